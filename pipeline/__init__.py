@@ -1,0 +1,1 @@
+"""millstream's library: everything that is not a process."""

@@ -1,0 +1,170 @@
+"""Reads UCI Online Retail: a British gift shop's invoice lines, 2010 to 2011.
+
+The source is Chen, Sain and Guo (2012), https://doi.org/10.24432/C5BW33. Only identified
+purchases become Interactions: lines with a customer, not cancelled, of positive quantity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.datasets.tables import rows
+from pipeline.errors import DatasetError, InvalidEvent
+from pipeline.events import Interaction, InteractionType, Item, validate
+
+COLUMNS = (
+    "InvoiceNo",
+    "StockCode",
+    "Description",
+    "Quantity",
+    "InvoiceDate",
+    "UnitPrice",
+    "CustomerID",
+    "Country",
+)
+TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
+
+
+class _Line(NamedTuple):
+    """One invoice line; `row` counts the data rows of all files from 1."""
+
+    place: str
+    row: int
+    invoice: str
+    item: str
+    description: str
+    quantity: float
+    time: int
+    customer: str
+
+    @property
+    def is_identified_purchase(self) -> bool:
+        return bool(self.customer) and self.quantity > 0 and not self.invoice.startswith("C")
+
+
+class OnlineRetail:
+    """The data set in one csv or csv.gz file, or in a folder's files read in order of name.
+
+    The whole catalogue comes first, then the purchases by time; lines of the same minute stay
+    in file order. Event ids are made of the digest and the row, so that a line has the same id
+    however often it is played.
+    """
+
+    name = "online-retail"
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex sha256 of the files' bytes, as they lie on disk."""
+        digest = hashlib.sha256()
+        for path in self._files:
+            digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+    def events(self) -> Iterator[Item | Interaction]:
+        """The catalogue, then the identified purchases; times are InvoiceDate read as UTC.
+
+        Raises:
+            DatasetError: a row has other columns, or a value that cannot be read; names file and line.
+        """
+        descriptions: dict[str, Counter[str]] = {}
+        purchases: list[_Line] = []
+        for line in self._lines():
+            if line.description:
+                descriptions.setdefault(line.item, Counter())[line.description] += 1
+            if line.is_identified_purchase:
+                purchases.append(line)
+        purchases.sort(key=lambda line: line.time)
+
+        for line in {line.item: line for line in reversed(purchases)}.values():
+            yield _item(line, descriptions.get(line.item), opening=purchases[0].time)
+        for line in purchases:
+            yield _interaction(line, self.digest)
+
+    def _lines(self) -> Iterator[_Line]:
+        row = 0
+        for path in self._files:
+            lines = rows(path)
+            place, columns = next(lines, (f"{path}:1", []))
+            if tuple(columns) != COLUMNS:
+                raise DatasetError(f"{place}: the columns must be {','.join(COLUMNS)}")
+            for place, cells in lines:
+                row += 1
+                yield _line(place, row, cells)
+
+
+def _line(place: str, row: int, cells: list[str]) -> _Line:
+    if len(cells) != len(COLUMNS):
+        raise DatasetError(f"{place}: {len(cells)} columns where {len(COLUMNS)} are needed")
+    invoice, item, description, quantity, date, _price, customer, _country = (
+        " ".join(cell.split()) for cell in cells
+    )
+    try:
+        return _Line(
+            place,
+            row,
+            invoice,
+            item,
+            description,
+            _quantity(quantity),
+            _milliseconds(date),
+            _customer(customer) if customer else "",
+        )
+    except ValueError as error:
+        raise DatasetError(f"{place}: {error}") from None
+
+
+def _quantity(text: str) -> float:
+    try:
+        quantity = float(text)
+    except ValueError:
+        quantity = math.nan
+    if not math.isfinite(quantity):
+        raise ValueError(f"Quantity {text!r} is not a finite number")
+    return quantity
+
+
+def _customer(text: str) -> str:
+    number, _, fraction = text.partition(".")  # "17850.0": pandas wrote the column as floats
+    if not number.isdecimal() or fraction.strip("0"):
+        raise ValueError("CustomerID is not a whole number")  # the id itself stays out of logs
+    return str(int(number))
+
+
+@lru_cache(maxsize=1024)  # An invoice's lines share their date, and strptime is slow.
+def _milliseconds(date: str) -> int:
+    moment = datetime.strptime(date, TIME_FORMAT).replace(tzinfo=UTC)
+    return int(moment.timestamp()) * 1000
+
+
+def _item(line: _Line, descriptions: Counter[str] | None, opening: int) -> Item:
+    title = descriptions.most_common(1)[0][0] if descriptions else line.item
+    try:
+        return validate(Item, {"item": line.item, "title": title, "time": opening})
+    except InvalidEvent as error:
+        raise DatasetError(f"{line.place}: {error}") from None
+
+
+def _interaction(line: _Line, digest: str) -> Interaction:
+    fields = {
+        "event_id": f"{digest[:16]}-{line.row}",
+        "user": line.customer,
+        "item": line.item,
+        "type": InteractionType.PURCHASE,
+        "time": line.time,
+        "value": line.quantity,
+        "session": line.invoice,
+    }
+    try:
+        return validate(Interaction, fields)
+    except InvalidEvent as error:
+        raise DatasetError(f"{line.place}: {error}") from None
