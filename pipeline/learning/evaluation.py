@@ -1,0 +1,98 @@
+"""Prequential evaluation: how well each scorer foresaw the events it had not yet learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+SCORERS = ("model", "memory", "popularity", "mixture")
+SLICES = ("all", "first_of_basket", "cold")
+CUTOFF = 20
+COLD_BELOW = 5
+"""An item with fewer acts than this is cold."""
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What one scorer said of m targets.
+
+    Attributes:
+        ranks: ``[m]`` place of the target among all items, from 1; ties count half.
+        log_probabilities: ``[m]`` natural logs.
+    """
+
+    ranks: NDArray[np.float64]
+    log_probabilities: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Verdicts of all scorers on the targets of one batch.
+
+    Attributes:
+        verdicts: by scorer.
+        slices: ``[m]`` masks by slice.
+        loss: what the learner minimised, NaN where it did not learn.
+    """
+
+    verdicts: dict[str, Verdicts]
+    slices: dict[str, NDArray[np.bool_]]
+    loss: float
+
+
+def judge(log_probabilities: Tensor, targets: Tensor) -> Verdicts:
+    """Rank the targets ``[m]`` in log-probabilities over all items, ``[m, n]``."""
+    own = log_probabilities.gather(1, targets.unsqueeze(1))
+    above = (log_probabilities > own).sum(dim=1)
+    equal = (log_probabilities == own).sum(dim=1)
+    ranks = 1 + above + (equal - 1) / 2
+    return Verdicts(ranks.double().cpu().numpy(), own.squeeze(1).double().cpu().numpy())
+
+
+def per_target(verdicts: Verdicts) -> dict[str, NDArray[np.float64]]:
+    """The figures of each target: hit, reciprocal rank and gain up to the cutoff, log-loss."""
+    hit = verdicts.ranks <= CUTOFF
+    return {
+        "hr@20": hit.astype(np.float64),
+        "mrr@20": hit / verdicts.ranks,
+        "ndcg@20": hit / np.log2(1 + verdicts.ranks),
+        "log_loss": -verdicts.log_probabilities,
+    }
+
+
+def no_scores() -> Scores:
+    """Of a batch that was folded and not scored."""
+    nothing = Verdicts(np.zeros(0), np.zeros(0))
+    nowhere = np.zeros(0, dtype=np.bool_)
+    return Scores(dict.fromkeys(SCORERS, nothing), dict.fromkeys(SLICES, nowhere), float("nan"))
+
+
+@dataclass
+class Quality:
+    """Running means of the figures, for each scorer and slice."""
+
+    _sums: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
+
+    def add(self, scores: Scores) -> None:
+        """Take in the scores of a batch."""
+        for scorer, verdicts in scores.verdicts.items():
+            figures = per_target(verdicts)
+            for name, mask in scores.slices.items():
+                sums = self._sums.setdefault((scorer, name), {"n": 0.0})
+                sums["n"] += float(mask.sum())
+                for figure, values in figures.items():
+                    sums[figure] = sums.get(figure, 0.0) + float(values[mask].sum())
+
+    def report(self) -> dict[str, dict[str, dict[str, float | None]]]:
+        """Means by scorer, slice and figure, and the number n; None where n is zero."""
+        tables: dict[str, dict[str, dict[str, float | None]]] = {}
+        for (scorer, name), sums in self._sums.items():
+            n = sums["n"]
+            means = {figure: total / n if n else None for figure, total in sums.items() if figure != "n"}
+            tables.setdefault(scorer, {})[name] = {"n": int(n), **means}
+        return tables
+

@@ -1,0 +1,207 @@
+"""The learner: scores a MicroBatch as the model stands, then learns it, in one forward pass.
+
+The forward pass over new Segments gives the prequential verdicts, the loss and the
+gradient; a Segment of n acts costs one sequence and trains n targets. Replayed Segments
+share the pass but have a mean of their own: measured, one mean over all targets lets
+replay drown the new events (HR@20 .326), two means do not (.339).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.events import Interaction, Item
+from pipeline.learning.evaluation import COLD_BELOW, SCORERS, Scores, Verdicts, judge, no_scores
+from pipeline.learning.forward import Pass, forward
+from pipeline.learning.randomness import Purpose, random_for
+from pipeline.learning.replay import Reservoir
+from pipeline.model.backbone import Backbone
+from pipeline.model.content.text import TextEncoder
+from pipeline.model.item_table import ItemTable, RowRates
+from pipeline.model.losses import Negatives, draw_negatives
+from pipeline.model.mixer import Mixer, Opinions, opinions
+from pipeline.model.recommender import ModelShape, Recommender
+from pipeline.state.evidence import evidence
+from pipeline.state.histories import Act
+from pipeline.state.segments import Segment
+from pipeline.state.stream import StreamShape, StreamState
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LearnerShape:
+    """How it learns; lengths in acts, amounts per batch."""
+
+    seed: int = 0
+    context: int = 20
+    segment: int = 32
+    overlap: int = 10
+    negatives: int = 512
+    replay: int = 16
+    replay_length: int = 20
+    replay_capacity: int = 20_000
+    replay_weight: float = 0.3
+    rate: float = 1e-3
+    weight_decay: float = 1e-4
+    clip: float = 5.0
+    mixer_rate: float = 0.02
+    mixer_steps: int = 2
+    rows: RowRates = RowRates()
+    model: ModelShape = ModelShape()
+    stream: StreamShape = StreamShape()
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Events in the order (append time, partition, offset), and what to do with them.
+
+    Attributes:
+        generation, step: count adoptions and batches; randomness follows from them.
+        items: upserts, and the ids of removed items; they come before the interactions.
+        interactions: validated and without duplicates.
+        learns: False to fold the events without learning them.
+    """
+
+    generation: int
+    step: int
+    items: Sequence[Item | str]
+    interactions: Sequence[Interaction]
+    learns: bool = True
+
+
+class Learner:
+    """Stream state and learned state, moved forward one MicroBatch at a time."""
+
+    def __init__(self, shape: LearnerShape, backbone: Backbone, encoder: TextEncoder, device: torch.device) -> None:
+        self.shape = shape
+        self.stream = StreamState(shape.stream)
+        self.recommender = Recommender(backbone, shape.model, shape.seed).to(device).eval()
+        self.table = ItemTable(backbone.width, device, shape.rows)
+        self.mixer = Mixer(shape.mixer_rate, shape.mixer_steps, device)
+        self.replay = Reservoir(shape.replay_capacity)
+        self._encoder = encoder
+        self._device = device
+        self.optimizer = torch.optim.AdamW(
+            self.recommender.learned().values(), lr=shape.rate, weight_decay=shape.weight_decay
+        )
+
+    def score_and_learn(self, batch: MicroBatch) -> Scores:
+        """Score the batch, learn it unless told not to, and fold it into the stream state."""
+        self._take_in(batch)
+        segments, cold = self._segments(batch.interactions)
+        scores = self._learn(batch, segments, cold) if batch.learns and cold.size else no_scores()
+        self.stream.fold(batch.interactions, segments)
+        return scores
+
+    def _take_in(self, batch: MicroBatch) -> None:
+        """Upsert the items, and give a row to each item that only an interaction names."""
+        rows = sorted(set(self.stream.take_in(batch.items)))
+        for event in batch.interactions:
+            self.stream.catalogue.row(event.item)
+        self.stream.grow()
+        self.table.grow(len(self.stream.catalogue))
+        if rows:
+            content = self._encoder.encode([self.stream.catalogue.text(row) for row in rows])
+            self.table.set_content(self._tensor(np.array(rows)), torch.from_numpy(content))
+
+    def _segments(self, events: Sequence[Interaction]) -> tuple[list[Segment], NDArray[np.bool_]]:
+        """One Segment a user, and for each of their targets whether its item is cold."""
+        acts_so_far = self.stream.acts.copy()
+        by_user: dict[str, list[tuple[Act, bool]]] = {}
+        for event in events:
+            row = self.stream.catalogue.row(event.item)
+            by_user.setdefault(event.user, []).append((Act.of(event), bool(acts_so_far[row] < COLD_BELOW)))
+            acts_so_far[row] += 1
+        segments = [self.stream.segment(user, [act for act, _ in new]) for user, new in by_user.items()]
+        cold = [
+            new[place - segment.first_new][1]
+            for segment, new in zip(segments, by_user.values(), strict=True)
+            for place in segment.targets
+        ]
+        return segments, np.array(cold, dtype=np.bool_)
+
+    def _learn(self, batch: MicroBatch, segments: list[Segment], cold: NDArray[np.bool_]) -> Scores:
+        """One pass, three uses: verdicts before anything has learned the events, loss, gradient."""
+        fresh = [chunk for segment in segments for chunk in self._chunks(segment) if chunk.targets.size]
+        passed = forward(self.recommender, self.table, fresh + self._replayed(batch), self._negatives(batch))
+        given, targets = self._opinions(passed, segments), passed.items[passed.new]
+        mixed = self.mixer.log_probabilities(given)
+        verdicts = self._verdicts(given, mixed, targets)
+        loss = self._loss(passed)
+        if torch.isfinite(loss):
+            self._descend(loss, passed)
+            self.mixer.learn(given, targets, mixed)
+            self.replay.offer(fresh, self._random(batch, Purpose.RESERVOIR))
+        else:
+            log.error("step %s-%s has no finite loss: folded, not learned", batch.generation, batch.step)
+        first = given.situation.bool().cpu().numpy()
+        slices = {"all": np.ones_like(cold), "first_of_basket": first, "cold": cold}
+        return Scores(verdicts, slices, float(loss.detach()))
+
+    def _chunks(self, segment: Segment) -> Iterator[Segment]:
+        """Cut a Segment into pieces of bounded length, the later ones with an overlap."""
+        start, new = max(0, segment.first_new - self.shape.context), segment.first_new
+        while new < len(segment):
+            stop = min(new + self.shape.segment, len(segment))
+            yield replace(segment.cut(start, stop), first_new=new - start)
+            start, new = stop - self.shape.overlap, stop
+
+    def _replayed(self, batch: MicroBatch) -> list[Segment]:
+        """The latest acts of old Segments, none of them new."""
+        drawn = self.replay.draw(self.shape.replay, self._random(batch, Purpose.REPLAY))
+        recent = [old.cut(max(0, len(old) - self.shape.replay_length), len(old)) for old in drawn]
+        return [replace(old, first_new=len(old)) for old in recent if old.foreseeable.size]
+
+    def _negatives(self, batch: MicroBatch) -> Negatives:
+        counts, random = self.stream.popularity.counts, self._random(batch, Purpose.NEGATIVES)
+        return draw_negatives(counts, self.shape.negatives, random, self._device)
+
+    def _opinions(self, passed: Pass, segments: list[Segment]) -> Opinions:
+        """Everybody's opinion on the new targets, before they are learned or folded."""
+        pasts = [segment.items[:place] for segment in segments for place in segment.targets]
+        opens = [segment.baskets[segment.targets] != segment.baskets[segment.targets - 1] for segment in segments]
+        return opinions(
+            model=self.recommender.rank_all(passed.users[passed.new].detach(), self.table),
+            memory=self._tensor(self.stream.memory.suggest(pasts)),
+            popularity=self._tensor(self.stream.popularity.log_share()),
+            facts=self._tensor(evidence(segments, len(self.table))),
+            situation=self._tensor(np.concatenate(opens).astype(np.int64)),
+        )
+
+    def _verdicts(self, given: Opinions, mixed: Tensor, targets: Tensor) -> dict[str, Verdicts]:
+        model, memory, popularity, *_ = given.features
+        memory = torch.log_softmax(memory, dim=1)
+        said = {"model": model, "memory": memory, "popularity": popularity, "mixture": mixed}
+        return {scorer: judge(said[scorer], targets) for scorer in SCORERS}
+
+    def _loss(self, passed: Pass) -> Tensor:
+        """Mean over new targets, plus the weighted mean over replay and context."""
+        old = passed.losses[~passed.new]
+        replayed = old.mean() if old.numel() else old.sum()
+        return passed.losses[passed.new].mean() + self.shape.replay_weight * replayed
+
+    def _descend(self, loss: Tensor, passed: Pass) -> None:
+        """AdamW on the recommender, Adagrad on the rows that took part."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.recommender.learned().values(), self.shape.clip)
+        self.optimizer.step()
+        with torch.no_grad():
+            residual, bias = passed.rows.residual.grad, passed.rows.bias.grad
+            assert residual is not None and bias is not None
+            self.table.apply(passed.touched, residual, bias)
+
+    def _random(self, batch: MicroBatch, purpose: Purpose) -> np.random.Generator:
+        return random_for(self.shape.seed, batch.generation, batch.step, purpose)
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self._device)

@@ -1,0 +1,1 @@
+"""What has gradients: the language model tower, the item table, the mixer."""

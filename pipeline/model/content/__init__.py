@@ -1,0 +1,1 @@
+"""Item content to frozen vectors."""

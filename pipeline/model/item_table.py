@@ -1,0 +1,92 @@
+"""The item table: a row an item, learned only where a batch touched it.
+
+An optimizer over the whole catalogue would change every row in every batch; row-wise
+Adagrad keeps one accumulator a row (Duchi et al. 2011; one a row as in DLRM, Naumov et al.
+2019) and costs only the rows it is given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-10
+GROWTH = 1.5
+
+
+class Rows(NamedTuple):
+    """Some rows of the table: content and residual ``[n, d]``, bias ``[n]``."""
+
+    content: Tensor
+    residual: Tensor
+    bias: Tensor
+
+
+@dataclass(frozen=True)
+class RowRates:
+    """Adagrad's learning rates of residual rows and biases."""
+
+    residual: float = 0.01
+    bias: float = 0.02
+
+
+class ItemTable:
+    """Frozen content, learned residual and bias of every catalogue row."""
+
+    def __init__(self, width: int, device: torch.device, rates: RowRates) -> None:
+        self._rates = rates
+        self._size = 0
+        self._columns = {
+            "content": torch.zeros(0, width, device=device),
+            "residual": torch.zeros(0, width, device=device),
+            "bias": torch.zeros(0, device=device),
+            "residual_squares": torch.zeros(0, device=device),
+            "bias_squares": torch.zeros(0, device=device),
+        }
+
+    def __len__(self) -> int:
+        return self._size
+
+    def grow(self, size: int) -> None:
+        """Make room for `size` items; new rows are zero."""
+        capacity = self._columns["bias"].shape[0]
+        if size > capacity:
+            extra = max(size, int(GROWTH * capacity)) - capacity
+            for name, column in self._columns.items():
+                self._columns[name] = torch.cat([column, column.new_zeros(extra, *column.shape[1:])])
+        self._size = size
+
+    def set_content(self, rows: Tensor, content: Tensor) -> None:
+        """Give rows ``[n]`` their content vectors ``[n, d]``."""
+        self._columns["content"][rows] = content.to(self._columns["content"])
+
+    def all(self) -> Rows:
+        """Views of all rows; not to be written to."""
+        return Rows(*(self._columns[name][: self._size] for name in Rows._fields))
+
+    def rows(self, rows: Tensor) -> Rows:
+        """Copies of the given rows ``[n]``; residual and bias collect gradients."""
+        content, residual, bias = (self._columns[name][rows] for name in Rows._fields)
+        return Rows(content, residual.requires_grad_(), bias.requires_grad_())
+
+    def apply(self, rows: Tensor, residual_gradient: Tensor, bias_gradient: Tensor) -> None:
+        """One Adagrad step on distinct rows ``[n]`` with gradients ``[n, d]`` and ``[n]``."""
+        columns = self._columns
+        columns["residual_squares"][rows] += residual_gradient.square().mean(dim=1)
+        columns["bias_squares"][rows] += bias_gradient.square()
+        residual_root = columns["residual_squares"][rows].sqrt().unsqueeze(1) + EPSILON
+        bias_root = columns["bias_squares"][rows].sqrt() + EPSILON
+        columns["residual"][rows] -= self._rates.residual * residual_gradient / residual_root
+        columns["bias"][rows] -= self._rates.bias * bias_gradient / bias_root
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of every column, for a checkpoint."""
+        return {name: column[: self._size].clone() for name, column in self._columns.items()}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take over the columns of a checkpoint."""
+        self._columns = {name: state[name].to(column) for name, column in self._columns.items()}
+        self._size = self._columns["bias"].shape[0]

@@ -1,0 +1,1 @@
+"""Folds of the event log: no gradients, no torch; shared by learner and server."""

@@ -1,0 +1,97 @@
+"""The stream state: what is known of the stream itself, a fold of the log without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.events import Interaction, Item
+from pipeline.state.catalogue import Catalogue
+from pipeline.state.dedupe import SeenEvents
+from pipeline.state.histories import Act, Histories
+from pipeline.state.memory import Memory
+from pipeline.state.popularity import Popularity
+from pipeline.state.segments import Segment, segment_of
+
+
+@dataclass(frozen=True)
+class StreamShape:
+    """How much of the stream is remembered, in acts, events and items."""
+
+    history_length: int = 200
+    dedupe_window: int = 1_000_000
+    memory_half_life: float = 200_000
+    memory_partners: int = 500
+    popularity_half_life: float = 90_000
+
+
+@dataclass
+class StreamState:
+    """Catalogue, histories, memory, popularity, and which events were seen.
+
+    Attributes:
+        acts: ``[n]`` how often each item was acted on, ever.
+        watermarks: latest event time in ms of each partition.
+        events: interactions folded, ever.
+    """
+
+    shape: StreamShape
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    acts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    seen: dict[int, SeenEvents] = field(default_factory=dict)
+    watermarks: dict[int, int] = field(default_factory=dict)
+    events: int = 0
+
+    def __post_init__(self) -> None:
+        self.histories = Histories(self.shape.history_length)
+        self.memory = Memory(self.shape.memory_half_life, self.shape.memory_partners)
+        self.popularity = Popularity(self.shape.popularity_half_life)
+
+    def take_in(self, entries: Iterable[Item | str]) -> list[int]:
+        """Upsert Items and remove the items named by a tombstone; returns the rows upserted."""
+        rows = []
+        for entry in entries:
+            if isinstance(entry, Item):
+                rows.append(self.catalogue.upsert(entry))
+            else:
+                self.catalogue.remove(entry)
+        self.grow()
+        return rows
+
+    def grow(self) -> None:
+        """Give every per-item array a place for each item of the catalogue."""
+        size = len(self.catalogue)
+        if size > self.acts.size:
+            self.acts = np.concatenate([self.acts, np.zeros(size - self.acts.size, dtype=np.int64)])
+            self.memory.grow(size)
+            self.popularity.grow(size)
+
+    def first_seen(self, partition: int, digest: int) -> bool:
+        """Remember an event of a partition; False if it is a duplicate."""
+        if partition not in self.seen:
+            self.seen[partition] = SeenEvents(self.shape.dedupe_window)
+        return self.seen[partition].add(digest)
+
+    def segment(self, user: str, new: Iterable[Act]) -> Segment:
+        """A user's history and their new acts, as one Segment."""
+        history = self.histories.of(user)
+        return segment_of((*history, *new), len(history), self.catalogue.row)
+
+    def fold(self, events: Iterable[Interaction], segments: Iterable[Segment]) -> None:
+        """Take in what happened: the events in order, and the same as Segments."""
+        rows = []
+        for event in events:
+            self.histories.fold(event.user, Act.of(event))
+            rows.append(self.catalogue.row(event.item))
+        self.memory.fold(
+            (segment.items[:place], int(segment.items[place])) for segment in segments for place in segment.targets
+        )
+        items = np.array(rows, dtype=np.int64)
+        self.acts = self.acts + np.bincount(items, minlength=self.acts.size)
+        self.popularity.fold(items)
+        self.memory.age(items.size)
+        self.popularity.age(items.size)
+        self.events += items.size
