@@ -29,6 +29,10 @@ class DatasetError(MillstreamError):
     """A data set is missing or its files do not have the expected shape."""
 
 
+class LogUnavailable(MillstreamError):
+    """The event log does not answer: a broker is down, or a file cannot be opened."""
+
+
 class DeliveryError(MillstreamError):
     """The event log did not acknowledge an append; the record may or may not be stored."""
 

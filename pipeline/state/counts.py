@@ -54,7 +54,7 @@ class PairCounts:
 
     def grow(self, size: int) -> None:
         """Make room for `size` items."""
-        self.base, self.recent = _grown(self.base, size), _grown(self.recent, size)
+        self.base, self.recent = grown(self.base, size), grown(self.recent, size)
         self.totals = np.concatenate([self.totals, np.zeros(size - self.totals.size)])
 
     def add(self, rows: NDArray[np.int64], columns: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
@@ -84,8 +84,8 @@ class PairCounts:
         return mixed * self.scale
 
 
-def _grown(matrix: sp.csr_array, size: int) -> sp.csr_array:
-    """The same counts among more items; shares the data with the old matrix."""
+def grown(matrix: sp.csr_array, size: int) -> sp.csr_array:
+    """The same counts ``[n, n]`` among `size` items; shares the data with the old matrix."""
     indptr = np.concatenate([matrix.indptr, np.full(size - matrix.shape[0], matrix.indptr[-1])])
     return sp.csr_array((matrix.data, matrix.indices, indptr), shape=(size, size))
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import orjson
+
 from pipeline.events import Interaction, InteractionType
 
 
@@ -63,3 +65,16 @@ class Histories:
 
     def __len__(self) -> int:
         return len(self._users)
+
+
+def encode_history(history: History, offset: int) -> bytes:
+    """The wire form of a user's acts and the offset (of their partition) that they reach."""
+    acts = [[act.item, act.type, act.time, act.value, act.session] for act in history]
+    return orjson.dumps({"offset": offset, "acts": acts})
+
+
+def decode_history(wire: bytes) -> tuple[History, int]:
+    """A user's acts and the offset that they reach, as `encode_history` wrote them."""
+    fields = orjson.loads(wire)
+    acts = (Act(item, InteractionType(kind), *rest) for item, kind, *rest in fields["acts"])
+    return tuple(acts), int(fields["offset"])

@@ -62,7 +62,11 @@ class Memory:
 
     def fold(self, steps: Iterable[tuple[NDArray[np.int64], int]]) -> None:
         """Count new acts, each given as the item rows before it (oldest first) and its own."""
-        pairs = [(np.full(before.size, item), before) for items, item in steps for before in (items[: -LAGS - 1 : -1],)]
+        pairs = [
+            (np.full(before.size, item), before)
+            for items, item in steps
+            for before in (items[: -LAGS - 1 : -1],)
+        ]
         if not pairs:
             return
         new = np.concatenate([own for own, _ in pairs])

@@ -87,7 +87,9 @@ class StreamState:
             self.histories.fold(event.user, Act.of(event))
             rows.append(self.catalogue.row(event.item))
         self.memory.fold(
-            (segment.items[:place], int(segment.items[place])) for segment in segments for place in segment.targets
+            (segment.items[:place], int(segment.items[place]))
+            for segment in segments
+            for place in segment.targets
         )
         items = np.array(rows, dtype=np.int64)
         self.acts = self.acts + np.bincount(items, minlength=self.acts.size)

@@ -1,0 +1,249 @@
+"""One real Kafka broker without Docker: jars from Maven Central, KRaft, one node on localhost.
+
+    python deploy/kafka/broker.py --port 9092 --data .cache/kafka/data
+
+The tests import `Broker`. Jars and class-data archive are kept in `.cache/kafka`, or in
+`$MILLSTREAM_KAFKA_HOME`; needs Java 17 or newer on the path, and Maven the first time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+from pipeline.eventlog.kafka import ready
+
+logger = logging.getLogger("broker")
+
+_POM = Path(__file__).with_name("pom.xml")
+_HOME = Path(os.environ.get("MILLSTREAM_KAFKA_HOME") or _POM.parents[2] / ".cache" / "kafka")
+_START_SECONDS = 90.0  # after a SIGKILL the log is recovered first
+_STOP_SECONDS = 20.0
+_LOG4J = """<Configuration status="WARN">
+  <Appenders><Console name="out"><PatternLayout pattern="%d %p %m (%c{1})%n%throwable"/></Console></Appenders>
+  <Loggers><Root level="WARN"><AppenderRef ref="out"/></Root></Loggers>
+</Configuration>
+"""
+_PROPERTIES = """# What differs from Kafka's defaults is for one small node.
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+log.dirs={logs}
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+log.cleaner.dedupe.buffer.size=16777216
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+"""
+
+
+class BrokerError(Exception):
+    """The broker cannot be started: what is missing, or the end of what it said."""
+
+
+def missing_tools(home: Path = _HOME) -> list[str]:
+    """The programs that this machine lacks: java, and mvn while the jars are not there yet."""
+    needed = ["java"] if _jars(home) else ["java", "mvn"]
+    return [tool for tool in needed if shutil.which(tool) is None]
+
+
+class Broker:
+    """A broker process on 127.0.0.1 with its data in a folder, which outlives the process.
+
+    Attributes:
+        port: where it listens; a free one when 0 was asked for.
+        url: for `pipeline.eventlog.open_log`.
+    """
+
+    def __init__(self, data: Path, port: int = 0, home: Path = _HOME, quick_start: bool = False) -> None:
+        """`quick_start` compiles less, for tests; leave it off where throughput matters."""
+        self.port = port or _free_port()
+        self.url = f"kafka://127.0.0.1:{self.port}"
+        self._data = data
+        self._home = home
+        self._quick = ["-XX:TieredStopAtLevel=1"] if quick_start else []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._archive = home / "classes.jsa"
+        self._new_archive: Path | None = None
+
+    def start(self) -> None:
+        """Start the process and return when it answers.
+
+        Raises:
+            BrokerError: Java or Maven is missing, or the broker has not come up.
+        """
+        missing = missing_tools(self._home)
+        if missing:
+            raise BrokerError(f"{' and '.join(missing)} not found: install Java 17 or newer and Maven")
+        _resolve_jars(self._home)
+        self._data.mkdir(parents=True, exist_ok=True)
+        self._configure()
+        with (self._data / "broker.log").open("ab") as log:
+            command = self._java("kafka.Kafka", str(self._data / "server.properties"))
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._wait_until_ready()
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL where that does not help."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+        if self._new_archive is not None and self._new_archive.exists():
+            self._new_archive.replace(self._archive)
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would; `start` recovers the data."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def _configure(self) -> None:
+        logs = self._data / "logs"
+        properties = _PROPERTIES.format(port=self.port, controller_port=_free_port(), logs=logs)
+        (self._data / "server.properties").write_text(properties)
+        (self._data / "log4j2.xml").write_text(_LOG4J)
+        if not (logs / "meta.properties").exists():
+            self._format()
+
+    def _format(self) -> None:
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # With "=": an id may begin with a dash.
+        options = ["format", f"--cluster-id={cluster}", f"--config={self._data / 'server.properties'}"]
+        done = subprocess.run(
+            self._java("kafka.tools.StorageTool", *options, archive=False), capture_output=True, check=False
+        )
+        if done.returncode:
+            raise BrokerError(f"cannot format {self._data}: {_tail(done.stdout + done.stderr)}")
+
+    def _java(self, main: str, *arguments: str, archive: bool = True) -> list[str]:
+        return [
+            "java",
+            *["-Xms384m", "-Xmx384m", "-XX:+UseSerialGC", *self._quick],
+            *(self._class_data() if archive else []),
+            f"-Dlog4j2.configurationFile={self._data / 'log4j2.xml'}",
+            *["-cp", os.pathsep.join(_jars(self._home)), main, *arguments],
+        ]
+
+    def _class_data(self) -> list[str]:
+        """Use the class-data archive, which halves the start; write it when there is none."""
+        if self._archive.exists():
+            return [f"-XX:SharedArchiveFile={self._archive}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
+        # Under its own name until complete: several brokers may start at once.
+        self._new_archive = self._archive.with_suffix(f".{os.getpid()}")
+        return [f"-XX:ArchiveClassesAtExit={self._new_archive}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while self.running() and time.monotonic() < deadline:
+            if _listens(self.port) and ready(f"127.0.0.1:{self.port}", timeout_seconds=2.0):
+                return
+            time.sleep(0.05)
+        said = _tail((self._data / "broker.log").read_bytes())
+        self.kill()
+        raise BrokerError(f"the broker has not come up: {said}")
+
+
+def _resolve_jars(home: Path) -> None:
+    if _jars(home):
+        return
+    logger.info("resolving Kafka's jars into %s (once, about 45 MB)", home)
+    fresh = home / f"jars.{os.getpid()}"
+    fresh.mkdir(parents=True)
+    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={fresh}"]
+    done = subprocess.run(["mvn", "-q", "-B", "-f", str(_POM), *goal], capture_output=True, check=False)
+    if done.returncode:
+        shutil.rmtree(fresh)
+        raise BrokerError(f"Maven could not resolve Kafka's jars: {_tail(done.stdout + done.stderr)}")
+    try:
+        fresh.rename(home / "jars")
+    except OSError:  # another process was faster
+        shutil.rmtree(fresh)
+
+
+def _jars(home: Path) -> list[str]:
+    # Sorted: a class-data archive is good for one class path only.
+    return sorted(str(jar) for jar in (home / "jars").glob("*.jar"))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _tail(output: bytes) -> str:
+    return output.decode(errors="replace")[-2_000:].strip()
+
+
+def main() -> int:
+    """Run a broker until SIGINT or SIGTERM; exit status 1 when it cannot start or dies."""
+    parser = argparse.ArgumentParser(description="One real Kafka broker on 127.0.0.1, without Docker.")
+    parser.add_argument("--port", type=int, default=9092)
+    parser.add_argument("--data", type=Path, default=_HOME / "data", help="kept between runs")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    stopping = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        with Broker(arguments.data.resolve(), arguments.port) as broker:
+            logger.info("ready: %s, data and log in %s", broker.url, arguments.data)
+            while broker.running() and not stopping.wait(0.5):
+                pass
+            return 0 if stopping.is_set() else 1
+    except BrokerError as error:
+        logger.error("%s", error)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

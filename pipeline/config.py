@@ -1,0 +1,200 @@
+"""Settings: one TOML file, overridable by environment; an unknown key is an error.
+
+``MILLSTREAM_LEARN__SEED=1`` overrides ``seed`` in the table ``[learn]``. The file is
+``millstream.toml`` in the working directory, or the one that ``MILLSTREAM_CONFIG`` names.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from pipeline.errors import InvalidSettings
+
+FILE = "millstream.toml"
+FILE_VARIABLE = "MILLSTREAM_CONFIG"
+
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Hours = Annotated[float, Field(gt=0)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LogSettings(_Table):
+    """[log] Where the events are."""
+
+    url: str = "sqlite:///run/log.db"
+    """`sqlite:///path` or `kafka://host:port,…`."""
+    options: dict[str, SecretStr] = Field(default_factory=dict)
+    """Passed to the Kafka client: security_protocol, sasl_mechanism, ssl_cafile, …"""
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "millstream"
+    """Of all topic names; the model's name, too."""
+    partitions: Annotated[int, Field(ge=1, le=256)] = 16
+    retention_hours: Hours = 24 * 90
+    """How long interactions, impressions and the journal are kept."""
+    compaction_lag_hours: Hours = 24 * 2
+    """How long superseded items and histories stay readable; bounds how far back a checkpoint can restart."""
+
+
+class ModelSettings(_Table):
+    """[model] What learns. A change needs a new prefix: it is another model."""
+
+    backbone: str = "sentence-transformers/all-MiniLM-L6-v2"
+    """A folder, or a name on the hub; the default comes with the installation."""
+    max_tokens: Positive = 24
+    layers: Positive = 1
+    lora_rank: Positive = 8
+    lora_alpha: Positive = 16
+    adapter_rank: Positive = 64
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    threads: Positive = 1
+    """Of torch, in each daemon; more than free cores makes it many times slower."""
+    cache: Path = Path(".cache/content")
+    """Content vectors by digest, shared by all processes of the machine."""
+
+
+class LearnSettings(_Table):
+    """[learn] How it learns."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    batch_events: Positive = 256
+    poll_seconds: Seconds = 0.2
+    """How long to wait for a first event; a batch is what is there then."""
+    context: Positive = 20
+    segment: Positive = 32
+    overlap: Positive = 10
+    negatives: Positive = 512
+    replay: Annotated[int, Field(ge=0)] = 16
+    """Old Segments learned again with each batch."""
+    replay_length: Positive = 20
+    replay_capacity: Positive = 20_000
+    replay_weight: Annotated[float, Field(ge=0)] = 0.3
+    rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    clip: Annotated[float, Field(gt=0)] = 5.0
+    residual_rate: Annotated[float, Field(gt=0)] = 0.01
+    bias_rate: Annotated[float, Field(gt=0)] = 0.02
+    mixer_rate: Annotated[float, Field(gt=0)] = 0.02
+    mixer_steps: Positive = 2
+    history_length: Positive = 200
+    dedupe_window: Positive = 1_000_000
+    memory_half_life: Annotated[float, Field(gt=0)] = 200_000
+    """In events; so is the next but one."""
+    memory_partners: Positive = 500
+    popularity_half_life: Annotated[float, Field(gt=0)] = 90_000
+    publish_seconds: Seconds = 1.0
+    """A snapshot is published when so much time or so many events have passed."""
+    publish_events: Positive = 10_000
+    full_snapshot_every: Positive = 50
+    """Versions between full snapshots; the others are deltas."""
+    keep_snapshots: Positive = 20
+    checkpoint_seconds: Seconds = 60.0
+    checkpoint_events: Positive = 100_000
+    checkpoints: Path = Path("run/checkpoints")
+    metrics_port: Port = 9101
+    """0 to have none."""
+
+
+class ServeSettings(_Table):
+    """[serve] How it answers."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    api_keys: tuple[SecretStr, ...] = ()
+    """If any, a request needs one in its X-API-Key header."""
+    recommendations: Positive = 10
+    most_recommendations: Positive = 200
+    poll_seconds: Seconds = 0.1
+    impressions: bool = True
+    """Write what was shown to the impressions topic."""
+
+
+class PlaySettings(_Table):
+    """[play] How recorded data enters the log."""
+
+    metrics_port: Port = 0
+    max_in_flight: Positive = 20_000
+
+
+class Settings(BaseSettings):
+    """All settings of all daemons."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MILLSTREAM_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    log: LogSettings = LogSettings()
+    model: ModelSettings = ModelSettings()
+    learn: LearnSettings = LearnSettings()
+    serve: ServeSettings = ServeSettings()
+    play: PlaySettings = PlaySettings()
+    snapshots: str = "run/snapshots"
+    """Any fsspec URL, such as s3://bucket/path."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then the file."""
+        toml = TomlConfigSettingsSource(settings_cls, os.environ.get(FILE_VARIABLE, FILE))
+        return init_settings, env_settings, toml
+
+
+def load_settings() -> Settings:
+    """Read the settings.
+
+    Raises:
+        InvalidSettings: a key is unknown or a value out of bounds; names it.
+    """
+    file = os.environ.get(FILE_VARIABLE)
+    if file and not Path(file).is_file():
+        raise InvalidSettings(f"{FILE_VARIABLE} names {file}, which is no file")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidSettings(f"{where}: {first['msg']}; see `millstream config`") from None
+
+
+def to_toml(settings: Settings) -> str:
+    """The settings as TOML; secrets are masked."""
+    dumped = settings.model_dump(mode="json")
+    plain = {name: value for name, value in dumped.items() if not isinstance(value, dict)}
+    lines = [f"{name} = {_toml(value)}" for name, value in plain.items()]
+    for name, table in dumped.items():
+        if isinstance(table, dict):
+            lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        case list() | tuple():
+            return "[" + ", ".join(_toml(part) for part in value) + "]"
+        case dict():
+            return "{ " + ", ".join(f"{key} = {_toml(part)}" for key, part in value.items()) + " }"
+        case _:
+            return str(value)

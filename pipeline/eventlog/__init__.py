@@ -1,0 +1,57 @@
+"""The event log: a port and its engines. `open_log` is the only door to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.errors import InvalidSettings
+from pipeline.eventlog.port import EventLog
+
+__all__ = ["open_log"]
+
+
+def open_log(url: str, options: Mapping[str, str] | None = None) -> EventLog:
+    """Open the event log behind a URL; only the engine that it names is imported.
+
+    ``sqlite:///run/log.db`` is a file relative to the working directory (made when missing),
+    ``sqlite:////var/log.db`` an absolute one, ``kafka://host:port,host:port`` a Kafka cluster.
+    `options` are TLS and SASL settings by kafka-python's names; their values are never logged.
+
+    Raises:
+        InvalidSettings: an unknown scheme, a malformed URL or an unknown option.
+        LogUnavailable: the file cannot be opened. A Kafka cluster is first asked when needed.
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme == "sqlite":
+        return _open_sqlite(rest, options or {})
+    if separator and scheme == "kafka":
+        return _open_kafka(rest, options or {})
+    raise InvalidSettings(
+        f"event log: scheme {scheme!r} is unknown; use sqlite:///path/to/log.db or kafka://host:port"
+    )
+
+
+def _open_sqlite(rest: str, options: Mapping[str, str]) -> EventLog:
+    from pipeline.eventlog.sqlite import SqliteLog  # noqa: PLC0415
+
+    path = rest.removeprefix("/")
+    if path == rest or not path:
+        raise InvalidSettings("event log: write sqlite:///relative/log.db or sqlite:////absolute/log.db")
+    if options:
+        raise InvalidSettings(f"event log: sqlite takes no options, remove {', '.join(sorted(options))}")
+    return SqliteLog(Path(path))
+
+
+def _open_kafka(rest: str, options: Mapping[str, str]) -> EventLog:
+    from pipeline.eventlog.kafka import KafkaLog  # noqa: PLC0415
+
+    servers = [server.strip() for server in rest.rstrip("/").split(",")]
+    if not all(_is_server(server) for server in servers):
+        raise InvalidSettings("event log: write kafka://host:port, more brokers separated by commas")
+    return KafkaLog(servers, options)
+
+
+def _is_server(server: str) -> bool:
+    host, _, port = server.rpartition(":")
+    return bool(host) and port.isdecimal() and "/" not in host and "@" not in host

@@ -1,0 +1,278 @@
+"""The file under the SQLite engine: its schema, transactions, appends and upkeep.
+
+A record's rowid is ``slot << 44 | offset``, where a slot is one partition of one topic: a
+partition is one contiguous run of the table, an append goes to its right edge, and a poll is a
+range scan. Upkeep is what a Kafka broker does in the background: retention and compaction, in
+bounded steps so that no writer waits long for its turn.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import NamedTuple
+
+from pipeline.errors import InvalidSettings, LogUnavailable
+
+OFFSET_BITS = 44
+OFFSET_MASK = (1 << OFFSET_BITS) - 1
+TOMBSTONE_RETENTION_MS = 24 * 3600 * 1000
+"""How long a tombstone outlives its compaction, for slow readers; Kafka's delete.retention.ms."""
+
+_FORMAT = 1
+_BUSY_SECONDS = 30.0
+_WAL_BYTES = 64 << 20
+_SCHEMA = f"""
+CREATE TABLE topics (
+    name TEXT PRIMARY KEY, partitions INTEGER NOT NULL, compacted INTEGER NOT NULL,
+    retention_ms INTEGER, compaction_lag_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE partitions (
+    slot INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+    begin_offset INTEGER NOT NULL DEFAULT 0, end_offset INTEGER NOT NULL DEFAULT 0,
+    last_append_time INTEGER NOT NULL DEFAULT 0, compacted_to INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (topic, partition)
+);
+CREATE TABLE records (
+    id INTEGER PRIMARY KEY, append_time INTEGER NOT NULL, key TEXT, value BLOB
+);
+CREATE TABLE latest (
+    slot INTEGER, key TEXT, record_offset INTEGER NOT NULL, tombstone_time INTEGER,
+    PRIMARY KEY (slot, key)
+) WITHOUT ROWID;
+CREATE INDEX tombstones ON latest (slot, tombstone_time) WHERE tombstone_time IS NOT NULL;
+CREATE TABLE leases (topic TEXT PRIMARY KEY, epoch INTEGER NOT NULL, owner TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE reported (
+    reader_group TEXT, topic TEXT, partition INTEGER, next_offset INTEGER NOT NULL,
+    PRIMARY KEY (reader_group, topic, partition)
+) WITHOUT ROWID;
+PRAGMA user_version = {_FORMAT};
+"""
+
+
+class Slot(NamedTuple):
+    """One partition of one topic and what it holds: offsets in ``[begin, end)``."""
+
+    slot: int
+    topic: str
+    partition: int
+    begin: int
+    end: int
+
+    def id_at(self, offset: int) -> int:
+        """The rowid of an offset."""
+        return self.slot << OFFSET_BITS | offset
+
+
+class Database:
+    """One connection to the file, guarded by a lock: threads may share it, processes open their own."""
+
+    def __init__(self, path: Path, busy_seconds: float = _BUSY_SECONDS) -> None:
+        self._path = path
+        self._lock = RLock()
+        with self._unavailable():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(
+                path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+            self._create(time.monotonic() + busy_seconds)
+
+    @contextmanager
+    def transaction(self, mode: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        """A transaction, rolled back when left by an exception; DEFERRED is one for reading.
+
+        Raises:
+            LogUnavailable: SQLite failed; the path and its reason.
+        """
+        with self._lock, self._unavailable():
+            self._connection.execute(f"BEGIN {mode}")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    def data_version(self) -> int:
+        """A number that changes when another connection commits; costs microseconds."""
+        with self._lock, self._unavailable():
+            version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+    def close(self) -> None:
+        """Close the connection; a second time is harmless."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def _unavailable(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise LogUnavailable(f"{self._path}: {error}") from error
+
+    def _create(self, deadline: float) -> None:
+        while self._format() == 0:
+            try:
+                # Turning WAL on asks for the whole file and does not wait for it.
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                with self.transaction() as connection:
+                    if self._format() == 0:
+                        _execute_all(connection, _SCHEMA)
+            except (sqlite3.OperationalError, LogUnavailable):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+        if self._format() != _FORMAT:
+            raise InvalidSettings(f"{self._path}: not an event log of format {_FORMAT}; use another file")
+
+    def _format(self) -> int:
+        version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and self._connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            return -1  # somebody else's database
+        return version
+
+
+def _execute_all(connection: sqlite3.Connection, script: str) -> None:
+    # executescript() would commit the transaction that this is to be part of.
+    for statement in script.split(";"):
+        connection.execute(statement)
+
+
+def slots_of(connection: sqlite3.Connection, topics: Sequence[str]) -> list[Slot]:
+    """Every partition of the topics that exist, in order."""
+    marks = ",".join("?" * len(topics))
+    rows = connection.execute(
+        "SELECT slot, topic, partition, begin_offset, end_offset FROM partitions"
+        f" WHERE topic IN ({marks}) ORDER BY topic, partition",
+        topics,
+    )
+    return [Slot(*row) for row in rows]
+
+
+def append_rows(
+    connection: sqlite3.Connection, rows: Mapping[int, Sequence[tuple[str | None, bytes | None]]], now: int
+) -> dict[int, int]:
+    """Append (key, value) rows to slots; return each slot's first new offset.
+
+    The append time is now, or the slot's last one where the clock has stepped back: it never
+    falls within a partition, which is what lets `first_at` search by halving.
+    """
+    first: dict[int, int] = {}
+    for slot, pairs in rows.items():
+        end, last = connection.execute(
+            "SELECT end_offset, last_append_time FROM partitions WHERE slot = ?", (slot,)
+        ).fetchone()
+        append_time = max(now, last)
+        base = slot << OFFSET_BITS | end
+        connection.executemany(
+            "INSERT INTO records VALUES (?, ?, ?, ?)",
+            [(base + i, append_time, key, value) for i, (key, value) in enumerate(pairs)],
+        )
+        connection.execute(
+            "UPDATE partitions SET end_offset = ?, last_append_time = ? WHERE slot = ?",
+            (end + len(pairs), append_time, slot),
+        )
+        first[slot] = end
+    return first
+
+
+def first_at(connection: sqlite3.Connection, slot: Slot, append_time: int) -> int:
+    """The first offset of a slot appended at or after a time; its end where there is none."""
+    low, high = slot.begin, slot.end
+    while low < high:
+        middle = (low + high) // 2
+        row = connection.execute(
+            "SELECT id, append_time FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT 1",
+            (slot.id_at(middle), slot.id_at(high)),
+        ).fetchone()
+        if row is None or row[1] >= append_time:
+            high = middle
+        else:
+            low = (row[0] & OFFSET_MASK) + 1
+    return low
+
+
+def upkeep(database: Database, now: int, max_records: int) -> bool:
+    """Expire and compact up to so many records of each partition; True when more is left to do."""
+    with database.transaction("DEFERRED") as connection:
+        work = connection.execute(
+            "SELECT p.slot, t.compacted, t.retention_ms, t.compaction_lag_ms"
+            " FROM partitions p JOIN topics t ON t.name = p.topic"
+            " WHERE t.compacted OR t.retention_ms IS NOT NULL"
+        ).fetchall()
+    left = False
+    for slot, compacted, retention_ms, lag_ms in work:
+        with database.transaction() as connection:
+            if retention_ms is not None:
+                left |= _expire(connection, slot, now - retention_ms, max_records)
+            if compacted:
+                left |= _compact(connection, slot, now - lag_ms, max_records)
+                left |= _drop_tombstones(connection, slot, now - lag_ms - TOMBSTONE_RETENTION_MS, max_records)
+    return left
+
+
+def _expire(connection: sqlite3.Connection, slot: int, before: int, max_records: int) -> bool:
+    row = connection.execute(
+        "SELECT slot, topic, partition, begin_offset, end_offset FROM partitions WHERE slot = ?", (slot,)
+    ).fetchone()
+    whole = Slot(*row)
+    step = whole._replace(end=min(whole.end, whole.begin + max_records))
+    begin = first_at(connection, step, before)
+    doomed = (whole.id_at(whole.begin), whole.id_at(begin))
+    connection.execute(
+        "DELETE FROM latest WHERE slot = ? AND record_offset < ?"
+        " AND key IN (SELECT key FROM records WHERE id >= ? AND id < ?)",
+        (slot, begin, *doomed),
+    )
+    connection.execute("DELETE FROM records WHERE id >= ? AND id < ?", doomed)
+    connection.execute("UPDATE partitions SET begin_offset = ? WHERE slot = ?", (begin, slot))
+    return begin == step.end < whole.end
+
+
+def _compact(connection: sqlite3.Connection, slot: int, before: int, max_records: int) -> bool:
+    """Drop what records appended before a time supersede, going on from where it stopped."""
+    (start,) = connection.execute("SELECT compacted_to FROM partitions WHERE slot = ?", (slot,)).fetchone()
+    rows = connection.execute(
+        "SELECT id, append_time, key, value IS NULL FROM records"
+        " WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
+        (slot << OFFSET_BITS | start, (slot + 1) << OFFSET_BITS, max_records),
+    ).fetchall()
+    ripe = [row for row in rows if row[1] < before]
+    for record_id, append_time, key, is_tombstone in ripe:
+        _supersede(connection, slot, key, record_id, append_time if is_tombstone else None)
+    if ripe:
+        start = (ripe[-1][0] & OFFSET_MASK) + 1
+        connection.execute("UPDATE partitions SET compacted_to = ? WHERE slot = ?", (start, slot))
+    return len(ripe) == max_records
+
+
+def _supersede(
+    connection: sqlite3.Connection, slot: int, key: str, record_id: int, tombstone_time: int | None
+) -> None:
+    before = connection.execute(
+        "SELECT record_offset FROM latest WHERE slot = ? AND key = ?", (slot, key)
+    ).fetchone()
+    if before:
+        connection.execute("DELETE FROM records WHERE id = ?", (slot << OFFSET_BITS | before[0],))
+    connection.execute(
+        "INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?)",
+        (slot, key, record_id & OFFSET_MASK, tombstone_time),
+    )
+
+
+def _drop_tombstones(connection: sqlite3.Connection, slot: int, before: int, max_records: int) -> bool:
+    rows = connection.execute(
+        "SELECT key, record_offset FROM latest WHERE slot = ? AND tombstone_time < ? LIMIT ?",
+        (slot, before, max_records),
+    ).fetchall()
+    for key, offset in rows:
+        connection.execute("DELETE FROM records WHERE id = ?", (slot << OFFSET_BITS | offset,))
+        connection.execute("DELETE FROM latest WHERE slot = ? AND key = ?", (slot, key))
+    return len(rows) == max_records

@@ -1,0 +1,1 @@
+"""Public, immutable snapshots: what serving needs, and nothing about users."""

@@ -1,0 +1,125 @@
+"""Snapshots to safetensors files and back; a delta holds what changed since a full one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from safetensors.torch import save as write_tensors
+from torch import Tensor
+
+from pipeline.snapshots.snapshot import Manifest, Snapshot
+from pipeline.state.counts import grown
+
+LEARNED, ITEMS, COUNTS = "learned.safetensors", "items.safetensors", "counts.safetensors"
+
+
+def encode_full(snapshot: Snapshot) -> dict[str, bytes]:
+    """The files of a full snapshot."""
+    return {
+        LEARNED: _encode_learned(snapshot),
+        ITEMS: write_tensors(
+            {"content": snapshot.content, "residual": snapshot.residual, "bias": snapshot.bias}
+        ),
+        COUNTS: write_tensors({**_encode_counts(snapshot), **_encode_matrix("base", snapshot.memory_base)}),
+    }
+
+
+def encode_delta(snapshot: Snapshot, changed: Tensor, retold: Tensor) -> dict[str, bytes]:
+    """The files of a delta.
+
+    Args:
+        snapshot: the whole state.
+        changed: rows whose residual or bias changed since the full snapshot.
+        retold: rows that got other content since then.
+    """
+    return {
+        LEARNED: _encode_learned(snapshot),
+        ITEMS: write_tensors(
+            {
+                "changed": changed,
+                "residual": snapshot.residual[changed],
+                "bias": snapshot.bias[changed],
+                "retold": retold,
+                "content": snapshot.content[retold],
+            }
+        ),
+        COUNTS: write_tensors(_encode_counts(snapshot)),
+    }
+
+
+def full_snapshot(manifest: Manifest, files: Mapping[str, Mapping[str, Tensor]]) -> Snapshot:
+    """Read a full snapshot from its files."""
+    items, counts = files[ITEMS], files[COUNTS]
+    return Snapshot(
+        manifest=manifest,
+        items=manifest.items,
+        learned=_named(files[LEARNED], "learned."),
+        mixer=files[LEARNED]["mixer"],
+        content=items["content"],
+        residual=items["residual"],
+        bias=items["bias"],
+        memory_base=_matrix("base", counts, manifest.rows),
+        memory_recent=_matrix("recent", counts, manifest.rows),
+        memory_scale=float(counts["scale"]),
+        popularity=counts["popularity"].numpy(),
+    )
+
+
+def joined_snapshot(
+    full: Snapshot, manifest: Manifest, files: Mapping[str, Mapping[str, Tensor]]
+) -> Snapshot:
+    """Read a delta on top of the full snapshot that it names."""
+    items, counts = files[ITEMS], files[COUNTS]
+    return Snapshot(
+        manifest=manifest,
+        items={**full.items, **manifest.items},
+        learned=_named(files[LEARNED], "learned."),
+        mixer=files[LEARNED]["mixer"],
+        content=_overlaid(full.content, manifest.rows, items["retold"], items["content"]),
+        residual=_overlaid(full.residual, manifest.rows, items["changed"], items["residual"]),
+        bias=_overlaid(full.bias, manifest.rows, items["changed"], items["bias"]),
+        memory_base=grown(full.memory_base, manifest.rows),
+        memory_recent=_matrix("recent", counts, manifest.rows),
+        memory_scale=float(counts["scale"]),
+        popularity=counts["popularity"].numpy(),
+    )
+
+
+def _encode_learned(snapshot: Snapshot) -> bytes:
+    named = {f"learned.{name}": tensor.contiguous() for name, tensor in snapshot.learned.items()}
+    return write_tensors({**named, "mixer": snapshot.mixer})
+
+
+def _encode_counts(snapshot: Snapshot) -> dict[str, Tensor]:
+    return {
+        "popularity": torch.from_numpy(snapshot.popularity),
+        "scale": torch.tensor(snapshot.memory_scale, dtype=torch.float64),
+        **_encode_matrix("recent", snapshot.memory_recent),
+    }
+
+
+def _encode_matrix(name: str, matrix: sp.csr_array) -> dict[str, Tensor]:
+    return {
+        f"{name}.data": torch.from_numpy(np.ascontiguousarray(matrix.data)),
+        f"{name}.indices": torch.from_numpy(np.ascontiguousarray(matrix.indices)),
+        f"{name}.indptr": torch.from_numpy(np.ascontiguousarray(matrix.indptr)),
+    }
+
+
+def _matrix(name: str, tensors: Mapping[str, Tensor], size: int) -> sp.csr_array:
+    data, indices, indptr = (tensors[f"{name}.{part}"].numpy() for part in ("data", "indices", "indptr"))
+    return sp.csr_array((data, indices, indptr), shape=(size, size))
+
+
+def _overlaid(base: Tensor, size: int, rows: Tensor, values: Tensor) -> Tensor:
+    """`base` grown to `size` rows, with some rows replaced."""
+    grown = torch.cat([base, base.new_zeros(size - base.shape[0], *base.shape[1:])])
+    grown[rows] = values
+    return grown
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

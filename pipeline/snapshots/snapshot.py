@@ -1,0 +1,162 @@
+"""A Snapshot in memory: what serving needs to score as the learner would, and no user data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from pipeline.eventlog.port import Offsets, TopicPartition
+
+FORMAT = 1
+
+
+class Version(NamedTuple):
+    """Generation (adoptions, rollbacks, takeovers) and step; later ones compare greater."""
+
+    generation: int
+    step: int
+
+    def __str__(self) -> str:
+        return f"{self.generation}-{self.step}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``"<generation>-<step>"``.
+
+        Raises:
+            ValueError: it is not of that form.
+        """
+        generation, _, step = text.partition("-")
+        return cls(int(generation), int(step))
+
+
+class FileDigest(BaseModel):
+    """Name, sha256 and size of one file of a snapshot."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    size: int
+
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class Manifest(BaseModel):
+    """The last file that is written of a snapshot: without it, the snapshot does not exist.
+
+    Attributes:
+        version: ``<generation>-<step>``.
+        kind: full, or a delta that holds what changed since the full one named by `base`.
+        parent: the version published before this one.
+        reason: why it was published.
+        digest: over the content of all files; equal states have equal digests.
+        items: item id to content digest, in the order of rows; of a delta, the changed ones.
+        rows: the number of catalogue rows.
+        offsets: ``topic/partition`` to the next offset that has not been learned.
+        learned_through: append time in ms of the last record that was learned or folded.
+        published_at: wall clock in ms.
+        events: interactions folded, ever.
+        quality: prequential figures when it was published.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = FORMAT
+    model: str
+    version: str
+    kind: Literal["full", "delta"]
+    base: str | None = None
+    parent: str | None = None
+    reason: str
+    digest: str
+    files: dict[str, FileDigest]
+    backbone: str
+    max_tokens: int
+    layers: int
+    lora_rank: int
+    lora_alpha: int
+    adapter_rank: int
+    rows: Count
+    items: dict[str, str]
+    offsets: dict[str, Count]
+    learned_through: int
+    published_at: int
+    events: Count
+    quality: dict[str, dict[str, dict[str, float | None]]]
+
+    @property
+    def learned_offsets(self) -> dict[TopicPartition, int]:
+        """The offsets by partition."""
+        return {_source(name): offset for name, offset in self.offsets.items()}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that a server scores with; n items, width d.
+
+    Attributes:
+        manifest: what it is and where it comes from.
+        items: all item ids with their content digests, in the order of rows.
+        learned: the recommender's learned parameters by name.
+        mixer: ``[situations, features]`` weights.
+        content, residual: ``[n, d]``; `bias`: ``[n]``.
+        memory_base, memory_recent: the two levels of pair counts, ``[n, n]``.
+        memory_scale: what a stored pair count is worth.
+        popularity: ``[n]`` decayed counts.
+    """
+
+    manifest: Manifest
+    items: Mapping[str, str]
+    learned: Mapping[str, Tensor]
+    mixer: Tensor
+    content: Tensor
+    residual: Tensor
+    bias: Tensor
+    memory_base: sp.csr_array
+    memory_recent: sp.csr_array
+    memory_scale: float
+    popularity: NDArray[np.float64]
+
+
+class Announcement(BaseModel):
+    """What the compacted snapshots topic says under the model's name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str
+    digest: str
+    reason: str
+    published_at: int
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """The announcement of a published snapshot."""
+        return cls(
+            version=manifest.version,
+            digest=manifest.digest,
+            reason=manifest.reason,
+            published_at=manifest.published_at,
+        )
+
+    def encode(self) -> bytes:
+        """The wire form."""
+        return json.dumps(self.model_dump()).encode()
+
+
+def named_offsets(offsets: Offsets) -> dict[str, int]:
+    """Offsets as a manifest writes them."""
+    return {str(source): offset for source, offset in sorted(offsets.items())}
+
+
+def _source(name: str) -> TopicPartition:
+    topic, _, partition = name.rpartition("/")
+    return TopicPartition(topic, int(partition))

@@ -1,0 +1,113 @@
+"""The snapshot store: immutable versions under any fsspec URL.
+
+``<store>/<model>/<version>/manifest.json + *.safetensors``; the manifest is written last,
+and a reader verifies every file against it before anything is served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import fsspec
+import orjson
+from fsspec.core import url_to_fs
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from torch import Tensor
+
+from pipeline.errors import SnapshotCorrupt
+from pipeline.snapshots.codec import full_snapshot, joined_snapshot
+from pipeline.snapshots.snapshot import FileDigest, Manifest, Snapshot, Version
+
+MANIFEST = "manifest.json"
+
+
+class SnapshotStore:
+    """Publishes, lists, loads and prunes the snapshots of one model."""
+
+    def __init__(self, url: str, model: str) -> None:
+        self._fs: fsspec.AbstractFileSystem
+        self._fs, root = url_to_fs(url)
+        self._root = f"{root.rstrip('/')}/{model}"
+        self._full: Snapshot | None = None
+
+    def versions(self) -> list[Version]:
+        """All published versions, oldest first."""
+        self._fs.invalidate_cache()
+        manifests = self._fs.glob(f"{self._root}/*/{MANIFEST}")
+        return sorted(Version.parse(path.split("/")[-2]) for path in manifests)
+
+    def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+        """Store a version: its files, then the manifest that makes it exist."""
+        folder = f"{self._root}/{manifest.version}"
+        self._fs.makedirs(folder, exist_ok=True)
+        for name, content in files.items():
+            self._fs.pipe_file(f"{folder}/{name}", content)
+        self._write_whole(f"{folder}/{MANIFEST}", orjson.dumps(manifest.model_dump()))
+
+    def manifest(self, version: Version) -> Manifest:
+        """The manifest of a version.
+
+        Raises:
+            SnapshotCorrupt: it is missing or not of a format known here.
+        """
+        try:
+            return Manifest.model_validate_json(self._fs.cat_file(f"{self._root}/{version}/{MANIFEST}"))
+        except FileNotFoundError:
+            raise SnapshotCorrupt(
+                f"snapshot {version} is not in the store: publish again or roll back"
+            ) from None
+        except ValidationError as error:
+            raise SnapshotCorrupt(f"snapshot {version} has an unreadable manifest: {error}") from error
+
+    def load(self, version: Version) -> Snapshot:
+        """A version, verified, a delta joined with its full one.
+
+        Raises:
+            SnapshotCorrupt: a file is missing or is not what the manifest says.
+        """
+        manifest = self.manifest(version)
+        if manifest.kind == "full":
+            self._full = full_snapshot(manifest, self._files(manifest))
+            return self._full
+        base = Version.parse(manifest.base or "")
+        if self._full is None or self._full.manifest.version != str(base):
+            self.load(base)
+        assert self._full is not None
+        return joined_snapshot(self._full, manifest, self._files(manifest))
+
+    def prune(self, keep: int) -> None:
+        """Remove all but the last `keep` versions and the full ones that they need."""
+        versions = self.versions()
+        kept = set(versions[-keep:])
+        needed = {self.manifest(version).base for version in kept}
+        for version in versions:
+            if version not in kept and str(version) not in needed:
+                self._fs.rm(f"{self._root}/{version}", recursive=True)
+
+    def _files(self, manifest: Manifest) -> dict[str, dict[str, Tensor]]:
+        return {name: self._verified(manifest, name, digest) for name, digest in manifest.files.items()}
+
+    def _verified(self, manifest: Manifest, name: str, expected: FileDigest) -> dict[str, Tensor]:
+        where = f"snapshot {manifest.version}, {name}"
+        try:
+            content = self._fs.cat_file(f"{self._root}/{manifest.version}/{name}")
+            if digest_of(content) != expected:
+                raise SnapshotCorrupt(f"{where}: not the bytes that the manifest names; publish again")
+            return read_tensors(content)
+        except FileNotFoundError:
+            raise SnapshotCorrupt(f"{where}: missing; publish again or roll back") from None
+        except SafetensorError as error:
+            raise SnapshotCorrupt(f"{where}: {error}") from error
+
+    def _write_whole(self, path: str, content: bytes) -> None:
+        """Let a file appear whole or not at all; object stores do that by themselves."""
+        self._fs.pipe_file(f"{path}.part", content)
+        self._fs.mv(f"{path}.part", path)
+
+
+def digest_of(content: bytes) -> FileDigest:
+    """Digest and size of a file's content."""
+    return FileDigest(sha256=hashlib.sha256(content).hexdigest(), size=len(content))

@@ -1,0 +1,40 @@
+"""Fixtures for every tier: a real broker, an event log on each engine, names that nobody else uses."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.kafka.broker import Broker, missing_tools
+
+
+@pytest.fixture(scope="session")
+def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of one real broker for the whole session; under CI it must be there."""
+    missing = missing_tools()
+    if missing:
+        reason = f"no Kafka broker: {' and '.join(missing)} not found (Java 17 or newer, Maven)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with Broker(tmp_path_factory.mktemp("kafka"), quick_start=True) as broker:
+        yield broker.url
+
+
+@pytest.fixture(params=["sqlite", "kafka"])
+def log_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an event log, once on each engine."""
+    if request.param == "kafka":
+        url: str = request.getfixturevalue("kafka_url")
+        return url
+    return f"sqlite:///{tmp_path}/log.db"
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A topic prefix of this test's own: the broker is shared."""
+    return f"t{uuid.uuid4().hex[:12]}"

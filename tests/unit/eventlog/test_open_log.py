@@ -1,0 +1,63 @@
+"""The door to the engines: URLs and options."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InvalidSettings
+from pipeline.eventlog import open_log
+from pipeline.eventlog.kafka_settings import client_options
+
+
+def test_relative_and_absolute_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    open_log("sqlite:///run/log.db").close()
+    open_log(f"sqlite:///{tmp_path}/absolute.db").close()
+    assert (tmp_path / "run" / "log.db").exists()
+    assert (tmp_path / "absolute.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        ("redis://host", "use sqlite:///path/to/log.db or kafka://host:port"),
+        ("log.db", "use sqlite:///path/to/log.db or kafka://host:port"),
+        ("sqlite://log.db", "write sqlite:///relative/log.db"),
+        ("sqlite:///", "write sqlite:///relative/log.db"),
+        ("kafka://", "write kafka://host:port"),
+        ("kafka://host", "write kafka://host:port"),
+        ("kafka://host:9092,", "write kafka://host:port"),
+        ("kafka://user:word@host:9092", "write kafka://host:port"),
+    ],
+)
+def test_a_malformed_url_names_the_remedy(url: str, remedy: str) -> None:
+    with pytest.raises(InvalidSettings, match=remedy) as caught:
+        open_log(url)
+    assert "word" not in str(caught.value)
+
+
+def test_options_become_what_the_client_wants() -> None:
+    options = {"security_protocol": "SASL_SSL", "ssl_check_hostname": "False", "sasl_plain_password": "1"}
+    assert client_options(options) == {**options, "ssl_check_hostname": False}
+
+
+def test_a_wrong_option_is_named_without_its_value(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="sasl_pasword") as caught:
+        open_log("kafka://host:9092", {"sasl_pasword": "hunter2"})
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(InvalidSettings, match="ssl_check_hostname: must be true or false"):
+        open_log("kafka://host:9092", {"ssl_check_hostname": "perhaps"})
+    with pytest.raises(InvalidSettings, match="remove ssl_cafile"):
+        open_log(f"sqlite:///{tmp_path}/log.db", {"ssl_cafile": "ca.pem"})
+
+
+def test_sqlite_does_not_import_kafka(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pipeline.eventlog import open_log;"
+        f"open_log('sqlite:///{tmp_path}/log.db').close(); sys.exit('kafka' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
