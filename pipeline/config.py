@@ -22,6 +22,7 @@ from pipeline.errors import InvalidSettings
 
 FILE = "millstream.toml"
 FILE_VARIABLE = "MILLSTREAM_CONFIG"
+HOUR_MS = 3_600_000
 
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -47,6 +48,16 @@ class LogSettings(_Table):
     """How long interactions, impressions and the journal are kept."""
     compaction_lag_hours: Hours = 24 * 2
     """How long superseded items and histories stay readable; bounds how far back a checkpoint can restart."""
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The options as the log's client takes them; not for logs."""
+        return {name: value.get_secret_value() for name, value in self.options.items()}
+
+    @property
+    def topic_sizes(self) -> tuple[int, int, int]:
+        """Partitions, retention in ms, compaction lag in ms."""
+        return self.partitions, int(self.retention_hours * HOUR_MS), int(self.compaction_lag_hours * HOUR_MS)
 
 
 class ModelSettings(_Table):

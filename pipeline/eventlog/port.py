@@ -30,6 +30,12 @@ class TopicPartition(NamedTuple):
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}"
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `str` wrote."""
+        topic, _, partition = text.rpartition("/")
+        return cls(topic, int(partition))
+
 
 Offsets = Mapping[TopicPartition, int]
 
@@ -238,6 +244,11 @@ def read_compacted(log: EventLog, topic: str) -> dict[str, Record]:
         else:
             latest[record.key] = record
     return latest
+
+
+def named(offsets: Offsets) -> dict[str, int]:
+    """Offsets with partitions as ``topic/partition``, as files and answers write them."""
+    return {str(source): offset for source, offset in sorted(offsets.items())}
 
 
 def lag(end: Offsets, positions: Offsets) -> dict[TopicPartition, int]:

@@ -12,6 +12,8 @@ from torch import Tensor
 SCORERS = ("model", "memory", "popularity", "mixture")
 SLICES = ("all", "first_of_basket", "cold")
 CUTOFF = 20
+Report = dict[str, dict[str, dict[str, float | None]]]
+"""Figures by scorer, slice and name; None where nothing was scored."""
 COLD_BELOW = 5
 """An item with fewer acts than this is cold."""
 
@@ -36,12 +38,14 @@ class Scores:
     Attributes:
         verdicts: by scorer.
         slices: ``[m]`` masks by slice.
-        loss: what the learner minimised, NaN where it did not learn.
+        loss: what the learner minimised; NaN where nothing was learned.
+        quarantined: whether the loss was not finite, so that the batch was folded only.
     """
 
     verdicts: dict[str, Verdicts]
     slices: dict[str, NDArray[np.bool_]]
     loss: float
+    quarantined: bool = False
 
 
 def judge(log_probabilities: Tensor, targets: Tensor) -> Verdicts:
@@ -73,26 +77,31 @@ def no_scores() -> Scores:
 
 @dataclass
 class Quality:
-    """Running means of the figures, for each scorer and slice."""
+    """Means of the figures, for each scorer and slice.
 
+    Attributes:
+        half_life: events after which a verdict counts half; None to count all alike.
+    """
+
+    half_life: float | None = None
     _sums: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
 
     def add(self, scores: Scores) -> None:
         """Take in the scores of a batch."""
+        fading = 0.5 ** (scores.slices["all"].size / self.half_life) if self.half_life else 1.0
         for scorer, verdicts in scores.verdicts.items():
             figures = per_target(verdicts)
             for name, mask in scores.slices.items():
-                sums = self._sums.setdefault((scorer, name), {"n": 0.0})
-                sums["n"] += float(mask.sum())
+                sums = self._sums.setdefault((scorer, name), {"n": 0.0, **dict.fromkeys(figures, 0.0)})
+                sums["n"] = fading * sums["n"] + float(mask.sum())
                 for figure, values in figures.items():
-                    sums[figure] = sums.get(figure, 0.0) + float(values[mask].sum())
+                    sums[figure] = fading * sums[figure] + float(values[mask].sum())
 
-    def report(self) -> dict[str, dict[str, dict[str, float | None]]]:
-        """Means by scorer, slice and figure, and the number n; None where n is zero."""
-        tables: dict[str, dict[str, dict[str, float | None]]] = {}
+    def report(self) -> Report:
+        """The means, and the (faded) number ``n`` of targets behind them."""
+        tables: Report = {}
         for (scorer, name), sums in self._sums.items():
             n = sums["n"]
             means = {figure: total / n if n else None for figure, total in sums.items() if figure != "n"}
-            tables.setdefault(scorer, {})[name] = {"n": int(n), **means}
+            tables.setdefault(scorer, {})[name] = {"n": n if self.half_life else int(n), **means}
         return tables
-

@@ -38,7 +38,9 @@ class Pass:
     rows: Rows
 
 
-def forward(recommender: Recommender, table: ItemTable, segments: Sequence[Segment], negatives: Negatives) -> Pass:
+def forward(
+    recommender: Recommender, table: ItemTable, segments: Sequence[Segment], negatives: Negatives
+) -> Pass:
     """Run Segments (each with something to foresee) through the tower, against the negatives."""
     device = negatives.items.device
     packed = pack([segment.cut(0, len(segment) - 1) for segment in segments], device)
@@ -49,7 +51,9 @@ def forward(recommender: Recommender, table: ItemTable, segments: Sequence[Segme
 
     rows = table.rows(touched)
     vectors = recommender.item_vectors(rows)
-    laid_out = vectors.new_zeros(packed.items.numel(), vectors.shape[1]).index_copy(0, packed.places, vectors[at_acts])
+    laid_out = vectors.new_zeros(packed.items.numel(), vectors.shape[1]).index_copy(
+        0, packed.places, vectors[at_acts]
+    )
     users = recommender.user_vectors(laid_out.view(*packed.items.shape, -1), packed)[places]
     positive = recommender.own_logits(users, vectors[at_items], rows.bias[at_items])
     negative = recommender.logits(users, vectors[at_negatives], rows.bias[at_negatives])

@@ -27,9 +27,9 @@ from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.item_table import ItemTable, RowRates
 from pipeline.model.losses import Negatives, draw_negatives
-from pipeline.model.mixer import Mixer, Opinions, opinions
+from pipeline.model.mixer import Mixer, Opinions
 from pipeline.model.recommender import ModelShape, Recommender
-from pipeline.state.evidence import evidence
+from pipeline.model.scoring import opinions_on
 from pipeline.state.histories import Act
 from pipeline.state.segments import Segment
 from pipeline.state.stream import StreamShape, StreamState
@@ -81,15 +81,17 @@ class MicroBatch:
 class Learner:
     """Stream state and learned state, moved forward one MicroBatch at a time."""
 
-    def __init__(self, shape: LearnerShape, backbone: Backbone, encoder: TextEncoder, device: torch.device) -> None:
+    def __init__(
+        self, shape: LearnerShape, backbone: Backbone, encoder: TextEncoder, device: torch.device
+    ) -> None:
         self.shape = shape
         self.stream = StreamState(shape.stream)
         self.recommender = Recommender(backbone, shape.model, shape.seed).to(device).eval()
         self.table = ItemTable(backbone.width, device, shape.rows)
         self.mixer = Mixer(shape.mixer_rate, shape.mixer_steps, device)
         self.replay = Reservoir(shape.replay_capacity)
-        self._encoder = encoder
-        self._device = device
+        self.encoder = encoder
+        self.device = device
         self.optimizer = torch.optim.AdamW(
             self.recommender.learned().values(), lr=shape.rate, weight_decay=shape.weight_decay
         )
@@ -110,7 +112,7 @@ class Learner:
         self.stream.grow()
         self.table.grow(len(self.stream.catalogue))
         if rows:
-            content = self._encoder.encode([self.stream.catalogue.text(row) for row in rows])
+            content = self.encoder.encode([self.stream.catalogue.text(row) for row in rows])
             self.table.set_content(self._tensor(np.array(rows)), torch.from_numpy(content))
 
     def _segments(self, events: Sequence[Interaction]) -> tuple[list[Segment], NDArray[np.bool_]]:
@@ -137,7 +139,8 @@ class Learner:
         mixed = self.mixer.log_probabilities(given)
         verdicts = self._verdicts(given, mixed, targets)
         loss = self._loss(passed)
-        if torch.isfinite(loss):
+        finite = bool(torch.isfinite(loss))
+        if finite:
             self._descend(loss, passed)
             self.mixer.learn(given, targets, mixed)
             self.replay.offer(fresh, self._random(batch, Purpose.RESERVOIR))
@@ -145,7 +148,7 @@ class Learner:
             log.error("step %s-%s has no finite loss: folded, not learned", batch.generation, batch.step)
         first = given.situation.bool().cpu().numpy()
         slices = {"all": np.ones_like(cold), "first_of_basket": first, "cold": cold}
-        return Scores(verdicts, slices, float(loss.detach()))
+        return Scores(verdicts, slices, float(loss.detach()), quarantined=not finite)
 
     def _chunks(self, segment: Segment) -> Iterator[Segment]:
         """Cut a Segment into pieces of bounded length, the later ones with an overlap."""
@@ -163,18 +166,13 @@ class Learner:
 
     def _negatives(self, batch: MicroBatch) -> Negatives:
         counts, random = self.stream.popularity.counts, self._random(batch, Purpose.NEGATIVES)
-        return draw_negatives(counts, self.shape.negatives, random, self._device)
+        return draw_negatives(counts, self.shape.negatives, random, self.device)
 
     def _opinions(self, passed: Pass, segments: list[Segment]) -> Opinions:
         """Everybody's opinion on the new targets, before they are learned or folded."""
-        pasts = [segment.items[:place] for segment in segments for place in segment.targets]
-        opens = [segment.baskets[segment.targets] != segment.baskets[segment.targets - 1] for segment in segments]
-        return opinions(
-            model=self.recommender.rank_all(passed.users[passed.new].detach(), self.table),
-            memory=self._tensor(self.stream.memory.suggest(pasts)),
-            popularity=self._tensor(self.stream.popularity.log_share()),
-            facts=self._tensor(evidence(segments, len(self.table))),
-            situation=self._tensor(np.concatenate(opens).astype(np.int64)),
+        users, stream = passed.users[passed.new].detach(), self.stream
+        return opinions_on(
+            segments, users, self.recommender, self.table.all(), stream.memory, stream.popularity
         )
 
     def _verdicts(self, given: Opinions, mixed: Tensor, targets: Tensor) -> dict[str, Verdicts]:
@@ -192,7 +190,7 @@ class Learner:
     def _descend(self, loss: Tensor, passed: Pass) -> None:
         """AdamW on the recommender, Adagrad on the rows that took part."""
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.recommender.learned().values(), self.shape.clip)
         self.optimizer.step()
         with torch.no_grad():
@@ -204,4 +202,4 @@ class Learner:
         return random_for(self.shape.seed, batch.generation, batch.step, purpose)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(self._device)
+        return torch.from_numpy(array).to(self.device)

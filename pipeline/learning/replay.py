@@ -61,5 +61,8 @@ class Reservoir:
         cuts = np.cumsum(state["lengths"])[:-1]
         parts = zip(*(np.split(state[column], cuts) for column in COLUMNS), strict=True)
         firsts = state["first_new"].tolist()
-        self._kept = [Segment(*part, first) for part, first in zip(parts, firsts, strict=False)]
+        self._kept = [
+            Segment(**dict(zip(COLUMNS, part, strict=True)), first_new=first)
+            for part, first in zip(parts, firsts, strict=False)
+        ]
         self._offered = int(state["offered"][0])

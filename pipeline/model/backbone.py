@@ -54,7 +54,7 @@ def load_backbone(name: str = DEFAULT) -> Backbone:
         BackboneNotFound: it is nowhere, or the package's weights are not the pinned ones.
     """
     folder = _locate(name)
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval().requires_grad_(False)
     return Backbone(model, AutoTokenizer.from_pretrained(folder), _weights_digest(folder))
 

@@ -52,6 +52,12 @@ def opinions(model: Tensor, memory: Tensor, popularity: Tensor, facts: Tensor, s
     return Opinions(torch.cat([torch.stack(said), facts]), situation)
 
 
+def mix(weights: Tensor, given: Opinions) -> Tensor:
+    """Log-probabilities ``[m, n]`` by weights ``[situations, features]``."""
+    mixed = torch.einsum("mf,fmn->mn", weights[given.situation], given.features)
+    return torch.log_softmax(mixed, dim=1)
+
+
 class Mixer:
     """The weights ``[situations, features]`` with Adam's two moments."""
 
@@ -65,8 +71,7 @@ class Mixer:
 
     def log_probabilities(self, given: Opinions) -> Tensor:
         """Mixed log-probabilities over all items, ``[m, n]``."""
-        mixed = torch.einsum("mf,fmn->mn", self.weights[given.situation], given.features)
-        return torch.log_softmax(mixed, dim=1)
+        return mix(self.weights, given)
 
     def learn(self, given: Opinions, targets: Tensor, mixed: Tensor) -> None:
         """Take Adam steps on what was chosen.
@@ -88,7 +93,7 @@ class Mixer:
 
     def _step(self, gradients: Tensor, situation: Tensor) -> None:
         """Adam (Kingma & Ba 2015), for each situation that occurred."""
-        for number in situation.unique().tolist():
+        for number in sorted(set(situation.tolist())):
             gradient = gradients[situation == number].mean(dim=0)
             self._taken[number] += 1
             self._mean[number] = torch.lerp(gradient, self._mean[number], DECAYS[0])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.model.backbone import Backbone
-from pipeline.model.item_table import ItemTable, Rows
+from pipeline.model.item_table import Rows
 from pipeline.model.sequences import Packed
 from pipeline.model.tower import Tower, TowerShape
 
@@ -70,13 +70,12 @@ class Recommender(nn.Module):
         return self.log_scale.exp() * (users * vectors).sum(dim=1) + bias
 
     @torch.no_grad()
-    def rank_all(self, users: Tensor, table: ItemTable) -> Tensor:
-        """Log-probabilities of all items for users ``[m, d]``: ``[m, n]``.
+    def rank_all(self, users: Tensor, items: Rows) -> Tensor:
+        """Log-probabilities of all n items for users ``[m, d]``: ``[m, n]``.
 
         The adapter is folded into the query, u' = (I + BA)ᵀu, so that the matrix of
         content never changes.
         """
-        items = table.all()
         queries = users + (users @ self.adapter_out) @ self.adapter_in
         scores = queries @ items.content.T + users @ items.residual.T
         return torch.log_softmax(self.log_scale.exp() * scores + items.bias, dim=1)

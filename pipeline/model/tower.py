@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -59,7 +60,8 @@ class Tower(nn.Module):
             attention_mask=packed.mask,
             position_ids=packed.positions,
         ).last_hidden_state
-        return hidden.flatten(0, 1)[packed.places] @ self.projection.T / self._scale
+        users: Tensor = hidden.flatten(0, 1)[packed.places] @ self.projection.T / self._scale
+        return users
 
 
 class _VectorsIn(nn.Module):
@@ -79,13 +81,13 @@ class _VectorsIn(nn.Module):
 
 def _last_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
     """A copy of a BERT-like or decoder model that takes vectors and has its last layers only."""
-    cut = copy.deepcopy(model)
+    cut: Any = copy.deepcopy(model)
     blocks = _blocks(cut)
     del blocks[:-count]
     for number, block in enumerate(blocks):
         for part in block.modules():
             if hasattr(part, "layer_idx"):
-                part.layer_idx = number
+                setattr(part, "layer_idx", number)
     cut.config.num_hidden_layers = count
     cut.config.use_cache = False
     if hasattr(cut, "embeddings"):
@@ -94,7 +96,8 @@ def _last_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
         cut.set_input_embeddings(nn.Embedding(1, cut.config.hidden_size))
     if hasattr(cut, "pooler"):
         cut.pooler = None
-    return cut
+    last: PreTrainedModel = cut
+    return last
 
 
 def _blocks(model: nn.Module) -> nn.ModuleList:
@@ -106,7 +109,11 @@ def _add_lora(model: nn.Module, shape: TowerShape) -> None:
     """Freeze everything, then put LoRA beside every linear map of the layers."""
     model.requires_grad_(False)
     linear = sorted(
-        {name.rpartition(".")[2] for name, part in _blocks(model).named_modules() if isinstance(part, nn.Linear)}
+        {
+            name.rpartition(".")[2]
+            for name, part in _blocks(model).named_modules()
+            if isinstance(part, nn.Linear)
+        }
     )
     config = LoraConfig(r=shape.lora_rank, lora_alpha=shape.lora_alpha, target_modules=linear)
     inject_adapter_in_model(config, model)

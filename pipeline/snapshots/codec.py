@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-import scipy.sparse as sp
 import torch
 from safetensors.torch import save as write_tensors
 from torch import Tensor
 
+from pipeline.model.tensors import of_matrix, to_matrix, under
 from pipeline.snapshots.snapshot import Manifest, Snapshot
 from pipeline.state.counts import grown
 
@@ -23,7 +22,7 @@ def encode_full(snapshot: Snapshot) -> dict[str, bytes]:
         ITEMS: write_tensors(
             {"content": snapshot.content, "residual": snapshot.residual, "bias": snapshot.bias}
         ),
-        COUNTS: write_tensors({**_encode_counts(snapshot), **_encode_matrix("base", snapshot.memory_base)}),
+        COUNTS: write_tensors({**_encode_counts(snapshot), **of_matrix("base", snapshot.memory_base)}),
     }
 
 
@@ -56,13 +55,13 @@ def full_snapshot(manifest: Manifest, files: Mapping[str, Mapping[str, Tensor]])
     return Snapshot(
         manifest=manifest,
         items=manifest.items,
-        learned=_named(files[LEARNED], "learned."),
+        learned=under("learned.", files[LEARNED]),
         mixer=files[LEARNED]["mixer"],
         content=items["content"],
         residual=items["residual"],
         bias=items["bias"],
-        memory_base=_matrix("base", counts, manifest.rows),
-        memory_recent=_matrix("recent", counts, manifest.rows),
+        memory_base=to_matrix("base", counts, manifest.rows),
+        memory_recent=to_matrix("recent", counts, manifest.rows),
         memory_scale=float(counts["scale"]),
         popularity=counts["popularity"].numpy(),
     )
@@ -76,13 +75,13 @@ def joined_snapshot(
     return Snapshot(
         manifest=manifest,
         items={**full.items, **manifest.items},
-        learned=_named(files[LEARNED], "learned."),
+        learned=under("learned.", files[LEARNED]),
         mixer=files[LEARNED]["mixer"],
         content=_overlaid(full.content, manifest.rows, items["retold"], items["content"]),
         residual=_overlaid(full.residual, manifest.rows, items["changed"], items["residual"]),
         bias=_overlaid(full.bias, manifest.rows, items["changed"], items["bias"]),
         memory_base=grown(full.memory_base, manifest.rows),
-        memory_recent=_matrix("recent", counts, manifest.rows),
+        memory_recent=to_matrix("recent", counts, manifest.rows),
         memory_scale=float(counts["scale"]),
         popularity=counts["popularity"].numpy(),
     )
@@ -97,21 +96,8 @@ def _encode_counts(snapshot: Snapshot) -> dict[str, Tensor]:
     return {
         "popularity": torch.from_numpy(snapshot.popularity),
         "scale": torch.tensor(snapshot.memory_scale, dtype=torch.float64),
-        **_encode_matrix("recent", snapshot.memory_recent),
+        **of_matrix("recent", snapshot.memory_recent),
     }
-
-
-def _encode_matrix(name: str, matrix: sp.csr_array) -> dict[str, Tensor]:
-    return {
-        f"{name}.data": torch.from_numpy(np.ascontiguousarray(matrix.data)),
-        f"{name}.indices": torch.from_numpy(np.ascontiguousarray(matrix.indices)),
-        f"{name}.indptr": torch.from_numpy(np.ascontiguousarray(matrix.indptr)),
-    }
-
-
-def _matrix(name: str, tensors: Mapping[str, Tensor], size: int) -> sp.csr_array:
-    data, indices, indptr = (tensors[f"{name}.{part}"].numpy() for part in ("data", "indices", "indptr"))
-    return sp.csr_array((data, indices, indptr), shape=(size, size))
 
 
 def _overlaid(base: Tensor, size: int, rows: Tensor, values: Tensor) -> Tensor:
@@ -119,7 +105,3 @@ def _overlaid(base: Tensor, size: int, rows: Tensor, values: Tensor) -> Tensor:
     grown = torch.cat([base, base.new_zeros(size - base.shape[0], *base.shape[1:])])
     grown[rows] = values
     return grown
-
-
-def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from pipeline.eventlog.port import Offsets, TopicPartition
+from pipeline.eventlog.port import TopicPartition
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 
 
 class Version(NamedTuple):
@@ -96,7 +96,7 @@ class Manifest(BaseModel):
     @property
     def learned_offsets(self) -> dict[TopicPartition, int]:
         """The offsets by partition."""
-        return {_source(name): offset for name, offset in self.offsets.items()}
+        return {TopicPartition.parse(name): offset for name, offset in self.offsets.items()}
 
 
 @dataclass(frozen=True)
@@ -150,13 +150,3 @@ class Announcement(BaseModel):
     def encode(self) -> bytes:
         """The wire form."""
         return json.dumps(self.model_dump()).encode()
-
-
-def named_offsets(offsets: Offsets) -> dict[str, int]:
-    """Offsets as a manifest writes them."""
-    return {str(source): offset for source, offset in sorted(offsets.items())}
-
-
-def _source(name: str) -> TopicPartition:
-    topic, _, partition = name.rpartition("/")
-    return TopicPartition(topic, int(partition))

@@ -19,14 +19,21 @@ def content_digest(text: str) -> str:
 
 
 class Catalogue:
-    """Items by row; `entries` are the last upserts, None for an item without one."""
+    """Items by row.
+
+    Attributes:
+        ids: the items' ids.
+        entries: the last upserts, None for an item without one.
+        digests: of their texts.
+    """
 
     def __init__(self, entries: Iterable[tuple[str, Item | None]] = ()) -> None:
         self.ids: list[str] = []
         self.entries: list[Item | None] = []
+        self.digests: list[str] = []
         self._rows: dict[str, int] = {}
         for item, entry in entries:
-            self.entries[self.row(item)] = entry
+            self._tell(self.row(item), entry)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -42,18 +49,19 @@ class Catalogue:
         self._rows[item] = len(self.ids)
         self.ids.append(item)
         self.entries.append(None)
+        self.digests.append("")
         return len(self.ids) - 1
 
     def upsert(self, entry: Item) -> int:
         """Take in what is said of an item; returns its row."""
         row = self.row(entry.item)
-        self.entries[row] = entry
+        self._tell(row, entry)
         return row
 
     def remove(self, item: str) -> None:
         """A tombstone: the row stays, what was known of it goes, and nobody is shown it."""
         if item in self._rows:
-            self.entries[self._rows[item]] = Item(item=item, title="", available=False)
+            self._tell(self._rows[item], Item(item=item, title="", available=False))
 
     def text(self, row: int) -> str:
         """What the language model reads of an item; empty where nothing is known."""
@@ -68,3 +76,7 @@ class Catalogue:
     def copy(self) -> Catalogue:
         """A frozen copy, shallow: entries are immutable."""
         return Catalogue(zip(self.ids, self.entries, strict=True))
+
+    def _tell(self, row: int, entry: Item | None) -> None:
+        self.entries[row] = entry
+        self.digests[row] = content_digest(entry.text) if entry else ""

@@ -45,7 +45,7 @@ class PairCounts:
     @classmethod
     def of(cls, base: sp.csr_array) -> PairCounts:
         """Counts that begin with a matrix ``[n, n]``."""
-        return cls(base, sp.csr_array(base.shape), base.sum(axis=1))
+        return cls(base, sp.csr_array(base.shape), np.asarray(base.sum(axis=1), dtype=np.float64))
 
     @property
     def size(self) -> int:
@@ -76,7 +76,8 @@ class PairCounts:
 
     def merged(self) -> sp.csr_array:
         """All counts as of now, in one matrix; changes nothing."""
-        return (self.base + self.recent) * self.scale
+        merged: sp.csr_array = (self.base + self.recent) * self.scale
+        return merged
 
     def mix(self, weights: sp.csr_array) -> NDArray[np.float64]:
         """Weighted sums of rows: ``weights [m, n] @ counts [n, n]``, dense ``[m, n]``."""

@@ -33,4 +33,5 @@ class Popularity:
     def log_share(self) -> NDArray[np.float32]:
         """Log of each item's share of all acts, shape ``[n]``."""
         smoothed = self.counts + PRIOR
-        return np.log(smoothed / smoothed.sum()).astype(np.float32)
+        shares: NDArray[np.float32] = np.log(smoothed / smoothed.sum()).astype(np.float32)
+        return shares

@@ -34,7 +34,6 @@ class StreamState:
 
     Attributes:
         acts: ``[n]`` how often each item was acted on, ever.
-        watermarks: latest event time in ms of each partition.
         events: interactions folded, ever.
     """
 
@@ -42,7 +41,6 @@ class StreamState:
     catalogue: Catalogue = field(default_factory=Catalogue)
     acts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     seen: dict[int, SeenEvents] = field(default_factory=dict)
-    watermarks: dict[int, int] = field(default_factory=dict)
     events: int = 0
 
     def __post_init__(self) -> None:

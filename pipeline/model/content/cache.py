@@ -25,7 +25,9 @@ class ContentCache:
         self._width = width
         self._database = sqlite3.connect(folder / f"{backbone_digest[:16]}.db", timeout=BUSY_SECONDS)
         self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("CREATE TABLE IF NOT EXISTS vectors (digest TEXT PRIMARY KEY, vector BLOB NOT NULL)")
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS vectors (digest TEXT PRIMARY KEY, vector BLOB NOT NULL)"
+        )
 
     def get(self, digests: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The vectors ``[d]`` that are there, by digest."""
@@ -33,7 +35,9 @@ class ContentCache:
         for start in range(0, len(digests), QUERY_SIZE):
             asked = digests[start : start + QUERY_SIZE]
             marks = ",".join("?" * len(asked))
-            rows = self._database.execute(f"SELECT digest, vector FROM vectors WHERE digest IN ({marks})", asked)
+            rows = self._database.execute(
+                f"SELECT digest, vector FROM vectors WHERE digest IN ({marks})", asked
+            )
             found.update((digest, np.frombuffer(vector, dtype=np.float32)) for digest, vector in rows)
         return {digest: vector for digest, vector in found.items() if vector.size == self._width}
 

@@ -26,9 +26,10 @@ class TextEncoder:
 
     def __init__(self, backbone: Backbone, cache_folder: Path, max_tokens: int, device: torch.device) -> None:
         self._backbone = backbone
-        self._model = backbone.model.to(device)
+        self._model = backbone.model
+        torch.nn.Module.to(self._model, device)
         self._device = device
-        self._max_tokens = max_tokens
+        self.max_tokens = max_tokens
         folder = cache_folder / f"text-{max_tokens}-{device.type}"
         self._cache = ContentCache(folder, backbone.digest, backbone.width)
 
@@ -36,6 +37,11 @@ class TextEncoder:
     def width(self) -> int:
         """d, the length of a vector."""
         return self._backbone.width
+
+    @property
+    def backbone_digest(self) -> str:
+        """Digest of the language model that encodes."""
+        return self._backbone.digest
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of unit length, shape ``[len(texts), d]``; zero for an empty text."""
@@ -55,7 +61,9 @@ class TextEncoder:
 
     @torch.inference_mode()
     def _encode_one(self, text: str) -> NDArray[np.float32]:
-        tokens = self._backbone.tokenizer(text, truncation=True, max_length=self._max_tokens, return_tensors="pt")
+        tokens = self._backbone.tokenizer(
+            text, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+        )
         hidden = self._model(**tokens.to(self._device)).last_hidden_state[0]
         vector: NDArray[np.float32] = normalize(hidden.mean(dim=0), dim=0).float().cpu().numpy()
         return vector

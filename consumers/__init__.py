@@ -1,0 +1,1 @@
+"""Daemons and commands that read the event log: learn and serve."""

@@ -1,0 +1,57 @@
+"""A learner put together from the settings: the same one for daemon, backtest and rebuild."""
+
+from __future__ import annotations
+
+import torch
+
+from pipeline.config import LearnSettings, ModelSettings
+from pipeline.learning.learner import Learner, LearnerShape
+from pipeline.model.backbone import load_backbone
+from pipeline.model.content.text import TextEncoder
+from pipeline.model.device import use_device
+from pipeline.model.item_table import RowRates
+from pipeline.model.recommender import ModelShape
+from pipeline.model.tower import TowerShape
+from pipeline.state.stream import StreamShape
+
+
+def make_learner(model: ModelSettings, learn: LearnSettings) -> Learner:
+    """A new learner that has seen nothing; loads the backbone (seconds).
+
+    Raises:
+        BackboneNotFound: the language model is nowhere.
+        InvalidSettings: the device is not there.
+    """
+    device: torch.device = use_device(model.device, model.threads)
+    backbone = load_backbone(model.backbone)
+    encoder = TextEncoder(backbone, model.cache, model.max_tokens, device)
+    return Learner(shape_of(model, learn), backbone, encoder, device)
+
+
+def shape_of(model: ModelSettings, learn: LearnSettings) -> LearnerShape:
+    """The part of the settings that decides what is learned."""
+    return LearnerShape(
+        seed=learn.seed,
+        context=learn.context,
+        segment=learn.segment,
+        overlap=learn.overlap,
+        negatives=learn.negatives,
+        replay=learn.replay,
+        replay_length=learn.replay_length,
+        replay_capacity=learn.replay_capacity,
+        replay_weight=learn.replay_weight,
+        rate=learn.rate,
+        weight_decay=learn.weight_decay,
+        clip=learn.clip,
+        mixer_rate=learn.mixer_rate,
+        mixer_steps=learn.mixer_steps,
+        rows=RowRates(learn.residual_rate, learn.bias_rate),
+        model=ModelShape(TowerShape(model.layers, model.lora_rank, model.lora_alpha), model.adapter_rank),
+        stream=StreamShape(
+            history_length=learn.history_length,
+            dedupe_window=learn.dedupe_window,
+            memory_half_life=learn.memory_half_life,
+            memory_partners=learn.memory_partners,
+            popularity_half_life=learn.popularity_half_life,
+        ),
+    )

@@ -1,0 +1,175 @@
+"""Commits: on their cadence, what was learned is made visible (published) and durable (checkpointed).
+
+Both are written by background threads from frozen copies, one of each kind at a time; what
+stops one stops the learner.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from pipeline import metrics
+from pipeline.eventlog.port import EventLog, lag
+from pipeline.learning.batches import Batch, Position
+from pipeline.learning.checkpoints import Checkpoints
+from pipeline.learning.evaluation import Report
+from pipeline.learning.frozen import Frozen, freeze
+from pipeline.learning.learner import Learner
+from pipeline.learning.publishing import Publication, Publisher, snapshot_of
+from pipeline.snapshots.snapshot import Version
+
+log = logging.getLogger(__name__)
+
+Task = Future[None]
+
+
+@dataclass
+class Cadence:
+    """Due when so many seconds or so many events have passed since the last time."""
+
+    seconds: float
+    events: int
+    clock: Callable[[], float] = time.monotonic
+    _last: float = field(init=False)
+    _passed: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._last = self.clock()
+
+    def count(self, events: int) -> None:
+        """So many events have passed."""
+        self._passed += events
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time."""
+        return self._passed >= self.events or self.clock() - self._last >= self.seconds
+
+    def restart(self) -> None:
+        """It was done just now."""
+        self._last, self._passed = self.clock(), 0
+
+
+@dataclass
+class Pending:
+    """What has gathered since the last publication."""
+
+    users: dict[str, int] = field(default_factory=dict)
+    refused: list[tuple[str, bytes]] = field(default_factory=list)
+    append_times: list[int] = field(default_factory=list)
+
+    def take_in(self, batch: Batch) -> None:
+        """Add a batch that was learned."""
+        self.users |= batch.users
+        self.refused += batch.refused
+        if not batch.again:
+            self.append_times += batch.append_times
+
+
+class Commits:
+    """Publishes and checkpoints a learner as it moves on."""
+
+    def __init__(
+        self,
+        model: str,
+        event_log: EventLog,
+        publisher: Publisher,
+        checkpoints: Checkpoints,
+        publish: Cadence,
+        checkpoint: Cadence,
+    ) -> None:
+        self._model = model
+        self._log = event_log
+        self._publisher = publisher
+        self._checkpoints = checkpoints
+        self._cadences = {"publish": publish, "checkpoint": checkpoint}
+        self._tasks: dict[str, Task] = {}
+        self._done: dict[str, Version | None] = {"publish": publisher.last_version(), "checkpoint": None}
+        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="commit")
+        self._pending = Pending()
+        self._position: Position | None = None
+        self._learned_through = 0
+
+    def take_in(self, batch: Batch) -> None:
+        """A batch was learned."""
+        self._pending.take_in(batch)
+        self._position, self._learned_through = batch.position, batch.learned_through
+        for cadence in self._cadences.values():
+            cadence.count(len(batch.micro.interactions))
+
+    def settle(self, learner: Learner, quality: Report) -> None:
+        """Begin what is due; raises what stopped an earlier one."""
+        if self._ready("publish") and self._cadences["publish"].due:
+            self._publish(learner, quality, reason="cadence")
+        if self._ready("checkpoint") and self._cadences["checkpoint"].due:
+            self._checkpoint(learner)
+
+    def finish(self, learner: Learner, quality: Report) -> None:
+        """Publish and checkpoint what is left, and wait for it."""
+        self._wait()
+        if self._ready("publish"):
+            self._publish(learner, quality, reason="shutdown")
+        if self._ready("checkpoint"):
+            self._checkpoint(learner)
+        self._wait()
+        self._threads.shutdown()
+
+    def _ready(self, kind: str) -> bool:
+        """Whether there is something new, and the last one is through."""
+        task, done = self._tasks.get(kind), self._done[kind]
+        if task is not None and task.done():
+            task.result()
+        return (
+            (task is None or task.done())
+            and self._version is not None
+            and (done is None or self._version > done)
+        )
+
+    def _wait(self) -> None:
+        for task in self._tasks.values():
+            task.result()
+
+    @property
+    def _version(self) -> Version | None:
+        return Version(self._position.generation, self._position.step) if self._position else None
+
+    def _publish(self, learner: Learner, quality: Report, reason: str) -> None:
+        assert self._position is not None
+        publication = Publication(
+            snapshot_of(learner, self._model, self._position, self._learned_through, quality, reason),
+            {user: (learner.stream.histories.of(user), end) for user, end in self._pending.users.items()},
+            self._pending.refused,
+            self._pending.append_times,
+        )
+        self._pending = Pending()
+        self._begin("publish", lambda: self._write_publication(publication))
+
+    def _checkpoint(self, learner: Learner) -> None:
+        assert self._position is not None
+        frozen = freeze(learner, self._position)
+        self._begin("checkpoint", lambda: self._write_checkpoint(frozen))
+
+    def _begin(self, kind: str, work: Callable[[], None]) -> None:
+        self._done[kind] = self._version
+        self._cadences[kind].restart()
+        self._tasks[kind] = self._threads.submit(work)
+
+    def _write_publication(self, publication: Publication) -> None:
+        with metrics.PUBLISH_SECONDS.time():
+            manifest = self._publisher.publish(publication)
+        now = time.time()
+        for append_time in publication.append_times:
+            metrics.PUBLISHED_FRESHNESS.observe(max(0.0, now - append_time / 1000))
+        offsets = manifest.learned_offsets
+        self._log.report(f"{self._model}.learn", offsets)
+        ends = self._log.end_offsets({source.topic for source in offsets})
+        metrics.LAG.labels("learn").set(sum(lag(ends, offsets).values()))
+
+    def _write_checkpoint(self, frozen: Frozen) -> None:
+        with metrics.CHECKPOINT_SECONDS.time():
+            manifest = self._checkpoints.write(frozen)
+        log.info("checkpoint %s-%s, digest %s", manifest.generation, manifest.step, manifest.digest[:16])

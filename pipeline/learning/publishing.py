@@ -1,0 +1,196 @@
+"""Publishing: the learner's public state as a snapshot, stored, then announced.
+
+The order is a rule. A server that reads the announcement finds the snapshot whole, and in
+the histories topic every act that the snapshot's offsets cover.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.eventlog.port import LogWriter, named
+from pipeline.eventlog.topics import Topics
+from pipeline.learning.batches import Position
+from pipeline.learning.evaluation import Report
+from pipeline.learning.learner import Learner
+from pipeline.model.tensors import of_matrix
+from pipeline.snapshots.codec import encode_delta, encode_full
+from pipeline.snapshots.snapshot import Announcement, Manifest, Snapshot, Version
+from pipeline.snapshots.store import SnapshotStore, digest_of
+from pipeline.state.histories import History, encode_history
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A learner's public state as of one position, and what goes out with it.
+
+    Attributes:
+        snapshot: its manifest still lacks files, kind and parent.
+        histories: of the users who acted since the last publication, with the offset (of
+            the user's partition) that each reaches.
+        refused: keys and values of dead letters.
+        append_times: ms, of the interactions that nobody has published before.
+    """
+
+    snapshot: Snapshot
+    histories: dict[str, tuple[History, int]]
+    refused: list[tuple[str, bytes]]
+    append_times: list[int]
+
+
+def snapshot_of(
+    learner: Learner, model: str, position: Position, learned_through: int, quality: Report, reason: str
+) -> Snapshot:
+    """Copy what serving needs; some milliseconds for ten thousand items."""
+    shape, stream = learner.shape.model, learner.stream
+    columns = learner.table.state()
+    items = dict(zip(stream.catalogue.ids, stream.catalogue.digests, strict=True))
+    learned = {name: parameter.detach().clone() for name, parameter in learner.recommender.learned().items()}
+    manifest = Manifest(
+        model=model,
+        version=str(Version(position.generation, position.step)),
+        kind="full",
+        reason=reason,
+        digest="",
+        files={},
+        backbone=learner.encoder.backbone_digest,
+        max_tokens=learner.encoder.max_tokens,
+        layers=shape.tower.layers,
+        lora_rank=shape.tower.lora_rank,
+        lora_alpha=shape.tower.lora_alpha,
+        adapter_rank=shape.adapter_rank,
+        rows=len(items),
+        items=items,
+        offsets=named(position.offsets),
+        learned_through=learned_through,
+        published_at=0,
+        events=stream.events,
+        quality=quality,
+    )
+    return Snapshot(
+        manifest=manifest,
+        items=items,
+        learned=learned,
+        mixer=learner.mixer.weights.clone(),
+        content=columns["content"],
+        residual=columns["residual"],
+        bias=columns["bias"],
+        memory_base=stream.memory.counts.base,
+        memory_recent=stream.memory.counts.recent,
+        memory_scale=stream.memory.counts.scale,
+        popularity=stream.popularity.counts,
+    )
+
+
+class Publisher:
+    """Stores and announces snapshots: a full one every so often, deltas between."""
+
+    def __init__(
+        self, store: SnapshotStore, writer: LogWriter, topics: Topics, full_every: int, keep: int
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._topics = topics
+        self._full_every = full_every
+        self._keep = keep
+        self._full: Snapshot | None = None
+        self._deltas = 0
+        self._parent: str | None = None
+
+    def last_version(self) -> Version | None:
+        """The newest version in the store."""
+        versions = self._store.versions()
+        return versions[-1] if versions else None
+
+    def publish(self, publication: Publication) -> Manifest:
+        """Write histories and dead letters, then the snapshot, then its announcement.
+
+        Raises:
+            DeliveryError: the log did not acknowledge; nothing was announced.
+        """
+        for user, (history, offset) in publication.histories.items():
+            self._writer.append(self._topics.histories, user, encode_history(history, offset))
+        for key, letter in publication.refused:
+            self._writer.append(self._topics.dead_letters, key, letter)
+        self._writer.flush()
+        manifest = self._store_snapshot(publication.snapshot)
+        announcement = Announcement.of(manifest).encode()
+        self._writer.append(self._topics.snapshots, manifest.model, announcement)
+        self._writer.flush()
+        self._parent = manifest.version
+        return manifest
+
+    def _store_snapshot(self, snapshot: Snapshot) -> Manifest:
+        base = self._base_for(snapshot)
+        if base is None:
+            files, items = encode_full(snapshot), snapshot.items
+            self._full, self._deltas = snapshot, 0
+            self._store.prune(self._keep)
+        else:
+            changed, retold = _differences(base, snapshot)
+            files, items = encode_delta(snapshot, changed, retold), _some(snapshot.items, retold)
+            self._deltas += 1
+        manifest = snapshot.manifest.model_copy(
+            update={
+                "kind": "delta" if base else "full",
+                "base": base.manifest.version if base else None,
+                "parent": self._parent,
+                "digest": content_digest_of(snapshot),
+                "files": {name: digest_of(content) for name, content in files.items()},
+                "items": dict(items),
+                "published_at": int(time.time() * 1000),
+            }
+        )
+        self._store.publish(manifest, files)
+        return manifest
+
+    def _base_for(self, snapshot: Snapshot) -> Snapshot | None:
+        """The full snapshot to build on; none when it is too old, or memory was merged since."""
+        full = self._full
+        if full is None or self._deltas >= self._full_every:
+            return None
+        same_base = full.memory_base.data is snapshot.memory_base.data
+        return full if same_base else None
+
+
+def content_digest_of(snapshot: Snapshot) -> str:
+    """A digest of what a snapshot says; equal states have equal ones, full or delta."""
+    tensors = {
+        **snapshot.learned,
+        "mixer": snapshot.mixer,
+        "residual": snapshot.residual,
+        "bias": snapshot.bias,
+        "popularity": torch.from_numpy(snapshot.popularity),
+        "scale": torch.tensor(snapshot.memory_scale, dtype=torch.float64),
+        **of_matrix("base", snapshot.memory_base),
+        **of_matrix("recent", snapshot.memory_recent),
+    }
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    for item, text in snapshot.items.items():
+        digest.update(f"{item}\n{text}\n".encode())
+    return digest.hexdigest()
+
+
+def _differences(full: Snapshot, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
+    """Rows whose residual or bias, and rows whose content, differ from the full snapshot's."""
+    known = full.bias.shape[0]
+    changed = torch.ones(snapshot.bias.shape[0], dtype=torch.bool)
+    changed[:known] = (snapshot.residual[:known] != full.residual).any(dim=1) | (
+        snapshot.bias[:known] != full.bias
+    )
+    retold = [row for row, (item, text) in enumerate(snapshot.items.items()) if full.items.get(item) != text]
+    return changed.nonzero().squeeze(1), torch.tensor(retold, dtype=torch.int64)
+
+
+def _some(items: Mapping[str, str], rows: Tensor) -> dict[str, str]:
+    names = list(items)
+    return {names[row]: items[names[row]] for row in rows.tolist()}

@@ -1,0 +1,73 @@
+"""The tape: input records, cut into batches, anew or exactly as an earlier learner cut them."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+
+from pipeline.errors import LogUnavailable
+from pipeline.eventlog.port import EventLog, LogReader, Offsets, Record, TopicPartition
+
+STALLED_SECONDS = 60.0
+POLL_RECORDS = 2_000
+
+
+class Tape:
+    """Reads some partitions; keeps what was read ahead of the last cut."""
+
+    def __init__(self, log: EventLog, offsets: Offsets) -> None:
+        self._reader: LogReader = log.reader(offsets)
+        self._ahead: dict[TopicPartition, deque[Record]] = {source: deque() for source in offsets}
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """The offsets after the last cut."""
+        read = self._reader.positions()
+        return {s: ahead[0].offset if ahead else read[s] for s, ahead in self._ahead.items()}
+
+    def cut_to(self, ends: Offsets) -> list[Record]:
+        """All records before the given offsets, in the order of a batch.
+
+        Raises:
+            OffsetsExpired: the log does not hold them any more.
+            LogUnavailable: nothing came for a minute although there should be more.
+        """
+        ours = {source: ends[source] for source in self._ahead}
+        deadline = time.monotonic() + STALLED_SECONDS
+        while any(self._reader.positions()[source] < end for source, end in ours.items()):
+            if self._read(timeout_seconds=0.5):
+                deadline = time.monotonic() + STALLED_SECONDS
+            elif time.monotonic() > deadline:
+                raise LogUnavailable(
+                    "records that the journal names do not arrive: is the log's data intact?"
+                )
+        return in_order(record for source, end in ours.items() for record in self._take_before(source, end))
+
+    def cut(self, most: int, timeout_seconds: float) -> list[Record]:
+        """At most so many records of what is there, waiting for a first one."""
+        if not any(self._ahead.values()):
+            self._read(timeout_seconds)
+        taken: list[Record] = []
+        while len(taken) < most and any(self._ahead.values()):
+            taken += [ahead.popleft() for ahead in self._ahead.values() if ahead][: most - len(taken)]
+        return in_order(taken)
+
+    def close(self) -> None:
+        """Let go of the reader."""
+        self._reader.close()
+
+    def _read(self, timeout_seconds: float) -> bool:
+        records = self._reader.poll(POLL_RECORDS, timeout_seconds)
+        for record in records:
+            self._ahead[record.source].append(record)
+        return bool(records)
+
+    def _take_before(self, source: TopicPartition, end: int) -> Iterable[Record]:
+        ahead = self._ahead[source]
+        while ahead and ahead[0].offset < end:
+            yield ahead.popleft()
+
+
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """Records in the order of a batch: (append time, partition, offset)."""
+    return sorted(records, key=lambda record: (record.append_time, record.partition, record.offset))

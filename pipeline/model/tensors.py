@@ -1,0 +1,28 @@
+"""Sparse matrices as named tensors, and named tensors by prefix: the grammar of our files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+PARTS = ("data", "indices", "indptr")
+
+
+def of_matrix(name: str, matrix: sp.csr_array) -> dict[str, Tensor]:
+    """A sparse matrix as ``<name>.data``, ``.indices`` and ``.indptr``."""
+    return {f"{name}.{part}": torch.from_numpy(np.ascontiguousarray(getattr(matrix, part))) for part in PARTS}
+
+
+def to_matrix(name: str, tensors: Mapping[str, Tensor], size: int) -> sp.csr_array:
+    """The square matrix that `of_matrix` wrote, over `size` items."""
+    parts = tuple(tensors[f"{name}.{part}"].numpy() for part in PARTS)
+    return sp.csr_array(parts, shape=(size, size))
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

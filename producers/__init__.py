@@ -1,0 +1,1 @@
+"""Commands that write events to the log: play and simulate."""
