@@ -10,17 +10,18 @@ import logging
 import signal
 import threading
 from contextlib import closing
+from itertools import chain
 
 from pipeline import metrics
 from pipeline.config import Settings
 from pipeline.eventlog import open_log
-from pipeline.eventlog.port import EventLog
+from pipeline.eventlog.port import EventLog, LogWriter
 from pipeline.eventlog.topics import Topics
-from pipeline.learning.assembly import make_learner, shape_of
-from pipeline.learning.batches import Batches, fingerprint
+from pipeline.learning.assembly import checkpoints_of, make_learner
+from pipeline.learning.batches import Batches, Pull, fingerprint, first_position
 from pipeline.learning.checkpoints import Checkpoints
 from pipeline.learning.commits import Cadence, Commits
-from pipeline.learning.journal import Journal
+from pipeline.learning.journal import read_journal
 from pipeline.learning.loop import run as run_loop
 from pipeline.learning.publishing import Publisher
 from pipeline.snapshots.store import SnapshotStore
@@ -48,32 +49,31 @@ def run(settings: Settings) -> None:
 
 
 def learn(settings: Settings, event_log: EventLog, topics: Topics, stopping: threading.Event) -> None:
-    """Restore, then learn until told to stop."""
-    learn_settings = settings.learn
-    learner = make_learner(settings.model, learn_settings)
-    checkpoints = Checkpoints(learn_settings.checkpoints / settings.log.prefix, settings.log.partitions)
-    with closing(Journal(event_log, topics.journal, owner="learn")) as journal, event_log.writer() as writer:
-        position = checkpoints.restore(learner)
-        log.info(
-            "learner starts after %s", f"{position.generation}-{position.step}" if position else "nothing"
-        )
-        publisher = Publisher(
-            SnapshotStore(settings.snapshots, settings.log.prefix),
-            writer,
-            topics,
-            learn_settings.full_snapshot_every,
-            learn_settings.keep_snapshots,
-        )
-        commits = Commits(
-            settings.log.prefix,
-            event_log,
-            publisher,
-            checkpoints,
-            publish=Cadence(learn_settings.publish_seconds, learn_settings.publish_events),
-            checkpoint=Cadence(learn_settings.checkpoint_seconds, learn_settings.checkpoint_events),
-        )
-        shape = shape_of(settings.model, learn_settings)
-        told = fingerprint(shape, learner.encoder.backbone_digest, learner.device)
-        batches = Batches(event_log, topics, journal, learner.stream, told)
-        most, patience = learn_settings.batch_events, learn_settings.poll_seconds
-        run_loop(batches.after(position, most, patience, stopping.is_set), learner, commits)
+    """Restore, learn again what the journal names after that, then learn until told to stop."""
+    learner = make_learner(settings.model, settings.learn)
+    told = fingerprint(learner.shape, learner.encoder.backbone_digest, learner.device)
+    checkpoints = checkpoints_of(settings)
+    with event_log.fenced_writer(topics.journal, owner="learn") as journal, event_log.writer() as writer:
+        start = checkpoints.restore(learner) or first_position(event_log, topics, journal, told)
+        log.info("learner starts after %s-%s", start.generation, start.step)
+        entries = read_journal(event_log, topics.journal, start.journal)
+        pull = Pull(settings.learn.batch_events, settings.learn.poll_seconds)
+        with closing(Batches(event_log, topics, learner.stream, start)) as batches:
+            commits = _commits(settings, event_log, topics, writer, checkpoints)
+            stream = chain(batches.again(entries), batches.new(journal, told, pull, stopping.is_set))
+            run_loop(stream, learner, commits)
+
+
+def _commits(
+    settings: Settings, event_log: EventLog, topics: Topics, writer: LogWriter, checkpoints: Checkpoints
+) -> Commits:
+    model, learn = settings.log.prefix, settings.learn
+    store = SnapshotStore(settings.snapshots, model)
+    return Commits(
+        model,
+        event_log,
+        Publisher(store, writer, topics, learn.full_snapshot_every, learn.keep_snapshots),
+        checkpoints,
+        publish=Cadence(learn.publish_seconds, learn.publish_events),
+        checkpoint=Cadence(learn.checkpoint_seconds, learn.checkpoint_events),
+    )

@@ -114,6 +114,29 @@ def learn() -> None:
 
 
 @app.command()
+def rebuild() -> None:
+    """Learn the whole journal again, from nothing, and say whether the checkpoints agree."""
+    from pipeline.eventlog import open_log
+    from pipeline.learning.assembly import checkpoints_of
+    from pipeline.learning.rebuild import rebuild as run
+
+    settings = load_settings()
+    with (
+        closing(open_log(settings.log.url, settings.log.secrets)) as event_log,
+        _progress("rebuilding", None) as progress,
+    ):
+        frozen = run(settings, event_log, lambda n: progress.advance(progress.task_ids[0], n))
+    checkpoints = checkpoints_of(settings)
+    digest, written = checkpoints.digest(frozen), checkpoints.digests()
+    version = f"{frozen.position.generation}-{frozen.position.step}"
+    agreed = {None: "no checkpoint of it", digest: "its checkpoint agrees"}.get(
+        written.get(version), "its checkpoint DIFFERS"
+    )
+    console.print(f"{version} {digest}: {agreed}")
+    raise typer.Exit(int("DIFFERS" in agreed))
+
+
+@app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Instead of serve.host.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Instead of serve.port.")] = None,

@@ -57,6 +57,10 @@ REFUSED_SNAPSHOTS = Counter("millstream_refused_snapshots_total", "Snapshots tha
 REQUEST_SECONDS = Histogram(
     "millstream_request_seconds", "Time to answer a request", ["route", "status"], buckets=SECONDS
 )
+IMPRESSIONS = Counter("millstream_impressions_total", "Impressions written, dropped or failed", ["outcome"])
+EXPIRED_READS = Counter(
+    "millstream_expired_reads_total", "Times that a reader lost records to retention", ["daemon"]
+)
 STALENESS = Gauge("millstream_staleness_seconds", "Age of the oldest record that the served weights lack")
 
 

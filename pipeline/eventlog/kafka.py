@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Self, TypeVar
@@ -45,7 +45,6 @@ from pipeline.eventlog.port import (
     TopicPartition,
     TopicSpec,
     check_record,
-    read_to_end,
 )
 
 # Its DEBUG lines hold passwords, keys and values, and INFO tells of every connection.
@@ -155,10 +154,6 @@ class KafkaLog:
         end = self.end_offsets(names)  # asked first: what is appended in between comes after it
         found = self._offsets(names, max(0, append_time))
         return {source: found[source] if 0 <= found[source] < at else at for source, at in end.items()}
-
-    def read(self, topic: str) -> Iterator[Record]:
-        """See `EventLog.read`."""
-        return read_to_end(self, topic)
 
     def report(self, group: str, offsets: Offsets) -> None:
         """See `EventLog.report`; the group's committed offsets, which Kafka's lag tools read."""

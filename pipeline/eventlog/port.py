@@ -190,9 +190,6 @@ class EventLog(_Closing, Protocol):
     def offsets_at(self, topics: Iterable[str], append_time: int) -> dict[TopicPartition, int]:
         """The first offset appended at or after a time in ms; the end where there is none."""
 
-    def read(self, topic: str) -> Iterator[Record]:
-        """All records of a topic from its begin to its end as of now, then stop."""
-
     def report(self, group: str, offsets: Offsets) -> None:
         """Publish a group's progress for lag tools; nothing in millstream depends on it."""
 
@@ -215,14 +212,14 @@ def check_record(key: str | None, value: bytes | None) -> None:
             raise DeliveryError(f"a record of {size} bytes is larger than {MAX_RECORD_BYTES}")
 
 
-def read_to_end(log: EventLog, topic: str) -> Iterator[Record]:
-    """All records of a topic from its begin to its end as of now; how engines do `read`.
+def read(log: EventLog, topic: str, start: Offsets | None = None) -> Iterator[Record]:
+    """All records of a topic from its begin, or from given offsets, to its end as of now.
 
     Raises:
         LogUnavailable: no progress for a minute.
     """
-    begin, end = log.begin_offsets([topic]), log.end_offsets([topic])
-    with log.reader(begin) as reader:
+    end = log.end_offsets([topic])
+    with log.reader(start or log.begin_offsets([topic])) as reader:
         deadline = time.monotonic() + _STALLED_SECONDS
         while any(offset < end[source] for source, offset in reader.positions().items()):
             records = reader.poll(_READ_RECORDS, timeout_seconds=1.0)
@@ -236,7 +233,7 @@ def read_to_end(log: EventLog, topic: str) -> Iterator[Record]:
 def read_compacted(log: EventLog, topic: str) -> dict[str, Record]:
     """The last record of each key of a topic as of now; tombstoned keys are absent."""
     latest: dict[str, Record] = {}
-    for record in log.read(topic):
+    for record in read(log, topic):
         if record.key is None:
             continue
         if record.value is None:

@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Self
@@ -31,7 +31,6 @@ from pipeline.eventlog.port import (
     TopicPartition,
     TopicSpec,
     check_record,
-    read_to_end,
 )
 from pipeline.eventlog.sqlite_database import (
     OFFSET_MASK,
@@ -129,10 +128,6 @@ class SqliteLog:
                 TopicPartition(slot.topic, slot.partition): first_at(connection, slot, append_time)
                 for slot in _existing_slots(connection, topics)
             }
-
-    def read(self, topic: str) -> Iterator[Record]:
-        """See `EventLog.read`."""
-        return read_to_end(self, topic)
 
     def report(self, group: str, offsets: Offsets) -> None:
         """See `EventLog.report`."""

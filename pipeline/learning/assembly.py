@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from pipeline.config import LearnSettings, ModelSettings
+from pipeline.config import LearnSettings, ModelSettings, Settings
+from pipeline.learning.checkpoints import Checkpoints
 from pipeline.learning.learner import Learner, LearnerShape
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
@@ -26,6 +27,11 @@ def make_learner(model: ModelSettings, learn: LearnSettings) -> Learner:
     backbone = load_backbone(model.backbone)
     encoder = TextEncoder(backbone, model.cache, model.max_tokens, device)
     return Learner(shape_of(model, learn), backbone, encoder, device)
+
+
+def checkpoints_of(settings: Settings) -> Checkpoints:
+    """Where the model's checkpoints are."""
+    return Checkpoints(settings.learn.checkpoints / settings.log.prefix, settings.log.partitions)
 
 
 def shape_of(model: ModelSettings, learn: LearnSettings) -> LearnerShape:

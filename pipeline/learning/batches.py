@@ -1,23 +1,23 @@
-"""Batches from the log: journalled ones again, then new ones, journalled before anyone sees them."""
+"""Batches from the log: journalled ones again, then new ones, journalled before they are learned."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import torch
 
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import dead_letter, interaction_of, item_of
-from pipeline.eventlog.port import EventLog, Offsets, Record, TopicPartition
+from pipeline.eventlog.port import EventLog, FencedWriter, Record, TopicPartition
 from pipeline.eventlog.topics import Topics
 from pipeline.events import event_digest
-from pipeline.learning.journal import Journal, JournalEntry, Verb
+from pipeline.learning.journal import JournalEntry, Verb, read_journal
 from pipeline.learning.learner import LearnerShape, MicroBatch
 from pipeline.learning.tape import Tape
 from pipeline.state.stream import StreamState
@@ -29,11 +29,32 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Position:
-    """Where in the journal and the log a learner stands: after this batch."""
+    """Where in the journal and the log a learner stands: after a batch.
+
+    Attributes:
+        fingerprint: of whoever learned that batch.
+        journal: offset of the next journal entry.
+        offsets: of the next input records.
+    """
 
     generation: int
     step: int
+    fingerprint: str
+    journal: int
     offsets: dict[TopicPartition, int]
+
+    @classmethod
+    def after(cls, entry: JournalEntry, journalled: int) -> Self:
+        """The position after a journal entry, which ends before the offset `journalled`."""
+        return cls(entry.generation, entry.step, entry.fingerprint, journalled, entry.offsets)
+
+
+@dataclass(frozen=True)
+class Pull:
+    """How a new batch is made: at most so many records, waiting so long for the first."""
+
+    most: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -61,99 +82,68 @@ class Batch:
 
 
 class Batches:
-    """Cuts the input topics into batches; the journal comes first.
+    """Cuts the input topics into batches, from a position on: journalled ones again, then new ones.
 
     The catalogue goes before interactions: while there are items to read, a batch takes
     them first, so that an interaction finds its item's text already there.
     """
 
-    def __init__(
-        self, event_log: EventLog, topics: Topics, journal: Journal, stream: StreamState, fingerprint: str
-    ) -> None:
-        self._log = event_log
-        self._topics = topics
-        self._journal = journal
+    def __init__(self, event_log: EventLog, topics: Topics, stream: StreamState, start: Position) -> None:
         self._stream = stream
-        self._fingerprint = fingerprint
+        self._position = start
+        self._items, self._interactions = (
+            Tape(event_log, {source: at for source, at in start.offsets.items() if source.topic == topic})
+            for topic in (topics.items, topics.interactions)
+        )
 
-    def after(
-        self, position: Position | None, most: int, poll_seconds: float, stop: Callable[[], bool]
+    def again(self, entries: Iterable[tuple[JournalEntry, int]]) -> Iterator[Batch]:
+        """The batches that the journal names.
+
+        Raises:
+            OffsetsExpired: the log does not hold them any more.
+        """
+        for entry, journalled in entries:
+            records = self._items.cut_to(entry.offsets), self._interactions.cut_to(entry.offsets)
+            yield self._batch(entry, journalled, *records, again=True)
+
+    def new(
+        self, journal: FencedWriter, fingerprint: str, pull: Pull, stop: Callable[[], bool]
     ) -> Iterator[Batch | None]:
-        """All batches after a position (None: after nothing), until told to stop.
+        """New batches, each journalled before it is handed out, until told to stop.
 
         Yields None when there was nothing to read, so that the caller can do what is due.
 
         Raises:
-            OffsetsExpired: the log does not hold what the journal names.
             Fenced: another learner has taken over.
         """
-        entries = list(self._journal.entries())
-        if not entries:
-            entries = [self._started()]
-        if position is None:
-            position = Position(entries[0].generation, entries[0].step, entries[0].offsets)
-        tapes = self._tapes(position.offsets)
-        try:
-            for entry in entries:
-                if (entry.generation, entry.step) > (position.generation, position.step):
-                    yield self._journalled(entry, tapes)
-                    position = Position(entry.generation, entry.step, entry.offsets)
-            yield from self._new(entries[-1], tapes, most, poll_seconds, stop)
-        finally:
-            for tape in tapes:
-                tape.close()
-
-    def _started(self) -> JournalEntry:
-        """Write down from where a new model begins."""
-        begins = self._log.begin_offsets([self._topics.items, self._topics.interactions])
-        entry = JournalEntry.of(1, 0, Verb.START, self._fingerprint, begins)
-        self._journal.append(entry)
-        return entry
-
-    def _tapes(self, offsets: Offsets) -> tuple[Tape, Tape]:
-        items, interactions = (
-            Tape(self._log, {source: offset for source, offset in offsets.items() if source.topic == topic})
-            for topic in (self._topics.items, self._topics.interactions)
-        )
-        return items, interactions
-
-    def _journalled(self, entry: JournalEntry, tapes: tuple[Tape, Tape]) -> Batch:
-        items, interactions = (tape.cut_to(entry.offsets) for tape in tapes)
-        return self._batch(entry, items, interactions, again=True)
-
-    def _new(
-        self,
-        last: JournalEntry,
-        tapes: tuple[Tape, Tape],
-        most: int,
-        poll_seconds: float,
-        stop: Callable[[], bool],
-    ) -> Iterator[Batch | None]:
-        generation = last.generation
-        if last.fingerprint != self._fingerprint:
+        generation = self._position.generation
+        if self._position.fingerprint != fingerprint:
             generation += 1
-            log.warning(
-                "machine or settings changed since the journal's end: generation %s begins", generation
-            )
-        step = last.step
-        items_tape, interactions_tape = tapes
+            log.warning("machine or settings are not those of the journal: generation %s begins", generation)
         while not stop():
-            items = items_tape.cut(most, timeout_seconds=0)
-            left = most - len(items)
-            interactions = (
-                interactions_tape.cut(left, timeout_seconds=0 if items else poll_seconds) if left else []
-            )
+            items = self._items.cut(pull.most, timeout_seconds=0)
+            patience = 0 if items else pull.seconds
+            interactions = self._interactions.cut(pull.most - len(items), patience)
             if not items and not interactions:
                 yield None
                 continue
-            step += 1
-            ends = items_tape.positions() | interactions_tape.positions()
-            entry = JournalEntry.of(generation, step, Verb.LEARN, self._fingerprint, ends)
-            self._journal.append(entry)
-            yield self._batch(entry, items, interactions, again=False)
+            ends = self._items.positions() | self._interactions.positions()
+            entry = JournalEntry.of(generation, self._position.step + 1, Verb.LEARN, fingerprint, ends)
+            journalled = journal.append(entry.encode()) + 1
+            yield self._batch(entry, journalled, items, interactions, again=False)
+
+    def close(self) -> None:
+        """Let go of the readers."""
+        self._items.close()
+        self._interactions.close()
 
     def _batch(
-        self, entry: JournalEntry, items: list[Record], interactions: list[Record], again: bool
+        self,
+        entry: JournalEntry,
+        journalled: int,
+        items: list[Record],
+        interactions: list[Record],
+        again: bool,
     ) -> Batch:
         refused: list[tuple[str, bytes]] = []
         entries = [item for record in items if (item := _read(item_of, record, refused)) is not None]
@@ -164,9 +154,10 @@ class Batches:
                 events.append(event)
                 times.append(record.append_time)
                 users[event.user] = record.offset + 1
+        self._position = Position.after(entry, journalled)
         return Batch(
             micro=MicroBatch(entry.generation, entry.step, entries, events, entry.verb is Verb.LEARN),
-            position=Position(entry.generation, entry.step, entry.offsets),
+            position=self._position,
             again=again,
             append_times=times,
             learned_through=max(record.append_time for record in (*items, *interactions)),
@@ -174,6 +165,16 @@ class Batches:
             refused=refused,
             duplicates=len(items) + len(interactions) - len(entries) - len(events) - len(refused),
         )
+
+
+def first_position(event_log: EventLog, topics: Topics, journal: FencedWriter, fingerprint: str) -> Position:
+    """Where learning began; written into an empty journal, as of now."""
+    first = next(read_journal(event_log, topics.journal), None)
+    if first is not None:
+        return Position.after(*first)
+    begins = event_log.begin_offsets([topics.items, topics.interactions])
+    entry = JournalEntry.of(1, 0, Verb.START, fingerprint, begins)
+    return Position.after(entry, journal.append(entry.encode()) + 1)
 
 
 def _read(reader: Callable[[Record], T], record: Record, refused: list[tuple[str, bytes]]) -> T | None:

@@ -47,6 +47,8 @@ class CheckpointManifest(BaseModel):
     format: Literal[1] = FORMAT
     generation: int
     step: int
+    fingerprint: str
+    journal: int
     offsets: dict[str, int]
     written_at: int
     files: dict[str, str]
@@ -93,6 +95,15 @@ class Checkpoints:
                 log.error("%s; trying the one before it", error)
         return None
 
+    def digest(self, frozen: Frozen) -> str:
+        """What the manifest of a state's checkpoint would give as its digest."""
+        return _manifest(frozen.position, to_files(frozen, self._partitions)).digest
+
+    def digests(self) -> dict[str, str]:
+        """The digests of the checkpoints there are, by version."""
+        manifests = (CheckpointManifest.model_validate_json(path.read_bytes()) for path in self._manifests())
+        return {f"{manifest.generation}-{manifest.step}": manifest.digest for manifest in manifests}
+
     def _manifests(self) -> list[Path]:
         found = (
             path for path in self._folder.glob(f"*-*/{MANIFEST}") if not path.parent.name.startswith(".")
@@ -115,6 +126,8 @@ def _manifest(position: Position, files: Mapping[str, bytes]) -> CheckpointManif
     return CheckpointManifest(
         generation=position.generation,
         step=position.step,
+        fingerprint=position.fingerprint,
+        journal=position.journal,
         offsets=named(position.offsets),
         written_at=int(time.time() * 1000),
         files=digests,
@@ -124,7 +137,7 @@ def _manifest(position: Position, files: Mapping[str, bytes]) -> CheckpointManif
 
 def _position(manifest: CheckpointManifest) -> Position:
     offsets = {TopicPartition.parse(name): offset for name, offset in manifest.offsets.items()}
-    return Position(manifest.generation, manifest.step, offsets)
+    return Position(manifest.generation, manifest.step, manifest.fingerprint, manifest.journal, offsets)
 
 
 def _read_verified(path: Path) -> tuple[CheckpointManifest, dict[str, bytes]]:

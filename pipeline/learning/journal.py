@@ -15,7 +15,7 @@ from typing import Annotated, Self
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, TopicPartition
+from pipeline.eventlog.port import EventLog, Offsets, TopicPartition, read
 
 FORMAT = 1
 
@@ -64,28 +64,9 @@ class JournalEntry(BaseModel):
         return orjson.dumps(self.model_dump())
 
 
-class Journal:
-    """The journal topic, opened for writing: opening it fences whoever wrote before."""
-
-    def __init__(self, log: EventLog, topic: str, owner: str) -> None:
-        self._log = log
-        self._topic = topic
-        self._writer: FencedWriter = log.fenced_writer(topic, owner)
-
-    def entries(self) -> Iterator[JournalEntry]:
-        """Everything written so far, oldest first."""
-        for record in self._log.read(self._topic):
-            if record.value is not None:
-                yield JournalEntry.model_validate_json(record.value)
-
-    def append(self, entry: JournalEntry) -> None:
-        """Write an entry down, durably.
-
-        Raises:
-            Fenced: another learner has taken over.
-        """
-        self._writer.append(entry.encode())
-
-    def close(self) -> None:
-        """Let go of the topic."""
-        self._writer.close()
+def read_journal(log: EventLog, topic: str, start: int | None = None) -> Iterator[tuple[JournalEntry, int]]:
+    """The entries from an offset on (default: all), oldest first, each with the offset after it."""
+    begin = None if start is None else {TopicPartition(topic, 0): start}
+    for record in read(log, topic, begin):
+        if record.value is not None:
+            yield JournalEntry.model_validate_json(record.value), record.offset + 1

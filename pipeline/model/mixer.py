@@ -48,8 +48,12 @@ def opinions(model: Tensor, memory: Tensor, popularity: Tensor, facts: Tensor, s
         facts: ``[f, m, n]``, see `pipeline.state.evidence`.
         situation: ``[m]`` index into `SITUATIONS`.
     """
-    said = [model, torch.log(memory + MEMORY_FLOOR), popularity.expand_as(model)]
-    return Opinions(torch.cat([torch.stack(said), facts]), situation)
+    features = model.new_empty(len(FEATURES), *model.shape)  # the largest array of a batch: filled in place
+    features[0] = model
+    torch.log(memory + MEMORY_FLOOR, out=features[1])
+    features[2] = popularity
+    features[3:] = facts
+    return Opinions(features, situation)
 
 
 def mix(weights: Tensor, given: Opinions) -> Tensor:

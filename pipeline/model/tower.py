@@ -87,7 +87,7 @@ def _last_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
     for number, block in enumerate(blocks):
         for part in block.modules():
             if hasattr(part, "layer_idx"):
-                setattr(part, "layer_idx", number)
+                part.layer_idx = number
     cut.config.num_hidden_layers = count
     cut.config.use_cache = False
     if hasattr(cut, "embeddings"):

@@ -81,8 +81,10 @@ class PairCounts:
 
     def mix(self, weights: sp.csr_array) -> NDArray[np.float64]:
         """Weighted sums of rows: ``weights [m, n] @ counts [n, n]``, dense ``[m, n]``."""
-        mixed: NDArray[np.float64] = (weights @ self.base + weights @ self.recent).toarray()
-        return mixed * self.scale
+        mixed: NDArray[np.float64] = (weights @ self.base).toarray()
+        mixed += (weights @ self.recent).toarray()
+        mixed *= self.scale
+        return mixed
 
 
 def grown(matrix: sp.csr_array, size: int) -> sp.csr_array:

@@ -25,17 +25,32 @@ def evidence(segments: Sequence[Segment], size: int) -> NDArray[np.float32]:
     Returns:
         ``[facts, targets, size]``, targets in the order of the segments and their positions.
     """
-    starts = np.cumsum([0] + [segment.targets.size for segment in segments])
-    facts = np.zeros((len(FACTS), starts[-1], size), dtype=np.float32)
-    for segment, start, stop in zip(segments, starts[:-1], starts[1:], strict=True):
-        for fact, weights in zip(facts, _weights(segment), strict=True):
-            fact[start:stop] = _by_item(weights, segment.items, size)
-    repeat, in_basket, followed = facts
-    return np.stack([np.log1p(REPEAT_SCALE * repeat), np.minimum(in_basket, 1), np.minimum(followed, 1)])
+    amounts = [segment.targets.size for segment in segments]
+    total = sum(amounts)
+    summed = _by_item(segments, np.cumsum([0, *amounts]), size)
+    # Nearly everything is zero and stays so: what is done to the few facts costs the few.
+    repeats = summed.indptr[total]
+    summed.data[:repeats] = np.log1p(REPEAT_SCALE * summed.data[:repeats])
+    summed.data[repeats:] = np.minimum(summed.data[repeats:], 1)
+    return summed.toarray().reshape(len(FACTS), total, size)
 
 
-def _weights(segment: Segment) -> tuple[NDArray[np.float64], ...]:
-    """For each target (rows) what each act of the segment (columns) says, a matrix a fact."""
+def _by_item(segments: Sequence[Segment], starts: NDArray[np.int64], size: int) -> sp.csr_array:
+    """What the acts of all segments say, added up by item: ``[facts * targets, size]``."""
+    rows, items, weights = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
+    for segment, start in zip(segments, starts[:-1], strict=True):
+        said = _weights(segment)
+        fact, target, act = np.nonzero(said)
+        rows.append(fact * starts[-1] + start + target)
+        items.append(segment.items[act])
+        weights.append(said[fact, target, act])
+    places = np.concatenate(rows), np.concatenate(items)
+    shape = (len(FACTS) * int(starts[-1]), size)
+    return sp.csr_array((np.concatenate(weights), places), shape=shape).astype(np.float32)
+
+
+def _weights(segment: Segment) -> NDArray[np.float64]:
+    """What each act of a segment says of each target, ``[facts, targets, acts]``."""
     targets = segment.targets[:, None]
     acts = np.arange(len(segment))[None, :]
     past = acts < targets
@@ -43,12 +58,4 @@ def _weights(segment: Segment) -> tuple[NDArray[np.float64], ...]:
     repeat = past * (passed > 0) * FADING ** np.maximum(passed - 1, 0)
     in_basket = past * (passed == 0)
     after_last = past * (acts > 0) * (segment.items[acts - 1] == segment.items[targets - 1])
-    return repeat, in_basket.astype(np.float64), after_last.astype(np.float64)
-
-
-def _by_item(weights: NDArray[np.float64], items: NDArray[np.int64], size: int) -> NDArray[np.float64]:
-    """Add up the weights ``[targets, acts]`` by item: ``[targets, size]``."""
-    rows, acts = np.nonzero(weights)
-    matrix = sp.coo_array((weights[rows, acts], (rows, items[acts])), shape=(weights.shape[0], size))
-    dense: NDArray[np.float64] = matrix.toarray()
-    return dense
+    return np.stack([repeat, in_basket, after_last])

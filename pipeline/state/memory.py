@@ -47,17 +47,15 @@ class Memory:
         Args:
             recents: for each of m histories its item rows, oldest first.
         """
-        weights, rows, columns = [], [], []
-        for row, items in enumerate(recents):
-            last = items[: -LAGS - 1 : -1]
-            lag = LAG_WEIGHTS[: last.size]
-            weights.append(lag / (lag.sum() * (self._totals_of(last) + CONFIDENCE)))
-            rows.append(np.full(last.size, row))
-            columns.append(last)
-        mixing = sp.csr_array(
-            (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))),
-            shape=(len(recents), self.counts.size),
+        lasts = [items[: -LAGS - 1 : -1] for items in recents]
+        lengths = np.array([last.size for last in lasts])
+        columns = np.concatenate(lasts)
+        lags = np.concatenate([LAG_WEIGHTS[:length] for length in lengths])
+        trust = np.repeat(LAG_WEIGHTS.cumsum()[lengths - 1], lengths) * (
+            self._totals_of(columns) + CONFIDENCE
         )
+        rows = np.repeat(np.arange(lengths.size), lengths)
+        mixing = sp.csr_array((lags / trust, (rows, columns)), shape=(lengths.size, self.counts.size))
         return self.counts.mix(mixing).astype(np.float32)
 
     def fold(self, steps: Iterable[tuple[NDArray[np.int64], int]]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import DeliveryError, InvalidSettings, LogUnavailable, OffsetsExpired
-from pipeline.eventlog.port import TopicPartition, TopicSpec, read_compacted
+from pipeline.eventlog.port import TopicPartition, TopicSpec, read, read_compacted
 from pipeline.eventlog.sqlite import SqliteLog
 from pipeline.eventlog.sqlite_database import TOMBSTONE_RETENTION_MS
 
@@ -47,7 +47,7 @@ def append(log: SqliteLog, *records: tuple[str, bytes | None]) -> None:
 
 
 def contents(log: SqliteLog) -> list[tuple[int, str | None, bytes | None]]:
-    return [(record.offset, record.key, record.value) for record in log.read(TOPIC)]
+    return [(record.offset, record.key, record.value) for record in read(log, TOPIC)]
 
 
 def test_append_times_never_fall(log: SqliteLog, clock: Clock) -> None:
@@ -55,7 +55,7 @@ def test_append_times_never_fall(log: SqliteLog, clock: Clock) -> None:
     for now in (1_000, 900, 1_100):
         clock.now = now
         append(log, ("key", b""))
-    assert [record.append_time for record in log.read(TOPIC)] == [1_000, 1_000, 1_100]
+    assert [record.append_time for record in read(log, TOPIC)] == [1_000, 1_000, 1_100]
 
 
 def test_retention_moves_the_begin(log: SqliteLog, clock: Clock) -> None:
