@@ -57,7 +57,7 @@ def learn(settings: Settings, event_log: EventLog, topics: Topics, stopping: thr
         start = checkpoints.restore(learner) or first_position(event_log, topics, journal, told)
         log.info("learner starts after %s-%s", start.generation, start.step)
         entries = read_journal(event_log, topics.journal, start.journal)
-        pull = Pull(settings.learn.batch_events, settings.learn.poll_seconds)
+        pull = Pull(settings.learn.batch_events, settings.learn.wait_seconds, settings.learn.linger_seconds)
         with closing(Batches(event_log, topics, learner.stream, start)) as batches:
             commits = _commits(settings, event_log, topics, writer, checkpoints)
             stream = chain(batches.again(entries), batches.new(journal, told, pull, stopping.is_set))

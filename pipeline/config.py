@@ -82,8 +82,10 @@ class LearnSettings(_Table):
 
     seed: Annotated[int, Field(ge=0)] = 0
     batch_events: Positive = 256
-    poll_seconds: Seconds = 0.2
-    """How long to wait for a first event; a batch is what is there then."""
+    wait_seconds: Seconds = 0.2
+    """How long to wait for a first event before seeing what else is due."""
+    linger_seconds: Annotated[float, Field(ge=0)] = 0.2
+    """How long to wait for others to join it; small batches cost nearly as much as full ones."""
     context: Positive = 20
     segment: Positive = 32
     overlap: Positive = 10

@@ -6,10 +6,14 @@ or a version: those grow without bound.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from urllib.request import urlopen
+
 from prometheus_client import Counter, Gauge, Histogram, generate_latest, start_http_server
+from prometheus_client.parser import text_string_to_metric_families
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300)
-FRESHNESS = (0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 1800)
+FRESHNESS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5, 10, 30, 60, 300, 1800)
 
 EVENTS = Counter("millstream_events_total", "Interactions taken in", ["daemon"])
 DEAD_LETTERS = Counter("millstream_dead_letters_total", "Records refused and dead-lettered", ["daemon"])
@@ -73,3 +77,44 @@ def serve_metrics(port: int) -> None:
 def exposition() -> bytes:
     """All series in Prometheus' text format."""
     return generate_latest()
+
+
+Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def scrape(url: str, timeout_seconds: float = 5.0) -> Series:
+    """The series that a daemon exposes at a URL: value by name and labels.
+
+    Raises:
+        OSError: nobody answers.
+    """
+    with urlopen(url, timeout=timeout_seconds) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+def value_of(series: Series, name: str, **labels: str) -> float:
+    """One scraped value; 0 where it is not there yet."""
+    return series.get((name, frozenset(labels.items())), 0.0)
+
+
+def quantiles(series: Series, histogram: str, shares: Iterable[float]) -> list[float | None]:
+    """Quantiles of a scraped histogram without labels, interpolated within its buckets."""
+    counts = sorted(
+        (float(dict(labels)["le"]), count)
+        for (name, labels), count in series.items()
+        if name == f"{histogram}_bucket"
+    )
+    return [_quantile(counts, share) for share in shares]
+
+
+def _quantile(cumulative: list[tuple[float, float]], share: float) -> float | None:
+    if not cumulative or not cumulative[-1][1]:
+        return None
+    wanted, below_edge, below = share * cumulative[-1][1], 0.0, 0.0
+    for edge, count in cumulative:
+        if count >= wanted:
+            inside = (wanted - below) / (count - below) if count > below else 0.0
+            return below_edge if edge == float("inf") else below_edge + inside * (edge - below_edge)
+        below_edge, below = edge, count
+    return below_edge

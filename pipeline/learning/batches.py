@@ -51,10 +51,17 @@ class Position:
 
 @dataclass(frozen=True)
 class Pull:
-    """How a new batch is made: at most so many records, waiting so long for the first."""
+    """How a new batch is made.
+
+    Attributes:
+        most: records in it.
+        wait_seconds: for a first record.
+        linger_seconds: for others to join it.
+    """
 
     most: int
-    seconds: float
+    wait_seconds: float
+    linger_seconds: float
 
 
 @dataclass(frozen=True)
@@ -122,8 +129,8 @@ class Batches:
             log.warning("machine or settings are not those of the journal: generation %s begins", generation)
         while not stop():
             items = self._items.cut(pull.most, timeout_seconds=0)
-            patience = 0 if items else pull.seconds
-            interactions = self._interactions.cut(pull.most - len(items), patience)
+            wait, linger = (0.0, 0.0) if items else (pull.wait_seconds, pull.linger_seconds)
+            interactions = self._interactions.cut(pull.most - len(items), wait, linger)
             if not items and not interactions:
                 yield None
                 continue

@@ -43,18 +43,30 @@ class Tape:
                 )
         return in_order(record for source, end in ours.items() for record in self._take_before(source, end))
 
-    def cut(self, most: int, timeout_seconds: float) -> list[Record]:
-        """At most so many records of what is there, waiting for a first one."""
-        if not any(self._ahead.values()):
+    def cut(self, most: int, timeout_seconds: float, linger_seconds: float = 0.0) -> list[Record]:
+        """At most so many records of what is there.
+
+        Waits for a first one, then lingers for others to join it: a batch costs a share of
+        its price however small it is.
+        """
+        if not self._waiting:
             self._read(timeout_seconds)
+        deadline = time.monotonic() + linger_seconds
+        while 0 < self._waiting < most and (left := deadline - time.monotonic()) > 0:
+            self._read(left)
         taken: list[Record] = []
-        while len(taken) < most and any(self._ahead.values()):
-            taken += [ahead.popleft() for ahead in self._ahead.values() if ahead][: most - len(taken)]
+        while len(taken) < most and self._waiting:
+            waiting = [ahead for ahead in self._ahead.values() if ahead]
+            taken += [ahead.popleft() for ahead in waiting[: most - len(taken)]]
         return in_order(taken)
 
     def close(self) -> None:
         """Let go of the reader."""
         self._reader.close()
+
+    @property
+    def _waiting(self) -> int:
+        return sum(len(ahead) for ahead in self._ahead.values())
 
     def _read(self, timeout_seconds: float) -> bool:
         records = self._reader.poll(POLL_RECORDS, timeout_seconds)

@@ -1,0 +1,146 @@
+"""Runs the daemons on an embedded log or on Kafka, plays a data set, waits until it is served."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import urllib.parse
+import urllib.request
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.live import Live
+
+from pipeline.config import Settings, load_settings
+from pipeline.datasets import open_dataset
+from pipeline.demo.processes import Daemons, free_port
+from pipeline.demo.shoppers import shoppers
+from pipeline.demo.view import Figures, summary, view
+from pipeline.errors import MillstreamError
+from pipeline.eventlog import open_log
+from pipeline.eventlog.topics import Topics
+from pipeline.metrics import scrape
+
+FOLDER = Path("run/demo")
+PARTITIONS = 4
+SHOPPERS = 3
+START_SECONDS = 120.0
+QUIET_SECONDS = 120.0
+REFRESH_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class DemoPlan:
+    """What to play (`limit` interactions of it), where, and at how many interactions a second."""
+
+    data: str
+    log_url: str | None
+    limit: int
+    rate: float
+
+
+class DemoStuck(MillstreamError):
+    """Nothing moves any more: a daemon hangs or the machine is too slow."""
+
+
+def run(plan: DemoPlan, console: Console) -> dict[str, object]:
+    """Run the demo, show it, and return its figures.
+
+    Raises:
+        DaemonDied: a daemon ended before its time.
+        DemoStuck: no progress for two minutes.
+    """
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    environment = _environment(plan)
+    os.environ.update(environment)
+    settings = load_settings()
+    people = shoppers(open_dataset(plan.data), plan.limit, SHOPPERS)
+    with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
+        Topics(settings.log.prefix).create(event_log, *settings.log.topic_sizes)
+    with Daemons(FOLDER, environment) as daemons:
+        with console.status("starting the daemons"):
+            _start(daemons, settings)
+        daemons.start("play", plan.data, "--rate", str(plan.rate), "--limit", str(plan.limit))
+        figures = _watch(plan, daemons, settings, console)
+        answers = {person.user: _recommended(settings, person.user) for person in people}
+    report = figures.report(plan.data)
+    console.print(summary(figures, people, answers))
+    return report
+
+
+def _environment(plan: DemoPlan) -> dict[str, str]:
+    """Everything of the demo apart from other models on the same machine and log."""
+    return {
+        "MILLSTREAM_LOG__URL": plan.log_url or f"sqlite:///{FOLDER}/log.db",
+        "MILLSTREAM_LOG__PREFIX": f"demo-{int(time.time())}",
+        "MILLSTREAM_LOG__PARTITIONS": str(PARTITIONS),
+        "MILLSTREAM_SNAPSHOTS": str(FOLDER / "snapshots"),
+        "MILLSTREAM_LEARN__CHECKPOINTS": str(FOLDER / "checkpoints"),
+        "MILLSTREAM_LEARN__METRICS_PORT": str(free_port()),
+        "MILLSTREAM_SERVE__PORT": str(free_port()),
+    }
+
+
+def _start(daemons: Daemons, settings: Settings) -> None:
+    for command in ("learn", "serve"):
+        daemons.start(command)
+    deadline = time.monotonic() + START_SECONDS
+    while not (_answers(f"{_server(settings)}/readyz") and _answers(_learner(settings))):
+        daemons.check("learn", "serve")
+        _give_up_after(deadline, "the daemons do not answer")
+        time.sleep(REFRESH_SECONDS)
+
+
+def _watch(plan: DemoPlan, daemons: Daemons, settings: Settings, console: Console) -> Figures:
+    """Show the figures until everything that was played is served."""
+    figures = Figures(plan.limit)
+    deadline = time.monotonic() + QUIET_SECONDS
+    with Live(console=console, refresh_per_second=1 / REFRESH_SECONDS) as live:
+        while not (daemons.ended("play") and figures.settled):
+            daemons.check("learn", "serve")
+            moved = figures.update(scrape(_learner(settings)), scrape(f"{_server(settings)}/metrics"))
+            figures.card = _get(f"{_server(settings)}/v1/model")
+            deadline = time.monotonic() + QUIET_SECONDS if moved else deadline
+            _give_up_after(deadline, "nothing was learned or served for two minutes")
+            live.update(view(figures))
+            time.sleep(REFRESH_SECONDS)
+    return figures
+
+
+def _recommended(settings: Settings, user: str) -> list[str]:
+    name = urllib.parse.quote(user, safe="")
+    answer = _get(f"{_server(settings)}/v1/users/{name}/recommendations?k=6")
+    return [shown["title"] or shown["item"] for shown in answer["items"]]
+
+
+def _server(settings: Settings) -> str:
+    return f"http://127.0.0.1:{settings.serve.port}"
+
+
+def _learner(settings: Settings) -> str:
+    return f"http://127.0.0.1:{settings.learn.metrics_port}/metrics"
+
+
+def _get(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        told: dict[str, Any] = orjson.loads(answer.read())
+    return told
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def _give_up_after(deadline: float, why: str) -> None:
+    if time.monotonic() > deadline:
+        raise DemoStuck(f"{why}; see the logs in {FOLDER}")

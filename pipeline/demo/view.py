@@ -1,0 +1,161 @@
+"""What the demo shows: a live panel while it runs, a summary when it has run."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from pipeline.demo.shoppers import Shopper
+from pipeline.learning.tables import quality_table
+from pipeline.metrics import Series, quantiles, value_of
+
+SERVED = "millstream_appended_to_served_seconds"
+WAYS = {
+    "learned": "millstream_appended_to_learned_seconds",
+    "published": "millstream_appended_to_published_seconds",
+    "served": SERVED,
+}
+SCORERS = ("model", "memory", "popularity", "mixture")
+
+
+@dataclass
+class Figures:
+    """The latest figures of the daemons; `card` is the server's answer about its model."""
+
+    limit: int
+    card: dict[str, Any] = field(default_factory=dict)
+    learner: Series = field(default_factory=dict)
+    server: Series = field(default_factory=dict)
+    _began: float | None = None
+    _ended: float = 0.0
+
+    def update(self, learner: Series, server: Series) -> bool:
+        """Take in new figures; whether anything moved."""
+        before = (self.learned, self.served)
+        self.learner, self.server = learner, server
+        moved = (self.learned, self.served) != before
+        if self.learned and self._began is None:
+            self._began = time.monotonic()
+        if moved:
+            self._ended = time.monotonic()
+        return moved
+
+    @property
+    def learned(self) -> int:
+        """Interactions learned."""
+        return int(value_of(self.learner, "millstream_events_total", daemon="learn"))
+
+    @property
+    def served(self) -> int:
+        """Interactions that the served weights have learned."""
+        return int((self.card.get("card") or {}).get("events", 0))
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything played is in the served weights."""
+        return self.learned >= self.limit and self.served >= self.limit
+
+    @property
+    def events_per_second(self) -> float:
+        """Interactions learned a second, from the first seen learned to the last served."""
+        return (
+            self.learned / (self._ended - self._began) if self._began and self._ended > self._began else 0.0
+        )
+
+    @property
+    def capacity(self) -> float:
+        """Interactions a second that the learner would manage if it never had to wait."""
+        seconds = value_of(self.learner, "millstream_batch_seconds_sum")
+        return self.learned / seconds if seconds else 0.0
+
+    def freshness(self, way: str) -> tuple[float | None, float | None]:
+        """p50 and p95 in seconds from append to a point of the way."""
+        p50, p95 = quantiles(self.server if way == "served" else self.learner, WAYS[way], (0.5, 0.95))
+        return p50, p95
+
+    def report(self, dataset: str) -> dict[str, object]:
+        """The figures as JSON."""
+        p50, p95 = self.freshness("served")
+        return {
+            "dataset": dataset,
+            "events": self.learned,
+            "events_per_second": round(self.events_per_second, 1),
+            "learner_capacity_events_per_second": round(self.capacity, 1),
+            "freshness_seconds": {"p50": p50, "p95": p95},
+            "quality": (self.card.get("card") or {}).get("quality", {}),
+        }
+
+
+def view(figures: Figures) -> RenderableType:
+    """The live panel."""
+    bar = ProgressBar(total=figures.limit, completed=figures.learned, width=60)
+    told = Table.grid(padding=(0, 2))
+    told.add_row("learned", f"{figures.learned:,} of {figures.limit:,} interactions", bar)
+    told.add_row(
+        "served", f"{figures.served:,}, weights {(figures.card.get('card') or {}).get('version', '–')}"
+    )
+    told.add_row("stale", f"{figures.card.get('staleness_seconds', 0.0):.1f} s")
+    return Panel(
+        Group(told, Columns([_freshness_table(figures), _recent_table(figures)])), title="millstream"
+    )
+
+
+def summary(figures: Figures, people: list[Shopper], answers: dict[str, list[str]]) -> RenderableType:
+    """What a person needs to judge the run."""
+    quality = (figures.card.get("card") or {}).get("quality", {})
+    speed = (
+        f"{figures.events_per_second:,.0f} events/s played, learned and served; "
+        f"the learner alone would manage {figures.capacity:,.0f}/s"
+    )
+    return Group(
+        quality_table(quality),
+        _freshness_table(figures),
+        speed,
+        *(_person(p, answers[p.user]) for p in people),
+    )
+
+
+def _freshness_table(figures: Figures) -> Table:
+    table = Table(title="seconds since append", title_justify="left")
+    for heading in ("until", "p50", "p95"):
+        table.add_column(heading)
+    for way in WAYS:
+        table.add_row(
+            way, *(f"{value:.2f}" if value is not None else "–" for value in figures.freshness(way))
+        )
+    return table
+
+
+def _recent_table(figures: Figures) -> Table:
+    table = Table(title="HR@20, recent events", title_justify="left")
+    for heading in ("scorer", "all", "first of basket", "cold"):
+        table.add_column(heading)
+    for scorer in SCORERS:
+        values = (
+            value_of(
+                figures.learner, "millstream_prequential_quality", scorer=scorer, slice=name, figure="hr@20"
+            )
+            for name in ("all", "first_of_basket", "cold")
+        )
+        table.add_row(scorer, *(f"{value:.3f}" for value in values))
+    return table
+
+
+def _person(person: Shopper, recommended: list[str]) -> Table:
+    hits = set(recommended) & set(person.after)
+    table = Table(title=f"user {person.user}", title_justify="left")
+    for heading in ("bought last", "recommended", "bought next"):
+        table.add_column(heading)
+    for row in range(max(len(person.before), len(recommended), len(person.after))):
+        cells = [
+            column[row] if row < len(column) else "" for column in (person.before, recommended, person.after)
+        ]
+        table.add_row(*(f"[bold]{cell}[/]" if cell in hits else cell for cell in cells))
+    return table
