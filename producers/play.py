@@ -23,9 +23,10 @@ FLUSH_EVENTS = 1_000
 
 
 class Pace(Protocol):
-    """When the next interaction is due, in seconds after the first."""
+    """When an interaction is due."""
 
-    def __call__(self, number: int, event: Interaction) -> float: ...
+    def __call__(self, number: int, event: Interaction) -> float:
+        """Seconds after the first interaction, for the one of a number counted from 0."""
 
 
 def flat_out(number: int, event: Interaction) -> float:

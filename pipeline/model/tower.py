@@ -16,7 +16,9 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
+from pipeline.errors import InvalidSettings
 from pipeline.model.backbone import Backbone
 from pipeline.model.sequences import Packed
 from pipeline.state.segments import GAP_BUCKETS, TYPES, VALUE_BUCKETS
@@ -35,6 +37,11 @@ class Tower(nn.Module):
     """Item vectors of a history to user vectors, one after each act."""
 
     def __init__(self, backbone: Backbone, shape: TowerShape) -> None:
+        """Cut the backbone's last layers out of a copy.
+
+        Raises:
+            InvalidSettings: the backbone cannot be made causal.
+        """
         super().__init__()
         self.layers = _last_layers(backbone.model, shape.layers)
         _add_lora(self.layers, shape)
@@ -43,6 +50,7 @@ class Tower(nn.Module):
         self.of_gap = _born_zero(GAP_BUCKETS, backbone.width)
         self.projection = nn.Parameter(torch.eye(backbone.width))
         self._scale = math.sqrt(backbone.width)
+        self._check_causal()
 
     def forward(self, vectors: Tensor, packed: Packed) -> Tensor:
         """User vectors after each act.
@@ -55,13 +63,29 @@ class Tower(nn.Module):
             ``[acts, d]``, in the order of ``packed.places``.
         """
         facts = self.of_type(packed.types) + self.of_value(packed.values) + self.of_gap(packed.gaps)
-        hidden = self.layers(
-            inputs_embeds=self._scale * vectors + facts,
-            attention_mask=packed.mask,
-            position_ids=packed.positions,
-        ).last_hidden_state
+        hidden = self._attend(self._scale * vectors + facts, packed.mask, packed.positions)
         users: Tensor = hidden.flatten(0, 1)[packed.places] @ self.projection.T / self._scale
         return users
+
+    def _attend(self, acts: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+        """Hidden states ``[r, t, d]`` of the layers, with a boolean mask ``[r, 1, t, t]``."""
+        if self.layers.config._attn_implementation == "eager":  # which adds a mask to its scores
+            mask = torch.zeros_like(mask, dtype=acts.dtype).masked_fill(~mask, -torch.inf)
+        output = self.layers(inputs_embeds=acts, attention_mask=mask, position_ids=positions)
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    @torch.no_grad()
+    def _check_causal(self) -> None:
+        """Refuse layers that make something else of our mask: they would score by looking ahead."""
+        with self.layers.device:
+            acts = self._scale * torch.eye(len(self.projection))[torch.tensor([[0, 1], [0, 2]])]
+            causal = torch.ones(2, 1, 2, 2, dtype=torch.bool).tril()
+            one, other = self._attend(acts, causal, torch.arange(2).expand(2, 2))
+        if not torch.allclose(one[0], other[0], atol=1e-5):
+            raise InvalidSettings(
+                f"model.backbone: {type(self.layers).__name__} ignores a causal mask; choose another model"
+            )
 
 
 class _VectorsIn(nn.Module):
@@ -74,7 +98,9 @@ class _VectorsIn(nn.Module):
         super().__init__()
         self.norm = getattr(embeddings, "LayerNorm", nn.Identity())
 
-    def forward(self, inputs_embeds: Tensor, **_: object) -> Tensor:
+    def forward(
+        self, input_ids: None = None, inputs_embeds: Tensor | None = None, *_: object, **__: object
+    ) -> Tensor:
         normed: Tensor = self.norm(inputs_embeds)
         return normed
 
@@ -85,9 +111,9 @@ def _last_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
     blocks = _blocks(cut)
     del blocks[:-count]
     for number, block in enumerate(blocks):
-        for part in block.modules():
-            if hasattr(part, "layer_idx"):
-                part.layer_idx = number
+        parts: list[Any] = [part for part in block.modules() if hasattr(part, "layer_idx")]
+        for part in parts:
+            part.layer_idx = number
     cut.config.num_hidden_layers = count
     cut.config.use_cache = False
     if hasattr(cut, "embeddings"):
@@ -112,7 +138,7 @@ def _add_lora(model: nn.Module, shape: TowerShape) -> None:
         {
             name.rpartition(".")[2]
             for name, part in _blocks(model).named_modules()
-            if isinstance(part, nn.Linear)
+            if isinstance(part, (nn.Linear, Conv1D))
         }
     )
     config = LoraConfig(r=shape.lora_rank, lora_alpha=shape.lora_alpha, target_modules=linear)

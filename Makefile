@@ -1,0 +1,53 @@
+# millstream: `make help` lists what there is. Everything runs in .venv, which is made here.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= shop
+LOG ?=
+REPORT ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/installed ## make the virtual environment and install everything (5 GB, some minutes)
+
+.PHONY: demo
+demo: install ## watch it learn; DATA=<file or folder> LOG=kafka://host:port REPORT=<file>
+	$(BIN)/millstream demo '$(DATA)' $(if $(LOG),--log '$(LOG)') $(if $(REPORT),--report '$(REPORT)')
+
+.PHONY: test
+test: install ## run all tests, against a real Kafka broker where Java 17 and Maven are there
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: install ## ruff, mypy strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: install ## let ruff put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: kafka
+kafka: install ## run a real Kafka broker on 127.0.0.1:9092, without Docker
+	$(BIN)/python deploy/kafka/broker.py --port 9092 --data .cache/kafka/data
+
+.PHONY: benchmark
+benchmark: install ## our learner beside a plain one, on the same events; DATA=<file or folder>
+	$(BIN)/python benchmarks/learner.py $(if $(filter shop,$(DATA)),,--data '$(DATA)')
+
+.PHONY: clean
+clean: ## remove the virtual environment and what runs have left; keep the caches
+	rm -rf $(VENV) run build *.egg-info

@@ -1,0 +1,80 @@
+"""SIGKILL of learn, serve or play at any moment: work goes on, nothing is lost, no bit differs."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+from urllib.request import urlopen
+
+import orjson
+import pytest
+
+from pipeline.config import Settings
+from pipeline.demo.processes import Daemons
+from pipeline.eventlog import open_log
+from pipeline.eventlog.topics import Topics
+from pipeline.learning.assembly import checkpoints_of
+from pipeline.learning.rebuild import rebuild
+from pipeline.metrics import scrape, value_of
+
+EVENTS = 2_500
+KILLS = ("learn", "play", "serve", "learn")
+PATIENCE_SECONDS = 180
+
+
+@pytest.mark.parametrize("seed", [7])
+def test_killed_daemons_go_on_and_the_state_is_the_journals(
+    settings: Settings, daemons: Daemons, seed: int
+) -> None:
+    moments = random.Random(seed)
+    commands = {
+        "learn": ("learn",),
+        "serve": ("serve",),
+        "play": ("play", f"shop:seed=3,events={EVENTS}", "--rate", "150"),
+    }
+    with closing(open_log(settings.log.url)) as event_log:
+        Topics(settings.log.prefix).create(event_log, *settings.log.topic_sizes)
+        for command in commands.values():
+            daemons.start(*command)
+        _wait(lambda: learned(settings) > 0, "nothing is learned")
+        for victim in KILLS:
+            time.sleep(moments.uniform(0.2, 3.0))
+            daemons.kill(victim)
+            daemons.start(*commands[victim])
+        _wait(lambda: daemons.ended("play"), "play does not end")
+        _wait(lambda: served(settings) == EVENTS, "what was played is not served")
+        daemons.stop("learn")
+
+        checkpoints = checkpoints_of(settings)
+        frozen = rebuild(settings, event_log)
+        version = f"{frozen.position.generation}-{frozen.position.step}"
+        assert int(frozen.counts["events"]) == EVENTS
+        assert checkpoints.digests()[version] == checkpoints.digest(frozen)
+        assert frozen.position.generation == 1
+
+
+def learned(settings: Settings) -> float:
+    try:
+        series = scrape(f"http://127.0.0.1:{settings.learn.metrics_port}/metrics")
+    except OSError:
+        return 0
+    return value_of(series, "millstream_events_total", daemon="learn")
+
+
+def served(settings: Settings) -> int:
+    try:
+        with urlopen(f"http://127.0.0.1:{settings.serve.port}/v1/model", timeout=5) as answer:
+            told: dict[str, Any] = orjson.loads(answer.read())
+    except OSError:
+        return 0
+    return int((told["card"] or {}).get("events", 0))
+
+
+def _wait(done: Callable[[], bool], otherwise: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not done():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.2)
