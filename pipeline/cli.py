@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 console = Console()
 app = typer.Typer(
-    help=__doc__ and "A language-model recommender that keeps learning from an event stream.",
+    help="A language-model recommender that keeps learning from an event stream.",
     no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # locals may hold keys and user ids
 )
 topics_app = typer.Typer(help="The topics of the event log.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ Hours = Annotated[float, Field(gt=0)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class LogSettings(_Table):
@@ -146,7 +147,7 @@ class Settings(BaseSettings):
     """All settings of all daemons."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MILLSTREAM_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix="MILLSTREAM_", env_nested_delimiter="__", extra="forbid", frozen=True, use_attribute_docstrings=True
     )
 
     log: LogSettings = LogSettings()
@@ -189,14 +190,19 @@ def load_settings() -> Settings:
 
 
 def to_toml(settings: Settings) -> str:
-    """The settings as TOML; secrets are masked."""
-    dumped = settings.model_dump(mode="json")
-    plain = {name: value for name, value in dumped.items() if not isinstance(value, dict)}
-    lines = [f"{name} = {_toml(value)}" for name, value in plain.items()]
-    for name, table in dumped.items():
-        if isinstance(table, dict):
-            lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+    """The settings as TOML, each with what it means; secrets are masked."""
+    tables = {name: table for name, table in settings if isinstance(table, _Table)}
+    lines = list(_lines(settings, leave_out=tables.keys()))
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *_lines(table)]
     return "\n".join(lines) + "\n"
+
+
+def _lines(model: BaseModel, leave_out: Collection[str] = ()) -> Iterator[str]:
+    plain = model.model_dump(mode="json", exclude=set(leave_out))
+    for name, value in plain.items():
+        about = type(model).model_fields[name].description
+        yield f"{name} = {_toml(value)}" + (f"  # {' '.join(about.split())}" if about else "")
 
 
 def _toml(value: object) -> str:
@@ -208,6 +214,6 @@ def _toml(value: object) -> str:
         case list() | tuple():
             return "[" + ", ".join(_toml(part) for part in value) + "]"
         case dict():
-            return "{ " + ", ".join(f"{key} = {_toml(part)}" for key, part in value.items()) + " }"
+            return "{" + ", ".join(f"{key} = {_toml(part)}" for key, part in value.items()) + "}"
         case _:
             return str(value)
