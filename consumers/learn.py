@@ -40,7 +40,7 @@ def run(settings: Settings) -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    metrics.serve_metrics(settings.learn.metrics_port)
+    metrics.serve_metrics(settings.metrics_host, settings.learn.metrics_port)
     with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
         topics = Topics(settings.log.prefix)
         topics.check(event_log, *settings.log.topic_sizes)

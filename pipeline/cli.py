@@ -201,7 +201,7 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
 
     settings = load_settings()
     topics = Topics(settings.log.prefix)
-    metrics.serve_metrics(settings.play.metrics_port)
+    metrics.serve_metrics(settings.metrics_host, settings.play.metrics_port)
     with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
         topics.check(event_log, *settings.log.topic_sizes)
         with (

@@ -155,6 +155,8 @@ class Settings(BaseSettings):
     learn: LearnSettings = LearnSettings()
     serve: ServeSettings = ServeSettings()
     play: PlaySettings = PlaySettings()
+    metrics_host: str = "127.0.0.1"
+    """Where learn and play answer Prometheus; serve answers at its own address."""
     snapshots: str = "run/snapshots"
     """Any fsspec URL, such as s3://bucket/path."""
 

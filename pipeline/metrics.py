@@ -68,10 +68,10 @@ EXPIRED_READS = Counter(
 STALENESS = Gauge("millstream_staleness_seconds", "Age of the oldest record that the served weights lack")
 
 
-def serve_metrics(port: int) -> None:
-    """Answer Prometheus on a port of the loopback interface; 0 for not at all."""
+def serve_metrics(host: str, port: int) -> None:
+    """Answer Prometheus at an address; port 0 for not at all."""
     if port:
-        start_http_server(port, addr="127.0.0.1")
+        start_http_server(port, addr=host)
 
 
 def exposition() -> bytes:
