@@ -147,7 +147,11 @@ class Settings(BaseSettings):
     """All settings of all daemons."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MILLSTREAM_", env_nested_delimiter="__", extra="forbid", frozen=True, use_attribute_docstrings=True
+        env_prefix="MILLSTREAM_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
     )
 
     log: LogSettings = LogSettings()

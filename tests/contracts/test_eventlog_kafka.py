@@ -13,8 +13,8 @@ from kafka.admin import ConfigResource
 
 from deploy.kafka.broker import Broker
 from pipeline.errors import DeliveryError, LogUnavailable, OffsetsExpired
-from pipeline.eventlog import kafka as engine
 from pipeline.eventlog import open_log
+from pipeline.eventlog.kafka import KafkaLog, ready
 from pipeline.eventlog.port import EventLog, TopicPartition, TopicSpec, read
 
 
@@ -91,8 +91,8 @@ def test_a_foreign_key_does_not_stop_a_reader(log: EventLog, topic: str, kafka_u
 
 def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     nowhere = Broker(tmp_path)  # never started: a port that is free
-    log = engine.KafkaLog([f"127.0.0.1:{nowhere.port}"], {})
-    monkeypatch.setattr(engine, "_ANSWER_SECONDS", 0.5)
+    log = KafkaLog([f"127.0.0.1:{nowhere.port}"], {})
+    monkeypatch.setattr("pipeline.eventlog.kafka.admin.ANSWER_SECONDS", 0.5)
     with pytest.raises(LogUnavailable, match="KafkaTimeoutError"):
         log.describe_topics()
-    assert not engine.ready(f"127.0.0.1:{nowhere.port}", timeout_seconds=0.2)
+    assert not ready(f"127.0.0.1:{nowhere.port}", timeout_seconds=0.2)

@@ -13,7 +13,7 @@ import pytest
 from pipeline.errors import DeliveryError, InvalidSettings, LogUnavailable, OffsetsExpired
 from pipeline.eventlog.port import TopicPartition, TopicSpec, read, read_compacted
 from pipeline.eventlog.sqlite import SqliteLog
-from pipeline.eventlog.sqlite_database import TOMBSTONE_RETENTION_MS
+from pipeline.eventlog.sqlite.upkeep import TOMBSTONE_RETENTION_MS
 
 TOPIC = "shop.topic"
 SOURCE = TopicPartition(TOPIC, 0)

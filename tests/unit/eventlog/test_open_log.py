@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import InvalidSettings
 from pipeline.eventlog import open_log
-from pipeline.eventlog.kafka_settings import client_options
+from pipeline.eventlog.kafka.settings import client_options
 
 
 def test_relative_and_absolute_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

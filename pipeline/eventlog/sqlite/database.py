@@ -1,27 +1,27 @@
-"""The file under the SQLite engine: its schema, transactions, appends and upkeep.
+"""The file under the SQLite engine: its schema, transactions, appends and searches.
 
 A record's rowid is ``slot << 44 | offset``, where a slot is one partition of one topic: a
 partition is one contiguous run of the table, an append goes to its right edge, and a poll is a
-range scan. Upkeep is what a Kafka broker does in the background: retention and compaction, in
-bounded steps so that no writer waits long for its turn.
+range scan.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 from typing import NamedTuple
 
-from pipeline.errors import InvalidSettings, LogUnavailable
+from pipeline.errors import InvalidSettings, LogUnavailable, TopicError
 
 OFFSET_BITS = 44
 OFFSET_MASK = (1 << OFFSET_BITS) - 1
-TOMBSTONE_RETENTION_MS = 24 * 3600 * 1000
-"""How long a tombstone outlives its compaction, for slow readers; Kafka's delete.retention.ms."""
+
+Clock = Callable[[], int]
+"""Append times in ms."""
 
 _FORMAT = 1
 _BUSY_SECONDS = 30.0
@@ -156,6 +156,20 @@ def slots_of(connection: sqlite3.Connection, topics: Sequence[str]) -> list[Slot
     return [Slot(*row) for row in rows]
 
 
+def existing_slots(connection: sqlite3.Connection, topics: Iterable[str]) -> list[Slot]:
+    """Every partition of the topics, in order.
+
+    Raises:
+        TopicError: a topic does not exist.
+    """
+    names = sorted(set(topics))
+    slots = slots_of(connection, names)
+    missing = set(names) - {slot.topic for slot in slots}
+    if missing:
+        raise TopicError(f"no such topic: {', '.join(sorted(missing))} (millstream topics create)")
+    return slots
+
+
 def append_rows(
     connection: sqlite3.Connection, rows: Mapping[int, Sequence[tuple[str | None, bytes | None]]], now: int
 ) -> dict[int, int]:
@@ -197,82 +211,3 @@ def first_at(connection: sqlite3.Connection, slot: Slot, append_time: int) -> in
         else:
             low = (row[0] & OFFSET_MASK) + 1
     return low
-
-
-def upkeep(database: Database, now: int, max_records: int) -> bool:
-    """Expire and compact up to so many records of each partition; True when more is left to do."""
-    with database.transaction("DEFERRED") as connection:
-        work = connection.execute(
-            "SELECT p.slot, t.compacted, t.retention_ms, t.compaction_lag_ms"
-            " FROM partitions p JOIN topics t ON t.name = p.topic"
-            " WHERE t.compacted OR t.retention_ms IS NOT NULL"
-        ).fetchall()
-    left = False
-    for slot, compacted, retention_ms, lag_ms in work:
-        with database.transaction() as connection:
-            if retention_ms is not None:
-                left |= _expire(connection, slot, now - retention_ms, max_records)
-            if compacted:
-                left |= _compact(connection, slot, now - lag_ms, max_records)
-                left |= _drop_tombstones(connection, slot, now - lag_ms - TOMBSTONE_RETENTION_MS, max_records)
-    return left
-
-
-def _expire(connection: sqlite3.Connection, slot: int, before: int, max_records: int) -> bool:
-    row = connection.execute(
-        "SELECT slot, topic, partition, begin_offset, end_offset FROM partitions WHERE slot = ?", (slot,)
-    ).fetchone()
-    whole = Slot(*row)
-    step = whole._replace(end=min(whole.end, whole.begin + max_records))
-    begin = first_at(connection, step, before)
-    doomed = (whole.id_at(whole.begin), whole.id_at(begin))
-    connection.execute(
-        "DELETE FROM latest WHERE slot = ? AND record_offset < ?"
-        " AND key IN (SELECT key FROM records WHERE id >= ? AND id < ?)",
-        (slot, begin, *doomed),
-    )
-    connection.execute("DELETE FROM records WHERE id >= ? AND id < ?", doomed)
-    connection.execute("UPDATE partitions SET begin_offset = ? WHERE slot = ?", (begin, slot))
-    return begin == step.end < whole.end
-
-
-def _compact(connection: sqlite3.Connection, slot: int, before: int, max_records: int) -> bool:
-    """Drop what records appended before a time supersede, going on from where it stopped."""
-    (start,) = connection.execute("SELECT compacted_to FROM partitions WHERE slot = ?", (slot,)).fetchone()
-    rows = connection.execute(
-        "SELECT id, append_time, key, value IS NULL FROM records"
-        " WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
-        (slot << OFFSET_BITS | start, (slot + 1) << OFFSET_BITS, max_records),
-    ).fetchall()
-    ripe = [row for row in rows if row[1] < before]
-    for record_id, append_time, key, is_tombstone in ripe:
-        _supersede(connection, slot, key, record_id, append_time if is_tombstone else None)
-    if ripe:
-        start = (ripe[-1][0] & OFFSET_MASK) + 1
-        connection.execute("UPDATE partitions SET compacted_to = ? WHERE slot = ?", (start, slot))
-    return len(ripe) == max_records
-
-
-def _supersede(
-    connection: sqlite3.Connection, slot: int, key: str, record_id: int, tombstone_time: int | None
-) -> None:
-    before = connection.execute(
-        "SELECT record_offset FROM latest WHERE slot = ? AND key = ?", (slot, key)
-    ).fetchone()
-    if before:
-        connection.execute("DELETE FROM records WHERE id = ?", (slot << OFFSET_BITS | before[0],))
-    connection.execute(
-        "INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?)",
-        (slot, key, record_id & OFFSET_MASK, tombstone_time),
-    )
-
-
-def _drop_tombstones(connection: sqlite3.Connection, slot: int, before: int, max_records: int) -> bool:
-    rows = connection.execute(
-        "SELECT key, record_offset FROM latest WHERE slot = ? AND tombstone_time < ? LIMIT ?",
-        (slot, before, max_records),
-    ).fetchall()
-    for key, offset in rows:
-        connection.execute("DELETE FROM records WHERE id = ?", (slot << OFFSET_BITS | offset,))
-        connection.execute("DELETE FROM latest WHERE slot = ? AND key = ?", (slot, key))
-    return len(rows) == max_records

@@ -37,6 +37,11 @@ _OPTIONS: Mapping[str, Callable[[str], object]] = {
 
 
 def client_options(options: Mapping[str, str]) -> dict[str, object]:
+    """TLS and SASL options, by kafka-python's names, with their texts as the types that it wants.
+
+    Raises:
+        InvalidSettings: an unknown option or a wrong value; neither message holds a value.
+    """
     coerced: dict[str, object] = {}
     for name, text in options.items():
         if name not in _OPTIONS:
@@ -49,6 +54,7 @@ def client_options(options: Mapping[str, str]) -> dict[str, object]:
 
 
 def topic_configs(spec: TopicSpec) -> dict[str, str]:
+    """A topic's configuration as the cluster is to have it; the partition count is no part of it."""
     configs = {
         "cleanup.policy": "delete",
         "retention.ms": str(-1 if spec.retention_ms is None else spec.retention_ms),
@@ -62,6 +68,7 @@ def topic_configs(spec: TopicSpec) -> dict[str, str]:
 
 
 def topic_spec(name: str, partitions: int, configs: Mapping[str, Mapping[str, str]]) -> TopicSpec:
+    """What `topic_configs` made, read back from the cluster's answer: entries with a ``value``."""
     policy = set(configs["cleanup.policy"]["value"].split(","))
     retention_ms = int(configs["retention.ms"]["value"])
     kept = "delete" not in policy or retention_ms < 0

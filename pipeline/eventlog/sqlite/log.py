@@ -1,0 +1,128 @@
+"""The log in one file: its topics and offsets, and the door to its readers and writers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Self
+
+from pipeline.errors import InvalidSettings, TopicError
+from pipeline.eventlog.port import Offsets, TopicPartition, TopicSpec
+from pipeline.eventlog.sqlite.database import Clock, Database, Slot, existing_slots, first_at
+from pipeline.eventlog.sqlite.fenced import SqliteFencedWriter
+from pipeline.eventlog.sqlite.reader import SqliteReader
+from pipeline.eventlog.sqlite.upkeep import upkeep
+from pipeline.eventlog.sqlite.writer import SqliteWriter
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class SqliteLog:
+    """An event log in one file. `clock` gives append times in ms; tests bring their own."""
+
+    def __init__(self, path: Path, clock: Clock = _now_ms) -> None:
+        self._path = path
+        self._clock = clock
+        self._database = Database(path)
+
+    def create_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
+        """See `EventLog.create_topics`."""
+        with self._database.transaction() as connection:
+            present = {name for (name,) in connection.execute("SELECT name FROM topics")}
+            fresh = [spec for spec in specs if spec.name not in present]
+            for spec in fresh:
+                if spec.partitions < 1:
+                    raise InvalidSettings(f"{spec.name}: a topic needs a partition")
+                lag_ms = spec.compaction_lag_ms if spec.compacted else 0
+                connection.execute(
+                    "INSERT INTO topics VALUES (?, ?, ?, ?, ?)",
+                    (spec.name, spec.partitions, spec.compacted, spec.retention_ms, lag_ms),
+                )
+                connection.executemany(
+                    "INSERT INTO partitions (topic, partition) VALUES (?, ?)",
+                    [(spec.name, partition) for partition in range(spec.partitions)],
+                )
+        return [spec.name for spec in fresh]
+
+    def describe_topics(self) -> dict[str, TopicSpec]:
+        """See `EventLog.describe_topics`."""
+        with self._database.transaction("DEFERRED") as connection:
+            rows = connection.execute("SELECT * FROM topics").fetchall()
+        return {
+            name: TopicSpec(name, partitions, bool(compacted), retention_ms, lag_ms)
+            for name, partitions, compacted, retention_ms, lag_ms in rows
+        }
+
+    def writer(self, *, max_in_flight: int = 20_000) -> SqliteWriter:
+        """See `EventLog.writer`."""
+        return SqliteWriter(Database(self._path), self._clock, max_in_flight)
+
+    def reader(self, offsets: Offsets) -> SqliteReader:
+        """See `EventLog.reader`."""
+        slots = {TopicPartition(s.topic, s.partition): s for s in self._slots({tp.topic for tp in offsets})}
+        missing = [str(source) for source in offsets if source not in slots]
+        if missing:
+            raise TopicError(f"no such partition: {', '.join(missing)}")
+        return SqliteReader(Database(self._path), {slots[source]: at for source, at in offsets.items()})
+
+    def fenced_writer(self, topic: str, owner: str) -> SqliteFencedWriter:
+        """See `EventLog.fenced_writer`."""
+        slots = self._slots([topic])
+        if len(slots) != 1:
+            raise TopicError(f"{topic}: has {len(slots)} partitions; a fenced writer needs exactly one")
+        return SqliteFencedWriter(Database(self._path), self._clock, slots[0], owner)
+
+    def begin_offsets(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
+        """See `EventLog.begin_offsets`."""
+        return {TopicPartition(slot.topic, slot.partition): slot.begin for slot in self._slots(topics)}
+
+    def end_offsets(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
+        """See `EventLog.end_offsets`."""
+        return {TopicPartition(slot.topic, slot.partition): slot.end for slot in self._slots(topics)}
+
+    def offsets_at(self, topics: Iterable[str], append_time: int) -> dict[TopicPartition, int]:
+        """See `EventLog.offsets_at`; a search by halving in each partition."""
+        with self._database.transaction("DEFERRED") as connection:
+            return {
+                TopicPartition(slot.topic, slot.partition): first_at(connection, slot, append_time)
+                for slot in existing_slots(connection, topics)
+            }
+
+    def report(self, group: str, offsets: Offsets) -> None:
+        """See `EventLog.report`."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO reported VALUES (?, ?, ?, ?)",
+                [(group, topic, partition, offset) for (topic, partition), offset in offsets.items()],
+            )
+
+    def reported(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, int]:
+        """See `EventLog.reported`."""
+        wanted = set(topics)
+        with self._database.transaction("DEFERRED") as connection:
+            rows = connection.execute(
+                "SELECT topic, partition, next_offset FROM reported WHERE reader_group = ?", (group,)
+            ).fetchall()
+        return {TopicPartition(topic, partition): at for topic, partition, at in rows if topic in wanted}
+
+    def upkeep(self) -> None:
+        """Expire and compact all that is due, at once; writers do the same bit by bit."""
+        while upkeep(self._database, self._clock()):
+            pass
+
+    def close(self) -> None:
+        """Close the log's own connection; readers and writers have theirs."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _slots(self, topics: Iterable[str]) -> list[Slot]:
+        with self._database.transaction("DEFERRED") as connection:
+            return existing_slots(connection, topics)

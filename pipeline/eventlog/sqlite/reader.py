@@ -1,0 +1,102 @@
+"""Reading: range scans of the file, and short naps until another connection has committed."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import Self
+
+from pipeline.errors import OffsetsExpired, TopicError
+from pipeline.eventlog.fairness import fair_shares
+from pipeline.eventlog.port import Offsets, Record, TopicPartition
+from pipeline.eventlog.sqlite.database import OFFSET_MASK, Database, Slot, slots_of
+
+_SHORTEST_NAP_SECONDS = 0.001
+_LONGEST_NAP_SECONDS = 0.01
+
+
+class SqliteReader:
+    """Polls range scans of the file. See `LogReader`."""
+
+    def __init__(self, database: Database, positions: dict[Slot, int]) -> None:
+        self._database = database
+        self._positions = {slot.slot: offset for slot, offset in positions.items()}
+        self._sources = {slot.slot: TopicPartition(slot.topic, slot.partition) for slot in positions}
+        self._topics = sorted({slot.topic for slot in positions})
+        self._turn = 0
+
+    def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
+        """See `LogReader.poll`; waits by watching the file's version, a few microseconds a look."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            version = self._database.data_version()
+            records = self._next(max_records)
+            if records or not self._changed(version, deadline):
+                return records
+
+    def seek(self, offsets: Offsets) -> None:
+        """See `LogReader.seek`."""
+        slots = {source: slot for slot, source in self._sources.items()}
+        foreign = [str(source) for source in offsets if source not in slots]
+        if foreign:
+            raise TopicError(f"not assigned to this reader: {', '.join(foreign)}")
+        self._positions.update({slots[source]: offset for source, offset in offsets.items()})
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """See `LogReader.positions`."""
+        return {self._sources[slot]: offset for slot, offset in self._positions.items()}
+
+    def close(self) -> None:
+        """Close the reader's connection."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _changed(self, version: int, deadline: float) -> bool:
+        nap = _SHORTEST_NAP_SECONDS
+        while self._database.data_version() == version:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(nap, left))
+            nap = min(2 * nap, _LONGEST_NAP_SECONDS)
+        return True
+
+    def _next(self, max_records: int) -> list[Record]:
+        # One read transaction: upkeep cannot take records away between the look at the bounds
+        # and the scan, which would skip them in silence.
+        with self._database.transaction("DEFERRED") as connection:
+            slots = {s.slot: s for s in slots_of(connection, self._topics) if s.slot in self._sources}
+            shares = fair_shares(self._waiting(slots), max_records)
+            records: list[Record] = []
+            for slot, share in shares.items():
+                if share:
+                    records += self._scan(connection, slots[slot], share)
+        return records
+
+    def _scan(self, connection: sqlite3.Connection, slot: Slot, max_records: int) -> list[Record]:
+        rows = connection.execute(
+            "SELECT id, append_time, key, value FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
+            (slot.id_at(self._positions[slot.slot]), slot.id_at(slot.end), max_records),
+        ).fetchall()
+        full = len(rows) == max_records
+        self._positions[slot.slot] = (rows[-1][0] & OFFSET_MASK) + 1 if full else slot.end
+        return [
+            Record(slot.topic, slot.partition, record_id & OFFSET_MASK, append_time, key, value)
+            for record_id, append_time, key, value in rows
+        ]
+
+    def _waiting(self, slots: dict[int, Slot]) -> dict[int, int]:
+        """Upper bounds of the records that wait, another partition first at each turn."""
+        self._turn = (self._turn + 1) % max(1, len(slots))
+        order = list(slots.values())
+        for slot in order:
+            position = self._positions[slot.slot]
+            if not slot.begin <= position <= slot.end:
+                raise OffsetsExpired(slot.topic, slot.partition, position, slot.begin, slot.end)
+        rotated = order[self._turn :] + order[: self._turn]
+        return {slot.slot: slot.end - self._positions[slot.slot] for slot in rotated}
