@@ -13,6 +13,10 @@ from collections.abc import Iterable
 from pipeline.events import Item
 
 
+REMOVED = "-"
+"""The digest of an item that was removed: unlike one without text, nobody may be shown it."""
+
+
 def content_digest(text: str) -> str:
     """The digest under which a text's content vector is known; empty for no text."""
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest() if text else ""
@@ -79,4 +83,5 @@ class Catalogue:
 
     def _tell(self, row: int, entry: Item | None) -> None:
         self.entries[row] = entry
-        self.digests[row] = content_digest(entry.text) if entry else ""
+        digest = content_digest(entry.text) if entry else ""
+        self.digests[row] = REMOVED if entry and not digest and not entry.available else digest

@@ -1,0 +1,148 @@
+"""The base of a server's state: one snapshot, checked against this server's own backbone."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.config import ModelSettings
+from pipeline.errors import SnapshotCorrupt
+from pipeline.eventlog.port import TopicPartition
+from pipeline.model.backbone import Backbone
+from pipeline.model.item_table import Rows
+from pipeline.model.recommender import ModelShape, Recommender
+from pipeline.model.tower import TowerShape
+from pipeline.snapshots.snapshot import Manifest, Snapshot, Version
+from pipeline.snapshots.store import SnapshotStore
+
+
+@dataclass(frozen=True)
+class Base:
+    """What one snapshot gives a server; n items. Nothing of it is ever changed.
+
+    Attributes:
+        manifest: what it is and where it comes from.
+        version: its place in the order of versions.
+        offsets: the next offset of each partition that was not learned.
+        digests: content digest of each item.
+        rows: row of each item.
+        recommender, mixer: the learned parameters.
+        items: content, residual and bias of each row.
+        pairs: ``[n, n]`` pair counts of the memory, in one level; `totals` the sums of its rows.
+        popularity: ``[n]`` decayed counts.
+    """
+
+    manifest: Manifest
+    version: Version
+    offsets: dict[TopicPartition, int]
+    digests: dict[str, str]
+    rows: dict[str, int]
+    recommender: Recommender
+    mixer: Tensor
+    items: Rows
+    pairs: sp.csr_array
+    totals: NDArray[np.float64]
+    popularity: NDArray[np.float64]
+
+
+class BaseLoader:
+    """Loads announced snapshots and refuses those that this server must not serve.
+
+    The model's skeleton is made once and copied for each snapshot, so that requests that
+    still score with the old one are not disturbed. Serving is on the CPU: one history costs
+    milliseconds there, and two servers then give the same bits.
+    """
+
+    def __init__(self, store: SnapshotStore, backbone: Backbone, settings: ModelSettings) -> None:
+        tower = TowerShape(settings.layers, settings.lora_rank, settings.lora_alpha)
+        self._store = store
+        self._skeleton = Recommender(backbone, ModelShape(tower, settings.adapter_rank), seed=0).eval()
+        self._width = backbone.width
+        self._required = {
+            "backbone": backbone.digest,
+            "max_tokens": settings.max_tokens,
+            "layers": settings.layers,
+            "lora_rank": settings.lora_rank,
+            "lora_alpha": settings.lora_alpha,
+            "adapter_rank": settings.adapter_rank,
+        }
+
+    def load(self, version: Version, digest: str | None = None) -> Base:
+        """A snapshot, verified; `digest` is the one that was announced.
+
+        Raises:
+            SnapshotCorrupt: not what was announced, damaged, of another model, or not finite.
+            OSError: the store does not answer.
+        """
+        snapshot = self._store.load(version)
+        if digest not in (None, snapshot.manifest.digest):
+            raise SnapshotCorrupt(f"snapshot {version} is not the one announced; publish again")
+        self._check_model(snapshot.manifest)
+        _check_shapes(snapshot, self._skeleton, self._width)
+        _check_finite(snapshot)
+        return self._base(snapshot, version)
+
+    def versions(self) -> list[Version]:
+        """What the store has, oldest first."""
+        return self._store.versions()
+
+    def _check_model(self, manifest: Manifest) -> None:
+        for name, required in self._required.items():
+            actual = getattr(manifest, name)
+            if actual != required:
+                raise SnapshotCorrupt(
+                    f"snapshot {manifest.version} was learned with {name} {actual}, this server has "
+                    f"{required}: give both the same [model] settings"
+                )
+
+    def _base(self, snapshot: Snapshot, version: Version) -> Base:
+        recommender = copy.deepcopy(self._skeleton)
+        recommender.load_learned(dict(snapshot.learned))
+        pairs = (snapshot.memory_base + snapshot.memory_recent) * snapshot.memory_scale
+        return Base(
+            manifest=snapshot.manifest,
+            version=version,
+            offsets=snapshot.manifest.learned_offsets,
+            digests=dict(snapshot.items),
+            rows={item: row for row, item in enumerate(snapshot.items)},
+            recommender=recommender,
+            mixer=snapshot.mixer,
+            items=Rows(snapshot.content, snapshot.residual, snapshot.bias),
+            pairs=pairs,
+            totals=pairs.sum(axis=1),
+            popularity=snapshot.popularity,
+        )
+
+
+def _check_shapes(snapshot: Snapshot, skeleton: Recommender, width: int) -> None:
+    """Digests prove that the bytes are as written, not that they fit together."""
+    rows = snapshot.manifest.rows
+    expected = {name: parameter.shape for name, parameter in skeleton.learned().items()}
+    fits = (
+        {name: tensor.shape for name, tensor in snapshot.learned.items()} == expected
+        and snapshot.content.shape == snapshot.residual.shape == (rows, width)
+        and snapshot.bias.shape == (rows,)
+        and snapshot.popularity.shape == (rows,)
+        and len(snapshot.items) == rows
+    )
+    if not fits:
+        raise SnapshotCorrupt(f"snapshot {snapshot.manifest.version}: its tensors do not fit together")
+
+
+def _check_finite(snapshot: Snapshot) -> None:
+    tensors = {
+        **snapshot.learned,
+        "mixer": snapshot.mixer,
+        "content": snapshot.content,
+        "residual": snapshot.residual,
+        "bias": snapshot.bias,
+    }
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise SnapshotCorrupt(f"snapshot {snapshot.manifest.version}: {name} is not finite; roll back")

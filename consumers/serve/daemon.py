@@ -1,0 +1,102 @@
+"""The serve daemon: puts log, snapshots, follower and HTTP together, and takes them apart.
+
+It owns no state that is not in the log or the snapshot store, so that it may be killed at
+any moment; and when its follower dies it exits, so that it never serves stale answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, nullcontext
+from functools import partial
+from threading import Event
+
+import uvicorn
+
+from consumers.serve.announcements import Announcements
+from consumers.serve.app import create_app
+from consumers.serve.base import BaseLoader
+from consumers.serve.desk import Desk
+from consumers.serve.follower import Follower
+from consumers.serve.impressions import ImpressionWriter
+from consumers.serve.live import Live
+from pipeline.config import Settings
+from pipeline.eventlog import open_log
+from pipeline.eventlog.port import EventLog
+from pipeline.eventlog.topics import Topics
+from pipeline.model.backbone import load_backbone
+from pipeline.model.content.text import TextEncoder
+from pipeline.model.device import use_device
+from pipeline.snapshots.store import SnapshotStore
+
+GRACE_SECONDS = 3
+"""How long requests in flight may take to finish at shutdown."""
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        TopicError: the topics are missing or not as the settings want them.
+        BackboneNotFound: the language model is nowhere.
+        MillstreamError: what the follower died of.
+    """
+    stopping = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
+        Topics(settings.log.prefix).check(event_log, *settings.log.topic_sizes)
+        serve(settings, event_log, stopping)
+    log.info("server stopped")
+
+
+def serve(settings: Settings, event_log: EventLog, stopping: Event) -> None:
+    """Follow the log and answer requests until told to stop."""
+    device = use_device("cpu", settings.model.threads)
+    topics, live = Topics(settings.log.prefix), Live()
+    backbone = load_backbone(settings.model.backbone)
+    store = SnapshotStore(settings.snapshots, settings.log.prefix)
+    announcements = Announcements(BaseLoader(store, backbone, settings.model), settings.log.prefix, live)
+    follower = Follower(
+        event_log, topics, announcements, live, settings.learn.history_length, settings.serve.poll_seconds
+    )
+    make_encoder = partial(TextEncoder, backbone, settings.model.cache, settings.model.max_tokens, device)
+    impressions = ImpressionWriter(event_log, topics.impressions) if settings.serve.impressions else None
+    with closing(impressions) if impressions else nullcontext():
+        note = impressions.submit if impressions else None
+        app = create_app(Desk(live, settings.learn.context, note), settings.serve)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                host=settings.serve.host,
+                port=settings.serve.port,
+                log_config=None,
+                access_log=False,  # its lines would name users
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            )
+        )
+        _run_both(server, follower, make_encoder, stopping)
+
+
+def _run_both(
+    server: uvicorn.Server, follower: Follower, make_encoder: Callable[[], TextEncoder], stopping: Event
+) -> None:
+    """Answer while following; if either ends, so does the other. Raises what the follower died of."""
+
+    def end_server(_: Future[None]) -> None:
+        server.should_exit = True
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="follower") as threads:
+        following = threads.submit(follower.run, make_encoder, stopping)
+        following.add_done_callback(end_server)
+        try:
+            if not stopping.is_set():
+                server.run()
+        finally:
+            stopping.set()
+        following.result()

@@ -1,0 +1,105 @@
+"""Impressions: what was shown, written to the log behind the request's back.
+
+A request only puts its impression into a bounded queue; it never waits for the log and never
+fails with it. What could not be written is counted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+
+from pipeline import metrics
+from pipeline.errors import InvalidEvent, MillstreamError
+from pipeline.eventlog.port import EventLog, LogWriter
+from pipeline.events import Impression, encode, validate
+
+MOST_WAITING = 10_000
+MOST_AT_ONCE = 500
+POLL_SECONDS = 0.2
+
+log = logging.getLogger(__name__)
+
+Fields = Mapping[str, object]
+"""The fields of an `Impression`, not yet validated."""
+
+
+class ImpressionWriter:
+    """Writes impressions from a thread of its own, until it is closed."""
+
+    def __init__(self, event_log: EventLog, topic: str) -> None:
+        self._log = event_log
+        self._topic = topic
+        self._queue: Queue[Fields] = Queue(MOST_WAITING)
+        self._closing = Event()
+        self._thread = Thread(target=self._write, name="impressions", daemon=True)
+        self._thread.start()
+
+    def submit(self, fields: Fields) -> None:
+        """Hand over one impression; dropped and counted if too many wait."""
+        try:
+            self._queue.put_nowait(fields)
+        except Full:
+            metrics.IMPRESSIONS.labels("dropped").inc()
+
+    def close(self) -> None:
+        """Write what waits, if the log takes it, then stop."""
+        self._closing.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        """A writer that lost a record stays failed, so that each failure takes a new one."""
+        while True:
+            last_try = self._closing.is_set()
+            try:
+                with self._log.writer() as writer:
+                    self._write_with(writer)
+                return
+            except MillstreamError as error:
+                log.warning("impressions were lost: %s", error)
+            if last_try:
+                metrics.IMPRESSIONS.labels("dropped").inc(self._queue.qsize())
+                return
+            self._closing.wait(POLL_SECONDS)
+
+    def _write_with(self, writer: LogWriter) -> None:
+        while batch := self._batch():
+            valid = [record for fields in batch if (record := _record(fields)) is not None]
+            try:
+                for user, wire in valid:
+                    writer.append(self._topic, user, wire)
+                writer.flush()
+            except MillstreamError:
+                metrics.IMPRESSIONS.labels("failed").inc(len(valid))
+                raise
+            metrics.IMPRESSIONS.labels("written").inc(len(valid))
+
+    def _batch(self) -> list[Fields]:
+        """What waits, as soon as there is any; empty when closing and all is written."""
+        batch: list[Fields] = []
+        while not batch and not (self._closing.is_set() and self._queue.empty()):
+            batch = self._waiting()
+        return batch
+
+    def _waiting(self) -> list[Fields]:
+        batch: list[Fields] = []
+        try:
+            batch.append(self._queue.get(timeout=POLL_SECONDS))
+            while len(batch) < MOST_AT_ONCE:
+                batch.append(self._queue.get_nowait())
+        except Empty:
+            pass
+        return batch
+
+
+def _record(fields: Fields) -> tuple[str, bytes] | None:
+    """Key and value; None, and counted, where there are more or longer ids than an event may have."""
+    try:
+        impression = validate(Impression, fields)
+        return impression.user, encode(impression)
+    except InvalidEvent as error:
+        log.warning("impression refused: %s", error)
+        metrics.IMPRESSIONS.labels("failed").inc()
+        return None

@@ -1,0 +1,111 @@
+"""The daemon: starts, answers, stops when told to, and never outlives its follower."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+from urllib.request import urlopen
+
+import httpx
+import pytest
+
+from consumers.serve.daemon import run, serve
+from pipeline.config import Settings, to_toml
+from pipeline.errors import LogUnavailable, TopicError
+from tests.unit.consumers.serve.tools import wait_until
+from tests.unit.consumers.serve.world import World
+
+STARTING_SECONDS = 60
+
+
+@pytest.fixture
+def settings(world: World, backbone_folder: Path) -> Settings:
+    """Those of the world, with a free port and a language model that is found by its path."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    changes = {
+        "model": world.settings.model.model_copy(update={"backbone": str(backbone_folder)}),
+        "serve": world.settings.serve.model_copy(update={"port": port}),
+    }
+    return world.settings.model_copy(update=changes)
+
+
+def url(settings: Settings, path: str) -> str:
+    return f"http://{settings.serve.host}:{settings.serve.port}{path}"
+
+
+def is_ready(settings: Settings) -> bool:
+    try:
+        with urlopen(url(settings, "/readyz")) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def test_serves_until_told_to_stop(world: World, settings: Settings) -> None:
+    world.open()
+    stop = Event()
+    with ThreadPoolExecutor(1) as threads:
+        serving = threads.submit(serve, settings, world.log, stop)
+        try:
+            wait_until(lambda: is_ready(settings) or serving.done())
+            answer = httpx.get(url(settings, "/v1/users/ann/recommendations")).json()
+        finally:
+            stop.set()
+        serving.result(timeout=10)
+    assert (answer["source"], answer["snapshot"]) == ("model", "1-1")
+    records = world.records(world.topics.impressions)
+    assert [record.key for record in records] == ["ann"]
+
+
+def test_does_not_outlive_its_follower(
+    world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.open()
+    with ThreadPoolExecutor(1) as threads:
+        serving = threads.submit(serve, settings, world.log, Event())
+        wait_until(lambda: is_ready(settings) or serving.done())
+        world.reader_fails_once(monkeypatch, LogUnavailable("the disk is gone"))
+        with pytest.raises(LogUnavailable, match="the disk is gone"):
+            serving.result(timeout=10)
+
+
+def test_a_port_that_is_taken_ends_it(world: World, settings: Settings) -> None:
+    with socket.socket() as taken:
+        taken.bind((settings.serve.host, settings.serve.port))
+        taken.listen()
+        with pytest.raises(SystemExit):
+            serve(settings, world.log, Event())
+
+
+def test_missing_topics_are_named(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    elsewhere = settings.log.model_copy(update={"prefix": "elsewhere"})
+    with pytest.raises(TopicError, match="millstream topics create"):
+        run(settings.model_copy(update={"log": elsewhere}))
+
+
+def test_a_signal_stops_the_process_cleanly(world: World, settings: Settings) -> None:
+    world.open()
+    file = world.folder / "millstream.toml"
+    file.write_text(to_toml(settings))
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "serve"]
+    process = subprocess.Popen(command, env={**os.environ, "MILLSTREAM_CONFIG": str(file)})
+    try:
+        wait_until(lambda: is_ready(settings) or process.poll() is not None, STARTING_SECONDS)
+        with httpx.Client() as client:  # a connection that is kept open does not keep the server
+            client.get(url(settings, "/healthz"))
+            asked = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=10) == 0
+            assert time.monotonic() - asked < 5
+    finally:
+        process.kill()
