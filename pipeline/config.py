@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -16,11 +17,13 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from pipeline.errors import InvalidSettings
 
+PREFIX = "MILLSTREAM_"
 FILE = "millstream.toml"
 FILE_VARIABLE = "MILLSTREAM_CONFIG"
 HOUR_MS = 3_600_000
@@ -147,7 +150,7 @@ class Settings(BaseSettings):
     """All settings of all daemons."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MILLSTREAM_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
@@ -187,12 +190,28 @@ def load_settings() -> Settings:
     file = os.environ.get(FILE_VARIABLE)
     if file and not Path(file).is_file():
         raise InvalidSettings(f"{FILE_VARIABLE} names {file}, which is no file")
+    for name in _unknown_variables():
+        raise InvalidSettings(f"{name} sets nothing: there is no such table; see `millstream config`")
     try:
         return Settings()
+    except (SettingsError, tomllib.TOMLDecodeError) as error:
+        raise InvalidSettings(f"{file or FILE} or the environment cannot be read: {error}") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InvalidSettings(f"{where}: {first['msg']}; see `millstream config`") from None
+
+
+def _unknown_variables() -> Iterator[str]:
+    """Variables for tables that do not exist, which pydantic overlooks.
+
+    Only those with a key: others may be somebody else's, as the MILLSTREAM_SERVICE_HOST that
+    Kubernetes sets for a service of that name.
+    """
+    for name in os.environ:
+        table, divided, _ = name.upper().removeprefix(PREFIX).partition("__")
+        if name.upper().startswith(PREFIX) and divided and table.lower() not in Settings.model_fields:
+            yield name
 
 
 def to_toml(settings: Settings) -> str:

@@ -167,7 +167,8 @@ class Batches:
             position=self._position,
             again=again,
             append_times=times,
-            learned_through=max(record.append_time for record in (*items, *interactions)),
+            # There is none where compaction took the items of a batch that is learned again.
+            learned_through=max((record.append_time for record in (*items, *interactions)), default=0),
             users=users,
             refused=refused,
             duplicates=len(items) + len(interactions) - len(entries) - len(events) - len(refused),

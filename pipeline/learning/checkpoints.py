@@ -68,8 +68,9 @@ class Checkpoints:
         files = to_files(frozen, self._partitions)
         manifest = _manifest(frozen.position, files)
         name = f"{manifest.generation}-{manifest.step}"
+        for torn in self._folder.glob(".*.part"):  # a crash left it; nobody else writes here
+            shutil.rmtree(torn)
         temporary = self._folder / f".{name}.part"
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         for file, content in {**files, MANIFEST: orjson.dumps(manifest.model_dump())}.items():
             _write_durably(temporary / file, content)

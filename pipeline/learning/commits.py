@@ -97,7 +97,8 @@ class Commits:
     def take_in(self, batch: Batch) -> None:
         """A batch was learned."""
         self._pending.take_in(batch)
-        self._position, self._learned_through = batch.position, batch.learned_through
+        self._position = batch.position
+        self._learned_through = max(self._learned_through, batch.learned_through)
         for cadence in self._cadences.values():
             cadence.count(len(batch.micro.interactions))
 
@@ -105,7 +106,7 @@ class Commits:
         """Begin what is due; raises what stopped an earlier one."""
         if self._ready("publish") and self._cadences["publish"].due:
             self._publish(learner, quality, reason="cadence")
-        if self._ready("checkpoint") and self._cadences["checkpoint"].due:
+        if self._ready("checkpoint") and self._cadences["checkpoint"].due and self._covers("publish"):
             self._checkpoint(learner)
 
     def finish(self, learner: Learner, quality: Report) -> None:
@@ -120,14 +121,15 @@ class Commits:
 
     def _ready(self, kind: str) -> bool:
         """Whether there is something new, and the last one is through."""
-        task, done = self._tasks.get(kind), self._done[kind]
+        task = self._tasks.get(kind)
         if task is not None and task.done():
             task.result()
-        return (
-            (task is None or task.done())
-            and self._version is not None
-            and (done is None or self._version > done)
-        )
+        return (task is None or task.done()) and self._version is not None and not self._covers(kind)
+
+    def _covers(self, kind: str) -> bool:
+        """Whether the last one, perhaps still being written, has all that was learned."""
+        done = self._done[kind]
+        return done is not None and self._version is not None and done >= self._version
 
     def _wait(self) -> None:
         for task in self._tasks.values():
@@ -149,9 +151,10 @@ class Commits:
         self._begin("publish", lambda: self._write_publication(publication))
 
     def _checkpoint(self, learner: Learner) -> None:
+        """Of what is published: histories and dead letters from before it are not gathered again."""
         assert self._position is not None
-        frozen = freeze(learner, self._position)
-        self._begin("checkpoint", lambda: self._write_checkpoint(frozen))
+        frozen, published = freeze(learner, self._position), self._tasks.get("publish")
+        self._begin("checkpoint", lambda: self._write_checkpoint(frozen, published))
 
     def _begin(self, kind: str, work: Callable[[], None]) -> None:
         self._done[kind] = self._version
@@ -169,7 +172,9 @@ class Commits:
         ends = self._log.end_offsets({source.topic for source in offsets})
         metrics.LAG.labels("learn").set(sum(lag(ends, offsets).values()))
 
-    def _write_checkpoint(self, frozen: Frozen) -> None:
+    def _write_checkpoint(self, frozen: Frozen, published: Task | None) -> None:
+        if published is not None:
+            published.result()
         with metrics.CHECKPOINT_SECONDS.time():
             manifest = self._checkpoints.write(frozen)
         log.info("checkpoint %s-%s, digest %s", manifest.generation, manifest.step, manifest.digest[:16])

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -155,8 +156,9 @@ class Publisher:
         full = self._full
         if full is None or self._deltas >= self._full_every:
             return None
-        same_base = full.memory_base.data is snapshot.memory_base.data
-        return full if same_base else None
+        # Growing makes another view of the same counts, merging makes other counts.
+        old, new = full.memory_base.data, snapshot.memory_base.data
+        return full if old.size == new.size and (np.shares_memory(old, new) or not new.size) else None
 
 
 def content_digest_of(snapshot: Snapshot) -> str:

@@ -88,5 +88,5 @@ class ItemTable:
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take over the columns of a checkpoint."""
-        self._columns = {name: state[name].to(column) for name, column in self._columns.items()}
+        self._columns = {name: state[name].to(column, copy=True) for name, column in self._columns.items()}
         self._size = self._columns["bias"].shape[0]

@@ -113,6 +113,6 @@ class Mixer:
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take over what a checkpoint kept."""
-        device = self.weights.device
-        self.weights, self._mean = state["weights"].to(device), state["mean"].to(device)
-        self._square, self._taken = state["square"].to(device), state["taken"].to(device)
+        copies = {name: tensor.to(self.weights, copy=True) for name, tensor in state.items()}
+        self.weights, self._taken = copies["weights"], copies["taken"]
+        self._mean, self._square = copies["mean"], copies["square"]

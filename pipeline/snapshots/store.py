@@ -51,16 +51,20 @@ class SnapshotStore:
         """The manifest of a version.
 
         Raises:
-            SnapshotCorrupt: it is missing or not of a format known here.
+            SnapshotCorrupt: it is missing, not of a format known here, or of another version.
         """
         try:
-            return Manifest.model_validate_json(self._fs.cat_file(f"{self._root}/{version}/{MANIFEST}"))
+            content = self._fs.cat_file(f"{self._root}/{version}/{MANIFEST}")
+            manifest = Manifest.model_validate_json(content)
         except FileNotFoundError:
             raise SnapshotCorrupt(
                 f"snapshot {version} is not in the store: publish again or roll back"
             ) from None
         except ValidationError as error:
             raise SnapshotCorrupt(f"snapshot {version} has an unreadable manifest: {error}") from error
+        if manifest.version != str(version):
+            raise SnapshotCorrupt(f"snapshot {version} has the manifest of {manifest.version}")
+        return manifest
 
     def load(self, version: Version) -> Snapshot:
         """A version, verified, a delta joined with its full one.
@@ -69,14 +73,13 @@ class SnapshotStore:
             SnapshotCorrupt: a file is missing or is not what the manifest says.
         """
         manifest = self.manifest(version)
-        if manifest.kind == "full":
+        try:
+            if manifest.kind == "delta":
+                return joined_snapshot(self._base_of(manifest), manifest, self._files(manifest))
             self._full = full_snapshot(manifest, self._files(manifest))
             return self._full
-        base = Version.parse(manifest.base or "")
-        if self._full is None or self._full.manifest.version != str(base):
-            self.load(base)
-        assert self._full is not None
-        return joined_snapshot(self._full, manifest, self._files(manifest))
+        except (IndexError, KeyError, RuntimeError, ValueError) as error:
+            raise SnapshotCorrupt(f"snapshot {version}: its files do not fit together: {error}") from error
 
     def prune(self, keep: int) -> None:
         """Remove all but the last `keep` versions and the full ones that they need."""
@@ -86,6 +89,15 @@ class SnapshotStore:
         for version in versions:
             if version not in kept and str(version) not in needed:
                 self._fs.rm(f"{self._root}/{version}", recursive=True)
+
+    def _base_of(self, delta: Manifest) -> Snapshot:
+        """The full snapshot that a delta names; kept, because the next delta will name it, too."""
+        if self._full is None or self._full.manifest.version != delta.base:
+            base = self.manifest(Version.parse(delta.base or ""))
+            if base.kind != "full":
+                raise SnapshotCorrupt(f"snapshot {delta.version} builds on {base.version}, which is not full")
+            self._full = full_snapshot(base, self._files(base))
+        return self._full
 
     def _files(self, manifest: Manifest) -> dict[str, dict[str, Tensor]]:
         return {name: self._verified(manifest, name, digest) for name, digest in manifest.files.items()}

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 
 from pipeline.events import Item
 
-
 REMOVED = "-"
 """The digest of an item that was removed: unlike one without text, nobody may be shown it."""
 

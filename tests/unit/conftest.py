@@ -1,0 +1,49 @@
+"""What unit tests share: a random language model, and a small model with its log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from pipeline.config import Settings
+from pipeline.demo.processes import free_port
+from pipeline.metrics import Series, scrape, serve_metrics
+from pipeline.model.backbone import Backbone, load_backbone
+from tests.mill import Mill, tiny_settings
+from tests.tiny import tiny_backbone
+
+# The same examples each time, and no clock: a busy machine must not fail a test.
+hypothesis.settings.register_profile("calm", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("calm")
+
+
+@pytest.fixture(scope="session")
+def backbone_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_backbone(tmp_path_factory.mktemp("backbone"))
+
+
+@pytest.fixture(scope="session")
+def backbone(backbone_folder: Path) -> Backbone:
+    return load_backbone(str(backbone_folder))
+
+
+@pytest.fixture(scope="session")
+def exposed() -> Callable[[], Series]:
+    """This process' metrics, as Prometheus reads them."""
+    port = free_port()
+    serve_metrics("127.0.0.1", port)
+    return lambda: scrape(f"http://127.0.0.1:{port}/metrics")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, backbone_folder: Path) -> Settings:
+    return tiny_settings(tmp_path, backbone_folder)
+
+
+@pytest.fixture
+def mill(settings: Settings) -> Iterator[Mill]:
+    with Mill(settings) as made:
+        yield made

@@ -1,0 +1,179 @@
+"""The demo's parts: whom it shows, the processes it watches, and the figures it waits for."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from pipeline.demo.processes import DaemonDied, Daemons, free_port
+from pipeline.demo.shoppers import SHOWN, Shopper, shoppers
+from pipeline.demo.view import Figures, summary, view
+from pipeline.events import Interaction, InteractionType, Item
+from pipeline.metrics import Series
+from tests.build import purchase
+
+
+@dataclass
+class Recorded:
+    """A data set of given events."""
+
+    recorded: list[Item | Interaction]
+    name: str = "recorded"
+    digest: str = ""
+    asked: int = field(default=0)
+
+    def events(self) -> Iterator[Item | Interaction]:
+        for event in self.recorded:
+            self.asked += 1
+            yield event
+
+
+def history() -> Recorded:
+    """Ann buys most after the sixth interaction, bob a little, cyd was not there before."""
+    items: list[Item | Interaction] = [Item(item=f"i{n}", title=f"item {n}") for n in range(20)]
+    view_only = purchase("bob", "i9", 3).model_copy(update={"type": InteractionType.VIEW})
+    before = [purchase("ann", f"i{n}", n) for n in range(3)] + [purchase("bob", "i5", 3), view_only]
+    after = [purchase("ann", f"i{n % 9 + 4}", 10 + n) for n in range(12)]
+    others = [purchase("bob", "i7", 30), *(purchase("cyd", "i8", 31 + n) for n in range(30))]
+    return Recorded([*items, *before, purchase("ann", "unheard-of", 5), *after, *others])
+
+
+def test_shoppers_are_who_buys_most_next_among_those_who_bought_before() -> None:
+    assert [shopper.user for shopper in shoppers(history(), limit=6, amount=5)] == ["ann", "bob"]
+    assert [shopper.user for shopper in shoppers(history(), limit=6, amount=1)] == ["ann"]
+
+
+def test_a_shopper_shows_what_was_bought_last_and_next() -> None:
+    ann, bob = shoppers(history(), limit=6, amount=2)
+    assert ann.before == ["unheard-of", "item 2", "item 1", "item 0"]
+    assert ann.after == [f"item {n}" for n in range(4, 4 + SHOWN)]
+    assert bob == Shopper("bob", ["item 5"], ["item 7"])
+
+
+def test_no_more_is_read_than_is_looked_at() -> None:
+    endless = Recorded([purchase("ann", "i1", n) for n in range(20_000)])
+    shoppers(endless, limit=10, amount=1)
+    assert endless.asked < 5_000
+
+
+@pytest.fixture
+def daemons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemons]:
+    """Runs commands of a program that stands where `millstream` is."""
+    package = tmp_path / "pipeline"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "cli.py").write_text(
+        "import os, sys, time\n"
+        "print('began', os.environ.get('SETTING'), *sys.argv[1:], flush=True)\n"
+        "if sys.argv[1] == 'die':\n"
+        "    print('last words', flush=True)\n"
+        "    sys.exit(3)\n"
+        "if sys.argv[1] != 'end':\n"
+        "    time.sleep(60)\n"
+    )
+    monkeypatch.chdir(tmp_path)  # `python -m` looks here first
+    with Daemons(tmp_path, {"SETTING": "given"}) as running:
+        yield running
+    assert all(process.poll() is not None for process in running._running.values())
+
+
+def wait_for(daemons: Daemons, command: str) -> None:
+    daemons._running[command].wait(30)
+
+
+def test_a_daemon_that_dies_is_reported_with_its_last_words(daemons: Daemons) -> None:
+    daemons.start("die")
+    wait_for(daemons, "die")
+    with pytest.raises(DaemonDied, match="millstream die ended with status 3:\n(.*\n)*last words"):
+        daemons.check("die")
+
+
+def test_a_command_may_end_but_a_daemon_may_not(daemons: Daemons, tmp_path: Path) -> None:
+    daemons.start("end", "--limit", "3")
+    wait_for(daemons, "end")
+    assert daemons.ended("end")
+    assert (tmp_path / "end.log").read_text() == "began given end --limit 3\n"
+    with pytest.raises(DaemonDied, match="millstream end stopped"):
+        daemons.check("end")
+
+
+def test_daemons_are_killed_or_asked_to_stop(daemons: Daemons) -> None:
+    daemons.start("one")
+    daemons.start("two")
+    daemons.check("one", "two")
+    daemons.kill("one")
+    daemons.stop("two")
+    with pytest.raises(DaemonDied, match="status -9"):
+        daemons.check("one")
+
+
+def test_a_free_port_is_free() -> None:
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", free_port())) != 0
+
+
+def learned(events: int, seconds: float = 2.0) -> Series:
+    buckets = {"0.5": events / 2, "1": float(events), "+Inf": float(events)}
+    return {
+        ("millstream_events_total", frozenset({("daemon", "learn")})): float(events),
+        ("millstream_batch_seconds_sum", frozenset()): seconds,
+        **{
+            ("millstream_appended_to_learned_seconds_bucket", frozenset({("le", edge)})): count
+            for edge, count in buckets.items()
+        },
+    }
+
+
+def card(events: int) -> dict[str, Any]:
+    figures = {"n": events, "hr@20": 0.5, "mrr@20": 0.25, "ndcg@20": 0.3, "log_loss": 2.0}
+    quality = {"mixture": {"all": figures}}
+    return {"card": {"events": events, "version": "1-7", "quality": quality}, "staleness_seconds": 0.5}
+
+
+def test_figures_are_settled_when_all_that_was_played_is_served() -> None:
+    figures = Figures(limit=100)
+    assert not figures.settled
+    assert figures.update(learned(60), {})
+    assert not figures.update(learned(60), {}), "nothing has moved"
+    assert figures.update(learned(100), {})
+    assert not figures.settled, "learned, but not served"
+    figures.card = card(99)
+    assert not figures.settled
+    figures.card = card(100)
+    assert figures.settled
+
+
+def test_a_server_without_a_snapshot_serves_nothing() -> None:
+    assert Figures(limit=1, card={"card": None}).served == 0
+
+
+def test_figures_say_how_fast_and_how_fresh() -> None:
+    figures = Figures(limit=100, card=card(100))
+    figures.update(learned(100), {})
+    assert figures.capacity == 50
+    p50, p95 = figures.freshness("learned")
+    assert p50 == pytest.approx(0.5)
+    assert p95 is not None and 0.9 < p95 < 1
+    assert figures.freshness("served") == (None, None)
+    report = figures.report("shop")
+    assert (report["dataset"], report["events"]) == ("shop", 100)
+    assert report["freshness_seconds"] == {"p50": None, "p95": None}
+    assert report["quality"] == card(100)["card"]["quality"]
+
+
+def test_panel_and_summary_show_what_there_is() -> None:
+    figures = Figures(limit=100, card=card(100))
+    figures.update(learned(100), {})
+    people = [Shopper("u7", ["red cup"], ["blue cup"])]
+    console = Console(width=140, record=True, file=StringIO())
+    console.print(view(figures), summary(figures, people, {"u7": ["blue cup", "lamp"]}), view(Figures(5)))
+    text = console.export_text()
+    for shown in ("100 of 100", "1-7", "user u7", "red cup", "blue cup", "lamp", "0.5000", "–"):
+        assert shown in text

@@ -1,0 +1,243 @@
+"""Commits: on their cadence, one of each kind at a time, nothing twice and nothing left out."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline.eventlog.port import read_compacted
+from pipeline.learning.commits import Cadence, Commits
+from pipeline.learning.publishing import Publisher
+from pipeline.snapshots.snapshot import Announcement, Manifest
+from pipeline.snapshots.store import SnapshotStore
+from pipeline.state.histories import decode_history
+from tests.mill import PREFIX, USERS, Life, Mill
+
+NEVER = 10**9
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class SlowStore(SnapshotStore):
+    """A store whose first snapshot is not written until it may be."""
+
+    def __init__(self, mill: Mill) -> None:
+        super().__init__(mill.settings.snapshots, PREFIX)
+        self.asked, self.may = threading.Event(), threading.Event()
+
+    def publish(self, *arguments: object) -> None:
+        self.asked.set()
+        assert self.may.wait(30)
+        super().publish(*arguments)  # type: ignore[arg-type]
+
+
+class Office:
+    """A life with its commits: `learn` is what the loop does with a batch."""
+
+    def __init__(
+        self,
+        mill: Mill,
+        life: Life,
+        publish: Cadence,
+        checkpoint: Cadence | None = None,
+        publisher: Publisher | None = None,
+    ) -> None:
+        self._mill = mill
+        self._life = life
+        self._checkpoint = checkpoint or Cadence(NEVER, NEVER)
+        publisher = publisher or mill.publisher()
+        self.commits = Commits(PREFIX, mill.log, publisher, mill.checkpoints, publish, self._checkpoint)
+
+    def again(self) -> None:
+        for batch in self._life.again():
+            self.commits.take_in(batch)
+        self.settle()
+
+    def learn(self, acts: int = 5) -> None:
+        self._mill.shop(acts)
+        for batch in self._life.new():
+            self.commits.take_in(batch)
+        self.settle()
+
+    def settle(self) -> None:
+        self.commits.settle(self._life.learner, {})
+
+    def finish(self) -> None:
+        self.commits.finish(self._life.learner, {})
+
+
+def announced(mill: Mill) -> list[str]:
+    records = mill.records(mill.topics.snapshots)
+    return [Announcement.model_validate_json(record.value or b"").version for record in records]
+
+
+def manifests(mill: Mill) -> list[Manifest]:
+    return [mill.store.manifest(version) for version in mill.store.versions()]
+
+
+def block(mill: Mill) -> Path:
+    """Put a file where the snapshots' folder must be."""
+    in_the_way = Path(mill.settings.snapshots)
+    in_the_way.write_text("")
+    return in_the_way
+
+
+def test_a_cadence_is_due_by_time() -> None:
+    clock = Clock()
+    cadence = Cadence(seconds=10, events=NEVER, clock=clock)
+    assert not cadence.due
+    clock.now += 9
+    assert not cadence.due
+    clock.now += 1
+    assert cadence.due
+    cadence.restart()
+    assert not cadence.due
+
+
+def test_a_cadence_is_due_by_events() -> None:
+    cadence = Cadence(seconds=NEVER, events=10, clock=Clock())
+    cadence.count(9)
+    assert not cadence.due
+    cadence.count(1)
+    assert cadence.due
+    cadence.restart()
+    assert not cadence.due
+
+
+def test_snapshots_are_published_on_their_cadence_and_the_rest_at_the_end(mill: Mill) -> None:
+    clock = Clock()
+    with mill.life() as life:
+        office = Office(mill, life, Cadence(10, NEVER, clock))
+        office.learn()
+        assert announced(mill) == []
+        clock.now += 10
+        office.learn()
+        office.learn()
+        office.finish()
+    assert announced(mill) == ["1-2", "1-3"]
+    assert [manifest.reason for manifest in manifests(mill)] == ["cadence", "shutdown"]
+    assert list(mill.checkpoints.digests()) == ["1-3"]
+    assert mill.log.reported(f"{PREFIX}.learn", [mill.topics.interactions])
+
+
+def test_nothing_is_published_twice(mill: Mill) -> None:
+    clock = Clock()
+    with mill.life() as life:
+        office = Office(mill, life, Cadence(10, NEVER, clock), Cadence(10, NEVER, clock))
+        office.learn()
+        for _ in range(3):
+            clock.now += 10
+            office.settle()
+        office.finish()
+    assert announced(mill) == ["1-1"]
+    assert list(mill.checkpoints.digests()) == ["1-1"]
+
+
+def test_an_idle_learner_publishes_nothing_after_a_restart(mill: Mill) -> None:
+    with mill.life() as life:
+        office = Office(mill, life, Cadence(NEVER, NEVER))
+        office.learn()
+        office.finish()
+    for folder in mill.settings.learn.checkpoints.rglob("1-1"):
+        folder.rename(folder.with_name(".gone"))  # so that there is something to learn again
+    for _ in range(2):
+        with mill.life() as life:
+            office = Office(mill, life, Cadence(NEVER, 0))
+            office.again()
+            office.settle()
+            office.finish()
+    assert announced(mill) == ["1-1"]
+
+
+def test_one_at_a_time_and_what_came_meanwhile_is_in_the_next(mill: Mill) -> None:
+    store = SlowStore(mill)
+    with mill.life() as life:
+        office = Office(mill, life, Cadence(NEVER, 1), publisher=mill.publisher(store))
+        office.learn(acts=1)
+        assert store.asked.wait(30)
+        for acts in (2, 3):
+            office.learn(acts)
+        store.may.set()
+        office.finish()
+    assert announced(mill) == ["1-1", "1-3"]
+    assert len(read_compacted(mill.log, mill.topics.histories)) == 3
+
+
+def test_what_failed_in_the_background_stops_the_learner(mill: Mill) -> None:
+    block(mill)
+    with mill.life() as life:
+        office = Office(mill, life, Cadence(NEVER, 1))
+        office.learn()
+        with pytest.raises(OSError, match="snapshots"):
+            for _ in range(10_000):
+                office.settle()
+                threading.Event().wait(0.001)
+
+
+def test_what_failed_in_the_background_surfaces_at_the_end(mill: Mill) -> None:
+    block(mill)
+    with mill.life() as life:
+        office = Office(mill, life, Cadence(NEVER, NEVER))
+        office.learn()
+        with pytest.raises(OSError, match="snapshots"):
+            office.finish()
+    assert mill.checkpoints.digests() == {}
+
+
+def test_no_checkpoint_is_ahead_of_what_was_published(mill: Mill) -> None:
+    in_the_way = block(mill)
+    mill.writer.append(mill.topics.interactions, "bob", b"bad")
+    with mill.life() as life:
+        office = Office(mill, life, Cadence(NEVER, 1), Cadence(NEVER, 1))
+        office.learn()
+        with pytest.raises(OSError, match="snapshots"):
+            office.finish()
+    assert mill.checkpoints.digests() == {}
+    in_the_way.unlink()
+    with mill.life() as life:
+        office = Office(mill, life, Cadence(NEVER, NEVER))
+        office.again()
+        mill.act("zoë", "red-cup")
+        office.learn(acts=0)
+        office.finish()
+    told = read_compacted(mill.log, mill.topics.histories)
+    assert told.keys() == {*USERS, "zoë"}
+    (bad,) = (r for r in mill.records(mill.topics.interactions) if r.value == b"bad")
+    told_of = {letter.key for letter in mill.records(mill.topics.dead_letters)}
+    assert told_of == {f"{bad.source}/{bad.offset}"}, "a second telling is the same telling"
+
+
+def test_a_checkpoint_waits_for_the_publication_that_it_covers(mill: Mill) -> None:
+    store = SlowStore(mill)
+    with mill.life() as life:
+        office = Office(mill, life, Cadence(NEVER, 1), Cadence(NEVER, 1), mill.publisher(store))
+        office.learn()
+        assert store.asked.wait(30)
+        office.learn()
+        assert mill.checkpoints.digests() == {}
+        store.may.set()
+        office.finish()
+    assert list(mill.checkpoints.digests()) == ["1-1", "1-2"]
+
+
+def test_published_histories_cover_what_the_snapshot_covers(mill: Mill) -> None:
+    with mill.life() as life:
+        office = Office(mill, life, Cadence(NEVER, 7))
+        for _ in range(6):
+            office.learn(acts=4)
+        office.finish()
+    told = read_compacted(mill.log, mill.topics.histories)
+    newest = mill.store.manifest(mill.store.versions()[-1])
+    for record in mill.records(mill.topics.interactions):
+        _, end = decode_history(told[record.key or ""].value or b"")
+        assert record.offset < end <= newest.learned_offsets[record.source]

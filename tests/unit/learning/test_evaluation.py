@@ -1,0 +1,77 @@
+"""Figures by hand: ranks, what follows from them, and their means."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.learning.evaluation import CUTOFF, Quality, Scores, Verdicts, judge, no_scores, per_target
+
+
+def scores(ranks: list[float], first: list[bool]) -> Scores:
+    verdicts = Verdicts(np.array(ranks), -np.array(ranks))
+    slices = {"all": np.ones(len(ranks), dtype=np.bool_), "first_of_basket": np.array(first, dtype=np.bool_)}
+    return Scores({"model": verdicts}, slices, loss=0.0)
+
+
+def test_ranks_begin_at_one_and_ties_count_half() -> None:
+    said = torch.tensor([[-1.0, -2.0, -3.0, -4.0], [-1.0, -1.0, -1.0, -5.0]])
+    verdicts = judge(said, torch.tensor([2, 1]))
+    assert verdicts.ranks.tolist() == [3, 2]
+    assert verdicts.log_probabilities.tolist() == [-3, -1]
+
+
+def test_a_scorer_without_opinion_is_no_better_than_chance() -> None:
+    assert judge(torch.zeros(1, 99), torch.tensor([7])).ranks.tolist() == [50]
+
+
+def test_figures_follow_from_ranks() -> None:
+    figures = per_target(Verdicts(np.array([1.0, 3.0, CUTOFF, CUTOFF + 1]), np.array([-1.0, -2, -3, -4])))
+    assert figures["hr@20"].tolist() == [1, 1, 1, 0]
+    assert figures["mrr@20"] == pytest.approx([1, 1 / 3, 1 / 20, 0])
+    assert figures["ndcg@20"] == pytest.approx([1, 1 / 2, 1 / math.log2(21), 0])
+    assert figures["log_loss"].tolist() == [1, 2, 3, 4]
+
+
+def test_means_weigh_targets_and_not_batches() -> None:
+    quality = Quality()
+    quality.add(scores([1, 1, 50], [True, False, False]))
+    quality.add(scores([50], [True]))
+    report = quality.report()["model"]
+    assert report["all"]["n"] == 4
+    assert report["all"]["hr@20"] == pytest.approx(2 / 4)
+    assert report["first_of_basket"]["n"] == 2
+    assert report["first_of_basket"]["mrr@20"] == pytest.approx(1 / 2)
+
+
+def test_a_slice_without_targets_has_no_figures() -> None:
+    quality = Quality()
+    quality.add(scores([1], [False]))
+    assert quality.report()["model"]["first_of_basket"] == {
+        "n": 0,
+        "hr@20": None,
+        "mrr@20": None,
+        "ndcg@20": None,
+        "log_loss": None,
+    }
+
+
+def test_with_a_half_life_old_verdicts_fade() -> None:
+    quality = Quality(half_life=2)
+    quality.add(scores([1, 1], [True, True]))
+    quality.add(scores([50, 50], [True, True]))
+    figures = quality.report()["model"]["all"]
+    assert figures["n"] == 3
+    assert figures["hr@20"] == pytest.approx(1 / 3)
+
+
+def test_no_scores_change_nothing() -> None:
+    quality = Quality()
+    quality.add(scores([1, 50], [True, False]))
+    before = quality.report()["model"]
+    quality.add(no_scores())
+    assert {name: quality.report()["model"][name] for name in before} == before
+    assert math.isnan(no_scores().loss)

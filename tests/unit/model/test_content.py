@@ -1,0 +1,103 @@
+"""Content vectors have the same bits however they were asked for, and are computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.model.backbone import Backbone
+from pipeline.model.content.cache import QUERY_SIZE, ContentCache
+from pipeline.model.content.text import TextEncoder
+
+TEXTS = ["red cup", "blue plate", "a clock of the candle holder", "red cup"]
+
+
+@pytest.fixture
+def encoder(backbone: Backbone, tmp_path: Path) -> Iterator[TextEncoder]:
+    with closing(encoder_in(tmp_path, backbone)) as made:
+        yield made
+
+
+def encoder_in(folder: Path, backbone: Backbone, max_tokens: int = 8) -> TextEncoder:
+    return TextEncoder(backbone, folder, max_tokens, torch.device("cpu"))
+
+
+@contextmanager
+def runs_of(backbone: Backbone) -> Iterator[list[int]]:
+    """How many texts the language model reads meanwhile."""
+    runs: list[int] = []
+    hook = backbone.model.register_forward_hook(lambda *_: runs.append(1))
+    yield runs
+    hook.remove()
+
+
+def test_a_text_has_the_same_bits_alone_or_among_others(backbone: Backbone, tmp_path: Path) -> None:
+    with closing(encoder_in(tmp_path / "together", backbone)) as encoder:
+        together = encoder.encode(TEXTS)
+    with closing(encoder_in(tmp_path / "alone", backbone)) as encoder:
+        alone = [encoder.encode([text])[0] for text in TEXTS]
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_vectors_have_unit_length_and_an_empty_text_has_none(encoder: TextEncoder) -> None:
+    vectors = encoder.encode(["red cup", "", "blue plate"])
+    assert vectors.dtype == np.float32
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 0, 1], abs=1e-6)
+    assert encoder.encode([]).shape == (0, encoder.width)
+
+
+def test_a_vector_is_the_mean_of_what_the_model_says_of_its_tokens(
+    encoder: TextEncoder, backbone: Backbone
+) -> None:
+    with torch.no_grad():
+        hidden = backbone.model(**backbone.tokenizer("red cup", return_tensors="pt")).last_hidden_state[0]
+    mean = hidden.mean(dim=0)
+    np.testing.assert_allclose(encoder.encode(["red cup"])[0], mean / mean.norm(), rtol=1e-5, atol=1e-6)
+
+
+def test_texts_that_share_words_are_closer(encoder: TextEncoder) -> None:
+    red_cup, red_plate, clock = encoder.encode(["red cup", "red plate", "clock holder"])
+    assert red_cup @ red_plate > red_cup @ clock
+
+
+def test_a_long_text_is_read_up_to_its_limit(backbone: Backbone, tmp_path: Path) -> None:
+    with closing(encoder_in(tmp_path, backbone, max_tokens=4)) as encoder:
+        short, longer = encoder.encode(["red cup", "red cup of the blue plate"])
+    np.testing.assert_array_equal(short, longer)
+
+
+def test_each_text_is_read_once_and_never_again(backbone: Backbone, tmp_path: Path) -> None:
+    with runs_of(backbone) as runs, closing(encoder_in(tmp_path, backbone)) as encoder:
+        first = encoder.encode(TEXTS)
+        assert len(runs) == 3
+    with runs_of(backbone) as runs, closing(encoder_in(tmp_path, backbone)) as encoder:
+        np.testing.assert_array_equal(encoder.encode(TEXTS), first)
+        assert not runs
+
+
+def test_what_is_cached_stays_as_it_is(tmp_path: Path) -> None:
+    with closing(ContentCache(tmp_path, "digest", 2)) as cache:
+        cache.put({"a": np.array([1, 2], dtype=np.float32)})
+        cache.put({"a": np.array([3, 4], dtype=np.float32), "b": np.array([5, 6], dtype=np.float32)})
+    with closing(ContentCache(tmp_path, "digest", 2)) as cache:
+        found = cache.get(["b", "unknown", "a"])
+    assert {digest: vector.tolist() for digest, vector in found.items()} == {"a": [1, 2], "b": [5, 6]}
+
+
+def test_vectors_of_another_width_are_not_found(tmp_path: Path) -> None:
+    with closing(ContentCache(tmp_path, "digest", 2)) as cache:
+        cache.put({"a": np.array([1, 2], dtype=np.float32)})
+    with closing(ContentCache(tmp_path, "digest", 3)) as cache:
+        assert cache.get(["a"]) == {}
+
+
+def test_one_may_ask_for_more_than_a_query_holds(tmp_path: Path) -> None:
+    vectors = {str(n): np.array([n], dtype=np.float32) for n in range(2 * QUERY_SIZE + 1)}
+    with closing(ContentCache(tmp_path, "digest", 1)) as cache:
+        cache.put(vectors)
+        assert cache.get(list(vectors)) == vectors

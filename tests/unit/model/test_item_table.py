@@ -1,0 +1,85 @@
+"""The item table learns the rows it is given and no others."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.model.item_table import ItemTable, RowRates
+
+WIDTH = 4
+RATES = RowRates(residual=0.1, bias=0.2)
+
+
+def table_of(size: int) -> ItemTable:
+    table = ItemTable(WIDTH, torch.device("cpu"), RATES)
+    table.grow(size)
+    return table
+
+
+def test_a_step_touches_only_the_given_rows() -> None:
+    table = table_of(5)
+    before = table.state()
+    table.apply(torch.tensor([3, 1]), torch.ones(2, WIDTH), torch.ones(2))
+    for name, column in table.state().items():
+        changed = (column != before[name]).reshape(5, -1).any(dim=1)
+        assert changed.tolist() == ([False] * 5 if name == "content" else [False, True, False, True, False])
+
+
+def test_two_adagrad_steps_by_hand() -> None:
+    table = table_of(1)
+    gradients = [torch.tensor([[1.0, 2.0, 3.0, 4.0]]), torch.tensor([[4.0, 0.0, 0.0, 0.0]])]
+    for gradient in gradients:
+        table.apply(torch.tensor([0]), gradient, gradient[:, 0])
+    squares = [30 / 4, 30 / 4 + 16 / 4]  # the mean squared gradient of a row, added up
+    residual = -sum(RATES.residual * g / s**0.5 for g, s in zip(gradients, squares, strict=True))
+    assert isinstance(residual, Tensor)
+    torch.testing.assert_close(table.all().residual, residual)
+    assert table.all().bias.item() == pytest.approx(-RATES.bias * (1 / 1 + 4 / 17**0.5))
+
+
+def test_a_row_without_gradient_stays_finite() -> None:
+    table = table_of(1)
+    table.apply(torch.tensor([0]), torch.zeros(1, WIDTH), torch.zeros(1))
+    assert table.all().residual.tolist() == [[0] * WIDTH]
+    assert table.all().bias.tolist() == [0]
+
+
+def test_growing_keeps_what_was_learned_and_begins_with_zero() -> None:
+    table = table_of(2)
+    table.set_content(torch.tensor([0, 1]), torch.ones(2, WIDTH))
+    table.apply(torch.tensor([0]), torch.ones(1, WIDTH), torch.ones(1))
+    learned = table.all().residual[0].clone()
+    for size in range(3, 20):
+        table.grow(size)
+        assert len(table) == table.all().bias.shape[0] == size
+    torch.testing.assert_close(table.all().residual[0], learned)
+    assert not table.all().residual[1:].any()
+    assert table.all().content.sum(dim=1).tolist() == [WIDTH, WIDTH] + [0] * 17
+
+
+def test_rows_are_copies_that_collect_gradients() -> None:
+    table = table_of(3)
+    rows = table.rows(torch.tensor([2]))
+    torch.autograd.backward((rows.residual + rows.bias.unsqueeze(1)).sum())
+    assert rows.residual.grad is not None
+    assert rows.bias.grad is not None
+    assert rows.bias.grad.tolist() == [WIDTH]
+    assert not rows.content.requires_grad
+    with torch.no_grad():
+        rows.residual.add_(1)
+    assert not table.all().residual.any()
+
+
+def test_a_loaded_table_goes_on_like_the_first_and_leaves_its_state_alone() -> None:
+    first, second = table_of(3), table_of(0)
+    first.apply(torch.tensor([1]), torch.ones(1, WIDTH), torch.ones(1))
+    state = first.state()
+    kept = {name: column.clone() for name, column in state.items()}
+    second.load(state)
+    for table in (first, second):
+        table.apply(torch.tensor([0, 1]), torch.full((2, WIDTH), 0.5), torch.ones(2))
+    for name, column in second.state().items():
+        assert torch.equal(column, first.state()[name])
+        assert torch.equal(state[name], kept[name])

@@ -1,0 +1,116 @@
+"""The mixer learns whom to believe, apart for each situation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pipeline.model.mixer import BIRTH, DECAYS, FEATURES, Mixer, Opinions, mix, opinions
+
+TARGETS, ITEMS = 40, 7
+MODEL, MEMORY = FEATURES.index("model"), FEATURES.index("memory")
+
+
+def given(situation: Tensor, seed: int = 0) -> tuple[Opinions, Tensor]:
+    """Opinions at random, but memory leans to the items chosen; and those items."""
+    random = torch.Generator().manual_seed(seed)
+    features = torch.randn(len(FEATURES), TARGETS, ITEMS, generator=random)
+    targets = torch.randint(ITEMS, (TARGETS,), generator=random)
+    features[MEMORY].scatter_add_(1, targets.unsqueeze(1), torch.full((TARGETS, 1), 3.0))
+    return Opinions(features, situation), targets
+
+
+def mixer_of(rate: float = 0.05, steps: int = 1) -> Mixer:
+    return Mixer(rate, steps, torch.device("cpu"))
+
+
+def learn(mixer: Mixer, told: Opinions, targets: Tensor) -> None:
+    mixer.learn(told, targets, mixer.log_probabilities(told))
+
+
+def loss(mixer: Mixer, told: Opinions, targets: Tensor) -> float:
+    return -mixer.log_probabilities(told).gather(1, targets.unsqueeze(1)).mean().item()
+
+
+def test_opinions_are_arranged_as_named() -> None:
+    model, memory, popularity = torch.randn(2, 3), torch.tensor([[0.0, 0.5, 0.5]] * 2), torch.randn(3)
+    facts = torch.randn(len(FEATURES) - 3, 2, 3)
+    told = opinions(model, memory, popularity, facts, torch.zeros(2, dtype=torch.long))
+    assert told.features.shape == (len(FEATURES), 2, 3)
+    assert torch.equal(told.features[MODEL], model)
+    torch.testing.assert_close(told.features[MEMORY].exp(), memory + 1e-3)
+    assert torch.equal(told.features[2], popularity.expand(2, 3))
+    assert torch.equal(told.features[3:], facts)
+
+
+def test_probabilities_are_a_softmax_of_the_weighted_sum() -> None:
+    told, _ = given(torch.zeros(TARGETS, dtype=torch.long))
+    weighted = sum(weight * feature for weight, feature in zip(BIRTH, told.features, strict=True))
+    assert isinstance(weighted, Tensor)
+    torch.testing.assert_close(mixer_of().log_probabilities(told), weighted.log_softmax(dim=1))
+
+
+def test_its_gradient_is_that_of_autograd() -> None:
+    situation = torch.arange(TARGETS) % 2
+    told, targets = given(situation)
+    mixer = mixer_of()
+    weights = mixer.weights.clone().requires_grad_()
+    chosen = mix(weights, told).gather(1, targets.unsqueeze(1)).squeeze(1)
+    torch.autograd.backward(-chosen[situation == 0].mean() - chosen[situation == 1].mean())
+    learn(mixer, told, targets)
+    gradient = mixer.state()["mean"] / (1 - DECAYS[0])  # after one step from zero
+    torch.testing.assert_close(gradient, weights.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_its_steps_are_those_of_torchs_adam() -> None:
+    told, targets = given(torch.zeros(TARGETS, dtype=torch.long))
+    mixer = mixer_of(steps=3)
+    weights = mixer.weights.clone().requires_grad_()
+    adam = torch.optim.Adam([weights], lr=0.05)
+    for _ in range(3):
+        adam.zero_grad()
+        torch.autograd.backward(-mix(weights, told).gather(1, targets.unsqueeze(1)).mean())
+        adam.step()
+    learn(mixer, told, targets)
+    torch.testing.assert_close(mixer.weights, weights.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_it_learns_to_prefer_the_informative() -> None:
+    mixer = mixer_of()
+    unseen = given(torch.zeros(TARGETS, dtype=torch.long), seed=999)
+    before = loss(mixer, *unseen)
+    for seed in range(100):
+        learn(mixer, *given(torch.zeros(TARGETS, dtype=torch.long), seed))
+    assert mixer.weights[0].argmax() == MEMORY
+    assert abs(mixer.weights[0, MODEL]) < 0.5
+    assert loss(mixer, *unseen) < before / 2
+
+
+def test_a_situation_that_does_not_occur_learns_nothing() -> None:
+    mixer = mixer_of()
+    learn(mixer, *given(torch.ones(TARGETS, dtype=torch.long)))
+    assert mixer.weights[0].tolist() == torch.tensor(BIRTH).tolist()
+    assert (mixer.weights[1] != torch.tensor(BIRTH)).all()
+
+
+def test_situations_learn_as_if_the_other_were_not_there() -> None:
+    (told, targets), situation = given(torch.zeros(TARGETS, dtype=torch.long)), torch.arange(TARGETS) % 2
+    both, apart = mixer_of(), mixer_of()
+    learn(both, Opinions(told.features, situation), targets)
+    for number in range(2):
+        own = situation == number
+        learn(apart, Opinions(told.features[:, own], situation[own]), targets[own])
+    torch.testing.assert_close(both.weights, apart.weights)
+
+
+def test_a_loaded_mixer_goes_on_like_the_first_and_leaves_its_state_alone() -> None:
+    first, second = mixer_of(), mixer_of()
+    learn(first, *given(torch.arange(TARGETS) % 2))
+    state = first.state()
+    kept = {name: tensor.clone() for name, tensor in state.items()}
+    second.load(state)
+    for mixer in (first, second):
+        learn(mixer, *given(torch.arange(TARGETS) % 2, seed=1))
+    for name, tensor in first.state().items():
+        assert torch.equal(second.state()[name], tensor)
+        assert torch.equal(state[name], kept[name])

@@ -1,0 +1,90 @@
+"""The recommender scores by text at birth, and serves by a folded query what it learned by rows."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from pipeline.model.backbone import Backbone
+from pipeline.model.item_table import ItemTable, RowRates
+from pipeline.model.recommender import SCALE_AT_BIRTH, ModelShape, Recommender
+
+ITEMS, USERS, RANK = 9, 4, 3
+
+
+@pytest.fixture
+def recommender(backbone: Backbone) -> Recommender:
+    return Recommender(backbone, ModelShape(adapter_rank=RANK), seed=1).eval()
+
+
+@pytest.fixture
+def table(backbone: Backbone) -> ItemTable:
+    made = ItemTable(backbone.width, torch.device("cpu"), RowRates())
+    made.grow(ITEMS)
+    random = torch.Generator().manual_seed(0)
+    made.set_content(torch.arange(ITEMS), torch.randn(ITEMS, backbone.width, generator=random))
+    return made
+
+
+@pytest.fixture
+def users(backbone: Backbone) -> torch.Tensor:
+    return torch.randn(USERS, backbone.width, generator=torch.Generator().manual_seed(2))
+
+
+def learn_something(recommender: Recommender, table: ItemTable) -> None:
+    random = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in recommender.learned().values():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=random))
+    rows = torch.arange(0, ITEMS, 2)
+    content = table.all().content[rows]
+    table.apply(rows, content, content[:, 0])
+
+
+def test_at_birth_an_item_is_scored_by_its_text(
+    recommender: Recommender, table: ItemTable, users: torch.Tensor
+) -> None:
+    expected = (SCALE_AT_BIRTH * users @ table.all().content.T).log_softmax(dim=1)
+    torch.testing.assert_close(recommender.rank_all(users, table.all()), expected)
+
+
+def test_the_folded_query_equals_explicit_item_vectors(
+    recommender: Recommender, table: ItemTable, users: torch.Tensor
+) -> None:
+    learn_something(recommender, table)
+    rows = table.all()
+    with torch.no_grad():
+        vectors = recommender.item_vectors(rows)
+        logits = recommender.logits(users, vectors, rows.bias)
+        own = recommender.own_logits(users, vectors[:USERS], rows.bias[:USERS])
+    ranked = recommender.rank_all(users, rows)
+    torch.testing.assert_close(ranked, logits.log_softmax(dim=1), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(own, logits.diagonal(), rtol=1e-4, atol=1e-4)
+    assert ranked.exp().sum(dim=1).tolist() == pytest.approx([1] * USERS, rel=1e-4)
+
+
+def test_the_scale_cannot_become_negative(recommender: Recommender, users: torch.Tensor) -> None:
+    with torch.no_grad():
+        recommender.log_scale.sub_(10)
+        logits = recommender.logits(users, users, torch.zeros(USERS))
+    assert (logits.diagonal() > 0).all()
+    assert recommender.log_scale.item() == pytest.approx(math.log(SCALE_AT_BIRTH) - 10)
+
+
+def test_the_same_seed_gives_the_same_birth(backbone: Backbone) -> None:
+    one, same, other = (Recommender(backbone, ModelShape(), seed).learned() for seed in (1, 1, 2))
+    assert all(torch.equal(parameter, same[name]) for name, parameter in one.items())
+    assert not torch.equal(one["adapter_in"], other["adapter_in"])
+
+
+def test_what_is_learned_can_be_taken_over(
+    backbone: Backbone, recommender: Recommender, table: ItemTable
+) -> None:
+    learn_something(recommender, table)
+    state = {name: parameter.detach().clone() for name, parameter in recommender.learned().items()}
+    second = Recommender(backbone, ModelShape(adapter_rank=RANK), seed=5)
+    second.load_learned(state)
+    assert all(torch.equal(parameter, state[name]) for name, parameter in second.learned().items())
+    assert sum(p.numel() for p in state.values()) < sum(p.numel() for p in recommender.parameters())

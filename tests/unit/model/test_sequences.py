@@ -1,0 +1,69 @@
+"""Segments share rows without overlap, and every act is where the pack says it is."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.model.sequences import Packed, pack
+from pipeline.state.segments import Segment
+from tests.build import segment
+
+lengths = st.lists(st.integers(1, 9), min_size=1, max_size=12)
+
+
+def packed(told: list[Segment]) -> Packed:
+    return pack(told, torch.device("cpu"))
+
+
+def numbered(told: list[int]) -> list[Segment]:
+    """Segments of the given lengths, each act with an item of its own."""
+    items = iter(range(1, sum(told) + 1))
+    return [segment([next(items) for _ in range(length)]) for length in told]
+
+
+@given(lengths)
+def test_every_act_has_a_place_of_its_own(told: list[int]) -> None:
+    made = packed(numbered(told))
+    places = made.places.tolist()
+    assert len(set(places)) == len(places) == sum(told)
+    assert made.items.flatten()[made.places].tolist() == list(range(1, sum(told) + 1))
+    assert made.items.count_nonzero() == sum(told)
+
+
+@given(lengths)
+def test_a_segment_lies_in_one_row_in_order(told: list[int]) -> None:
+    made = packed(numbered(told))
+    width = made.items.shape[1]
+    assert width == max(told)
+    for places in torch.split(made.places, told):
+        assert places.tolist() == list(range(int(places[0]), int(places[0]) + len(places)))
+        assert places[0] // width == places[-1] // width
+        assert made.positions.flatten()[places].tolist() == list(range(len(places)))
+
+
+@given(lengths)
+def test_an_act_sees_its_own_segments_past_and_nothing_else(told: list[int]) -> None:
+    made = packed(numbered(told))
+    width = made.items.shape[1]
+    for places in torch.split(made.places, told):
+        row = int(places[0]) // width
+        columns = (places % width).tolist()
+        for number, column in enumerate(columns):
+            seen = made.mask[row, 0, column].nonzero().flatten().tolist()
+            assert seen == columns[: number + 1]
+
+
+@given(lengths)
+def test_every_place_sees_something(told: list[int]) -> None:
+    """Padding too: a softmax over nothing is not a number."""
+    assert packed(numbered(told)).mask.any(dim=-1).all()
+
+
+@given(lengths)
+def test_rows_are_not_wasted(told: list[int]) -> None:
+    """First fit leaves at most one row less than half full."""
+    made = packed(numbered(told))
+    filled = (made.items > 0).sum(dim=1) * 2
+    assert (filled < made.items.shape[1]).sum() <= 1

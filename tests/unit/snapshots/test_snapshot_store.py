@@ -1,0 +1,406 @@
+"""Snapshots: what was published is loaded, whole and equal, or refused."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import orjson
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import SnapshotCorrupt
+from pipeline.snapshots.snapshot import Announcement, Manifest, Snapshot, Version
+from pipeline.snapshots.store import SnapshotStore, digest_of
+from pipeline.state import counts
+from tests.mill import PREFIX, Life, Mill, tiny_settings
+
+SECRETS = ("customer-4711", "event-of-customer", "session-of-customer")
+
+
+def assert_same(loaded: Snapshot, direct: Snapshot) -> None:
+    """Everything but the manifest, which the direct one does not have yet."""
+    assert list(loaded.items.items()) == list(direct.items.items())
+    assert loaded.learned.keys() == direct.learned.keys()
+    assert all(torch.equal(loaded.learned[name], direct.learned[name]) for name in direct.learned)
+    for name in ("mixer", "content", "residual", "bias"):
+        assert torch.equal(getattr(loaded, name), getattr(direct, name)), name
+    for name in ("memory_base", "memory_recent"):
+        mine, theirs = getattr(loaded, name), getattr(direct, name)
+        assert mine.shape == theirs.shape
+        assert (mine != theirs).nnz == 0, name
+    assert loaded.memory_scale == direct.memory_scale
+    assert np.array_equal(loaded.popularity, direct.popularity)
+    assert len(fields(Snapshot)) == 11, "compare the new field, too"
+
+
+def on(life: Life, mill: Mill, acts: int = 20) -> None:
+    """Let something happen, and learn it."""
+    mill.shop(acts)
+    life.new()
+
+
+def folder_of(mill: Mill, manifest: Manifest) -> Path:
+    return Path(mill.settings.snapshots) / PREFIX / manifest.version
+
+
+def newest(store: SnapshotStore) -> Snapshot:
+    return store.load(store.versions()[-1])
+
+
+def test_versions_are_in_order_of_generation_and_step() -> None:
+    assert sorted(map(Version.parse, ["2-1", "1-10", "1-9"])) == [(1, 9), (1, 10), (2, 1)]
+    assert str(Version.parse("12-345")) == "12-345"
+    with pytest.raises(ValueError, match="invalid literal"):
+        Version.parse("latest")
+
+
+def test_full_and_deltas_load_as_what_was_taken(mill: Mill) -> None:
+    publisher = mill.publisher()
+    mill.stock("red", "blue")
+    with mill.life() as life:
+        for act in ("red-cup", "blue-lamp", "unheard-of", "red-plate"):
+            mill.act("zoë", act, "red-cup")
+            on(life, mill)
+            manifest = life.publish(publisher)
+            assert_same(newest(mill.store), life.snapshot())
+            assert manifest.rows == len(life.learner.stream.catalogue)
+    kinds = [mill.store.manifest(version).kind for version in mill.store.versions()]
+    assert kinds == ["full", "delta", "delta", "delta"]
+
+
+def test_a_delta_has_items_that_are_new_or_say_something_else(mill: Mill) -> None:
+    publisher = mill.publisher()
+    mill.stock("red")
+    with mill.life() as life:
+        on(life, mill)
+        full = life.publish(publisher)
+        mill.stock("green")
+        mill.upsert("red-cup", "a blue cup")
+        mill.act("ann", "item-without-text", "green-cup")
+        on(life, mill)
+        delta = life.publish(publisher)
+        assert_same(mill.store.load(Version.parse(delta.version)), life.snapshot())
+    assert (delta.base, delta.parent, full.parent) == (full.version, full.version, None)
+    # Green things were acted on before their texts came, so that the full one has their rows.
+    assert set(delta.items) >= {"red-cup", "item-without-text", "green-cup"}
+    assert "red-plate" not in delta.items
+
+
+def test_a_delta_is_smaller_where_little_has_changed(mill: Mill) -> None:
+    publisher = mill.publisher()
+    for number in range(300):
+        mill.upsert(f"item{number}", f"lamp {number}")
+    with mill.life() as life:
+        mill.act("ann", "item1", "item2")
+        life.new()
+        full = life.publish(publisher)
+        mill.act("ann", "item3")
+        life.new()
+        delta = life.publish(publisher)
+    assert delta.files["items.safetensors"].size < 0.2 * full.files["items.safetensors"].size
+
+
+def test_after_so_many_deltas_comes_a_full_one(mill: Mill) -> None:
+    publisher = mill.publisher(full_every=2)
+    with mill.life() as life:
+        kinds = []
+        for _ in range(7):
+            on(life, mill, acts=3)
+            kinds.append(life.publish(publisher).kind)
+            assert_same(newest(mill.store), life.snapshot())
+    assert kinds == ["full", "delta", "delta", "full", "delta", "delta", "full"]
+
+
+def test_merged_memory_forces_a_full_one(mill: Mill, monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher = mill.publisher()
+    with mill.life() as life:
+        on(life, mill)
+        life.publish(publisher)
+        monkeypatch.setattr(counts, "MERGE_MINIMUM", 1)
+        on(life, mill)
+        assert life.learner.stream.memory.counts.base.nnz > 0
+        manifest = life.publish(publisher)
+        assert_same(newest(mill.store), life.snapshot())
+    assert manifest.kind == "full"
+
+
+def test_new_items_do_not_force_a_full_one(mill: Mill, monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher = mill.publisher()
+    with mill.life() as life:
+        monkeypatch.setattr(counts, "MERGE_MINIMUM", 1)
+        on(life, mill)
+        monkeypatch.undo()
+        life.publish(publisher)
+        base = life.learner.stream.memory.counts.base
+        mill.act("zoë", "unheard-of", "red-cup")
+        life.new()
+        grown = life.learner.stream.memory.counts.base
+        manifest = life.publish(publisher)
+        assert_same(newest(mill.store), life.snapshot())
+    assert grown.shape[0] > base.shape[0]
+    assert grown.nnz == base.nnz > 0
+    assert manifest.kind == "delta"
+
+
+def test_equal_states_have_equal_digests_full_or_delta(mill: Mill, tmp_path: Path) -> None:
+    deltas, fulls = mill.publisher(), mill.publisher(SnapshotStore(str(tmp_path / "fulls"), PREFIX))
+    mill.stock()
+    with mill.life() as life:
+        on(life, mill)
+        before = life.publish(deltas)
+        on(life, mill)
+        delta, full = life.publish(deltas), life.publish(fulls)
+    assert (before.kind, delta.kind, full.kind) == ("full", "delta", "full")
+    assert delta.digest == full.digest != before.digest
+
+
+@pytest.fixture
+def memory_url() -> Iterator[str]:
+    yield "memory://snapshots"
+    fsspec.filesystem("memory").store.clear()
+
+
+def test_a_store_in_memory_works_like_one_on_disk(mill: Mill, memory_url: str) -> None:
+    publisher = mill.publisher(SnapshotStore(memory_url, PREFIX), full_every=1, keep=1)
+    mill.stock()
+    with mill.life() as life:
+        for _ in range(5):
+            on(life, mill, acts=3)
+            life.publish(publisher)
+            assert_same(newest(SnapshotStore(memory_url, PREFIX)), life.snapshot())
+    assert [str(version) for version in SnapshotStore(memory_url, PREFIX).versions()] == ["1-3", "1-4", "1-5"]
+
+
+def test_models_do_not_see_each_others_snapshots(mill: Mill) -> None:
+    with mill.life() as life:
+        on(life, mill)
+        life.publish(mill.publisher())
+    assert SnapshotStore(mill.settings.snapshots, "another").versions() == []
+
+
+def test_a_version_without_its_manifest_does_not_exist(mill: Mill) -> None:
+    with mill.life() as life:
+        on(life, mill)
+        manifest = life.publish(mill.publisher())
+    folder = folder_of(mill, manifest)
+    (folder / "manifest.json").rename(folder / "manifest.json.part")
+    assert mill.store.versions() == []
+    with pytest.raises(SnapshotCorrupt, match="not in the store: publish again or roll back"):
+        mill.store.load(Version.parse(manifest.version))
+
+
+@pytest.mark.parametrize("name", ["learned.safetensors", "items.safetensors", "counts.safetensors"])
+def test_the_manifest_is_written_when_all_files_are_there(mill: Mill, name: str) -> None:
+    with mill.life() as life:
+        on(life, mill)
+        in_the_way = folder_of(mill, life.snapshot().manifest) / name
+        in_the_way.mkdir(parents=True)
+        with pytest.raises(OSError, match=name):
+            life.publish(mill.publisher())
+    assert mill.store.versions() == []
+
+
+def test_pruning_keeps_what_deltas_need(mill: Mill) -> None:
+    publisher = mill.publisher(full_every=3, keep=2)
+    with mill.life() as life:
+        for _ in range(13):
+            on(life, mill, acts=2)
+            life.publish(publisher)
+            versions = mill.store.versions()
+            assert len(versions) <= 2 + 1 + 4, "the kept, their full one, and those until the next full one"
+            assert_same(newest(mill.store), life.snapshot())
+            assert [mill.store.load(version).manifest.version for version in versions[-2:]]
+    mill.store.prune(keep=1)
+    assert [str(version) for version in mill.store.versions()] == ["1-13"]
+
+
+def test_pruning_to_a_delta_keeps_its_full_one(mill: Mill) -> None:
+    publisher = mill.publisher()
+    with mill.life() as life:
+        for _ in range(4):
+            on(life, mill, acts=2)
+            life.publish(publisher)
+        mill.store.prune(keep=1)
+        assert [str(version) for version in mill.store.versions()] == ["1-1", "1-4"]
+        assert_same(newest(mill.store), life.snapshot())
+
+
+def test_no_user_is_in_a_snapshot(mill: Mill) -> None:
+    user, event, session = SECRETS
+    publisher = mill.publisher(full_every=2)
+    with mill.life() as life:
+        for number in range(4):
+            mill.act(user, "red-cup", "blue-plate", event_id=f"{event}-{number}", session=session)
+            on(life, mill)
+            life.publish(publisher)
+    assert len(life.learner.stream.histories.of(user)) == 4
+    files = [path for path in Path(mill.settings.snapshots).rglob("*") if path.is_file()]
+    assert len(files) == 4 * 4
+    for path in files:
+        content = path.read_bytes()
+        assert not [secret for secret in SECRETS if secret.encode() in content], path
+
+
+def test_an_announcement_names_the_snapshot(mill: Mill) -> None:
+    with mill.life() as life:
+        on(life, mill)
+        manifest = life.publish(mill.publisher())
+    told = Announcement.model_validate_json(Announcement.of(manifest).encode())
+    assert (told.version, told.digest, told.reason) == (manifest.version, manifest.digest, "test")
+    assert told.published_at == manifest.published_at > 0
+
+
+class Published:
+    """A full snapshot and a delta on disk that tests may damage: `restore` mends everything."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._good = folder.with_name("good")
+        shutil.copytree(folder, self._good)
+        self.files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+
+    def load(self) -> Snapshot:
+        return newest(SnapshotStore(str(self._folder), PREFIX))
+
+    def path(self, file: Path) -> Path:
+        return self._folder / file
+
+    def restore(self, file: Path) -> None:
+        shutil.copy(self._good / file, self._folder / file)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> Iterator[Published]:
+    folder = tmp_path_factory.mktemp("published")
+    with Mill(tiny_settings(folder, backbone_folder)) as mill:
+        mill.stock()
+        publisher = mill.publisher()
+        with mill.life() as life:
+            for _ in range(2):
+                on(life, mill)
+                life.publish(publisher)
+        yield Published(folder / "snapshots")
+
+
+def is_manifest(file: Path) -> bool:
+    return file.name == "manifest.json"
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_a_changed_byte_is_refused(published: Published, data: st.DataObject) -> None:
+    file = data.draw(st.sampled_from([file for file in published.files if not is_manifest(file)]))
+    content = bytearray(published.path(file).read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    published.path(file).write_bytes(content)
+    try:
+        with pytest.raises(SnapshotCorrupt, match=file.name):
+            published.load()
+    finally:
+        published.restore(file)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_a_file_cut_short_is_refused(published: Published, data: st.DataObject) -> None:
+    file = data.draw(st.sampled_from(published.files))
+    content = published.path(file).read_bytes()
+    published.path(file).write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    try:
+        with pytest.raises(SnapshotCorrupt):
+            published.load()
+    finally:
+        published.restore(file)
+
+
+def test_a_missing_file_is_refused(published: Published) -> None:
+    newest_version = published.load().manifest.version
+    for file in published.files:
+        if is_manifest(file) and file.parent.name == newest_version:
+            continue  # without its manifest the version does not exist
+        published.path(file).unlink()
+        try:
+            with pytest.raises(SnapshotCorrupt, match="publish again or roll back"):
+                published.load()
+        finally:
+            published.restore(file)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_changed_manifest_is_refused_or_harmless(published: Published, data: st.DataObject) -> None:
+    file = data.draw(st.sampled_from([file for file in published.files if is_manifest(file)]))
+    content = bytearray(published.path(file).read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    published.path(file).write_bytes(content)
+    try:
+        published.load()
+    except SnapshotCorrupt:
+        pass
+    finally:
+        published.restore(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"kind": "half"},
+        {"kind": "full"},
+        {"base": None},
+        {"base": "1-99"},
+        {"base": "newest"},
+        {"version": "1-1"},
+        {"files": {}},
+        {"rows": 3},
+        {"rows": 99},
+        {"unknown": 1},
+    ],
+)
+def test_a_manifest_that_says_something_else_is_refused(
+    published: Published, change: dict[str, object]
+) -> None:
+    file = Path(PREFIX) / published.load().manifest.version / "manifest.json"
+    told = orjson.loads(published.path(file).read_bytes())
+    assert told["kind"] == "delta"
+    published.path(file).write_bytes(orjson.dumps({**told, **change}))
+    try:
+        with pytest.raises(SnapshotCorrupt, match="snapshot 1-"):
+            published.load()
+    finally:
+        published.restore(file)
+
+
+def test_bytes_that_are_no_tensors_are_refused(published: Published) -> None:
+    manifest = published.load().manifest
+    folder = Path(PREFIX) / manifest.version
+    rubbish = b"rubbish"
+    files = {**manifest.files, "items.safetensors": digest_of(rubbish)}
+    published.path(folder / "items.safetensors").write_bytes(rubbish)
+    told = manifest.model_copy(update={"files": files})
+    published.path(folder / "manifest.json").write_bytes(orjson.dumps(told.model_dump()))
+    try:
+        with pytest.raises(SnapshotCorrupt, match="items.safetensors"):
+            published.load()
+    finally:
+        for name in ("items.safetensors", "manifest.json"):
+            published.restore(folder / name)
+
+
+def test_a_snapshot_that_was_replaced_in_the_store_is_not_taken_from_memory(mill: Mill) -> None:
+    store = mill.store
+    with mill.life() as life:
+        on(life, mill)
+        life.publish(mill.publisher())
+        assert_same(newest(store), life.snapshot())
+        mill.shop(5)
+        life.new()
+        life.publish(mill.publisher())
+        assert_same(newest(store), life.snapshot())

@@ -1,0 +1,72 @@
+"""The catalogue gives out rows that never move."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.events import Item
+from pipeline.state.catalogue import REMOVED, Catalogue, content_digest
+
+ids = st.sampled_from("abcdef")
+
+
+@given(st.lists(st.tuples(st.sampled_from(["row", "upsert", "remove"]), ids), max_size=20))
+def test_rows_are_given_in_order_of_arrival_and_never_move(told: list[tuple[str, str]]) -> None:
+    catalogue, arrived = Catalogue(), list[str]()
+    for verb, item in told:
+        if verb == "remove":
+            catalogue.remove(item)
+        elif verb == "upsert":
+            catalogue.upsert(Item(item=item, title=item))
+        else:
+            catalogue.row(item)
+        if verb != "remove" and item not in arrived:
+            arrived.append(item)
+        assert catalogue.ids == arrived
+    assert [catalogue.row(item) for item in arrived] == list(range(len(arrived)))
+
+
+def test_a_tombstone_takes_the_text_and_leaves_the_row() -> None:
+    catalogue = Catalogue()
+    catalogue.upsert(Item(item="a", title="red cup"))
+    row = catalogue.upsert(Item(item="b", title="blue cup"))
+    catalogue.remove("b")
+    catalogue.remove("never heard of")
+    assert (len(catalogue), catalogue.row("b"), catalogue.text(row)) == (2, row, "")
+    assert not catalogue.available(row)
+    assert "never heard of" not in catalogue
+
+
+def test_a_removed_item_may_come_back() -> None:
+    catalogue = Catalogue()
+    row = catalogue.upsert(Item(item="a", title="red cup"))
+    catalogue.remove("a")
+    assert catalogue.upsert(Item(item="a", title="green cup")) == row
+    assert catalogue.available(row)
+    assert catalogue.text(row) == "green cup"
+
+
+def test_an_item_known_by_its_acts_alone_has_no_text_but_may_be_shown() -> None:
+    catalogue = Catalogue()
+    row = catalogue.row("a")
+    assert catalogue.text(row) == ""
+    assert catalogue.available(row)
+
+
+def test_digests_are_those_of_the_texts() -> None:
+    catalogue = Catalogue()
+    catalogue.upsert(Item(item="a", title="cup", description="red"))
+    catalogue.row("b")
+    assert catalogue.digests == [content_digest("cup. red"), ""]
+    catalogue.remove("a")
+    assert catalogue.digests == [REMOVED, ""]
+
+
+def test_a_copy_is_frozen() -> None:
+    catalogue = Catalogue()
+    catalogue.upsert(Item(item="a", title="red cup"))
+    frozen = catalogue.copy()
+    catalogue.upsert(Item(item="a", title="blue cup"))
+    catalogue.row("b")
+    assert (frozen.ids, frozen.text(0)) == (["a"], "red cup")

@@ -1,0 +1,64 @@
+"""Evidence equals what one loop over targets and the acts before them finds."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline.state.evidence import FACTS, FADING, REPEAT_SCALE, evidence
+from pipeline.state.segments import Segment
+from tests.build import segment
+
+SIZE = 5
+
+
+@st.composite
+def segments(draw: st.DrawFn) -> Segment:
+    items = draw(st.lists(st.integers(0, SIZE - 1), min_size=1, max_size=10))
+    opens = draw(st.lists(st.integers(0, 1), min_size=len(items), max_size=len(items)))
+    baskets = list(itertools.accumulate([0, *opens[1:]]))
+    return segment(items, draw(st.integers(0, len(items))), baskets)
+
+
+def naive(told: Segment, place: int) -> NDArray[np.float64]:
+    """The facts of one target about every item, ``[facts, size]``."""
+    facts = np.zeros((len(FACTS), SIZE))
+    for act in range(place):
+        item, passed = told.items[act], told.baskets[place] - told.baskets[act]
+        if passed:
+            facts[0, item] += FADING ** (passed - 1)
+        else:
+            facts[1, item] = 1
+        if act and told.items[act - 1] == told.items[place - 1]:
+            facts[2, item] = 1
+    facts[0] = np.log1p(REPEAT_SCALE * facts[0])
+    return facts
+
+
+@given(st.lists(segments(), min_size=1, max_size=4))
+def test_it_is_what_a_naive_loop_finds(told: list[Segment]) -> None:
+    expected = [naive(one, place) for one in told for place in one.targets]
+    said = evidence(told, SIZE)
+    assert said.dtype == np.float32
+    assert said.shape == (len(FACTS), len(expected), SIZE)
+    for target, facts in enumerate(expected):
+        np.testing.assert_allclose(said[:, target], facts, rtol=1e-5)
+
+
+def test_by_hand() -> None:
+    """Items 0 1 | 0 2, and then something: 2 is the last item, and nothing ever followed it."""
+    told = segment([0, 1, 0, 2, 3], first_new=3, baskets=[0, 0, 1, 1, 1])
+    repeat, in_basket, followed = evidence([told], SIZE)
+    again = math.log1p(REPEAT_SCALE)
+    np.testing.assert_allclose(repeat, [[again, again, 0, 0, 0]] * 2, rtol=1e-6)
+    assert in_basket.tolist() == [[1, 0, 0, 0, 0], [1, 0, 1, 0, 0]]
+    assert followed.tolist() == [[0, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
+
+
+def test_without_segments_there_is_nothing() -> None:
+    assert evidence([], SIZE).shape == (len(FACTS), 0, SIZE)

@@ -1,0 +1,61 @@
+"""Histories keep the last acts, are copied cheaply, and survive the wire."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.events import InteractionType
+from pipeline.state.histories import Act, Histories, decode_history, encode_history
+from tests.build import purchase
+
+acts = st.builds(
+    Act,
+    item=st.text(min_size=1, max_size=8),
+    type=st.sampled_from(InteractionType),
+    time=st.integers(0, 2**45),
+    value=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    session=st.none() | st.text(min_size=1, max_size=8),
+)
+
+
+def act(number: int) -> Act:
+    return Act(f"i{number}", InteractionType.VIEW, number)
+
+
+def test_the_last_acts_are_kept_oldest_first() -> None:
+    histories = Histories(length=3)
+    for number in range(5):
+        histories.fold("u", act(number))
+    assert histories.of("u") == (act(2), act(3), act(4))
+    assert histories.of("nobody") == ()
+
+
+def test_an_act_keeps_what_matters_of_an_event() -> None:
+    assert Act.of(purchase("u", "cup", 7, "s")) == Act("cup", InteractionType.PURCHASE, 7, None, "s")
+
+
+def test_a_copy_is_frozen() -> None:
+    histories = Histories(length=3)
+    histories.fold("kept", act(0))
+    histories.fold("forgotten", act(0))
+    frozen = histories.copy()
+    histories.fold("kept", act(1))
+    histories.fold("new", act(2))
+    histories.forget("forgotten")
+    assert dict(frozen.items()) == {"kept": (act(0),), "forgotten": (act(0),)}
+    assert dict(histories.items()) == {"kept": (act(0), act(1)), "new": (act(2),)}
+
+
+def test_what_is_put_is_cut_to_length_and_forgetting_twice_is_forgetting() -> None:
+    histories = Histories(length=2)
+    histories.put("u", (act(0), act(1), act(2)))
+    assert histories.of("u") == (act(1), act(2))
+    histories.forget("u")
+    histories.forget("u")
+    assert len(histories) == 0
+
+
+@given(st.lists(acts, max_size=5), st.integers(0, 2**53))
+def test_the_wire_form_loses_nothing(told: list[Act], offset: int) -> None:
+    assert decode_history(encode_history(tuple(told), offset)) == (tuple(told), offset)

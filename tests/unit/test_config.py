@@ -1,0 +1,141 @@
+"""Settings: defaults, file, environment; what is unknown is named, what is secret stays so."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from pipeline.config import (
+    LearnSettings,
+    LogSettings,
+    ServeSettings,
+    Settings,
+    load_settings,
+    to_toml,
+)
+from pipeline.errors import InvalidSettings
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file, no variable."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.startswith("MILLSTREAM_"):
+            monkeypatch.delenv(name)
+
+
+def test_there_are_defaults_for_everything() -> None:
+    settings = load_settings()
+    assert settings.log.url == "sqlite:///run/log.db"
+    assert settings.log.topic_sizes == (16, 90 * 24 * 3_600_000, 2 * 24 * 3_600_000)
+    assert settings.learn.seed == 0
+    assert settings.serve.port == 8000
+
+
+def test_a_file_in_the_working_directory_is_read() -> None:
+    Path("millstream.toml").write_text('snapshots = "s3://bucket"\n[learn]\nseed = 7\n')
+    settings = load_settings()
+    assert (settings.snapshots, settings.learn.seed, settings.learn.replay) == ("s3://bucket", 7, 16)
+
+
+def test_a_variable_names_another_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("other.toml").write_text("[learn]\nseed = 8\n")
+    monkeypatch.setenv("MILLSTREAM_CONFIG", "other.toml")
+    assert load_settings().learn.seed == 8
+    monkeypatch.setenv("MILLSTREAM_CONFIG", "nowhere.toml")
+    with pytest.raises(InvalidSettings, match=r"nowhere\.toml, which is no file"):
+        load_settings()
+
+
+def test_the_environment_overrides_the_file_key_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("millstream.toml").write_text("[learn]\nseed = 7\nreplay = 3\n")
+    monkeypatch.setenv("MILLSTREAM_LEARN__SEED", "9")
+    monkeypatch.setenv("MILLSTREAM_LOG__OPTIONS__SASL_PASSWORD", "hush")
+    settings = load_settings()
+    assert (settings.learn.seed, settings.learn.replay) == (9, 3)
+    assert settings.log.secrets == {"sasl_password": "hush"}
+
+
+@pytest.mark.parametrize(
+    ("content", "culprit"),
+    [
+        ("lern = 1", "lern"),
+        ("[learn]\nsed = 1", "learn.sed"),
+        ("[learn]\nseed = -1", "learn.seed"),
+        ('[model]\ndevice = "gpu"', "model.device"),
+        ('[log]\nprefix = "a b"', "log.prefix"),
+        ("[log]\npartitions = 0", "log.partitions"),
+        ("learn = 3", "learn"),
+        ("[learn\nseed = 1", "millstream.toml"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(content: str, culprit: str) -> None:
+    Path("millstream.toml").write_text(content)
+    with pytest.raises(InvalidSettings, match=rf"^{culprit}\b"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "culprit"),
+    [
+        ("MILLSTREAM_LEARN__SED", "learn.sed"),
+        ("MILLSTREAM_LERN__SEED", "MILLSTREAM_LERN__SEED"),
+        ("millstream_lern__seed", "millstream_lern__seed"),
+        ("MILLSTREAM_LEARN__SEED", "learn.seed"),
+        ("MILLSTREAM_LEARN", "learn"),
+    ],
+)
+def test_a_mistake_in_the_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, culprit: str
+) -> None:
+    monkeypatch.setenv(name, "nonsense")
+    with pytest.raises(InvalidSettings, match=culprit):
+        load_settings()
+
+
+def test_a_variable_of_somebody_else_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLSTREAM_SERVICE_HOST", "10.0.0.1")  # Kubernetes, for a service named millstream
+    assert load_settings() == Settings()
+
+
+def test_secrets_are_masked() -> None:
+    settings = Settings(
+        log=LogSettings(options={"sasl_plain_password": SecretStr("hush")}),
+        serve=ServeSettings(api_keys=(SecretStr("quiet"),)),
+    )
+    told = tomllib.loads(to_toml(settings))
+    assert told["log"]["options"] == {"sasl_plain_password": "**********"}
+    assert told["serve"]["api_keys"] == ["**********"]
+    assert "hush" not in to_toml(settings) + repr(settings)
+    assert "quiet" not in to_toml(settings) + repr(settings)
+
+
+@given(
+    url=st.text("abc/:\\\"'#é ", max_size=20),
+    folder=st.text('abc\\" #=', min_size=1, max_size=10),
+    rate=st.floats(1e-9, 1e9, allow_nan=False),
+    seed=st.integers(0, 2**62),
+    impressions=st.booleans(),
+)
+def test_what_is_printed_reads_as_the_same_settings(
+    url: str, folder: str, rate: float, seed: int, impressions: bool
+) -> None:
+    settings = Settings(
+        log=LogSettings(url=url),
+        learn=LearnSettings(rate=rate, seed=seed, checkpoints=Path(folder)),
+        serve=ServeSettings(impressions=impressions),
+        snapshots=url,
+    )
+    assert Settings(**tomllib.loads(to_toml(settings))) == settings
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().learn.seed = 1

@@ -1,0 +1,93 @@
+"""Metrics: named by one rule, without users or items, and read back as they were exposed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import Counter, Gauge, Histogram
+
+from pipeline import metrics
+from pipeline.demo.processes import free_port
+from pipeline.metrics import Series, exposition, quantiles, scrape, value_of
+
+Metric = Counter | Gauge | Histogram
+Exposed = Callable[[], Series]
+DECLARED: dict[str, Metric] = {
+    name: declared for name, declared in vars(metrics).items() if isinstance(declared, Metric)
+}
+LABELS = {"daemon", "scorer", "slice", "figure", "route", "status", "outcome"}
+
+
+def exposed_name(metric: Metric) -> str:
+    """As Prometheus sees it."""
+    (family,) = metric.collect()
+    return f"{family.name}_total" if isinstance(metric, Counter) else family.name
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_a_series_is_named_by_the_rule(name: str) -> None:
+    metric = DECLARED[name]
+    told = exposed_name(metric)
+    assert re.fullmatch(r"millstream(_[a-z]+)+", told)
+    assert told.endswith("_total") == isinstance(metric, Counter)
+    assert not re.search(r"_(ms|millis|milliseconds|minutes|hours|kb|mb|percent)(_|$)", told), "base units"
+    (family,) = metric.collect()
+    assert family.documentation
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_no_label_grows_with_users_items_or_versions(name: str) -> None:
+    assert set(DECLARED[name]._labelnames) <= LABELS
+
+
+def test_there_are_series() -> None:
+    assert len(DECLARED) > 20
+    assert len({exposed_name(metric) for metric in DECLARED.values()}) == len(DECLARED)
+
+
+def test_what_is_exposed_is_scraped(exposed: Exposed) -> None:
+    before = value_of(exposed(), "millstream_duplicates_total", daemon="test")
+    metrics.DUPLICATES.labels("test").inc(3)
+    metrics.ITEMS.labels("test").set(12)
+    after = exposed()
+    assert value_of(after, "millstream_duplicates_total", daemon="test") - before == 3
+    assert value_of(after, "millstream_items", daemon="test") == 12
+    assert value_of(after, "millstream_items", daemon="nobody") == 0
+    assert value_of(after, "millstream_nothing") == 0
+    assert b'millstream_items{daemon="test"} 12.0' in exposition()
+
+
+def test_nobody_answers_where_nothing_is_served() -> None:
+    metrics.serve_metrics("127.0.0.1", 0)
+    with pytest.raises(OSError):
+        scrape(f"http://127.0.0.1:{free_port()}/metrics", timeout_seconds=1)
+
+
+def test_quantiles_of_a_scraped_histogram(exposed: Exposed) -> None:
+    assert quantiles(exposed(), "millstream_swap_seconds", [0.5]) == [None]
+    for seconds in [0.02] * 50 + [0.4] * 45 + [1000] * 5:
+        metrics.SWAP_SECONDS.observe(seconds)
+    p10, p50, p90, p100 = quantiles(exposed(), "millstream_swap_seconds", [0.1, 0.5, 0.9, 1.0])
+    assert p10 is not None and 0.01 <= p10 <= 0.025
+    assert p50 == pytest.approx(0.025)
+    assert p90 is not None and 0.25 <= p90 <= 0.5
+    assert p100 == 300, "beyond the last bucket nothing is known but that it is beyond"
+
+
+@given(seconds=st.lists(st.floats(0, 4), min_size=1, max_size=40), share=st.floats(0.01, 1))
+def test_a_quantile_lies_in_the_bucket_of_the_true_one(seconds: list[float], share: float) -> None:
+    edges = [*metrics.SECONDS, math.inf]
+    series = {
+        ("h_bucket", frozenset({("le", str(edge))})): float(sum(s <= edge for s in seconds)) for edge in edges
+    }
+    (told,) = quantiles(series, "h", [share])
+    true = sorted(seconds)[math.ceil(share * len(seconds) - 1e-9) - 1]
+    upper = next(edge for edge in edges if true <= edge)
+    lower = max([0.0, *(edge for edge in edges if edge < upper)])
+    assert told is not None
+    assert lower - 1e-9 <= told <= upper + 1e-9
