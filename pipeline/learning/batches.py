@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 
 import torch
 
-from pipeline.errors import InvalidEvent
+from pipeline.errors import CheckpointCorrupt, InvalidEvent
 from pipeline.eventlog.intake import dead_letter, interaction_of, item_of
 from pipeline.eventlog.port import EventLog, FencedWriter, Record, TopicPartition
 from pipeline.eventlog.topics import Topics
@@ -176,13 +176,31 @@ class Batches:
 
 
 def first_position(event_log: EventLog, topics: Topics, journal: FencedWriter, fingerprint: str) -> Position:
-    """Where learning began; written into an empty journal, as of now."""
+    """Where learning began; written into an empty journal, as of now.
+
+    Raises:
+        CheckpointCorrupt: the journal has lost its beginning, and no checkpoint stands in for it.
+    """
     first = next(read_journal(event_log, topics.journal), None)
     if first is not None:
-        return Position.after(*first)
+        return beginning(topics, *first)
     begins = event_log.begin_offsets([topics.items, topics.interactions])
     entry = JournalEntry.of(1, 0, Verb.START, fingerprint, begins)
     return Position.after(entry, journal.append(entry.encode()) + 1)
+
+
+def beginning(topics: Topics, entry: JournalEntry, journalled: int) -> Position:
+    """The position after a journal's first entry.
+
+    Raises:
+        CheckpointCorrupt: it is not the one that learning began with.
+    """
+    if entry.verb is not Verb.START:
+        raise CheckpointCorrupt(
+            f"{topics.journal} no longer reaches back to its beginning, and there is no checkpoint: "
+            "put one back, or begin another model under another log.prefix"
+        )
+    return Position.after(entry, journalled)
 
 
 def _read(reader: Callable[[Record], T], record: Record, refused: list[tuple[str, bytes]]) -> T | None:

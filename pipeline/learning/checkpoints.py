@@ -101,8 +101,12 @@ class Checkpoints:
         return _manifest(frozen.position, to_files(frozen, self._partitions)).digest
 
     def digests(self) -> dict[str, str]:
-        """The digests of the checkpoints there are, by version."""
-        manifests = (CheckpointManifest.model_validate_json(path.read_bytes()) for path in self._manifests())
+        """The digests of the checkpoints there are, by version.
+
+        Raises:
+            CheckpointCorrupt: one cannot be read.
+        """
+        manifests = (_read_manifest(path) for path in self._manifests())
         return {f"{manifest.generation}-{manifest.step}": manifest.digest for manifest in manifests}
 
     def _manifests(self) -> list[Path]:
@@ -141,12 +145,19 @@ def _position(manifest: CheckpointManifest) -> Position:
     return Position(manifest.generation, manifest.step, manifest.fingerprint, manifest.journal, offsets)
 
 
-def _read_verified(path: Path) -> tuple[CheckpointManifest, dict[str, bytes]]:
+def _read_manifest(path: Path) -> CheckpointManifest:
     try:
-        manifest = CheckpointManifest.model_validate_json(path.read_bytes())
-        files = {name: (path.parent / name).read_bytes() for name in manifest.files}
+        return CheckpointManifest.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise CheckpointCorrupt(f"checkpoint {path.parent.name} cannot be read: {error}") from error
+
+
+def _read_verified(path: Path) -> tuple[CheckpointManifest, dict[str, bytes]]:
+    manifest = _read_manifest(path)
+    try:
+        files = {name: (path.parent / name).read_bytes() for name in manifest.files}
+    except OSError as error:
+        raise CheckpointCorrupt(f"checkpoint {path.parent.name} lacks a file: {error}") from error
     for name, content in files.items():
         if hashlib.sha256(content).hexdigest() != manifest.files[name]:
             raise CheckpointCorrupt(f"checkpoint {path.parent.name}: {name} is not what was written")

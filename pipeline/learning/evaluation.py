@@ -38,7 +38,7 @@ class Scores:
         verdicts: by scorer.
         slices: ``[m]`` masks by slice.
         loss: what the learner minimised; NaN where nothing was learned.
-        quarantined: whether the loss was not finite, so that the batch was folded only.
+        quarantined: whether something was not finite, so that the batch was folded and not scored.
     """
 
     verdicts: dict[str, Verdicts]

@@ -139,16 +139,15 @@ class Learner:
         mixed = self.mixer.log_probabilities(given)
         verdicts = self._verdicts(given, mixed, targets)
         loss = self._loss(passed)
-        finite = bool(torch.isfinite(loss))
-        if finite:
-            self._descend(loss, passed)
-            self.mixer.learn(given, targets, mixed)
-            self.replay.offer(fresh, self._random(batch, Purpose.RESERVOIR))
-        else:
-            log.error("step %s-%s has no finite loss: folded, not learned", batch.generation, batch.step)
+        if not (self._find_gradients(loss, passed) and torch.isfinite(mixed).all()):
+            log.error("step %s-%s is not finite: folded, not learned", batch.generation, batch.step)
+            return replace(no_scores(), quarantined=True)
+        self._descend(passed)
+        self.mixer.learn(given, targets, mixed)
+        self.replay.offer(fresh, self._random(batch, Purpose.RESERVOIR))
         first = given.situation.bool().cpu().numpy()
         slices = {"all": np.ones_like(cold), "first_of_basket": first, "cold": cold}
-        return Scores(verdicts, slices, float(loss.detach()), quarantined=not finite)
+        return Scores(verdicts, slices, float(loss.detach()))
 
     def _chunks(self, segment: Segment) -> Iterator[Segment]:
         """Cut a Segment into pieces of bounded length, the later ones with an overlap."""
@@ -187,19 +186,28 @@ class Learner:
         replayed = old.mean() if old.numel() else old.sum()
         return passed.losses[passed.new].mean() + self.shape.replay_weight * replayed
 
-    def _descend(self, loss: Tensor, passed: Pass) -> None:
-        """AdamW on the recommender, Adagrad on the rows that took part."""
+    def _find_gradients(self, loss: Tensor, passed: Pass) -> bool:
+        """Go backward and clip; whether everything is finite and may be learned."""
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.recommender.learned().values(), self.shape.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.recommender.learned().values(), self.shape.clip)
+        found = (loss, norm, *_row_gradients(passed))
+        return all(bool(torch.isfinite(tensor).all()) for tensor in found)
+
+    @torch.no_grad()
+    def _descend(self, passed: Pass) -> None:
+        """AdamW on the recommender, Adagrad on the rows that took part."""
         self.optimizer.step()
-        with torch.no_grad():
-            residual, bias = passed.rows.residual.grad, passed.rows.bias.grad
-            assert residual is not None and bias is not None
-            self.table.apply(passed.touched, residual, bias)
+        self.table.apply(passed.touched, *_row_gradients(passed))
 
     def _random(self, batch: MicroBatch, purpose: Purpose) -> np.random.Generator:
         return random_for(self.shape.seed, batch.generation, batch.step, purpose)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
+
+
+def _row_gradients(passed: Pass) -> tuple[Tensor, Tensor]:
+    residual, bias = passed.rows.residual.grad, passed.rows.bias.grad
+    assert residual is not None and bias is not None
+    return residual, bias

@@ -10,7 +10,7 @@ from pipeline.errors import TopicError
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
 from pipeline.learning.assembly import make_learner
-from pipeline.learning.batches import Batches, Position
+from pipeline.learning.batches import Batches, beginning
 from pipeline.learning.frozen import Frozen, freeze
 from pipeline.learning.journal import read_journal
 
@@ -22,6 +22,7 @@ def rebuild(
 
     Raises:
         TopicError: nothing was ever learned.
+        CheckpointCorrupt: the journal has lost its beginning.
         OffsetsExpired: the log does not hold the journal's records any more.
     """
     topics = Topics(settings.log.prefix)
@@ -30,7 +31,7 @@ def rebuild(
     if first is None:
         raise TopicError(f"{topics.journal} is empty: start `millstream learn` first")
     learner = make_learner(settings.model, settings.learn)
-    position = Position.after(*first)
+    position = beginning(topics, *first)
     with closing(Batches(event_log, topics, learner.stream, position)) as batches:
         for batch in batches.again(entries):
             learner.score_and_learn(batch.micro)

@@ -81,5 +81,14 @@ class Tape:
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:
-    """Records in the order of a batch: (append time, partition, offset)."""
-    return sorted(records, key=lambda record: (record.append_time, record.partition, record.offset))
+    """Records in the order of a batch: (append time, partition, offset).
+
+    Where a broker's clock went back, a record counts as appended when the one before it was,
+    so that each partition keeps its order.
+    """
+    latest: dict[TopicPartition, int] = {}
+    timed: list[tuple[int, int, int, Record]] = []
+    for record in sorted(records, key=lambda record: record.offset):
+        latest[record.source] = max(record.append_time, latest.get(record.source, 0))
+        timed.append((latest[record.source], record.partition, record.offset, record))
+    return [record for *_, record in sorted(timed, key=lambda entry: entry[:3])]

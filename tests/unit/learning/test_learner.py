@@ -267,3 +267,20 @@ def test_items_change_their_text_and_keep_what_they_learned(make: Make) -> None:
     table = learner.table.all()
     assert torch.equal(table.residual[0], residual)
     assert torch.equal(table.content[0], table.content[learner.stream.catalogue.row("green-candle")])
+
+
+def test_a_poisoned_row_that_the_loss_does_not_touch_is_caught_as_well(make: Make) -> None:
+    learner, (first, second) = make(), batches(2)
+    learner.score_and_learn(replace(first, items=[*first.items, Item(item="poisoned", title="cup")]))
+    row = learner.stream.catalogue.row("poisoned")
+    learner.table.set_content(torch.tensor([row]), torch.full((1, learner.encoder.width), math.nan))
+    before = learned(learner)
+
+    scores = learner.score_and_learn(second)
+
+    assert scores.quarantined
+    assert scores.slices["all"].size == 0
+    assert same(
+        {n: t for n, t in before.items() if n != "table.content"},
+        {n: t for n, t in learned(learner).items() if n != "table.content"},
+    )
