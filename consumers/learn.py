@@ -7,7 +7,6 @@ journalled batches after it again, bit for bit, and goes on.
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 from contextlib import closing
 from itertools import chain
@@ -25,6 +24,7 @@ from pipeline.learning.journal import read_journal
 from pipeline.learning.loop import run as run_loop
 from pipeline.learning.publishing import Publisher
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.stopping import stop_requested
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,7 @@ def run(settings: Settings) -> None:
         OffsetsExpired: the log has lost records that the journal names.
         Fenced: another learner has taken over.
     """
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = stop_requested()
     metrics.serve_metrics(settings.metrics_host, settings.learn.metrics_port)
     with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
         topics = Topics(settings.log.prefix)

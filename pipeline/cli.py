@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -176,7 +177,9 @@ def simulate(
     """Let the simulated shop's users act, into the event log."""
     from pipeline.datasets import Shop, ShopSettings
 
-    _play(Shop(ShopSettings(seed=seed, events=events)), rate, speed, events)
+    # Flat out, simulated time is faster than ours; it must not overtake the clock of the log.
+    shop = Shop(ShopSettings(seed=seed, events=events, opening=date(2000, 1, 1)))
+    _play(shop, rate, speed, events)
 
 
 @app.command()
@@ -199,6 +202,7 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
     from pipeline import metrics
     from pipeline.eventlog import open_log
     from pipeline.eventlog.topics import Topics
+    from pipeline.stopping import stop_requested
     from producers.play import play as run
 
     settings = load_settings()
@@ -217,6 +221,7 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
                 _pace(rate, speed),
                 limit,
                 lambda n: progress.advance(progress.task_ids[0], n),
+                stop_requested().is_set,
             )
 
 

@@ -16,7 +16,7 @@ from pipeline import metrics
 from pipeline.datasets import Dataset
 from pipeline.eventlog.port import LogWriter
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Interaction, Item, encode
+from pipeline.events import Impression, Interaction, Item, encode
 
 FLUSH_SECONDS = 0.02
 FLUSH_EVENTS = 1_000
@@ -73,8 +73,8 @@ def play(
     began = flushed = time.monotonic()
     number = waiting = 0
     for event in dataset.events():
-        if isinstance(event, Item):
-            writer.append(topics.items, event.item, encode(event))
+        if not isinstance(event, Interaction):
+            _tell(event, writer, topics)
             continue
         if number == limit or stopped():
             break
@@ -89,6 +89,14 @@ def play(
         number, waiting = number + 1, waiting + 1
     _flush(writer, waiting, progress)
     return number
+
+
+def _tell(event: Item | Impression, writer: LogWriter, topics: Topics) -> None:
+    """Append what is known or shown before the next interaction, without waiting for its time."""
+    if isinstance(event, Item):
+        writer.append(topics.items, event.item, encode(event))
+    else:
+        writer.append(topics.impressions, event.user, encode(event))
 
 
 def _flush(writer: LogWriter, waiting: int, progress: Callable[[int], None]) -> tuple[int, float]:

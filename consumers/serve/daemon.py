@@ -7,7 +7,6 @@ any moment; and when its follower dies it exits, so that it never serves stale a
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
@@ -31,6 +30,7 @@ from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.stopping import stop_requested
 
 GRACE_SECONDS = 3
 """How long requests in flight may take to finish at shutdown."""
@@ -46,9 +46,7 @@ def run(settings: Settings) -> None:
         BackboneNotFound: the language model is nowhere.
         MillstreamError: what the follower died of.
     """
-    stopping = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = stop_requested()
     with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
         Topics(settings.log.prefix).check(event_log, *settings.log.topic_sizes)
         serve(settings, event_log, stopping)

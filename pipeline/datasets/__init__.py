@@ -11,13 +11,13 @@ from pipeline.datasets.online_retail import OnlineRetail
 from pipeline.datasets.shop import Shop, ShopSettings
 from pipeline.datasets.tables import rows
 from pipeline.errors import DatasetError
-from pipeline.events import Interaction, Item
+from pipeline.events import Event
 
 __all__ = ["Dataset", "OnlineRetail", "Shop", "ShopSettings", "open_dataset"]
 
 SUPPORTED = (
     f"a csv or csv.gz file, or a folder of them, with the columns {','.join(online_retail.COLUMNS)}, "
-    "or the simulated shop as 'shop' or 'shop:seed=7,events=20000'"
+    "or the simulated shop as 'shop' or 'shop:seed=7,drift=abrupt'"
 )
 
 
@@ -34,8 +34,11 @@ class Dataset(Protocol):
         """Hex digest of the content; event ids derive from it and the event's row."""
         ...
 
-    def events(self) -> Iterator[Item | Interaction]:
-        """All events in order of time; an item comes before the first interaction with it.
+    def events(self) -> Iterator[Event]:
+        """All events in order of time.
+
+        An item comes before the first interaction with it; an impression, where there are any,
+        before the interactions that answer it.
 
         Raises:
             DatasetError: the recorded data are not what their columns promised.
@@ -48,7 +51,7 @@ def open_dataset(source: str) -> Dataset:
 
     Args:
         source: a file, a folder of files, or ``shop`` with optional settings, as in
-            ``shop:seed=7,events=20000``.
+            ``shop:seed=7,drift=abrupt``.
 
     Raises:
         DatasetError: nothing there, or nothing known; names what was found and what is supported.

@@ -31,6 +31,7 @@ def shoppers(dataset: Dataset, limit: int, amount: int) -> list[Shopper]:
     for event in dataset.events():
         if isinstance(event, Item):
             titles[event.item] = event.title
+        if not isinstance(event, Interaction):
             continue
         number += 1
         if number > limit + LOOK_AHEAD:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from pipeline.datasets import Dataset
-from pipeline.events import Interaction, Item
+from pipeline.events import Event, Interaction, Item
 from pipeline.learning.evaluation import Quality, Report
 from pipeline.learning.learner import Learner, MicroBatch
 
@@ -54,12 +54,13 @@ def backtest(
     return BacktestReport(dataset.name, events, time.perf_counter() - began, quality.report())
 
 
-def micro_batches(events: Iterable[Item | Interaction], size: int) -> Iterator[MicroBatch]:
+def micro_batches(events: Iterable[Event], size: int) -> Iterator[MicroBatch]:
     """The catalogue that comes before the first interaction, then batches of `size` interactions."""
     step, items, interactions = 0, list[Item](), list[Interaction]()
     for event in events:
         if isinstance(event, Item):
             items.append(event)
+        if not isinstance(event, Interaction):
             continue
         if step == 0 or len(interactions) == size:
             yield MicroBatch(0, step, items, interactions)
@@ -68,7 +69,7 @@ def micro_batches(events: Iterable[Item | Interaction], size: int) -> Iterator[M
     yield MicroBatch(0, step, items, interactions)
 
 
-def _first(events: Iterator[Item | Interaction], limit: int | None) -> Iterator[Item | Interaction]:
+def _first(events: Iterator[Event], limit: int | None) -> Iterator[Event]:
     """Events up to and with the limit-th interaction."""
     left = limit
     for event in events:

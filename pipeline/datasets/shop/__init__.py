@@ -1,5 +1,7 @@
 """The simulated shop: an endless, seeded stream whose true preferences are known."""
 
-from pipeline.datasets.shop.shop import Choice, Shop, ShopSettings
+from pipeline.datasets.shop.floor import Choice
+from pipeline.datasets.shop.settings import Drift, ShopSettings
+from pipeline.datasets.shop.shop import Shop
 
-__all__ = ["Choice", "Shop", "ShopSettings"]
+__all__ = ["Choice", "Drift", "Shop", "ShopSettings"]

@@ -1,0 +1,179 @@
+"""The simulated shop while it is open: visits that overlap in time, and what happens in them."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.datasets.shop.catalogue import Floats, make_catalogue
+from pipeline.datasets.shop.demand import draw_demand
+from pipeline.datasets.shop.public import Public
+from pipeline.datasets.shop.randomness import Purpose, generator
+from pipeline.datasets.shop.settings import MOST_ACTS, ShopSettings
+from pipeline.datasets.shop.shelves import Shelves
+from pipeline.datasets.shop.slates import LoggingPolicy, Slate
+from pipeline.datasets.shop.visit import Act, Visit
+from pipeline.events import Impression, Interaction, InteractionType, Item
+
+MEAN_ACTS = 6
+"""Acts in a visit, geometrically distributed."""
+MEAN_MS_BETWEEN_VISITS = 240_000
+MEAN_MS_BETWEEN_ACTS = 40_000
+LOYALTY = 4.0
+"""How much more an item is sought by someone who has bought it before."""
+REMEMBERED = 100
+"""A user's last purchases that are still bought again."""
+POLICY_NAME = "shop-popularity"
+"""Stands for the snapshot in an impression."""
+
+
+class Choice(NamedTuple):
+    """An interaction and the probabilities that it was drawn from.
+
+    `probabilities` belong to the first n items in order of arrival. They know the user's tastes,
+    the basket so far and the slate, but not the mission: no forecast does better. `regime` is by
+    which one the user has lived since the visit began: 0 the old, 1 the new.
+    """
+
+    interaction: Interaction
+    probabilities: Floats
+    regime: int
+
+
+class _Open(NamedTuple):
+    """A visit under way, ordered by when its next act is due."""
+
+    due: int
+    number: int
+    user: int
+    regime: int
+    acts_left: int
+    visit: Visit
+
+
+class Floor:
+    """Who is in the shop, what is on its shelves, what was bought before.
+
+    Args:
+        settings: of the shop.
+        prefix: of the ids of its events.
+    """
+
+    def __init__(self, settings: ShopSettings, prefix: str) -> None:
+        self._prefix = prefix
+        self._rng = generator(settings.seed, Purpose.ACTS)
+        catalogue_rng = generator(settings.seed, Purpose.CATALOGUE)
+        self._catalogue = make_catalogue(settings.items, catalogue_rng)
+        demand = draw_demand(self._catalogue, catalogue_rng)
+        self._public = Public(settings, self._catalogue, demand)
+        self._shelves = Shelves(settings, self._catalogue)
+        self._policy = LoggingPolicy(settings, prefix) if settings.slate else None
+        self._bought = [deque[int](maxlen=REMEMBERED) for _ in range(settings.users)]
+        self._served = 0
+        self._visits = itertools.count()
+        self._time = self._next_visit = settings.opening_ms
+        self._open: list[_Open] = []
+
+    def open(self) -> Iterator[Item]:
+        """The items that are there from the beginning."""
+        for item in self._catalogue.items[: self._shelves.listed]:
+            yield item.model_copy(update={"time": self._time})
+
+    def serve(self) -> Iterator[Impression | Choice]:
+        """What the visitor who is due first is shown, if anything, and what they do."""
+        while not self._open or self._next_visit <= self._open[0].due:
+            self._let_in()
+        open_visit = self._open[0]
+        self._time = open_visit.due
+        slate = self._slate(open_visit.visit)
+        probabilities = open_visit.visit.probabilities()
+        if slate is not None:
+            probabilities = slate.sway(probabilities)
+            yield self._impression(open_visit.user, slate)
+        act = open_visit.visit.act(probabilities, slate, self._rng)
+        yield Choice(self._interaction(open_visit, act), probabilities, open_visit.regime)
+        self._book(open_visit.user, act)
+        self._move_on(open_visit)
+
+    def stock(self) -> Iterator[Item]:
+        """What arrives or changes after the latest act."""
+        for row, item in self._shelves.changes(self._served):
+            if not item.available:
+                self._withdraw(row)
+            yield item.model_copy(update={"time": self._time})
+
+    def _let_in(self) -> None:
+        """Begin the visit that is due, unless that user is still in the shop, or silent."""
+        begin = self._next_visit
+        self._next_visit += 1 + int(self._rng.exponential(MEAN_MS_BETWEEN_VISITS))
+        user = self._public.next_visitor(self._rng)
+        if any(user == visit.user for visit in self._open) or self._public.is_silent(user, self._served):
+            return
+        regime = self._public.regime_of(user, self._served)
+        tastes, demand = self._public.regimes[regime]
+        tastes.wander(user)
+        attraction = self._attraction(user, tastes.styles(user), demand.appeal)
+        visit = Visit(self._catalogue, demand, attraction, tastes.missions(user))
+        acts = min(int(self._rng.geometric(1 / MEAN_ACTS)), MOST_ACTS)
+        heapq.heappush(self._open, _Open(begin, next(self._visits), user, regime, acts, visit))
+
+    def _attraction(self, user: int, styles: Floats, appeal: Floats) -> Floats:
+        """How much each listed item draws the user: its appeal, its novelty, its style, loyalty."""
+        listed = slice(self._shelves.listed)
+        attraction = (
+            appeal[listed] * self._shelves.boosts(self._served) * styles[self._catalogue.style[listed]]
+        )
+        attraction[list(self._bought[user])] *= LOYALTY
+        return np.asarray(attraction)
+
+    def _slate(self, visit: Visit) -> Slate | None:
+        """What the visitor is shown, unless an item is already being looked at."""
+        if self._policy is None or visit.is_looking:
+            return None
+        return self._policy.show(self._shelves.on_sale[: visit.listed])
+
+    def _book(self, user: int, act: Act) -> None:
+        self._served += 1
+        if act.type is InteractionType.PURCHASE:
+            self._bought[user].append(act.item)
+        if self._policy is not None:
+            self._policy.count(act.item)
+
+    def _move_on(self, visit: _Open) -> None:
+        """Let the visitor go, or ponder the next act."""
+        if visit.acts_left > 1:
+            later = visit.due + 1 + int(self._rng.exponential(MEAN_MS_BETWEEN_ACTS))
+            heapq.heapreplace(self._open, visit._replace(due=later, acts_left=visit.acts_left - 1))
+        else:
+            heapq.heappop(self._open)
+
+    def _withdraw(self, item: int) -> None:
+        for open_visit in self._open:
+            open_visit.visit.withdraw(item)
+
+    def _interaction(self, visit: _Open, act: Act) -> Interaction:
+        return Interaction(
+            event_id=f"{self._prefix}-{self._served}",
+            user=f"u{visit.user}",
+            item=self._catalogue.items[act.item].item,
+            type=act.type,
+            time=self._time,
+            session=f"v{visit.number}",
+            impression=act.impression,
+        )
+
+    def _impression(self, user: int, slate: Slate) -> Impression:
+        return Impression(
+            impression_id=slate.impression,
+            user=f"u{user}",
+            snapshot=POLICY_NAME,
+            time=self._time,
+            items=tuple(self._catalogue.items[index].item for index in slate.items.tolist()),
+            propensities=tuple(slate.propensities.tolist()),
+            offsets={},
+        )

@@ -1,0 +1,66 @@
+"""The simulated shop's public: who comes, who stays away, and by which regime each user lives."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.datasets.shop.catalogue import Catalogue
+from pipeline.datasets.shop.demand import Demand, draw_demand
+from pipeline.datasets.shop.randomness import Purpose, generator
+from pipeline.datasets.shop.settings import Drift, ShopSettings
+from pipeline.datasets.shop.tastes import NO_FASHION, Tastes, draw_fashion
+
+ACTIVITY_SPREAD = 0.8
+"""Standard deviation of the log of how often a user comes."""
+
+
+class Regime(NamedTuple):
+    """What is true for as long as it lasts: what users like, and what sells."""
+
+    tastes: Tastes
+    demand: Demand
+
+
+class Public:
+    """The users, of long-tailed activity.
+
+    Args:
+        settings: how many there are, who falls silent, when they drift.
+        catalogue: whose demand changes, if there is to be a drift.
+        demand: under the old regime.
+
+    Attributes:
+        regimes: the old one and, if there is to be a drift, the new one.
+    """
+
+    def __init__(self, settings: ShopSettings, catalogue: Catalogue, demand: Demand) -> None:
+        self._settings = settings
+        rng, order = (generator(settings.seed, purpose) for purpose in (Purpose.PUBLIC, Purpose.ORDER))
+        self.regimes = [Regime(Tastes(settings.users, NO_FASHION, rng), demand)]
+        if settings.drift is not Drift.NONE:
+            self.regimes.append(_new_regime(settings, catalogue))
+        activity = rng.lognormal(0, ACTIVITY_SPREAD, settings.users)
+        self._bounds = np.cumsum(activity / activity.sum())
+        self._dormant = order.permutation(settings.users) < int(settings.dormant * settings.users)
+        self._reluctance = order.permutation(settings.users) / settings.users
+
+    def next_visitor(self, rng: np.random.Generator) -> int:
+        """Draw who comes, by activity."""
+        return int(self._bounds.searchsorted(rng.random() * self._bounds[-1], side="right"))
+
+    def is_silent(self, user: int, served: int) -> bool:
+        """Whether the user stays away after so many interactions."""
+        silence = served - self._settings.dormant_at
+        return bool(self._dormant[user]) and 0 <= silence < self._settings.dormant_span
+
+    def regime_of(self, user: int, served: int) -> int:
+        """By which of the `regimes` the user lives after so many interactions."""
+        return int(self._reluctance[user] < self._settings.drifted(served))
+
+
+def _new_regime(settings: ShopSettings, catalogue: Catalogue) -> Regime:
+    rng = generator(settings.seed, Purpose.NEW_TASTES)
+    tastes = Tastes(settings.users, draw_fashion(rng), rng)
+    return Regime(tastes, draw_demand(catalogue, generator(settings.seed, Purpose.NEW_DEMAND)))
