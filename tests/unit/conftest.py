@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import torch
 
 from pipeline.config import Settings
 from pipeline.demo.processes import free_port
@@ -18,6 +19,7 @@ from tests.tiny import tiny_backbone
 # The same examples each time, and no clock: a busy machine must not fail a test.
 hypothesis.settings.register_profile("calm", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("calm")
+torch.set_num_threads(1)  # two threads on two busy cores are 4 to 8 times slower than one
 
 
 @pytest.fixture(scope="session")
