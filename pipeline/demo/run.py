@@ -9,6 +9,7 @@ import urllib.parse
 import urllib.request
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from rich.console import Console
 from rich.live import Live
 
 from pipeline.config import Settings, load_settings
-from pipeline.datasets import open_dataset
+from pipeline.datasets import Dataset, open_dataset
 from pipeline.demo.processes import Daemons, free_port
 from pipeline.demo.shoppers import shoppers
-from pipeline.demo.view import Figures, summary, view
+from pipeline.demo.view import Figures, busy_seconds, summary, view
 from pipeline.errors import MillstreamError
 from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
-from pipeline.metrics import scrape
+from pipeline.events import Item
+from pipeline.metrics import scrape, value_of
+from producers.play import flat_out, play
 
 FOLDER = Path("run/demo")
 PARTITIONS = 4
@@ -61,11 +64,12 @@ def run(plan: DemoPlan, console: Console) -> dict[str, object]:
     os.environ.update(environment)
     settings = load_settings()
     people = shoppers(open_dataset(plan.data), plan.limit, SHOPPERS)
-    with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
-        Topics(settings.log.prefix).create(event_log, *settings.log.topic_sizes)
+    items = _fill_catalogue(open_dataset(plan.data), settings)
     with Daemons(FOLDER, environment) as daemons:
         with console.status("starting the daemons"):
             _start(daemons, settings)
+        with console.status(f"reading {items:,} titles for the first time"):
+            _wait_for_catalogue(items, daemons, settings)
         daemons.start("play", plan.data, "--rate", str(plan.rate), "--limit", str(plan.limit))
         figures = _watch(plan, daemons, settings, console)
         answers = {person.user: _recommended(settings, person.user) for person in people}
@@ -97,9 +101,26 @@ def _start(daemons: Daemons, settings: Settings) -> None:
         time.sleep(REFRESH_SECONDS)
 
 
+def _fill_catalogue(dataset: Dataset, settings: Settings) -> int:
+    """Make the topics and put the opening catalogue there; how many items that are."""
+    topics = Topics(settings.log.prefix)
+    with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
+        topics.create(event_log, *settings.log.topic_sizes)
+        with event_log.writer() as writer:
+            play(dataset, writer, topics, flat_out, limit=0)
+    return sum(1 for _ in takewhile(lambda event: isinstance(event, Item), dataset.events()))
+
+
+def _wait_for_catalogue(items: int, daemons: Daemons, settings: Settings) -> None:
+    """Let the learner's language model read the titles; some milliseconds each, once a machine."""
+    while value_of(scrape(_learner(settings)), "millstream_items", daemon="learn") < items:
+        daemons.check("learn", "serve")
+        time.sleep(REFRESH_SECONDS)
+
+
 def _watch(plan: DemoPlan, daemons: Daemons, settings: Settings, console: Console) -> Figures:
     """Show the figures until everything that was played is served."""
-    figures = Figures(plan.limit)
+    figures = Figures(plan.limit, busy_before=busy_seconds(scrape(_learner(settings))))
     deadline = time.monotonic() + QUIET_SECONDS
     with Live(console=console, refresh_per_second=1 / REFRESH_SECONDS) as live:
         while not (daemons.ended("play") and figures.settled):

@@ -27,9 +27,16 @@ SCORERS = ("model", "memory", "popularity", "mixture")
 
 @dataclass
 class Figures:
-    """The latest figures of the daemons; `card` is the server's answer about its model."""
+    """The latest figures of the daemons.
+
+    Attributes:
+        limit: interactions to be played.
+        busy_before: seconds that the learner spent on the catalogue.
+        card: the server's answer about its model.
+    """
 
     limit: int
+    busy_before: float = 0.0
     card: dict[str, Any] = field(default_factory=dict)
     learner: Series = field(default_factory=dict)
     server: Series = field(default_factory=dict)
@@ -72,7 +79,7 @@ class Figures:
     @property
     def capacity(self) -> float:
         """Interactions a second that the learner would manage if it never had to wait."""
-        seconds = value_of(self.learner, "millstream_batch_seconds_sum")
+        seconds = busy_seconds(self.learner) - self.busy_before
         return self.learned / seconds if seconds else 0.0
 
     def freshness(self, way: str) -> tuple[float | None, float | None]:
@@ -91,6 +98,11 @@ class Figures:
             "freshness_seconds": {"p50": p50, "p95": p95},
             "quality": (self.card.get("card") or {}).get("quality", {}),
         }
+
+
+def busy_seconds(learner: Series) -> float:
+    """Seconds that a learner spent on batches."""
+    return value_of(learner, "millstream_batch_seconds_sum")
 
 
 def view(figures: Figures) -> RenderableType:
