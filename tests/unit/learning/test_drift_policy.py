@@ -1,0 +1,59 @@
+"""One drift, one request; and the book says how many alarms were worth it."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.learning.drift import Action, AlarmBook, DriftAlarm, DriftPolicy, Outcome, Signal
+from pipeline.learning.drift.policy import REMEMBERED
+
+COOLDOWN = 1_000
+
+
+def alarm(events: int, signal: Signal = Signal.LOSS) -> DriftAlarm:
+    return DriftAlarm(signal=signal, generation=1, step=events, events=events, before=0, after=1, evidence={})
+
+
+def test_an_alarm_asks_for_a_retrain_and_those_of_the_same_batch_share_it() -> None:
+    request = DriftPolicy(Action.RETRAIN, COOLDOWN).decide([alarm(5), alarm(5, Signal.CONTENT)])
+    assert request is not None
+    assert request.alarm == alarm(5)
+
+
+def test_no_alarm_no_request() -> None:
+    assert DriftPolicy(Action.RETRAIN, COOLDOWN).decide([]) is None
+
+
+def test_whoever_only_logs_asks_for_nothing() -> None:
+    assert DriftPolicy(Action.LOG, COOLDOWN).decide([alarm(5)]) is None
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_there_is_no_second_request_before_the_cooldown_is_over(restarts: bool) -> None:
+    policy = DriftPolicy(Action.RETRAIN, COOLDOWN)
+    asked = []
+    for events in (0, 1, 999, 1_000, 1_500, 2_000):
+        if restarts:
+            state = policy.state()
+            policy = DriftPolicy(Action.RETRAIN, COOLDOWN)
+            policy.load(state)
+        asked += [events] if policy.decide([alarm(events)]) else []
+    assert asked == [0, 1_000, 2_000]
+
+
+def test_alarms_are_booked_once_however_often_it_is_told() -> None:
+    book = AlarmBook()
+    for _ in range(2):
+        for key in "abc":
+            book.enter(key)
+        book.book("a", Outcome.WON)
+        book.book("b", Outcome.FALSE)
+        book.book("of-another-life", Outcome.WON)
+    assert book.counts() == {Outcome.OPEN: 1, Outcome.WON: 1, Outcome.FALSE: 1}
+
+
+def test_the_book_does_not_grow_for_ever() -> None:
+    book = AlarmBook()
+    for number in range(REMEMBERED + 5):
+        book.enter(str(number))
+    assert book.counts()[Outcome.OPEN] == REMEMBERED
