@@ -48,7 +48,7 @@ def run(settings: Settings) -> None:
 
 def learn(settings: Settings, event_log: EventLog, topics: Topics, stopping: threading.Event) -> None:
     """Restore, learn again what the journal names after that, then learn until told to stop."""
-    learner = make_learner(settings.model, settings.learn)
+    learner = make_learner(settings)
     told = fingerprint(learner.shape, learner.encoder.backbone_digest, learner.device)
     checkpoints = checkpoints_of(settings)
     with event_log.fenced_writer(topics.journal, owner="learn") as journal, event_log.writer() as writer:

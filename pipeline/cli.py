@@ -97,12 +97,18 @@ def backtest(
     from pipeline.learning.tables import quality_table
 
     settings = load_settings()
-    learn = settings.learn if seed is None else settings.learn.model_copy(update={"seed": seed})
+    if seed is not None:
+        learn = settings.learn.model_copy(update={"seed": seed})
+        settings = settings.model_copy(update={"learn": learn})
     dataset = open_dataset(data)
-    learner = make_learner(settings.model, learn)
+    learner = make_learner(settings)
     with _progress("learning", total=limit) as progress:
         result = run(
-            learner, dataset, limit, learn.batch_events, lambda n: progress.advance(progress.task_ids[0], n)
+            learner,
+            dataset,
+            limit,
+            settings.learn.batch_events,
+            lambda n: progress.advance(progress.task_ids[0], n),
         )
     console.print(quality_table(result.quality))
     told = result.to_json()
@@ -139,6 +145,18 @@ def rebuild() -> None:
     )
     console.print(f"{version} {digest}: {agreed}")
     raise typer.Exit(int("DIFFERS" in agreed))
+
+
+@app.command()
+def history() -> None:
+    """What the drift monitor has told: alarms, and requests for retrains."""
+    from pipeline.eventlog import open_log
+    from pipeline.eventlog.topics import Topics
+    from pipeline.learning.history import history_table, read_history
+
+    settings = load_settings()
+    with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
+        console.print(history_table(read_history(event_log, Topics(settings.log.prefix))))
 
 
 @app.command()

@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -125,6 +125,17 @@ class LearnSettings(_Table):
     """0 to have none."""
 
 
+class DriftSettings(_Table):
+    """[drift] When the world changes."""
+
+    action: Literal["log", "retrain"] = "log"
+    """What an alarm leads to: a line in the control topic, or a request for a retrain as well."""
+    cooldown_events: Positive = 10_000
+    """Between two requests."""
+    warm_up_events: Positive = 4_000
+    """Before the first alarm: a young learner improves by leaps."""
+
+
 class ServeSettings(_Table):
     """[serve] How it answers."""
 
@@ -160,6 +171,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     model: ModelSettings = ModelSettings()
     learn: LearnSettings = LearnSettings()
+    drift: DriftSettings = DriftSettings()
     serve: ServeSettings = ServeSettings()
     play: PlaySettings = PlaySettings()
     metrics_host: str = "127.0.0.1"

@@ -30,6 +30,8 @@ LOSS = Gauge("millstream_loss", "Loss of the last batch learned")
 QUARANTINED = Counter(
     "millstream_quarantined_batches_total", "Batches folded but not learned: no finite loss"
 )
+DRIFT_ALARMS = Counter("millstream_drift_alarms_total", "Alarms of the drift monitor", ["signal"])
+RETRAIN_REQUESTS = Counter("millstream_retrain_requests_total", "Retrains asked for because of an alarm")
 QUALITY = Gauge(
     "millstream_prequential_quality", "Running figures of each scorer", ["scorer", "slice", "figure"]
 )

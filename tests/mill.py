@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from pipeline.config import LearnSettings, LogSettings, ModelSettings, Settings
+from pipeline.config import DriftSettings, LearnSettings, LogSettings, ModelSettings, Settings
 from pipeline.eventlog import open_log
 from pipeline.eventlog.port import FencedWriter, Record, read
 from pipeline.eventlog.topics import Topics
@@ -58,6 +58,7 @@ def tiny_settings(folder: Path, backbone: Path, **learn: Any) -> Settings:
             cache=folder / "cache",
         ),
         learn=LearnSettings(**{**sizes, **learn}),
+        drift=DriftSettings(warm_up_events=20),
         snapshots=str(folder / "snapshots"),
     )
 
@@ -96,7 +97,7 @@ class Mill:
 
     def learner(self) -> Learner:
         """One that has seen nothing."""
-        return make_learner(self.settings.model, self.settings.learn)
+        return make_learner(self.settings)
 
     def stock(self, *colours: str) -> None:
         """Put four things of each colour into the catalogue."""
@@ -145,7 +146,7 @@ class Mill:
     def life(self, settings: Settings | None = None) -> Iterator[Life]:
         """A learner with a newly opened journal, at the newest checkpoint or at the log's begin."""
         settings = settings or self.settings
-        learner = make_learner(settings.model, settings.learn)
+        learner = make_learner(settings)
         told = fingerprint(learner.shape, learner.encoder.backbone_digest, learner.device)
         with self.log.fenced_writer(self.topics.journal, owner="test") as journal:
             start = self.checkpoints.restore(learner)
@@ -222,7 +223,7 @@ class Life:
         return self._mill.checkpoints.digest(self.frozen())
 
     def _learn(self, batch: Batch) -> Batch:
-        self.learner.score_and_learn(batch.micro)
+        self.learner.watch(batch.micro, self.learner.score_and_learn(batch.micro))
         self.position = batch.position
         self.learned.append(batch)
         return batch

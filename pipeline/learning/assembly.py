@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-
-from pipeline.config import LearnSettings, ModelSettings, Settings
+from pipeline.config import Settings
 from pipeline.learning.checkpoints import Checkpoints
+from pipeline.learning.drift import Action, DriftShape
 from pipeline.learning.learner import Learner, LearnerShape
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
@@ -16,17 +15,18 @@ from pipeline.model.tower import TowerShape
 from pipeline.state.stream import StreamShape
 
 
-def make_learner(model: ModelSettings, learn: LearnSettings) -> Learner:
+def make_learner(settings: Settings) -> Learner:
     """A new learner that has seen nothing; loads the backbone (seconds).
 
     Raises:
         BackboneNotFound: the language model is nowhere.
         InvalidSettings: the device is not there.
     """
-    device: torch.device = use_device(model.device, model.threads)
+    model = settings.model
+    device = use_device(model.device, model.threads)
     backbone = load_backbone(model.backbone)
     encoder = TextEncoder(backbone, model.cache, model.max_tokens, device)
-    return Learner(shape_of(model, learn), backbone, encoder, device)
+    return Learner(shape_of(settings), backbone, encoder, device)
 
 
 def checkpoints_of(settings: Settings) -> Checkpoints:
@@ -34,8 +34,9 @@ def checkpoints_of(settings: Settings) -> Checkpoints:
     return Checkpoints(settings.learn.checkpoints / settings.log.prefix, settings.log.partitions)
 
 
-def shape_of(model: ModelSettings, learn: LearnSettings) -> LearnerShape:
-    """The part of the settings that decides what is learned."""
+def shape_of(settings: Settings) -> LearnerShape:
+    """The part of the settings that decides what is learned, and what is said of it."""
+    model, learn, drift = settings.model, settings.learn, settings.drift
     return LearnerShape(
         seed=learn.seed,
         context=learn.context,
@@ -60,4 +61,7 @@ def shape_of(model: ModelSettings, learn: LearnSettings) -> LearnerShape:
             memory_partners=learn.memory_partners,
             popularity_half_life=learn.popularity_half_life,
         ),
+        drift=DriftShape(warm_up=drift.warm_up_events),
+        drift_action=Action(drift.action),
+        drift_cooldown=drift.cooldown_events,
     )

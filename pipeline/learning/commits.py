@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -19,7 +19,7 @@ from pipeline.learning.checkpoints import Checkpoints
 from pipeline.learning.evaluation import Report
 from pipeline.learning.frozen import Frozen, freeze
 from pipeline.learning.learner import Learner
-from pipeline.learning.publishing import Publication, Publisher, snapshot_of
+from pipeline.learning.publishing import Publication, Publisher, Told, snapshot_of
 from pipeline.snapshots.snapshot import Version
 
 log = logging.getLogger(__name__)
@@ -60,10 +60,12 @@ class Pending:
 
     users: dict[str, int] = field(default_factory=dict)
     refused: list[tuple[str, bytes]] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
     append_times: list[int] = field(default_factory=list)
 
-    def take_in(self, batch: Batch) -> None:
-        """Add a batch that was learned."""
+    def take_in(self, batch: Batch, told: Sequence[Told]) -> None:
+        """Add a batch that was learned, and what there is to be told of it."""
+        self.told += told
         self.users |= batch.users
         self.refused += batch.refused
         if not batch.again:
@@ -94,9 +96,9 @@ class Commits:
         self._position: Position | None = None
         self._learned_through = 0
 
-    def take_in(self, batch: Batch) -> None:
-        """A batch was learned."""
-        self._pending.take_in(batch)
+    def take_in(self, batch: Batch, told: Sequence[Told] = ()) -> None:
+        """A batch was learned; alarms and requests that it led to are told at the next publication."""
+        self._pending.take_in(batch, told)
         self._position = batch.position
         self._learned_through = max(self._learned_through, batch.learned_through)
         for cadence in self._cadences.values():
@@ -146,6 +148,7 @@ class Commits:
             {user: (learner.stream.histories.of(user), end) for user, end in self._pending.users.items()},
             self._pending.refused,
             self._pending.append_times,
+            self._pending.told,
         )
         self._pending = Pending()
         self._begin("publish", lambda: self._write_publication(publication))

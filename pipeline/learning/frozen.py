@@ -30,7 +30,7 @@ from pipeline.state.dedupe import SeenEvents
 from pipeline.state.histories import Histories, decode_history, encode_history
 
 LEARNED, TABLE, COUNTS = "learned.safetensors", "table.safetensors", "counts.safetensors"
-REPLAY, CATALOGUE = "replay.safetensors", "catalogue.json"
+REPLAY, CATALOGUE, DRIFT = "replay.safetensors", "catalogue.json", "drift.json"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -46,6 +46,7 @@ class Frozen:
     catalogue: Catalogue
     histories: Histories
     seen: dict[int, NDArray[np.int64]]
+    drift: bytes
 
 
 def freeze(learner: Learner, position: Position) -> Frozen:
@@ -68,6 +69,7 @@ def freeze(learner: Learner, position: Position) -> Frozen:
         catalogue=stream.catalogue.copy(),
         histories=stream.histories.copy(),
         seen={partition: seen.to_array() for partition, seen in sorted(stream.seen.items())},
+        drift=orjson.dumps({"monitor": learner.drift.state(), "policy": learner.policy.state()}),
     )
 
 
@@ -81,6 +83,7 @@ def to_files(frozen: Frozen, partitions: int) -> dict[str, bytes]:
         REPLAY: write_tensors(
             {name: torch.from_numpy(array) for name, array in frozen.replay.state().items()}
         ),
+        DRIFT: frozen.drift,
         CATALOGUE: orjson.dumps([[item, entry and entry.model_dump()] for item, entry in entries]),
     }
     histories: list[dict[str, str]] = [{} for _ in range(partitions)]
@@ -110,6 +113,9 @@ def restore(learner: Learner, files: Mapping[str, bytes]) -> None:
         elif kind == "seen":
             digests = read_tensors(content)["digests"].tolist()
             stream.seen[int(rest.partition(".")[0])] = SeenEvents(stream.shape.dedupe_window, digests)
+    drift = orjson.loads(files[DRIFT])
+    learner.drift.load(drift["monitor"])
+    learner.policy.load(drift["policy"])
     learner.table.load(read_tensors(files[TABLE]))
     learner.replay.load({name: tensor.numpy() for name, tensor in read_tensors(files[REPLAY]).items()})
     _load_learned(learner, read_tensors(files[LEARNED]))

@@ -19,6 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.events import Interaction, Item
+from pipeline.learning.drift import (
+    Action,
+    Acts,
+    DriftAlarm,
+    DriftMonitor,
+    DriftPolicy,
+    DriftShape,
+    RetrainRequest,
+)
 from pipeline.learning.evaluation import COLD_BELOW, SCORERS, Scores, Verdicts, judge, no_scores
 from pipeline.learning.forward import Pass, forward
 from pipeline.learning.randomness import Purpose, random_for
@@ -58,6 +67,9 @@ class LearnerShape:
     rows: RowRates = RowRates()
     model: ModelShape = ModelShape()
     stream: StreamShape = StreamShape()
+    drift: DriftShape = DriftShape()
+    drift_action: Action = Action.LOG
+    drift_cooldown: int = 10_000
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,8 @@ class Learner:
         self.table = ItemTable(backbone.width, device, shape.rows)
         self.mixer = Mixer(shape.mixer_rate, shape.mixer_steps, device)
         self.replay = Reservoir(shape.replay_capacity)
+        self.drift = DriftMonitor(shape.drift)
+        self.policy = DriftPolicy(shape.drift_action, shape.drift_cooldown)
         self.encoder = encoder
         self.device = device
         self.optimizer = torch.optim.AdamW(
@@ -103,6 +117,14 @@ class Learner:
         scores = self._learn(batch, segments, cold) if batch.learns and cold.size else no_scores()
         self.stream.fold(batch.interactions, segments)
         return scores
+
+    def watch(self, batch: MicroBatch, scores: Scores) -> list[DriftAlarm | RetrainRequest]:
+        """Compare a batch that was learned with those before it; what there is to be told."""
+        rows = np.array([self.stream.catalogue.row(e.item) for e in batch.interactions], dtype=np.int64)
+        acts = Acts(rows, self.table.all().content)
+        alarms = self.drift.update(batch.generation, batch.step, scores, acts)
+        request = self.policy.decide(alarms)
+        return [*alarms, *([request] if request else [])]
 
     def _take_in(self, batch: MicroBatch) -> None:
         """Upsert the items, and give a row to each item that only an interaction names."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterable
@@ -9,8 +10,12 @@ from collections.abc import Iterable
 from pipeline import metrics
 from pipeline.learning.batches import Batch
 from pipeline.learning.commits import Commits
+from pipeline.learning.drift import DriftAlarm
 from pipeline.learning.evaluation import Quality, Scores
 from pipeline.learning.learner import Learner
+from pipeline.learning.publishing import Told
+
+log = logging.getLogger(__name__)
 
 QUALITY_HALF_LIFE = 10_000.0
 """In events, of the figures that metrics show; manifests have means since the process started."""
@@ -28,10 +33,22 @@ def run(batches: Iterable[Batch | None], learner: Learner, commits: Commits) -> 
             scores = learner.score_and_learn(batch.micro)
             quality.add(scores)
             recent.add(scores)
-            commits.take_in(batch)
+            told = learner.watch(batch.micro, scores)
+            commits.take_in(batch, told)
             _measure(batch, scores, learner, recent, time.perf_counter() - began)
+            _announce(told)
         commits.settle(learner, quality.report())
     commits.finish(learner, quality.report())
+
+
+def _announce(told: Iterable[Told]) -> None:
+    for record in told:
+        if isinstance(record, DriftAlarm):
+            metrics.DRIFT_ALARMS.labels(record.signal).inc()
+            log.warning("drift alarm %s: %.4g -> %.4g", record.key, record.before, record.after)
+        else:
+            metrics.RETRAIN_REQUESTS.inc()
+            log.warning("a retrain is asked for: %s", record.key)
 
 
 def _measure(batch: Batch, scores: Scores, learner: Learner, quality: Quality, seconds: float) -> None:

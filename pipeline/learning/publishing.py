@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from pipeline.eventlog.port import LogWriter, named
 from pipeline.eventlog.topics import Topics
 from pipeline.learning.batches import Position
+from pipeline.learning.drift import DriftAlarm, RetrainRequest
 from pipeline.learning.evaluation import Report
 from pipeline.learning.learner import Learner
 from pipeline.model.tensors import of_matrix
@@ -25,6 +26,8 @@ from pipeline.snapshots.codec import encode_delta, encode_full
 from pipeline.snapshots.snapshot import Announcement, Manifest, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore, digest_of
 from pipeline.state.histories import History, encode_history
+
+Told = DriftAlarm | RetrainRequest
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,14 @@ class Publication:
             the user's partition) that each reaches.
         refused: keys and values of dead letters.
         append_times: ms, of the interactions that nobody has published before.
+        told: drift alarms and requests for retrains.
     """
 
     snapshot: Snapshot
     histories: dict[str, tuple[History, int]]
     refused: list[tuple[str, bytes]]
     append_times: list[int]
+    told: Sequence[Told] = ()
 
 
 def snapshot_of(
@@ -110,7 +115,7 @@ class Publisher:
         return versions[-1] if versions else None
 
     def publish(self, publication: Publication) -> Manifest:
-        """Write histories and dead letters, then the snapshot, then its announcement.
+        """Write histories, dead letters, alarms and requests, then the snapshot, then its announcement.
 
         Raises:
             DeliveryError: the log did not acknowledge; nothing was announced.
@@ -119,6 +124,8 @@ class Publisher:
             self._writer.append(self._topics.histories, user, encode_history(history, offset))
         for key, letter in publication.refused:
             self._writer.append(self._topics.dead_letters, key, letter)
+        for record in publication.told:
+            self._writer.append(self._topics.control, record.key, record.encode())
         self._writer.flush()
         manifest = self._store_snapshot(publication.snapshot)
         announcement = Announcement.of(manifest).encode()

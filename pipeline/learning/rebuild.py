@@ -30,11 +30,11 @@ def rebuild(
     first = next(entries, None)
     if first is None:
         raise TopicError(f"{topics.journal} is empty: start `millstream learn` first")
-    learner = make_learner(settings.model, settings.learn)
+    learner = make_learner(settings)
     position = beginning(topics, *first)
     with closing(Batches(event_log, topics, learner.stream, position)) as batches:
         for batch in batches.again(entries):
-            learner.score_and_learn(batch.micro)
+            learner.watch(batch.micro, learner.score_and_learn(batch.micro))
             progress(len(batch.micro.interactions))
             position = batch.position
     return freeze(learner, position)

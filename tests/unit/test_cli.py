@@ -27,6 +27,7 @@ COMMANDS = {
     "play",
     "simulate",
     "demo",
+    "history",
 }
 SHOP = "shop:events=60,users=10,items=90,arrivals=0"
 CSV = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country

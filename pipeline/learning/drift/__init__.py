@@ -2,17 +2,15 @@
 
 from pipeline.learning.drift.alarms import DriftAlarm, RetrainRequest, Signal
 from pipeline.learning.drift.monitor import Acts, DriftMonitor, DriftShape
-from pipeline.learning.drift.policy import Action, AlarmBook, DriftPolicy, Outcome
+from pipeline.learning.drift.policy import Action, DriftPolicy
 
 __all__ = [
     "Action",
     "Acts",
-    "AlarmBook",
     "DriftAlarm",
     "DriftMonitor",
     "DriftPolicy",
     "DriftShape",
-    "Outcome",
     "RetrainRequest",
     "Signal",
 ]

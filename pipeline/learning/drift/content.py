@@ -88,7 +88,7 @@ class ContentWatch:
         """Take over what `state` gave."""
         self._rest = list(state["rest"])
         self._blocks = [np.array(counts, dtype=np.int64) for counts in state["blocks"]]
-        self._centres = np.array(state["centres"], dtype=np.float64, ndmin=2)
+        self._centres = np.array(state["centres"] or np.zeros((0, 0)), dtype=np.float64)
 
     def _compare(self, counts: Counts) -> Shift | None:
         """Compare the recent blocks with those before; after a shift, they are the reference to be."""

@@ -1,16 +1,12 @@
-"""What is done about an alarm, and whether it was worth it."""
+"""What is done about an alarm."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypedDict
 
 from pipeline.learning.drift.alarms import DriftAlarm, RetrainRequest
-
-REMEMBERED = 10_000
-"""Alarms whose outcome is kept."""
 
 
 class Action(StrEnum):
@@ -18,16 +14,6 @@ class Action(StrEnum):
 
     LOG = "log"
     RETRAIN = "retrain"
-
-
-class Outcome(StrEnum):
-    """What became of an alarm."""
-
-    OPEN = "open"
-    WON = "won"
-    """The candidate that it asked for was promoted."""
-    FALSE = "false"
-    """The candidate that it asked for was no better."""
 
 
 class PolicyState(TypedDict):
@@ -66,29 +52,3 @@ class DriftPolicy:
 
     def _is_cooling(self, events: int) -> bool:
         return self._requested_at is not None and events - self._requested_at < self._cooldown
-
-
-class AlarmBook:
-    """Outcomes by alarm: a fold of the control topic, to be filled from its beginning.
-
-    Telling the same again changes nothing.
-    """
-
-    def __init__(self) -> None:
-        self._outcomes: dict[str, Outcome] = {}
-
-    def enter(self, alarm_key: str) -> None:
-        """An alarm was raised."""
-        self._outcomes.setdefault(alarm_key, Outcome.OPEN)
-        if len(self._outcomes) > REMEMBERED:
-            del self._outcomes[next(iter(self._outcomes))]
-
-    def book(self, alarm_key: str, outcome: Outcome) -> None:
-        """The gate has judged what the alarm asked for; alarms that are not remembered are left out."""
-        if alarm_key in self._outcomes:
-            self._outcomes[alarm_key] = outcome
-
-    def counts(self) -> dict[Outcome, int]:
-        """How many alarms there are of each outcome."""
-        counted = Counter(self._outcomes.values())
-        return {outcome: counted[outcome] for outcome in Outcome}

@@ -27,7 +27,9 @@ SHOP = Shop(ShopSettings(seed=3, events=120, users=10, items=90, arrivals=5, arr
 
 def report_of(settings: Settings, limit: int | None = None, seed: int = 0) -> BacktestReport:
     learn = settings.learn.model_copy(update={"seed": seed})
-    return backtest(make_learner(settings.model, learn), SHOP, limit, 16, lambda events: None)
+    return backtest(
+        make_learner(settings.model_copy(update={"learn": learn})), SHOP, limit, 16, lambda events: None
+    )
 
 
 def test_the_report_has_the_figures_of_each_scorer_and_slice(settings: Settings) -> None:
@@ -55,7 +57,7 @@ def test_the_same_seed_gives_the_same_figures(settings: Settings) -> None:
 @pytest.mark.parametrize("limit", [1, 16, 50])
 def test_no_more_than_the_limit_is_learned(settings: Settings, limit: int) -> None:
     told: list[int] = []
-    learner = make_learner(settings.model, settings.learn)
+    learner = make_learner(settings)
     report = backtest(learner, SHOP, limit, 16, told.append)
     assert report.events == learner.stream.events == sum(told) == limit
     assert max(told) <= 16
@@ -103,14 +105,14 @@ class Recorded:
 
 def test_a_data_set_without_a_catalogue_is_learned_too(settings: Settings) -> None:
     events: list[Item | Interaction] = [purchase("ann", f"item{n % 3}", n) for n in range(20)]
-    learner = make_learner(settings.model, settings.learn)
+    learner = make_learner(settings)
     report = backtest(learner, Recorded(events), None, 8, lambda events: None)
     assert report.events == 20
     assert report.quality["mixture"]["all"]["n"] == 19
 
 
 def test_an_empty_data_set_is_no_error(settings: Settings) -> None:
-    learner = make_learner(settings.model, settings.learn)
+    learner = make_learner(settings)
     report = backtest(learner, Recorded([]), None, 8, lambda events: None)
     assert (report.events, report.quality) == (0, {})
 

@@ -179,7 +179,9 @@ def test_the_fingerprint_follows_what_decides_the_bits(mill: Mill) -> None:
     assert told == fingerprint(learner.shape, "digest", learner.device)
     assert told != fingerprint(learner.shape, "other", learner.device)
     learn = mill.settings.learn.model_copy(update={"rate": 0.5})
-    assert told != fingerprint(shape_of(mill.settings.model, learn), "digest", learner.device)
+    assert told != fingerprint(
+        shape_of(mill.settings.model_copy(update={"learn": learn})), "digest", learner.device
+    )
 
 
 def test_a_second_learner_fences_the_first(mill: Mill) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.learning.drift import Action, AlarmBook, DriftAlarm, DriftPolicy, Outcome, Signal
-from pipeline.learning.drift.policy import REMEMBERED
+from pipeline.learning.drift import Action, DriftAlarm, DriftPolicy, Signal
 
 COOLDOWN = 1_000
 
@@ -39,21 +38,3 @@ def test_there_is_no_second_request_before_the_cooldown_is_over(restarts: bool) 
             policy.load(state)
         asked += [events] if policy.decide([alarm(events)]) else []
     assert asked == [0, 1_000, 2_000]
-
-
-def test_alarms_are_booked_once_however_often_it_is_told() -> None:
-    book = AlarmBook()
-    for _ in range(2):
-        for key in "abc":
-            book.enter(key)
-        book.book("a", Outcome.WON)
-        book.book("b", Outcome.FALSE)
-        book.book("of-another-life", Outcome.WON)
-    assert book.counts() == {Outcome.OPEN: 1, Outcome.WON: 1, Outcome.FALSE: 1}
-
-
-def test_the_book_does_not_grow_for_ever() -> None:
-    book = AlarmBook()
-    for number in range(REMEMBERED + 5):
-        book.enter(str(number))
-    assert book.counts()[Outcome.OPEN] == REMEMBERED

@@ -72,9 +72,7 @@ class World:
         self._publisher = Publisher(self.store, self._writer, self.topics, full_every=3, keep=3)
         begins = self.log.begin_offsets([self.topics.items, self.topics.interactions])
         self._reader = self._stack.enter_context(self.log.reader(begins))
-        self.learner = Learner(
-            shape_of(self.settings.model, self.settings.learn), backbone, self.encoder(), CPU
-        )
+        self.learner = Learner(shape_of(self.settings), backbone, self.encoder(), CPU)
         self.generation, self._step = 1, 0
         self._learned_through = 0
         self._users: dict[str, int] = {}
