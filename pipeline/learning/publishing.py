@@ -55,9 +55,9 @@ def snapshot_of(
 ) -> Snapshot:
     """Copy what serving needs; some milliseconds for ten thousand items."""
     shape, stream = learner.shape.model, learner.stream
-    columns = learner.table.state()
+    columns = {name: column.cpu() for name, column in learner.table.state().items()}
     items = dict(zip(stream.catalogue.ids, stream.catalogue.digests, strict=True))
-    learned = {name: parameter.detach().clone() for name, parameter in learner.recommender.learned().items()}
+    learned = {name: _copied(parameter) for name, parameter in learner.recommender.learned().items()}
     manifest = Manifest(
         model=model,
         version=str(Version(position.generation, position.step)),
@@ -83,7 +83,7 @@ def snapshot_of(
         manifest=manifest,
         items=items,
         learned=learned,
-        mixer=learner.mixer.weights.clone(),
+        mixer=_copied(learner.mixer.weights),
         content=columns["content"],
         residual=columns["residual"],
         bias=columns["bias"],
@@ -92,6 +92,11 @@ def snapshot_of(
         memory_scale=stream.memory.counts.scale,
         popularity=stream.popularity.counts,
     )
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    """A copy on the CPU, wherever it was learned."""
+    return tensor.detach().to("cpu", copy=True)
 
 
 class Publisher:
