@@ -29,7 +29,8 @@ COLUMNS = (
     "CustomerID",
     "Country",
 )
-TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
+ISO_TIME, SPREADSHEET_TIME = "%Y-%m-%d %H:%M:%S", "%m/%d/%Y %H:%M"
+"""The data set goes round with either; spreadsheets write the month first."""
 
 
 class _Line(NamedTuple):
@@ -142,7 +143,8 @@ def _customer(text: str) -> str:
 
 @lru_cache(maxsize=1024)  # An invoice's lines share their date, and strptime is slow.
 def _milliseconds(date: str) -> int:
-    moment = datetime.strptime(date, TIME_FORMAT).replace(tzinfo=UTC)
+    form = SPREADSHEET_TIME if "/" in date else ISO_TIME
+    moment = datetime.strptime(date, form).replace(tzinfo=UTC)
     return int(moment.timestamp()) * 1000
 
 

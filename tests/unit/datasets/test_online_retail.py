@@ -67,6 +67,11 @@ def test_a_line_becomes_an_item_and_a_purchase(write: Write) -> None:
     ]
 
 
+def test_dates_may_be_written_as_spreadsheets_do(write: Write) -> None:
+    spreadsheet = write(line(date="12/1/2010 8:26"))
+    assert [event.time for event in purchases(spreadsheet)] == [OPENING_MS]
+
+
 def test_only_identified_purchases_count(write: Write) -> None:
     dataset = write(
         line(customer=""),
@@ -139,7 +144,7 @@ def test_blank_lines_are_no_rows(write: Write) -> None:
     [
         ("536365,85123A,HEART,6", "4 columns where 8 are needed"),
         (line() + ",extra", "9 columns where 8 are needed"),
-        (line(date="12/1/2010 8:26"), "does not match format"),
+        (line(date="26/12/2010 8:26"), "does not match format"),
         (line(date=""), "does not match format"),
         (line(date="1969-12-31 23:59:59"), "time: Input should be greater than or equal to 0"),
         (line(quantity="six"), "Quantity 'six' is not a finite number"),
