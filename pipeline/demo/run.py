@@ -9,7 +9,6 @@ import urllib.parse
 import urllib.request
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from pipeline.demo.view import Figures, busy_seconds, summary, view
 from pipeline.errors import MillstreamError
 from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Item
 from pipeline.metrics import scrape, value_of
 from producers.play import flat_out, play
 
@@ -108,7 +106,7 @@ def _fill_catalogue(dataset: Dataset, settings: Settings) -> int:
         topics.create(event_log, *settings.log.topic_sizes)
         with event_log.writer() as writer:
             play(dataset, writer, topics, flat_out, limit=0)
-    return sum(1 for _ in takewhile(lambda event: isinstance(event, Item), dataset.events()))
+        return sum(event_log.end_offsets([topics.items]).values())
 
 
 def _wait_for_catalogue(items: int, daemons: Daemons, settings: Settings) -> None:

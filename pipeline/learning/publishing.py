@@ -55,7 +55,7 @@ def snapshot_of(
 ) -> Snapshot:
     """Copy what serving needs; some milliseconds for ten thousand items."""
     shape, stream = learner.shape.model, learner.stream
-    columns = {name: column.cpu() for name, column in learner.table.state().items()}
+    rows = learner.table.all()
     items = dict(zip(stream.catalogue.ids, stream.catalogue.digests, strict=True))
     learned = {name: _copied(parameter) for name, parameter in learner.recommender.learned().items()}
     manifest = Manifest(
@@ -84,9 +84,9 @@ def snapshot_of(
         items=items,
         learned=learned,
         mixer=_copied(learner.mixer.weights),
-        content=columns["content"],
-        residual=columns["residual"],
-        bias=columns["bias"],
+        content=_copied(rows.content),
+        residual=_copied(rows.residual),
+        bias=_copied(rows.bias),
         memory_base=stream.memory.counts.base,
         memory_recent=stream.memory.counts.recent,
         memory_scale=stream.memory.counts.scale,
