@@ -23,7 +23,7 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,7 +40,7 @@ from torch.nn.functional import nll_loss
 
 from pipeline.datasets import open_dataset
 from pipeline.events import Interaction, Item
-from pipeline.learning.evaluation import COLD_BELOW, Quality, Scores, judge
+from pipeline.learning.evaluation import COLD_BELOW, Quality, Scores, judge, no_scores
 from pipeline.learning.learner import Learner, LearnerShape, MicroBatch
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
@@ -129,7 +129,7 @@ class PlainLearner:
         verdicts = {"plain": judge(said.detach(), targets)}
         loss = nll_loss(said, targets)
         self._descend(loss)
-        return Scores(verdicts, _slices(pairs), float(loss.detach()))
+        return replace(no_scores(), verdicts=verdicts, slices=_slices(pairs), loss=float(loss.detach()))
 
     def _pairs(self, events: list[Interaction]) -> Iterator[Pair]:
         for event in events:

@@ -17,11 +17,13 @@ from pipeline.eventlog import open_log
 from pipeline.eventlog.port import EventLog, LogWriter
 from pipeline.eventlog.topics import Topics
 from pipeline.learning.assembly import checkpoints_of, make_learner
-from pipeline.learning.batches import Batches, Pull, fingerprint, first_position
+from pipeline.learning.batches import Batches, Pull
 from pipeline.learning.checkpoints import Checkpoints
 from pipeline.learning.commits import Cadence, Commits
 from pipeline.learning.journal import read_journal
 from pipeline.learning.loop import run as run_loop
+from pipeline.learning.orders import OrderBook
+from pipeline.learning.position import fingerprint, first_position
 from pipeline.learning.publishing import Publisher
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.stopping import stop_requested
@@ -49,17 +51,20 @@ def run(settings: Settings) -> None:
 def learn(settings: Settings, event_log: EventLog, topics: Topics, stopping: threading.Event) -> None:
     """Restore, learn again what the journal names after that, then learn until told to stop."""
     learner = make_learner(settings)
-    told = fingerprint(learner.shape, learner.encoder.backbone_digest, learner.device)
     checkpoints = checkpoints_of(settings)
     with event_log.fenced_writer(topics.journal, owner="learn") as journal, event_log.writer() as writer:
-        start = checkpoints.restore(learner) or first_position(event_log, topics, journal, told)
-        log.info("learner starts after %s-%s", start.generation, start.step)
+        start = checkpoints.restore(learner)
+        start = start or first_position(event_log, topics, journal, fingerprint(learner))
+        log.info("learner starts after %s", start.version)
         entries = read_journal(event_log, topics.journal, start.journal)
         pull = Pull(settings.learn.batch_events, settings.learn.wait_seconds, settings.learn.linger_seconds)
-        with closing(Batches(event_log, topics, learner.stream, start)) as batches:
+        with (
+            closing(Batches(event_log, topics, learner, start)) as batches,
+            closing(OrderBook(event_log, topics, writer, checkpoints, learner.another)) as orders,
+        ):
             commits = _commits(settings, event_log, topics, writer, checkpoints)
-            stream = chain(batches.again(entries), batches.new(journal, told, pull, stopping.is_set))
-            run_loop(stream, learner, commits)
+            turns = chain(batches.again(entries), batches.new(journal, pull, orders, stopping.is_set))
+            run_loop(turns, learner, commits, checkpoints)
 
 
 def _commits(

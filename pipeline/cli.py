@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from contextlib import closing
-from datetime import date
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import orjson
 import typer
@@ -27,6 +30,10 @@ from pipeline.errors import MillstreamError
 
 if TYPE_CHECKING:
     from pipeline.datasets import Dataset
+    from pipeline.eventlog.port import EventLog
+    from pipeline.eventlog.topics import Topics
+    from pipeline.learning.candidates import Candidates
+    from pipeline.learning.control import ControlRecord
     from producers.play import Pace
 
 console = Console()
@@ -36,6 +43,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,  # locals may hold keys and user ids
 )
+candidates_app = typer.Typer(help="What retrains made, and what becomes of it.", no_args_is_help=True)
+app.add_typer(candidates_app, name="candidates")
 topics_app = typer.Typer(help="The topics of the event log.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 
@@ -125,38 +134,141 @@ def learn() -> None:
 
 
 @app.command()
-def rebuild() -> None:
-    """Learn the whole journal again, from nothing, and say whether the checkpoints agree."""
-    from pipeline.eventlog import open_log
-    from pipeline.learning.assembly import checkpoints_of
-    from pipeline.learning.rebuild import rebuild as run
+def rebuild(
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="A version (3-120), a time (2026-11-22T09:30) or an offset of the journal (@1234) "
+            "instead of now, from the ladder."
+        ),
+    ] = None,
+    answer: Annotated[
+        str | None,
+        typer.Option(help="Ask again what an impression answered, and compare; from the ladder."),
+    ] = None,
+) -> None:
+    """Learn the journal again, and say whether what was written then agrees.
 
-    settings = load_settings()
-    with (
-        closing(open_log(settings.log.url, settings.log.secrets)) as event_log,
-        _progress("rebuilding", None) as progress,
-    ):
-        frozen = run(settings, event_log, lambda n: progress.advance(progress.task_ids[0], n))
-    checkpoints = checkpoints_of(settings)
-    digest, written = checkpoints.digest(frozen), checkpoints.digests()
-    version = f"{frozen.position.generation}-{frozen.position.step}"
-    agreed = {None: "no checkpoint of it", digest: "its checkpoint agrees"}.get(
-        written.get(version), "its checkpoint DIFFERS"
-    )
-    console.print(f"{version} {digest}: {agreed}")
-    raise typer.Exit(int("DIFFERS" in agreed))
+    Without --at or --answer everything is learned from nothing: the proof that recovery is right.
+    """
+    if at is not None and answer is not None:
+        raise typer.BadParameter("--at and --answer exclude each other")
+    if answer is not None:
+        _ask_again(answer)
+    from pipeline.learning.assembly import checkpoints_of, make_learner
+    from pipeline.learning.rebuild import rebuild as run
+    from pipeline.learning.time_travel import agreement, version_at
+    from pipeline.snapshots.store import SnapshotStore
+
+    with _log() as (event_log, topics, settings), _progress("rebuilding", None) as progress:
+        try:
+            until = version_at(event_log, topics, at) if at else None
+        except ValueError as error:
+            raise typer.BadParameter(f"--at {at}: {error}") from None
+        checkpoints, learner = checkpoints_of(settings), make_learner(settings)
+        position = run(
+            event_log,
+            topics,
+            learner,
+            checkpoints,
+            from_nothing=at is None,
+            until=until,
+            progress=lambda n: progress.advance(progress.task_ids[0], n),
+        )
+    found = agreement(learner, position, checkpoints, SnapshotStore(settings.snapshots, settings.log.prefix))
+    console.print(str(found), soft_wrap=True)
+    raise typer.Exit(int(found.differs))
 
 
 @app.command()
 def history() -> None:
-    """What the drift monitor has told: alarms, and requests for retrains."""
-    from pipeline.eventlog import open_log
-    from pipeline.eventlog.topics import Topics
+    """What was told: alarms, requests, judgements with their costs, promotions, rollbacks."""
     from pipeline.learning.history import history_table, read_history
 
-    settings = load_settings()
-    with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
-        console.print(history_table(read_history(event_log, Topics(settings.log.prefix))))
+    with _log() as (event_log, topics, _):
+        console.print(history_table(read_history(event_log, topics)))
+
+
+@app.command()
+def retrain(
+    follow: Annotated[bool, typer.Option("--follow", help="Answer requests until stopped.")] = False,
+    since: Annotated[
+        datetime | None,
+        typer.Option(parser=_moment, help="By hand: the window begins at this time (ISO 8601)."),
+    ] = None,
+) -> None:
+    """Make a candidate from the latest part of the log, and have the Gate judge it."""
+    from consumers.retrain import run
+
+    if follow and since:
+        raise typer.BadParameter("--follow and --since exclude each other")
+    run(load_settings(), follow=follow, since=since)
+
+
+@app.command()
+def rollback(
+    version: Annotated[
+        str,
+        typer.Argument(
+            parser=_version,
+            metavar="VERSION",
+            help="What to return to, as 3-120; see `millstream history`.",
+        ),
+    ],
+    relearn: Annotated[
+        bool, typer.Option("--relearn", help="Learn again what came since, instead of only folding it.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="For the history.")] = "by hand",
+) -> None:
+    """Order learner and servers back to an earlier version."""
+    from pipeline.learning.control import Rollback
+
+    _order(Rollback(version=version, relearn=relearn, generation=None, ordered_at=_now(), reason=reason))
+
+
+@candidates_app.command("list")
+def list_candidates() -> None:
+    """All candidates that are kept, oldest first."""
+    from pipeline.learning.candidates import candidates_table
+
+    console.print(candidates_table(_candidates().all()))
+
+
+@candidates_app.command("show")
+def show_candidate(name: str) -> None:
+    """Plan, verdict, reasons, figures and cost of a candidate, as JSON."""
+    candidate = _candidates().named(name)
+    plan, judgement = candidate.plan(), candidate.judgement()
+    told = {"plan": plan.model_dump(), "judgement": judgement.model_dump() if judgement else None}
+    console.print_json(orjson.dumps(told).decode())
+
+
+@candidates_app.command("promote")
+def promote_candidate(
+    name: str,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if it was compared with another champion.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="For the history.")] = "by hand",
+) -> None:
+    """Order the learner to adopt a candidate, whatever the Gate said."""
+    from pipeline.learning.control import Promotion
+
+    judged = _candidates().named(name).judged()
+    generation = None if force else judged.generation
+    _order(Promotion(candidate=name, generation=generation, ordered_at=_now(), reason=reason))
+
+
+@candidates_app.command("reject")
+def reject_candidate(
+    name: str, reason: Annotated[str, typer.Option(help="For the history.")] = "by hand"
+) -> None:
+    """Say that a candidate is not wanted."""
+    candidate = _candidates().named(name)
+    changes = {"outcome": "rejected", "reasons": [reason], "judged_at": _now()}
+    judgement = candidate.judged().model_copy(update=changes)
+    candidate.judge(judgement)
+    _order(judgement)
 
 
 @app.command()
@@ -214,6 +326,66 @@ def demo(
     from pipeline.demo.run import DemoPlan, run
 
     _write_report(report, run(DemoPlan(data, log_url, limit, rate), console))
+
+
+@contextmanager
+def _log() -> Iterator[tuple[EventLog, Topics, Settings]]:
+    from pipeline.eventlog import open_log
+    from pipeline.eventlog.topics import Topics
+
+    settings = load_settings()
+    with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
+        yield event_log, Topics(settings.log.prefix), settings
+
+
+def _ask_again(impression: str) -> NoReturn:
+    from consumers.serve.again import ask_again
+
+    with _log() as (event_log, topics, settings), _progress("rebuilding", None) as progress:
+        found = ask_again(
+            event_log,
+            topics,
+            settings,
+            impression,
+            lambda n: progress.advance(progress.task_ids[0], n),
+        )
+    console.print(found.table())
+    console.print(str(found), soft_wrap=True)
+    raise typer.Exit(int(not found.same_items))
+
+
+def _order(record: ControlRecord) -> None:
+    with _log() as (event_log, topics, _), event_log.writer() as writer:
+        writer.append(topics.control, record.key, record.encode())
+        writer.flush()
+    console.print(f"told: {record.key}", soft_wrap=True)
+
+
+def _candidates() -> Candidates:
+    from pipeline.learning.assembly import checkpoints_of
+    from pipeline.learning.candidates import Candidates
+
+    return Candidates(checkpoints_of(load_settings()).folder)
+
+
+def _version(text: str) -> str:
+    if not re.fullmatch(r"\d+-\d+", text):
+        raise typer.BadParameter(f"{text} is no version such as 3-120")
+    return text
+
+
+def _moment(text: str) -> datetime:
+    """A time in ISO 8601; without a zone it is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text} is no time such as 2026-11-22T09:30") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _now() -> int:
+    """Wall clock in ms."""
+    return int(time.time() * 1000)
 
 
 def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int | None) -> None:

@@ -134,6 +134,63 @@ class DriftSettings(_Table):
     """Between two requests."""
     warm_up_events: Positive = 4_000
     """Before the first alarm: a young learner improves by leaps."""
+    rollback: bool = True
+    """Return to the version before, when what serves falls behind the memory baseline."""
+
+
+class RetrainSettings(_Table):
+    """[retrain] How a larger retrain is done; amounts in interactions."""
+
+    window_events: Positive = 50_000
+    """The latest ones, to train on by hand: the more the better in a calm world."""
+    wait_events: Positive = 4_000
+    """After an alarm, to train on: what is new must be seen to be learned, and what is old misleads."""
+    held_out_events: Positive = 1_000
+    """After those, to validate on."""
+    epochs: Positive = 4
+    patience: Annotated[int, Field(ge=0)] = 1
+    """Epochs in a row that may be no better than the best one."""
+    segments: Positive = 8
+    """In a minibatch."""
+    rate: Annotated[float, Field(gt=0)] = 3e-4
+    residual_rate: Annotated[float, Field(gt=0)] = 0.003
+    bias_rate: Annotated[float, Field(gt=0)] = 0.006
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the unsupervised objective."""
+    past: Annotated[float, Field(gt=0, le=1)] = 0.4
+    """What counts from before the window weigh in memory and popularity, if that helps."""
+    layers: Annotated[int, Field(ge=0)] = 0
+    """That a candidate has at least; 0 leaves them as they are, here and in the next three."""
+    lora_rank: Annotated[int, Field(ge=0)] = 0
+    lora_alpha: Annotated[int, Field(ge=0)] = 0
+    adapter_rank: Annotated[int, Field(ge=0)] = 0
+    nice: Annotated[int, Field(ge=0, le=19)] = 10
+    """How far it stands back for the learner, in Unix's terms."""
+    threads: Positive = 1
+    """Of torch, instead of model.threads."""
+    metrics_port: Port = 9103
+    """0 to have none."""
+
+
+class GateSettings(_Table):
+    """[gate] What is asked of a candidate."""
+
+    mode: Literal["auto", "manual"] = "auto"
+    """Whether the Gate promotes, or a person does: `millstream candidates`."""
+    trial_events: Positive = 4_000
+    """On which champion and candidate are compared; neither has learned them."""
+    least_targets: Positive = 2_000
+    least_gain: Annotated[float, Field(ge=0)] = 0.01
+    """In nats; the lower bound of the gain in log-loss must be above it."""
+    ndcg_margin: Annotated[float, Field(ge=0)] = 0.01
+    slice_log_loss_margin: Annotated[float, Field(ge=0)] = 0.1
+    slice_ndcg_margin: Annotated[float, Field(ge=0)] = 0.01
+    least_jaccard: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """What a user's list has in common with the champion's, on average."""
+    least_diversity: Annotated[float, Field(ge=0)] = 0.5
+    """Distinct items in the lists, as a multiple of the champion's; so are the next two."""
+    most_latency: Annotated[float, Field(gt=0)] = 1.5
+    most_size: Annotated[float, Field(gt=0)] = 1.5
 
 
 class ServeSettings(_Table):
@@ -172,6 +229,8 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     learn: LearnSettings = LearnSettings()
     drift: DriftSettings = DriftSettings()
+    retrain: RetrainSettings = RetrainSettings()
+    gate: GateSettings = GateSettings()
     serve: ServeSettings = ServeSettings()
     play: PlaySettings = PlaySettings()
     metrics_host: str = "127.0.0.1"

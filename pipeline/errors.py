@@ -67,6 +67,22 @@ class Fenced(MillstreamError):
     """Another process took over the journal; this one must stop at once."""
 
 
+class OrderRefused(MillstreamError):
+    """A promotion or rollback cannot be carried out; the learner goes on as it was."""
+
+
+class CandidateUnknown(MillstreamError):
+    """There is no such candidate, or not any more."""
+
+
+class ChampionGone(MillstreamError):
+    """While a candidate was made, something else was adopted in its champion's place."""
+
+
+class Occupied(MillstreamError):
+    """Another process does this work already."""
+
+
 class BackboneNotFound(MillstreamError):
     """The pretrained language model is nowhere to be found."""
 

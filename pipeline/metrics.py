@@ -32,6 +32,14 @@ QUARANTINED = Counter(
 )
 DRIFT_ALARMS = Counter("millstream_drift_alarms_total", "Alarms of the drift monitor", ["signal"])
 RETRAIN_REQUESTS = Counter("millstream_retrain_requests_total", "Retrains asked for because of an alarm")
+ADOPTIONS = Counter("millstream_adoptions_total", "Promotions and rollbacks carried out", ["kind"])
+REFUSED_ORDERS = Counter("millstream_refused_orders_total", "Promotions and rollbacks refused")
+RETRAIN_EPOCHS = Gauge("millstream_retrain_epochs", "Epochs that the retrain in progress has done")
+RETRAIN_COSTS = {
+    "seconds": Counter("millstream_retrain_seconds_total", "Seconds spent on candidates"),
+    "events": Counter("millstream_retrain_events_total", "Targets that candidates were trained on"),
+}
+CANDIDATES = Counter("millstream_candidates_total", "Candidates, by what became of them", ["outcome"])
 QUALITY = Gauge(
     "millstream_prequential_quality", "Running figures of each scorer", ["scorer", "slice", "figure"]
 )

@@ -12,3 +12,7 @@ def stop_requested() -> Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     return stopping
+
+
+class Stopped(Exception):
+    """Work was left unfinished because somebody asked to stop; it goes on from there next time."""

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pipeline.config import DriftSettings, LearnSettings, LogSettings, ModelSettings, Settings
 from pipeline.eventlog import open_log
-from pipeline.eventlog.port import FencedWriter, Record, read
+from pipeline.eventlog.port import EventLog, Record, read
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Interaction, InteractionType, Item, encode
 from pipeline.learning.assembly import checkpoints_of, make_learner
-from pipeline.learning.batches import Batch, Batches, Position, Pull, fingerprint, first_position
+from pipeline.learning.batches import Batches
+from pipeline.learning.candidates import CHECKPOINT, FOLDER
 from pipeline.learning.checkpoints import Checkpoints
+from pipeline.learning.control import ControlRecord, Promotion, Rollback
 from pipeline.learning.frozen import Frozen, freeze
-from pipeline.learning.journal import read_journal
 from pipeline.learning.learner import Learner
-from pipeline.learning.publishing import Publication, Publisher, snapshot_of
-from pipeline.snapshots.snapshot import Manifest, Snapshot
+from pipeline.learning.orders import OrderBook
+from pipeline.learning.position import fingerprint, first_position
+from pipeline.learning.publishing import Publisher
+from pipeline.learning.rebuild import rebuild
+from pipeline.snapshots.snapshot import Version
 from pipeline.snapshots.store import SnapshotStore
+from tests.life import Life, Rebuilt
 
 PREFIX = "mill"
 PARTITIONS = 4
@@ -30,6 +36,8 @@ START = 1_700_000_000_000
 MINUTE = 60_000
 BATCH = 16
 """Records in a batch."""
+
+Told = TypeVar("Told", bound=ControlRecord)
 
 
 def tiny_settings(folder: Path, backbone: Path, **learn: Any) -> Settings:
@@ -61,6 +69,14 @@ def tiny_settings(folder: Path, backbone: Path, **learn: Any) -> Settings:
         drift=DriftSettings(warm_up_events=20),
         snapshots=str(folder / "snapshots"),
     )
+
+
+@contextmanager
+def copy_of(lived: Path, folder: Path, backbone: Path) -> Iterator[Mill]:
+    """Another mill with the very same log, checkpoints and snapshots."""
+    shutil.copytree(lived, folder, dirs_exist_ok=True)
+    with Mill(tiny_settings(folder, backbone)) as mill:
+        yield mill
 
 
 class Mill:
@@ -142,88 +158,77 @@ class Mill:
         """All there is in a topic."""
         return list(read(self.log, topic))
 
+    def order(self, order: ControlRecord) -> None:
+        """Append to the control topic."""
+        self.control(order.encode(), order.key)
+
+    def roll_back(self, version: str, *, relearn: bool = False, generation: int | None = None) -> str:
+        """Order a rollback; its key."""
+        order = Rollback(version=version, relearn=relearn, generation=generation, ordered_at=0, reason="test")
+        self.order(order)
+        return order.key
+
+    def promote(self, candidate: str, *, generation: int | None = None) -> str:
+        """Order a promotion; its key."""
+        order = Promotion(candidate=candidate, generation=generation, ordered_at=0, reason="test")
+        self.order(order)
+        return order.key
+
+    def candidate(self, name: str, frozen: Frozen) -> Path:
+        """Put down a state as a candidate; the folder of its checkpoint."""
+        folder = self.checkpoints.folder / FOLDER / name / CHECKPOINT
+        self.checkpoints.write_to(folder, frozen)
+        return folder
+
+    def control(self, wire: bytes, key: str = "key") -> None:
+        """Append anything at all to the control topic."""
+        self.writer.append(self.topics.control, key, wire)
+        self.writer.flush()
+
+    def told(self, kind: type[Told]) -> list[Told]:
+        """The records of one kind on the control topic."""
+        self.writer.flush()
+        wires = [record.value or b"" for record in self.records(self.topics.control)]
+        return [kind.decode(wire) for wire in wires if f'"kind":"{kind.kind}"'.encode() in wire]
+
+    def rebuilt(
+        self,
+        until: str | None = None,
+        *,
+        from_nothing: bool = True,
+        log: EventLog | None = None,
+        progress: Callable[[int], None] = lambda events: None,
+    ) -> Rebuilt:
+        """What the journal says that the learner must be; of a log, or of the mill's own."""
+        learner = self.learner()
+        position = rebuild(
+            log or self.log,
+            self.topics,
+            learner,
+            self.checkpoints,
+            from_nothing=from_nothing,
+            until=Version.parse(until) if until else None,
+            progress=progress,
+        )
+        return Rebuilt(learner, position, self.checkpoints.digest(freeze(learner, position)))
+
     @contextmanager
     def life(self, settings: Settings | None = None) -> Iterator[Life]:
         """A learner with a newly opened journal, at the newest checkpoint or at the log's begin."""
         settings = settings or self.settings
         learner = make_learner(settings)
-        told = fingerprint(learner.shape, learner.encoder.backbone_digest, learner.device)
         with self.log.fenced_writer(self.topics.journal, owner="test") as journal:
             start = self.checkpoints.restore(learner)
-            start = start or first_position(self.log, self.topics, journal, told)
-            with closing(Batches(self.log, self.topics, learner.stream, start)) as batches:
-                yield Life(self, learner, start, batches, journal, told)
+            start = start or first_position(self.log, self.topics, journal, fingerprint(learner))
+            book = OrderBook(self.log, self.topics, self.writer, self.checkpoints, learner.another)
+            with closing(Batches(self.log, self.topics, learner, start)) as batches, closing(book):
+                yield Life(self, learner, start, batches, journal, book)
 
-
-class Life:
-    """A learner from one start to the next stop."""
-
-    def __init__(
-        self,
-        mill: Mill,
-        learner: Learner,
-        start: Position,
-        batches: Batches,
-        journal: FencedWriter,
-        fingerprint: str,
-    ) -> None:
-        learn = mill.settings.learn
-        pull = Pull(learn.batch_events, learn.wait_seconds, learn.linger_seconds)
-        self.learner = learner
-        self.position = start
-        self.learned: list[Batch] = []
-        self._mill = mill
-        self._again = batches.again(read_journal(mill.log, mill.topics.journal, start.journal))
-        self._new = batches.new(journal, fingerprint, pull, stop=lambda: False)
-
-    def again(self) -> list[Batch]:
-        """Learn what the journal names."""
-        return [self._learn(batch) for batch in self._again]
-
-    def new(self, most: int | None = None) -> list[Batch]:
-        """Learn new batches until there is nothing to read, or so many."""
-        learned: list[Batch] = []
-        while len(learned) != most and (batch := next(self._new)) is not None:
-            learned.append(self._learn(batch))
-        return learned
-
-    def unlearned(self) -> Iterator[Batch]:
-        """What `catch_up` would learn, for somebody else to learn."""
-        yield from self._again
-        while (batch := next(self._new)) is not None:
-            yield batch
-
-    def journal_only(self) -> None:
-        """Write the next batch into the journal, and get no further."""
-        assert next(self._new) is not None
-
-    def catch_up(self) -> None:
-        """Learn everything there is."""
-        self.again()
-        self.new()
-
-    def frozen(self) -> Frozen:
-        return freeze(self.learner, self.position)
-
-    def checkpoint(self) -> str:
-        """Write a checkpoint; returns its digest."""
-        return self._mill.checkpoints.write(self.frozen()).digest
-
-    def snapshot(self, reason: str = "test") -> Snapshot:
-        through = max((batch.learned_through for batch in self.learned), default=0)
-        model = self._mill.settings.log.prefix
-        return snapshot_of(self.learner, model, self.position, through, {}, reason)
-
-    def publish(self, publisher: Publisher) -> Manifest:
-        """Publish the snapshot alone, without histories."""
-        return publisher.publish(Publication(self.snapshot(), {}, [], []))
-
-    def digest(self) -> str:
-        """Of everything that the learner is."""
-        return self._mill.checkpoints.digest(self.frozen())
-
-    def _learn(self, batch: Batch) -> Batch:
-        self.learner.watch(batch.micro, self.learner.score_and_learn(batch.micro))
-        self.position = batch.position
-        self.learned.append(batch)
-        return batch
+    @contextmanager
+    def busy(self, batches: int = 3, acts: int = 60) -> Iterator[Life]:
+        """A life that has learned some batches, and has more to learn."""
+        self.stock()
+        self.shop(acts)
+        with self.life() as life:
+            life.new(batches)
+            yield life

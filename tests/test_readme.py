@@ -34,8 +34,9 @@ def test_it_lists_every_command() -> None:
     names = {
         command.name or getattr(command.callback, "__name__", "") for command in cli.app.registered_commands
     }
-    names |= {f"topics {command.name}" for command in cli.topics_app.registered_commands}
-    listed = set(re.findall(r"^\| `millstream ([a-z]+(?: (?:create|check))?)", README, flags=re.MULTILINE))
+    for group, commands in {"topics": cli.topics_app, "candidates": cli.candidates_app}.items():
+        names |= {f"{group} {command.name}" for command in commands.registered_commands}
+    listed = set(re.findall(r"^\| `millstream ([a-z]+(?: [a-z]+)?)", README, flags=re.MULTILINE))
     assert names == listed
 
 

@@ -54,24 +54,16 @@ class Base:
 class BaseLoader:
     """Loads announced snapshots and refuses those that this server must not serve.
 
-    The model's skeleton is made once and copied for each snapshot, so that requests that
-    still score with the old one are not disturbed. Serving is on the CPU: one history costs
+    The model's skeleton is made once for each size, and copied for each snapshot, so that
+    requests that still score with the old one are not disturbed. Serving is on the CPU: one history costs
     milliseconds there, and two servers then give the same bits.
     """
 
     def __init__(self, store: SnapshotStore, backbone: Backbone, settings: ModelSettings) -> None:
-        tower = TowerShape(settings.layers, settings.lora_rank, settings.lora_alpha)
         self._store = store
-        self._skeleton = Recommender(backbone, ModelShape(tower, settings.adapter_rank), seed=0).eval()
-        self._width = backbone.width
-        self._required = {
-            "backbone": backbone.digest,
-            "max_tokens": settings.max_tokens,
-            "layers": settings.layers,
-            "lora_rank": settings.lora_rank,
-            "lora_alpha": settings.lora_alpha,
-            "adapter_rank": settings.adapter_rank,
-        }
+        self._backbone = backbone
+        self._skeletons: dict[ModelShape, Recommender] = {}
+        self._required = {"backbone": backbone.digest, "max_tokens": settings.max_tokens}
 
     def load(self, version: Version, digest: str | None = None) -> Base:
         """A snapshot, verified; `digest` is the one that was announced.
@@ -84,9 +76,10 @@ class BaseLoader:
         if digest not in (None, snapshot.manifest.digest):
             raise SnapshotCorrupt(f"snapshot {version} is not the one announced; publish again")
         self._check_model(snapshot.manifest)
-        _check_shapes(snapshot, self._skeleton, self._width)
+        skeleton = self._skeleton(snapshot.manifest)
+        _check_shapes(snapshot, skeleton, self._backbone.width)
         _check_finite(snapshot)
-        return self._base(snapshot, version)
+        return self._base(snapshot, version, copy.deepcopy(skeleton))
 
     def versions(self) -> list[Version]:
         """What the store has, oldest first."""
@@ -101,8 +94,15 @@ class BaseLoader:
                     f"{required}: give both the same [model] settings"
                 )
 
-    def _base(self, snapshot: Snapshot, version: Version) -> Base:
-        recommender = copy.deepcopy(self._skeleton)
+    def _skeleton(self, manifest: Manifest) -> Recommender:
+        """The model of the snapshot's sizes, as at birth; a promoted candidate may have larger ones."""
+        tower = TowerShape(manifest.layers, manifest.lora_rank, manifest.lora_alpha)
+        shape = ModelShape(tower, manifest.adapter_rank)
+        if shape not in self._skeletons:
+            self._skeletons = {shape: Recommender(self._backbone, shape, seed=0).eval()}
+        return self._skeletons[shape]
+
+    def _base(self, snapshot: Snapshot, version: Version, recommender: Recommender) -> Base:
         recommender.load_learned(dict(snapshot.learned))
         pairs = (snapshot.memory_base + snapshot.memory_recent) * snapshot.memory_scale
         return Base(

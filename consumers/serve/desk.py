@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from consumers.serve.engine import Answer, Wish, recommend, similar
-from consumers.serve.impressions import Fields
+from consumers.serve.impressions import Asked, Fields
 from consumers.serve.live import Live
 from consumers.serve.state import View
 from consumers.serve.wire import (
@@ -72,7 +72,8 @@ class Desk:
         view, history = self._live.of(user)
         view = _ready(view)
         answer = recommend(view, history, session, wish, self._context)
-        return self._recommendations(view, answer, self._noted(user, view, answer))
+        asked = Asked.to(wish, session, view.untold)
+        return self._recommendations(view, answer, self._noted(user, view, asked, answer))
 
     def for_history(self, given: Sequence[GivenAct], session: str | None, wish: Wish) -> Recommendations:
         """Recommendations for a history that comes with the request.
@@ -142,8 +143,8 @@ class Desk:
             staleness_seconds=view.staleness(self._clock()),
         )
 
-    def _noted(self, user: str, view: View, answer: Answer) -> str | None:
-        """Note an impression; returns its id.
+    def _noted(self, user: str, view: View, asked: Asked, answer: Answer) -> str | None:
+        """Note an impression, with all that is needed to ask again; returns its id.
 
         An item's propensity is its probability under the mixture, among all that was eligible:
         what a sampling policy would have shown it with. The list itself is its top k, without chance.
@@ -160,7 +161,7 @@ class Desk:
                 "items": [view.shelf.ids[row] for row in answer.rows],
                 "propensities": answer.scores,
                 "offsets": view.offsets,
-                "context": {"source": answer.source},
+                "context": {"source": answer.source, **asked.context()},
             }
         )
         return impression

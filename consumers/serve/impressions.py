@@ -1,4 +1,4 @@
-"""Impressions: what was shown, written to the log behind the request's back.
+"""Impressions: what was shown and what had been asked, written to the log behind the request's back.
 
 A request only puts its impression into a bounded queue; it never waits for the log and never
 fails with it. What could not be written is counted.
@@ -10,20 +10,93 @@ import logging
 from collections.abc import Mapping
 from queue import Empty, Full, Queue
 from threading import Event, Thread
+from typing import Literal, Self
 
+import orjson
+from pydantic import BaseModel, ConfigDict, Json, ValidationError
+
+from consumers.serve.engine import Wish
 from pipeline import metrics
 from pipeline.errors import InvalidEvent, MillstreamError
 from pipeline.eventlog.port import EventLog, LogWriter
-from pipeline.events import Impression, encode, validate
+from pipeline.events import Context, Impression, encode, validate
 
 MOST_WAITING = 10_000
 MOST_AT_ONCE = 500
 POLL_SECONDS = 0.2
+MOST_CHARACTERS = 512
+"""As much as one value of an impression's context may have."""
 
 log = logging.getLogger(__name__)
 
 Fields = Mapping[str, object]
 """The fields of an `Impression`, not yet validated."""
+
+
+class NotRepeatable(MillstreamError):
+    """What was answered cannot be asked again as it was."""
+
+
+class Asked(BaseModel):
+    """What was asked, as an impression's context remembers it.
+
+    Attributes:
+        asked: partial where the excluded items were too many to remember.
+        k, session, category, exclude_seen: see `Wish` and `recommend`.
+        exclude: the items not to show, as a JSON list.
+        untold: how many new texts the server had not encoded yet.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    asked: Literal["whole", "partial"]
+    k: int
+    session: str | None = None
+    category: str | None = None
+    exclude_seen: bool = False
+    exclude: Json[tuple[str, ...]] = ()
+    untold: int = 0
+
+    @classmethod
+    def to(cls, wish: Wish, session: str | None, untold: int) -> Self:
+        """What is asked of a server now."""
+        exclude = orjson.dumps(sorted(wish.exclude)).decode()
+        fits = len(exclude) <= MOST_CHARACTERS
+        return cls.model_validate(
+            {
+                "asked": "whole" if fits else "partial",
+                "k": wish.k,
+                "session": session,
+                "category": wish.category,
+                "exclude_seen": wish.exclude_seen,
+                "exclude": exclude if fits else "[]",
+                "untold": untold,
+            }
+        )
+
+    @classmethod
+    def of(cls, context: Context) -> Self:
+        """What the context of an impression says.
+
+        Raises:
+            NotRepeatable: it does not say all.
+        """
+        try:
+            asked = cls.model_validate(context)
+        except ValidationError:
+            raise NotRepeatable("the impression does not say what was asked, as older ones do not") from None
+        if asked.asked == "partial":
+            raise NotRepeatable("more items were excluded than the impression could remember")
+        return asked
+
+    @property
+    def wish(self) -> Wish:
+        """As the engine takes it."""
+        return Wish(self.k, frozenset(self.exclude), self.category, self.exclude_seen)
+
+    def context(self) -> Context:
+        """As an impression writes it."""
+        return self.model_dump(exclude_defaults=True, round_trip=True)
 
 
 class ImpressionWriter:

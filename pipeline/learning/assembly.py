@@ -5,7 +5,10 @@ from __future__ import annotations
 from pipeline.config import Settings
 from pipeline.learning.checkpoints import Checkpoints
 from pipeline.learning.drift import Action, DriftShape
+from pipeline.learning.gate import GateShape
 from pipeline.learning.learner import Learner, LearnerShape
+from pipeline.learning.overseer import OversightShape
+from pipeline.learning.retraining import RetrainShape
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
@@ -61,7 +64,43 @@ def shape_of(settings: Settings) -> LearnerShape:
             memory_partners=learn.memory_partners,
             popularity_half_life=learn.popularity_half_life,
         ),
-        drift=DriftShape(warm_up=drift.warm_up_events),
-        drift_action=Action(drift.action),
-        drift_cooldown=drift.cooldown_events,
+        oversight=OversightShape(
+            DriftShape(warm_up=drift.warm_up_events),
+            Action(drift.action),
+            drift.cooldown_events,
+            rollback=drift.rollback,
+        ),
     )
+
+
+def model_shape_of(settings: Settings) -> ModelShape:
+    """The sizes that a candidate has at least; 0 leaves them as they are."""
+    model, retrain = settings.model, settings.retrain
+    tower = TowerShape(
+        retrain.layers or model.layers,
+        retrain.lora_rank or model.lora_rank,
+        retrain.lora_alpha or model.lora_alpha,
+    )
+    return ModelShape(tower, retrain.adapter_rank or model.adapter_rank)
+
+
+def retrain_shape_of(settings: Settings) -> RetrainShape:
+    """The part of the settings that decides what a retrain learns."""
+    learn, retrain = settings.learn, settings.retrain
+    return RetrainShape(
+        epochs=retrain.epochs,
+        patience=retrain.patience,
+        segments=retrain.segments,
+        negatives=learn.negatives,
+        rate=retrain.rate,
+        weight_decay=learn.weight_decay,
+        clip=learn.clip,
+        rows=RowRates(retrain.residual_rate, retrain.bias_rate),
+        alpha=retrain.alpha,
+        past=retrain.past,
+    )
+
+
+def gate_shape_of(settings: Settings) -> GateShape:
+    """The part of the settings that decides what is promoted."""
+    return GateShape(**settings.gate.model_dump(exclude={"mode", "trial_events"}))

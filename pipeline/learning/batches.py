@@ -1,52 +1,28 @@
-"""Batches from the log: journalled ones again, then new ones, journalled before they are learned."""
+"""Batches from the log: journalled ones again, then new ones, journalled before they are learned.
+
+Between them may come adoptions: from there on the batches are those after another state.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self, TypeVar
+from typing import Protocol, TypeVar
 
-import torch
-
-from pipeline.errors import CheckpointCorrupt, InvalidEvent
+from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import dead_letter, interaction_of, item_of
-from pipeline.eventlog.port import EventLog, FencedWriter, Record, TopicPartition
+from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, Record
 from pipeline.eventlog.topics import Topics
 from pipeline.events import event_digest
-from pipeline.learning.journal import JournalEntry, Verb, read_journal
-from pipeline.learning.learner import LearnerShape, MicroBatch
+from pipeline.learning.journal import Adopts, JournalEntry, Verb
+from pipeline.learning.learner import Learner, MicroBatch
+from pipeline.learning.position import Position, fingerprint
 from pipeline.learning.tape import Tape
-from pipeline.state.stream import StreamState
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where in the journal and the log a learner stands: after a batch.
-
-    Attributes:
-        fingerprint: of whoever learned that batch.
-        journal: offset of the next journal entry.
-        offsets: of the next input records.
-    """
-
-    generation: int
-    step: int
-    fingerprint: str
-    journal: int
-    offsets: dict[TopicPartition, int]
-
-    @classmethod
-    def after(cls, entry: JournalEntry, journalled: int) -> Self:
-        """The position after a journal entry, which ends before the offset `journalled`."""
-        return cls(entry.generation, entry.step, entry.fingerprint, journalled, entry.offsets)
 
 
 @dataclass(frozen=True)
@@ -72,7 +48,7 @@ class Batch:
         micro: what the learner gets.
         position: where the learner stands after it.
         again: whether it was journalled before this process started.
-        append_times: ms, of the interactions; `learned_through` is the last of all records.
+        append_times: ms, of the interactions.
         users: offset after each user's last interaction.
         refused: keys and values of dead letters.
         duplicates: interactions dropped because they were seen before.
@@ -82,10 +58,53 @@ class Batch:
     position: Position
     again: bool
     append_times: list[int]
-    learned_through: int
     users: dict[str, int]
     refused: list[tuple[str, bytes]]
     duplicates: int
+
+
+@dataclass(frozen=True)
+class Handover:
+    """The learner is to go on from another state.
+
+    Attributes:
+        position: where it stands after that, the first of a new generation.
+        adopts: the state, and the order that says so.
+        left: the version before.
+    """
+
+    position: Position
+    adopts: Adopts
+    left: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An order that can be carried out.
+
+    Attributes:
+        adopts: the state, already there, and the order.
+        step: of that state.
+        offsets: of the next input records after that state.
+        through: append time in ms of the last one before them.
+        fold_to: up to where what comes then is folded; empty to learn it.
+    """
+
+    adopts: Adopts
+    step: int
+    offsets: Offsets
+    through: int
+    fold_to: Offsets
+
+
+class Orders(Protocol):
+    """Whoever reads orders and makes them ready to be carried out."""
+
+    def due(self, position: Position) -> Plan | None:
+        """What to adopt now, if anything; the learner stands at the given position."""
+
+    def position(self) -> int:
+        """Offset of the control topic's next record to be obeyed."""
 
 
 class Batches:
@@ -95,27 +114,29 @@ class Batches:
     them first, so that an interaction finds its item's text already there.
     """
 
-    def __init__(self, event_log: EventLog, topics: Topics, stream: StreamState, start: Position) -> None:
-        self._stream = stream
+    def __init__(self, event_log: EventLog, topics: Topics, learner: Learner, start: Position) -> None:
+        self._learner = learner
         self._position = start
         self._items, self._interactions = (
             Tape(event_log, {source: at for source, at in start.offsets.items() if source.topic == topic})
             for topic in (topics.items, topics.interactions)
         )
 
-    def again(self, entries: Iterable[tuple[JournalEntry, int]]) -> Iterator[Batch]:
-        """The batches that the journal names.
+    def again(self, entries: Iterable[tuple[JournalEntry, int]]) -> Iterator[Batch | Handover]:
+        """The batches that the journal names, and the adoptions between them.
 
         Raises:
             OffsetsExpired: the log does not hold them any more.
         """
         for entry, journalled in entries:
-            records = self._items.cut_to(entry.offsets), self._interactions.cut_to(entry.offsets)
-            yield self._batch(entry, journalled, *records, again=True)
+            if entry.adopts is not None:
+                yield self._hand_over(entry, entry.adopts, journalled)
+            else:
+                yield self._batch(entry, journalled, *self._cut_to(entry.offsets), again=True)
 
     def new(
-        self, journal: FencedWriter, fingerprint: str, pull: Pull, stop: Callable[[], bool]
-    ) -> Iterator[Batch | None]:
+        self, journal: FencedWriter, pull: Pull, orders: Orders, stop: Callable[[], bool]
+    ) -> Iterator[Batch | Handover | None]:
         """New batches, each journalled before it is handed out, until told to stop.
 
         Yields None when there was nothing to read, so that the caller can do what is due.
@@ -124,25 +145,70 @@ class Batches:
             Fenced: another learner has taken over.
         """
         generation = self._position.generation
-        if self._position.fingerprint != fingerprint:
+        if self._position.fingerprint != fingerprint(self._learner):
             generation += 1
             log.warning("machine or settings are not those of the journal: generation %s begins", generation)
         while not stop():
-            items = self._items.cut(pull.most, timeout_seconds=0)
-            wait, linger = (0.0, 0.0) if items else (pull.wait_seconds, pull.linger_seconds)
-            interactions = self._interactions.cut(pull.most - len(items), wait, linger)
-            if not items and not interactions:
+            plan = orders.due(self._position)
+            if plan is not None:
+                generation += 1
+                yield self._adopt(journal, plan, generation, orders.position())
+                continue
+            verb, records = self._pull(pull)
+            if verb is Verb.LEARN and not any(records):
                 yield None
                 continue
-            ends = self._items.positions() | self._interactions.positions()
-            entry = JournalEntry.of(generation, self._position.step + 1, Verb.LEARN, fingerprint, ends)
+            entry = JournalEntry.of(
+                generation,
+                self._position.step + 1,
+                verb,
+                fingerprint(self._learner),
+                self._items.positions() | self._interactions.positions(),
+                through=max([self._position.through, *(r.append_time for part in records for r in part)]),
+                control=orders.position(),
+                fold_to=self._position.fold_to if verb is Verb.FOLD else None,
+            )
             journalled = journal.append(entry.encode()) + 1
-            yield self._batch(entry, journalled, items, interactions, again=False)
+            yield self._batch(entry, journalled, *records, again=False)
 
     def close(self) -> None:
         """Let go of the readers."""
         self._items.close()
         self._interactions.close()
+
+    def _pull(self, pull: Pull) -> tuple[Verb, tuple[list[Record], list[Record]]]:
+        """What comes next: what is to be folded, then what is to be learned."""
+        at, fold_to = self._position.offsets, self._position.fold_to
+        if any(at[source] < end for source, end in fold_to.items()):
+            # Never back: some partitions may be past their end already.
+            near = {source: min(end, at[source] + pull.most) for source, end in fold_to.items()}
+            return Verb.FOLD, self._cut_to({source: max(at[source], end) for source, end in near.items()})
+        items = self._items.cut(pull.most, timeout_seconds=0)
+        wait, linger = (0.0, 0.0) if items else (pull.wait_seconds, pull.linger_seconds)
+        return Verb.LEARN, (items, self._interactions.cut(pull.most - len(items), wait, linger))
+
+    def _cut_to(self, ends: Offsets) -> tuple[list[Record], list[Record]]:
+        return self._items.cut_to(ends), self._interactions.cut_to(ends)
+
+    def _adopt(self, journal: FencedWriter, plan: Plan, generation: int, control: int) -> Handover:
+        entry = JournalEntry.of(
+            generation,
+            plan.step,
+            Verb.ADOPT,
+            fingerprint(self._learner),
+            plan.offsets,
+            through=plan.through,
+            control=control,
+            adopts=plan.adopts,
+            fold_to=plan.fold_to,
+        )
+        return self._hand_over(entry, plan.adopts, journal.append(entry.encode()) + 1)
+
+    def _hand_over(self, entry: JournalEntry, adopts: Adopts, journalled: int) -> Handover:
+        left, self._position = self._position.version, Position.after(entry, journalled)
+        self._items.seek(entry.offsets)
+        self._interactions.seek(entry.offsets)
+        return Handover(self._position, adopts, left)
 
     def _batch(
         self,
@@ -155,9 +221,10 @@ class Batches:
         refused: list[tuple[str, bytes]] = []
         entries = [item for record in items if (item := _read(item_of, record, refused)) is not None]
         events, times, users = [], [], {}
+        seen = self._learner.stream.first_seen
         for record in interactions:
             event = _read(interaction_of, record, refused)
-            if event is not None and self._stream.first_seen(record.partition, event_digest(event.event_id)):
+            if event is not None and seen(record.partition, event_digest(event.event_id)):
                 events.append(event)
                 times.append(record.append_time)
                 users[event.user] = record.offset + 1
@@ -167,40 +234,10 @@ class Batches:
             position=self._position,
             again=again,
             append_times=times,
-            # There is none where compaction took the items of a batch that is learned again.
-            learned_through=max((record.append_time for record in (*items, *interactions)), default=0),
             users=users,
             refused=refused,
             duplicates=len(items) + len(interactions) - len(entries) - len(events) - len(refused),
         )
-
-
-def first_position(event_log: EventLog, topics: Topics, journal: FencedWriter, fingerprint: str) -> Position:
-    """Where learning began; written into an empty journal, as of now.
-
-    Raises:
-        CheckpointCorrupt: the journal has lost its beginning, and no checkpoint stands in for it.
-    """
-    first = next(read_journal(event_log, topics.journal), None)
-    if first is not None:
-        return beginning(topics, *first)
-    begins = event_log.begin_offsets([topics.items, topics.interactions])
-    entry = JournalEntry.of(1, 0, Verb.START, fingerprint, begins)
-    return Position.after(entry, journal.append(entry.encode()) + 1)
-
-
-def beginning(topics: Topics, entry: JournalEntry, journalled: int) -> Position:
-    """The position after a journal's first entry.
-
-    Raises:
-        CheckpointCorrupt: it is not the one that learning began with.
-    """
-    if entry.verb is not Verb.START:
-        raise CheckpointCorrupt(
-            f"{topics.journal} no longer reaches back to its beginning, and there is no checkpoint: "
-            "put one back, or begin another model under another log.prefix"
-        )
-    return Position.after(entry, journalled)
 
 
 def _read(reader: Callable[[Record], T], record: Record, refused: list[tuple[str, bytes]]) -> T | None:
@@ -209,23 +246,3 @@ def _read(reader: Callable[[Record], T], record: Record, refused: list[tuple[str
     except InvalidEvent as error:
         refused.append(dead_letter(record, error))
         return None
-
-
-def fingerprint(shape: LearnerShape, backbone_digest: str, device: torch.device) -> str:
-    """What must be equal for a batch learned again to give the same bits, as 16 hex digits."""
-    machine = (
-        platform.machine(),
-        torch.__version__,
-        torch.get_num_threads(),
-        torch.backends.cpu.get_cpu_capability(),
-    )
-    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_model()
-    told = repr((shape, backbone_digest, machine, device.type, chip))
-    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
-
-
-def _cpu_model() -> str:
-    listing = Path("/proc/cpuinfo")
-    if not listing.exists():
-        return platform.processor()
-    return next((line for line in listing.read_text().splitlines() if line.startswith("model name")), "")

@@ -13,16 +13,20 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import CheckpointCorrupt
 from pipeline.eventlog.port import TopicPartition, named
-from pipeline.learning.batches import Position
+from pipeline.learning.batches import Handover
 from pipeline.learning.frozen import Frozen, restore, to_files
 from pipeline.learning.learner import Learner
+from pipeline.learning.position import Position
+from pipeline.model.recommender import ModelShape
+from pipeline.model.tower import TowerShape
+from pipeline.snapshots.snapshot import Version
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +38,38 @@ LADDER = ((HOUR_MS, 24), (24 * HOUR_MS, 30))
 """Besides the last ones: one an hour for a day, one a day for a month."""
 
 
+class ModelSizes(BaseModel):
+    """Sizes of the model; a candidate's may differ from the settings'."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layers: int
+    lora_rank: int
+    lora_alpha: int
+    adapter_rank: int
+
+    @classmethod
+    def of(cls, shape: ModelShape) -> Self:
+        """As a manifest writes them."""
+        tower = shape.tower
+        return cls(
+            layers=tower.layers,
+            lora_rank=tower.lora_rank,
+            lora_alpha=tower.lora_alpha,
+            adapter_rank=shape.adapter_rank,
+        )
+
+    @property
+    def shape(self) -> ModelShape:
+        """As the model takes them."""
+        return ModelShape(TowerShape(self.layers, self.lora_rank, self.lora_alpha), self.adapter_rank)
+
+
 class CheckpointManifest(BaseModel):
     """What a checkpoint is.
 
     Attributes:
+        model: sizes.
         files: name to sha256.
         digest: over all files; equal states have equal digests.
     """
@@ -50,55 +82,97 @@ class CheckpointManifest(BaseModel):
     fingerprint: str
     journal: int
     offsets: dict[str, int]
+    through: int
+    control: int
+    fold_to: dict[str, int]
+    model: ModelSizes
     written_at: int
     files: dict[str, str]
     digest: str
+
+    @property
+    def position(self) -> Position:
+        """Where the learner stood."""
+        return Position(
+            self.generation,
+            self.step,
+            self.fingerprint,
+            self.journal,
+            _offsets(self.offsets),
+            self.through,
+            self.control,
+            _offsets(self.fold_to),
+        )
 
 
 class Checkpoints:
     """The checkpoints of one model in a folder, ``<generation>-<step>`` each."""
 
     def __init__(self, folder: Path, partitions: int) -> None:
-        self._folder = folder
+        self.folder = folder
         self._partitions = partitions
         folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, frozen: Frozen) -> CheckpointManifest:
         """Store a frozen state; several seconds for a large one, so call it in the background."""
-        files = to_files(frozen, self._partitions)
-        manifest = _manifest(frozen.position, files)
-        name = f"{manifest.generation}-{manifest.step}"
-        for torn in self._folder.glob(".*.part"):  # a crash left it; nobody else writes here
-            shutil.rmtree(torn)
-        temporary = self._folder / f".{name}.part"
-        temporary.mkdir()
-        for file, content in {**files, MANIFEST: orjson.dumps(manifest.model_dump())}.items():
-            _write_durably(temporary / file, content)
-        shutil.rmtree(self._folder / name, ignore_errors=True)
-        temporary.rename(self._folder / name)
-        _sync(self._folder)
+        manifest = self.write_to(self.folder / frozen.position.version, frozen)
         self._prune()
         return manifest
 
-    def restore(self, learner: Learner) -> Position | None:
-        """Put a new learner into the newest good state; None where there is none.
+    def write_to(self, folder: Path, frozen: Frozen) -> CheckpointManifest:
+        """Store a frozen state in a folder of its own, whole or not at all."""
+        files = to_files(frozen, self._partitions)
+        manifest = _manifest(frozen, files)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for torn in folder.parent.glob(".*.part"):  # a crash left it; nobody else writes here
+            shutil.rmtree(torn)
+        temporary = folder.with_name(f".{folder.name}.part")
+        temporary.mkdir()
+        for file, content in {**files, MANIFEST: orjson.dumps(manifest.model_dump())}.items():
+            _write_durably(temporary / file, content)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+        _sync(folder.parent)
+        return manifest
+
+    def restore(self, learner: Learner, until: Version | None = None) -> Position | None:
+        """Put a learner into the newest good state, up to a version if given; None where there is none.
 
         A damaged checkpoint is reported and the one before it is taken: the journal makes up
         for the difference.
         """
         for manifest_path in reversed(self._manifests()):
+            folder = manifest_path.parent
+            if until is not None and Version.parse(folder.name) > until:
+                continue
             try:
-                manifest, files = _read_verified(manifest_path)
-                position = _position(manifest)
-                restore(learner, files)
-                return position
+                return restore_from(folder, learner)
             except CheckpointCorrupt as error:
                 log.error("%s; trying the one before it", error)
         return None
 
+    def positions(self) -> list[Position]:
+        """Where each readable checkpoint stands, oldest first."""
+        found = list[Position]()
+        for path in self._manifests():
+            try:
+                found.append(_read_manifest(path).position)
+            except CheckpointCorrupt as error:
+                log.error("%s; left out", error)
+        return found
+
+    def adopt(self, learner: Learner, handover: Handover) -> None:
+        """Put a learner into the state that it is to go on from; its overseer goes on as it is.
+
+        Raises:
+            CheckpointCorrupt: the state is not there any more.
+        """
+        restore_from(self.folder / handover.adopts.state, learner, overseer=False)
+        learner.overseer.adopted(handover.adopts.kind, handover.left)
+
     def digest(self, frozen: Frozen) -> str:
         """What the manifest of a state's checkpoint would give as its digest."""
-        return _manifest(frozen.position, to_files(frozen, self._partitions)).digest
+        return _manifest(frozen, to_files(frozen, self._partitions)).digest
 
     def digests(self) -> dict[str, str]:
         """The digests of the checkpoints there are, by version.
@@ -107,13 +181,11 @@ class Checkpoints:
             CheckpointCorrupt: one cannot be read.
         """
         manifests = (_read_manifest(path) for path in self._manifests())
-        return {f"{manifest.generation}-{manifest.step}": manifest.digest for manifest in manifests}
+        return {manifest.position.version: manifest.digest for manifest in manifests}
 
     def _manifests(self) -> list[Path]:
-        found = (
-            path for path in self._folder.glob(f"*-*/{MANIFEST}") if not path.parent.name.startswith(".")
-        )
-        return sorted(found, key=lambda path: tuple(int(part) for part in path.parent.name.split("-")))
+        found = (path for path in self.folder.glob(f"*-*/{MANIFEST}") if not path.parent.name.startswith("."))
+        return sorted(found, key=lambda path: Version.parse(path.parent.name))
 
     def _prune(self) -> None:
         manifests = self._manifests()
@@ -126,7 +198,21 @@ class Checkpoints:
             shutil.rmtree(path.parent)
 
 
-def _manifest(position: Position, files: Mapping[str, bytes]) -> CheckpointManifest:
+def restore_from(folder: Path, learner: Learner, *, overseer: bool = True) -> Position:
+    """Put a learner into the state that a folder holds; see `restore` for its overseer.
+
+    Raises:
+        CheckpointCorrupt: it is not there, or not what was written.
+    """
+    manifest, files = _read_verified(folder / MANIFEST)
+    if manifest.model.shape != learner.shape.model:
+        log.warning("the model's sizes are those of checkpoint %s, not of the settings", folder.name)
+    restore(learner, manifest.model.shape, files, overseer=overseer)
+    return manifest.position
+
+
+def _manifest(frozen: Frozen, files: Mapping[str, bytes]) -> CheckpointManifest:
+    position = frozen.position
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     return CheckpointManifest(
         generation=position.generation,
@@ -134,15 +220,18 @@ def _manifest(position: Position, files: Mapping[str, bytes]) -> CheckpointManif
         fingerprint=position.fingerprint,
         journal=position.journal,
         offsets=named(position.offsets),
+        through=position.through,
+        control=position.control,
+        fold_to=named(position.fold_to),
+        model=ModelSizes.of(frozen.model),
         written_at=int(time.time() * 1000),
         files=digests,
         digest=hashlib.sha256(orjson.dumps(digests)).hexdigest(),
     )
 
 
-def _position(manifest: CheckpointManifest) -> Position:
-    offsets = {TopicPartition.parse(name): offset for name, offset in manifest.offsets.items()}
-    return Position(manifest.generation, manifest.step, manifest.fingerprint, manifest.journal, offsets)
+def _offsets(names: Mapping[str, int]) -> dict[TopicPartition, int]:
+    return {TopicPartition.parse(name): offset for name, offset in names.items()}
 
 
 def _read_manifest(path: Path) -> CheckpointManifest:

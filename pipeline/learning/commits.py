@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 
 from pipeline import metrics
 from pipeline.eventlog.port import EventLog, lag
-from pipeline.learning.batches import Batch, Position
+from pipeline.learning.batches import Batch, Handover
 from pipeline.learning.checkpoints import Checkpoints
+from pipeline.learning.control import Adoption, ControlRecord
 from pipeline.learning.evaluation import Report
 from pipeline.learning.frozen import Frozen, freeze
 from pipeline.learning.learner import Learner
-from pipeline.learning.publishing import Publication, Publisher, Told, snapshot_of
+from pipeline.learning.position import Position
+from pipeline.learning.publishing import Publication, Publisher, snapshot_of
 from pipeline.snapshots.snapshot import Version
 
 log = logging.getLogger(__name__)
@@ -60,10 +62,10 @@ class Pending:
 
     users: dict[str, int] = field(default_factory=dict)
     refused: list[tuple[str, bytes]] = field(default_factory=list)
-    told: list[Told] = field(default_factory=list)
+    told: list[ControlRecord] = field(default_factory=list)
     append_times: list[int] = field(default_factory=list)
 
-    def take_in(self, batch: Batch, told: Sequence[Told]) -> None:
+    def take_in(self, batch: Batch, told: Sequence[ControlRecord]) -> None:
         """Add a batch that was learned, and what there is to be told of it."""
         self.told += told
         self.users |= batch.users
@@ -94,15 +96,23 @@ class Commits:
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="commit")
         self._pending = Pending()
         self._position: Position | None = None
-        self._learned_through = 0
 
-    def take_in(self, batch: Batch, told: Sequence[Told] = ()) -> None:
+    def take_in(self, batch: Batch, told: Sequence[ControlRecord] = ()) -> None:
         """A batch was learned; alarms and requests that it led to are told at the next publication."""
         self._pending.take_in(batch, told)
         self._position = batch.position
-        self._learned_through = max(self._learned_through, batch.learned_through)
         for cadence in self._cadences.values():
             cadence.count(len(batch.micro.interactions))
+
+    def hand_over(self, handover: Handover, learner: Learner, quality: Report) -> None:
+        """Another state was adopted: show it at once. What came before must be finished."""
+        adopts, position = handover.adopts, handover.position
+        told = Adoption(
+            order=adopts.order, version=position.version, left=handover.left, reason=adopts.reason
+        )
+        self._position, self._pending = position, Pending(told=[told])
+        if self._ready("publish"):
+            self._publish(learner, quality, reason=f"{adopts.kind}: {adopts.reason}")
 
     def settle(self, learner: Learner, quality: Report) -> None:
         """Begin what is due; raises what stopped an earlier one."""
@@ -111,14 +121,17 @@ class Commits:
         if self._ready("checkpoint") and self._cadences["checkpoint"].due and self._covers("publish"):
             self._checkpoint(learner)
 
-    def finish(self, learner: Learner, quality: Report) -> None:
+    def finish(self, learner: Learner, quality: Report, reason: str) -> None:
         """Publish and checkpoint what is left, and wait for it."""
         self._wait()
         if self._ready("publish"):
-            self._publish(learner, quality, reason="shutdown")
+            self._publish(learner, quality, reason)
         if self._ready("checkpoint"):
             self._checkpoint(learner)
         self._wait()
+
+    def close(self) -> None:
+        """Let go of the threads, when what they do is done."""
         self._threads.shutdown()
 
     def _ready(self, kind: str) -> bool:
@@ -144,7 +157,7 @@ class Commits:
     def _publish(self, learner: Learner, quality: Report, reason: str) -> None:
         assert self._position is not None
         publication = Publication(
-            snapshot_of(learner, self._model, self._position, self._learned_through, quality, reason),
+            snapshot_of(learner, self._model, self._position, quality, reason),
             {user: (learner.stream.histories.of(user), end) for user, end in self._pending.users.items()},
             self._pending.refused,
             self._pending.append_times,

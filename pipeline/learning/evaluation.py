@@ -31,16 +31,33 @@ class Verdicts:
 
 
 @dataclass(frozen=True)
+class Targets:
+    """What is known of the m targets of a batch before they are scored.
+
+    Attributes:
+        users: of each.
+        pasts: ``[m]`` acts of the user that were known before it.
+        cold: ``[m]`` whether its item was.
+    """
+
+    users: list[str]
+    pasts: NDArray[np.int64]
+    cold: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class Scores:
     """Verdicts of all scorers on the targets of one batch.
 
     Attributes:
+        targets: m of them.
         verdicts: by scorer.
         slices: ``[m]`` masks by slice.
         loss: what the learner minimised; NaN where nothing was learned.
         quarantined: whether something was not finite, so that the batch was folded and not scored.
     """
 
+    targets: Targets
     verdicts: dict[str, Verdicts]
     slices: dict[str, NDArray[np.bool_]]
     loss: float
@@ -71,7 +88,8 @@ def no_scores() -> Scores:
     """Of a batch that was folded and not scored."""
     nothing = Verdicts(np.zeros(0), np.zeros(0))
     nowhere = np.zeros(0, dtype=np.bool_)
-    return Scores(dict.fromkeys(SCORERS, nothing), dict.fromkeys(SLICES, nowhere), float("nan"))
+    nobody = Targets([], np.zeros(0, dtype=np.int64), nowhere)
+    return Scores(nobody, dict.fromkeys(SCORERS, nothing), dict.fromkeys(SLICES, nowhere), float("nan"))
 
 
 @dataclass

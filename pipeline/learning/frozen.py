@@ -7,7 +7,7 @@ place, so a background thread can write it while learning goes on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,10 @@ from torch import Tensor
 
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.events import Item
-from pipeline.learning.batches import Position
 from pipeline.learning.learner import Learner
+from pipeline.learning.position import Position
 from pipeline.learning.replay import Reservoir
+from pipeline.model.recommender import ModelShape
 from pipeline.model.tensors import of_matrix, to_matrix, under
 from pipeline.state.catalogue import Catalogue
 from pipeline.state.counts import PairCounts
@@ -30,15 +31,16 @@ from pipeline.state.dedupe import SeenEvents
 from pipeline.state.histories import Histories, decode_history, encode_history
 
 LEARNED, TABLE, COUNTS = "learned.safetensors", "table.safetensors", "counts.safetensors"
-REPLAY, CATALOGUE, DRIFT = "replay.safetensors", "catalogue.json", "drift.json"
+REPLAY, CATALOGUE, OVERSEER = "replay.safetensors", "catalogue.json", "overseer.json"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """Everything that a learner is, as of one position."""
+    """Everything that a learner is, as of one position; `model` says of which sizes."""
 
     position: Position
+    model: ModelShape
     learned: dict[str, Tensor]
     table: dict[str, Tensor]
     counts: dict[str, Tensor]
@@ -46,7 +48,7 @@ class Frozen:
     catalogue: Catalogue
     histories: Histories
     seen: dict[int, NDArray[np.int64]]
-    drift: bytes
+    overseer: bytes
 
 
 def freeze(learner: Learner, position: Position) -> Frozen:
@@ -54,6 +56,7 @@ def freeze(learner: Learner, position: Position) -> Frozen:
     stream = learner.stream
     return Frozen(
         position=position,
+        model=learner.shape.model,
         learned=_learned(learner),
         table=learner.table.state(),
         counts={
@@ -69,7 +72,7 @@ def freeze(learner: Learner, position: Position) -> Frozen:
         catalogue=stream.catalogue.copy(),
         histories=stream.histories.copy(),
         seen={partition: seen.to_array() for partition, seen in sorted(stream.seen.items())},
-        drift=orjson.dumps({"monitor": learner.drift.state(), "policy": learner.policy.state()}),
+        overseer=orjson.dumps(learner.overseer.state()),
     )
 
 
@@ -83,7 +86,7 @@ def to_files(frozen: Frozen, partitions: int) -> dict[str, bytes]:
         REPLAY: write_tensors(
             {name: torch.from_numpy(array) for name, array in frozen.replay.state().items()}
         ),
-        DRIFT: frozen.drift,
+        OVERSEER: frozen.overseer,
         CATALOGUE: orjson.dumps([[item, entry and entry.model_dump()] for item, entry in entries]),
     }
     histories: list[dict[str, str]] = [{} for _ in range(partitions)]
@@ -96,8 +99,14 @@ def to_files(frozen: Frozen, partitions: int) -> dict[str, bytes]:
     return files
 
 
-def restore(learner: Learner, files: Mapping[str, bytes]) -> None:
-    """Put a new learner into the state that files hold."""
+def restore(
+    learner: Learner, model: ModelShape, files: Mapping[str, bytes], *, overseer: bool = True
+) -> None:
+    """Put a learner into the state that files hold, of a model of the given sizes.
+
+    Its overseer only if asked to: it outlives an adoption.
+    """
+    learner.begin(replace(learner.shape, model=model))
     stream = learner.stream
     entries = orjson.loads(files[CATALOGUE])
     stream.catalogue = Catalogue((item, entry and Item.model_validate(entry)) for item, entry in entries)
@@ -113,9 +122,8 @@ def restore(learner: Learner, files: Mapping[str, bytes]) -> None:
         elif kind == "seen":
             digests = read_tensors(content)["digests"].tolist()
             stream.seen[int(rest.partition(".")[0])] = SeenEvents(stream.shape.dedupe_window, digests)
-    drift = orjson.loads(files[DRIFT])
-    learner.drift.load(drift["monitor"])
-    learner.policy.load(drift["policy"])
+    if overseer:
+        learner.overseer.load(orjson.loads(files[OVERSEER]))
     learner.table.load(read_tensors(files[TABLE]))
     learner.replay.load({name: tensor.numpy() for name, tensor in read_tensors(files[REPLAY]).items()})
     _load_learned(learner, read_tensors(files[LEARNED]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,14 +27,43 @@ class Verb(StrEnum):
     """Nothing: the entry says from which offsets learning begins."""
     LEARN = "learn"
     FOLD = "fold"
+    """Into the stream state, without gradient."""
+    ADOPT = "adopt"
+    """No batch: the learner goes on from another state, at that state's offsets."""
+
+
+Ends = dict[str, tuple[int, ...]]
+"""Topic to the next offset, by partition."""
+
+
+class Adopts(BaseModel):
+    """Which state is adopted.
+
+    Attributes:
+        kind: of the order.
+        state: folder of the checkpoint, below the model's.
+        order: key of the order on the control topic.
+        reason: of the order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["promotion", "rollback"]
+    state: str
+    order: str
+    reason: str
 
 
 class JournalEntry(BaseModel):
-    """One batch: everything up to `ends` that no earlier entry covered.
+    """One batch: everything up to `ends` that no earlier entry covered; or an adoption.
 
     Attributes:
         fingerprint: of the machine and settings; bits are promised for equal ones only.
-        ends: topic to the next offset after the batch, by partition.
+        ends: where the learner stands in the input topics after it.
+        through: append time in ms of the last record before these ends.
+        control: offset of the next record of the control topic to be obeyed.
+        adopts: of an adoption, what.
+        fold_to: what comes before these offsets is folded, not learned; empty for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,24 +73,57 @@ class JournalEntry(BaseModel):
     step: Annotated[int, Field(ge=0)]
     verb: Verb
     fingerprint: str
-    ends: dict[str, tuple[int, ...]]
+    ends: Ends
+    through: int = 0
+    control: Annotated[int, Field(ge=0)] = 0
+    adopts: Adopts | None = None
+    fold_to: Ends = {}
 
     @classmethod
-    def of(cls, generation: int, step: int, verb: Verb, fingerprint: str, ends: Offsets) -> Self:
-        """The entry for a batch that ends at the given offsets, all partitions named."""
-        by_topic: dict[str, tuple[int, ...]] = {}
-        for source in sorted(ends):
-            by_topic[source.topic] = (*by_topic.get(source.topic, ()), ends[source])
-        return cls(generation=generation, step=step, verb=verb, fingerprint=fingerprint, ends=by_topic)
+    def of(
+        cls,
+        generation: int,
+        step: int,
+        verb: Verb,
+        fingerprint: str,
+        ends: Offsets,
+        *,
+        through: int = 0,
+        control: int = 0,
+        adopts: Adopts | None = None,
+        fold_to: Offsets | None = None,
+    ) -> Self:
+        """The entry for what ends at the given offsets, all partitions named."""
+        return cls(
+            generation=generation,
+            step=step,
+            verb=verb,
+            fingerprint=fingerprint,
+            ends=_by_topic(ends),
+            through=through,
+            control=control,
+            adopts=adopts,
+            fold_to=_by_topic(fold_to or {}),
+        )
 
     @property
     def offsets(self) -> dict[TopicPartition, int]:
         """The end offsets by partition."""
-        return {TopicPartition(t, p): end for t, ends in self.ends.items() for p, end in enumerate(ends)}
+        return _by_partition(self.ends)
+
+    @property
+    def folds_to(self) -> dict[TopicPartition, int]:
+        """The offsets before which everything is folded, by partition."""
+        return _by_partition(self.fold_to)
+
+    @property
+    def version(self) -> str:
+        """``<generation>-<step>``, as the snapshot after it would be called."""
+        return f"{self.generation}-{self.step}"
 
     def encode(self) -> bytes:
         """The wire form, about 200 bytes."""
-        return orjson.dumps(self.model_dump())
+        return orjson.dumps(self.model_dump(exclude_defaults=True) | {"v": self.v})
 
 
 def read_journal(log: EventLog, topic: str, start: int | None = None) -> Iterator[tuple[JournalEntry, int]]:
@@ -70,3 +132,16 @@ def read_journal(log: EventLog, topic: str, start: int | None = None) -> Iterato
     for record in read(log, topic, begin):
         if record.value is not None:
             yield JournalEntry.model_validate_json(record.value), record.offset + 1
+
+
+def _by_topic(offsets: Offsets) -> Ends:
+    """Offsets as an entry writes them, all partitions named."""
+    ends: Ends = {}
+    for source in sorted(offsets):
+        ends[source.topic] = (*ends.get(source.topic, ()), offsets[source])
+    return ends
+
+
+def _by_partition(ends: Ends) -> dict[TopicPartition, int]:
+    """Offsets as an entry wrote them."""
+    return {TopicPartition(t, p): end for t, parts in ends.items() for p, end in enumerate(parts)}

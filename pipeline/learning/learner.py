@@ -19,21 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.events import Interaction, Item
-from pipeline.learning.drift import (
-    Action,
-    Acts,
-    DriftAlarm,
-    DriftMonitor,
-    DriftPolicy,
-    DriftShape,
-    RetrainRequest,
-)
-from pipeline.learning.evaluation import COLD_BELOW, SCORERS, Scores, Verdicts, judge, no_scores
+from pipeline.learning.control import ControlRecord
+from pipeline.learning.drift import Acts
+from pipeline.learning.evaluation import COLD_BELOW, SCORERS, Scores, Targets, Verdicts, judge, no_scores
 from pipeline.learning.forward import Pass, forward
+from pipeline.learning.overseer import Overseer, OversightShape
 from pipeline.learning.randomness import Purpose, random_for
 from pipeline.learning.replay import Reservoir
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
+from pipeline.model.growth import take_over
 from pipeline.model.item_table import ItemTable, RowRates
 from pipeline.model.losses import Negatives, draw_negatives
 from pipeline.model.mixer import Mixer, Opinions
@@ -67,9 +62,7 @@ class LearnerShape:
     rows: RowRates = RowRates()
     model: ModelShape = ModelShape()
     stream: StreamShape = StreamShape()
-    drift: DriftShape = DriftShape()
-    drift_action: Action = Action.LOG
-    drift_cooldown: int = 10_000
+    oversight: OversightShape = OversightShape()
 
 
 @dataclass(frozen=True)
@@ -91,40 +84,62 @@ class MicroBatch:
 
 
 class Learner:
-    """Stream state and learned state, moved forward one MicroBatch at a time."""
+    """Stream state and learned state, moved forward one MicroBatch at a time.
+
+    Attributes:
+        born: its shape at birth, as the settings have it.
+        shape: its shape now; the model's sizes may be those of a state that was adopted.
+    """
 
     def __init__(
         self, shape: LearnerShape, backbone: Backbone, encoder: TextEncoder, device: torch.device
     ) -> None:
-        self.shape = shape
-        self.stream = StreamState(shape.stream)
-        self.recommender = Recommender(backbone, shape.model, shape.seed).to(device).eval()
-        self.table = ItemTable(backbone.width, device, shape.rows)
-        self.mixer = Mixer(shape.mixer_rate, shape.mixer_steps, device)
-        self.replay = Reservoir(shape.replay_capacity)
-        self.drift = DriftMonitor(shape.drift)
-        self.policy = DriftPolicy(shape.drift_action, shape.drift_cooldown)
+        self.born = shape
+        self._backbone = backbone
         self.encoder = encoder
         self.device = device
-        self.optimizer = torch.optim.AdamW(
-            self.recommender.learned().values(), lr=shape.rate, weight_decay=shape.weight_decay
-        )
+        self.overseer = Overseer(shape.oversight)
+        self.begin(shape)
+
+    def begin(self, shape: LearnerShape) -> None:
+        """Forget everything but the overseer, and be as at birth."""
+        self.shape = shape
+        self.stream = StreamState(shape.stream)
+        self.recommender = Recommender(self._backbone, shape.model, shape.seed).to(self.device).eval()
+        self.table = ItemTable(self._backbone.width, self.device, shape.rows)
+        self.mixer = Mixer(shape.mixer_rate, shape.mixer_steps, self.device)
+        self.replay = Reservoir(shape.replay_capacity)
+        self.optimizer = self._optimizer()
+
+    def grow_to(self, model: ModelShape) -> None:
+        """Go on with a larger model that begins as this one was; its optimizer begins anew.
+
+        Raises:
+            ValueError: it is smaller.
+        """
+        small, small_shape = self.recommender, self.shape.model
+        self.shape = replace(self.shape, model=model)
+        self.recommender = Recommender(self._backbone, model, self.shape.seed).to(self.device).eval()
+        take_over(self.recommender, model, small, small_shape)
+        self.optimizer = self._optimizer()
+
+    def another(self) -> Learner:
+        """One as this was at birth; the backbone is shared."""
+        return Learner(self.born, self._backbone, self.encoder, self.device)
 
     def score_and_learn(self, batch: MicroBatch) -> Scores:
         """Score the batch, learn it unless told not to, and fold it into the stream state."""
         self._take_in(batch)
-        segments, cold = self._segments(batch.interactions)
-        scores = self._learn(batch, segments, cold) if batch.learns and cold.size else no_scores()
+        segments, targets = self._segments(batch.interactions)
+        scores = self._learn(batch, segments, targets) if batch.learns and targets.users else no_scores()
         self.stream.fold(batch.interactions, segments)
         return scores
 
-    def watch(self, batch: MicroBatch, scores: Scores) -> list[DriftAlarm | RetrainRequest]:
+    def watch(self, batch: MicroBatch, scores: Scores) -> list[ControlRecord]:
         """Compare a batch that was learned with those before it; what there is to be told."""
         rows = np.array([self.stream.catalogue.row(e.item) for e in batch.interactions], dtype=np.int64)
         acts = Acts(rows, self.table.all().content)
-        alarms = self.drift.update(batch.generation, batch.step, scores, acts)
-        request = self.policy.decide(alarms)
-        return [*alarms, *([request] if request else [])]
+        return self.overseer.watch(batch.generation, batch.step, scores, acts)
 
     def _take_in(self, batch: MicroBatch) -> None:
         """Upsert the items, and give a row to each item that only an interaction names."""
@@ -137,8 +152,8 @@ class Learner:
             content = self.encoder.encode([self.stream.catalogue.text(row) for row in rows])
             self.table.set_content(self._tensor(np.array(rows)), torch.from_numpy(content))
 
-    def _segments(self, events: Sequence[Interaction]) -> tuple[list[Segment], NDArray[np.bool_]]:
-        """One Segment a user, and for each of their targets whether its item is cold."""
+    def _segments(self, events: Sequence[Interaction]) -> tuple[list[Segment], Targets]:
+        """One Segment a user, and what is known of their targets."""
         acts_so_far = self.stream.acts.copy()
         by_user: dict[str, list[tuple[Act, bool]]] = {}
         for event in events:
@@ -146,14 +161,16 @@ class Learner:
             by_user.setdefault(event.user, []).append((Act.of(event), bool(acts_so_far[row] < COLD_BELOW)))
             acts_so_far[row] += 1
         segments = [self.stream.segment(user, [act for act, _ in new]) for user, new in by_user.items()]
-        cold = [
-            new[place - segment.first_new][1]
-            for segment, new in zip(segments, by_user.values(), strict=True)
+        told = [
+            (user, int(place), new[place - segment.first_new][1])
+            for segment, (user, new) in zip(segments, by_user.items(), strict=True)
             for place in segment.targets
         ]
-        return segments, np.array(cold, dtype=np.bool_)
+        pasts = np.array([place for _, place, _ in told], dtype=np.int64)
+        cold = np.array([is_cold for *_, is_cold in told], dtype=np.bool_)
+        return segments, Targets([user for user, *_ in told], pasts, cold)
 
-    def _learn(self, batch: MicroBatch, segments: list[Segment], cold: NDArray[np.bool_]) -> Scores:
+    def _learn(self, batch: MicroBatch, segments: list[Segment], known: Targets) -> Scores:
         """One pass, three uses: verdicts before anything has learned the events, loss, gradient."""
         fresh = [chunk for segment in segments for chunk in self._chunks(segment) if chunk.targets.size]
         passed = forward(self.recommender, self.table, fresh + self._replayed(batch), self._negatives(batch))
@@ -168,8 +185,8 @@ class Learner:
         self.mixer.learn(given, targets, mixed)
         self.replay.offer(fresh, self._random(batch, Purpose.RESERVOIR))
         first = given.situation.bool().cpu().numpy()
-        slices = {"all": np.ones_like(cold), "first_of_basket": first, "cold": cold}
-        return Scores(verdicts, slices, float(loss.detach()))
+        slices = {"all": np.ones_like(first), "first_of_basket": first, "cold": known.cold}
+        return Scores(known, verdicts, slices, float(loss.detach()))
 
     def _chunks(self, segment: Segment) -> Iterator[Segment]:
         """Cut a Segment into pieces of bounded length, the later ones with an overlap."""
@@ -221,6 +238,10 @@ class Learner:
         """AdamW on the recommender, Adagrad on the rows that took part."""
         self.optimizer.step()
         self.table.apply(passed.touched, *_row_gradients(passed))
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        parameters = self.recommender.learned().values()
+        return torch.optim.AdamW(parameters, lr=self.shape.rate, weight_decay=self.shape.weight_decay)
 
     def _random(self, batch: MicroBatch, purpose: Purpose) -> np.random.Generator:
         return random_for(self.shape.seed, batch.generation, batch.step, purpose)

@@ -6,14 +6,17 @@ import logging
 import math
 import time
 from collections.abc import Iterable
+from contextlib import closing
 
 from pipeline import metrics
-from pipeline.learning.batches import Batch
+from pipeline.learning.batches import Batch, Handover
+from pipeline.learning.checkpoints import Checkpoints
 from pipeline.learning.commits import Commits
-from pipeline.learning.drift import DriftAlarm
+from pipeline.learning.control import ControlRecord, Rollback
+from pipeline.learning.drift import DriftAlarm, RetrainRequest
 from pipeline.learning.evaluation import Quality, Scores
 from pipeline.learning.learner import Learner
-from pipeline.learning.publishing import Told
+from pipeline.learning.position import Position
 
 log = logging.getLogger(__name__)
 
@@ -21,34 +24,60 @@ QUALITY_HALF_LIFE = 10_000.0
 """In events, of the figures that metrics show; manifests have means since the process started."""
 
 
-def run(batches: Iterable[Batch | None], learner: Learner, commits: Commits) -> None:
+def run(
+    turns: Iterable[Batch | Handover | None], learner: Learner, commits: Commits, checkpoints: Checkpoints
+) -> None:
     """Learn batches until they end; then publish and checkpoint what is left.
 
-    None among the batches means that there was nothing to read just then.
+    A handover among them means to go on from another state, None that there was nothing to
+    read just then.
     """
     quality, recent = Quality(), Quality(QUALITY_HALF_LIFE)
-    for batch in batches:
-        if batch is not None:
-            began = time.perf_counter()
-            scores = learner.score_and_learn(batch.micro)
-            quality.add(scores)
-            recent.add(scores)
-            told = learner.watch(batch.micro, scores)
-            commits.take_in(batch, told)
-            _measure(batch, scores, learner, recent, time.perf_counter() - began)
-            _announce(told)
-        commits.settle(learner, quality.report())
-    commits.finish(learner, quality.report())
+    with closing(commits):
+        for turn in turns:
+            match turn:
+                case Batch():
+                    began = time.perf_counter()
+                    scores = learner.score_and_learn(turn.micro)
+                    quality.add(scores)
+                    recent.add(scores)
+                    told = learner.watch(turn.micro, scores)
+                    commits.take_in(turn, told)
+                    _measure(turn, scores, learner, recent, time.perf_counter() - began)
+                    _announce(told)
+                case Handover():
+                    # What is left behind is made durable first: a rollback returns to it.
+                    commits.finish(learner, quality.report(), reason="before an adoption")
+                    checkpoints.adopt(learner, turn)
+                    commits.hand_over(turn, learner, quality.report())
+                    _announce_adoption(turn)
+            commits.settle(learner, quality.report())
+        commits.finish(learner, quality.report(), reason="shutdown")
 
 
-def _announce(told: Iterable[Told]) -> None:
+def _announce(told: Iterable[ControlRecord]) -> None:
     for record in told:
-        if isinstance(record, DriftAlarm):
-            metrics.DRIFT_ALARMS.labels(record.signal).inc()
-            log.warning("drift alarm %s: %.4g -> %.4g", record.key, record.before, record.after)
-        else:
-            metrics.RETRAIN_REQUESTS.inc()
-            log.warning("a retrain is asked for: %s", record.key)
+        match record:
+            case DriftAlarm():
+                metrics.DRIFT_ALARMS.labels(record.signal).inc()
+                log.warning("drift alarm %s: %.4g -> %.4g", record.key, record.before, record.after)
+            case RetrainRequest():
+                metrics.RETRAIN_REQUESTS.inc()
+                log.warning("a retrain is asked for: %s", record.key)
+            case Rollback():
+                log.warning("a rollback is ordered: %s: %s", record.key, record.reason)
+
+
+def _announce_adoption(handover: Handover) -> None:
+    version, adopts = handover.position.version, handover.adopts
+    metrics.ADOPTIONS.labels(adopts.kind).inc()
+    _show(handover.position)
+    log.warning("%s: %s goes on from %s, %s", adopts.kind, version, adopts.state, adopts.reason)
+
+
+def _show(position: Position) -> None:
+    metrics.GENERATION.labels("learn").set(position.generation)
+    metrics.STEP.labels("learn").set(position.step)
 
 
 def _measure(batch: Batch, scores: Scores, learner: Learner, quality: Quality, seconds: float) -> None:
@@ -57,8 +86,7 @@ def _measure(batch: Batch, scores: Scores, learner: Learner, quality: Quality, s
     metrics.EVENTS.labels("learn").inc(len(batch.micro.interactions))
     metrics.DEAD_LETTERS.labels("learn").inc(len(batch.refused))
     metrics.DUPLICATES.labels("learn").inc(batch.duplicates)
-    metrics.GENERATION.labels("learn").set(batch.position.generation)
-    metrics.STEP.labels("learn").set(batch.position.step)
+    _show(batch.position)
     metrics.ITEMS.labels("learn").set(len(learner.stream.catalogue))
     metrics.USERS.labels("learn").set(len(learner.stream.histories))
     metrics.REPLAY.set(len(learner.replay))

@@ -17,17 +17,15 @@ from torch import Tensor
 
 from pipeline.eventlog.port import LogWriter, named
 from pipeline.eventlog.topics import Topics
-from pipeline.learning.batches import Position
-from pipeline.learning.drift import DriftAlarm, RetrainRequest
+from pipeline.learning.control import ControlRecord
 from pipeline.learning.evaluation import Report
 from pipeline.learning.learner import Learner
+from pipeline.learning.position import Position
 from pipeline.model.tensors import of_matrix
 from pipeline.snapshots.codec import encode_delta, encode_full
 from pipeline.snapshots.snapshot import Announcement, Manifest, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore, digest_of
 from pipeline.state.histories import History, encode_history
-
-Told = DriftAlarm | RetrainRequest
 
 
 @dataclass(frozen=True)
@@ -40,19 +38,17 @@ class Publication:
             the user's partition) that each reaches.
         refused: keys and values of dead letters.
         append_times: ms, of the interactions that nobody has published before.
-        told: drift alarms and requests for retrains.
+        told: what goes to the control topic.
     """
 
     snapshot: Snapshot
     histories: dict[str, tuple[History, int]]
     refused: list[tuple[str, bytes]]
     append_times: list[int]
-    told: Sequence[Told] = ()
+    told: Sequence[ControlRecord] = ()
 
 
-def snapshot_of(
-    learner: Learner, model: str, position: Position, learned_through: int, quality: Report, reason: str
-) -> Snapshot:
+def snapshot_of(learner: Learner, model: str, position: Position, quality: Report, reason: str) -> Snapshot:
     """Copy what serving needs; some milliseconds for ten thousand items."""
     shape, stream = learner.shape.model, learner.stream
     rows = learner.table.all()
@@ -60,7 +56,7 @@ def snapshot_of(
     learned = {name: _copied(parameter) for name, parameter in learner.recommender.learned().items()}
     manifest = Manifest(
         model=model,
-        version=str(Version(position.generation, position.step)),
+        version=position.version,
         kind="full",
         reason=reason,
         digest="",
@@ -74,7 +70,7 @@ def snapshot_of(
         rows=len(items),
         items=items,
         offsets=named(position.offsets),
-        learned_through=learned_through,
+        learned_through=position.through,
         published_at=0,
         events=stream.events,
         quality=quality,
@@ -166,7 +162,7 @@ class Publisher:
     def _base_for(self, snapshot: Snapshot) -> Snapshot | None:
         """The full snapshot to build on; none when it is too old, or memory was merged since."""
         full = self._full
-        if full is None or self._deltas >= self._full_every:
+        if full is None or self._deltas >= self._full_every or _generation(full) != _generation(snapshot):
             return None
         # Growing makes another view of the same counts, merging makes other counts.
         old, new = full.memory_base.data, snapshot.memory_base.data
@@ -203,6 +199,10 @@ def _differences(full: Snapshot, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
     )
     retold = [row for row, (item, text) in enumerate(snapshot.items.items()) if full.items.get(item) != text]
     return changed.nonzero().squeeze(1), torch.tensor(retold, dtype=torch.int64)
+
+
+def _generation(snapshot: Snapshot) -> int:
+    return Version.parse(snapshot.manifest.version).generation
 
 
 def _some(items: Mapping[str, str], rows: Tensor) -> dict[str, str]:

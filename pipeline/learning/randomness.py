@@ -17,6 +17,9 @@ class Purpose(IntEnum):
     NEGATIVES = 1
     REPLAY = 2
     RESERVOIR = 3
+    RETRAIN_ORDER = 4
+    RETRAIN_NEGATIVES = 5
+    RETRAIN_VIEWS = 6
 
 
 def random_for(seed: int, generation: int, step: int, purpose: Purpose) -> np.random.Generator:

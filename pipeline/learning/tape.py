@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 
 from pipeline.errors import LogUnavailable
 from pipeline.eventlog.port import EventLog, LogReader, Offsets, Record, TopicPartition
 
 STALLED_SECONDS = 60.0
 POLL_RECORDS = 2_000
+READ_AHEAD = 10_000
 
 
 class Tape:
@@ -24,6 +27,12 @@ class Tape:
         """The offsets after the last cut."""
         read = self._reader.positions()
         return {s: ahead[0].offset if ahead else read[s] for s, ahead in self._ahead.items()}
+
+    def seek(self, offsets: Offsets) -> None:
+        """Go on from other offsets, of which only this tape's partitions count."""
+        self._reader.seek({source: offsets[source] for source in self._ahead})
+        for ahead in self._ahead.values():
+            ahead.clear()
 
     def cut_to(self, ends: Offsets) -> list[Record]:
         """All records before the given offsets, in the order of a batch.
@@ -44,21 +53,20 @@ class Tape:
         return in_order(record for source, end in ours.items() for record in self._take_before(source, end))
 
     def cut(self, most: int, timeout_seconds: float, linger_seconds: float = 0.0) -> list[Record]:
-        """At most so many records of what is there.
+        """At most so many records of what is there, the earliest appended first.
 
         Waits for a first one, then lingers for others to join it: a batch costs a share of
-        its price however small it is.
+        its price however small it is. Much is read ahead, so that whoever catches up sees
+        all partitions at about the same time of the log, however unlike their sizes are.
         """
-        if not self._waiting:
-            self._read(timeout_seconds)
+        if self._waiting < READ_AHEAD:
+            self._read(0 if self._waiting else timeout_seconds)
         deadline = time.monotonic() + linger_seconds
         while 0 < self._waiting < most and (left := deadline - time.monotonic()) > 0:
             self._read(left)
-        taken: list[Record] = []
-        while len(taken) < most and self._waiting:
-            waiting = [ahead for ahead in self._ahead.values() if ahead]
-            taken += [ahead.popleft() for ahead in waiting[: most - len(taken)]]
-        return in_order(taken)
+        earliest = heapq.merge(*self._ahead.values(), key=lambda record: record.append_time)
+        chosen = [record.source for record in islice(earliest, most)]
+        return in_order(self._ahead[source].popleft() for source in chosen)
 
     def close(self) -> None:
         """Let go of the reader."""

@@ -16,7 +16,8 @@ from pipeline.config import Settings
 from pipeline.demo.processes import Daemons
 from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
-from pipeline.learning.assembly import checkpoints_of
+from pipeline.learning.assembly import checkpoints_of, make_learner
+from pipeline.learning.frozen import freeze
 from pipeline.learning.rebuild import rebuild
 from pipeline.metrics import scrape, value_of
 
@@ -48,12 +49,11 @@ def test_killed_daemons_go_on_and_the_state_is_the_journals(
         _wait(lambda: served(settings) == EVENTS, "what was played is not served")
         daemons.stop("learn")
 
-        checkpoints = checkpoints_of(settings)
-        frozen = rebuild(settings, event_log)
-        version = f"{frozen.position.generation}-{frozen.position.step}"
-        assert int(frozen.counts["events"]) == EVENTS
-        assert checkpoints.digests()[version] == checkpoints.digest(frozen)
-        assert frozen.position.generation == 1
+        checkpoints, learner = checkpoints_of(settings), make_learner(settings)
+        position = rebuild(event_log, Topics(settings.log.prefix), learner, checkpoints, from_nothing=True)
+        assert learner.stream.events == EVENTS
+        assert checkpoints.digests()[position.version] == checkpoints.digest(freeze(learner, position))
+        assert position.generation == 1
 
 
 def learned(settings: Settings) -> float:

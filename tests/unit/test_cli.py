@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 from pipeline import cli
 from pipeline.config import Settings, load_settings, to_toml
 from pipeline.eventlog.port import TopicSpec
+from pipeline.learning.control import Rollback
 from pipeline.snapshots.snapshot import Version
 from tests.mill import Mill, tiny_settings
 
@@ -23,6 +25,9 @@ COMMANDS = {
     "backtest",
     "learn",
     "rebuild",
+    "rollback",
+    "retrain",
+    "candidates",
     "serve",
     "play",
     "simulate",
@@ -142,12 +147,59 @@ def test_what_is_played_can_be_rebuilt(settings: Settings) -> None:
     agreed = run("rebuild")
     assert (agreed.exit_code, " ".join(agreed.stdout.split())) == (
         0,
-        f"{version} {digest}: its checkpoint agrees",
+        f"{version} {digest}: checkpoint agrees, snapshot is not there",
     )
     manifest = settings.learn.checkpoints / "mill" / str(version) / "manifest.json"
     told = orjson.loads(manifest.read_bytes())
     manifest.write_bytes(orjson.dumps({**told, "digest": "other"}))
     assert run("rebuild").exit_code == 1
+
+
+def test_an_earlier_version_is_rebuilt_by_name_and_by_time(settings: Settings) -> None:
+    run("topics", "create")
+    run("play", SHOP, "--limit", "60")
+    with Mill(settings) as mill, mill.life() as life:
+        life.new(2)
+        manifest = life.publish(mill.publisher())
+        life.new()
+        assert life.position.step > 2
+        digest = mill.rebuilt(until="1-2").digest
+    expected = f"1-2 {digest}: checkpoint is not there, snapshot agrees"
+    named = run("rebuild", "--at", "1-2")
+    assert (named.exit_code, " ".join(named.stdout.split())) == (0, expected)
+    with Mill(settings) as mill:
+        appended = mill.records(mill.topics.journal)[2].append_time
+    moment = datetime.fromtimestamp((appended + 1) / 1000, UTC).isoformat(timespec="milliseconds")
+    told = run("rebuild", "--at", moment).stdout
+    assert told.split()[0] in {"1-2", "1-3"}, "the next one may have come in the same millisecond"
+    file = Path(settings.snapshots, "mill", "1-2", "manifest.json")
+    file.write_bytes(orjson.dumps({**orjson.loads(file.read_bytes()), "digest": manifest.version}))
+    differing = run("rebuild", "--at", "1-2")
+    assert differing.exit_code == 1
+    assert "snapshot DIFFERS" in differing.stdout
+
+
+def test_a_time_before_there_was_anything_is_an_error(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Mill(settings) as mill, mill.life():
+        pass
+    assert "TopicError" in fails(monkeypatch, capsys, "rebuild", "--at", "1999-12-31")
+
+
+@pytest.mark.parametrize("relearn", [False, True])
+def test_a_rollback_by_hand_is_ordered_and_obeyed(settings: Settings, relearn: bool) -> None:
+    run("topics", "create")
+    run("play", SHOP, "--limit", "60")
+    with Mill(settings) as mill, mill.life() as life:
+        life.new()
+        result = run("rollback", "1-2", "--reason", "poison", *(["--relearn"] if relearn else []))
+        (order,) = mill.told(Rollback)
+        assert result.stdout == f"told: {order.key}\n"
+        assert (order.version, order.relearn, order.generation) == ("1-2", relearn, None)
+        assert order.reason == "poison"
+        (first, *_) = life.new()
+        assert (first.position.version, first.micro.learns) == ("2-3", relearn)
 
 
 def test_playing_needs_the_topics(

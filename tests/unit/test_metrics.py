@@ -20,7 +20,7 @@ Exposed = Callable[[], Series]
 DECLARED: dict[str, Metric] = {
     name: declared for name, declared in vars(metrics).items() if isinstance(declared, Metric)
 }
-LABELS = {"daemon", "scorer", "slice", "figure", "route", "status", "outcome", "signal"}
+LABELS = {"daemon", "scorer", "slice", "figure", "route", "status", "outcome", "signal", "kind"}
 
 
 def exposed_name(metric: Metric) -> str:

@@ -1,4 +1,4 @@
-"""What leaves the drift monitor for the control topic: DriftAlarm and RetrainRequest, and their wire form.
+"""What leaves the drift monitor for the control topic: DriftAlarm and RetrainRequest.
 
 Keys follow from where the learner stood, so that a learner which comes by again after a
 crash tells the same thing under the same key.
@@ -7,12 +7,9 @@ crash tells the same thing under the same key.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Field
-
-Count = Annotated[int, Field(ge=0)]
+from pipeline.learning.control import ControlRecord, Count
 
 
 class Signal(StrEnum):
@@ -28,26 +25,7 @@ class Signal(StrEnum):
     """Population stability index of what is acted on, by content."""
 
 
-class _Told(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    kind: ClassVar[str]
-
-    def encode(self) -> bytes:
-        """The wire form: one JSON object with its ``kind``."""
-        return orjson.dumps({"kind": self.kind, **self.model_dump()})
-
-    @classmethod
-    def decode(cls, wire: bytes) -> Self:
-        """Read the wire form.
-
-        Raises:
-            pydantic.ValidationError: it is another kind of record, or none.
-        """
-        fields = orjson.loads(wire)
-        return cls.model_validate({name: value for name, value in fields.items() if name != "kind"})
-
-
-class DriftAlarm(_Told):
+class DriftAlarm(ControlRecord):
     """A signal got worse by more than chance explains.
 
     Attributes:
@@ -81,7 +59,7 @@ class DriftAlarm(_Told):
         return f"drift-{self.generation}-{self.step}-{self.signal}"
 
 
-class RetrainRequest(_Told):
+class RetrainRequest(ControlRecord):
     """An alarm that is to be answered by a larger retrain."""
 
     kind: ClassVar[str] = "retrain_request"

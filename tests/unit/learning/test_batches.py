@@ -10,10 +10,10 @@ import pytest
 
 from pipeline.errors import Fenced
 from pipeline.events import MAX_TIME_AHEAD_MS, Item
-from pipeline.learning.assembly import shape_of
-from pipeline.learning.batches import Batch, fingerprint, first_position
+from pipeline.learning.batches import Batch
 from pipeline.learning.journal import JournalEntry, Verb, read_journal
-from tests.mill import BATCH, PARTITIONS, Life, Mill
+from tests.life import Life
+from tests.mill import BATCH, Mill
 
 
 def only(life: Life) -> Batch:
@@ -108,7 +108,7 @@ def test_a_batch_knows_how_far_its_users_and_the_log_came(mill: Mill) -> None:
     interactions = mill.records(mill.topics.interactions)
     assert batch.users == {"ann": 3}
     assert batch.append_times == [record.append_time for record in interactions]
-    assert batch.learned_through == max(r.append_time for r in interactions)
+    assert batch.position.through == max(r.append_time for r in interactions)
     ends = mill.log.end_offsets([mill.topics.items, mill.topics.interactions])
     assert batch.position.offsets == ends
 
@@ -173,17 +173,6 @@ def test_other_settings_open_a_new_generation(mill: Mill) -> None:
         assert only(life).position.generation == 2, "nothing has changed since"
 
 
-def test_the_fingerprint_follows_what_decides_the_bits(mill: Mill) -> None:
-    learner = mill.learner()
-    told = fingerprint(learner.shape, "digest", learner.device)
-    assert told == fingerprint(learner.shape, "digest", learner.device)
-    assert told != fingerprint(learner.shape, "other", learner.device)
-    learn = mill.settings.learn.model_copy(update={"rate": 0.5})
-    assert told != fingerprint(
-        shape_of(mill.settings.model_copy(update={"learn": learn})), "digest", learner.device
-    )
-
-
 def test_a_second_learner_fences_the_first(mill: Mill) -> None:
     mill.shop(3)
     with mill.life() as first:
@@ -195,16 +184,6 @@ def test_a_second_learner_fences_the_first(mill: Mill) -> None:
                 first.new()
             assert [batch.position.step for batch in second.new()] == [2]
     assert len(mill.records(mill.topics.journal)) == 3
-
-
-def test_what_was_there_before_the_learner_is_learned_too(mill: Mill) -> None:
-    mill.shop(3)
-    with mill.log.fenced_writer(mill.topics.journal, owner="test") as journal:
-        first = first_position(mill.log, mill.topics, journal, "fingerprint")
-        assert first_position(mill.log, mill.topics, journal, "another") == first
-    assert (first.generation, first.step, first.journal) == (1, 0, 1)
-    assert set(first.offsets.values()) == {0}
-    assert len(first.offsets) == 2 * PARTITIONS
 
 
 def test_an_idle_log_gives_none_so_that_the_loop_can_go_on(mill: Mill) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from pipeline.learning.batches import Position
 from pipeline.learning.checkpoints import KEEP_LAST, MANIFEST, CheckpointManifest
 from pipeline.learning.frozen import Frozen, freeze
+from pipeline.learning.position import Position
 from tests.mill import PREFIX, Mill
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -36,11 +36,11 @@ def checkpointed_twice(mill: Mill) -> tuple[str, str]:
 
 def born(mill: Mill, step: int) -> Frozen:
     """A learner that has seen nothing, but says that it stands after a step."""
-    return freeze(mill.learner(), Position(1, step, "", 0, {}))
+    return freeze(mill.learner(), Position(1, step, "", 0, {}, through=0, control=0, fold_to={}))
 
 
 def version(position: Position | None) -> str | None:
-    return f"{position.generation}-{position.step}" if position else None
+    return position.version if position else None
 
 
 def flip_a_bit(path: Path) -> None:

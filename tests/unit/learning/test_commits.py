@@ -13,7 +13,8 @@ from pipeline.learning.publishing import Publisher
 from pipeline.snapshots.snapshot import Announcement, Manifest
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.histories import decode_history
-from tests.mill import PREFIX, USERS, Life, Mill
+from tests.life import Life
+from tests.mill import PREFIX, USERS, Mill
 
 NEVER = 10**9
 
@@ -73,7 +74,7 @@ class Office:
         self.commits.settle(self._life.learner, {})
 
     def finish(self) -> None:
-        self.commits.finish(self._life.learner, {})
+        self.commits.finish(self._life.learner, {}, reason="shutdown")
 
 
 def announced(mill: Mill) -> list[str]:

@@ -29,7 +29,8 @@ def batch(step: int, model: float = 5.0, memory: float = 6.0, misses: float = 0.
     verdicts = {name: Verdicts(ranks, -(means[name] + hard)) for name in SCORERS}
     every = np.ones(BATCH, dtype=np.bool_)
     first = np.arange(BATCH) % 2 == 0
-    return Scores(verdicts, {"all": every, "first_of_basket": first, "cold": ~every}, loss=1.0)
+    slices = {"all": every, "first_of_basket": first, "cold": ~every}
+    return replace(no_scores(), verdicts=verdicts, slices=slices)
 
 
 def acts(step: int, rows: int = 200) -> Acts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from pipeline.learning.evaluation import CUTOFF, Quality, Scores, Verdicts, judg
 def scores(ranks: list[float], first: list[bool]) -> Scores:
     verdicts = Verdicts(np.array(ranks), -np.array(ranks))
     slices = {"all": np.ones(len(ranks), dtype=np.bool_), "first_of_basket": np.array(first, dtype=np.bool_)}
-    return Scores({"model": verdicts}, slices, loss=0.0)
+    return replace(no_scores(), verdicts={"model": verdicts}, slices=slices)
 
 
 def test_ranks_begin_at_one_and_ties_count_half() -> None:

@@ -6,13 +6,14 @@ import orjson
 import pytest
 
 from pipeline.eventlog.partitioner import partition_of
-from pipeline.learning.batches import Position
 from pipeline.learning.frozen import Frozen, freeze, restore, to_files
 from pipeline.learning.learner import Learner
+from pipeline.learning.position import Position
 from pipeline.state.histories import decode_history
-from tests.mill import PARTITIONS, Life, Mill
+from tests.life import Life
+from tests.mill import PARTITIONS, Mill
 
-BIRTH = Position(1, 0, "", 0, {})
+BIRTH = Position(1, 0, "", 0, {}, through=0, control=0, fold_to={})
 
 
 def busy(life: Life, mill: Mill) -> Frozen:
@@ -26,7 +27,7 @@ def busy(life: Life, mill: Mill) -> Frozen:
 
 def restored(mill: Mill, files: dict[str, bytes]) -> Learner:
     learner = mill.learner()
-    restore(learner, files)
+    restore(learner, learner.shape.model, files)
     return learner
 
 

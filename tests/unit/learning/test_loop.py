@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
+from itertools import islice, repeat
+from pathlib import Path
 
 import pytest
 import torch
 
-from pipeline.learning.batches import Batch
+from pipeline.config import Settings
+from pipeline.eventlog.intake import interaction_of
+from pipeline.eventlog.port import read_compacted
+from pipeline.learning.batches import Batch, Handover
 from pipeline.learning.commits import Cadence, Commits
+from pipeline.learning.control import Adoption, Rollback
+from pipeline.learning.guard import Fall
 from pipeline.learning.loop import run
 from pipeline.metrics import Series, quantiles, value_of
-from tests.mill import PREFIX, Life, Mill
+from pipeline.snapshots.snapshot import Announcement, Manifest, Version
+from pipeline.state.histories import Act, decode_history
+from tests.life import Life
+from tests.mill import PREFIX, Mill, tiny_settings
 
 NEVER = 10**9
 Exposed = Callable[[], Series]
 
 
-def run_through(mill: Mill, life: Life, batches: Iterator[Batch | None]) -> None:
-    never = Cadence(NEVER, NEVER), Cadence(NEVER, NEVER)
-    run(batches, life.learner, Commits(PREFIX, mill.log, mill.publisher(), mill.checkpoints, *never))
+def run_through(
+    mill: Mill, life: Life, turns: Iterator[Batch | Handover | None], publish_events: int = NEVER
+) -> None:
+    cadences = Cadence(NEVER, publish_events), Cadence(NEVER, NEVER)
+    commits = Commits(PREFIX, mill.log, mill.publisher(), mill.checkpoints, *cadences)
+    run(turns, life.learner, commits, mill.checkpoints)
 
 
 def grown(before: Series, after: Series, name: str, **labels: str) -> float:
@@ -92,7 +106,7 @@ def test_a_batch_without_a_finite_loss_is_counted_and_folded(
 
 
 def test_what_stops_the_batches_stops_the_loop_without_a_last_word(mill: Mill) -> None:
-    def broken(life: Life) -> Iterator[Batch]:
+    def broken(life: Life) -> Iterator[Batch | Handover]:
         yield next(life.unlearned())
         raise RuntimeError("fenced, say")
 
@@ -100,3 +114,145 @@ def test_what_stops_the_batches_stops_the_loop_without_a_last_word(mill: Mill) -
     with mill.life() as life, pytest.raises(RuntimeError, match="fenced"):
         run_through(mill, life, broken(life))
     assert mill.store.versions() == []
+
+
+# Adoptions.
+
+
+def ordered(life: Life, batches: int, order: Callable[[], object]) -> Iterator[Batch | Handover]:
+    """So many batches, then an order, then all that follows."""
+    turns = life.unlearned()
+    yield from islice(turns, batches)
+    order()
+    yield from turns
+
+
+def announced(mill: Mill) -> list[str]:
+    records = mill.records(mill.topics.snapshots)
+    return [Announcement.model_validate_json(record.value or b"").version for record in records]
+
+
+def manifests(mill: Mill) -> dict[str, Manifest]:
+    return {str(version): mill.store.manifest(version) for version in mill.store.versions()}
+
+
+def until_1_2(mill: Mill) -> None:
+    """A first run that publishes 1-2, with more to learn."""
+    mill.stock()
+    mill.shop(70)
+    with mill.life() as life:
+        run_through(mill, life, islice(life.unlearned(), 2))
+    assert announced(mill) == ["1-2"]
+
+
+def assert_histories_are_what_they_say(mill: Mill) -> None:
+    """Each that was ever told has all acts of its user before the offset that it reaches, and no other."""
+    acts = mill.records(mill.topics.interactions)
+    length = mill.settings.learn.history_length
+    for record in mill.records(mill.topics.histories):
+        history, end = decode_history(record.value or b"")
+        known = [
+            Act.of(interaction_of(act))
+            for act in acts
+            if act.key == record.key and act.partition == record.partition and act.offset < end
+        ]
+        assert list(history) == known[-length:]
+
+
+def test_a_rollback_is_shown_at_once_as_what_it_returns_to(mill: Mill, exposed: Exposed) -> None:
+    until_1_2(mill)
+    before = exposed()
+    with mill.life() as life:
+        run_through(mill, life, ordered(life, 2, lambda: mill.roll_back("1-2")))
+        last = life.learner
+    after = exposed()
+    told = manifests(mill)
+    *_, newest = told
+    assert announced(mill) == list(told) == ["1-2", "1-4", "2-2", newest]
+    assert told["2-2"].digest == told["1-2"].digest != told["1-4"].digest
+    assert told["2-2"].learned_offsets == told["1-2"].learned_offsets
+    assert told["2-2"].learned_through == told["1-2"].learned_through
+    assert (told["2-2"].kind, told["2-2"].parent) == ("full", "1-4"), "no delta across generations"
+    assert told["1-4"].reason == "before an adoption"
+    assert told["2-2"].reason == "rollback: test"
+    (adoption,) = mill.told(Adoption)
+    assert (adoption.version, adoption.left, adoption.reason) == ("2-2", "1-4", "test")
+    assert grown(before, after, "millstream_adoptions_total", kind="rollback") == 1
+    assert {"1-2", "1-4", newest} <= set(mill.checkpoints.digests())
+    assert last.stream.events == told[newest].events == 70
+    assert_histories_are_what_they_say(mill)
+    rebuilt = mill.rebuilt()
+    assert (rebuilt.position.version, rebuilt.content) == (newest, told[newest].digest)
+
+
+def test_a_refused_order_is_counted_and_changes_nothing(mill: Mill, exposed: Exposed) -> None:
+    until_1_2(mill)
+    before = exposed()
+    with mill.life() as life:
+        run_through(mill, life, ordered(life, 1, lambda: mill.promote("nobody")))
+    after = exposed()
+    assert grown(before, after, "millstream_refused_orders_total") == 1
+    assert grown(before, after, "millstream_adoptions_total", kind="promotion") == 0
+    assert {version.generation for version in mill.store.versions()} == {1}
+
+
+def test_a_fall_that_the_overseer_sees_is_ordered_on_the_control_topic(
+    mill: Mill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until_1_2(mill)
+    fall = iter([None, Fall(0.5, -0.5, "1-2"), *repeat(None, 100)])
+    with mill.life() as life:
+        monkeypatch.setattr(life.learner.overseer.guard, "update", lambda version, scores: next(fall))
+        run_through(mill, life, life.unlearned())
+    (order,) = mill.told(Rollback)
+    assert (order.version, order.generation, order.relearn) == ("1-2", 1, False)
+    with mill.life() as life:
+        run_through(mill, life, life.unlearned())
+    assert [version for version in announced(mill) if version.startswith("2-")][:1] == ["2-2"]
+    assert mill.told(Adoption)[0].order == order.key
+
+
+class Killed(Exception):
+    """What ends a life before its last word."""
+
+
+def killed(turns: Iterator[Batch | Handover], after: int) -> Iterator[Batch | Handover]:
+    """The turns until the process is killed: the next one is journalled and no more."""
+    yield from islice(turns, after)
+    next(turns)
+    raise Killed
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["checkpoint", "no checkpoint"])
+@pytest.mark.parametrize("after", [2, 3, 4, 5])
+def test_killed_around_an_adoption_it_shows_each_version_once_and_the_same(
+    mill: Mill, settings: Settings, tmp_path: Path, after: int, lost: bool
+) -> None:
+    until_1_2(mill)
+    whole = tmp_path / "whole"
+    shutil.copytree(tmp_path, whole, ignore=lambda folder, names: ["whole"])
+    with Mill(tiny_settings(whole, Path(settings.model.backbone))) as unbroken, unbroken.life() as life:
+        run_through(unbroken, life, ordered(life, 2, lambda: unbroken.roll_back("1-2")))
+        expected, end = manifests(unbroken), life.learner.stream.events
+
+    with mill.life() as life, pytest.raises(Killed):
+        turns = ordered(life, 2, lambda: mill.roll_back("1-2"))
+        run_through(mill, life, killed(turns, after))
+    for folder in mill.checkpoints.folder.glob("*-*") if lost else ():
+        shutil.rmtree(folder)
+    with mill.life() as life:
+        run_through(mill, life, life.unlearned(), publish_events=1)
+        assert life.learner.stream.events == end
+    told = manifests(mill)
+    assert announced(mill) == sorted(told, key=Version.parse), "each once, in order"
+    assert told.keys() >= expected.keys()
+    assert {version: told[version].digest for version in expected} == {
+        version: manifest.digest for version, manifest in expected.items()
+    }
+    assert len({adoption.key for adoption in mill.told(Adoption)}) == 1
+    assert_histories_are_what_they_say(mill)
+    told_of = read_compacted(mill.log, mill.topics.histories)
+    newest = list(told.values())[-1]
+    for record in mill.records(mill.topics.interactions):
+        _, reached = decode_history(told_of[record.key or ""].value or b"")
+        assert record.offset < reached <= newest.learned_offsets[record.source]

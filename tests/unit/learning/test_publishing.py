@@ -11,7 +11,8 @@ from pipeline.learning.publishing import Publication
 from pipeline.snapshots.snapshot import Announcement, Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.histories import decode_history
-from tests.mill import PREFIX, Life, Mill
+from tests.life import Life
+from tests.mill import PREFIX, Mill
 
 
 def learned(mill: Mill, life: Life) -> Publication:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import OffsetsExpired, TopicError
 from pipeline.eventlog.sqlite import SqliteLog
-from pipeline.learning.rebuild import rebuild
-from tests.mill import Mill, tiny_settings
+from tests.mill import Mill, copy_of, tiny_settings
 
 BATCHES = 6
 STOPS = [(stop, kept) for stop in range(BATCHES + 1) for kept in sorted({0, max(0, stop - 1), stop})]
@@ -32,14 +29,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) ->
     return folder
 
 
-@contextmanager
-def copy_of(recorded: Path, folder: Path, backbone: Path) -> Iterator[Mill]:
-    """Another mill with the very same log."""
-    shutil.copytree(recorded, folder, dirs_exist_ok=True)
-    with Mill(tiny_settings(folder, backbone)) as mill:
-        yield mill
-
-
 @pytest.fixture(scope="module")
 def unbroken(recorded: Path, tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> str:
     """The digest of a learner that never stopped."""
@@ -53,10 +42,6 @@ def unbroken(recorded: Path, tmp_path_factory: pytest.TempPathFactory, backbone_
 def mill(recorded: Path, tmp_path: Path, backbone_folder: Path) -> Iterator[Mill]:
     with copy_of(recorded, tmp_path, backbone_folder) as mill:
         yield mill
-
-
-def rebuilt(mill: Mill) -> str:
-    return mill.checkpoints.digest(rebuild(mill.settings, mill.log))
 
 
 @pytest.mark.parametrize(("stop", "kept"), STOPS)
@@ -84,7 +69,7 @@ def test_a_learner_that_stops_in_every_batch_becomes_the_unbroken_one(mill: Mill
             life.journal_only()
     with mill.life() as life:
         life.catch_up()
-        assert life.digest() == unbroken == rebuilt(mill)
+        assert life.digest() == unbroken == mill.rebuilt().digest
 
 
 def test_a_rebuild_needs_no_checkpoint_and_agrees_with_one(mill: Mill, unbroken: str) -> None:
@@ -93,9 +78,9 @@ def test_a_rebuild_needs_no_checkpoint_and_agrees_with_one(mill: Mill, unbroken:
         written = life.checkpoint()
     learned = [len(batch.micro.interactions) for batch in life.learned]
     told: list[int] = []
-    frozen = rebuild(mill.settings, mill.log, told.append)
-    assert mill.checkpoints.digest(frozen) == written == unbroken
-    assert frozen.position == life.position
+    rebuilt = mill.rebuilt(progress=told.append)
+    assert rebuilt.digest == written == unbroken == mill.rebuilt(from_nothing=False).digest
+    assert rebuilt.position == life.position
     assert told == learned
 
 
@@ -103,14 +88,14 @@ def test_a_rebuild_changes_nothing(mill: Mill) -> None:
     with mill.life() as life:
         life.new(3)
     before = mill.records(mill.topics.journal)
-    rebuilt(mill)
+    mill.rebuilt()
     assert mill.records(mill.topics.journal) == before
     assert not mill.checkpoints.digests()
 
 
 def test_there_is_nothing_to_rebuild_before_anything_was_learned(mill: Mill) -> None:
     with pytest.raises(TopicError, match=r"mill\.journal is empty"):
-        rebuild(mill.settings, mill.log)
+        mill.rebuilt()
 
 
 def test_a_rebuild_says_when_the_log_has_lost_what_was_learned(mill: Mill, tmp_path: Path) -> None:
@@ -126,7 +111,7 @@ def test_a_rebuild_says_when_the_log_has_lost_what_was_learned(mill: Mill, tmp_p
             writer.append(mill.topics.journal, None, value)
         writer.flush()
         with pytest.raises(OffsetsExpired) as caught:
-            rebuild(mill.settings, log)
+            mill.rebuilt(log=log)
     assert caught.value.topic == mill.topics.interactions
 
 
@@ -141,7 +126,7 @@ def test_items_that_compaction_took_leave_an_empty_batch(mill: Mill, tmp_path: P
     later += int(mill.settings.log.compaction_lag_hours * HOUR_MS) + 1
     with SqliteLog(tmp_path / "log.db", lambda: later) as log:
         log.upkeep()
-        frozen = rebuild(mill.settings, log)
-    assert frozen.position == life.position
-    row = frozen.catalogue.row("red-cup")
-    assert frozen.catalogue.text(row) == "a newer title"
+        rebuilt = mill.rebuilt(log=log)
+    assert rebuilt.position == life.position
+    catalogue = rebuilt.learner.stream.catalogue
+    assert catalogue.text(catalogue.row("red-cup")) == "a newer title"

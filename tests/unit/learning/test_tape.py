@@ -107,6 +107,26 @@ def test_what_was_cut_is_cut_again_from_its_end_offsets(
     assert sorted(left) == sorted(record for batch, _ in batches[stop:] for record in batch)
 
 
+@settings(max_examples=40, deadline=None)
+@given(happened=events_strategy, data=st.data())
+def test_from_where_it_was_sent_it_cuts_what_a_new_tape_would(
+    taped: TapedLog, happened: Events, data: st.DataObject
+) -> None:
+    topic = taped.topic()
+    cut_all(taped, topic, happened)
+    begins, ends = taped.log.begin_offsets([topic]), taped.log.end_offsets([topic])
+    there = {source: data.draw(st.integers(begins[source], end)) for source, end in ends.items()}
+    foreign = {TopicPartition("other", 0): 7}
+    with closing(taped.tape(topic)) as tape, closing(Tape(taped.log, there)) as new:
+        tape.cut(data.draw(st.integers(0, 6)), timeout_seconds=0)
+        tape.seek(there | foreign)
+        assert tape.positions() == there
+        for _ in range(3):
+            assert tape.cut(2, 0) == new.cut(2, 0)
+            assert tape.positions() == new.positions()
+        assert tape.cut_to(ends) == new.cut_to(ends)
+
+
 def test_what_was_read_ahead_belongs_to_no_batch_yet(taped: TapedLog) -> None:
     topic = taped.topic()
     taped.append(topic, [0] * 5)
@@ -115,11 +135,28 @@ def test_what_was_read_ahead_belongs_to_no_batch_yet(taped: TapedLog) -> None:
         assert tape.positions()[TopicPartition(topic, 0)] == 2
 
 
-def test_a_full_partition_does_not_keep_others_waiting(taped: TapedLog) -> None:
+def test_the_earliest_appended_goes_first_however_full_its_partition(taped: TapedLog) -> None:
     topic = taped.topic()
-    taped.append(topic, [0] * 50 + [1, 2])
+    for partitions in ([0] * 3, [1], [0] * 50, [2, 1]):
+        taped.append(topic, partitions)
     with closing(taped.tape(topic)) as tape:
-        assert {record.partition for record in tape.cut(6, 0)} == {0, 1, 2}
+        assert [record.partition for record in tape.cut(4, 0)] == [0, 0, 0, 1]
+        assert [record.partition for record in tape.cut(50, 0)] == [0] * 50
+        assert [record.partition for record in tape.cut(50, 0)] == [1, 2]
+
+
+def test_what_comes_late_waits_for_no_more_than_came_before_it(
+    taped: TapedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tape_module, "POLL_RECORDS", 4)
+    topic = taped.topic()
+    taped.append(topic, [0] * 20)
+    taped.append(topic, [1])
+    with closing(taped.tape(topic)) as tape:
+        before = [tape.cut(5, 0) for _ in range(20)]
+    records = [record for batch in before for record in batch]
+    assert len(records) == 21
+    assert [record.offset for record in records if record.partition == 0] == list(range(20))
 
 
 def test_lingering_lets_others_join_the_first(taped: TapedLog) -> None:

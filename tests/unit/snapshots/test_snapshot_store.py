@@ -19,7 +19,8 @@ from pipeline.errors import SnapshotCorrupt
 from pipeline.snapshots.snapshot import Announcement, Manifest, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore, digest_of
 from pipeline.state import counts
-from tests.mill import PREFIX, Life, Mill, tiny_settings
+from tests.life import Life
+from tests.mill import PREFIX, Mill, tiny_settings
 
 SECRETS = ("customer-4711", "event-of-customer", "session-of-customer")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event
 
 import pytest
@@ -87,8 +88,11 @@ def test_a_new_server_serves_the_newest_fit_snapshot(world: World) -> None:
         assert live.refusal is not None
 
 
-@pytest.mark.parametrize("field", ["backbone", "layers", "max_tokens"])
-def test_a_snapshot_of_another_model_is_refused(world: World, field: str) -> None:
+@pytest.mark.parametrize(
+    ("field", "reason"),
+    [("backbone", "backbone"), ("layers", "do not fit together"), ("max_tokens", "max_tokens")],
+)
+def test_a_snapshot_of_another_model_is_refused(world: World, field: str, reason: str) -> None:
     world.stock()
     version = learned_and_published(world)
     path = world.folder / "snapshots" / PREFIX / str(version) / "manifest.json"
@@ -97,7 +101,28 @@ def test_a_snapshot_of_another_model_is_refused(world: World, field: str) -> Non
     path.write_text(json.dumps(manifest))
     with world.server() as live:
         assert served(live) is None
-        assert live.refusal is not None and field in live.refusal.reason
+        assert live.refusal is not None and reason in live.refusal.reason
+
+
+def test_a_model_of_other_sizes_than_the_settings_is_served(world: World) -> None:
+    world.stock()
+    learned_and_published(world)
+    shape = world.learner.shape.model
+    world.learner.grow_to(replace(shape, tower=replace(shape.tower, lora_rank=3), adapter_rank=6))
+    grown = learned_and_published(world)
+    with world.server() as live:
+        assert served(live) == grown
+        assert live.refusal is None
+
+
+def test_a_snapshot_that_does_not_have_the_sizes_it_names_is_refused(world: World) -> None:
+    world.stock()
+    version = learned_and_published(world)
+    path = world.folder / "snapshots" / PREFIX / str(version) / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "lora_rank": 3}))
+    with world.server() as live:
+        assert served(live) is None
+        assert live.refusal is not None and "do not fit" in live.refusal.reason
 
 
 def test_numbers_that_are_not_finite_are_refused(world: World) -> None:

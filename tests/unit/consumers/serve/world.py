@@ -26,9 +26,9 @@ from pipeline.eventlog.port import LogReader, Record, read
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Interaction, InteractionType, Item, encode
 from pipeline.learning.assembly import shape_of
-from pipeline.learning.batches import Position
 from pipeline.learning.evaluation import Scores
 from pipeline.learning.learner import Learner, MicroBatch
+from pipeline.learning.position import Position
 from pipeline.learning.publishing import Publication, Publisher, snapshot_of
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
@@ -202,8 +202,9 @@ class World:
 
     def snapshot(self) -> Snapshot:
         """The learner's public state."""
-        position = Position(self.generation, self._step, "test", 0, self._reader.positions())
-        return snapshot_of(self.learner, PREFIX, position, self._learned_through, {}, "test")
+        offsets, through = self._reader.positions(), self._learned_through
+        position = Position(self.generation, self._step, "test", 0, offsets, through, control=0, fold_to={})
+        return snapshot_of(self.learner, PREFIX, position, {}, "test")
 
     def promote(self, snapshot: Snapshot, version: Version) -> None:
         """Publish an earlier state as a later version."""

@@ -1,0 +1,274 @@
+"""The retrainer: from a plan to a judged candidate.
+
+It makes the champion of the plan's version again, trains a copy on the window, lets both
+learn the batches that the journal names after that, and asks the Gate. Everything follows
+from the plan, the log and the journal: killed anywhere and run again, it makes the same
+candidate. It reads the learner's log and checkpoints and never stands in its way.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from threading import Event
+from typing import NamedTuple
+
+from pipeline.errors import ChampionGone, InvalidEvent, OffsetsExpired
+from pipeline.eventlog.intake import interaction_of
+from pipeline.eventlog.port import EventLog, Offsets, TopicPartition
+from pipeline.eventlog.topics import Topics
+from pipeline.events import Interaction
+from pipeline.learning.batches import Batch, Batches
+from pipeline.learning.candidates import Candidate, Plan
+from pipeline.learning.checkpoints import Checkpoints, restore_from
+from pipeline.learning.contest import Contender, evidence, run_through
+from pipeline.learning.control import Judgement, JudgementOutcome
+from pipeline.learning.frozen import freeze
+from pipeline.learning.gate import GateShape, Outcome, Verdict, decide
+from pipeline.learning.journal import JournalEntry
+from pipeline.learning.learner import Learner, MicroBatch
+from pipeline.learning.position import Position
+from pipeline.learning.rebuild import rebuild
+from pipeline.learning.retraining import Retraining, RetrainProgress, RetrainResult, RetrainShape
+from pipeline.learning.tape import Tape
+from pipeline.model.recommender import ModelShape
+from pipeline.model.tower import TowerShape
+from pipeline.snapshots.snapshot import Version
+from pipeline.stopping import Stopped
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+READ_ENTRIES = 500
+KIBIBYTE = 1024
+
+Entries = Sequence[tuple[JournalEntry, int]]
+"""Each with the offset after it; at least one."""
+
+
+class Ahead(NamedTuple):
+    """What the journal names after the champion's position: to validate on, then to compare on.
+
+    It is the journal that parts them, so that nothing which the training was judged on comes
+    again in the contest.
+    """
+
+    held_out: Entries
+    trial: Entries
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What a retrainer works with.
+
+    Attributes:
+        model: sizes that a candidate has at least.
+        make: makes a learner that has seen nothing.
+        manual: whether a person decides about what the Gate would promote.
+        stop: set when work is to be left.
+        progress: told of every minibatch.
+    """
+
+    event_log: EventLog
+    topics: Topics
+    checkpoints: Checkpoints
+    make: Callable[[], Learner]
+    model: ModelShape
+    retrain: RetrainShape
+    gate: GateShape
+    manual: bool
+    stop: Event
+    progress: Callable[[RetrainProgress], None]
+
+
+def judged(shop: Workshop, candidate: Candidate) -> Judgement:
+    """Make a candidate as planned and judge it, or tell what became of it before.
+
+    Waits for events that are still to come.
+
+    Raises:
+        Stopped: it was told to stop; the next call goes on.
+    """
+    known = candidate.judgement()
+    if known is not None:
+        return known
+    try:
+        judgement = _compared(shop, candidate, candidate.plan())
+    except (ChampionGone, OffsetsExpired) as error:
+        judgement = void(candidate.plan(), str(error))
+    candidate.judge(judgement)
+    candidate.tidy()
+    return judgement
+
+
+def void(plan: Plan, reason: str) -> Judgement:
+    """What is said of a candidate whose champion is gone, or its window."""
+    return Judgement(
+        candidate=plan.name,
+        champion=plan.champion,
+        generation=Version.parse(plan.champion).generation,
+        request=plan.request,
+        outcome="void",
+        reasons=[reason],
+        figures={},
+        cost={},
+        judged_at=int(time.time() * 1000),
+    )
+
+
+def _compared(shop: Workshop, candidate: Candidate, plan: Plan) -> Judgement:
+    began = time.process_time()  # of the wall clock, much is waiting
+    learner, position = _champion(shop, candidate, plan)
+    ahead = _ahead(shop, position, plan)
+    model = _at_least(shop.model, learner.shape.model)
+    if model != learner.shape.model:
+        learner.grow_to(model)
+    result = _retrained(shop, candidate, plan, learner, position, ahead)
+    challenger = _run_through(shop, learner, position, ahead)
+    reached = Position.after(*ahead.trial[-1])
+    shop.checkpoints.write_to(candidate.checkpoint, freeze(learner, reached))
+    champion = _run_through(shop, *_champion(shop, candidate, plan), ahead)
+    verdict = decide(*evidence(champion, challenger), shop.gate)
+    return Judgement(
+        candidate=plan.name,
+        champion=plan.champion,
+        generation=reached.generation,
+        request=plan.request,
+        outcome=_outcome(verdict, shop.manual),
+        reasons=verdict.reasons,
+        figures=verdict.figures,
+        cost=_cost(result, time.process_time() - began),
+        judged_at=int(time.time() * 1000),
+    )
+
+
+def _champion(shop: Workshop, candidate: Candidate, plan: Plan) -> tuple[Learner, Position]:
+    """The champion as it was, from a copy of its own: the ladder loses its rungs."""
+    learner = shop.make()
+    if not candidate.champion.exists():
+        found = rebuild(
+            shop.event_log, shop.topics, learner, shop.checkpoints, until=Version.parse(plan.champion)
+        )
+        shop.checkpoints.write_to(candidate.champion, freeze(learner, found))
+    return learner, restore_from(candidate.champion, learner)
+
+
+def _ahead(shop: Workshop, position: Position, plan: Plan) -> Ahead:
+    """The journal after the champion's position, as far as the plan needs it.
+
+    Raises:
+        ChampionGone: another state was adopted there.
+    """
+    entries = journal_as_it_grows(shop, position.journal)
+    held_out = _stretch(shop, entries, position.offsets, plan.held_out)
+    return Ahead(held_out, _stretch(shop, entries, held_out[-1][0].offsets, plan.trial))
+
+
+def _stretch(
+    shop: Workshop, entries: Iterator[tuple[JournalEntry, int]], start: Offsets, records: int
+) -> Entries:
+    """The next entries, up to the one with which so many records have come since `start`."""
+    needed, taken = recorded(shop.topics, start) + records, list[tuple[JournalEntry, int]]()
+    for entry, after in entries:
+        if entry.adopts is not None:
+            raise ChampionGone(f"{entry.adopts.order} replaced the champion")
+        taken.append((entry, after))
+        if recorded(shop.topics, entry.offsets) >= needed:
+            break
+    return taken
+
+
+def _retrained(
+    shop: Workshop, candidate: Candidate, plan: Plan, learner: Learner, position: Position, ahead: Ahead
+) -> RetrainResult:
+    """Train the learner on the window, which ends at its position."""
+    starts = {TopicPartition.parse(name): offset for name, offset in plan.window.items()}
+    window = _interactions(shop, starts, position.offsets)
+    held_out = _interactions(shop, position.offsets, ahead.held_out[-1][0].offsets)
+
+    def progress(at: RetrainProgress) -> None:
+        if shop.stop.is_set():
+            raise Stopped
+        shop.progress(at)
+
+    candidate.progress.mkdir(exist_ok=True)
+    return Retraining(learner, shop.retrain, window, held_out, candidate.progress).run(progress)
+
+
+def _run_through(shop: Workshop, learner: Learner, position: Position, ahead: Ahead) -> Contender:
+    with closing(Batches(shop.event_log, shop.topics, learner, position)) as batches:
+        return run_through(learner, _unless_stopped(shop, batches, ahead), len(ahead.held_out))
+
+
+def _unless_stopped(shop: Workshop, batches: Batches, ahead: Ahead) -> Iterator[MicroBatch]:
+    for turn in batches.again([*ahead.held_out, *ahead.trial]):
+        if shop.stop.is_set():
+            raise Stopped
+        assert isinstance(turn, Batch), "a plan with an adoption ahead is given up"
+        yield turn.micro
+
+
+def _interactions(shop: Workshop, starts: Offsets, ends: Offsets) -> list[Interaction]:
+    """Each valid interaction between offsets once, in the order of a batch."""
+    ours = {source: at for source, at in starts.items() if source.topic == shop.topics.interactions}
+    with closing(Tape(shop.event_log, ours)) as tape:
+        events = dict[str, Interaction]()
+        for record in tape.cut_to(ends):
+            try:
+                event = interaction_of(record)
+            except InvalidEvent:
+                continue  # the learner has told of it
+            events.setdefault(event.event_id, event)
+        return list(events.values())
+
+
+def journal_as_it_grows(shop: Workshop, start: int) -> Iterator[tuple[JournalEntry, int]]:
+    """The entries from an offset on, each with the offset after it; waits for others.
+
+    Raises:
+        Stopped: it was told to stop.
+    """
+    with shop.event_log.reader({TopicPartition(shop.topics.journal, 0): start}) as reader:
+        while True:
+            for record in reader.poll(READ_ENTRIES, POLL_SECONDS):
+                if record.value is not None:
+                    yield JournalEntry.model_validate_json(record.value), record.offset + 1
+            if shop.stop.is_set():
+                raise Stopped
+
+
+def recorded(topics: Topics, offsets: Offsets) -> int:
+    """Records of the interactions topic before some offsets."""
+    return sum(at for source, at in offsets.items() if source.topic == topics.interactions)
+
+
+def _outcome(verdict: Verdict, manual: bool) -> JudgementOutcome:
+    if verdict.outcome is not Outcome.PROMOTED:
+        return "rejected"
+    return "held" if manual else "promoted"
+
+
+def _at_least(wanted: ModelShape, champion: ModelShape) -> ModelShape:
+    """The larger of two sizes, part by part."""
+    tower, other = wanted.tower, champion.tower
+    rank = max(tower.lora_rank, other.lora_rank)
+    alpha = tower.lora_alpha if tower.lora_rank == rank else other.lora_alpha
+    return ModelShape(
+        TowerShape(max(tower.layers, other.layers), rank, alpha),
+        max(wanted.adapter_rank, champion.adapter_rank),
+    )
+
+
+def _cost(result: RetrainResult, seconds: float) -> dict[str, float]:
+    """What a retrain cost; its training includes the finished epochs of interrupted runs."""
+    return {
+        "seconds": seconds,
+        "training_seconds": result.seconds,
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIBIBYTE,
+        "events": result.events,
+        "epochs": result.epochs,
+    }

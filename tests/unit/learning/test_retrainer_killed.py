@@ -1,0 +1,193 @@
+"""A retrainer that is killed anywhere, or told to stop, and run again comes to the same bits."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.learning import retrainer
+from pipeline.learning.candidates import JUDGEMENT
+from pipeline.learning.contest import Contender, run_through
+from pipeline.learning.control import Judgement
+from pipeline.learning.learner import Learner, MicroBatch
+from pipeline.learning.retrainer import Workshop, judged
+from pipeline.learning.retraining import RetrainProgress
+from pipeline.stopping import Stopped
+from tests.mill import Mill
+from tests.workshop import ACTS, CHAMPION, begun, candidates, copy_of, digest_of, learned_mill, live, workshop
+
+
+class Killed(Exception):
+    """Raised in the middle of everything."""
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> Path:
+    return learned_mill(tmp_path_factory.mktemp("recorded"), backbone_folder)
+
+
+@pytest.fixture
+def mill(recorded: Path, tmp_path: Path, backbone_folder: Path) -> Iterator[Mill]:
+    with copy_of(recorded, tmp_path, backbone_folder) as mill:
+        yield mill
+
+
+@pytest.fixture(scope="module")
+def unbroken(
+    recorded: Path, tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path
+) -> tuple[str, Judgement]:
+    """Digest of the candidate and the judgement, of a retrainer that nobody disturbed."""
+    with copy_of(recorded, tmp_path_factory.mktemp("unbroken"), backbone_folder) as mill:
+        candidate = begun(mill)
+        judgement = judged(workshop(mill), candidate)
+        return digest_of(candidate), judgement
+
+
+def in_epoch(epoch: int) -> Callable[[RetrainProgress], None]:
+    def progress(at: RetrainProgress) -> None:
+        if (at.epoch, at.segments >= at.total // 2) == (epoch, True):
+            raise Killed
+
+    return progress
+
+
+def dying(batches: Iterable[MicroBatch], after: int) -> Iterator[MicroBatch]:
+    for number, batch in enumerate(batches):
+        if number == after:
+            raise Killed
+        yield batch
+
+
+class Deaths:
+    """How a retrainer dies; each takes what it works with."""
+
+    @staticmethod
+    def first_epoch(shop: Workshop, _: pytest.MonkeyPatch) -> Workshop:
+        return replace(shop, progress=in_epoch(1))
+
+    @staticmethod
+    def second_epoch(shop: Workshop, _: pytest.MonkeyPatch) -> Workshop:
+        return replace(shop, progress=in_epoch(2))
+
+    @staticmethod
+    def champion_is_kept(shop: Workshop, patch: pytest.MonkeyPatch) -> Workshop:
+        return _dies_when_renamed_to("champion", shop, patch)
+
+    @staticmethod
+    def candidate_learns_on(shop: Workshop, patch: pytest.MonkeyPatch) -> Workshop:
+        return _dies_in_run(1, shop, patch)
+
+    @staticmethod
+    def candidate_is_kept(shop: Workshop, patch: pytest.MonkeyPatch) -> Workshop:
+        return _dies_when_renamed_to("checkpoint", shop, patch)
+
+    @staticmethod
+    def champion_learns_on(shop: Workshop, patch: pytest.MonkeyPatch) -> Workshop:
+        return _dies_in_run(2, shop, patch)
+
+    @staticmethod
+    def gate(shop: Workshop, patch: pytest.MonkeyPatch) -> Workshop:
+        patch.setattr(retrainer, "decide", _die)
+        return shop
+
+    @staticmethod
+    def judgement_is_kept(shop: Workshop, patch: pytest.MonkeyPatch) -> Workshop:
+        return _dies_when_renamed_to(JUDGEMENT, shop, patch)
+
+
+DEATHS = [name for name in vars(Deaths) if not name.startswith("_")]
+
+
+def _die(*_: object) -> None:
+    raise Killed
+
+
+def _dies_in_run(run: int, shop: Workshop, patch: pytest.MonkeyPatch) -> Workshop:
+    """The candidate's run through the batches is the first, the champion's the second."""
+    runs = list[int]()
+
+    def through(learner: Learner, batches: Iterable[MicroBatch], held_out: int) -> Contender:
+        runs.append(1)
+        return run_through(learner, dying(batches, 3) if len(runs) == run else batches, held_out)
+
+    patch.setattr(retrainer, "run_through", through)
+    return shop
+
+
+def _dies_when_renamed_to(name: str, shop: Workshop, patch: pytest.MonkeyPatch) -> Workshop:
+    """What was written to a temporary name stays there."""
+    rename = Path.rename
+
+    def renamed(path: Path, target: Path) -> Path:
+        if target.name == name:
+            raise Killed
+        return rename(path, target)
+
+    patch.setattr(Path, "rename", renamed)
+    return shop
+
+
+def untimed(figures: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in figures.items() if not name.startswith("seconds")}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_killed_anywhere_it_comes_to_the_same_bits(
+    mill: Mill, unbroken: tuple[str, Judgement], death: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate = begun(mill)
+    with monkeypatch.context() as patch:
+        dies = getattr(Deaths, death)(workshop(mill), patch)
+        with pytest.raises(Killed):
+            judged(dies, candidate)
+    assert candidate.judgement() is None
+    live(mill, 40, begin=ACTS)  # what happens meanwhile makes no difference
+    digest, judgement = unbroken
+    again = judged(workshop(mill), candidates(mill).named("one"))
+    assert digest_of(candidate) == digest
+    assert untimed(again.figures) == untimed(judgement.figures)
+    assert (again.outcome, again.champion, again.generation) == ("promoted", judgement.champion, 1)
+    assert again.cost["events"] == judgement.cost["events"]
+
+
+def test_a_stop_leaves_work_that_the_next_one_ends(mill: Mill, unbroken: tuple[str, Judgement]) -> None:
+    candidate, stopped, runs = begun(mill), 0, list[RetrainProgress]()
+    while candidate.judgement() is None:
+        shop = workshop(mill)
+
+        def progress(at: RetrainProgress, shop: Workshop = shop) -> None:
+            runs.append(at)
+            if at.segments == at.total:  # once an epoch
+                shop.stop.set()
+
+        try:
+            judged(replace(shop, progress=progress), candidate)
+        except Stopped:
+            stopped += 1
+    assert stopped == 2, "after each epoch's last minibatch"
+    assert digest_of(candidate) == unbroken[0]
+
+
+def test_the_champion_is_made_once(
+    mill: Mill, unbroken: tuple[str, Judgement], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate = begun(mill)
+    with pytest.raises(Killed):
+        judged(replace(workshop(mill), progress=in_epoch(1)), candidate)
+    shutil.rmtree(mill.checkpoints.folder / CHAMPION)
+    monkeypatch.setattr(retrainer, "rebuild", _die)
+    judged(workshop(mill), candidate)
+    assert digest_of(candidate) == unbroken[0]
+
+
+def test_a_champion_that_the_ladder_has_lost_is_made_from_the_journal(
+    mill: Mill, unbroken: tuple[str, Judgement]
+) -> None:
+    candidate = begun(mill)
+    shutil.rmtree(mill.checkpoints.folder / CHAMPION)
+    judged(workshop(mill), candidate)
+    assert digest_of(candidate) == unbroken[0]
