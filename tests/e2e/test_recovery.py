@@ -6,10 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
-from urllib.request import urlopen
 
-import orjson
 import pytest
 
 from pipeline.config import Settings
@@ -20,6 +17,7 @@ from pipeline.learning.assembly import checkpoints_of, make_learner
 from pipeline.learning.frozen import freeze
 from pipeline.learning.rebuild import rebuild
 from pipeline.metrics import scrape, value_of
+from tests.e2e.asking import card
 
 EVENTS = 2_500
 KILLS = ("learn", "play", "serve", "learn")
@@ -46,7 +44,7 @@ def test_killed_daemons_go_on_and_the_state_is_the_journals(
             daemons.kill(victim)
             daemons.start(*commands[victim])
         _wait(lambda: daemons.ended("play"), "play does not end")
-        _wait(lambda: served(settings) == EVENTS, "what was played is not served")
+        _wait(lambda: card(settings).get("events") == EVENTS, "what was played is not served")
         daemons.stop("learn")
 
         checkpoints, learner = checkpoints_of(settings), make_learner(settings)
@@ -62,15 +60,6 @@ def learned(settings: Settings) -> float:
     except OSError:
         return 0
     return value_of(series, "millstream_events_total", daemon="learn")
-
-
-def served(settings: Settings) -> int:
-    try:
-        with urlopen(f"http://127.0.0.1:{settings.serve.port}/v1/model", timeout=5) as answer:
-            told: dict[str, Any] = orjson.loads(answer.read())
-    except OSError:
-        return 0
-    return int((told["card"] or {}).get("events", 0))
 
 
 def _wait(done: Callable[[], bool], otherwise: str) -> None:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
 from urllib.request import urlopen
 
 import orjson
@@ -24,6 +23,7 @@ from pipeline.learning.frozen import freeze
 from pipeline.learning.history import read_history
 from pipeline.snapshots.snapshot import Manifest, Version
 from pipeline.snapshots.store import SnapshotStore
+from tests.e2e.asking import card
 
 EVENTS, RATE = 9_000, 200
 LEARNED_BEFORE = 4_000
@@ -45,7 +45,7 @@ def test_a_poisoned_promotion_is_taken_back(settings: Settings, daemons: Daemons
         daemons.start("learn")
         daemons.start("serve")
         daemons.start("play", f"shop:seed=3,events={EVENTS}", "--rate", str(RATE))
-        _wait(lambda: served(settings).get("events", 0) >= LEARNED_BEFORE, "too little is learned")
+        _wait(lambda: card(settings).get("events", 0) >= LEARNED_BEFORE, "too little is learned")
         with Customer(settings) as customer:
             generation = _poison(settings)
             order = Promotion(candidate="poison", generation=generation, ordered_at=1, reason="a test")
@@ -115,15 +115,6 @@ def _poison(settings: Settings) -> int:
             parameter.copy_(torch.randn(parameter.shape, generator=generator) / 20)
     checkpoints.write_to(Candidates(checkpoints.folder).named("poison").checkpoint, freeze(learner, position))
     return position.generation
-
-
-def served(settings: Settings) -> dict[str, Any]:
-    try:
-        with urlopen(f"http://127.0.0.1:{settings.serve.port}/v1/model", timeout=5) as answer:
-            told: dict[str, Any] = orjson.loads(answer.read())
-    except OSError:
-        return {}
-    return told["card"] or {}
 
 
 def _manifest(store: SnapshotStore, version: str) -> Manifest:

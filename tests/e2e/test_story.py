@@ -1,0 +1,98 @@
+"""The whole story on real Kafka: stream, drift, alarm, retrain, Gate, promotion, served, rollback."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import TypeVar
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline import cli
+from pipeline.config import Settings
+from pipeline.demo.processes import Daemons, free_port
+from pipeline.eventlog import open_log
+from pipeline.eventlog.topics import Topics
+from pipeline.learning.control import Adoption, ControlRecord, Judgement, Promotion, Rollback
+from pipeline.learning.drift import DriftAlarm, RetrainRequest
+from pipeline.learning.history import read_history
+from pipeline.snapshots.snapshot import Manifest, Version
+from pipeline.snapshots.store import SnapshotStore
+from tests.e2e.asking import card
+
+SHOP = "shop:seed=0,events=21000,drift=abrupt,drift_at=10000"
+DRIFT_AT, IN_TIME = 10_000, 2_000
+PATIENCE_SECONDS = 400
+Told = TypeVar("Told", bound=ControlRecord)
+
+
+@pytest.fixture
+def log_url(kafka_url: str) -> str:
+    return kafka_url
+
+
+@pytest.fixture
+def environment(environment: dict[str, str]) -> dict[str, str]:
+    """Alarms are answered, and no snapshot is thrown away before it was compared."""
+    return environment | {
+        "MILLSTREAM_DRIFT__ACTION": "retrain",
+        "MILLSTREAM_RETRAIN__METRICS_PORT": str(free_port()),
+        "MILLSTREAM_LEARN__CHECKPOINT_SECONDS": "5",
+        "MILLSTREAM_LEARN__KEEP_SNAPSHOTS": "1000",
+    }
+
+
+def test_the_world_changes_and_the_model_follows(settings: Settings, daemons: Daemons) -> None:
+    topics = Topics(settings.log.prefix)
+    store = SnapshotStore(settings.snapshots, settings.log.prefix)
+    with closing(open_log(settings.log.url)) as event_log:
+
+        def told(kind: type[Told]) -> list[Told]:
+            return [entry.told for entry in read_history(event_log, topics) if isinstance(entry.told, kind)]
+
+        def wait(done: Callable[[], bool], otherwise: str) -> None:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while not done():
+                daemons.check("learn", "serve", "retrain")
+                assert time.monotonic() < deadline, otherwise
+                time.sleep(0.5)
+
+        topics.create(event_log, *settings.log.topic_sizes)
+        daemons.start("learn")
+        daemons.start("serve")
+        daemons.start("retrain", "--follow")
+        daemons.start("play", SHOP)
+
+        wait(lambda: bool(told(DriftAlarm)), "no alarm")
+        alarm = told(DriftAlarm)[0]
+        assert DRIFT_AT < alarm.events <= DRIFT_AT + IN_TIME
+        wait(lambda: bool(told(Judgement)), "no candidate")
+        (request,) = told(RetrainRequest)
+        (judgement,) = told(Judgement)
+        assert (judgement.request, judgement.outcome) == (request.key, "promoted"), judgement.reasons
+        assert judgement.figures["log_loss.all.low"] > 0
+        assert judgement.cost["seconds"] > 0 and judgement.cost["events"] > 0
+
+        wait(lambda: bool(told(Adoption)), "the candidate is not adopted")
+        (promotion,), (adopted,) = told(Promotion), told(Adoption)
+        assert adopted.order == promotion.key
+        assert Version.parse(adopted.version).generation == 2
+        wait(lambda: card(settings).get("version", "").startswith("2-"), "the candidate is not served")
+
+        ordered = CliRunner().invoke(cli.app, ["rollback", adopted.left])
+        assert ordered.exit_code == 0
+        wait(lambda: card(settings).get("version", "").startswith("3-"), "the rollback is not served")
+        (rollback,), (_, returned) = told(Rollback), told(Adoption)
+        assert returned.order == rollback.key
+        left, back = (_manifest(store, version) for version in (adopted.left, returned.version))
+        assert back.digest == left.digest
+
+        history = CliRunner().invoke(cli.app, ["history"], env={"COLUMNS": "200"}).output
+        for line in ("alarm:", "won", "promoted", "adopted", "rollback ordered"):
+            assert line in history
+
+
+def _manifest(store: SnapshotStore, version: str) -> Manifest:
+    return store.manifest(Version.parse(version))
