@@ -41,6 +41,8 @@ LOOK_SECONDS = 1.0
 def run(settings: Settings, *, follow: bool, since: datetime | None) -> None:
     """Answer requests until SIGTERM or SIGINT; or make one candidate by hand.
 
+    What another retrainer left unfinished comes first; by hand, it is all that is done.
+
     Raises:
         TopicError: the topics are not as the settings want them, or nothing was learned yet.
         Occupied: another retrainer works for this model.
@@ -50,9 +52,10 @@ def run(settings: Settings, *, follow: bool, since: datetime | None) -> None:
     with _office(settings) as office:
         try:
             office.tell_untold()
+            finished = office.finish_begun()
             if follow:
                 office.follow()
-            else:
+            elif not finished:
                 office.make(plan_now(office.shop, office.amounts, since))
         except Stopped:
             log.info("retrainer stopped; the next one goes on")
@@ -68,7 +71,12 @@ class Office:
 
     def follow(self) -> None:
         """Answer each request; of several that wait, the newest."""
+        topic, looked_to = self.shop.topics.control, None
         while not self.shop.stop.wait(LOOK_SECONDS):
+            ends = self.shop.event_log.end_offsets([topic])
+            if ends == looked_to:
+                continue
+            looked_to = ends
             request = open_request(self.shop.event_log, self.shop.topics, self._candidates)
             if request is not None:
                 self._answer(request)
@@ -85,6 +93,14 @@ class Office:
             judgement = candidate.judgement()
             if judgement is not None and any(record.key not in told for record in _told_of(judgement)):
                 self._tell(judgement)
+
+    def finish_begun(self) -> int:
+        """Go on with what was begun; how many there were."""
+        begun = [candidate for candidate in self._candidates.all() if candidate.judgement() is None]
+        for candidate in begun:
+            log.info("going on with %s", candidate.name)
+            self._judge(candidate)
+        return len(begun)
 
     def _answer(self, request: RetrainRequest) -> None:
         candidate = self._candidates.named(request.key)

@@ -79,6 +79,10 @@ class ChampionGone(MillstreamError):
     """While a candidate was made, something else was adopted in its champion's place."""
 
 
+class NothingToLearn(MillstreamError):
+    """A retrain's window, or what comes after it, has no act that could be foreseen."""
+
+
 class Occupied(MillstreamError):
     """Another process does this work already."""
 

@@ -8,7 +8,6 @@ what became of it.
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.table import Table
 
+from pipeline.durable import replace_durably
 from pipeline.errors import CandidateUnknown, Occupied
 from pipeline.learning.control import CandidateName, Judgement
 
@@ -115,7 +115,7 @@ class Candidate:
 
     def judge(self, judgement: Judgement) -> None:
         """Write down what became of it."""
-        _write(self.folder / JUDGEMENT, judgement.encode())
+        replace_durably(self.folder / JUDGEMENT, judgement.encode())
 
     def tidy(self) -> None:
         """Remove what nobody needs once it is judged."""
@@ -143,7 +143,7 @@ class Candidates:
         """Put down a plan; older candidates beyond the last twenty are removed."""
         candidate = self.named(plan.name)
         candidate.folder.mkdir(exist_ok=True)
-        _write(candidate.folder / PLAN, plan.model_dump_json().encode())
+        replace_durably(candidate.folder / PLAN, plan.model_dump_json().encode())
         for old in self.all()[:-KEEP]:
             shutil.rmtree(old.folder)
         return candidate
@@ -179,13 +179,3 @@ def candidates_table(candidates: Iterable[Candidate]) -> Table:
             "\n".join(judgement.reasons) if judgement else "",
         )
     return table
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Let a file appear whole or not at all."""
-    temporary = path.with_name(f"{path.name}.part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Literal, Self
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline.durable import sync_folder, write_durably
 from pipeline.errors import CheckpointCorrupt
 from pipeline.eventlog.port import TopicPartition, named
 from pipeline.learning.batches import Handover
@@ -129,10 +129,10 @@ class Checkpoints:
         temporary = folder.with_name(f".{folder.name}.part")
         temporary.mkdir()
         for file, content in {**files, MANIFEST: orjson.dumps(manifest.model_dump())}.items():
-            _write_durably(temporary / file, content)
+            write_durably(temporary / file, content)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
         return manifest
 
     def restore(self, learner: Learner, until: Version | None = None) -> Position | None:
@@ -251,19 +251,3 @@ def _read_verified(path: Path) -> tuple[CheckpointManifest, dict[str, bytes]]:
         if hashlib.sha256(content).hexdigest() != manifest.files[name]:
             raise CheckpointCorrupt(f"checkpoint {path.parent.name}: {name} is not what was written")
     return manifest, files
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Make renames in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

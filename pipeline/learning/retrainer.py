@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import NamedTuple
 
-from pipeline.errors import ChampionGone, InvalidEvent, OffsetsExpired
+from pipeline.errors import ChampionGone, CheckpointCorrupt, InvalidEvent, NothingToLearn, OffsetsExpired
 from pipeline.eventlog.intake import interaction_of
 from pipeline.eventlog.port import EventLog, Offsets, TopicPartition
 from pipeline.eventlog.topics import Topics
@@ -98,7 +98,7 @@ def judged(shop: Workshop, candidate: Candidate) -> Judgement:
         return known
     try:
         judgement = _compared(shop, candidate, candidate.plan())
-    except (ChampionGone, OffsetsExpired) as error:
+    except (ChampionGone, CheckpointCorrupt, NothingToLearn, OffsetsExpired) as error:
         judgement = void(candidate.plan(), str(error))
     candidate.judge(judgement)
     candidate.tidy()
@@ -106,7 +106,7 @@ def judged(shop: Workshop, candidate: Candidate) -> Judgement:
 
 
 def void(plan: Plan, reason: str) -> Judgement:
-    """What is said of a candidate whose champion is gone, or its window."""
+    """What is said of a candidate whose champion is gone, or what it was to learn from."""
     return Judgement(
         candidate=plan.name,
         champion=plan.champion,

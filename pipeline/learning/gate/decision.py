@@ -98,7 +98,7 @@ def decide(ground: Ground, champion: Trial, candidate: Trial, shape: GateShape) 
     if failed := _failed(_enough(shape), figures):
         return Verdict(outcome=Outcome.TOO_FEW, reasons=failed, figures=figures)
 
-    judged = {name: mask for name, mask in masks.items() if _is_judged(name, figures, shape)}
+    judged = {name: mask for name, mask in masks.items() if name == ALL or _is_judged(name, figures, shape)}
     figures |= gains(ground, judged, champion, candidate, shape.sampling)
     figures |= lists(champion, candidate) | costs(champion, candidate)
     checks = [*_better(shape), *_no_worse(judged.keys() - {ALL}, shape), *_no_dearer(shape)]

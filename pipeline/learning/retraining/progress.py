@@ -6,7 +6,6 @@ to a temporary name, fsynced and renamed, so that it is there whole or not at al
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from pipeline.durable import replace_durably
 from pipeline.learning.retraining.validation import Validation
 from pipeline.model.tensors import under
 
@@ -68,17 +68,7 @@ def write_progress(folder: Path, progress: Progress) -> None:
     tensors = {f"current.{name}": tensor for name, tensor in progress.current.items()}
     if progress.best is not progress.current:
         tensors |= {f"best.{name}": tensor for name, tensor in progress.best.items()}
-    temporary = folder / f".{FILE}.part"
-    with temporary.open("wb") as file:
-        file.write(save(tensors, {HEADER: progress.reached.model_dump_json()}))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(folder / FILE)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    replace_durably(folder / FILE, save(tensors, {HEADER: progress.reached.model_dump_json()}))
 
 
 def read_progress(folder: Path, task: str) -> Progress | None:

@@ -23,6 +23,7 @@ import numpy as np
 import orjson
 from torch import Tensor
 
+from pipeline.errors import NothingToLearn
 from pipeline.events import Interaction
 from pipeline.learning.forward import forward
 from pipeline.learning.learner import Learner
@@ -137,14 +138,14 @@ class Retraining:
             folder: an existing folder of this retrain's own.
 
         Raises:
-            ValueError: nothing to train on, or nothing to validate on.
+            NothingToLearn: nothing to train on, or nothing to validate on.
         """
         self._learner, self._shape, self._window, self._folder = learner, shape, window, folder
         cut = Cut(learner.shape.context, learner.shape.segment, learner.shape.overlap)
         self._training = folded(window, learner.stream, cut)
         self._validation = to_come(held_out, learner.stream, cut)
         if not (self._training and self._validation):
-            raise ValueError("a retrain needs targets in its window and after it")
+            raise NothingToLearn("a retrain needs targets in its window and after it: widen the window")
         self._recommender = learner.recommender
         self._table = ItemTable(learner.table.all().content.shape[1], learner.device, shape.rows)
         self._table.load(learner.table.state())

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.errors import NothingToLearn
 from pipeline.events import Interaction, Item
 from pipeline.learning.learner import Learner, LearnerShape, MicroBatch
 from pipeline.learning.retraining import Retraining, RetrainProgress, RetrainResult, RetrainShape
@@ -223,5 +224,5 @@ def test_a_step_that_is_not_finite_is_left_out(champion: Callable[[], Learner], 
 def test_without_targets_there_is_no_retrain(
     champion: Callable[[], Learner], tmp_path: Path, window: list[Interaction], held_out: list[Interaction]
 ) -> None:
-    with pytest.raises(ValueError, match="targets"):
+    with pytest.raises(NothingToLearn, match="targets"):
         Retraining(champion(), SHAPE, window, held_out, tmp_path)
