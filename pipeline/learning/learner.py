@@ -197,9 +197,8 @@ class Learner:
         )
 
     def _verdicts(self, given: Opinions, mixed: Tensor, targets: Tensor) -> dict[str, Verdicts]:
-        model, memory, popularity, *_ = given.features
-        memory = torch.log_softmax(memory, dim=1)
-        said = {"model": model, "memory": memory, "popularity": popularity, "mixture": mixed}
+        popularity = given.popularity.expand_as(mixed)
+        said = {"model": given.model, "memory": given.memory, "popularity": popularity, "mixture": mixed}
         return {scorer: judge(said[scorer], targets) for scorer in SCORERS}
 
     def _loss(self, passed: Pass) -> Tensor:

@@ -76,6 +76,7 @@ class Recommender(nn.Module):
         The adapter is folded into the query, u' = (I + BA)ᵀu, so that the matrix of
         content never changes.
         """
+        users = self.log_scale.exp() * users
         queries = users + (users @ self.adapter_out) @ self.adapter_in
-        scores = queries @ items.content.T + users @ items.residual.T
-        return torch.log_softmax(self.log_scale.exp() * scores + items.bias, dim=1)
+        scores = torch.addmm(items.bias, queries, items.content.T).addmm_(users, items.residual.T)
+        return torch.log_softmax(scores, dim=1)

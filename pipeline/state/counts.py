@@ -79,12 +79,12 @@ class PairCounts:
         merged: sp.csr_array = (self.base + self.recent) * self.scale
         return merged
 
-    def mix(self, weights: sp.csr_array) -> NDArray[np.float64]:
+    def mix(self, weights: sp.csr_array) -> NDArray[np.float32]:
         """Weighted sums of rows: ``weights [m, n] @ counts [n, n]``, dense ``[m, n]``."""
+        weights = weights * self.scale  # far fewer numbers than there are in the sums
         mixed: NDArray[np.float64] = (weights @ self.base).toarray()
         mixed += (weights @ self.recent).toarray()
-        mixed *= self.scale
-        return mixed
+        return mixed.astype(np.float32)
 
 
 def grown(matrix: sp.csr_array, size: int) -> sp.csr_array:
