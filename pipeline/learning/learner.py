@@ -34,6 +34,7 @@ from pipeline.learning.randomness import Purpose, random_for
 from pipeline.learning.replay import Reservoir
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
+from pipeline.model.device import fast_products
 from pipeline.model.item_table import ItemTable, RowRates
 from pipeline.model.losses import Negatives, draw_negatives
 from pipeline.model.mixer import Mixer, Opinions
@@ -153,6 +154,7 @@ class Learner:
         ]
         return segments, np.array(cold, dtype=np.bool_)
 
+    @fast_products()
     def _learn(self, batch: MicroBatch, segments: list[Segment], cold: NDArray[np.bool_]) -> Scores:
         """One pass, three uses: verdicts before anything has learned the events, loss, gradient."""
         fresh = [chunk for segment in segments for chunk in self._chunks(segment) if chunk.targets.size]

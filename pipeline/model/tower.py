@@ -69,9 +69,8 @@ class Tower(nn.Module):
 
     def _attend(self, acts: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         """Hidden states ``[r, t, d]`` of the layers, with a boolean mask ``[r, 1, t, t]``."""
-        if self.layers.config._attn_implementation == "eager":  # which adds a mask to its scores
-            mask = torch.zeros_like(mask, dtype=acts.dtype).masked_fill(~mask, -torch.inf)
-        output = self.layers(inputs_embeds=acts, attention_mask=mask, position_ids=positions)
+        added = torch.zeros_like(mask, dtype=acts.dtype).masked_fill(~mask, -torch.inf)
+        output = self.layers(inputs_embeds=acts, attention_mask=added, position_ids=positions)
         hidden: Tensor = output.last_hidden_state
         return hidden
 
@@ -116,6 +115,7 @@ def _last_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
             part.layer_idx = number
     cut.config.num_hidden_layers = count
     cut.config.use_cache = False
+    cut.set_attn_implementation("eager")  # faster than fused attention on rows as short as ours
     if hasattr(cut, "embeddings"):
         cut.embeddings = _VectorsIn(cut.embeddings)
     else:
