@@ -64,8 +64,8 @@ class Tower(nn.Module):
         """
         facts = self.of_type(packed.types) + self.of_value(packed.values) + self.of_gap(packed.gaps)
         hidden = self._attend(self._scale * vectors + facts, packed.mask, packed.positions)
-        users: Tensor = hidden.flatten(0, 1)[packed.places] @ self.projection.T / self._scale
-        return users
+        users: Tensor = hidden @ self.projection.T / self._scale
+        return users.flatten(0, 1)[packed.places]
 
     def _attend(self, acts: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         """Hidden states ``[r, t, d]`` of the layers, with a boolean mask ``[r, 1, t, t]``."""
