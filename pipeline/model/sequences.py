@@ -69,7 +69,7 @@ def _rounded(count: int) -> int:
 
     oneDNN makes a kernel for each new shape of a product, 0.4 ms, and a batch has some sixty.
     """
-    step = 2 ** max(0, count.bit_length() - 3)
+    step = 1 << max(0, count.bit_length() - 3)
     return -(-count // step) * step
 
 
