@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.model.device import recurring
 from pipeline.state.segments import Segment
 
 
@@ -39,9 +40,9 @@ class Packed:
 
 def pack(segments: Sequence[Segment], device: torch.device) -> Packed:
     """Place segments, longest first, each into the first row that has room for it."""
-    width = _rounded(max(len(segment) for segment in segments))
+    width = recurring(max(len(segment) for segment in segments))
     starts, used = _first_fit([len(segment) for segment in segments], width)
-    rows = _rounded(used)
+    rows = recurring(used)
     acts = [np.arange(len(segment)) for segment in segments]
     places = np.concatenate([start + act for start, act in zip(starts, acts, strict=True)])
 
@@ -62,15 +63,6 @@ def pack(segments: Sequence[Segment], device: torch.device) -> Packed:
         mask=(same & causal).unsqueeze(1),
         places=torch.from_numpy(places).to(device),
     )
-
-
-def _rounded(count: int) -> int:
-    """Up to three significant bits, so that shapes come again.
-
-    oneDNN makes a kernel for each new shape of a product, 0.4 ms, and a batch has some sixty.
-    """
-    step = 1 << max(0, count.bit_length() - 3)
-    return -(-count // step) * step
 
 
 def _first_fit(lengths: Sequence[int], width: int) -> tuple[list[int], int]:
