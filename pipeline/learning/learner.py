@@ -28,7 +28,7 @@ from pipeline.learning.drift import (
     DriftShape,
     RetrainRequest,
 )
-from pipeline.learning.evaluation import COLD_BELOW, SCORERS, Scores, Verdicts, judge, no_scores
+from pipeline.learning.evaluation import COLD_BELOW, Scores, Verdicts, judge, judge_alike, no_scores
 from pipeline.learning.forward import Pass, forward
 from pipeline.learning.randomness import Purpose, random_for
 from pipeline.learning.replay import Reservoir
@@ -108,7 +108,7 @@ class Learner:
         self.encoder = encoder
         self.device = device
         self.optimizer = torch.optim.AdamW(
-            self.recommender.learned().values(), lr=shape.rate, weight_decay=shape.weight_decay
+            self.recommender.learned().values(), lr=shape.rate, weight_decay=shape.weight_decay, fused=True
         )
 
     def score_and_learn(self, batch: MicroBatch) -> Scores:
@@ -163,7 +163,7 @@ class Learner:
         mixed = self.mixer.log_probabilities(given)
         verdicts = self._verdicts(given, mixed, targets)
         loss = self._loss(passed)
-        if not (self._find_gradients(loss, passed) and torch.isfinite(mixed).all()):
+        if not (self._find_gradients(loss, passed) and _finite(mixed)):
             log.error("step %s-%s is not finite: folded, not learned", batch.generation, batch.step)
             return replace(no_scores(), quarantined=True)
         self._descend(passed)
@@ -199,9 +199,9 @@ class Learner:
         )
 
     def _verdicts(self, given: Opinions, mixed: Tensor, targets: Tensor) -> dict[str, Verdicts]:
-        popularity = given.popularity.expand_as(mixed)
-        said = {"model": given.model, "memory": given.memory, "popularity": popularity, "mixture": mixed}
-        return {scorer: judge(said[scorer], targets) for scorer in SCORERS}
+        said = {"model": given.model, "memory": given.memory, "mixture": mixed}
+        verdicts = {scorer: judge(of_all, targets) for scorer, of_all in said.items()}
+        return {**verdicts, "popularity": judge_alike(given.popularity, targets)}
 
     def _loss(self, passed: Pass) -> Tensor:
         """Mean over new targets, plus the weighted mean over replay and context."""
@@ -215,7 +215,7 @@ class Learner:
         torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self.recommender.learned().values(), self.shape.clip)
         found = (loss, norm, *_row_gradients(passed))
-        return all(bool(torch.isfinite(tensor).all()) for tensor in found)
+        return all(_finite(tensor) for tensor in found)
 
     @torch.no_grad()
     def _descend(self, passed: Pass) -> None:
@@ -228,6 +228,11 @@ class Learner:
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether everything in it is finite, at the price of one sum."""
+    return bool(torch.isfinite(tensor.sum()))
 
 
 def _row_gradients(passed: Pass) -> tuple[Tensor, Tensor]:
