@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -67,10 +68,17 @@ class Scores:
 def judge(log_probabilities: Tensor, targets: Tensor) -> Verdicts:
     """Rank the targets ``[m]`` in log-probabilities over all items, ``[m, n]``."""
     own = log_probabilities.gather(1, targets.unsqueeze(1))
-    above = (log_probabilities > own).sum(dim=1)
-    equal = (log_probabilities == own).sum(dim=1)
-    ranks = 1 + above + (equal - 1) / 2
-    return Verdicts(ranks.double().cpu().numpy(), own.squeeze(1).double().cpu().numpy())
+    above_less_below = (log_probabilities - own).sign_().sum(dim=1).double()
+    ranks = (1 + log_probabilities.shape[1] + above_less_below) / 2
+    return Verdicts(ranks.cpu().numpy(), own.squeeze(1).double().cpu().numpy())
+
+
+def judge_alike(log_probabilities: Tensor, targets: Tensor) -> Verdicts:
+    """Rank the targets ``[m]`` in log-probabilities ``[n]`` that are the same for all of them."""
+    own, order = log_probabilities[targets], log_probabilities.sort().values
+    below, up_to = torch.searchsorted(order, own), torch.searchsorted(order, own, right=True)
+    ranks = 1 + len(order) - (below + up_to + 1).double() / 2
+    return Verdicts(ranks.cpu().numpy(), own.double().cpu().numpy())
 
 
 def per_target(verdicts: Verdicts) -> dict[str, NDArray[np.float64]]:

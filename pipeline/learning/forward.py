@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.model.device import recurring
 from pipeline.model.item_table import ItemTable, Rows
 from pipeline.model.losses import Negatives, sampled_softmax
 from pipeline.model.recommender import Recommender
@@ -26,7 +27,7 @@ class Pass:
         items: ``[m]`` the targets' catalogue rows.
         new: ``[m]`` whether a target is new, or replay and context.
         losses: ``[m]`` of each target.
-        touched: ``[n]`` distinct catalogue rows that took part.
+        touched: ``[n]`` distinct catalogue rows: all that took part, and maybe a few more.
         rows: their table rows; after `backward` the gradients are there.
     """
 
@@ -46,18 +47,38 @@ def forward(
     packed = pack([segment.cut(0, len(segment) - 1) for segment in segments], device)
     acts = packed.items.flatten()[packed.places]
     places, items, new = (torch.from_numpy(array).to(device) for array in _targets(segments))
-    touched, where = torch.unique(torch.cat([acts, items, negatives.items]), return_inverse=True)
-    at_acts, at_items, at_negatives = where.split([acts.numel(), items.numel(), negatives.items.numel()])
+    m = items.numel()
+    places, items = _padded(places), _padded(items)
+    touched, where = _gather(len(table), torch.cat([acts, items, negatives.items]))
 
     rows = table.rows(touched)
-    vectors = recommender.item_vectors(rows)
-    laid_out = vectors.new_zeros(packed.items.numel(), vectors.shape[1]).index_copy(
-        0, packed.places, vectors[at_acts]
-    )
+    sizes = [acts.numel(), items.numel(), negatives.items.numel()]
+    of_acts, of_items, of_negatives = torch.split(recommender.item_vectors(rows)[where], sizes)
+    _, bias_of_items, bias_of_negatives = torch.split(rows.bias[where], sizes)
+    laid_out = of_acts.new_zeros(packed.items.numel(), of_acts.shape[1]).index_copy(0, packed.places, of_acts)
     users = recommender.user_vectors(laid_out.view(*packed.items.shape, -1), packed)[places]
-    positive = recommender.own_logits(users, vectors[at_items], rows.bias[at_items])
-    negative = recommender.logits(users, vectors[at_negatives], rows.bias[at_negatives])
-    return Pass(users, items, new, sampled_softmax(positive, negative, items, negatives), touched, rows)
+    positive = recommender.own_logits(users, of_items, bias_of_items)
+    negative = recommender.logits(users, of_negatives, bias_of_negatives)
+    losses = sampled_softmax(positive, negative, items, negatives)
+    return Pass(users[:m], items[:m], new, losses[:m], touched, rows)
+
+
+def _padded(numbers: Tensor) -> Tensor:
+    """``[m]`` with zeros at the end, in one of a few sizes."""
+    return torch.nn.functional.pad(numbers, (0, recurring(numbers.numel()) - numbers.numel()))
+
+
+def _gather(size: int, told: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct rows of those told ``[k]``, in one of a few sizes, and where among them each is.
+
+    Rows that nobody told fill it up, as far as there are any; their gradients are zero.
+    """
+    taken = torch.zeros(size, dtype=torch.bool, device=told.device)
+    taken[told] = True
+    amount = int(taken.sum())
+    others = (~taken).nonzero().flatten()
+    taken[others[: recurring(amount) - amount]] = True
+    return taken.nonzero().flatten(), (taken.cumsum(0) - 1)[told]
 
 
 def _targets(segments: Sequence[Segment]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:

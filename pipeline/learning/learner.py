@@ -9,7 +9,7 @@ replay drown the new events (HR@20 .326), two means do not (.339).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,13 +21,14 @@ from torch import Tensor
 from pipeline.events import Interaction, Item
 from pipeline.learning.control import ControlRecord
 from pipeline.learning.drift import Acts
-from pipeline.learning.evaluation import COLD_BELOW, SCORERS, Scores, Targets, Verdicts, judge, no_scores
+from pipeline.learning.evaluation import COLD_BELOW, Scores, Targets, Verdicts, judge, judge_alike, no_scores
 from pipeline.learning.forward import Pass, forward
 from pipeline.learning.overseer import Overseer, OversightShape
 from pipeline.learning.randomness import Purpose, random_for
 from pipeline.learning.replay import Reservoir
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
+from pipeline.model.device import fast_products
 from pipeline.model.growth import take_over
 from pipeline.model.item_table import ItemTable, RowRates
 from pipeline.model.losses import Negatives, draw_negatives
@@ -35,7 +36,7 @@ from pipeline.model.mixer import Mixer, Opinions
 from pipeline.model.recommender import ModelShape, Recommender
 from pipeline.model.scoring import opinions_on
 from pipeline.state.histories import Act
-from pipeline.state.segments import Segment
+from pipeline.state.segments import Cut, Segment, chunks
 from pipeline.state.stream import StreamShape, StreamState
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,11 @@ class LearnerShape:
     model: ModelShape = ModelShape()
     stream: StreamShape = StreamShape()
     oversight: OversightShape = OversightShape()
+
+    @property
+    def cut(self) -> Cut:
+        """Into how long pieces Segments are cut."""
+        return Cut(self.context, self.segment, self.overlap)
 
 
 @dataclass(frozen=True)
@@ -170,15 +176,17 @@ class Learner:
         cold = np.array([is_cold for *_, is_cold in told], dtype=np.bool_)
         return segments, Targets([user for user, *_ in told], pasts, cold)
 
+    @fast_products()
     def _learn(self, batch: MicroBatch, segments: list[Segment], known: Targets) -> Scores:
         """One pass, three uses: verdicts before anything has learned the events, loss, gradient."""
-        fresh = [chunk for segment in segments for chunk in self._chunks(segment) if chunk.targets.size]
+        cut = self.shape.cut
+        fresh = [piece for segment in segments for piece in chunks(segment, cut) if piece.targets.size]
         passed = forward(self.recommender, self.table, fresh + self._replayed(batch), self._negatives(batch))
         given, targets = self._opinions(passed, segments), passed.items[passed.new]
         mixed = self.mixer.log_probabilities(given)
         verdicts = self._verdicts(given, mixed, targets)
         loss = self._loss(passed)
-        if not (self._find_gradients(loss, passed) and torch.isfinite(mixed).all()):
+        if not (self._find_gradients(loss, passed) and _finite(mixed)):
             log.error("step %s-%s is not finite: folded, not learned", batch.generation, batch.step)
             return replace(no_scores(), quarantined=True)
         self._descend(passed)
@@ -187,14 +195,6 @@ class Learner:
         first = given.situation.bool().cpu().numpy()
         slices = {"all": np.ones_like(first), "first_of_basket": first, "cold": known.cold}
         return Scores(known, verdicts, slices, float(loss.detach()))
-
-    def _chunks(self, segment: Segment) -> Iterator[Segment]:
-        """Cut a Segment into pieces of bounded length, the later ones with an overlap."""
-        start, new = max(0, segment.first_new - self.shape.context), segment.first_new
-        while new < len(segment):
-            stop = min(new + self.shape.segment, len(segment))
-            yield replace(segment.cut(start, stop), first_new=new - start)
-            start, new = stop - self.shape.overlap, stop
 
     def _replayed(self, batch: MicroBatch) -> list[Segment]:
         """The latest acts of old Segments, none of them new."""
@@ -214,10 +214,9 @@ class Learner:
         )
 
     def _verdicts(self, given: Opinions, mixed: Tensor, targets: Tensor) -> dict[str, Verdicts]:
-        model, memory, popularity, *_ = given.features
-        memory = torch.log_softmax(memory, dim=1)
-        said = {"model": model, "memory": memory, "popularity": popularity, "mixture": mixed}
-        return {scorer: judge(said[scorer], targets) for scorer in SCORERS}
+        said = {"model": given.model, "memory": given.memory, "mixture": mixed}
+        verdicts = {scorer: judge(of_all, targets) for scorer, of_all in said.items()}
+        return {**verdicts, "popularity": judge_alike(given.popularity, targets)}
 
     def _loss(self, passed: Pass) -> Tensor:
         """Mean over new targets, plus the weighted mean over replay and context."""
@@ -231,7 +230,7 @@ class Learner:
         torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self.recommender.learned().values(), self.shape.clip)
         found = (loss, norm, *_row_gradients(passed))
-        return all(bool(torch.isfinite(tensor).all()) for tensor in found)
+        return all(_finite(tensor) for tensor in found)
 
     @torch.no_grad()
     def _descend(self, passed: Pass) -> None:
@@ -241,13 +240,19 @@ class Learner:
 
     def _optimizer(self) -> torch.optim.AdamW:
         parameters = self.recommender.learned().values()
-        return torch.optim.AdamW(parameters, lr=self.shape.rate, weight_decay=self.shape.weight_decay)
+        shape = self.shape
+        return torch.optim.AdamW(parameters, lr=shape.rate, weight_decay=shape.weight_decay, fused=True)
 
     def _random(self, batch: MicroBatch, purpose: Purpose) -> np.random.Generator:
         return random_for(self.shape.seed, batch.generation, batch.step, purpose)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether everything in it is finite, at the price of one sum."""
+    return bool(torch.isfinite(tensor.sum()))
 
 
 def _row_gradients(passed: Pass) -> tuple[Tensor, Tensor]:

@@ -69,18 +69,18 @@ class ItemTable:
 
     def rows(self, rows: Tensor) -> Rows:
         """Copies of the given rows ``[n]``; residual and bias collect gradients."""
-        content, residual, bias = (self._columns[name][rows] for name in Rows._fields)
+        content, residual, bias = (self._columns[name].index_select(0, rows) for name in Rows._fields)
         return Rows(content, residual.requires_grad_(), bias.requires_grad_())
 
     def apply(self, rows: Tensor, residual_gradient: Tensor, bias_gradient: Tensor) -> None:
         """One Adagrad step on distinct rows ``[n]`` with gradients ``[n, d]`` and ``[n]``."""
-        columns = self._columns
-        columns["residual_squares"][rows] += residual_gradient.square().mean(dim=1)
-        columns["bias_squares"][rows] += bias_gradient.square()
+        columns, rates = self._columns, self._rates
+        columns["residual_squares"].index_add_(0, rows, residual_gradient.square().mean(dim=1))
+        columns["bias_squares"].index_add_(0, rows, bias_gradient.square())
         residual_root = columns["residual_squares"][rows].sqrt().unsqueeze(1) + EPSILON
         bias_root = columns["bias_squares"][rows].sqrt() + EPSILON
-        columns["residual"][rows] -= self._rates.residual * residual_gradient / residual_root
-        columns["bias"][rows] -= self._rates.bias * bias_gradient / bias_root
+        columns["residual"].index_add_(0, rows, residual_gradient / residual_root, alpha=-rates.residual)
+        columns["bias"].index_add_(0, rows, bias_gradient / bias_root, alpha=-rates.bias)
 
     def state(self) -> dict[str, Tensor]:
         """Copies of every column, for a checkpoint."""

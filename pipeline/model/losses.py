@@ -52,5 +52,5 @@ def sampled_softmax(positive: Tensor, negative: Tensor, targets: Tensor, drawn: 
     """
     own = positive - drawn.log_expected[targets]
     others = negative - drawn.log_expected[drawn.items]
-    others = others.masked_fill(targets.unsqueeze(1) == drawn.items, -torch.inf)
-    return torch.logsumexp(torch.cat([own.unsqueeze(1), others], dim=1), dim=1) - own
+    others = others.masked_fill_(targets.unsqueeze(1) == drawn.items, -torch.inf)
+    return torch.logaddexp(own, torch.logsumexp(others, dim=1)) - own

@@ -17,6 +17,8 @@ from torch import Tensor
 from pipeline.state.evidence import FACTS
 
 FEATURES = ("model", "memory", "popularity", *FACTS)
+DENSE = len(FEATURES) - len(FACTS)
+"""How many features say something of every item; the facts come after them."""
 BIRTH = (1.0, 0.5, 0.0, 0.3, -0.5, 0.3)
 SITUATIONS = ("within_basket", "first_of_basket")
 MEMORY_FLOOR = 1e-3
@@ -27,39 +29,54 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class Opinions:
-    """What there is to mix for m targets over n items.
+    """What there is to mix for m targets over n items: the features, in the order of `FEATURES`.
 
     Attributes:
-        features: ``[f, m, n]`` in the order of `FEATURES`.
+        model: ``[m, n]`` log-probabilities.
+        memory: ``[m, n]`` log-probabilities.
+        popularity: ``[n]`` log-probabilities.
+        places, amounts: ``[3, k]`` and ``[k]``, the facts that are not zero, see
+            `pipeline.state.evidence`.
         situation: ``[m]`` index into `SITUATIONS`.
     """
 
-    features: Tensor
+    model: Tensor
+    memory: Tensor
+    popularity: Tensor
+    places: Tensor
+    amounts: Tensor
     situation: Tensor
 
 
-def opinions(model: Tensor, memory: Tensor, popularity: Tensor, facts: Tensor, situation: Tensor) -> Opinions:
-    """Arrange what is to be mixed.
+def from_shares(memory: Tensor) -> Tensor:
+    """Log-probabilities of shares ``[m, n]``; overwrites them.
 
-    Args:
-        model: ``[m, n]`` log-probabilities.
-        memory: ``[m, n]`` shares, zero where memory suggests nothing.
-        popularity: ``[n]`` log-shares.
-        facts: ``[f, m, n]``, see `pipeline.state.evidence`.
-        situation: ``[m]`` index into `SITUATIONS`.
+    What memory does not suggest has a share of zero, and a little all the same.
     """
-    features = model.new_empty(len(FEATURES), *model.shape)  # the largest array of a batch: filled in place
-    features[0] = model
-    torch.log(memory + MEMORY_FLOOR, out=features[1])
-    features[2] = popularity
-    features[3:] = facts
-    return Opinions(features, situation)
+    memory += MEMORY_FLOOR
+    memory /= memory.sum(dim=1, keepdim=True)
+    return memory.log_()
 
 
 def mix(weights: Tensor, given: Opinions) -> Tensor:
     """Log-probabilities ``[m, n]`` by weights ``[situations, features]``."""
-    mixed = torch.einsum("mf,fmn->mn", weights[given.situation], given.features)
+    own = weights[given.situation]
+    model, memory, popularity = own[:, :DENSE].T.unsqueeze(2)
+    mixed = (model * given.model).addcmul_(memory, given.memory).addcmul_(popularity, given.popularity)
+    fact, target, item = given.places
+    mixed.index_put_((target, item), own[target, DENSE + fact] * given.amounts, accumulate=True)
     return torch.log_softmax(mixed, dim=1)
+
+
+def weigh(given: Opinions, weights: Tensor) -> Tensor:
+    """Sum of each feature over the items, weighted by ``[m, n]``: ``[m, features]``."""
+    sums = weights.new_zeros(len(weights), len(FEATURES))
+    sums[:, 0] = (weights * given.model).sum(dim=1)
+    sums[:, 1] = (weights * given.memory).sum(dim=1)
+    sums[:, 2] = weights @ given.popularity
+    fact, target, item = given.places
+    sums.index_put_((target, DENSE + fact), weights[target, item] * given.amounts, accumulate=True)
+    return sums
 
 
 class Mixer:
@@ -91,9 +108,9 @@ class Mixer:
 
     def _gradient(self, given: Opinions, targets: Tensor, mixed: Tensor) -> Tensor:
         """Of the loss of each target by its weights, ``[m, f]``: expected minus chosen features."""
-        expected = torch.einsum("mn,fmn->mf", mixed.exp(), given.features)
-        chosen = given.features.gather(2, targets.expand(len(FEATURES), -1).unsqueeze(2)).squeeze(2).T
-        return expected - chosen
+        surplus = mixed.exp()
+        surplus[torch.arange(len(targets), device=targets.device), targets] -= 1
+        return weigh(given, surplus)
 
     def _step(self, gradients: Tensor, situation: Tensor) -> None:
         """Adam (Kingma & Ba 2015), for each situation that occurred."""

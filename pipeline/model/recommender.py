@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.model.backbone import Backbone
+from pipeline.model.device import recurring
 from pipeline.model.item_table import Rows
 from pipeline.model.sequences import Packed
 from pipeline.model.tower import Tower, TowerShape
@@ -63,7 +64,7 @@ class Recommender(nn.Module):
 
     def logits(self, users: Tensor, vectors: Tensor, bias: Tensor) -> Tensor:
         """σ(u·v) + b for users ``[m, d]`` and item vectors ``[n, d]``: ``[m, n]``."""
-        return self.log_scale.exp() * (users @ vectors.T) + bias
+        return torch.addmm(bias, self.log_scale.exp() * users, vectors.T)
 
     def own_logits(self, users: Tensor, vectors: Tensor, bias: Tensor) -> Tensor:
         """σ(u·v) + b for each user ``[m, d]`` with their own item ``[m, d]``: ``[m]``."""
@@ -76,6 +77,8 @@ class Recommender(nn.Module):
         The adapter is folded into the query, u' = (I + BA)ᵀu, so that the matrix of
         content never changes.
         """
+        m = len(users)
+        users = self.log_scale.exp() * torch.nn.functional.pad(users, (0, 0, 0, recurring(m) - m))
         queries = users + (users @ self.adapter_out) @ self.adapter_in
-        scores = queries @ items.content.T + users @ items.residual.T
-        return torch.log_softmax(self.log_scale.exp() * scores + items.bias, dim=1)
+        scores = torch.addmm(items.bias, queries, items.content.T).addmm_(users, items.residual.T)
+        return torch.log_softmax(scores[:m], dim=1)

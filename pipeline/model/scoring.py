@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.model.item_table import Rows
-from pipeline.model.mixer import Opinions, opinions
+from pipeline.model.mixer import Opinions, from_shares
 from pipeline.model.recommender import Recommender
 from pipeline.state.evidence import evidence
 from pipeline.state.memory import Memory
@@ -40,12 +40,14 @@ def opinions_on(
     def tensor(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(users.device)
 
+    places, amounts = evidence(segments, items.bias.shape[0])
     pasts = [segment.items[:place] for segment in segments for place in segment.targets]
     opens = [segment.baskets[segment.targets] != segment.baskets[segment.targets - 1] for segment in segments]
-    return opinions(
+    return Opinions(
         model=recommender.rank_all(users, items),
-        memory=tensor(memory.suggest(pasts)),
+        memory=from_shares(tensor(memory.suggest(pasts))),
         popularity=tensor(popularity.log_share()),
-        facts=tensor(evidence(segments, items.bias.shape[0])),
+        places=tensor(places),
+        amounts=tensor(amounts),
         situation=tensor(np.concatenate(opens).astype(np.int64)),
     )

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.model.device import recurring
 from pipeline.state.segments import Segment
 
 
@@ -39,8 +40,9 @@ class Packed:
 
 def pack(segments: Sequence[Segment], device: torch.device) -> Packed:
     """Place segments, longest first, each into the first row that has room for it."""
-    width = max(len(segment) for segment in segments)
-    starts, rows = _first_fit([len(segment) for segment in segments], width)
+    width = recurring(max(len(segment) for segment in segments))
+    starts, used = _first_fit([len(segment) for segment in segments], width)
+    rows = recurring(used)
     acts = [np.arange(len(segment)) for segment in segments]
     places = np.concatenate([start + act for start, act in zip(starts, acts, strict=True)])
 

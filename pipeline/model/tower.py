@@ -20,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from pipeline.errors import InvalidSettings
 from pipeline.model.backbone import Backbone
+from pipeline.model.lora import LoraLinear
 from pipeline.model.sequences import Packed
 from pipeline.state.segments import GAP_BUCKETS, TYPES, VALUE_BUCKETS
 
@@ -63,15 +64,17 @@ class Tower(nn.Module):
             ``[acts, d]``, in the order of ``packed.places``.
         """
         facts = self.of_type(packed.types) + self.of_value(packed.values) + self.of_gap(packed.gaps)
-        hidden = self._attend(self._scale * vectors + facts, packed.mask, packed.positions)
-        users: Tensor = hidden.flatten(0, 1)[packed.places] @ self.projection.T / self._scale
+        acts = torch.add(facts, vectors, alpha=self._scale)
+        hidden = self._attend(acts, packed.mask, packed.positions)
+        users: Tensor = hidden.flatten(0, 1).index_select(0, packed.places) @ (
+            self.projection.T / self._scale
+        )
         return users
 
     def _attend(self, acts: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         """Hidden states ``[r, t, d]`` of the layers, with a boolean mask ``[r, 1, t, t]``."""
-        if self.layers.config._attn_implementation == "eager":  # which adds a mask to its scores
-            mask = torch.zeros_like(mask, dtype=acts.dtype).masked_fill(~mask, -torch.inf)
-        output = self.layers(inputs_embeds=acts, attention_mask=mask, position_ids=positions)
+        added = torch.zeros_like(mask, dtype=acts.dtype).masked_fill(~mask, -torch.inf)
+        output = self.layers(inputs_embeds=acts, attention_mask=added, position_ids=positions)
         hidden: Tensor = output.last_hidden_state
         return hidden
 
@@ -116,6 +119,7 @@ def _last_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
             part.layer_idx = number
     cut.config.num_hidden_layers = count
     cut.config.use_cache = False
+    cut.set_attn_implementation("eager")  # faster than fused attention on rows as short as ours
     if hasattr(cut, "embeddings"):
         cut.embeddings = _VectorsIn(cut.embeddings)
     else:
@@ -142,6 +146,7 @@ def _add_lora(model: nn.Module, shape: TowerShape) -> None:
         }
     )
     config = LoraConfig(r=shape.lora_rank, lora_alpha=shape.lora_alpha, target_modules=linear)
+    config._register_custom_module({nn.Linear: LoraLinear})
     inject_adapter_in_model(config, model)
 
 

@@ -79,12 +79,12 @@ class PairCounts:
         merged: sp.csr_array = (self.base + self.recent) * self.scale
         return merged
 
-    def mix(self, weights: sp.csr_array) -> NDArray[np.float64]:
+    def mix(self, weights: sp.csr_array) -> NDArray[np.float32]:
         """Weighted sums of rows: ``weights [m, n] @ counts [n, n]``, dense ``[m, n]``."""
+        weights = weights * self.scale  # far fewer numbers than there are in the sums
         mixed: NDArray[np.float64] = (weights @ self.base).toarray()
         mixed += (weights @ self.recent).toarray()
-        mixed *= self.scale
-        return mixed
+        return mixed.astype(np.float32)
 
 
 def grown(matrix: sp.csr_array, size: int) -> sp.csr_array:
@@ -95,9 +95,10 @@ def grown(matrix: sp.csr_array, size: int) -> sp.csr_array:
 
 def _evicted(matrix: sp.csr_array, smallest: float, most_per_row: int) -> sp.csr_array:
     """Keep of each row the `most_per_row` largest counts that are at least `smallest`."""
-    coo = matrix.tocoo()
-    order = np.lexsort((coo.col, -coo.data, coo.row))
-    starts = np.searchsorted(coo.row[order], np.arange(matrix.shape[0]))
-    place = np.arange(order.size) - starts[coo.row[order]]
-    kept = order[(place < most_per_row) & (coo.data[order] >= smallest)]
-    return sp.csr_array((coo.data[kept], (coo.row[kept], coo.col[kept])), shape=matrix.shape)
+    kept, amounts = matrix.data >= smallest, np.diff(matrix.indptr)
+    for row in np.flatnonzero(amounts > most_per_row):
+        start, stop = matrix.indptr[row : row + 2]
+        order = np.lexsort((matrix.indices[start:stop], -matrix.data[start:stop]))
+        kept[start + order[most_per_row:]] = False
+    rows = np.repeat(np.arange(matrix.shape[0]), amounts)[kept]
+    return sp.csr_array((matrix.data[kept], (rows, matrix.indices[kept])), shape=matrix.shape)

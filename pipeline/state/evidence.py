@@ -19,20 +19,21 @@ FADING = 0.97
 REPEAT_SCALE = 10.0
 
 
-def evidence(segments: Sequence[Segment], size: int) -> NDArray[np.float32]:
-    """The facts for every target of the segments and every item.
+def evidence(segments: Sequence[Segment], size: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The facts that are not zero, of every target of the segments about any of `size` items.
 
     Returns:
-        ``[facts, targets, size]``, targets in the order of the segments and their positions.
+        ``[3, k]`` fact, target and item of each; targets are counted in the order of the segments
+        and their positions. And ``[k]``, how much of it there is.
     """
     amounts = [segment.targets.size for segment in segments]
     total = sum(amounts)
     summed = _by_item(segments, np.cumsum([0, *amounts]), size)
-    # Nearly everything is zero and stays so: what is done to the few facts costs the few.
     repeats = summed.indptr[total]
     summed.data[:repeats] = np.log1p(REPEAT_SCALE * summed.data[:repeats])
     summed.data[repeats:] = np.minimum(summed.data[repeats:], 1)
-    return summed.toarray().reshape(len(FACTS), total, size)
+    facts, targets = np.divmod(np.repeat(np.arange(summed.shape[0]), np.diff(summed.indptr)), max(1, total))
+    return np.stack([facts, targets, summed.indices.astype(np.int64)]), summed.data
 
 
 def _by_item(segments: Sequence[Segment], starts: NDArray[np.int64], size: int) -> sp.csr_array:

@@ -56,7 +56,7 @@ class Memory:
         )
         rows = np.repeat(np.arange(lengths.size), lengths)
         mixing = sp.csr_array((lags / trust, (rows, columns)), shape=(lengths.size, self.counts.size))
-        return self.counts.mix(mixing).astype(np.float32)
+        return self.counts.mix(mixing)
 
     def fold(self, steps: Iterable[tuple[NDArray[np.int64], int]]) -> None:
         """Count new acts, each given as the item rows before it (oldest first) and its own."""

@@ -6,8 +6,8 @@ as arrays over catalogue rows. Everything that scores or learns starts from Segm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,30 @@ def segment_of(acts: Sequence[Act], first_new: int, row: Callable[[str], int]) -
         basket_numbers(acts),
         first_new,
     )
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Into how long pieces Segments are cut; lengths in acts.
+
+    Attributes:
+        context: old acts before the new ones.
+        segment: new acts in a piece.
+        overlap: acts that a piece shares with the one before it.
+    """
+
+    context: int
+    segment: int
+    overlap: int
+
+
+def chunks(segment: Segment, cut: Cut) -> Iterator[Segment]:
+    """Cut a Segment into pieces of bounded length, the later ones with an overlap."""
+    start, new = max(0, segment.first_new - cut.context), segment.first_new
+    while new < len(segment):
+        stop = min(new + cut.segment, len(segment))
+        yield replace(segment.cut(start, stop), first_new=new - start)
+        start, new = max(0, stop - cut.overlap), stop
 
 
 def value_bucket(value: float | None) -> int:

@@ -33,7 +33,8 @@ from pipeline.learning.retraining.progress import Progress, Reached, read_progre
 from pipeline.learning.retraining.refolding import refold_if_better
 from pipeline.learning.retraining.validation import Validation, validate
 from pipeline.learning.retraining.views import contrast
-from pipeline.learning.retraining.window import Cut, folded, to_come
+from pipeline.learning.retraining.window import folded, to_come
+from pipeline.model.device import fast_products
 from pipeline.model.item_table import ItemTable, RowRates
 from pipeline.model.losses import Negatives, draw_negatives
 from pipeline.model.tensors import under
@@ -141,7 +142,7 @@ class Retraining:
             NothingToLearn: nothing to train on, or nothing to validate on.
         """
         self._learner, self._shape, self._window, self._folder = learner, shape, window, folder
-        cut = Cut(learner.shape.context, learner.shape.segment, learner.shape.overlap)
+        cut = learner.shape.cut
         self._training = folded(window, learner.stream, cut)
         self._validation = to_come(held_out, learner.stream, cut)
         if not (self._training and self._validation):
@@ -195,6 +196,7 @@ class Retraining:
         log.info("epoch %s of a retrain: %s", epoch, reached.validations[-1])
         return Progress(reached, now, now if reached.best_epoch == epoch else at.best)
 
+    @fast_products()
     def _train(self, minibatch: list[Segment], epoch: int, step: int) -> int:
         """One step; returns the number of targets it learned."""
         passed = forward(self._recommender, self._table, minibatch, self._negatives(epoch, step))

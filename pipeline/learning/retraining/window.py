@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
 
 from pipeline.events import Interaction
 from pipeline.state.histories import Act
-from pipeline.state.segments import Segment, segment_of
+from pipeline.state.segments import Cut, Segment, chunks, segment_of
 from pipeline.state.stream import StreamState
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How long runs of acts are cut into Segments; lengths in acts, as in the LearnerShape."""
-
-    context: int
-    segment: int
-    overlap: int
 
 
 def folded(interactions: Sequence[Interaction], stream: StreamState, cut: Cut) -> list[Segment]:
@@ -38,15 +28,6 @@ def to_come(interactions: Iterable[Interaction], stream: StreamState, cut: Cut) 
     known = [event for event in interactions if event.item in stream.catalogue]
     by_user = _by_user(known).items()
     return _foreseen(piece for user, acts in by_user for piece in chunks(stream.segment(user, acts), cut))
-
-
-def chunks(segment: Segment, cut: Cut) -> Iterator[Segment]:
-    """Cut a Segment into pieces of bounded length, the later ones with an overlap."""
-    start, new = max(0, segment.first_new - cut.context), segment.first_new
-    while new < len(segment):
-        stop = min(new + cut.segment, len(segment))
-        yield replace(segment.cut(start, stop), first_new=new - start)
-        start, new = max(0, stop - cut.overlap), stop
 
 
 def _by_user(interactions: Iterable[Interaction]) -> dict[str, list[Act]]:

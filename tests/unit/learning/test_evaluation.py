@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.learning.evaluation import CUTOFF, Quality, Scores, Verdicts, judge, no_scores, per_target
+from pipeline.learning.evaluation import (
+    CUTOFF,
+    Quality,
+    Scores,
+    Verdicts,
+    judge,
+    judge_alike,
+    no_scores,
+    per_target,
+)
 
 
 def scores(ranks: list[float], first: list[bool]) -> Scores:
@@ -76,3 +85,14 @@ def test_no_scores_change_nothing() -> None:
     quality.add(no_scores())
     assert {name: quality.report()["model"][name] for name in before} == before
     assert math.isnan(no_scores().loss)
+
+
+def test_what_is_the_same_for_all_is_judged_as_if_told_for_each() -> None:
+    random = torch.Generator().manual_seed(0)
+    said, targets = (
+        torch.randint(9, (40,), generator=random).float(),
+        torch.randint(40, (30,), generator=random),
+    )
+    alike, each = judge_alike(said, targets), judge(said.expand(30, 40), targets)
+    assert alike.ranks.tolist() == each.ranks.tolist()
+    assert alike.log_probabilities.tolist() == each.log_probabilities.tolist()

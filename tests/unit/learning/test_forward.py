@@ -89,3 +89,25 @@ def test_gradients_reach_the_rows_that_took_part(recommender: Recommender, table
     np.testing.assert_array_less(bias[[2, 3, 4]].numpy(), 0)  # what was chosen is to rise
     np.testing.assert_array_less(-bias[:2].numpy(), 0)
     recommender.zero_grad()
+
+
+def test_rows_that_only_round_up_the_shape_are_distinct_and_learn_nothing(
+    recommender: Recommender, backbone: Backbone
+) -> None:
+    large = ItemTable(backbone.width, CPU, RowRates())
+    large.grow(100)
+    content = torch.randn(100, backbone.width, generator=torch.Generator().manual_seed(0))
+    large.set_content(torch.arange(100), content)
+    negatives = Negatives(torch.arange(30, 60), torch.zeros(100))
+    one = forward(recommender, large, [segment([7, 5, 7, 9])], negatives)
+    torch.autograd.backward(one.losses.sum())
+    touched = one.touched.tolist()
+    assert len(set(touched)) == len(touched) == 36
+    spare = torch.tensor([row not in {5, 7, 9, *range(30, 60)} for row in touched])
+    residual, bias = one.rows.residual.grad, one.rows.bias.grad
+    assert residual is not None
+    assert bias is not None
+    assert not residual[spare].any()
+    assert not bias[spare].any()
+    assert residual[~spare].any(dim=1).all()
+    recommender.zero_grad()

@@ -12,10 +12,11 @@ import torch
 from pipeline.events import Interaction, Item
 from pipeline.learning.learner import Learner, LearnerShape, MicroBatch
 from pipeline.learning.retraining.refolding import refold, refold_if_better
-from pipeline.learning.retraining.window import Cut, folded, to_come
+from pipeline.learning.retraining.window import folded, to_come
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.recommender import ModelShape
+from pipeline.state.segments import Cut
 from pipeline.state.stream import StreamShape
 from tests.build import MINUTE, purchase
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.events import Interaction
-from pipeline.learning.retraining.window import Cut, chunks, folded, to_come
+from pipeline.learning.retraining.window import folded, to_come
 from pipeline.state.histories import Act
-from pipeline.state.segments import Segment
+from pipeline.state.segments import Cut, Segment, chunks
 from pipeline.state.stream import StreamShape, StreamState
 from tests.build import MINUTE, purchase, segment
 

@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from pipeline.model.mixer import BIRTH, DECAYS, FEATURES, Mixer, Opinions, mix, opinions
+from pipeline.model.mixer import (
+    BIRTH,
+    DECAYS,
+    DENSE,
+    FEATURES,
+    MEMORY_FLOOR,
+    Mixer,
+    Opinions,
+    from_shares,
+    mix,
+)
+from pipeline.state.evidence import FACTS
 
 TARGETS, ITEMS = 40, 7
-MODEL, MEMORY = FEATURES.index("model"), FEATURES.index("memory")
+MODEL, MEMORY, POPULARITY = range(DENSE)
 
 
 def given(situation: Tensor, seed: int = 0) -> tuple[Opinions, Tensor]:
     """Opinions at random, but memory leans to the items chosen; and those items."""
     random = torch.Generator().manual_seed(seed)
     features = torch.randn(len(FEATURES), TARGETS, ITEMS, generator=random)
+    features[POPULARITY] = features[POPULARITY, :1]
+    features[DENSE:] *= torch.rand(features[DENSE:].shape, generator=random) < 0.3
     targets = torch.randint(ITEMS, (TARGETS,), generator=random)
     features[MEMORY].scatter_add_(1, targets.unsqueeze(1), torch.full((TARGETS, 1), 3.0))
-    return Opinions(features, situation), targets
+    return arranged(features, situation), targets
+
+
+def arranged(features: Tensor, situation: Tensor) -> Opinions:
+    """Opinions from all features ``[f, m, n]``, of which popularity is the same for all targets."""
+    facts = features[DENSE:]
+    places = facts.nonzero().T
+    model, memory, popularity = features[:DENSE]
+    return Opinions(model, memory, popularity[0], places, facts[tuple(places)], situation)
+
+
+def features_of(told: Opinions) -> Tensor:
+    """All features ``[f, m, n]``."""
+    facts = torch.zeros(len(FACTS), *told.model.shape).index_put_(tuple(told.places), told.amounts)
+    popularity = told.popularity.expand_as(told.model)
+    return torch.cat([torch.stack([told.model, told.memory, popularity]), facts])
 
 
 def mixer_of(rate: float = 0.05, steps: int = 1) -> Mixer:
@@ -32,20 +62,17 @@ def loss(mixer: Mixer, told: Opinions, targets: Tensor) -> float:
     return -mixer.log_probabilities(told).gather(1, targets.unsqueeze(1)).mean().item()
 
 
-def test_opinions_are_arranged_as_named() -> None:
-    model, memory, popularity = torch.randn(2, 3), torch.tensor([[0.0, 0.5, 0.5]] * 2), torch.randn(3)
-    facts = torch.randn(len(FEATURES) - 3, 2, 3)
-    told = opinions(model, memory, popularity, facts, torch.zeros(2, dtype=torch.long))
-    assert told.features.shape == (len(FEATURES), 2, 3)
-    assert torch.equal(told.features[MODEL], model)
-    torch.testing.assert_close(told.features[MEMORY].exp(), memory + 1e-3)
-    assert torch.equal(told.features[2], popularity.expand(2, 3))
-    assert torch.equal(told.features[3:], facts)
+def test_what_memory_does_not_suggest_has_a_share_all_the_same() -> None:
+    shares = torch.tensor([[0.0, 0.25, 0.5], [0.0, 0.0, 0.0]])
+    said = from_shares(shares.clone()).exp()
+    torch.testing.assert_close(said.sum(dim=1), torch.ones(2))
+    torch.testing.assert_close(said[0] / said[0, 0], (shares[0] + MEMORY_FLOOR) / MEMORY_FLOOR)
+    torch.testing.assert_close(said[1], torch.full((3,), 1 / 3))
 
 
 def test_probabilities_are_a_softmax_of_the_weighted_sum() -> None:
     told, _ = given(torch.zeros(TARGETS, dtype=torch.long))
-    weighted = sum(weight * feature for weight, feature in zip(BIRTH, told.features, strict=True))
+    weighted = sum(weight * feature for weight, feature in zip(BIRTH, features_of(told), strict=True))
     assert isinstance(weighted, Tensor)
     torch.testing.assert_close(mixer_of().log_probabilities(told), weighted.log_softmax(dim=1))
 
@@ -96,10 +123,10 @@ def test_a_situation_that_does_not_occur_learns_nothing() -> None:
 def test_situations_learn_as_if_the_other_were_not_there() -> None:
     (told, targets), situation = given(torch.zeros(TARGETS, dtype=torch.long)), torch.arange(TARGETS) % 2
     both, apart = mixer_of(), mixer_of()
-    learn(both, Opinions(told.features, situation), targets)
+    learn(both, replace(told, situation=situation), targets)
     for number in range(2):
         own = situation == number
-        learn(apart, Opinions(told.features[:, own], situation[own]), targets[own])
+        learn(apart, arranged(features_of(told)[:, own], situation[own]), targets[own])
     torch.testing.assert_close(both.weights, apart.weights)
 
 

@@ -36,7 +36,7 @@ def test_every_act_has_a_place_of_its_own(told: list[int]) -> None:
 def test_a_segment_lies_in_one_row_in_order(told: list[int]) -> None:
     made = packed(numbered(told))
     width = made.items.shape[1]
-    assert width == max(told)
+    assert width >= max(told)
     for places in torch.split(made.places, told):
         assert places.tolist() == list(range(int(places[0]), int(places[0]) + len(places)))
         assert places[0] // width == places[-1] // width
@@ -66,4 +66,12 @@ def test_rows_are_not_wasted(told: list[int]) -> None:
     """First fit leaves at most one row less than half full."""
     made = packed(numbered(told))
     filled = (made.items > 0).sum(dim=1) * 2
-    assert (filled < made.items.shape[1]).sum() <= 1
+    assert ((filled > 0) & (filled < made.items.shape[1])).sum() <= 1
+
+
+def test_few_shapes_cover_many_packs() -> None:
+    """A new shape costs: oneDNN makes its kernels anew."""
+    shapes = {packed(numbered([length] * 60)).items.shape for length in range(1, 65)}
+    rows = {packed(numbered([9] * amount)).items.shape[0] for amount in range(1, 65)}
+    assert len({width for _, width in shapes}) <= 32
+    assert len(rows) <= 32

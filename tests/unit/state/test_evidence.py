@@ -40,12 +40,20 @@ def naive(told: Segment, place: int) -> NDArray[np.float64]:
     return facts
 
 
+def dense(told: list[Segment], targets: int) -> NDArray[np.float32]:
+    """The facts with those that are zero, ``[facts, targets, size]``; each is told once."""
+    places, amounts = evidence(told, SIZE)
+    assert np.unique(places, axis=1).shape == places.shape
+    facts = np.zeros((len(FACTS), targets, SIZE), dtype=amounts.dtype)
+    facts[tuple(places)] = amounts
+    assert facts.dtype == np.float32
+    return facts
+
+
 @given(st.lists(segments(), min_size=1, max_size=4))
 def test_it_is_what_a_naive_loop_finds(told: list[Segment]) -> None:
     expected = [naive(one, place) for one in told for place in one.targets]
-    said = evidence(told, SIZE)
-    assert said.dtype == np.float32
-    assert said.shape == (len(FACTS), len(expected), SIZE)
+    said = dense(told, len(expected))
     for target, facts in enumerate(expected):
         np.testing.assert_allclose(said[:, target], facts, rtol=1e-5)
 
@@ -53,7 +61,7 @@ def test_it_is_what_a_naive_loop_finds(told: list[Segment]) -> None:
 def test_by_hand() -> None:
     """Items 0 1 | 0 2, and then something: 2 is the last item, and nothing ever followed it."""
     told = segment([0, 1, 0, 2, 3], first_new=3, baskets=[0, 0, 1, 1, 1])
-    repeat, in_basket, followed = evidence([told], SIZE)
+    repeat, in_basket, followed = dense([told], targets=2)
     again = math.log1p(REPEAT_SCALE)
     np.testing.assert_allclose(repeat, [[again, again, 0, 0, 0]] * 2, rtol=1e-6)
     assert in_basket.tolist() == [[1, 0, 0, 0, 0], [1, 0, 1, 0, 0]]
@@ -61,4 +69,6 @@ def test_by_hand() -> None:
 
 
 def test_without_segments_there_is_nothing() -> None:
-    assert evidence([], SIZE).shape == (len(FACTS), 0, SIZE)
+    places, amounts = evidence([], SIZE)
+    assert places.shape == (3, 0)
+    assert amounts.shape == (0,)

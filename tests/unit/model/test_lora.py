@@ -1,0 +1,36 @@
+"""The leaner way gives the answers and the gradients of peft's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from peft import LoraConfig
+from peft.tuners.lora import Linear
+from torch import Tensor, nn
+
+from pipeline.model.lora import ADAPTER, LoraLinear
+
+CONFIG = LoraConfig(init_lora_weights=False)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_answers_and_gradients_are_those_of_peft(bias: bool) -> None:
+    torch.manual_seed(0)
+    frozen = nn.Linear(8, 5, bias=bias).requires_grad_(False)
+    theirs, ours = (made(frozen, ADAPTER, CONFIG, r=3, lora_alpha=6) for made in (Linear, LoraLinear))
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 7, 8)
+    (expected, of_theirs), (found, of_ours) = answered(theirs, x), answered(ours, x)
+    torch.testing.assert_close(found, expected)
+    assert of_ours.keys() == of_theirs.keys() == {"x", "lora_A.default.weight", "lora_B.default.weight"}
+    for name, gradient in of_ours.items():
+        torch.testing.assert_close(gradient, of_theirs[name])
+
+
+def answered(module: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """What a module makes of x, and the gradients of the sum of its squares, by name."""
+    x = x.clone().requires_grad_()
+    answer: Tensor = module(x)
+    torch.autograd.backward(answer.square().sum())
+    named = {"x": x, **dict(module.named_parameters())}
+    return answer.detach(), {name: part.grad for name, part in named.items() if part.grad is not None}
