@@ -1,9 +1,10 @@
 """The retrainer: from a plan to a judged candidate.
 
-It makes the champion of the plan's version again, trains a copy on the window, lets both
-learn the batches that the journal names after that, and asks the Gate. Everything follows
-from the plan, the log and the journal: killed anywhere and run again, it makes the same
-candidate. It reads the learner's log and checkpoints and never stands in its way.
+It makes the champion of the plan's version again, trains a copy (when asked, its text encoder
+on the catalogue first; then the rest on the window), lets both learn the batches that the
+journal names after that, and asks the Gate. Everything follows from the plan, the log and the
+journal: killed anywhere and run again, it makes the same candidate. It reads the learner's log
+and checkpoints and never stands in its way.
 """
 
 from __future__ import annotations
@@ -33,7 +34,15 @@ from pipeline.learning.journal import JournalEntry
 from pipeline.learning.learner import Learner, MicroBatch
 from pipeline.learning.position import Position
 from pipeline.learning.rebuild import rebuild
-from pipeline.learning.retraining import Retraining, RetrainProgress, RetrainResult, RetrainShape
+from pipeline.learning.retraining import (
+    LanguageResult,
+    LanguageShape,
+    Retraining,
+    RetrainProgress,
+    RetrainResult,
+    RetrainShape,
+    learn_language,
+)
 from pipeline.learning.tape import Tape
 from pipeline.model.recommender import ModelShape
 from pipeline.model.tower import TowerShape
@@ -71,6 +80,7 @@ class Workshop:
         manual: whether a person decides about what the Gate would promote.
         stop: set when work is to be left.
         progress: told of every minibatch.
+        language: how the text encoder learns, if it is asked to.
     """
 
     event_log: EventLog
@@ -83,6 +93,7 @@ class Workshop:
     manual: bool
     stop: Event
     progress: Callable[[RetrainProgress], None]
+    language: LanguageShape = LanguageShape()
 
 
 def judged(shop: Workshop, candidate: Candidate) -> Judgement:
@@ -127,6 +138,8 @@ def _compared(shop: Workshop, candidate: Candidate, plan: Plan) -> Judgement:
     model = _at_least(shop.model, learner.shape.model)
     if model != learner.shape.model:
         learner.grow_to(model)
+    candidate.progress.mkdir(exist_ok=True)
+    language = _read_anew(shop, candidate, learner)
     result = _retrained(shop, candidate, plan, learner, position, ahead)
     challenger = _run_through(shop, learner, position, ahead)
     reached = Position.after(*ahead.trial[-1])
@@ -140,7 +153,7 @@ def _compared(shop: Workshop, candidate: Candidate, plan: Plan) -> Judgement:
         request=plan.request,
         outcome=_outcome(verdict, shop.manual),
         reasons=verdict.reasons,
-        figures=verdict.figures,
+        figures={**verdict.figures, **_language_figures(language)},
         cost=_cost(result, time.process_time() - began),
         judged_at=int(time.time() * 1000),
     )
@@ -182,6 +195,23 @@ def _stretch(
     return taken
 
 
+def _read_anew(shop: Workshop, candidate: Candidate, learner: Learner) -> LanguageResult | None:
+    """Stage one, when asked: the catalogue, encoded by an encoder that has learned its language."""
+    if not shop.language.epochs:
+        return None
+
+    def progress() -> None:
+        if shop.stop.is_set():
+            raise Stopped
+
+    catalogue = learner.stream.catalogue
+    texts = [catalogue.text(row) for row in range(len(catalogue))]
+    seed = learner.shape.seed
+    result = learn_language(learner.encoder, texts, shop.language, seed, candidate.progress, progress)
+    learner.read_anew(result.adapter)
+    return result
+
+
 def _retrained(
     shop: Workshop, candidate: Candidate, plan: Plan, learner: Learner, position: Position, ahead: Ahead
 ) -> RetrainResult:
@@ -195,7 +225,6 @@ def _retrained(
             raise Stopped
         shop.progress(at)
 
-    candidate.progress.mkdir(exist_ok=True)
     return Retraining(learner, shop.retrain, window, held_out, candidate.progress).run(progress)
 
 
@@ -261,6 +290,11 @@ def _at_least(wanted: ModelShape, champion: ModelShape) -> ModelShape:
         TowerShape(max(tower.layers, other.layers), rank, alpha),
         max(wanted.adapter_rank, champion.adapter_rank),
     )
+
+
+def _language_figures(result: LanguageResult | None) -> dict[str, float]:
+    """What stage one came to, in nats a masked token of held-out texts."""
+    return {"language.before": result.before, "language.after": result.after} if result else {}
 
 
 def _cost(result: RetrainResult, seconds: float) -> dict[str, float]:

@@ -68,13 +68,18 @@ def write_progress(folder: Path, progress: Progress) -> None:
     tensors = {f"current.{name}": tensor for name, tensor in progress.current.items()}
     if progress.best is not progress.current:
         tensors |= {f"best.{name}": tensor for name, tensor in progress.best.items()}
-    temporary = folder / f".{FILE}.part"
+    write_whole(folder / FILE, save(tensors, {HEADER: progress.reached.model_dump_json()}))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Let a file appear whole or not at all, durably."""
+    temporary = path.with_name(f".{path.name}.part")
     with temporary.open("wb") as file:
-        file.write(save(tensors, {HEADER: progress.reached.model_dump_json()}))
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    temporary.rename(folder / FILE)
-    descriptor = os.open(folder, os.O_RDONLY)
+    temporary.rename(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
