@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
 from typing import NamedTuple
 
@@ -139,7 +140,7 @@ def _compared(shop: Workshop, candidate: Candidate, plan: Plan) -> Judgement:
     if model != learner.shape.model:
         learner.grow_to(model)
     candidate.progress.mkdir(exist_ok=True)
-    language = _read_anew(shop, candidate, learner)
+    language = _read_anew(shop, candidate, learner) if shop.language.epochs else None
     result = _retrained(shop, candidate, plan, learner, position, ahead)
     challenger = _run_through(shop, learner, position, ahead)
     reached = Position.after(*ahead.trial[-1])
@@ -153,7 +154,7 @@ def _compared(shop: Workshop, candidate: Candidate, plan: Plan) -> Judgement:
         request=plan.request,
         outcome=_outcome(verdict, shop.manual),
         reasons=verdict.reasons,
-        figures={**verdict.figures, **_language_figures(language)},
+        figures={**verdict.figures, **(language.figures if language else {})},
         cost=_cost(result, time.process_time() - began),
         judged_at=int(time.time() * 1000),
     )
@@ -195,19 +196,11 @@ def _stretch(
     return taken
 
 
-def _read_anew(shop: Workshop, candidate: Candidate, learner: Learner) -> LanguageResult | None:
-    """Stage one, when asked: the catalogue, encoded by an encoder that has learned its language."""
-    if not shop.language.epochs:
-        return None
-
-    def progress() -> None:
-        if shop.stop.is_set():
-            raise Stopped
-
-    catalogue = learner.stream.catalogue
-    texts = [catalogue.text(row) for row in range(len(catalogue))]
-    seed = learner.shape.seed
-    result = learn_language(learner.encoder, texts, shop.language, seed, candidate.progress, progress)
+def _read_anew(shop: Workshop, candidate: Candidate, learner: Learner) -> LanguageResult:
+    """Stage one: the catalogue, encoded by an encoder that has learned its language."""
+    texts, seed = [entry.text for entry in learner.stream.catalogue.entries if entry], learner.shape.seed
+    goes_on = partial(_check_goes_on, shop)
+    result = learn_language(learner.encoder, texts, shop.language, seed, candidate.progress, goes_on)
     learner.read_anew(result.adapter)
     return result
 
@@ -221,8 +214,7 @@ def _retrained(
     held_out = _interactions(shop, position.offsets, ahead.held_out[-1][0].offsets)
 
     def progress(at: RetrainProgress) -> None:
-        if shop.stop.is_set():
-            raise Stopped
+        _check_goes_on(shop)
         shop.progress(at)
 
     return Retraining(learner, shop.retrain, window, held_out, candidate.progress).run(progress)
@@ -235,8 +227,7 @@ def _run_through(shop: Workshop, learner: Learner, position: Position, ahead: Ah
 
 def _unless_stopped(shop: Workshop, batches: Batches, ahead: Ahead) -> Iterator[MicroBatch]:
     for turn in batches.again([*ahead.held_out, *ahead.trial]):
-        if shop.stop.is_set():
-            raise Stopped
+        _check_goes_on(shop)
         assert isinstance(turn, Batch), "a plan with an adoption ahead is given up"
         yield turn.micro
 
@@ -266,8 +257,12 @@ def journal_as_it_grows(shop: Workshop, start: int) -> Iterator[tuple[JournalEnt
             for record in reader.poll(READ_ENTRIES, POLL_SECONDS):
                 if record.value is not None:
                     yield JournalEntry.model_validate_json(record.value), record.offset + 1
-            if shop.stop.is_set():
-                raise Stopped
+            _check_goes_on(shop)
+
+
+def _check_goes_on(shop: Workshop) -> None:
+    if shop.stop.is_set():
+        raise Stopped
 
 
 def recorded(topics: Topics, offsets: Offsets) -> int:
@@ -290,11 +285,6 @@ def _at_least(wanted: ModelShape, champion: ModelShape) -> ModelShape:
         TowerShape(max(tower.layers, other.layers), rank, alpha),
         max(wanted.adapter_rank, champion.adapter_rank),
     )
-
-
-def _language_figures(result: LanguageResult | None) -> dict[str, float]:
-    """What stage one came to, in nats a masked token of held-out texts."""
-    return {"language.before": result.before, "language.after": result.after} if result else {}
 
 
 def _cost(result: RetrainResult, seconds: float) -> dict[str, float]:

@@ -8,7 +8,6 @@ is thrown away. The head learns first and alone: a random one would spoil what t
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import logging
 import tempfile
@@ -17,17 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
-from torch import Tensor
 from transformers import (
-    AutoModelForMaskedLM,
-    DataCollatorForLanguageModeling,
-    PreTrainedModel,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -35,11 +30,10 @@ from transformers import (
     TrainingArguments,
 )
 
-from pipeline.errors import InvalidSettings
 from pipeline.learning.randomness import Purpose, random_for
 from pipeline.learning.retraining.progress import write_whole
-from pipeline.model.backbone import Backbone
-from pipeline.model.content.adapter import Adapter, adapter_digest, adapter_of, with_adapter
+from pipeline.learning.retraining.speaker import Masked, Masker, Speaker, Tokens, masked_loss, speaker_of
+from pipeline.model.content.adapter import Adapter, adapter_digest, adapter_of
 from pipeline.model.content.text import TextEncoder
 
 log = logging.getLogger(__name__)
@@ -50,9 +44,6 @@ HELD_OUT = 0.1
 """Share of the texts that nothing is learned from."""
 MASKINGS = 4
 """Of each held-out text: titles are short, and one masking leaves most of their words out."""
-
-Tokens = dict[str, list[int]]
-Masked = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -87,6 +78,11 @@ class LanguageResult:
     before: float
     after: float
     seconds: float
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """As a judgement tells them."""
+        return {"language.before": self.before, "language.after": self.after}
 
 
 def learn_language(
@@ -129,9 +125,9 @@ def _learned(
 ) -> LanguageResult:
     began = time.perf_counter()
     torch.manual_seed(seed)  # the head is born
-    speaker = _speaker(encoder.backbone, encoder.adapter)
+    speaker = speaker_of(encoder.backbone, encoder.adapter)
     training, held_out = _split(_tokens(encoder, texts), seed)
-    masker = _Masker(encoder.backbone.tokenizer, shape.masked, seed)
+    masker = Masker(encoder.backbone.tokenizer, shape.masked, seed)
     trials = _trials(masker, held_out, shape.texts)
     arguments = partial(_arguments, shape, seed, encoder.device)
     head = _Watch(speaker, trials, progress)
@@ -141,37 +137,6 @@ def _learned(
     before, after = head.losses[-1], min(head.losses[-1], *both.losses)
     log.info("masked language modelling: %.3f nats a token before, %.3f after", before, after)
     return LanguageResult(both.best or encoder.adapter, before, after, time.perf_counter() - began)
-
-
-class _Speaker(NamedTuple):
-    """A masked language model, the part of it under the adapter, and what may learn."""
-
-    model: PreTrainedModel
-    body: PreTrainedModel
-    head: list[torch.nn.Parameter]
-    lora: list[torch.nn.Parameter]
-
-
-def _speaker(backbone: Backbone, adapter: Adapter) -> _Speaker:
-    """The backbone under an adapter, and a head that shares its embeddings, random otherwise."""
-    config = copy.deepcopy(backbone.model.config)
-    config.tie_word_embeddings = True
-    try:
-        if backbone.tokenizer.mask_token is None:
-            raise ValueError("its tokenizer has no mask")
-        model: PreTrainedModel = AutoModelForMaskedLM.from_config(config)  # type: ignore[no-untyped-call]
-    except ValueError as error:
-        raise InvalidSettings(
-            f"retrain.language_epochs: {type(backbone.model).__name__} is no masked language model: "
-            "set it to 0, or choose another model.backbone"
-        ) from error
-    body = with_adapter(backbone.model, adapter)
-    setattr(model, model.base_model_prefix, body)
-    model.tie_weights()
-    lora = [part for part in body.parameters() if part.requires_grad]
-    kept = {id(part) for part in body.parameters()}
-    head = [part for part in model.parameters() if id(part) not in kept]
-    return _Speaker(model, body, head, lora)
 
 
 def _tokens(encoder: TextEncoder, texts: Sequence[str]) -> list[Tokens]:
@@ -191,21 +156,7 @@ def _split(tokens: list[Tokens], seed: int) -> tuple[list[Tokens], list[Tokens]]
     return [tokens[place] for place in order[count:]], [tokens[place] for place in order[:count]]
 
 
-class _Masker:
-    """transformers' own collator, which masks anew what it masked no token of."""
-
-    def __init__(self, tokenizer: Any, share: float, seed: int) -> None:
-        self._collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=share, seed=seed)
-
-    def __call__(self, texts: list[Tokens]) -> Masked:
-        while True:
-            # The collator takes the mask of special tokens out of what it is given.
-            masked: Masked = dict(self._collator([dict(text) for text in texts]))
-            if (masked["labels"] >= 0).any():
-                return masked
-
-
-def _trials(masker: _Masker, held_out: list[Tokens], size: int) -> list[Masked]:
+def _trials(masker: Masker, held_out: list[Tokens], size: int) -> list[Masked]:
     """Held-out texts with their masks, the same each time they are asked about."""
     again = held_out * MASKINGS
     return [masker(again[start : start + size]) for start in range(0, len(again), size)]
@@ -221,7 +172,7 @@ class _Watch(TrainerCallback):
 
     def __init__(
         self,
-        speaker: _Speaker,
+        speaker: Speaker,
         trials: list[Masked],
         progress: Callable[[], None],
         to_beat: float = float("inf"),
@@ -236,7 +187,7 @@ class _Watch(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: object, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        loss = _loss(self._speaker.model, self._trials)
+        loss = masked_loss(self._speaker.model, self._trials)
         self.losses.append(loss)
         if loss < self._lowest:
             self._lowest, self.best = loss, adapter_of(self._speaker.body)
@@ -245,26 +196,12 @@ class _Watch(TrainerCallback):
         return control
 
 
-@torch.no_grad()
-def _loss(model: PreTrainedModel, trials: list[Masked]) -> float:
-    """Nats a masked token."""
-    model.train(False)
-    total, tokens = 0.0, 0
-    for trial in trials:
-        on_device = {name: tensor.to(model.device) for name, tensor in trial.items()}
-        masked = int((trial["labels"] >= 0).sum())
-        total += masked * float(model(**on_device).loss)
-        tokens += masked
-    model.train(True)
-    return total / tokens
-
-
 def _train(
-    speaker: _Speaker,
+    speaker: Speaker,
     learning: list[torch.nn.Parameter],
     arguments: Callable[[str], TrainingArguments],
     texts: list[Tokens],
-    masker: _Masker,
+    masker: Masker,
     watch: _Watch,
 ) -> None:
     """Let some parameters learn, by transformers' own training loop."""
@@ -272,7 +209,7 @@ def _train(
     for part in learning:
         part.requires_grad_(True)
     with tempfile.TemporaryDirectory() as unused:
-        model, callbacks = speaker.model, [watch]
+        model, callbacks = speaker.model, list[TrainerCallback]([watch])
         trainer = Trainer(
             model, arguments(unused), data_collator=masker, train_dataset=texts, callbacks=callbacks
         )
