@@ -50,6 +50,12 @@ MASKINGS = 4
 class LanguageShape:
     """How the encoder learns the catalogue's language.
 
+    Not asked by default. Measured with the default backbone on a simulated shop (seed 1, 1,345
+    texts, 2 epochs, 334 s on one busy core): held-out loss falls from 6.37 to 3.75 nats a token,
+    and yet the candidate foresees worse than one without it, by .017 nats over all acts and by
+    .078 on cold items. Part of that fall is the head's, which two epochs do not finish. The Gate
+    decides.
+
     Attributes:
         epochs: at most, of the head and then of LoRA and head; 0 if it is not asked to.
         texts: in a minibatch.
