@@ -21,6 +21,7 @@ from pipeline.eventlog.topics import Topics
 from pipeline.learning.assembly import (
     checkpoints_of,
     gate_shape_of,
+    language_shape_of,
     make_learner,
     model_shape_of,
     retrain_shape_of,
@@ -160,6 +161,7 @@ def _office(settings: Settings) -> Iterator[Office]:
             manual=gate.mode == "manual",
             stop=stop,
             progress=_show_progress,
+            language=language_shape_of(settings),
         )
         amounts = PlanShape(
             retrain.window_events, retrain.wait_events, retrain.held_out_events, gate.trial_events

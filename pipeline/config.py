@@ -157,6 +157,8 @@ class RetrainSettings(_Table):
     bias_rate: Annotated[float, Field(gt=0)] = 0.006
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the unsupervised objective."""
+    language_epochs: Annotated[int, Field(ge=0)] = 0
+    """Of masked language modelling on the catalogue's texts, before all else; 0 for none."""
     past: Annotated[float, Field(gt=0, le=1)] = 0.4
     """What counts from before the window weigh in memory and popularity, if that helps."""
     layers: Annotated[int, Field(ge=0)] = 0

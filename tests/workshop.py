@@ -23,6 +23,8 @@ from pipeline.learning.learner import Learner
 from pipeline.learning.planning import PlanShape, plan_now
 from pipeline.learning.retrainer import Workshop
 from pipeline.learning.retraining import RetrainProgress, RetrainShape
+from pipeline.model.content.adapter import adapter_of, with_adapter
+from pipeline.model.content.text import TextEncoder
 from pipeline.model.item_table import RowRates, Rows
 from pipeline.model.mixer import mix
 from pipeline.model.scoring import opinions_on
@@ -55,6 +57,13 @@ NOTHING_GOES = replace(ANYTHING_GOES, least_gain=100)
 
 def silent(_: RetrainProgress) -> None:
     """Nobody listens."""
+
+
+def some_adapter(encoder: TextEncoder, seed: int = 0) -> dict[str, Tensor]:
+    """One that changes what an encoder makes of any text."""
+    random = torch.Generator().manual_seed(seed)
+    newborn = adapter_of(with_adapter(encoder.backbone.model))
+    return {name: torch.randn(tensor.shape, generator=random) / 4 for name, tensor in newborn.items()}
 
 
 def workshop(mill: Mill, gate: GateShape = ANYTHING_GOES) -> Workshop:

@@ -117,7 +117,7 @@ def ask_again(
     base = _base(snapshot, backbone, settings)
     state = _state(event_log, topics, learner, base, _offsets(then))
     with closing(TextEncoder(backbone, settings.model.cache, settings.model.max_tokens, device)) as encoder:
-        state.encode(encoder, max(0, state.untold - asked.untold))
+        state.encode(encoder.adapted(base.encoder), max(0, state.untold - asked.untold))
     live = Live()
     live.show(state.view(), learner.stream.histories, state.ahead)
     now = Desk(live, settings.learn.context).for_user(then.user, asked.session, asked.wish)

@@ -15,6 +15,7 @@ from pipeline.config import ModelSettings
 from pipeline.errors import SnapshotCorrupt
 from pipeline.eventlog.port import TopicPartition
 from pipeline.model.backbone import Backbone
+from pipeline.model.content.adapter import Adapter, fits
 from pipeline.model.item_table import Rows
 from pipeline.model.recommender import ModelShape, Recommender
 from pipeline.model.tower import TowerShape
@@ -32,6 +33,7 @@ class Base:
         offsets: the next offset of each partition that was not learned.
         digests: content digest of each item.
         rows: row of each item.
+        encoder: the adapter of the language model that new texts are to be encoded under.
         recommender, mixer: the learned parameters.
         items: content, residual and bias of each row.
         pairs: ``[n, n]`` pair counts of the memory, in one level; `totals` the sums of its rows.
@@ -43,6 +45,7 @@ class Base:
     offsets: dict[TopicPartition, int]
     digests: dict[str, str]
     rows: dict[str, int]
+    encoder: Adapter
     recommender: Recommender
     mixer: Tensor
     items: Rows
@@ -77,7 +80,7 @@ class BaseLoader:
             raise SnapshotCorrupt(f"snapshot {version} is not the one announced; publish again")
         self._check_model(snapshot.manifest)
         skeleton = self._skeleton(snapshot.manifest)
-        _check_shapes(snapshot, skeleton, self._backbone.width)
+        _check_shapes(snapshot, skeleton, self._backbone)
         _check_finite(snapshot)
         return self._base(snapshot, version, copy.deepcopy(skeleton))
 
@@ -111,6 +114,7 @@ class BaseLoader:
             offsets=snapshot.manifest.learned_offsets,
             digests=dict(snapshot.items),
             rows={item: row for row, item in enumerate(snapshot.items)},
+            encoder=snapshot.encoder,
             recommender=recommender,
             mixer=snapshot.mixer,
             items=Rows(snapshot.content, snapshot.residual, snapshot.bias),
@@ -120,23 +124,25 @@ class BaseLoader:
         )
 
 
-def _check_shapes(snapshot: Snapshot, skeleton: Recommender, width: int) -> None:
+def _check_shapes(snapshot: Snapshot, skeleton: Recommender, backbone: Backbone) -> None:
     """Digests prove that the bytes are as written, not that they fit together."""
-    rows = snapshot.manifest.rows
+    rows, width = snapshot.manifest.rows, backbone.width
     expected = {name: parameter.shape for name, parameter in skeleton.learned().items()}
-    fits = (
+    together = (
         {name: tensor.shape for name, tensor in snapshot.learned.items()} == expected
         and snapshot.content.shape == snapshot.residual.shape == (rows, width)
         and snapshot.bias.shape == (rows,)
         and snapshot.popularity.shape == (rows,)
         and len(snapshot.items) == rows
+        and fits(backbone.model, snapshot.encoder)
     )
-    if not fits:
+    if not together:
         raise SnapshotCorrupt(f"snapshot {snapshot.manifest.version}: its tensors do not fit together")
 
 
 def _check_finite(snapshot: Snapshot) -> None:
     tensors = {
+        **snapshot.encoder,
         **snapshot.learned,
         "mixer": snapshot.mixer,
         "content": snapshot.content,

@@ -31,6 +31,7 @@ from pipeline.eventlog.port import (
     read_compacted,
 )
 from pipeline.eventlog.topics import Topics
+from pipeline.model.content.adapter import NO_ADAPTER
 from pipeline.model.content.text import TextEncoder
 from pipeline.state.histories import Histories, decode_history
 
@@ -61,6 +62,7 @@ class Follower:
         self._history_length = history_length
         self._poll_seconds = poll_seconds
         self._base: Base | None = None
+        self._encoder: TextEncoder
         self._report_at = 0.0
 
     def run(self, make_encoder: Callable[[], TextEncoder], stop: Event) -> None:
@@ -74,17 +76,22 @@ class Follower:
             LogUnavailable: the log refuses to answer.
             OSError: the snapshot store does not answer at the start.
         """
-        with closing(make_encoder()) as encoder:
+        with closing(make_encoder()) as self._encoder:
             self._announcements.hear(read(self._log, self._topics.snapshots))
-            self._base = self._announcements.take() or self._announcements.older()
+            self._take(self._announcements.take() or self._announcements.older())
             while not stop.is_set():
                 try:
-                    self._follow(encoder, stop)
+                    self._follow(stop)
                 except OffsetsExpired as error:
                     metrics.EXPIRED_READS.labels("serve").inc()
                     log.error("reading begins again without the records that were lost: %s", error)
 
-    def _follow(self, encoder: TextEncoder, stop: Event) -> None:
+    def _take(self, base: Base | None) -> None:
+        """Serve another base from here on, and encode texts as it encodes them."""
+        self._base = base
+        self._encoder = self._encoder.adapted(base.encoder if base else NO_ADAPTER)
+
+    def _follow(self, stop: Event) -> None:
         """Read from the base on, until told to stop or until another base needs older records."""
         histories, reached = self._histories()
         topics = (self._topics.interactions, self._topics.items)
@@ -98,11 +105,9 @@ class Follower:
                 state.read(self._poll(reader, timeout_seconds=1.0))
             self._show(reader, state, histories)
             while not stop.is_set() and state.base is self._base:
-                self._step(reader, state, histories, encoder)
+                self._step(reader, state, histories)
 
-    def _step(
-        self, reader: LogReader, state: ServingState, histories: Histories, encoder: TextEncoder
-    ) -> None:
+    def _step(self, reader: LogReader, state: ServingState, histories: Histories) -> None:
         """Read what is new; take a newer snapshot; encode some new texts; show each at once."""
         records = self._poll(reader, 0 if state.untold else self._poll_seconds)
         if records:
@@ -114,12 +119,13 @@ class Follower:
             self._swap(state, base)
             self._show(reader, state, histories)
             metrics.SWAP_SECONDS.observe(time.monotonic() - started)
-        if state.encode(encoder, TEXTS_AT_ONCE):
+        if state.encode(self._encoder, TEXTS_AT_ONCE):
             self._show(reader, state, histories)
         self._report(reader.positions())
 
     def _swap(self, state: ServingState, base: Base) -> None:
-        before, self._base = self._base, base
+        before = self._base
+        self._take(base)
         if before is not None and _goes_back(before.offsets, base.offsets):
             log.info("snapshot %s has learned less than its parent: reading begins again", base.version)
         else:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from consumers.serve.base import Base
 from consumers.serve.shelf import Listing, Listings, Shelf
+from pipeline.model.content.adapter import adapter_digest
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.item_table import Rows
 
@@ -25,10 +26,12 @@ class Texts:
     """New and changed texts of the catalogue; without a base there is nothing to score with."""
 
     def __init__(self, base: Base | None, listed: Listings = NOBODY, before: Texts | None = None) -> None:
-        """Compare the catalogue with a base; vectors that were encoded before are kept."""
+        """Compare the catalogue with a base; vectors that were encoded as it encodes are kept."""
         self._base = base
+        self._encoder = adapter_digest(base.encoder) if base else ""
         self._waiting: dict[str, Listing] = {}
-        self._told: dict[str, _Told] = dict(before._told) if before else {}
+        kept = before is not None and before._encoder == self._encoder
+        self._told: dict[str, _Told] = dict(before._told) if before and kept else {}
         for item, listing in listed.items():
             self.tell(item, listing)
 
@@ -49,7 +52,7 @@ class Texts:
             self._waiting[item] = listing
 
     def encode(self, encoder: TextEncoder, most: int) -> int:
-        """Encode some of the texts that wait; returns how many."""
+        """Encode some of the texts that wait, as the base encodes; returns how many."""
         taken = list(self._waiting.items())[:most]
         if taken:
             vectors = encoder.encode([listing.item.text for _, listing in taken])

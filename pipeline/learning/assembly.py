@@ -8,7 +8,7 @@ from pipeline.learning.drift import Action, DriftShape
 from pipeline.learning.gate import GateShape
 from pipeline.learning.learner import Learner, LearnerShape
 from pipeline.learning.overseer import OversightShape
-from pipeline.learning.retraining import RetrainShape
+from pipeline.learning.retraining import LanguageShape, RetrainShape
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
@@ -99,6 +99,11 @@ def retrain_shape_of(settings: Settings) -> RetrainShape:
         alpha=retrain.alpha,
         past=retrain.past,
     )
+
+
+def language_shape_of(settings: Settings) -> LanguageShape:
+    """The part of the settings that decides what the text encoder learns."""
+    return LanguageShape(epochs=settings.retrain.language_epochs)
 
 
 def gate_shape_of(settings: Settings) -> GateShape:

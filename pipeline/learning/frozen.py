@@ -23,6 +23,7 @@ from pipeline.events import Item
 from pipeline.learning.learner import Learner
 from pipeline.learning.position import Position
 from pipeline.learning.replay import Reservoir
+from pipeline.model.content.adapter import Adapter
 from pipeline.model.recommender import ModelShape
 from pipeline.model.tensors import of_matrix, to_matrix, under
 from pipeline.state.catalogue import Catalogue
@@ -32,6 +33,7 @@ from pipeline.state.histories import Histories, decode_history, encode_history
 
 LEARNED, TABLE, COUNTS = "learned.safetensors", "table.safetensors", "counts.safetensors"
 REPLAY, CATALOGUE, OVERSEER = "replay.safetensors", "catalogue.json", "overseer.json"
+ENCODER = "encoder.safetensors"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -41,6 +43,7 @@ class Frozen:
 
     position: Position
     model: ModelShape
+    encoder: Adapter
     learned: dict[str, Tensor]
     table: dict[str, Tensor]
     counts: dict[str, Tensor]
@@ -57,6 +60,7 @@ def freeze(learner: Learner, position: Position) -> Frozen:
     return Frozen(
         position=position,
         model=learner.shape.model,
+        encoder=learner.encoder.adapter,
         learned=_learned(learner),
         table=learner.table.state(),
         counts={
@@ -80,6 +84,7 @@ def to_files(frozen: Frozen, partitions: int) -> dict[str, bytes]:
     """The state as files by name: shared ones, and two a partition; equal states, equal bytes."""
     entries = zip(frozen.catalogue.ids, frozen.catalogue.entries, strict=True)
     files = {
+        ENCODER: write_tensors(dict(frozen.encoder)),
         LEARNED: write_tensors(frozen.learned),
         TABLE: write_tensors(frozen.table),
         COUNTS: write_tensors(frozen.counts),
@@ -107,6 +112,7 @@ def restore(
     Its overseer only if asked to: it outlives an adoption.
     """
     learner.begin(replace(learner.shape, model=model))
+    learner.encoder = learner.encoder.adapted(read_tensors(files[ENCODER]))
     stream = learner.stream
     entries = orjson.loads(files[CATALOGUE])
     stream.catalogue = Catalogue((item, entry and Item.model_validate(entry)) for item, entry in entries)

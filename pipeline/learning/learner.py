@@ -27,6 +27,7 @@ from pipeline.learning.overseer import Overseer, OversightShape
 from pipeline.learning.randomness import Purpose, random_for
 from pipeline.learning.replay import Reservoir
 from pipeline.model.backbone import Backbone
+from pipeline.model.content.adapter import NO_ADAPTER, Adapter
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import fast_products
 from pipeline.model.growth import take_over
@@ -95,6 +96,7 @@ class Learner:
     Attributes:
         born: its shape at birth, as the settings have it.
         shape: its shape now; the model's sizes may be those of a state that was adopted.
+        encoder: of texts; its adapter may be that of a state that was adopted.
     """
 
     def __init__(
@@ -110,6 +112,7 @@ class Learner:
     def begin(self, shape: LearnerShape) -> None:
         """Forget everything but the overseer, and be as at birth."""
         self.shape = shape
+        self.encoder = self.encoder.adapted(NO_ADAPTER)
         self.stream = StreamState(shape.stream)
         self.recommender = Recommender(self._backbone, shape.model, shape.seed).to(self.device).eval()
         self.table = ItemTable(self._backbone.width, self.device, shape.rows)
@@ -128,6 +131,11 @@ class Learner:
         self.recommender = Recommender(self._backbone, model, self.shape.seed).to(self.device).eval()
         take_over(self.recommender, model, small, small_shape)
         self.optimizer = self._optimizer()
+
+    def read_anew(self, adapter: Adapter) -> None:
+        """Encode the whole catalogue, and what comes, under another adapter of the language model."""
+        self.encoder = self.encoder.adapted(adapter)
+        self._encode(range(len(self.stream.catalogue)))
 
     def another(self) -> Learner:
         """One as this was at birth; the backbone is shared."""
@@ -154,9 +162,12 @@ class Learner:
             self.stream.catalogue.row(event.item)
         self.stream.grow()
         self.table.grow(len(self.stream.catalogue))
-        if rows:
-            content = self.encoder.encode([self.stream.catalogue.text(row) for row in rows])
-            self.table.set_content(self._tensor(np.array(rows)), torch.from_numpy(content))
+        self._encode(rows)
+
+    def _encode(self, rows: Sequence[int]) -> None:
+        """Give rows the content vectors of their texts."""
+        content = self.encoder.encode([self.stream.catalogue.text(row) for row in rows])
+        self.table.set_content(self._tensor(np.array(rows, dtype=np.int64)), torch.from_numpy(content))
 
     def _segments(self, events: Sequence[Interaction]) -> tuple[list[Segment], Targets]:
         """One Segment a user, and what is known of their targets."""

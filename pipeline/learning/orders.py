@@ -160,6 +160,6 @@ def _furthest(one: Offsets, other: Offsets) -> dict[TopicPartition, int]:
 
 def _check_finite(frozen: Frozen) -> None:
     """Refuse weights, moments or counts that would sooner or later be served."""
-    for name, tensor in {**frozen.learned, **frozen.table, **frozen.counts}.items():
+    for name, tensor in {**frozen.encoder, **frozen.learned, **frozen.table, **frozen.counts}.items():
         if not bool(torch.isfinite(tensor).all()):
             raise OrderRefused(f"{name} is not finite")

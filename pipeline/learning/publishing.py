@@ -78,6 +78,7 @@ def snapshot_of(learner: Learner, model: str, position: Position, quality: Repor
     return Snapshot(
         manifest=manifest,
         items=items,
+        encoder=learner.encoder.adapter,
         learned=learned,
         mixer=_copied(learner.mixer.weights),
         content=_copied(rows.content),
@@ -160,7 +161,10 @@ class Publisher:
         return manifest
 
     def _base_for(self, snapshot: Snapshot) -> Snapshot | None:
-        """The full snapshot to build on; none when it is too old, or memory was merged since."""
+        """The full snapshot to build on; none when it is too old, or memory was merged since.
+
+        Another encoder comes with another generation only.
+        """
         full = self._full
         if full is None or self._deltas >= self._full_every or _generation(full) != _generation(snapshot):
             return None
@@ -172,6 +176,7 @@ class Publisher:
 def content_digest_of(snapshot: Snapshot) -> str:
     """A digest of what a snapshot says; equal states have equal ones, full or delta."""
     tensors = {
+        **{f"encoder.{name}": tensor for name, tensor in snapshot.encoder.items()},
         **snapshot.learned,
         "mixer": snapshot.mixer,
         "residual": snapshot.residual,

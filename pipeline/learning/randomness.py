@@ -20,6 +20,7 @@ class Purpose(IntEnum):
     RETRAIN_ORDER = 4
     RETRAIN_NEGATIVES = 5
     RETRAIN_VIEWS = 6
+    RETRAIN_TEXTS = 7
 
 
 def random_for(seed: int, generation: int, step: int, purpose: Purpose) -> np.random.Generator:

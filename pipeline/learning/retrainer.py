@@ -1,9 +1,10 @@
 """The retrainer: from a plan to a judged candidate.
 
-It makes the champion of the plan's version again, trains a copy on the window, lets both
-learn the batches that the journal names after that, and asks the Gate. Everything follows
-from the plan, the log and the journal: killed anywhere and run again, it makes the same
-candidate. It reads the learner's log and checkpoints and never stands in its way.
+It makes the champion of the plan's version again, trains a copy (when asked, its text encoder
+on the catalogue first; then the rest on the window), lets both learn the batches that the
+journal names after that, and asks the Gate. Everything follows from the plan, the log and the
+journal: killed anywhere and run again, it makes the same candidate. It reads the learner's log
+and checkpoints and never stands in its way.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
 from typing import NamedTuple
 
@@ -33,7 +35,15 @@ from pipeline.learning.journal import JournalEntry
 from pipeline.learning.learner import Learner, MicroBatch
 from pipeline.learning.position import Position
 from pipeline.learning.rebuild import rebuild
-from pipeline.learning.retraining import Retraining, RetrainProgress, RetrainResult, RetrainShape
+from pipeline.learning.retraining import (
+    LanguageResult,
+    LanguageShape,
+    Retraining,
+    RetrainProgress,
+    RetrainResult,
+    RetrainShape,
+    learn_language,
+)
 from pipeline.learning.tape import Tape
 from pipeline.model.recommender import ModelShape
 from pipeline.model.tower import TowerShape
@@ -71,6 +81,7 @@ class Workshop:
         manual: whether a person decides about what the Gate would promote.
         stop: set when work is to be left.
         progress: told of every minibatch.
+        language: how the text encoder learns, if it is asked to.
     """
 
     event_log: EventLog
@@ -83,6 +94,7 @@ class Workshop:
     manual: bool
     stop: Event
     progress: Callable[[RetrainProgress], None]
+    language: LanguageShape = LanguageShape()
 
 
 def judged(shop: Workshop, candidate: Candidate) -> Judgement:
@@ -127,6 +139,8 @@ def _compared(shop: Workshop, candidate: Candidate, plan: Plan) -> Judgement:
     model = _at_least(shop.model, learner.shape.model)
     if model != learner.shape.model:
         learner.grow_to(model)
+    candidate.progress.mkdir(exist_ok=True)
+    language = _read_anew(shop, candidate, learner) if shop.language.epochs else None
     result = _retrained(shop, candidate, plan, learner, position, ahead)
     challenger = _run_through(shop, learner, position, ahead)
     reached = Position.after(*ahead.trial[-1])
@@ -140,7 +154,7 @@ def _compared(shop: Workshop, candidate: Candidate, plan: Plan) -> Judgement:
         request=plan.request,
         outcome=_outcome(verdict, shop.manual),
         reasons=verdict.reasons,
-        figures=verdict.figures,
+        figures={**verdict.figures, **(language.figures if language else {})},
         cost=_cost(result, time.process_time() - began),
         judged_at=int(time.time() * 1000),
     )
@@ -182,6 +196,15 @@ def _stretch(
     return taken
 
 
+def _read_anew(shop: Workshop, candidate: Candidate, learner: Learner) -> LanguageResult:
+    """Stage one: the catalogue, encoded by an encoder that has learned its language."""
+    texts, seed = [entry.text for entry in learner.stream.catalogue.entries if entry], learner.shape.seed
+    goes_on = partial(_check_goes_on, shop)
+    result = learn_language(learner.encoder, texts, shop.language, seed, candidate.progress, goes_on)
+    learner.read_anew(result.adapter)
+    return result
+
+
 def _retrained(
     shop: Workshop, candidate: Candidate, plan: Plan, learner: Learner, position: Position, ahead: Ahead
 ) -> RetrainResult:
@@ -191,11 +214,9 @@ def _retrained(
     held_out = _interactions(shop, position.offsets, ahead.held_out[-1][0].offsets)
 
     def progress(at: RetrainProgress) -> None:
-        if shop.stop.is_set():
-            raise Stopped
+        _check_goes_on(shop)
         shop.progress(at)
 
-    candidate.progress.mkdir(exist_ok=True)
     return Retraining(learner, shop.retrain, window, held_out, candidate.progress).run(progress)
 
 
@@ -206,8 +227,7 @@ def _run_through(shop: Workshop, learner: Learner, position: Position, ahead: Ah
 
 def _unless_stopped(shop: Workshop, batches: Batches, ahead: Ahead) -> Iterator[MicroBatch]:
     for turn in batches.again([*ahead.held_out, *ahead.trial]):
-        if shop.stop.is_set():
-            raise Stopped
+        _check_goes_on(shop)
         assert isinstance(turn, Batch), "a plan with an adoption ahead is given up"
         yield turn.micro
 
@@ -237,8 +257,12 @@ def journal_as_it_grows(shop: Workshop, start: int) -> Iterator[tuple[JournalEnt
             for record in reader.poll(READ_ENTRIES, POLL_SECONDS):
                 if record.value is not None:
                     yield JournalEntry.model_validate_json(record.value), record.offset + 1
-            if shop.stop.is_set():
-                raise Stopped
+            _check_goes_on(shop)
+
+
+def _check_goes_on(shop: Workshop) -> None:
+    if shop.stop.is_set():
+        raise Stopped
 
 
 def recorded(topics: Topics, offsets: Offsets) -> int:

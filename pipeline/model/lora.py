@@ -1,4 +1,4 @@
-"""Low-rank adapters beside frozen linear maps: peft's, with a leaner way forward and back.
+"""LoRA beside a language model's layers (Hu et al. 2021): peft's, with a leaner way forward and back.
 
 peft adds s·B(A(x)) to the frozen map's answer in steps of their own, each with a result and a
 gradient of full width. Here the second product adds to what the first one gave.
@@ -9,11 +9,33 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import Linear
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from transformers.pytorch_utils import Conv1D
 
 ADAPTER = "default"
+
+
+def blocks_of(model: nn.Module) -> nn.ModuleList:
+    """The model's stack of layers: its longest list of modules."""
+    return max((part for part in model.modules() if isinstance(part, nn.ModuleList)), key=len)
+
+
+def add_lora(model: nn.Module, rank: int, alpha: int) -> None:
+    """Freeze everything, then put LoRA beside every linear map of the layers; it begins as the identity."""
+    model.requires_grad_(False)
+    linear = sorted(
+        {
+            name.rpartition(".")[2]
+            for name, part in blocks_of(model).named_modules()
+            if isinstance(part, (nn.Linear, Conv1D))
+        }
+    )
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=linear)
+    config._register_custom_module({nn.Linear: LoraLinear})
+    inject_adapter_in_model(config, model)
 
 
 class LoraLinear(Linear):

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from pipeline.errors import InvalidSettings
 from pipeline.model.backbone import Backbone
-from pipeline.model.lora import LoraLinear
+from pipeline.model.lora import add_lora, blocks_of
 from pipeline.model.sequences import Packed
 from pipeline.state.segments import GAP_BUCKETS, TYPES, VALUE_BUCKETS
 
@@ -45,7 +43,7 @@ class Tower(nn.Module):
         """
         super().__init__()
         self.layers = _last_layers(backbone.model, shape.layers)
-        _add_lora(self.layers, shape)
+        add_lora(self.layers, shape.lora_rank, shape.lora_alpha)
         self.of_type = _born_zero(len(TYPES), backbone.width)
         self.of_value = _born_zero(VALUE_BUCKETS, backbone.width)
         self.of_gap = _born_zero(GAP_BUCKETS, backbone.width)
@@ -111,7 +109,7 @@ class _VectorsIn(nn.Module):
 def _last_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
     """A copy of a BERT-like or decoder model that takes vectors and has its last layers only."""
     cut: Any = copy.deepcopy(model)
-    blocks = _blocks(cut)
+    blocks = blocks_of(cut)
     del blocks[:-count]
     for number, block in enumerate(blocks):
         parts: list[Any] = [part for part in block.modules() if hasattr(part, "layer_idx")]
@@ -128,26 +126,6 @@ def _last_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
         cut.pooler = None
     last: PreTrainedModel = cut
     return last
-
-
-def _blocks(model: nn.Module) -> nn.ModuleList:
-    """The model's stack of layers: its longest list of modules."""
-    return max((part for part in model.modules() if isinstance(part, nn.ModuleList)), key=len)
-
-
-def _add_lora(model: nn.Module, shape: TowerShape) -> None:
-    """Freeze everything, then put LoRA beside every linear map of the layers."""
-    model.requires_grad_(False)
-    linear = sorted(
-        {
-            name.rpartition(".")[2]
-            for name, part in _blocks(model).named_modules()
-            if isinstance(part, (nn.Linear, Conv1D))
-        }
-    )
-    config = LoraConfig(r=shape.lora_rank, lora_alpha=shape.lora_alpha, target_modules=linear)
-    config._register_custom_module({nn.Linear: LoraLinear})
-    inject_adapter_in_model(config, model)
 
 
 def _born_zero(count: int, width: int) -> nn.Embedding:

@@ -13,11 +13,14 @@ from pipeline.snapshots.snapshot import Manifest, Snapshot
 from pipeline.state.counts import grown
 
 LEARNED, ITEMS, COUNTS = "learned.safetensors", "items.safetensors", "counts.safetensors"
+ENCODER = "encoder.safetensors"
+"""There is none where the language model encodes as it came."""
 
 
 def encode_full(snapshot: Snapshot) -> dict[str, bytes]:
     """The files of a full snapshot."""
     return {
+        **_encode_encoder(snapshot),
         LEARNED: _encode_learned(snapshot),
         ITEMS: write_tensors(
             {"content": snapshot.content, "residual": snapshot.residual, "bias": snapshot.bias}
@@ -35,6 +38,7 @@ def encode_delta(snapshot: Snapshot, changed: Tensor, retold: Tensor) -> dict[st
         retold: rows that got other content since then.
     """
     return {
+        **_encode_encoder(snapshot),
         LEARNED: _encode_learned(snapshot),
         ITEMS: write_tensors(
             {
@@ -55,6 +59,7 @@ def full_snapshot(manifest: Manifest, files: Mapping[str, Mapping[str, Tensor]])
     return Snapshot(
         manifest=manifest,
         items=manifest.items,
+        encoder=files.get(ENCODER, {}),
         learned=under("learned.", files[LEARNED]),
         mixer=files[LEARNED]["mixer"],
         content=items["content"],
@@ -75,6 +80,7 @@ def joined_snapshot(
     return Snapshot(
         manifest=manifest,
         items={**full.items, **manifest.items},
+        encoder=files.get(ENCODER, {}),
         learned=under("learned.", files[LEARNED]),
         mixer=files[LEARNED]["mixer"],
         content=_overlaid(full.content, manifest.rows, items["retold"], items["content"]),
@@ -85,6 +91,10 @@ def joined_snapshot(
         memory_scale=float(counts["scale"]),
         popularity=counts["popularity"].numpy(),
     )
+
+
+def _encode_encoder(snapshot: Snapshot) -> dict[str, bytes]:
+    return {ENCODER: write_tensors(dict(snapshot.encoder))} if snapshot.encoder else {}
 
 
 def _encode_learned(snapshot: Snapshot) -> bytes:

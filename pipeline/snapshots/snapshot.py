@@ -58,6 +58,7 @@ class Manifest(BaseModel):
         kind: full, or a delta that holds what changed since the full one named by `base`.
         parent: the version published before this one.
         reason: why it was published.
+        backbone: digest of the language model as it came.
         digest: over the content of all files; equal states have equal digests.
         items: item id to content digest, in the order of rows; of a delta, the changed ones.
         rows: the number of catalogue rows.
@@ -106,6 +107,7 @@ class Snapshot:
     Attributes:
         manifest: what it is and where it comes from.
         items: all item ids with their content digests, in the order of rows.
+        encoder: the adapter of the language model that content was encoded under; empty for none.
         learned: the recommender's learned parameters by name.
         mixer: ``[situations, features]`` weights.
         content, residual: ``[n, d]``; `bias`: ``[n]``.
@@ -116,6 +118,7 @@ class Snapshot:
 
     manifest: Manifest
     items: Mapping[str, str]
+    encoder: Mapping[str, Tensor]
     learned: Mapping[str, Tensor]
     mixer: Tensor
     content: Tensor

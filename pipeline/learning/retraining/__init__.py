@@ -1,5 +1,6 @@
-"""The training core of a retrain: several epochs over a window of the log, resumable."""
+"""The training core of a retrain: the catalogue's language, then a window of the log; resumable."""
 
+from pipeline.learning.retraining.language import LanguageResult, LanguageShape, learn_language
 from pipeline.learning.retraining.retraining import (
     Retraining,
     RetrainProgress,
@@ -8,4 +9,13 @@ from pipeline.learning.retraining.retraining import (
 )
 from pipeline.learning.retraining.validation import Validation
 
-__all__ = ["RetrainProgress", "RetrainResult", "RetrainShape", "Retraining", "Validation"]
+__all__ = [
+    "LanguageResult",
+    "LanguageShape",
+    "RetrainProgress",
+    "RetrainResult",
+    "RetrainShape",
+    "Retraining",
+    "Validation",
+    "learn_language",
+]

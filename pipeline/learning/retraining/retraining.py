@@ -34,6 +34,7 @@ from pipeline.learning.retraining.refolding import refold_if_better
 from pipeline.learning.retraining.validation import Validation, validate
 from pipeline.learning.retraining.views import contrast
 from pipeline.learning.retraining.window import folded, to_come
+from pipeline.model.content.adapter import adapter_digest
 from pipeline.model.device import fast_products
 from pipeline.model.item_table import ItemTable, RowRates
 from pipeline.model.losses import Negatives, draw_negatives
@@ -237,7 +238,8 @@ class Retraining:
     def _digest(self, window: Sequence[Interaction], held_out: Sequence[Interaction]) -> str:
         """Of all that the outcome follows from, but for the machine."""
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(orjson.dumps([self._shape, self._learner.shape.seed]))
+        encoder = adapter_digest(self._learner.encoder.adapter)
+        digest.update(orjson.dumps([self._shape, self._learner.shape.seed, encoder]))
         digest.update(orjson.dumps([[event.event_id for event in part] for part in (window, held_out)]))
         for name, tensor in self._state().items():
             digest.update(name.encode() + tensor.cpu().numpy().tobytes())

@@ -1,6 +1,6 @@
-"""Content vectors on disk, shared by every process on the machine, by digest of the text.
+"""Content vectors on disk, shared by every process on the machine, by digest of adapter and text.
 
-A vector depends on nothing but the backbone and the text, so that whoever restarts, or
+A vector depends on nothing but the backbone, its adapter and the text, so that whoever restarts, or
 starts beside, finds the same bits without running the language model again.
 """
 

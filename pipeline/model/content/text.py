@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from pipeline.model.backbone import Backbone
+from pipeline.model.content.adapter import NO_ADAPTER, Adapter, adapter_digest, with_adapter
 from pipeline.model.content.cache import ContentCache
 from pipeline.state.catalogue import content_digest
 
@@ -22,13 +24,19 @@ class TextEncoder:
 
     On a CPU each text is encoded alone: measured as fast as padded batches for titles, and
     its bits then do not depend on its neighbours, which a rebuild from the journal needs.
+
+    Attributes:
+        backbone: the language model as it came.
+        adapter: what it is under when it encodes.
     """
 
     def __init__(self, backbone: Backbone, cache_folder: Path, max_tokens: int, device: torch.device) -> None:
-        self._backbone = backbone
+        self.backbone = backbone
+        self.adapter = NO_ADAPTER
+        self._adapter_digest = adapter_digest(NO_ADAPTER)
         self._model = backbone.model
         torch.nn.Module.to(self._model, device)
-        self._device = device
+        self.device = device
         self.max_tokens = max_tokens
         folder = cache_folder / f"text-{max_tokens}-{device.type}"
         self._cache = ContentCache(folder, backbone.digest, backbone.width)
@@ -36,16 +44,31 @@ class TextEncoder:
     @property
     def width(self) -> int:
         """d, the length of a vector."""
-        return self._backbone.width
+        return self.backbone.width
 
     @property
     def backbone_digest(self) -> str:
-        """Digest of the language model that encodes."""
-        return self._backbone.digest
+        """Digest of the language model as it came."""
+        return self.backbone.digest
+
+    def adapted(self, adapter: Adapter) -> TextEncoder:
+        """An encoder under another adapter; both share the cache, and never each other's vectors.
+
+        Raises:
+            ValueError: the adapter is one of another backbone.
+        """
+        digest = adapter_digest(adapter)
+        if digest == self._adapter_digest:
+            return self
+        other = copy.copy(self)
+        other.adapter, other._adapter_digest = adapter, digest
+        base = self.backbone.model
+        other._model = with_adapter(base, adapter).requires_grad_(False) if adapter else base
+        return other
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of unit length, shape ``[len(texts), d]``; zero for an empty text."""
-        digests = [content_digest(text) for text in texts]
+        digests = [self._key(text) for text in texts]
         known = self._cache.get(digests)
         missing = {d: text for d, text in zip(digests, texts, strict=True) if d and d not in known}
         fresh: dict[str, NDArray[np.float32]] = {}
@@ -59,12 +82,17 @@ class TextEncoder:
         vectors = [known.get(digest, nothing) for digest in digests]
         return np.stack(vectors) if vectors else np.zeros((0, self.width), dtype=np.float32)
 
+    def _key(self, text: str) -> str:
+        """What a text's vector is known by; empty for no text."""
+        digest = content_digest(text)
+        return digest and self._adapter_digest + digest
+
     @torch.inference_mode()
     def _encode_one(self, text: str) -> NDArray[np.float32]:
-        tokens = self._backbone.tokenizer(
+        tokens = self.backbone.tokenizer(
             text, truncation=True, max_length=self.max_tokens, return_tensors="pt"
         )
-        hidden = self._model(**tokens.to(self._device)).last_hidden_state[0]
+        hidden = self._model(**tokens.to(self.device)).last_hidden_state[0]
         vector: NDArray[np.float32] = normalize(hidden.mean(dim=0), dim=0).float().cpu().numpy()
         return vector
 

@@ -13,6 +13,7 @@ import torch
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.cache import QUERY_SIZE, ContentCache
 from pipeline.model.content.text import TextEncoder
+from tests.workshop import some_adapter
 
 TEXTS = ["red cup", "blue plate", "a clock of the candle holder", "red cup"]
 
@@ -101,3 +102,21 @@ def test_one_may_ask_for_more_than_a_query_holds(tmp_path: Path) -> None:
     with closing(ContentCache(tmp_path, "digest", 1)) as cache:
         cache.put(vectors)
         assert cache.get(list(vectors)) == vectors
+
+
+def test_vectors_under_an_adapter_are_others_and_never_mix(encoder: TextEncoder) -> None:
+    plain = encoder.encode(TEXTS)
+    adapter = some_adapter(encoder)
+    adapted = encoder.adapted(adapter)
+    under = adapted.encode(TEXTS)
+    assert abs(under - plain)[[bool(text) for text in TEXTS]].max() > 0.01
+    np.testing.assert_array_equal(encoder.encode(TEXTS), plain)
+    np.testing.assert_array_equal(adapted.encode(TEXTS), under)
+    np.testing.assert_array_equal(adapted.adapted({}).encode(TEXTS), plain)
+    assert adapted.adapted(dict(adapter)) is adapted
+    assert adapted.backbone_digest == encoder.backbone_digest
+
+
+def test_an_adapter_of_another_backbone_is_refused(encoder: TextEncoder) -> None:
+    with pytest.raises(ValueError, match="another backbone"):
+        encoder.adapted({"unheard-of": torch.zeros(2)})

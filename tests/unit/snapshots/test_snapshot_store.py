@@ -28,8 +28,10 @@ SECRETS = ("customer-4711", "event-of-customer", "session-of-customer")
 def assert_same(loaded: Snapshot, direct: Snapshot) -> None:
     """Everything but the manifest, which the direct one does not have yet."""
     assert list(loaded.items.items()) == list(direct.items.items())
-    assert loaded.learned.keys() == direct.learned.keys()
-    assert all(torch.equal(loaded.learned[name], direct.learned[name]) for name in direct.learned)
+    for part in ("encoder", "learned"):
+        mine, theirs = getattr(loaded, part), getattr(direct, part)
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     for name in ("mixer", "content", "residual", "bias"):
         assert torch.equal(getattr(loaded, name), getattr(direct, name)), name
     for name in ("memory_base", "memory_recent"):
@@ -38,7 +40,7 @@ def assert_same(loaded: Snapshot, direct: Snapshot) -> None:
         assert (mine != theirs).nnz == 0, name
     assert loaded.memory_scale == direct.memory_scale
     assert np.array_equal(loaded.popularity, direct.popularity)
-    assert len(fields(Snapshot)) == 11, "compare the new field, too"
+    assert len(fields(Snapshot)) == 12, "compare the new field, too"
 
 
 def on(life: Life, mill: Mill, acts: int = 20) -> None:
