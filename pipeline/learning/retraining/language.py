@@ -31,6 +31,7 @@ from transformers import (
 )
 
 from pipeline.durable import replace_durably
+from pipeline.errors import NothingToLearn
 from pipeline.learning.randomness import Purpose, random_for
 from pipeline.learning.retraining.speaker import Masked, Masker, Speaker, Tokens, masked_loss, speaker_of
 from pipeline.model.content.adapter import Adapter, adapter_digest, adapter_of
@@ -111,7 +112,7 @@ def learn_language(
 
     Raises:
         InvalidSettings: the backbone is no masked language model.
-        ValueError: there are too few texts.
+        NothingToLearn: there are too few texts.
     """
     distinct = sorted(set(texts) - {""})
     task = hashlib.blake2b(digest_size=16)
@@ -158,7 +159,7 @@ def _split(tokens: list[Tokens], seed: int) -> tuple[list[Tokens], list[Tokens]]
     order = random_for(seed, 0, 0, Purpose.RETRAIN_TEXTS).permutation(len(tokens))
     count = round(HELD_OUT * len(tokens))
     if count == 0:
-        raise ValueError(f"{len(tokens)} texts are too few to learn a language from")
+        raise NothingToLearn(f"{len(tokens)} texts are too few to learn a language from")
     return [tokens[place] for place in order[count:]], [tokens[place] for place in order[:count]]
 
 

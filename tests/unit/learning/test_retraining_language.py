@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2Model
 
-from pipeline.errors import InvalidSettings
+from pipeline.errors import InvalidSettings, NothingToLearn
 from pipeline.learning.retraining import LanguageResult, LanguageShape, learn_language
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
@@ -127,5 +127,5 @@ def test_a_decoder_cannot_learn_so(backbone: Backbone, tmp_path: Path) -> None:
 
 
 def test_too_few_texts_are_refused(encoder: TextEncoder, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="too few"):
+    with pytest.raises(NothingToLearn, match="too few"):
         learn_language(encoder, ["red cup", "red cup", ""], SHAPE, 0, tmp_path, go_on)
