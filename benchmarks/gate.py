@@ -57,6 +57,12 @@ DRIFT, DELAY = 40, 3
 CHAMPION = DRIFT + DELAY + WAIT
 END = CHAMPION + HELD_OUT + TRIAL
 SHOWN = ("ndcg@20", "log_loss")
+REGAINED = (
+    "champion's NDCG, of this",
+    "retrained's NDCG, of this",
+    "at least",
+    "retrained's log-loss, less this",
+)
 
 
 @dataclass(frozen=True)
@@ -208,7 +214,7 @@ def show(found: Iterable[Mapping[str, Any]]) -> None:
     for name in CANDIDATES:
         verdicts.add_row(name, *_verdict_cells([_verdict(shop, name) for shop in found]))
     console.print(verdicts)
-    regained = Table("learner", *SHOWN, "the candidate's NDCG, of this", "least of a shop")
+    regained = Table("learner", *SHOWN, *REGAINED)
     for name in found[0]["standings"]:
         regained.add_row(name, *_standing_cells([shop["standings"] for shop in found], name))
     console.print(regained)
@@ -236,11 +242,21 @@ def _verdict_cells(verdicts: Sequence[Verdict]) -> list[str]:
     ]
 
 
-def _standing_cells(standings: Sequence[Mapping[str, Mapping[str, float]]], name: str) -> list[str]:
-    means = [mean(shop[name][figure] for shop in standings) for figure in SHOWN]
-    ours = mean(shop["retrained"]["ndcg@20"] for shop in standings)
-    ratios = [shop["retrained"]["ndcg@20"] / shop[name]["ndcg@20"] for shop in standings]
-    return [*(f"{value:.4f}" for value in means), f"{ours / means[0]:.3f}", f"{min(ratios):.3f}"]
+def _standing_cells(shops: Sequence[Mapping[str, Mapping[str, float]]], name: str) -> list[str]:
+    """Means of this learner, and what champion and candidate reach of it."""
+    ndcg, log_loss = (
+        {each: mean(shop[each][figure] for shop in shops) for each in ("champion", "retrained", name)}
+        for figure in SHOWN
+    )
+    least = min(shop["retrained"]["ndcg@20"] / shop[name]["ndcg@20"] for shop in shops)
+    return [
+        f"{ndcg[name]:.4f}",
+        f"{log_loss[name]:.4f}",
+        f"{ndcg['champion'] / ndcg[name]:.3f}",
+        f"{ndcg['retrained'] / ndcg[name]:.3f}",
+        f"{least:.3f}",
+        f"{log_loss['retrained'] - log_loss[name]:+.4f}",
+    ]
 
 
 if __name__ == "__main__":

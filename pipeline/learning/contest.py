@@ -84,7 +84,7 @@ def _joined(parts: Sequence[NDArray[np.generic]]) -> NDArray[np.float64]:
 
 
 def _shown(*learners: Learner) -> list[tuple[NDArray[np.int64], float]]:
-    """Rows ``[p, k]`` that each would show the same users, and the least seconds that it took.
+    """Rows ``[p, k]`` that each would show the same users, and the least CPU seconds that it took.
 
     They take turns, so that what else the machine does burdens all alike.
     """
@@ -96,11 +96,11 @@ def _shown(*learners: Learner) -> list[tuple[NDArray[np.int64], float]]:
 
 
 def _timed(learner: Learner, probes: Sequence[str]) -> tuple[NDArray[np.int64], float]:
-    began = time.perf_counter()
+    began = time.process_time()  # others may be at work beside it
     starts = range(0, len(probes), PROBES_AT_ONCE)
     parts = [recommended(learner, probes[start : start + PROBES_AT_ONCE], LIST_LENGTH) for start in starts]
     lists = np.concatenate(parts) if parts else np.zeros((0, LIST_LENGTH), dtype=np.int64)
-    return lists, time.perf_counter() - began
+    return lists, time.process_time() - began
 
 
 @torch.inference_mode()
