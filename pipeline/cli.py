@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -376,11 +376,12 @@ def _version(text: str) -> str:
 
 def _moment(text: str) -> datetime:
     """A time in ISO 8601; without a zone it is UTC."""
+    from pipeline.learning.time_travel import time_of
+
     try:
-        moment = datetime.fromisoformat(text)
+        return time_of(text)
     except ValueError:
         raise typer.BadParameter(f"{text} is no time such as 2026-11-22T09:30") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _now() -> int:

@@ -13,7 +13,6 @@ from torch.nn.functional import normalize
 
 from consumers.serve.base import Base
 from consumers.serve.state import View
-from pipeline.events import InteractionType
 from pipeline.model.item_table import Rows
 from pipeline.model.mixer import mix
 from pipeline.model.scoring import opinions_on
@@ -116,16 +115,14 @@ def mixture(
 
 
 def _expecting(view: View, known: list[Act], session: str | None) -> Segment:
-    """The acts and a next one; what it will be plays no part, only which basket it falls in."""
-    last = known[-1]
-    coming = Act(last.item, InteractionType.VIEW, last.time, session=session or last.session)
+    """The acts and the next one."""
 
     def row(item: str) -> int:
         place = view.shelf.row(item)
         assert place is not None
         return place
 
-    return segment_of([*known, coming], len(known), row)
+    return segment_of([*known, known[-1].coming(session)], len(known), row)
 
 
 def _user(base: Base, items: Rows, recent: Segment) -> Tensor:

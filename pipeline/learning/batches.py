@@ -144,15 +144,15 @@ class Batches:
         Raises:
             Fenced: another learner has taken over.
         """
-        generation = self._position.generation
-        if self._position.fingerprint != fingerprint(self._learner):
+        generation, told = self._position.generation, fingerprint(self._learner)
+        if self._position.fingerprint != told:
             generation += 1
             log.warning("machine or settings are not those of the journal: generation %s begins", generation)
         while not stop():
             plan = orders.due(self._position)
             if plan is not None:
                 generation += 1
-                yield self._adopt(journal, plan, generation, orders.position())
+                yield self._adopt(journal, plan, generation, told, orders.position())
                 continue
             verb, records = self._pull(pull)
             if verb is Verb.LEARN and not any(records):
@@ -162,7 +162,7 @@ class Batches:
                 generation,
                 self._position.step + 1,
                 verb,
-                fingerprint(self._learner),
+                told,
                 self._items.positions() | self._interactions.positions(),
                 through=max([self._position.through, *(r.append_time for part in records for r in part)]),
                 control=orders.position(),
@@ -190,12 +190,12 @@ class Batches:
     def _cut_to(self, ends: Offsets) -> tuple[list[Record], list[Record]]:
         return self._items.cut_to(ends), self._interactions.cut_to(ends)
 
-    def _adopt(self, journal: FencedWriter, plan: Plan, generation: int, control: int) -> Handover:
+    def _adopt(self, journal: FencedWriter, plan: Plan, generation: int, told: str, control: int) -> Handover:
         entry = JournalEntry.of(
             generation,
             plan.step,
             Verb.ADOPT,
-            fingerprint(self._learner),
+            told,
             plan.offsets,
             through=plan.through,
             control=control,

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.events import InteractionType
 from pipeline.learning.evaluation import Scores, per_target
 from pipeline.learning.gate import Ground, Trial
 from pipeline.learning.learner import Learner, MicroBatch
@@ -23,7 +22,6 @@ from pipeline.model.item_table import Rows
 from pipeline.model.mixer import mix
 from pipeline.model.scoring import opinions_on
 from pipeline.model.sequences import pack
-from pipeline.state.histories import Act
 
 NEW_USER_BELOW = 5
 """A user of whom fewer acts are known is new."""
@@ -110,7 +108,7 @@ def recommended(learner: Learner, users: Sequence[str], k: int) -> NDArray[np.in
     The users must have a history; the coming act is taken to fall in the basket of the last.
     """
     stream, table = learner.stream, learner.table.all()
-    segments = [stream.segment(user, [_coming(stream.histories.of(user)[-1])]) for user in users]
+    segments = [stream.segment(user, [stream.histories.of(user)[-1].coming()]) for user in users]
     recent = [s.cut(max(0, len(s) - 1 - learner.shape.context), len(s) - 1) for s in segments]
     packed = pack(recent, learner.device)
     rows = Rows(*(column[packed.items] for column in table))
@@ -120,11 +118,6 @@ def recommended(learner: Learner, users: Sequence[str], k: int) -> NDArray[np.in
     best: Tensor = mix(learner.mixer.weights, given).topk(min(k, len(stream.catalogue)), dim=1).indices
     ranked: NDArray[np.int64] = best.cpu().numpy()
     return ranked
-
-
-def _coming(last: Act) -> Act:
-    """An act of which only the basket plays a part."""
-    return Act(last.item, InteractionType.VIEW, last.time, session=last.session)
 
 
 def _bytes(learner: Learner) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import orjson
@@ -139,22 +138,15 @@ def _learned(learner: Learner) -> dict[str, Tensor]:
     """Parameters, AdamW's moments and the mixer, by dotted name."""
     named = learner.recommender.learned()
     tensors = {f"parameter.{name}": parameter.detach().clone() for name, parameter in named.items()}
-    for name, parameter in named.items():
-        moments = learner.optimizer.state.get(parameter, {})
-        tensors |= {f"{moment}.{name}": tensor.clone() for moment, tensor in moments.items()}
+    tensors |= learner.descent.moments()
     return tensors | {f"mixer.{name}": tensor for name, tensor in learner.mixer.state().items()}
 
 
 def _load_learned(learner: Learner, tensors: Mapping[str, Tensor]) -> None:
-    named = learner.recommender.learned()
     learner.recommender.load_learned(under("parameter.", tensors))
     learner.mixer.load(under("mixer.", tensors))
-    moments: dict[int, dict[str, Any]] = {}
-    for number, name in enumerate(named):
-        if f"step.{name}" in tensors:
-            moments[number] = {moment: tensors[f"{moment}.{name}"] for moment in MOMENTS}
-    groups = learner.optimizer.state_dict()["param_groups"]
-    learner.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    moments = {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in MOMENTS}
+    learner.descent.load_moments(moments)
 
 
 def _pair_counts(tensors: Mapping[str, Tensor], size: int) -> PairCounts:

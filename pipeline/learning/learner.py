@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pipeline.events import Interaction, Item
 from pipeline.learning.control import ControlRecord
+from pipeline.learning.descent import Descent, Touched, is_finite
 from pipeline.learning.drift import Acts
 from pipeline.learning.evaluation import COLD_BELOW, Scores, Targets, Verdicts, judge, judge_alike, no_scores
 from pipeline.learning.forward import Pass, forward
@@ -118,10 +119,10 @@ class Learner:
         self.table = ItemTable(self._backbone.width, self.device, shape.rows)
         self.mixer = Mixer(shape.mixer_rate, shape.mixer_steps, self.device)
         self.replay = Reservoir(shape.replay_capacity)
-        self.optimizer = self._optimizer()
+        self.descent = self._descent()
 
     def grow_to(self, model: ModelShape) -> None:
-        """Go on with a larger model that begins as this one was; its optimizer begins anew.
+        """Go on with a larger model that begins as this one was; its descent begins anew.
 
         Raises:
             ValueError: it is smaller.
@@ -130,7 +131,7 @@ class Learner:
         self.shape = replace(self.shape, model=model)
         self.recommender = Recommender(self._backbone, model, self.shape.seed).to(self.device).eval()
         take_over(self.recommender, model, small, small_shape)
-        self.optimizer = self._optimizer()
+        self.descent = self._descent()
 
     def read_anew(self, adapter: Adapter) -> None:
         """Encode the whole catalogue, and what comes, under another adapter of the language model."""
@@ -197,10 +198,9 @@ class Learner:
         mixed = self.mixer.log_probabilities(given)
         verdicts = self._verdicts(given, mixed, targets)
         loss = self._loss(passed)
-        if not (self._find_gradients(loss, passed) and _finite(mixed)):
+        if not (is_finite(mixed) and self.descent.step(loss, [Touched(passed.touched, passed.rows)])):
             log.error("step %s-%s is not finite: folded, not learned", batch.generation, batch.step)
             return replace(no_scores(), quarantined=True)
-        self._descend(passed)
         self.mixer.learn(given, targets, mixed)
         self.replay.offer(fresh, self._random(batch, Purpose.RESERVOIR))
         first = given.situation.bool().cpu().numpy()
@@ -235,38 +235,12 @@ class Learner:
         replayed = old.mean() if old.numel() else old.sum()
         return passed.losses[passed.new].mean() + self.shape.replay_weight * replayed
 
-    def _find_gradients(self, loss: Tensor, passed: Pass) -> bool:
-        """Go backward and clip; whether everything is finite and may be learned."""
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(self.recommender.learned().values(), self.shape.clip)
-        found = (loss, norm, *_row_gradients(passed))
-        return all(_finite(tensor) for tensor in found)
-
-    @torch.no_grad()
-    def _descend(self, passed: Pass) -> None:
-        """AdamW on the recommender, Adagrad on the rows that took part."""
-        self.optimizer.step()
-        self.table.apply(passed.touched, *_row_gradients(passed))
-
-    def _optimizer(self) -> torch.optim.AdamW:
-        parameters = self.recommender.learned().values()
+    def _descent(self) -> Descent:
         shape = self.shape
-        return torch.optim.AdamW(parameters, lr=shape.rate, weight_decay=shape.weight_decay, fused=True)
+        return Descent(self.recommender, self.table, shape.rate, shape.weight_decay, shape.clip)
 
     def _random(self, batch: MicroBatch, purpose: Purpose) -> np.random.Generator:
         return random_for(self.shape.seed, batch.generation, batch.step, purpose)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
-
-
-def _finite(tensor: Tensor) -> bool:
-    """Whether everything in it is finite, at the price of one sum."""
-    return bool(torch.isfinite(tensor.sum()))
-
-
-def _row_gradients(passed: Pass) -> tuple[Tensor, Tensor]:
-    residual, bias = passed.rows.residual.grad, passed.rows.bias.grad
-    assert residual is not None and bias is not None
-    return residual, bias

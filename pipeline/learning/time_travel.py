@@ -78,11 +78,19 @@ def version_at(event_log: EventLog, topics: Topics, moment: str) -> Version:
     return Version.parse(reached[-1])
 
 
+def time_of(text: str) -> datetime:
+    """A time in ISO 8601; without a zone it is UTC.
+
+    Raises:
+        ValueError: it is none.
+    """
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
 def _journal_end(event_log: EventLog, topics: Topics, moment: str) -> int:
     """Offset of the first journal entry at or after a time."""
-    time = datetime.fromisoformat(moment)
-    time = time if time.tzinfo else time.replace(tzinfo=UTC)
-    ends = event_log.offsets_at([topics.journal], int(time.timestamp() * 1000))
+    ends = event_log.offsets_at([topics.journal], int(time_of(moment).timestamp() * 1000))
     return ends[TopicPartition(topics.journal, 0)]
 
 

@@ -28,6 +28,13 @@ class Act(NamedTuple):
         """The act that an event reports."""
         return cls(event.item, event.type, event.time, event.value, event.session)
 
+    def coming(self, session: str | None = None) -> Act:
+        """One that follows this; what it will be plays no part, only which basket it falls in.
+
+        Without a session it goes on with this act's.
+        """
+        return Act(self.item, InteractionType.VIEW, self.time, session=session or self.session)
+
 
 History = tuple[Act, ...]
 

@@ -25,10 +25,10 @@ from torch import Tensor
 
 from pipeline.errors import NothingToLearn
 from pipeline.events import Interaction
+from pipeline.learning.descent import Descent, Touched
 from pipeline.learning.forward import forward
 from pipeline.learning.learner import Learner
 from pipeline.learning.randomness import Purpose, random_for
-from pipeline.learning.retraining.descent import Descent, Touched
 from pipeline.learning.retraining.progress import Progress, Reached, read_progress, write_progress
 from pipeline.learning.retraining.refolding import refold_if_better
 from pipeline.learning.retraining.validation import Validation, validate

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from pipeline.learning.retraining.descent import Touched
+from pipeline.learning.descent import Touched
 from pipeline.model.item_table import ItemTable
 from pipeline.model.recommender import Recommender
 from pipeline.model.sequences import pack

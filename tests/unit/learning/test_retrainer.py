@@ -189,7 +189,7 @@ def test_a_retrain_leaves_log_and_checkpoints_alone(mill: Mill, tmp_path: Path) 
 
 def steps(learner: Learner) -> list[float]:
     """That the optimizer has taken, a parameter each."""
-    return [float(moments["step"]) for moments in learner.optimizer.state.values()]
+    return [float(moments["step"]) for moments in learner.descent.adamw.state.values()]
 
 
 def test_moments_are_those_of_the_champion(mill: Mill) -> None:

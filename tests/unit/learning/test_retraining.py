@@ -114,7 +114,9 @@ def test_stream_state_mixer_and_moments_stay_as_they_are_unless_refolded(
     assert counted(learner) == counted(untouched)
     assert list(learner.stream.histories.items()) == list(untouched.stream.histories.items())
     assert same(learner.mixer.state(), untouched.mixer.state())
-    for one, other in zip(learner.optimizer.state.values(), untouched.optimizer.state.values(), strict=True):
+    for one, other in zip(
+        learner.descent.adamw.state.values(), untouched.descent.adamw.state.values(), strict=True
+    ):
         assert same(one, other)
 
 

@@ -20,7 +20,7 @@ class Touched(NamedTuple):
 
 
 class Descent:
-    """The optimizer of a retrain; without a step taken, it has no moments."""
+    """The optimizers of one learner or of one retrain; without a step taken, AdamW has no moments."""
 
     def __init__(
         self, recommender: Recommender, table: ItemTable, rate: float, weight_decay: float, clip: float
@@ -28,18 +28,18 @@ class Descent:
         self._learned = recommender.learned()
         self._table = table
         self._clip = clip
-        self._adamw = torch.optim.AdamW(self._learned.values(), lr=rate, weight_decay=weight_decay)
+        self.adamw = torch.optim.AdamW(self._learned.values(), lr=rate, weight_decay=weight_decay, fused=True)
 
     def step(self, loss: Tensor, touched: Sequence[Touched]) -> bool:
         """Go backward, clip, and step if everything is finite; whether it was."""
-        self._adamw.zero_grad()
+        self.adamw.zero_grad()
         torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self._learned.values(), self._clip)
         gradients = [(part.places, *_gradients(part.rows)) for part in touched]
         found = (loss, norm, *(gradient for _, *both in gradients for gradient in both))
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in found):
+        if not all(is_finite(tensor) for tensor in found):
             return False
-        self._adamw.step()
+        self.adamw.step()
         with torch.no_grad():
             for places, residual, bias in gradients:
                 self._table.apply(places, residual, bias)
@@ -50,7 +50,7 @@ class Descent:
         return {
             f"{moment}.{name}": tensor.clone()
             for name, parameter in self._learned.items()
-            for moment, tensor in self._adamw.state.get(parameter, {}).items()
+            for moment, tensor in self.adamw.state.get(parameter, {}).items()
         }
 
     def load_moments(self, moments: Mapping[str, Tensor]) -> None:
@@ -60,8 +60,13 @@ class Descent:
         for dotted, tensor in moments.items():
             moment, _, name = dotted.partition(".")
             state.setdefault(numbers[name], {})[moment] = tensor.clone()
-        groups = self._adamw.state_dict()["param_groups"]
-        self._adamw.load_state_dict({"state": state, "param_groups": groups})
+        groups = self.adamw.state_dict()["param_groups"]
+        self.adamw.load_state_dict({"state": state, "param_groups": groups})
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether everything in it is finite, at the price of one sum."""
+    return bool(torch.isfinite(tensor.sum()))
 
 
 def _gradients(rows: Rows) -> tuple[Tensor, Tensor]:
