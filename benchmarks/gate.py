@@ -86,7 +86,7 @@ class Stage:
 
 def main(
     seeds: Annotated[int, typer.Option(help="How many shops.")] = 20,
-    first: Annotated[int, typer.Option(help="The first seed; settings were chosen on 0-2 and 10-12.")] = 0,
+    first: Annotated[int, typer.Option(help="The first seed; settings were chosen on 0-3, 5-8, 10-12.")] = 0,
     report: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
     cache: Annotated[Path, typer.Option(help="Folder of content vectors.")] = Path(".cache/content"),
 ) -> None:

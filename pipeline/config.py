@@ -159,7 +159,7 @@ class RetrainSettings(_Table):
     """Share of the unsupervised objective."""
     language_epochs: Annotated[int, Field(ge=0)] = 0
     """Of masked language modelling on the catalogue's texts, before all else; 0 for none."""
-    past: Annotated[float, Field(gt=0, le=1)] = 0.4
+    past: Annotated[float, Field(gt=0, le=1)] = 0.3
     """What counts from before the window weigh in memory and popularity, if that helps."""
     layers: Annotated[int, Field(ge=0)] = 0
     """That a candidate has at least; 0 leaves them as they are, here and in the next three."""

@@ -22,7 +22,7 @@ from pipeline.snapshots.snapshot import Manifest, Version
 from pipeline.snapshots.store import SnapshotStore
 from tests.e2e.asking import card
 
-SHOP = "shop:seed=0,events=21000,drift=abrupt,drift_at=10000"
+SHOP = "shop:seed=7,events=21000,drift=abrupt,drift_at=10000"
 DRIFT_AT, IN_TIME = 10_000, 2_000
 PATIENCE_SECONDS = 400
 Told = TypeVar("Told", bound=ControlRecord)
