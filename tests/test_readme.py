@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from pipeline import cli, metrics
 from pipeline.config import Settings, to_toml
@@ -31,13 +34,17 @@ def test_it_lists_every_metric() -> None:
 
 
 def test_it_lists_every_command() -> None:
-    names = {
-        command.name or getattr(command.callback, "__name__", "") for command in cli.app.registered_commands
-    }
-    for group, commands in {"topics": cli.topics_app, "candidates": cli.candidates_app}.items():
-        names |= {f"{group} {command.name}" for command in commands.registered_commands}
+    names = set(_commands(get_command(cli.app)))
     listed = set(re.findall(r"^\| `millstream ([a-z]+(?: [a-z]+)?)", README, flags=re.MULTILINE))
     assert names == listed
+
+
+def _commands(command: object, *path: str) -> Iterator[str]:
+    if not isinstance(command, TyperGroup):
+        yield " ".join(path)
+        return
+    for name, part in command.commands.items():
+        yield from _commands(part, *path, name)
 
 
 @pytest.mark.parametrize("code", _blocks("python"))

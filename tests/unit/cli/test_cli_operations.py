@@ -1,56 +1,32 @@
-"""The operator's commands: retrain, rollback, candidates and history; what they say and what they order."""
+"""The operator's commands: rollback, candidates and history; what they say and what they order."""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 import pytest
-from typer.testing import CliRunner, Result
 
-from consumers import retrain
-from pipeline import cli
-from pipeline.config import Settings, to_toml
+from pipeline.cli import operations
+from pipeline.config import Settings
 from pipeline.learning.candidates import Candidate, Plan
 from pipeline.learning.control import Adoption, Judgement, Promotion, Refusal, Rollback
+from tests.commands import fails, misused, run
 from tests.mill import Mill
 from tests.workshop import candidates, judgement, request
 
 MOMENT_MS = 1_500_000_000_000
+SHOP = "shop:events=60,users=10,items=90,arrivals=0"
 
 
 @pytest.fixture(autouse=True)
-def mill(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mill]:
-    """A mill with nothing in it, whose settings lie in the working directory; a clock that stands."""
-    (tmp_path / "millstream.toml").write_text(to_toml(settings))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_now", lambda: MOMENT_MS)
+def mill(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mill]:
+    """A mill with nothing in it; a clock that stands."""
+    monkeypatch.setattr(operations, "now", lambda: MOMENT_MS)
     with Mill(settings) as mill:
         yield mill
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.app, arguments, catch_exceptions=False, env={"COLUMNS": "200"})
-
-
-def misused(*arguments: str) -> str:
-    """Run a command that is used wrongly; what it says of it, without the frame."""
-    result = run(*arguments)
-    assert result.exit_code == 2
-    return " ".join(re.sub("[│╭╮╰╯─]", " ", result.stderr).split())
-
-
-def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run a command as the shell does; it must exit with status 1. What it says of it."""
-    monkeypatch.setattr(sys, "argv", ["millstream", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 1
-    return capsys.readouterr().err
 
 
 def planned(mill: Mill, name: str = "one") -> Candidate:
@@ -72,44 +48,6 @@ def put_down(mill: Mill, judged: Judgement) -> Candidate:
     return candidate
 
 
-# retrain
-
-
-@pytest.mark.parametrize(
-    ("arguments", "follow", "since"),
-    [
-        ([], False, None),
-        (["--follow"], True, None),
-        (["--since", "2026-11-22T09:30"], False, datetime(2026, 11, 22, 9, 30, tzinfo=UTC)),
-        (["--since", "2026-11-22T09:30+02:00"], False, datetime(2026, 11, 22, 7, 30, tzinfo=UTC)),
-    ],
-)
-def test_a_retrain_is_made_as_asked_for(
-    monkeypatch: pytest.MonkeyPatch, arguments: list[str], follow: bool, since: datetime | None
-) -> None:
-    asked = list[object]()
-
-    def office(settings: Settings, *, follow: bool, since: datetime | None) -> None:
-        asked.extend((settings.log.prefix, follow, since))
-
-    monkeypatch.setattr(retrain, "run", office)
-    assert run("retrain", *arguments).exit_code == 0
-    assert asked == ["mill", follow, since]
-
-
-def test_to_follow_and_to_begin_at_a_time_exclude_each_other() -> None:
-    assert "--follow and --since exclude each other" in misused(
-        "retrain", "--follow", "--since", "2026-11-22"
-    )
-
-
-def test_a_time_that_is_none_is_refused() -> None:
-    assert "yesterday is no time such as 2026-11-22T09:30" in misused("retrain", "--since", "yesterday")
-
-
-# rollback
-
-
 @pytest.mark.parametrize(("arguments", "relearn"), [([], False), (["--relearn"], True)])
 def test_a_rollback_is_ordered(mill: Mill, arguments: list[str], relearn: bool) -> None:
     result = run("rollback", "3-120", "--reason", "a bad day", *arguments)
@@ -124,9 +62,6 @@ def test_a_rollback_is_ordered(mill: Mill, arguments: list[str], relearn: bool) 
 def test_a_version_that_is_none_is_refused(mill: Mill, version: str) -> None:
     assert "is no version such as 3-120" in misused("rollback", "--", version)
     assert mill.told(Rollback) == []
-
-
-# candidates
 
 
 def test_candidates_are_listed(mill: Mill) -> None:
@@ -202,9 +137,6 @@ def test_an_unknown_candidate_is_named(
     assert mill.records(mill.topics.control) == []
 
 
-# history
-
-
 def test_the_history_tells_everything_in_order(mill: Mill) -> None:
     mill.order(request(1, 4).alarm)
     mill.order(request(1, 4))
@@ -235,3 +167,18 @@ def test_without_a_control_topic_there_is_no_history(
 ) -> None:
     monkeypatch.setenv("MILLSTREAM_LOG__PREFIX", "nowhere")
     assert "TopicError" in fails(monkeypatch, capsys, "history")
+
+
+@pytest.mark.parametrize("relearn", [False, True])
+def test_a_rollback_by_hand_is_ordered_and_obeyed(settings: Settings, relearn: bool) -> None:
+    run("topics", "create")
+    run("play", SHOP, "--limit", "60")
+    with Mill(settings) as mill, mill.life() as life:
+        life.new()
+        result = run("rollback", "1-2", "--reason", "poison", *(["--relearn"] if relearn else []))
+        (order,) = mill.told(Rollback)
+        assert result.stdout == f"told: {order.key}\n"
+        assert (order.version, order.relearn, order.generation) == ("1-2", relearn, None)
+        assert order.reason == "poison"
+        (first, *_) = life.new()
+        assert (first.position.version, first.micro.learns) == ("2-3", relearn)

@@ -1,0 +1,33 @@
+"""The commands: the composition root, the one package that may import everything, lazily."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.cli import daemons, operations, rebuilding, setup, sources, trials
+from pipeline.errors import MillstreamError
+
+app = typer.Typer(
+    help="A language-model recommender that keeps learning from an event stream.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # locals may hold keys and user ids
+)
+for room in (setup, sources, daemons, operations, rebuilding, trials):
+    app.add_typer(room.app)
+
+
+def main() -> None:
+    """Run a command; an error of ours becomes one line and exit status 1."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        app()
+    except MillstreamError as error:
+        told = f"[red]{type(error).__name__}[/]: {escape(str(error))}"
+        Console(stderr=True).print(told, highlight=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,114 @@
+"""An operator's work: what was told, rollbacks, and what becomes of candidates."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+
+from pipeline.cli.terminal import console, log_of_settings, now
+from pipeline.config import load_settings
+
+if TYPE_CHECKING:
+    from pipeline.learning.candidates import Candidates
+    from pipeline.learning.control import ControlRecord
+
+app = typer.Typer()
+candidates_app = typer.Typer(help="What retrains made, and what becomes of it.", no_args_is_help=True)
+app.add_typer(candidates_app, name="candidates")
+ReasonOption = Annotated[str, typer.Option(help="For the history.")]
+
+
+def _version(text: str) -> str:
+    if not re.fullmatch(r"\d+-\d+", text):
+        raise typer.BadParameter(f"{text} is no version such as 3-120")
+    return text
+
+
+@app.command()
+def history() -> None:
+    """What was told: alarms, requests, judgements with their costs, promotions, rollbacks."""
+    from pipeline.learning.history import history_table, read_history
+
+    with log_of_settings() as (event_log, topics, _):
+        console.print(history_table(read_history(event_log, topics)))
+
+
+@app.command()
+def rollback(
+    version: Annotated[
+        str,
+        typer.Argument(
+            parser=_version,
+            metavar="VERSION",
+            help="What to return to, as 3-120; see `millstream history`.",
+        ),
+    ],
+    relearn: Annotated[
+        bool, typer.Option("--relearn", help="Learn again what came since, instead of only folding it.")
+    ] = False,
+    reason: ReasonOption = "by hand",
+) -> None:
+    """Order learner and servers back to an earlier version."""
+    from pipeline.learning.control import Rollback
+
+    _order(Rollback(version=version, relearn=relearn, generation=None, ordered_at=now(), reason=reason))
+
+
+@candidates_app.command("list")
+def list_candidates() -> None:
+    """All candidates that are kept, oldest first."""
+    from pipeline.learning.candidates import candidates_table
+
+    console.print(candidates_table(_candidates().all()))
+
+
+@candidates_app.command("show")
+def show_candidate(name: str) -> None:
+    """Plan, verdict, reasons, figures and cost of a candidate, as JSON."""
+    candidate = _candidates().named(name)
+    plan, judgement = candidate.plan(), candidate.judgement()
+    told = {"plan": plan.model_dump(), "judgement": judgement.model_dump() if judgement else None}
+    console.print_json(orjson.dumps(told).decode())
+
+
+@candidates_app.command("promote")
+def promote_candidate(
+    name: str,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if it was compared with another champion.")
+    ] = False,
+    reason: ReasonOption = "by hand",
+) -> None:
+    """Order the learner to adopt a candidate, whatever the Gate said."""
+    from pipeline.learning.control import Promotion
+
+    judged = _candidates().named(name).judged()
+    generation = None if force else judged.generation
+    _order(Promotion(candidate=name, generation=generation, ordered_at=now(), reason=reason))
+
+
+@candidates_app.command("reject")
+def reject_candidate(name: str, reason: ReasonOption = "by hand") -> None:
+    """Say that a candidate is not wanted."""
+    candidate = _candidates().named(name)
+    changes = {"outcome": "rejected", "reasons": [reason], "judged_at": now()}
+    judgement = candidate.judged().model_copy(update=changes)
+    candidate.judge(judgement)
+    _order(judgement)
+
+
+def _order(record: ControlRecord) -> None:
+    with log_of_settings() as (event_log, topics, _), event_log.writer() as writer:
+        writer.append(topics.control, record.key, record.encode())
+        writer.flush()
+    console.print(f"told: {record.key}", soft_wrap=True)
+
+
+def _candidates() -> Candidates:
+    from pipeline.learning.assembly import checkpoints_of
+    from pipeline.learning.candidates import Candidates
+
+    return Candidates(checkpoints_of(load_settings()).folder)

@@ -1,0 +1,74 @@
+"""Rebuilding: the proof of recovery, and time travel."""
+
+from __future__ import annotations
+
+from typing import Annotated, NoReturn
+
+import typer
+
+from pipeline.cli.terminal import console, log_of_settings, progress_bar
+
+app = typer.Typer()
+
+
+@app.command()
+def rebuild(
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="A version (3-120), a time (2026-11-22T09:30) or an offset of the journal (@1234) "
+            "instead of now, from the ladder."
+        ),
+    ] = None,
+    answer: Annotated[
+        str | None,
+        typer.Option(help="Ask again what an impression answered, and compare; from the ladder."),
+    ] = None,
+) -> None:
+    """Learn the journal again, and say whether what was written then agrees.
+
+    Without --at or --answer everything is learned from nothing: the proof that recovery is right.
+    """
+    if at is not None and answer is not None:
+        raise typer.BadParameter("--at and --answer exclude each other")
+    if answer is not None:
+        _ask_again(answer)
+    from pipeline.learning.assembly import checkpoints_of, make_learner
+    from pipeline.learning.rebuild import rebuild as run
+    from pipeline.learning.time_travel import agreement, version_at
+    from pipeline.snapshots.store import SnapshotStore
+
+    with log_of_settings() as (event_log, topics, settings), progress_bar("rebuilding", None) as progress:
+        try:
+            until = version_at(event_log, topics, at) if at else None
+        except ValueError as error:
+            raise typer.BadParameter(f"--at {at}: {error}") from None
+        checkpoints, learner = checkpoints_of(settings), make_learner(settings)
+        position = run(
+            event_log,
+            topics,
+            learner,
+            checkpoints,
+            from_nothing=at is None,
+            until=until,
+            progress=lambda n: progress.advance(progress.task_ids[0], n),
+        )
+    found = agreement(learner, position, checkpoints, SnapshotStore(settings.snapshots, settings.log.prefix))
+    console.print(str(found), soft_wrap=True)
+    raise typer.Exit(int(found.differs))
+
+
+def _ask_again(impression: str) -> NoReturn:
+    from consumers.serve.again import ask_again
+
+    with log_of_settings() as (event_log, topics, settings), progress_bar("rebuilding", None) as progress:
+        found = ask_again(
+            event_log,
+            topics,
+            settings,
+            impression,
+            lambda n: progress.advance(progress.task_ids[0], n),
+        )
+    console.print(found.table())
+    console.print(str(found), soft_wrap=True)
+    raise typer.Exit(int(not found.same_items))

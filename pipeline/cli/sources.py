@@ -1,0 +1,79 @@
+"""Sources: recorded data and the simulated shop, played into the event log."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.terminal import DataArgument, LimitOption, log_of_settings, progress_bar
+
+if TYPE_CHECKING:
+    from pipeline.datasets import Dataset
+    from producers.play import Pace
+
+app = typer.Typer()
+RateOption = Annotated[float | None, typer.Option(min=0.001, help="Interactions a second.")]
+SpeedOption = Annotated[float | None, typer.Option(min=0.001, help="So many times as fast as it happened.")]
+
+
+@app.command()
+def play(
+    data: DataArgument,
+    rate: RateOption = None,
+    speed: SpeedOption = None,
+    limit: LimitOption = None,
+) -> None:
+    """Play a data set into the event log; flat out unless --rate or --speed is given."""
+    from pipeline.datasets import open_dataset
+
+    _play(open_dataset(data), rate, speed, limit)
+
+
+@app.command()
+def simulate(
+    rate: RateOption = None,
+    speed: SpeedOption = None,
+    events: Annotated[int | None, typer.Option(min=1, help="Endless if not given.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Let the simulated shop's users act, into the event log."""
+    from pipeline.datasets import Shop, ShopSettings
+
+    # Flat out, simulated time is faster than ours; it must not overtake the clock of the log.
+    shop = Shop(ShopSettings(seed=seed, events=events, opening=date(2000, 1, 1)))
+    _play(shop, rate, speed, events)
+
+
+def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int | None) -> None:
+    from pipeline import metrics
+    from pipeline.stopping import stop_requested
+    from producers.play import play as run
+
+    with log_of_settings() as (event_log, topics, settings):
+        metrics.serve_metrics(settings.metrics_host, settings.play.metrics_port)
+        topics.check(event_log, *settings.log.topic_sizes)
+        with (
+            event_log.writer(max_in_flight=settings.play.max_in_flight) as writer,
+            progress_bar("playing", limit) as progress,
+        ):
+            run(
+                dataset,
+                writer,
+                topics,
+                _pace(rate, speed),
+                limit,
+                lambda n: progress.advance(progress.task_ids[0], n),
+                stop_requested().is_set,
+            )
+
+
+def _pace(rate: float | None, speed: float | None) -> Pace:
+    from producers.play import RealTime, at_rate, flat_out
+
+    if rate is not None and speed is not None:
+        raise typer.BadParameter("--rate and --speed exclude each other")
+    if rate is not None:
+        return at_rate(rate)
+    return RealTime(speed) if speed is not None else flat_out

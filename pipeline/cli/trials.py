@@ -1,0 +1,61 @@
+"""Trials: a backtest on recorded data, and the whole of it on one machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.terminal import DataArgument, LimitOption, ReportOption, console, progress_bar, write_report
+from pipeline.config import load_settings
+
+app = typer.Typer()
+
+
+@app.command()
+def backtest(
+    data: DataArgument,
+    limit: LimitOption = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of learn.seed.")] = None,
+    report: ReportOption = None,
+) -> None:
+    """Play recorded data through the production learner and compare it with its baselines."""
+    from pipeline.datasets import open_dataset
+    from pipeline.learning.assembly import make_learner
+    from pipeline.learning.backtest import backtest as run
+    from pipeline.learning.tables import quality_table
+
+    settings = load_settings()
+    if seed is not None:
+        learn = settings.learn.model_copy(update={"seed": seed})
+        settings = settings.model_copy(update={"learn": learn})
+    dataset = open_dataset(data)
+    learner = make_learner(settings)
+    with progress_bar("learning", total=limit) as progress:
+        result = run(
+            learner,
+            dataset,
+            limit,
+            settings.learn.batch_events,
+            lambda n: progress.advance(progress.task_ids[0], n),
+        )
+    console.print(quality_table(result.quality))
+    told = result.to_json()
+    console.print(f"{result.events:,} events in {result.seconds:.1f} s: {told['events_per_second']} events/s")
+    write_report(report, told)
+
+
+@app.command()
+def demo(
+    data: DataArgument = "shop",
+    log_url: Annotated[
+        str | None, typer.Option("--log", help="Instead of an embedded log: kafka://host:port")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1_000, help="Interactions to play.")] = 15_000,
+    rate: Annotated[float, typer.Option(min=1, help="Interactions a second.")] = 250,
+    report: ReportOption = None,
+) -> None:
+    """Run everything on one machine and watch it learn; ends by itself with a summary."""
+    from pipeline.demo.run import DemoPlan, run
+
+    write_report(report, run(DemoPlan(data, log_url, limit, rate), console))

@@ -1,0 +1,52 @@
+"""What all commands share: help, errors, and what is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from pipeline import cli
+from tests.commands import fails, run
+
+COMMANDS = {
+    "config",
+    "topics",
+    "backtest",
+    "learn",
+    "rebuild",
+    "rollback",
+    "retrain",
+    "candidates",
+    "serve",
+    "play",
+    "simulate",
+    "demo",
+    "history",
+}
+
+
+def test_help_lists_every_command() -> None:
+    told = run("--help").output
+    assert all(command in told for command in COMMANDS)
+    program = get_command(cli.app)
+    assert isinstance(program, TyperGroup)
+    assert set(program.commands) == COMMANDS
+
+
+@pytest.mark.parametrize("data", ["no-such-file", "no such [bold]file[/bold]", "[/red] " + 200 * "x"])
+def test_an_error_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data: str
+) -> None:
+    told = fails(monkeypatch, capsys, "backtest", data)
+    assert told.count("\n") == 1
+    assert told.startswith(f"DatasetError: {data}: found neither a file nor a folder")
+
+
+def test_a_mistake_in_the_settings_is_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "millstream.toml").write_text("[learn]\nsed = 1\n")
+    assert fails(monkeypatch, capsys, "config").startswith("InvalidSettings: learn.sed: ")

@@ -1,0 +1,69 @@
+"""What was learned is learned again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+import pytest
+
+from pipeline.config import Settings
+from pipeline.snapshots.snapshot import Version
+from tests.commands import fails, run
+from tests.mill import Mill
+
+SHOP = "shop:events=60,users=10,items=90,arrivals=0"
+
+
+def test_what_is_played_can_be_rebuilt(settings: Settings) -> None:
+    run("topics", "create")
+    run("play", SHOP, "--limit", "20")
+    run("simulate", "--events", "5")
+    with Mill(settings) as mill:
+        assert len(mill.records(mill.topics.interactions)) == 25
+        with mill.life() as life:
+            life.catch_up()
+            digest = life.checkpoint()
+            version = Version(life.position.generation, life.position.step)
+    agreed = run("rebuild")
+    assert (agreed.exit_code, " ".join(agreed.stdout.split())) == (
+        0,
+        f"{version} {digest}: checkpoint agrees, snapshot is not there",
+    )
+    manifest = settings.learn.checkpoints / "mill" / str(version) / "manifest.json"
+    told = orjson.loads(manifest.read_bytes())
+    manifest.write_bytes(orjson.dumps({**told, "digest": "other"}))
+    assert run("rebuild").exit_code == 1
+
+
+def test_an_earlier_version_is_rebuilt_by_name_and_by_time(settings: Settings) -> None:
+    run("topics", "create")
+    run("play", SHOP, "--limit", "60")
+    with Mill(settings) as mill, mill.life() as life:
+        life.new(2)
+        manifest = life.publish(mill.publisher())
+        life.new()
+        assert life.position.step > 2
+        digest = mill.rebuilt(until="1-2").digest
+    expected = f"1-2 {digest}: checkpoint is not there, snapshot agrees"
+    named = run("rebuild", "--at", "1-2")
+    assert (named.exit_code, " ".join(named.stdout.split())) == (0, expected)
+    with Mill(settings) as mill:
+        appended = mill.records(mill.topics.journal)[2].append_time
+    moment = datetime.fromtimestamp((appended + 1) / 1000, UTC).isoformat(timespec="milliseconds")
+    told = run("rebuild", "--at", moment).stdout
+    assert told.split()[0] in {"1-2", "1-3"}, "the next one may have come in the same millisecond"
+    file = Path(settings.snapshots, "mill", "1-2", "manifest.json")
+    file.write_bytes(orjson.dumps({**orjson.loads(file.read_bytes()), "digest": manifest.version}))
+    differing = run("rebuild", "--at", "1-2")
+    assert differing.exit_code == 1
+    assert "snapshot DIFFERS" in differing.stdout
+
+
+def test_a_time_before_there_was_anything_is_an_error(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Mill(settings) as mill, mill.life():
+        pass
+    assert "TopicError" in fails(monkeypatch, capsys, "rebuild", "--at", "1999-12-31")
