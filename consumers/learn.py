@@ -37,6 +37,7 @@ def run(settings: Settings) -> None:
     Raises:
         TopicError: the topics are missing or not as the settings want them.
         OffsetsExpired: the log has lost records that the journal names.
+        SnapshotsAhead: the snapshot store is another log's.
         Fenced: another learner has taken over.
     """
     stopping = stop_requested()

@@ -97,3 +97,7 @@ class CheckpointCorrupt(MillstreamError):
 
 class SnapshotCorrupt(MillstreamError):
     """A snapshot's files do not match its manifest; it must not be served."""
+
+
+class SnapshotsAhead(MillstreamError):
+    """The snapshot store holds a version that the journal has not reached: it is another log's."""

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from pipeline import metrics
+from pipeline.errors import SnapshotsAhead
 from pipeline.eventlog.port import EventLog, lag
 from pipeline.learning.batches import Batch, Handover
 from pipeline.learning.checkpoints import Checkpoints
@@ -98,9 +99,18 @@ class Commits:
         self._position: Position | None = None
 
     def take_in(self, batch: Batch, told: Sequence[ControlRecord] = ()) -> None:
-        """A batch was learned; alarms and requests that it led to are told at the next publication."""
+        """A batch was learned; alarms and requests that it led to are told at the next publication.
+
+        Raises:
+            SnapshotsAhead: nobody can have published what this batch led to, and yet it is there.
+        """
         self._pending.take_in(batch, told)
         self._position = batch.position
+        if not batch.again and self._covers("publish"):
+            raise SnapshotsAhead(
+                f"the snapshot store holds {self._done['publish']} of {self._model}, but the journal has "
+                f"only come to {self._version}: move `snapshots` or log.prefix, or remove the folder"
+            )
         for cadence in self._cadences.values():
             cadence.count(len(batch.micro.interactions))
 

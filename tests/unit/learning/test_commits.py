@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import SnapshotsAhead
 from pipeline.eventlog.port import read_compacted
 from pipeline.learning.commits import Cadence, Commits
 from pipeline.learning.publishing import Publisher
@@ -14,7 +15,7 @@ from pipeline.snapshots.snapshot import Announcement, Manifest
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.histories import decode_history
 from tests.life import Life
-from tests.mill import PREFIX, USERS, Mill
+from tests.mill import PREFIX, USERS, Mill, tiny_settings
 
 NEVER = 10**9
 
@@ -157,6 +158,20 @@ def test_an_idle_learner_publishes_nothing_after_a_restart(mill: Mill) -> None:
             office.again()
             office.settle()
             office.finish()
+    assert announced(mill) == ["1-1"]
+
+
+def test_the_store_of_another_log_is_refused(mill: Mill, tmp_path: Path, backbone_folder: Path) -> None:
+    with mill.life() as life:
+        office = Office(mill, life, Cadence(NEVER, NEVER))
+        office.learn()
+        office.finish()
+    (tmp_path / "fresh").mkdir()
+    settings = tiny_settings(tmp_path / "fresh", backbone_folder)
+    over_the_old = settings.model_copy(update={"snapshots": mill.settings.snapshots})
+    refused = pytest.raises(SnapshotsAhead, match="holds 1-1 of mill, but the journal has only come to 1-1")
+    with Mill(over_the_old) as fresh, fresh.life() as life, refused:
+        Office(fresh, life, Cadence(NEVER, NEVER)).learn()
     assert announced(mill) == ["1-1"]
 
 
