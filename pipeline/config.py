@@ -96,7 +96,7 @@ class LearnSettings(_Table):
     negatives: Positive = 512
     replay: Annotated[int, Field(ge=0)] = 16
     """Old Segments learned again with each batch."""
-    replay_length: Positive = 20
+    replay_length: Positive = 8
     replay_capacity: Positive = 20_000
     replay_weight: Annotated[float, Field(ge=0)] = 0.3
     rate: Annotated[float, Field(gt=0)] = 1e-3

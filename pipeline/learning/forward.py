@@ -84,7 +84,8 @@ def _gather(size: int, told: Tensor) -> tuple[Tensor, Tensor]:
 def _targets(segments: Sequence[Segment]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Place of the act before each target among all input acts, its item, whether it is new."""
     starts = np.cumsum([0] + [len(segment) - 1 for segment in segments])[:-1]
-    places = [start + segment.foreseeable - 1 for start, segment in zip(starts, segments, strict=True)]
-    items = [segment.items[segment.foreseeable] for segment in segments]
-    new = [segment.foreseeable >= segment.first_new for segment in segments]
+    found = [segment.foreseeable for segment in segments]
+    places = [start + targets - 1 for start, targets in zip(starts, found, strict=True)]
+    items = [segment.items[targets] for segment, targets in zip(segments, found, strict=True)]
+    new = [targets >= segment.first_new for segment, targets in zip(segments, found, strict=True)]
     return np.concatenate(places), np.concatenate(items), np.concatenate(new)

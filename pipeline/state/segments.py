@@ -53,7 +53,8 @@ class Segment:
 
         The very first act has nothing to be foreseen from; a dislike is not to be foreseen.
         """
-        return self.foreseeable[self.foreseeable >= self.first_new]
+        foreseeable = self.foreseeable
+        return foreseeable[foreseeable >= self.first_new]
 
     @property
     def foreseeable(self) -> NDArray[np.int64]:
