@@ -27,6 +27,7 @@ from pipeline.learning.drift import Acts, DriftAlarm, DriftMonitor, DriftShape, 
 from pipeline.learning.learner import Learner, LearnerShape
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
+from pipeline.model.device import use_device
 
 DRIFTING = "shop:seed={seed},events={end},drift=abrupt,drift_at={at}"
 CALM = "shop:seed={seed},events={end},arrivals=0"
@@ -46,7 +47,7 @@ def main(
     cache: Annotated[Path, typer.Option(help="Folder of content vectors.")] = Path(".cache/content"),
 ) -> None:
     """Run every shop through the learner and the monitor, on one thread."""
-    torch.set_num_threads(1)
+    use_device("cpu", threads=1)
     backbone, end = load_backbone(), DRIFT_AT + IN_TIME
     drifting = [DRIFTING.format(seed=seed, end=end, at=DRIFT_AT) for seed in range(first, first + seeds)]
     calm_ones = [

@@ -31,6 +31,7 @@ from pipeline.learning.evaluation import Quality
 from pipeline.learning.learner import Learner, LearnerShape
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
+from pipeline.model.device import use_device
 
 RECURRING = "shop:seed={seed},events={end},drift=recurring,drift_at={at},drift_span={span}"
 DRIFT_AT, SPAN, END = 10_000, 5_000, 40_000
@@ -54,7 +55,7 @@ def main(
     cache: Annotated[Path, typer.Option(help="Folder of content vectors.")] = Path(".cache/content"),
 ) -> None:
     """Learn the same shops with each amount of replay and each context, on one thread."""
-    torch.set_num_threads(1)
+    use_device("cpu", threads=1)
     backbone = load_backbone()
     variants = list(dict.fromkeys([DEFAULT, *itertools.product(replay, length, context)]))
     found: dict[Variant, list[list[float]]] = {variant: [] for variant in variants}

@@ -46,7 +46,7 @@ from pipeline.learning.evaluation import COLD_BELOW, Quality, Scores, judge, no_
 from pipeline.learning.learner import Learner, LearnerShape, MicroBatch
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
-from pipeline.model.device import fast_products
+from pipeline.model.device import fast_products, use_device
 from pipeline.state.histories import Act
 from pipeline.state.segments import TYPE_NUMBERS, WANTED, begins_basket
 
@@ -183,7 +183,7 @@ def main(
     All items of the data are known to both before the first interaction, and all are ranked;
     a user's first event is not scored. Content vectors are computed before the clock starts.
     """
-    torch.set_num_threads(1)
+    use_device("cpu", threads=1)
     source = data or SHOP.format(limit=limit)
     items, interactions = _read(source, limit)
     ours, plain = race(items, interactions, seed, PlainShape(stock=stock), cache)

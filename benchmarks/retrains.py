@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
 from pipeline.config import GateSettings, LearnSettings, ModelSettings, RetrainSettings
 from pipeline.events import Event, Interaction, Item
 from pipeline.learning.backtest import micro_batches
@@ -27,6 +25,7 @@ from pipeline.learning.position import Position
 from pipeline.learning.retraining import Retraining, RetrainResult, RetrainShape
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
+from pipeline.model.device import use_device
 
 BATCH = LearnSettings().batch_events
 WAIT, HELD_OUT, TRIAL = (
@@ -80,8 +79,7 @@ class UnderWay:
 
 def new_learner(cache: Path, shape: LearnerShape | None = None) -> Learner:
     """One that has seen nothing, on one thread; `cache` holds content vectors."""
-    torch.set_num_threads(1)
-    cpu, backbone = torch.device("cpu"), load_backbone()
+    cpu, backbone = use_device("cpu", threads=1), load_backbone()
     encoder = TextEncoder(backbone, cache, ModelSettings().max_tokens, cpu)
     return Learner(shape or LearnerShape(), backbone, encoder, cpu)
 

@@ -1,7 +1,9 @@
-"""Where tensors live, and how many threads compute on them."""
+"""Where tensors live, how many threads compute on them, and what becomes of freed memory."""
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,9 +11,13 @@ import torch
 
 from pipeline.errors import InvalidSettings
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Names of glibc's malloc.h."""
+KEPT_BYTES, LARGEST_BYTES = 128 << 20, 32 << 20
+
 
 def use_device(name: str, threads: int) -> torch.device:
-    """The device of a name (``auto``: CUDA where there is one); also sets torch's threads.
+    """The device of a name (``auto``: CUDA where there is one); also sets torch's threads, and malloc.
 
     One thread a process is the default: two torch threads on a busy machine of two cores
     were measured 4 to 8 times slower than one.
@@ -20,6 +26,7 @@ def use_device(name: str, threads: int) -> torch.device:
         InvalidSettings: the device is not there.
     """
     torch.set_num_threads(threads)
+    _keep_freed_memory()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
@@ -28,6 +35,17 @@ def use_device(name: str, threads: int) -> torch.device:
             f"model.device is {name}, but torch finds no CUDA device: set it to auto or cpu"
         )
     return device
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next batch, which takes as much; other libraries are left alone.
+
+    It would give the matrices over the catalogue, some MB each, back to the system and take them
+    again several times a batch: measured, 4,600 page faults and a tenth of the time.
+    """
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(M_MMAP_THRESHOLD, LARGEST_BYTES)
 
 
 @contextmanager

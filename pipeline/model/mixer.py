@@ -71,8 +71,8 @@ def mix(weights: Tensor, given: Opinions) -> Tensor:
 def weigh(given: Opinions, weights: Tensor) -> Tensor:
     """Sum of each feature over the items, weighted by ``[m, n]``: ``[m, features]``."""
     sums = weights.new_zeros(len(weights), len(FEATURES))
-    sums[:, 0] = (weights * given.model).sum(dim=1)
-    sums[:, 1] = (weights * given.memory).sum(dim=1)
+    sums[:, 0] = torch.linalg.vecdot(weights, given.model)
+    sums[:, 1] = torch.linalg.vecdot(weights, given.memory)
     sums[:, 2] = weights @ given.popularity
     fact, target, item = given.places
     sums.index_put_((target, DENSE + fact), weights[target, item] * given.amounts, accumulate=True)
