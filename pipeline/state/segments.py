@@ -6,6 +6,7 @@ as arrays over catalogue rows. Everything that scores or learns starts from Segm
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -114,7 +115,7 @@ def value_bucket(value: float | None) -> int:
     """Logarithmic bucket of a value: 0 for none, 1 for not positive."""
     if value is None:
         return 0
-    return 1 if value <= 0 else min(VALUE_BUCKETS - 1, 2 + max(0, int(np.log2(1 + value))))
+    return 1 if value <= 0 else min(VALUE_BUCKETS - 1, 1 + math.frexp(1 + value)[1])
 
 
 def basket_numbers(acts: Sequence[Act]) -> NDArray[np.int64]:
