@@ -48,7 +48,7 @@ DEFAULT: Variant = (LearnerShape().replay, LearnerShape().replay_length, Learner
 
 def main(
     replay: Annotated[list[int], typer.Option(help="Segments learned again a batch.")] = [0, 4, 8, 16, 32],  # noqa: B006
-    length: Annotated[list[int], typer.Option(help="Their latest acts that are learned.")] = [20],  # noqa: B006
+    length: Annotated[list[int], typer.Option(help="Their latest acts that are learned.")] = [8],  # noqa: B006
     context: Annotated[list[int], typer.Option(help="Acts before the new ones.")] = [20],  # noqa: B006
     seeds: Annotated[int, typer.Option(help="How many, of the shop and the learner alike.")] = 3,
     report: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
