@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -110,14 +107,6 @@ def learned_mill(folder: Path, backbone: Path) -> Path:
             assert life.position.version == CHAMPION
             life.new()
     return folder
-
-
-@contextmanager
-def copy_of(recorded: Path, folder: Path, backbone: Path) -> Iterator[Mill]:
-    """Another mill with the very same log and checkpoints."""
-    shutil.copytree(recorded, folder, dirs_exist_ok=True)
-    with Mill(tiny_settings(folder, backbone)) as mill:
-        yield mill
 
 
 def begun(mill: Mill, amounts: PlanShape = AMOUNTS) -> Candidate:

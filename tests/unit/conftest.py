@@ -13,8 +13,9 @@ from pipeline.config import Settings
 from pipeline.demo.processes import free_port
 from pipeline.metrics import Series, scrape, serve_metrics
 from pipeline.model.backbone import Backbone, load_backbone
-from tests.mill import Mill, tiny_settings
+from tests.mill import Mill, copy_of, tiny_settings
 from tests.tiny import tiny_backbone
+from tests.workshop import learned_mill
 
 # The same examples each time, and no clock: a busy machine must not fail a test.
 hypothesis.settings.register_profile("calm", deadline=None, derandomize=True)
@@ -38,6 +39,19 @@ def exposed() -> Callable[[], Series]:
     port = free_port()
     serve_metrics("127.0.0.1", port)
     return lambda: scrape(f"http://127.0.0.1:{port}/metrics")
+
+
+@pytest.fixture(scope="session")
+def lived(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> Path:
+    """The folder of a mill that has learned all there is; tests work on copies of it."""
+    return learned_mill(tmp_path_factory.mktemp("lived"), backbone_folder)
+
+
+@pytest.fixture
+def lived_mill(lived: Path, tmp_path: Path, backbone_folder: Path) -> Iterator[Mill]:
+    """A copy of it, of the test's own."""
+    with copy_of(lived, tmp_path, backbone_folder) as mill:
+        yield mill
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -30,9 +30,7 @@ from tests.workshop import (
     NOTHING_GOES,
     begun,
     candidates,
-    copy_of,
     judgement,
-    learned_mill,
     request,
     workshop,
 )
@@ -58,15 +56,9 @@ class Looks(Event):
         return self.is_set()
 
 
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> Path:
-    return learned_mill(tmp_path_factory.mktemp("learned"), backbone_folder)
-
-
 @pytest.fixture
-def mill(learned: Path, tmp_path: Path, backbone_folder: Path) -> Iterator[Mill]:
-    with copy_of(learned, tmp_path, backbone_folder) as mill:
-        yield mill
+def mill(lived_mill: Mill) -> Mill:
+    return lived_mill
 
 
 def office(mill: Mill, gate: GateShape = ANYTHING_GOES, looks: int = 1) -> Office:

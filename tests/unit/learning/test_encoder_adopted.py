@@ -15,21 +15,15 @@ from pipeline.learning.publishing import content_digest_of
 from pipeline.learning.retrainer import judged
 from pipeline.learning.retraining import LanguageShape
 from tests.life import Life
-from tests.mill import Mill
-from tests.workshop import ACTS, begun, copy_of, digest_of, learned_mill, live, some_adapter, workshop
+from tests.mill import Mill, copy_of
+from tests.workshop import ACTS, begun, digest_of, live, some_adapter, workshop
 
 LANGUAGE = LanguageShape(epochs=2, texts=2, rate=0.01)
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> Path:
-    return learned_mill(tmp_path_factory.mktemp("recorded"), backbone_folder)
-
-
 @pytest.fixture
-def mill(recorded: Path, tmp_path: Path, backbone_folder: Path) -> Iterator[Mill]:
-    with copy_of(recorded, tmp_path, backbone_folder) as mill:
-        yield mill
+def mill(lived_mill: Mill) -> Mill:
+    return lived_mill
 
 
 @pytest.fixture
@@ -146,9 +140,9 @@ def test_a_candidate_learns_the_language_first_when_asked(mill: Mill) -> None:
 
 
 def test_killed_after_it_learned_the_language_it_comes_to_the_same_bits(
-    mill: Mill, recorded: Path, tmp_path: Path, backbone_folder: Path
+    mill: Mill, lived: Path, tmp_path: Path, backbone_folder: Path
 ) -> None:
-    with copy_of(recorded, tmp_path / "unbroken", backbone_folder) as other:
+    with copy_of(lived, tmp_path / "unbroken", backbone_folder) as other:
         unbroken = begun(other)
         judged(replace(workshop(other), language=LANGUAGE), unbroken)
 

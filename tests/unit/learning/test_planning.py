@@ -19,21 +19,15 @@ from pipeline.learning.planning import no_plan, open_request, plan_for, plan_now
 from pipeline.learning.retrainer import recorded, void
 from pipeline.snapshots.snapshot import Version
 from pipeline.stopping import Stopped
-from tests.mill import Mill
-from tests.workshop import AMOUNTS, CHAMPION, candidates, copy_of, learned_mill, live, request, workshop
+from tests.mill import Mill, copy_of
+from tests.workshop import AMOUNTS, CHAMPION, candidates, live, request, workshop
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> Path:
-    return learned_mill(tmp_path_factory.mktemp("learned"), backbone_folder)
-
-
 @pytest.fixture
-def mill(learned: Path, tmp_path: Path, backbone_folder: Path) -> Iterator[Mill]:
-    with copy_of(learned, tmp_path, backbone_folder) as mill:
-        yield mill
+def mill(lived_mill: Mill) -> Mill:
+    return lived_mill
 
 
 def reached(mill: Mill) -> dict[str, int]:
@@ -200,9 +194,9 @@ def test_without_a_checkpoint_there_is_nothing_to_begin_from(forgetful: Mill) ->
 
 
 @pytest.fixture
-def forgetful(tmp_path: Path, backbone_folder: Path, learned: Path) -> Iterator[Mill]:
+def forgetful(tmp_path: Path, backbone_folder: Path, lived: Path) -> Iterator[Mill]:
     """A mill that has learned and kept nothing of it."""
-    with copy_of(learned, tmp_path / "bare", backbone_folder) as mill:
+    with copy_of(lived, tmp_path / "bare", backbone_folder) as mill:
         for position in mill.checkpoints.positions():
             (mill.checkpoints.folder / position.version / "manifest.json").unlink()
         yield mill

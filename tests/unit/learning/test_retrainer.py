@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,23 +34,15 @@ from tests.workshop import (
     CHAMPION,
     NOTHING_GOES,
     begun,
-    copy_of,
     files_below,
-    learned_mill,
     live,
     workshop,
 )
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> Path:
-    return learned_mill(tmp_path_factory.mktemp("recorded"), backbone_folder)
-
-
 @pytest.fixture
-def mill(recorded: Path, tmp_path: Path, backbone_folder: Path) -> Iterator[Mill]:
-    with copy_of(recorded, tmp_path, backbone_folder) as mill:
-        yield mill
+def mill(lived_mill: Mill) -> Mill:
+    return lived_mill
 
 
 def made(mill: Mill, gate: GateShape = ANYTHING_GOES) -> tuple[Candidate, Judgement]:

@@ -17,31 +17,25 @@ from pipeline.learning.learner import Learner, MicroBatch
 from pipeline.learning.retrainer import Workshop, judged
 from pipeline.learning.retraining import RetrainProgress
 from pipeline.stopping import Stopped
-from tests.mill import Mill
-from tests.workshop import ACTS, CHAMPION, begun, candidates, copy_of, digest_of, learned_mill, live, workshop
+from tests.mill import Mill, copy_of
+from tests.workshop import ACTS, CHAMPION, begun, candidates, digest_of, live, workshop
 
 
 class Killed(Exception):
     """Raised in the middle of everything."""
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> Path:
-    return learned_mill(tmp_path_factory.mktemp("recorded"), backbone_folder)
-
-
 @pytest.fixture
-def mill(recorded: Path, tmp_path: Path, backbone_folder: Path) -> Iterator[Mill]:
-    with copy_of(recorded, tmp_path, backbone_folder) as mill:
-        yield mill
+def mill(lived_mill: Mill) -> Mill:
+    return lived_mill
 
 
 @pytest.fixture(scope="module")
 def unbroken(
-    recorded: Path, tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path
+    lived: Path, tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path
 ) -> tuple[str, Judgement]:
     """Digest of the candidate and the judgement, of a retrainer that nobody disturbed."""
-    with copy_of(recorded, tmp_path_factory.mktemp("unbroken"), backbone_folder) as mill:
+    with copy_of(lived, tmp_path_factory.mktemp("unbroken"), backbone_folder) as mill:
         candidate = begun(mill)
         judgement = judged(workshop(mill), candidate)
         return digest_of(candidate), judgement
