@@ -25,7 +25,8 @@ def refold(
 
     Memory's counts fall with it, and with them its trust in an item that the window hardly saw.
     Popularity keeps its total: else the prior, which is all that a new item has, would be worth
-    more (measured on 8 shops: the loss on cold items from .08 to .04 nats, a tenth of the gain).
+    more (measured on 8 shops with `past` .4: .04 instead of .07 nats are lost on cold items, and
+    .038 instead of .044 gained in all).
 
     Args:
         stream: which has folded the window.

@@ -54,7 +54,8 @@ class RetrainShape:
     seeds 10-12; `past` on 0-3 and 5-8). Larger minibatches, the stream's own rates and a window
     that reaches back before the drift gain less; new row accumulators lose. `past` 1 gains
     .025 nats over the trial and nothing is lost on cold items; .3 gains .042 and loses .04 there
-    (.10 on the worst shop); .4 gains and loses less, .2 more. benchmarks/gate.py measures it.
+    (.10 on the worst shop); .4 gains less and loses as much; .2 gains no more and loses more (five
+    of the shops). benchmarks/gate.py measures it.
 
     Attributes:
         epochs: at most.
