@@ -104,8 +104,7 @@ class LearnSettings(_Table):
     clip: Annotated[float, Field(gt=0)] = 5.0
     residual_rate: Annotated[float, Field(gt=0)] = 0.01
     bias_rate: Annotated[float, Field(gt=0)] = 0.02
-    mixer_rate: Annotated[float, Field(gt=0)] = 0.02
-    mixer_steps: Positive = 2
+    mixer_rate: Annotated[float, Field(gt=0)] = 0.03
     history_length: Positive = 200
     dedupe_window: Positive = 1_000_000
     memory_half_life: Annotated[float, Field(gt=0)] = 200_000

@@ -135,7 +135,7 @@ def foreseen(learner: Learner, user: str) -> Foreseen:
     acts = pack([segment.cut(max(0, past - learner.shape.context), past)], learner.device)
     vectors = recommender.item_vectors(Rows(*(column[acts.items] for column in table)))
     after = recommender.user_vectors(vectors, acts)[-1:]
-    given = opinions_on([segment], after, recommender, table, stream.memory, stream.popularity)
+    (given,) = opinions_on([segment], after, recommender, table, stream.memory, stream.popularity)
     return Foreseen(recommender.rank_all(after, table)[0], mix(learner.mixer.weights, given)[0])
 
 

@@ -107,7 +107,7 @@ def mixture(
     """
     segment = _expecting(view, known, session)
     recent = segment.cut(max(0, len(known) - context), len(known))
-    given = opinions_on(
+    (given,) = opinions_on(
         [segment], _user(base, items, recent), base.recommender, items, view.memory, view.popularity
     )
     mixed: NDArray[np.float64] = mix(base.mixer, given)[0].double().numpy()

@@ -54,7 +54,6 @@ def shape_of(settings: Settings) -> LearnerShape:
         weight_decay=learn.weight_decay,
         clip=learn.clip,
         mixer_rate=learn.mixer_rate,
-        mixer_steps=learn.mixer_steps,
         rows=RowRates(learn.residual_rate, learn.bias_rate),
         model=ModelShape(TowerShape(model.layers, model.lora_rank, model.lora_alpha), model.adapter_rank),
         stream=StreamShape(

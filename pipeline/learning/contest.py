@@ -13,13 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline.learning.evaluation import Scores, per_target
 from pipeline.learning.gate import Ground, Trial
 from pipeline.learning.learner import Learner, MicroBatch
 from pipeline.model.item_table import Rows
-from pipeline.model.mixer import mix
 from pipeline.model.scoring import opinions_on
 from pipeline.model.sequences import pack
 
@@ -115,8 +113,8 @@ def recommended(learner: Learner, users: Sequence[str], k: int) -> NDArray[np.in
     after = learner.recommender.user_vectors(learner.recommender.item_vectors(rows), packed)
     ends = torch.tensor(np.cumsum([len(acts) for acts in recent]) - 1, device=learner.device)
     given = opinions_on(segments, after[ends], learner.recommender, table, stream.memory, stream.popularity)
-    best: Tensor = mix(learner.mixer.weights, given).topk(min(k, len(stream.catalogue)), dim=1).indices
-    ranked: NDArray[np.int64] = best.cpu().numpy()
+    mixed = torch.cat([learner.mixer.log_probabilities(some) for some in given])
+    ranked: NDArray[np.int64] = mixed.topk(min(k, len(stream.catalogue)), dim=1).indices.cpu().numpy()
     return ranked
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,6 +80,12 @@ def judge_alike(log_probabilities: Tensor, targets: Tensor) -> Verdicts:
     below, up_to = torch.searchsorted(order, own), torch.searchsorted(order, own, right=True)
     ranks = 1 + len(order) - (below + up_to + 1).double() / 2
     return Verdicts(ranks.cpu().numpy(), own.double().cpu().numpy())
+
+
+def joined(parts: Sequence[Verdicts]) -> Verdicts:
+    """The verdicts of several parts as one."""
+    ranks, log_probabilities = zip(*((part.ranks, part.log_probabilities) for part in parts), strict=True)
+    return Verdicts(np.concatenate(ranks), np.concatenate(log_probabilities))
 
 
 def per_target(verdicts: Verdicts) -> dict[str, NDArray[np.float64]]:

@@ -20,9 +20,18 @@ from torch import Tensor
 
 from pipeline.events import Interaction, Item
 from pipeline.learning.control import ControlRecord
-from pipeline.learning.descent import Descent, Touched, is_finite
+from pipeline.learning.descent import Descent, Touched
 from pipeline.learning.drift import Acts
-from pipeline.learning.evaluation import COLD_BELOW, Scores, Targets, Verdicts, judge, judge_alike, no_scores
+from pipeline.learning.evaluation import (
+    COLD_BELOW,
+    Scores,
+    Targets,
+    Verdicts,
+    joined,
+    judge,
+    judge_alike,
+    no_scores,
+)
 from pipeline.learning.forward import Pass, forward
 from pipeline.learning.overseer import Overseer, OversightShape
 from pipeline.learning.randomness import Purpose, random_for
@@ -36,12 +45,15 @@ from pipeline.model.item_table import ItemTable, RowRates
 from pipeline.model.losses import Negatives, draw_negatives
 from pipeline.model.mixer import Mixer, Opinions
 from pipeline.model.recommender import ModelShape, Recommender
-from pipeline.model.scoring import opinions_on
+from pipeline.model.scoring import TARGETS_AT_ONCE, opinions_on
 from pipeline.state.histories import Act
 from pipeline.state.segments import Cut, Segment, chunks
 from pipeline.state.stream import StreamShape, StreamState
 
 log = logging.getLogger(__name__)
+
+Chosen = tuple[Opinions, Tensor]
+"""Opinions on some targets, and the rows ``[m]`` of the items that they were."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +76,7 @@ class LearnerShape:
     rate: float = 1e-3
     weight_decay: float = 1e-4
     clip: float = 5.0
-    mixer_rate: float = 0.02
-    mixer_steps: int = 2
+    mixer_rate: float = 0.03
     rows: RowRates = RowRates()
     model: ModelShape = ModelShape()
     stream: StreamShape = StreamShape()
@@ -121,7 +132,7 @@ class Learner:
         self.stream = StreamState(shape.stream)
         self.recommender = Recommender(self._backbone, shape.model, shape.seed).to(self.device).eval()
         self.table = ItemTable(self._backbone.width, self.device, shape.rows)
-        self.mixer = Mixer(shape.mixer_rate, shape.mixer_steps, self.device)
+        self.mixer = Mixer(shape.mixer_rate, self.device)
         self.replay = Reservoir(shape.replay_capacity)
         self.descent = self._descent()
 
@@ -198,16 +209,15 @@ class Learner:
         cut = self.shape.cut
         fresh = [piece for segment in segments for piece in chunks(segment, cut) if piece.targets.size]
         passed = forward(self.recommender, self.table, fresh + self._replayed(batch), self._negatives(batch))
-        given, targets = self._opinions(passed, segments), passed.items[passed.new]
-        mixed = self.mixer.log_probabilities(given)
-        verdicts = self._verdicts(given, mixed, targets)
-        loss = self._loss(passed)
-        if not (is_finite(mixed) and self.descent.step(loss, [Touched(passed.touched, passed.rows)])):
+        verdicts, chosen = self._foresee(passed, segments)
+        loss, foreseen = self._loss(passed), np.isfinite(verdicts["mixture"].log_probabilities).all()
+        if not (foreseen and self.descent.step(loss, [Touched(passed.touched, passed.rows)])):
             log.error("step %s-%s is not finite: folded, not learned", batch.generation, batch.step)
             return replace(no_scores(), quarantined=True)
-        self.mixer.learn(given, targets, mixed)
+        for given, own in chosen:
+            self.mixer.learn(given, own)
         self.replay.offer(fresh, self._random(batch, Purpose.RESERVOIR))
-        first = given.situation.bool().cpu().numpy()
+        first = torch.cat([given.situation for given, _ in chosen]).bool().cpu().numpy()
         slices = {"all": np.ones_like(first), "first_of_basket": first, "cold": known.cold}
         return Scores(known, verdicts, slices, float(loss.detach()))
 
@@ -221,17 +231,21 @@ class Learner:
         counts, random = self.stream.popularity.counts, self._random(batch, Purpose.NEGATIVES)
         return draw_negatives(counts, self.shape.negatives, random, self.device)
 
-    def _opinions(self, passed: Pass, segments: list[Segment]) -> Opinions:
-        """Everybody's opinion on the new targets, before they are learned or folded."""
-        users, stream = passed.users[passed.new].detach(), self.stream
-        return opinions_on(
+    def _foresee(self, passed: Pass, segments: list[Segment]) -> tuple[dict[str, Verdicts], list[Chosen]]:
+        """What everybody says of the new targets, before they are learned or folded, and how it is judged."""
+        users, targets, stream = passed.users[passed.new].detach(), passed.items[passed.new], self.stream
+        opinions = opinions_on(
             segments, users, self.recommender, self.table.all(), stream.memory, stream.popularity
         )
-
-    def _verdicts(self, given: Opinions, mixed: Tensor, targets: Tensor) -> dict[str, Verdicts]:
-        said = {"model": given.model, "memory": given.memory, "mixture": mixed}
-        verdicts = {scorer: judge(of_all, targets) for scorer, of_all in said.items()}
-        return {**verdicts, "popularity": judge_alike(given.popularity, targets)}
+        chosen, judged = list[Chosen](), list[dict[str, Verdicts]]()
+        for given, own in zip(opinions, torch.split(targets, TARGETS_AT_ONCE), strict=True):
+            mixed = self.mixer.log_probabilities(given)
+            said = {"model": given.model, "memory": given.memory, "mixture": mixed}
+            judged.append({scorer: judge(of_all, own) for scorer, of_all in said.items()})
+            chosen.append((given, own))
+        verdicts = {scorer: joined([part[scorer] for part in judged]) for scorer in judged[0]}
+        verdicts["popularity"] = judge_alike(chosen[0][0].popularity, targets)
+        return verdicts, chosen
 
     def _loss(self, passed: Pass) -> Tensor:
         """Mean over new targets, plus the weighted mean over replay and context."""

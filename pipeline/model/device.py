@@ -1,8 +1,10 @@
-"""Where tensors live, how many threads compute on them, and what becomes of freed memory."""
+"""Where tensors live, how many threads compute on them, and how memory is freed."""
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +19,9 @@ KEPT_BYTES, LARGEST_BYTES = 128 << 20, 32 << 20
 
 
 def use_device(name: str, threads: int) -> torch.device:
-    """The device of a name (``auto``: CUDA where there is one); also sets torch's threads, and malloc.
+    """The device of a name (``auto``: CUDA where there is one).
+
+    Also sets torch's threads, and how the process frees memory.
 
     One thread a process is the default: two torch threads on a busy machine of two cores
     were measured 4 to 8 times slower than one.
@@ -27,6 +31,7 @@ def use_device(name: str, threads: int) -> torch.device:
     """
     torch.set_num_threads(threads)
     _keep_freed_memory()
+    _keep_libraries()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
@@ -46,6 +51,16 @@ def _keep_freed_memory() -> None:
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(M_MMAP_THRESHOLD, LARGEST_BYTES)
+
+
+def _keep_libraries() -> None:
+    """Spare the garbage collector what was imported so far, which no process frees before its end.
+
+    It would look through half a million objects of torch and transformers again and again: measured,
+    .3 s at a time. At the end they are given back, or extension modules would complain of leaks.
+    """
+    gc.freeze()
+    atexit.register(gc.unfreeze)
 
 
 @contextmanager

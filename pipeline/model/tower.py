@@ -64,10 +64,8 @@ class Tower(nn.Module):
         facts = self.of_type(packed.types) + self.of_value(packed.values) + self.of_gap(packed.gaps)
         acts = torch.add(facts, vectors, alpha=self._scale)
         hidden = self._attend(acts, packed.mask, packed.positions)
-        users: Tensor = hidden.flatten(0, 1).index_select(0, packed.places) @ (
-            self.projection.T / self._scale
-        )
-        return users
+        users = hidden.flatten(0, 1) @ (self.projection.T / self._scale)
+        return users.index_select(0, packed.places)
 
     def _attend(self, acts: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         """Hidden states ``[r, t, d]`` of the layers, with a boolean mask ``[r, 1, t, t]``."""

@@ -87,8 +87,9 @@ class PairCounts:
         mixed = np.empty((weights.shape[0], self.size), dtype=np.float32)
         for start in range(0, weights.shape[0], ROWS_AT_ONCE):
             some = slice(start, start + ROWS_AT_ONCE)
-            sums: NDArray[np.float64] = (weights[some] @ self.base).toarray()
-            sums += (weights[some] @ self.recent).toarray()
+            own = weights[some]
+            sums: NDArray[np.float64] = (own @ self.base).toarray()
+            sums += (own @ self.recent).toarray()
             mixed[some] = sums
         return mixed
 

@@ -54,13 +54,12 @@ class Segment:
 
         The very first act has nothing to be foreseen from; a dislike is not to be foreseen.
         """
-        foreseeable = self.foreseeable
-        return foreseeable[foreseeable >= self.first_new]
+        return self._wanted(max(1, self.first_new))
 
     @property
     def foreseeable(self) -> NDArray[np.int64]:
         """The same of new and old acts alike."""
-        return np.flatnonzero(WANTED[self.types[1:]]) + 1
+        return self._wanted(1)
 
     def cut(self, start: int, stop: int) -> Segment:
         """The acts from `start` to `stop` as a Segment of their own."""
@@ -73,6 +72,10 @@ class Segment:
             self.baskets[window],
             max(0, self.first_new - start),
         )
+
+    def _wanted(self, start: int) -> NDArray[np.int64]:
+        """Positions from `start` on of acts that are to be foreseen."""
+        return WANTED[self.types[start:]].nonzero()[0] + start
 
 
 def segment_of(acts: Sequence[Act], first_new: int, row: Callable[[str], int]) -> Segment:

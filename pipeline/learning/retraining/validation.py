@@ -44,7 +44,7 @@ def validate_mixture(learner: Learner, segments: Sequence[Segment]) -> Validatio
 
     def say(part: Sequence[Segment], users: Tensor) -> Tensor:
         given = opinions_on(part, users, recommender, table.all(), stream.memory, stream.popularity)
-        return learner.mixer.log_probabilities(given)
+        return torch.cat([learner.mixer.log_probabilities(some) for some in given])
 
     return _validated(recommender, table, segments, say)
 

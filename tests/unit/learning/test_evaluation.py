@@ -14,6 +14,7 @@ from pipeline.learning.evaluation import (
     Quality,
     Scores,
     Verdicts,
+    joined,
     judge,
     judge_alike,
     no_scores,
@@ -36,6 +37,15 @@ def test_ranks_begin_at_one_and_ties_count_half() -> None:
 
 def test_a_scorer_without_opinion_is_no_better_than_chance() -> None:
     assert judge(torch.zeros(1, 99), torch.tensor([7])).ranks.tolist() == [50]
+
+
+def test_parts_judged_apart_are_what_the_whole_is() -> None:
+    said, targets = torch.randn(10, 7), torch.arange(10) % 7
+    whole = judge(said, targets)
+    pairs = zip(torch.split(said, 4), torch.split(targets, 4), strict=True)
+    parts = joined([judge(some, own) for some, own in pairs])
+    assert parts.ranks.tolist() == whole.ranks.tolist()
+    assert parts.log_probabilities.tolist() == whole.log_probabilities.tolist()
 
 
 def test_figures_follow_from_ranks() -> None:

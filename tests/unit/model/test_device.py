@@ -29,6 +29,17 @@ PAGES = 4 * 4 * (1 << 20) // resource.getpagesize()
 """That a round takes."""
 
 
+LIBRARIES = """
+import gc, sys
+import torch._dynamo
+from pipeline.model.device import use_device
+
+before = gc.get_freeze_count()
+use_device("cpu", threads=1)
+print(gc.get_freeze_count() - before)
+"""
+
+
 def test_auto_is_a_device_that_is_there() -> None:
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     assert use_device("auto", threads=1).type == expected
@@ -44,6 +55,12 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 def test_freed_memory_is_kept_for_the_next_batch() -> None:
     told = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True)
     assert int(told.stdout) < 2 * PAGES, "200 rounds take their pages once or twice, not 200 times"
+
+
+def test_the_garbage_collector_is_spared_the_libraries_but_for_the_end() -> None:
+    told = subprocess.run([sys.executable, "-c", LIBRARIES], check=True, capture_output=True, text=True)
+    assert int(told.stdout) > 100_000
+    assert "leaked" not in told.stderr, "extension modules are freed at the end, and do not complain"
 
 
 @pytest.mark.parametrize(("count", "rounded"), [(0, 0), (15, 15), (17, 18), (33, 36), (530, 576)])

@@ -50,12 +50,8 @@ def features_of(told: Opinions) -> Tensor:
     return torch.cat([torch.stack([told.model, told.memory, popularity]), facts])
 
 
-def mixer_of(rate: float = 0.05, steps: int = 1) -> Mixer:
-    return Mixer(rate, steps, torch.device("cpu"))
-
-
-def learn(mixer: Mixer, told: Opinions, targets: Tensor) -> None:
-    mixer.learn(told, targets, mixer.log_probabilities(told))
+def mixer_of(rate: float = 0.05) -> Mixer:
+    return Mixer(rate, torch.device("cpu"))
 
 
 def loss(mixer: Mixer, told: Opinions, targets: Tensor) -> float:
@@ -84,21 +80,21 @@ def test_its_gradient_is_that_of_autograd() -> None:
     weights = mixer.weights.clone().requires_grad_()
     chosen = mix(weights, told).gather(1, targets.unsqueeze(1)).squeeze(1)
     torch.autograd.backward(-chosen[situation == 0].mean() - chosen[situation == 1].mean())
-    learn(mixer, told, targets)
+    mixer.learn(told, targets)
     gradient = mixer.state()["mean"] / (1 - DECAYS[0])  # after one step from zero
     torch.testing.assert_close(gradient, weights.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_its_steps_are_those_of_torchs_adam() -> None:
     told, targets = given(torch.zeros(TARGETS, dtype=torch.long))
-    mixer = mixer_of(steps=3)
+    mixer = mixer_of()
     weights = mixer.weights.clone().requires_grad_()
     adam = torch.optim.Adam([weights], lr=0.05)
     for _ in range(3):
         adam.zero_grad()
         torch.autograd.backward(-mix(weights, told).gather(1, targets.unsqueeze(1)).mean())
         adam.step()
-    learn(mixer, told, targets)
+        mixer.learn(told, targets)
     torch.testing.assert_close(mixer.weights, weights.detach(), rtol=1e-4, atol=1e-4)
 
 
@@ -107,7 +103,7 @@ def test_it_learns_to_prefer_the_informative() -> None:
     unseen = given(torch.zeros(TARGETS, dtype=torch.long), seed=999)
     before = loss(mixer, *unseen)
     for seed in range(100):
-        learn(mixer, *given(torch.zeros(TARGETS, dtype=torch.long), seed))
+        mixer.learn(*given(torch.zeros(TARGETS, dtype=torch.long), seed))
     assert mixer.weights[0].argmax() == MEMORY
     assert abs(mixer.weights[0, MODEL]) < 0.5
     assert loss(mixer, *unseen) < before / 2
@@ -115,7 +111,7 @@ def test_it_learns_to_prefer_the_informative() -> None:
 
 def test_a_situation_that_does_not_occur_learns_nothing() -> None:
     mixer = mixer_of()
-    learn(mixer, *given(torch.ones(TARGETS, dtype=torch.long)))
+    mixer.learn(*given(torch.ones(TARGETS, dtype=torch.long)))
     assert mixer.weights[0].tolist() == torch.tensor(BIRTH).tolist()
     assert (mixer.weights[1] != torch.tensor(BIRTH)).all()
 
@@ -123,21 +119,21 @@ def test_a_situation_that_does_not_occur_learns_nothing() -> None:
 def test_situations_learn_as_if_the_other_were_not_there() -> None:
     (told, targets), situation = given(torch.zeros(TARGETS, dtype=torch.long)), torch.arange(TARGETS) % 2
     both, apart = mixer_of(), mixer_of()
-    learn(both, replace(told, situation=situation), targets)
+    both.learn(replace(told, situation=situation), targets)
     for number in range(2):
         own = situation == number
-        learn(apart, arranged(features_of(told)[:, own], situation[own]), targets[own])
+        apart.learn(arranged(features_of(told)[:, own], situation[own]), targets[own])
     torch.testing.assert_close(both.weights, apart.weights)
 
 
 def test_a_loaded_mixer_goes_on_like_the_first_and_leaves_its_state_alone() -> None:
     first, second = mixer_of(), mixer_of()
-    learn(first, *given(torch.arange(TARGETS) % 2))
+    first.learn(*given(torch.arange(TARGETS) % 2))
     state = first.state()
     kept = {name: tensor.clone() for name, tensor in state.items()}
     second.load(state)
     for mixer in (first, second):
-        learn(mixer, *given(torch.arange(TARGETS) % 2, seed=1))
+        mixer.learn(*given(torch.arange(TARGETS) % 2, seed=1))
     for name, tensor in first.state().items():
         assert torch.equal(second.state()[name], tensor)
         assert torch.equal(state[name], kept[name])

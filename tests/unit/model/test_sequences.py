@@ -73,5 +73,10 @@ def test_few_shapes_cover_many_packs() -> None:
     """A new shape costs: oneDNN makes its kernels anew."""
     shapes = {packed(numbered([length] * 60)).items.shape for length in range(1, 65)}
     rows = {packed(numbered([9] * amount)).items.shape[0] for amount in range(1, 65)}
-    assert len({width for _, width in shapes}) <= 32
+    assert {width for _, width in shapes} == {1, 2, 4, 8, 16, 32, 64}
     assert len(rows) <= 32
+
+
+def test_a_single_short_row_is_no_wider_than_it_must_be() -> None:
+    assert packed(numbered([20])).items.shape == (1, 20)
+    assert packed(numbered([2, 1])).items.shape == (2, 2)

@@ -44,6 +44,7 @@ def dense(told: list[Segment], targets: int) -> NDArray[np.float32]:
     """The facts with those that are zero, ``[facts, targets, size]``; each is told once."""
     places, amounts = evidence(told, SIZE)
     assert np.unique(places, axis=1).shape == places.shape
+    assert (np.diff(places[1]) >= 0).all()
     facts = np.zeros((len(FACTS), targets, SIZE), dtype=amounts.dtype)
     facts[tuple(places)] = amounts
     assert facts.dtype == np.float32

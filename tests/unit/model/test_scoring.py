@@ -1,0 +1,77 @@
+"""Everybody's opinion on a target is the same, however many targets are asked about at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.model import scoring
+from pipeline.model.backbone import Backbone
+from pipeline.model.item_table import ItemTable, RowRates
+from pipeline.model.mixer import DENSE, FEATURES, Opinions
+from pipeline.model.recommender import ModelShape, Recommender
+from pipeline.model.scoring import opinions_on
+from pipeline.state.memory import Memory
+from pipeline.state.popularity import Popularity
+from pipeline.state.segments import Segment
+from tests.build import segment
+
+ITEMS = 12
+SEGMENTS = [
+    segment([1, 2, 1, 3, 4, 2], first_new=2, baskets=[0, 0, 1, 1, 2, 2]),
+    segment([5, 5, 6], first_new=1),
+    segment([7, 8, 7, 9, 7, 8, 10], first_new=0, baskets=[0, 1, 1, 2, 2, 3, 3]),
+]
+STARTS = np.cumsum([0] + [one.targets.size for one in SEGMENTS]).tolist()
+TARGETS = STARTS[-1]
+EACH = list(zip(SEGMENTS, STARTS, strict=False))
+
+
+def said(backbone: Backbone, *told: tuple[Segment, int]) -> list[Opinions]:
+    """Of Segments, whose users begin at a number; memory and popularity know all of `SEGMENTS`."""
+    random = torch.Generator().manual_seed(0)
+    table = ItemTable(backbone.width, torch.device("cpu"), RowRates())
+    table.grow(ITEMS)
+    table.set_content(torch.arange(ITEMS), torch.randn(ITEMS, backbone.width, generator=random))
+    users = torch.randn(TARGETS, backbone.width, generator=random)
+    memory, popularity = Memory(1e6, 500), Popularity(1e6)
+    memory.grow(ITEMS)
+    popularity.grow(ITEMS)
+    memory.fold((one.items[:place], int(one.items[place])) for one in SEGMENTS for place in one.targets)
+    popularity.fold(np.concatenate([one.items for one in SEGMENTS]))
+    recommender = Recommender(backbone, ModelShape(adapter_rank=4), seed=0)
+    asked = torch.cat([users[start : start + one.targets.size] for one, start in told])
+    segments = [one for one, _ in told]
+    return list(opinions_on(segments, asked, recommender, table.all(), memory, popularity))
+
+
+def features_of(parts: list[Opinions]) -> Tensor:
+    """All features of all targets, ``[f, m, n]``."""
+    return torch.cat([_features(part) for part in parts], dim=1)
+
+
+def _features(part: Opinions) -> Tensor:
+    m, n = part.model.shape
+    features = torch.zeros(len(FEATURES), m, n)
+    features[:DENSE] = torch.stack([part.model, part.memory, part.popularity.expand(m, n)])
+    fact, target, item = part.places
+    features[DENSE + fact, target, item] = part.amounts
+    return features
+
+
+def test_they_come_a_few_targets_at_a_time(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "TARGETS_AT_ONCE", 4)
+    parts = said(backbone, *EACH)
+    assert [len(part.model) for part in parts] == [4, 4, TARGETS - 8]
+    assert torch.cat([part.situation for part in parts]).tolist() == [1, 0, 1, 0, 0, 0, 1, 0, 1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 100])
+def test_a_target_is_told_the_same_in_any_company(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    alone = [part for one in EACH for part in said(backbone, one)]
+    monkeypatch.setattr(scoring, "TARGETS_AT_ONCE", at_once)
+    torch.testing.assert_close(features_of(said(backbone, *EACH)), features_of(alone), rtol=1e-4, atol=1e-4)
