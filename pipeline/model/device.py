@@ -54,13 +54,14 @@ def _keep_freed_memory() -> None:
 
 
 def _keep_libraries() -> None:
-    """Spare the garbage collector what was imported so far, which no process frees before its end.
+    """Spare the garbage collector, once, what was imported so far; no process frees it before its end.
 
     It would look through half a million objects of torch and transformers again and again: measured,
     .3 s at a time. At the end they are given back, or extension modules would complain of leaks.
     """
-    gc.freeze()
-    atexit.register(gc.unfreeze)
+    if gc.get_freeze_count() == 0:
+        gc.freeze()
+        atexit.register(gc.unfreeze)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Scoring: everybody's opinion on the targets of Segments; the same for learner and server.
 
 An opinion is a matrix of targets by items. A few targets at a time, what is computed from it
-stays in the processor's cache: measured, a third of the time of all 256 targets of a batch at once.
+stays in the processor's cache: measured, half the time of all 250 targets of a batch at once.
 """
 
 from __future__ import annotations
