@@ -2,7 +2,8 @@
 
 Learner and `millstream retrain` are processes on one machine and one embedded log, which was
 filled beforehand, so that the learner is never short of events. A retrain is begun by hand
-and halted between its phases, so that phases without and with it take turns.
+and halted between its phases, so that phases without and with it take turns; what it makes
+is not promoted, so that the learner stays the same.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ def _bench(folder: Path, seed: int, events: int) -> Iterator[Bench]:
         "MILLSTREAM_LEARN__CHECKPOINTS": str(folder / "checkpoints"),
         "MILLSTREAM_LEARN__METRICS_PORT": str(free_port()),
         "MILLSTREAM_RETRAIN__METRICS_PORT": "0",
+        "MILLSTREAM_GATE__MODE": "manual",
     }
     os.environ.update(environment)
     _fill_log(SHOP.format(seed=seed, events=events))

@@ -60,7 +60,7 @@ Chosen = tuple[Opinions, Tensor]
 class LearnerShape:
     """How it learns; lengths in acts, amounts per batch.
 
-    Of replayed Segments the last `replay_length` acts: 8 instead of 20 learn 1.2 times as many events
+    Of replayed Segments the last `replay_length` acts: 8 instead of 20 learn 1.1 times as many events
     a second and cost .002 to .004 nats (benchmarks/forgetting.py, `millstream backtest`).
     """
 

@@ -94,7 +94,10 @@ def plan_now(shop: Workshop, shape: PlanShape, since: datetime | None) -> Plan:
     """
     checkpoints = _of_this_model(shop)
     if not checkpoints:
-        raise TopicError("there is no checkpoint to begin from yet: let `millstream learn` run first")
+        raise TopicError(
+            "there is no checkpoint to begin from yet, or none since the last promotion or rollback: "
+            "let `millstream learn` run first"
+        )
     come = recorded(shop.topics, shop.event_log.end_offsets([shop.topics.interactions]))
     latest = come - shape.held_out - shape.trial
     fit = [at for at in checkpoints if recorded(shop.topics, at.offsets) <= latest]
