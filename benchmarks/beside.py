@@ -73,7 +73,7 @@ class RanDry(MillstreamError):
 
 
 def main(
-    pairs: Annotated[int, typer.Option(help="Phases of either kind.")] = 8,
+    pairs: Annotated[int, typer.Option(help="Phases of either kind.")] = 5,
     seconds: Annotated[float, typer.Option(help="A phase.")] = 20,
     events: Annotated[int, typer.Option(help="To play beforehand.")] = 600_000,
     seed: Annotated[int, typer.Option(help="Of the shop.")] = 0,
