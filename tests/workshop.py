@@ -23,8 +23,6 @@ from pipeline.learning.retraining import RetrainProgress, RetrainShape
 from pipeline.model.content.adapter import adapter_of, with_adapter
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.item_table import RowRates, Rows
-from pipeline.model.mixer import mix
-from pipeline.model.scoring import opinions_on
 from pipeline.model.sequences import pack
 from tests.mill import COLOURS, MINUTE, START, THINGS, USERS, Mill, tiny_settings
 
@@ -135,8 +133,7 @@ def foreseen(learner: Learner, user: str) -> Foreseen:
     acts = pack([segment.cut(max(0, past - learner.shape.context), past)], learner.device)
     vectors = recommender.item_vectors(Rows(*(column[acts.items] for column in table)))
     after = recommender.user_vectors(vectors, acts)[-1:]
-    (given,) = opinions_on([segment], after, recommender, table, stream.memory, stream.popularity)
-    return Foreseen(recommender.rank_all(after, table)[0], mix(learner.mixer.weights, given)[0])
+    return Foreseen(recommender.rank_all(after, table)[0], learner.mixture([segment], after)[0])
 
 
 def request(generation: int, step: int) -> RetrainRequest:

@@ -18,7 +18,6 @@ from pipeline.learning.evaluation import Scores, per_target
 from pipeline.learning.gate import Ground, Trial
 from pipeline.learning.learner import Learner, MicroBatch
 from pipeline.model.item_table import Rows
-from pipeline.model.scoring import opinions_on
 from pipeline.model.sequences import pack
 
 NEW_USER_BELOW = 5
@@ -112,9 +111,8 @@ def recommended(learner: Learner, users: Sequence[str], k: int) -> NDArray[np.in
     rows = Rows(*(column[packed.items] for column in table))
     after = learner.recommender.user_vectors(learner.recommender.item_vectors(rows), packed)
     ends = torch.tensor(np.cumsum([len(acts) for acts in recent]) - 1, device=learner.device)
-    given = opinions_on(segments, after[ends], learner.recommender, table, stream.memory, stream.popularity)
-    mixed = torch.cat([learner.mixer.log_probabilities(some) for some in given])
-    ranked: NDArray[np.int64] = mixed.topk(min(k, len(stream.catalogue)), dim=1).indices.cpu().numpy()
+    best = learner.mixture(segments, after[ends]).topk(min(k, len(stream.catalogue)), dim=1)
+    ranked: NDArray[np.int64] = best.indices.cpu().numpy()
     return ranked
 
 

@@ -9,7 +9,7 @@ replay drown the new events (HR@20 .326), two means do not (.339).
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -165,6 +165,15 @@ class Learner:
         self.stream.fold(batch.interactions, segments)
         return scores
 
+    def opinions(self, segments: Sequence[Segment], users: Tensor) -> Iterator[Opinions]:
+        """Everybody's opinion on the Segments' m targets, given the users ``[m, d]`` before them."""
+        stream, items = self.stream, self.table.all()
+        return opinions_on(segments, users, self.recommender, items, stream.memory, stream.popularity)
+
+    def mixture(self, segments: Sequence[Segment], users: Tensor) -> Tensor:
+        """What the mixer makes of these opinions: log-probabilities ``[m, n]``."""
+        return torch.cat([self.mixer.log_probabilities(given) for given in self.opinions(segments, users)])
+
     def watch(self, batch: MicroBatch, scores: Scores) -> list[ControlRecord]:
         """Compare a batch that was learned with those before it; what there is to be told."""
         rows = np.array([self.stream.catalogue.row(e.item) for e in batch.interactions], dtype=np.int64)
@@ -233,10 +242,8 @@ class Learner:
 
     def _foresee(self, passed: Pass, segments: list[Segment]) -> tuple[dict[str, Verdicts], list[Chosen]]:
         """What everybody says of the new targets, before they are learned or folded, and how it is judged."""
-        users, targets, stream = passed.users[passed.new].detach(), passed.items[passed.new], self.stream
-        opinions = opinions_on(
-            segments, users, self.recommender, self.table.all(), stream.memory, stream.popularity
-        )
+        targets = passed.items[passed.new]
+        opinions = self.opinions(segments, passed.users[passed.new].detach())
         chosen, judged = list[Chosen](), list[dict[str, Verdicts]]()
         for given, own in zip(opinions, torch.split(targets, TARGETS_AT_ONCE), strict=True):
             mixed = self.mixer.log_probabilities(given)

@@ -50,9 +50,10 @@ def opinions_on(
         return torch.from_numpy(array).to(users.device)
 
     scores, popular = recommender.score_all(users, items), tensor(popularity.log_share())
-    pasts = [segment.items[:place] for segment in segments for place in segment.targets]
+    found = [(segment, segment.targets) for segment in segments]
+    pasts = [segment.items[:place] for segment, targets in found for place in targets]
     shares = tensor(memory.suggest(pasts))
-    opens = [segment.baskets[segment.targets] != segment.baskets[segment.targets - 1] for segment in segments]
+    opens = [segment.baskets[targets] != segment.baskets[targets - 1] for segment, targets in found]
     situation = tensor(np.concatenate(opens).astype(np.int64))
     places, amounts = evidence(segments, items.bias.shape[0])
     for start in range(0, len(users), TARGETS_AT_ONCE):

@@ -31,8 +31,8 @@ def evidence(segments: Sequence[Segment], size: int) -> tuple[NDArray[np.int64],
     amounts = [segment.targets.size for segment in segments]
     summed = _by_item(segments, np.cumsum([0, *amounts]), size)
     targets, facts = np.divmod(np.repeat(np.arange(summed.shape[0]), np.diff(summed.indptr)), len(FACTS))
-    faded = facts == 0
-    said = np.where(faded, np.log1p(REPEAT_SCALE * summed.data), np.minimum(summed.data, 1))
+    repeats = facts == FACTS.index("repeat")
+    said = np.where(repeats, np.log1p(REPEAT_SCALE * summed.data), np.minimum(summed.data, 1))
     return np.stack([facts, targets, summed.indices.astype(np.int64)]), said
 
 

@@ -15,7 +15,6 @@ from pipeline.learning.learner import Learner
 from pipeline.model.item_table import ItemTable
 from pipeline.model.losses import Negatives
 from pipeline.model.recommender import Recommender
-from pipeline.model.scoring import opinions_on
 from pipeline.state.segments import Segment
 
 TOGETHER = 32
@@ -40,13 +39,7 @@ def validate(recommender: Recommender, table: ItemTable, segments: Sequence[Segm
 
 def validate_mixture(learner: Learner, segments: Sequence[Segment]) -> Validation:
     """Rank the new acts of Segments with the mixture of a learner; changes nothing."""
-    recommender, table, stream = learner.recommender, learner.table, learner.stream
-
-    def say(part: Sequence[Segment], users: Tensor) -> Tensor:
-        given = opinions_on(part, users, recommender, table.all(), stream.memory, stream.popularity)
-        return torch.cat([learner.mixer.log_probabilities(some) for some in given])
-
-    return _validated(recommender, table, segments, say)
+    return _validated(learner.recommender, learner.table, segments, learner.mixture)
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ PAGES = 4 * 4 * (1 << 20) // resource.getpagesize()
 
 
 LIBRARIES = """
-import gc, sys
+import gc
 import torch._dynamo
 from pipeline.model.device import use_device
 

@@ -18,7 +18,7 @@ from pipeline.model.mixer import (
     from_shares,
     mix,
 )
-from pipeline.state.evidence import FACTS
+from tests.opinions import features_of
 
 TARGETS, ITEMS = 40, 7
 MODEL, MEMORY, POPULARITY = range(DENSE)
@@ -41,13 +41,6 @@ def arranged(features: Tensor, situation: Tensor) -> Opinions:
     places = facts.nonzero().T
     model, memory, popularity = features[:DENSE]
     return Opinions(model, memory, popularity[0], places, facts[tuple(places)], situation)
-
-
-def features_of(told: Opinions) -> Tensor:
-    """All features ``[f, m, n]``."""
-    facts = torch.zeros(len(FACTS), *told.model.shape).index_put_(tuple(told.places), told.amounts)
-    popularity = told.popularity.expand_as(told.model)
-    return torch.cat([torch.stack([told.model, told.memory, popularity]), facts])
 
 
 def mixer_of(rate: float = 0.05) -> Mixer:

@@ -10,13 +10,14 @@ from torch import Tensor
 from pipeline.model import scoring
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import ItemTable, RowRates
-from pipeline.model.mixer import DENSE, FEATURES, Opinions
+from pipeline.model.mixer import Opinions
 from pipeline.model.recommender import ModelShape, Recommender
 from pipeline.model.scoring import opinions_on
 from pipeline.state.memory import Memory
 from pipeline.state.popularity import Popularity
 from pipeline.state.segments import Segment
 from tests.build import segment
+from tests.opinions import features_of
 
 ITEMS = 12
 SEGMENTS = [
@@ -47,18 +48,9 @@ def said(backbone: Backbone, *told: tuple[Segment, int]) -> list[Opinions]:
     return list(opinions_on(segments, asked, recommender, table.all(), memory, popularity))
 
 
-def features_of(parts: list[Opinions]) -> Tensor:
+def joined(parts: list[Opinions]) -> Tensor:
     """All features of all targets, ``[f, m, n]``."""
-    return torch.cat([_features(part) for part in parts], dim=1)
-
-
-def _features(part: Opinions) -> Tensor:
-    m, n = part.model.shape
-    features = torch.zeros(len(FEATURES), m, n)
-    features[:DENSE] = torch.stack([part.model, part.memory, part.popularity.expand(m, n)])
-    fact, target, item = part.places
-    features[DENSE + fact, target, item] = part.amounts
-    return features
+    return torch.cat([features_of(part) for part in parts], dim=1)
 
 
 def test_they_come_a_few_targets_at_a_time(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,4 +66,4 @@ def test_a_target_is_told_the_same_in_any_company(
 ) -> None:
     alone = [part for one in EACH for part in said(backbone, one)]
     monkeypatch.setattr(scoring, "TARGETS_AT_ONCE", at_once)
-    torch.testing.assert_close(features_of(said(backbone, *EACH)), features_of(alone), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(joined(said(backbone, *EACH)), joined(alone), rtol=1e-4, atol=1e-4)
