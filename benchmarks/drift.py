@@ -30,15 +30,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.retrains import BATCH, TOOK, Life, batches_of, live, new_learner, standing
+from benchmarks.retrains import BATCH, TOOK, LearnerHarness, batches_of, live, new_learner, standing
 from pipeline.config import DriftSettings
+from pipeline.control.alarms import DriftAlarm, RetrainRequest
+from pipeline.control.records import ControlRecord, Rollback
 from pipeline.datasets import Shop, ShopSettings, open_dataset
 from pipeline.datasets.shop import Drift
 from pipeline.events import Interaction
-from pipeline.learning.control import ControlRecord, Rollback
-from pipeline.learning.drift import Action, DriftAlarm, RetrainRequest
-from pipeline.learning.learner import Learner, LearnerShape, MicroBatch
-from pipeline.learning.overseer import OversightShape
+from pipeline.monitoring.drift import Action
+from pipeline.monitoring.supervisor import SupervisorConfig
+from pipeline.state.micro_batch import MicroBatch
+from pipeline.training.learner import Learner, LearnerConfig
 
 DRIFT_AT, EVENTS = 40 * BATCH, 160 * BATCH
 SPANS = {Drift.ABRUPT: 1, Drift.GRADUAL: DRIFT_AT, Drift.RECURRING: DRIFT_AT, Drift.SEASONAL: 2 * DRIFT_AT}
@@ -90,8 +92,8 @@ def main(
 ) -> None:
     """Live through each kind of drift with each policy, on one thread; some minutes a kind."""
     kinds = [*SPANS, RETAIL] if kind == "all" else [kind]
-    undrifted: Life | None = None
-    new = new_learner(cache, LearnerShape(oversight=OversightShape(action=Action.RETRAIN)))
+    undrifted: LearnerHarness | None = None
+    new = new_learner(cache, LearnerConfig(oversight=SupervisorConfig(action=Action.RETRAIN)))
     figures: dict[str, dict[str, Figures]] = {}
     for each in kinds:
         stream = _retail(data) if each == RETAIL else _shop(Drift(each), seed)
@@ -133,7 +135,7 @@ def _retail(data: Path) -> Stream:
     return Stream(RETAIL, batches_of(events), [], np.zeros(0, dtype=np.bool_))
 
 
-def _lives(new: Learner, stream: Stream) -> dict[str, Life]:
+def _lives(new: Learner, stream: Stream) -> dict[str, LearnerHarness]:
     """What became of each policy; `periodic` is given as many retrains as `alarm` asked for."""
     lives = {
         name: live(new.another(), stream.batches, policy)
@@ -156,7 +158,7 @@ def _evenly(count: int, batches: int) -> list[int]:
     return [int((place + 0.5) * batches / count - TOOK / 2) for place in range(count)]
 
 
-def _figures(stream: Stream, life: Life, undrifted: Life | None) -> Figures:
+def _figures(stream: Stream, life: LearnerHarness, undrifted: LearnerHarness | None) -> Figures:
     """What is told of a policy; `undrifted` is the life of a learner in the same shop without a drift."""
     alarms = [told.events for told in life.told if isinstance(told, DriftAlarm)]
     delays = _delays(stream, alarms)
@@ -207,7 +209,7 @@ def _cell(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.4f}"
 
 
-def _plot(stream: Stream, lives: Mapping[str, Life]) -> Figure:
+def _plot(stream: Stream, lives: Mapping[str, LearnerHarness]) -> Figure:
     """The mixture's log-loss under each policy, what changed, and what was promoted."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()

@@ -20,14 +20,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from pipeline.control.alarms import DriftAlarm, Signal
 from pipeline.datasets import open_dataset
 from pipeline.events import Interaction, Item
-from pipeline.learning.backtest import micro_batches
-from pipeline.learning.drift import Acts, DriftAlarm, DriftMonitor, DriftShape, Signal
-from pipeline.learning.learner import Learner, LearnerShape
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
+from pipeline.monitoring.drift import Acts, DriftConfig, DriftMonitor
+from pipeline.training.backtest import micro_batches
+from pipeline.training.learner import Learner, LearnerConfig
 
 DRIFTING = "shop:seed={seed},events={end},drift=abrupt,drift_at={at}"
 CALM = "shop:seed={seed},events={end},arrivals=0"
@@ -65,8 +66,8 @@ def main(
 def watch(source: str, backbone: Backbone, cache: Path) -> Alarms:
     """The alarms that a shop raises while a new learner learns it."""
     cpu = torch.device("cpu")
-    learner = Learner(LearnerShape(), backbone, TextEncoder(backbone, cache, TOKENS, cpu), cpu)
-    monitor, alarms = DriftMonitor(DriftShape()), Alarms()
+    learner = Learner(LearnerConfig(), backbone, TextEncoder(backbone, cache, TOKENS, cpu), cpu)
+    monitor, alarms = DriftMonitor(DriftConfig()), Alarms()
     events = (event for event in open_dataset(source).events() if isinstance(event, Item | Interaction))
     for batch in micro_batches(events, BATCH):
         scores = learner.score_and_learn(batch)

@@ -25,13 +25,13 @@ from rich.progress import track
 from rich.table import Table
 
 from pipeline.datasets import open_dataset
+from pipeline.evaluation.prequential import Quality
 from pipeline.events import Interaction, Item
-from pipeline.learning.backtest import micro_batches
-from pipeline.learning.evaluation import Quality
-from pipeline.learning.learner import Learner, LearnerShape
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
+from pipeline.training.backtest import micro_batches
+from pipeline.training.learner import Learner, LearnerConfig
 
 RECURRING = "shop:seed={seed},events={end},drift=recurring,drift_at={at},drift_span={span}"
 DRIFT_AT, SPAN, END = 10_000, 5_000, 40_000
@@ -43,7 +43,7 @@ FIGURES = tuple(
 )
 Variant = tuple[int, int, int]
 """Replay, its length, and context."""
-DEFAULT: Variant = (LearnerShape().replay, LearnerShape().replay_length, LearnerShape().context)
+DEFAULT: Variant = (LearnerConfig().replay, LearnerConfig().replay_length, LearnerConfig().context)
 
 
 def main(
@@ -71,7 +71,7 @@ def main(
 def quality_of(variant: Variant, seed: int, backbone: Backbone, cache: Path) -> list[float]:
     """The `FIGURES` of a new learner of this variant."""
     cpu, (replay, length, context) = torch.device("cpu"), variant
-    shape = LearnerShape(seed=seed, replay=replay, replay_length=length, context=context)
+    shape = LearnerConfig(seed=seed, replay=replay, replay_length=length, context=context)
     learner = Learner(shape, backbone, TextEncoder(backbone, cache, TOKENS, cpu), cpu)
     qualities, events = {"returned": Quality(), "overall": Quality()}, 0
     for batch in micro_batches(_acts_and_items(seed), BATCH):

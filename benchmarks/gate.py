@@ -44,12 +44,13 @@ from benchmarks.retrains import (
     standing,
 )
 from pipeline.datasets import open_dataset
+from pipeline.evaluation.prequential import Scores
 from pipeline.events import Interaction
-from pipeline.learning.contest import evidence, run_through
-from pipeline.learning.evaluation import Scores
-from pipeline.learning.gate import GateShape, Outcome, Verdict, decide
-from pipeline.learning.learner import Learner, MicroBatch
-from pipeline.learning.retraining import RetrainShape
+from pipeline.retraining.comparison import evidence, run_through
+from pipeline.retraining.gate import GateConfig, GateVerdict, Outcome, decide
+from pipeline.retraining.training import RetrainConfig
+from pipeline.state.micro_batch import MicroBatch
+from pipeline.training.learner import Learner
 
 SHOP = "shop:seed={seed},events={end},drift=abrupt,drift_at={at}"
 DRIFT, DELAY = 40, 3
@@ -104,17 +105,17 @@ def judged(new: Learner, seed: int) -> dict[str, Any]:
     """Verdicts on the candidates of one shop, and how champion, candidate and references stand."""
     stage = _stage(new, seed)
     champion = run_through(copy_of(stage.champion), stage.ahead, HELD_OUT)
-    verdicts, standings = {}, {"champion": standing(champion.scores)}
+    by_scorer, standings = {}, {"champion": standing(champion.scores)}
     for name, make in CANDIDATES.items():
         began = time.process_time()
         candidate, about = make(stage)
         seconds = time.process_time() - began
         contender = run_through(candidate, stage.ahead, HELD_OUT)
-        verdict = decide(*evidence(champion, contender), GateShape())
-        verdicts[name] = {**verdict.model_dump(mode="json"), **about, "seconds": seconds}
+        verdict = decide(*evidence(champion, contender), GateConfig())
+        by_scorer[name] = {**verdict.model_dump(mode="json"), **about, "seconds": seconds}
         if name == "retrained":
             standings[name] = standing(contender.scores)
-    return {"verdicts": verdicts, "standings": standings | _references(stage, new)}
+    return {"scores": by_scorer, "standings": standings | _references(stage, new)}
 
 
 def _stage(new: Learner, seed: int) -> Stage:
@@ -186,7 +187,7 @@ def _on(
     stage: Stage, window: Sequence[Interaction], held_out: Sequence[Interaction]
 ) -> tuple[Learner, dict[str, Any]]:
     candidate = copy_of(stage.champion)
-    result = retrain(candidate, window, held_out, RetrainShape())
+    result = retrain(candidate, window, held_out, RetrainConfig())
     return candidate, {"best_epoch": result.best_epoch, "refolded": result.refolded}
 
 
@@ -210,28 +211,28 @@ def _references(stage: Stage, new: Learner) -> dict[str, dict[str, float]]:
 def show(found: Iterable[Mapping[str, Any]]) -> None:
     """Print what was promoted, why the others were not, and what the retrained ones regained."""
     found, console = list(found), Console()
-    verdicts = Table("candidate", "promoted", "gain, nats", "its lower bound", "failed checks")
+    by_scorer = Table("candidate", "promoted", "gain, nats", "its lower bound", "failed checks")
     for name in CANDIDATES:
-        verdicts.add_row(name, *_verdict_cells([_verdict(shop, name) for shop in found]))
-    console.print(verdicts)
+        by_scorer.add_row(name, *_verdict_cells([_verdict(shop, name) for shop in found]))
+    console.print(by_scorer)
     regained = Table("learner", *SHOWN, *REGAINED)
     for name in found[0]["standings"]:
         regained.add_row(name, *_standing_cells([shop["standings"] for shop in found], name))
     console.print(regained)
 
 
-def _verdict(shop: Mapping[str, Any], name: str) -> Verdict:
-    told = shop["verdicts"][name]
-    return Verdict.model_validate({field: told[field] for field in Verdict.model_fields})
+def _verdict(shop: Mapping[str, Any], name: str) -> GateVerdict:
+    told = shop["scores"][name]
+    return GateVerdict.model_validate({field: told[field] for field in GateVerdict.model_fields})
 
 
-def _verdict_cells(verdicts: Sequence[Verdict]) -> list[str]:
-    promoted = [verdict.outcome is Outcome.PROMOTED for verdict in verdicts]
-    judged = [verdict.figures for verdict in verdicts if "log_loss.all.gain" in verdict.figures]
+def _verdict_cells(by_scorer: Sequence[GateVerdict]) -> list[str]:
+    promoted = [verdict.outcome is Outcome.PROMOTED for verdict in by_scorer]
+    judged = [verdict.figures for verdict in by_scorer if "log_loss.all.gain" in verdict.figures]
     bounds = ([figures[f"log_loss.all.{part}"] for figures in judged] for part in ("gain", "low"))
     failed = Counter(
         reason.partition(":")[0]
-        for verdict in verdicts
+        for verdict in by_scorer
         if verdict.outcome is not Outcome.PROMOTED
         for reason in verdict.reasons
     )

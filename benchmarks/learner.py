@@ -41,14 +41,15 @@ from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
 from pipeline.datasets import open_dataset
+from pipeline.evaluation.prequential import COLD_BELOW, Quality, Scores, judge, no_scores
 from pipeline.events import Interaction, Item
-from pipeline.learning.evaluation import COLD_BELOW, Quality, Scores, judge, no_scores
-from pipeline.learning.learner import Learner, LearnerShape, MicroBatch
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import fast_products, use_device
 from pipeline.state.histories import Act
+from pipeline.state.micro_batch import MicroBatch
 from pipeline.state.segments import TYPE_NUMBERS, WANTED, begins_basket
+from pipeline.training.learner import Learner, LearnerConfig
 
 SHOP = "shop:seed=0,events={limit}"
 BATCH = 256
@@ -130,10 +131,10 @@ class PlainLearner:
         histories = [pair.history + [self._padding] * (width - len(pair.history)) for pair in pairs]
         targets = torch.tensor([pair.target for pair in pairs])
         said = torch.log_softmax(self._model(torch.tensor(histories)), dim=1)
-        verdicts = {"plain": judge(said.detach(), targets)}
+        by_scorer = {"plain": judge(said.detach(), targets)}
         loss = nll_loss(said, targets)
         self._descend(loss)
-        return replace(no_scores(), verdicts=verdicts, slices=_slices(pairs), loss=float(loss.detach()))
+        return replace(no_scores(), by_scorer=by_scorer, slices=_slices(pairs), loss=float(loss.detach()))
 
     def _pairs(self, events: list[Interaction]) -> Iterator[Pair]:
         for event in events:
@@ -200,7 +201,7 @@ def race(
     """Let both learn the same batches in turn: what ours did, and what the plain one did."""
     backbone = load_backbone()
     encoder = TextEncoder(backbone, cache, TOKENS, CPU)
-    ours = Learner(LearnerShape(seed=seed), backbone, encoder, CPU)
+    ours = Learner(LearnerConfig(seed=seed), backbone, encoder, CPU)
     ours.score_and_learn(MicroBatch(0, 0, items, []))
     torch.manual_seed(seed)
     model = PlainModel(backbone, ours.table.all().content, shape)

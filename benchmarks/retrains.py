@@ -12,20 +12,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pipeline.checkpoints.capture import capture
+from pipeline.checkpoints.state import restore, to_files
 from pipeline.config import GateSettings, LearnSettings, ModelSettings, RetrainSettings
+from pipeline.control.records import ControlRecord
+from pipeline.evaluation.prequential import Quality, Scores
 from pipeline.events import Event, Interaction, Item
-from pipeline.learning.backtest import micro_batches
-from pipeline.learning.contest import Contender, evidence, run_through
-from pipeline.learning.control import ControlRecord
-from pipeline.learning.evaluation import Quality, Scores
-from pipeline.learning.frozen import freeze, restore, to_files
-from pipeline.learning.gate import GateShape, Outcome, Verdict, decide
-from pipeline.learning.learner import Learner, LearnerShape, MicroBatch
-from pipeline.learning.position import Position
-from pipeline.learning.retraining import Retraining, RetrainResult, RetrainShape
+from pipeline.journal.position import Position
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
+from pipeline.retraining.comparison import Contender, evidence, run_through
+from pipeline.retraining.gate import GateConfig, GateVerdict, Outcome, decide
+from pipeline.retraining.training import RetrainConfig, Retraining, RetrainResult
+from pipeline.state.micro_batch import MicroBatch
+from pipeline.training.backtest import micro_batches
+from pipeline.training.learner import Learner, LearnerConfig
 
 BATCH = LearnSettings().batch_events
 WAIT, HELD_OUT, TRIAL = (
@@ -51,7 +53,7 @@ class Retrained:
 
     asked: int
     seconds: float
-    verdict: Verdict
+    verdict: GateVerdict
 
     @property
     def is_promoted(self) -> bool:
@@ -60,7 +62,7 @@ class Retrained:
 
 
 @dataclass
-class Life:
+class LearnerHarness:
     """What was said of each batch by whoever was champion, what was told, and the retrains."""
 
     scores: list[Scores] = field(default_factory=list)
@@ -77,11 +79,11 @@ class UnderWay:
     candidate: Contender
 
 
-def new_learner(cache: Path, shape: LearnerShape | None = None) -> Learner:
+def new_learner(cache: Path, shape: LearnerConfig | None = None) -> Learner:
     """One that has seen nothing, on one thread; `cache` holds content vectors."""
     cpu, backbone = use_device("cpu", threads=1), load_backbone()
     encoder = TextEncoder(backbone, cache, ModelSettings().max_tokens, cpu)
-    return Learner(shape or LearnerShape(), backbone, encoder, cpu)
+    return Learner(shape or LearnerConfig(), backbone, encoder, cpu)
 
 
 def batches_of(events: Iterable[Event]) -> list[MicroBatch]:
@@ -106,7 +108,7 @@ def standing(scores: Iterable[Scores]) -> dict[str, float]:
 def copy_of(learner: Learner) -> Learner:
     """Another one in the same state, through the files of a checkpoint."""
     other = learner.another()
-    restore(other, learner.shape.model, to_files(freeze(learner, NOWHERE), 1))
+    restore(other, learner.shape.model, to_files(capture(learner, NOWHERE), 1))
     return other
 
 
@@ -114,20 +116,20 @@ def retrain(
     learner: Learner,
     window: Sequence[Interaction],
     held_out: Sequence[Interaction],
-    shape: RetrainShape | None = None,
+    shape: RetrainConfig | None = None,
 ) -> RetrainResult:
     """Retrain a learner as it stands."""
     with TemporaryDirectory() as folder:
-        retraining = Retraining(learner, shape or RetrainShape(), window, held_out, Path(folder))
+        retraining = Retraining(learner, shape or RetrainConfig(), window, held_out, Path(folder))
         return retraining.run(lambda _: None)
 
 
-def live(learner: Learner, batches: Sequence[MicroBatch], policy: Policy) -> Life:
+def live(learner: Learner, batches: Sequence[MicroBatch], policy: Policy) -> LearnerHarness:
     """Learn batches, the catalogue first, and retrain when the policy asks for it.
 
     It is not heard while a retrain is under way, nor when too little is left to judge one.
     """
-    life, asked, under_way = Life(), None, None
+    life, asked, under_way = LearnerHarness(), None, None
     learner.score_and_learn(batches[0])
     for number, batch in enumerate(batches[1:], start=1):
         scores = learner.score_and_learn(batch)
@@ -140,7 +142,7 @@ def live(learner: Learner, batches: Sequence[MicroBatch], policy: Policy) -> Lif
             under_way = _begun(learner, batches, asked)
         if under_way is not None and number == under_way.asked + TOOK:
             champion = Contender(learner, life.scores[-TRIAL:])
-            verdict = decide(*evidence(champion, under_way.candidate), GateShape())
+            verdict = decide(*evidence(champion, under_way.candidate), GateConfig())
             life.retrains.append(Retrained(under_way.asked, under_way.seconds, verdict))
             if life.retrains[-1].is_promoted:
                 learner = _promoted(under_way.candidate.learner, learner, batch)
@@ -161,6 +163,6 @@ def _begun(champion: Learner, batches: Sequence[MicroBatch], asked: int) -> Unde
 
 def _promoted(candidate: Learner, champion: Learner, last: MicroBatch) -> Learner:
     """The candidate in the champion's place; the overseer stays."""
-    candidate.overseer.load(champion.overseer.state())
-    candidate.overseer.adopted("promotion", f"{last.generation}-{last.step}")
+    candidate.supervisor.load(champion.supervisor.state())
+    candidate.supervisor.adopted("promotion", f"{last.generation}-{last.step}")
     return candidate

@@ -107,9 +107,9 @@ class LearnSettings(_Table):
     mixer_rate: Annotated[float, Field(gt=0)] = 0.03
     history_length: Positive = 200
     dedupe_window: Positive = 1_000_000
-    memory_half_life: Annotated[float, Field(gt=0)] = 200_000
+    covisitation_half_life: Annotated[float, Field(gt=0)] = 200_000
     """In events; so is the next but one."""
-    memory_partners: Positive = 500
+    covisitation_partners: Positive = 500
     popularity_half_life: Annotated[float, Field(gt=0)] = 90_000
     publish_seconds: Seconds = 1.0
     """A snapshot is published when so much time or so many events have passed."""

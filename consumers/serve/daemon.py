@@ -15,13 +15,13 @@ from threading import Event
 
 import uvicorn
 
-from consumers.serve.announcements import Announcements
-from consumers.serve.app import create_app
-from consumers.serve.base import BaseLoader
-from consumers.serve.desk import Desk
-from consumers.serve.follower import Follower
+from consumers.serve.follow.follower import Follower
+from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
+from consumers.serve.http.app import create_app
 from consumers.serve.impressions import ImpressionWriter
-from consumers.serve.live import Live
+from consumers.serve.service import RecommendationService
+from consumers.serve.state.current import CurrentState
+from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from pipeline.config import Settings
 from pipeline.eventlog import open_log
 from pipeline.eventlog.port import EventLog
@@ -29,8 +29,8 @@ from pipeline.eventlog.topics import Topics
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
+from pipeline.signals import stop_requested
 from pipeline.snapshots.store import SnapshotStore
-from pipeline.stopping import stop_requested
 
 GRACE_SECONDS = 3
 """How long requests in flight may take to finish at shutdown."""
@@ -56,18 +56,18 @@ def run(settings: Settings) -> None:
 def serve(settings: Settings, event_log: EventLog, stopping: Event) -> None:
     """Follow the log and answer requests until told to stop."""
     device = use_device("cpu", settings.model.threads)
-    topics, live = Topics(settings.log.prefix), Live()
+    topics, current = Topics(settings.log.prefix), CurrentState()
     backbone = load_backbone(settings.model.backbone)
     store = SnapshotStore(settings.snapshots, settings.log.prefix)
-    announcements = Announcements(BaseLoader(store, backbone, settings.model), settings.log.prefix, live)
+    watcher = SnapshotWatcher(SnapshotLoader(store, backbone, settings.model), settings.log.prefix, current)
     follower = Follower(
-        event_log, topics, announcements, live, settings.learn.history_length, settings.serve.poll_seconds
+        event_log, topics, watcher, current, settings.learn.history_length, settings.serve.poll_seconds
     )
     make_encoder = partial(TextEncoder, backbone, settings.model.cache, settings.model.max_tokens, device)
     impressions = ImpressionWriter(event_log, topics.impressions) if settings.serve.impressions else None
     with closing(impressions) if impressions else nullcontext():
         note = impressions.submit if impressions else None
-        app = create_app(Desk(live, settings.learn.context, note), settings.serve)
+        app = create_app(RecommendationService(current, settings.learn.context, note), settings.serve)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,

@@ -15,7 +15,7 @@ from typing import Literal, Self
 import orjson
 from pydantic import BaseModel, ConfigDict, Json, ValidationError
 
-from consumers.serve.engine import Wish
+from consumers.serve.ranking import RecommendationQuery
 from pipeline import metrics
 from pipeline.errors import InvalidEvent, MillstreamError
 from pipeline.eventlog.port import EventLog, LogWriter
@@ -55,22 +55,22 @@ class Asked(BaseModel):
     category: str | None = None
     exclude_seen: bool = False
     exclude: Json[tuple[str, ...]] = ()
-    untold: int = 0
+    pending_texts: int = 0
 
     @classmethod
-    def to(cls, wish: Wish, session: str | None, untold: int) -> Self:
+    def to(cls, query: RecommendationQuery, session: str | None, pending_texts: int) -> Self:
         """What is asked of a server now."""
-        exclude = orjson.dumps(sorted(wish.exclude)).decode()
+        exclude = orjson.dumps(sorted(query.exclude)).decode()
         fits = len(exclude) <= MOST_CHARACTERS
         return cls.model_validate(
             {
                 "asked": "whole" if fits else "partial",
-                "k": wish.k,
+                "k": query.k,
                 "session": session,
-                "category": wish.category,
-                "exclude_seen": wish.exclude_seen,
+                "category": query.category,
+                "exclude_seen": query.exclude_seen,
                 "exclude": exclude if fits else "[]",
-                "untold": untold,
+                "pending_texts": pending_texts,
             }
         )
 
@@ -90,9 +90,9 @@ class Asked(BaseModel):
         return asked
 
     @property
-    def wish(self) -> Wish:
+    def query(self) -> RecommendationQuery:
         """As the engine takes it."""
-        return Wish(self.k, frozenset(self.exclude), self.category, self.exclude_seen)
+        return RecommendationQuery(self.k, frozenset(self.exclude), self.category, self.exclude_seen)
 
     def context(self) -> Context:
         """As an impression writes it."""

@@ -14,7 +14,7 @@ app = typer.Typer()
 
 def _moment(text: str) -> datetime:
     """A time in ISO 8601; without a zone it is UTC."""
-    from pipeline.learning.time_travel import time_of
+    from pipeline.checkpoints.audit import time_of
 
     try:
         return time_of(text)
@@ -25,7 +25,7 @@ def _moment(text: str) -> datetime:
 @app.command()
 def learn() -> None:
     """Learn from the event log until stopped; publish snapshots."""
-    from consumers.learn import run
+    from consumers.learn.daemon import run
 
     run(load_settings())
 
@@ -39,7 +39,7 @@ def retrain(
     ] = None,
 ) -> None:
     """Make a candidate from the latest part of the log, and have the Gate judge it."""
-    from consumers.retrain import run
+    from consumers.retrain.daemon import run
 
     if follow and since:
         raise typer.BadParameter("--follow and --since exclude each other")

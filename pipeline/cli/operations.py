@@ -12,8 +12,8 @@ from pipeline.cli.terminal import console, log_of_settings, now
 from pipeline.config import load_settings
 
 if TYPE_CHECKING:
-    from pipeline.learning.candidates import Candidates
-    from pipeline.learning.control import ControlRecord
+    from pipeline.control.records import ControlRecord
+    from pipeline.retraining.candidates import Candidates
 
 app = typer.Typer()
 candidates_app = typer.Typer(help="What retrains made, and what becomes of it.", no_args_is_help=True)
@@ -30,7 +30,8 @@ def _version(text: str) -> str:
 @app.command()
 def history() -> None:
     """What was told: alarms, requests, judgements with their costs, promotions, rollbacks."""
-    from pipeline.learning.history import history_table, read_history
+    from pipeline.control.history import read_history
+    from pipeline.reports.history import history_table
 
     with log_of_settings() as (event_log, topics, _):
         console.print(history_table(read_history(event_log, topics)))
@@ -52,7 +53,7 @@ def rollback(
     reason: ReasonOption = "by hand",
 ) -> None:
     """Order learner and servers back to an earlier version."""
-    from pipeline.learning.control import Rollback
+    from pipeline.control.records import Rollback
 
     _order(Rollback(version=version, relearn=relearn, generation=None, ordered_at=now(), reason=reason))
 
@@ -60,7 +61,7 @@ def rollback(
 @candidates_app.command("list")
 def list_candidates() -> None:
     """All candidates that are kept, oldest first."""
-    from pipeline.learning.candidates import candidates_table
+    from pipeline.reports.candidates import candidates_table
 
     console.print(candidates_table(_candidates().all()))
 
@@ -69,8 +70,8 @@ def list_candidates() -> None:
 def show_candidate(name: str) -> None:
     """Plan, verdict, reasons, figures and cost of a candidate, as JSON."""
     candidate = _candidates().named(name)
-    plan, judgement = candidate.plan(), candidate.judgement()
-    told = {"plan": plan.model_dump(), "judgement": judgement.model_dump() if judgement else None}
+    plan, decision = candidate.plan(), candidate.decision()
+    told = {"plan": plan.model_dump(), "decision": decision.model_dump() if decision else None}
     console.print_json(orjson.dumps(told).decode())
 
 
@@ -83,7 +84,7 @@ def promote_candidate(
     reason: ReasonOption = "by hand",
 ) -> None:
     """Order the learner to adopt a candidate, whatever the Gate said."""
-    from pipeline.learning.control import Promotion
+    from pipeline.control.records import Promotion
 
     judged = _candidates().named(name).judged()
     generation = None if force else judged.generation
@@ -94,10 +95,10 @@ def promote_candidate(
 def reject_candidate(name: str, reason: ReasonOption = "by hand") -> None:
     """Say that a candidate is not wanted."""
     candidate = _candidates().named(name)
-    changes = {"outcome": "rejected", "reasons": [reason], "judged_at": now()}
-    judgement = candidate.judged().model_copy(update=changes)
-    candidate.judge(judgement)
-    _order(judgement)
+    changes = {"outcome": "rejected", "reasons": [reason], "decided_at": now()}
+    decision = candidate.judged().model_copy(update=changes)
+    candidate.judge(decision)
+    _order(decision)
 
 
 def _order(record: ControlRecord) -> None:
@@ -108,7 +109,7 @@ def _order(record: ControlRecord) -> None:
 
 
 def _candidates() -> Candidates:
-    from pipeline.learning.assembly import checkpoints_of
-    from pipeline.learning.candidates import Candidates
+    from pipeline.assembly import checkpoints_of
+    from pipeline.retraining.candidates import Candidates
 
     return Candidates(checkpoints_of(load_settings()).folder)

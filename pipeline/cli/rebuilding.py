@@ -33,9 +33,9 @@ def rebuild(
         raise typer.BadParameter("--at and --answer exclude each other")
     if answer is not None:
         _ask_again(answer)
-    from pipeline.learning.assembly import checkpoints_of, make_learner
-    from pipeline.learning.rebuild import rebuild as run
-    from pipeline.learning.time_travel import agreement, version_at
+    from pipeline.assembly import checkpoints_of, make_learner
+    from pipeline.checkpoints.audit import agreement, version_at
+    from pipeline.checkpoints.rebuild import rebuild as run
     from pipeline.snapshots.store import SnapshotStore
 
     with log_of_settings() as (event_log, topics, settings), progress_bar("rebuilding", None) as progress:
@@ -59,7 +59,8 @@ def rebuild(
 
 
 def _ask_again(impression: str) -> NoReturn:
-    from consumers.serve.again import ask_again
+    from consumers.audit.answers import ask_again
+    from pipeline.reports.answers import answers_table
 
     with log_of_settings() as (event_log, topics, settings), progress_bar("rebuilding", None) as progress:
         found = ask_again(
@@ -69,6 +70,6 @@ def _ask_again(impression: str) -> NoReturn:
             impression,
             lambda n: progress.advance(progress.task_ids[0], n),
         )
-    console.print(found.table())
+    console.print(answers_table(found))
     console.print(str(found), soft_wrap=True)
     raise typer.Exit(int(not found.same_items))

@@ -48,7 +48,7 @@ def simulate(
 
 def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int | None) -> None:
     from pipeline import metrics
-    from pipeline.stopping import stop_requested
+    from pipeline.signals import stop_requested
     from producers.play import play as run
 
     with log_of_settings() as (event_log, topics, settings):

@@ -20,10 +20,10 @@ def backtest(
     report: ReportOption = None,
 ) -> None:
     """Play recorded data through the production learner and compare it with its baselines."""
+    from pipeline.assembly import make_learner
     from pipeline.datasets import open_dataset
-    from pipeline.learning.assembly import make_learner
-    from pipeline.learning.backtest import backtest as run
-    from pipeline.learning.tables import quality_table
+    from pipeline.reports.quality import quality_table
+    from pipeline.training.backtest import backtest as run
 
     settings = load_settings()
     if seed is not None:

@@ -13,8 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from pipeline.demo.shoppers import Shopper
-from pipeline.learning.tables import quality_table
 from pipeline.metrics import Series, quantiles, value_of
+from pipeline.reports.quality import quality_table
 
 SERVED = "millstream_appended_to_served_seconds"
 WAYS = {
@@ -22,7 +22,7 @@ WAYS = {
     "published": "millstream_appended_to_published_seconds",
     "served": SERVED,
 }
-SCORERS = ("model", "memory", "popularity", "mixture")
+SCORERS = ("model", "covisitation", "popularity", "mixture")
 
 
 @dataclass

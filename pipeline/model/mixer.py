@@ -16,73 +16,75 @@ from torch import Tensor
 
 from pipeline.state.evidence import FACTS
 
-FEATURES = ("model", "memory", "popularity", *FACTS)
+FEATURES = ("model", "covisitation", "popularity", *FACTS)
 DENSE = len(FEATURES) - len(FACTS)
 """How many features say something of every item; the facts come after them."""
 BIRTH = (1.0, 0.5, 0.0, 0.3, -0.5, 0.3)
 SITUATIONS = ("within_basket", "first_of_basket")
-MEMORY_FLOOR = 1e-3
+COVISITATION_FLOOR = 1e-3
 """What memory gives an item that it does not suggest, before taking logs."""
 DECAYS = (0.9, 0.999)
 EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
-class Opinions:
+class ScorerOutputs:
     """What there is to mix for m targets over n items: the features, in the order of `FEATURES`.
 
     Attributes:
         model: ``[m, n]`` log-probabilities.
         memory: ``[m, n]`` log-probabilities.
         popularity: ``[n]`` log-probabilities.
-        places, amounts: ``[3, k]`` and ``[k]``, the facts that are not zero, see
+        indices, values: ``[3, k]`` and ``[k]``, the facts that are not zero, see
             `pipeline.state.evidence`.
         situation: ``[m]`` index into `SITUATIONS`.
     """
 
     model: Tensor
-    memory: Tensor
+    covisitation: Tensor
     popularity: Tensor
-    places: Tensor
-    amounts: Tensor
+    indices: Tensor
+    values: Tensor
     situation: Tensor
 
 
-def from_shares(memory: Tensor) -> Tensor:
+def from_shares(covisitation: Tensor) -> Tensor:
     """Log-probabilities of shares ``[m, n]``; overwrites them.
 
     What memory does not suggest has a share of zero, and a little all the same.
     """
-    memory += MEMORY_FLOOR
-    memory /= memory.sum(dim=1, keepdim=True)
-    return memory.log_()
+    covisitation += COVISITATION_FLOOR
+    covisitation /= covisitation.sum(dim=1, keepdim=True)
+    return covisitation.log_()
 
 
-def mix(weights: Tensor, given: Opinions) -> Tensor:
+def mix(weights: Tensor, given: ScorerOutputs) -> Tensor:
     """Log-probabilities ``[m, n]`` by weights ``[situations, features]``."""
     return torch.log_softmax(blend(weights, given), dim=1)
 
 
-def blend(weights: Tensor, given: Opinions) -> Tensor:
+def blend(weights: Tensor, given: ScorerOutputs) -> Tensor:
     """Weighted sums of the features, ``[m, n]``, by weights ``[situations, features]``."""
     own = weights[given.situation]
-    model, memory, popularity = own[:, :DENSE].T.unsqueeze(2)
+    model, covisitation, popularity = own[:, :DENSE].T.unsqueeze(2)
     mixed: Tensor = (
-        (model * given.model).addcmul_(memory, given.memory).addcmul_(popularity, given.popularity)
+        (model * given.model)
+        .addcmul_(covisitation, given.covisitation)
+        .addcmul_(popularity, given.popularity)
     )
-    fact, target, item = given.places
-    mixed.index_put_((target, item), own[target, DENSE + fact] * given.amounts, accumulate=True)
+    fact, target, item = given.indices
+    mixed.index_put_((target, item), own[target, DENSE + fact] * given.values, accumulate=True)
     return mixed
 
 
-def weigh(given: Opinions, weights: Tensor) -> Tensor:
+def weigh(given: ScorerOutputs, weights: Tensor) -> Tensor:
     """Sum of each feature over the items, weighted by ``[m, n]``: ``[m, features]``."""
     sums = weights.new_zeros(len(weights), len(FEATURES))
     sums[:, 0] = (weights * given.model).sum(dim=1)
-    sums[:, 1] = (weights * given.memory).sum(dim=1)
+    sums[:, 1] = (weights * given.covisitation).sum(dim=1)
     sums[:, 2] = weights @ given.popularity
-    fact, target, item = given.places
-    sums.index_put_((target, DENSE + fact), weights[target, item] * given.amounts, accumulate=True)
+    fact, target, item = given.indices
+    sums.index_put_((target, DENSE + fact), weights[target, item] * given.values, accumulate=True)
     return sums
 
 
@@ -96,11 +98,11 @@ class Mixer:
         self._square = torch.zeros_like(self.weights)
         self._taken = torch.zeros(len(SITUATIONS), 1, device=device)
 
-    def log_probabilities(self, given: Opinions) -> Tensor:
+    def log_probabilities(self, given: ScorerOutputs) -> Tensor:
         """Mixed log-probabilities over all items, ``[m, n]``."""
         return mix(self.weights, given)
 
-    def learn(self, given: Opinions, targets: Tensor) -> None:
+    def learn(self, given: ScorerOutputs, targets: Tensor) -> None:
         """Take an Adam step on what was chosen.
 
         A step on every 64 targets was measured to be better than two on all 250 of a batch (log-loss

@@ -16,23 +16,23 @@ from pipeline.model.backbone import Backbone
 from pipeline.model.device import recurring
 from pipeline.model.item_table import Rows
 from pipeline.model.sequences import Packed
-from pipeline.model.tower import Tower, TowerShape
+from pipeline.model.tower import Tower, TowerConfig
 
 SCALE_AT_BIRTH = 10.0
 
 
 @dataclass(frozen=True)
-class ModelShape:
+class ModelConfig:
     """Sizes that a snapshot and its reader must agree on."""
 
-    tower: TowerShape = TowerShape()
+    tower: TowerConfig = TowerConfig()
     adapter_rank: int = 64
 
 
 class Recommender(nn.Module):
     """What is learned by gradient, except for the item table's rows."""
 
-    def __init__(self, backbone: Backbone, shape: ModelShape, seed: int) -> None:
+    def __init__(self, backbone: Backbone, shape: ModelConfig, seed: int) -> None:
         super().__init__()
         torch.manual_seed(seed)  # the birth of adapters is the only use of torch's own randomness
         width = backbone.width
@@ -57,7 +57,13 @@ class Recommender(nn.Module):
         return rows.content + adapted + rows.residual
 
     def user_vectors(self, vectors: Tensor, packed: Packed) -> Tensor:
-        """u after each act, ``[acts, d]``, from item vectors packed as ``[r, t, d]``."""
+        """User vectors after each act, ``[acts, d]``, from the acts' item vectors ``[acts, d]``.
+
+        Both are in the order of ``packed.indices``: how rows are laid out is known here alone.
+        """
+        rows, width = packed.items.shape
+        laid_out = vectors.new_zeros(rows * width, vectors.shape[1]).index_copy(0, packed.indices, vectors)
+        vectors = laid_out.view(rows, width, -1)
         with torch.autocast(vectors.device.type, dtype=torch.bfloat16, enabled=vectors.is_cuda):
             users: Tensor = self.tower(vectors, packed)
         return users.float()

@@ -15,24 +15,40 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.model.item_table import Rows
-from pipeline.model.mixer import Opinions, from_shares
+from pipeline.model.mixer import ScorerOutputs, from_shares
 from pipeline.model.recommender import Recommender
+from pipeline.model.sequences import pack
+from pipeline.state.covisitation import Covisitation
 from pipeline.state.evidence import evidence
-from pipeline.state.memory import Memory
 from pipeline.state.popularity import Popularity
 from pipeline.state.segments import Segment
 
 TARGETS_AT_ONCE = 64
 
 
-def opinions_on(
+def users_before_last(
+    segments: Sequence[Segment], recommender: Recommender, items: Rows, context: int
+) -> Tensor:
+    """User vectors ``[m, d]`` before the last act of each of m segments, from at most `context` acts.
+
+    Each segment needs an act before its last.
+    """
+    recent = [segment.cut(max(0, len(segment) - 1 - context), len(segment) - 1) for segment in segments]
+    device = items.bias.device
+    rows = torch.from_numpy(np.concatenate([acts.items for acts in recent])).to(device)
+    vectors = recommender.item_vectors(Rows(*(column[rows] for column in items)))
+    ends = torch.from_numpy(np.cumsum([len(acts) for acts in recent]) - 1).to(device)
+    return recommender.user_vectors(vectors, pack(recent, device))[ends]
+
+
+def score_segments(
     segments: Sequence[Segment],
     users: Tensor,
     recommender: Recommender,
     items: Rows,
-    memory: Memory,
+    covisitation: Covisitation,
     popularity: Popularity,
-) -> Iterator[Opinions]:
+) -> Iterator[ScorerOutputs]:
     """What model, memory, popularity and evidence say of the segments' targets, a few at a time.
 
     Args:
@@ -52,18 +68,18 @@ def opinions_on(
     scores, popular = recommender.score_all(users, items), tensor(popularity.log_share())
     found = [(segment, segment.targets) for segment in segments]
     pasts = [segment.items[:place] for segment, targets in found for place in targets]
-    shares = tensor(memory.suggest(pasts))
+    shares = tensor(covisitation.suggest(pasts))
     opens = [segment.baskets[targets] != segment.baskets[targets - 1] for segment, targets in found]
     situation = tensor(np.concatenate(opens).astype(np.int64))
-    places, amounts = evidence(segments, items.bias.shape[0])
+    indices, values = evidence(segments, items.bias.shape[0])
     for start in range(0, len(users), TARGETS_AT_ONCE):
         some = slice(start, start + TARGETS_AT_ONCE)
-        facts = slice(*np.searchsorted(places[1], [some.start, some.stop]))
-        yield Opinions(
+        facts = slice(*np.searchsorted(indices[1], [some.start, some.stop]))
+        yield ScorerOutputs(
             model=torch.log_softmax(scores[some], dim=1),
-            memory=from_shares(shares[some]),
+            covisitation=from_shares(shares[some]),
             popularity=popular,
-            places=tensor(places[:, facts] - [[0], [start], [0]]),
-            amounts=tensor(amounts[facts]),
+            indices=tensor(indices[:, facts] - [[0], [start], [0]]),
+            values=tensor(values[facts]),
             situation=situation[some],
         )

@@ -35,7 +35,7 @@ class Packed:
     gaps: Tensor
     positions: Tensor
     mask: Tensor
-    places: Tensor
+    indices: Tensor
 
 
 def pack(segments: Sequence[Segment], device: torch.device) -> Packed:
@@ -45,11 +45,11 @@ def pack(segments: Sequence[Segment], device: torch.device) -> Packed:
     starts, used = _first_fit(lengths, width)
     rows = recurring(used)
     acts = [np.arange(len(segment)) for segment in segments]
-    places = np.concatenate([start + act for start, act in zip(starts, acts, strict=True)])
+    indices = np.concatenate([start + act for start, act in zip(starts, acts, strict=True)])
 
     def laid_out(values: list[NDArray[np.int64]], padding: int = 0) -> Tensor:
         flat = np.full(rows * width, padding, dtype=np.int64)
-        flat[places] = np.concatenate(values)
+        flat[indices] = np.concatenate(values)
         return torch.from_numpy(flat).view(rows, width).to(device)
 
     owners = laid_out([np.full(len(s), number) for number, s in enumerate(segments)], padding=-1)
@@ -62,7 +62,7 @@ def pack(segments: Sequence[Segment], device: torch.device) -> Packed:
         gaps=laid_out([s.gaps for s in segments]),
         positions=laid_out(acts),
         mask=(same & causal).unsqueeze(1),
-        places=torch.from_numpy(places).to(device),
+        indices=torch.from_numpy(indices).to(device),
     )
 
 

@@ -24,7 +24,7 @@ from pipeline.state.segments import GAP_BUCKETS, TYPES, VALUE_BUCKETS
 
 
 @dataclass(frozen=True)
-class TowerShape:
+class TowerConfig:
     """How many layers of the backbone, and the rank and alpha of the LoRA beside them."""
 
     layers: int = 1
@@ -35,7 +35,7 @@ class TowerShape:
 class Tower(nn.Module):
     """Item vectors of a history to user vectors, one after each act."""
 
-    def __init__(self, backbone: Backbone, shape: TowerShape) -> None:
+    def __init__(self, backbone: Backbone, shape: TowerConfig) -> None:
         """Cut the backbone's last layers out of a copy.
 
         Raises:
@@ -65,7 +65,7 @@ class Tower(nn.Module):
         acts = torch.add(facts, vectors, alpha=self._scale)
         hidden = self._attend(acts, packed.mask, packed.positions)
         users = hidden.flatten(0, 1) @ (self.projection.T / self._scale)
-        return users.index_select(0, packed.places)
+        return users.index_select(0, packed.indices)
 
     def _attend(self, acts: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         """Hidden states ``[r, t, d]`` of the layers, with a boolean mask ``[r, 1, t, t]``."""

@@ -25,7 +25,7 @@ def encode_full(snapshot: Snapshot) -> dict[str, bytes]:
         ITEMS: write_tensors(
             {"content": snapshot.content, "residual": snapshot.residual, "bias": snapshot.bias}
         ),
-        COUNTS: write_tensors({**_encode_counts(snapshot), **of_matrix("base", snapshot.memory_base)}),
+        COUNTS: write_tensors({**_encode_counts(snapshot), **of_matrix("base", snapshot.covisitation_base)}),
     }
 
 
@@ -65,9 +65,9 @@ def full_snapshot(manifest: Manifest, files: Mapping[str, Mapping[str, Tensor]])
         content=items["content"],
         residual=items["residual"],
         bias=items["bias"],
-        memory_base=to_matrix("base", counts, manifest.rows),
-        memory_recent=to_matrix("recent", counts, manifest.rows),
-        memory_scale=float(counts["scale"]),
+        covisitation_base=to_matrix("base", counts, manifest.rows),
+        covisitation_recent=to_matrix("recent", counts, manifest.rows),
+        covisitation_scale=float(counts["scale"]),
         popularity=counts["popularity"].numpy(),
     )
 
@@ -86,9 +86,9 @@ def joined_snapshot(
         content=_overlaid(full.content, manifest.rows, items["retold"], items["content"]),
         residual=_overlaid(full.residual, manifest.rows, items["changed"], items["residual"]),
         bias=_overlaid(full.bias, manifest.rows, items["changed"], items["bias"]),
-        memory_base=grown(full.memory_base, manifest.rows),
-        memory_recent=to_matrix("recent", counts, manifest.rows),
-        memory_scale=float(counts["scale"]),
+        covisitation_base=grown(full.covisitation_base, manifest.rows),
+        covisitation_recent=to_matrix("recent", counts, manifest.rows),
+        covisitation_scale=float(counts["scale"]),
         popularity=counts["popularity"].numpy(),
     )
 
@@ -105,8 +105,8 @@ def _encode_learned(snapshot: Snapshot) -> bytes:
 def _encode_counts(snapshot: Snapshot) -> dict[str, Tensor]:
     return {
         "popularity": torch.from_numpy(snapshot.popularity),
-        "scale": torch.tensor(snapshot.memory_scale, dtype=torch.float64),
-        **of_matrix("recent", snapshot.memory_recent),
+        "scale": torch.tensor(snapshot.covisitation_scale, dtype=torch.float64),
+        **of_matrix("recent", snapshot.covisitation_recent),
     }
 
 

@@ -124,9 +124,9 @@ class Snapshot:
     content: Tensor
     residual: Tensor
     bias: Tensor
-    memory_base: sp.csr_array
-    memory_recent: sp.csr_array
-    memory_scale: float
+    covisitation_base: sp.csr_array
+    covisitation_recent: sp.csr_array
+    covisitation_scale: float
     popularity: NDArray[np.float64]
 
 

@@ -102,10 +102,10 @@ def grown(matrix: sp.csr_array, size: int) -> sp.csr_array:
 
 def _evicted(matrix: sp.csr_array, smallest: float, most_per_row: int) -> sp.csr_array:
     """Keep of each row the `most_per_row` largest counts that are at least `smallest`."""
-    kept, amounts = matrix.data >= smallest, np.diff(matrix.indptr)
-    for row in np.flatnonzero(amounts > most_per_row):
+    kept, sizes = matrix.data >= smallest, np.diff(matrix.indptr)
+    for row in np.flatnonzero(sizes > most_per_row):
         start, stop = matrix.indptr[row : row + 2]
         order = np.lexsort((matrix.indices[start:stop], -matrix.data[start:stop]))
         kept[start + order[most_per_row:]] = False
-    rows = np.repeat(np.arange(matrix.shape[0]), amounts)[kept]
+    rows = np.repeat(np.arange(matrix.shape[0]), sizes)[kept]
     return sp.csr_array((matrix.data[kept], (rows, matrix.indices[kept])), shape=matrix.shape)

@@ -28,8 +28,8 @@ def evidence(segments: Sequence[Segment], size: int) -> tuple[NDArray[np.int64],
         ``[3, k]`` fact, target and item of each, by ascending target; targets are counted in the
         order of the segments and their positions. And ``[k]``, how much of it there is.
     """
-    amounts = [segment.targets.size for segment in segments]
-    summed = _by_item(segments, np.cumsum([0, *amounts]), size)
+    counts = [segment.targets.size for segment in segments]
+    summed = _by_item(segments, np.cumsum([0, *counts]), size)
     targets, facts = np.divmod(np.repeat(np.arange(summed.shape[0]), np.diff(summed.indptr)), len(FACTS))
     repeats = facts == FACTS.index("repeat")
     said = np.where(repeats, np.log1p(REPEAT_SCALE * summed.data), np.minimum(summed.data, 1))
@@ -45,9 +45,9 @@ def _by_item(segments: Sequence[Segment], starts: NDArray[np.int64], size: int) 
         rows.append((start + target) * len(FACTS) + fact)
         items.append(segment.items[act])
         weights.append(said[fact, target, act])
-    places = np.concatenate(rows), np.concatenate(items)
+    indices = np.concatenate(rows), np.concatenate(items)
     shape = (int(starts[-1]) * len(FACTS), size)
-    return sp.csr_array((np.concatenate(weights), places), shape=shape).astype(np.float32)
+    return sp.csr_array((np.concatenate(weights), indices), shape=shape).astype(np.float32)
 
 
 def _weights(segment: Segment) -> NDArray[np.float64]:

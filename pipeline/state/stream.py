@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 
 from pipeline.events import Interaction, Item
 from pipeline.state.catalogue import Catalogue
+from pipeline.state.covisitation import Covisitation
 from pipeline.state.dedupe import SeenEvents
 from pipeline.state.histories import Act, Histories
-from pipeline.state.memory import Memory
 from pipeline.state.popularity import Popularity
 from pipeline.state.segments import Segment, segment_of
 
 
 @dataclass(frozen=True)
-class StreamShape:
+class StreamConfig:
     """How much of the stream is remembered, in acts, events and items."""
 
     history_length: int = 200
     dedupe_window: int = 1_000_000
-    memory_half_life: float = 200_000
-    memory_partners: int = 500
+    covisitation_half_life: float = 200_000
+    covisitation_partners: int = 500
     popularity_half_life: float = 90_000
 
 
@@ -37,7 +37,7 @@ class StreamState:
         events: interactions folded, ever.
     """
 
-    shape: StreamShape
+    shape: StreamConfig
     catalogue: Catalogue = field(default_factory=Catalogue)
     acts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     seen: dict[int, SeenEvents] = field(default_factory=dict)
@@ -45,10 +45,10 @@ class StreamState:
 
     def __post_init__(self) -> None:
         self.histories = Histories(self.shape.history_length)
-        self.memory = Memory(self.shape.memory_half_life, self.shape.memory_partners)
+        self.covisitation = Covisitation(self.shape.covisitation_half_life, self.shape.covisitation_partners)
         self.popularity = Popularity(self.shape.popularity_half_life)
 
-    def take_in(self, entries: Iterable[Item | str]) -> list[int]:
+    def ingest(self, entries: Iterable[Item | str]) -> list[int]:
         """Upsert Items and remove the items named by a tombstone; returns the rows upserted."""
         rows = []
         for entry in entries:
@@ -64,7 +64,7 @@ class StreamState:
         size = len(self.catalogue)
         if size > self.acts.size:
             self.acts = np.concatenate([self.acts, np.zeros(size - self.acts.size, dtype=np.int64)])
-            self.memory.grow(size)
+            self.covisitation.grow(size)
             self.popularity.grow(size)
 
     def first_seen(self, partition: int, digest: int) -> bool:
@@ -84,7 +84,7 @@ class StreamState:
         for event in events:
             self.histories.fold(event.user, Act.of(event))
             rows.append(self.catalogue.row(event.item))
-        self.memory.fold(
+        self.covisitation.fold(
             (segment.items[:place], int(segment.items[place]))
             for segment in segments
             for place in segment.targets
@@ -92,6 +92,6 @@ class StreamState:
         items = np.array(rows, dtype=np.int64)
         self.acts = self.acts + np.bincount(items, minlength=self.acts.size)
         self.popularity.fold(items)
-        self.memory.age(items.size)
+        self.covisitation.age(items.size)
         self.popularity.age(items.size)
         self.events += items.size

@@ -28,7 +28,7 @@ def test_the_demo_ends_by_itself_with_the_mixture_ahead(log_url: str, tmp_path: 
     report = orjson.loads((tmp_path / "report.json").read_bytes())
     assert report["events"] == 4_000
     quality = {scorer: slices["all"] for scorer, slices in report["quality"].items()}
-    for baseline in ("memory", "popularity"):
+    for baseline in ("covisitation", "popularity"):
         assert quality["mixture"]["hr@20"] > quality[baseline]["hr@20"]
         assert quality["mixture"]["mrr@20"] > quality[baseline]["mrr@20"]
     assert 0 < report["freshness_seconds"]["p50"] <= report["freshness_seconds"]["p95"]

@@ -9,15 +9,15 @@ from contextlib import closing
 
 import pytest
 
+from pipeline.assembly import checkpoints_of, make_learner
+from pipeline.checkpoints.capture import capture
+from pipeline.checkpoints.rebuild import rebuild
 from pipeline.config import Settings
 from pipeline.demo.processes import Daemons
 from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
-from pipeline.learning.assembly import checkpoints_of, make_learner
-from pipeline.learning.frozen import freeze
-from pipeline.learning.rebuild import rebuild
 from pipeline.metrics import scrape, value_of
-from tests.e2e.asking import card
+from tests.support.http_client import card
 
 EVENTS = 2_500
 KILLS = ("learn", "play", "serve", "learn")
@@ -50,7 +50,7 @@ def test_killed_daemons_go_on_and_the_state_is_the_journals(
         checkpoints, learner = checkpoints_of(settings), make_learner(settings)
         position = rebuild(event_log, Topics(settings.log.prefix), learner, checkpoints, from_nothing=True)
         assert learner.stream.events == EVENTS
-        assert checkpoints.digests()[position.version] == checkpoints.digest(freeze(learner, position))
+        assert checkpoints.digests()[position.version] == checkpoints.digest(capture(learner, position))
         assert position.generation == 1
 
 

@@ -12,18 +12,18 @@ import orjson
 import pytest
 import torch
 
+from pipeline.assembly import checkpoints_of, make_learner
+from pipeline.checkpoints.capture import capture
 from pipeline.config import Settings
+from pipeline.control.history import read_history
+from pipeline.control.records import Adoption, Promotion
 from pipeline.demo.processes import Daemons
 from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
-from pipeline.learning.assembly import checkpoints_of, make_learner
-from pipeline.learning.candidates import Candidates
-from pipeline.learning.control import Adoption, Promotion
-from pipeline.learning.frozen import freeze
-from pipeline.learning.history import read_history
+from pipeline.retraining.candidates import Candidates
 from pipeline.snapshots.snapshot import Manifest, Version
 from pipeline.snapshots.store import SnapshotStore
-from tests.e2e.asking import card
+from tests.support.http_client import card
 
 EVENTS, RATE = 9_000, 200
 LEARNED_BEFORE = 4_000
@@ -113,7 +113,9 @@ def _poison(settings: Settings) -> int:
     with torch.no_grad():
         for parameter in learner.recommender.learned().values():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) / 20)
-    checkpoints.write_to(Candidates(checkpoints.folder).named("poison").checkpoint, freeze(learner, position))
+    checkpoints.write_to(
+        Candidates(checkpoints.folder).named("poison").checkpoint, capture(learner, position)
+    )
     return position.generation
 
 

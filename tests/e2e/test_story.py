@@ -12,15 +12,15 @@ from typer.testing import CliRunner
 
 from pipeline import cli
 from pipeline.config import Settings
+from pipeline.control.alarms import DriftAlarm, RetrainRequest
+from pipeline.control.history import read_history
+from pipeline.control.records import Adoption, ControlRecord, GateDecision, Promotion, Rollback
 from pipeline.demo.processes import Daemons, free_port
 from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
-from pipeline.learning.control import Adoption, ControlRecord, Judgement, Promotion, Rollback
-from pipeline.learning.drift import DriftAlarm, RetrainRequest
-from pipeline.learning.history import read_history
 from pipeline.snapshots.snapshot import Manifest, Version
 from pipeline.snapshots.store import SnapshotStore
-from tests.e2e.asking import card
+from tests.support.http_client import card
 
 SHOP = "shop:seed=7,events=21000,drift=abrupt,drift_at=10000"
 DRIFT_AT, IN_TIME = 10_000, 2_000
@@ -68,12 +68,12 @@ def test_the_world_changes_and_the_model_follows(settings: Settings, daemons: Da
         wait(lambda: bool(told(DriftAlarm)), "no alarm")
         alarm = told(DriftAlarm)[0]
         assert DRIFT_AT < alarm.events <= DRIFT_AT + IN_TIME
-        wait(lambda: bool(told(Judgement)), "no candidate")
+        wait(lambda: bool(told(GateDecision)), "no candidate")
         (request,) = told(RetrainRequest)
-        (judgement,) = told(Judgement)
-        assert (judgement.request, judgement.outcome) == (request.key, "promoted"), judgement.reasons
-        assert judgement.figures["log_loss.all.low"] > 0
-        assert judgement.cost["seconds"] > 0 and judgement.cost["events"] > 0
+        (decision,) = told(GateDecision)
+        assert (decision.request, decision.outcome) == (request.key, "promoted"), decision.reasons
+        assert decision.figures["log_loss.all.low"] > 0
+        assert decision.cost["seconds"] > 0 and decision.cost["events"] > 0
 
         wait(lambda: bool(told(Adoption)), "the candidate is not adopted")
         (promotion,), (adopted,) = told(Promotion), told(Adoption)

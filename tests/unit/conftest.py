@@ -13,9 +13,9 @@ from pipeline.config import Settings
 from pipeline.demo.processes import free_port
 from pipeline.metrics import Series, scrape, serve_metrics
 from pipeline.model.backbone import Backbone, load_backbone
-from tests.mill import Mill, copy_of, tiny_settings
-from tests.tiny import tiny_backbone
-from tests.workshop import learned_mill
+from tests.support.model_harness import ModelHarness, copy_of, tiny_settings
+from tests.support.retrain_harness import learned_harness
+from tests.support.tiny_backbone import tiny_backbone
 
 # The same examples each time, and no clock: a busy machine must not fail a test.
 hypothesis.settings.register_profile("calm", deadline=None, derandomize=True)
@@ -44,14 +44,14 @@ def exposed() -> Callable[[], Series]:
 @pytest.fixture(scope="session")
 def lived(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> Path:
     """The folder of a mill that has learned all there is; tests work on copies of it."""
-    return learned_mill(tmp_path_factory.mktemp("lived"), backbone_folder)
+    return learned_harness(tmp_path_factory.mktemp("lived"), backbone_folder)
 
 
 @pytest.fixture
-def lived_mill(lived: Path, tmp_path: Path, backbone_folder: Path) -> Iterator[Mill]:
+def lived_harness(lived: Path, tmp_path: Path, backbone_folder: Path) -> Iterator[ModelHarness]:
     """A copy of it, of the test's own."""
-    with copy_of(lived, tmp_path, backbone_folder) as mill:
-        yield mill
+    with copy_of(lived, tmp_path, backbone_folder) as harness:
+        yield harness
 
 
 @pytest.fixture
@@ -60,6 +60,6 @@ def settings(tmp_path: Path, backbone_folder: Path) -> Settings:
 
 
 @pytest.fixture
-def mill(settings: Settings) -> Iterator[Mill]:
-    with Mill(settings) as made:
+def harness(settings: Settings) -> Iterator[ModelHarness]:
+    with ModelHarness(settings) as made:
         yield made

@@ -10,19 +10,20 @@ import pytest
 import torch
 
 from benchmarks import retrains
-from benchmarks.retrains import Life, live
+from benchmarks.retrains import LearnerHarness, live
+from pipeline.evaluation.prequential import Scores
 from pipeline.events import Interaction, Item
-from pipeline.learning.evaluation import Scores
-from pipeline.learning.gate import GateShape
-from pipeline.learning.learner import Learner, LearnerShape, MicroBatch
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
-from pipeline.model.recommender import ModelShape
-from tests.build import MINUTE, purchase
-from tests.workshop import ANYTHING_GOES, NOTHING_GOES
+from pipeline.model.recommender import ModelConfig
+from pipeline.retraining.gate import GateConfig
+from pipeline.state.micro_batch import MicroBatch
+from pipeline.training.learner import Learner, LearnerConfig
+from tests.support.build import MINUTE, purchase
+from tests.support.retrain_harness import ANYTHING_GOES, NOTHING_GOES
 
-SHAPE = LearnerShape(
-    context=4, segment=6, overlap=2, negatives=8, replay=2, replay_length=6, model=ModelShape(adapter_rank=4)
+SHAPE = LearnerConfig(
+    context=4, segment=6, overlap=2, negatives=8, replay=2, replay_length=6, model=ModelConfig(adapter_rank=4)
 )
 ITEMS = [Item(item=f"{c}-{t}", title=f"{c} {t}") for c in ("red", "blue") for t in ("cup", "plate", "lamp")]
 USERS, ACTS, BATCHES, ASKED = 4, 12, 12, 3
@@ -32,8 +33,8 @@ VERDICT = ASKED + WAIT + HELD_OUT + TRIAL
 
 def acts(number: int) -> list[Interaction]:
     """Those of one batch: users in turn along the catalogue."""
-    places = range(ACTS * number, ACTS * (number + 1))
-    return [purchase(f"u{at % USERS}", ITEMS[at // USERS % len(ITEMS)].item, MINUTE * at) for at in places]
+    indices = range(ACTS * number, ACTS * (number + 1))
+    return [purchase(f"u{at % USERS}", ITEMS[at // USERS % len(ITEMS)].item, MINUTE * at) for at in indices]
 
 
 @pytest.fixture
@@ -50,32 +51,32 @@ def learner(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return Learner(SHAPE, backbone, TextEncoder(backbone, tmp_path / "cache", 8, cpu), cpu)
 
 
-def lived(learner: Learner, asked: Sequence[int], batches: int = BATCHES) -> Life:
+def lived(learner: Learner, asked: Sequence[int], batches: int = BATCHES) -> LearnerHarness:
     opening = MicroBatch(0, 0, ITEMS, [])
     stream = [opening, *(MicroBatch(0, number + 1, [], acts(number)) for number in range(batches))]
     return live(learner.another(), stream, lambda number, _: number in asked)
 
 
 def losses(scores: Sequence[Scores]) -> list[float]:
-    return [float(np.sum(said.verdicts["mixture"].log_probabilities)) for said in scores]
+    return [float(np.sum(said.by_scorer["mixture"].log_probabilities)) for said in scores]
 
 
 @pytest.mark.parametrize(("gate", "is_promoted"), [(ANYTHING_GOES, True), (NOTHING_GOES, False)])
 def test_a_candidate_serves_from_its_promotion_on(
-    learner: Learner, monkeypatch: pytest.MonkeyPatch, gate: GateShape, is_promoted: bool
+    learner: Learner, monkeypatch: pytest.MonkeyPatch, gate: GateConfig, is_promoted: bool
 ) -> None:
-    monkeypatch.setattr(retrains, "GateShape", lambda: gate)
-    without, life = lived(learner, []), lived(learner, [ASKED])
+    monkeypatch.setattr(retrains, "GateConfig", lambda: gate)
+    without, learning = lived(learner, []), lived(learner, [ASKED])
 
-    assert [(made.asked, made.is_promoted) for made in life.retrains] == [(ASKED, is_promoted)]
-    assert losses(life.scores[:VERDICT]) == losses(without.scores[:VERDICT])
-    assert (losses(life.scores[VERDICT:]) != losses(without.scores[VERDICT:])) is is_promoted
+    assert [(made.asked, made.is_promoted) for made in learning.retrains] == [(ASKED, is_promoted)]
+    assert losses(learning.scores[:VERDICT]) == losses(without.scores[:VERDICT])
+    assert (losses(learning.scores[VERDICT:]) != losses(without.scores[VERDICT:])) is is_promoted
 
 
 def test_it_is_not_asked_while_a_retrain_is_under_way_or_when_too_little_is_left(
     learner: Learner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retrains, "GateShape", lambda: NOTHING_GOES)
+    monkeypatch.setattr(retrains, "GateConfig", lambda: NOTHING_GOES)
 
     assert [made.asked for made in lived(learner, [ASKED, ASKED + 1, BATCHES - 1]).retrains] == [ASKED]
     assert [made.asked for made in lived(learner, [ASKED], VERDICT).retrains] == [ASKED]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import to_toml
-from tests.mill import tiny_settings
+from tests.support.model_harness import tiny_settings
 
 
 @pytest.fixture(autouse=True)

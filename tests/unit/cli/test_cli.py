@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from pipeline import cli
-from tests.commands import fails, run
+from tests.support.commands import fails, run
 
 COMMANDS = {
     "config",

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from consumers import retrain
+from consumers.retrain import daemon as retrain
 from pipeline.config import Settings
-from tests.commands import misused, run
+from tests.support.commands import misused, run
 
 
 @pytest.mark.parametrize(

@@ -11,26 +11,26 @@ import pytest
 
 from pipeline.cli import operations
 from pipeline.config import Settings
-from pipeline.learning.candidates import Candidate, Plan
-from pipeline.learning.control import Adoption, Judgement, Promotion, Refusal, Rollback
-from tests.commands import fails, misused, run
-from tests.mill import Mill
-from tests.workshop import candidates, judgement, request
+from pipeline.control.records import Adoption, GateDecision, Promotion, Refusal, Rollback
+from pipeline.retraining.candidates import Candidate, RetrainPlan
+from tests.support.commands import fails, misused, run
+from tests.support.model_harness import ModelHarness
+from tests.support.retrain_harness import candidates, decision, request
 
 MOMENT_MS = 1_500_000_000_000
 SHOP = "shop:events=60,users=10,items=90,arrivals=0"
 
 
 @pytest.fixture(autouse=True)
-def mill(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mill]:
+def harness(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelHarness]:
     """A mill with nothing in it; a clock that stands."""
     monkeypatch.setattr(operations, "now", lambda: MOMENT_MS)
-    with Mill(settings) as mill:
-        yield mill
+    with ModelHarness(settings) as harness:
+        yield harness
 
 
-def planned(mill: Mill, name: str = "one") -> Candidate:
-    plan = Plan(
+def planned(harness: ModelHarness, name: str = "one") -> Candidate:
+    plan = RetrainPlan(
         name=name,
         request="retrain-drift-1-4-loss",
         champion="1-7",
@@ -39,93 +39,96 @@ def planned(mill: Mill, name: str = "one") -> Candidate:
         trial=9,
         planned_at=MOMENT_MS,
     )
-    return candidates(mill).begin(plan)
+    return candidates(harness).begin(plan)
 
 
-def put_down(mill: Mill, judged: Judgement) -> Candidate:
-    candidate = planned(mill, judged.candidate)
+def put_down(harness: ModelHarness, judged: GateDecision) -> Candidate:
+    candidate = planned(harness, judged.candidate)
     candidate.judge(judged)
     return candidate
 
 
 @pytest.mark.parametrize(("arguments", "relearn"), [([], False), (["--relearn"], True)])
-def test_a_rollback_is_ordered(mill: Mill, arguments: list[str], relearn: bool) -> None:
+def test_a_rollback_is_ordered(harness: ModelHarness, arguments: list[str], relearn: bool) -> None:
     result = run("rollback", "3-120", "--reason", "a bad day", *arguments)
     expected = Rollback(
         version="3-120", relearn=relearn, generation=None, ordered_at=MOMENT_MS, reason="a bad day"
     )
-    assert mill.told(Rollback) == [expected]
+    assert harness.told(Rollback) == [expected]
     assert expected.key in result.output
 
 
 @pytest.mark.parametrize("version", ["junk", "3", "3-", "-3-1", "3-1-2", "3-1\n", "3--1", "+3-1"])
-def test_a_version_that_is_none_is_refused(mill: Mill, version: str) -> None:
+def test_a_version_that_is_none_is_refused(harness: ModelHarness, version: str) -> None:
     assert "is no version such as 3-120" in misused("rollback", "--", version)
-    assert mill.told(Rollback) == []
+    assert harness.told(Rollback) == []
 
 
-def test_candidates_are_listed(mill: Mill) -> None:
-    put_down(mill, judgement())
-    planned(mill, "two")
+def test_candidates_are_listed(harness: ModelHarness) -> None:
+    put_down(harness, decision())
+    planned(harness, "two")
     told = run("candidates", "list").output
     assert re.search(r"one.*1-7.*promoted.*\+0\.2500.*it is better", told)
     assert re.search(r"two.*1-7.*in work", told)
 
 
-def test_a_candidate_is_shown_as_json(mill: Mill) -> None:
-    candidate = put_down(mill, judgement())
+def test_a_candidate_is_shown_as_json(harness: ModelHarness) -> None:
+    candidate = put_down(harness, decision())
     told = orjson.loads(run("candidates", "show", "one").output)
-    assert Plan.model_validate(told["plan"]) == candidate.plan()
-    assert Judgement.model_validate(told["judgement"]) == candidate.judgement()
+    assert RetrainPlan.model_validate(told["plan"]) == candidate.plan()
+    assert GateDecision.model_validate(told["decision"]) == candidate.decision()
 
 
-def test_one_in_work_is_shown_without_a_judgement(mill: Mill) -> None:
-    planned(mill)
-    assert orjson.loads(run("candidates", "show", "one").output)["judgement"] is None
+def test_one_in_work_is_shown_without_a_judgement(harness: ModelHarness) -> None:
+    planned(harness)
+    assert orjson.loads(run("candidates", "show", "one").output)["decision"] is None
 
 
-def test_a_promotion_stands_in_the_generation_that_was_compared_with(mill: Mill) -> None:
-    put_down(mill, judgement(outcome="held"))
+def test_a_promotion_stands_in_the_generation_that_was_compared_with(harness: ModelHarness) -> None:
+    put_down(harness, decision(outcome="held"))
     result = run("candidates", "promote", "one", "--reason", "I like it")
     order = Promotion(candidate="one", generation=1, ordered_at=MOMENT_MS, reason="I like it")
-    assert mill.told(Promotion) == [order]
+    assert harness.told(Promotion) == [order]
     assert order.key in result.output
 
 
-def test_a_forced_promotion_stands_in_any_generation(mill: Mill) -> None:
-    put_down(mill, judgement(outcome="rejected"))
+def test_a_forced_promotion_stands_in_any_generation(harness: ModelHarness) -> None:
+    put_down(harness, decision(outcome="rejected"))
     run("candidates", "promote", "one", "--force")
-    assert [order.generation for order in mill.told(Promotion)] == [None]
+    assert [order.generation for order in harness.told(Promotion)] == [None]
 
 
-def test_a_rejection_is_told_and_kept(mill: Mill) -> None:
-    candidate = put_down(mill, judgement(outcome="held"))
+def test_a_rejection_is_told_and_kept(harness: ModelHarness) -> None:
+    candidate = put_down(harness, decision(outcome="held"))
     run("candidates", "reject", "one", "--reason", "it shows the same to all")
-    (told,) = mill.told(Judgement)
-    assert told == candidate.judgement()
-    assert (told.outcome, told.reasons, told.judged_at) == (
+    (told,) = harness.told(GateDecision)
+    assert told == candidate.decision()
+    assert (told.outcome, told.reasons, told.decided_at) == (
         "rejected",
         ["it shows the same to all"],
         MOMENT_MS,
     )
-    assert (told.figures, told.cost) == (judgement().figures, judgement().cost)
+    assert (told.figures, told.cost) == (decision().figures, decision().cost)
 
 
 @pytest.mark.parametrize("command", [["promote"], ["promote", "--force"], ["reject"]])
 def test_nobody_decides_of_one_that_is_not_judged(
-    mill: Mill, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+    harness: ModelHarness,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
 ) -> None:
-    planned(mill)
+    planned(harness)
     assert "CandidateUnknown: one is not judged yet" in fails(
         monkeypatch, capsys, "candidates", *command, "one"
     )
-    assert mill.records(mill.topics.control) == []
+    assert harness.records(harness.topics.control) == []
 
 
 @pytest.mark.parametrize("command", [["show"], ["promote"], ["promote", "--force"], ["reject"]])
 @pytest.mark.parametrize("name", ["nobody", "..", "a/b"])
 def test_an_unknown_candidate_is_named(
-    mill: Mill,
+    harness: ModelHarness,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     command: list[str],
@@ -134,19 +137,19 @@ def test_an_unknown_candidate_is_named(
     assert "CandidateUnknown: there is no candidate" in fails(
         monkeypatch, capsys, "candidates", *command, name
     )
-    assert mill.records(mill.topics.control) == []
+    assert harness.records(harness.topics.control) == []
 
 
-def test_the_history_tells_everything_in_order(mill: Mill) -> None:
-    mill.order(request(1, 4).alarm)
-    mill.order(request(1, 4))
-    mill.order(judgement(request=request(1, 4).key))
+def test_the_history_tells_everything_in_order(harness: ModelHarness) -> None:
+    harness.order(request(1, 4).alarm)
+    harness.order(request(1, 4))
+    harness.order(decision(request=request(1, 4).key))
     run("candidates", "list")
-    put_down(mill, judgement(request=request(1, 4).key))
+    put_down(harness, decision(request=request(1, 4).key))
     run("candidates", "promote", "one")
     run("rollback", "1-3", "--reason", "worse")
-    mill.order(Adoption(order="promotion-one", version="2-9", left="1-12", reason="by hand"))
-    mill.order(Refusal(order="rollback-1-3", reason="it is gone"))
+    harness.order(Adoption(order="promotion-one", version="2-9", left="1-12", reason="by hand"))
+    harness.order(Refusal(order="rollback-1-3", reason="it is gone"))
     lines = run("history").output.splitlines()
     expected = [
         r"1-4.*alarm: loss won",
@@ -173,12 +176,12 @@ def test_without_a_control_topic_there_is_no_history(
 def test_a_rollback_by_hand_is_ordered_and_obeyed(settings: Settings, relearn: bool) -> None:
     run("topics", "create")
     run("play", SHOP, "--limit", "60")
-    with Mill(settings) as mill, mill.life() as life:
-        life.new()
+    with ModelHarness(settings) as harness, harness.learning() as learning:
+        learning.new()
         result = run("rollback", "1-2", "--reason", "poison", *(["--relearn"] if relearn else []))
-        (order,) = mill.told(Rollback)
+        (order,) = harness.told(Rollback)
         assert result.stdout == f"told: {order.key}\n"
         assert (order.version, order.relearn, order.generation) == ("1-2", relearn, None)
         assert order.reason == "poison"
-        (first, *_) = life.new()
+        (first, *_) = learning.new()
         assert (first.position.version, first.micro.learns) == ("2-3", relearn)

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.config import Settings
 from pipeline.snapshots.snapshot import Version
-from tests.commands import fails, run
-from tests.mill import Mill
+from tests.support.commands import fails, run
+from tests.support.model_harness import ModelHarness
 
 SHOP = "shop:events=60,users=10,items=90,arrivals=0"
 
@@ -20,12 +20,12 @@ def test_what_is_played_can_be_rebuilt(settings: Settings) -> None:
     run("topics", "create")
     run("play", SHOP, "--limit", "20")
     run("simulate", "--events", "5")
-    with Mill(settings) as mill:
-        assert len(mill.records(mill.topics.interactions)) == 25
-        with mill.life() as life:
-            life.catch_up()
-            digest = life.checkpoint()
-            version = Version(life.position.generation, life.position.step)
+    with ModelHarness(settings) as harness:
+        assert len(harness.records(harness.topics.interactions)) == 25
+        with harness.learning() as learning:
+            learning.catch_up()
+            digest = learning.checkpoint()
+            version = Version(learning.position.generation, learning.position.step)
     agreed = run("rebuild")
     assert (agreed.exit_code, " ".join(agreed.stdout.split())) == (
         0,
@@ -40,17 +40,17 @@ def test_what_is_played_can_be_rebuilt(settings: Settings) -> None:
 def test_an_earlier_version_is_rebuilt_by_name_and_by_time(settings: Settings) -> None:
     run("topics", "create")
     run("play", SHOP, "--limit", "60")
-    with Mill(settings) as mill, mill.life() as life:
-        life.new(2)
-        manifest = life.publish(mill.publisher())
-        life.new()
-        assert life.position.step > 2
-        digest = mill.rebuilt(until="1-2").digest
+    with ModelHarness(settings) as harness, harness.learning() as learning:
+        learning.new(2)
+        manifest = learning.publish(harness.publisher())
+        learning.new()
+        assert learning.position.step > 2
+        digest = harness.rebuilt(until="1-2").digest
     expected = f"1-2 {digest}: checkpoint is not there, snapshot agrees"
     named = run("rebuild", "--at", "1-2")
     assert (named.exit_code, " ".join(named.stdout.split())) == (0, expected)
-    with Mill(settings) as mill:
-        appended = mill.records(mill.topics.journal)[2].append_time
+    with ModelHarness(settings) as harness:
+        appended = harness.records(harness.topics.journal)[2].append_time
     moment = datetime.fromtimestamp((appended + 1) / 1000, UTC).isoformat(timespec="milliseconds")
     told = run("rebuild", "--at", moment).stdout
     assert told.split()[0] in {"1-2", "1-3"}, "the next one may have come in the same millisecond"
@@ -64,6 +64,6 @@ def test_an_earlier_version_is_rebuilt_by_name_and_by_time(settings: Settings) -
 def test_a_time_before_there_was_anything_is_an_error(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Mill(settings) as mill, mill.life():
+    with ModelHarness(settings) as harness, harness.learning():
         pass
     assert "TopicError" in fails(monkeypatch, capsys, "rebuild", "--at", "1999-12-31")

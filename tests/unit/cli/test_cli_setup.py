@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.config import Settings, load_settings
 from pipeline.eventlog.port import TopicSpec
-from tests.commands import fails, run
-from tests.mill import Mill
+from tests.support.commands import fails, run
+from tests.support.model_harness import ModelHarness
 
 
 def test_config_prints_the_settings_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,8 +45,8 @@ def test_missing_topics_are_an_error_with_a_remedy(
 def test_topics_of_another_shape_are_named(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Mill(settings) as mill:
-        assert mill.log.describe_topics()["mill.items"] == TopicSpec(
+    with ModelHarness(settings) as harness:
+        assert harness.log.describe_topics()["mill.items"] == TopicSpec(
             "mill.items", 4, compacted=True, compaction_lag_ms=settings.log.topic_sizes[2]
         )
     monkeypatch.setenv("MILLSTREAM_LOG__PARTITIONS", "8")

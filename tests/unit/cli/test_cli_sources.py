@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline import cli
-from tests.commands import fails, run
+from tests.support.commands import fails, run
 
 SHOP = "shop:events=60,users=10,items=90,arrivals=0"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 
-from tests.commands import run
+from tests.support.commands import run
 
 SHOP = "shop:events=60,users=10,items=90,arrivals=0"
 CSV = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.datasets import Shop, ShopSettings
 from pipeline.datasets.shop import Choice, Drift
 from pipeline.events import Item
-from pipeline.state.memory import Memory
+from pipeline.state.covisitation import Covisitation
 
 HALF = 5_000
 ABRUPT = ShopSettings(seed=5, events=2 * HALF, arrivals=0, drift=Drift.ABRUPT, drift_at=HALF)
@@ -112,7 +112,7 @@ def test_a_regime_that_recurs_is_the_same_again() -> None:
 def test_memory_of_the_old_regime_is_worth_less_in_the_new(
     choices: list[Choice], rows: dict[str, int]
 ) -> None:
-    """Measured with the memory of the first 4,000 acts, frozen, against one of the new regime."""
+    """Measured with the memory of the first 4,000 acts, captured, against one of the new regime."""
     before, late = slice(HALF - 1_000, HALF), slice(2 * HALF - 1_000, 2 * HALF)
     old = remembered(choices, rows, slice(0, HALF - 1_000))
     new = remembered(choices, rows, slice(HALF, 2 * HALF - 1_000))
@@ -144,15 +144,15 @@ def steps(choices: list[Choice], rows: dict[str, int], part: slice) -> list[tupl
     return [step for step in taken[part] if step[0].size]
 
 
-def remembered(choices: list[Choice], rows: dict[str, int], part: slice) -> Memory:
-    memory = Memory(half_life=1e9, most_per_item=len(rows))
-    memory.grow(len(rows))
-    memory.fold(steps(choices, rows, part))
-    return memory
+def remembered(choices: list[Choice], rows: dict[str, int], part: slice) -> Covisitation:
+    covisitation = Covisitation(half_life=1e9, most_per_item=len(rows))
+    covisitation.grow(len(rows))
+    covisitation.fold(steps(choices, rows, part))
+    return covisitation
 
 
-def hit_rate(memory: Memory, choices: list[Choice], rows: dict[str, int], part: slice) -> float:
+def hit_rate(covisitation: Covisitation, choices: list[Choice], rows: dict[str, int], part: slice) -> float:
     asked = steps(choices, rows, part)
-    suggested = memory.suggest([before for before, _ in asked])
+    suggested = covisitation.suggest([before for before, _ in asked])
     best = np.argpartition(suggested, -TOP, axis=1)[:, -TOP:]
     return float(np.mean([item in row for (_, item), row in zip(asked, best, strict=True)]))

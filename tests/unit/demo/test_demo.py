@@ -17,7 +17,7 @@ from pipeline.demo.shoppers import SHOWN, Shopper, shoppers
 from pipeline.demo.view import Figures, summary, view
 from pipeline.events import Interaction, InteractionType, Item
 from pipeline.metrics import Series
-from tests.build import purchase
+from tests.support.build import purchase
 
 
 @dataclass

@@ -13,7 +13,7 @@ import torch
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.cache import QUERY_SIZE, ContentCache
 from pipeline.model.content.text import TextEncoder
-from tests.workshop import some_adapter
+from tests.support.retrain_harness import some_adapter
 
 TEXTS = ["red cup", "blue plate", "a clock of the candle holder", "red cup"]
 

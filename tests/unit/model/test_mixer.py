@@ -9,22 +9,22 @@ from torch import Tensor
 
 from pipeline.model.mixer import (
     BIRTH,
+    COVISITATION_FLOOR,
     DECAYS,
     DENSE,
     FEATURES,
-    MEMORY_FLOOR,
     Mixer,
-    Opinions,
+    ScorerOutputs,
     from_shares,
     mix,
 )
-from tests.opinions import features_of
+from tests.support.scorer_outputs import features_of
 
 TARGETS, ITEMS = 40, 7
 MODEL, MEMORY, POPULARITY = range(DENSE)
 
 
-def given(situation: Tensor, seed: int = 0) -> tuple[Opinions, Tensor]:
+def given(situation: Tensor, seed: int = 0) -> tuple[ScorerOutputs, Tensor]:
     """Opinions at random, but memory leans to the items chosen; and those items."""
     random = torch.Generator().manual_seed(seed)
     features = torch.randn(len(FEATURES), TARGETS, ITEMS, generator=random)
@@ -35,19 +35,19 @@ def given(situation: Tensor, seed: int = 0) -> tuple[Opinions, Tensor]:
     return arranged(features, situation), targets
 
 
-def arranged(features: Tensor, situation: Tensor) -> Opinions:
+def arranged(features: Tensor, situation: Tensor) -> ScorerOutputs:
     """Opinions from all features ``[f, m, n]``, of which popularity is the same for all targets."""
     facts = features[DENSE:]
-    places = facts.nonzero().T
-    model, memory, popularity = features[:DENSE]
-    return Opinions(model, memory, popularity[0], places, facts[tuple(places)], situation)
+    indices = facts.nonzero().T
+    model, covisitation, popularity = features[:DENSE]
+    return ScorerOutputs(model, covisitation, popularity[0], indices, facts[tuple(indices)], situation)
 
 
 def mixer_of(rate: float = 0.05) -> Mixer:
     return Mixer(rate, torch.device("cpu"))
 
 
-def loss(mixer: Mixer, told: Opinions, targets: Tensor) -> float:
+def loss(mixer: Mixer, told: ScorerOutputs, targets: Tensor) -> float:
     return -mixer.log_probabilities(told).gather(1, targets.unsqueeze(1)).mean().item()
 
 
@@ -55,7 +55,7 @@ def test_what_memory_does_not_suggest_has_a_share_all_the_same() -> None:
     shares = torch.tensor([[0.0, 0.25, 0.5], [0.0, 0.0, 0.0]])
     said = from_shares(shares.clone()).exp()
     torch.testing.assert_close(said.sum(dim=1), torch.ones(2))
-    torch.testing.assert_close(said[0] / said[0, 0], (shares[0] + MEMORY_FLOOR) / MEMORY_FLOOR)
+    torch.testing.assert_close(said[0] / said[0, 0], (shares[0] + COVISITATION_FLOOR) / COVISITATION_FLOOR)
     torch.testing.assert_close(said[1], torch.full((3,), 1 / 3))
 
 

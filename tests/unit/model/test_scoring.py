@@ -10,14 +10,14 @@ from torch import Tensor
 from pipeline.model import scoring
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import ItemTable, RowRates
-from pipeline.model.mixer import Opinions
-from pipeline.model.recommender import ModelShape, Recommender
-from pipeline.model.scoring import opinions_on
-from pipeline.state.memory import Memory
+from pipeline.model.mixer import ScorerOutputs
+from pipeline.model.recommender import ModelConfig, Recommender
+from pipeline.model.scoring import score_segments
+from pipeline.state.covisitation import Covisitation
 from pipeline.state.popularity import Popularity
 from pipeline.state.segments import Segment
-from tests.build import segment
-from tests.opinions import features_of
+from tests.support.build import segment
+from tests.support.scorer_outputs import features_of
 
 ITEMS = 12
 SEGMENTS = [
@@ -30,25 +30,25 @@ TARGETS = STARTS[-1]
 EACH = list(zip(SEGMENTS, STARTS, strict=False))
 
 
-def said(backbone: Backbone, *told: tuple[Segment, int]) -> list[Opinions]:
+def said(backbone: Backbone, *told: tuple[Segment, int]) -> list[ScorerOutputs]:
     """Of Segments, whose users begin at a number; memory and popularity know all of `SEGMENTS`."""
     random = torch.Generator().manual_seed(0)
     table = ItemTable(backbone.width, torch.device("cpu"), RowRates())
     table.grow(ITEMS)
     table.set_content(torch.arange(ITEMS), torch.randn(ITEMS, backbone.width, generator=random))
     users = torch.randn(TARGETS, backbone.width, generator=random)
-    memory, popularity = Memory(1e6, 500), Popularity(1e6)
-    memory.grow(ITEMS)
+    covisitation, popularity = Covisitation(1e6, 500), Popularity(1e6)
+    covisitation.grow(ITEMS)
     popularity.grow(ITEMS)
-    memory.fold((one.items[:place], int(one.items[place])) for one in SEGMENTS for place in one.targets)
+    covisitation.fold((one.items[:place], int(one.items[place])) for one in SEGMENTS for place in one.targets)
     popularity.fold(np.concatenate([one.items for one in SEGMENTS]))
-    recommender = Recommender(backbone, ModelShape(adapter_rank=4), seed=0)
+    recommender = Recommender(backbone, ModelConfig(adapter_rank=4), seed=0)
     asked = torch.cat([users[start : start + one.targets.size] for one, start in told])
     segments = [one for one, _ in told]
-    return list(opinions_on(segments, asked, recommender, table.all(), memory, popularity))
+    return list(score_segments(segments, asked, recommender, table.all(), covisitation, popularity))
 
 
-def joined(parts: list[Opinions]) -> Tensor:
+def joined(parts: list[ScorerOutputs]) -> Tensor:
     """All features of all targets, ``[f, m, n]``."""
     return torch.cat([features_of(part) for part in parts], dim=1)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.model.sequences import Packed, pack
 from pipeline.state.segments import Segment
-from tests.build import segment
+from tests.support.build import segment
 
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 
@@ -26,9 +26,9 @@ def numbered(told: list[int]) -> list[Segment]:
 @given(lengths)
 def test_every_act_has_a_place_of_its_own(told: list[int]) -> None:
     made = packed(numbered(told))
-    places = made.places.tolist()
-    assert len(set(places)) == len(places) == sum(told)
-    assert made.items.flatten()[made.places].tolist() == list(range(1, sum(told) + 1))
+    indices = made.indices.tolist()
+    assert len(set(indices)) == len(indices) == sum(told)
+    assert made.items.flatten()[made.indices].tolist() == list(range(1, sum(told) + 1))
     assert made.items.count_nonzero() == sum(told)
 
 
@@ -37,19 +37,19 @@ def test_a_segment_lies_in_one_row_in_order(told: list[int]) -> None:
     made = packed(numbered(told))
     width = made.items.shape[1]
     assert width >= max(told)
-    for places in torch.split(made.places, told):
-        assert places.tolist() == list(range(int(places[0]), int(places[0]) + len(places)))
-        assert places[0] // width == places[-1] // width
-        assert made.positions.flatten()[places].tolist() == list(range(len(places)))
+    for indices in torch.split(made.indices, told):
+        assert indices.tolist() == list(range(int(indices[0]), int(indices[0]) + len(indices)))
+        assert indices[0] // width == indices[-1] // width
+        assert made.positions.flatten()[indices].tolist() == list(range(len(indices)))
 
 
 @given(lengths)
 def test_an_act_sees_its_own_segments_past_and_nothing_else(told: list[int]) -> None:
     made = packed(numbered(told))
     width = made.items.shape[1]
-    for places in torch.split(made.places, told):
-        row = int(places[0]) // width
-        columns = (places % width).tolist()
+    for indices in torch.split(made.indices, told):
+        row = int(indices[0]) // width
+        columns = (indices % width).tolist()
         for number, column in enumerate(columns):
             seen = made.mask[row, 0, column].nonzero().flatten().tolist()
             assert seen == columns[: number + 1]

@@ -12,8 +12,8 @@ from pipeline.events import Interaction
 from pipeline.metrics import Series, value_of
 from producers import play as play_module
 from producers.play import FLUSH_EVENTS, FLUSH_SECONDS, Pace, RealTime, at_rate, flat_out, play
-from tests.build import purchase
-from tests.mill import Mill
+from tests.support.build import purchase
+from tests.support.model_harness import ModelHarness
 
 SHOP = Shop(ShopSettings(seed=3, events=60, users=10, items=90, arrivals=2, arrival_every=20))
 
@@ -74,90 +74,92 @@ def interactions(dataset: Shop) -> list[Interaction]:
     return [event for event in dataset.events() if isinstance(event, Interaction)]
 
 
-def played(mill: Mill) -> list[Interaction]:
-    return [interaction_of(record) for record in mill.records(mill.topics.interactions)]
+def played(harness: ModelHarness) -> list[Interaction]:
+    return [interaction_of(record) for record in harness.records(harness.topics.interactions)]
 
 
-def test_every_event_arrives_and_is_acknowledged(mill: Mill) -> None:
+def test_every_event_arrives_and_is_acknowledged(harness: ModelHarness) -> None:
     told: list[int] = []
-    assert play(SHOP, mill.writer, mill.topics, flat_out, progress=told.append) == sum(told) == 60
-    assert sorted(played(mill), key=str) == sorted(interactions(SHOP), key=str)
-    assert len({item_of(record) for record in mill.records(mill.topics.items)}) == 90
+    assert play(SHOP, harness.writer, harness.topics, flat_out, progress=told.append) == sum(told) == 60
+    assert sorted(played(harness), key=str) == sorted(interactions(SHOP), key=str)
+    assert len({item_of(record) for record in harness.records(harness.topics.items)}) == 90
 
 
-def test_playing_again_writes_the_same_events(mill: Mill) -> None:
+def test_playing_again_writes_the_same_events(harness: ModelHarness) -> None:
     for _ in range(2):
-        play(SHOP, mill.writer, mill.topics, flat_out, limit=20)
-    ids = [event.event_id for event in played(mill)]
+        play(SHOP, harness.writer, harness.topics, flat_out, limit=20)
+    ids = [event.event_id for event in played(harness)]
     assert len(ids) == 40
     assert len(set(ids)) == 20
 
 
-def test_what_is_played_is_counted(mill: Mill, exposed: Callable[[], Series]) -> None:
+def test_what_is_played_is_counted(harness: ModelHarness, exposed: Callable[[], Series]) -> None:
     before = value_of(exposed(), "millstream_events_total", daemon="play")
-    play(SHOP, mill.writer, mill.topics, flat_out, limit=7)
+    play(SHOP, harness.writer, harness.topics, flat_out, limit=7)
     assert value_of(exposed(), "millstream_events_total", daemon="play") - before == 7
 
 
 @pytest.mark.parametrize("limit", [1, 20, 60, 1_000])
-def test_no_more_than_the_limit_is_played(mill: Mill, limit: int) -> None:
-    assert play(SHOP, mill.writer, mill.topics, flat_out, limit) == min(limit, 60) == len(played(mill))
+def test_no_more_than_the_limit_is_played(harness: ModelHarness, limit: int) -> None:
+    assert (
+        play(SHOP, harness.writer, harness.topics, flat_out, limit) == min(limit, 60) == len(played(harness))
+    )
 
 
-def test_an_endless_data_set_ends_at_the_limit(mill: Mill) -> None:
-    assert play(Shop(ShopSettings(events=None)), mill.writer, mill.topics, flat_out, limit=5) == 5
+def test_an_endless_data_set_ends_at_the_limit(harness: ModelHarness) -> None:
+    assert play(Shop(ShopSettings(events=None)), harness.writer, harness.topics, flat_out, limit=5) == 5
 
 
-def test_playing_stops_when_told_to_and_says_what_is_durable(mill: Mill) -> None:
+def test_playing_stops_when_told_to_and_says_what_is_durable(harness: ModelHarness) -> None:
     told: list[int] = []
     stop_after = iter([False] * 9)
     acknowledged = play(
-        SHOP, mill.writer, mill.topics, at_rate(1e6), None, told.append, lambda: next(stop_after, True)
+        SHOP, harness.writer, harness.topics, at_rate(1e6), None, told.append, lambda: next(stop_after, True)
     )
-    assert 0 < acknowledged == sum(told) == len(played(mill)) < 10
+    assert 0 < acknowledged == sum(told) == len(played(harness)) < 10
 
 
-def test_the_catalogue_is_durable_before_the_first_interaction(mill: Mill, clock: Clock) -> None:
+def test_the_catalogue_is_durable_before_the_first_interaction(harness: ModelHarness, clock: Clock) -> None:
     writer = Writer(clock)
-    play(SHOP, writer, mill.topics, flat_out)
+    play(SHOP, writer, harness.topics, flat_out)
     opening = next(place for place, (_, topic) in enumerate(writer.appended) if topic == "interactions")
     assert opening == 88
     assert writer.flushes[0] == (0, opening)
     assert writer.flushes[-1] == (0, 150)
 
 
-def test_a_rate_is_kept(mill: Mill, clock: Clock) -> None:
+def test_a_rate_is_kept(harness: ModelHarness, clock: Clock) -> None:
     writer = Writer(clock)
-    play(SHOP, writer, mill.topics, at_rate(10))
+    play(SHOP, writer, harness.topics, at_rate(10))
     assert writer.acts == pytest.approx([number / 10 for number in range(60)])
     # Slow events do not wait for others: each is durable before the next one is due.
     assert [when for when, _ in writer.flushes[1:-1]] == pytest.approx(writer.acts[:-1])
 
 
-def test_fast_events_are_flushed_together(mill: Mill, clock: Clock) -> None:
+def test_fast_events_are_flushed_together(harness: ModelHarness, clock: Clock) -> None:
     writer = Writer(clock)
-    play(SHOP, writer, mill.topics, at_rate(1_000))
+    play(SHOP, writer, harness.topics, at_rate(1_000))
     assert 2 <= len(writer.flushes) <= 2 + 0.06 / FLUSH_SECONDS + 1
 
 
-def test_flat_out_a_flush_has_a_bounded_number_of_events(mill: Mill, clock: Clock) -> None:
+def test_flat_out_a_flush_has_a_bounded_number_of_events(harness: ModelHarness, clock: Clock) -> None:
     told: list[int] = []
     shop = Shop(ShopSettings(events=2 * FLUSH_EVENTS + 5, users=10, items=90, arrivals=0))
-    play(shop, Writer(clock), mill.topics, flat_out, progress=told.append)
+    play(shop, Writer(clock), harness.topics, flat_out, progress=told.append)
     assert told == [FLUSH_EVENTS, FLUSH_EVENTS, 5]
     assert clock.now == 1_000
 
 
 @pytest.mark.parametrize("speed", [1.0, 60.0])
-def test_real_time_follows_the_events(mill: Mill, clock: Clock, speed: float) -> None:
+def test_real_time_follows_the_events(harness: ModelHarness, clock: Clock, speed: float) -> None:
     writer = Writer(clock)
-    play(SHOP, writer, mill.topics, RealTime(speed))
+    play(SHOP, writer, harness.topics, RealTime(speed))
     times = [event.time for event in interactions(SHOP)]
     assert writer.acts == pytest.approx([(time - times[0]) / 1000 / speed for time in times])
 
 
-def test_a_long_wait_ends_when_told_to_stop(mill: Mill, clock: Clock) -> None:
-    played = play(SHOP, Writer(clock), mill.topics, at_rate(0.001), stopped=lambda: clock.now > 1_010)
+def test_a_long_wait_ends_when_told_to_stop(harness: ModelHarness, clock: Clock) -> None:
+    played = play(SHOP, Writer(clock), harness.topics, at_rate(0.001), stopped=lambda: clock.now > 1_010)
     assert played == 2, "the one that was due at once, and the one that was waited for"
     assert clock.now < 1_011
 

@@ -19,8 +19,8 @@ from pipeline.errors import SnapshotCorrupt
 from pipeline.snapshots.snapshot import Announcement, Manifest, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore, digest_of
 from pipeline.state import counts
-from tests.life import Life
-from tests.mill import PREFIX, Mill, tiny_settings
+from tests.support.learner_harness import LearnerHarness
+from tests.support.model_harness import PREFIX, ModelHarness, tiny_settings
 
 SECRETS = ("customer-4711", "event-of-customer", "session-of-customer")
 
@@ -34,23 +34,23 @@ def assert_same(loaded: Snapshot, direct: Snapshot) -> None:
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     for name in ("mixer", "content", "residual", "bias"):
         assert torch.equal(getattr(loaded, name), getattr(direct, name)), name
-    for name in ("memory_base", "memory_recent"):
+    for name in ("covisitation_base", "covisitation_recent"):
         mine, theirs = getattr(loaded, name), getattr(direct, name)
         assert mine.shape == theirs.shape
         assert (mine != theirs).nnz == 0, name
-    assert loaded.memory_scale == direct.memory_scale
+    assert loaded.covisitation_scale == direct.covisitation_scale
     assert np.array_equal(loaded.popularity, direct.popularity)
     assert len(fields(Snapshot)) == 12, "compare the new field, too"
 
 
-def on(life: Life, mill: Mill, acts: int = 20) -> None:
+def on(learning: LearnerHarness, harness: ModelHarness, acts: int = 20) -> None:
     """Let something happen, and learn it."""
-    mill.shop(acts)
-    life.new()
+    harness.shop(acts)
+    learning.new()
 
 
-def folder_of(mill: Mill, manifest: Manifest) -> Path:
-    return Path(mill.settings.snapshots) / PREFIX / manifest.version
+def folder_of(harness: ModelHarness, manifest: Manifest) -> Path:
+    return Path(harness.settings.snapshots) / PREFIX / manifest.version
 
 
 def newest(store: SnapshotStore) -> Snapshot:
@@ -64,102 +64,102 @@ def test_versions_are_in_order_of_generation_and_step() -> None:
         Version.parse("latest")
 
 
-def test_full_and_deltas_load_as_what_was_taken(mill: Mill) -> None:
-    publisher = mill.publisher()
-    mill.stock("red", "blue")
-    with mill.life() as life:
+def test_full_and_deltas_load_as_what_was_taken(harness: ModelHarness) -> None:
+    publisher = harness.publisher()
+    harness.stock("red", "blue")
+    with harness.learning() as learning:
         for act in ("red-cup", "blue-lamp", "unheard-of", "red-plate"):
-            mill.act("zoë", act, "red-cup")
-            on(life, mill)
-            manifest = life.publish(publisher)
-            assert_same(newest(mill.store), life.snapshot())
-            assert manifest.rows == len(life.learner.stream.catalogue)
-    kinds = [mill.store.manifest(version).kind for version in mill.store.versions()]
+            harness.act("zoë", act, "red-cup")
+            on(learning, harness)
+            manifest = learning.publish(publisher)
+            assert_same(newest(harness.store), learning.snapshot())
+            assert manifest.rows == len(learning.learner.stream.catalogue)
+    kinds = [harness.store.manifest(version).kind for version in harness.store.versions()]
     assert kinds == ["full", "delta", "delta", "delta"]
 
 
-def test_a_delta_has_items_that_are_new_or_say_something_else(mill: Mill) -> None:
-    publisher = mill.publisher()
-    mill.stock("red")
-    with mill.life() as life:
-        on(life, mill)
-        full = life.publish(publisher)
-        mill.stock("green")
-        mill.upsert("red-cup", "a blue cup")
-        mill.act("ann", "item-without-text", "green-cup")
-        on(life, mill)
-        delta = life.publish(publisher)
-        assert_same(mill.store.load(Version.parse(delta.version)), life.snapshot())
+def test_a_delta_has_items_that_are_new_or_say_something_else(harness: ModelHarness) -> None:
+    publisher = harness.publisher()
+    harness.stock("red")
+    with harness.learning() as learning:
+        on(learning, harness)
+        full = learning.publish(publisher)
+        harness.stock("green")
+        harness.upsert("red-cup", "a blue cup")
+        harness.act("ann", "item-without-text", "green-cup")
+        on(learning, harness)
+        delta = learning.publish(publisher)
+        assert_same(harness.store.load(Version.parse(delta.version)), learning.snapshot())
     assert (delta.base, delta.parent, full.parent) == (full.version, full.version, None)
     # Green things were acted on before their texts came, so that the full one has their rows.
     assert set(delta.items) >= {"red-cup", "item-without-text", "green-cup"}
     assert "red-plate" not in delta.items
 
 
-def test_a_delta_is_smaller_where_little_has_changed(mill: Mill) -> None:
-    publisher = mill.publisher()
+def test_a_delta_is_smaller_where_little_has_changed(harness: ModelHarness) -> None:
+    publisher = harness.publisher()
     for number in range(300):
-        mill.upsert(f"item{number}", f"lamp {number}")
-    with mill.life() as life:
-        mill.act("ann", "item1", "item2")
-        life.new()
-        full = life.publish(publisher)
-        mill.act("ann", "item3")
-        life.new()
-        delta = life.publish(publisher)
+        harness.upsert(f"item{number}", f"lamp {number}")
+    with harness.learning() as learning:
+        harness.act("ann", "item1", "item2")
+        learning.new()
+        full = learning.publish(publisher)
+        harness.act("ann", "item3")
+        learning.new()
+        delta = learning.publish(publisher)
     assert delta.files["items.safetensors"].size < 0.2 * full.files["items.safetensors"].size
 
 
-def test_after_so_many_deltas_comes_a_full_one(mill: Mill) -> None:
-    publisher = mill.publisher(full_every=2)
-    with mill.life() as life:
+def test_after_so_many_deltas_comes_a_full_one(harness: ModelHarness) -> None:
+    publisher = harness.publisher(full_every=2)
+    with harness.learning() as learning:
         kinds = []
         for _ in range(7):
-            on(life, mill, acts=3)
-            kinds.append(life.publish(publisher).kind)
-            assert_same(newest(mill.store), life.snapshot())
+            on(learning, harness, acts=3)
+            kinds.append(learning.publish(publisher).kind)
+            assert_same(newest(harness.store), learning.snapshot())
     assert kinds == ["full", "delta", "delta", "full", "delta", "delta", "full"]
 
 
-def test_merged_memory_forces_a_full_one(mill: Mill, monkeypatch: pytest.MonkeyPatch) -> None:
-    publisher = mill.publisher()
-    with mill.life() as life:
-        on(life, mill)
-        life.publish(publisher)
+def test_merged_memory_forces_a_full_one(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher = harness.publisher()
+    with harness.learning() as learning:
+        on(learning, harness)
+        learning.publish(publisher)
         monkeypatch.setattr(counts, "MERGE_MINIMUM", 1)
-        on(life, mill)
-        assert life.learner.stream.memory.counts.base.nnz > 0
-        manifest = life.publish(publisher)
-        assert_same(newest(mill.store), life.snapshot())
+        on(learning, harness)
+        assert learning.learner.stream.covisitation.counts.base.nnz > 0
+        manifest = learning.publish(publisher)
+        assert_same(newest(harness.store), learning.snapshot())
     assert manifest.kind == "full"
 
 
-def test_new_items_do_not_force_a_full_one(mill: Mill, monkeypatch: pytest.MonkeyPatch) -> None:
-    publisher = mill.publisher()
-    with mill.life() as life:
+def test_new_items_do_not_force_a_full_one(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher = harness.publisher()
+    with harness.learning() as learning:
         monkeypatch.setattr(counts, "MERGE_MINIMUM", 1)
-        on(life, mill)
+        on(learning, harness)
         monkeypatch.undo()
-        life.publish(publisher)
-        base = life.learner.stream.memory.counts.base
-        mill.act("zoë", "unheard-of", "red-cup")
-        life.new()
-        grown = life.learner.stream.memory.counts.base
-        manifest = life.publish(publisher)
-        assert_same(newest(mill.store), life.snapshot())
+        learning.publish(publisher)
+        base = learning.learner.stream.covisitation.counts.base
+        harness.act("zoë", "unheard-of", "red-cup")
+        learning.new()
+        grown = learning.learner.stream.covisitation.counts.base
+        manifest = learning.publish(publisher)
+        assert_same(newest(harness.store), learning.snapshot())
     assert grown.shape[0] > base.shape[0]
     assert grown.nnz == base.nnz > 0
     assert manifest.kind == "delta"
 
 
-def test_equal_states_have_equal_digests_full_or_delta(mill: Mill, tmp_path: Path) -> None:
-    deltas, fulls = mill.publisher(), mill.publisher(SnapshotStore(str(tmp_path / "fulls"), PREFIX))
-    mill.stock()
-    with mill.life() as life:
-        on(life, mill)
-        before = life.publish(deltas)
-        on(life, mill)
-        delta, full = life.publish(deltas), life.publish(fulls)
+def test_equal_states_have_equal_digests_full_or_delta(harness: ModelHarness, tmp_path: Path) -> None:
+    deltas, fulls = harness.publisher(), harness.publisher(SnapshotStore(str(tmp_path / "fulls"), PREFIX))
+    harness.stock()
+    with harness.learning() as learning:
+        on(learning, harness)
+        before = learning.publish(deltas)
+        on(learning, harness)
+        delta, full = learning.publish(deltas), learning.publish(fulls)
     assert (before.kind, delta.kind, full.kind) == ("full", "delta", "full")
     assert delta.digest == full.digest != before.digest
 
@@ -170,91 +170,91 @@ def memory_url() -> Iterator[str]:
     fsspec.filesystem("memory").store.clear()
 
 
-def test_a_store_in_memory_works_like_one_on_disk(mill: Mill, memory_url: str) -> None:
-    publisher = mill.publisher(SnapshotStore(memory_url, PREFIX), full_every=1, keep=1)
-    mill.stock()
-    with mill.life() as life:
+def test_a_store_in_memory_works_like_one_on_disk(harness: ModelHarness, memory_url: str) -> None:
+    publisher = harness.publisher(SnapshotStore(memory_url, PREFIX), full_every=1, keep=1)
+    harness.stock()
+    with harness.learning() as learning:
         for _ in range(5):
-            on(life, mill, acts=3)
-            life.publish(publisher)
-            assert_same(newest(SnapshotStore(memory_url, PREFIX)), life.snapshot())
+            on(learning, harness, acts=3)
+            learning.publish(publisher)
+            assert_same(newest(SnapshotStore(memory_url, PREFIX)), learning.snapshot())
     assert [str(version) for version in SnapshotStore(memory_url, PREFIX).versions()] == ["1-3", "1-4", "1-5"]
 
 
-def test_models_do_not_see_each_others_snapshots(mill: Mill) -> None:
-    with mill.life() as life:
-        on(life, mill)
-        life.publish(mill.publisher())
-    assert SnapshotStore(mill.settings.snapshots, "another").versions() == []
+def test_models_do_not_see_each_others_snapshots(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        on(learning, harness)
+        learning.publish(harness.publisher())
+    assert SnapshotStore(harness.settings.snapshots, "another").versions() == []
 
 
-def test_a_version_without_its_manifest_does_not_exist(mill: Mill) -> None:
-    with mill.life() as life:
-        on(life, mill)
-        manifest = life.publish(mill.publisher())
-    folder = folder_of(mill, manifest)
+def test_a_version_without_its_manifest_does_not_exist(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        on(learning, harness)
+        manifest = learning.publish(harness.publisher())
+    folder = folder_of(harness, manifest)
     (folder / "manifest.json").rename(folder / "manifest.json.part")
-    assert mill.store.versions() == []
+    assert harness.store.versions() == []
     with pytest.raises(SnapshotCorrupt, match="not in the store: publish again or roll back"):
-        mill.store.load(Version.parse(manifest.version))
+        harness.store.load(Version.parse(manifest.version))
 
 
 @pytest.mark.parametrize("name", ["learned.safetensors", "items.safetensors", "counts.safetensors"])
-def test_the_manifest_is_written_when_all_files_are_there(mill: Mill, name: str) -> None:
-    with mill.life() as life:
-        on(life, mill)
-        in_the_way = folder_of(mill, life.snapshot().manifest) / name
+def test_the_manifest_is_written_when_all_files_are_there(harness: ModelHarness, name: str) -> None:
+    with harness.learning() as learning:
+        on(learning, harness)
+        in_the_way = folder_of(harness, learning.snapshot().manifest) / name
         in_the_way.mkdir(parents=True)
         with pytest.raises(OSError, match=name):
-            life.publish(mill.publisher())
-    assert mill.store.versions() == []
+            learning.publish(harness.publisher())
+    assert harness.store.versions() == []
 
 
-def test_pruning_keeps_what_deltas_need(mill: Mill) -> None:
-    publisher = mill.publisher(full_every=3, keep=2)
-    with mill.life() as life:
+def test_pruning_keeps_what_deltas_need(harness: ModelHarness) -> None:
+    publisher = harness.publisher(full_every=3, keep=2)
+    with harness.learning() as learning:
         for _ in range(13):
-            on(life, mill, acts=2)
-            life.publish(publisher)
-            versions = mill.store.versions()
+            on(learning, harness, acts=2)
+            learning.publish(publisher)
+            versions = harness.store.versions()
             assert len(versions) <= 2 + 1 + 4, "the kept, their full one, and those until the next full one"
-            assert_same(newest(mill.store), life.snapshot())
-            assert [mill.store.load(version).manifest.version for version in versions[-2:]]
-    mill.store.prune(keep=1)
-    assert [str(version) for version in mill.store.versions()] == ["1-13"]
+            assert_same(newest(harness.store), learning.snapshot())
+            assert [harness.store.load(version).manifest.version for version in versions[-2:]]
+    harness.store.prune(keep=1)
+    assert [str(version) for version in harness.store.versions()] == ["1-13"]
 
 
-def test_pruning_to_a_delta_keeps_its_full_one(mill: Mill) -> None:
-    publisher = mill.publisher()
-    with mill.life() as life:
+def test_pruning_to_a_delta_keeps_its_full_one(harness: ModelHarness) -> None:
+    publisher = harness.publisher()
+    with harness.learning() as learning:
         for _ in range(4):
-            on(life, mill, acts=2)
-            life.publish(publisher)
-        mill.store.prune(keep=1)
-        assert [str(version) for version in mill.store.versions()] == ["1-1", "1-4"]
-        assert_same(newest(mill.store), life.snapshot())
+            on(learning, harness, acts=2)
+            learning.publish(publisher)
+        harness.store.prune(keep=1)
+        assert [str(version) for version in harness.store.versions()] == ["1-1", "1-4"]
+        assert_same(newest(harness.store), learning.snapshot())
 
 
-def test_no_user_is_in_a_snapshot(mill: Mill) -> None:
+def test_no_user_is_in_a_snapshot(harness: ModelHarness) -> None:
     user, event, session = SECRETS
-    publisher = mill.publisher(full_every=2)
-    with mill.life() as life:
+    publisher = harness.publisher(full_every=2)
+    with harness.learning() as learning:
         for number in range(4):
-            mill.act(user, "red-cup", "blue-plate", event_id=f"{event}-{number}", session=session)
-            on(life, mill)
-            life.publish(publisher)
-    assert len(life.learner.stream.histories.of(user)) == 4
-    files = [path for path in Path(mill.settings.snapshots).rglob("*") if path.is_file()]
+            harness.act(user, "red-cup", "blue-plate", event_id=f"{event}-{number}", session=session)
+            on(learning, harness)
+            learning.publish(publisher)
+    assert len(learning.learner.stream.histories.of(user)) == 4
+    files = [path for path in Path(harness.settings.snapshots).rglob("*") if path.is_file()]
     assert len(files) == 4 * 4
     for path in files:
         content = path.read_bytes()
         assert not [secret for secret in SECRETS if secret.encode() in content], path
 
 
-def test_an_announcement_names_the_snapshot(mill: Mill) -> None:
-    with mill.life() as life:
-        on(life, mill)
-        manifest = life.publish(mill.publisher())
+def test_an_announcement_names_the_snapshot(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        on(learning, harness)
+        manifest = learning.publish(harness.publisher())
     told = Announcement.model_validate_json(Announcement.of(manifest).encode())
     assert (told.version, told.digest, told.reason) == (manifest.version, manifest.digest, "test")
     assert told.published_at == manifest.published_at > 0
@@ -282,13 +282,13 @@ class Published:
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> Iterator[Published]:
     folder = tmp_path_factory.mktemp("published")
-    with Mill(tiny_settings(folder, backbone_folder)) as mill:
-        mill.stock()
-        publisher = mill.publisher()
-        with mill.life() as life:
+    with ModelHarness(tiny_settings(folder, backbone_folder)) as harness:
+        harness.stock()
+        publisher = harness.publisher()
+        with harness.learning() as learning:
             for _ in range(2):
-                on(life, mill)
-                life.publish(publisher)
+                on(learning, harness)
+                learning.publish(publisher)
         yield Published(folder / "snapshots")
 
 
@@ -397,13 +397,13 @@ def test_bytes_that_are_no_tensors_are_refused(published: Published) -> None:
             published.restore(folder / name)
 
 
-def test_a_snapshot_that_was_replaced_in_the_store_is_not_taken_from_memory(mill: Mill) -> None:
-    store = mill.store
-    with mill.life() as life:
-        on(life, mill)
-        life.publish(mill.publisher())
-        assert_same(newest(store), life.snapshot())
-        mill.shop(5)
-        life.new()
-        life.publish(mill.publisher())
-        assert_same(newest(store), life.snapshot())
+def test_a_snapshot_that_was_replaced_in_the_store_is_not_taken_from_memory(harness: ModelHarness) -> None:
+    store = harness.store
+    with harness.learning() as learning:
+        on(learning, harness)
+        learning.publish(harness.publisher())
+        assert_same(newest(store), learning.snapshot())
+        harness.shop(5)
+        learning.new()
+        learning.publish(harness.publisher())
+        assert_same(newest(store), learning.snapshot())

@@ -66,7 +66,7 @@ def test_digests_are_those_of_the_texts() -> None:
 def test_a_copy_is_frozen() -> None:
     catalogue = Catalogue()
     catalogue.upsert(Item(item="a", title="red cup"))
-    frozen = catalogue.copy()
+    captured = catalogue.copy()
     catalogue.upsert(Item(item="a", title="blue cup"))
     catalogue.row("b")
-    assert (frozen.ids, frozen.text(0)) == (["a"], "red cup")
+    assert (captured.ids, captured.text(0)) == (["a"], "red cup")

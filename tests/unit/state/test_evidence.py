@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.state.evidence import FACTS, FADING, REPEAT_SCALE, evidence
 from pipeline.state.segments import Segment
-from tests.build import segment
+from tests.support.build import segment
 
 SIZE = 5
 
@@ -42,11 +42,11 @@ def naive(told: Segment, place: int) -> NDArray[np.float64]:
 
 def dense(told: list[Segment], targets: int) -> NDArray[np.float32]:
     """The facts with those that are zero, ``[facts, targets, size]``; each is told once."""
-    places, amounts = evidence(told, SIZE)
-    assert np.unique(places, axis=1).shape == places.shape
-    assert (np.diff(places[1]) >= 0).all()
+    indices, amounts = evidence(told, SIZE)
+    assert np.unique(indices, axis=1).shape == indices.shape
+    assert (np.diff(indices[1]) >= 0).all()
     facts = np.zeros((len(FACTS), targets, SIZE), dtype=amounts.dtype)
-    facts[tuple(places)] = amounts
+    facts[tuple(indices)] = amounts
     assert facts.dtype == np.float32
     return facts
 
@@ -70,6 +70,6 @@ def test_by_hand() -> None:
 
 
 def test_without_segments_there_is_nothing() -> None:
-    places, amounts = evidence([], SIZE)
-    assert places.shape == (3, 0)
+    indices, amounts = evidence([], SIZE)
+    assert indices.shape == (3, 0)
     assert amounts.shape == (0,)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.events import InteractionType
 from pipeline.state.histories import Act, Histories, decode_history, encode_history
-from tests.build import purchase
+from tests.support.build import purchase
 
 acts = st.builds(
     Act,
@@ -39,11 +39,11 @@ def test_a_copy_is_frozen() -> None:
     histories = Histories(length=3)
     histories.fold("kept", act(0))
     histories.fold("forgotten", act(0))
-    frozen = histories.copy()
+    captured = histories.copy()
     histories.fold("kept", act(1))
     histories.fold("new", act(2))
     histories.forget("forgotten")
-    assert dict(frozen.items()) == {"kept": (act(0),), "forgotten": (act(0),)}
+    assert dict(captured.items()) == {"kept": (act(0),), "forgotten": (act(0),)}
     assert dict(histories.items()) == {"kept": (act(0), act(1)), "new": (act(2),)}
 
 

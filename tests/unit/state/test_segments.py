@@ -17,7 +17,7 @@ from pipeline.state.segments import (
     segment_of,
     value_bucket,
 )
-from tests.build import segment
+from tests.support.build import segment
 
 PURCHASE = InteractionType.PURCHASE
 

@@ -6,15 +6,15 @@ import numpy as np
 
 from pipeline.events import Interaction, Item
 from pipeline.state.histories import Act
-from pipeline.state.stream import StreamShape, StreamState
-from tests.build import MINUTE, purchase
+from pipeline.state.stream import StreamConfig, StreamState
+from tests.support.build import MINUTE, purchase
 
 EVENTS = [purchase("u", "cup", 0), purchase("v", "cup", 0), purchase("u", "plate", MINUTE)]
 
 
 def stream(events: list[Interaction]) -> StreamState:
-    made = StreamState(StreamShape(history_length=2, dedupe_window=2))
-    made.take_in([Item(item="cup", title="a cup"), Item(item="plate", title="a plate")])
+    made = StreamState(StreamConfig(history_length=2, dedupe_window=2))
+    made.ingest([Item(item="cup", title="a cup"), Item(item="plate", title="a plate")])
     acts: dict[str, list[Act]] = {}
     for event in events:
         acts.setdefault(event.user, []).append(Act.of(event))
@@ -27,16 +27,16 @@ def test_folding_counts_acts_histories_and_pairs() -> None:
     assert made.events == 3
     assert made.acts.tolist() == [2, 1]
     assert [act.item for act in made.histories.of("u")] == ["cup", "plate"]
-    assert made.memory.suggest([np.array([0])])[0, 1] > 0
-    assert made.memory.suggest([np.array([0])])[0, 0] == 0
+    assert made.covisitation.suggest([np.array([0])])[0, 1] > 0
+    assert made.covisitation.suggest([np.array([0])])[0, 0] == 0
 
 
 def test_what_is_counted_fades_as_events_pass() -> None:
     made = stream(EVENTS)
-    half = StreamState(StreamShape(memory_half_life=3, popularity_half_life=3), made.catalogue)
+    half = StreamState(StreamConfig(covisitation_half_life=3, popularity_half_life=3), made.catalogue)
     half.grow()
     half.fold(EVENTS, [made.segment("nobody", [Act.of(EVENTS[0]), Act.of(EVENTS[2])])])
-    np.testing.assert_allclose(half.memory.counts.merged().toarray(), [[0, 10], [10, 0]])
+    np.testing.assert_allclose(half.covisitation.counts.merged().toarray(), [[0, 10], [10, 0]])
     np.testing.assert_allclose(half.popularity.counts, [1, 0.5])
     assert half.acts.tolist() == [2, 1]
 
@@ -49,10 +49,10 @@ def test_a_segment_is_the_history_and_what_is_new() -> None:
 
 def test_every_array_has_a_place_for_each_item() -> None:
     made = stream(EVENTS)
-    rows = made.take_in([Item(item="lamp", title="a lamp"), "cup", Item(item="plate", title="a blue plate")])
+    rows = made.ingest([Item(item="lamp", title="a lamp"), "cup", Item(item="plate", title="a blue plate")])
     assert rows == [2, 1]
     assert made.acts.tolist() == [2, 1, 0]
-    assert made.memory.counts.size == made.popularity.counts.size == 3
+    assert made.covisitation.counts.size == made.popularity.counts.size == 3
     assert not made.catalogue.available(0)
 
 

@@ -19,8 +19,8 @@ import pytest
 from consumers.serve.daemon import run, serve
 from pipeline.config import Settings, to_toml
 from pipeline.errors import LogUnavailable, TopicError
-from tests.unit.consumers.serve.tools import wait_until
-from tests.unit.consumers.serve.world import World
+from tests.support.serve_harness import World
+from tests.support.serve_tools import wait_until
 
 STARTING_SECONDS = 60
 

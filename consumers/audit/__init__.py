@@ -1,0 +1,1 @@
+"""Answers stored requests again, as they were answered."""

@@ -1,0 +1,1 @@
+"""The learning daemon: reads events, learns, journals, checkpoints, publishes."""

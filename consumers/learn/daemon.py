@@ -1,0 +1,87 @@
+"""The learn daemon: reads interactions and items, learns, journals, checkpoints, publishes.
+
+It may be killed at any moment: a restart takes the newest good checkpoint, learns the
+journalled batches after it again, bit for bit, and goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import closing
+from itertools import chain
+
+from consumers.learn.commits import Cadence, Commits
+from consumers.learn.loop import run as run_loop
+from consumers.learn.orders import CommandReader
+from pipeline import metrics
+from pipeline.assembly import checkpoints_of, make_learner
+from pipeline.checkpoints.fingerprint import fingerprint
+from pipeline.checkpoints.store import Checkpoints
+from pipeline.config import Settings
+from pipeline.eventlog import open_log
+from pipeline.eventlog.port import EventLog, LogWriter
+from pipeline.eventlog.topics import Topics
+from pipeline.journal.batch_source import BatchSource, Pull
+from pipeline.journal.entry import read_journal
+from pipeline.journal.position import first_position
+from pipeline.signals import stop_requested
+from pipeline.snapshots.publisher import Publisher
+from pipeline.snapshots.store import SnapshotStore
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings) -> None:
+    """Learn until SIGTERM or SIGINT.
+
+    Raises:
+        TopicError: the topics are missing or not as the settings want them.
+        OffsetsExpired: the log has lost records that the journal names.
+        SnapshotsAhead: the snapshot store is another log's.
+        Fenced: another learner has taken over.
+    """
+    stopping = stop_requested()
+    metrics.serve_metrics(settings.metrics_host, settings.learn.metrics_port)
+    with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
+        topics = Topics(settings.log.prefix)
+        topics.check(event_log, *settings.log.topic_sizes)
+        learn(settings, event_log, topics, stopping)
+    log.info("learner stopped")
+
+
+def learn(settings: Settings, event_log: EventLog, topics: Topics, stopping: threading.Event) -> None:
+    """Restore, learn again what the journal names after that, then learn until told to stop."""
+    learner = make_learner(settings)
+    checkpoints = checkpoints_of(settings)
+    with event_log.fenced_writer(topics.journal, owner="learn") as journal, event_log.writer() as writer:
+        start = checkpoints.restore(learner)
+        start = start or first_position(event_log, topics, journal, fingerprint(learner))
+        log.info("learner starts after %s", start.version)
+        entries = read_journal(event_log, topics.journal, start.journal)
+        pull = Pull(settings.learn.batch_events, settings.learn.wait_seconds, settings.learn.linger_seconds)
+        with (
+            closing(BatchSource(event_log, topics, start, learner.first_seen)) as batches,
+            closing(CommandReader(event_log, topics, writer, checkpoints, learner.another)) as orders,
+        ):
+            commits = _commits(settings, event_log, topics, writer, checkpoints)
+            turns = chain(
+                batches.recover(entries),
+                batches.new(journal, pull, orders, fingerprint(learner), stopping.is_set),
+            )
+            run_loop(turns, learner, commits, checkpoints)
+
+
+def _commits(
+    settings: Settings, event_log: EventLog, topics: Topics, writer: LogWriter, checkpoints: Checkpoints
+) -> Commits:
+    model, learn = settings.log.prefix, settings.learn
+    store = SnapshotStore(settings.snapshots, model)
+    return Commits(
+        model,
+        event_log,
+        Publisher(store, writer, topics, learn.full_snapshot_every, learn.keep_snapshots),
+        checkpoints,
+        publish=Cadence(learn.publish_seconds, learn.publish_events),
+        checkpoint=Cadence(learn.checkpoint_seconds, learn.checkpoint_events),
+    )

@@ -1,0 +1,105 @@
+"""The loop: score, learn, remember; at intervals make it visible and durable."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterable
+from contextlib import closing
+
+from consumers.learn.commits import Commits
+from pipeline import metrics
+from pipeline.checkpoints.store import Checkpoints
+from pipeline.control.alarms import DriftAlarm, RetrainRequest
+from pipeline.control.records import ControlRecord, Rollback
+from pipeline.evaluation.prequential import Quality, Scores
+from pipeline.journal.batch_source import Batch, StateSwitch
+from pipeline.journal.position import Position
+from pipeline.training.learner import Learner
+
+log = logging.getLogger(__name__)
+
+QUALITY_HALF_LIFE = 10_000.0
+"""In events, of the figures that metrics show; manifests have means since the process started."""
+
+
+def run(
+    turns: Iterable[Batch | StateSwitch | None], learner: Learner, commits: Commits, checkpoints: Checkpoints
+) -> None:
+    """Learn batches until they end; then publish and checkpoint what is left.
+
+    A handover among them means to go on from another state, None that there was nothing to
+    read just then.
+    """
+    quality, recent = Quality(), Quality(QUALITY_HALF_LIFE)
+    with closing(commits):
+        for turn in turns:
+            match turn:
+                case Batch():
+                    began = time.perf_counter()
+                    scores = learner.score_and_learn(turn.micro)
+                    quality.add(scores)
+                    recent.add(scores)
+                    told = learner.watch(turn.micro, scores)
+                    commits.add(turn, told)
+                    _measure(turn, scores, learner, recent, time.perf_counter() - began)
+                    _announce(told)
+                case StateSwitch():
+                    # What is left behind is made durable first: a rollback returns to it.
+                    commits.finish(learner, quality.report(), reason="before an adoption")
+                    checkpoints.adopt(learner, turn)
+                    commits.switch_state(turn, learner, quality.report())
+                    _announce_adoption(turn)
+            commits.settle(learner, quality.report())
+        commits.finish(learner, quality.report(), reason="shutdown")
+
+
+def _announce(told: Iterable[ControlRecord]) -> None:
+    for record in told:
+        match record:
+            case DriftAlarm():
+                metrics.DRIFT_ALARMS.labels(record.signal).inc()
+                log.warning("drift alarm %s: %.4g -> %.4g", record.key, record.before, record.after)
+            case RetrainRequest():
+                metrics.RETRAIN_REQUESTS.inc()
+                log.warning("a retrain is asked for: %s", record.key)
+            case Rollback():
+                log.warning("a rollback is ordered: %s: %s", record.key, record.reason)
+
+
+def _announce_adoption(switch: StateSwitch) -> None:
+    version, adopts = switch.position.version, switch.adopts
+    metrics.ADOPTIONS.labels(adopts.kind).inc()
+    _show(switch.position)
+    log.warning("%s: %s goes on from %s, %s", adopts.kind, version, adopts.state, adopts.reason)
+
+
+def _show(position: Position) -> None:
+    metrics.GENERATION.labels("learn").set(position.generation)
+    metrics.STEP.labels("learn").set(position.step)
+
+
+def _measure(batch: Batch, scores: Scores, learner: Learner, quality: Quality, seconds: float) -> None:
+    metrics.BATCH_SECONDS.observe(seconds)
+    metrics.BATCH_EVENTS.observe(len(batch.micro.interactions))
+    metrics.EVENTS.labels("learn").inc(len(batch.micro.interactions))
+    metrics.DEAD_LETTERS.labels("learn").inc(len(batch.refused))
+    metrics.DUPLICATES.labels("learn").inc(batch.duplicates)
+    _show(batch.position)
+    metrics.ITEMS.labels("learn").set(len(learner.stream.catalogue))
+    metrics.USERS.labels("learn").set(len(learner.stream.histories))
+    metrics.REPLAY.set(len(learner.replay))
+    if not math.isnan(scores.loss):
+        metrics.LOSS.set(scores.loss)
+    if scores.quarantined:
+        metrics.QUARANTINED.inc()
+    for scorer, slices in quality.report().items():
+        for name, figures in slices.items():
+            for figure, value in figures.items():
+                if value is not None:
+                    metrics.QUALITY.labels(scorer, name, figure).set(value)
+    if not batch.from_journal:
+        now = time.time()
+        for append_time in batch.append_times:
+            metrics.LEARNED_FRESHNESS.observe(max(0.0, now - append_time / 1000))

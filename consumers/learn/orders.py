@@ -1,0 +1,165 @@
+"""Orders: promotions and rollbacks from the control topic, made ready to be carried out.
+
+Both are one mechanism with crash recovery: a checkpoint is put in place and tried on a
+second learner; then a line of the journal says that the learner goes on from it.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+
+from pipeline import metrics
+from pipeline.checkpoints.capture import capture
+from pipeline.checkpoints.rebuild import rebuild
+from pipeline.checkpoints.state import LearnerState
+from pipeline.checkpoints.store import Checkpoints, restore_from
+from pipeline.control.records import Order, Promotion, Refusal, order_in
+from pipeline.errors import CheckpointCorrupt, OffsetsExpired, OrderRefused
+from pipeline.eventlog.port import EventLog, LogWriter, Offsets, Record, TopicPartition
+from pipeline.eventlog.topics import Topics
+from pipeline.journal.batch_source import AdoptionPlan
+from pipeline.journal.entry import Adopts
+from pipeline.journal.position import Position
+from pipeline.snapshots.snapshot import Version
+from pipeline.training.learner import Learner
+
+log = logging.getLogger(__name__)
+
+READ_RECORDS = 100
+KEEP_ADOPTED = 10
+ADOPTED = "adopted"
+
+
+class CommandReader:
+    """Reads the control topic and says what to adopt next."""
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        topics: Topics,
+        writer: LogWriter,
+        checkpoints: Checkpoints,
+        another: Callable[[], Learner],
+    ) -> None:
+        """`another` makes learners to try states on."""
+        self._log = event_log
+        self._topics = topics
+        self._writer = writer
+        self._checkpoints = checkpoints
+        self._another = another
+        self._next: int | None = None
+        self._read: deque[Record] = deque()
+        self._reader = event_log.reader({TopicPartition(topics.control, 0): 0})
+
+    def position(self) -> int:
+        """Offset of the next record to be obeyed; once `due` was asked."""
+        assert self._next is not None
+        return self._next
+
+    def due(self, position: Position) -> AdoptionPlan | None:
+        """What to adopt now, if anything; orders that cannot be carried out are refused aloud."""
+        if self._next is None:
+            self._next = position.control
+            self._reader.seek({TopicPartition(self._topics.control, 0): self._next})
+        if not self._read:
+            self._read.extend(self._reader.poll(READ_RECORDS, timeout_seconds=0))
+        while self._read:
+            record = self._read.popleft()
+            self._next = record.offset + 1
+            order = _order(record)
+            if order is None:
+                continue
+            try:
+                return self._plan(order, position)
+            except (OrderRefused, CheckpointCorrupt, OffsetsExpired) as error:
+                self._refuse(order, str(error))
+        return None
+
+    def close(self) -> None:
+        """Let go of the reader."""
+        self._reader.close()
+
+    def _plan(self, order: Order, position: Position) -> AdoptionPlan:
+        if order.generation not in (None, position.generation):
+            raise OrderRefused(
+                f"it was meant for generation {order.generation}, and this is {position.generation}"
+            )
+        if isinstance(order, Promotion):
+            state = self._checkpoints.candidate_state(order.candidate)
+            found = self._tried(state)
+            fold_to: Offsets = {}
+        else:
+            state = Path(ADOPTED, str(position.generation + 1))
+            found = self._put_back(Version.parse(order.version), state)
+            fold_to = {} if order.relearn else _furthest(position.offsets, position.fold_to)
+        self._check_held(found, position)
+        adopts = Adopts(kind=order.kind, state=str(state), order=order.key, reason=order.reason)
+        return AdoptionPlan(adopts, found.step, found.offsets, found.through, fold_to)
+
+    def _tried(self, state: Path) -> Position:
+        learner = self._another()
+        try:
+            found = restore_from(self._checkpoints.folder / state, learner, supervisor=False)
+        except (IndexError, KeyError, RuntimeError, SafetensorError, ValueError) as error:
+            # What was written is there, but it is no state of this model.
+            raise OrderRefused(f"{state} does not fit: {error}") from error
+        _check_finite(capture(learner, found))
+        return found
+
+    def _put_back(self, version: Version, state: Path) -> Position:
+        """Make the learner of an earlier version again, and keep it as a state to adopt."""
+        learner = self._another()
+        found = rebuild(self._log, self._topics, learner, self._checkpoints, until=version)
+        if found.version != str(version):
+            raise OrderRefused(f"the journal knows no version {version}, only {found.version} before it")
+        self._checkpoints.write_to(self._checkpoints.folder / state, capture(learner, found))
+        self._prune()
+        return found
+
+    def _check_held(self, found: Position, position: Position) -> None:
+        """Refuse what would make the learner read what the log has lost, or never had."""
+        if found.offsets.keys() != position.offsets.keys():
+            raise OrderRefused("it has learned from other topics or partitions")
+        topics = {source.topic for source in found.offsets}
+        begins, ends = self._log.begin_offsets(topics), self._log.end_offsets(topics)
+        for source, offset in found.offsets.items():
+            if not begins[source] <= offset <= ends[source]:
+                raise OffsetsExpired(*source, offset, begins[source], ends[source])
+
+    def _prune(self) -> None:
+        kept = sorted((self._checkpoints.folder / ADOPTED).glob("[0-9]*"), key=lambda path: int(path.name))
+        for path in kept[:-KEEP_ADOPTED]:
+            shutil.rmtree(path)
+
+    def _refuse(self, order: Order, reason: str) -> None:
+        metrics.REFUSED_ORDERS.inc()
+        log.error("%s is refused: %s", order.key, reason)
+        refusal = Refusal(order=order.key, reason=reason)
+        self._writer.append(self._topics.control, refusal.key, refusal.encode())
+
+
+def _order(record: Record) -> Order | None:
+    try:
+        return order_in(record.value) if record.value else None
+    except (ValidationError, ValueError, KeyError, TypeError) as error:
+        log.error("%s/%s is no record of ours: %s", record.source, record.offset, error)
+        return None
+
+
+def _furthest(one: Offsets, other: Offsets) -> dict[TopicPartition, int]:
+    return {source: max(offset, other.get(source, 0)) for source, offset in one.items()}
+
+
+def _check_finite(captured: LearnerState) -> None:
+    """Refuse weights, moments or counts that would sooner or later be served."""
+    for name, tensor in {**captured.encoder, **captured.learned, **captured.table, **captured.counts}.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise OrderRefused(f"{name} is not finite")

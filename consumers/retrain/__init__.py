@@ -1,0 +1,1 @@
+"""The retraining daemon: answers requests with candidates."""

@@ -1,0 +1,1 @@
+"""What a server knows: a snapshot, and what it has read since."""

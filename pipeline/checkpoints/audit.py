@@ -1,0 +1,106 @@
+"""Time travel: which version there was at a time, and whether a rebuilt one is what was published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pipeline.checkpoints.capture import capture, snapshot_of
+from pipeline.checkpoints.store import Checkpoints
+from pipeline.errors import SnapshotCorrupt, TopicError
+from pipeline.eventlog.port import EventLog, TopicPartition
+from pipeline.eventlog.topics import Topics
+from pipeline.journal.entry import read_journal
+from pipeline.journal.position import Position
+from pipeline.snapshots.digest import snapshot_digest
+from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.store import SnapshotStore
+from pipeline.training.learner import Learner
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A rebuilt learner beside what was written when it was learned.
+
+    Attributes:
+        version: of the learner.
+        digest: of everything that it is.
+        checkpoint, snapshot: whether the one written then is the same; None where there is none.
+    """
+
+    version: str
+    digest: str
+    checkpoint: bool | None
+    snapshot: bool | None
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything that was written then is not the same."""
+        return self.checkpoint is False or self.snapshot is False
+
+    def __str__(self) -> str:
+        words = {True: "agrees", False: "DIFFERS", None: "is not there"}
+        found = f"checkpoint {words[self.checkpoint]}, snapshot {words[self.snapshot]}"
+        return f"{self.version} {self.digest}: {found}"
+
+
+def agreement(
+    learner: Learner, position: Position, checkpoints: Checkpoints, store: SnapshotStore
+) -> Agreement:
+    """Compare a rebuilt learner with its checkpoint and its snapshot, as far as they are kept."""
+    digest = checkpoints.digest(capture(learner, position))
+    content = snapshot_digest(snapshot_of(learner, "", position, {}, ""))
+    return Agreement(
+        position.version,
+        digest,
+        _equal(digest, checkpoints.digests().get(position.version)),
+        _equal(content, _published(store, Version.parse(position.version))),
+    )
+
+
+def version_at(event_log: EventLog, topics: Topics, moment: str) -> Version:
+    """The version that a moment names: itself (``3-120``), or the one reached by then.
+
+    That is before a time in ISO 8601, UTC if it has no zone, or before an offset of the
+    journal (``@1234``).
+
+    Raises:
+        ValueError: it is none of these.
+        TopicError: nothing had been learned by then, or the journal has forgotten it.
+    """
+    if moment.replace("-", "", 1).isdigit() and "-" in moment:
+        return Version.parse(moment)
+    end = int(moment[1:]) if moment.startswith("@") else _journal_end(event_log, topics, moment)
+    entries = read_journal(event_log, topics.journal)
+    reached = [entry.version for entry, after in entries if after <= end]
+    if not reached:
+        raise TopicError(f"{topics.journal} knows of nothing that was learned by {moment}")
+    return Version.parse(reached[-1])
+
+
+def time_of(text: str) -> datetime:
+    """A time in ISO 8601; without a zone it is UTC.
+
+    Raises:
+        ValueError: it is none.
+    """
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _journal_end(event_log: EventLog, topics: Topics, moment: str) -> int:
+    """Offset of the first journal entry at or after a time."""
+    ends = event_log.offsets_at([topics.journal], int(time_of(moment).timestamp() * 1000))
+    return ends[TopicPartition(topics.journal, 0)]
+
+
+def _published(store: SnapshotStore, version: Version) -> str | None:
+    """Digest of a version's content, where the store still has it."""
+    try:
+        return store.manifest(version).digest
+    except SnapshotCorrupt:
+        return None
+
+
+def _equal(digest: str, written: str | None) -> bool | None:
+    return None if written is None else digest == written

@@ -1,0 +1,34 @@
+"""The fingerprint: what must be equal for a learner's bits to be reproduced."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+from pathlib import Path
+
+import torch
+
+from pipeline.training.learner import Learner
+
+
+def fingerprint(learner: Learner) -> str:
+    """What must be equal for a batch learned again to give the same bits, as 16 hex digits."""
+    machine = (
+        platform.machine(),
+        torch.__version__,
+        torch.get_num_threads(),
+        torch.backends.cpu.get_cpu_capability(),
+    )
+    device = learner.device
+    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_model()
+    told = repr((learner.born, learner.encoder.backbone_digest, machine, device.type, chip))
+    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+
+
+@functools.cache
+def _cpu_model() -> str:
+    listing = Path("/proc/cpuinfo")
+    if not listing.exists():
+        return platform.processor()
+    return next((line for line in listing.read_text().splitlines() if line.startswith("model name")), "")

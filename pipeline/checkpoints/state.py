@@ -1,0 +1,120 @@
+"""The learner's whole state, frozen: copied cheaply, written as files, and put back.
+
+Freezing copies tensors and the tops of dicts and lists; what they hold is never changed in
+place, so a background thread can write it while learning goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import orjson
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
+from torch import Tensor
+
+from pipeline.eventlog.partitioner import partition_of
+from pipeline.events import Item
+from pipeline.journal.position import Position
+from pipeline.model.content.adapter import Adapter
+from pipeline.model.recommender import ModelConfig
+from pipeline.model.tensors import to_matrix, under
+from pipeline.state.catalogue import Catalogue
+from pipeline.state.counts import PairCounts
+from pipeline.state.dedupe import SeenEvents
+from pipeline.state.histories import Histories, decode_history, encode_history
+from pipeline.training.learner import Learner
+from pipeline.training.replay_buffer import ReplayBuffer
+
+LEARNED, TABLE, COUNTS = "learned.safetensors", "table.safetensors", "counts.safetensors"
+REPLAY, CATALOGUE, SUPERVISOR = "replay.safetensors", "catalogue.json", "overseer.json"
+ENCODER = "encoder.safetensors"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class LearnerState:
+    """Everything that a learner is, as of one position; `model` says of which sizes."""
+
+    position: Position
+    model: ModelConfig
+    encoder: Adapter
+    learned: dict[str, Tensor]
+    table: dict[str, Tensor]
+    counts: dict[str, Tensor]
+    replay: ReplayBuffer
+    catalogue: Catalogue
+    histories: Histories
+    seen: dict[int, NDArray[np.int64]]
+    supervisor: bytes
+
+
+def to_files(captured: LearnerState, partitions: int) -> dict[str, bytes]:
+    """The state as files by name: shared ones, and two a partition; equal states, equal bytes."""
+    entries = zip(captured.catalogue.ids, captured.catalogue.entries, strict=True)
+    files = {
+        ENCODER: write_tensors(dict(captured.encoder)),
+        LEARNED: write_tensors(captured.learned),
+        TABLE: write_tensors(captured.table),
+        COUNTS: write_tensors(captured.counts),
+        REPLAY: write_tensors(
+            {name: torch.from_numpy(array) for name, array in captured.replay.state().items()}
+        ),
+        SUPERVISOR: captured.supervisor,
+        CATALOGUE: orjson.dumps([[item, entry and entry.model_dump()] for item, entry in entries]),
+    }
+    histories: list[dict[str, str]] = [{} for _ in range(partitions)]
+    for user, history in sorted(captured.histories.items()):
+        histories[partition_of(user, partitions)][user] = encode_history(history, 0).decode()
+    for partition in range(partitions):
+        seen = captured.seen.get(partition, np.zeros(0, dtype=np.int64))
+        files[f"histories-{partition}.json"] = orjson.dumps(histories[partition])
+        files[f"seen-{partition}.safetensors"] = write_tensors({"digests": torch.from_numpy(seen)})
+    return files
+
+
+def restore(
+    learner: Learner, model: ModelConfig, files: Mapping[str, bytes], *, supervisor: bool = True
+) -> None:
+    """Put a learner into the state that files hold, of a model of the given sizes.
+
+    Its overseer only if asked to: it outlives an adoption.
+    """
+    learner.begin(replace(learner.shape, model=model))
+    learner.encoder = learner.encoder.adapted(read_tensors(files[ENCODER]))
+    stream = learner.stream
+    entries = orjson.loads(files[CATALOGUE])
+    stream.catalogue = Catalogue((item, entry and Item.model_validate(entry)) for item, entry in entries)
+    counts = read_tensors(files[COUNTS])
+    stream.acts, stream.events = counts["acts"].numpy(), int(counts["events"])
+    stream.popularity.counts = counts["popularity"].numpy()
+    stream.covisitation.counts = _pair_counts(counts, len(stream.catalogue))
+    for name, content in files.items():
+        kind, _, rest = name.partition("-")
+        if kind == "histories":
+            for user, wire in orjson.loads(content).items():
+                stream.histories.put(user, decode_history(wire.encode())[0])
+        elif kind == "seen":
+            digests = read_tensors(content)["digests"].tolist()
+            stream.seen[int(rest.partition(".")[0])] = SeenEvents(stream.shape.dedupe_window, digests)
+    if supervisor:
+        learner.supervisor.load(orjson.loads(files[SUPERVISOR]))
+    learner.table.load(read_tensors(files[TABLE]))
+    learner.replay.load({name: tensor.numpy() for name, tensor in read_tensors(files[REPLAY]).items()})
+    _load_learned(learner, read_tensors(files[LEARNED]))
+
+
+def _load_learned(learner: Learner, tensors: Mapping[str, Tensor]) -> None:
+    learner.recommender.load_learned(under("parameter.", tensors))
+    learner.mixer.load(under("mixer.", tensors))
+    moments = {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in MOMENTS}
+    learner.optimizer.load_moments(moments)
+
+
+def _pair_counts(tensors: Mapping[str, Tensor], size: int) -> PairCounts:
+    base, recent = (to_matrix(name, tensors, size) for name in ("base", "recent"))
+    return PairCounts(base, recent, tensors["totals"].numpy(), float(tensors["scale"]))

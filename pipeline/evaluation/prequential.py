@@ -1,0 +1,139 @@
+"""Prequential evaluation: how well each scorer foresaw the events it had not yet learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+SCORERS = ("model", "covisitation", "popularity", "mixture")
+SLICES = ("all", "first_of_basket", "cold")
+CUTOFF = 20
+Report = dict[str, dict[str, dict[str, float | None]]]
+"""Figures by scorer, slice and name; None where nothing was scored."""
+COLD_BELOW = 5
+"""An item with fewer acts than this is cold."""
+
+
+@dataclass(frozen=True)
+class TargetScores:
+    """What one scorer said of m targets.
+
+    Attributes:
+        ranks: ``[m]`` place of the target among all items, from 1; ties count half.
+        log_probabilities: ``[m]`` natural logs.
+    """
+
+    ranks: NDArray[np.float64]
+    log_probabilities: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is known of the m targets of a batch before they are scored.
+
+    Attributes:
+        users: of each.
+        pasts: ``[m]`` acts of the user that were known before it.
+        cold: ``[m]`` whether its item was.
+    """
+
+    users: list[str]
+    pasts: NDArray[np.int64]
+    cold: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Verdicts of all scorers on the targets of one batch.
+
+    Attributes:
+        targets: m of them.
+        verdicts: by scorer.
+        slices: ``[m]`` masks by slice.
+        loss: what the learner minimised; NaN where nothing was learned.
+        quarantined: whether something was not finite, so that the batch was folded and not scored.
+    """
+
+    targets: Targets
+    by_scorer: dict[str, TargetScores]
+    slices: dict[str, NDArray[np.bool_]]
+    loss: float
+    quarantined: bool = False
+
+
+def judge(log_probabilities: Tensor, targets: Tensor) -> TargetScores:
+    """Rank the targets ``[m]`` in log-probabilities over all items, ``[m, n]``."""
+    own = log_probabilities.gather(1, targets.unsqueeze(1))
+    above_less_below = (log_probabilities - own).sign_().sum(dim=1).double()
+    ranks = (1 + log_probabilities.shape[1] + above_less_below) / 2
+    return TargetScores(ranks.cpu().numpy(), own.squeeze(1).double().cpu().numpy())
+
+
+def judge_alike(log_probabilities: Tensor, targets: Tensor) -> TargetScores:
+    """Rank the targets ``[m]`` in log-probabilities ``[n]`` that are the same for all of them."""
+    own, order = log_probabilities[targets], log_probabilities.sort().values
+    below, up_to = torch.searchsorted(order, own), torch.searchsorted(order, own, right=True)
+    ranks = 1 + len(order) - (below + up_to + 1).double() / 2
+    return TargetScores(ranks.cpu().numpy(), own.double().cpu().numpy())
+
+
+def joined(parts: Sequence[TargetScores]) -> TargetScores:
+    """The verdicts of several parts as one."""
+    ranks, log_probabilities = zip(*((part.ranks, part.log_probabilities) for part in parts), strict=True)
+    return TargetScores(np.concatenate(ranks), np.concatenate(log_probabilities))
+
+
+def per_target(by_scorer: TargetScores) -> dict[str, NDArray[np.float64]]:
+    """The figures of each target: hit, reciprocal rank and gain up to the cutoff, log-loss."""
+    hit = by_scorer.ranks <= CUTOFF
+    return {
+        "hr@20": hit.astype(np.float64),
+        "mrr@20": hit / by_scorer.ranks,
+        "ndcg@20": hit / np.log2(1 + by_scorer.ranks),
+        "log_loss": -by_scorer.log_probabilities,
+    }
+
+
+def no_scores() -> Scores:
+    """Of a batch that was folded and not scored."""
+    nothing = TargetScores(np.zeros(0), np.zeros(0))
+    nowhere = np.zeros(0, dtype=np.bool_)
+    nobody = Targets([], np.zeros(0, dtype=np.int64), nowhere)
+    return Scores(nobody, dict.fromkeys(SCORERS, nothing), dict.fromkeys(SLICES, nowhere), float("nan"))
+
+
+@dataclass
+class Quality:
+    """Means of the figures, for each scorer and slice.
+
+    Attributes:
+        half_life: events after which a verdict counts half; None to count all alike.
+    """
+
+    half_life: float | None = None
+    _sums: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
+
+    def add(self, scores: Scores) -> None:
+        """Take in the scores of a batch."""
+        fading = 0.5 ** (scores.slices["all"].size / self.half_life) if self.half_life else 1.0
+        for scorer, by_scorer in scores.by_scorer.items():
+            figures = per_target(by_scorer)
+            for name, mask in scores.slices.items():
+                sums = self._sums.setdefault((scorer, name), {"n": 0.0, **dict.fromkeys(figures, 0.0)})
+                sums["n"] = fading * sums["n"] + float(mask.sum())
+                for figure, values in figures.items():
+                    sums[figure] = fading * sums[figure] + float(values[mask].sum())
+
+    def report(self) -> Report:
+        """The means, and the (faded) number ``n`` of targets behind them."""
+        tables: Report = {}
+        for (scorer, name), sums in self._sums.items():
+            n = sums["n"]
+            means = {figure: total / n if n else None for figure, total in sums.items() if figure != "n"}
+            tables.setdefault(scorer, {})[name] = {"n": n if self.half_life else int(n), **means}
+        return tables

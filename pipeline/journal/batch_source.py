@@ -1,0 +1,259 @@
+"""Batches from the log: journalled ones again, then new ones, journalled before they are learned.
+
+Between them may come adoptions: from there on the batches are those after another state.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from pipeline.errors import InvalidEvent
+from pipeline.eventlog.intake import dead_letter, interaction_of, item_of
+from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, Record
+from pipeline.eventlog.topics import Topics
+from pipeline.events import event_digest
+from pipeline.journal.entry import Adopts, JournalEntry, Verb
+from pipeline.journal.position import Position
+from pipeline.journal.record_buffer import RecordBuffer
+from pipeline.state.micro_batch import MicroBatch
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pull:
+    """How a new batch is made.
+
+    Attributes:
+        most: records in it.
+        wait_seconds: for a first record.
+        linger_seconds: for others to join it.
+    """
+
+    most: int
+    wait_seconds: float
+    linger_seconds: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A MicroBatch with what is known of its records.
+
+    Attributes:
+        micro: what the learner gets.
+        position: where the learner stands after it.
+        from_journal: whether it was journalled before this process started.
+        append_times: ms, of the interactions.
+        users: offset after each user's last interaction.
+        refused: keys and values of dead letters.
+        duplicates: interactions dropped because they were seen before.
+    """
+
+    micro: MicroBatch
+    position: Position
+    from_journal: bool
+    append_times: list[int]
+    users: dict[str, int]
+    refused: list[tuple[str, bytes]]
+    duplicates: int
+
+
+@dataclass(frozen=True)
+class StateSwitch:
+    """The learner is to go on from another state.
+
+    Attributes:
+        position: where it stands after that, the first of a new generation.
+        adopts: the state, and the order that says so.
+        left: the version before.
+    """
+
+    position: Position
+    adopts: Adopts
+    left: str
+
+
+@dataclass(frozen=True)
+class AdoptionPlan:
+    """An order that can be carried out.
+
+    Attributes:
+        adopts: the state, already there, and the order.
+        step: of that state.
+        offsets: of the next input records after that state.
+        through: append time in ms of the last one before them.
+        fold_to: up to where what comes then is folded; empty to learn it.
+    """
+
+    adopts: Adopts
+    step: int
+    offsets: Offsets
+    through: int
+    fold_to: Offsets
+
+
+class Orders(Protocol):
+    """Whoever reads orders and makes them ready to be carried out."""
+
+    def due(self, position: Position) -> AdoptionPlan | None:
+        """What to adopt now, if anything; the learner stands at the given position."""
+
+    def position(self) -> int:
+        """Offset of the control topic's next record to be obeyed."""
+
+
+class BatchSource:
+    """Cuts the input topics into batches, from a position on: journalled ones again, then new ones.
+
+    The catalogue goes before interactions: while there are items to read, a batch takes
+    them first, so that an interaction finds its item's text already there.
+    """
+
+    def __init__(
+        self, event_log: EventLog, topics: Topics, start: Position, first_seen: Callable[[int, int], bool]
+    ) -> None:
+        """`first_seen` remembers an event of a partition by its digest; False for a duplicate."""
+        self._first_seen = first_seen
+        self._position = start
+        self._items, self._interactions = (
+            RecordBuffer(
+                event_log, {source: at for source, at in start.offsets.items() if source.topic == topic}
+            )
+            for topic in (topics.items, topics.interactions)
+        )
+
+    def recover(self, entries: Iterable[tuple[JournalEntry, int]]) -> Iterator[Batch | StateSwitch]:
+        """The batches that the journal names, and the adoptions between them.
+
+        Raises:
+            OffsetsExpired: the log does not hold them any more.
+        """
+        for entry, journalled in entries:
+            if entry.adopts is not None:
+                yield self._switch_state(entry, entry.adopts, journalled)
+            else:
+                yield self._batch(entry, journalled, *self._cut_to(entry.offsets), from_journal=True)
+
+    def new(
+        self,
+        journal: FencedWriter,
+        pull: Pull,
+        orders: Orders,
+        fingerprint: str,
+        stop: Callable[[], bool],
+    ) -> Iterator[Batch | StateSwitch | None]:
+        """New batches, each journalled before it is handed out, until told to stop.
+
+        Yields None when there was nothing to read, so that the caller can do what is due.
+
+        Raises:
+            Fenced: another learner has taken over.
+        """
+        generation = self._position.generation
+        if self._position.fingerprint != fingerprint:
+            generation += 1
+            log.warning("machine or settings are not those of the journal: generation %s begins", generation)
+        while not stop():
+            plan = orders.due(self._position)
+            if plan is not None:
+                generation += 1
+                yield self._adopt(journal, plan, generation, fingerprint, orders.position())
+                continue
+            verb, records = self._pull(pull)
+            if verb is Verb.LEARN and not any(records):
+                yield None
+                continue
+            entry = JournalEntry.of(
+                generation,
+                self._position.step + 1,
+                verb,
+                fingerprint,
+                self._items.positions() | self._interactions.positions(),
+                through=max([self._position.through, *(r.append_time for part in records for r in part)]),
+                control=orders.position(),
+                fold_to=self._position.fold_to if verb is Verb.FOLD else None,
+            )
+            journalled = journal.append(entry.encode()) + 1
+            yield self._batch(entry, journalled, *records, from_journal=False)
+
+    def close(self) -> None:
+        """Let go of the readers."""
+        self._items.close()
+        self._interactions.close()
+
+    def _pull(self, pull: Pull) -> tuple[Verb, tuple[list[Record], list[Record]]]:
+        """What comes next: what is to be folded, then what is to be learned."""
+        at, fold_to = self._position.offsets, self._position.fold_to
+        if any(at[source] < end for source, end in fold_to.items()):
+            # Never back: some partitions may be past their end already.
+            near = {source: min(end, at[source] + pull.most) for source, end in fold_to.items()}
+            return Verb.FOLD, self._cut_to({source: max(at[source], end) for source, end in near.items()})
+        items = self._items.cut(pull.most, timeout_seconds=0)
+        wait, linger = (0.0, 0.0) if items else (pull.wait_seconds, pull.linger_seconds)
+        return Verb.LEARN, (items, self._interactions.cut(pull.most - len(items), wait, linger))
+
+    def _cut_to(self, ends: Offsets) -> tuple[list[Record], list[Record]]:
+        return self._items.cut_to(ends), self._interactions.cut_to(ends)
+
+    def _adopt(
+        self, journal: FencedWriter, plan: AdoptionPlan, generation: int, fingerprint: str, control: int
+    ) -> StateSwitch:
+        entry = JournalEntry.of(
+            generation,
+            plan.step,
+            Verb.ADOPT,
+            fingerprint,
+            plan.offsets,
+            through=plan.through,
+            control=control,
+            adopts=plan.adopts,
+            fold_to=plan.fold_to,
+        )
+        return self._switch_state(entry, plan.adopts, journal.append(entry.encode()) + 1)
+
+    def _switch_state(self, entry: JournalEntry, adopts: Adopts, journalled: int) -> StateSwitch:
+        left, self._position = self._position.version, Position.after(entry, journalled)
+        self._items.seek(entry.offsets)
+        self._interactions.seek(entry.offsets)
+        return StateSwitch(self._position, adopts, left)
+
+    def _batch(
+        self,
+        entry: JournalEntry,
+        journalled: int,
+        items: list[Record],
+        interactions: list[Record],
+        from_journal: bool,
+    ) -> Batch:
+        refused: list[tuple[str, bytes]] = []
+        entries = [item for record in items if (item := _read(item_of, record, refused)) is not None]
+        events, times, users = [], [], {}
+        for record in interactions:
+            event = _read(interaction_of, record, refused)
+            if event is not None and self._first_seen(record.partition, event_digest(event.event_id)):
+                events.append(event)
+                times.append(record.append_time)
+                users[event.user] = record.offset + 1
+        self._position = Position.after(entry, journalled)
+        return Batch(
+            micro=MicroBatch(entry.generation, entry.step, entries, events, entry.verb is Verb.LEARN),
+            position=self._position,
+            from_journal=from_journal,
+            append_times=times,
+            users=users,
+            refused=refused,
+            duplicates=len(items) + len(interactions) - len(entries) - len(events) - len(refused),
+        )
+
+
+def _read(reader: Callable[[Record], T], record: Record, refused: list[tuple[str, bytes]]) -> T | None:
+    try:
+        return reader(record)
+    except InvalidEvent as error:
+        refused.append(dead_letter(record, error))
+        return None

@@ -1,0 +1,35 @@
+"""The journal, followed while a learner goes on writing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Event
+
+from pipeline.eventlog.port import EventLog, Offsets, TopicPartition
+from pipeline.eventlog.topics import Topics
+from pipeline.journal.entry import JournalEntry
+from pipeline.signals import check_goes_on
+
+POLL_SECONDS = 0.5
+READ_ENTRIES = 500
+
+
+def follow_journal(
+    event_log: EventLog, topics: Topics, start: int, stop: Event
+) -> Iterator[tuple[JournalEntry, int]]:
+    """Read the entries from an offset on, each with the offset after it; wait for later ones.
+
+    Raises:
+        Stopped: `stop` was set.
+    """
+    with event_log.reader({TopicPartition(topics.journal, 0): start}) as reader:
+        while True:
+            for record in reader.poll(READ_ENTRIES, POLL_SECONDS):
+                if record.value is not None:
+                    yield JournalEntry.model_validate_json(record.value), record.offset + 1
+            check_goes_on(stop)
+
+
+def recorded(topics: Topics, offsets: Offsets) -> int:
+    """Records of the interactions topic before some offsets."""
+    return sum(at for source, at in offsets.items() if source.topic == topics.interactions)

@@ -1,0 +1,87 @@
+"""Where a learner stands in journal and log, and what must be equal for its bits to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from pipeline.errors import CheckpointCorrupt
+from pipeline.eventlog.port import EventLog, FencedWriter, TopicPartition
+from pipeline.eventlog.topics import Topics
+from pipeline.journal.entry import JournalEntry, Verb, read_journal
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where in the journal and the log a learner stands: after a batch or an adoption.
+
+    Attributes:
+        fingerprint: of whoever learned that batch.
+        journal: offset of the next journal entry.
+        offsets: of the next input records.
+        through: append time in ms of the last one before them.
+        control: offset of the next record of the control topic to be obeyed.
+        fold_to: what comes before these offsets is folded, not learned; empty for none.
+    """
+
+    generation: int
+    step: int
+    fingerprint: str
+    journal: int
+    offsets: dict[TopicPartition, int]
+    through: int
+    control: int
+    fold_to: dict[TopicPartition, int]
+
+    @classmethod
+    def after(cls, entry: JournalEntry, journalled: int) -> Self:
+        """The position after a journal entry, which ends before the offset `journalled`."""
+        return cls(
+            entry.generation,
+            entry.step,
+            entry.fingerprint,
+            journalled,
+            entry.offsets,
+            entry.through,
+            entry.control,
+            entry.folds_to,
+        )
+
+    @property
+    def version(self) -> str:
+        """``<generation>-<step>``, as the snapshot taken here is called."""
+        return f"{self.generation}-{self.step}"
+
+
+def first_position(event_log: EventLog, topics: Topics, journal: FencedWriter, told: str) -> Position:
+    """Where learning began; written into an empty journal, as of now.
+
+    Args:
+        event_log, topics: where to read.
+        journal: where to write.
+        told: the learner's fingerprint.
+
+    Raises:
+        CheckpointCorrupt: the journal has lost its beginning, and no checkpoint stands in for it.
+    """
+    first = next(read_journal(event_log, topics.journal), None)
+    if first is not None:
+        return beginning(topics, *first)
+    begins = event_log.begin_offsets([topics.items, topics.interactions])
+    control = event_log.end_offsets([topics.control])[TopicPartition(topics.control, 0)]
+    entry = JournalEntry.of(1, 0, Verb.START, told, begins, control=control)
+    return Position.after(entry, journal.append(entry.encode()) + 1)
+
+
+def beginning(topics: Topics, entry: JournalEntry, journalled: int) -> Position:
+    """The position after a journal's first entry.
+
+    Raises:
+        CheckpointCorrupt: it is not the one that learning began with.
+    """
+    if entry.verb is not Verb.START:
+        raise CheckpointCorrupt(
+            f"{topics.journal} no longer reaches back to its beginning, and there is no checkpoint: "
+            "put one back, or begin another model under another log.prefix"
+        )
+    return Position.after(entry, journalled)

@@ -1,0 +1,102 @@
+"""The tape: input records, cut into batches, anew or exactly as an earlier learner cut them."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice
+
+from pipeline.errors import LogUnavailable
+from pipeline.eventlog.port import EventLog, LogReader, Offsets, Record, TopicPartition
+
+STALLED_SECONDS = 60.0
+POLL_RECORDS = 2_000
+READ_AHEAD = 10_000
+
+
+class RecordBuffer:
+    """Reads some partitions; keeps what was read ahead of the last cut."""
+
+    def __init__(self, log: EventLog, offsets: Offsets) -> None:
+        self._reader: LogReader = log.reader(offsets)
+        self._ahead: dict[TopicPartition, deque[Record]] = {source: deque() for source in offsets}
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """The offsets after the last cut."""
+        read = self._reader.positions()
+        return {s: ahead[0].offset if ahead else read[s] for s, ahead in self._ahead.items()}
+
+    def seek(self, offsets: Offsets) -> None:
+        """Go on from other offsets, of which only this tape's partitions count."""
+        self._reader.seek({source: offsets[source] for source in self._ahead})
+        for ahead in self._ahead.values():
+            ahead.clear()
+
+    def cut_to(self, ends: Offsets) -> list[Record]:
+        """All records before the given offsets, in the order of a batch.
+
+        Raises:
+            OffsetsExpired: the log does not hold them any more.
+            LogUnavailable: nothing came for a minute although there should be more.
+        """
+        ours = {source: ends[source] for source in self._ahead}
+        deadline = time.monotonic() + STALLED_SECONDS
+        while any(self._reader.positions()[source] < end for source, end in ours.items()):
+            if self._read(timeout_seconds=0.5):
+                deadline = time.monotonic() + STALLED_SECONDS
+            elif time.monotonic() > deadline:
+                raise LogUnavailable(
+                    "records that the journal names do not arrive: is the log's data intact?"
+                )
+        return in_order(record for source, end in ours.items() for record in self._take_before(source, end))
+
+    def cut(self, most: int, timeout_seconds: float, linger_seconds: float = 0.0) -> list[Record]:
+        """At most so many records of what is there, the earliest appended first.
+
+        Waits for a first one, then lingers for others to join it: a batch costs a share of
+        its price however small it is. Much is read ahead, so that whoever catches up sees
+        all partitions at about the same time of the log, however unlike their sizes are.
+        """
+        if self._waiting < READ_AHEAD:
+            self._read(0 if self._waiting else timeout_seconds)
+        deadline = time.monotonic() + linger_seconds
+        while 0 < self._waiting < most and (left := deadline - time.monotonic()) > 0:
+            self._read(left)
+        earliest = heapq.merge(*self._ahead.values(), key=lambda record: record.append_time)
+        chosen = [record.source for record in islice(earliest, most)]
+        return in_order(self._ahead[source].popleft() for source in chosen)
+
+    def close(self) -> None:
+        """Let go of the reader."""
+        self._reader.close()
+
+    @property
+    def _waiting(self) -> int:
+        return sum(len(ahead) for ahead in self._ahead.values())
+
+    def _read(self, timeout_seconds: float) -> bool:
+        records = self._reader.poll(POLL_RECORDS, timeout_seconds)
+        for record in records:
+            self._ahead[record.source].append(record)
+        return bool(records)
+
+    def _take_before(self, source: TopicPartition, end: int) -> Iterable[Record]:
+        ahead = self._ahead[source]
+        while ahead and ahead[0].offset < end:
+            yield ahead.popleft()
+
+
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """Records in the order of a batch: (append time, partition, offset).
+
+    Where a broker's clock went back, a record counts as appended when the one before it was,
+    so that each partition keeps its order.
+    """
+    latest: dict[TopicPartition, int] = {}
+    timed: list[tuple[int, int, int, Record]] = []
+    for record in sorted(records, key=lambda record: record.offset):
+        latest[record.source] = max(record.append_time, latest.get(record.source, 0))
+        timed.append((latest[record.source], record.partition, record.offset, record))
+    return [record for *_, record in sorted(timed, key=lambda entry: entry[:3])]

@@ -1,1 +1,0 @@
-"""How millstream learns from the stream, and how it gets back to where it was."""

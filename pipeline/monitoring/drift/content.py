@@ -1,0 +1,135 @@
+"""What the stream is about: the share of acts by cluster of content, and how far it has moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
+from torch import Tensor
+
+SAMPLE = 4_096
+"""Items that clusters are made from; more would cost time and change little."""
+PRIOR = 0.5
+"""Acts that every cluster is credited with (Jeffreys), so that no share is zero."""
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ContentConfig:
+    """How content is watched.
+
+    Attributes:
+        clusters: of items alike; items without content have one more to themselves.
+        block: acts between two looks.
+        reference, recent: blocks that are compared.
+        threshold: of the population stability index.
+    """
+
+    clusters: int = 16
+    block: int = 250
+    reference: int = 16
+    recent: int = 4
+    threshold: float = 0.13
+
+
+@dataclass(frozen=True)
+class Shift:
+    """An index above the threshold, and the shares of the cluster that moved most."""
+
+    index: float
+    share_before: float
+    share_after: float
+
+
+class ContentState(TypedDict):
+    """Acts of the unfinished block by cluster, counts of finished blocks, cluster centres."""
+
+    rest: list[int]
+    blocks: list[list[int]]
+    centres: list[list[float]]
+
+
+class ContentWatch:
+    """Tells when other content is acted on than before.
+
+    Items are alike whose content vectors are: clusters by k-means (k-means++, Arthur &
+    Vassilvitskii 2007), made once from the catalogue as it stands. So it needs no categories,
+    and an item that arrives later belongs to the cluster that is next to it.
+    """
+
+    def __init__(self, shape: ContentConfig) -> None:
+        self._shape = shape
+        self._rest: list[int] = []
+        self._blocks: list[Counts] = []
+        self._centres = np.zeros((0, 0))
+
+    def update(self, rows: NDArray[np.int64], content: Tensor) -> Shift | None:
+        """Take in acts on rows of the content table ``[n, d]``; returns the last shift they gave away."""
+        if not rows.size or not self._has_clusters(content):
+            return None
+        self._rest += self._clusters(_vectors(content[rows])).tolist()
+        shift, block = None, self._shape.block
+        while len(self._rest) >= block:
+            acts, self._rest = self._rest[:block], self._rest[block:]
+            shift = self._compare(np.bincount(acts, minlength=self._shape.clusters + 1)) or shift
+        return shift
+
+    def state(self) -> ContentState:
+        """Everything, as plain data that later updates leave alone."""
+        blocks = [counts.tolist() for counts in self._blocks]
+        return {"rest": list(self._rest), "blocks": blocks, "centres": self._centres.tolist()}
+
+    def load(self, state: ContentState) -> None:
+        """Take over what `state` gave."""
+        self._rest = list(state["rest"])
+        self._blocks = [np.array(counts, dtype=np.int64) for counts in state["blocks"]]
+        self._centres = np.array(state["centres"] or np.zeros((0, 0)), dtype=np.float64)
+
+    def _compare(self, counts: Counts) -> Shift | None:
+        """Compare the recent blocks with those before; after a shift, they are the reference to be."""
+        self._blocks = [*self._blocks, counts][-(self._shape.reference + self._shape.recent) :]
+        if len(self._blocks) < self._shape.reference + self._shape.recent:
+            return None
+        before = _shares(self._blocks[: self._shape.reference])
+        after = _shares(self._blocks[self._shape.reference :])
+        contributions = (after - before) * np.log(after / before)
+        index = float(contributions.sum())
+        if index <= self._shape.threshold:
+            return None
+        self._blocks = self._blocks[self._shape.reference :]
+        moved = int(contributions.argmax())
+        return Shift(index, float(before[moved]), float(after[moved]))
+
+    def _has_clusters(self, content: Tensor) -> bool:
+        """Make the clusters, once there are as many different items."""
+        if not self._centres.size:
+            sample = _vectors(content[:: -(-len(content) // SAMPLE)])
+            different = np.unique(sample[sample.any(axis=1)], axis=0)
+            if len(different) >= self._shape.clusters:
+                self._centres = _centres(different, self._shape.clusters)
+        return bool(self._centres.size)
+
+    def _clusters(self, vectors: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The cluster of each vector: the nearest centre, or the last one if there is no content."""
+        nearness = vectors @ self._centres.T - np.square(self._centres).sum(axis=1) / 2
+        return np.where(vectors.any(axis=1), nearness.argmax(axis=1), self._shape.clusters)
+
+
+def _vectors(content: Tensor) -> NDArray[np.float64]:
+    return content.double().cpu().numpy()
+
+
+def _shares(blocks: Sequence[Counts]) -> NDArray[np.float64]:
+    counts = np.sum(blocks, axis=0) + PRIOR
+    return np.asarray(counts / counts.sum())
+
+
+def _centres(vectors: NDArray[np.float64], clusters: int) -> NDArray[np.float64]:
+    # Seeded alike each time: a learner that learns again must make the same clusters.
+    found: tuple[NDArray[Any], Any] = kmeans2(vectors, clusters, minit="++", rng=np.random.default_rng(0))
+    return np.asarray(found[0], dtype=np.float64)

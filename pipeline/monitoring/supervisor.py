@@ -1,0 +1,100 @@
+"""The overseer: watches what the learner does, raises alarms, asks for retrains, orders rollbacks.
+
+It outlives the models: what it knows of the stream and of its own requests stays when
+another state is adopted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+from pipeline.control.records import ControlRecord, Rollback
+from pipeline.evaluation.prequential import Scores
+from pipeline.monitoring.drift import Action, Acts, DriftConfig, DriftMonitor, DriftPolicy
+from pipeline.monitoring.drift.monitor import DriftState
+from pipeline.monitoring.drift.policy import PolicyState
+from pipeline.monitoring.regression_guard import Guard, GuardConfig, GuardState
+
+
+@dataclass(frozen=True)
+class SupervisorConfig:
+    """What is watched and what is done about it.
+
+    Attributes:
+        cooldown: events between two requests for a retrain.
+        rollback: whether a fall of the guarded figure is answered by a rollback.
+    """
+
+    drift: DriftConfig = DriftConfig()
+    action: Action = Action.LOG
+    cooldown: int = 10_000
+    guard: GuardConfig = GuardConfig()
+    rollback: bool = True
+
+
+class SupervisorState(TypedDict):
+    """The states of its parts, and the version after the last batch; None after an adoption."""
+
+    monitor: DriftState
+    policy: PolicyState
+    guard: GuardState
+    before: str | None
+
+
+class Supervisor:
+    """Drift monitor, policy and guard of one learner; its state follows from what it was shown."""
+
+    def __init__(self, shape: SupervisorConfig) -> None:
+        self._rolls_back = shape.rollback
+        self.monitor = DriftMonitor(shape.drift)
+        self.policy = DriftPolicy(shape.action, shape.cooldown)
+        self.guard = Guard(shape.guard)
+        self._before: str | None = None
+
+    def watch(self, generation: int, step: int, scores: Scores, acts: Acts) -> list[ControlRecord]:
+        """Take in a batch; what there is to be told of it."""
+        alarms = self.monitor.update(generation, step, scores, acts)
+        request = self.policy.decide(alarms)
+        rollback = self._rollback(generation, step, scores)
+        return [*alarms, *([request] if request else []), *([rollback] if rollback else [])]
+
+    def adopted(self, kind: Literal["promotion", "rollback"], left: str) -> None:
+        """Another state has been adopted; `left` is the version before it."""
+        self.monitor.reset()
+        if kind == "promotion":
+            self.guard.promoted(left)
+        else:
+            self.guard.returned()
+        self._before = None
+
+    def state(self) -> SupervisorState:
+        """Everything, as plain data."""
+        return {
+            "monitor": self.monitor.state(),
+            "policy": self.policy.state(),
+            "guard": self.guard.state(),
+            "before": self._before,
+        }
+
+    def load(self, state: SupervisorState) -> None:
+        """Take over what `state` gave."""
+        self.monitor.load(state["monitor"])
+        self.policy.load(state["policy"])
+        self.guard.load(state["guard"])
+        self._before = state["before"]
+
+    def _rollback(self, generation: int, step: int, scores: Scores) -> Rollback | None:
+        # A generation that begins without an adoption has no version before its first batch.
+        before, self._before = self._before or f"{generation}-{step - 1}", f"{generation}-{step}"
+        fall = self.guard.update(before, scores)
+        if fall is None or not self._rolls_back:
+            return None
+        return Rollback(
+            version=fall.version,
+            relearn=False,
+            generation=generation,
+            ordered_at=0,
+            reason=f"at {generation}-{step} its lead over memory fell from {fall.before:.3f} to "
+            f"{fall.after:.3f} nats",
+        )

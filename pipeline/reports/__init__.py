@@ -1,0 +1,1 @@
+"""Tables for the terminal; the only room beside the commands that formats for people."""

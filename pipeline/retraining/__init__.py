@@ -1,0 +1,1 @@
+"""Retrains: candidates, their training, the comparison with the champion, and the Gate."""

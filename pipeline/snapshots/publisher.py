@@ -1,0 +1,142 @@
+"""Publishing: the learner's public state as a snapshot, stored, then announced.
+
+The order is a rule. A server that reads the announcement finds the snapshot whole, and in
+the histories topic every act that the snapshot's offsets cover.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.eventlog.port import LogWriter
+from pipeline.eventlog.topics import Topics
+from pipeline.snapshots.codec import encode_delta, encode_full
+from pipeline.snapshots.digest import snapshot_digest
+from pipeline.snapshots.snapshot import Announcement, Manifest, Snapshot, Version
+from pipeline.snapshots.store import SnapshotStore, digest_of
+from pipeline.state.histories import History, encode_history
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A learner's public state as of one position, and what goes out with it.
+
+    Attributes:
+        snapshot: its manifest still lacks files, kind and parent.
+        histories: of the users who acted since the last publication, with the offset (of
+            the user's partition) that each reaches.
+        dead_letters: keys and values of records for the dead-letters topic.
+        append_times: ms, of the interactions that nobody has published before.
+        control: keys and values of records for the control topic.
+    """
+
+    snapshot: Snapshot
+    histories: dict[str, tuple[History, int]]
+    dead_letters: list[tuple[str, bytes]]
+    append_times: list[int]
+    control: Sequence[tuple[str, bytes]] = ()
+
+
+class Publisher:
+    """Stores and announces snapshots: a full one every so often, deltas between."""
+
+    def __init__(
+        self, store: SnapshotStore, writer: LogWriter, topics: Topics, full_every: int, keep: int
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._topics = topics
+        self._full_every = full_every
+        self._keep = keep
+        self._full: Snapshot | None = None
+        self._deltas = 0
+        self._parent: str | None = None
+
+    def last_version(self) -> Version | None:
+        """The newest version in the store."""
+        versions = self._store.versions()
+        return versions[-1] if versions else None
+
+    def publish(self, publication: Publication) -> Manifest:
+        """Write histories, dead letters, alarms and requests, then the snapshot, then its announcement.
+
+        Raises:
+            DeliveryError: the log did not acknowledge; nothing was announced.
+        """
+        for user, (history, offset) in publication.histories.items():
+            self._writer.append(self._topics.histories, user, encode_history(history, offset))
+        for key, letter in publication.dead_letters:
+            self._writer.append(self._topics.dead_letters, key, letter)
+        for key, record in publication.control:
+            self._writer.append(self._topics.control, key, record)
+        self._writer.flush()
+        manifest = self._store_snapshot(publication.snapshot)
+        announcement = Announcement.of(manifest).encode()
+        self._writer.append(self._topics.snapshots, manifest.model, announcement)
+        self._writer.flush()
+        self._parent = manifest.version
+        return manifest
+
+    def _store_snapshot(self, snapshot: Snapshot) -> Manifest:
+        base = self._base_for(snapshot)
+        if base is None:
+            files, items = encode_full(snapshot), snapshot.items
+            self._full, self._deltas = snapshot, 0
+            self._store.prune(self._keep)
+        else:
+            changed, changed_texts = _differences(base, snapshot)
+            files = encode_delta(snapshot, changed, changed_texts)
+            items = _some(snapshot.items, changed_texts)
+            self._deltas += 1
+        manifest = snapshot.manifest.model_copy(
+            update={
+                "kind": "delta" if base else "full",
+                "base": base.manifest.version if base else None,
+                "parent": self._parent,
+                "digest": snapshot_digest(snapshot),
+                "files": {name: digest_of(content) for name, content in files.items()},
+                "items": dict(items),
+                "published_at": int(time.time() * 1000),
+            }
+        )
+        self._store.publish(manifest, files)
+        return manifest
+
+    def _base_for(self, snapshot: Snapshot) -> Snapshot | None:
+        """The full snapshot to build on; none when it is too old, or memory was merged since.
+
+        Another encoder comes with another generation only.
+        """
+        full = self._full
+        if full is None or self._deltas >= self._full_every or _generation(full) != _generation(snapshot):
+            return None
+        # Growing makes another view of the same counts, merging makes other counts.
+        old, new = full.covisitation_base.data, snapshot.covisitation_base.data
+        return full if old.size == new.size and (np.shares_memory(old, new) or not new.size) else None
+
+
+def _differences(full: Snapshot, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
+    """Rows whose residual or bias, and rows whose content, differ from the full snapshot's."""
+    known = full.bias.shape[0]
+    changed = torch.ones(snapshot.bias.shape[0], dtype=torch.bool)
+    changed[:known] = (snapshot.residual[:known] != full.residual).any(dim=1) | (
+        snapshot.bias[:known] != full.bias
+    )
+    texts = enumerate(snapshot.items.items())
+    changed_texts = [row for row, (item, text) in texts if full.items.get(item) != text]
+    return changed.nonzero().squeeze(1), torch.tensor(changed_texts, dtype=torch.int64)
+
+
+def _generation(snapshot: Snapshot) -> int:
+    return Version.parse(snapshot.manifest.version).generation
+
+
+def _some(items: Mapping[str, str], rows: Tensor) -> dict[str, str]:
+    names = list(items)
+    return {names[row]: items[names[row]] for row in rows.tolist()}

@@ -1,0 +1,90 @@
+"""One forward pass over Segments: user vectors to score with, and losses to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.model.device import recurring
+from pipeline.model.item_table import ItemTable, Rows
+from pipeline.model.losses import Negatives, sampled_softmax
+from pipeline.model.recommender import Recommender
+from pipeline.model.sequences import pack
+from pipeline.state.segments import Segment
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a forward pass gives for m targets.
+
+    Attributes:
+        users: ``[m, d]`` user vector before each target.
+        items: ``[m]`` the targets' catalogue rows.
+        new: ``[m]`` whether a target is new, or replay and context.
+        losses: ``[m]`` of each target.
+        touched: ``[n]`` distinct catalogue rows: all that took part, and maybe a few more.
+        rows: their table rows; after `backward` the gradients are there.
+    """
+
+    users: Tensor
+    items: Tensor
+    new: Tensor
+    losses: Tensor
+    touched: Tensor
+    rows: Rows
+
+
+def forward(
+    recommender: Recommender, table: ItemTable, segments: Sequence[Segment], negatives: Negatives
+) -> Pass:
+    """Run Segments (each with something to foresee) through the tower, against the negatives."""
+    device = negatives.items.device
+    packed = pack([segment.cut(0, len(segment) - 1) for segment in segments], device)
+    acts = packed.items.flatten()[packed.indices]
+    indices, items, new = (torch.from_numpy(array).to(device) for array in _targets(segments))
+    m = items.numel()
+    indices, items = _padded(indices), _padded(items)
+    touched, where = _gather(len(table), torch.cat([acts, items, negatives.items]))
+
+    rows = table.rows(touched)
+    sizes = [acts.numel(), items.numel(), negatives.items.numel()]
+    of_acts, of_items, of_negatives = torch.split(recommender.item_vectors(rows)[where], sizes)
+    _, bias_of_items, bias_of_negatives = torch.split(rows.bias[where], sizes)
+    users = recommender.user_vectors(of_acts, packed)[indices]
+    positive = recommender.own_logits(users, of_items, bias_of_items)
+    negative = recommender.logits(users, of_negatives, bias_of_negatives)
+    losses = sampled_softmax(positive, negative, items, negatives)
+    return Pass(users[:m], items[:m], new, losses[:m], touched, rows)
+
+
+def _padded(numbers: Tensor) -> Tensor:
+    """``[m]`` with zeros at the end, in one of a few sizes."""
+    return torch.nn.functional.pad(numbers, (0, recurring(numbers.numel()) - numbers.numel()))
+
+
+def _gather(size: int, told: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct rows of those told ``[k]``, in one of a few sizes, and where among them each is.
+
+    Rows that nobody told fill it up, as far as there are any; their gradients are zero.
+    """
+    taken = torch.zeros(size, dtype=torch.bool, device=told.device)
+    taken[told] = True
+    amount = int(taken.sum())
+    others = (~taken).nonzero().flatten()
+    taken[others[: recurring(amount) - amount]] = True
+    return taken.nonzero().flatten(), (taken.cumsum(0) - 1)[told]
+
+
+def _targets(segments: Sequence[Segment]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Place of the act before each target among all input acts, its item, whether it is new."""
+    starts = np.cumsum([0] + [len(segment) - 1 for segment in segments])[:-1]
+    found = [segment.foreseeable for segment in segments]
+    indices = [start + targets - 1 for start, targets in zip(starts, found, strict=True)]
+    items = [segment.items[targets] for segment, targets in zip(segments, found, strict=True)]
+    new = [targets >= segment.first_new for segment, targets in zip(segments, found, strict=True)]
+    return np.concatenate(indices), np.concatenate(items), np.concatenate(new)

@@ -1,0 +1,76 @@
+"""One step downhill: AdamW on the recommender, row-wise Adagrad on the rows that took part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pipeline.model.item_table import ItemTable, Rows
+from pipeline.model.recommender import Recommender
+
+
+class Touched(NamedTuple):
+    """Distinct catalogue rows ``[n]``, and their table rows that collect gradients."""
+
+    indices: Tensor
+    rows: Rows
+
+
+class OptimizerStep:
+    """The optimizers of one learner or of one retrain; without a step taken, AdamW has no moments."""
+
+    def __init__(
+        self, recommender: Recommender, table: ItemTable, rate: float, weight_decay: float, clip: float
+    ) -> None:
+        self._learned = recommender.learned()
+        self._table = table
+        self._clip = clip
+        self.adamw = torch.optim.AdamW(self._learned.values(), lr=rate, weight_decay=weight_decay, fused=True)
+
+    def step(self, loss: Tensor, touched: Sequence[Touched]) -> bool:
+        """Go backward, clip, and step if everything is finite; whether it was."""
+        self.adamw.zero_grad()
+        torch.autograd.backward(loss)
+        norm = torch.nn.utils.clip_grad_norm_(self._learned.values(), self._clip)
+        gradients = [(part.indices, *_gradients(part.rows)) for part in touched]
+        found = (loss, norm, *(gradient for _, *both in gradients for gradient in both))
+        if not all(is_finite(tensor) for tensor in found):
+            return False
+        self.adamw.step()
+        with torch.no_grad():
+            for indices, residual, bias in gradients:
+                self._table.apply(indices, residual, bias)
+        return True
+
+    def moments(self) -> dict[str, Tensor]:
+        """Copies of AdamW's, as ``<moment>.<parameter>``."""
+        return {
+            f"{moment}.{name}": tensor.clone()
+            for name, parameter in self._learned.items()
+            for moment, tensor in self.adamw.state.get(parameter, {}).items()
+        }
+
+    def load_moments(self, moments: Mapping[str, Tensor]) -> None:
+        """Take over what `moments` gave."""
+        state: dict[int, dict[str, Tensor]] = {}
+        numbers = {name: number for number, name in enumerate(self._learned)}
+        for dotted, tensor in moments.items():
+            moment, _, name = dotted.partition(".")
+            state.setdefault(numbers[name], {})[moment] = tensor.clone()
+        groups = self.adamw.state_dict()["param_groups"]
+        self.adamw.load_state_dict({"state": state, "param_groups": groups})
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether everything in it is finite, at the price of one sum."""
+    return bool(torch.isfinite(tensor.sum()))
+
+
+def _gradients(rows: Rows) -> tuple[Tensor, Tensor]:
+    """Of residuals and biases; zeros for biases that took no part."""
+    assert rows.residual.grad is not None
+    bias = torch.zeros_like(rows.bias) if rows.bias.grad is None else rows.bias.grad
+    return rows.residual.grad, bias

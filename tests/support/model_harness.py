@@ -1,0 +1,238 @@
+"""A small model in one folder: log, settings, and lives of its learner that tests can end anywhere."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from consumers.learn.orders import CommandReader
+from pipeline.assembly import checkpoints_of, make_learner
+from pipeline.checkpoints.capture import capture
+from pipeline.checkpoints.fingerprint import fingerprint
+from pipeline.checkpoints.rebuild import rebuild
+from pipeline.checkpoints.state import LearnerState
+from pipeline.checkpoints.store import Checkpoints
+from pipeline.config import DriftSettings, LearnSettings, LogSettings, ModelSettings, Settings
+from pipeline.control.records import ControlRecord, Promotion, Rollback
+from pipeline.eventlog import open_log
+from pipeline.eventlog.port import EventLog, Record, read
+from pipeline.eventlog.topics import Topics
+from pipeline.events import Interaction, InteractionType, Item, encode
+from pipeline.journal.batch_source import BatchSource
+from pipeline.journal.position import first_position
+from pipeline.snapshots.publisher import Publisher
+from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.store import SnapshotStore
+from pipeline.training.learner import Learner
+from tests.support.learner_harness import LearnerHarness, Rebuilt
+
+PREFIX = "mill"
+PARTITIONS = 4
+COLOURS, THINGS = ("red", "blue", "green"), ("cup", "plate", "lamp", "candle")
+USERS = ("ann", "bob", "cyd", "dan", "eve")
+START = 1_700_000_000_000
+MINUTE = 60_000
+BATCH = 16
+"""Records in a batch."""
+
+Told = TypeVar("Told", bound=ControlRecord)
+
+
+def tiny_settings(folder: Path, backbone: Path, **learn: Any) -> Settings:
+    """Settings of a model that learns a batch in milliseconds; everything lies in the folder."""
+    sizes: dict[str, Any] = {
+        "batch_events": BATCH,
+        "wait_seconds": 0.01,
+        "linger_seconds": 0,
+        "context": 5,
+        "segment": 8,
+        "overlap": 3,
+        "negatives": 8,
+        "replay": 2,
+        "history_length": 12,
+        "checkpoints": folder / "checkpoints",
+        "metrics_port": 0,
+    }
+    return Settings(
+        log=LogSettings(url=f"sqlite:///{folder}/log.db", prefix=PREFIX, partitions=PARTITIONS),
+        model=ModelSettings(
+            backbone=str(backbone),
+            lora_rank=2,
+            lora_alpha=4,
+            adapter_rank=4,
+            device="cpu",
+            cache=folder / "cache",
+        ),
+        learn=LearnSettings(**{**sizes, **learn}),
+        drift=DriftSettings(warm_up_events=20),
+        snapshots=str(folder / "snapshots"),
+    )
+
+
+@contextmanager
+def copy_of(lived: Path, folder: Path, backbone: Path) -> Iterator[ModelHarness]:
+    """Another mill with the very same log, checkpoints and snapshots."""
+    shutil.copytree(lived, folder, dirs_exist_ok=True)
+    with ModelHarness(tiny_settings(folder, backbone)) as harness:
+        yield harness
+
+
+class ModelHarness:
+    """What happens is appended to a real log; `life` is a learn daemon, batch by batch."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.topics = Topics(settings.log.prefix)
+        self._stack = ExitStack()
+        self.log = self._stack.enter_context(open_log(settings.log.url))
+        self.topics.create(self.log, *settings.log.topic_sizes)
+        self.writer = self._stack.enter_context(self.log.writer())
+        self._acts = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        return checkpoints_of(self.settings)
+
+    @property
+    def store(self) -> SnapshotStore:
+        """As another process opens it: nothing is remembered of earlier loads."""
+        return SnapshotStore(self.settings.snapshots, self.settings.log.prefix)
+
+    def publisher(
+        self, store: SnapshotStore | None = None, full_every: int = 50, keep: int = 20
+    ) -> Publisher:
+        return Publisher(store or self.store, self.writer, self.topics, full_every, keep)
+
+    def learner(self) -> Learner:
+        """One that has seen nothing."""
+        return make_learner(self.settings)
+
+    def stock(self, *colours: str) -> None:
+        """Put four things of each colour into the catalogue."""
+        for colour in colours or COLOURS:
+            for thing in THINGS:
+                self.upsert(f"{colour}-{thing}", f"{colour} {thing}")
+
+    def upsert(self, item: str, title: str) -> None:
+        self.writer.append(self.topics.items, item, encode(Item(item=item, title=title)))
+        self.writer.flush()
+
+    def act(
+        self,
+        user: str,
+        *items: str,
+        event_id: str | None = None,
+        time: int | None = None,
+        session: str | None = None,
+    ) -> None:
+        """Append one purchase an item; ids, times and sessions go on by themselves."""
+        for item in items:
+            self._acts += 1
+            event = Interaction(
+                event_id=event_id or f"e{self._acts}",
+                user=user,
+                item=item,
+                type=InteractionType.PURCHASE,
+                time=time or START + MINUTE * self._acts,
+                session=session or f"s{self._acts // 6}",
+            )
+            self.writer.append(self.topics.interactions, user, encode(event))
+        self.writer.flush()
+
+    def shop(self, acts: int) -> None:
+        """So many purchases of all users in turn."""
+        for number in range(acts):
+            user, round_number = USERS[number % len(USERS)], number // len(USERS)
+            colour, thing = COLOURS[(number + round_number) % 3], THINGS[(number + round_number // 2) % 4]
+            self.act(user, f"{colour}-{thing}")
+
+    def records(self, topic: str) -> list[Record]:
+        """All there is in a topic."""
+        return list(read(self.log, topic))
+
+    def order(self, order: ControlRecord) -> None:
+        """Append to the control topic."""
+        self.control(order.encode(), order.key)
+
+    def roll_back(self, version: str, *, relearn: bool = False, generation: int | None = None) -> str:
+        """Order a rollback; its key."""
+        order = Rollback(version=version, relearn=relearn, generation=generation, ordered_at=0, reason="test")
+        self.order(order)
+        return order.key
+
+    def promote(self, candidate: str, *, generation: int | None = None) -> str:
+        """Order a promotion; its key."""
+        order = Promotion(candidate=candidate, generation=generation, ordered_at=0, reason="test")
+        self.order(order)
+        return order.key
+
+    def candidate(self, name: str, captured: LearnerState) -> Path:
+        """Put down a state as a candidate; the folder of its checkpoint."""
+        folder = self.checkpoints.folder / self.checkpoints.candidate_state(name)
+        self.checkpoints.write_to(folder, captured)
+        return folder
+
+    def control(self, wire: bytes, key: str = "key") -> None:
+        """Append anything at all to the control topic."""
+        self.writer.append(self.topics.control, key, wire)
+        self.writer.flush()
+
+    def told(self, kind: type[Told]) -> list[Told]:
+        """The records of one kind on the control topic."""
+        self.writer.flush()
+        wires = [record.value or b"" for record in self.records(self.topics.control)]
+        return [kind.decode(wire) for wire in wires if f'"kind":"{kind.kind}"'.encode() in wire]
+
+    def rebuilt(
+        self,
+        until: str | None = None,
+        *,
+        from_nothing: bool = True,
+        log: EventLog | None = None,
+        progress: Callable[[int], None] = lambda events: None,
+    ) -> Rebuilt:
+        """What the journal says that the learner must be; of a log, or of the mill's own."""
+        learner = self.learner()
+        position = rebuild(
+            log or self.log,
+            self.topics,
+            learner,
+            self.checkpoints,
+            from_nothing=from_nothing,
+            until=Version.parse(until) if until else None,
+            progress=progress,
+        )
+        return Rebuilt(learner, position, self.checkpoints.digest(capture(learner, position)))
+
+    @contextmanager
+    def learning(self, settings: Settings | None = None) -> Iterator[LearnerHarness]:
+        """A learner with a newly opened journal, at the newest checkpoint or at the log's begin."""
+        settings = settings or self.settings
+        learner = make_learner(settings)
+        with self.log.fenced_writer(self.topics.journal, owner="test") as journal:
+            start = self.checkpoints.restore(learner)
+            start = start or first_position(self.log, self.topics, journal, fingerprint(learner))
+            book = CommandReader(self.log, self.topics, self.writer, self.checkpoints, learner.another)
+            with (
+                closing(BatchSource(self.log, self.topics, start, learner.first_seen)) as batches,
+                closing(book),
+            ):
+                yield LearnerHarness(self, learner, start, batches, journal, book)
+
+    @contextmanager
+    def busy(self, batches: int = 3, acts: int = 60) -> Iterator[LearnerHarness]:
+        """A life that has learned some batches, and has more to learn."""
+        self.stock()
+        self.shop(acts)
+        with self.learning() as learning:
+            learning.new(batches)
+            yield learning

@@ -1,0 +1,287 @@
+"""A small shop with an event log, a learner that publishes, and servers that follow both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Self
+
+import pytest
+import torch
+
+from consumers.serve.follow.follower import Follower
+from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
+from consumers.serve.state.current import CurrentState
+from consumers.serve.state.loaded_snapshot import SnapshotLoader
+from consumers.serve.state.serving_state import View
+from pipeline.assembly import learner_config_of
+from pipeline.checkpoints.capture import snapshot_of
+from pipeline.config import LearnSettings, LogSettings, ModelSettings, ServeSettings, Settings
+from pipeline.evaluation.prequential import Scores
+from pipeline.eventlog import open_log
+from pipeline.eventlog.intake import interaction_of, item_of
+from pipeline.eventlog.port import LogReader, Record, read
+from pipeline.eventlog.topics import Topics
+from pipeline.events import Interaction, InteractionType, Item, encode
+from pipeline.journal.position import Position
+from pipeline.model.backbone import Backbone
+from pipeline.model.content.text import TextEncoder
+from pipeline.snapshots.publisher import Publication, Publisher
+from pipeline.snapshots.snapshot import Announcement, Manifest, Snapshot, Version
+from pipeline.snapshots.store import SnapshotStore
+from pipeline.state.histories import History, encode_history
+from pipeline.state.micro_batch import MicroBatch
+from pipeline.training.learner import Learner
+from tests.support.serve_tools import Writer, wait_until
+
+PREFIX = "shop"
+CPU = torch.device("cpu")
+COLOURS, THINGS = ("red", "blue", "green"), ("cup", "plate", "lamp", "candle")
+START = 1_700_000_000_000
+
+
+class World:
+    """What happens is appended to a real log; `learn` and `publish` are the learn daemon's work."""
+
+    def __init__(self, folder: Path, backbone: Backbone, context: int = 5, history_length: int = 20) -> None:
+        self.folder = folder
+        self.backbone = backbone
+        self.settings = Settings(
+            log=LogSettings(url=f"sqlite:///{folder}/log.db", prefix=PREFIX, partitions=4),
+            model=ModelSettings(
+                backbone="given",
+                lora_rank=2,
+                lora_alpha=4,
+                adapter_rank=4,
+                device="cpu",
+                cache=folder / "cache",
+            ),
+            learn=LearnSettings(
+                context=context, segment=8, overlap=3, negatives=8, replay=2, history_length=history_length
+            ),
+            serve=ServeSettings(poll_seconds=0.01, most_recommendations=20, recommendations=5),
+            snapshots=str(folder / "snapshots"),
+        )
+        self.topics = Topics(PREFIX)
+        self.log = open_log(self.settings.log.url)
+        self.topics.create(self.log, *self.settings.log.topic_sizes)
+        self.store = SnapshotStore(self.settings.snapshots, PREFIX)
+        self._stack = ExitStack()
+        self._writer = self._stack.enter_context(Writer(self.log.writer(), self.topics.snapshots))
+        self._publisher = Publisher(self.store, self._writer, self.topics, full_every=3, keep=3)
+        begins = self.log.begin_offsets([self.topics.items, self.topics.interactions])
+        self._reader = self._stack.enter_context(self.log.reader(begins))
+        self.learner = Learner(learner_config_of(self.settings), backbone, self.encoder(), CPU)
+        self.generation, self._step = 1, 0
+        self._learned_through = 0
+        self._users: dict[str, int] = {}
+        self._events = 0
+        self._flushes = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+        self.log.close()
+
+    def stock(self) -> None:
+        """Put twelve items into the catalogue."""
+        with self._together():
+            for colour in COLOURS:
+                for thing in THINGS:
+                    self.upsert(f"{colour}-{thing}", f"{colour} {thing}", category=colour)
+
+    def open(self) -> None:
+        """Stock, sell, learn and publish."""
+        self.stock()
+        self.shop()
+        self.learn()
+        self.publish()
+
+    def upsert(self, item: str, title: str, category: str | None = None, available: bool = True) -> None:
+        entry = Item(item=item, title=title, category=category, available=available)
+        self._writer.append(self.topics.items, item, encode(entry))
+        self._flush()
+
+    def remove(self, item: str) -> None:
+        self._writer.append(self.topics.items, item, None)
+        self._writer.flush()
+
+    def act(
+        self,
+        user: str,
+        *items: str,
+        session: str | None = "s1",
+        event_id: str | None = None,
+        kind: InteractionType = InteractionType.PURCHASE,
+    ) -> None:
+        """Append one act an item."""
+        for item in items:
+            self._events += 1
+            event = Interaction(
+                event_id=event_id or f"e{self._events}",
+                user=user,
+                item=item,
+                type=kind,
+                time=START + 60_000 * self._events,
+                session=session,
+            )
+            self._writer.append(self.topics.interactions, user, encode(event))
+        self._flush()
+
+    def shop(self, rounds: int = 4) -> None:
+        """Some users buy things of their colour, in turn."""
+        with self._together():
+            for number in range(rounds):
+                for user, colour in zip(("ann", "bob", "cyd"), COLOURS, strict=True):
+                    thing, other = THINGS[number % 4], THINGS[(number + 1) % 4]
+                    self.act(user, f"{colour}-{thing}", f"{colour}-{other}", session=f"s{number}")
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Wait for the disk once, at the end."""
+        self._flushes = False
+        yield
+        self._flushes = True
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._flushes:
+            self._writer.flush()
+
+    def learn(self) -> Scores:
+        """Learn all that is new in one batch."""
+        records = self._reader.poll(10_000, timeout_seconds=0)
+        items = [item_of(record) for record in records if record.topic == self.topics.items]
+        acts = [record for record in records if record.topic == self.topics.interactions]
+        events = [interaction_of(record) for record in acts]
+        self._step += 1
+        self._users |= {event.user: record.offset + 1 for event, record in zip(events, acts, strict=True)}
+        self._learned_through = max((record.append_time for record in records), default=self._learned_through)
+        return self.learner.score_and_learn(MicroBatch(self.generation, self._step, items, events))
+
+    def publish(self) -> Manifest:
+        """Publish histories and a snapshot, and announce it."""
+        return self._publisher.publish(Publication(self.snapshot(), self._histories(), [], []))
+
+    def publish_histories(self) -> None:
+        """Do the first half of a publication only."""
+        for user, (history, end) in self._histories().items():
+            self._writer.append(self.topics.histories, user, encode_history(history, end))
+        self._writer.flush()
+
+    def announce(self, wire: bytes) -> None:
+        """Say anything on the snapshots topic."""
+        self._writer.append(self.topics.snapshots, PREFIX, wire)
+        self._writer.flush()
+
+    def announce_damaged(self, damage: str) -> None:
+        """Announce what is no fit snapshot."""
+        if damage == "announcement":
+            self.announce(b"not JSON")
+            return
+        self.shop(rounds=1)
+        self.learn()
+        self._writer.before_announcement = partial(self._damage, damage)
+        self.publish()
+        self._writer.before_announcement = None
+
+    def _damage(self, damage: str) -> None:
+        folder = self.folder / "snapshots" / PREFIX / f"{self.generation}-{self._step}"
+        file = folder / "learned.safetensors"
+        if damage == "manifest":
+            (folder / "manifest.json").write_text("{}")
+        elif damage == "missing":
+            file.unlink()
+        else:
+            content = bytearray(file.read_bytes())
+            content[-1] ^= 1
+            file.write_bytes(content)
+
+    def snapshot(self) -> Snapshot:
+        """The learner's public state."""
+        offsets, through = self._reader.positions(), self._learned_through
+        position = Position(self.generation, self._step, "test", 0, offsets, through, control=0, fold_to={})
+        return snapshot_of(self.learner, PREFIX, position, {}, "test")
+
+    def promote(self, snapshot: Snapshot, version: Version) -> None:
+        """Publish an earlier state as a later version."""
+        manifest = snapshot.manifest.model_copy(update={"version": str(version)})
+        self._publisher.publish(Publication(replace(snapshot, manifest=manifest), {}, [], []))
+
+    def reader_fails_once(self, monkeypatch: pytest.MonkeyPatch, error: Exception) -> list[Exception]:
+        """Let the next poll of any reader fail; the list is empty once it has."""
+        kind, errors = type(self._reader), [error]
+        poll = kind.poll
+
+        def failing(reader: LogReader, most: int, timeout_seconds: float) -> list[Record]:
+            if errors:
+                raise errors.pop()
+            return poll(reader, most, timeout_seconds)
+
+        monkeypatch.setattr(kind, "poll", failing)
+        return errors
+
+    def announced(self) -> Announcement:
+        """The newest announcement."""
+        return Announcement.of(self.store.manifest(self.store.versions()[-1]))
+
+    def records(self, topic: str) -> list[Record]:
+        return list(read(self.log, topic))
+
+    def loader(self) -> SnapshotLoader:
+        store = SnapshotStore(self.settings.snapshots, PREFIX)
+        return SnapshotLoader(store, self.backbone, self.settings.model)
+
+    @contextmanager
+    def server(self) -> Iterator[CurrentState]:
+        """A follower in a thread, once it has caught up; fails with what the follower failed with."""
+        current, stop = CurrentState(), Event()
+        follower = Follower(
+            self.log,
+            self.topics,
+            SnapshotWatcher(self.loader(), PREFIX, current),
+            current,
+            self.settings.learn.history_length,
+            self.settings.serve.poll_seconds,
+        )
+        with ThreadPoolExecutor(1) as threads:
+            following = threads.submit(follower.run, self.encoder, stop)
+            try:
+                wait_until(lambda: current.view is not None or following.done())
+                yield current
+            finally:
+                stop.set()
+            following.result()
+
+    def shown(self, current: CurrentState) -> View:
+        """The server's view once it has read everything and taken the newest snapshot."""
+        ends = self.log.end_offsets([self.topics.items, self.topics.interactions])
+        read = {str(source): offset for source, offset in ends.items()}
+
+        def settled() -> bool:
+            view = current.view
+            return view is not None and view.offsets == read and not view.pending_texts and self._newest(view)
+
+        wait_until(settled)
+        assert current.view is not None
+        return current.view
+
+    def _histories(self) -> dict[str, tuple[History, int]]:
+        """Of the users who acted since the last time, and the offsets that they reach."""
+        users, self._users = self._users, {}
+        return {user: (self.learner.stream.histories.of(user), end) for user, end in users.items()}
+
+    def _newest(self, view: View) -> bool:
+        versions = self.store.versions()
+        return not versions or (view.base is not None and view.base.version == versions[-1])
+
+    def encoder(self) -> TextEncoder:
+        model = self.settings.model
+        return TextEncoder(self.backbone, model.cache, model.max_tokens, CPU)

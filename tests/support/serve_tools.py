@@ -1,0 +1,40 @@
+"""Tools of the server's tests that know nothing of a shop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Self
+
+from pipeline.eventlog.port import LogWriter
+
+
+class Writer:
+    """A log writer that can be made to do something before it announces a snapshot."""
+
+    def __init__(self, writer: LogWriter, watcher: str) -> None:
+        self._writer = writer
+        self._watcher = watcher
+        self.before_announcement: Callable[[], None] | None = None
+        self.flush, self.close = writer.flush, writer.close
+
+    def append(
+        self, topic: str, key: str | None, value: bytes | None, *, partition: int | None = None
+    ) -> None:
+        if topic == self._watcher and self.before_announcement:
+            self.before_announcement()
+        self._writer.append(topic, key, value, partition=partition)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait for another thread; fails when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.005)

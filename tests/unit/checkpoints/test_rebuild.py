@@ -1,0 +1,134 @@
+"""Recovery: wherever a learner stops and whatever it restarts from, it becomes the same learner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import OffsetsExpired, TopicError
+from pipeline.eventlog.sqlite import SqliteLog
+from tests.support.model_harness import ModelHarness, copy_of, tiny_settings
+
+BATCHES = 6
+STOPS = [(stop, kept) for stop in range(BATCHES + 1) for kept in sorted({0, max(0, stop - 1), stop})]
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> Path:
+    """A folder with a log of items, purchases, duplicates and bad records that nobody has read yet."""
+    folder = tmp_path_factory.mktemp("recorded")
+    with ModelHarness(tiny_settings(folder, backbone_folder)) as harness:
+        harness.stock()
+        harness.shop(70)
+        harness.act("ann", "red-cup", "unheard-of", event_id="e3")
+        harness.writer.append(harness.topics.interactions, "bob", b"bad")
+        harness.act("zoë", "unheard-of", "blue-plate")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unbroken(recorded: Path, tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> str:
+    """The digest of a learner that never stopped."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    with copy_of(recorded, folder, backbone_folder) as harness, harness.learning() as learning:
+        assert len(learning.new()) == BATCHES
+        return learning.digest()
+
+
+@pytest.fixture
+def harness(recorded: Path, tmp_path: Path, backbone_folder: Path) -> Iterator[ModelHarness]:
+    with copy_of(recorded, tmp_path, backbone_folder) as harness:
+        yield harness
+
+
+@pytest.mark.parametrize(("stop", "kept"), STOPS)
+def test_a_learner_stopped_anywhere_becomes_the_unbroken_one(
+    harness: ModelHarness, unbroken: str, stop: int, kept: int
+) -> None:
+    with harness.learning() as first:
+        first.new(kept)
+        if kept:
+            first.checkpoint()
+        first.new(stop - kept)
+    with harness.learning() as second:
+        assert second.position.step == kept
+        assert len(second.recover()) == stop - kept
+        assert second.digest() == first.digest()
+        second.new()
+        assert second.digest() == unbroken
+
+
+def test_a_learner_that_stops_in_every_batch_becomes_the_unbroken_one(
+    harness: ModelHarness, unbroken: str
+) -> None:
+    for _ in range(BATCHES):
+        with harness.learning() as learning:
+            learning.recover()
+            learning.checkpoint()
+            learning.journal_only()
+    with harness.learning() as learning:
+        learning.catch_up()
+        assert learning.digest() == unbroken == harness.rebuilt().digest
+
+
+def test_a_rebuild_needs_no_checkpoint_and_agrees_with_one(harness: ModelHarness, unbroken: str) -> None:
+    with harness.learning() as learning:
+        learning.new()
+        written = learning.checkpoint()
+    learned = [len(batch.micro.interactions) for batch in learning.learned]
+    told: list[int] = []
+    rebuilt = harness.rebuilt(progress=told.append)
+    assert rebuilt.digest == written == unbroken == harness.rebuilt(from_nothing=False).digest
+    assert rebuilt.position == learning.position
+    assert told == learned
+
+
+def test_a_rebuild_changes_nothing(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        learning.new(3)
+    before = harness.records(harness.topics.journal)
+    harness.rebuilt()
+    assert harness.records(harness.topics.journal) == before
+    assert not harness.checkpoints.digests()
+
+
+def test_there_is_nothing_to_rebuild_before_anything_was_learned(harness: ModelHarness) -> None:
+    with pytest.raises(TopicError, match=r"mill\.journal is empty"):
+        harness.rebuilt()
+
+
+def test_a_rebuild_says_when_the_log_has_lost_what_was_learned(harness: ModelHarness, tmp_path: Path) -> None:
+    with harness.learning() as learning:
+        learning.new()
+    later = max(record.append_time for record in harness.records(harness.topics.interactions))
+    later += int(harness.settings.log.retention_hours * HOUR_MS) + 1
+    with SqliteLog(tmp_path / "log.db", lambda: later) as log, log.writer() as writer:
+        # The journal keeps its entries: a new one is there for what upkeep would take.
+        journal = [record.value for record in harness.records(harness.topics.journal)]
+        log.upkeep()
+        for value in journal:
+            writer.append(harness.topics.journal, None, value)
+        writer.flush()
+        with pytest.raises(OffsetsExpired) as caught:
+            harness.rebuilt(log=log)
+    assert caught.value.topic == harness.topics.interactions
+
+
+def test_items_that_compaction_took_leave_an_empty_batch(harness: ModelHarness, tmp_path: Path) -> None:
+    with harness.learning() as learning:
+        learning.new()
+        harness.upsert("red-cup", "a new title")
+        assert len(learning.new()) == 1
+        harness.upsert("red-cup", "a newer title")
+        assert len(learning.new()) == 1
+    later = harness.records(harness.topics.items)[-1].append_time
+    later += int(harness.settings.log.compaction_lag_hours * HOUR_MS) + 1
+    with SqliteLog(tmp_path / "log.db", lambda: later) as log:
+        log.upkeep()
+        rebuilt = harness.rebuilt(log=log)
+    assert rebuilt.position == learning.position
+    catalogue = rebuilt.learner.stream.catalogue
+    assert catalogue.text(catalogue.row("red-cup")) == "a newer title"

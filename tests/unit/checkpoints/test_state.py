@@ -1,0 +1,89 @@
+"""Frozen state stays as it was, and files made of it say all of it."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from pipeline.checkpoints.capture import capture
+from pipeline.checkpoints.state import LearnerState, restore, to_files
+from pipeline.eventlog.partitioner import partition_of
+from pipeline.journal.position import Position
+from pipeline.state.histories import decode_history
+from pipeline.training.learner import Learner
+from tests.support.learner_harness import LearnerHarness
+from tests.support.model_harness import PARTITIONS, ModelHarness
+
+BIRTH = Position(1, 0, "", 0, {}, through=0, control=0, fold_to={})
+
+
+def busy(learning: LearnerHarness, harness: ModelHarness) -> LearnerState:
+    """The state after some batches with everything in them."""
+    harness.stock()
+    harness.shop(40)
+    harness.act("zoë", "item-without-text")
+    learning.new()
+    return learning.captured()
+
+
+def restored(harness: ModelHarness, files: dict[str, bytes]) -> Learner:
+    learner = harness.learner()
+    restore(learner, learner.shape.model, files)
+    return learner
+
+
+def test_what_is_frozen_does_not_move_with_the_learner(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        captured = busy(learning, harness)
+        before = to_files(captured, PARTITIONS)
+        harness.upsert("red-cup", "another red cup")
+        harness.shop(40)
+        learning.new()
+        assert to_files(captured, PARTITIONS) == before
+        assert to_files(learning.captured(), PARTITIONS) != before
+
+
+def test_a_restored_learner_makes_the_same_files(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        files = to_files(busy(learning, harness), PARTITIONS)
+    assert to_files(capture(restored(harness, files), BIRTH), PARTITIONS) == files
+
+
+def test_a_learner_that_has_seen_nothing_can_be_restored(harness: ModelHarness) -> None:
+    files = to_files(capture(harness.learner(), BIRTH), PARTITIONS)
+    assert to_files(capture(restored(harness, files), BIRTH), PARTITIONS) == files
+
+
+@pytest.mark.parametrize("order", ["backwards", "sorted"])
+def test_equal_states_make_equal_files_in_whatever_order_users_came(
+    harness: ModelHarness, order: str
+) -> None:
+    with harness.learning() as learning:
+        files = to_files(busy(learning, harness), PARTITIONS)
+    names = sorted(files) if order == "sorted" else list(files)[::-1]
+    learner = restored(harness, {name: files[name] for name in names})
+    users = [user for user, _ in learner.stream.histories.items()]
+    assert users != [user for user, _ in learning.learner.stream.histories.items()]
+    assert to_files(capture(learner, BIRTH), PARTITIONS) == files
+
+
+def test_every_user_is_in_the_file_of_their_partition(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        files = to_files(busy(learning, harness), PARTITIONS)
+        known = dict(learning.learner.stream.histories.items())
+    found = {}
+    for partition in range(PARTITIONS):
+        for user, wire in orjson.loads(files[f"histories-{partition}.json"]).items():
+            assert partition_of(user, PARTITIONS) == partition
+            found[user] = decode_history(wire.encode())[0]
+    assert found == known
+    assert "zoë" in known
+
+
+def test_a_restored_learner_knows_duplicates(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        captured = busy(learning, harness)
+    learner = restored(harness, to_files(captured, PARTITIONS))
+    for partition, digests in captured.seen.items():
+        assert digests.size
+        assert not any(learner.stream.first_seen(partition, digest) for digest in digests.tolist())

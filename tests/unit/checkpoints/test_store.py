@@ -1,0 +1,173 @@
+"""Checkpoints give back the whole learner, or say that they are damaged and let an older one do it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from pipeline.checkpoints.capture import capture
+from pipeline.checkpoints.state import LearnerState
+from pipeline.checkpoints.store import KEEP_LAST, MANIFEST, CheckpointManifest
+from pipeline.journal.position import Position
+from tests.support.model_harness import PREFIX, ModelHarness
+
+HOUR, DAY = 3600.0, 86_400.0
+
+
+@pytest.fixture
+def folder(harness: ModelHarness) -> Path:
+    return harness.settings.learn.checkpoints / PREFIX
+
+
+def checkpointed_twice(harness: ModelHarness) -> tuple[str, str]:
+    """Checkpoints at 1-2 and 1-4; their digests."""
+    harness.stock()
+    harness.shop(60)
+    with harness.learning() as learning:
+        learning.new(2)
+        older = learning.checkpoint()
+        learning.new(2)
+        return older, learning.checkpoint()
+
+
+def born(harness: ModelHarness, step: int) -> LearnerState:
+    """A learner that has seen nothing, but says that it stands after a step."""
+    return capture(harness.learner(), Position(1, step, "", 0, {}, through=0, control=0, fold_to={}))
+
+
+def version(position: Position | None) -> str | None:
+    return position.version if position else None
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def test_a_restored_learner_has_the_same_state_and_the_same_future(harness: ModelHarness) -> None:
+    harness.stock()
+    harness.shop(90)
+    with harness.learning() as first:
+        first.new(3)
+        written = first.checkpoint()
+        first.new(3)
+        future = first.digest()
+    with harness.learning() as second:
+        assert version(second.position) == "1-3"
+        assert second.digest() == written
+        assert len(second.recover()) == 3
+        assert second.digest() == future != written
+
+
+def test_a_checkpoint_says_what_it_is(harness: ModelHarness, folder: Path) -> None:
+    _, digest = checkpointed_twice(harness)
+    manifest = CheckpointManifest.model_validate_json((folder / "1-4" / MANIFEST).read_bytes())
+    assert (manifest.generation, manifest.step, manifest.digest) == (1, 4, digest)
+    assert manifest.journal == 5, "four batches and the entry that began the journal"
+    assert {path.name for path in (folder / "1-4").iterdir()} == {MANIFEST, *manifest.files}
+    assert harness.checkpoints.digests()["1-4"] == digest
+
+
+def test_there_is_nothing_to_restore_at_first(harness: ModelHarness) -> None:
+    assert harness.checkpoints.restore(harness.learner()) is None
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, Path.unlink])
+@pytest.mark.parametrize(
+    "file",
+    ["learned.safetensors", "table.safetensors", "catalogue.json", "histories-0.json", "seen-3.safetensors"],
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    harness: ModelHarness,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    file: str,
+    damage: Callable[[Path], None],
+) -> None:
+    older, _ = checkpointed_twice(harness)
+    damage(folder / "1-4" / file)
+    learner = harness.learner()
+    position = harness.checkpoints.restore(learner)
+    assert position is not None and version(position) == "1-2"
+    assert harness.checkpoints.digest(capture(learner, position)) == older
+    assert "checkpoint 1-4" in caplog.text and "trying the one before it" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"format":', b"\xff"])
+def test_a_damaged_manifest_gives_way_to_the_one_before(
+    harness: ModelHarness, folder: Path, content: bytes
+) -> None:
+    checkpointed_twice(harness)
+    (folder / "1-4" / MANIFEST).write_bytes(content)
+    assert version(harness.checkpoints.restore(harness.learner())) == "1-2"
+
+
+def test_a_format_of_the_future_is_refused(harness: ModelHarness, folder: Path) -> None:
+    checkpointed_twice(harness)
+    path = folder / "1-4" / MANIFEST
+    path.write_bytes(orjson.dumps({**orjson.loads(path.read_bytes()), "format": 2}))
+    assert version(harness.checkpoints.restore(harness.learner())) == "1-2"
+
+
+def test_a_write_that_was_torn_off_is_not_there_and_goes_with_the_next(
+    harness: ModelHarness, folder: Path
+) -> None:
+    checkpointed_twice(harness)
+    torn = folder / ".1-9.part"
+    (folder / "1-4").rename(torn)
+    assert version(harness.checkpoints.restore(harness.learner())) == "1-2"
+    harness.checkpoints.write(born(harness, 10))
+    assert not torn.exists()
+
+
+def test_the_newest_is_found_by_number_and_not_by_name(harness: ModelHarness) -> None:
+    for step in (9, 10):
+        harness.checkpoints.write(born(harness, step))
+    assert version(harness.checkpoints.restore(harness.learner())) == "1-10"
+
+
+def test_equal_states_have_equal_digests(harness: ModelHarness) -> None:
+    first, second = (harness.checkpoints.write(born(harness, step)) for step in (1, 2))
+    assert first.digest == second.digest == harness.checkpoints.digest(born(harness, 3))
+
+
+def test_a_checkpoint_may_be_written_again(harness: ModelHarness) -> None:
+    for _ in range(2):
+        harness.checkpoints.write(born(harness, 1))
+    assert version(harness.checkpoints.restore(harness.learner())) == "1-1"
+
+
+def test_the_last_are_kept_and_of_older_ones_one_an_hour_and_one_a_day(
+    harness: ModelHarness, folder: Path
+) -> None:
+    captured, checkpoints = born(harness, 10_000), harness.checkpoints
+    now = time.time()
+    ages = [*(minutes * 60.0 for minutes in range(0, 3 * 24 * 60, 10)), *(day * DAY for day in range(4, 50))]
+    written = {}
+    for step, age in enumerate(sorted(ages, reverse=True)):
+        path = folder / f"1-{step}" / MANIFEST
+        path.parent.mkdir(parents=True)
+        path.touch()
+        os.utime(path, (now - age, now - age))
+        written[f"1-{step}"] = now - age
+    checkpoints.write(captured)
+    kept = {path.name for path in folder.iterdir()} - {"1-10000"}
+    latest = list(written)[1 - KEEP_LAST :]
+    times = sorted(written[name] for name in kept)
+    assert set(latest) <= kept
+    assert len(kept) <= KEEP_LAST + 24 + 30
+    for hour in range(1, 23):
+        assert any(now - hour * HOUR - HOUR <= time <= now - hour * HOUR for time in times)
+    for day in range(1, 28):
+        assert any(now - day * DAY - DAY <= time <= now - day * DAY for time in times)
+    assert times[0] > now - 31 * DAY

@@ -1,0 +1,396 @@
+"""What was answered is answered again, long after the snapshot that answered it is gone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from typer.testing import CliRunner, Result
+
+from consumers.audit.answers import AskedAgain, ImpressionUnknown, ask_again
+from consumers.serve.follow.follower import Follower
+from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
+from consumers.serve.impressions import ImpressionWriter, NotRepeatable
+from consumers.serve.ranking import RecommendationQuery
+from consumers.serve.schemas import Recommendations
+from consumers.serve.service import RecommendationService
+from consumers.serve.state.current import CurrentState
+from consumers.serve.state.loaded_snapshot import SnapshotLoader
+from pipeline import cli
+from pipeline.checkpoints.audit import version_at
+from pipeline.config import to_toml
+from pipeline.errors import OffsetsExpired, TopicError
+from pipeline.eventlog.port import EventLog, read
+from pipeline.eventlog.sqlite import SqliteLog
+from pipeline.events import Impression, Item, decode, encode
+from pipeline.journal.entry import read_journal
+from pipeline.model.backbone import Backbone, load_backbone
+from pipeline.model.content.text import TextEncoder
+from pipeline.snapshots.publisher import Publication, Publisher
+from tests.support.learner_harness import LearnerHarness
+from tests.support.model_harness import COLOURS, THINGS, ModelHarness, tiny_settings
+from tests.support.serve_tools import wait_until
+
+HOUR_MS = 3_600_000
+
+
+class Server:
+    """A server's desk, and what is shown to it."""
+
+    def __init__(
+        self, harness: ModelHarness, current: CurrentState, writer: ImpressionWriter, may_encode: Event
+    ) -> None:
+        self.may_encode = may_encode
+        self._harness = harness
+        self._current = current
+        self._desk = RecommendationService(current, harness.settings.learn.context, writer.submit)
+
+    def settle(self, pending_texts: int = 0) -> None:
+        """Wait until it has read everything and taken the newest snapshot."""
+        topics = [self._harness.topics.items, self._harness.topics.interactions]
+        ends = {str(source): end for source, end in self._harness.log.end_offsets(topics).items()}
+        newest = self._harness.store.versions()[-1:]
+
+        def settled() -> bool:
+            view = self._current.view
+            base = [view.base.version] if view and view.base else []
+            return view is not None and (view.offsets, base, view.pending_texts) == (
+                ends,
+                newest,
+                pending_texts,
+            )
+
+        wait_until(settled)
+
+    def ask(self, user: str, query: RecommendationQuery, session: str | None = None) -> Recommendations:
+        return self._desk.for_user(user, session, query)
+
+
+class HeldEncoder(TextEncoder):
+    """One that encodes nothing until it may."""
+
+    def __init__(self, harness: ModelHarness, backbone: Backbone, may_encode: Event) -> None:
+        model = harness.settings.model
+        super().__init__(backbone, model.cache, model.max_tokens, torch.device("cpu"))
+        self._may_encode = may_encode
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self._may_encode.wait()
+        return super().encode(texts)
+
+
+@contextmanager
+def served(harness: ModelHarness) -> Iterator[Server]:
+    """A server that has caught up."""
+    settings, current, stop, may_encode = harness.settings, CurrentState(), Event(), Event()
+    may_encode.set()
+    backbone = load_backbone(settings.model.backbone)
+    watcher = SnapshotWatcher(
+        SnapshotLoader(harness.store, backbone, settings.model), harness.topics.prefix, current
+    )
+    follower = Follower(harness.log, harness.topics, watcher, current, settings.learn.history_length, 0.01)
+
+    with (
+        ThreadPoolExecutor(1) as threads,
+        closing(ImpressionWriter(harness.log, harness.topics.impressions)) as writer,
+    ):
+        following = threads.submit(follower.run, lambda: HeldEncoder(harness, backbone, may_encode), stop)
+        try:
+            wait_until(lambda: current.view is not None or following.done())
+            yield Server(harness, current, writer, may_encode)
+        finally:
+            may_encode.set()
+            stop.set()
+        following.result()
+
+
+def publish(harness: ModelHarness, learning: LearnerHarness, publisher: Publisher) -> None:
+    """Publish a snapshot, and the histories of those who acted since the last one."""
+    users = {user: end for batch in learning.learned for user, end in batch.users.items()}
+    histories = {user: (learning.learner.stream.histories.of(user), end) for user, end in users.items()}
+    publisher.publish(Publication(learning.snapshot(), histories, [], []))
+    learning.learned.clear()
+
+
+def upsert(harness: ModelHarness, item: str, title: str, category: str, available: bool = True) -> None:
+    entry = Item(item=item, title=title, category=category, available=available)
+    harness.writer.append(harness.topics.items, item, encode(entry))
+    harness.writer.flush()
+
+
+def remove(harness: ModelHarness, item: str) -> None:
+    harness.writer.append(harness.topics.items, item, None)
+    harness.writer.flush()
+
+
+Answers = dict[str, Recommendations]
+QUESTIONS: dict[str, tuple[str, RecommendationQuery, str | None]] = {
+    "plain": ("ann", RecommendationQuery(5), None),
+    "session": ("bob", RecommendationQuery(5), "s6"),
+    "new session": ("bob", RecommendationQuery(5), "another"),
+    "category": ("cyd", RecommendationQuery(3, category="blue"), None),
+    "excluded": ("ann", RecommendationQuery(5, frozenset({"red-cup", "blue-lamp", "who knows"})), None),
+    "unseen": ("bob", RecommendationQuery(20, exclude_seen=True), "another"),
+    "everything": ("eve", RecommendationQuery(20), None),
+    "newcomer": ("zoe", RecommendationQuery(5), "s1"),
+    "nobody": ("nobody", RecommendationQuery(4), None),
+}
+TIMES = ("fresh", "tail", "learned", "pending_texts", "rolled back")
+
+
+def ask_all(server: Server, when: str, pending_texts: int = 0) -> Answers:
+    server.settle(pending_texts)
+    return {f"{when}: {name}": server.ask(*question) for name, question in QUESTIONS.items()}
+
+
+def live_through(harness: ModelHarness) -> Answers:
+    """Ask before, between and after snapshots, an adoption among them; then change everything."""
+    for colour in COLOURS:
+        for thing in THINGS:
+            upsert(harness, f"{colour}-{thing}", f"{colour} {thing}", colour)
+    remove(harness, "green-lamp")
+    harness.shop(40)
+    with served(harness) as server:
+        server.settle()
+        answers = {"no snapshot": server.ask(*QUESTIONS["plain"])}
+    with harness.learning() as learning:
+        publisher = harness.publisher(full_every=2, keep=100)
+        learning.turns(2)
+        learning.checkpoint()
+        learning.catch_up()
+        publish(harness, learning, publisher)
+        with served(harness) as server:
+            answers |= ask_all(server, "fresh")
+            harness.act("zoe", "red-cup", "red-plate", "never-heard-of", session="s1")
+            harness.act("ann", "blue-lamp", event_id="twice")
+            harness.act("ann", "blue-lamp", event_id="twice")
+            harness.act("ann", "red-plate", event_id="e1")  # her first one, long learned
+            upsert(harness, "red-clock", "red clock", "red")
+            upsert(harness, "blue-cup", "holder of the blue bag", "blue")
+            remove(harness, "red-candle")
+            answers |= ask_all(server, "tail")
+            learning.catch_up()
+            publish(harness, learning, publisher)
+            answers |= ask_all(server, "learned")
+            server.may_encode.clear()
+            upsert(harness, "green-bag", "green bag", "green")
+            answers |= ask_all(server, "pending_texts", pending_texts=1)
+            server.may_encode.set()
+            harness.roll_back("1-2")
+            learning.turns(1)
+            publish(harness, learning, publisher)
+            answers |= ask_all(server, "rolled back")
+        learning.catch_up()
+        for thing in THINGS:
+            upsert(harness, f"red-{thing}", f"green {thing} of the clock", "green")
+        harness.shop(40)
+        learning.catch_up()
+        learning.checkpoint()
+    return answers
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> tuple[Path, Answers]:
+    """A folder of a shop whose snapshots are gone, and what its servers answered."""
+    folder = tmp_path_factory.mktemp("lived")
+    with ModelHarness(tiny_settings(folder, backbone_folder)) as harness:
+        answers = live_through(harness)
+    shutil.rmtree(folder / "snapshots")
+    return folder, answers
+
+
+@pytest.fixture
+def answers(lived: tuple[Path, Answers]) -> Answers:
+    return lived[1]
+
+
+@pytest.fixture
+def harness(lived: tuple[Path, Answers], tmp_path: Path, backbone_folder: Path) -> Iterator[ModelHarness]:
+    """A copy of the shop."""
+    shutil.copytree(lived[0], tmp_path, dirs_exist_ok=True)
+    with ModelHarness(tiny_settings(tmp_path, backbone_folder)) as harness:
+        yield harness
+
+
+def again(harness: ModelHarness, impression: str | None, log: EventLog | None = None) -> AskedAgain:
+    assert impression is not None
+    return ask_again(log or harness.log, harness.topics, harness.settings, impression)
+
+
+def impressions(harness: ModelHarness) -> dict[str, Impression]:
+    """What was noted, by id."""
+    noted = [
+        decode(Impression, record.value or b"") for record in harness.records(harness.topics.impressions)
+    ]
+    return {impression.impression_id: impression for impression in noted}
+
+
+def forged(harness: ModelHarness, impression: str | None, **changes: Any) -> str:
+    """Another impression, as this one with some changes; its id."""
+    assert impression is not None
+    changed = impressions(harness)[impression].model_copy(update={"impression_id": "forged", **changes})
+    harness.writer.append(harness.topics.impressions, changed.user, encode(changed))
+    harness.writer.flush()
+    return "forged"
+
+
+@pytest.mark.parametrize("when", TIMES)
+def test_every_answer_is_given_again(harness: ModelHarness, answers: Answers, when: str) -> None:
+    for name in QUESTIONS if when == "tail" else ("plain", "everything", "unseen"):
+        then = answers[f"{when}: {name}"]
+        found = again(harness, then.impression)
+        assert found.same_items and found.same_propensities, name
+        same = {"impression", "staleness_seconds"}
+        assert found.now.model_dump(exclude=same) == then.model_dump(exclude=same), "to the bit"
+
+
+def test_there_was_something_to_tell_apart(answers: Answers) -> None:
+    """Each question had another answer each time, so that only the right time gives it again."""
+    for name in set(QUESTIONS) - {"nobody"}:
+        given = [answers[f"{when}: {name}"].items for when in TIMES]
+        assert all(one != other for number, one in enumerate(given) for other in given[:number]), name
+    assert "green-lamp" not in {shown.item for shown in answers["fresh: everything"].items}
+    tail = {shown.item: shown.title for shown in answers["tail: everything"].items}
+    assert tail["red-clock"] == "red clock" and tail["never-heard-of"] is None
+    assert "red-candle" not in tail
+    assert (answers["fresh: newcomer"].source, answers["tail: newcomer"].source) == ("popular", "model")
+    assert answers["rolled back: plain"].snapshot == "2-2"
+
+
+def test_asking_again_writes_nothing(harness: ModelHarness, answers: Answers) -> None:
+    before = harness.log.end_offsets(harness.log.describe_topics())
+    again(harness, answers["tail: plain"].impression)
+    assert harness.log.end_offsets(harness.log.describe_topics()) == before
+    assert not Path(harness.settings.snapshots).exists()
+
+
+def test_what_compaction_took_of_the_catalogue_is_in_the_ladder(
+    harness: ModelHarness, answers: Answers, tmp_path: Path
+) -> None:
+    later = harness.records(harness.topics.items)[-1].append_time
+    later += int(harness.settings.log.compaction_lag_hours * HOUR_MS) + 1
+    with SqliteLog(tmp_path / "log.db", lambda: later) as log:
+        held = len(list(read(log, harness.topics.items)))
+        log.upkeep()
+        assert len(list(read(log, harness.topics.items))) < held
+        then = answers["fresh: everything"]
+        assert again(harness, then.impression, log).now.items == then.items
+
+
+# What differs.
+
+
+@pytest.mark.parametrize("change", ["order", "propensities", "fewer"])
+def test_another_answer_is_told(harness: ModelHarness, answers: Answers, change: str) -> None:
+    name = answers["learned: plain"].impression
+    then = impressions(harness)[name or ""]
+    changes: dict[str, dict[str, Any]] = {
+        "order": {"items": then.items[::-1]},
+        "propensities": {"propensities": tuple(p * 0.99 for p in then.propensities)},
+        "fewer": {"items": then.items[:3], "propensities": then.propensities[:3]},
+    }
+    found = again(harness, forged(harness, name, **changes[change]))
+    assert (found.same_items, found.same_propensities) == (change == "propensities", change == "order")
+    assert str(found).startswith(f"forged, answered by {then.snapshot}: items ")
+
+
+# What cannot be asked again.
+
+
+def test_an_answer_without_a_snapshot_is_refused(harness: ModelHarness, answers: Answers) -> None:
+    with pytest.raises(NotRepeatable, match="before there was a snapshot"):
+        again(harness, answers["no snapshot"].impression)
+
+
+def test_an_unknown_impression_is_named(harness: ModelHarness) -> None:
+    with pytest.raises(ImpressionUnknown, match=r"mill\.impressions holds no impression nothing"):
+        again(harness, "nothing")
+
+
+def test_a_version_that_the_journal_does_not_know_is_refused(harness: ModelHarness, answers: Answers) -> None:
+    with pytest.raises(NotRepeatable, match=r"mill\.journal does not know how 1-999 came about"):
+        again(harness, forged(harness, answers["fresh: plain"].impression, snapshot="1-999"))
+
+
+def test_a_server_behind_its_snapshot_is_refused(harness: ModelHarness, answers: Answers) -> None:
+    name = answers["fresh: plain"].impression
+    offsets = {source: offset // 2 for source, offset in impressions(harness)[name or ""].offsets.items()}
+    with pytest.raises(NotRepeatable, match="had read less than its snapshot"):
+        again(harness, forged(harness, name, offsets=offsets))
+
+
+def test_an_impression_of_an_older_server_is_refused(harness: ModelHarness, answers: Answers) -> None:
+    with pytest.raises(NotRepeatable, match="does not say what was asked"):
+        again(harness, forged(harness, answers["fresh: plain"].impression, context={"source": "model"}))
+
+
+def test_records_that_the_log_has_lost_are_missed(
+    harness: ModelHarness, answers: Answers, tmp_path: Path
+) -> None:
+    interactions = harness.records(harness.topics.interactions)
+    later = interactions[-1].append_time + int(harness.settings.log.retention_hours * HOUR_MS) + 1
+    noted = harness.records(harness.topics.impressions)
+    entries = harness.records(harness.topics.journal)
+    with SqliteLog(tmp_path / "log.db", lambda: later) as log, log.writer() as writer:
+        log.upkeep()
+        for record in [*noted, *entries]:
+            writer.append(record.topic, record.key, record.value)
+        writer.flush()
+        with pytest.raises(OffsetsExpired):
+            again(harness, answers["fresh: plain"].impression, log)
+
+
+# The command.
+
+
+@pytest.fixture
+def command(harness: ModelHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    (tmp_path / "millstream.toml").write_text(to_toml(harness.settings))
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(cli.app, arguments)
+
+
+def test_the_command_tells_that_an_answer_is_the_same(
+    command: Callable[..., Result], answers: Answers
+) -> None:
+    then = answers["tail: everything"]
+    told = command("rebuild", "--answer", then.impression)
+    assert told.exit_code == 0
+    ending = f"{then.impression}, answered by {then.snapshot}: items agree, propensities agree"
+    assert told.stdout.strip().endswith(ending)
+    assert all(told.stdout.count(shown.item) == 2 for shown in then.items)
+
+
+def test_the_command_fails_when_the_items_differ(
+    command: Callable[..., Result], harness: ModelHarness, answers: Answers
+) -> None:
+    name = answers["tail: plain"].impression
+    told = command(
+        "rebuild", "--answer", forged(harness, name, items=("other", "items", "were", "shown", "then"))
+    )
+    assert told.exit_code == 1
+    assert "items DIFFER, propensities agree" in told.stdout
+    assert "other" in told.stdout
+
+
+def test_a_time_and_an_impression_exclude_each_other(command: Callable[..., Result]) -> None:
+    told = command("rebuild", "--at", "1-2", "--answer", "i")
+    assert (told.exit_code, "exclude each other" in told.output) == (2, True)
+
+
+def test_an_offset_of_the_journal_names_the_version_before_it(harness: ModelHarness) -> None:
+    for entry, after in read_journal(harness.log, harness.topics.journal):
+        assert str(version_at(harness.log, harness.topics, f"@{after}")) == entry.version
+    with pytest.raises(TopicError, match="nothing that was learned by @0"):
+        version_at(harness.log, harness.topics, "@0")
+    with pytest.raises(ValueError):
+        version_at(harness.log, harness.topics, "@now")

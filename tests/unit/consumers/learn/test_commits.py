@@ -1,0 +1,261 @@
+"""Commits: on their cadence, one of each kind at a time, nothing twice and nothing left out."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from consumers.learn.commits import Cadence, Commits
+from pipeline.errors import SnapshotsAhead
+from pipeline.eventlog.port import read_compacted
+from pipeline.snapshots.publisher import Publisher
+from pipeline.snapshots.snapshot import Announcement, Manifest
+from pipeline.snapshots.store import SnapshotStore
+from pipeline.state.histories import decode_history
+from tests.support.learner_harness import LearnerHarness
+from tests.support.model_harness import PREFIX, USERS, ModelHarness, tiny_settings
+
+NEVER = 10**9
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class SlowStore(SnapshotStore):
+    """A store whose first snapshot is not written until it may be."""
+
+    def __init__(self, harness: ModelHarness) -> None:
+        super().__init__(harness.settings.snapshots, PREFIX)
+        self.asked, self.may = threading.Event(), threading.Event()
+
+    def publish(self, *arguments: object) -> None:
+        self.asked.set()
+        assert self.may.wait(30)
+        super().publish(*arguments)  # type: ignore[arg-type]
+
+
+class Office:
+    """A life with its commits: `learn` is what the loop does with a batch."""
+
+    def __init__(
+        self,
+        harness: ModelHarness,
+        learning: LearnerHarness,
+        publish: Cadence,
+        checkpoint: Cadence | None = None,
+        publisher: Publisher | None = None,
+    ) -> None:
+        self._harness = harness
+        self._life = learning
+        self._checkpoint = checkpoint or Cadence(NEVER, NEVER)
+        publisher = publisher or harness.publisher()
+        self.commits = Commits(PREFIX, harness.log, publisher, harness.checkpoints, publish, self._checkpoint)
+
+    def recover(self) -> None:
+        for batch in self._life.recover():
+            self.commits.add(batch)
+        self.settle()
+
+    def learn(self, acts: int = 5) -> None:
+        self._harness.shop(acts)
+        for batch in self._life.new():
+            self.commits.add(batch)
+        self.settle()
+
+    def settle(self) -> None:
+        self.commits.settle(self._life.learner, {})
+
+    def finish(self) -> None:
+        self.commits.finish(self._life.learner, {}, reason="shutdown")
+
+
+def announced(harness: ModelHarness) -> list[str]:
+    records = harness.records(harness.topics.snapshots)
+    return [Announcement.model_validate_json(record.value or b"").version for record in records]
+
+
+def manifests(harness: ModelHarness) -> list[Manifest]:
+    return [harness.store.manifest(version) for version in harness.store.versions()]
+
+
+def block(harness: ModelHarness) -> Path:
+    """Put a file where the snapshots' folder must be."""
+    in_the_way = Path(harness.settings.snapshots)
+    in_the_way.write_text("")
+    return in_the_way
+
+
+def test_a_cadence_is_due_by_time() -> None:
+    clock = Clock()
+    cadence = Cadence(seconds=10, events=NEVER, clock=clock)
+    assert not cadence.due
+    clock.now += 9
+    assert not cadence.due
+    clock.now += 1
+    assert cadence.due
+    cadence.restart()
+    assert not cadence.due
+
+
+def test_a_cadence_is_due_by_events() -> None:
+    cadence = Cadence(seconds=NEVER, events=10, clock=Clock())
+    cadence.count(9)
+    assert not cadence.due
+    cadence.count(1)
+    assert cadence.due
+    cadence.restart()
+    assert not cadence.due
+
+
+def test_snapshots_are_published_on_their_cadence_and_the_rest_at_the_end(harness: ModelHarness) -> None:
+    clock = Clock()
+    with harness.learning() as learning:
+        office = Office(harness, learning, Cadence(10, NEVER, clock))
+        office.learn()
+        assert announced(harness) == []
+        clock.now += 10
+        office.learn()
+        office.learn()
+        office.finish()
+    assert announced(harness) == ["1-2", "1-3"]
+    assert [manifest.reason for manifest in manifests(harness)] == ["cadence", "shutdown"]
+    assert list(harness.checkpoints.digests()) == ["1-3"]
+    assert harness.log.reported(f"{PREFIX}.learn", [harness.topics.interactions])
+
+
+def test_nothing_is_published_twice(harness: ModelHarness) -> None:
+    clock = Clock()
+    with harness.learning() as learning:
+        office = Office(harness, learning, Cadence(10, NEVER, clock), Cadence(10, NEVER, clock))
+        office.learn()
+        for _ in range(3):
+            clock.now += 10
+            office.settle()
+        office.finish()
+    assert announced(harness) == ["1-1"]
+    assert list(harness.checkpoints.digests()) == ["1-1"]
+
+
+def test_an_idle_learner_publishes_nothing_after_a_restart(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        office = Office(harness, learning, Cadence(NEVER, NEVER))
+        office.learn()
+        office.finish()
+    for folder in harness.settings.learn.checkpoints.rglob("1-1"):
+        folder.rename(folder.with_name(".gone"))  # so that there is something to learn again
+    for _ in range(2):
+        with harness.learning() as learning:
+            office = Office(harness, learning, Cadence(NEVER, 0))
+            office.recover()
+            office.settle()
+            office.finish()
+    assert announced(harness) == ["1-1"]
+
+
+def test_the_store_of_another_log_is_refused(
+    harness: ModelHarness, tmp_path: Path, backbone_folder: Path
+) -> None:
+    with harness.learning() as learning:
+        office = Office(harness, learning, Cadence(NEVER, NEVER))
+        office.learn()
+        office.finish()
+    (tmp_path / "fresh").mkdir()
+    settings = tiny_settings(tmp_path / "fresh", backbone_folder)
+    over_the_old = settings.model_copy(update={"snapshots": harness.settings.snapshots})
+    refused = pytest.raises(SnapshotsAhead, match="holds 1-1 of mill, but the journal has only come to 1-1")
+    with ModelHarness(over_the_old) as fresh, fresh.learning() as learning, refused:
+        Office(fresh, learning, Cadence(NEVER, NEVER)).learn()
+    assert announced(harness) == ["1-1"]
+
+
+def test_one_at_a_time_and_what_came_meanwhile_is_in_the_next(harness: ModelHarness) -> None:
+    store = SlowStore(harness)
+    with harness.learning() as learning:
+        office = Office(harness, learning, Cadence(NEVER, 1), publisher=harness.publisher(store))
+        office.learn(acts=1)
+        assert store.asked.wait(30)
+        for acts in (2, 3):
+            office.learn(acts)
+        store.may.set()
+        office.finish()
+    assert announced(harness) == ["1-1", "1-3"]
+    assert len(read_compacted(harness.log, harness.topics.histories)) == 3
+
+
+def test_what_failed_in_the_background_stops_the_learner(harness: ModelHarness) -> None:
+    block(harness)
+    with harness.learning() as learning:
+        office = Office(harness, learning, Cadence(NEVER, 1))
+        office.learn()
+        with pytest.raises(OSError, match="snapshots"):
+            for _ in range(10_000):
+                office.settle()
+                threading.Event().wait(0.001)
+
+
+def test_what_failed_in_the_background_surfaces_at_the_end(harness: ModelHarness) -> None:
+    block(harness)
+    with harness.learning() as learning:
+        office = Office(harness, learning, Cadence(NEVER, NEVER))
+        office.learn()
+        with pytest.raises(OSError, match="snapshots"):
+            office.finish()
+    assert harness.checkpoints.digests() == {}
+
+
+def test_no_checkpoint_is_ahead_of_what_was_published(harness: ModelHarness) -> None:
+    in_the_way = block(harness)
+    harness.writer.append(harness.topics.interactions, "bob", b"bad")
+    with harness.learning() as learning:
+        office = Office(harness, learning, Cadence(NEVER, 1), Cadence(NEVER, 1))
+        office.learn()
+        with pytest.raises(OSError, match="snapshots"):
+            office.finish()
+    assert harness.checkpoints.digests() == {}
+    in_the_way.unlink()
+    with harness.learning() as learning:
+        office = Office(harness, learning, Cadence(NEVER, NEVER))
+        office.recover()
+        harness.act("zoë", "red-cup")
+        office.learn(acts=0)
+        office.finish()
+    told = read_compacted(harness.log, harness.topics.histories)
+    assert told.keys() == {*USERS, "zoë"}
+    (bad,) = (r for r in harness.records(harness.topics.interactions) if r.value == b"bad")
+    told_of = {letter.key for letter in harness.records(harness.topics.dead_letters)}
+    assert told_of == {f"{bad.source}/{bad.offset}"}, "a second telling is the same telling"
+
+
+def test_a_checkpoint_waits_for_the_publication_that_it_covers(harness: ModelHarness) -> None:
+    store = SlowStore(harness)
+    with harness.learning() as learning:
+        office = Office(harness, learning, Cadence(NEVER, 1), Cadence(NEVER, 1), harness.publisher(store))
+        office.learn()
+        assert store.asked.wait(30)
+        office.learn()
+        assert harness.checkpoints.digests() == {}
+        store.may.set()
+        office.finish()
+    assert list(harness.checkpoints.digests()) == ["1-1", "1-2"]
+
+
+def test_published_histories_cover_what_the_snapshot_covers(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        office = Office(harness, learning, Cadence(NEVER, 7))
+        for _ in range(6):
+            office.learn(acts=4)
+        office.finish()
+    told = read_compacted(harness.log, harness.topics.histories)
+    newest = harness.store.manifest(harness.store.versions()[-1])
+    for record in harness.records(harness.topics.interactions):
+        _, end = decode_history(told[record.key or ""].value or b"")
+        assert record.offset < end <= newest.learned_offsets[record.source]

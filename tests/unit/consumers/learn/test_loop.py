@@ -1,0 +1,266 @@
+"""The loop learns batches until they end, lets the metrics say so, and publishes the rest."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import islice, repeat
+from pathlib import Path
+
+import pytest
+import torch
+
+from consumers.learn.commits import Cadence, Commits
+from consumers.learn.loop import run
+from pipeline.config import Settings
+from pipeline.control.records import Adoption, Rollback
+from pipeline.eventlog.intake import interaction_of
+from pipeline.eventlog.port import read_compacted
+from pipeline.journal.batch_source import Batch, StateSwitch
+from pipeline.metrics import Series, quantiles, value_of
+from pipeline.monitoring.regression_guard import Fall
+from pipeline.snapshots.snapshot import Announcement, Manifest, Version
+from pipeline.state.histories import Act, decode_history
+from tests.support.learner_harness import LearnerHarness
+from tests.support.model_harness import PREFIX, ModelHarness, tiny_settings
+
+NEVER = 10**9
+Exposed = Callable[[], Series]
+
+
+def run_through(
+    harness: ModelHarness,
+    learning: LearnerHarness,
+    turns: Iterator[Batch | StateSwitch | None],
+    publish_events: int = NEVER,
+) -> None:
+    cadences = Cadence(NEVER, publish_events), Cadence(NEVER, NEVER)
+    commits = Commits(PREFIX, harness.log, harness.publisher(), harness.checkpoints, *cadences)
+    run(turns, learning.learner, commits, harness.checkpoints)
+
+
+def grown(before: Series, after: Series, name: str, **labels: str) -> float:
+    return value_of(after, name, **labels) - value_of(before, name, **labels)
+
+
+def test_finite_batches_are_learned_measured_and_published(harness: ModelHarness, exposed: Exposed) -> None:
+    harness.stock()
+    harness.shop(30)
+    harness.act("ann", "red-cup", event_id="e1")
+    harness.writer.append(harness.topics.interactions, "bob", b"bad")
+    harness.writer.flush()
+    before = exposed()
+    with harness.learning() as learning:
+        run_through(harness, learning, learning.unlearned())
+    after = exposed()
+    assert grown(before, after, "millstream_events_total", daemon="learn") == 30
+    assert grown(before, after, "millstream_duplicates_total", daemon="learn") == 1
+    assert grown(before, after, "millstream_dead_letters_total", daemon="learn") == 1
+    assert grown(before, after, "millstream_batch_seconds_count") == 3
+    assert grown(before, after, "millstream_appended_to_learned_seconds_count") == 30
+    assert grown(before, after, "millstream_appended_to_published_seconds_count") == 30
+    assert grown(before, after, "millstream_quarantined_batches_total") == 0
+    assert value_of(after, "millstream_step", daemon="learn") == 3
+    assert value_of(after, "millstream_items", daemon="learn") == 12
+    assert value_of(after, "millstream_users", daemon="learn") == 5
+    assert value_of(after, "millstream_lag_records", daemon="learn") == 0
+    assert value_of(after, "millstream_loss") > 0
+    foreseen = {"scorer": "mixture", "slice": "all", "figure": "hr@20"}
+    assert value_of(after, "millstream_prequential_quality", **foreseen) == 1, "of twelve items"
+    assert quantiles(after, "millstream_appended_to_learned_seconds", [0.5])[0] is not None
+    manifest = harness.store.manifest(harness.store.versions()[-1])
+    assert (manifest.version, manifest.reason, manifest.events) == ("1-3", "shutdown", 30)
+    assert manifest.quality["model"]["all"]["n"] == 25, "the first of each user cannot be foreseen"
+    assert list(harness.checkpoints.digests()) == ["1-3"]
+
+
+def test_nothing_to_read_is_nothing_learned(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        run_through(harness, learning, iter([None, None]))
+    assert harness.store.versions() == []
+    assert harness.checkpoints.digests() == {}
+
+
+def test_freshness_is_of_new_batches_only(harness: ModelHarness, exposed: Exposed) -> None:
+    harness.shop(10)
+    with harness.learning() as learning:
+        learning.new()
+    before = exposed()
+    with harness.learning() as learning:
+        run_through(harness, learning, learning.unlearned())
+    after = exposed()
+    assert grown(before, after, "millstream_events_total", daemon="learn") == 10
+    assert grown(before, after, "millstream_appended_to_learned_seconds_count") == 0
+
+
+def test_a_batch_without_a_finite_loss_is_counted_and_folded(
+    harness: ModelHarness, exposed: Exposed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.shop(10)
+    with harness.learning() as learning:
+        monkeypatch.setattr(learning.learner, "_loss", lambda passed: passed.losses.sum() * torch.nan)
+        before = exposed()
+        run_through(harness, learning, learning.unlearned())
+        after = exposed()
+    assert grown(before, after, "millstream_quarantined_batches_total") == 1
+    assert value_of(after, "millstream_loss") == value_of(before, "millstream_loss")
+    assert learning.learner.stream.events == 10
+    assert torch.isfinite(harness.store.load(harness.store.versions()[-1]).residual).all()
+
+
+def test_what_stops_the_batches_stops_the_loop_without_a_last_word(harness: ModelHarness) -> None:
+    def broken(learning: LearnerHarness) -> Iterator[Batch | StateSwitch]:
+        yield next(learning.unlearned())
+        raise RuntimeError("fenced, say")
+
+    harness.shop(10)
+    with harness.learning() as learning, pytest.raises(RuntimeError, match="fenced"):
+        run_through(harness, learning, broken(learning))
+    assert harness.store.versions() == []
+
+
+# Adoptions.
+
+
+def ordered(
+    learning: LearnerHarness, batches: int, order: Callable[[], object]
+) -> Iterator[Batch | StateSwitch]:
+    """So many batches, then an order, then all that follows."""
+    turns = learning.unlearned()
+    yield from islice(turns, batches)
+    order()
+    yield from turns
+
+
+def announced(harness: ModelHarness) -> list[str]:
+    records = harness.records(harness.topics.snapshots)
+    return [Announcement.model_validate_json(record.value or b"").version for record in records]
+
+
+def manifests(harness: ModelHarness) -> dict[str, Manifest]:
+    return {str(version): harness.store.manifest(version) for version in harness.store.versions()}
+
+
+def until_1_2(harness: ModelHarness) -> None:
+    """A first run that publishes 1-2, with more to learn."""
+    harness.stock()
+    harness.shop(70)
+    with harness.learning() as learning:
+        run_through(harness, learning, islice(learning.unlearned(), 2))
+    assert announced(harness) == ["1-2"]
+
+
+def assert_histories_are_what_they_say(harness: ModelHarness) -> None:
+    """Each that was ever told has all acts of its user before the offset that it reaches, and no other."""
+    acts = harness.records(harness.topics.interactions)
+    length = harness.settings.learn.history_length
+    for record in harness.records(harness.topics.histories):
+        history, end = decode_history(record.value or b"")
+        known = [
+            Act.of(interaction_of(act))
+            for act in acts
+            if act.key == record.key and act.partition == record.partition and act.offset < end
+        ]
+        assert list(history) == known[-length:]
+
+
+def test_a_rollback_is_shown_at_once_as_what_it_returns_to(harness: ModelHarness, exposed: Exposed) -> None:
+    until_1_2(harness)
+    before = exposed()
+    with harness.learning() as learning:
+        run_through(harness, learning, ordered(learning, 2, lambda: harness.roll_back("1-2")))
+        last = learning.learner
+    after = exposed()
+    told = manifests(harness)
+    *_, newest = told
+    assert announced(harness) == list(told) == ["1-2", "1-4", "2-2", newest]
+    assert told["2-2"].digest == told["1-2"].digest != told["1-4"].digest
+    assert told["2-2"].learned_offsets == told["1-2"].learned_offsets
+    assert told["2-2"].learned_through == told["1-2"].learned_through
+    assert (told["2-2"].kind, told["2-2"].parent) == ("full", "1-4"), "no delta across generations"
+    assert told["1-4"].reason == "before an adoption"
+    assert told["2-2"].reason == "rollback: test"
+    (adoption,) = harness.told(Adoption)
+    assert (adoption.version, adoption.left, adoption.reason) == ("2-2", "1-4", "test")
+    assert grown(before, after, "millstream_adoptions_total", kind="rollback") == 1
+    assert {"1-2", "1-4", newest} <= set(harness.checkpoints.digests())
+    assert last.stream.events == told[newest].events == 70
+    assert_histories_are_what_they_say(harness)
+    rebuilt = harness.rebuilt()
+    assert (rebuilt.position.version, rebuilt.content) == (newest, told[newest].digest)
+
+
+def test_a_refused_order_is_counted_and_changes_nothing(harness: ModelHarness, exposed: Exposed) -> None:
+    until_1_2(harness)
+    before = exposed()
+    with harness.learning() as learning:
+        run_through(harness, learning, ordered(learning, 1, lambda: harness.promote("nobody")))
+    after = exposed()
+    assert grown(before, after, "millstream_refused_orders_total") == 1
+    assert grown(before, after, "millstream_adoptions_total", kind="promotion") == 0
+    assert {version.generation for version in harness.store.versions()} == {1}
+
+
+def test_a_fall_that_the_overseer_sees_is_ordered_on_the_control_topic(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until_1_2(harness)
+    fall = iter([None, Fall(0.5, -0.5, "1-2"), *repeat(None, 100)])
+    with harness.learning() as learning:
+        monkeypatch.setattr(learning.learner.supervisor.guard, "update", lambda version, scores: next(fall))
+        run_through(harness, learning, learning.unlearned())
+    (order,) = harness.told(Rollback)
+    assert (order.version, order.generation, order.relearn) == ("1-2", 1, False)
+    with harness.learning() as learning:
+        run_through(harness, learning, learning.unlearned())
+    assert [version for version in announced(harness) if version.startswith("2-")][:1] == ["2-2"]
+    assert harness.told(Adoption)[0].order == order.key
+
+
+class Killed(Exception):
+    """What ends a life before its last word."""
+
+
+def killed(turns: Iterator[Batch | StateSwitch], after: int) -> Iterator[Batch | StateSwitch]:
+    """The turns until the process is killed: the next one is journalled and no more."""
+    yield from islice(turns, after)
+    next(turns)
+    raise Killed
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["checkpoint", "no checkpoint"])
+@pytest.mark.parametrize("after", [2, 3, 4, 5])
+def test_killed_around_an_adoption_it_shows_each_version_once_and_the_same(
+    harness: ModelHarness, settings: Settings, tmp_path: Path, after: int, lost: bool
+) -> None:
+    until_1_2(harness)
+    whole = tmp_path / "whole"
+    shutil.copytree(tmp_path, whole, ignore=lambda folder, names: ["whole"])
+    with (
+        ModelHarness(tiny_settings(whole, Path(settings.model.backbone))) as unbroken,
+        unbroken.learning() as learning,
+    ):
+        run_through(unbroken, learning, ordered(learning, 2, lambda: unbroken.roll_back("1-2")))
+        expected, end = manifests(unbroken), learning.learner.stream.events
+
+    with harness.learning() as learning, pytest.raises(Killed):
+        turns = ordered(learning, 2, lambda: harness.roll_back("1-2"))
+        run_through(harness, learning, killed(turns, after))
+    for folder in harness.checkpoints.folder.glob("*-*") if lost else ():
+        shutil.rmtree(folder)
+    with harness.learning() as learning:
+        run_through(harness, learning, learning.unlearned(), publish_events=1)
+        assert learning.learner.stream.events == end
+    told = manifests(harness)
+    assert announced(harness) == sorted(told, key=Version.parse), "each once, in order"
+    assert told.keys() >= expected.keys()
+    assert {version: told[version].digest for version in expected} == {
+        version: manifest.digest for version, manifest in expected.items()
+    }
+    assert len({adoption.key for adoption in harness.told(Adoption)}) == 1
+    assert_histories_are_what_they_say(harness)
+    told_of = read_compacted(harness.log, harness.topics.histories)
+    newest = list(told.values())[-1]
+    for record in harness.records(harness.topics.interactions):
+        _, reached = decode_history(told_of[record.key or ""].value or b"")
+        assert record.offset < reached <= newest.learned_offsets[record.source]

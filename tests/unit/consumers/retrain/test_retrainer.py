@@ -1,0 +1,273 @@
+"""The retrainer: from a plan to a judgement, and from a promoted candidate to a learner that goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from consumers.retrain import retrainer
+from consumers.retrain.retrainer import judged
+from pipeline.checkpoints.store import restore_from
+from pipeline.control.records import GateDecision
+from pipeline.errors import OffsetsExpired
+from pipeline.events import Interaction
+from pipeline.journal.entry import read_journal
+from pipeline.journal.position import Position
+from pipeline.model.recommender import ModelConfig
+from pipeline.model.tower import TowerConfig
+from pipeline.retraining.candidates import Candidate
+from pipeline.retraining.comparison import Contender, run_through
+from pipeline.retraining.gate import GateConfig
+from pipeline.retraining.training import RetrainConfig, Retraining
+from pipeline.signals import Stopped
+from pipeline.state.micro_batch import MicroBatch
+from pipeline.training.learner import Learner
+from tests.support.model_harness import ModelHarness
+from tests.support.retrain_harness import (
+    ACTS,
+    ANYTHING_GOES,
+    CHAMPION,
+    NOTHING_GOES,
+    PLAN,
+    begun,
+    files_below,
+    live,
+    workshop,
+)
+
+
+@pytest.fixture
+def harness(lived_harness: ModelHarness) -> ModelHarness:
+    return lived_harness
+
+
+def made(harness: ModelHarness, gate: GateConfig = ANYTHING_GOES) -> tuple[Candidate, GateDecision]:
+    candidate = begun(harness)
+    return candidate, judged(workshop(harness, gate), candidate)
+
+
+def state_of(harness: ModelHarness, candidate: Candidate) -> tuple[Learner, Position]:
+    learner = harness.learner()
+    return learner, restore_from(candidate.checkpoint, learner)
+
+
+def weights(learner: Learner) -> dict[str, torch.Tensor]:
+    named = {name: part.detach().clone() for name, part in learner.recommender.learned().items()}
+    return {**named, "residual": learner.table.all().residual.clone()}
+
+
+# What comes of it.
+
+
+def test_a_candidate_is_judged(harness: ModelHarness) -> None:
+    candidate, decision = made(harness)
+    assert decision.outcome == "promoted"
+    assert (decision.candidate, decision.champion, decision.generation) == ("one", CHAMPION, 1)
+    assert decision.request == "retrain-drift-1-5-loss"
+    assert decision.reasons
+    assert decision.figures["targets.all"] >= PLAN.trial - 1, "but for the bad one"
+    assert decision.cost["epochs"] == 2
+    assert decision.cost["events"] > PLAN.window
+    assert decision.cost["peak_bytes"] > 2**20
+    assert decision.cost["seconds"] > 0
+    assert candidate.decision() == decision
+    assert sorted(path.name for path in candidate.folder.iterdir()) == [
+        "checkpoint",
+        "judgement.json",
+        "plan.json",
+    ]
+
+
+def test_one_that_gains_too_little_is_rejected(harness: ModelHarness) -> None:
+    _, decision = made(harness, NOTHING_GOES)
+    assert decision.outcome == "rejected"
+    assert any("log_loss.all.low" in reason for reason in decision.reasons)
+
+
+def test_too_little_to_go_by_is_a_rejection(harness: ModelHarness) -> None:
+    _, decision = made(harness, replace(ANYTHING_GOES, least_targets=10_000))
+    assert decision.outcome == "rejected"
+    assert any("targets.all" in reason for reason in decision.reasons)
+
+
+@pytest.mark.parametrize(("gate", "outcome"), [(ANYTHING_GOES, "held"), (NOTHING_GOES, "rejected")])
+def test_by_hand_a_person_decides_of_what_would_be_promoted(
+    harness: ModelHarness, gate: GateConfig, outcome: str
+) -> None:
+    assert judged(replace(workshop(harness, gate), manual=True), begun(harness)).outcome == outcome
+
+
+def test_what_is_judged_is_not_judged_again(harness: ModelHarness) -> None:
+    candidate, decision = made(harness)
+    assert judged(workshop(harness, NOTHING_GOES), candidate) == decision
+
+
+def test_the_candidate_stands_where_the_trial_ends(harness: ModelHarness) -> None:
+    candidate, _ = made(harness)
+    learner, position = state_of(harness, candidate)
+    entries = {entry.version: after for entry, after in read_journal(harness.log, harness.topics.journal)}
+    assert entries[position.version] == position.journal
+    with harness.learning() as learning:
+        learning.recover()
+        life_at = {batch.position.version: batch.position for batch in learning.learned}
+    assert position == life_at[position.version]
+    until = harness.rebuilt(position.version).learner
+    assert dict(learner.stream.histories.items()) == dict(until.stream.histories.items())
+    assert learner.stream.events == until.stream.events
+    assert any(not torch.equal(weights(learner)[name], part) for name, part in weights(until).items())
+
+
+def test_nothing_that_training_was_judged_on_is_in_the_trial(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validated, tried = list[str](), list[str]()
+
+    def retraining(
+        learner: Learner,
+        shape: RetrainConfig,
+        window: Sequence[Interaction],
+        held_out: Sequence[Interaction],
+        folder: Path,
+    ) -> Retraining:
+        validated.extend(event.event_id for event in held_out)
+        return Retraining(learner, shape, window, held_out, folder)
+
+    def contest(learner: Learner, batches: Iterable[MicroBatch], held_out: int) -> Contender:
+        every = list(batches)
+        tried.extend(event.event_id for batch in every[held_out:] for event in batch.interactions)
+        return run_through(learner, every, held_out)
+
+    monkeypatch.setattr(retrainer, "Retraining", retraining)
+    monkeypatch.setattr(retrainer, "run_through", contest)
+    made(harness)
+    assert len(validated) >= PLAN.held_out
+    assert len(tried) >= 2 * (PLAN.trial - 1), "both contenders"
+    assert not set(validated) & set(tried)
+
+
+def test_a_promoted_candidate_is_adopted_and_learning_goes_on(harness: ModelHarness) -> None:
+    candidate, decision = made(harness)
+    learner, position = state_of(harness, candidate)
+    harness.promote("one", generation=decision.generation)
+    with harness.learning() as learning:
+        learning.recover()
+        learning.turns(1)
+        assert learning.position.version == f"2-{position.step}"
+        assert learning.position.offsets == position.offsets
+        promoted = weights(learning.learner)
+        assert all(torch.equal(promoted[name], part) for name, part in weights(learner).items())
+        live(harness, 40, begin=ACTS)
+        after = learning.new()
+        assert sum(len(batch.micro.interactions) for batch in after) > 40, "the trial's rest, and what is new"
+        assert not torch.equal(weights(learning.learner)["residual"], promoted["residual"])
+        kept = learning.digest()
+    assert harness.rebuilt().digest == kept
+
+
+def test_a_retrain_leaves_log_and_checkpoints_alone(harness: ModelHarness, tmp_path: Path) -> None:
+    def ends() -> dict[str, int]:
+        topics = harness.log.describe_topics()
+        return {str(source): end for source, end in harness.log.end_offsets(topics).items()}
+
+    folder = harness.checkpoints.folder
+    before = ends(), files_below(folder, "candidates"), files_below(tmp_path / "snapshots", "none")
+    made(harness)
+    assert (ends(), files_below(folder, "candidates"), files_below(tmp_path / "snapshots", "none")) == before
+
+
+def steps(learner: Learner) -> list[float]:
+    """That the optimizer has taken, a parameter each."""
+    return [float(moments["step"]) for moments in learner.optimizer.adamw.state.values()]
+
+
+def test_moments_are_those_of_the_champion(harness: ModelHarness) -> None:
+    candidate, _ = made(harness)
+    learner, position = state_of(harness, candidate)
+    assert steps(learner) == steps(harness.rebuilt(position.version).learner) != []
+
+
+def test_it_may_be_larger_than_its_champion(harness: ModelHarness) -> None:
+    shop = workshop(harness)
+    larger = ModelConfig(TowerConfig(shop.model.tower.layers, 4, 8), shop.model.adapter_rank + 2)
+    candidate = begun(harness)
+    assert judged(replace(shop, model=larger), candidate).figures["bytes.ratio"] > 1
+    learner, _ = state_of(harness, candidate)
+    assert learner.shape.model == larger
+
+
+# What it waits for, and what it does not.
+
+
+@pytest.fixture
+def ahead_of_all(harness: ModelHarness) -> Candidate:
+    """A candidate of whose trial much is still to come."""
+    return begun(harness, replace(PLAN, trial=ACTS))
+
+
+def test_it_waits_for_what_is_still_to_come(harness: ModelHarness, ahead_of_all: Candidate) -> None:
+    told = list[GateDecision]()
+    waiting = threading.Thread(
+        target=lambda: told.append(judged(workshop(harness), ahead_of_all)), name="retrainer", daemon=True
+    )
+    waiting.start()
+    waiting.join(1.0)
+    assert waiting.is_alive()
+    with harness.learning() as learning:
+        learning.recover()
+        left = learning.position.step
+        live(harness, 140, begin=ACTS)
+        learning.new()
+    waiting.join(20)
+    assert told[0].outcome == "promoted"
+    assert state_of(harness, ahead_of_all)[1].step > left
+    assert ahead_of_all.decision() == told[0]
+
+
+def test_told_to_stop_it_waits_no_longer(harness: ModelHarness, ahead_of_all: Candidate) -> None:
+    shop = workshop(harness)
+    threading.Timer(0.2, shop.stop.set).start()
+    with pytest.raises(Stopped):
+        judged(shop, ahead_of_all)
+    assert ahead_of_all.decision() is None
+
+
+def test_told_to_stop_it_leaves_the_contest(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, candidate = workshop(harness), begun(harness)
+
+    def through(learner: Learner, batches: Iterable[MicroBatch], held_out: int) -> Contender:
+        shop.stop.set()
+        return run_through(learner, batches, held_out)
+
+    monkeypatch.setattr(retrainer, "run_through", through)
+    with pytest.raises(Stopped):
+        judged(shop, candidate)
+    assert candidate.decision() is None
+
+
+def test_a_champion_that_is_gone_makes_it_void(harness: ModelHarness, ahead_of_all: Candidate) -> None:
+    order = harness.roll_back("1-3")
+    with harness.learning() as learning:
+        learning.recover()
+        learning.new()
+        assert learning.position.generation == 2
+    decision = judged(workshop(harness), ahead_of_all)
+    assert (decision.outcome, decision.figures, decision.cost) == ("void", {}, {})
+    assert order in decision.reasons[0]
+    assert not ahead_of_all.checkpoint.exists()
+
+
+def test_a_window_that_the_log_has_lost_makes_it_void(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def expired(*_: object) -> None:
+        raise OffsetsExpired(harness.topics.interactions, 2, 3, 50, 60)
+
+    monkeypatch.setattr(retrainer, "_interactions", expired)
+    _, decision = made(harness)
+    assert decision.outcome == "void"
+    assert "lost to retention" in decision.reasons[0]

@@ -1,0 +1,256 @@
+"""The follower: swaps under load, refuses what is bad, and never goes on in silence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Event
+
+import pytest
+
+from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
+from consumers.serve.ranking import Answer, RecommendationQuery, recommend
+from consumers.serve.state.current import CurrentState
+from pipeline import metrics
+from pipeline.errors import OffsetsExpired
+from pipeline.snapshots.snapshot import Announcement, Version
+from tests.support.serve_harness import PREFIX, World
+from tests.support.serve_tools import wait_until
+
+
+def learned_and_published(world: World) -> Version:
+    world.shop(rounds=1)
+    world.learn()
+    return Version.parse(world.publish().version)
+
+
+def served(current: CurrentState) -> Version | None:
+    return current.view.base.version if current.view and current.view.base else None
+
+
+def test_swaps_under_load(world: World) -> None:
+    world.stock()
+    learned_and_published(world)
+    swaps, freshness = metrics.SWAPS._value.get(), metrics.SERVED_FRESHNESS._sum.get()
+    stop = Event()
+
+    def ask(current: CurrentState) -> tuple[list[Answer], set[str]]:
+        answers, versions = [], set()
+        while not stop.is_set():
+            view, history = current.of("ann")
+            assert view is not None and view.base is not None
+            answers.append(recommend(view, history, None, RecommendationQuery(k=12), context=5))
+            versions.add(str(view.base.version))
+        return answers, versions
+
+    with world.server() as current, ThreadPoolExecutor(2) as threads:
+        asking = [threads.submit(ask, current) for _ in range(2)]
+        try:
+            for _ in range(5):  # fulls and deltas
+                learned_and_published(world)
+                world.shown(current)
+        finally:
+            stop.set()
+        for asked in asking:
+            answers, versions = asked.result()
+            assert len(versions) > 3
+            assert all(answer.source == "model" and len(answer.rows) == 12 for answer in answers)
+    assert metrics.SWAPS._value.get() - swaps == 6
+    assert metrics.SERVED_FRESHNESS._sum.get() > freshness
+
+
+@pytest.mark.parametrize("damage", ["byte", "missing", "manifest", "announcement"])
+def test_a_bad_snapshot_is_refused_while_the_old_one_serves(world: World, damage: str) -> None:
+    world.stock()
+    good = learned_and_published(world)
+    refused = metrics.REFUSED_SNAPSHOTS._value.get()
+    with world.server() as current:
+        assert served(current) == good
+        world.announce_damaged(damage)
+        wait_until(lambda: current.refusal is not None)
+        assert served(current) == good
+        assert metrics.REFUSED_SNAPSHOTS._value.get() == refused + 1
+        world.act("ann", "green-candle")
+        wait_until(lambda: current.of("ann")[1][-1].item == "green-candle")
+        better = learned_and_published(world)
+        wait_until(lambda: served(current) == better)
+        assert current.refusal is None
+
+
+def test_a_new_server_serves_the_newest_fit_snapshot(world: World) -> None:
+    world.stock()
+    good = learned_and_published(world)
+    world.announce_damaged("byte")
+    with world.server() as current:
+        assert served(current) == good
+        assert current.refusal is not None
+
+
+@pytest.mark.parametrize(
+    ("field", "reason"),
+    [("backbone", "backbone"), ("layers", "do not fit together"), ("max_tokens", "max_tokens")],
+)
+def test_a_snapshot_of_another_model_is_refused(world: World, field: str, reason: str) -> None:
+    world.stock()
+    version = learned_and_published(world)
+    path = world.folder / "snapshots" / PREFIX / str(version) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest[field] = "other" if field == "backbone" else 99
+    path.write_text(json.dumps(manifest))
+    with world.server() as current:
+        assert served(current) is None
+        assert current.refusal is not None and reason in current.refusal.reason
+
+
+def test_a_model_of_other_sizes_than_the_settings_is_served(world: World) -> None:
+    world.stock()
+    learned_and_published(world)
+    shape = world.learner.shape.model
+    world.learner.grow_to(replace(shape, tower=replace(shape.tower, lora_rank=3), adapter_rank=6))
+    grown = learned_and_published(world)
+    with world.server() as current:
+        assert served(current) == grown
+        assert current.refusal is None
+
+
+def test_a_snapshot_that_does_not_have_the_sizes_it_names_is_refused(world: World) -> None:
+    world.stock()
+    version = learned_and_published(world)
+    path = world.folder / "snapshots" / PREFIX / str(version) / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "lora_rank": 3}))
+    with world.server() as current:
+        assert served(current) is None
+        assert current.refusal is not None and "do not fit" in current.refusal.reason
+
+
+def test_numbers_that_are_not_finite_are_refused(world: World) -> None:
+    world.stock()
+    world.shop()
+    world.learn()
+    world.learner.mixer.weights[0, 0] = float("nan")
+    world.publish()
+    with world.server() as current:
+        assert served(current) is None
+        assert current.refusal is not None and "mixer" in current.refusal.reason
+
+
+def test_a_pruned_snapshot_is_waited_out(world: World) -> None:
+    world.stock()
+    good = learned_and_published(world)
+    refused = metrics.REFUSED_SNAPSHOTS._value.get()
+    gone = Announcement(version="1-900", digest="", reason="", published_at=0)
+    with world.server() as current:
+        world.announce(gone.encode())
+        world.act("ann", "red-cup")
+        world.shown(current)
+        assert served(current) == good and current.refusal is None
+        assert metrics.REFUSED_SNAPSHOTS._value.get() == refused
+        world.generation = 2
+        better = learned_and_published(world)
+        wait_until(lambda: served(current) == better)
+
+
+def test_a_store_that_does_not_answer_is_asked_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.stock()
+    version = learned_and_published(world)
+    now = 0.0
+    current, loader = CurrentState(), world.loader()
+    watcher = SnapshotWatcher(loader, PREFIX, current, clock=lambda: now)
+    watcher.hear(world.records(world.topics.snapshots))
+    with monkeypatch.context() as broken:
+        broken.setattr(loader, "load", fail_with(ConnectionError("no route")))
+        assert watcher.take() is None
+    assert watcher.take() is None
+    now = 100.0
+    base = watcher.take()
+    assert base is not None and base.version == version
+    assert watcher.take() is None and current.refusal is None
+
+
+def fail_with(error: Exception) -> object:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_only_higher_versions_of_the_own_model_are_taken(world: World) -> None:
+    world.stock()
+    first = learned_and_published(world)
+    announced = world.announced()
+    second = learned_and_published(world)
+    with world.server() as current:
+        assert served(current) == second
+        world.announce(announced.encode())
+        with world.log.writer() as writer:
+            other = announced.model_copy(update={"version": "9-9"})
+            writer.append(world.topics.snapshots, "another-model", other.encode())
+        world.act("ann", "red-cup")
+        world.shown(current)
+        assert served(current) == second > first
+
+
+def test_a_promoted_snapshot_may_have_learned_less(world: World) -> None:
+    """What it has not learned was dropped from the tail: the server reads it again."""
+    world.stock()
+    world.shop(rounds=1)
+    world.learn()
+    early = world.snapshot()
+    world.shop(rounds=1)
+    world.learn()
+    world.publish()
+    with world.server() as current:
+        assert world.shown(current).unlearned == 0
+        world.promote(early, Version(2, 0))
+        wait_until(lambda: served(current) == Version(2, 0))
+        wait_until(lambda: current.view is not None and current.view.unlearned == 6)
+        with world.server() as late:
+            assert current.view is not None and late.view is not None
+            assert current.view.popularity.counts.tolist() == late.view.popularity.counts.tolist()
+
+
+def test_expired_records_are_left_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.stock()
+    learned_and_published(world)
+    lost = metrics.EXPIRED_READS.labels("serve")._value.get()
+    with world.server() as current:
+        errors = world.reader_fails_once(monkeypatch, OffsetsExpired(world.topics.interactions, 0, 0, 5, 9))
+        wait_until(lambda: not errors)
+        world.act("ann", "red-cup")
+        assert world.shown(current).unlearned == 1
+    assert metrics.EXPIRED_READS.labels("serve")._value.get() == lost + 1
+
+
+def test_what_the_follower_dies_of_is_raised(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.stock()
+    with pytest.raises(ZeroDivisionError), world.server():
+        errors = world.reader_fails_once(monkeypatch, ZeroDivisionError())
+        wait_until(lambda: not errors)
+
+
+def test_snapshots_may_be_deleted_under_a_server(world: World) -> None:
+    world.stock()
+    good = learned_and_published(world)
+    with world.server() as current:
+        shutil.rmtree(world.folder / "snapshots")
+        world.act("ann", "red-cup")
+        wait_until(lambda: current.view is not None and current.view.unlearned == 1)
+        assert served(current) == good
+
+
+def test_much_more_than_a_poll_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumers.serve.follow.follower.MOST_RECORDS", 5)
+    world.stock()
+    world.shop()
+    with world.server() as current:
+        assert world.shown(current).unlearned == 24
+
+
+def test_a_tail_too_long_is_cut(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumers.serve.follow.follower.MOST_EVENTS", 8)
+    world.stock()
+    world.act("ann", *["red-cup"] * 5)
+    with world.server() as current:
+        assert world.shown(current).unlearned == 2

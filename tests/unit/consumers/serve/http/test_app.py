@@ -1,0 +1,266 @@
+"""Over HTTP: answers, bounds, keys, problems, impressions and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from consumers.serve.http.app import create_app
+from consumers.serve.http.middleware import MOST_BODY_BYTES
+from consumers.serve.impressions import Fields
+from consumers.serve.schemas import MOST_ACTS, MOST_EXCLUDED
+from consumers.serve.service import RecommendationService
+from consumers.serve.state.current import CurrentState
+from pipeline.config import ServeSettings
+from pipeline.events import Impression, validate
+from tests.support.serve_harness import World
+
+NOW = 2_000_000_000_000
+FOR_ANN = "/v1/users/ann/recommendations"
+
+
+class Noted(list[Fields]):
+    """Impressions, in the hand of the test."""
+
+
+@contextmanager
+def client_of(world: World, noted: Noted | None = None, **settings: Any) -> Iterator[TestClient]:
+    with world.server() as current:
+        world.shown(current)
+        yield client_on(current, world.settings.serve.model_copy(update=settings), noted)
+
+
+def client_on(current: CurrentState, settings: ServeSettings, noted: Noted | None = None) -> TestClient:
+    note = None if noted is None else noted.append
+    return TestClient(
+        create_app(RecommendationService(current, context=5, note=note, clock=lambda: NOW), settings)
+    )
+
+
+@pytest.fixture(scope="module")
+def client(open_shop: World) -> Iterator[TestClient]:
+    with client_of(open_shop) as made:
+        yield made
+
+
+def test_recommendations_say_what_they_are_based_on(open_shop: World, client: TestClient) -> None:
+    manifest = open_shop.store.manifest(open_shop.store.versions()[-1])
+    answer = client.get(FOR_ANN).json()
+    assert answer["snapshot"] == manifest.version
+    assert answer["learned_through"] == manifest.learned_through
+    assert answer["offsets"] == manifest.offsets
+    assert answer["staleness_seconds"] == 0
+    assert (answer["source"], answer["reason"], answer["impression"]) == ("model", None, None)
+    assert len(answer["items"]) == 5
+    assert set(answer["items"][0]) == {"item", "title", "category", "score"}
+    first = answer["items"][0]
+    assert first["title"] == first["item"].replace("-", " ")
+    assert first["category"] == first["item"].split("-")[0]
+
+
+def test_staleness_counts_from_the_append(world: World) -> None:
+    world.open()
+    world.act("ann", "red-cup")
+    appended = max(record.append_time for record in world.records(world.topics.interactions))
+    with client_of(world) as client:
+        assert client.get(FOR_ANN).json()["staleness_seconds"] == (NOW - appended) / 1000
+
+
+def test_wishes_in_the_query(client: TestClient) -> None:
+    def items(**query: Any) -> list[str]:
+        return [shown["item"] for shown in client.get(FOR_ANN, params=query).json()["items"]]
+
+    everything = items(k=20)
+    assert len(everything) == 12
+    assert items(k=20, exclude=everything[:2]) == everything[2:]
+    assert len(items(k=20, category="red")) == 4
+    assert not any(item.startswith("red") for item in items(k=20, exclude_seen=True))
+    assert items(k=20, session="new") != everything
+
+
+def test_unknown_users_and_odd_names(client: TestClient) -> None:
+    for user in ("nobody", "a%2Fb", "a/b", "%C3%A9", "recommendations"):
+        answer = client.get(f"/v1/users/{user}/recommendations")
+        assert answer.status_code == 200
+        assert (answer.json()["source"], answer.json()["reason"]) == ("popular", "unknown_user")
+
+
+def test_an_anonymous_history_is_answered_as_the_users_own(open_shop: World) -> None:
+    with client_of(open_shop) as client, open_shop.server() as current:
+        acts = [
+            {name: value for name, value in act._asdict().items() if value is not None}
+            for act in current.of("ann")[1]
+        ]
+        given = client.post("/v1/recommendations?k=12", json={"history": acts}).json()
+        known = client.get(FOR_ANN, params={"k": 12}).json()
+        assert given["items"] == known["items"]
+        short = client.post("/v1/recommendations", json={"history": [{"item": "red-cup"}, {"item": "??"}]})
+        assert short.json()["source"] == "model"
+        nothing = client.post("/v1/recommendations", json={"history": []}).json()
+        assert nothing["reason"] == "unknown_user"
+
+
+def test_similar_items(client: TestClient) -> None:
+    answer = client.get("/v1/items/red-cup/similar", params={"k": 3, "category": "blue"}).json()
+    assert len(answer["items"]) == 3
+    assert all(shown["category"] == "blue" for shown in answer["items"])
+    missing = client.get("/v1/items/never/similar")
+    assert missing.status_code == 404
+    assert missing.headers["content-type"] == "application/problem+json"
+    assert missing.json()["title"] == "Not Found"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{FOR_ANN}?k=0",
+        f"{FOR_ANN}?k=21",
+        f"{FOR_ANN}?k=many",
+        f"{FOR_ANN}?exclude=",
+        f"{FOR_ANN}?category={'c' * 257}",
+        f"{FOR_ANN}?session=%00",
+        f"{FOR_ANN}?{'&'.join(['exclude=a'] * (MOST_EXCLUDED + 1))}",
+        f"/v1/users/{'u' * 129}/recommendations",
+        "/v1/users/%01/recommendations",
+        f"/v1/items/{'i' * 129}/similar",
+        "/v1/items/red-cup/similar?k=21",
+    ],
+)
+def test_bounds_of_queries(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "uuu" not in answer.text and "iii" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"history": "red-cup"},
+        {"history": [{"item": ""}]},
+        {"history": [{"item": "a", "type": "theft"}]},
+        {"history": [{"item": "a", "time": -1}]},
+        {"history": [{"item": "a", "value": "NaN"}]},
+        {"history": [{"item": "a", "colour": "red"}]},
+        {"history": [{"item": "a"}] * (MOST_ACTS + 1)},
+        {"history": [], "k": 5},
+    ],
+)
+def test_bounds_of_bodies(client: TestClient, body: object) -> None:
+    assert client.post("/v1/recommendations", json=body).status_code == 422
+
+
+def test_size_of_bodies() -> None:
+    client = client_on(CurrentState(), ServeSettings())
+    large = client.post("/v1/recommendations", content=b" " * (MOST_BODY_BYTES + 1))
+    endless = client.post("/v1/recommendations", content=iter([b"{}"]))
+    assert (large.status_code, endless.status_code) == (413, 411)
+
+
+def test_before_the_log_is_read() -> None:
+    client = client_on(CurrentState(), ServeSettings())
+    assert client.get("/healthz").json() == {"status": "ok"}
+    waiting = client.get("/readyz")
+    assert (waiting.status_code, waiting.json()["ready"]) == (503, False)
+    for path in (FOR_ANN, "/v1/items/a/similar", "/v1/model"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()["title"]) == (503, "Service Unavailable")
+
+
+def test_before_the_first_snapshot(world: World) -> None:
+    world.stock()
+    world.act("ann", "red-cup")
+    with client_of(world) as client:
+        answer = client.get(FOR_ANN).json()
+        assert (answer["snapshot"], answer["learned_through"]) == (None, None)
+        assert (answer["source"], answer["reason"]) == ("popular", "no_snapshot")
+        assert answer["items"][0]["item"] == "red-cup"
+        assert client.get("/readyz").json() == {"ready": True, "snapshot": None, "refused": None}
+        assert client.get("/v1/model").json()["card"] is None
+
+
+def test_the_models_card(client: TestClient) -> None:
+    card = client.get("/v1/model").json()
+    assert card["card"]["version"] == card["snapshot"] == "1-1"
+    assert card["card"]["events"] == 24
+    assert (card["items"], card["users"], card["unlearned"], card["pending_texts"]) == (12, 3, 0, 0)
+
+
+def test_a_refused_snapshot_is_reported(world: World) -> None:
+    world.open()
+    world.announce_damaged("byte")
+    with world.server() as current:
+        client = client_on(current, ServeSettings())
+        for path in ("/readyz", "/v1/model"):
+            told = client.get(path).json()
+            assert told["snapshot"] == "1-1"
+            assert told["refused"]["version"] == "1-2"
+            assert "learned.safetensors" in told["refused"]["reason"]
+
+
+def test_keys(open_shop: World) -> None:
+    keys = (SecretStr("first"), SecretStr("sécond"))
+    with client_of(open_shop, api_keys=keys) as client:
+        for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):
+            assert client.get(path).status_code == 200
+        for path in (FOR_ANN, "/v1/model", "/v1/items/red-cup/similar", "/metrics"):
+            assert client.get(path).status_code == 401
+            assert client.get(path, headers={"X-API-Key": "wrong"}).status_code == 401
+            assert client.get(path, headers={"X-API-Key": "first"}).status_code == 200
+            assert client.get(path, headers={b"X-API-Key": "sécond".encode()}).status_code == 200
+        refused = client.get(FOR_ANN)
+    assert refused.headers["content-type"] == "application/problem+json"
+
+
+def test_impressions_say_what_was_shown(open_shop: World) -> None:
+    noted = Noted()
+    with client_of(open_shop, noted) as client:
+        answer = client.get(FOR_ANN, params={"k": 3}).json()
+        client.post("/v1/recommendations", json={"history": [{"item": "red-cup"}]})
+        client.get("/v1/items/red-cup/similar")
+        nothing = client.get(FOR_ANN, params={"category": "none such"}).json()
+    impression = validate(Impression, noted[0])
+    assert len(noted) == 1 and nothing["impression"] is None
+    assert answer["impression"] == impression.impression_id
+    assert (impression.user, impression.snapshot, impression.time) == ("ann", answer["snapshot"], NOW)
+    assert list(impression.items) == [shown["item"] for shown in answer["items"]]
+    assert list(impression.propensities) == [shown["score"] for shown in answer["items"]]
+    assert impression.offsets == answer["offsets"]
+
+
+def test_metrics_by_route_and_status(client: TestClient) -> None:
+    client.get(FOR_ANN)
+    client.get("/v1/users/bob/recommendations?k=0")
+    client.get("/no/such/path")
+    told = client.get("/metrics").text
+    route = 'route="/v1/users/{user}/recommendations"'
+    assert f'millstream_request_seconds_count{{{route},status="200"}}' in told
+    assert f'millstream_request_seconds_count{{{route},status="422"}}' in told
+    assert 'millstream_request_seconds_count{route="unknown",status="404"}' in told
+    assert "/users/ann" not in told and "/no/such" not in told
+    for name in ("swaps_total", "swap_seconds", "staleness_seconds", "appended_to_served_seconds_bucket"):
+        assert f"millstream_{name}" in told
+
+
+def test_openapi_describes_everything(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    assert set(schema["paths"]) == {
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/v1/model",
+        "/v1/recommendations",
+        "/v1/users/{user}/recommendations",
+        "/v1/items/{item}/similar",
+    }
+    for path in schema["paths"].values():
+        for operation in path.values():
+            assert operation["description"]
+    parameters = schema["paths"]["/v1/users/{user}/recommendations"]["get"]["parameters"]
+    assert next(p for p in parameters if p["name"] == "k")["schema"]["maximum"] == 20

@@ -1,0 +1,159 @@
+"""Base and tail: same offsets, same answer, whenever a server started and however it read."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import numpy as np
+import torch
+
+from consumers.serve.ranking import mixture
+from consumers.serve.state.current import CurrentState
+from consumers.serve.state.serving_state import ServingState, View
+from pipeline.events import InteractionType
+from pipeline.state.histories import Histories
+from tests.support.serve_harness import World
+
+USERS = ("ann", "bob", "cyd", "dan")
+
+
+def assert_same(world: World, early: CurrentState, late: CurrentState) -> None:
+    """Bit for bit: items, counts, histories, scores."""
+    one, other = world.shown(early), world.shown(late)
+    assert one.index.ids == other.index.ids
+    assert np.array_equal(one.index.available, other.index.available)
+    assert np.array_equal(one.popularity.counts, other.popularity.counts)
+    assert np.array_equal(one.covisitation.counts.totals, other.covisitation.counts.totals)
+    recents = [np.array([row]) for row in range(len(one.index))]
+    assert np.array_equal(one.covisitation.suggest(recents), other.covisitation.suggest(recents))
+    assert (one.oldest_unlearned, one.unlearned) == (other.oldest_unlearned, other.unlearned)
+    for user in USERS:
+        assert early.of(user)[1] == late.of(user)[1]
+        if early.of(user)[1]:
+            assert np.array_equal(scores(one, early, user), scores(other, late, user))
+
+
+def scores(view: View, current: CurrentState, user: str) -> np.ndarray:
+    assert view.base is not None and view.items is not None
+    known = [act for act in current.of(user)[1] if view.index.row(act.item) is not None]
+    return mixture(view, view.base, view.items, known, None, 5)
+
+
+def test_a_late_server_equals_an_early_one(world: World) -> None:
+    world.stock()
+    world.shop()
+    with world.server() as early:
+        world.shown(early)
+        world.learn()
+        world.publish()
+        world.shown(early)
+        world.upsert("z-new", "red bag")
+        world.act("dan", "blue-cup", "z-new", "nameless")
+        world.shown(early)
+        world.upsert("a-new", "green clock")
+        world.act("ann", "a-new", "red-cup", session=None)
+        world.act("bob", "blue-lamp", kind=InteractionType.DISLIKE)
+        world.upsert("red-cup", "blue candle holder")
+        world.upsert("gone", "set of plate")
+        world.remove("gone")
+        world.remove("green-lamp")
+        world.shown(early)
+        with world.server() as late:
+            assert_same(world, early, late)
+        world.learn()
+        world.act("cyd", "a-new", "a-new", "nameless too")
+        world.shown(early)
+        world.publish()  # the histories reach further than the first server's base ever did
+        world.act("dan", "green-cup")
+        with world.server() as late:
+            assert_same(world, early, late)
+
+
+def test_histories_may_reach_beyond_the_snapshot(world: World) -> None:
+    """A publication writes histories first: a server may read them before it sees the snapshot."""
+    world.open()
+    with world.server() as early:
+        world.act("ann", "red-lamp", "blue-lamp", "blue-cup")
+        world.act("ann", "green-cup", kind=InteractionType.SKIP)
+        world.shown(early)
+        world.learn()
+        world.publish_histories()
+        world.act("ann", "green-plate")
+        with world.server() as late:
+            assert_same(world, early, late)
+            assert world.shown(late).unlearned == 5
+
+
+def test_duplicates_count_once(world: World) -> None:
+    world.stock()
+    world.act("ann", "red-cup", event_id="same")
+    world.learn()
+    world.publish()
+    with world.server() as early, world.server() as late:
+        world.act("ann", "red-cup", event_id="same")
+        world.act("ann", "red-lamp", event_id="other")
+        world.act("ann", "red-lamp", event_id="other")
+        for current in (early, late):
+            assert world.shown(current).unlearned == 1
+            assert [act.item for act in current.of("ann")[1]] == ["red-cup", "red-lamp"]
+
+
+def test_invalid_events_are_passed_over(world: World) -> None:
+    world.stock()
+    with world.log.writer() as writer:
+        writer.append(world.topics.interactions, "ann", b"{}")
+        writer.append(world.topics.items, "odd", b"not JSON")
+    world.act("ann", "red-cup")
+    with world.server() as current:
+        assert world.shown(current).unlearned == 1
+
+
+def test_staleness_is_the_age_of_the_oldest_unlearned_event(world: World) -> None:
+    world.open()
+    with world.server() as current:
+        view = world.shown(current)
+        assert view.staleness(now_ms=10**15) == 0
+        world.act("ann", "red-cup")
+        view = world.shown(current)
+        assert view.oldest_unlearned is not None
+        first = view.oldest_unlearned
+        assert view.staleness(first + 1500) == 1.5
+        world.act("bob", "blue-cup")
+        assert world.shown(current).oldest_unlearned == first
+        world.learn()
+        world.publish()
+        view = world.shown(current)
+        assert view.unlearned == 0 and view.staleness(now_ms=10**15) == 0
+
+
+def test_an_unknown_text_waits_for_the_encoder(world: World) -> None:
+    """Between the poll that brings a text and its encoding, its item is there without content."""
+    world.stock()
+    world.learn()
+    world.publish()
+    base = world.loader().load(world.store.versions()[-1])
+    read = ServingState(base, Histories(length=12), {}, (world.topics.interactions, world.topics.items))
+    world.upsert("new", "red cup")
+    read.read(world.records(world.topics.items))
+    view = read.view()
+    assert view.pending_texts == 1 and view.items is not None
+    row = view.index.row("new")
+    assert row is not None and not view.items.content[row].any()
+    with closing(world.encoder()) as encoder:
+        assert read.encode(encoder, most=5) == 1
+    view = read.view()
+    assert view.pending_texts == 0 and view.items is not None
+    assert torch.linalg.norm(view.items.content[row]).item() > 0.99
+
+
+def test_a_view_never_changes(world: World) -> None:
+    world.open()
+    with world.server() as current:
+        view = world.shown(current)
+        before = scores(view, current, "ann").copy()
+        known = list(current.of("ann")[1])
+        world.act("ann", "red-cup", "new")
+        world.upsert("newer", "red cup")
+        world.shown(current)
+        assert view.base is not None and view.items is not None
+        assert np.array_equal(mixture(view, view.base, view.items, known, None, 5), before)

@@ -1,0 +1,227 @@
+"""The engine scores as the learner does, and chooses among what is eligible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consumers.serve.ranking import RecommendationQuery, mixture, recommend, similar
+from consumers.serve.state.current import CurrentState
+from consumers.serve.state.serving_state import View
+from pipeline.model.backbone import Backbone
+from tests.support.serve_harness import COLOURS, THINGS, World
+
+CONTEXT = 5
+
+
+def log_probability(
+    view: View, current: CurrentState, user: str, item: str, session: str | None, context: int = CONTEXT
+) -> float:
+    assert view.base is not None and view.items is not None
+    row = view.index.row(item)
+    assert row is not None
+    history = list(current.of(user)[1])
+    return float(mixture(view, view.base, view.items, history, session, context)[row])
+
+
+@pytest.mark.parametrize("context", [3, 60])
+def test_every_length_of_history_is_scored_as_the_learner_scores_it(
+    tmp_path: Path, backbone: Backbone, context: int
+) -> None:
+    """Rows of packed acts are wider than some histories: lengths 17 and 19 once failed."""
+    lengths = range(1, 61)
+    with World(tmp_path, backbone, context=context, history_length=60) as world:
+        world.stock()
+        world.shop(rounds=4)
+        for length in lengths:
+            things = [f"{COLOURS[n * length % 3]}-{THINGS[n % 4]}" for n in range(length)]
+            world.act(f"u{length}", *things, session="s1")
+        world.learn()
+        world.publish()
+        with world.server() as current:
+            view = world.shown(current)
+            said = [
+                log_probability(view, current, f"u{length}", "red-lamp", None, context) for length in lengths
+            ]
+            for length in lengths:
+                query = RecommendationQuery(k=3)
+                assert len(recommend(view, current.of(f"u{length}")[1], None, query, context).rows) == 3
+        for length in lengths:
+            world.act(f"u{length}", "red-lamp", session="s1")
+        scores = world.learn()
+    learned = dict(zip(scores.targets.users, scores.by_scorer["mixture"].log_probabilities, strict=True))
+    assert said == pytest.approx([learned[f"u{length}"] for length in lengths], abs=1e-5)
+
+
+@pytest.mark.parametrize(("session", "asked"), [("s3", None), ("s3", "s3"), ("new", "new")])
+def test_scores_are_the_learners(world: World, session: str, asked: str | None) -> None:
+    world.stock()
+    world.shop(rounds=4)  # ann's eight acts are more than the context
+    world.learn()
+    world.shop(rounds=4)
+    world.learn()
+    world.publish()
+    with world.server() as current:
+        said = log_probability(world.shown(current), current, "ann", "red-lamp", asked)
+    world.act("ann", "red-lamp", session=session)
+    scores = world.learn()
+    assert said == pytest.approx(scores.by_scorer["mixture"].log_probabilities[0], abs=1e-4)
+
+
+def test_basket_matters(world: World) -> None:
+    world.open()
+    with world.server() as current:
+        view = world.shown(current)
+        same = log_probability(view, current, "ann", "red-cup", None)
+        new = log_probability(view, current, "ann", "red-cup", "another")
+    assert same != new
+
+
+def test_tail_counts_at_once(world: World) -> None:
+    world.open()
+    with world.server() as current:
+        before = log_probability(world.shown(current), current, "ann", "blue-plate", None)
+        world.act("dan", *["red-lamp", "blue-plate"] * 5)
+        world.act("ann", "red-lamp")
+        after = log_probability(world.shown(current), current, "ann", "blue-plate", None)
+    assert after > before
+
+
+def test_wishes_are_granted(world: World) -> None:
+    world.open()
+    with world.server() as current:
+        view = world.shown(current)
+        history = current.of("ann")[1]
+
+        def items(query: RecommendationQuery) -> list[str]:
+            answer = recommend(view, history, None, query, CONTEXT)
+            assert (answer.source, answer.reason) == ("model", None)
+            assert answer.scores == sorted(answer.scores, reverse=True)
+            return [view.index.ids[row] for row in answer.rows]
+
+        everything = items(RecommendationQuery(k=20))
+        assert len(everything) == 12
+        assert items(RecommendationQuery(k=3)) == everything[:3]
+        assert items(RecommendationQuery(k=20, exclude=frozenset(everything[:2]))) == everything[2:]
+        assert all(item.startswith("blue") for item in items(RecommendationQuery(k=20, category="blue")))
+        assert len(items(RecommendationQuery(k=20, category="blue"))) == 4
+        assert not items(RecommendationQuery(k=20, category="nothing"))
+        seen = {act.item for act in history}
+        assert set(items(RecommendationQuery(k=20, exclude_seen=True))) == set(everything) - seen
+
+
+def test_scores_are_probabilities_among_the_eligible(world: World) -> None:
+    world.open()
+    with world.server() as current:
+        view = world.shown(current)
+        for history in (current.of("ann")[1], ()):
+            answer = recommend(view, history, None, RecommendationQuery(k=20, category="red"), CONTEXT)
+            assert sum(answer.scores) == pytest.approx(1)
+
+
+def test_unknown_users_get_popular_items(world: World) -> None:
+    world.stock()
+    world.shop()
+    world.act("eve", "green-lamp", "green-lamp", "green-lamp", "green-lamp")
+    world.learn()
+    world.publish()
+    with world.server() as current:
+        view = world.shown(current)
+        answer = recommend(view, current.of("nobody")[1], None, RecommendationQuery(k=3), CONTEXT)
+    assert (answer.source, answer.reason) == ("popular", "unknown_user")
+    assert view.index.ids[answer.rows[0]] == "green-lamp"
+
+
+def test_before_the_first_snapshot_there_are_popular_items(world: World) -> None:
+    world.stock()
+    world.act("ann", "red-cup", "red-lamp", "red-cup")
+    with world.server() as current:
+        view = world.shown(current)
+        answer = recommend(view, current.of("ann")[1], None, RecommendationQuery(k=2), CONTEXT)
+        assert (answer.source, answer.reason) == ("popular", "no_snapshot")
+        assert [view.index.ids[row] for row in answer.rows] == ["red-cup", "red-lamp"]
+        assert similar(view, "red-cup", RecommendationQuery(k=2)).reason == "no_snapshot"
+
+
+def test_similar_items_share_words(world: World) -> None:
+    world.stock()
+    world.learn()
+    world.publish()
+    with world.server() as current:
+        view = world.shown(current)
+        answer = similar(view, "red-cup", RecommendationQuery(k=5))
+    assert answer.source == "model"
+    found = {view.index.ids[row] for row in answer.rows}
+    assert "red-cup" not in found
+    assert found == {"red-plate", "red-lamp", "red-candle", "blue-cup", "green-cup"}
+    with pytest.raises(KeyError):
+        similar(view, "never heard of", RecommendationQuery(k=5))
+
+
+def test_an_item_without_text_has_nothing_similar(world: World) -> None:
+    world.stock()
+    world.learn()
+    world.publish()
+    with world.server() as current:
+        world.act("ann", "mystery")
+        answer = similar(world.shown(current), "mystery", RecommendationQuery(k=5))
+    assert (answer.source, answer.reason) == ("popular", "unknown_item")
+
+
+def test_new_item_is_recommended_by_its_text(world: World) -> None:
+    world.stock()
+    for _ in range(6):
+        world.shop()
+        world.learn()
+    world.publish()
+    with world.server() as current:
+        world.shown(current)
+        world.upsert("new-red-cup", "red cup", category="red")
+        world.upsert("new-mute", "", category="red")
+        view = world.shown(current)
+        assert view.base is not None and "new-red-cup" not in view.base.rows
+        assert view.items is not None
+        new, old = view.index.row("new-red-cup"), view.index.row("red-cup")
+        assert new is not None and old is not None
+        assert np.array_equal(view.items.content[new], view.items.content[old])
+        answer = similar(view, "red-cup", RecommendationQuery(k=1))
+        assert answer.rows == [new]
+        shown = recommend(view, current.of("ann")[1], None, RecommendationQuery(k=20), CONTEXT)
+        assert new in shown.rows
+
+
+def test_changed_text_counts_at_once(world: World) -> None:
+    world.stock()
+    world.learn()
+    world.publish()
+    with world.server() as current:
+        world.shown(current)
+        world.upsert("green-lamp", "red cup")
+        answer = similar(world.shown(current), "red-cup", RecommendationQuery(k=1))
+        assert current.view is not None
+        assert [current.view.index.ids[row] for row in answer.rows] == ["green-lamp"]
+        assert answer.scores[0] == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_unavailable_items_are_never_shown(world: World, learned: bool) -> None:
+    world.stock()
+    world.shop()
+    if learned:
+        world.learn()
+        world.publish()
+    with world.server() as current:
+        world.remove("red-cup")
+        world.upsert("red-lamp", "red lamp", category="red", available=False)
+        view = world.shown(current)
+        for user in ("ann", "nobody"):
+            answer = recommend(view, current.of(user)[1], None, RecommendationQuery(k=20), CONTEXT)
+            shown = {view.index.ids[row] for row in answer.rows}
+            assert len(shown) == 10
+            assert not shown & {"red-cup", "red-lamp"}
+        world.upsert("red-cup", "red cup", category=COLOURS[0])
+        view = world.shown(current)
+        row = view.index.row("red-cup")
+        assert row is not None and view.index.available[row]

@@ -1,0 +1,183 @@
+"""An alarm on its way: from the loop to the control topic, told once, read by an operator."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from consumers.learn.commits import Cadence, Commits
+from consumers.learn.loop import run
+from pipeline.control.alarms import DriftAlarm, RetrainRequest
+from pipeline.control.history import read_history
+from pipeline.control.records import (
+    Adoption,
+    ControlRecord,
+    DecisionOutcome,
+    Promotion,
+    Refusal,
+    Rollback,
+)
+from pipeline.journal.batch_source import Batch
+from pipeline.monitoring.drift import Action, DriftPolicy
+from pipeline.reports.history import history_table
+from tests.support.learner_harness import LearnerHarness
+from tests.support.model_harness import ModelHarness
+from tests.support.retrain_harness import decision, request
+
+
+def _commits(harness: ModelHarness) -> Commits:
+    never = 1_000_000
+    return Commits(
+        harness.settings.log.prefix,
+        harness.log,
+        harness.publisher(),
+        harness.checkpoints,
+        publish=Cadence(never, never),
+        checkpoint=Cadence(never, never),
+    )
+
+
+def _alarm_at_once(learning: LearnerHarness) -> None:
+    """Let the monitor have seen far better times: every loss is a rise."""
+    learner = learning.learner
+    learner.supervisor.policy = DriftPolicy(Action.RETRAIN, cooldown=1_000_000)
+    state = learner.supervisor.monitor.state()
+    state["events"] = 1_000_000
+    for rises in state["rises"].values():
+        rises["means"] = [-50.0 + np.sin(block).item() for block in range(200)]
+    learner.supervisor.monitor.load(state)
+
+
+def _told(harness: ModelHarness) -> list[ControlRecord]:
+    return [entry.told for entry in read_history(harness.log, harness.topics)]
+
+
+def test_an_alarm_is_published_and_listed(harness: ModelHarness) -> None:
+    harness.stock()
+    harness.shop(600)
+    with harness.learning() as learning:
+        _alarm_at_once(learning)
+        run(learning.unlearned(), learning.learner, _commits(harness), harness.checkpoints)
+    told = _told(harness)
+    alarms = [record for record in told if isinstance(record, DriftAlarm)]
+    requests = [record for record in told if isinstance(record, RetrainRequest)]
+    assert alarms
+    assert len(requests) == 1, "the cooldown keeps it at one"
+    assert requests[0].alarm == alarms[0]
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(history_table(read_history(harness.log, harness.topics)))
+    text = console.export_text()
+    assert f"alarm: {alarms[0].signal}" in text
+    assert "retrain requested" in text
+    assert f"{alarms[0].generation}-{alarms[0].step}" in text
+
+
+def test_what_is_told_again_after_a_crash_is_listed_once(harness: ModelHarness) -> None:
+    harness.stock()
+    harness.shop(600)
+    for _ in range(2):  # no checkpoint was written: the second life learns everything again
+        with harness.learning() as learning:
+            _alarm_at_once(learning)
+            commits = _commits(harness)
+            for batch in learning.unlearned():
+                assert isinstance(batch, Batch)
+                scores = learning.learner.score_and_learn(batch.micro)
+                commits.add(batch, learning.learner.watch(batch.micro, scores))
+            commits._done["publish"] = None  # as if the crash had come before the store had it
+            commits._publish(learning.learner, {}, "test")
+            commits._wait()
+    keys = [record.key for record in harness.records(harness.topics.control)]
+    assert len(keys) == 2 * len(set(keys)), "both lives told the same"
+    assert [record.key for record in _told(harness)] == list(dict.fromkeys(keys))
+
+
+# What an operator reads of it.
+
+
+def _table(harness: ModelHarness) -> list[str]:
+    """The rows, a line each unless they are long."""
+    console = Console(width=250, record=True, file=io.StringIO())
+    console.print(history_table(read_history(harness.log, harness.topics)))
+    return console.export_text().splitlines()
+
+
+KINDS = [
+    (request(1, 4).alarm, r"1-4 +│ alarm: loss +│ 1 → 2 after 9 events"),
+    (request(1, 4), r"1-4 +│ retrain requested +│ +│ alarm: loss"),
+    (
+        decision(outcome="rejected"),
+        r"1-7 +│ one rejected +│ log-loss \+0\.2500 \[\+0\.1250, \+0\.5000\] +│ it is b",
+    ),
+    (
+        Promotion(candidate="one", generation=1, ordered_at=0, reason="better"),
+        r"promotion of one ordered +│ +│ better",
+    ),
+    (
+        Rollback(version="1-3", relearn=True, generation=None, ordered_at=0, reason="worse"),
+        r"1-3 +│ rollback ordered +│ what came since is learned again +│ worse",
+    ),
+    (
+        Rollback(version="1-3", relearn=False, generation=None, ordered_at=0, reason="worse"),
+        r"1-3 +│ rollback ordered +│ what came since is folded +│ worse",
+    ),
+    (
+        Adoption(order="promotion-one-0", version="2-9", left="1-12", reason="better"),
+        r"2-9 +│ adopted +│ after 1-12 +│ better",
+    ),
+    (
+        Refusal(order="promotion-one-0", reason="it is gone"),
+        r"promotion-one-0 refused +│ +│ it is gone",
+    ),
+]
+
+
+@pytest.mark.parametrize(("record", "row"), KINDS, ids=lambda told: getattr(told, "kind", ""))
+def test_each_kind_has_its_row(harness: ModelHarness, record: ControlRecord, row: str) -> None:
+    harness.order(record)
+    assert any(re.search(row, line) for line in _table(harness))
+    assert _told(harness) == [record]
+
+
+def test_what_a_candidate_cost_is_told(harness: ModelHarness) -> None:
+    harness.order(decision())
+    assert any("12 s, 4,096 events, 3 MiB" in line for line in _table(harness))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "booked"), [("promoted", "won"), ("rejected", "false"), ("held", ""), ("void", "")]
+)
+def test_an_alarm_is_booked_by_what_its_retrain_came_to(
+    harness: ModelHarness, outcome: DecisionOutcome, booked: str
+) -> None:
+    answered, other = request(1, 4), request(2, 9)
+    for record in (answered.alarm, answered, other.alarm, other):
+        harness.order(record)
+    harness.order(decision(outcome=outcome, request=answered.key))
+    harness.order(decision("by-hand", "promoted"))
+    found = {entry.told.key: entry.booked for entry in read_history(harness.log, harness.topics)}
+    assert found[answered.alarm.key] == found[answered.key] == booked
+    assert found[other.alarm.key] == found[other.key] == ""
+
+
+def test_a_person_has_the_last_word(harness: ModelHarness) -> None:
+    harness.order(request(1, 4))
+    harness.order(decision(outcome="held", request=request(1, 4).key))
+    harness.order(decision(outcome="rejected", request=request(1, 4).key))
+    assert read_history(harness.log, harness.topics)[0].booked == "false"
+
+
+@pytest.mark.parametrize(
+    "wire", [b"", b"\xff", b"[]", b"1", b"{}", b'{"kind":"party"}', b'{"kind":"rollback"}']
+)
+def test_what_is_no_record_of_ours_is_left_out(
+    harness: ModelHarness, wire: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.order(request(1, 4))
+    harness.control(wire)
+    harness.order(request(1, 5))
+    assert _told(harness) == [request(1, 4), request(1, 5)]
+    assert "no record of ours" in caplog.text

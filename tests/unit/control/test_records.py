@@ -1,0 +1,143 @@
+"""The control topic's records: the same after the wire, told apart, and no name leads out of its folder."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipeline.control.alarms import DriftAlarm, RetrainRequest, Signal
+from pipeline.control.records import (
+    Adoption,
+    ControlRecord,
+    GateDecision,
+    Promotion,
+    Refusal,
+    Rollback,
+    order_in,
+)
+
+counts, times, words = st.integers(0, 2**53), st.integers(0, 2**53), st.text(max_size=30)
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True)
+versions = st.builds("{}-{}".format, st.integers(0, 10**6), st.integers(0, 10**9))
+figures = st.dictionaries(words, st.floats(allow_nan=False, allow_infinity=False), max_size=4)
+generations = st.none() | counts
+
+promotions = st.builds(Promotion, candidate=names, generation=generations, ordered_at=times, reason=words)
+rollbacks = st.builds(
+    Rollback,
+    version=versions,
+    relearn=st.booleans(),
+    generation=generations,
+    ordered_at=times,
+    reason=words,
+)
+alarms = st.builds(
+    DriftAlarm,
+    signal=st.sampled_from(Signal),
+    generation=counts,
+    step=counts,
+    events=counts,
+    before=st.floats(-1e6, 1e6),
+    after=st.floats(-1e6, 1e6),
+    evidence=figures,
+)
+others: st.SearchStrategy[ControlRecord] = st.one_of(
+    st.builds(Adoption, order=words, version=versions, left=versions, reason=words),
+    st.builds(Refusal, order=words, reason=words),
+    st.builds(
+        GateDecision,
+        candidate=names,
+        champion=versions,
+        generation=counts,
+        request=st.none() | words,
+        outcome=st.sampled_from(["promoted", "rejected", "held"]),
+        reasons=st.lists(words, max_size=3),
+        figures=figures,
+        cost=figures,
+        decided_at=times,
+    ),
+    alarms,
+    st.builds(RetrainRequest, alarm=alarms),
+)
+records: st.SearchStrategy[ControlRecord] = st.one_of(promotions, rollbacks, others)
+
+
+@cache
+def kinds(base: type[ControlRecord] = ControlRecord) -> tuple[type[ControlRecord], ...]:
+    """All there are, whoever declares them."""
+    return tuple(kind for child in base.__subclasses__() for kind in (child, *kinds(child)))
+
+
+@given(record=records)
+def test_a_record_survives_the_wire_and_says_its_kind(record: ControlRecord) -> None:
+    wire = record.encode()
+    again = type(record).decode(wire)
+    assert (again, again.key) == (record, record.key)
+    assert orjson.loads(wire)["kind"] == record.kind
+
+
+@given(record=records)
+def test_no_record_is_taken_for_one_of_another_kind(record: ControlRecord) -> None:
+    for kind in set(kinds()) - {type(record)}:
+        with pytest.raises(ValidationError):
+            kind.decode(record.encode())
+
+
+@given(record=records)
+def test_a_field_that_nobody_knows_is_refused(record: ControlRecord) -> None:
+    wire = orjson.dumps(orjson.loads(record.encode()) | {"unknown": 1})
+    with pytest.raises(ValidationError):
+        type(record).decode(wire)
+
+
+@given(one=promotions | rollbacks, other=promotions | rollbacks)
+def test_orders_of_equal_keys_differ_in_words_at_most(
+    one: Promotion | Rollback, other: Promotion | Rollback
+) -> None:
+    if one.key == other.key:
+        told = {"reason", "relearn", "generation"}
+        assert one.model_dump(exclude=told) == other.model_dump(exclude=told)
+
+
+@given(order=promotions | rollbacks, other=others)
+def test_orders_are_told_from_the_rest(order: Promotion | Rollback, other: ControlRecord) -> None:
+    assert order_in(order.encode()) == order
+    assert order_in(other.encode()) is None
+
+
+def test_every_kind_has_a_name_of_its_own() -> None:
+    told = [kind.kind for kind in kinds()]
+    assert len(told) == len(set(told)) == 7
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", ".hidden", "../up", "a/b", "/etc", "a\\b", "-rf", "a b", "a\n", "\na", "ä", "a" * 101],
+)
+def test_a_name_that_is_no_plain_folder_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError):
+        Promotion(candidate=name, generation=1, ordered_at=0, reason="")
+    wire = orjson.dumps(
+        {"kind": "promotion", "candidate": name, "generation": 1, "ordered_at": 0, "reason": ""}
+    )
+    with pytest.raises(ValidationError):
+        order_in(wire)
+
+
+@pytest.mark.parametrize("version", ["", "1", "1-", "-1", "1-2-3", "1-2\n", " 1-2", "../1-2", "a-b", "1.5-2"])
+def test_what_is_no_version_is_refused(version: str) -> None:
+    with pytest.raises(ValidationError):
+        Rollback(version=version, relearn=False, generation=1, ordered_at=0, reason="")
+
+
+@pytest.mark.parametrize("generation", [-1, 1.5, "one"])
+def test_an_order_is_for_a_generation_or_for_any(generation: object) -> None:
+    fields = {"version": "1-2", "relearn": False, "ordered_at": 0, "reason": ""}
+    assert Rollback.model_validate({**fields, "generation": None}).generation is None
+    with pytest.raises(ValidationError):
+        Rollback.model_validate({**fields, "generation": generation})

@@ -1,0 +1,79 @@
+"""The intake takes in what is valid and says of the rest where it stood and why it was refused."""
+
+from __future__ import annotations
+
+import base64
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import InvalidEvent
+from pipeline.eventlog.intake import dead_letter, interaction_of, item_of
+from pipeline.eventlog.port import Record
+from pipeline.events import MAX_TIME_AHEAD_MS, MAX_WIRE_BYTES, Item, encode
+from tests.support.build import purchase
+
+APPENDED = 1_700_000_000_000
+
+
+def record(key: str | None, value: bytes | None, topic: str = "shop.interactions") -> Record:
+    return Record(topic, 3, 77, APPENDED, key, value)
+
+
+@pytest.mark.parametrize("ahead", [-(10**12), 0, MAX_TIME_AHEAD_MS])
+def test_an_interaction_is_taken_in(ahead: int) -> None:
+    event = purchase("ann", "cup", APPENDED + ahead)
+    assert interaction_of(record("ann", encode(event))) == event
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "field"),
+    [
+        ("ann", None, "event"),
+        ("ann", b"", "event"),
+        ("ann", b"[]", "event"),
+        ("ann", b"{" * 10_000, "event"),
+        ("ann", b" " * (MAX_WIRE_BYTES + 1), "event"),
+        ("ann", encode(Item(item="ann", title="")), "kind"),
+        ("bob", encode(purchase("ann", "cup", 0)), "user"),
+        (None, encode(purchase("ann", "cup", 0)), "user"),
+        ("ann", encode(purchase("ann", "cup", APPENDED + MAX_TIME_AHEAD_MS + 1)), "time"),
+    ],
+)
+def test_what_is_no_interaction_is_refused(key: str | None, value: bytes | None, field: str) -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        interaction_of(record(key, value))
+    assert caught.value.field == field
+
+
+def test_an_item_is_an_upsert_or_a_tombstone() -> None:
+    item = Item(item="cup", title="a cup")
+    assert item_of(record("cup", encode(item))) == item
+    assert item_of(record("cup", None)) == "cup"
+
+
+@pytest.mark.parametrize("key", ["plate", "", None])
+def test_an_item_under_another_key_is_refused(key: str | None) -> None:
+    with pytest.raises(InvalidEvent):
+        item_of(record(key, encode(Item(item="cup", title=""))))
+
+
+@given(value=st.none() | st.binary(max_size=300), reason=st.text(max_size=50))
+def test_a_dead_letter_says_what_it_was_and_where_it_stood(value: bytes | None, reason: str) -> None:
+    key, wire = dead_letter(record("ann", value), InvalidEvent("user", reason))
+    told = orjson.loads(wire)
+    assert key == "shop.interactions/3/77"
+    assert (told["topic"], told["partition"], told["offset"]) == ("shop.interactions", 3, 77)
+    assert (told["append_time"], told["field"], told["reason"]) == (APPENDED, "user", reason)
+    assert base64.b64decode(told["value"]) == (value or b"")
+    assert told["size"] == len(value or b"")
+
+
+def test_a_dead_letter_of_a_giant_fits_into_a_record() -> None:
+    _, wire = dead_letter(record("ann", b"x" * 900_000), InvalidEvent("event", "too large"))
+    told = orjson.loads(wire)
+    assert told["size"] == 900_000
+    assert len(base64.b64decode(told["value"])) == MAX_WIRE_BYTES
+    assert len(wire) < 200_000

@@ -1,0 +1,127 @@
+"""The overseer tells what its parts find, orders a rollback by itself, and outlives the models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import orjson
+import pytest
+import torch
+
+from pipeline.control.alarms import DriftAlarm, RetrainRequest, Signal
+from pipeline.control.records import ControlRecord, Rollback
+from pipeline.evaluation.prequential import SCORERS, Scores, TargetScores, no_scores
+from pipeline.monitoring.drift import Action, Acts, DriftConfig
+from pipeline.monitoring.supervisor import Supervisor, SupervisorConfig
+
+SHAPE = SupervisorConfig(DriftConfig(warm_up=500), Action.RETRAIN, cooldown=10**6)
+CONTENT = torch.from_numpy(np.random.default_rng(9).normal(size=(50, 8))).float()
+BATCH = 64
+
+
+def batch(step: int, lead: float) -> Scores:
+    """Scores of a batch in which model and mixture are so many nats ahead of the memory."""
+    random = np.random.default_rng(step)
+    covisitation = -random.normal(6, 2, BATCH)
+    ahead = TargetScores(np.ones(BATCH), covisitation + lead + random.normal(0, 0.5, BATCH))
+    by_scorer = dict.fromkeys(SCORERS, TargetScores(np.ones(BATCH), covisitation)) | {
+        "model": ahead,
+        "mixture": ahead,
+    }
+    every = np.ones(BATCH, dtype=np.bool_)
+    slices = {"all": every, "first_of_basket": ~every, "cold": ~every}
+    return replace(no_scores(), by_scorer=by_scorer, slices=slices)
+
+
+def watch(supervisor: Supervisor, steps: range, lead: float, generation: int = 1) -> list[ControlRecord]:
+    told: list[ControlRecord] = []
+    for step in steps:
+        acts = Acts(np.random.default_rng(step).integers(50, size=BATCH), CONTENT)
+        told += supervisor.watch(generation, step, batch(step, lead), acts)
+    return told
+
+
+def calm(shape: SupervisorConfig = SHAPE) -> Supervisor:
+    supervisor = Supervisor(shape)
+    assert watch(supervisor, range(1, 101), 1.0) == []
+    return supervisor
+
+
+def rollbacks(told: list[ControlRecord]) -> list[Rollback]:
+    return [record for record in told if isinstance(record, Rollback)]
+
+
+def test_a_model_gone_wrong_is_told_of_asked_about_and_taken_back() -> None:
+    told = watch(calm(), range(101, 130), -1.0)
+    signals = {record.signal for record in told if isinstance(record, DriftAlarm)}
+    assert Signal.LEAD in signals
+    assert len([record for record in told if isinstance(record, RetrainRequest)]) == 1
+    rollback = rollbacks(told)[0]
+    assert (rollback.generation, rollback.relearn, rollback.ordered_at) == (1, False, 0)
+    assert 90 <= int(rollback.version.removeprefix("1-")) <= 101
+    assert "fell from" in rollback.reason
+
+
+def test_what_is_told_follows_from_what_was_shown() -> None:
+    first, second = (watch(calm(), range(101, 130), -1.0) for _ in range(2))
+    assert first == second
+    assert [record.key for record in first] == [record.key for record in second]
+
+
+def test_a_rollback_may_be_left_to_people() -> None:
+    told = watch(calm(replace(SHAPE, rollback=False)), range(101, 130), -1.0)
+    assert rollbacks(told) == []
+    assert any(isinstance(record, DriftAlarm) for record in told)
+
+
+def test_after_a_promotion_the_version_before_it_is_the_one_to_return_to() -> None:
+    supervisor = calm()
+    supervisor.adopted("promotion", "1-100")
+    (rollback,) = rollbacks(watch(supervisor, range(95, 103), -1.0, generation=2))
+    assert (rollback.version, rollback.generation) == ("1-100", 2)
+
+
+def test_after_a_rollback_nothing_is_on_trial() -> None:
+    supervisor = calm()
+    supervisor.adopted("promotion", "1-100")
+    watch(supervisor, range(95, 97), 1.0, generation=2)
+    supervisor.adopted("rollback", "2-96")
+    assert supervisor.guard.state()["probation"] is None
+    assert supervisor.guard.state()["recent"] == []
+
+
+@pytest.mark.parametrize("kind", ["promotion", "rollback"])
+def test_after_an_adoption_drift_is_measured_anew_and_the_cooldown_goes_on(kind: str) -> None:
+    supervisor = calm()
+    watch(supervisor, range(101, 130), -1.0)
+    asked = supervisor.state()["policy"]
+    assert asked["requested_at"] is not None
+    supervisor.adopted("promotion" if kind == "promotion" else "rollback", "1-129")
+    fresh = Supervisor(SHAPE).state()["monitor"]
+    state = supervisor.state()
+    assert {**state["monitor"], "events": 0} == fresh
+    assert state["monitor"]["events"] == 129 * BATCH
+    assert state["policy"] == asked
+
+
+def test_it_names_versions_that_there_were_where_a_generation_began_without_an_adoption() -> None:
+    """As when the settings change: 2-101 comes after 1-100, and there is no 2-100."""
+    supervisor = calm()
+    restored = Supervisor(SHAPE)
+    restored.load(supervisor.state())
+    watch(restored, range(101, 103), 1.0, generation=2)
+    assert [version for _, version in restored.guard.state()["recent"]][-4:] == 2 * ["1-100"] + 2 * ["2-101"]
+    restored.adopted("rollback", "2-102")
+    watch(restored, range(51, 52), 1.0, generation=3)
+    assert [version for _, version in restored.guard.state()["recent"]] == 2 * ["3-50"]
+
+
+def test_a_restored_overseer_tells_the_same() -> None:
+    unbroken = calm()
+    for step in (105, 112, 119):
+        restored = Supervisor(SHAPE)
+        restored.load(orjson.loads(orjson.dumps(unbroken.state())))
+        steps = range(step, step + 7)
+        assert watch(restored, steps, -1.0) == watch(unbroken, steps, -1.0)
+        assert restored.state() == unbroken.state()

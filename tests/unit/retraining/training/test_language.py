@@ -1,0 +1,131 @@
+"""Stage one of a retrain: the encoder learns the catalogue's language, and nothing else changes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2Model
+
+from pipeline.errors import InvalidSettings, NothingToLearn
+from pipeline.model.backbone import Backbone
+from pipeline.model.content.text import TextEncoder
+from pipeline.retraining.training import LanguageConfig, LanguageResult, learn_language
+from tests.support.model_harness import COLOURS, THINGS
+
+TEXTS = [
+    f"the {colour} {thing} of the {other} set"
+    for colour, thing, other in itertools.product(COLOURS, THINGS, THINGS)
+]
+SHAPE = LanguageConfig(epochs=3, texts=8, rate=0.02)
+
+
+class Killed(Exception):
+    """Raised in the middle of everything."""
+
+
+@pytest.fixture
+def encoder(backbone: Backbone, tmp_path: Path) -> Iterator[TextEncoder]:
+    with closing(TextEncoder(backbone, tmp_path / "cache", 16, torch.device("cpu"))) as made:
+        yield made
+
+
+def go_on() -> None:
+    """Nobody stops it."""
+
+
+def learned(encoder: TextEncoder, folder: Path, seed: int = 0) -> LanguageResult:
+    folder.mkdir(exist_ok=True)
+    return learn_language(encoder, TEXTS, SHAPE, seed, folder, go_on)
+
+
+def equal(one: LanguageResult, other: LanguageResult) -> bool:
+    same = one.adapter.keys() == other.adapter.keys() and (one.before, one.after) == (
+        other.before,
+        other.after,
+    )
+    return same and all(torch.equal(one.adapter[name], other.adapter[name]) for name in one.adapter)
+
+
+def test_held_out_texts_are_foreseen_better(encoder: TextEncoder, tmp_path: Path) -> None:
+    result = learned(encoder, tmp_path / "one")
+    assert result.after < result.before - 0.05
+    assert result.adapter
+    assert all(tensor.dtype == torch.float32 and "lora_" in name for name, tensor in result.adapter.items())
+
+
+def test_a_seed_gives_the_same_bits_and_nobody_elses_randomness_moves(
+    encoder: TextEncoder, tmp_path: Path
+) -> None:
+    before = torch.get_rng_state()
+    one = learned(encoder, tmp_path / "one")
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(99)
+    assert equal(one, learned(encoder, tmp_path / "two"))
+    assert not equal(one, learned(encoder, tmp_path / "three", seed=1))
+
+
+def test_it_begins_with_what_was_learned_before(encoder: TextEncoder, tmp_path: Path) -> None:
+    first = learned(encoder, tmp_path / "one")
+    second = learned(encoder.adapted(first.adapter), tmp_path / "two")
+    assert second.before < first.before
+
+
+def test_what_is_no_better_is_not_taken(encoder: TextEncoder, tmp_path: Path) -> None:
+    shape = LanguageConfig(epochs=2, texts=8, rate=100.0)
+    result = learn_language(encoder, TEXTS, shape, 0, tmp_path, go_on)
+    assert (dict(result.adapter), result.after) == ({}, result.before)
+
+
+def test_what_was_learned_is_not_learned_again(encoder: TextEncoder, tmp_path: Path) -> None:
+    def dies() -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        learn_language(encoder, TEXTS, SHAPE, 0, tmp_path, dies)
+    result = learned(encoder, tmp_path)
+    assert equal(learn_language(encoder, TEXTS, SHAPE, 0, tmp_path, dies), result)
+    with pytest.raises(Killed):
+        learn_language(encoder, TEXTS[1:], SHAPE, 0, tmp_path, dies)
+
+
+def test_the_encoder_and_its_backbone_stay_as_they_are(
+    encoder: TextEncoder, backbone: Backbone, tmp_path: Path
+) -> None:
+    before = {name: part.clone() for name, part in backbone.model.state_dict().items()}
+    result = learned(encoder, tmp_path)
+    after = backbone.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not encoder.adapter
+    old, new = encoder.encode(TEXTS[:3]), encoder.adapted(result.adapter).encode(TEXTS[:3])
+    assert abs(old - new).max() > 0.01
+
+
+def test_it_writes_only_its_own_file_and_prints_nothing(
+    encoder: TextEncoder, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    learned(encoder, tmp_path / "progress")
+    assert capfd.readouterr().out == ""
+    made = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if "cache" not in path.parts]
+    assert sorted(made) == ["progress", "progress/language.safetensors"]
+
+
+def test_a_decoder_cannot_learn_so(backbone: Backbone, tmp_path: Path) -> None:
+    model = GPT2Model(GPT2Config(vocab_size=128, n_positions=16, n_embd=32, n_layer=2, n_head=2))
+    decoder = Backbone(model, backbone.tokenizer, "decoder")
+    with (
+        closing(TextEncoder(decoder, tmp_path / "cache", 16, torch.device("cpu"))) as encoder,
+        pytest.raises(InvalidSettings, match="language_epochs"),
+    ):
+        learned(encoder, tmp_path)
+
+
+def test_too_few_texts_are_refused(encoder: TextEncoder, tmp_path: Path) -> None:
+    with pytest.raises(NothingToLearn, match="too few"):
+        learn_language(encoder, ["red cup", "red cup", ""], SHAPE, 0, tmp_path, go_on)

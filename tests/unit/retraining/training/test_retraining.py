@@ -1,0 +1,237 @@
+"""A retrain foresees better what is to come, and comes to the same bits however often it is killed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.errors import NothingToLearn
+from pipeline.events import Interaction, Item
+from pipeline.model.backbone import Backbone
+from pipeline.model.content.text import TextEncoder
+from pipeline.model.item_table import RowRates
+from pipeline.model.recommender import ModelConfig
+from pipeline.retraining.training import RetrainConfig, Retraining, RetrainProgress, RetrainResult
+from pipeline.retraining.training import retraining as module
+from pipeline.retraining.training.validation import Validation
+from pipeline.state.micro_batch import MicroBatch
+from pipeline.training.learner import Learner, LearnerConfig
+from tests.support.build import MINUTE, purchase
+
+LEARNER = LearnerConfig(
+    context=6,
+    segment=8,
+    overlap=3,
+    negatives=12,
+    replay=2,
+    replay_length=6,
+    model=ModelConfig(adapter_rank=4),
+)
+SHAPE = RetrainConfig(
+    epochs=2, patience=2, segments=2, negatives=12, rate=3e-3, rows=RowRates(residual=0.02, bias=0.02)
+)
+ITEMS = [
+    Item(item=f"{c}-{t}", title=f"{c} {t}")
+    for c in ("red", "blue", "green")
+    for t in ("cup", "plate", "lamp", "candle")
+]
+PAST, LATER = 160, 40
+
+
+class Killed(Exception):
+    """Raised in the middle of a retrain."""
+
+
+def walks(amount: int) -> list[Interaction]:
+    """Users who mostly buy along the catalogue."""
+    random, at, events = np.random.default_rng(0), [0, 3, 6, 9], list[Interaction]()
+    for time in range(amount):
+        user = int(random.integers(len(at)))
+        at[user] = int((at[user] + random.choice([1, 1, 1, 5])) % len(ITEMS))
+        events.append(purchase(f"u{user}", ITEMS[at[user]].item, MINUTE * time))
+    return events
+
+
+EVENTS = walks(PAST + LATER)
+WINDOW, HELD_OUT = EVENTS[PAST // 2 : PAST], EVENTS[PAST:]
+
+
+@pytest.fixture
+def champion(backbone: Backbone, tmp_path: Path) -> Iterator[Callable[[], Learner]]:
+    """Makes the same champion again and again; it has learned all but the last events."""
+    encoder = TextEncoder(backbone, tmp_path / "cache", 8, torch.device("cpu"))
+
+    def made() -> Learner:
+        learner = Learner(LEARNER, backbone, encoder, torch.device("cpu"))
+        learner.score_and_learn(MicroBatch(0, 0, ITEMS, []))
+        for step in range(PAST // 40):
+            learner.score_and_learn(MicroBatch(0, step + 1, [], EVENTS[40 * step : 40 * (step + 1)]))
+        return learner
+
+    yield made
+    encoder.close()
+
+
+def silent(_: RetrainProgress) -> None:
+    """Nobody listens."""
+
+
+def retrain(learner: Learner, folder: Path, shape: RetrainConfig = SHAPE) -> RetrainResult:
+    folder.mkdir(exist_ok=True)
+    return Retraining(learner, shape, WINDOW, HELD_OUT, folder).run(silent)
+
+
+def learned(learner: Learner) -> dict[str, Tensor]:
+    parameters = {name: part.detach().clone() for name, part in learner.recommender.learned().items()}
+    return parameters | {f"table.{name}": column for name, column in learner.table.state().items()}
+
+
+def counted(learner: Learner) -> tuple[list[float], list[float]]:
+    """Popularity and memory, as plain numbers."""
+    covisitation = learner.stream.covisitation.counts.merged().toarray()
+    return learner.stream.popularity.counts.tolist(), covisitation.ravel().tolist()
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_is_to_come_is_foreseen_better_than_by_the_champion(
+    champion: Callable[[], Learner], tmp_path: Path
+) -> None:
+    result = retrain(champion(), tmp_path / "run")
+    assert result.best_epoch > 0
+    assert result.after.log_loss < result.before.log_loss - 0.02
+    assert result.before.targets == LATER
+    assert result.events == len(WINDOW) * result.epochs
+
+
+def test_stream_state_mixer_and_moments_stay_as_they_are_unless_refolded(
+    champion: Callable[[], Learner], tmp_path: Path
+) -> None:
+    learner, untouched = champion(), champion()
+    assert not retrain(learner, tmp_path / "run", replace(SHAPE, past=1.0)).refolded
+    assert counted(learner) == counted(untouched)
+    assert list(learner.stream.histories.items()) == list(untouched.stream.histories.items())
+    assert same(learner.mixer.state(), untouched.mixer.state())
+    for one, other in zip(
+        learner.optimizer.adamw.state.values(), untouched.optimizer.adamw.state.values(), strict=True
+    ):
+        assert same(one, other)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_killed_after_every_epoch_and_in_the_midst_it_comes_to_the_same_bits(
+    champion: Callable[[], Learner], tmp_path: Path, alpha: float
+) -> None:
+    shape = replace(SHAPE, alpha=alpha)
+    unbroken = champion()
+    expected = retrain(unbroken, tmp_path / "unbroken", shape)
+
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    for deadline in ((1, 0.5), (1, 1.0), (2, 0.0), (2, 1.0)):
+
+        def die(at: RetrainProgress, deadline: tuple[int, float] = deadline) -> None:
+            if (at.epoch, at.segments / at.total) >= deadline:
+                raise Killed
+
+        with pytest.raises(Killed):
+            Retraining(champion(), shape, WINDOW, HELD_OUT, folder).run(die)
+    resumed = champion()
+    result = retrain(resumed, folder, shape)
+
+    assert replace(result, seconds=expected.seconds) == expected
+    assert same(learned(resumed), learned(unbroken))
+    assert counted(resumed) == counted(unbroken)
+
+
+def test_a_retrain_that_is_through_is_not_done_again(champion: Callable[[], Learner], tmp_path: Path) -> None:
+    first, again = champion(), champion()
+    expected = retrain(first, tmp_path / "run")
+    steps: list[RetrainProgress] = []
+    assert Retraining(again, SHAPE, WINDOW, HELD_OUT, tmp_path / "run").run(steps.append) == expected
+    assert steps == []
+    assert same(learned(again), learned(first))
+
+
+def test_what_another_retrain_reached_is_not_gone_on_with(
+    champion: Callable[[], Learner], tmp_path: Path
+) -> None:
+    other = replace(SHAPE, rate=2 * SHAPE.rate)
+    alone, after = champion(), champion()
+    expected = retrain(alone, tmp_path / "alone", other)
+    retrain(champion(), tmp_path / "run")
+    assert replace(retrain(after, tmp_path / "run", other), seconds=expected.seconds) == expected
+    assert same(learned(after), learned(alone))
+
+
+def test_the_unsupervised_objective_changes_what_is_learned(
+    champion: Callable[[], Learner], tmp_path: Path
+) -> None:
+    without, with_it = champion(), champion()
+    retrain(without, tmp_path / "without")
+    retrain(with_it, tmp_path / "with", replace(SHAPE, alpha=0.3))
+    assert not same(learned(without), learned(with_it))
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "epochs", "best"),
+    [
+        ([5.0, 4.0, 3.0, 2.0, 1.0], 1, 4, 4),
+        ([5.0, 4.0, 4.5, 4.5, 1.0], 1, 2, 1),
+        ([5.0, 4.0, 4.5, 3.0, 3.5], 2, 4, 3),
+        ([5.0, 6.0, 7.0, 8.0, 9.0], 2, 2, 0),
+        ([5.0, math.nan, math.nan, math.nan, 1.0], 2, 2, 0),
+    ],
+)
+def test_it_stops_when_patience_ends_and_keeps_the_best_epoch(
+    champion: Callable[[], Learner],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    losses: list[float],
+    patience: int,
+    epochs: int,
+    best: int,
+) -> None:
+    said = iter([Validation(loss, 0.1, LATER) for loss in losses])
+    monkeypatch.setattr(module, "validate", lambda *_: next(said))
+    learner = champion()
+    before = learned(learner)
+    result = retrain(learner, tmp_path / "run", replace(SHAPE, epochs=4, patience=patience))
+    assert (result.epochs, result.best_epoch) == (epochs, best)
+    assert (result.before.log_loss, result.after.log_loss) == (losses[0], losses[best])
+    assert same(learned(learner), before) == (best == 0)
+
+
+def test_progress_names_every_segment_of_every_epoch(champion: Callable[[], Learner], tmp_path: Path) -> None:
+    told: list[RetrainProgress] = []
+    (tmp_path / "run").mkdir()
+    Retraining(champion(), SHAPE, WINDOW, HELD_OUT, tmp_path / "run").run(told.append)
+    for epoch in (1, 2):
+        done = [at.segments for at in told if at.epoch == epoch]
+        assert done == sorted(done)
+        assert done[-1] == told[0].total
+
+
+def test_a_step_that_is_not_finite_is_left_out(champion: Callable[[], Learner], tmp_path: Path) -> None:
+    learner = champion()
+    before = learned(learner)
+    result = retrain(learner, tmp_path / "run", replace(SHAPE, alpha=math.inf))
+    assert result.events == 0
+    assert same(learned(learner), before)
+
+
+@pytest.mark.parametrize(("window", "held_out"), [([], HELD_OUT), (WINDOW, [])])
+def test_without_targets_there_is_no_retrain(
+    champion: Callable[[], Learner], tmp_path: Path, window: list[Interaction], held_out: list[Interaction]
+) -> None:
+    with pytest.raises(NothingToLearn, match="targets"):
+        Retraining(champion(), SHAPE, window, held_out, tmp_path)

@@ -1,0 +1,103 @@
+"""Publishing: what a server needs is in the log before it hears of a snapshot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.eventlog.port import read_compacted
+from pipeline.snapshots.publisher import Publication
+from pipeline.snapshots.snapshot import Announcement, Version
+from pipeline.snapshots.store import SnapshotStore
+from pipeline.state.histories import decode_history
+from tests.support.learner_harness import LearnerHarness
+from tests.support.model_harness import PREFIX, ModelHarness
+
+
+def learned(harness: ModelHarness, learning: LearnerHarness) -> Publication:
+    """Some purchases and a bad record, learned and ready to go out."""
+    harness.stock()
+    harness.shop(10)
+    harness.writer.append(harness.topics.interactions, "ann", b"bad")
+    harness.writer.flush()
+    batches = learning.new()
+    users = {user: end for batch in batches for user, end in batch.users.items()}
+    histories = {user: (learning.learner.stream.histories.of(user), end) for user, end in users.items()}
+    refused = [letter for batch in batches for letter in batch.refused]
+    return Publication(learning.snapshot(), histories, refused, [])
+
+
+class WatchedStore(SnapshotStore):
+    """Says what the log held when a snapshot came to be stored."""
+
+    def __init__(self, harness: ModelHarness) -> None:
+        super().__init__(harness.settings.snapshots, PREFIX)
+        self._harness = harness
+        self.seen: dict[str, int] = {}
+
+    def publish(self, *arguments: object) -> None:
+        topics = self._harness.topics
+        for topic in (topics.histories, topics.dead_letters, topics.snapshots):
+            self.seen[topic] = len(self._harness.records(topic))
+        super().publish(*arguments)  # type: ignore[arg-type]
+
+
+def test_histories_and_dead_letters_are_there_before_the_snapshot_and_its_announcement(
+    harness: ModelHarness,
+) -> None:
+    store = WatchedStore(harness)
+    with harness.learning() as learning:
+        harness.publisher(store).publish(learned(harness, learning))
+    topics = harness.topics
+    assert store.seen == {topics.histories: 5, topics.dead_letters: 1, topics.snapshots: 0}
+    assert len(harness.records(topics.snapshots)) == 1
+
+
+def test_histories_in_the_log_reach_the_offset_of_each_user(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        harness.publisher().publish(learned(harness, learning))
+    told = read_compacted(harness.log, harness.topics.histories)
+    assert told.keys() == dict(learning.learner.stream.histories.items()).keys()
+    for record in harness.records(harness.topics.interactions):
+        assert record.key is not None and record.value is not None
+        history, end = decode_history(told[record.key].value or b"")
+        assert history == learning.learner.stream.histories.of(record.key)
+        assert record.value == b"bad" or end > record.offset
+        assert told[record.key].partition == record.partition
+
+
+def test_an_announcement_names_a_snapshot_that_is_in_the_store(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        manifest = harness.publisher().publish(learned(harness, learning))
+    (record,) = harness.records(harness.topics.snapshots)
+    told = Announcement.model_validate_json(record.value or b"")
+    assert record.key == PREFIX
+    assert harness.store.manifest(Version.parse(told.version)) == manifest
+    assert told.digest == manifest.digest
+    assert manifest.learned_offsets == learning.position.offsets
+    assert manifest.events == 10
+
+
+def test_nothing_is_announced_when_the_store_fails(harness: ModelHarness) -> None:
+    Path(harness.settings.snapshots).write_text("a file where the folder must be")
+    with harness.learning() as learning, pytest.raises(OSError, match="snapshots"):
+        harness.publisher().publish(learned(harness, learning))
+    assert harness.records(harness.topics.snapshots) == []
+
+
+def test_the_parent_is_what_was_published_before(harness: ModelHarness) -> None:
+    publisher = harness.publisher(full_every=1)
+    with harness.learning() as learning:
+        versions: list[str | None] = [None]
+        for _ in range(4):
+            harness.shop(3)
+            learning.new()
+            manifest = learning.publish(publisher)
+            assert manifest.parent == versions[-1]
+            versions.append(manifest.version)
+    assert publisher.last_version() == Version(1, 4)
+
+
+def test_nothing_is_published_before_anything_is(harness: ModelHarness) -> None:
+    assert harness.publisher().last_version() is None

@@ -1,0 +1,139 @@
+"""The backtest plays a data set through the learner and reports figures anyone can recompute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from io import StringIO
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from pipeline.assembly import make_learner
+from pipeline.config import Settings
+from pipeline.datasets import Shop, ShopSettings
+from pipeline.evaluation.prequential import SCORERS, SLICES
+from pipeline.events import Interaction, Item
+from pipeline.reports.quality import quality_table
+from pipeline.training.backtest import BacktestReport, backtest, micro_batches
+from tests.support.build import purchase
+
+FIGURES = {"n", "hr@20", "mrr@20", "ndcg@20", "log_loss"}
+SHOP = Shop(ShopSettings(seed=3, events=120, users=10, items=90, arrivals=5, arrival_every=20))
+
+
+def report_of(settings: Settings, limit: int | None = None, seed: int = 0) -> BacktestReport:
+    learn = settings.learn.model_copy(update={"seed": seed})
+    return backtest(
+        make_learner(settings.model_copy(update={"learn": learn})), SHOP, limit, 16, lambda events: None
+    )
+
+
+def test_the_report_has_the_figures_of_each_scorer_and_slice(settings: Settings) -> None:
+    told = report_of(settings).to_json()
+    assert list(told) == ["dataset", "events", "seconds", "events_per_second", "quality"]
+    assert (told["dataset"], told["events"]) == ("shop", 120)
+    quality = orjson.loads(orjson.dumps(told))["quality"]
+    assert set(quality) == set(SCORERS)
+    for by_slice in quality.values():
+        assert set(by_slice) == set(SLICES)
+        for figures in by_slice.values():
+            assert set(figures) == FIGURES
+            assert isinstance(figures["n"], int)
+            assert 0 <= figures["mrr@20"] <= figures["ndcg@20"] <= figures["hr@20"] <= 1
+    assert quality["mixture"]["all"]["n"] > quality["mixture"]["cold"]["n"] > 0
+
+
+def test_the_same_seed_gives_the_same_figures(settings: Settings) -> None:
+    first, second, other = report_of(settings), report_of(settings), report_of(settings, seed=1)
+    assert first.quality == second.quality
+    assert first.quality["model"] != other.quality["model"]
+    assert first.quality["popularity"] == other.quality["popularity"]
+
+
+@pytest.mark.parametrize("limit", [1, 16, 50])
+def test_no_more_than_the_limit_is_learned(settings: Settings, limit: int) -> None:
+    told: list[int] = []
+    learner = make_learner(settings)
+    report = backtest(learner, SHOP, limit, 16, told.append)
+    assert report.events == learner.stream.events == sum(told) == limit
+    assert max(told) <= 16
+
+
+def test_speed_is_events_by_seconds() -> None:
+    report = BacktestReport("shop", 300, 2.0, {})
+    assert report.to_json()["events_per_second"] == 150
+    assert replace(report, seconds=0.0).to_json()["events_per_second"] is None
+
+
+kinds = st.lists(st.sampled_from(["item", "act"]), max_size=40)
+
+
+@given(kinds=kinds, size=st.integers(1, 7))
+def test_batches_hold_everything_in_order_the_catalogue_first(kinds: list[str], size: int) -> None:
+    events: list[Item | Interaction] = [
+        Item(item=str(n), title="") if kind == "item" else purchase("ann", str(n), n)
+        for n, kind in enumerate(kinds)
+    ]
+    batches = list(micro_batches(events, size))
+    assert [batch.step for batch in batches] == list(range(len(batches)))
+    items = [item for batch in batches for item in batch.items]
+    interactions = [event for batch in batches for event in batch.interactions]
+    assert items == [event for event in events if isinstance(event, Item)]
+    assert interactions == [event for event in events if isinstance(event, Interaction)]
+    assert not batches[0].interactions
+    opening = next((n for n, event in enumerate(events) if isinstance(event, Interaction)), len(events))
+    assert len(batches[0].items) == opening
+    assert all(len(batch.interactions) == size for batch in batches[1:-1])
+    assert len(batches) == 1 or 1 <= len(batches[-1].interactions) <= size
+
+
+@dataclass
+class Recorded:
+    """A data set of given events."""
+
+    recorded: list[Item | Interaction]
+    name: str = "recorded"
+    digest: str = ""
+
+    def events(self) -> Iterator[Item | Interaction]:
+        yield from self.recorded
+
+
+def test_a_data_set_without_a_catalogue_is_learned_too(settings: Settings) -> None:
+    events: list[Item | Interaction] = [purchase("ann", f"item{n % 3}", n) for n in range(20)]
+    learner = make_learner(settings)
+    report = backtest(learner, Recorded(events), None, 8, lambda events: None)
+    assert report.events == 20
+    assert report.quality["mixture"]["all"]["n"] == 19
+
+
+def test_an_empty_data_set_is_no_error(settings: Settings) -> None:
+    learner = make_learner(settings)
+    report = backtest(learner, Recorded([]), None, 8, lambda events: None)
+    assert (report.events, report.quality) == (0, {})
+
+
+def test_the_table_shows_every_figure_and_marks_the_best() -> None:
+    figures: dict[str, float | None] = {
+        "n": 7,
+        "hr@20": 0.25,
+        "mrr@20": 0.125,
+        "ndcg@20": 0.5,
+        "log_loss": 2.5,
+    }
+    better = {**figures, "hr@20": 0.75, "log_loss": 1.5}
+    nothing: dict[str, float | None] = {name: None if name != "n" else 0 for name in figures}
+    console = Console(width=120, record=True, file=StringIO(), force_terminal=True)
+    console.print(
+        quality_table(
+            {"model": {"all": figures, "cold": nothing}, "covisitation": {"all": better, "cold": nothing}}
+        )
+    )
+    text = console.export_text(clear=False)
+    for shown in ("0.2500", "0.7500", "2.5000", "1.5000", "–", "covisitation", "cold"):
+        assert shown in text
+    assert "\x1b[1m0.7500" in console.export_text(styles=True)

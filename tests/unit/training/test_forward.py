@@ -1,0 +1,113 @@
+"""One forward pass gives each target the user as they were before it, and gradients to what took part."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.events import InteractionType
+from pipeline.model.backbone import Backbone
+from pipeline.model.item_table import ItemTable, RowRates
+from pipeline.model.losses import Negatives
+from pipeline.model.recommender import ModelConfig, Recommender
+from pipeline.state.segments import TYPE_NUMBERS, Segment
+from pipeline.training.forward import Pass, forward
+from tests.support.build import segment
+
+ITEMS = 12
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def recommender(backbone: Backbone) -> Recommender:
+    return Recommender(backbone, ModelConfig(adapter_rank=4), seed=0).eval()
+
+
+@pytest.fixture(scope="module")
+def table(backbone: Backbone) -> ItemTable:
+    made = ItemTable(backbone.width, CPU, RowRates())
+    made.grow(ITEMS)
+    content = torch.randn(ITEMS, backbone.width, generator=torch.Generator().manual_seed(0))
+    made.set_content(torch.arange(ITEMS), torch.nn.functional.normalize(content))
+    return made
+
+
+def passed(recommender: Recommender, table: ItemTable, *segments: Segment, negatives: int = ITEMS) -> Pass:
+    return forward(recommender, table, segments, Negatives(torch.arange(negatives), torch.zeros(ITEMS)))
+
+
+def test_targets_are_in_the_order_of_segments_and_positions(
+    recommender: Recommender, table: ItemTable
+) -> None:
+    one = passed(recommender, table, segment([1, 2, 3, 4], 2), segment([5, 6], 2), segment([7, 8, 9], 0))
+    assert one.items.tolist() == [2, 3, 4, 6, 8, 9]
+    assert one.new.tolist() == [False, True, True, False, True, True]
+    assert one.users.shape[0] == one.losses.shape[0] == 6
+
+
+def test_a_target_that_nobody_wants_is_context_only(recommender: Recommender, table: ItemTable) -> None:
+    told = segment([1, 2, 3])
+    told.types[1] = TYPE_NUMBERS[InteractionType.DISLIKE]
+    assert passed(recommender, table, told).items.tolist() == [3]
+
+
+def test_users_and_losses_do_not_depend_on_the_company(recommender: Recommender, table: ItemTable) -> None:
+    told = [segment([1, 2, 3, 4]), segment([5, 6]), segment([7, 8, 9])]
+    together = passed(recommender, table, *told)
+    alone = [passed(recommender, table, one) for one in told]
+    torch.testing.assert_close(together.users, torch.cat([one.users for one in alone]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        together.losses, torch.cat([one.losses for one in alone]), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_target_is_scored_before_it_and_all_later_acts_are_seen(
+    recommender: Recommender, table: ItemTable
+) -> None:
+    one = passed(recommender, table, segment([1, 2, 3, 4, 5]))
+    other = passed(recommender, table, segment([1, 2, 3, 9, 8]))
+    torch.testing.assert_close(one.users[:3], other.users[:3], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(one.users[3], other.users[3], atol=1e-4)
+
+
+def test_its_loss_is_that_of_the_scores_over_all_items(recommender: Recommender, table: ItemTable) -> None:
+    one = passed(recommender, table, segment([1, 2, 3, 1]))
+    said = recommender.rank_all(one.users.detach(), table.all())
+    expected = -said.gather(1, one.items.unsqueeze(1)).squeeze(1)
+    torch.testing.assert_close(one.losses.detach(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_reach_the_rows_that_took_part(recommender: Recommender, table: ItemTable) -> None:
+    one = passed(recommender, table, segment([7, 5, 7, 9]), negatives=2)
+    assert one.touched.tolist() == [0, 1, 5, 7, 9]
+    torch.autograd.backward(one.losses.sum())
+    residual, bias = one.rows.residual.grad, one.rows.bias.grad
+    assert residual is not None
+    assert bias is not None
+    assert residual.abs().sum(dim=1).count_nonzero() == 5
+    np.testing.assert_array_less(bias[[2, 3, 4]].numpy(), 0)  # what was chosen is to rise
+    np.testing.assert_array_less(-bias[:2].numpy(), 0)
+    recommender.zero_grad()
+
+
+def test_rows_that_only_round_up_the_shape_are_distinct_and_learn_nothing(
+    recommender: Recommender, backbone: Backbone
+) -> None:
+    large = ItemTable(backbone.width, CPU, RowRates())
+    large.grow(100)
+    content = torch.randn(100, backbone.width, generator=torch.Generator().manual_seed(0))
+    large.set_content(torch.arange(100), content)
+    negatives = Negatives(torch.arange(30, 60), torch.zeros(100))
+    one = forward(recommender, large, [segment([7, 5, 7, 9])], negatives)
+    torch.autograd.backward(one.losses.sum())
+    touched = one.touched.tolist()
+    assert len(set(touched)) == len(touched) == 36
+    spare = torch.tensor([row not in {5, 7, 9, *range(30, 60)} for row in touched])
+    residual, bias = one.rows.residual.grad, one.rows.bias.grad
+    assert residual is not None
+    assert bias is not None
+    assert not residual[spare].any()
+    assert not bias[spare].any()
+    assert residual[~spare].any(dim=1).all()
+    recommender.zero_grad()

@@ -1,0 +1,287 @@
+"""The learner scores before it learns, learns the same each time, and survives a poisoned batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.evaluation.prequential import COLD_BELOW, Quality, Scores
+from pipeline.events import Interaction, InteractionType, Item
+from pipeline.model.backbone import Backbone
+from pipeline.model.content.text import TextEncoder
+from pipeline.model.item_table import RowRates
+from pipeline.model.recommender import ModelConfig
+from pipeline.state.micro_batch import MicroBatch
+from pipeline.state.segments import NEW_BASKET_AFTER_MS
+from pipeline.training.learner import Learner, LearnerConfig
+from tests.support.build import MINUTE, purchase
+
+SHAPE = LearnerConfig(
+    context=6,
+    segment=8,
+    overlap=3,
+    negatives=16,
+    replay=4,
+    replay_length=6,
+    replay_capacity=20,
+    model=ModelConfig(adapter_rank=4),
+)
+COLOURS, THINGS = ("red", "blue", "green"), ("cup", "plate", "lamp", "candle")
+ITEMS = [Item(item=f"{c}-{t}", title=f"{c} {t}") for c in COLOURS for t in THINGS]
+GOLDEN = [3.6013, 4.0686, 3.9597, 3.4625, 3.6962]
+Make = Callable[..., Learner]
+
+
+@pytest.fixture
+def make(backbone: Backbone, tmp_path: Path) -> Iterator[Make]:
+    """Makes learners that know the items."""
+    encoder = TextEncoder(backbone, tmp_path, 8, torch.device("cpu"))
+
+    def made(shape: LearnerConfig = SHAPE, items: list[Item] = ITEMS) -> Learner:
+        learner = Learner(shape, backbone, encoder, torch.device("cpu"))
+        learner.score_and_learn(MicroBatch(0, 0, items, []))
+        return learner
+
+    yield made
+    encoder.close()
+
+
+def batches(amount: int, size: int = 40, users: int = 4) -> list[MicroBatch]:
+    """Users who mostly buy along the catalogue, now and then after a long pause."""
+    random = np.random.default_rng(0)
+    time, at = 0, [int(place) for place in random.integers(len(ITEMS), size=users)]
+    told = []
+    for step in range(1, amount + 1):
+        events = []
+        for _ in range(size):
+            user = int(random.integers(users))
+            at[user] = int((at[user] + random.choice([1, 1, 1, 5])) % len(ITEMS))
+            time += MINUTE if random.random() < 0.8 else 2 * NEW_BASKET_AFTER_MS
+            events.append(purchase(f"u{user}", ITEMS[at[user]].item, time))
+        told.append(MicroBatch(0, step, [], events))
+    return told
+
+
+def learn(learner: Learner, told: list[MicroBatch]) -> list[Scores]:
+    return [learner.score_and_learn(batch) for batch in told]
+
+
+def learned(learner: Learner) -> dict[str, Tensor]:
+    """Copies of everything that learning may change."""
+    parameters = {name: part.detach().clone() for name, part in learner.recommender.learned().items()}
+    table = {f"table.{name}": column for name, column in learner.table.state().items()}
+    return parameters | table | {f"mixer.{name}": part for name, part in learner.mixer.state().items()}
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(part, other[name]) for name, part in one.items())
+
+
+def same_verdicts(one: Scores, other: Scores) -> bool:
+    return all(
+        np.array_equal(by_scorer.ranks, other.by_scorer[scorer].ranks)
+        and np.array_equal(by_scorer.log_probabilities, other.by_scorer[scorer].log_probabilities)
+        for scorer, by_scorer in one.by_scorer.items()
+    )
+
+
+def in_order_of_users(events: list[Interaction]) -> list[Interaction]:
+    """As verdicts are: users by their first event, each one's events in order."""
+    users = list(dict.fromkeys(event.user for event in events))
+    return sorted(events, key=lambda event: users.index(event.user))
+
+
+def test_two_runs_are_the_same_to_the_bit(make: Make) -> None:
+    one, other = make(), make()
+    scores = zip(learn(one, batches(6)), learn(other, batches(6)), strict=True)
+    assert all(same_verdicts(left, right) and left.loss == right.loss for left, right in scores)
+    assert same(learned(one), learned(other))
+    assert same_verdicts(*(learner.score_and_learn(batches(7)[-1]) for learner in (one, other)))
+
+
+def test_another_seed_learns_otherwise(make: Make) -> None:
+    one, other = make(), make(replace(SHAPE, seed=1))
+    learn(one, batches(2))
+    learn(other, batches(2))
+    assert not same(learned(one), learned(other))
+
+
+def test_losses_are_as_they_were_when_this_was_written(make: Make) -> None:
+    losses = [scores.loss for scores in learn(make(), batches(5))]
+    assert losses == pytest.approx(GOLDEN, rel=1e-2)
+
+
+def test_it_learns_what_follows_what(make: Make) -> None:
+    early, late = Quality(), Quality()
+    for step, scores in enumerate(learn(make(replace(SHAPE, rate=3e-3)), batches(60))):
+        (early if step < 20 else late).add(scores)
+    for scorer in ("model", "mixture"):
+        before, after = (quality.report()[scorer]["all"]["mrr@20"] for quality in (early, late))
+        assert before is not None
+        assert after is not None
+        assert after > before + 0.1
+
+
+def test_every_part_learns_but_the_content(make: Make) -> None:
+    learner = make()
+    born = learned(learner)
+    learn(learner, batches(2))
+    unchanged = {name for name, part in learned(learner).items() if torch.equal(part, born[name])}
+    assert unchanged == {"table.content"}
+
+
+def test_verdicts_come_before_the_batch_is_learned(make: Make) -> None:
+    calm, eager = make(), make(replace(SHAPE, rate=0.1, mixer_rate=0.5, rows=RowRates(0.5, 0.5)))
+    first, second = batches(2)
+    assert same_verdicts(calm.score_and_learn(first), eager.score_and_learn(first))
+    assert not same_verdicts(calm.score_and_learn(second), eager.score_and_learn(second))
+
+
+def test_every_event_but_a_users_first_is_scored_once_whatever_is_replayed(make: Make) -> None:
+    learner, told = make(), batches(5, size=60, users=2)
+    known: set[str] = set()
+    for batch in told:
+        scores = learner.score_and_learn(batch)
+        newcomers = {event.user for event in batch.interactions} - known
+        known |= newcomers
+        expected = len(batch.interactions) - len(newcomers)
+        assert {by_scorer.ranks.size for by_scorer in scores.by_scorer.values()} == {expected}
+        assert scores.slices["all"].sum() == expected
+    assert len(learner.replay) == SHAPE.replay_capacity
+
+
+def test_verdicts_are_those_of_their_targets(make: Make) -> None:
+    """Popularity says the same of an item to everyone, so that its verdicts tell the items."""
+    learner = make()
+    learn(learner, batches(3))
+    batch = batches(4)[-1]
+    said = learner.stream.popularity.log_share()
+    expected = [
+        said[learner.stream.catalogue.row(event.item)] for event in in_order_of_users([*batch.interactions])
+    ]
+    scores = learner.score_and_learn(batch)
+    assert scores.by_scorer["popularity"].log_probabilities == pytest.approx(np.array(expected), rel=1e-6)
+
+
+def test_slices_are_what_a_plain_recount_finds(make: Make) -> None:
+    learner = make()
+    counts = dict.fromkeys((item.item for item in ITEMS), 0)
+    last: dict[str, int] = {}
+    for batch in batches(3):
+        cold, first = {}, {}
+        for event in batch.interactions:
+            if event.user in last:
+                cold[event.event_id] = counts[event.item] < COLD_BELOW
+                first[event.event_id] = event.time - last[event.user] > NEW_BASKET_AFTER_MS
+            counts[event.item] += 1
+            last[event.user] = event.time
+        order = [e.event_id for e in in_order_of_users([*batch.interactions]) if e.event_id in cold]
+        scores = learner.score_and_learn(batch)
+        assert scores.slices["cold"].tolist() == [cold[event_id] for event_id in order]
+        assert scores.slices["first_of_basket"].tolist() == [first[event_id] for event_id in order]
+    assert any(first.values())
+
+
+def test_a_batch_without_a_finite_loss_is_folded_and_not_learned(make: Make) -> None:
+    learner, (first, second, third) = make(), batches(3)
+    learner.score_and_learn(first)
+    row = learner.stream.catalogue.row(second.interactions[3].item)
+    healthy = learner.table.all().content[row].clone()
+    learner.table.set_content(torch.tensor([row]), torch.full((1, healthy.numel()), torch.nan))
+    before, replayable = learned(learner), len(learner.replay)
+
+    scores = learner.score_and_learn(second)
+
+    assert scores.quarantined
+    assert not math.isfinite(scores.loss)
+    after = learned(learner)
+    content = before.pop("table.content"), after.pop("table.content")
+    assert torch.equal(*(torch.nan_to_num(one) for one in content))
+    assert same(before, after)
+    assert len(learner.replay) == replayable
+    assert learner.stream.events == len(first.interactions) + len(second.interactions)
+
+    learner.table.set_content(torch.tensor([row]), healthy.unsqueeze(0))
+    scores = learner.score_and_learn(third)
+    assert not scores.quarantined
+    assert math.isfinite(scores.loss)
+    assert not torch.equal(before["adapter_out"], learned(learner)["adapter_out"])
+
+
+def test_a_batch_that_is_to_be_folded_is_not_scored(make: Make) -> None:
+    learner, (first, second) = make(), batches(2)
+    learner.score_and_learn(first)
+    before = learned(learner)
+    scores = learner.score_and_learn(replace(second, learns=False))
+    assert scores.slices["all"].size == 0
+    assert not scores.quarantined
+    assert same(before, learned(learner))
+    assert learner.stream.events == len(first.interactions) + len(second.interactions)
+
+
+def test_users_without_a_past_are_folded_without_a_score(make: Make) -> None:
+    learner = make()
+    scores = learner.score_and_learn(MicroBatch(0, 1, [], [purchase("u", ITEMS[0].item, 0)]))
+    assert scores.slices["all"].size == 0
+    assert len(learner.stream.histories) == 1
+
+
+def test_an_item_may_be_met_before_the_catalogue_knows_it(make: Make) -> None:
+    learner = make()
+    events = [purchase("u", ITEMS[0].item, 0), purchase("u", "unheard-of", 1), purchase("u", "unheard-of", 2)]
+    scores = learner.score_and_learn(MicroBatch(0, 1, [], events))
+    row = learner.stream.catalogue.row("unheard-of")
+    assert row == len(ITEMS)
+    assert len(learner.table) == len(ITEMS) + 1
+    assert scores.slices["all"].size == 2
+    assert math.isfinite(scores.loss)
+    assert not learner.table.all().content[row].any()
+    assert learner.table.all().residual[row].any()
+
+    learner.score_and_learn(MicroBatch(0, 2, [Item(item="unheard-of", title="red cup")], []))
+    known = learner.table.all().content[learner.stream.catalogue.row("red-cup")]
+    assert torch.equal(learner.table.all().content[row], known)
+
+
+def test_a_dislike_is_learned_from_but_not_foreseen(make: Make) -> None:
+    learner = make()
+    told = [purchase("u", ITEMS[n].item, n) for n in range(3)]
+    told[1] = told[1].model_copy(update={"type": InteractionType.DISLIKE})
+    scores = learner.score_and_learn(MicroBatch(0, 1, [], told))
+    assert scores.slices["all"].size == 1
+    assert len(learner.stream.histories.of("u")) == 3
+
+
+def test_items_change_their_text_and_keep_what_they_learned(make: Make) -> None:
+    learner = make()
+    learn(learner, batches(1))
+    residual = learner.table.all().residual[0].clone()
+    changed = Item(item=ITEMS[0].item, title="green candle")
+    learner.score_and_learn(MicroBatch(0, 2, [changed, changed], []))
+    table = learner.table.all()
+    assert torch.equal(table.residual[0], residual)
+    assert torch.equal(table.content[0], table.content[learner.stream.catalogue.row("green-candle")])
+
+
+def test_a_poisoned_row_that_the_loss_does_not_touch_is_caught_as_well(make: Make) -> None:
+    learner, (first, second) = make(), batches(2)
+    learner.score_and_learn(replace(first, items=[*first.items, Item(item="poisoned", title="cup")]))
+    row = learner.stream.catalogue.row("poisoned")
+    learner.table.set_content(torch.tensor([row]), torch.full((1, learner.encoder.width), math.nan))
+    before = learned(learner)
+
+    scores = learner.score_and_learn(second)
+
+    assert scores.quarantined
+    assert scores.slices["all"].size == 0
+    assert same(
+        {n: t for n, t in before.items() if n != "table.content"},
+        {n: t for n, t in learned(learner).items() if n != "table.content"},
+    )
