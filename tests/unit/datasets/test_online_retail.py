@@ -142,8 +142,8 @@ def test_blank_lines_are_no_rows(write: Write) -> None:
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        ("536365,85123A,HEART,6", "4 columns where 8 are needed"),
-        (line() + ",extra", "9 columns where 8 are needed"),
+        ("536365,85123A,HEART,6", "4 columns instead of 8"),
+        (line() + ",extra", "9 columns instead of 8"),
         (line(date="26/12/2010 8:26"), "does not match format"),
         (line(date=""), "does not match format"),
         (line(date="1969-12-31 23:59:59"), "time: Input should be greater than or equal to 0"),
