@@ -145,7 +145,7 @@ def steps(choices: list[Choice], rows: dict[str, int], part: slice) -> list[tupl
 
 
 def remembered(choices: list[Choice], rows: dict[str, int], part: slice) -> Covisitation:
-    covisitation = Covisitation(half_life=1e9, most_per_item=len(rows))
+    covisitation = Covisitation(half_life=1e9, max_partners=len(rows))
     covisitation.grow(len(rows))
     covisitation.fold(steps(choices, rows, part))
     return covisitation

@@ -50,9 +50,9 @@ def add(counts: PairCounts, given_pairs: list[tuple[int, int, int]]) -> None:
     counts.add(rows, columns, weights.astype(np.float64))
 
 
-def merge(counts: PairCounts, smallest: float = 0.0, most_per_row: int = 1_000) -> None:
+def merge(counts: PairCounts, smallest: float = 0.0, max_per_row: int = 1_000) -> None:
     with patch.multiple(counts_module, MERGE_MINIMUM=0, MERGE_SHARE=0.0):
-        counts.compact(smallest, most_per_row)
+        counts.compact(smallest, max_per_row)
 
 
 @given(acts)
@@ -99,7 +99,7 @@ def test_what_was_read_of_counts_never_changes(
 def test_a_merge_keeps_the_largest_counts_of_each_row() -> None:
     counts = PairCounts.empty(4)
     add(counts, [(0, 0, 3), (0, 1, 9), (0, 2, 5), (0, 3, 7), (1, 0, 1), (2, 3, 2)])
-    merge(counts, smallest=2, most_per_row=2)
+    merge(counts, smallest=2, max_per_row=2)
     expected = np.zeros((4, 4))
     expected[0, [1, 3]] = [9, 7]
     expected[2, 3] = 2

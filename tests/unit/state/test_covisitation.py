@@ -18,7 +18,7 @@ histories = st.lists(st.integers(0, SIZE - 1), max_size=12)
 
 
 def memory_of(*sequences: list[int]) -> Covisitation:
-    covisitation = Covisitation(half_life=1_000, most_per_item=100)
+    covisitation = Covisitation(half_life=1_000, max_partners=100)
     covisitation.grow(SIZE)
     covisitation.fold(steps(*sequences))
     return covisitation
