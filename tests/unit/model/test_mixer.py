@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from pipeline.model.mixer import (
-    BIRTH,
     COVISITATION_FLOOR,
     DECAYS,
     DENSE,
     FEATURES,
+    INITIAL_WEIGHTS,
     Mixer,
     ScorerOutputs,
     from_shares,
@@ -61,7 +61,9 @@ def test_what_memory_does_not_suggest_has_a_share_all_the_same() -> None:
 
 def test_probabilities_are_a_softmax_of_the_weighted_sum() -> None:
     told, _ = given(torch.zeros(TARGETS, dtype=torch.long))
-    weighted = sum(weight * feature for weight, feature in zip(BIRTH, features_of(told), strict=True))
+    weighted = sum(
+        weight * feature for weight, feature in zip(INITIAL_WEIGHTS, features_of(told), strict=True)
+    )
     assert isinstance(weighted, Tensor)
     torch.testing.assert_close(mixer_of().log_probabilities(told), weighted.log_softmax(dim=1))
 
@@ -105,8 +107,8 @@ def test_it_learns_to_prefer_the_informative() -> None:
 def test_a_situation_that_does_not_occur_learns_nothing() -> None:
     mixer = mixer_of()
     mixer.learn(*given(torch.ones(TARGETS, dtype=torch.long)))
-    assert mixer.weights[0].tolist() == torch.tensor(BIRTH).tolist()
-    assert (mixer.weights[1] != torch.tensor(BIRTH)).all()
+    assert mixer.weights[0].tolist() == torch.tensor(INITIAL_WEIGHTS).tolist()
+    assert (mixer.weights[1] != torch.tensor(INITIAL_WEIGHTS)).all()
 
 
 def test_situations_learn_as_if_the_other_were_not_there() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import ItemTable, RowRates
-from pipeline.model.recommender import SCALE_AT_BIRTH, ModelConfig, Recommender
+from pipeline.model.recommender import INITIAL_SCALE, ModelConfig, Recommender
 
 ITEMS, USERS, RANK = 9, 4, 3
 
@@ -46,7 +46,7 @@ def learn_something(recommender: Recommender, table: ItemTable) -> None:
 def test_at_birth_an_item_is_scored_by_its_text(
     recommender: Recommender, table: ItemTable, users: torch.Tensor
 ) -> None:
-    expected = (SCALE_AT_BIRTH * users @ table.all().content.T).log_softmax(dim=1)
+    expected = (INITIAL_SCALE * users @ table.all().content.T).log_softmax(dim=1)
     torch.testing.assert_close(recommender.rank_all(users, table.all()), expected)
 
 
@@ -70,7 +70,7 @@ def test_the_scale_cannot_become_negative(recommender: Recommender, users: torch
         recommender.log_scale.sub_(10)
         logits = recommender.logits(users, users, torch.zeros(USERS))
     assert (logits.diagonal() > 0).all()
-    assert recommender.log_scale.item() == pytest.approx(math.log(SCALE_AT_BIRTH) - 10)
+    assert recommender.log_scale.item() == pytest.approx(math.log(INITIAL_SCALE) - 10)
 
 
 def test_the_same_seed_gives_the_same_birth(backbone: Backbone) -> None:
