@@ -46,12 +46,12 @@ def history() -> Recorded:
 
 
 def test_shoppers_are_who_buys_most_next_among_those_who_bought_before() -> None:
-    assert [shopper.user for shopper in shoppers(history(), limit=6, amount=5)] == ["ann", "bob"]
-    assert [shopper.user for shopper in shoppers(history(), limit=6, amount=1)] == ["ann"]
+    assert [shopper.user for shopper in shoppers(history(), limit=6, count=5)] == ["ann", "bob"]
+    assert [shopper.user for shopper in shoppers(history(), limit=6, count=1)] == ["ann"]
 
 
 def test_a_shopper_shows_what_was_bought_last_and_next() -> None:
-    ann, bob = shoppers(history(), limit=6, amount=2)
+    ann, bob = shoppers(history(), limit=6, count=2)
     assert ann.before == ["unheard-of", "item 2", "item 1", "item 0"]
     assert ann.after == [f"item {n}" for n in range(4, 4 + SHOWN)]
     assert bob == Shopper("bob", ["item 5"], ["item 7"])
@@ -59,7 +59,7 @@ def test_a_shopper_shows_what_was_bought_last_and_next() -> None:
 
 def test_no_more_is_read_than_is_looked_at() -> None:
     endless = Recorded([purchase("ann", "i1", n) for n in range(20_000)])
-    shoppers(endless, limit=10, amount=1)
+    shoppers(endless, limit=10, count=1)
     assert endless.asked < 5_000
 
 
