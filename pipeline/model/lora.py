@@ -53,9 +53,8 @@ class LoraLinear(Linear):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Compute x·Wᵀ + b + s·(x·Aᵀ)·Bᵀ for x ``[..., d]``."""
-        if torch.is_autocast_enabled(
-            x.device.type
-        ):  # `_Mapped` has no mixed-precision variant: use peft's own
+        if torch.is_autocast_enabled(x.device.type):
+            # `_Mapped` has no mixed-precision variant: use peft's own.
             mapped: Tensor = super().forward(x, *args, **kwargs)
             return mapped
         frozen, scale = self.get_base_layer(), self.scaling[ADAPTER]

@@ -84,7 +84,7 @@ def test_only_identified_purchases_count(write: Write) -> None:
     assert [purchase.session for purchase in purchases(dataset)] == ["536369"]
 
 
-def test_event_ids_name_the_row_whatever_is_skipped(write: Write) -> None:
+def test_event_ids_name_the_row_even_after_skipped_rows(write: Write) -> None:
     dataset = write(line(customer=""), line())
     assert [purchase.event_id for purchase in purchases(dataset)] == [f"{dataset.digest[:16]}-2"]
 
@@ -178,7 +178,7 @@ def test_a_damaged_archive_is_an_error(tmp_path: Path, damage: Callable[[bytes],
         list(open_dataset(str(path)).events())
 
 
-def test_the_shared_data_are_what_they_are_said_to_be() -> None:
+def test_the_shared_data_match_their_description() -> None:
     """The file holds the first nine of SOURCE.txt's thirteen months."""
     if not SHARED.exists() and os.environ.get("CI") != "true":
         pytest.skip(f"the Online Retail data are not at {SHARED}")

@@ -1,4 +1,4 @@
-"""The recommender scores by text at birth, and serves by a folded query what it learned by rows."""
+"""The untrained recommender scores by text; the folded query equals explicit item vectors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def learn_something(recommender: Recommender, table: ItemTable) -> None:
     table.apply(rows, content, content[:, 0])
 
 
-def test_at_birth_an_item_is_scored_by_its_text(
+def test_untrained_an_item_is_scored_by_its_text(
     recommender: Recommender, table: ItemTable, users: torch.Tensor
 ) -> None:
     expected = (INITIAL_SCALE * users @ table.all().content.T).log_softmax(dim=1)
@@ -73,13 +73,13 @@ def test_the_scale_cannot_become_negative(recommender: Recommender, users: torch
     assert recommender.log_scale.item() == pytest.approx(math.log(INITIAL_SCALE) - 10)
 
 
-def test_the_same_seed_gives_the_same_birth(backbone: Backbone) -> None:
+def test_the_same_seed_gives_the_same_parameters(backbone: Backbone) -> None:
     one, same, other = (Recommender(backbone, ModelConfig(), seed).learned() for seed in (1, 1, 2))
     assert all(torch.equal(parameter, same[name]) for name, parameter in one.items())
     assert not torch.equal(one["adapter_in"], other["adapter_in"])
 
 
-def test_what_is_learned_can_be_taken_over(
+def test_learned_parameters_can_be_loaded(
     backbone: Backbone, recommender: Recommender, table: ItemTable
 ) -> None:
     learn_something(recommender, table)
