@@ -22,12 +22,14 @@ from pipeline.journal.position import Position
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
+from pipeline.monitoring.supervisor import Supervisor
 from pipeline.retraining.comparison import Contender, evidence, run_through
 from pipeline.retraining.gate import GateConfig, GateVerdict, Outcome, decide
 from pipeline.retraining.training import RetrainConfig, Retraining, RetrainResult
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.backtest import micro_batches
 from pipeline.training.learner import Learner, LearnerConfig
+from pipeline.training.supervision import supervise
 
 BATCH = LearnSettings().batch_events
 WAIT, HELD_OUT, TRIAL = (
@@ -108,7 +110,7 @@ def standing(scores: Iterable[Scores]) -> dict[str, float]:
 def copy_of(learner: Learner) -> Learner:
     """Another one in the same state, through the files of a checkpoint."""
     other = learner.another()
-    restore(other, learner.shape.model, to_files(capture(learner, NOWHERE), 1))
+    restore(other, None, learner.shape.model, to_files(capture(learner, None, NOWHERE), 1))
     return other
 
 
@@ -124,7 +126,9 @@ def retrain(
         return retraining.run(lambda _: None)
 
 
-def live(learner: Learner, batches: Sequence[MicroBatch], policy: Policy) -> LearnerHarness:
+def live(
+    learner: Learner, supervisor: Supervisor, batches: Sequence[MicroBatch], policy: Policy
+) -> LearnerHarness:
     """Learn batches, the catalogue first, and retrain when the policy asks for it.
 
     It is not heard while a retrain is under way, nor when too little is left to judge one.
@@ -133,7 +137,7 @@ def live(learner: Learner, batches: Sequence[MicroBatch], policy: Policy) -> Lea
     learner.score_and_learn(batches[0])
     for number, batch in enumerate(batches[1:], start=1):
         scores = learner.score_and_learn(batch)
-        told = learner.watch(batch, scores)
+        told = supervise(supervisor, learner, batch, scores)
         life.scores.append(scores)
         life.told += told
         if asked is None and policy(number, told) and number + TOOK < len(batches):
@@ -145,7 +149,8 @@ def live(learner: Learner, batches: Sequence[MicroBatch], policy: Policy) -> Lea
             verdict = decide(*evidence(champion, under_way.candidate), GateConfig())
             life.retrains.append(Retrained(under_way.asked, under_way.seconds, verdict))
             if life.retrains[-1].is_promoted:
-                learner = _promoted(under_way.candidate.learner, learner, batch)
+                learner = under_way.candidate.learner
+                supervisor.adopted("promotion", f"{batch.generation}-{batch.step}")
             asked = under_way = None
     return life
 
@@ -159,10 +164,3 @@ def _begun(champion: Learner, batches: Sequence[MicroBatch], asked: int) -> Unde
     retrain(candidate, interactions_of(window), interactions_of(held_out))
     seconds = time.process_time() - began
     return UnderWay(asked, seconds, run_through(candidate, [*held_out, *trial], HELD_OUT))
-
-
-def _promoted(candidate: Learner, champion: Learner, last: MicroBatch) -> Learner:
-    """The candidate in the champion's place; the overseer stays."""
-    candidate.supervisor.load(champion.supervisor.state())
-    candidate.supervisor.adopted("promotion", f"{last.generation}-{last.step}")
-    return candidate

@@ -1,4 +1,4 @@
-"""A learner put together from the settings: the same one for daemon, backtest and rebuild."""
+"""Assembly: learner and supervisor from the settings, the same for daemon, backtest and rebuild."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.model.item_table import RowRates
 from pipeline.model.recommender import ModelConfig
 from pipeline.model.tower import TowerConfig
 from pipeline.monitoring.drift import Action, DriftConfig
-from pipeline.monitoring.supervisor import SupervisorConfig
+from pipeline.monitoring.supervisor import Supervisor, SupervisorConfig
 from pipeline.retraining.gate import GateConfig
 from pipeline.retraining.training import LanguageConfig, RetrainConfig
 from pipeline.state.stream import StreamConfig
@@ -32,14 +32,27 @@ def make_learner(settings: Settings) -> Learner:
     return Learner(learner_config_of(settings), backbone, encoder, device)
 
 
+def make_supervisor(settings: Settings) -> Supervisor:
+    """A new supervisor that has seen nothing."""
+    drift = settings.drift
+    return Supervisor(
+        SupervisorConfig(
+            DriftConfig(warm_up=drift.warm_up_events),
+            Action(drift.action),
+            drift.cooldown_events,
+            rollback=drift.rollback,
+        )
+    )
+
+
 def checkpoints_of(settings: Settings) -> Checkpoints:
     """Where the model's checkpoints are."""
     return Checkpoints(settings.learn.checkpoints / settings.log.prefix, settings.log.partitions)
 
 
 def learner_config_of(settings: Settings) -> LearnerConfig:
-    """The part of the settings that decides what is learned, and what is said of it."""
-    model, learn, drift = settings.model, settings.learn, settings.drift
+    """The part of the settings that decides what is learned."""
+    model, learn = settings.model, settings.learn
     return LearnerConfig(
         seed=learn.seed,
         context=learn.context,
@@ -62,12 +75,6 @@ def learner_config_of(settings: Settings) -> LearnerConfig:
             covisitation_half_life=learn.covisitation_half_life,
             covisitation_partners=learn.covisitation_partners,
             popularity_half_life=learn.popularity_half_life,
-        ),
-        oversight=SupervisorConfig(
-            DriftConfig(warm_up=drift.warm_up_events),
-            Action(drift.action),
-            drift.cooldown_events,
-            rollback=drift.rollback,
         ),
     )
 

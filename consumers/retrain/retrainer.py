@@ -146,7 +146,7 @@ def _compared(shop: Workshop, candidate: Candidate, plan: RetrainPlan) -> GateDe
     result = _retrained(shop, candidate, plan, learner, position, ahead)
     challenger = _run_through(shop, learner, position, ahead)
     reached = Position.after(*ahead.trial[-1])
-    shop.checkpoints.write_to(candidate.checkpoint, capture(learner, reached))
+    shop.checkpoints.write_to(candidate.checkpoint, capture(learner, None, reached))
     champion = _run_through(shop, *_champion(shop, candidate, plan), ahead)
     verdict = decide(*evidence(champion, challenger), shop.gate)
     return GateDecision(
@@ -167,10 +167,10 @@ def _champion(shop: Workshop, candidate: Candidate, plan: RetrainPlan) -> tuple[
     learner = shop.make()
     if not candidate.champion.exists():
         found = rebuild(
-            shop.event_log, shop.topics, learner, shop.checkpoints, until=Version.parse(plan.champion)
+            shop.event_log, shop.topics, learner, None, shop.checkpoints, until=Version.parse(plan.champion)
         )
-        shop.checkpoints.write_to(candidate.champion, capture(learner, found))
-    return learner, restore_from(candidate.champion, learner)
+        shop.checkpoints.write_to(candidate.champion, capture(learner, None, found))
+    return learner, restore_from(candidate.champion, learner, None)
 
 
 def _ahead(shop: Workshop, position: Position, plan: RetrainPlan) -> Ahead:

@@ -11,12 +11,16 @@ from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.port import named
 from pipeline.journal.position import Position
 from pipeline.model.tensors import of_matrix
+from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.snapshot import Manifest, Snapshot
 from pipeline.training.learner import Learner
 
 
-def capture(learner: Learner, position: Position) -> LearnerState:
-    """Copy a learner's state; some ten milliseconds for ten thousand items."""
+def capture(learner: Learner, supervisor: Supervisor | None, position: Position) -> LearnerState:
+    """Copy a learner's state and its supervisor's; some ten milliseconds for ten thousand items.
+
+    A state that is only to be adopted needs no supervisor: the adopting learner keeps its own.
+    """
     stream = learner.stream
     return LearnerState(
         position=position,
@@ -37,7 +41,7 @@ def capture(learner: Learner, position: Position) -> LearnerState:
         catalogue=stream.catalogue.copy(),
         histories=stream.histories.copy(),
         seen={partition: seen.to_array() for partition, seen in sorted(stream.seen.items())},
-        supervisor=orjson.dumps(learner.supervisor.state()),
+        supervisor=orjson.dumps(supervisor.state()) if supervisor else None,
     )
 
 

@@ -1,7 +1,7 @@
-"""The overseer: watches what the learner does, raises alarms, asks for retrains, orders rollbacks.
+"""The supervisor: watches what the learner does, raises alarms, requests retrains, orders rollbacks.
 
-It outlives the models: what it knows of the stream and of its own requests stays when
-another state is adopted.
+It stands beside the learner and outlives its models: what it knows of the stream and of its own
+requests stays when the learner adopts another state.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pipeline.monitoring.regression_guard import Guard, GuardConfig, GuardState
 
 @dataclass(frozen=True)
 class SupervisorConfig:
-    """What is watched and what is done about it.
+    """What is monitored, and what an alarm leads to.
 
     Attributes:
         cooldown: events between two requests for a retrain.
-        rollback: whether a fall of the guarded figure is answered by a rollback.
+        rollback: whether a fall of the guarded figure leads to a rollback.
     """
 
     drift: DriftConfig = DriftConfig()
@@ -34,7 +34,7 @@ class SupervisorConfig:
 
 
 class SupervisorState(TypedDict):
-    """The states of its parts, and the version after the last batch; None after an adoption."""
+    """The states of the parts, and the version after the last batch (None after an adoption)."""
 
     monitor: DriftState
     policy: PolicyState
@@ -43,24 +43,24 @@ class SupervisorState(TypedDict):
 
 
 class Supervisor:
-    """Drift monitor, policy and guard of one learner; its state follows from what it was shown."""
+    """Drift monitor, policy and guard of one learner; its state follows from the batches it was shown."""
 
     def __init__(self, shape: SupervisorConfig) -> None:
-        self._rolls_back = shape.rollback
+        self.shape = shape
         self.monitor = DriftMonitor(shape.drift)
         self.policy = DriftPolicy(shape.action, shape.cooldown)
         self.guard = Guard(shape.guard)
         self._before: str | None = None
 
     def watch(self, generation: int, step: int, scores: Scores, acts: Acts) -> list[ControlRecord]:
-        """Take in a batch; what there is to be told of it."""
+        """Update the monitors with a batch; return the control records to publish."""
         alarms = self.monitor.update(generation, step, scores, acts)
         request = self.policy.decide(alarms)
         rollback = self._rollback(generation, step, scores)
         return [*alarms, *([request] if request else []), *([rollback] if rollback else [])]
 
     def adopted(self, kind: Literal["promotion", "rollback"], left: str) -> None:
-        """Another state has been adopted; `left` is the version before it."""
+        """Note that the learner adopted another state; `left` is the version before it."""
         self.monitor.reset()
         if kind == "promotion":
             self.guard.promoted(left)
@@ -69,7 +69,7 @@ class Supervisor:
         self._before = None
 
     def state(self) -> SupervisorState:
-        """Everything, as plain data."""
+        """Return the whole state as plain data."""
         return {
             "monitor": self.monitor.state(),
             "policy": self.policy.state(),
@@ -78,7 +78,7 @@ class Supervisor:
         }
 
     def load(self, state: SupervisorState) -> None:
-        """Take over what `state` gave."""
+        """Load what `state` returned."""
         self.monitor.load(state["monitor"])
         self.policy.load(state["policy"])
         self.guard.load(state["guard"])
@@ -88,13 +88,13 @@ class Supervisor:
         # A generation that begins without an adoption has no version before its first batch.
         before, self._before = self._before or f"{generation}-{step - 1}", f"{generation}-{step}"
         fall = self.guard.update(before, scores)
-        if fall is None or not self._rolls_back:
+        if fall is None or not self.shape.rollback:
             return None
         return Rollback(
             version=fall.version,
             relearn=False,
             generation=generation,
             ordered_at=0,
-            reason=f"at {generation}-{step} its lead over memory fell from {fall.before:.3f} to "
+            reason=f"at {generation}-{step} its lead over covisitation fell from {fall.before:.3f} to "
             f"{fall.after:.3f} nats",
         )

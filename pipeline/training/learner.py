@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.control.records import ControlRecord
 from pipeline.evaluation.prequential import (
     COLD_BELOW,
     Scores,
@@ -40,8 +39,6 @@ from pipeline.model.mixer import Mixer, ScorerOutputs
 from pipeline.model.recommender import ModelConfig, Recommender
 from pipeline.model.scoring import TARGETS_AT_ONCE, score_segments
 from pipeline.model.warm_start import warm_start
-from pipeline.monitoring.drift import Acts
-from pipeline.monitoring.supervisor import Supervisor, SupervisorConfig
 from pipeline.state.histories import Act
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.state.segments import Cut, Segment, chunks
@@ -81,7 +78,6 @@ class LearnerConfig:
     rows: RowRates = RowRates()
     model: ModelConfig = ModelConfig()
     stream: StreamConfig = StreamConfig()
-    oversight: SupervisorConfig = SupervisorConfig()
 
     @property
     def cut(self) -> Cut:
@@ -105,11 +101,10 @@ class Learner:
         self._backbone = backbone
         self.encoder = encoder
         self.device = device
-        self.supervisor = Supervisor(shape.oversight)
         self.begin(shape)
 
     def begin(self, shape: LearnerConfig) -> None:
-        """Forget everything but the overseer, and be as at birth."""
+        """Reset all state, to a model of the given sizes."""
         self.shape = shape
         self.encoder = self.encoder.adapted(NO_ADAPTER)
         self.stream = StreamState(shape.stream)
@@ -164,12 +159,6 @@ class Learner:
         return torch.cat(
             [self.mixer.log_probabilities(given) for given in self.scorer_outputs(segments, users)]
         )
-
-    def watch(self, batch: MicroBatch, scores: Scores) -> list[ControlRecord]:
-        """Compare a batch that was learned with those before it; what there is to be told."""
-        rows = np.array([self.stream.catalogue.row(e.item) for e in batch.interactions], dtype=np.int64)
-        acts = Acts(rows, self.table.all().content)
-        return self.supervisor.watch(batch.generation, batch.step, scores, acts)
 
     def _ingest(self, batch: MicroBatch) -> None:
         """Upsert the items, and give a row to each item that only an interaction names."""

@@ -16,6 +16,7 @@ from pipeline.events import Interaction, Item
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.recommender import ModelConfig
+from pipeline.monitoring.supervisor import Supervisor, SupervisorConfig
 from pipeline.retraining.gate import GateConfig
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner, LearnerConfig
@@ -54,7 +55,7 @@ def learner(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def lived(learner: Learner, asked: Sequence[int], batches: int = BATCHES) -> LearnerHarness:
     opening = MicroBatch(0, 0, ITEMS, [])
     stream = [opening, *(MicroBatch(0, number + 1, [], acts(number)) for number in range(batches))]
-    return live(learner.another(), stream, lambda number, _: number in asked)
+    return live(learner.another(), Supervisor(SupervisorConfig()), stream, lambda number, _: number in asked)
 
 
 def losses(scores: Sequence[Scores]) -> list[float]:

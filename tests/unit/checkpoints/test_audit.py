@@ -60,7 +60,9 @@ def published(harness: ModelHarness) -> dict[str, str]:
 
 
 def agreed(harness: ModelHarness, rebuilt: Rebuilt) -> Agreement:
-    return agreement(rebuilt.learner, rebuilt.position, harness.checkpoints, harness.store)
+    return agreement(
+        rebuilt.learner, rebuilt.supervisor, rebuilt.position, harness.checkpoints, harness.store
+    )
 
 
 @pytest.mark.parametrize("from_nothing", [True, False])

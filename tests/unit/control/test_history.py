@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from consumers.learn.commits import Cadence, Commits
+from consumers.learn.commits import Cadences, Commits
 from consumers.learn.loop import run
+from consumers.learn.schedule import Cadence
 from pipeline.control.alarms import DriftAlarm, RetrainRequest
 from pipeline.control.history import read_history
 from pipeline.control.records import (
@@ -24,32 +25,33 @@ from pipeline.control.records import (
 from pipeline.journal.batch_source import Batch
 from pipeline.monitoring.drift import Action, DriftPolicy
 from pipeline.reports.history import history_table
+from pipeline.training.supervision import supervise
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import ModelHarness
 from tests.support.retrain_harness import decision, request
 
 
-def _commits(harness: ModelHarness) -> Commits:
+def _commits(harness: ModelHarness, learning: LearnerHarness) -> Commits:
     never = 1_000_000
     return Commits(
+        learning.learner,
+        learning.supervisor,
         harness.settings.log.prefix,
         harness.log,
         harness.publisher(),
         harness.checkpoints,
-        publish=Cadence(never, never),
-        checkpoint=Cadence(never, never),
+        Cadences(Cadence(never, never), Cadence(never, never)),
     )
 
 
 def _alarm_at_once(learning: LearnerHarness) -> None:
     """Let the monitor have seen far better times: every loss is a rise."""
-    learner = learning.learner
-    learner.supervisor.policy = DriftPolicy(Action.RETRAIN, cooldown=1_000_000)
-    state = learner.supervisor.monitor.state()
+    learning.supervisor.policy = DriftPolicy(Action.RETRAIN, cooldown=1_000_000)
+    state = learning.supervisor.monitor.state()
     state["events"] = 1_000_000
     for rises in state["rises"].values():
         rises["means"] = [-50.0 + np.sin(block).item() for block in range(200)]
-    learner.supervisor.monitor.load(state)
+    learning.supervisor.monitor.load(state)
 
 
 def _told(harness: ModelHarness) -> list[ControlRecord]:
@@ -61,7 +63,8 @@ def test_an_alarm_is_published_and_listed(harness: ModelHarness) -> None:
     harness.shop(600)
     with harness.learning() as learning:
         _alarm_at_once(learning)
-        run(learning.unlearned(), learning.learner, _commits(harness), harness.checkpoints)
+        commits = _commits(harness, learning)
+        run(learning.unlearned(), learning.learner, learning.supervisor, commits, harness.checkpoints)
     told = _told(harness)
     alarms = [record for record in told if isinstance(record, DriftAlarm)]
     requests = [record for record in told if isinstance(record, RetrainRequest)]
@@ -82,13 +85,14 @@ def test_what_is_told_again_after_a_crash_is_listed_once(harness: ModelHarness) 
     for _ in range(2):  # no checkpoint was written: the second life learns everything again
         with harness.learning() as learning:
             _alarm_at_once(learning)
-            commits = _commits(harness)
+            commits = _commits(harness, learning)
             for batch in learning.unlearned():
                 assert isinstance(batch, Batch)
                 scores = learning.learner.score_and_learn(batch.micro)
-                commits.add(batch, learning.learner.watch(batch.micro, scores))
-            commits._done["publish"] = None  # as if the crash had come before the store had it
-            commits._publish(learning.learner, {}, "test")
+                records = supervise(learning.supervisor, learning.learner, batch.micro, scores)
+                commits.add(batch, records)
+            commits._publishing.covered = None  # as if the crash had come before the store had it
+            commits._publish({}, "test")
             commits._wait()
     keys = [record.key for record in harness.records(harness.topics.control)]
     assert len(keys) == 2 * len(set(keys)), "both lives told the same"

@@ -142,7 +142,7 @@ def larger(harness: ModelHarness) -> Iterator[LearnerHarness]:
     with harness.learning() as learning:
         birth = learning.position
         learning.learner.begin(replace(learning.learner.shape, model=other))
-        harness.candidate("larger", capture(learning.learner, birth))
+        harness.candidate("larger", capture(learning.learner, None, birth))
     with harness.learning() as learning:
         learning.new(2)
         harness.promote("larger")

@@ -39,7 +39,7 @@ def another(harness: ModelHarness, learning: LearnerHarness) -> LearnerState:
     """The state of a life, under another encoder, as a candidate named "one"."""
     learner = harness.rebuilt().learner
     learner.read_anew(some_adapter(learner.encoder))
-    captured = capture(learner, learning.position)
+    captured = capture(learner, None, learning.position)
     harness.candidate("one", captured)
     return captured
 
@@ -63,10 +63,10 @@ def test_a_state_is_restored_with_its_encoder_and_begun_without(
 ) -> None:
     learning.learner.read_anew(some_adapter(learning.learner.encoder))
     digest = learning.checkpoint()
-    restored = harness.learner()
-    position = harness.checkpoints.restore(restored)
+    restored, supervisor = harness.learner(), harness.supervisor()
+    position = harness.checkpoints.restore(restored, supervisor)
     assert position is not None
-    assert harness.checkpoints.digest(capture(restored, position)) == digest
+    assert harness.checkpoints.digest(capture(restored, supervisor, position)) == digest
     assert restored.encoder.adapter.keys() == learning.learner.encoder.adapter.keys() != set()
     assert_catalogue_is_encoded(restored)
     assert not restored.another().encoder.adapter

@@ -68,31 +68,31 @@ def office(harness: ModelHarness, gate: GateConfig = ANYTHING_GOES, looks: int =
 
 def told(harness: ModelHarness) -> list[ControlRecord]:
     """What a retrainer told, again if it was told again."""
-    judgements, promotions = harness.told(GateDecision), harness.told(Promotion)
+    judgements, promotions = harness.published(GateDecision), harness.published(Promotion)
     return [*judgements, *promotions]
 
 
 def test_a_request_is_answered_once(harness: ModelHarness) -> None:
     harness.order(ASKED)
     office(harness, looks=3).follow()
-    (answer,) = harness.told(GateDecision)
+    (answer,) = harness.published(GateDecision)
     assert (answer.request, answer.candidate, answer.outcome) == (ASKED.key, ASKED.key, "promoted")
     office(harness, looks=2).follow()
-    assert harness.told(GateDecision) == [answer]
+    assert harness.published(GateDecision) == [answer]
 
 
 def test_of_several_requests_the_newest_is_answered(harness: ModelHarness) -> None:
     harness.order(request(1, 3))
     harness.order(ASKED)
     office(harness, looks=3).follow()
-    assert [answer.request for answer in harness.told(GateDecision)] == [ASKED.key]
+    assert [answer.request for answer in harness.published(GateDecision)] == [ASKED.key]
 
 
 def test_a_promotion_is_ordered_of_what_the_gate_promotes(harness: ModelHarness) -> None:
     harness.order(ASKED)
     office(harness).follow()
-    (order,) = harness.told(Promotion)
-    (answer,) = harness.told(GateDecision)
+    (order,) = harness.published(Promotion)
+    (answer,) = harness.published(GateDecision)
     assert (order.candidate, order.generation) == (ASKED.key, answer.generation)
     keys = [record.key for record in harness.records(harness.topics.control)]
     assert keys == [ASKED.key, answer.key, order.key]
@@ -111,8 +111,8 @@ def test_nothing_is_ordered_of_what_is_not_promoted(
     harness.order(ASKED)
     shop = replace(workshop(harness, gate), manual=manual, stop=Looks(1))
     Office(shop, PLAN, candidates(harness)).follow()
-    assert [answer.outcome for answer in harness.told(GateDecision)] == [outcome]
-    assert harness.told(Promotion) == []
+    assert [answer.outcome for answer in harness.published(GateDecision)] == [outcome]
+    assert harness.published(Promotion) == []
 
 
 def test_an_alarm_whose_request_was_answered_is_booked(harness: ModelHarness) -> None:
@@ -131,7 +131,7 @@ def test_a_request_whose_model_was_left_behind_is_void(harness: ModelHarness) ->
         learning.new()
     harness.order(late := request(left.generation, left.step))
     office(harness, looks=3).follow()
-    (answer,) = harness.told(GateDecision)
+    (answer,) = harness.published(GateDecision)
     assert (answer.request, answer.outcome) == (late.key, "void")
     assert order in answer.reasons[0]
 
@@ -145,9 +145,9 @@ def test_a_killed_one_is_gone_on_with_by_the_next(harness: ModelHarness) -> None
     with pytest.raises(Killed):
         Office(shop, PLAN, candidates(harness)).follow()
     plan = candidates(harness).named(ASKED.key).plan()
-    assert harness.told(GateDecision) == []
+    assert harness.published(GateDecision) == []
     office(harness).follow()
-    (answer,) = harness.told(GateDecision)
+    (answer,) = harness.published(GateDecision)
     assert (answer.request, answer.champion) == (ASKED.key, plan.champion)
     assert candidates(harness).named(ASKED.key).plan() == plan
 
@@ -161,7 +161,7 @@ def test_a_stop_in_its_midst_is_no_answer(harness: ModelHarness) -> None:
 
     with pytest.raises(Stopped):
         Office(replace(shop, progress=stops), PLAN, candidates(harness)).follow()
-    assert harness.told(GateDecision) == []
+    assert harness.published(GateDecision) == []
 
 
 # What a killed predecessor judged.
@@ -173,16 +173,16 @@ def test_what_was_judged_and_not_told_is_told_once(harness: ModelHarness) -> Non
     assert told(harness) == []
     for _ in range(2):
         office(harness).tell_untold()
-    assert harness.told(GateDecision) == [found]
-    assert [order.candidate for order in harness.told(Promotion)] == ["one"]
+    assert harness.published(GateDecision) == [found]
+    assert [order.candidate for order in harness.published(Promotion)] == ["one"]
 
 
 def test_an_order_that_was_not_told_with_its_judgement_is_told(harness: ModelHarness) -> None:
     found = judged(workshop(harness), begun(harness))
     harness.order(found)
     office(harness).tell_untold()
-    assert [order.candidate for order in harness.told(Promotion)] == ["one"]
-    assert {answer.key for answer in harness.told(GateDecision)} == {found.key}, (
+    assert [order.candidate for order in harness.published(Promotion)] == ["one"]
+    assert {answer.key for answer in harness.published(GateDecision)} == {found.key}, (
         "a second telling is the same"
     )
 
@@ -197,8 +197,8 @@ def test_what_a_person_rejected_is_not_ordered_again(harness: ModelHarness) -> N
     candidate = begun(harness)
     candidate.judge(decision(outcome="rejected"))
     office(harness).tell_untold()
-    assert [answer.outcome for answer in harness.told(GateDecision)] == ["rejected"]
-    assert harness.told(Promotion) == []
+    assert [answer.outcome for answer in harness.published(GateDecision)] == ["rejected"]
+    assert harness.published(Promotion) == []
 
 
 # The command.
@@ -225,7 +225,7 @@ def small(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def test_by_hand_one_candidate_is_made(harness: ModelHarness, small: Settings) -> None:
     run(small, follow=False, since=None)
-    (answer,) = harness.told(GateDecision)
+    (answer,) = harness.published(GateDecision)
     assert (answer.champion, answer.request, answer.outcome) == (CHAMPION, None, "rejected")
     assert "targets.all" in answer.reasons[0], "the Gate of the settings asks for 2,000"
 
@@ -235,7 +235,7 @@ def test_what_is_untold_is_told_before_requests_are_answered(harness: ModelHarne
     candidates(harness).begin(no_plan(request(1, 2))).judge(earlier)
     harness.order(ASKED)
     run(small, follow=True, since=None)
-    assert [answer.request for answer in harness.told(GateDecision)] == [request(1, 2).key, ASKED.key]
+    assert [answer.request for answer in harness.published(GateDecision)] == [request(1, 2).key, ASKED.key]
 
 
 def test_a_stop_ends_it_quietly(
@@ -245,7 +245,7 @@ def test_a_stop_ends_it_quietly(
     stop.set()
     monkeypatch.setattr(retrain, "stop_requested", lambda: stop)
     run(small, follow=False, since=None)
-    assert harness.told(GateDecision) == []
+    assert harness.published(GateDecision) == []
     (candidate,) = candidates(harness).all()
     assert candidate.decision() is None
 
@@ -266,7 +266,7 @@ def test_what_it_did_is_measured(
 ) -> None:
     before = exposed()
     run(small, follow=False, since=None)
-    (answer,) = harness.told(GateDecision)
+    (answer,) = harness.published(GateDecision)
 
     def grown(name: str, **labels: str) -> float:
         return value_of(exposed(), name, **labels) - value_of(before, name, **labels)

@@ -53,7 +53,7 @@ def made(harness: ModelHarness, gate: GateConfig = ANYTHING_GOES) -> tuple[Candi
 
 def state_of(harness: ModelHarness, candidate: Candidate) -> tuple[Learner, Position]:
     learner = harness.learner()
-    return learner, restore_from(candidate.checkpoint, learner)
+    return learner, restore_from(candidate.checkpoint, learner, None)
 
 
 def weights(learner: Learner) -> dict[str, torch.Tensor]:
