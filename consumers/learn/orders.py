@@ -65,7 +65,7 @@ class CommandReader:
         return self._next
 
     def due(self, position: Position) -> AdoptionPlan | None:
-        """Return what to adopt now, if anything; publish a refusal of each order that cannot be carried out."""
+        """Return what to adopt now, if anything; refuse orders that cannot be carried out."""
         if self._next is None:
             self._next = position.control
             self._reader.seek({TopicPartition(self._topics.control, 0): self._next})

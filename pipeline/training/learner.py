@@ -126,8 +126,8 @@ class Learner:
         warm_start(self.recommender, model, small, small_shape)
         self.optimizer = self._optimizer()
 
-    def read_anew(self, adapter: Adapter) -> None:
-        """Encode the whole catalogue, and what comes, under another adapter of the language model."""
+    def reencode(self, adapter: Adapter) -> None:
+        """Encode the whole catalogue, and later texts, with another adapter of the language model."""
         self.encoder = self.encoder.adapted(adapter)
         self._encode(range(len(self.stream.catalogue)))
 

@@ -61,7 +61,7 @@ def test_a_poisoned_promotion_is_taken_back(settings: Settings, daemons: Daemons
 
         store = SnapshotStore(settings.snapshots, settings.log.prefix)
         adoptions = [
-            entry.told for entry in read_history(event_log, topics) if isinstance(entry.told, Adoption)
+            entry.record for entry in read_history(event_log, topics) if isinstance(entry.record, Adoption)
         ]
         promoted, returned = adoptions
         assert promoted.order == order.key

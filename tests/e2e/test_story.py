@@ -50,7 +50,9 @@ def test_the_world_changes_and_the_model_follows(settings: Settings, daemons: Da
     with closing(open_log(settings.log.url)) as event_log:
 
         def told(kind: type[Told]) -> list[Told]:
-            return [entry.told for entry in read_history(event_log, topics) if isinstance(entry.told, kind)]
+            return [
+                entry.record for entry in read_history(event_log, topics) if isinstance(entry.record, kind)
+            ]
 
         def wait(done: Callable[[], bool], otherwise: str) -> None:
             deadline = time.monotonic() + PATIENCE_SECONDS

@@ -44,7 +44,7 @@ def planned(harness: ModelHarness, name: str = "one") -> Candidate:
 
 def put_down(harness: ModelHarness, judged: GateDecision) -> Candidate:
     candidate = planned(harness, judged.candidate)
-    candidate.judge(judged)
+    candidate.conclude(judged)
     return candidate
 
 
@@ -79,7 +79,7 @@ def test_a_candidate_is_shown_as_json(harness: ModelHarness) -> None:
     assert GateDecision.model_validate(told["decision"]) == candidate.decision()
 
 
-def test_one_in_work_is_shown_without_a_judgement(harness: ModelHarness) -> None:
+def test_one_in_work_is_shown_without_a_decision(harness: ModelHarness) -> None:
     planned(harness)
     assert orjson.loads(run("candidates", "show", "one").output)["decision"] is None
 

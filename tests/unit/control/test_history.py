@@ -54,8 +54,8 @@ def _alarm_at_once(learning: LearnerHarness) -> None:
     learning.supervisor.monitor.load(state)
 
 
-def _told(harness: ModelHarness) -> list[ControlRecord]:
-    return [entry.told for entry in read_history(harness.log, harness.topics)]
+def _records(harness: ModelHarness) -> list[ControlRecord]:
+    return [entry.record for entry in read_history(harness.log, harness.topics)]
 
 
 def test_an_alarm_is_published_and_listed(harness: ModelHarness) -> None:
@@ -65,7 +65,7 @@ def test_an_alarm_is_published_and_listed(harness: ModelHarness) -> None:
         _alarm_at_once(learning)
         commits = _commits(harness, learning)
         run(learning.unlearned(), learning.learner, learning.supervisor, commits, harness.checkpoints)
-    told = _told(harness)
+    told = _records(harness)
     alarms = [record for record in told if isinstance(record, DriftAlarm)]
     requests = [record for record in told if isinstance(record, RetrainRequest)]
     assert alarms
@@ -96,7 +96,7 @@ def test_what_is_told_again_after_a_crash_is_listed_once(harness: ModelHarness) 
             commits._wait()
     keys = [record.key for record in harness.records(harness.topics.control)]
     assert len(keys) == 2 * len(set(keys)), "both lives told the same"
-    assert [record.key for record in _told(harness)] == list(dict.fromkeys(keys))
+    assert [record.key for record in _records(harness)] == list(dict.fromkeys(keys))
 
 
 # What an operator reads of it.
@@ -143,7 +143,7 @@ KINDS = [
 def test_each_kind_has_its_row(harness: ModelHarness, record: ControlRecord, row: str) -> None:
     harness.order(record)
     assert any(re.search(row, line) for line in _table(harness))
-    assert _told(harness) == [record]
+    assert _records(harness) == [record]
 
 
 def test_what_a_candidate_cost_is_told(harness: ModelHarness) -> None:
@@ -152,7 +152,7 @@ def test_what_a_candidate_cost_is_told(harness: ModelHarness) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "booked"), [("promoted", "won"), ("rejected", "false"), ("held", ""), ("void", "")]
+    ("outcome", "booked"), [("promoted", "won"), ("rejected", "false"), ("held", ""), ("cancelled", "")]
 )
 def test_an_alarm_is_booked_by_what_its_retrain_came_to(
     harness: ModelHarness, outcome: DecisionOutcome, booked: str
@@ -162,7 +162,7 @@ def test_an_alarm_is_booked_by_what_its_retrain_came_to(
         harness.order(record)
     harness.order(decision(outcome=outcome, request=answered.key))
     harness.order(decision("by-hand", "promoted"))
-    found = {entry.told.key: entry.booked for entry in read_history(harness.log, harness.topics)}
+    found = {entry.record.key: entry.result for entry in read_history(harness.log, harness.topics)}
     assert found[answered.alarm.key] == found[answered.key] == booked
     assert found[other.alarm.key] == found[other.key] == ""
 
@@ -171,7 +171,7 @@ def test_a_person_has_the_last_word(harness: ModelHarness) -> None:
     harness.order(request(1, 4))
     harness.order(decision(outcome="held", request=request(1, 4).key))
     harness.order(decision(outcome="rejected", request=request(1, 4).key))
-    assert read_history(harness.log, harness.topics)[0].booked == "false"
+    assert read_history(harness.log, harness.topics)[0].result == "false"
 
 
 @pytest.mark.parametrize(
@@ -183,5 +183,5 @@ def test_what_is_no_record_of_ours_is_left_out(
     harness.order(request(1, 4))
     harness.control(wire)
     harness.order(request(1, 5))
-    assert _told(harness) == [request(1, 4), request(1, 5)]
-    assert "no record of ours" in caplog.text
+    assert _records(harness) == [request(1, 4), request(1, 5)]
+    assert "cannot be decoded" in caplog.text

@@ -1,0 +1,138 @@
+"""Training: from the champion to a trained candidate, still at the champion's position."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from consumers.retrain.champion import Champions
+from consumers.retrain.reading import Ahead, LogView
+from pipeline.eventlog.port import TopicPartition
+from pipeline.journal.position import Position
+from pipeline.model.recommender import ModelConfig
+from pipeline.model.tower import TowerConfig
+from pipeline.retraining.candidates import Candidate, RetrainPlan
+from pipeline.retraining.training import (
+    LanguageConfig,
+    LanguageResult,
+    RetrainConfig,
+    Retraining,
+    RetrainProgress,
+    RetrainResult,
+    learn_language,
+)
+from pipeline.training.learner import Learner
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training changes and how.
+
+    Attributes:
+        model: sizes that a candidate has at least.
+        language: how the text encoder learns; with no epochs it stays as it is.
+        retrain: how everything else learns.
+    """
+
+    model: ModelConfig
+    language: LanguageConfig
+    retrain: RetrainConfig
+
+
+class Trained(NamedTuple):
+    """A trained candidate.
+
+    Attributes:
+        learner: the candidate.
+        position: where the champion, and so the candidate, stands.
+        ahead: the journal after that.
+        result: of the training.
+        language: figures of the text encoder's training, by name; empty without one.
+    """
+
+    learner: Learner
+    position: Position
+    ahead: Ahead
+    result: RetrainResult
+    language: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains candidates; resumes what was interrupted, from the files in the candidate's folder.
+
+    Attributes:
+        progress: called after every minibatch.
+    """
+
+    champions: Champions
+    log: LogView
+    recipe: Recipe
+    progress: Callable[[RetrainProgress], None]
+
+    def train(self, candidate: Candidate, plan: RetrainPlan) -> Trained:
+        """Train a copy of the champion: its text encoder if asked to, then the rest on the window.
+
+        Waits for the events to validate and to compare on.
+
+        Raises:
+            ChampionGone: another state was adopted after the champion.
+            CheckpointCorrupt: the champion cannot be rebuilt.
+            NothingToLearn: the window, or what is held out, has no target.
+            OffsetsExpired: the log no longer holds the window.
+            Stopped: it was asked to stop; the next call goes on.
+        """
+        learner, position = self.champions.restore(candidate, plan)
+        ahead = self.log.read_ahead(position, plan)
+        _grow(learner, self.recipe.model)
+        candidate.progress.mkdir(exist_ok=True)
+        language = self._learn_language(candidate, learner) if self.recipe.language.epochs else None
+        result = self._learn_window(candidate, plan, learner, position, ahead)
+        return Trained(learner, position, ahead, result, language.figures if language else {})
+
+    def _learn_language(self, candidate: Candidate, learner: Learner) -> LanguageResult:
+        """Adapt the text encoder to the language of the catalogue; encode the catalogue with it."""
+        texts = [entry.text for entry in learner.stream.catalogue.entries if entry]
+        result = learn_language(
+            learner.encoder,
+            texts,
+            self.recipe.language,
+            learner.shape.seed,
+            candidate.progress,
+            self.log.check_goes_on,
+        )
+        learner.reencode(result.adapter)
+        return result
+
+    def _learn_window(
+        self, candidate: Candidate, plan: RetrainPlan, learner: Learner, position: Position, ahead: Ahead
+    ) -> RetrainResult:
+        """Train on the window, which ends at the position; validate on what is held out after it."""
+        starts = {TopicPartition.parse(name): offset for name, offset in plan.window.items()}
+        window = self.log.interactions(starts, position.offsets)
+        held_out = self.log.interactions(position.offsets, ahead.held_out[-1][0].offsets)
+        training = Retraining(learner, self.recipe.retrain, window, held_out, candidate.progress)
+        return training.run(self._report)
+
+    def _report(self, at: RetrainProgress) -> None:
+        self.log.check_goes_on()
+        self.progress(at)
+
+
+def _grow(learner: Learner, wanted: ModelConfig) -> None:
+    """Grow a learner to at least the wanted sizes."""
+    larger = _at_least(wanted, learner.shape.model)
+    if larger != learner.shape.model:
+        learner.grow_to(larger)
+
+
+def _at_least(wanted: ModelConfig, champion: ModelConfig) -> ModelConfig:
+    """The larger of two sizes, part by part."""
+    tower, other = wanted.tower, champion.tower
+    rank = max(tower.lora_rank, other.lora_rank)
+    alpha = tower.lora_alpha if tower.lora_rank == rank else other.lora_alpha
+    return ModelConfig(
+        TowerConfig(max(tower.layers, other.layers), rank, alpha),
+        max(wanted.adapter_rank, champion.adapter_rank),
+    )
