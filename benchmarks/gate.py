@@ -168,7 +168,7 @@ def _not_a_number(stage: Stage) -> tuple[Learner, dict[str, Any]]:
 def _equal(stage: Stage) -> tuple[Learner, dict[str, Any]]:
     """A learner of another seed, a new one each time, that has learned the same."""
     candidate = stage.champion.another()
-    candidate.begin(replace(candidate.shape, seed=candidate.shape.seed + 1 + stage.seed))
+    candidate.reset(replace(candidate.shape, seed=candidate.shape.seed + 1 + stage.seed))
     _learn(candidate, [stage.opening, *stage.batches[:CHAMPION]])
     return candidate, {}
 

@@ -141,7 +141,7 @@ def larger(harness: ModelHarness) -> Iterator[LearnerHarness]:
     other = replace(model, tower=replace(model.tower, lora_rank=3))
     with harness.learning() as learning:
         birth = learning.position
-        learning.learner.begin(replace(learning.learner.shape, model=other))
+        learning.learner.reset(replace(learning.learner.shape, model=other))
         harness.candidate("larger", capture(learning.learner, None, birth))
     with harness.learning() as learning:
         learning.new(2)

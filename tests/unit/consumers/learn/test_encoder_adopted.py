@@ -69,7 +69,7 @@ def test_a_state_is_restored_with_its_encoder_and_begun_without(
     assert restored.encoder.adapter.keys() == learning.learner.encoder.adapter.keys() != set()
     assert_catalogue_is_encoded(restored)
     assert not restored.another().encoder.adapter
-    restored.begin(restored.shape)
+    restored.reset(restored.shape)
     assert not restored.encoder.adapter
 
 

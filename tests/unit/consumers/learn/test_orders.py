@@ -70,7 +70,7 @@ def test_a_candidate_may_have_other_sizes(harness: ModelHarness) -> None:
     with harness.busy() as learning:
         tower = replace(learning.learner.shape.model.tower, lora_rank=3)
         other = harness.learner()
-        other.begin(replace(other.shape, model=replace(other.shape.model, tower=tower)))
+        other.reset(replace(other.shape, model=replace(other.shape.model, tower=tower)))
         birth = replace(learning.position, offsets=dict.fromkeys(learning.position.offsets, 0), step=0)
         harness.candidate("larger", capture(other, None, birth))
         harness.promote("larger")
