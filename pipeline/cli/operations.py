@@ -1,4 +1,4 @@
-"""An operator's work: what was told, rollbacks, and what becomes of candidates."""
+"""An operator's work: the history, rollbacks, and decisions on candidates."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _version(text: str) -> str:
 
 @app.command()
 def history() -> None:
-    """What was told: alarms, requests, judgements with their costs, promotions, rollbacks."""
+    """List alarms, requests, decisions with their costs, promotions, rollbacks."""
     from pipeline.control.history import read_history
     from pipeline.reports.history import history_table
 

@@ -136,7 +136,7 @@ def test_a_learner_that_stops_at_every_turn_becomes_the_unbroken_one(
 
 @contextmanager
 def larger(harness: ModelHarness) -> Iterator[LearnerHarness]:
-    """A life that has adopted a candidate of another rank, which no setting names."""
+    """A learner that has adopted a candidate of another rank, which no setting names."""
     model = harness.learner().shape.model
     other = replace(model, tower=replace(model.tower, lora_rank=3))
     with harness.learning() as learning:

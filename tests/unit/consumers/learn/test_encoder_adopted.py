@@ -28,14 +28,14 @@ def harness(lived_harness: ModelHarness) -> ModelHarness:
 
 @pytest.fixture
 def learning(harness: ModelHarness) -> Iterator[LearnerHarness]:
-    """A life that has learned all there is."""
+    """A learner that has learned the whole log."""
     with harness.learning() as learning:
         learning.recover()
         yield learning
 
 
 def another(harness: ModelHarness, learning: LearnerHarness) -> LearnerState:
-    """The state of a life, under another encoder, as a candidate named "one"."""
+    """The learner's state with another encoder, as a candidate named "one"."""
     learner = harness.rebuilt().learner
     learner.reencode(some_adapter(learner.encoder))
     captured = capture(learner, None, learning.position)
