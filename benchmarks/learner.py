@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
 from pipeline.datasets import open_dataset
-from pipeline.evaluation.prequential import COLD_BELOW, Quality, Scores, judge, no_scores
+from pipeline.evaluation.prequential import COLD_BELOW, Quality, Scores, empty_scores, rank_targets
 from pipeline.events import Interaction, Item
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
@@ -131,10 +131,10 @@ class PlainLearner:
         histories = [pair.history + [self._padding] * (width - len(pair.history)) for pair in pairs]
         targets = torch.tensor([pair.target for pair in pairs])
         said = torch.log_softmax(self._model(torch.tensor(histories)), dim=1)
-        by_scorer = {"plain": judge(said.detach(), targets)}
+        by_scorer = {"plain": rank_targets(said.detach(), targets)}
         loss = nll_loss(said, targets)
         self._descend(loss)
-        return replace(no_scores(), by_scorer=by_scorer, slices=_slices(pairs), loss=float(loss.detach()))
+        return replace(empty_scores(), by_scorer=by_scorer, slices=_slices(pairs), loss=float(loss.detach()))
 
     def _pairs(self, events: list[Interaction]) -> Iterator[Pair]:
         for event in events:

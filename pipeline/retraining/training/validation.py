@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.evaluation.prequential import judge, per_target
+from pipeline.evaluation.prequential import per_target, rank_targets
 from pipeline.model.item_table import ItemTable
 from pipeline.model.losses import Negatives
 from pipeline.model.recommender import Recommender
@@ -52,7 +52,7 @@ def _validated(
     for start in range(0, len(segments), TOGETHER):
         part = segments[start : start + TOGETHER]
         passed = forward(recommender, table, part, unused)
-        figures = per_target(judge(say(part, passed.users[passed.new]), passed.items[passed.new]))
+        figures = per_target(rank_targets(say(part, passed.users[passed.new]), passed.items[passed.new]))
         losses += figures["log_loss"].tolist()
         gains += figures["ndcg@20"].tolist()
     return Validation(float(np.mean(losses)), float(np.mean(gains)), len(losses))
