@@ -117,7 +117,7 @@ class Publisher:
         full = self._full
         if full is None or self._deltas >= self._full_every or _generation(full) != _generation(snapshot):
             return None
-        # Growing keeps the memory of the counts, merging makes new counts.
+        # Growing shares the array of counts, merging makes a new one.
         old, new = full.covisitation_base.data, snapshot.covisitation_base.data
         return full if old.size == new.size and (np.shares_memory(old, new) or not new.size) else None
 
