@@ -35,6 +35,13 @@ def test_the_readme_is_one_page() -> None:
     assert len((ROOT / "README.md").read_text().split()) <= MOST_README_WORDS
 
 
+def test_the_version_is_that_of_the_changelog() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    headings = re.findall(r"^## \[(.+?)\](.*)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert [name for name, _ in headings][:2] == ["Unreleased", version]
+    assert re.fullmatch(r" - \d{4}-\d\d-\d\d", headings[1][1])
+
+
 def test_the_settings_page_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLSTREAM_LOG__PARTITIONS", "3")  # a default is a default in any environment
     assert (DOCS / "settings.md").read_text() == settings_page(Settings), "run `make settings`"
@@ -90,9 +97,9 @@ def _rooms(layer: str) -> set[str]:
 
 @pytest.mark.parametrize("package", ["pipeline", "consumers", "producers"])
 def test_every_room_is_on_the_map(package: str) -> None:
-    page = (DOCS / "architecture.md").read_text()
+    drawn = (DOCS / "architecture.md").read_text().split("```")[1]
     rooms = [path.stem for path in (ROOT / package).iterdir() if not path.name.startswith("_")]
-    assert [room for room in rooms if not re.search(rf"\b{room}(/|\.py)", page)] == []
+    assert [room for room in rooms if not re.search(rf"\b{room}(/|\.py)", drawn)] == []
 
 
 @pytest.mark.parametrize("page", pages(), ids=name_of)

@@ -126,6 +126,9 @@ def _make(arguments: list[str]) -> None:
 
 def _python(arguments: list[str]) -> None:
     """Fail unless a script or a module of ours is there; its options must occur in its source."""
+    if arguments[:2] == ["-m", "pytest"]:
+        _pytest(arguments[2:])
+        return
     if arguments[0] == "-m":
         arguments = [f"{arguments[1].replace('.', '/')}.py", *arguments[2:]]
     script = ROOT / arguments[0]
