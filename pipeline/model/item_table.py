@@ -6,11 +6,12 @@ et al. 2011; with one accumulator per row as in DLRM, Naumov et al. 2019) costs 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from pipeline.config import RowRates
 
 EPSILON = 1e-10
 GROWTH = 1.5
@@ -22,14 +23,6 @@ class Rows(NamedTuple):
     content: Tensor
     residual: Tensor
     bias: Tensor
-
-
-@dataclass(frozen=True)
-class RowRates:
-    """Adagrad's learning rates of residual rows and biases."""
-
-    residual: float = 0.01
-    bias: float = 0.02
 
 
 class ItemTable:

@@ -7,38 +7,30 @@ adapter and e_i a residual row. BA and e_i are initially zero, so a new item is 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.config import ModelSizes
 from pipeline.model.backbone import Backbone
 from pipeline.model.device import recurring
 from pipeline.model.item_table import Rows
 from pipeline.model.sequences import Packed
-from pipeline.model.tower import Tower, TowerConfig
+from pipeline.model.tower import Tower
 
 INITIAL_SCALE = 10.0
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Sizes that a snapshot and its reader must agree on."""
-
-    tower: TowerConfig = TowerConfig()
-    adapter_rank: int = 64
 
 
 class Recommender(nn.Module):
     """All parameters that are learned by gradient, except the rows of the item table."""
 
-    def __init__(self, backbone: Backbone, shape: ModelConfig, seed: int) -> None:
+    def __init__(self, backbone: Backbone, sizes: ModelSizes, seed: int) -> None:
         super().__init__()
         torch.manual_seed(seed)  # torch's global generator is used only here, to initialise adapters
         width = backbone.width
-        self.tower = Tower(backbone, shape.tower)
-        self.adapter_in = nn.Parameter(torch.randn(shape.adapter_rank, width) / math.sqrt(width))
-        self.adapter_out = nn.Parameter(torch.zeros(width, shape.adapter_rank))
+        self.tower = Tower(backbone, sizes)
+        self.adapter_in = nn.Parameter(torch.randn(sizes.adapter_rank, width) / math.sqrt(width))
+        self.adapter_out = nn.Parameter(torch.zeros(width, sizes.adapter_rank))
         self.log_scale = nn.Parameter(torch.tensor(INITIAL_SCALE).log())
 
     def learned(self) -> dict[str, nn.Parameter]:

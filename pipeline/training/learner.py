@@ -1,6 +1,6 @@
-"""The learner: scores a MicroBatch as the model stands, then learns it, in one forward pass.
+"""The learner: scores a MicroBatch with the model as it is, then learns it, in one forward pass.
 
-The forward pass over new Segments gives the prequential verdicts, the loss and the
+The forward pass over new Segments gives the prequential scores, the loss and the
 gradient; a Segment of n acts costs one sequence and trains n targets. Replayed Segments
 share the pass but have a mean of their own: measured, one mean over all targets lets
 replay drown the new events (HR@20 .326), two means do not (.339).
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,34 +18,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.control.records import ControlRecord
+from pipeline.config import LearnerConfig, ModelSizes
 from pipeline.evaluation.prequential import (
     COLD_BELOW,
     Scores,
     Targets,
     TargetScores,
-    joined,
-    judge,
-    judge_alike,
-    no_scores,
+    concatenate,
+    empty_scores,
+    rank_by_shared_scores,
+    rank_targets,
 )
 from pipeline.events import Interaction
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.adapter import NO_ADAPTER, Adapter
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import fast_products
-from pipeline.model.item_table import ItemTable, RowRates
+from pipeline.model.item_table import ItemTable
 from pipeline.model.losses import Negatives, draw_negatives
 from pipeline.model.mixer import Mixer, ScorerOutputs
-from pipeline.model.recommender import ModelConfig, Recommender
+from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import TARGETS_AT_ONCE, score_segments
 from pipeline.model.warm_start import warm_start
-from pipeline.monitoring.drift import Acts
-from pipeline.monitoring.supervisor import Supervisor, SupervisorConfig
 from pipeline.state.histories import Act
 from pipeline.state.micro_batch import MicroBatch
-from pipeline.state.segments import Cut, Segment, chunks
-from pipeline.state.stream import StreamConfig, StreamState
+from pipeline.state.segments import Segment, chunks
+from pipeline.state.stream import StreamState
 from pipeline.training.forward import Pass, forward
 from pipeline.training.optimizer import OptimizerStep, Touched
 from pipeline.training.replay_buffer import ReplayBuffer
@@ -54,90 +52,57 @@ from pipeline.training.rng import Purpose, random_for
 log = logging.getLogger(__name__)
 
 Chosen = tuple[ScorerOutputs, Tensor]
-"""Opinions on some targets, and the rows ``[m]`` of the items that they were."""
-
-
-@dataclass(frozen=True)
-class LearnerConfig:
-    """How it learns; lengths in acts, amounts per batch.
-
-    Of replayed Segments the last `replay_length` acts: 8 instead of 20 learn 1.1 times as many events
-    a second and cost .002 to .004 nats (benchmarks/forgetting.py, `millstream backtest`).
-    """
-
-    seed: int = 0
-    context: int = 20
-    segment: int = 32
-    overlap: int = 10
-    negatives: int = 512
-    replay: int = 16
-    replay_length: int = 8
-    replay_capacity: int = 20_000
-    replay_weight: float = 0.3
-    rate: float = 1e-3
-    weight_decay: float = 1e-4
-    clip: float = 5.0
-    mixer_rate: float = 0.03
-    rows: RowRates = RowRates()
-    model: ModelConfig = ModelConfig()
-    stream: StreamConfig = StreamConfig()
-    oversight: SupervisorConfig = SupervisorConfig()
-
-    @property
-    def cut(self) -> Cut:
-        """Into how long pieces Segments are cut."""
-        return Cut(self.context, self.segment, self.overlap)
+"""Scorer outputs for m targets, and the item rows ``[m]`` of these targets."""
 
 
 class Learner:
     """Stream state and learned state, moved forward one MicroBatch at a time.
 
     Attributes:
-        born: its shape at birth, as the settings have it.
-        shape: its shape now; the model's sizes may be those of a state that was adopted.
-        encoder: of texts; its adapter may be that of a state that was adopted.
+        born: its configuration as the settings have it.
+        config: its configuration now; the model's sizes may be those of an adopted state.
+        encoder: of texts; its adapter may be that of an adopted state.
     """
 
     def __init__(
-        self, shape: LearnerConfig, backbone: Backbone, encoder: TextEncoder, device: torch.device
+        self, config: LearnerConfig, backbone: Backbone, encoder: TextEncoder, device: torch.device
     ) -> None:
-        self.born = shape
+        self.born = config
         self._backbone = backbone
         self.encoder = encoder
         self.device = device
-        self.supervisor = Supervisor(shape.oversight)
-        self.begin(shape)
+        self.reset(config)
 
-    def begin(self, shape: LearnerConfig) -> None:
-        """Forget everything but the overseer, and be as at birth."""
-        self.shape = shape
+    def reset(self, config: LearnerConfig) -> None:
+        """Reset all state, to a model of the given sizes."""
+        self.config = config
         self.encoder = self.encoder.adapted(NO_ADAPTER)
-        self.stream = StreamState(shape.stream)
-        self.recommender = Recommender(self._backbone, shape.model, shape.seed).to(self.device).eval()
-        self.table = ItemTable(self._backbone.width, self.device, shape.rows)
-        self.mixer = Mixer(shape.mixer_rate, self.device)
-        self.replay = ReplayBuffer(shape.replay_capacity)
+        self.stream = StreamState(config.stream)
+        self.recommender = Recommender(self._backbone, config.sizes, config.seed).to(self.device).eval()
+        self.table = ItemTable(self._backbone.width, self.device, config.optimizer.rows)
+        self.mixer = Mixer(config.mixer_rate, self.device)
+        self.replay = ReplayBuffer(config.replay.capacity)
         self.optimizer = self._optimizer()
 
-    def grow_to(self, model: ModelConfig) -> None:
-        """Go on with a larger model that begins as this one was; its descent begins anew.
+    def grow_to(self, sizes: ModelSizes) -> None:
+        """Grow the model, warm-started from this one; reset the optimizer.
 
         Raises:
-            ValueError: it is smaller.
+            ValueError: the new model is smaller.
         """
-        small, small_shape = self.recommender, self.shape.model
-        self.shape = replace(self.shape, model=model)
-        self.recommender = Recommender(self._backbone, model, self.shape.seed).to(self.device).eval()
-        warm_start(self.recommender, model, small, small_shape)
+        small, small_sizes = self.recommender, self.config.sizes
+        self.config = self.config.replace(sizes=sizes)
+        self.recommender = Recommender(self._backbone, sizes, self.config.seed).to(self.device).eval()
+        warm_start(self.recommender, sizes, small, small_sizes)
         self.optimizer = self._optimizer()
 
-    def read_anew(self, adapter: Adapter) -> None:
-        """Encode the whole catalogue, and what comes, under another adapter of the language model."""
+    def reencode(self, adapter: Adapter) -> None:
+        """Encode the whole catalogue, and later texts, with another adapter of the language model."""
         self.encoder = self.encoder.adapted(adapter)
         self._encode(range(len(self.stream.catalogue)))
 
     def another(self) -> Learner:
-        """One as this was at birth; the backbone is shared."""
+        """Make a learner that has seen nothing, configured as this one was; the backbone is shared."""
         return Learner(self.born, self._backbone, self.encoder, self.device)
 
     def first_seen(self, partition: int, digest: int) -> bool:
@@ -145,31 +110,25 @@ class Learner:
         return self.stream.first_seen(partition, digest)
 
     def score_and_learn(self, batch: MicroBatch) -> Scores:
-        """Score the batch, learn it unless told not to, and fold it into the stream state."""
+        """Score and learn the batch, unless it is to be folded only; fold it into the stream state."""
         self._ingest(batch)
         segments, targets = self._segments(batch.interactions)
-        scores = self._learn(batch, segments, targets) if batch.learns and targets.users else no_scores()
+        scores = self._learn(batch, segments, targets) if batch.learns and targets.users else empty_scores()
         self.stream.fold(batch.interactions, segments)
         return scores
 
     def scorer_outputs(self, segments: Sequence[Segment], users: Tensor) -> Iterator[ScorerOutputs]:
-        """Everybody's opinion on the Segments' m targets, given the users ``[m, d]`` before them."""
+        """Score the segments' m targets with every scorer; `users` ``[m, d]`` are the vectors before each."""
         stream, items = self.stream, self.table.all()
         return score_segments(
             segments, users, self.recommender, items, stream.covisitation, stream.popularity
         )
 
     def mixture(self, segments: Sequence[Segment], users: Tensor) -> Tensor:
-        """What the mixer makes of these opinions: log-probabilities ``[m, n]``."""
+        """Mix the scorers' outputs: log-probabilities ``[m, n]``."""
         return torch.cat(
             [self.mixer.log_probabilities(given) for given in self.scorer_outputs(segments, users)]
         )
-
-    def watch(self, batch: MicroBatch, scores: Scores) -> list[ControlRecord]:
-        """Compare a batch that was learned with those before it; what there is to be told."""
-        rows = np.array([self.stream.catalogue.row(e.item) for e in batch.interactions], dtype=np.int64)
-        acts = Acts(rows, self.table.all().content)
-        return self.supervisor.watch(batch.generation, batch.step, scores, acts)
 
     def _ingest(self, batch: MicroBatch) -> None:
         """Upsert the items, and give a row to each item that only an interaction names."""
@@ -186,7 +145,7 @@ class Learner:
         self.table.set_content(self._tensor(np.array(rows, dtype=np.int64)), torch.from_numpy(content))
 
     def _segments(self, events: Sequence[Interaction]) -> tuple[list[Segment], Targets]:
-        """One Segment a user, and what is known of their targets."""
+        """Make one Segment per user, and describe their targets."""
         acts_so_far = self.stream.acts.copy()
         by_user: dict[str, list[tuple[Act, bool]]] = {}
         for event in events:
@@ -194,26 +153,26 @@ class Learner:
             by_user.setdefault(event.user, []).append((Act.of(event), bool(acts_so_far[row] < COLD_BELOW)))
             acts_so_far[row] += 1
         segments = [self.stream.segment(user, [act for act, _ in new]) for user, new in by_user.items()]
-        told = [
-            (user, int(place), new[place - segment.first_new][1])
+        targets = [
+            (user, int(index), new[index - segment.first_new][1])
             for segment, (user, new) in zip(segments, by_user.items(), strict=True)
-            for place in segment.targets
+            for index in segment.targets
         ]
-        pasts = np.array([place for _, place, _ in told], dtype=np.int64)
-        cold = np.array([is_cold for *_, is_cold in told], dtype=np.bool_)
-        return segments, Targets([user for user, *_ in told], pasts, cold)
+        pasts = np.array([index for _, index, _ in targets], dtype=np.int64)
+        cold = np.array([is_cold for *_, is_cold in targets], dtype=np.bool_)
+        return segments, Targets([user for user, *_ in targets], pasts, cold)
 
     @fast_products()
     def _learn(self, batch: MicroBatch, segments: list[Segment], known: Targets) -> Scores:
-        """One pass, three uses: verdicts before anything has learned the events, loss, gradient."""
-        cut = self.shape.cut
+        """Use one pass three times: for scores before anything has learned the events, loss and gradient."""
+        cut = self.config.segments
         fresh = [piece for segment in segments for piece in chunks(segment, cut) if piece.targets.size]
         passed = forward(self.recommender, self.table, fresh + self._replayed(batch), self._negatives(batch))
-        by_scorer, chosen = self._foresee(passed, segments)
-        loss, foreseen = self._loss(passed), np.isfinite(by_scorer["mixture"].log_probabilities).all()
-        if not (foreseen and self.optimizer.step(loss, [Touched(passed.touched, passed.rows)])):
+        by_scorer, chosen = self._score(passed, segments)
+        loss, is_finite = self._loss(passed), np.isfinite(by_scorer["mixture"].log_probabilities).all()
+        if not (is_finite and self.optimizer.step(loss, [Touched(passed.touched, passed.rows)])):
             log.error("step %s-%s is not finite: folded, not learned", batch.generation, batch.step)
-            return replace(no_scores(), quarantined=True)
+            return replace(empty_scores(), quarantined=True)
         for given, own in chosen:
             self.mixer.learn(given, own)
         self.replay.offer(fresh, self._random(batch, Purpose.RESERVOIR))
@@ -222,41 +181,40 @@ class Learner:
         return Scores(known, by_scorer, slices, float(loss.detach()))
 
     def _replayed(self, batch: MicroBatch) -> list[Segment]:
-        """The latest acts of old Segments, none of them new."""
-        drawn = self.replay.draw(self.shape.replay, self._random(batch, Purpose.REPLAY))
-        recent = [old.cut(max(0, len(old) - self.shape.replay_length), len(old)) for old in drawn]
+        """Draw old Segments; keep the latest acts of each, none of them new."""
+        drawn = self.replay.draw(self.config.replay.segments, self._random(batch, Purpose.REPLAY))
+        recent = [old.cut(max(0, len(old) - self.config.replay.length), len(old)) for old in drawn]
         return [replace(old, first_new=len(old)) for old in recent if old.foreseeable.size]
 
     def _negatives(self, batch: MicroBatch) -> Negatives:
         counts, random = self.stream.popularity.counts, self._random(batch, Purpose.NEGATIVES)
-        return draw_negatives(counts, self.shape.negatives, random, self.device)
+        return draw_negatives(counts, self.config.negatives, random, self.device)
 
-    def _foresee(self, passed: Pass, segments: list[Segment]) -> tuple[dict[str, TargetScores], list[Chosen]]:
-        """What everybody says of the new targets, before they are learned or folded, and how it is judged."""
+    def _score(self, passed: Pass, segments: list[Segment]) -> tuple[dict[str, TargetScores], list[Chosen]]:
+        """Score the new targets before they are learned or folded; return the outputs with the targets."""
         targets = passed.items[passed.new]
-        scorer_outputs = self.scorer_outputs(segments, passed.users[passed.new].detach())
-        chosen, judged = list[Chosen](), list[dict[str, TargetScores]]()
-        for given, own in zip(scorer_outputs, torch.split(targets, TARGETS_AT_ONCE), strict=True):
-            mixed = self.mixer.log_probabilities(given)
-            said = {"model": given.model, "covisitation": given.covisitation, "mixture": mixed}
-            judged.append({scorer: judge(of_all, own) for scorer, of_all in said.items()})
-            chosen.append((given, own))
-        by_scorer = {scorer: joined([part[scorer] for part in judged]) for scorer in judged[0]}
-        by_scorer["popularity"] = judge_alike(chosen[0][0].popularity, targets)
+        all_outputs = self.scorer_outputs(segments, passed.users[passed.new].detach())
+        chosen, parts = list[Chosen](), list[dict[str, TargetScores]]()
+        for outputs, own in zip(all_outputs, torch.split(targets, TARGETS_AT_ONCE), strict=True):
+            mixed = self.mixer.log_probabilities(outputs)
+            by_name = {"model": outputs.model, "covisitation": outputs.covisitation, "mixture": mixed}
+            parts.append({scorer: rank_targets(of_all, own) for scorer, of_all in by_name.items()})
+            chosen.append((outputs, own))
+        by_scorer = {scorer: concatenate([part[scorer] for part in parts]) for scorer in parts[0]}
+        by_scorer["popularity"] = rank_by_shared_scores(chosen[0][0].popularity, targets)
         return by_scorer, chosen
 
     def _loss(self, passed: Pass) -> Tensor:
         """Mean over new targets, plus the weighted mean over replay and context."""
         old = passed.losses[~passed.new]
         replayed = old.mean() if old.numel() else old.sum()
-        return passed.losses[passed.new].mean() + self.shape.replay_weight * replayed
+        return passed.losses[passed.new].mean() + self.config.replay.weight * replayed
 
     def _optimizer(self) -> OptimizerStep:
-        shape = self.shape
-        return OptimizerStep(self.recommender, self.table, shape.rate, shape.weight_decay, shape.clip)
+        return OptimizerStep(self.recommender, self.table, self.config.optimizer)
 
     def _random(self, batch: MicroBatch, purpose: Purpose) -> np.random.Generator:
-        return random_for(self.shape.seed, batch.generation, batch.step, purpose)
+        return random_for(self.config.seed, batch.generation, batch.step, purpose)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device)

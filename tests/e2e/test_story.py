@@ -38,19 +38,21 @@ def environment(environment: dict[str, str]) -> dict[str, str]:
     """Alarms are answered, and no snapshot is thrown away before it was compared."""
     return environment | {
         "MILLSTREAM_DRIFT__ACTION": "retrain",
-        "MILLSTREAM_RETRAIN__METRICS_PORT": str(free_port()),
-        "MILLSTREAM_LEARN__CHECKPOINT_SECONDS": "5",
-        "MILLSTREAM_LEARN__KEEP_SNAPSHOTS": "1000",
+        "MILLSTREAM_METRICS__RETRAIN": str(free_port()),
+        "MILLSTREAM_CHECKPOINTS__SECONDS": "5",
+        "MILLSTREAM_SNAPSHOTS__KEEP": "1000",
     }
 
 
 def test_the_world_changes_and_the_model_follows(settings: Settings, daemons: Daemons) -> None:
     topics = Topics(settings.log.prefix)
-    store = SnapshotStore(settings.snapshots, settings.log.prefix)
+    store = SnapshotStore(settings.snapshots.store, settings.log.prefix)
     with closing(open_log(settings.log.url)) as event_log:
 
-        def told(kind: type[Told]) -> list[Told]:
-            return [entry.told for entry in read_history(event_log, topics) if isinstance(entry.told, kind)]
+        def published(kind: type[Told]) -> list[Told]:
+            return [
+                entry.record for entry in read_history(event_log, topics) if isinstance(entry.record, kind)
+            ]
 
         def wait(done: Callable[[], bool], otherwise: str) -> None:
             deadline = time.monotonic() + PATIENCE_SECONDS
@@ -65,18 +67,18 @@ def test_the_world_changes_and_the_model_follows(settings: Settings, daemons: Da
         daemons.start("retrain", "--follow")
         daemons.start("play", SHOP)
 
-        wait(lambda: bool(told(DriftAlarm)), "no alarm")
-        alarm = told(DriftAlarm)[0]
+        wait(lambda: bool(published(DriftAlarm)), "no alarm")
+        alarm = published(DriftAlarm)[0]
         assert DRIFT_AT < alarm.events <= DRIFT_AT + IN_TIME
-        wait(lambda: bool(told(GateDecision)), "no candidate")
-        (request,) = told(RetrainRequest)
-        (decision,) = told(GateDecision)
+        wait(lambda: bool(published(GateDecision)), "no candidate")
+        (request,) = published(RetrainRequest)
+        (decision,) = published(GateDecision)
         assert (decision.request, decision.outcome) == (request.key, "promoted"), decision.reasons
         assert decision.figures["log_loss.all.low"] > 0
         assert decision.cost["seconds"] > 0 and decision.cost["events"] > 0
 
-        wait(lambda: bool(told(Adoption)), "the candidate is not adopted")
-        (promotion,), (adopted,) = told(Promotion), told(Adoption)
+        wait(lambda: bool(published(Adoption)), "the candidate is not adopted")
+        (promotion,), (adopted,) = published(Promotion), published(Adoption)
         assert adopted.order == promotion.key
         assert Version.parse(adopted.version).generation == 2
         wait(lambda: card(settings).get("version", "").startswith("2-"), "the candidate is not served")
@@ -84,7 +86,7 @@ def test_the_world_changes_and_the_model_follows(settings: Settings, daemons: Da
         ordered = CliRunner().invoke(cli.app, ["rollback", adopted.left])
         assert ordered.exit_code == 0
         wait(lambda: card(settings).get("version", "").startswith("3-"), "the rollback is not served")
-        (rollback,), (_, returned) = told(Rollback), told(Adoption)
+        (rollback,), (_, returned) = published(Rollback), published(Adoption)
         assert returned.order == rollback.key
         left, back = (_manifest(store, version) for version in (adopted.left, returned.version))
         assert back.digest == left.digest

@@ -14,7 +14,7 @@ def card(settings: Settings) -> dict[str, Any]:
     """The card of the snapshot that is served; empty while there is none."""
     try:
         with urlopen(f"http://127.0.0.1:{settings.serve.port}/v1/model", timeout=5) as answer:
-            told: dict[str, Any] = orjson.loads(answer.read())
+            card: dict[str, Any] = orjson.loads(answer.read())
     except OSError:
         return {}
-    return told["card"] or {}
+    return card["card"] or {}

@@ -19,9 +19,16 @@ from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from consumers.serve.state.serving_state import View
-from pipeline.assembly import learner_config_of
 from pipeline.checkpoints.capture import snapshot_of
-from pipeline.config import LearnSettings, LogSettings, ModelSettings, ServeSettings, Settings
+from pipeline.config import (
+    LogConfig,
+    ModelConfig,
+    ModelSizes,
+    ReplayConfig,
+    ServeConfig,
+    Settings,
+    SnapshotConfig,
+)
 from pipeline.evaluation.prequential import Scores
 from pipeline.eventlog import open_log
 from pipeline.eventlog.intake import interaction_of, item_of
@@ -37,6 +44,7 @@ from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.histories import History, encode_history
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
+from tests.support.build import learner_config
 from tests.support.serve_tools import Writer, wait_until
 
 PREFIX = "shop"
@@ -46,37 +54,33 @@ START = 1_700_000_000_000
 
 
 class World:
-    """What happens is appended to a real log; `learn` and `publish` are the learn daemon's work."""
+    """Appends events to a real log; `learn` and `publish` do what the learn daemon does."""
 
     def __init__(self, folder: Path, backbone: Backbone, context: int = 5, history_length: int = 20) -> None:
         self.folder = folder
         self.backbone = backbone
         self.settings = Settings(
-            log=LogSettings(url=f"sqlite:///{folder}/log.db", prefix=PREFIX, partitions=4),
-            model=ModelSettings(
-                backbone="given",
-                lora_rank=2,
-                lora_alpha=4,
-                adapter_rank=4,
-                device="cpu",
-                cache=folder / "cache",
+            log=LogConfig(url=f"sqlite:///{folder}/log.db", prefix=PREFIX, partitions=4),
+            model=ModelConfig(backbone="given", device="cpu", cache=folder / "cache"),
+            learn=learner_config(
+                context=context,
+                replay_length=ReplayConfig().length,
+                history_length=history_length,
+                sizes=ModelSizes(lora_rank=2, lora_alpha=4, adapter_rank=4),
             ),
-            learn=LearnSettings(
-                context=context, segment=8, overlap=3, negatives=8, replay=2, history_length=history_length
-            ),
-            serve=ServeSettings(poll_seconds=0.01, most_recommendations=20, recommendations=5),
-            snapshots=str(folder / "snapshots"),
+            serve=ServeConfig(poll_seconds=0.01, most_recommendations=20, recommendations=5),
+            snapshots=SnapshotConfig(store=str(folder / "snapshots")),
         )
         self.topics = Topics(PREFIX)
         self.log = open_log(self.settings.log.url)
         self.topics.create(self.log, *self.settings.log.topic_sizes)
-        self.store = SnapshotStore(self.settings.snapshots, PREFIX)
+        self.store = SnapshotStore(self.settings.snapshots.store, PREFIX)
         self._stack = ExitStack()
         self._writer = self._stack.enter_context(Writer(self.log.writer(), self.topics.snapshots))
         self._publisher = Publisher(self.store, self._writer, self.topics, full_every=3, keep=3)
         begins = self.log.begin_offsets([self.topics.items, self.topics.interactions])
         self._reader = self._stack.enter_context(self.log.reader(begins))
-        self.learner = Learner(learner_config_of(self.settings), backbone, self.encoder(), CPU)
+        self.learner = Learner(self.settings.learn, backbone, self.encoder(), CPU)
         self.generation, self._step = 1, 0
         self._learned_through = 0
         self._users: dict[str, int] = {}
@@ -92,7 +96,7 @@ class World:
 
     def stock(self) -> None:
         """Put twelve items into the catalogue."""
-        with self._together():
+        with self._one_flush():
             for colour in COLOURS:
                 for thing in THINGS:
                     self.upsert(f"{colour}-{thing}", f"{colour} {thing}", category=colour)
@@ -136,16 +140,16 @@ class World:
         self._flush()
 
     def shop(self, rounds: int = 4) -> None:
-        """Some users buy things of their colour, in turn."""
-        with self._together():
+        """Let three users buy things of their colour, in turn."""
+        with self._one_flush():
             for number in range(rounds):
                 for user, colour in zip(("ann", "bob", "cyd"), COLOURS, strict=True):
                     thing, other = THINGS[number % 4], THINGS[(number + 1) % 4]
                     self.act(user, f"{colour}-{thing}", f"{colour}-{other}", session=f"s{number}")
 
     @contextmanager
-    def _together(self) -> Iterator[None]:
-        """Wait for the disk once, at the end."""
+    def _one_flush(self) -> Iterator[None]:
+        """Flush once, at the end."""
         self._flushes = False
         yield
         self._flushes = True
@@ -156,7 +160,7 @@ class World:
             self._writer.flush()
 
     def learn(self) -> Scores:
-        """Learn all that is new in one batch."""
+        """Learn all new records in one batch."""
         records = self._reader.poll(10_000, timeout_seconds=0)
         items = [item_of(record) for record in records if record.topic == self.topics.items]
         acts = [record for record in records if record.topic == self.topics.interactions]
@@ -171,18 +175,18 @@ class World:
         return self._publisher.publish(Publication(self.snapshot(), self._histories(), [], []))
 
     def publish_histories(self) -> None:
-        """Do the first half of a publication only."""
+        """Publish the histories without a snapshot."""
         for user, (history, end) in self._histories().items():
             self._writer.append(self.topics.histories, user, encode_history(history, end))
         self._writer.flush()
 
     def announce(self, wire: bytes) -> None:
-        """Say anything on the snapshots topic."""
+        """Append a record to the snapshots topic."""
         self._writer.append(self.topics.snapshots, PREFIX, wire)
         self._writer.flush()
 
     def announce_damaged(self, damage: str) -> None:
-        """Announce what is no fit snapshot."""
+        """Publish a snapshot and damage it before its announcement, or announce invalid JSON."""
         if damage == "announcement":
             self.announce(b"not JSON")
             return
@@ -216,7 +220,7 @@ class World:
         self._publisher.publish(Publication(replace(snapshot, manifest=manifest), {}, [], []))
 
     def reader_fails_once(self, monkeypatch: pytest.MonkeyPatch, error: Exception) -> list[Exception]:
-        """Let the next poll of any reader fail; the list is empty once it has."""
+        """Make the next poll of any reader fail; the returned list is empty once it has."""
         kind, errors = type(self._reader), [error]
         poll = kind.poll
 
@@ -236,19 +240,19 @@ class World:
         return list(read(self.log, topic))
 
     def loader(self) -> SnapshotLoader:
-        store = SnapshotStore(self.settings.snapshots, PREFIX)
+        store = SnapshotStore(self.settings.snapshots.store, PREFIX)
         return SnapshotLoader(store, self.backbone, self.settings.model)
 
     @contextmanager
     def server(self) -> Iterator[CurrentState]:
-        """A follower in a thread, once it has caught up; fails with what the follower failed with."""
+        """Run a follower in a thread, once caught up; raise the follower's error at the end."""
         current, stop = CurrentState(), Event()
         follower = Follower(
             self.log,
             self.topics,
             SnapshotWatcher(self.loader(), PREFIX, current),
             current,
-            self.settings.learn.history_length,
+            self.settings.learn.stream.history_length,
             self.settings.serve.poll_seconds,
         )
         with ThreadPoolExecutor(1) as threads:
@@ -261,7 +265,7 @@ class World:
             following.result()
 
     def shown(self, current: CurrentState) -> View:
-        """The server's view once it has read everything and taken the newest snapshot."""
+        """Wait until the server has read everything and loaded the newest snapshot; return its view."""
         ends = self.log.end_offsets([self.topics.items, self.topics.interactions])
         read = {str(source): offset for source, offset in ends.items()}
 
@@ -274,13 +278,13 @@ class World:
         return current.view
 
     def _histories(self) -> dict[str, tuple[History, int]]:
-        """Of the users who acted since the last time, and the offsets that they reach."""
+        """Histories of the users who acted since the last call, and the offsets where they end."""
         users, self._users = self._users, {}
         return {user: (self.learner.stream.histories.of(user), end) for user, end in users.items()}
 
     def _newest(self, view: View) -> bool:
         versions = self.store.versions()
-        return not versions or (view.base is not None and view.base.version == versions[-1])
+        return not versions or (view.snapshot is not None and view.snapshot.version == versions[-1])
 
     def encoder(self) -> TextEncoder:
         model = self.settings.model

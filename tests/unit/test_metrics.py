@@ -32,10 +32,11 @@ def exposed_name(metric: Metric) -> str:
 @pytest.mark.parametrize("name", DECLARED)
 def test_a_series_is_named_by_the_rule(name: str) -> None:
     metric = DECLARED[name]
-    told = exposed_name(metric)
-    assert re.fullmatch(r"millstream(_[a-z]+)+", told)
-    assert told.endswith("_total") == isinstance(metric, Counter)
-    assert not re.search(r"_(ms|millis|milliseconds|minutes|hours|kb|mb|percent)(_|$)", told), "base units"
+    declared = exposed_name(metric)
+    assert re.fullmatch(r"millstream(_[a-z]+)+", declared)
+    assert declared.endswith("_total") == isinstance(metric, Counter)
+    other_units = r"_(ms|millis|milliseconds|minutes|hours|kb|mb|percent)(_|$)"
+    assert not re.search(other_units, declared)
     (family,) = metric.collect()
     assert family.documentation
 
@@ -93,9 +94,9 @@ def test_a_quantile_lies_in_the_bucket_of_the_true_one(seconds: list[float], sha
     series = {
         ("h_bucket", frozenset({("le", str(edge))})): float(sum(s <= edge for s in seconds)) for edge in edges
     }
-    (told,) = quantiles(series, "h", [share])
+    (declared,) = quantiles(series, "h", [share])
     true = sorted(seconds)[math.ceil(share * len(seconds) - 1e-9) - 1]
     upper = next(edge for edge in edges if true <= edge)
     lower = max([0.0, *(edge for edge in edges if edge < upper)])
-    assert told is not None
-    assert lower - 1e-9 <= told <= upper + 1e-9
+    assert declared is not None
+    assert lower - 1e-9 <= declared <= upper + 1e-9

@@ -1,54 +1,40 @@
-"""The drift monitor: what the learner scored and what was acted on, watched for changes for the worse.
+"""The drift monitor: watches the learner's scores and the items acted on for changes for the worse.
 
-The signals complement each other (simulated shop, 20 seeds): a public that turns to other
-content shows in the content within 1,300 events and hardly in the loss, which recovers as
-fast as it rises; one that turns to other items of the same content shows in the loss alone.
-The lead over the memory shows neither, for both suffer; it is there to tell that the model
-itself has gone wrong. benchmarks/drift_detection.py measures delays and false alarms.
+The signals complement each other (simulated shop, 20 seeds). When users turn to other content,
+the content signal shows it within 1,300 events, and the loss hardly does, because it recovers
+as fast as it rises. When they turn to other items of the same content, only the loss shows it.
+The lead over the covisitation shows neither, because both scorers suffer; it detects that the
+model itself is broken. benchmarks/drift_detection.py measures delays and false alarms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.config import DriftConfig
 from pipeline.control.alarms import DriftAlarm, Signal
 from pipeline.evaluation.prequential import CUTOFF, Scores
-from pipeline.monitoring.drift.content import ContentConfig, ContentState, ContentWatch
-from pipeline.monitoring.drift.detectors import RiseConfig, RiseDetector, RiseState
+from pipeline.monitoring.drift.content import ContentState, ContentWatch
+from pipeline.monitoring.drift.detectors import RiseDetector, RiseState
 
 Values = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class DriftConfig:
-    """What is watched, and how closely.
-
-    Attributes:
-        warm_up: events after which watching begins; a young learner improves by leaps.
-    """
-
-    warm_up: int = 4_000
-    lead: RiseConfig = RiseConfig()
-    loss: RiseConfig = RiseConfig()
-    first_of_basket: RiseConfig = RiseConfig(block=8, least=0.05)
-    content: ContentConfig = ContentConfig()
-
-
 class Acts(NamedTuple):
-    """What a batch acted on: catalogue rows ``[m]`` and the table of content vectors ``[n, d]``."""
+    """The catalogue rows ``[m]`` acted on in a batch, and the table of content vectors ``[n, d]``."""
 
     rows: NDArray[np.int64]
     content: Tensor
 
 
 class DriftState(TypedDict):
-    """Events seen, and the state of each detector."""
+    """Number of events seen, and the state of each detector."""
 
     events: int
     rises: dict[str, RiseState]
@@ -56,26 +42,26 @@ class DriftState(TypedDict):
 
 
 class DriftMonitor:
-    """Raises DriftAlarms; what it holds follows from the batches it was shown, and can be saved."""
+    """Raises DriftAlarms; its state depends on the batches alone, and can be saved."""
 
-    def __init__(self, shape: DriftConfig) -> None:
-        self._shape = shape
+    def __init__(self, config: DriftConfig) -> None:
+        self._config = config
         self._events = 0
         self.reset()
 
     def reset(self) -> None:
-        """Forget what to compare with: another model has been adopted."""
+        """Reset the detectors, because another model was adopted."""
         self._rises = {
-            Signal.LEAD: RiseDetector(self._shape.lead),
-            Signal.LOSS: RiseDetector(self._shape.loss),
-            Signal.FIRST_OF_BASKET: RiseDetector(self._shape.first_of_basket),
+            Signal.LEAD: RiseDetector(self._config.lead),
+            Signal.LOSS: RiseDetector(self._config.loss),
+            Signal.FIRST_OF_BASKET: RiseDetector(self._config.first_of_basket),
         }
-        self._content = ContentWatch(self._shape.content)
+        self._content = ContentWatch(self._config.content)
 
     def update(self, generation: int, step: int, scores: Scores, acts: Acts) -> list[DriftAlarm]:
-        """Take in a batch; at most one alarm a signal."""
+        """Update with a batch; return at most one alarm per signal."""
         self._events += acts.rows.size
-        if self._events <= self._shape.warm_up:
+        if self._events <= self._config.warm_up_events:
             return []
         changes = [*self._changes_of_scores(scores), *self._changes_of_content(acts)]
         return [
@@ -92,12 +78,12 @@ class DriftMonitor:
         ]
 
     def state(self) -> DriftState:
-        """Everything, as plain data that later updates leave alone."""
+        """Return the whole state as plain data; later updates do not change it."""
         rises = {signal.value: detector.state() for signal, detector in self._rises.items()}
         return {"events": self._events, "rises": rises, "content": self._content.state()}
 
     def load(self, state: DriftState) -> None:
-        """Take over what `state` gave."""
+        """Restore a state returned by `state`."""
         self._events = state["events"]
         for signal, detector in self._rises.items():
             detector.load(state["rises"][signal])
@@ -120,7 +106,7 @@ class DriftMonitor:
 
 
 def _signals(scores: Scores) -> dict[Signal, Values]:
-    """The finite values of each signal in order; higher is worse."""
+    """Return the finite values of each signal in order; higher is worse."""
     model, covisitation, mixture = (
         scores.by_scorer[scorer] for scorer in ("model", "covisitation", "mixture")
     )
@@ -130,4 +116,4 @@ def _signals(scores: Scores) -> dict[Signal, Values]:
         Signal.LOSS: -mixture.log_probabilities,
         Signal.FIRST_OF_BASKET: missed[scores.slices["first_of_basket"]],
     }
-    return {signal: told[np.isfinite(told)] for signal, told in values.items()}
+    return {signal: found[np.isfinite(found)] for signal, found in values.items()}

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.config import ModelSizes, RowRates
 from pipeline.model import scoring
 from pipeline.model.backbone import Backbone
-from pipeline.model.item_table import ItemTable, RowRates
+from pipeline.model.item_table import ItemTable
 from pipeline.model.mixer import ScorerOutputs
-from pipeline.model.recommender import ModelConfig, Recommender
+from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import score_segments
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.popularity import Popularity
@@ -44,7 +45,7 @@ def scored(backbone: Backbone, *parts: tuple[Segment, int]) -> list[ScorerOutput
         (one.items[:target], int(one.items[target])) for one in SEGMENTS for target in one.targets
     )
     popularity.fold(np.concatenate([one.items for one in SEGMENTS]))
-    recommender = Recommender(backbone, ModelConfig(adapter_rank=4), seed=0)
+    recommender = Recommender(backbone, ModelSizes(adapter_rank=4), seed=0)
     part_users = torch.cat([users[start : start + one.targets.size] for one, start in parts])
     segments = [one for one, _ in parts]
     return list(score_segments(segments, part_users, recommender, table.all(), covisitation, popularity))

@@ -1,4 +1,4 @@
-"""The overseer tells what its parts find, orders a rollback by itself, and outlives the models."""
+"""The supervisor reports what its parts find, orders a rollback by itself, and outlives the models."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import orjson
 import pytest
 import torch
 
+from pipeline.config import DriftConfig, GuardConfig
 from pipeline.control.alarms import DriftAlarm, RetrainRequest, Signal
 from pipeline.control.records import ControlRecord, Rollback
-from pipeline.evaluation.prequential import SCORERS, Scores, TargetScores, no_scores
-from pipeline.monitoring.drift import Action, Acts, DriftConfig
-from pipeline.monitoring.supervisor import Supervisor, SupervisorConfig
+from pipeline.evaluation.prequential import SCORERS, Scores, TargetScores, empty_scores
+from pipeline.monitoring.drift import Acts
+from pipeline.monitoring.supervisor import Supervisor
 
-SHAPE = SupervisorConfig(DriftConfig(warm_up=500), Action.RETRAIN, cooldown=10**6)
+DRIFT = DriftConfig(warm_up_events=500, action="retrain", cooldown_events=10**6)
+GUARD = GuardConfig()
 CONTENT = torch.from_numpy(np.random.default_rng(9).normal(size=(50, 8))).float()
 BATCH = 64
 
@@ -31,33 +33,33 @@ def batch(step: int, lead: float) -> Scores:
     }
     every = np.ones(BATCH, dtype=np.bool_)
     slices = {"all": every, "first_of_basket": ~every, "cold": ~every}
-    return replace(no_scores(), by_scorer=by_scorer, slices=slices)
+    return replace(empty_scores(), by_scorer=by_scorer, slices=slices)
 
 
 def watch(supervisor: Supervisor, steps: range, lead: float, generation: int = 1) -> list[ControlRecord]:
-    told: list[ControlRecord] = []
+    records: list[ControlRecord] = []
     for step in steps:
         acts = Acts(np.random.default_rng(step).integers(50, size=BATCH), CONTENT)
-        told += supervisor.watch(generation, step, batch(step, lead), acts)
-    return told
+        records += supervisor.watch(generation, step, batch(step, lead), acts)
+    return records
 
 
-def calm(shape: SupervisorConfig = SHAPE) -> Supervisor:
-    supervisor = Supervisor(shape)
+def calm(guard: GuardConfig = GUARD) -> Supervisor:
+    supervisor = Supervisor(DRIFT, guard)
     assert watch(supervisor, range(1, 101), 1.0) == []
     return supervisor
 
 
-def rollbacks(told: list[ControlRecord]) -> list[Rollback]:
-    return [record for record in told if isinstance(record, Rollback)]
+def rollbacks(records: list[ControlRecord]) -> list[Rollback]:
+    return [record for record in records if isinstance(record, Rollback)]
 
 
 def test_a_model_gone_wrong_is_told_of_asked_about_and_taken_back() -> None:
-    told = watch(calm(), range(101, 130), -1.0)
-    signals = {record.signal for record in told if isinstance(record, DriftAlarm)}
+    records = watch(calm(), range(101, 130), -1.0)
+    signals = {record.signal for record in records if isinstance(record, DriftAlarm)}
     assert Signal.LEAD in signals
-    assert len([record for record in told if isinstance(record, RetrainRequest)]) == 1
-    rollback = rollbacks(told)[0]
+    assert len([record for record in records if isinstance(record, RetrainRequest)]) == 1
+    rollback = rollbacks(records)[0]
     assert (rollback.generation, rollback.relearn, rollback.ordered_at) == (1, False, 0)
     assert 90 <= int(rollback.version.removeprefix("1-")) <= 101
     assert "fell from" in rollback.reason
@@ -70,9 +72,9 @@ def test_what_is_told_follows_from_what_was_shown() -> None:
 
 
 def test_a_rollback_may_be_left_to_people() -> None:
-    told = watch(calm(replace(SHAPE, rollback=False)), range(101, 130), -1.0)
-    assert rollbacks(told) == []
-    assert any(isinstance(record, DriftAlarm) for record in told)
+    records = watch(calm(GUARD.replace(rollback=False)), range(101, 130), -1.0)
+    assert rollbacks(records) == []
+    assert any(isinstance(record, DriftAlarm) for record in records)
 
 
 def test_after_a_promotion_the_version_before_it_is_the_one_to_return_to() -> None:
@@ -98,7 +100,7 @@ def test_after_an_adoption_drift_is_measured_anew_and_the_cooldown_goes_on(kind:
     asked = supervisor.state()["policy"]
     assert asked["requested_at"] is not None
     supervisor.adopted("promotion" if kind == "promotion" else "rollback", "1-129")
-    fresh = Supervisor(SHAPE).state()["monitor"]
+    fresh = Supervisor(DRIFT, GUARD).state()["monitor"]
     state = supervisor.state()
     assert {**state["monitor"], "events": 0} == fresh
     assert state["monitor"]["events"] == 129 * BATCH
@@ -108,7 +110,7 @@ def test_after_an_adoption_drift_is_measured_anew_and_the_cooldown_goes_on(kind:
 def test_it_names_versions_that_there_were_where_a_generation_began_without_an_adoption() -> None:
     """As when the settings change: 2-101 comes after 1-100, and there is no 2-100."""
     supervisor = calm()
-    restored = Supervisor(SHAPE)
+    restored = Supervisor(DRIFT, GUARD)
     restored.load(supervisor.state())
     watch(restored, range(101, 103), 1.0, generation=2)
     assert [version for _, version in restored.guard.state()["recent"]][-4:] == 2 * ["1-100"] + 2 * ["2-101"]
@@ -117,10 +119,10 @@ def test_it_names_versions_that_there_were_where_a_generation_began_without_an_a
     assert [version for _, version in restored.guard.state()["recent"]] == 2 * ["3-50"]
 
 
-def test_a_restored_overseer_tells_the_same() -> None:
+def test_a_restored_supervisor_reports_the_same() -> None:
     unbroken = calm()
     for step in (105, 112, 119):
-        restored = Supervisor(SHAPE)
+        restored = Supervisor(DRIFT, GUARD)
         restored.load(orjson.loads(orjson.dumps(unbroken.state())))
         steps = range(step, step + 7)
         assert watch(restored, steps, -1.0) == watch(unbroken, steps, -1.0)

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from pipeline.config import LearnerConfig
 from pipeline.evaluation.prequential import per_target
 from pipeline.events import Interaction, Item
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
-from pipeline.model.recommender import ModelConfig
 from pipeline.retraining import comparison
 from pipeline.retraining.comparison import NEW_USER_BELOW, evidence, recommended, run_through
 from pipeline.retraining.gate import Outcome, decide
 from pipeline.state.micro_batch import MicroBatch
-from pipeline.training.learner import Learner, LearnerConfig
-from tests.support.build import MINUTE, purchase
+from pipeline.training.learner import Learner
+from tests.support.build import MINUTE, learner_config, purchase
 from tests.support.retrain_harness import ANYTHING_GOES, foreseen
 
-SHAPE = LearnerConfig(
-    context=4, segment=6, overlap=2, negatives=8, replay=2, replay_length=6, model=ModelConfig(adapter_rank=4)
-)
+CONFIG = learner_config(context=4, length=6, overlap=2)
 ITEMS = [
     Item(item=f"{c}-{t}", title=f"{c} {t}")
     for c in ("red", "blue", "green")
@@ -58,8 +55,8 @@ def made(backbone: Backbone, tmp_path: Path) -> Iterator[Made]:
     """Makes the same learner again and again."""
     encoder = TextEncoder(backbone, tmp_path / "cache", 8, torch.device("cpu"))
 
-    def make(shape: LearnerConfig = SHAPE) -> Learner:
-        learner = Learner(shape, backbone, encoder, torch.device("cpu"))
+    def make(config: LearnerConfig = CONFIG) -> Learner:
+        learner = Learner(config, backbone, encoder, torch.device("cpu"))
         learner.score_and_learn(MicroBatch(1, 0, ITEMS, []))
         for step in range(4):
             run = walk(BATCH * step, BATCH * (step + 1))
@@ -74,8 +71,8 @@ TRIAL = batches(*(walk(BATCH * step, BATCH * (step + 1)) for step in range(4, 7)
 
 
 def test_alike_contenders_do_alike(made: Made) -> None:
-    ground, champion, candidate = evidence(*(run_through(made(), TRIAL, 1) for _ in range(2)))
-    assert ground.users.size == 2 * BATCH
+    targets, champion, candidate = evidence(*(run_through(made(), TRIAL, 1) for _ in range(2)))
+    assert targets.users.size == 2 * BATCH
     assert np.array_equal(champion.log_loss, candidate.log_loss)
     assert np.array_equal(champion.ndcg, candidate.ndcg)
     assert np.array_equal(champion.lists, candidate.lists)
@@ -94,13 +91,13 @@ def test_what_differs_shows(made: Made) -> None:
 def test_both_are_tried_on_what_they_had_not_learned_after_what_was_held_out(made: Made) -> None:
     alone = made()
     said = [alone.score_and_learn(batch) for batch in TRIAL][1:]
-    ground, champion, _ = evidence(*(run_through(made(), TRIAL, 1) for _ in range(2)))
+    targets, champion, _ = evidence(*(run_through(made(), TRIAL, 1) for _ in range(2)))
     figures = [per_target(scores.by_scorer["mixture"]) for scores in said]
     assert champion.log_loss.tolist() == [loss for each in figures for loss in each["log_loss"]]
     assert champion.ndcg.tolist() == [gain for each in figures for gain in each["ndcg@20"]]
     users = [user for scores in said for user in scores.targets.users]
-    assert [users[0] == user for user in users] == (ground.users == ground.users[0]).tolist()
-    assert ground.slices["first_of_basket"].tolist() == [
+    assert [users[0] == user for user in users] == (targets.users == targets.users[0]).tolist()
+    assert targets.slices["first_of_basket"].tolist() == [
         bool(first) for scores in said for first in scores.slices["first_of_basket"]
     ]
 
@@ -109,9 +106,9 @@ def test_new_users_are_those_of_whom_little_is_known(made: Made) -> None:
     first = [purchase("new", ITEMS[place].item, MINUTE * (1_000 + place)) for place in range(3)]
     later = [purchase("new", ITEMS[place].item, MINUTE * (2_000 + place)) for place in range(5)]
     trial = batches(first, later, walk(72, 90))
-    ground, *_ = evidence(*(run_through(made(), trial, 0) for _ in range(2)))
+    targets, *_ = evidence(*(run_through(made(), trial, 0) for _ in range(2)))
     foreseen = range(1, len(first + later))  # nothing foresees a user's very first act
-    assert ground.slices["new_users"].tolist() == [
+    assert targets.slices["new_users"].tolist() == [
         *(past < NEW_USER_BELOW for past in foreseen),
         *[False] * 18,
     ]
@@ -119,9 +116,9 @@ def test_new_users_are_those_of_whom_little_is_known(made: Made) -> None:
 
 def test_without_targets_nothing_is_compared(made: Made) -> None:
     contenders = [run_through(made(), TRIAL, len(TRIAL)) for _ in range(2)]
-    told = evidence(*contenders)
-    assert told[0].users.size == 0
-    assert decide(*told, ANYTHING_GOES).outcome is Outcome.TOO_FEW
+    found = evidence(*contenders)
+    assert found[0].users.size == 0
+    assert decide(*found, ANYTHING_GOES).outcome is Outcome.TOO_FEW
 
 
 @pytest.mark.parametrize("sick", [0, 1])
@@ -129,12 +126,12 @@ def test_a_contender_that_is_not_finite_is_told_so(made: Made, sick: int) -> Non
     learners = [made(), made()]
     table = learners[sick].table.state()
     learners[sick].table.load({**table, "residual": torch.full_like(table["residual"], torch.nan)})
-    ground, champion, candidate = evidence(*(run_through(learner, TRIAL, 1) for learner in learners))
+    targets, champion, candidate = evidence(*(run_through(learner, TRIAL, 1) for learner in learners))
     trials = champion, candidate
-    assert ground.users.size == 2 * BATCH
+    assert targets.users.size == 2 * BATCH
     assert np.isnan(trials[sick].log_loss).all()
     assert np.isfinite(trials[1 - sick].log_loss).all()
-    assert decide(ground, champion, candidate, ANYTHING_GOES).outcome is Outcome.REJECTED
+    assert decide(targets, champion, candidate, ANYTHING_GOES).outcome is Outcome.REJECTED
 
 
 # Lists.
@@ -181,6 +178,6 @@ def test_both_show_lists_to_the_same_users_chosen_by_the_seed(
     assert champion.lists.tolist() == candidate.lists.tolist()
     shown = [user for each in champion.lists.tolist() for user, rows in everybody.items() if rows == each]
     assert len(set(shown)) == 4
-    learner.shape = replace(learner.shape, seed=1)
+    learner.config = learner.config.replace(seed=1)
     _, other, _ = evidence(run_through(learner, [], 0), run_through(made(), [], 0))
     assert other.lists.tolist() != champion.lists.tolist()

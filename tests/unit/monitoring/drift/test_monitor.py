@@ -1,4 +1,4 @@
-"""The monitor: which signal tells what, from which event on, under which key, and after a restart."""
+"""The monitor: what raises each signal, after the warm-up, with which key, and after a restart."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from pipeline.config import DriftConfig
 from pipeline.control.alarms import DriftAlarm, RetrainRequest, Signal
-from pipeline.evaluation.prequential import SCORERS, Scores, TargetScores, no_scores
-from pipeline.monitoring.drift import Acts, DriftConfig, DriftMonitor
+from pipeline.evaluation.prequential import SCORERS, Scores, TargetScores, empty_scores
+from pipeline.monitoring.drift import Acts, DriftMonitor
 
-SHAPE = DriftConfig(warm_up=1_000)
+CONFIG = DriftConfig(warm_up_events=1_000)
 CONTENT = torch.from_numpy(np.random.default_rng(9).normal(size=(200, 8))).float()
 BATCH = 64
 
@@ -36,16 +37,16 @@ def batch(step: int, model: float = 5.0, covisitation: float = 6.0, misses: floa
     every = np.ones(BATCH, dtype=np.bool_)
     first = np.arange(BATCH) % 2 == 0
     slices = {"all": every, "first_of_basket": first, "cold": ~every}
-    return replace(no_scores(), by_scorer=by_scorer, slices=slices)
+    return replace(empty_scores(), by_scorer=by_scorer, slices=slices)
 
 
 def acts(step: int, rows: int = 200) -> Acts:
     return Acts(np.random.default_rng(step).integers(rows, size=BATCH), CONTENT)
 
 
-def alarms(monitor: DriftMonitor, steps: range, rows: int = 200, **told: float) -> list[DriftAlarm]:
+def alarms(monitor: DriftMonitor, steps: range, rows: int = 200, **means: float) -> list[DriftAlarm]:
     return [
-        alarm for step in steps for alarm in monitor.update(1, step, batch(step, **told), acts(step, rows))
+        alarm for step in steps for alarm in monitor.update(1, step, batch(step, **means), acts(step, rows))
     ]
 
 
@@ -60,24 +61,24 @@ CALM = range(120)
         ({"misses": 0.95}, {Signal.FIRST_OF_BASKET}),
     ],
 )
-def test_each_signal_tells_of_its_own(worse: dict[str, float], signals: set[Signal]) -> None:
-    monitor = DriftMonitor(SHAPE)
+def test_each_change_raises_its_own_signal(worse: dict[str, float], signals: set[Signal]) -> None:
+    monitor = DriftMonitor(CONFIG)
     assert alarms(monitor, CALM) == []
     raised = alarms(monitor, range(120, 220), 200, **worse)
     assert {alarm.signal for alarm in raised} == signals
     assert all(alarm.after > alarm.before for alarm in raised)
 
 
-def test_other_content_is_told_as_its_index() -> None:
-    monitor = DriftMonitor(SHAPE)
+def test_a_content_alarm_reports_the_index() -> None:
+    monitor = DriftMonitor(CONFIG)
     assert alarms(monitor, CALM) == []
     (alarm,) = alarms(monitor, range(120, 140), rows=40)
     assert alarm.signal is Signal.CONTENT
-    assert alarm.after == alarm.evidence["index"] > SHAPE.content.threshold
+    assert alarm.after == alarm.evidence["index"] > CONFIG.content.threshold
 
 
-def test_getting_better_is_no_news() -> None:
-    monitor = DriftMonitor(SHAPE)
+def test_an_improvement_raises_no_alarm() -> None:
+    monitor = DriftMonitor(CONFIG)
     for tenth in range(10):
         steps = range(100 * tenth, 100 * (tenth + 1))
         assert (
@@ -86,41 +87,41 @@ def test_getting_better_is_no_news() -> None:
         )
 
 
-def test_nothing_is_told_of_a_young_learner() -> None:
-    monitor = DriftMonitor(replace(SHAPE, warm_up=120 * BATCH))
+def test_no_alarm_is_raised_during_the_warm_up() -> None:
+    monitor = DriftMonitor(CONFIG.replace(warm_up_events=120 * BATCH))
     assert (
         alarms(monitor, range(60)) == alarms(monitor, range(60, 120), model=9, covisitation=9, misses=1) == []
     )
     assert alarms(monitor, range(120, 240), model=9, covisitation=9, misses=1) == []
 
 
-def test_after_an_adoption_the_new_model_is_its_own_measure() -> None:
-    monitor = DriftMonitor(SHAPE)
+def test_after_an_adoption_the_new_model_is_compared_with_itself() -> None:
+    monitor = DriftMonitor(CONFIG)
     alarms(monitor, CALM)
     monitor.reset()
     assert alarms(monitor, range(120, 240), model=7, covisitation=9, misses=0.9) == []
 
 
-def test_keys_follow_from_where_the_learner_stood() -> None:
+def test_keys_depend_on_the_learners_position() -> None:
     (first, *_), (again, *_) = (
         alarms(monitor, CALM) + alarms(monitor, range(120, 220), model=7, covisitation=8)
-        for monitor in (DriftMonitor(SHAPE), DriftMonitor(SHAPE))
+        for monitor in (DriftMonitor(CONFIG), DriftMonitor(CONFIG))
     )
     assert first == again
     assert first.key == again.key == f"drift-1-{first.step}-loss"
     assert first.events == (first.step + 1) * BATCH
 
 
-def test_batches_without_scores_or_with_broken_ones_change_nothing_else() -> None:
-    monitor, nobody = DriftMonitor(SHAPE), Acts(np.zeros(0, dtype=np.int64), CONTENT)
+def test_batches_without_finite_scores_change_nothing_else() -> None:
+    monitor, no_acts = DriftMonitor(CONFIG), Acts(np.zeros(0, dtype=np.int64), CONTENT)
     alarms(monitor, CALM)
     before = monitor.state()
     broken = batch(0)
     broken.by_scorer["mixture"].log_probabilities[:] = np.nan
     broken.by_scorer["model"].log_probabilities[:] = -np.inf
-    assert monitor.update(1, 120, no_scores(), nobody) == []
+    assert monitor.update(1, 120, empty_scores(), no_acts) == []
     assert monitor.state() == before
-    assert monitor.update(1, 121, broken, nobody) == []
+    assert monitor.update(1, 121, broken, no_acts) == []
     assert monitor.state()["rises"]["lead"] == before["rises"]["lead"]
     assert monitor.state()["rises"]["loss"] == before["rises"]["loss"]
 
@@ -134,17 +135,17 @@ def test_a_restored_monitor_raises_the_same_alarms(saved: int) -> None:
             monitor, worse, rows=40, model=6.5, covisitation=7.5, misses=0.9
         )
 
-    unbroken = DriftMonitor(SHAPE)
-    told = play(unbroken, range(saved))
-    restored = DriftMonitor(SHAPE)
+    unbroken = DriftMonitor(CONFIG)
+    earlier = play(unbroken, range(saved))
+    restored = DriftMonitor(CONFIG)
     restored.load(orjson.loads(orjson.dumps(unbroken.state())))
     later = play(unbroken, range(saved, 200))
     assert play(restored, range(saved, 200)) == later
     assert restored.state() == unbroken.state()
-    assert {alarm.signal for alarm in told + later} >= {Signal.LOSS, Signal.CONTENT}
+    assert {alarm.signal for alarm in earlier + later} >= {Signal.LOSS, Signal.CONTENT}
 
 
-def test_alarms_and_requests_survive_the_wire_and_are_told_apart() -> None:
+def test_alarms_and_requests_are_decoded_as_encoded() -> None:
     alarm = DriftAlarm(
         signal=Signal.LOSS, generation=1, step=2, events=3, before=0.1, after=0.7, evidence={"x": 1 / 3}
     )
