@@ -41,7 +41,12 @@ Offsets = Mapping[TopicPartition, int]
 
 
 class Record(NamedTuple):
-    """One stored record; `append_time` is in ms by the log's clock, never the producer's."""
+    """One stored record; `append_time` is in ms by the log's clock, never the producer's.
+
+    `error` says why a record could not be read: its bytes are damaged, or compressed by an unknown
+    codec. Such a record has no key and an empty value, so it is never taken for a tombstone. Where
+    a whole batch cannot be read, one record at its last offset stands for the batch.
+    """
 
     topic: str
     partition: int
@@ -49,6 +54,7 @@ class Record(NamedTuple):
     append_time: int
     key: str | None
     value: bytes | None
+    error: str | None = None
 
     @property
     def source(self) -> TopicPartition:
@@ -114,7 +120,8 @@ class LogReader(_Closing, Protocol):
         """Return the next records: in order within a partition, and fairly from all partitions.
 
         Waits at most `timeout_seconds` for the first record; may return fewer than
-        `max_records`, or none.
+        `max_records`, or none. A record that cannot be read is returned with its `error`, and
+        logged and counted once per place; the reader continues after it.
 
         Raises:
             OffsetsExpired: a position lies outside the offsets that the log holds.

@@ -85,7 +85,7 @@ class Database:
 
     @contextmanager
     def transaction(self, mode: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        """Run a transaction, rolled back on an exception; use DEFERRED for reading.
+        """Run a transaction, rolled back on an exception; use DEFERRED only for reading.
 
         Raises:
             LogUnavailable: SQLite failed; names the path and the reason.
@@ -94,7 +94,8 @@ class Database:
             self._connection.execute(f"BEGIN {mode}")
             try:
                 yield self._connection
-                self._connection.execute("COMMIT")
+                if mode != "DEFERRED":  # nothing to commit, and a commit fails after a damaged row
+                    self._connection.execute("COMMIT")
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
