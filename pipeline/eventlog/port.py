@@ -17,6 +17,9 @@ from pipeline.errors import DeliveryError, LogUnavailable
 MAX_RECORD_BYTES = 1_000_000
 """Limit of key and value of one record together; slightly below a Kafka broker's default."""
 
+NO_TOPIC_ID = ""
+"""The id of a topic on a Kafka cluster before 2.8, which has none: two of them prove nothing."""
+
 _STALLED_SECONDS = 60.0
 _READ_RECORDS = 5_000
 
@@ -162,6 +165,19 @@ class EventLog(_Closing, Protocol):
 
     def describe_topics(self) -> dict[str, TopicSpec]:
         """Return the actual settings of all topics, by name."""
+
+    def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        """Return the id that the log gave each topic at its creation, for those that exist.
+
+        A topic that was deleted and made anew has another id, although its name is the same and its
+        offsets may fit. An id is NO_TOPIC_ID where the log has none.
+        """
+
+    def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
+        """Return the number of partitions of each topic, for those that exist.
+
+        One cheap request; partitions that were added since a reader or writer was opened show here.
+        """
 
     def writer(self, *, max_in_flight: int = 20_000) -> LogWriter:
         """Open a writer with at most `max_in_flight` unacknowledged records."""
