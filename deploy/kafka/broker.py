@@ -126,6 +126,10 @@ class Broker:
             self._process.wait()
             self._process = None
 
+    def tool(self, main: str, *arguments: str) -> list[str]:
+        """Return the command that runs one of Kafka's own tools, by the name of its class."""
+        return self._java(main, *arguments, archive=False)
+
     def running(self) -> bool:
         """Return whether the process is running."""
         return self._process is not None and self._process.poll() is None

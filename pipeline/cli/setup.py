@@ -30,7 +30,15 @@ def create_topics() -> None:
 
 @topics_app.command("check")
 def check_topics() -> None:
-    """Compare the topics with the settings; exit status 1 if they differ."""
+    """Compare the topics with the settings, name what mends each fault; exit status 1 if they differ."""
     with log_of_settings() as (event_log, topics, settings):
         topics.check(event_log, *settings.log.topic_sizes)
     console.print("all topics are as they should be")
+
+
+@topics_app.command("alter")
+def alter_topics() -> None:
+    """Set the topics' settings as they should be, except the number of partitions."""
+    with log_of_settings() as (event_log, topics, settings):
+        altered = topics.alter(event_log, *settings.log.topic_sizes)
+    console.print("\n".join(altered) if altered else "all topics are as they should be")

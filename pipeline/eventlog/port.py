@@ -8,76 +8,41 @@ record: ``{(topic, partition): 5}`` means that the records up to 4 have been pro
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, Self
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Protocol, Self
 
-from pipeline.errors import DeliveryError, LogUnavailable
+from pipeline.errors import LogUnavailable
+from pipeline.eventlog.records import (
+    MAX_RECORD_BYTES,
+    NO_TOPIC_ID,
+    Offsets,
+    Record,
+    TopicPartition,
+    TopicSpec,
+    check_record,
+)
 
-MAX_RECORD_BYTES = 1_000_000
-"""Limit of key and value of one record together; slightly below a Kafka broker's default."""
+__all__ = [
+    "MAX_RECORD_BYTES",
+    "NO_TOPIC_ID",
+    "EventLog",
+    "FencedWriter",
+    "LogReader",
+    "LogWriter",
+    "Offsets",
+    "Record",
+    "TopicPartition",
+    "TopicSpec",
+    "check_record",
+    "lag",
+    "named",
+    "read",
+    "read_compacted",
+]
 
-NO_TOPIC_ID = ""
-"""The id of a topic on a Kafka cluster before 2.8, which has none: two of them prove nothing."""
 
 _STALLED_SECONDS = 60.0
 _READ_RECORDS = 5_000
-
-
-class TopicPartition(NamedTuple):
-    """One partition of one topic."""
-
-    topic: str
-    partition: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Parse the result of `str`."""
-        topic, _, partition = text.rpartition("/")
-        return cls(topic, int(partition))
-
-
-Offsets = Mapping[TopicPartition, int]
-
-
-class Record(NamedTuple):
-    """One stored record; `append_time` is in ms by the log's clock, never the producer's.
-
-    `error` says why a record could not be read: its bytes are damaged, or compressed by an unknown
-    codec. Such a record has no key and an empty value, so it is never taken for a tombstone. Where
-    a whole batch cannot be read, one record at its last offset stands for the batch.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    append_time: int
-    key: str | None
-    value: bytes | None
-    error: str | None = None
-
-    @property
-    def source(self) -> TopicPartition:
-        """The partition of the record."""
-        return TopicPartition(self.topic, self.partition)
-
-
-@dataclass(frozen=True, slots=True)
-class TopicSpec:
-    """Settings of a topic; `retention_ms` None keeps records for ever.
-
-    A compacted topic keeps the last record of each key. Superseded records stay readable for at
-    least `compaction_lag_ms`, so that a replay of the journal reads the same records as before.
-    """
-
-    name: str
-    partitions: int
-    compacted: bool = False
-    retention_ms: int | None = None
-    compaction_lag_ms: int = 0
 
 
 class _Closing(Protocol):
@@ -166,6 +131,12 @@ class EventLog(_Closing, Protocol):
     def describe_topics(self) -> dict[str, TopicSpec]:
         """Return the actual settings of all topics, by name."""
 
+    def alter_topic(self, spec: TopicSpec, fields: Collection[str]) -> None:
+        """Set these fields of an existing topic as in `spec`; the partitions cannot be changed."""
+
+    def alter_command(self, spec: TopicSpec, field: str) -> str:
+        """Return the command by which a person sets a field of an existing topic as in `spec`."""
+
     def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
         """Return the id that the log gave each topic at its creation, for those that exist.
 
@@ -226,22 +197,6 @@ class EventLog(_Closing, Protocol):
 
     def reported(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, int]:
         """Return the offsets that a group last reported, for the partitions that it reported."""
-
-
-def check_record(key: str | None, value: bytes | None) -> None:
-    """Reject a record that not every engine can store, before it is sent.
-
-    Raises:
-        DeliveryError: the record has neither key nor value, or is too large.
-    """
-    if key is None and value is None:
-        raise DeliveryError("a record needs a key or a value")
-    # Encoding the key costs time, so do it only if the record could be too large: a character
-    # has at most four bytes of UTF-8.
-    if 4 * len(key or "") + len(value or b"") > MAX_RECORD_BYTES:
-        size = len((key or "").encode()) + len(value or b"")
-        if size > MAX_RECORD_BYTES:
-            raise DeliveryError(f"a record of {size} bytes is larger than {MAX_RECORD_BYTES} bytes")
 
 
 def read(log: EventLog, topic: str, start: Offsets | None = None) -> Iterator[Record]:

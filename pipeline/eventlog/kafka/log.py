@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
 from uuid import UUID
 
@@ -17,7 +17,13 @@ from pipeline.eventlog.kafka.admin import Admin
 from pipeline.eventlog.kafka.client import new_consumer, new_producer
 from pipeline.eventlog.kafka.fenced import KafkaFencedWriter
 from pipeline.eventlog.kafka.reader import KafkaReader
-from pipeline.eventlog.kafka.settings import client_options, topic_configs, topic_spec
+from pipeline.eventlog.kafka.settings import (
+    client_options,
+    configs_command,
+    configs_of,
+    topic_configs,
+    topic_spec,
+)
 from pipeline.eventlog.kafka.writer import KafkaWriter
 from pipeline.eventlog.port import NO_TOPIC_ID, Offsets, TopicPartition, TopicSpec
 
@@ -31,6 +37,7 @@ class KafkaLog:
     """An event log on a Kafka cluster; connects on first use."""
 
     def __init__(self, servers: Sequence[str], options: Mapping[str, str]) -> None:
+        self._options = list(options)  # names only
         self._connection: dict[str, Any] = {"bootstrap_servers": list(servers), **client_options(options)}
         self._admin = Admin(self._connection)
 
@@ -54,6 +61,19 @@ class KafkaLog:
             "describe configs", lambda admin: admin.describe_configs(resources, config_filter="all")
         )["topic"]
         return {name: topic_spec(name, count, configs[name]) for name, count in counts.items()}
+
+    def alter_topic(self, spec: TopicSpec, fields: Collection[str]) -> None:
+        """See `EventLog.alter_topic`."""
+        resource = ConfigResource(ConfigResourceType.TOPIC, spec.name, configs_of(spec, fields))
+        answer = self._admin.ask("alter topic", lambda admin: admin.alter_configs([resource]))
+        result = answer["topic"][spec.name]
+        if result != "OK":
+            raise TopicError(f"{spec.name}: cannot be altered: {result}")
+
+    def alter_command(self, spec: TopicSpec, field: str) -> str:
+        """See `EventLog.alter_command`; a call of Kafka's own tool."""
+        servers = ",".join(self._connection["bootstrap_servers"])
+        return configs_command(servers, self._options, spec.name, configs_of(spec, [field]))
 
     def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
         """See `EventLog.topic_ids`; in the form that Kafka's own tools print."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
@@ -22,6 +22,9 @@ from pipeline.eventlog.sqlite.fenced import SqliteFencedWriter
 from pipeline.eventlog.sqlite.reader import SqliteReader
 from pipeline.eventlog.sqlite.upkeep import upkeep
 from pipeline.eventlog.sqlite.writer import SqliteWriter
+
+_ALTERABLE = {"compacted", "retention_ms", "compaction_lag_ms"}
+"""The settings that this engine has; they are columns of the same names."""
 
 
 def _now_ms() -> int:
@@ -69,6 +72,18 @@ class SqliteLog:
             name: TopicSpec(name, partitions, bool(compacted), retention_ms, lag_ms)
             for name, partitions, compacted, retention_ms, lag_ms in rows
         }
+
+    def alter_topic(self, spec: TopicSpec, fields: Collection[str]) -> None:
+        """See `EventLog.alter_topic`."""
+        with self._database.transaction() as connection:
+            for field in _ALTERABLE & set(fields):
+                connection.execute(
+                    f"UPDATE topics SET {field} = ? WHERE name = ?", (getattr(spec, field), spec.name)
+                )
+
+    def alter_command(self, spec: TopicSpec, field: str) -> str:
+        """See `EventLog.alter_command`."""
+        return "millstream topics alter"
 
     def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
         """See `EventLog.topic_ids`."""
