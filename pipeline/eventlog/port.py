@@ -125,6 +125,9 @@ class EventLog(_Closing, Protocol):
     Every method may raise LogUnavailable. May be used from several threads.
     """
 
+    def ping(self, timeout_seconds: float) -> None:
+        """Raise LogUnavailable unless the log answers within a time; cheap."""
+
     def create_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
         """Create the topics that do not exist yet; return their names, in the order of `specs`."""
 

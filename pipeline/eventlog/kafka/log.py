@@ -41,6 +41,11 @@ class KafkaLog:
         self._connection: dict[str, Any] = {"bootstrap_servers": list(servers), **client_options(options)}
         self._admin = Admin(self._connection)
 
+    def ping(self, timeout_seconds: float) -> None:
+        """See `EventLog.ping`."""
+        if not self._admin.ask("ping", lambda admin: admin.describe_cluster()["brokers"], timeout_seconds):
+            raise LogUnavailable("ping: the cluster has no broker")
+
     def create_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
         """See `EventLog.create_topics`; the replication factor is the cluster's default."""
         present = self._admin.ask("list topics", lambda admin: set(admin.list_topics()))

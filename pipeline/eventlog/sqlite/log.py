@@ -43,6 +43,15 @@ class SqliteLog:
         self._busy_seconds = busy_seconds
         self._database = Database(path, busy_seconds, follow=True)
 
+    def ping(self, timeout_seconds: float) -> None:
+        """See `EventLog.ping`; takes the file's write lock for a moment."""
+        database = Database(self._path, timeout_seconds, create=False)
+        try:
+            with database.transaction():
+                pass
+        finally:
+            database.close()
+
     def create_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
         """See `EventLog.create_topics`."""
         with self._database.transaction() as connection:
