@@ -196,7 +196,10 @@ class EventLog(_Closing, Protocol):
         """
 
     def report(self, group: str, offsets: Offsets) -> None:
-        """Publish the progress of a group for lag tools; nothing in millstream depends on it."""
+        """Publish the progress of a group for lag tools, all offsets at once.
+
+        No daemon depends on it; `migrate` continues from its own group's.
+        """
 
     def reported(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, int]:
         """Return the offsets that a group last reported, for the partitions that it reported."""
