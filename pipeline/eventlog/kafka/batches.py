@@ -157,6 +157,8 @@ class TolerantRecords:
             # A damaged header may say anything: unless two of its fields agree, pass over one offset.
             agrees = 0 <= batch.last_offset_delta == batch.records_count - 1
             return self._lost(batch, "the checksum of its batch is wrong", agrees)
+        if not 0 <= batch.records_count <= batch.last_offset_delta + 1:
+            return self._lost(batch, "its batch says more records than offsets", False)
         try:
             return _Batch(_decompressed(batch))
         except DECODING_ERRORS as error:
@@ -164,7 +166,7 @@ class TolerantRecords:
             return self._lost(batch, f"its batch cannot be decompressed: {reason}", True)
 
     def _lost(self, batch: Any, reason: str, header_is_sound: bool) -> _LostBatch:
-        last = max(batch.last_offset if header_is_sound else self._offset, self._offset)
+        last = batch.last_offset if header_is_sound else self._offset
         now = _now()
         plausible = 0 <= batch.max_timestamp <= now + _MAX_CLOCK_SKEW_MS
         first = min(max(batch.base_offset, 0), last)

@@ -20,9 +20,10 @@ MAX_BATCH_BYTES = 64 << 20
 
 DECODING_ERRORS = (
     *(CorruptRecordError, UnsupportedCodecError, zlib.error, zstandard.ZstdError, snappy.UncompressError),
-    *(RuntimeError, ValueError, IndexError, struct.error, MemoryError),  # RuntimeError is lz4's
+    *(RuntimeError, ValueError, IndexError, struct.error, MemoryError, AssertionError),
 )
-"""Every error that a damaged batch can cause; the codecs have no common base class."""
+"""Every error that a damaged batch can cause: the codecs have no common base class, lz4 raises
+RuntimeError, and the client asserts."""
 
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES = 16
