@@ -19,6 +19,9 @@ EVENTS = Counter("millstream_events_total", "Interactions ingested", ["daemon"])
 DEAD_LETTERS = Counter(
     "millstream_dead_letters_total", "Invalid records sent to the dead-letter topic", ["daemon"]
 )
+UNREADABLE_RECORDS = Counter(
+    "millstream_unreadable_records_total", "Records that the event log could not read, each place once"
+)
 DUPLICATES = Counter("millstream_duplicates_total", "Duplicate interactions dropped", ["daemon"])
 LAG = Gauge(
     "millstream_lag_records", "Records between the reader's position and the end of the log", ["daemon"]

@@ -13,8 +13,8 @@ from deploy.kafka.broker import Broker, missing_tools
 
 
 @pytest.fixture(scope="session")
-def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of one real broker for the whole session; under CI it must be there."""
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One real broker for the whole session; under CI it must be there."""
     missing = missing_tools()
     if missing:
         reason = f"no Kafka broker: {' and '.join(missing)} not found (Java 17 or newer, Maven)"
@@ -22,7 +22,13 @@ def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             pytest.fail(reason)
         pytest.skip(reason)
     with Broker(tmp_path_factory.mktemp("kafka"), quick_start=True) as broker:
-        yield broker.url
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka_url(kafka_broker: Broker) -> str:
+    """The URL of the broker."""
+    return kafka_broker.url
 
 
 @pytest.fixture(params=["sqlite", "kafka"])

@@ -75,13 +75,14 @@ class Broker:
     Attributes:
         port: the port it listens on; a free one if 0 was requested.
         url: the URL for `pipeline.eventlog.open_log`.
+        data: its data folder; `logs` in it has one folder per partition.
     """
 
     def __init__(self, data: Path, port: int = 0, home: Path = _HOME, quick_start: bool = False) -> None:
         """Prepare a broker. `quick_start` reduces JIT compilation, for tests; it costs throughput."""
         self.port = port or _free_port()
         self.url = f"kafka://127.0.0.1:{self.port}"
-        self._data = data
+        self.data = data
         self._home = home
         self._quick = ["-XX:TieredStopAtLevel=1"] if quick_start else []
         self._process: subprocess.Popen[bytes] | None = None
@@ -98,10 +99,10 @@ class Broker:
         if missing:
             raise BrokerError(f"{' and '.join(missing)} not found: install Java 17 or newer and Maven")
         _resolve_jars(self._home)
-        self._data.mkdir(parents=True, exist_ok=True)
+        self.data.mkdir(parents=True, exist_ok=True)
         self._configure()
-        with (self._data / "broker.log").open("ab") as log:
-            command = self._java("kafka.Kafka", str(self._data / "server.properties"))
+        with (self.data / "broker.log").open("ab") as log:
+            command = self._java("kafka.Kafka", str(self.data / "server.properties"))
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._wait_until_ready()
 
@@ -125,6 +126,10 @@ class Broker:
             self._process.wait()
             self._process = None
 
+    def tool(self, main: str, *arguments: str) -> list[str]:
+        """Return the command that runs one of Kafka's own tools, by the name of its class."""
+        return self._java(main, *arguments, archive=False)
+
     def running(self) -> bool:
         """Return whether the process is running."""
         return self._process is not None and self._process.poll() is None
@@ -137,29 +142,29 @@ class Broker:
         self.stop()
 
     def _configure(self) -> None:
-        logs = self._data / "logs"
+        logs = self.data / "logs"
         properties = _PROPERTIES.format(port=self.port, controller_port=_free_port(), logs=logs)
-        (self._data / "server.properties").write_text(properties)
-        (self._data / "log4j2.xml").write_text(_LOG4J)
+        (self.data / "server.properties").write_text(properties)
+        (self.data / "log4j2.xml").write_text(_LOG4J)
         if not (logs / "meta.properties").exists():
             self._format()
 
     def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # With "=", because an id may begin with a dash.
-        options = ["format", f"--cluster-id={cluster}", f"--config={self._data / 'server.properties'}"]
+        options = ["format", f"--cluster-id={cluster}", f"--config={self.data / 'server.properties'}"]
         done = subprocess.run(
             self._java("kafka.tools.StorageTool", *options, archive=False), capture_output=True, check=False
         )
         if done.returncode:
-            raise BrokerError(f"cannot format {self._data}: {_tail(done.stdout + done.stderr)}")
+            raise BrokerError(f"cannot format {self.data}: {_tail(done.stdout + done.stderr)}")
 
     def _java(self, main: str, *arguments: str, archive: bool = True) -> list[str]:
         return [
             "java",
             *["-Xms384m", "-Xmx384m", "-XX:+UseSerialGC", *self._quick],
             *(self._class_data() if archive else []),
-            f"-Dlog4j2.configurationFile={self._data / 'log4j2.xml'}",
+            f"-Dlog4j2.configurationFile={self.data / 'log4j2.xml'}",
             *["-cp", os.pathsep.join(_jars(self._home)), main, *arguments],
         ]
 
@@ -177,7 +182,7 @@ class Broker:
             if _listens(self.port) and ready(f"127.0.0.1:{self.port}", timeout_seconds=2.0):
                 return
             time.sleep(0.05)
-        output = _tail((self._data / "broker.log").read_bytes())
+        output = _tail((self.data / "broker.log").read_bytes())
         self.kill()
         raise BrokerError(f"the broker did not start: {output}")
 

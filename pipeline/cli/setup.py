@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -30,7 +31,36 @@ def create_topics() -> None:
 
 @topics_app.command("check")
 def check_topics() -> None:
-    """Compare the topics with the settings; exit status 1 if they differ."""
+    """Compare the topics with the settings, name what mends each fault; exit status 1 if they differ."""
     with log_of_settings() as (event_log, topics, settings):
         topics.check(event_log, *settings.log.topic_sizes)
     console.print("all topics match the settings")
+
+
+@topics_app.command("alter")
+def alter_topics() -> None:
+    """Set the topics' settings as they should be, except the number of partitions."""
+    with log_of_settings() as (event_log, topics, settings):
+        altered = topics.alter(event_log, *settings.log.topic_sizes)
+    console.print("\n".join(altered) if altered else "all topics match the settings")
+
+
+@topics_app.command("migrate")
+def migrate_topics(
+    to: Annotated[str, typer.Option(help="The prefix of the new topics.")],
+    partitions: Annotated[int, typer.Option(min=1, max=256, help="The number of their partitions.")],
+) -> None:
+    """Copy all events to new topics with another number of partitions; continues where it ended."""
+    from pipeline.eventlog.migrate import migrate
+    from pipeline.eventlog.topics import Topics
+
+    with log_of_settings() as (event_log, topics, settings):
+        _, retention_ms, compaction_lag_ms = settings.log.topic_sizes
+        copied = migrate(event_log, topics, Topics(to), partitions, retention_ms, compaction_lag_ms)
+    for topic, result in copied.items():
+        left = f", {result.left_behind} unreadable ones left behind" if result.left_behind else ""
+        console.print(f"{topic}: {result.records} records copied and verified{left}")
+    console.print(
+        f"Stop the producers and run this again for the rest. Then set `prefix = {to!r}` and"
+        f" `partitions = {partitions}` in \\[log] and start everything; a new model learns the copied events."
+    )

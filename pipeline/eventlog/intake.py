@@ -15,8 +15,8 @@ def interaction_of(record: Record) -> Interaction:
     """Decode and check the interaction in a record.
 
     Raises:
-        InvalidEvent: the record is not an interaction, its key is not the user, or its time is
-            more than MAX_TIME_AHEAD_MS ahead of its append time.
+        InvalidEvent: the record cannot be read, is not an interaction, its key is not the user, or
+            its time is more than MAX_TIME_AHEAD_MS ahead of its append time.
     """
     event = decode(Interaction, _value(record))
     if record.key != event.user:
@@ -30,8 +30,9 @@ def item_of(record: Record) -> Item | str:
     """Decode the upsert in a record, or return the id of the item that a tombstone removes.
 
     Raises:
-        InvalidEvent: the record is neither, or its key is not the item.
+        InvalidEvent: the record cannot be read, is neither, or its key is not the item.
     """
+    _check_readable(record)
     if not record.key:
         raise InvalidEvent("item", "the record has no key")
     if record.value is None:
@@ -62,7 +63,13 @@ def dead_letter(record: Record, error: InvalidEvent) -> tuple[str, bytes]:
     return f"{record.source}/{record.offset}", orjson.dumps(letter)
 
 
+def _check_readable(record: Record) -> None:
+    if record.error is not None:
+        raise InvalidEvent("record", record.error)
+
+
 def _value(record: Record) -> bytes:
+    _check_readable(record)
     if record.value is None:
         raise InvalidEvent("event", "the record has no value")
     return record.value

@@ -8,67 +8,41 @@ record: ``{(topic, partition): 5}`` means that the records up to 4 have been pro
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, Self
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Protocol, Self
 
-from pipeline.errors import DeliveryError, LogUnavailable
+from pipeline.errors import LogUnavailable
+from pipeline.eventlog.records import (
+    MAX_RECORD_BYTES,
+    NO_TOPIC_ID,
+    Offsets,
+    Record,
+    TopicPartition,
+    TopicSpec,
+    check_record,
+)
 
-MAX_RECORD_BYTES = 1_000_000
-"""Limit of key and value of one record together; slightly below a Kafka broker's default."""
+__all__ = [
+    "MAX_RECORD_BYTES",
+    "NO_TOPIC_ID",
+    "EventLog",
+    "FencedWriter",
+    "LogReader",
+    "LogWriter",
+    "Offsets",
+    "Record",
+    "TopicPartition",
+    "TopicSpec",
+    "check_record",
+    "lag",
+    "named",
+    "read",
+    "read_compacted",
+]
+
 
 _STALLED_SECONDS = 60.0
 _READ_RECORDS = 5_000
-
-
-class TopicPartition(NamedTuple):
-    """One partition of one topic."""
-
-    topic: str
-    partition: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Parse the result of `str`."""
-        topic, _, partition = text.rpartition("/")
-        return cls(topic, int(partition))
-
-
-Offsets = Mapping[TopicPartition, int]
-
-
-class Record(NamedTuple):
-    """One stored record; `append_time` is in ms by the log's clock, never the producer's."""
-
-    topic: str
-    partition: int
-    offset: int
-    append_time: int
-    key: str | None
-    value: bytes | None
-
-    @property
-    def source(self) -> TopicPartition:
-        """The partition of the record."""
-        return TopicPartition(self.topic, self.partition)
-
-
-@dataclass(frozen=True, slots=True)
-class TopicSpec:
-    """Settings of a topic; `retention_ms` None keeps records for ever.
-
-    A compacted topic keeps the last record of each key. Superseded records stay readable for at
-    least `compaction_lag_ms`, so that a replay of the journal reads the same records as before.
-    """
-
-    name: str
-    partitions: int
-    compacted: bool = False
-    retention_ms: int | None = None
-    compaction_lag_ms: int = 0
 
 
 class _Closing(Protocol):
@@ -114,7 +88,8 @@ class LogReader(_Closing, Protocol):
         """Return the next records: in order within a partition, and fairly from all partitions.
 
         Waits at most `timeout_seconds` for the first record; may return fewer than
-        `max_records`, or none.
+        `max_records`, or none. A record that cannot be read is returned with its `error`, and
+        logged and counted once per place; the reader continues after it.
 
         Raises:
             OffsetsExpired: a position lies outside the offsets that the log holds.
@@ -150,11 +125,33 @@ class EventLog(_Closing, Protocol):
     Every method may raise LogUnavailable. May be used from several threads.
     """
 
+    def ping(self, timeout_seconds: float) -> None:
+        """Raise LogUnavailable unless the log answers within a time; cheap."""
+
     def create_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
         """Create the topics that do not exist yet; return their names, in the order of `specs`."""
 
     def describe_topics(self) -> dict[str, TopicSpec]:
         """Return the actual settings of all topics, by name."""
+
+    def alter_topic(self, spec: TopicSpec, fields: Collection[str]) -> None:
+        """Set these fields of an existing topic as in `spec`; the partitions cannot be changed."""
+
+    def alter_command(self, spec: TopicSpec, field: str) -> str:
+        """Return the command by which a person sets a field of an existing topic as in `spec`."""
+
+    def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        """Return the id that the log gave each topic at its creation, for those that exist.
+
+        A topic that was deleted and created again has another id, although its name is the same and its
+        offsets may fit. An id is NO_TOPIC_ID where the log has none.
+        """
+
+    def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
+        """Return the number of partitions of each topic, for those that exist.
+
+        One cheap request; partitions that were added since a reader or writer was opened show here.
+        """
 
     def writer(self, *, max_in_flight: int = 20_000) -> LogWriter:
         """Open a writer with at most `max_in_flight` unacknowledged records."""
@@ -199,26 +196,13 @@ class EventLog(_Closing, Protocol):
         """
 
     def report(self, group: str, offsets: Offsets) -> None:
-        """Publish the progress of a group for lag tools; nothing in millstream depends on it."""
+        """Publish the progress of a group for lag tools, all offsets at once.
+
+        No daemon depends on it; `migrate` continues from its own group's.
+        """
 
     def reported(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, int]:
         """Return the offsets that a group last reported, for the partitions that it reported."""
-
-
-def check_record(key: str | None, value: bytes | None) -> None:
-    """Reject a record that not every engine can store, before it is sent.
-
-    Raises:
-        DeliveryError: the record has neither key nor value, or is too large.
-    """
-    if key is None and value is None:
-        raise DeliveryError("a record needs a key or a value")
-    # Encoding the key costs time, so do it only if the record could be too large: a character
-    # has at most four bytes of UTF-8.
-    if 4 * len(key or "") + len(value or b"") > MAX_RECORD_BYTES:
-        size = len((key or "").encode()) + len(value or b"")
-        if size > MAX_RECORD_BYTES:
-            raise DeliveryError(f"a record of {size} bytes is larger than {MAX_RECORD_BYTES} bytes")
 
 
 def read(log: EventLog, topic: str, start: Offsets | None = None) -> Iterator[Record]:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pipeline.errors import TopicError
 from pipeline.eventlog.port import EventLog, TopicSpec
 
+READABLE_COMPRESSION = frozenset({"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"})
+"""The values of Kafka's `compression.type` that every reader of this version can read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Topics:
@@ -86,37 +89,77 @@ class Topics:
         """Compare the topics with their required settings; a longer retention is accepted.
 
         Raises:
-            TopicError: a topic does not match; lists every mismatch and its remedy.
+            TopicError: a topic does not match; lists every fault with the command that mends it.
         """
         present = log.describe_topics()
         specs = self.specs(partitions, retention_ms, compaction_lag_ms)
-        faults = [fault for spec in specs for fault in _faults(spec, present.get(spec.name))]
+        faults = [fault for spec in specs for fault in self._faults(log, spec, present.get(spec.name))]
         if faults:
             raise TopicError("\n".join(faults))
 
+    def alter(self, log: EventLog, partitions: int, retention_ms: int, compaction_lag_ms: int) -> list[str]:
+        """Set what differs in the settings of existing topics, except the partitions; return the names."""
+        present = log.describe_topics()
+        altered = []
+        for spec in self.specs(partitions, retention_ms, compaction_lag_ms):
+            actual = present.get(spec.name)
+            fields = [field for field, _ in _differences(spec, actual)] if actual else []
+            if fields:
+                log.alter_topic(spec, fields)
+                altered.append(spec.name)
+        return altered
 
-def _faults(required: TopicSpec, actual: TopicSpec | None) -> Iterator[str]:
-    name = required.name
-    if actual is None:
-        yield f"{name}: missing; run `millstream topics create`"
-        return
-    if actual.partitions != required.partitions:
-        yield (
-            f"{name}: {actual.partitions} partitions instead of {required.partitions}; the number "
-            "is fixed at creation: use another prefix, or the setting that the topic was created with"
+    def _faults(self, log: EventLog, required: TopicSpec, actual: TopicSpec | None) -> Iterator[str]:
+        name = required.name
+        if actual is None:
+            yield f"{name}: missing; run `millstream topics create`"
+            return
+        if actual.partitions != required.partitions:
+            yield f"{name}: {self._other_partitions(required.partitions, actual.partitions)}"
+        for field, fault in _differences(required, actual):
+            yield f"{name}: {fault}; run `{log.alter_command(required, field)}`"
+
+    def _other_partitions(self, required: int, actual: int) -> str:
+        setting = f"write `partitions = {actual}` in [log], or " if required > 1 else ""
+        return (
+            f"{actual} partitions instead of {required}; keys must stay in their partition: {setting}copy the"
+            f" events to new topics, `millstream topics migrate --to {self.prefix}-{required}"
+            f" --partitions {required}`"
         )
+
+
+def _differences(required: TopicSpec, actual: TopicSpec) -> Iterator[tuple[str, str]]:
+    """Find the fields of a topic that must be altered, and say what is wrong with each."""
     if actual.compacted != required.compacted:
         policies = {True: "compacted", False: "not compacted"}
-        yield f"{name}: is {policies[actual.compacted]}, must be {policies[required.compacted]}"
-    if _forever(actual.retention_ms) < _forever(required.retention_ms):
+        yield "compacted", f"is {policies[actual.compacted]}, must be {policies[required.compacted]}"
+    if _unlimited(actual.retention_ms) < _unlimited(required.retention_ms):
         needed = "for ever" if required.retention_ms is None else f"{required.retention_ms} ms"
-        yield f"{name}: keeps records {actual.retention_ms} ms, must keep them {needed}; raise retention.ms"
-    if actual.compacted and actual.compaction_lag_ms < required.compaction_lag_ms:
+        yield "retention_ms", f"keeps records {actual.retention_ms} ms, must keep them {needed}"
+    if _unlimited(actual.retention_bytes) < _unlimited(required.retention_bytes):
         yield (
-            f"{name}: superseded records stay {actual.compaction_lag_ms} ms, must stay "
-            f"{required.compaction_lag_ms} ms; raise min.compaction.lag.ms"
+            "retention_bytes",
+            f"deletes records beyond {actual.retention_bytes} bytes a partition, whatever their age",
+        )
+    if required.compacted and actual.compaction_lag_ms < required.compaction_lag_ms:
+        yield (
+            "compaction_lag_ms",
+            f"superseded records stay {actual.compaction_lag_ms} ms,"
+            f" must stay {required.compaction_lag_ms} ms",
+        )
+    if actual.log_append_time != required.log_append_time:
+        yield (
+            "log_append_time",
+            "records carry the producer's time, must carry the log's: freshness and windows rest on it",
+        )
+    if actual.compression not in READABLE_COMPRESSION:
+        yield "compression", f"is compressed by {actual.compression}, which cannot be read"
+    if actual.max_batch_bytes < required.max_batch_bytes:
+        yield (
+            "max_batch_bytes",
+            f"accepts batches up to {actual.max_batch_bytes} bytes, must accept {required.max_batch_bytes}",
         )
 
 
-def _forever(retention_ms: int | None) -> float:
-    return float("inf") if retention_ms is None else retention_ms
+def _unlimited(limit: int | None) -> float:
+    return float("inf") if limit is None else limit

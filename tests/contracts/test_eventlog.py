@@ -20,6 +20,7 @@ from pipeline.eventlog import open_log
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.eventlog.port import (
     MAX_RECORD_BYTES,
+    NO_TOPIC_ID,
     EventLog,
     LogReader,
     Record,
@@ -91,6 +92,18 @@ def test_topics_are_described_as_they_were_created(log: EventLog, prefix: str) -
 def test_a_topic_needs_a_partition(log: EventLog, prefix: str) -> None:
     with pytest.raises(InvalidSettings, match="needs a partition"):
         log.create_topics([TopicSpec(f"{prefix}.none", 0)])
+
+
+def test_a_topic_has_an_id_and_a_number_of_partitions(log: EventLog, prefix: str) -> None:
+    first, second, unknown = (f"{prefix}.{name}" for name in ("first", "second", "unknown"))
+    log.create_topics([TopicSpec(first, 3), TopicSpec(second, 1)])
+    ids = log.topic_ids([first, second, unknown])
+    assert set(ids) == {first, second}
+    assert len(set(ids.values()) | {NO_TOPIC_ID}) == 3
+    assert log.topic_ids([second]) == {second: ids[second]}
+    assert log.partition_counts([first, second, unknown]) == {first: 3, second: 1}
+    assert not log.topic_ids([])
+    assert not log.partition_counts([])
 
 
 def test_an_unknown_topic_is_named(log: EventLog, prefix: str, topic: str) -> None:

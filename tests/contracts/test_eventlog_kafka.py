@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from kafka import KafkaAdminClient
@@ -15,7 +17,8 @@ from deploy.kafka.broker import Broker
 from pipeline.errors import DeliveryError, LogUnavailable, OffsetsExpired
 from pipeline.eventlog import open_log
 from pipeline.eventlog.kafka import KafkaLog, ready
-from pipeline.eventlog.port import EventLog, TopicPartition, TopicSpec, read
+from pipeline.eventlog.kafka.log import _id_text
+from pipeline.eventlog.port import NO_TOPIC_ID, EventLog, TopicPartition, TopicSpec, read
 
 
 @pytest.fixture
@@ -78,6 +81,33 @@ def test_a_position_before_the_begin_has_expired(log: EventLog, topic: str, admi
         with pytest.raises(OffsetsExpired, match="3 records are lost") as caught:
             reader.poll(10, timeout_seconds=10)
         assert (caught.value.requested, caught.value.begin, caught.value.end) == (1, 4, 10)
+
+
+def test_a_topic_made_anew_has_another_id(log: EventLog, topic: str, admin: Any) -> None:
+    before = log.topic_ids([topic])[topic]
+    admin.delete_topics([topic])
+    deadline = time.monotonic() + 10
+    while log.topic_ids([topic]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert log.topic_ids([topic]) == {}
+    log.create_topics([TopicSpec(topic, 1)])
+    assert log.topic_ids([topic])[topic] not in (before, NO_TOPIC_ID)
+
+
+def test_added_partitions_are_counted(log: EventLog, topic: str, admin: Any) -> None:
+    with log.writer() as writer:
+        writer.append(topic, "key", b"")  # the admin client knows the topic by now
+        assert log.partition_counts([topic]) == {topic: 1}
+        admin.create_partitions({topic: 3})
+        deadline = time.monotonic() + 10
+        while log.partition_counts([topic]) == {topic: 1} and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert log.partition_counts([topic]) == {topic: 3}
+    assert len(log.begin_offsets([topic])) == 3
+
+
+def test_a_cluster_without_topic_ids_says_so() -> None:
+    assert _id_text(None) == _id_text(str(UUID(int=0))) == NO_TOPIC_ID
 
 
 def test_a_foreign_key_does_not_stop_a_reader(log: EventLog, topic: str, kafka_url: str) -> None:

@@ -48,18 +48,20 @@ class Admin:
         self._open_client: Any = None
         self._lock = Lock()
 
-    def ask(self, what: str, request: Callable[[Any], T]) -> T:
+    def ask(self, what: str, request: Callable[[Any], T], seconds: float | None = None) -> T:
         """Send a request with the client, and repeat it while its error is retriable.
 
-        `what` names the request in the error message.
+        `what` names the request in the error message. `seconds` limits the time, in place of
+        ANSWER_SECONDS.
 
         Raises:
             LogUnavailable: the cluster did not answer in time, or refused the request.
         """
-        deadline = time.monotonic() + ANSWER_SECONDS
+        limit = ANSWER_SECONDS if seconds is None else seconds
+        deadline = time.monotonic() + limit
         while True:
             try:
-                return request(self._client())
+                return request(self._client(limit))
             except kafka_errors.KafkaError as error:
                 if not error.retriable or time.monotonic() > deadline:
                     raise LogUnavailable(f"{what}: {error}") from error
@@ -72,12 +74,12 @@ class Admin:
                 self._open_client.close()
                 self._open_client = None
 
-    def _client(self) -> Any:
+    def _client(self, seconds: float) -> Any:
         with self._lock:
             if self._open_client is None:
                 self._open_client = KafkaAdminClient(
                     client_id=client_id("admin"),
-                    bootstrap_timeout_ms=int(ANSWER_SECONDS * 1000),
+                    bootstrap_timeout_ms=int(seconds * 1000),
                     reconnect_backoff_max_ms=1_000,
                     **self._connection,
                 )

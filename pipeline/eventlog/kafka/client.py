@@ -11,6 +11,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
 
 from pipeline.errors import LogUnavailable
+from pipeline.eventlog.kafka.batches import TolerantPartitionRecords
 
 # Its DEBUG lines contain passwords, keys and values; its INFO lines report every connection.
 logging.getLogger("kafka").setLevel(logging.WARNING)
@@ -48,10 +49,12 @@ def new_producer(connection: Mapping[str, Any], role: str, **settings: Any) -> A
 def new_consumer(connection: Mapping[str, Any]) -> Any:
     """Connect a consumer of committed records, without a consumer group or automatic commits.
 
+    What it cannot decode it returns as placeholders, see `batches`.
+
     Raises:
         LogUnavailable: no broker answers.
     """
-    return _connected(
+    consumer = _connected(
         KafkaConsumer,
         client_id=client_id("reader"),
         enable_auto_commit=False,
@@ -63,6 +66,8 @@ def new_consumer(connection: Mapping[str, Any]) -> Any:
         metrics_enabled=False,
         **connection,
     )
+    consumer._fetcher.PartitionRecords = TolerantPartitionRecords  # the client has no setting for it
+    return consumer
 
 
 def close_producer(producer: Any, at_once: bool) -> None:

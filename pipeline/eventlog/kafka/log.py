@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from base64 import urlsafe_b64encode
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
+from uuid import UUID
 
 from kafka import IsolationLevel, OffsetAndMetadata, OffsetSpec
 from kafka import TopicPartition as KafkaTopicPartition
@@ -15,10 +17,17 @@ from pipeline.eventlog.kafka.admin import Admin
 from pipeline.eventlog.kafka.client import new_consumer, new_producer
 from pipeline.eventlog.kafka.fenced import KafkaFencedWriter
 from pipeline.eventlog.kafka.reader import KafkaReader
-from pipeline.eventlog.kafka.settings import client_options, topic_configs, topic_spec
+from pipeline.eventlog.kafka.settings import (
+    client_options,
+    configs_command,
+    configs_of,
+    topic_configs,
+    topic_spec,
+)
 from pipeline.eventlog.kafka.writer import KafkaWriter
-from pipeline.eventlog.port import Offsets, TopicPartition, TopicSpec
+from pipeline.eventlog.port import NO_TOPIC_ID, Offsets, TopicPartition, TopicSpec
 
+_NO_UUID = str(UUID(int=0))
 _TRANSACTION_BACKOFF_MS = 5
 """The broker rejects a transaction that closely follows another once, and the client retries after
 this time. Measured: an append takes 108 ms with the default of 100 ms, and 2.7 ms with 5 ms."""
@@ -28,8 +37,14 @@ class KafkaLog:
     """An event log on a Kafka cluster; connects on first use."""
 
     def __init__(self, servers: Sequence[str], options: Mapping[str, str]) -> None:
+        self._options = list(options)  # names only
         self._connection: dict[str, Any] = {"bootstrap_servers": list(servers), **client_options(options)}
         self._admin = Admin(self._connection)
+
+    def ping(self, timeout_seconds: float) -> None:
+        """See `EventLog.ping`."""
+        if not self._admin.ask("ping", lambda admin: admin.describe_cluster()["brokers"], timeout_seconds):
+            raise LogUnavailable("ping: the cluster has no broker")
 
     def create_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
         """See `EventLog.create_topics`; the replication factor is the cluster's default."""
@@ -51,6 +66,27 @@ class KafkaLog:
             "describe configs", lambda admin: admin.describe_configs(resources, config_filter="all")
         )["topic"]
         return {name: topic_spec(name, count, configs[name]) for name, count in counts.items()}
+
+    def alter_topic(self, spec: TopicSpec, fields: Collection[str]) -> None:
+        """See `EventLog.alter_topic`."""
+        resource = ConfigResource(ConfigResourceType.TOPIC, spec.name, configs_of(spec, fields))
+        answer = self._admin.ask("alter topic", lambda admin: admin.alter_configs([resource]))
+        result = answer["topic"][spec.name]
+        if result != "OK":
+            raise TopicError(f"{spec.name}: cannot be altered: {result}")
+
+    def alter_command(self, spec: TopicSpec, field: str) -> str:
+        """See `EventLog.alter_command`; a call of Kafka's own tool."""
+        servers = ",".join(self._connection["bootstrap_servers"])
+        return configs_command(servers, self._options, spec.name, configs_of(spec, [field]))
+
+    def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        """See `EventLog.topic_ids`; in the form that Kafka's own tools print."""
+        return {topic["name"]: _id_text(topic["topic_id"]) for topic in self._existing(topics)}
+
+    def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
+        """See `EventLog.partition_counts`."""
+        return {topic["name"]: len(topic["partitions"]) for topic in self._existing(topics)}
 
     def writer(self, *, max_in_flight: int = 20_000) -> KafkaWriter:
         """See `EventLog.writer`."""
@@ -139,14 +175,27 @@ class KafkaLog:
             raise
         return True
 
+    def _existing(self, topics: Iterable[str]) -> list[Any]:
+        described = self._described(topics)
+        for topic in described:
+            if topic["error_code"] not in (0, kafka_errors.UnknownTopicOrPartitionError.errno):
+                raise LogUnavailable(
+                    f"{topic['name']}: {kafka_errors.for_code(topic['error_code']).__name__}"
+                )
+        return [topic for topic in described if not topic["error_code"]]
+
+    def _described(self, topics: Iterable[str]) -> list[Any]:
+        names = sorted(set(topics))
+        if not names:  # which would mean all topics
+            return []
+        described: list[Any] = self._admin.ask("describe topics", lambda admin: admin.describe_topics(names))
+        return described
+
     def _partition_count(self, topic: str) -> int:
         return len(self._partitions([topic]))
 
     def _partitions(self, topics: Iterable[str]) -> list[TopicPartition]:
-        names = sorted(set(topics))
-        if not names:
-            return []
-        described = self._admin.ask("describe topics", lambda admin: admin.describe_topics(names))
+        described = self._described(topics)
         missing = [topic["name"] for topic in described if topic["error_code"]]
         if missing:
             raise TopicError(f"no such topic: {', '.join(missing)} (millstream topics create)")
@@ -163,3 +212,8 @@ class KafkaLog:
             lambda admin: admin.list_partition_offsets(specs, isolation_level=IsolationLevel.READ_COMMITTED),
         )
         return {TopicPartition(*source): answer.offset for source, answer in sorted(offsets.items())}
+
+
+def _id_text(topic_id: str | None) -> str:
+    uuid = UUID(topic_id or _NO_UUID)
+    return urlsafe_b64encode(uuid.bytes).decode().rstrip("=") if uuid.int else NO_TOPIC_ID

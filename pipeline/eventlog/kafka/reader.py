@@ -11,7 +11,9 @@ from kafka import errors as kafka_errors
 
 from pipeline.errors import LogUnavailable, OffsetsExpired, TopicError
 from pipeline.eventlog.fairness import fair_shares
+from pipeline.eventlog.kafka.batches import Unreadable
 from pipeline.eventlog.port import Offsets, Record, TopicPartition
+from pipeline.eventlog.unreadable import unreadable
 
 _BUFFERED_RECORDS = 5_000
 _NO_LIMIT = 1 << 30
@@ -94,6 +96,8 @@ class KafkaReader:
 
 
 def _record(record: Any) -> Record:
+    if isinstance(record.value, Unreadable):
+        return unreadable(record.topic, record.partition, record.offset, record.timestamp, record.value)
     # A key written by another producer may not be UTF-8; it must not stop the reader.
     key = None if record.key is None else record.key.decode("utf-8", "backslashreplace")
     return Record(record.topic, record.partition, record.offset, record.timestamp, key, record.value)

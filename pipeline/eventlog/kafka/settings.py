@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from pipeline.errors import InvalidSettings
 from pipeline.eventlog.port import TopicSpec
 
 _SEGMENT_MS = 6 * 3600 * 1000
 """Kafka does not compact a topic's newest segment, so segments must be shorter than the default week."""
+
+
+_CONFIGS_OF_FIELD: Mapping[str, Collection[str]] = {
+    "compacted": ("cleanup.policy", "retention.ms", "min.compaction.lag.ms", "segment.ms"),
+    "retention_ms": ("cleanup.policy", "retention.ms"),
+    "compaction_lag_ms": ("min.compaction.lag.ms",),
+    "log_append_time": ("message.timestamp.type",),
+    "retention_bytes": ("retention.bytes",),
+    "compression": ("compression.type",),
+    "max_batch_bytes": ("max.message.bytes",),
+}
 
 
 def _flag(text: str) -> bool:
@@ -54,11 +65,17 @@ def client_options(options: Mapping[str, str]) -> dict[str, object]:
 
 
 def topic_configs(spec: TopicSpec) -> dict[str, str]:
-    """Return the required configuration of a topic; the partition count is not part of it."""
+    """Return the required configuration of a topic; the partition count is not part of it.
+
+    Every value is written out, because a cluster's defaults may differ from Kafka's.
+    """
     configs = {
         "cleanup.policy": "delete",
-        "retention.ms": str(-1 if spec.retention_ms is None else spec.retention_ms),
-        "message.timestamp.type": "LogAppendTime",
+        "retention.ms": _limit(spec.retention_ms),
+        "retention.bytes": _limit(spec.retention_bytes),
+        "message.timestamp.type": "LogAppendTime" if spec.log_append_time else "CreateTime",
+        "compression.type": spec.compression,
+        "max.message.bytes": str(spec.max_batch_bytes),
     }
     if spec.compacted:
         configs["cleanup.policy"] = "compact" if spec.retention_ms is None else "compact,delete"
@@ -67,11 +84,41 @@ def topic_configs(spec: TopicSpec) -> dict[str, str]:
     return configs
 
 
+def configs_of(spec: TopicSpec, fields: Collection[str]) -> dict[str, str]:
+    """Return the part of a topic's configuration that holds some fields of its spec."""
+    names = {name for field in fields for name in _CONFIGS_OF_FIELD[field]}
+    return {name: value for name, value in topic_configs(spec).items() if name in names}
+
+
+def configs_command(servers: str, options: Collection[str], topic: str, configs: Mapping[str, str]) -> str:
+    """Write the call of Kafka's own tool that sets some configurations of a topic."""
+    # The tool takes commas for the next configuration, unless the value is in brackets.
+    values = (f"{name}=[{value}]" if "," in value else f"{name}={value}" for name, value in configs.items())
+    login = " --command-config client.properties" if options else ""
+    return (
+        f"kafka-configs.sh --bootstrap-server {servers}{login} --alter --entity-type topics"
+        f" --entity-name {topic} --add-config {','.join(values)}"
+    )
+
+
 def topic_spec(name: str, partitions: int, configs: Mapping[str, Mapping[str, str]]) -> TopicSpec:
     """Read a TopicSpec from the configuration that a cluster returns: entries with a ``value``."""
     policy = set(configs["cleanup.policy"]["value"].split(","))
+    deletes, compacted = "delete" in policy, "compact" in policy
     retention_ms = int(configs["retention.ms"]["value"])
-    kept = "delete" not in policy or retention_ms < 0
-    compacted = "compact" in policy
-    lag_ms = int(configs["min.compaction.lag.ms"]["value"]) if compacted else 0
-    return TopicSpec(name, partitions, compacted, None if kept else retention_ms, lag_ms)
+    retention_bytes = int(configs["retention.bytes"]["value"])
+    return TopicSpec(
+        name,
+        partitions,
+        compacted,
+        retention_ms if deletes and retention_ms >= 0 else None,
+        int(configs["min.compaction.lag.ms"]["value"]) if compacted else 0,
+        configs["message.timestamp.type"]["value"] == "LogAppendTime",
+        retention_bytes if deletes and retention_bytes >= 0 else None,
+        configs["compression.type"]["value"],
+        int(configs["max.message.bytes"]["value"]),
+    )
+
+
+def _limit(limit: int | None) -> str:
+    return str(-1 if limit is None else limit)

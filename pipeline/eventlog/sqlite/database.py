@@ -23,13 +23,15 @@ OFFSET_MASK = (1 << OFFSET_BITS) - 1
 Clock = Callable[[], int]
 """Returns append times in ms."""
 
-_FORMAT = 1
-_BUSY_SECONDS = 30.0
+_FORMAT = 2  # 2: topics have an id
+BUSY_SECONDS = 30.0
+"""How long a transaction waits for the lock of another process."""
+
 _WAL_BYTES = 64 << 20
 _SCHEMA = f"""
 CREATE TABLE topics (
     name TEXT PRIMARY KEY, partitions INTEGER NOT NULL, compacted INTEGER NOT NULL,
-    retention_ms INTEGER, compaction_lag_ms INTEGER NOT NULL
+    retention_ms INTEGER, compaction_lag_ms INTEGER NOT NULL, id TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE partitions (
     slot INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL,
@@ -52,6 +54,19 @@ CREATE TABLE reported (
 ) WITHOUT ROWID;
 PRAGMA user_version = {_FORMAT};
 """
+_FROM_FORMAT_1 = """
+ALTER TABLE topics ADD COLUMN id TEXT NOT NULL DEFAULT '';
+UPDATE topics SET id = lower(hex(randomblob(16)));
+PRAGMA user_version = 2;
+"""
+_REMEDIES = {
+    sqlite3.SQLITE_BUSY: "another process holds its lock; wait until that process, perhaps a backup, ends",
+    sqlite3.SQLITE_FULL: "free space on its volume; what was not acknowledged is not stored",
+    sqlite3.SQLITE_CANTOPEN: "check that its volume is mounted and that this user may write there",
+    sqlite3.SQLITE_READONLY: "let this user write to the file and its folder",
+    sqlite3.SQLITE_IOERR: "check its volume",
+    sqlite3.SQLITE_CORRUPT: "restore it from a backup",
+}
 
 
 class Slot(NamedTuple):
@@ -69,32 +84,38 @@ class Slot(NamedTuple):
 
 
 class Database:
-    """One connection to the file, guarded by a lock: threads may share it, each process opens its own."""
+    """One connection to the file, guarded by a lock: threads may share it, each process opens its own.
 
-    def __init__(self, path: Path, busy_seconds: float = _BUSY_SECONDS) -> None:
+    `create` lets it make a missing file. `follow` lets it continue with another file that has taken
+    the place of the one it opened; without it, every transaction then fails.
+    """
+
+    def __init__(
+        self, path: Path, busy_seconds: float = BUSY_SECONDS, *, create: bool = True, follow: bool = False
+    ) -> None:
         self._path = path
+        self._busy_seconds = busy_seconds
+        self._follow = follow
         self._lock = RLock()
         with self._unavailable():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
-            )
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
-            self._create(time.monotonic() + busy_seconds)
+            if create:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._connect("rwc" if create else "rw")
 
     @contextmanager
     def transaction(self, mode: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        """Run a transaction, rolled back on an exception; use DEFERRED for reading.
+        """Run a transaction, rolled back on an exception; use DEFERRED only for reading.
 
         Raises:
             LogUnavailable: SQLite failed; names the path and the reason.
         """
         with self._lock, self._unavailable():
+            self._check_file()
             self._connection.execute(f"BEGIN {mode}")
             try:
                 yield self._connection
-                self._connection.execute("COMMIT")
+                if mode != "DEFERRED":  # nothing to commit, and a commit fails after a damaged row
+                    self._connection.execute("COMMIT")
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
@@ -115,17 +136,57 @@ class Database:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise LogUnavailable(f"{self._path}: {error}") from error
+            code = getattr(error, "sqlite_errorcode", None) or 0
+            remedy = _REMEDIES.get(code & 0xFF)
+            hint = f" ({remedy})" if remedy else ""
+            raise LogUnavailable(f"{self._path}: {error}{hint}") from error
 
-    def _create(self, deadline: float) -> None:
-        while self._format() == 0:
+    def _connect(self, mode: str) -> None:
+        # As a URI, because only a URI can say that a missing file is not to be created.
+        self._connection = sqlite3.connect(
+            f"{self._path.absolute().as_uri()}?mode={mode}",
+            timeout=self._busy_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=True,
+        )
+        try:
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+            self._prepare(time.monotonic() + self._busy_seconds)
+            self._file = _identity(self._path)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _check_file(self) -> None:
+        """Raise LogUnavailable if the path no longer leads to the open file, which SQLite never checks."""
+        try:
+            file = _identity(self._path)
+        except FileNotFoundError:
+            raise LogUnavailable(f"{self._path}: the file is missing; put it back") from None
+        if file == self._file:
+            return
+        if not self._follow:
+            raise LogUnavailable(f"{self._path}: another file has taken its place; open it again")
+        self._connection.close()
+        self._connect("rw")
+
+    def _prepare(self, deadline: float) -> None:
+        """Create the schema in a new file, or migrate an older one."""
+        while 0 <= self._format() < _FORMAT:
             try:
                 # Turning WAL on needs an exclusive lock, for which SQLite does not wait: retry.
                 self._connection.execute("PRAGMA journal_mode = WAL")
-                with self.transaction() as connection:
-                    if self._format() == 0:
-                        _execute_all(connection, _SCHEMA)
-            except (sqlite3.OperationalError, LogUnavailable):
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    # Another process may have been faster.
+                    _execute_all(self._connection, {0: _SCHEMA, 1: _FROM_FORMAT_1}.get(self._format(), ""))
+                    self._connection.execute("COMMIT")
+                finally:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+            except sqlite3.OperationalError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
@@ -137,6 +198,11 @@ class Database:
         if version == 0 and self._connection.execute("SELECT 1 FROM sqlite_master").fetchone():
             return -1  # a database of another application
         return version
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    file = path.stat()
+    return file.st_dev, file.st_ino
 
 
 def _execute_all(connection: sqlite3.Connection, script: str) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from typing import Self
 
 from pipeline.errors import OffsetsExpired, TopicError
 from pipeline.eventlog.fairness import fair_shares
 from pipeline.eventlog.port import Offsets, Record, TopicPartition
-from pipeline.eventlog.sqlite.database import OFFSET_MASK, Database, Slot, slots_of
+from pipeline.eventlog.sqlite.database import Database, Slot, slots_of
+from pipeline.eventlog.sqlite.rows import read_rows
 
 _MIN_PAUSE_SECONDS = 0.001
 _MAX_PAUSE_SECONDS = 0.01
@@ -73,22 +73,14 @@ class SqliteReader:
             slots = {s.slot: s for s in slots_of(connection, self._topics) if s.slot in self._sources}
             shares = fair_shares(self._waiting(slots), max_records)
             records: list[Record] = []
+            positions: dict[int, int] = {}  # taken over only when every partition has been read
             for slot, share in shares.items():
                 if share:
-                    records += self._scan(connection, slots[slot], share)
+                    found, after = read_rows(connection, slots[slot], self._positions[slot], share)
+                    records += found
+                    positions[slot] = after
+        self._positions.update(positions)
         return records
-
-    def _scan(self, connection: sqlite3.Connection, slot: Slot, max_records: int) -> list[Record]:
-        rows = connection.execute(
-            "SELECT id, append_time, key, value FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
-            (slot.id_at(self._positions[slot.slot]), slot.id_at(slot.end), max_records),
-        ).fetchall()
-        full = len(rows) == max_records  # if not, the rest of the partition is a gap: skip it
-        self._positions[slot.slot] = (rows[-1][0] & OFFSET_MASK) + 1 if full else slot.end
-        return [
-            Record(slot.topic, slot.partition, record_id & OFFSET_MASK, append_time, key, value)
-            for record_id, append_time, key, value in rows
-        ]
 
     def _waiting(self, slots: dict[int, Slot]) -> dict[int, int]:
         """Upper bounds of the unread records by slot, starting with another partition in each call."""

@@ -70,8 +70,11 @@ def _compact(connection: sqlite3.Connection, slot: int, before: int) -> bool:
 
 
 def _supersede(
-    connection: sqlite3.Connection, slot: int, key: str, record_id: int, tombstone_time: int | None
+    connection: sqlite3.Connection, slot: int, key: str | None, record_id: int, tombstone_time: int | None
 ) -> None:
+    if key is None:  # from before the topic was compacted; Kafka drops such records, too
+        connection.execute("DELETE FROM records WHERE id = ?", (record_id,))
+        return
     previous = connection.execute(
         "SELECT record_offset FROM latest WHERE slot = ? AND key = ?", (slot, key)
     ).fetchone()

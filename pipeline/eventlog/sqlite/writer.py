@@ -145,5 +145,6 @@ class SqliteWriter:
 
     def _run_upkeep(self) -> None:
         if time.monotonic() >= self._next_upkeep:
-            more = upkeep(self._database, self._clock())
-            self._next_upkeep = time.monotonic() + (0 if more else _UPKEEP_SECONDS)
+            self._next_upkeep = time.monotonic() + _UPKEEP_SECONDS  # also if it fails: no storm of warnings
+            if upkeep(self._database, self._clock()):
+                self._next_upkeep = 0.0

@@ -52,3 +52,23 @@ def test_topics_that_differ_from_the_settings_are_named(
     monkeypatch.setenv("MILLSTREAM_LOG__PARTITIONS", "8")
     line = fails(monkeypatch, capsys, "topics", "check")
     assert "mill.items: 4 partitions instead of 8" in line
+
+
+def test_topics_are_altered_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    run("topics", "create")
+    assert run("topics", "alter").output == "all topics match the settings\n"
+    monkeypatch.setenv("MILLSTREAM_LOG__RETENTION_HOURS", "9999")
+    assert run("topics", "alter").output.split()[0] == "mill.interactions"
+    assert run("topics", "check").output == "all topics match the settings\n"
+
+
+def test_topics_are_migrated_to_more_partitions(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ModelHarness(settings) as harness, harness.log.writer() as writer:
+        for number in range(20):
+            writer.append("mill.interactions", f"user-{number}", b"{}")
+    output = run("topics", "migrate", "--to", "mill-8", "--partitions", "8").output
+    assert "mill.interactions: 20 records copied and verified\n" in output
+    assert "set `prefix = 'mill-8'` and `partitions = 8` in [log]" in " ".join(output.split())
+    monkeypatch.setenv("MILLSTREAM_LOG__PREFIX", "mill-8")
+    monkeypatch.setenv("MILLSTREAM_LOG__PARTITIONS", "8")
+    assert run("topics", "check").output == "all topics match the settings\n"

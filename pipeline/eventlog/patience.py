@@ -1,0 +1,66 @@
+"""Outlast an event log that is away: retry until it is back, and say so once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Event
+from typing import TypeVar
+
+from pipeline.errors import LogUnavailable
+from pipeline.eventlog.port import EventLog
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_SECONDS = 0.2
+_MAX_PAUSE_SECONDS = 2.0
+_PING_SECONDS = 2.0
+
+
+def patiently(
+    action: Callable[[], T],
+    stop: Event,
+    event_log: EventLog | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> T | None:
+    """Run an action, and repeat it while it raises LogUnavailable, until it works or `stop` is set.
+
+    Logs one line when the log goes away and one when it is back. With `event_log`, the time until
+    it is back is passed with pings: an action may itself wait 30 s for an answer, during which
+    `stop` is not seen. The action must be safe to repeat; a writer that failed is not, open another
+    one in the action.
+
+    Returns:
+        What the action returned, or None if `stop` was set before it worked.
+    """
+    away_since: float | None = None
+    pause = _FIRST_PAUSE_SECONDS
+    while not stop.is_set():
+        try:
+            if away_since is not None and event_log is not None:
+                event_log.ping(_PING_SECONDS)
+            result = action()
+        except LogUnavailable as error:
+            if away_since is None:
+                away_since = clock()
+                logger.warning("the event log is away, waiting until it is back: %s", error)
+            stop.wait(pause)
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+        else:
+            if away_since is not None:
+                logger.warning("the event log is back after %.1f s", clock() - away_since)
+            return result
+    return None
+
+
+def wait_until_back(event_log: EventLog, stop: Event) -> bool:
+    """Wait until the log answers; return whether it does, or False if `stop` was set before."""
+
+    def ping() -> bool:
+        event_log.ping(_PING_SECONDS)
+        return True
+
+    return patiently(ping, stop) is not None
