@@ -33,6 +33,10 @@ class LogUnavailable(MillstreamError):
     """The event log does not answer: a broker is down, or a file cannot be opened."""
 
 
+class StorageUnavailable(MillstreamError):
+    """The snapshot store or the checkpoint folder refused a write: it is away, or there is no room."""
+
+
 class DeliveryError(MillstreamError):
     """The event log did not acknowledge an append; the record may or may not be stored."""
 

@@ -65,6 +65,13 @@ PUBLISH_SECONDS = Histogram(
 )
 CHECKPOINT_SECONDS = Histogram("millstream_checkpoint_seconds", "Time to write a checkpoint", buckets=SECONDS)
 
+PAUSES = Counter(
+    "millstream_pauses_total", "Times that a daemon waited for the event log or the storage", ["daemon"]
+)
+FAILED_COMMITS = Counter(
+    "millstream_failed_commits_total", "Publications and checkpoints that the storage refused", ["kind"]
+)
+
 LEARNED_FRESHNESS = Histogram(
     "millstream_appended_to_learned_seconds", "Time from append until an event is learned", buckets=FRESHNESS
 )

@@ -19,7 +19,7 @@ from pipeline.checkpoints.capture import capture, snapshot_of
 from pipeline.checkpoints.state import LearnerState
 from pipeline.checkpoints.store import Checkpoints
 from pipeline.control.records import Adoption, ControlRecord
-from pipeline.errors import SnapshotsAhead
+from pipeline.errors import SnapshotsAhead, StorageUnavailable
 from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.port import EventLog, lag
 from pipeline.journal.batch_source import Batch, StateSwitch
@@ -56,9 +56,20 @@ class Pending:
         if not batch.from_journal:
             self.append_times += batch.append_times
 
+    def extend(self, later: Pending) -> None:
+        """Add what gathered after this."""
+        self.users |= later.users
+        self.dead_letters += later.dead_letters
+        self.control += later.control
+        self.append_times += later.append_times
+
 
 class Commits:
-    """Publishes and checkpoints a learner, with its supervisor, as it moves on."""
+    """Publishes and checkpoints a learner, with its supervisor, as it moves on.
+
+    Attributes:
+        position: where the learner stands; None before the first batch.
+    """
 
     def __init__(
         self,
@@ -69,7 +80,9 @@ class Commits:
         publisher: Publisher,
         checkpoints: Checkpoints,
         cadences: Cadences,
+        unpublished: Pending | None = None,
     ) -> None:
+        """`unpublished` is what the commits before these, which the log interrupted, left behind."""
         self._learner = learner
         self._supervisor = supervisor
         self._model = model
@@ -79,8 +92,9 @@ class Commits:
         self._publishing = Schedule(cadences.publish, covered=publisher.last_version())
         self._checkpointing = Schedule(cadences.checkpoint)
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="commit")
-        self._pending = Pending()
-        self._position: Position | None = None
+        self._pending = unpublished or Pending()
+        self._in_flight = Pending()
+        self.position: Position | None = None
 
     def add(self, batch: Batch, records: Sequence[ControlRecord] = ()) -> None:
         """Add a batch that was learned; its control records go out with the next publication.
@@ -89,7 +103,7 @@ class Commits:
             SnapshotsAhead: the store already holds this new version: it belongs to another log.
         """
         self._pending.add(batch, records)
-        self._position = batch.position
+        self.position = batch.position
         if not batch.from_journal and self._publishing.covers(self._version):
             raise SnapshotsAhead(
                 f"the snapshot store holds {self._publishing.covered} of {self._model}, but the journal has "
@@ -104,29 +118,55 @@ class Commits:
         adoption = Adoption(
             order=adopts.order, version=position.version, left=switch.left, reason=adopts.reason
         )
-        self._position, self._pending = position, Pending(control=[adoption])
+        self.position, self._pending = position, Pending(control=[adoption])
         if self._publishing.is_ready(self._version):
             self._publish(quality, reason=f"{adopts.kind}: {adopts.reason}")
 
+    def unpublished(self) -> Pending:
+        """Return what no finished publication contains; ask when all writes have ended."""
+        if self._publishing.is_written:
+            return self._pending
+        self._in_flight.extend(self._pending)
+        return self._in_flight
+
     def settle(self, quality: Report) -> None:
-        """Begin what is due; raise what stopped an earlier write."""
+        """Begin what is due; raise what stopped an earlier write, unless it was the storage."""
+        self._take_back_failures()
         if self._publishing.is_due(self._version):
             self._publish(quality, reason="cadence")
         if self._checkpointing.is_due(self._version) and self._publishing.covers(self._version):
             self._checkpoint()
 
     def finish(self, quality: Report, reason: str) -> None:
-        """Publish and checkpoint what is left, and wait for it."""
-        self._wait()
-        if self._publishing.is_ready(self._version):
-            self._publish(quality, reason)
-        if self._checkpointing.is_ready(self._version):
-            self._checkpoint()
-        self._wait()
+        """Publish and checkpoint what is left, and wait for it.
+
+        Raises:
+            StorageUnavailable: the snapshot store or the checkpoint folder refused it.
+        """
+        try:
+            self._wait()
+            if self._publishing.is_ready(self._version):
+                self._publish(quality, reason)
+            if self._checkpointing.is_ready(self._version):
+                self._checkpoint()
+            self._wait()
+        except OSError as error:
+            raise StorageUnavailable(f"what was learned cannot be stored: {error}; make room") from error
 
     def close(self) -> None:
         """Stop the threads once their writes are done."""
         self._threads.shutdown()
+
+    def _take_back_failures(self) -> None:
+        """Try again later what the store or the disk refused: it may be away for a while, or full."""
+        for kind, schedule in (("publication", self._publishing), ("checkpoint", self._checkpointing)):
+            error = schedule.storage_error()
+            if error is not None:
+                metrics.FAILED_COMMITS.labels(kind).inc()
+                log.error("a %s failed and will be tried again: %s", kind, error)
+                if schedule is self._publishing:
+                    self._pending = self.unpublished()
+                schedule.take_back()
 
     def _wait(self) -> None:
         self._publishing.wait()
@@ -134,25 +174,25 @@ class Commits:
 
     @property
     def _version(self) -> Version | None:
-        return Version(self._position.generation, self._position.step) if self._position else None
+        return Version(self.position.generation, self.position.step) if self.position else None
 
     def _publish(self, quality: Report, reason: str) -> None:
-        assert self._position is not None
+        assert self.position is not None
         histories = self._learner.stream.histories
         publication = Publication(
-            snapshot_of(self._learner, self._model, self._position, quality, reason),
+            snapshot_of(self._learner, self._model, self.position, quality, reason),
             {user: (histories.of(user), end) for user, end in self._pending.users.items()},
             self._pending.dead_letters,
             self._pending.append_times,
             [(record.key, record.encode()) for record in self._pending.control],
         )
-        self._pending = Pending()
+        self._in_flight, self._pending = self._pending, Pending()
         self._publishing.begin(self._version, self._threads, lambda: self._write_publication(publication))
 
     def _checkpoint(self) -> None:
         """Checkpoint what is published: a restart gathers no histories or dead letters from before it."""
-        assert self._position is not None
-        captured = capture(self._learner, self._supervisor, self._position)
+        assert self.position is not None
+        captured = capture(self._learner, self._supervisor, self.position)
         published = self._publishing.task
         self._checkpointing.begin(
             self._version, self._threads, lambda: self._write_checkpoint(captured, published)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
 from contextlib import closing
 from itertools import chain
 
-from consumers.learn.commits import Cadences, Commits
+from consumers.learn.commits import Cadences, Commits, Pending
 from consumers.learn.loop import run as run_loop
 from consumers.learn.orders import CommandReader
 from consumers.learn.schedule import Cadence
@@ -19,21 +20,26 @@ from pipeline import metrics
 from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
 from pipeline.checkpoints.fingerprint import fingerprint
 from pipeline.config import Settings
+from pipeline.errors import DeliveryError, LogUnavailable, StorageUnavailable
 from pipeline.eventlog import open_log
-from pipeline.eventlog.port import EventLog, LogWriter
+from pipeline.eventlog.patience import patiently, wait_until_back
+from pipeline.eventlog.port import EventLog, FencedWriter, LogWriter
 from pipeline.eventlog.topics import Topics
-from pipeline.journal.batch_source import BatchSource
+from pipeline.journal.batch_source import BatchSource, Turn
 from pipeline.journal.entry import read_journal
-from pipeline.journal.position import first_position
+from pipeline.journal.position import Position, first_position
 from pipeline.signals import stop_requested
 from pipeline.snapshots.publisher import Publisher
 from pipeline.snapshots.store import SnapshotStore
 
 log = logging.getLogger(__name__)
 
+PAUSE_SECONDS = 0.5
+"""Between two attempts, so that a full disk does not make the daemon spin."""
+
 
 def run(settings: Settings) -> None:
-    """Learn until SIGTERM or SIGINT.
+    """Learn until SIGTERM or SIGINT; wait while the event log is away.
 
     Raises:
         TopicError: the topics are missing or not as the settings want them.
@@ -45,33 +51,72 @@ def run(settings: Settings) -> None:
     metrics.serve_metrics(settings.metrics.host, settings.metrics.learn)
     with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
         topics = Topics(settings.log.prefix)
-        topics.check(event_log, *settings.log.topic_sizes)
-        learn(settings, event_log, topics, stop)
+        patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
+        LearnDaemon(settings, event_log, topics, stop).run()
     log.info("learner stopped")
 
 
-def learn(settings: Settings, event_log: EventLog, topics: Topics, stop: threading.Event) -> None:
-    """Restore the newest checkpoint, recover the batches after it, then learn until `stop` is set."""
-    learner, supervisor = make_learner(settings), make_supervisor(settings)
-    mark = fingerprint(learner, supervisor)
-    checkpoints = checkpoints_of(settings)
-    with event_log.fenced_writer(topics.journal, owner="learn") as journal, event_log.writer() as writer:
-        start = checkpoints.restore(learner, supervisor)
-        start = start or first_position(event_log, topics, journal, mark)
-        log.info("learner starts after %s", start.version)
-        entries = read_journal(event_log, topics.journal, start.journal)
-        with (
-            closing(BatchSource(event_log, topics, start, learner.first_seen)) as batches,
-            closing(CommandReader(event_log, topics, writer, checkpoints, learner.another)) as orders,
-        ):
-            turns = chain(
-                batches.recover(entries), batches.new(journal, settings.batch, orders, mark, stop.is_set)
-            )
-            publisher = _publisher(settings, topics, writer)
-            commits = Commits(
-                learner, supervisor, topics.prefix, event_log, publisher, checkpoints, _cadences(settings)
-            )
-            run_loop(turns, learner, supervisor, commits, checkpoints)
+class LearnDaemon:
+    """Keeps a learner going: what it has learned stays in memory while the log or the storage is away."""
+
+    def __init__(
+        self, settings: Settings, event_log: EventLog, topics: Topics, stop: threading.Event
+    ) -> None:
+        self._settings, self._log, self._topics, self._stop = settings, event_log, topics, stop
+        self._learner, self._supervisor = make_learner(settings), make_supervisor(settings)
+        self._fingerprint = fingerprint(self._learner, self._supervisor)
+        self._checkpoints = checkpoints_of(settings)
+        self._position: Position | None = None
+        self._unpublished = Pending()
+
+    def run(self) -> None:
+        """Learn until asked to stop; go on from memory whenever log and storage are back."""
+        while not self._stop.is_set():
+            try:
+                self.learn()
+            except (DeliveryError, LogUnavailable, StorageUnavailable) as error:
+                log.warning("learning pauses: %s", error)
+                metrics.PAUSES.labels("learn").inc()
+                self._stop.wait(PAUSE_SECONDS)
+                wait_until_back(self._log, self._stop)
+
+    def learn(self) -> None:
+        """Restore the newest checkpoint the first time, recover the batches after it, then learn."""
+        event_log, topics, learner = self._log, self._topics, self._learner
+        with event_log.fenced_writer(topics.journal, owner="learn") as journal, event_log.writer() as writer:
+            start = self._start(journal)
+            log.info("learner starts after %s", start.version)
+            entries = read_journal(event_log, topics.journal, start.journal)
+            with (
+                closing(BatchSource(event_log, topics, start, learner.first_seen)) as batches,
+                closing(
+                    CommandReader(event_log, topics, writer, self._checkpoints, learner.another)
+                ) as orders,
+            ):
+                new = batches.new(journal, self._settings.batch, orders, self._fingerprint, self._stop.is_set)
+                self._run_loop(chain(batches.recover(entries), new), writer)
+
+    def _start(self, journal: FencedWriter) -> Position:
+        """Where to go on: where memory, or else the newest checkpoint, or else the journal begins."""
+        start = self._position or self._checkpoints.restore(self._learner, self._supervisor)
+        return start or first_position(self._log, self._topics, journal, self._fingerprint)
+
+    def _run_loop(self, turns: Iterable[Turn | None], writer: LogWriter) -> None:
+        commits = Commits(
+            self._learner,
+            self._supervisor,
+            self._topics.prefix,
+            self._log,
+            _publisher(self._settings, self._topics, writer),
+            self._checkpoints,
+            _cadences(self._settings),
+            self._unpublished,
+        )
+        try:
+            run_loop(turns, self._learner, self._supervisor, commits, self._checkpoints)
+        finally:
+            self._position = commits.position or self._position
+            self._unpublished = commits.unpublished()
 
 
 def _publisher(settings: Settings, topics: Topics, writer: LogWriter) -> Publisher:

@@ -48,11 +48,13 @@ class Schedule:
         covered: the version that the last one contains, perhaps still being written; None before
             the first.
         task: its write; None before the first.
+        before: what `covered` was before that write.
     """
 
     cadence: Cadence
     covered: Version | None = None
     task: Task | None = None
+    before: Version | None = None
 
     def covers(self, version: Version | None) -> bool:
         """Whether the last commit contains a version."""
@@ -71,9 +73,23 @@ class Schedule:
 
     def begin(self, version: Version | None, threads: Executor, write: Callable[[], None]) -> None:
         """Start to write a commit that contains a version."""
-        self.covered = version
+        self.before, self.covered = self.covered, version
         self.cadence.restart()
         self.task = threads.submit(write)
+
+    def storage_error(self) -> OSError | None:
+        """Return why disk or store refused the last write, if they did."""
+        error = self.task.exception() if self.task is not None and self.task.done() else None
+        return error if isinstance(error, OSError) else None
+
+    def take_back(self) -> None:
+        """Forget the last write, which failed; the next one is due by its cadence."""
+        self.covered, self.task = self.before, None
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the last write succeeded."""
+        return self.task is None or (self.task.done() and self.task.exception() is None)
 
     def wait(self) -> None:
         """Wait for the write in progress, if any; raise what stopped it."""

@@ -28,6 +28,7 @@ from pipeline.config import Settings
 from pipeline.control.alarms import RetrainRequest
 from pipeline.control.records import GateDecision
 from pipeline.eventlog import open_log
+from pipeline.eventlog.patience import patiently
 from pipeline.eventlog.topics import Topics
 from pipeline.retraining.candidates import Candidates
 from pipeline.retraining.training import RetrainProgress
@@ -53,12 +54,7 @@ def run(settings: Settings, *, follow: bool, since: datetime | None) -> None:
     metrics.serve_metrics(settings.metrics.host, settings.metrics.retrain)
     with _service(settings) as service:
         try:
-            service.publish_pending()
-            finished = service.finish_begun()
-            if follow:
-                service.follow()
-            elif not finished:
-                service.answer(ManualRequest.now(since))
+            service.run(follow=follow, since=since)
         except Stopped:
             log.info("retrainer stopped; the next one goes on")
 
@@ -70,6 +66,19 @@ class RetrainService:
         self._log = log_view
         self._candidates = candidates
         self._retrainer = retrainer
+
+    def run(self, *, follow: bool, since: datetime | None) -> None:
+        """Finish what was begun; then follow requests, or answer one by hand if nothing was begun.
+
+        What the log interrupts is begun again once the log is back.
+        """
+        patiently(self.publish_pending, self._log.stop, self._log.event_log)
+        finished = patiently(self.finish_begun, self._log.stop, self._log.event_log)
+        if follow:
+            patiently(self.follow, self._log.stop, self._log.event_log)
+        elif not finished:
+            request = ManualRequest.now(since)
+            patiently(lambda: self.answer(request), self._log.stop, self._log.event_log)
 
     def follow(self) -> None:
         """Answer requests until asked to stop; of several that wait, only the newest."""
@@ -106,7 +115,7 @@ def _service(settings: Settings) -> Iterator[RetrainService]:
     candidates = Candidates(checkpoints.folder)
     new_learner = make_learner(_with_threads(settings)).another
     with candidates.occupied(), closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
-        topics.check(event_log, *settings.log.topic_sizes)
+        patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
         log_view = LogView(event_log, topics, stop)
         retrainer = _retrainer(settings, log_view, checkpoints, candidates, new_learner)
         yield RetrainService(log_view, candidates, retrainer)

@@ -24,6 +24,7 @@ from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from pipeline.config import Settings
 from pipeline.eventlog import open_log
+from pipeline.eventlog.patience import patiently
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
 from pipeline.model.backbone import load_backbone
@@ -46,15 +47,16 @@ def run(settings: Settings) -> None:
         BackboneNotFound: the language model was not found.
         MillstreamError: the follower failed.
     """
-    stopping = stop_requested()
+    stop = stop_requested()
     with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
-        Topics(settings.log.prefix).check(event_log, *settings.log.topic_sizes)
-        serve(settings, event_log, stopping)
+        topics = Topics(settings.log.prefix)
+        patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
+        serve(settings, event_log, stop)
     log.info("server stopped")
 
 
-def serve(settings: Settings, event_log: EventLog, stopping: Event) -> None:
-    """Follow the log and answer requests until `stopping` is set."""
+def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
+    """Follow the log and answer requests until `stop` is set."""
     device = use_device("cpu", settings.model.threads)
     topics, current = Topics(settings.log.prefix), CurrentState()
     backbone = load_backbone(settings.model.backbone)
@@ -80,11 +82,11 @@ def serve(settings: Settings, event_log: EventLog, stopping: Event) -> None:
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
-        _run_both(server, follower, make_encoder, stopping)
+        _run_both(server, follower, make_encoder, stop)
 
 
 def _run_both(
-    server: uvicorn.Server, follower: Follower, make_encoder: Callable[[], TextEncoder], stopping: Event
+    server: uvicorn.Server, follower: Follower, make_encoder: Callable[[], TextEncoder], stop: Event
 ) -> None:
     """Run server and follower until one of them ends, then end the other; raise the follower's error."""
 
@@ -92,11 +94,11 @@ def _run_both(
         server.should_exit = True
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="follower") as threads:
-        following = threads.submit(follower.run, make_encoder, stopping)
+        following = threads.submit(follower.run, make_encoder, stop)
         following.add_done_callback(end_server)
         try:
-            if not stopping.is_set():
+            if not stop.is_set():
                 server.run()
         finally:
-            stopping.set()
+            stop.set()
         following.result()

@@ -67,6 +67,10 @@ class AnswerProvenance(_Response):
     staleness_seconds: float = Field(
         description="Age of the oldest interaction that was read but not learned; 0 if there is none."
     )
+    log_away_seconds: float = Field(
+        description="For how long the event log has not answered, so that nothing newer is known; 0 while "
+        "it answers."
+    )
 
 
 class Recommendations(AnswerProvenance):

@@ -143,7 +143,12 @@ class RecommendationService:
             learned_through=manifest.learned_through if manifest else None,
             offsets=view.offsets,
             staleness_seconds=view.staleness(self._clock()),
+            log_away_seconds=self._log_away_seconds(),
         )
+
+    def _log_away_seconds(self) -> float:
+        since = self._current.log_away_since
+        return 0.0 if since is None else max(0.0, self._clock() / 1000 - since)
 
     def _submit_impression(self, user: str, view: View, stored: StoredQuery, answer: Answer) -> str | None:
         """Submit an impression with all that reproducing the answer needs; return its id.

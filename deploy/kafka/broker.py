@@ -130,6 +130,11 @@ class Broker:
         """Return the command that runs one of Kafka's own tools, by the name of its class."""
         return self._java(main, *arguments, archive=False)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send the process a signal: SIGSTOP freezes it, SIGCONT lets it go on."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def running(self) -> bool:
         """Return whether the process is running."""
         return self._process is not None and self._process.poll() is None

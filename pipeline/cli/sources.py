@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,14 +51,18 @@ def simulate(
 
 def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int | None) -> None:
     from pipeline import metrics
-    from pipeline.signals import stop_requested
+    from pipeline.eventlog.patience import patiently
+    from pipeline.eventlog.patient_writer import PatientWriter
+    from pipeline.signals import Stopped, stop_requested
     from producers.play import play as run
 
     with log_of_settings() as (event_log, topics, settings):
         metrics.serve_metrics(settings.metrics.host, settings.metrics.play)
-        topics.check(event_log, *settings.log.topic_sizes)
+        stop = stop_requested()
+        patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
         with (
-            event_log.writer(max_in_flight=settings.play.max_in_flight) as writer,
+            suppress(Stopped),
+            PatientWriter(event_log, stop, settings.play.max_in_flight) as writer,
             progress_bar("playing", limit) as progress,
         ):
             run(
@@ -67,7 +72,7 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
                 _pace(rate, speed),
                 limit,
                 lambda n: progress.advance(progress.task_ids[0], n),
-                stop_requested().is_set,
+                stop.is_set,
             )
 
 

@@ -19,7 +19,8 @@ from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import DEDUPE_WINDOW, ServingState
 from consumers.serve.state.tail import MAX_EVENTS, TailEvent
 from pipeline import metrics
-from pipeline.errors import OffsetsExpired
+from pipeline.errors import LogUnavailable, OffsetsExpired
+from pipeline.eventlog.patience import patiently, wait_until_back
 from pipeline.eventlog.port import (
     EventLog,
     LogReader,
@@ -40,6 +41,7 @@ MAX_RECORDS = 2_000
 TEXTS_PER_STEP = 32
 """Encoding them takes some tenths of a second on a CPU; no event is read meanwhile."""
 REPORT_SECONDS = 1.0
+PING_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -73,19 +75,37 @@ class Follower:
             make_encoder: called in this thread, which then owns the encoder's cache.
             stop: checked at least once a second.
 
+        While the log is away, requests are answered from memory.
+
         Raises:
-            LogUnavailable: the log does not answer.
             OSError: the snapshot store does not answer at the start.
         """
         with closing(make_encoder()) as self._encoder:
-            self._watcher.observe(read(self._log, self._topics.snapshots))
-            self._use(self._watcher.load_newest() or self._watcher.load_older())
+            patiently(self._begin, stop, self._log)
             while not stop.is_set():
                 try:
                     self._follow(stop)
                 except OffsetsExpired as error:
                     metrics.EXPIRED_READS.labels("serve").inc()
                     log.error("reading again from the snapshot, without the expired records: %s", error)
+                except LogUnavailable as error:
+                    self._set_away(error)
+                    wait_until_back(self._log, stop)
+
+    def _begin(self) -> None:
+        """Serve the newest snapshot that can be served."""
+        self._watcher.observe(read(self._log, self._topics.snapshots))
+        self._use(self._watcher.load_newest() or self._watcher.load_older())
+
+    def _set_away(self, error: LogUnavailable) -> None:
+        if self._current.log_away_since is None:
+            log.warning("the event log is away, answers come from memory: %s", error)
+            self._current.log_away_since = time.time()
+
+    def _set_back(self) -> None:
+        if self._current.log_away_since is not None:
+            log.warning("the event log is back")
+            self._current.log_away_since = None
 
     def _use(self, snapshot: LoadedSnapshot | None) -> None:
         """Serve another snapshot from now on, and encode texts with its adapter."""
@@ -191,7 +211,13 @@ class Follower:
         if now < self._report_at or view is None:
             return
         self._report_at = now + REPORT_SECONDS
-        ends = self._log.end_offsets([self._topics.interactions, self._topics.items])
+        try:
+            self._log.ping(PING_SECONDS)
+            ends = self._log.end_offsets([self._topics.interactions, self._topics.items])
+        except LogUnavailable as error:
+            self._set_away(error)
+            return
+        self._set_back()
         metrics.LAG.labels("serve").set(sum(lag(ends, positions).values()))
         metrics.STALENESS.set(view.staleness(int(time.time() * 1000)))
         metrics.ITEMS.labels("serve").set(len(view.index))

@@ -19,13 +19,19 @@ class Refusal:
 
 
 class CurrentState:
-    """One View, replaced as a whole, so that no request sees a half-updated state."""
+    """One View, replaced as a whole, so that no request sees a half-updated state.
+
+    Attributes:
+        refusal: the last snapshot that was refused, until another one is served.
+        log_away_since: wall clock in seconds when the event log stopped answering; None while it answers.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._view: View | None = None
         self._histories = Histories(length=1)
         self.refusal: Refusal | None = None
+        self.log_away_since: float | None = None
 
     @property
     def view(self) -> View | None:
