@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from pipeline.model.mixer import (
     COVISITATION_FLOOR,
     DECAYS,
     DENSE,
+    EPSILON,
     FEATURES,
     INITIAL_WEIGHTS,
     Mixer,
@@ -86,13 +89,30 @@ def test_its_steps_are_those_of_torchs_adam() -> None:
     outputs, targets = random_outputs(torch.zeros(TARGETS, dtype=torch.long))
     mixer = mixer_of()
     weights = mixer.weights.clone().requires_grad_()
-    adam = torch.optim.Adam([weights], lr=0.05)
+    adam = torch.optim.Adam([weights], lr=0.05, eps=EPSILON)
     for _ in range(3):
         adam.zero_grad()
         torch.autograd.backward(-mix(weights, outputs).gather(1, targets.unsqueeze(1)).mean())
         adam.step()
         mixer.learn(outputs, targets)
     torch.testing.assert_close(mixer.weights, weights.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_rounding_errors_move_no_weight() -> None:
+    """A feature that is equal for all items has a gradient of zero, except for rounding."""
+    random, (targets, items) = torch.Generator().manual_seed(0), (64, 3_000)
+    outputs = ScorerOutputs(
+        model=torch.randn(targets, items, generator=random).log_softmax(dim=1),
+        covisitation=torch.full((targets, items), -math.log(items)),
+        popularity=torch.full((items,), -math.log(items)),
+        indices=torch.zeros(3, 0, dtype=torch.long),
+        values=torch.zeros(0),
+        situation=torch.zeros(targets, dtype=torch.long),
+    )
+    mixer = mixer_of()
+    mixer.learn(outputs, torch.arange(targets))
+    for feature in (COVISITATION, POPULARITY):
+        assert float(mixer.weights[0, feature]) == pytest.approx(INITIAL_WEIGHTS[feature], abs=1e-3)
 
 
 def test_it_learns_to_prefer_the_informative() -> None:
