@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import platform
+import uuid
 from pathlib import Path
 
 import torch
@@ -12,11 +13,17 @@ import torch
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.training.learner import Learner
 
+PROCESS_ID = uuid.uuid4().hex
+"""Random id of this process; part of the fingerprint on CUDA only."""
+
 
 def fingerprint(learner: Learner, supervisor: Supervisor) -> str:
     """Digest everything that must be equal for a batch to give the same bits; 16 hex digits.
 
-    The supervisor's settings belong to it, because its records are part of what a batch gives.
+    The supervisor's settings belong to it, because its records are part of what a batch gives. CUDA
+    does not promise equal bits even to the same program, so there each process has its own
+    fingerprint: batches that a restart learns again may differ from what was published, and it
+    continues in a new generation.
     """
     machine = (
         platform.machine(),
@@ -25,7 +32,7 @@ def fingerprint(learner: Learner, supervisor: Supervisor) -> str:
         torch.backends.cpu.get_cpu_capability(),
     )
     device = learner.device
-    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_model()
+    chip = (torch.cuda.get_device_name(device), PROCESS_ID) if device.type == "cuda" else _cpu_model()
     backbone = learner.encoder.backbone_digest
     decisive = repr((learner.born, supervisor.configs, backbone, machine, device.type, chip))
     return hashlib.blake2b(decisive.encode(), digest_size=8).hexdigest()

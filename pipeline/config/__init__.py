@@ -4,7 +4,7 @@ They live together in this room, because a component's own room may load torch, 
 and the event log must not.
 """
 
-from pipeline.config.base import Config
+from pipeline.config.base import Config, Precision
 from pipeline.config.learning import (
     BatchConfig,
     CheckpointConfig,
@@ -51,6 +51,7 @@ __all__ = [
     "OptimizerConfig",
     "PlanConfig",
     "PlayConfig",
+    "Precision",
     "ReplayConfig",
     "RetrainConfig",
     "RiseConfig",

@@ -7,7 +7,18 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.config.base import Config, Count, CountOrNone, Rate, Seconds, SecondsOrNone, Seed, Text, Weight
+from pipeline.config.base import (
+    Config,
+    Count,
+    CountOrNone,
+    Precision,
+    Rate,
+    Seconds,
+    SecondsOrNone,
+    Seed,
+    Text,
+    Weight,
+)
 from pipeline.config.model import ModelSizes
 
 HalfLife = Annotated[float, Field(gt=0, le=1e12)]
@@ -86,6 +97,8 @@ class LearnerConfig(Config):
     """Negative items drawn for each batch."""
     mixer_rate: Rate = 0.03
     """Adam's learning rate of the mixer's weights."""
+    precision: Precision = "float32"
+    """Precision of the user tower's matrix products on CUDA; a CPU always computes in float32."""
     segments: SegmentConfig = SegmentConfig()
     sizes: ModelSizes = ModelSizes()
     optimizer: OptimizerConfig = OptimizerConfig()

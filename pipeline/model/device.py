@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import functools
 import gc
 import sys
 from collections.abc import Iterator
@@ -52,15 +53,15 @@ def _keep_freed_memory() -> None:
         mallopt(M_MMAP_THRESHOLD, LARGEST_BYTES)
 
 
+@functools.cache  # once: the freeze count would not tell, because Python 3.12 freezes some objects itself
 def _keep_libraries() -> None:
     """Exclude the objects of imported libraries from garbage collection, once; they live until exit.
 
     Each full collection would visit half a million objects of torch and transformers: measured,
     .3 s each. The exclusion ends at exit, because extension modules would otherwise report leaks.
     """
-    if gc.get_freeze_count() == 0:
-        gc.freeze()
-        atexit.register(gc.unfreeze)
+    gc.freeze()
+    atexit.register(gc.unfreeze)
 
 
 @contextmanager

@@ -24,7 +24,14 @@ SITUATIONS = ("within_basket", "first_of_basket")
 COVISITATION_FLOOR = 1e-3
 """Added to every share of covisitation, so that the log of a zero share is finite."""
 DECAYS = (0.9, 0.999)  # Adam's β₁ and β₂
-EPSILON = 1e-8
+EPSILON = 1e-4
+"""Adam's ε, which keeps rounding errors from becoming steps.
+
+While covisitation has counted nothing, all items have equal shares, and the gradient of its weight is
+rounding error. An ε of 1e-8 turns that into full steps: measured, mixtures computed with MKL and with
+oneDNN then differed by up to .02 nats a batch, and with 1e-4 by less than .0001. The log-loss over
+39,000 purchases of Online Retail is the same (6.1266 with 1e-4, 6.1267 with 1e-8).
+"""
 
 
 @dataclass(frozen=True)
@@ -80,11 +87,13 @@ def weigh(outputs: ScorerOutputs, weights: Tensor) -> Tensor:
     """Sum each feature over the items, weighted by ``[m, n]``: ``[m, features]``.
 
     This is the transpose of `blend`, so it turns gradients of the sums into gradients of weights.
+    It avoids matrix products: in `fast_products` a CPU with AMX rounds their factors to bfloat16, and
+    the rounded gradients no longer sum to zero (measured in batches of 4,096: log-loss 6.76, not 6.42).
     """
     sums = weights.new_zeros(len(weights), len(FEATURES))
     sums[:, 0] = (weights * outputs.model).sum(dim=1)
     sums[:, 1] = (weights * outputs.covisitation).sum(dim=1)
-    sums[:, 2] = weights @ outputs.popularity
+    sums[:, 2] = (weights * outputs.popularity).sum(dim=1)
     fact, target, item = outputs.indices
     sums.index_put_((target, DENSE + fact), weights[target, item] * outputs.values, accumulate=True)
     return sums

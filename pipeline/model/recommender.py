@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import ModelSizes
+from pipeline.config import ModelSizes, Precision
 from pipeline.model.backbone import Backbone
 from pipeline.model.device import recurring
 from pipeline.model.item_table import Rows
@@ -24,8 +24,11 @@ INITIAL_SCALE = 10.0
 class Recommender(nn.Module):
     """All parameters that are learned by gradient, except the rows of the item table."""
 
-    def __init__(self, backbone: Backbone, sizes: ModelSizes, seed: int) -> None:
+    def __init__(
+        self, backbone: Backbone, sizes: ModelSizes, seed: int, precision: Precision = "float32"
+    ) -> None:
         super().__init__()
+        self._autocasts = precision == "bfloat16"
         torch.manual_seed(seed)  # torch's global generator is used only here, to initialise adapters
         width = backbone.width
         self.tower = Tower(backbone, sizes)
@@ -56,7 +59,8 @@ class Recommender(nn.Module):
         rows, width = packed.items.shape
         laid_out = vectors.new_zeros(rows * width, vectors.shape[1]).index_copy(0, packed.indices, vectors)
         vectors = laid_out.view(rows, width, -1)
-        with torch.autocast(vectors.device.type, dtype=torch.bfloat16, enabled=vectors.is_cuda):
+        autocasts = self._autocasts and vectors.is_cuda
+        with torch.autocast(vectors.device.type, dtype=torch.bfloat16, enabled=autocasts):
             users: Tensor = self.tower(vectors, packed)
         return users.float()
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.evaluation.prequential import Scores, per_target
 from pipeline.model.scoring import users_before_last
@@ -117,6 +118,17 @@ def _timed(learner: Learner, probes: Sequence[str]) -> tuple[NDArray[np.int64], 
 def recommended(learner: Learner, users: Sequence[str], k: int) -> NDArray[np.int64]:
     """Return the catalogue rows ``[users, k]`` that the mixture ranks first for each user's next act.
 
+    See `next_act_mixture`.
+    """
+    best = next_act_mixture(learner, users).topk(min(k, len(learner.stream.catalogue)), dim=1)
+    ranked: NDArray[np.int64] = best.indices.cpu().numpy()
+    return ranked
+
+
+@torch.inference_mode()
+def next_act_mixture(learner: Learner, users: Sequence[str]) -> Tensor:
+    """Compute the mixture's log-probabilities ``[users, n]`` of each user's next act.
+
     The users must have a history; the next act is assumed to be in the basket of the last.
     """
     stream = learner.stream
@@ -124,9 +136,7 @@ def recommended(learner: Learner, users: Sequence[str], k: int) -> NDArray[np.in
     before = users_before_last(
         segments, learner.recommender, learner.table.all(), learner.config.segments.context
     )
-    best = learner.mixture(segments, before).topk(min(k, len(stream.catalogue)), dim=1)
-    ranked: NDArray[np.int64] = best.indices.cpu().numpy()
-    return ranked
+    return learner.mixture(segments, before)
 
 
 def _bytes(learner: Learner) -> int:

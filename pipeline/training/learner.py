@@ -78,7 +78,7 @@ class Learner:
         self.config = config
         self.encoder = self.encoder.adapted(NO_ADAPTER)
         self.stream = StreamState(config.stream)
-        self.recommender = Recommender(self._backbone, config.sizes, config.seed).to(self.device).eval()
+        self.recommender = self._new_recommender(config.sizes)
         self.table = ItemTable(self._backbone.width, self.device, config.optimizer.rows)
         self.mixer = Mixer(config.mixer_rate, self.device)
         self.replay = ReplayBuffer(config.replay.capacity)
@@ -92,7 +92,7 @@ class Learner:
         """
         small, small_sizes = self.recommender, self.config.sizes
         self.config = self.config.replace(sizes=sizes)
-        self.recommender = Recommender(self._backbone, sizes, self.config.seed).to(self.device).eval()
+        self.recommender = self._new_recommender(sizes)
         warm_start(self.recommender, sizes, small, small_sizes)
         self.optimizer = self._optimizer()
 
@@ -209,6 +209,10 @@ class Learner:
         old = passed.losses[~passed.new]
         replayed = old.mean() if old.numel() else old.sum()
         return passed.losses[passed.new].mean() + self.config.replay.weight * replayed
+
+    def _new_recommender(self, sizes: ModelSizes) -> Recommender:
+        new = Recommender(self._backbone, sizes, self.config.seed, self.config.precision)
+        return new.to(self.device).eval()
 
     def _optimizer(self) -> OptimizerStep:
         return OptimizerStep(self.recommender, self.table, self.config.optimizer)

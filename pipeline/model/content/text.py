@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from pipeline.model.backbone import Backbone
@@ -16,7 +18,10 @@ from pipeline.model.content.adapter import NO_ADAPTER, Adapter, adapter_digest, 
 from pipeline.model.content.cache import ContentCache
 from pipeline.state.catalogue import content_digest
 
-STORE_EVERY = 256
+Tokens = Mapping[str, Tensor]
+"""The tokenizer's tensors ``[1, t]`` of one text, by name."""
+STORE_EVERY = 1_024
+"""Texts between two writes to the cache: what a killed process loses, at most."""
 
 
 class TextEncoder:
@@ -24,7 +29,8 @@ class TextEncoder:
 
     On a CPU each text is encoded alone: measured, this is as fast as padded batches for titles.
     The bits of a vector then do not depend on the rest of a batch, as a rebuild from the journal
-    requires.
+    requires. CUDA promises no equal bits, so there texts with equal numbers of tokens are encoded
+    together, without padding: measured, 8,000 titles/s instead of 330.
 
     Attributes:
         backbone: the language model without an adapter.
@@ -72,13 +78,10 @@ class TextEncoder:
         digests = [self._key(text) for text in texts]
         known = self._cache.get(digests)
         missing = {d: text for d, text in zip(digests, texts, strict=True) if d and d not in known}
-        fresh: dict[str, NDArray[np.float32]] = {}
-        for number, (digest, text) in enumerate(missing.items(), start=1):
-            fresh[digest] = self._encode_one(text)
-            if number % STORE_EVERY == 0 or number == len(missing):
-                self._cache.put(fresh)
-                known |= fresh
-                fresh = {}
+        for start in range(0, len(missing), STORE_EVERY):
+            fresh = self._encode_missing(dict(islice(missing.items(), start, start + STORE_EVERY)))
+            self._cache.put(fresh)
+            known |= fresh
         zero = np.zeros(self.width, dtype=np.float32)
         vectors = [known.get(digest, zero) for digest in digests]
         return np.stack(vectors) if vectors else np.zeros((0, self.width), dtype=np.float32)
@@ -88,14 +91,31 @@ class TextEncoder:
         digest = content_digest(text)
         return digest and self._adapter_digest + digest
 
-    @torch.inference_mode()
-    def _encode_one(self, text: str) -> NDArray[np.float32]:
-        tokens = self.backbone.tokenizer(
+    def _encode_missing(self, texts: Mapping[str, str]) -> dict[str, NDArray[np.float32]]:
+        """Encode texts, each alone or (on CUDA) all of one length together; both by digest."""
+        groups: dict[int, dict[str, Tokens]] = {}
+        for number, (digest, text) in enumerate(texts.items()):
+            tokens = self._tokenize(text)
+            group = tokens["input_ids"].shape[1] if self.device.type == "cuda" else number
+            groups.setdefault(group, {})[digest] = tokens
+        vectors: dict[str, NDArray[np.float32]] = {}
+        for by_digest in groups.values():
+            vectors |= zip(by_digest, self._encode_tokens(list(by_digest.values())), strict=True)
+        return vectors
+
+    def _tokenize(self, text: str) -> Tokens:
+        tokens: Tokens = self.backbone.tokenizer(
             text, truncation=True, max_length=self.max_tokens, return_tensors="pt"
         )
-        hidden = self._model(**tokens.to(self.device)).last_hidden_state[0]
-        vector: NDArray[np.float32] = normalize(hidden.mean(dim=0), dim=0).float().cpu().numpy()
-        return vector
+        return tokens
+
+    @torch.inference_mode()
+    def _encode_tokens(self, texts: Sequence[Tokens]) -> NDArray[np.float32]:
+        """Encode n texts with equal numbers of tokens to vectors ``[n, d]``."""
+        tokens = {name: torch.cat([text[name] for text in texts]).to(self.device) for name in texts[0]}
+        hidden = self._model(**tokens).last_hidden_state
+        vectors: NDArray[np.float32] = normalize(hidden.mean(dim=1), dim=1).float().cpu().numpy()
+        return vectors
 
     def close(self) -> None:
         """Close the cache."""

@@ -63,8 +63,7 @@ def test_freed_memory_is_kept_for_the_next_batch() -> None:
 def test_libraries_are_excluded_from_garbage_collection_until_exit() -> None:
     finished = subprocess.run([sys.executable, "-c", LIBRARIES], check=True, capture_output=True, text=True)
     before, frozen, frozen_later = map(int, finished.stdout.split())
-    assert before == 0
-    assert frozen > 100_000
+    assert frozen - before > 100_000
     assert frozen_later == 0, "objects that a caller creates later are still collected"
     assert "leaked" not in finished.stderr, "extension modules are freed at exit, and report no leaks"
 

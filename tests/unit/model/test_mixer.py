@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.model.mixer import (
     COVISITATION_FLOOR,
     DECAYS,
     DENSE,
+    EPSILON,
     FEATURES,
     INITIAL_WEIGHTS,
     Mixer,
@@ -41,6 +47,21 @@ def arranged(features: Tensor, situation: Tensor) -> ScorerOutputs:
     indices = facts.nonzero().T
     model, covisitation, popularity = features[:DENSE]
     return ScorerOutputs(model, covisitation, popularity[0], indices, facts[tuple(indices)], situation)
+
+
+class MatrixProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records the names of the matrix products computed inside the context."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if re.search(r"::(add)?b?(mm|mv|dot)", func.name()):
+            self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
 
 
 def mixer_of(rate: float = 0.05) -> Mixer:
@@ -86,13 +107,37 @@ def test_its_steps_are_those_of_torchs_adam() -> None:
     outputs, targets = random_outputs(torch.zeros(TARGETS, dtype=torch.long))
     mixer = mixer_of()
     weights = mixer.weights.clone().requires_grad_()
-    adam = torch.optim.Adam([weights], lr=0.05)
+    adam = torch.optim.Adam([weights], lr=0.05, eps=EPSILON)
     for _ in range(3):
         adam.zero_grad()
         torch.autograd.backward(-mix(weights, outputs).gather(1, targets.unsqueeze(1)).mean())
         adam.step()
         mixer.learn(outputs, targets)
     torch.testing.assert_close(mixer.weights, weights.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_rounding_errors_move_no_weight() -> None:
+    """A feature that is equal for all items has a gradient of zero, except for rounding."""
+    random, (targets, items) = torch.Generator().manual_seed(0), (64, 3_000)
+    outputs = ScorerOutputs(
+        model=torch.randn(targets, items, generator=random).log_softmax(dim=1),
+        covisitation=torch.full((targets, items), -math.log(items)),
+        popularity=torch.full((items,), -math.log(items)),
+        indices=torch.zeros(3, 0, dtype=torch.long),
+        values=torch.zeros(0),
+        situation=torch.zeros(targets, dtype=torch.long),
+    )
+    mixer = mixer_of()
+    mixer.learn(outputs, torch.arange(targets))
+    for feature in (COVISITATION, POPULARITY):
+        assert float(mixer.weights[0, feature]) == pytest.approx(INITIAL_WEIGHTS[feature], abs=1e-3)
+
+
+def test_it_computes_no_matrix_products_which_a_cpu_may_round() -> None:
+    outputs, targets = random_outputs(torch.arange(TARGETS) % 2)
+    with MatrixProducts() as products:
+        mixer_of().learn(outputs, targets)
+    assert products.names == []
 
 
 def test_it_learns_to_prefer_the_informative() -> None:

@@ -11,6 +11,8 @@ from pipeline.config import ModelSizes, RowRates
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import ItemTable
 from pipeline.model.recommender import INITIAL_SCALE, Recommender
+from pipeline.model.sequences import pack
+from tests.support.build import segment
 
 ITEMS, USERS, RANK = 9, 4, 3
 
@@ -78,6 +80,15 @@ def test_the_same_seed_gives_the_same_parameters(backbone: Backbone) -> None:
     one, same, other = (Recommender(backbone, ModelSizes(), seed).learned() for seed in (1, 1, 2))
     assert all(torch.equal(parameter, same[name]) for name, parameter in one.items())
     assert not torch.equal(one["adapter_in"], other["adapter_in"])
+
+
+def test_a_cpu_computes_in_float32_whatever_the_precision(
+    recommender: Recommender, backbone: Backbone
+) -> None:
+    sizes, packed = ModelSizes(adapter_rank=RANK), pack([segment([1, 2, 3])], torch.device("cpu"))
+    other = Recommender(backbone, sizes, seed=1, precision="bfloat16").eval()
+    vectors = torch.randn(3, backbone.width, generator=torch.Generator().manual_seed(4))
+    assert torch.equal(other.user_vectors(vectors, packed), recommender.user_vectors(vectors, packed))
 
 
 def test_learned_parameters_can_be_loaded(
