@@ -90,7 +90,8 @@ class Follower:
                     log.error("reading again from the snapshot, without the expired records: %s", error)
                 except LogUnavailable as error:
                     self._set_away(error)
-                    wait_until_back(self._log, stop)
+                    if wait_until_back(self._log, stop):
+                        self._set_back()
 
     def _begin(self) -> None:
         """Serve the newest snapshot that can be served."""

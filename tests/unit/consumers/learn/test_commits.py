@@ -9,7 +9,7 @@ import pytest
 
 from consumers.learn.commits import Cadences, Commits
 from consumers.learn.schedule import Cadence
-from pipeline.errors import SnapshotsAhead
+from pipeline.errors import SnapshotsAhead, StorageUnavailable
 from pipeline.eventlog.port import read_compacted
 from pipeline.snapshots.publisher import Publisher
 from pipeline.snapshots.snapshot import Announcement, Manifest
@@ -198,15 +198,21 @@ def test_one_at_a_time_and_what_came_meanwhile_is_in_the_next(harness: ModelHarn
     assert len(read_compacted(harness.log, harness.topics.histories)) == 3
 
 
-def test_what_failed_in_the_background_stops_the_learner(harness: ModelHarness) -> None:
-    block(harness)
+def test_what_the_storage_refused_is_published_once_it_takes_it(harness: ModelHarness) -> None:
+    in_the_way = block(harness)
+    harness.writer.append(harness.topics.interactions, "bob", b"bad")
     with harness.learning() as learning:
-        committed = CommittedLearner(harness, learning, Cadence(NEVER, 1))
+        committed = CommittedLearner(harness, learning, Cadence(NEVER, 1), Cadence(NEVER, 1))
         committed.learn()
-        with pytest.raises(OSError, match="snapshots"):
-            for _ in range(10_000):
-                committed.settle()
-                threading.Event().wait(0.001)
+        while committed.commits.settle({}) is None and committed.commits._publishing.task is not None:
+            threading.Event().wait(0.001)
+        in_the_way.unlink()
+        committed.learn(acts=1)
+        committed.finish()
+    assert announced(harness) == ["1-2"]
+    assert read_compacted(harness.log, harness.topics.histories).keys() == set(USERS)
+    assert len({letter.key for letter in harness.records(harness.topics.dead_letters)}) == 1
+    assert list(harness.checkpoints.digests()) == ["1-2"]
 
 
 def test_what_failed_in_the_background_surfaces_at_the_end(harness: ModelHarness) -> None:
@@ -214,7 +220,7 @@ def test_what_failed_in_the_background_surfaces_at_the_end(harness: ModelHarness
     with harness.learning() as learning:
         committed = CommittedLearner(harness, learning, Cadence(NEVER, NEVER))
         committed.learn()
-        with pytest.raises(OSError, match="snapshots"):
+        with pytest.raises(StorageUnavailable, match="snapshots"):
             committed.finish()
     assert harness.checkpoints.digests() == {}
 
@@ -225,7 +231,7 @@ def test_no_checkpoint_is_ahead_of_what_was_published(harness: ModelHarness) -> 
     with harness.learning() as learning:
         committed = CommittedLearner(harness, learning, Cadence(NEVER, 1), Cadence(NEVER, 1))
         committed.learn()
-        with pytest.raises(OSError, match="snapshots"):
+        with pytest.raises(StorageUnavailable, match="snapshots"):
             committed.finish()
     assert harness.checkpoints.digests() == {}
     in_the_way.unlink()

@@ -73,9 +73,29 @@ def test_ends_when_its_follower_fails(
     with ThreadPoolExecutor(1) as threads:
         serving = threads.submit(serve, settings, world.log, Event())
         wait_until(lambda: is_ready(settings) or serving.done())
-        world.reader_fails_once(monkeypatch, LogUnavailable("the disk is gone"))
-        with pytest.raises(LogUnavailable, match="the disk is gone"):
+        world.reader_fails_once(monkeypatch, TopicError("the topic is gone"))
+        with pytest.raises(TopicError, match="the topic is gone"):
             serving.result(timeout=10)
+
+
+def test_goes_on_when_the_log_was_away(
+    world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.open()
+    stop = Event()
+    with ThreadPoolExecutor(1) as threads:
+        serving = threads.submit(serve, settings, world.log, stop)
+        wait_until(lambda: is_ready(settings) or serving.done())
+        try:
+            failed = world.reader_fails_once(monkeypatch, LogUnavailable("the disk is gone"))
+            wait_until(lambda: not failed)
+            world.act("ann", "blue-lamp")
+            route = url(settings, "/v1/model")
+            wait_until(lambda: serving.done() or httpx.get(route).json()["unlearned"] == 1)
+            wait_until(lambda: httpx.get(route).json()["log_away_seconds"] == 0)
+        finally:
+            stop.set()
+        serving.result(timeout=10)
 
 
 def test_a_port_that_is_taken_ends_it(world: World, settings: Settings) -> None:
