@@ -103,5 +103,13 @@ class SnapshotCorrupt(MillstreamError):
     """The files of a snapshot do not match its manifest; it must not be served."""
 
 
+class SnapshotMissing(SnapshotCorrupt):
+    """A snapshot that is named, in an announcement or by a person, is not in the store."""
+
+
+class JournalCorrupt(MillstreamError):
+    """An entry of the journal cannot be read, or is out of bounds: what comes after it cannot be trusted."""
+
+
 class SnapshotsAhead(MillstreamError):
     """The snapshot store holds a version that the journal has not reached, so it belongs to another log."""

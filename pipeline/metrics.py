@@ -6,11 +6,19 @@ or a version, because their number grows without bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from socket import getaddrinfo
+from threading import Thread
+from typing import Any
 from urllib.request import urlopen
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import Counter, Gauge, Histogram, generate_latest, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+
+from pipeline.keys import HEADER, is_key
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300)
 FRESHNESS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5, 10, 30, 60, 300, 1800)
@@ -91,6 +99,12 @@ SWAP_SECONDS = Histogram(
     "millstream_swap_seconds", "Time to load, verify and swap a snapshot", buckets=SECONDS
 )
 REFUSED_SNAPSHOTS = Counter("millstream_refused_snapshots_total", "Snapshots that failed verification")
+MISSING_SNAPSHOTS = Counter(
+    "millstream_missing_snapshots_total", "Announced snapshots that were not in the store"
+)
+REFUSED_HISTORIES = Counter(
+    "millstream_refused_histories_total", "Damaged records of users' histories, each read as an empty history"
+)
 REQUEST_SECONDS = Histogram(
     "millstream_request_seconds", "Time to answer a request", ["route", "status"], buckets=SECONDS
 )
@@ -107,10 +121,38 @@ STALENESS = Gauge(
 )
 
 
-def serve_metrics(host: str, port: int) -> None:
-    """Serve the metrics over HTTP at an address; port 0 turns it off."""
-    if port:
-        start_http_server(port, addr=host)
+def serve_metrics(host: str, port: int, keys: Sequence[SecretStr] = ()) -> None:
+    """Serve the metrics over HTTP at an address; port 0 turns it off.
+
+    If there are keys, a request needs one of them in its header X-API-Key, as at the server.
+    """
+    if not port:
+        return
+
+    class Server(ThreadingWSGIServer):
+        address_family = getaddrinfo(host, port)[0][0]
+
+    server = make_server(host, port, _with_key(make_wsgi_app(), keys), Server, _QuietHandler)
+    Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+
+class _QuietHandler(WSGIRequestHandler):
+    """Logs nothing, because scrapes come every few seconds and strangers send anything."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Drop the message."""
+
+
+def _with_key(app: Any, keys: Sequence[SecretStr]) -> Any:
+    """Wrap a WSGI application so that it answers 401 to requests without a key."""
+
+    def guarded(environ: dict[str, Any], start_response: Any) -> Any:
+        if not keys or is_key(environ.get(f"HTTP_{HEADER.upper().replace('-', '_')}"), keys):
+            return app(environ, start_response)
+        start_response("401 Unauthorized", [("Content-Type", "text/plain")])
+        return [f"send a valid key in the header {HEADER}".encode()]
+
+    return guarded
 
 
 def exposition() -> bytes:

@@ -48,7 +48,7 @@ def run(settings: Settings) -> None:
         Fenced: another learner has taken over.
     """
     stop = stop_requested()
-    metrics.serve_metrics(settings.metrics.host, settings.metrics.learn)
+    metrics.serve_metrics(settings.metrics.host, settings.metrics.learn, settings.serve.api_keys)
     with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
         topics = Topics(settings.log.prefix)
         patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
@@ -121,7 +121,7 @@ class LearnDaemon:
 
 def _publisher(settings: Settings, topics: Topics, writer: LogWriter) -> Publisher:
     snapshots = settings.snapshots
-    store = SnapshotStore(snapshots.store, settings.log.prefix)
+    store = SnapshotStore.of(snapshots, settings.log.prefix)
     return Publisher(store, writer, topics, snapshots.full_every, snapshots.keep)
 
 

@@ -51,7 +51,7 @@ def run(settings: Settings, *, follow: bool, since: datetime | None) -> None:
         Occupied: another retrainer works for this model.
     """
     os.nice(settings.retrain.nice)
-    metrics.serve_metrics(settings.metrics.host, settings.metrics.retrain)
+    metrics.serve_metrics(settings.metrics.host, settings.metrics.retrain, settings.serve.api_keys)
     with _service(settings) as service:
         try:
             service.run(follow=follow, since=since)

@@ -60,7 +60,7 @@ def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
     device = use_device("cpu", settings.model.threads)
     topics, current = Topics(settings.log.prefix), CurrentState()
     backbone = load_backbone(settings.model.backbone)
-    store = SnapshotStore(settings.snapshots.store, settings.log.prefix)
+    store = SnapshotStore.of(settings.snapshots, settings.log.prefix)
     watcher = SnapshotWatcher(SnapshotLoader(store, backbone, settings.model), settings.log.prefix, current)
     follower = Follower(
         event_log, topics, watcher, current, settings.learn.stream.history_length, settings.serve.poll_seconds

@@ -57,7 +57,7 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
     from producers.play import play as run
 
     with log_of_settings() as (event_log, topics, settings):
-        metrics.serve_metrics(settings.metrics.host, settings.metrics.play)
+        metrics.serve_metrics(settings.metrics.host, settings.metrics.play, settings.serve.api_keys)
         stop = stop_requested()
         patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
         with (

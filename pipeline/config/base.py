@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 
 class Config(BaseModel):
@@ -21,6 +21,25 @@ class Config(BaseModel):
         return type(self).model_validate({**dict(self), **changes})
 
 
+SHORTEST_SECRET = 16
+"""Characters; a variable that is not set gives an empty secret, which must not count as one."""
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value().strip()) < SHORTEST_SECRET:
+        raise ValueError(
+            f"a key has at least {SHORTEST_SECRET} characters: make one with `openssl rand -hex 32`, or "
+            "leave the setting out"
+        )
+    return secret
+
+
+def _long_enough_if_set(secret: SecretStr | None) -> SecretStr | None:
+    return None if secret is None else _long_enough(secret)
+
+
+Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
+SecretOrNone = Annotated[SecretStr | None, AfterValidator(_long_enough_if_set)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 CountOrNone = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Layers = Annotated[int, Field(ge=1, le=256)]

@@ -15,6 +15,7 @@ from pipeline.config.base import (
     Rate,
     Seconds,
     SecondsOrNone,
+    SecretOrNone,
     Seed,
     Text,
     Weight,
@@ -130,6 +131,11 @@ class SnapshotConfig(Config):
     """Versions between full snapshots; the others are deltas."""
     keep: Count = 20
     """Versions that are kept; what a kept delta needs is kept too."""
+    most_bytes: Annotated[int, Field(ge=2**20, le=2**50)] = 2**34
+    """Largest snapshot, in bytes of all its files, that a server reads; a larger one is refused unread."""
+    key: SecretOrNone = None
+    """Shared by learner and servers: the learner signs manifests with it (HMAC-SHA256), a server accepts no
+    others. At least 16 characters; without it, digests find damage but no forgery."""
 
 
 class CheckpointConfig(Config):

@@ -31,6 +31,8 @@ def _tables(model: BaseModel, name: str) -> Iterator[str]:
 
 def _line(key: str, value: object, field: FieldInfo) -> str:
     about = " ".join((field.description or "").split())
+    if value is None:
+        return f"# {key} = …" + (f"  # {about}" if about else "")
     return f"{key} = {_toml(value)}" + (f"  # {about}" if about else "")
 
 

@@ -18,9 +18,10 @@ from pipeline.eventlog.port import LogWriter
 from pipeline.eventlog.topics import Topics
 from pipeline.snapshots.codec import encode_delta, encode_full
 from pipeline.snapshots.digest import snapshot_digest
-from pipeline.snapshots.snapshot import Announcement, Manifest, Snapshot, Version
+from pipeline.snapshots.history_records import history_record
+from pipeline.snapshots.snapshot import Announcement, Manifest, Seal, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore, digest_of
-from pipeline.state.histories import History, encode_history
+from pipeline.state.histories import History
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Publisher:
         self._full_every = full_every
         self._keep = keep
         self._full: Snapshot | None = None
+        self._full_digest: str | None = None
         self._deltas = 0
         self._parent: str | None = None
 
@@ -70,20 +72,20 @@ class Publisher:
             DeliveryError: the log did not acknowledge a record; no snapshot was announced.
         """
         for user, (history, offset) in publication.histories.items():
-            self._writer.append(self._topics.histories, user, encode_history(history, offset))
+            self._writer.append(self._topics.histories, user, history_record(user, history, offset))
         for key, letter in publication.dead_letters:
             self._writer.append(self._topics.dead_letters, key, letter)
         for key, record in publication.control:
             self._writer.append(self._topics.control, key, record)
         self._writer.flush()
-        manifest = self._store_snapshot(publication.snapshot)
-        announcement = Announcement.of(manifest).encode()
+        manifest, seal = self._store_snapshot(publication.snapshot)
+        announcement = Announcement.of(manifest, seal).encode()
         self._writer.append(self._topics.snapshots, manifest.model, announcement)
         self._writer.flush()
         self._parent = manifest.version
         return manifest
 
-    def _store_snapshot(self, snapshot: Snapshot) -> Manifest:
+    def _store_snapshot(self, snapshot: Snapshot) -> tuple[Manifest, Seal]:
         base = self._base_for(snapshot)
         if base is None:
             files, items = encode_full(snapshot), snapshot.items
@@ -98,6 +100,7 @@ class Publisher:
             update={
                 "kind": "delta" if base else "full",
                 "base": base.manifest.version if base else None,
+                "base_digest": self._full_digest if base else None,
                 "parent": self._parent,
                 "digest": snapshot_digest(snapshot),
                 "files": {name: digest_of(content) for name, content in files.items()},
@@ -105,8 +108,10 @@ class Publisher:
                 "published_at": int(time.time() * 1000),
             }
         )
-        self._store.publish(manifest, files)
-        return manifest
+        seal = self._store.publish(manifest, files)
+        if base is None:
+            self._full_digest = seal.digest
+        return manifest, seal
 
     def _base_for(self, snapshot: Snapshot) -> Snapshot | None:
         """Return the full snapshot that a delta can build on.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, Self
@@ -10,13 +11,21 @@ from typing import Annotated, Literal, NamedTuple, Self
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor
 
 from pipeline.config import ModelSizes
 from pipeline.eventlog.port import TopicPartition
+from pipeline.events import Id, Milliseconds, Offset
+from pipeline.sealing import Sha256, open_record, seal_record
 
-FORMAT: Literal[2] = 2
+FORMAT: Literal[3] = 3
+"""3: the manifest is sealed, and binds every tensor of every file."""
+VERSION = re.compile(r"[0-9]{1,9}-[0-9]{1,15}", re.ASCII)
+MOST_BYTES = 2**50
+LONGEST_REASON = 1_000
+ITEM_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "I32": 4, "I64": 8}
+"""Sizes of the number types that a snapshot may hold, by their names in safetensors."""
 
 
 class Version(NamedTuple):
@@ -35,20 +44,70 @@ class Version(NamedTuple):
         Raises:
             ValueError: the text has another form.
         """
+        if not VERSION.fullmatch(text):
+            raise ValueError(f"{text[:40]!r} is no version, <generation>-<step>")
         generation, _, step = text.partition("-")
         return cls(int(generation), int(step))
 
+    @classmethod
+    def named(cls, name: str) -> Self | None:
+        """Return the version that a folder is named after; None if the folder is a stranger's."""
+        version = cls.parse(name) if VERSION.fullmatch(name) else None
+        return version if str(version) == name else None
 
-class FileDigest(BaseModel):
-    """Name, sha256 and size of one file of a snapshot."""
+
+Count = Annotated[int, Field(ge=0, le=2**62)]
+Bytes = Annotated[int, Field(ge=0, le=MOST_BYTES)]
+VersionText = Annotated[str, Field(pattern=r"^[0-9]{1,9}-[0-9]{1,15}$")]
+ContentDigest = Annotated[str, Field(pattern=r"^([0-9a-f]{32}|-|)$")]
+"""Of an item's text; empty without a text, ``-`` for a removed item."""
+FileName = Annotated[str, Field(pattern=r"^[a-z]{1,32}\.safetensors$")]
+"""A plain name: no folder, nothing hidden."""
+Place = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}/[0-9]{1,5}$")]
+"""``topic/partition``."""
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+Reason = Annotated[str, AfterValidator(lambda text: text[:LONGEST_REASON])]
+"""Cut off rather than refused: people write it."""
+
+
+def _finite_or_none(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Figures = Annotated[
+    dict[Name, Annotated[float | None, BeforeValidator(_finite_or_none)]], Field(max_length=256)
+]
+
+
+class TensorForm(BaseModel):
+    """Number type, as safetensors names it, and shape of a tensor."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sha256: str
-    size: int
+    dtype: Literal["F16", "BF16", "F32", "F64", "I32", "I64"]
+    shape: Annotated[tuple[Count, ...], Field(max_length=3)]
+
+    @property
+    def bytes(self) -> int:
+        """Size of its values."""
+        return math.prod(self.shape) * ITEM_BYTES[self.dtype]
 
 
-Count = Annotated[int, Field(ge=0)]
+class FileDigest(BaseModel):
+    """sha256, size and tensors of one file of a snapshot."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: Sha256
+    size: Bytes
+    tensors: Annotated[dict[Name, TensorForm], Field(max_length=100_000)]
+
+
+class Seal(NamedTuple):
+    """What an announcement or a delta says of a manifest: its sha256, and its size in bytes if known."""
+
+    digest: str
+    size: int | None
 
 
 class Manifest(BaseModel):
@@ -57,6 +116,7 @@ class Manifest(BaseModel):
     Attributes:
         version: ``<generation>-<step>``.
         kind: full, or a delta that holds the changes since the full snapshot named by `base`.
+        base_digest: sha256 of the base's manifest.
         parent: the version published before this one.
         reason: why it was published.
         backbone: digest of the pretrained language model.
@@ -73,25 +133,25 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[2] = FORMAT
-    model: str
-    version: str
+    model: Annotated[str, Field(max_length=100)]
+    version: VersionText
     kind: Literal["full", "delta"]
-    base: str | None = None
-    parent: str | None = None
-    reason: str
-    digest: str
-    files: dict[str, FileDigest]
-    backbone: str
-    max_tokens: int
+    base: VersionText | None = None
+    base_digest: Sha256 | None = None
+    parent: VersionText | None = None
+    reason: Reason
+    digest: Sha256 | Literal[""]
+    files: Annotated[dict[FileName, FileDigest], Field(max_length=16)]
+    backbone: Annotated[str, Field(max_length=256)]
+    max_tokens: Annotated[int, Field(ge=1, le=8_192)]
     sizes: ModelSizes
     rows: Count
-    items: dict[str, str]
-    offsets: dict[str, Count]
-    learned_through: int
-    published_at: int
+    items: dict[Id, ContentDigest]
+    offsets: Annotated[dict[Place, Offset], Field(max_length=1_024)]
+    learned_through: Milliseconds
+    published_at: Milliseconds
     events: Count
-    quality: dict[str, dict[str, dict[str, float | None]]]
+    quality: Annotated[dict[Name, Annotated[dict[Name, Figures], Field(max_length=64)]], Field(max_length=64)]
 
     @property
     def learned_offsets(self) -> dict[TopicPartition, int]:
@@ -130,25 +190,47 @@ class Snapshot:
 
 
 class Announcement(BaseModel):
-    """A record of the compacted snapshots topic; its key is the model's name."""
+    """A record of the compacted snapshots topic; its key is the model's name.
+
+    Attributes:
+        digest, size: sha256 and size of the sealed manifest, which binds everything else.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: str
-    digest: str
-    reason: str
-    published_at: int
+    format: Literal[3] = FORMAT
+    version: VersionText
+    digest: Sha256
+    size: Bytes
+    reason: Reason
+    published_at: Milliseconds
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Self:
+    def of(cls, manifest: Manifest, seal: Seal) -> Self:
         """Make the announcement of a published snapshot."""
+        assert seal.size is not None
         return cls(
             version=manifest.version,
-            digest=manifest.digest,
+            digest=seal.digest,
+            size=seal.size,
             reason=manifest.reason,
             published_at=manifest.published_at,
         )
 
+    @property
+    def seal(self) -> Seal:
+        """What the manifest must be."""
+        return Seal(self.digest, self.size)
+
     def encode(self) -> bytes:
         """Encode for the log."""
-        return json.dumps(self.model_dump()).encode()
+        return seal_record(self.model_dump())
+
+    @classmethod
+    def decode(cls, wire: bytes) -> Self:
+        """Read a record of the log.
+
+        Raises:
+            ValueError: it is damaged, or no announcement.
+        """
+        return cls.model_validate(open_record(wire))

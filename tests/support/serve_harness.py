@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from threading import Event
 from typing import Self
 
+import orjson
 import pytest
 import torch
 
@@ -38,9 +40,10 @@ from pipeline.events import Interaction, InteractionType, Item, encode
 from pipeline.journal.position import Position
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
+from pipeline.sealing import seal, sealed_digest, unseal
 from pipeline.snapshots.publisher import Publication, Publisher
-from pipeline.snapshots.snapshot import Announcement, Manifest, Snapshot, Version
-from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.snapshot import FORMAT, Announcement, Manifest, Snapshot, Version
+from pipeline.snapshots.store import MANIFEST, SnapshotStore
 from pipeline.state.histories import History, encode_history
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
@@ -196,6 +199,21 @@ class World:
         self.publish()
         self._writer.before_announcement = None
 
+    def forge(self, version: Version, **change: object) -> None:
+        """Give a snapshot a manifest with other values, sealed again, and announce it."""
+        path = self.folder / "snapshots" / PREFIX / str(version) / MANIFEST
+        fields = {**orjson.loads(unseal(path.read_bytes(), FORMAT)), **change}
+        content = seal(json.dumps(fields).encode(), FORMAT)
+        path.write_bytes(content)
+        announced = Announcement(
+            version=str(version),
+            digest=sealed_digest(content, FORMAT),
+            size=len(content),
+            reason="forged",
+            published_at=START,
+        )
+        self.announce(announced.encode())
+
     def _damage(self, damage: str) -> None:
         folder = self.folder / "snapshots" / PREFIX / f"{self.generation}-{self._step}"
         file = folder / "learned.safetensors"
@@ -234,7 +252,8 @@ class World:
 
     def announced(self) -> Announcement:
         """The newest announcement."""
-        return Announcement.of(self.store.manifest(self.store.versions()[-1]))
+        version = self.store.versions()[-1]
+        return Announcement.of(self.store.manifest(version), self.store.seal(version))
 
     def records(self, topic: str) -> list[Record]:
         return list(read(self.log, topic))

@@ -144,10 +144,24 @@ def test_a_variable_of_somebody_else_is_left_alone(monkeypatch: pytest.MonkeyPat
     assert load_settings() == Settings()
 
 
+@pytest.mark.parametrize("key", ["", "   ", " " * 40, "123456789012345"])
+def test_a_short_key_is_refused_at_start(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ("SERVE__API_KEYS", f'["{key}"]'), ("SNAPSHOTS__KEY", key):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"MILLSTREAM_{name}", value)
+            with pytest.raises(InvalidSettings, match=r"^(serve.api_keys.0|snapshots.key): .*at least 16"):
+                load_settings()
+
+
+def test_a_secret_that_is_not_set_is_printed_as_a_comment() -> None:
+    assert "# key = …  # Shared by learner and servers" in to_toml(Settings())
+    assert "**********" in to_toml(Settings(snapshots=SnapshotConfig(key=SecretStr("quiet" * 4))))
+
+
 def test_secrets_are_masked() -> None:
     settings = Settings(
         log=LogConfig(options={"sasl_plain_password": SecretStr("hush")}),
-        serve=ServeConfig(api_keys=(SecretStr("quiet"),)),
+        serve=ServeConfig(api_keys=(SecretStr("quiet" * 4),)),
     )
     printed = tomllib.loads(to_toml(settings))
     assert printed["log"]["options"] == {"sasl_plain_password": "**********"}

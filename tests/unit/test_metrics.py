@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from pydantic import SecretStr
 
 from pipeline import metrics
 from pipeline.demo.processes import free_port
@@ -100,3 +103,14 @@ def test_a_quantile_lies_in_the_bucket_of_the_true_one(seconds: list[float], sha
     lower = max([0.0, *(edge for edge in edges if edge < upper)])
     assert declared is not None
     assert lower - 1e-9 <= declared <= upper + 1e-9
+
+
+def test_a_metrics_port_asks_for_the_same_keys_as_the_server() -> None:
+    port, key = free_port(), "a key of sixteen characters"
+    metrics.serve_metrics("127.0.0.1", port, [SecretStr(key)])
+    url = f"http://127.0.0.1:{port}/metrics"
+    for headers in ({}, {"X-API-Key": ""}, {"X-API-Key": "another"}):
+        with pytest.raises(HTTPError, match="401"):
+            urlopen(Request(url, headers=headers), timeout=5)
+    with urlopen(Request(url, headers={"X-API-Key": key}), timeout=5) as answer:
+        assert b"millstream_" in answer.read()

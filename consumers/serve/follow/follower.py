@@ -34,7 +34,8 @@ from pipeline.eventlog.port import (
 from pipeline.eventlog.topics import Topics
 from pipeline.model.content.adapter import NO_ADAPTER
 from pipeline.model.content.text import TextEncoder
-from pipeline.state.histories import Histories, decode_history
+from pipeline.snapshots.history_records import read_history_record
+from pipeline.state.histories import Histories
 
 MAX_RECORDS = 2_000
 """Records per poll."""
@@ -77,8 +78,6 @@ class Follower:
 
         While the log is away, requests are answered from memory.
 
-        Raises:
-            OSError: the snapshot store does not answer at the start.
         """
         with closing(make_encoder()) as self._encoder:
             patiently(self._begin, stop, self._log)
@@ -96,7 +95,7 @@ class Follower:
     def _begin(self) -> None:
         """Serve the newest snapshot that can be served."""
         self._watcher.observe(read(self._log, self._topics.snapshots))
-        self._use(self._watcher.load_newest() or self._watcher.load_older())
+        self._use(self._watcher.load_newest())
 
     def _set_away(self, error: LogUnavailable) -> None:
         if self._current.log_away_since is None:
@@ -178,12 +177,24 @@ class Follower:
             log.info("serving snapshot %s", view.snapshot.version)
 
     def _read_histories(self) -> tuple[Histories, dict[str, int]]:
-        """Read the users' histories, and for each the offset of the user's partition where it ends."""
+        """Read the users' histories, and for each the offset of the user's partition where it ends.
+
+        A damaged record costs the history of its user, whose id is not logged.
+        """
         histories, ends = Histories(self._history_length), {}
         for user, record in read_compacted(self._log, self._topics.histories).items():
-            assert record.value is not None
-            history, ends[user] = decode_history(record.value)
-            histories.put(user, history)
+            try:
+                history, ends[user] = read_history_record(user, record.value or b"")
+            except ValueError:
+                metrics.REFUSED_HISTORIES.inc()
+                log.error(
+                    "%s/%s is refused: damaged or out of bounds; this user's history begins empty, until the "
+                    "learner has published it again",
+                    record.source,
+                    record.offset,
+                )
+            else:
+                histories.put(user, history)
         return histories, ends
 
     def _start_offsets(self, ends: Offsets) -> dict[TopicPartition, int]:

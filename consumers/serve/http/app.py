@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from consumers.serve.http.middleware import BodyLimit, RequestTimes, is_key, problem
+from consumers.serve.http.middleware import BodyLimit, RequestTimes, problem
 from consumers.serve.ranking import RecommendationQuery
 from consumers.serve.schemas import (
     MAX_EXCLUDED,
@@ -28,6 +28,7 @@ from consumers.serve.service import NotReady, RecommendationService, UnknownItem
 from pipeline import metrics
 from pipeline.config import ServeConfig
 from pipeline.events import Id
+from pipeline.keys import HEADER, is_key
 
 DESCRIPTION = """
 Recommendations from a model that keeps learning from an event stream.
@@ -160,7 +161,7 @@ def _metrics() -> Response:
 
 
 def _key_check(settings: ServeConfig) -> Any:
-    header = APIKeyHeader(name="X-API-Key", auto_error=False)
+    header = APIKeyHeader(name=HEADER, auto_error=False)
 
     async def check(key: Annotated[str | None, Depends(header)]) -> None:
         if not is_key(key, settings.api_keys):

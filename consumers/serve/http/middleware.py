@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hmac
 import time
-from collections.abc import Sequence
 
 from fastapi.responses import JSONResponse
-from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -65,13 +62,6 @@ class RequestTimes:
             route = getattr(scope.get("route"), "path_format", "unknown")
             seconds = time.perf_counter() - started
             metrics.REQUEST_SECONDS.labels(route, str(status)).observe(seconds)
-
-
-def is_key(header: str | None, keys: Sequence[SecretStr]) -> bool:
-    """Whether a header holds a configured key; constant-time, so that timing reveals nothing."""
-    sent = (header or "").encode("latin-1")  # restores the bytes as sent: headers are read as latin-1
-    matches = [hmac.compare_digest(sent, key.get_secret_value().encode()) for key in keys]
-    return any(matches)
 
 
 def problem(status: int, title: str, detail: str) -> JSONResponse:

@@ -17,9 +17,13 @@ from pipeline.eventlog.port import TopicPartition
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.adapter import Adapter, fits
 from pipeline.model.item_table import Rows
+from pipeline.model.lora import blocks_of
 from pipeline.model.recommender import Recommender
-from pipeline.snapshots.snapshot import Manifest, Snapshot, Version
+from pipeline.snapshots.snapshot import Manifest, Seal, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore
+
+LARGEST_LOG_SCALE = 30.0
+"""It begins at 2.3; scores beyond the exponential of this one leave float32's range."""
 
 
 @dataclass(frozen=True)
@@ -67,21 +71,24 @@ class SnapshotLoader:
         self._skeletons: dict[ModelSizes, Recommender] = {}
         self._required = {"backbone": backbone.digest, "max_tokens": settings.max_tokens}
 
-    def load(self, version: Version, digest: str | None = None) -> LoadedSnapshot:
-        """Load and verify a snapshot; `digest` is the announced one.
+    def load(self, version: Version, announced: Seal | None = None) -> LoadedSnapshot:
+        """Load and verify a snapshot.
+
+        Args:
+            version: of the snapshot.
+            announced: what its manifest must be; None to go by the seal in the store alone.
 
         Raises:
-            SnapshotCorrupt: it differs from the announced one, is damaged or not finite, or
-                belongs to another model.
+            SnapshotMissing: it is not in the store.
+            SnapshotCorrupt: it differs from the announced one, is damaged, out of bounds or not
+                finite, or belongs to another model.
             OSError: the store does not answer.
         """
-        snapshot = self._store.load(version)
-        if digest not in (None, snapshot.manifest.digest):
-            raise SnapshotCorrupt(f"snapshot {version} differs from the announced one; publish again")
+        snapshot = self._store.load(version, announced)
         self._check_model(snapshot.manifest)
+        _check_sizes(snapshot, len(blocks_of(self._backbone.model)))
         skeleton = self._skeleton(snapshot.manifest)
         _check_shapes(snapshot, skeleton, self._backbone)
-        _check_finite(snapshot)
         return _loaded(snapshot, version, copy.deepcopy(skeleton))
 
     def versions(self) -> list[Version]:
@@ -108,6 +115,9 @@ class SnapshotLoader:
 def _loaded(snapshot: Snapshot, version: Version, recommender: Recommender) -> LoadedSnapshot:
     recommender.load_learned(dict(snapshot.learned))
     pairs = (snapshot.covisitation_base + snapshot.covisitation_recent) * snapshot.covisitation_scale
+    totals = pairs.sum(axis=1)
+    if not np.isfinite(totals).all():
+        raise SnapshotCorrupt(f"snapshot {version}: its pair counts overflow; publish again or roll back")
     return LoadedSnapshot(
         manifest=snapshot.manifest,
         version=version,
@@ -119,9 +129,21 @@ def _loaded(snapshot: Snapshot, version: Version, recommender: Recommender) -> L
         mixer=snapshot.mixer,
         items=Rows(snapshot.content, snapshot.residual, snapshot.bias),
         pairs=pairs,
-        totals=pairs.sum(axis=1),
+        totals=totals,
         popularity=snapshot.popularity,
     )
+
+
+def _check_sizes(snapshot: Snapshot, layers: int) -> None:
+    """Check the sizes that the manifest names against the tensors, before a model of these sizes is built."""
+    version, sizes, learned = snapshot.manifest.version, snapshot.manifest.sizes, snapshot.learned
+    narrow = {tensor.shape[0] for name, tensor in learned.items() if ".lora_A." in name}
+    adapter = learned.get("adapter_in")
+    fits_tensors = adapter is not None and adapter.shape[0] == sizes.adapter_rank
+    if sizes.layers > layers or narrow != {sizes.lora_rank} or not fits_tensors:
+        raise SnapshotCorrupt(f"snapshot {version}: the sizes that it names do not match its tensors")
+    if float(learned.get("log_scale", torch.zeros(()))) > LARGEST_LOG_SCALE:
+        raise SnapshotCorrupt(f"snapshot {version}: log_scale is out of range; publish again or roll back")
 
 
 def _check_shapes(snapshot: Snapshot, skeleton: Recommender, backbone: Backbone) -> None:
@@ -138,17 +160,3 @@ def _check_shapes(snapshot: Snapshot, skeleton: Recommender, backbone: Backbone)
     )
     if not consistent:
         raise SnapshotCorrupt(f"snapshot {snapshot.manifest.version}: the sizes of its tensors do not match")
-
-
-def _check_finite(snapshot: Snapshot) -> None:
-    tensors = {
-        **snapshot.encoder,
-        **snapshot.learned,
-        "mixer": snapshot.mixer,
-        "content": snapshot.content,
-        "residual": snapshot.residual,
-        "bias": snapshot.bias,
-    }
-    for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise SnapshotCorrupt(f"snapshot {snapshot.manifest.version}: {name} is not finite; roll back")

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.eventlog.port import read_compacted
 from pipeline.snapshots.publisher import Publication
-from pipeline.snapshots.snapshot import Announcement, Version
+from pipeline.snapshots.snapshot import Announcement, Seal, Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.histories import decode_history
 from tests.support.learner_harness import LearnerHarness
@@ -36,11 +36,11 @@ class WatchedStore(SnapshotStore):
         self._harness = harness
         self.seen: dict[str, int] = {}
 
-    def publish(self, *arguments: object) -> None:
+    def publish(self, *arguments: object) -> Seal:
         topics = self._harness.topics
         for topic in (topics.histories, topics.dead_letters, topics.snapshots):
             self.seen[topic] = len(self._harness.records(topic))
-        super().publish(*arguments)  # type: ignore[arg-type]
+        return super().publish(*arguments)  # type: ignore[arg-type]
 
 
 def test_histories_and_dead_letters_are_written_before_the_snapshot_and_its_announcement(
@@ -71,10 +71,10 @@ def test_an_announcement_names_a_snapshot_that_is_in_the_store(harness: ModelHar
     with harness.learning() as learning:
         manifest = harness.publisher().publish(learned(harness, learning))
     (record,) = harness.records(harness.topics.snapshots)
-    announced = Announcement.model_validate_json(record.value or b"")
+    announced = Announcement.decode(record.value or b"")
     assert record.key == PREFIX
     assert harness.store.manifest(Version.parse(announced.version)) == manifest
-    assert announced.digest == manifest.digest
+    assert announced.seal == harness.store.seal(Version.parse(announced.version))
     assert manifest.learned_offsets == learning.position.offsets
     assert manifest.events == 10
 

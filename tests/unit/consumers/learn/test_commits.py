@@ -12,7 +12,7 @@ from consumers.learn.schedule import Cadence
 from pipeline.errors import SnapshotsAhead, StorageUnavailable
 from pipeline.eventlog.port import read_compacted
 from pipeline.snapshots.publisher import Publisher
-from pipeline.snapshots.snapshot import Announcement, Manifest
+from pipeline.snapshots.snapshot import Announcement, Manifest, Seal
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.histories import decode_history
 from tests.support.learner_harness import LearnerHarness
@@ -38,10 +38,10 @@ class SlowStore(SnapshotStore):
         super().__init__(harness.settings.snapshots.store, PREFIX)
         self.asked, self.may = threading.Event(), threading.Event()
 
-    def publish(self, *arguments: object) -> None:
+    def publish(self, *arguments: object) -> Seal:
         self.asked.set()
         assert self.may.wait(30)
-        super().publish(*arguments)  # type: ignore[arg-type]
+        return super().publish(*arguments)  # type: ignore[arg-type]
 
 
 class CommittedLearner:
@@ -87,7 +87,7 @@ class CommittedLearner:
 
 def announced(harness: ModelHarness) -> list[str]:
     records = harness.records(harness.topics.snapshots)
-    return [Announcement.model_validate_json(record.value or b"").version for record in records]
+    return [Announcement.decode(record.value or b"").version for record in records]
 
 
 def manifests(harness: ModelHarness) -> list[Manifest]:

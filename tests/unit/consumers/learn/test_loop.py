@@ -134,7 +134,7 @@ def ordered(learning: LearnerHarness, batches: int, order: Callable[[], object])
 
 def announced(harness: ModelHarness) -> list[str]:
     records = harness.records(harness.topics.snapshots)
-    return [Announcement.model_validate_json(record.value or b"").version for record in records]
+    return [Announcement.decode(record.value or b"").version for record in records]
 
 
 def manifests(harness: ModelHarness) -> dict[str, Manifest]:

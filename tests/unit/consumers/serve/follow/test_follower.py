@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -99,8 +98,7 @@ def test_a_new_server_serves_the_newest_fit_snapshot(world: World) -> None:
 def test_a_snapshot_of_another_model_is_refused(world: World, change: dict[str, object], reason: str) -> None:
     world.stock()
     version = learned_and_published(world)
-    path = world.folder / "snapshots" / PREFIX / str(version) / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    world.forge(version, **change)
     with world.server() as current:
         assert served(current) is None
         assert current.refusal is not None and reason in current.refusal.reason
@@ -119,9 +117,8 @@ def test_a_model_of_other_sizes_than_the_settings_is_served(world: World) -> Non
 def test_a_snapshot_that_does_not_have_the_sizes_it_names_is_refused(world: World) -> None:
     world.stock()
     version = learned_and_published(world)
-    path = world.folder / "snapshots" / PREFIX / str(version) / "manifest.json"
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({**manifest, "sizes": {**manifest["sizes"], "lora_rank": 3}}))
+    sizes = world.store.manifest(version).sizes
+    world.forge(version, sizes=sizes.replace(lora_rank=3).model_dump())
     with world.server() as current:
         assert served(current) is None
         assert current.refusal is not None and "do not match" in current.refusal.reason
@@ -138,20 +135,78 @@ def test_numbers_that_are_not_finite_are_refused(world: World) -> None:
         assert current.refusal is not None and "mixer" in current.refusal.reason
 
 
-def test_a_pruned_snapshot_is_not_a_refusal(world: World) -> None:
+def gone(version: str) -> Announcement:
+    return Announcement(version=version, digest="0" * 64, size=3, reason="", published_at=0)
+
+
+def test_an_announced_version_that_is_not_there_is_told_and_stands_in_nobodys_way(world: World) -> None:
     world.stock()
     good = learned_and_published(world)
-    refused = metrics.REFUSED_SNAPSHOTS._value.get()
-    gone = Announcement(version="1-900", digest="", reason="", published_at=0)
+    refused, missing = metrics.REFUSED_SNAPSHOTS._value.get(), metrics.MISSING_SNAPSHOTS._value.get()
     with world.server() as current:
-        world.announce(gone.encode())
+        world.announce(gone("999999999-1").encode())
         world.act("ann", "red-cup")
         world.shown(current)
-        assert served(current) == good and current.refusal is None
-        assert metrics.REFUSED_SNAPSHOTS._value.get() == refused
-        world.generation = 2
+        wait_until(lambda: current.refusal is not None)
+        assert served(current) == good
+        assert current.refusal is not None and "999999999-1 is not in the store" in current.refusal.reason
+        assert metrics.MISSING_SNAPSHOTS._value.get() == missing + 1
         better = learned_and_published(world)
         wait_until(lambda: served(current) == better)
+        assert current.refusal is None
+    assert metrics.REFUSED_SNAPSHOTS._value.get() == refused
+
+
+def test_a_new_server_falls_back_and_says_why(world: World) -> None:
+    world.stock()
+    good = learned_and_published(world)
+    world.announce(gone("1-900").encode())
+    with world.server() as current:
+        assert served(current) == good
+        assert current.refusal is not None and "1-900" in current.refusal.reason
+    world.announce(b"compaction has left only this")
+    watcher = SnapshotWatcher(world.loader(), PREFIX, CurrentState())
+    watcher.observe(world.records(world.topics.snapshots)[-1:])
+    snapshot = watcher.load_newest()
+    assert snapshot is not None and snapshot.version == good
+
+
+def test_an_announcement_is_refused_once_however_often_it_is_read(world: World) -> None:
+    world.stock()
+    learned_and_published(world)
+    world.announce(b"bad")
+    watcher = SnapshotWatcher(world.loader(), PREFIX, CurrentState())
+    refused = metrics.REFUSED_SNAPSHOTS._value.get()
+    for _ in range(3):
+        watcher.observe(world.records(world.topics.snapshots))
+    assert metrics.REFUSED_SNAPSHOTS._value.get() == refused + 1
+
+
+def test_a_flood_of_announcements_is_bounded_and_the_newest_good_one_is_served(world: World) -> None:
+    world.stock()
+    learned_and_published(world)
+    for step in range(50):
+        world.announce(gone(f"7-{step}").encode())
+    good = learned_and_published(world)
+    with world.server() as current:
+        assert served(current) == good
+
+
+@pytest.mark.parametrize(
+    "wire", [b"", b"null", b"[]", b"{", b'{"offset":3,"acts":[[1]]}', b'{"offset":-1,"acts":[]}', b"\xff"]
+)
+def test_a_damaged_history_costs_its_user_alone(
+    world: World, wire: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.open()
+    refused = metrics.REFUSED_HISTORIES._value.get()
+    with world.log.writer() as writer:
+        writer.append(world.topics.histories, "bob", wire)
+    with world.server() as current:
+        world.shown(current)
+        assert current.for_user("ann")[1] and not current.for_user("bob")[1]
+    assert metrics.REFUSED_HISTORIES._value.get() == refused + 1
+    assert "histories/" in caplog.text and "bob" not in caplog.text
 
 
 def test_a_store_that_does_not_answer_is_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
