@@ -7,19 +7,16 @@ learner; then a journal entry says that the learner goes on from it.
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError
-
 from pipeline import metrics
+from pipeline.bounded import fault_of
 from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.rebuild import rebuild
-from pipeline.checkpoints.state import LearnerState
 from pipeline.checkpoints.store import Checkpoints, restore_from
 from pipeline.control.records import Order, Promotion, Refusal, order_in
 from pipeline.errors import CheckpointCorrupt, OffsetsExpired, OrderRefused
@@ -36,6 +33,8 @@ log = logging.getLogger(__name__)
 READ_RECORDS = 100
 KEEP_ADOPTED = 10
 ADOPTED = "adopted"
+NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
+"""A folder with another name is a stranger's."""
 
 
 class CommandReader:
@@ -106,14 +105,7 @@ class CommandReader:
 
     def _validate(self, state: Path) -> Position:
         """Load a candidate's state into a scratch learner; refuse one that does not fit or is not finite."""
-        learner = self._another()
-        try:
-            found = restore_from(self._checkpoints.folder / state, learner, None)
-        except (IndexError, KeyError, RuntimeError, SafetensorError, ValueError) as error:
-            # The files are as they were written, but they are no state of this model.
-            raise OrderRefused(f"{state} does not fit: {error}") from error
-        _check_finite(capture(learner, None, found))
-        return found
+        return restore_from(self._checkpoints.folder / state, self._another(), None)
 
     def _recreate(self, version: Version, state: Path) -> Position:
         """Rebuild an earlier version on a scratch learner, and store it as a state to adopt."""
@@ -136,9 +128,11 @@ class CommandReader:
                 raise OffsetsExpired(*source, offset, begins[source], ends[source])
 
     def _prune(self) -> None:
-        kept = sorted((self._checkpoints.folder / ADOPTED).glob("[0-9]*"), key=lambda path: int(path.name))
-        for path in kept[:-KEEP_ADOPTED]:
-            shutil.rmtree(path)
+        found = (
+            path for path in (self._checkpoints.folder / ADOPTED).glob("*") if NUMBER.fullmatch(path.name)
+        )
+        for path in sorted(found, key=lambda path: int(path.name))[:-KEEP_ADOPTED]:
+            shutil.rmtree(path, ignore_errors=True)
 
     def _refuse(self, order: Order, reason: str) -> None:
         metrics.REFUSED_ORDERS.inc()
@@ -150,17 +144,10 @@ class CommandReader:
 def _order(record: Record) -> Order | None:
     try:
         return order_in(record.value) if record.value else None
-    except (ValidationError, ValueError, KeyError, TypeError) as error:
-        log.error("%s/%s cannot be decoded: %s", record.source, record.offset, error)
+    except (TypeError, ValueError) as error:
+        log.error("%s/%s cannot be decoded: %s", record.source, record.offset, fault_of(error))
         return None
 
 
 def _furthest(one: Offsets, other: Offsets) -> dict[TopicPartition, int]:
     return {source: max(offset, other.get(source, 0)) for source, offset in one.items()}
-
-
-def _check_finite(captured: LearnerState) -> None:
-    """Refuse weights, moments or counts that are not finite: they would be served sooner or later."""
-    for name, tensor in {**captured.encoder, **captured.learned, **captured.table, **captured.counts}.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise OrderRefused(f"{name} is not finite")

@@ -17,6 +17,7 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor
 
+from pipeline.checkpoints.checks import check_numbers, check_replay, check_sizes
 from pipeline.config import ModelSizes
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.events import Item
@@ -94,16 +95,50 @@ def restore(
         supervisor: None to leave it as it is, because it outlives an adoption.
         model: sizes of the model in the files.
         files: by name, as `to_files` made them.
+
+    Raises:
+        ArithmeticError, LookupError, RuntimeError, SafetensorError, TypeError, ValueError: they
+            hold no such state; the learner is left in any.
     """
-    learner.reset(learner.config.replace(sizes=model))
-    learner.encoder = learner.encoder.adapted(read_tensors(files[ENCODER]))
-    stream = learner.stream
+    encoder, learned, table, counts = (
+        read_tensors(files[name]) for name in (ENCODER, LEARNED, TABLE, COUNTS)
+    )
+    for name, tensors in (ENCODER, encoder), (LEARNED, learned), (TABLE, table), (COUNTS, counts):
+        check_numbers(name, tensors)
+    replay = {name: tensor.numpy() for name, tensor in read_tensors(files[REPLAY]).items()}
     entries = orjson.loads(files[CATALOGUE])
-    stream.catalogue = Catalogue((item, entry and Item.model_validate(entry)) for item, entry in entries)
-    counts = read_tensors(files[COUNTS])
+    catalogue = Catalogue((item, entry and Item.model_validate(entry)) for item, entry in entries)
+    check_sizes(len(catalogue), table, counts)
+    check_replay(replay, len(catalogue))
+    learner.reset(learner.config.replace(sizes=model))
+    learner.encoder = learner.encoder.adapted(encoder)
+    learner.stream.catalogue = catalogue
+    _load_counts(learner, counts)
+    _load_users(learner, files)
+    learner.table.load(table)
+    learner.replay.load(replay)
+    _load_learned(learner, learned)
+    if supervisor is not None:
+        _load_supervisor(supervisor, files[SUPERVISOR])
+
+
+def _read(files: Mapping[str, bytes], name: str) -> dict[str, Tensor]:
+    """Read the tensors of a file; all must be finite."""
+    tensors = read_tensors(files[name])
+    check_numbers(name, tensors)
+    return tensors
+
+
+def _load_counts(learner: Learner, counts: Mapping[str, Tensor]) -> None:
+    stream = learner.stream
     stream.acts, stream.events = counts["acts"].numpy(), int(counts["events"])
     stream.popularity.counts = counts["popularity"].numpy()
     stream.covisitation.counts = _pair_counts(counts, len(stream.catalogue))
+
+
+def _load_users(learner: Learner, files: Mapping[str, bytes]) -> None:
+    """Load what is kept by partition: histories, and digests of the events seen."""
+    stream = learner.stream
     for name, content in files.items():
         kind, _, rest = name.partition("-")
         if kind == "histories":
@@ -112,11 +147,12 @@ def restore(
         elif kind == "seen":
             digests = read_tensors(content)["digests"].tolist()
             stream.seen[int(rest.partition(".")[0])] = SeenEvents(stream.config.dedupe_window, digests)
-    if supervisor is not None:
-        supervisor.load(orjson.loads(files[SUPERVISOR]))
-    learner.table.load(read_tensors(files[TABLE]))
-    learner.replay.load({name: tensor.numpy() for name, tensor in read_tensors(files[REPLAY]).items()})
-    _load_learned(learner, read_tensors(files[LEARNED]))
+
+
+def _load_supervisor(supervisor: Supervisor, content: bytes) -> None:
+    """Load a supervisor's state, on a scratch one first: a state that is none leaves it as it was."""
+    Supervisor(*supervisor.configs).load(orjson.loads(content))
+    supervisor.load(orjson.loads(content))
 
 
 def _load_learned(learner: Learner, tensors: Mapping[str, Tensor]) -> None:

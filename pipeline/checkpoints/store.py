@@ -6,22 +6,24 @@ says. Recovery is a checkpoint plus the journalled batches after it.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import shutil
-import time
-from collections.abc import Mapping
+import re
 from pathlib import Path
-from typing import Literal
 
-import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
 
 from pipeline.atomic_files import sync_folder, write_durably
+from pipeline.bounded import fault_of
+from pipeline.checkpoints.manifest import (
+    MANIFEST,
+    CheckpointManifest,
+    manifest_of,
+    named_manifest,
+    read_verified,
+    remove,
+)
 from pipeline.checkpoints.state import SUPERVISOR, LearnerState, restore, to_files
-from pipeline.config import ModelSizes
 from pipeline.errors import CheckpointCorrupt
-from pipeline.eventlog.port import TopicPartition, named
 from pipeline.journal.batch_source import StateSwitch
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
@@ -30,55 +32,16 @@ from pipeline.training.learner import Learner
 
 log = logging.getLogger(__name__)
 
-FORMAT: Literal[2] = 2
-"""2: a state that is only to be adopted holds no supervisor, and the supervisor's file has its new name."""
-MANIFEST = "manifest.json"
 CANDIDATES, CANDIDATE_CHECKPOINT = "candidates", "checkpoint"
 """Folders below the model's checkpoints, and below a candidate's."""
+TORN = re.compile(r"\.([0-9]+(-[0-9]+)?|checkpoint|champion)\.part", re.ASCII)
+"""What a write that was torn off leaves; another hidden folder is a stranger's."""
+MISMATCHES = ArithmeticError, LookupError, MemoryError, RuntimeError, SafetensorError, TypeError, ValueError
+"""What restoring raises from files that are sealed and yet no state of this model."""
 KEEP_LAST = 5
 HOUR_MS = 3_600_000
 LADDER = ((HOUR_MS, 24), (24 * HOUR_MS, 30))
 """Spans in ms and how many of each: besides the last ones, one an hour for a day, one a day for a month."""
-
-
-class CheckpointManifest(BaseModel):
-    """The manifest of a checkpoint.
-
-    Attributes:
-        model: sizes of the model.
-        files: file name to SHA-256.
-        digest: over all files; equal states have equal digests.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[2] = FORMAT
-    generation: int
-    step: int
-    fingerprint: str
-    journal: int
-    offsets: dict[str, int]
-    through: int
-    control: int
-    fold_to: dict[str, int]
-    model: ModelSizes
-    written_at: int
-    files: dict[str, str]
-    digest: str
-
-    @property
-    def position(self) -> Position:
-        """Return the learner's position in journal and log."""
-        return Position(
-            self.generation,
-            self.step,
-            self.fingerprint,
-            self.journal,
-            _offsets(self.offsets),
-            self.through,
-            self.control,
-            _offsets(self.fold_to),
-        )
 
 
 class Checkpoints:
@@ -102,15 +65,17 @@ class Checkpoints:
     def write_to(self, folder: Path, captured: LearnerState) -> CheckpointManifest:
         """Store a captured state in a folder, whole or not at all."""
         files = to_files(captured, self._partitions)
-        manifest = _manifest(captured, files)
+        manifest = manifest_of(captured, files)
         folder.parent.mkdir(parents=True, exist_ok=True)
         for torn in folder.parent.glob(".*.part"):  # left by a crash: one process writes here
-            shutil.rmtree(torn)
+            if TORN.fullmatch(torn.name):
+                remove(torn)
         temporary = folder.with_name(f".{folder.name}.part")
+        remove(temporary)
         temporary.mkdir()
-        for file, content in {**files, MANIFEST: orjson.dumps(manifest.model_dump())}.items():
+        for file, content in {**files, MANIFEST: manifest.encode()}.items():
             write_durably(temporary / file, content)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         temporary.rename(folder)
         sync_folder(folder.parent)
         return manifest
@@ -133,6 +98,7 @@ class Checkpoints:
             if until is not None and Version.parse(folder.name) > until:
                 continue
             try:
+                named_manifest(manifest_path)
                 return restore_from(folder, learner, supervisor)
             except CheckpointCorrupt as error:
                 log.error("%s; trying the one before it", error)
@@ -140,13 +106,7 @@ class Checkpoints:
 
     def positions(self) -> list[Position]:
         """Return the position of each readable checkpoint, oldest first."""
-        found = list[Position]()
-        for path in self._manifests():
-            try:
-                found.append(_read_manifest(path).position)
-            except CheckpointCorrupt as error:
-                log.error("%s; it is left out", error)
-        return found
+        return [manifest.position for manifest in self._readable()]
 
     def adopt(self, learner: Learner, supervisor: Supervisor | None, switch: StateSwitch) -> None:
         """Put a learner into an adopted state; its supervisor keeps what it knows, and notes the adoption.
@@ -160,20 +120,26 @@ class Checkpoints:
 
     def digest(self, captured: LearnerState) -> str:
         """Compute the digest that a checkpoint of this state would have in its manifest."""
-        return _manifest(captured, to_files(captured, self._partitions)).digest
+        return manifest_of(captured, to_files(captured, self._partitions)).digest
 
     def digests(self) -> dict[str, str]:
-        """Return the digest of every checkpoint, by version.
+        """Return the digest of every readable checkpoint, by version."""
+        return {manifest.position.version: manifest.digest for manifest in self._readable()}
 
-        Raises:
-            CheckpointCorrupt: one cannot be read.
-        """
-        manifests = (_read_manifest(path) for path in self._manifests())
-        return {manifest.position.version: manifest.digest for manifest in manifests}
+    def _readable(self) -> list[CheckpointManifest]:
+        """Read the manifests, oldest first; one that cannot be read is logged and left out."""
+        found = list[CheckpointManifest]()
+        for path in self._manifests():
+            try:
+                found.append(named_manifest(path))
+            except CheckpointCorrupt as error:
+                log.error("%s; it is left out", error)
+        return found
 
     def _manifests(self) -> list[Path]:
-        found = (path for path in self.folder.glob(f"*-*/{MANIFEST}") if not path.parent.name.startswith("."))
-        return sorted(found, key=lambda path: Version.parse(path.parent.name))
+        """Return the manifests in folders that are named after a version, oldest first."""
+        found = ((Version.named(path.parent.name), path) for path in self.folder.glob(f"*-*/{MANIFEST}"))
+        return [path for _, path in sorted((version, path) for version, path in found if version is not None)]
 
     def _prune(self) -> None:
         manifests = self._manifests()
@@ -183,73 +149,27 @@ class Checkpoints:
             newest_of_span = {int(written[path] // span): path for path in manifests}
             kept |= {newest_of_span[number] for number in sorted(newest_of_span)[-amount:]}
         for path in set(manifests) - kept:
-            shutil.rmtree(path.parent)
+            remove(path.parent)
 
 
 def restore_from(folder: Path, learner: Learner, supervisor: Supervisor | None) -> Position:
     """Put a learner, and its supervisor if given, into the state that a folder holds.
 
     Raises:
-        CheckpointCorrupt: it does not exist, is not what was written, is of another format, or
-            holds no supervisor although one is to be restored.
+        CheckpointCorrupt: it does not exist, is not what was written, is of another format, is no
+            state of this model, or holds no supervisor although one is to be restored; the
+            learner is reset, unless it was left as it was.
     """
-    manifest, files = _read_verified(folder / MANIFEST)
+    manifest, files = read_verified(folder / MANIFEST)
     if supervisor is not None and SUPERVISOR not in files:
         raise CheckpointCorrupt(f"checkpoint {folder.name} holds no supervisor: it can only be adopted")
     if manifest.model != learner.config.sizes:
         log.warning("the model has the sizes of checkpoint %s, not those of the settings", folder.name)
-    restore(learner, supervisor, manifest.model, files)
-    return manifest.position
-
-
-def _manifest(captured: LearnerState, files: Mapping[str, bytes]) -> CheckpointManifest:
-    position = captured.position
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
-    return CheckpointManifest(
-        generation=position.generation,
-        step=position.step,
-        fingerprint=position.fingerprint,
-        journal=position.journal,
-        offsets=named(position.offsets),
-        through=position.through,
-        control=position.control,
-        fold_to=named(position.fold_to),
-        model=captured.model,
-        written_at=int(time.time() * 1000),
-        files=digests,
-        digest=hashlib.sha256(orjson.dumps(digests)).hexdigest(),
-    )
-
-
-def _offsets(names: Mapping[str, int]) -> dict[TopicPartition, int]:
-    return {TopicPartition.parse(name): offset for name, offset in names.items()}
-
-
-def _read_manifest(path: Path) -> CheckpointManifest:
     try:
-        fields = orjson.loads(path.read_bytes())
-        _refuse_other_format(path.parent.name, fields)
-        return CheckpointManifest.model_validate(fields)
-    except (OSError, orjson.JSONDecodeError, ValidationError) as error:
-        raise CheckpointCorrupt(f"checkpoint {path.parent.name} cannot be read: {error}") from error
-
-
-def _refuse_other_format(checkpoint: str, fields: object) -> None:
-    found = fields.get("format") if isinstance(fields, dict) else None
-    if isinstance(found, int) and found != FORMAT:
+        restore(learner, supervisor, manifest.model, files)
+    except MISMATCHES as error:
+        learner.reset(learner.born)
         raise CheckpointCorrupt(
-            f"checkpoint {checkpoint} has format {found}, but this version of millstream reads format "
-            f"{FORMAT}: use the version that wrote it, or let the learner start again from the journal"
-        )
-
-
-def _read_verified(path: Path) -> tuple[CheckpointManifest, dict[str, bytes]]:
-    manifest = _read_manifest(path)
-    try:
-        files = {name: (path.parent / name).read_bytes() for name in manifest.files}
-    except OSError as error:
-        raise CheckpointCorrupt(f"checkpoint {path.parent.name} lacks a file: {error}") from error
-    for name, content in files.items():
-        if hashlib.sha256(content).hexdigest() != manifest.files[name]:
-            raise CheckpointCorrupt(f"checkpoint {path.parent.name}: {name} is not what was written")
-    return manifest, files
+            f"checkpoint {folder.name} is no state of this model: {fault_of(error)}"
+        ) from error
+    return manifest.position

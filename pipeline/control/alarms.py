@@ -9,7 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar, Literal
 
-from pipeline.control.records import ControlRecord, Count
+from pipeline.bounded import Count, Generation, Step
+from pipeline.control.records import ControlRecord, Figures
 
 
 class Signal(StrEnum):
@@ -40,12 +41,12 @@ class DriftAlarm(ControlRecord):
 
     v: Literal[1] = 1
     signal: Signal
-    generation: Count
-    step: Count
+    generation: Generation
+    step: Step
     events: Count
     before: float
     after: float
-    evidence: dict[str, float]
+    evidence: Figures
 
     @property
     def key(self) -> str:

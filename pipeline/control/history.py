@@ -6,12 +6,12 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import orjson
-
+from pipeline.bounded import fault_of
 from pipeline.control.alarms import DriftAlarm, RetrainRequest
 from pipeline.control.records import Adoption, ControlRecord, GateDecision, Promotion, Refusal, Rollback
 from pipeline.eventlog.port import EventLog, Record, read
 from pipeline.eventlog.topics import Topics
+from pipeline.sealing import open_record
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +61,9 @@ def _distinct(event_log: EventLog, topics: Topics) -> Iterator[tuple[int, Contro
 def _decoded(record: Record) -> ControlRecord | None:
     try:
         wire = record.value or b"null"
-        return KINDS[orjson.loads(wire)["kind"]].decode(wire)
+        return KINDS[open_record(wire)["kind"]].decode(wire)
     except (KeyError, TypeError, ValueError) as error:
-        log.error("%s/%s cannot be decoded: %s", record.source, record.offset, error)
+        log.error("%s/%s cannot be decoded: %s", record.source, record.offset, fault_of(error))
         return None
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-Count = Annotated[int, Field(ge=0)]
+from pipeline.bounded import Generation, Key, Name, Reason, VersionText
+from pipeline.events import Milliseconds
+from pipeline.sealing import open_record, seal_record
+
+Figures = Annotated[dict[Name, float], Field(max_length=10_000)]
 DecisionOutcome = Literal["promoted", "rejected", "held", "cancelled"]
 CandidateName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 """Of a candidate; also the name of its folder."""
@@ -29,18 +32,20 @@ class ControlRecord(BaseModel):
         raise NotImplementedError
 
     def encode(self) -> bytes:
-        """Return the wire form: one JSON object with its ``kind``."""
-        return orjson.dumps({"kind": self.kind, **self.model_dump(mode="json")})
+        """Return the wire form: one JSON object with its ``kind`` and a seal."""
+        return seal_record({"kind": self.kind, **self.model_dump(mode="json")})
 
     @classmethod
     def decode(cls, wire: bytes) -> Self:
         """Read the wire form.
 
         Raises:
-            pydantic.ValidationError: it is another kind of record, or not a valid one.
+            ValueError: it is another kind of record, damaged, or not a valid one.
         """
-        fields = orjson.loads(wire)
-        return cls.model_validate({name: value for name, value in fields.items() if name != "kind"})
+        fields = open_record(wire)
+        if fields.pop("kind", None) != cls.kind:
+            raise ValueError(f"it is no {cls.kind}")
+        return cls.model_validate(fields)
 
 
 class Promotion(ControlRecord):
@@ -57,9 +62,9 @@ class Promotion(ControlRecord):
 
     v: Literal[1] = 1
     candidate: CandidateName
-    generation: Count | None
-    ordered_at: int
-    reason: str
+    generation: Generation | None
+    ordered_at: Milliseconds
+    reason: Reason
 
     @property
     def key(self) -> str:
@@ -81,11 +86,11 @@ class Rollback(ControlRecord):
     kind: ClassVar[Literal["rollback"]] = "rollback"
 
     v: Literal[1] = 1
-    version: Annotated[str, Field(pattern=r"^\d+-\d+$")]
+    version: VersionText
     relearn: bool
-    generation: Count | None
-    ordered_at: int
-    reason: str
+    generation: Generation | None
+    ordered_at: Milliseconds
+    reason: Reason
 
     @property
     def key(self) -> str:
@@ -109,10 +114,10 @@ class Adoption(ControlRecord):
     kind: ClassVar[str] = "adoption"
 
     v: Literal[1] = 1
-    order: str
-    version: str
-    left: str
-    reason: str
+    order: Key
+    version: VersionText
+    left: VersionText
+    reason: Reason
 
     @property
     def key(self) -> str:
@@ -126,8 +131,8 @@ class Refusal(ControlRecord):
     kind: ClassVar[str] = "refusal"
 
     v: Literal[1] = 1
-    order: str
-    reason: str
+    order: Key
+    reason: Reason
 
     @property
     def key(self) -> str:
@@ -154,14 +159,14 @@ class GateDecision(ControlRecord):
 
     v: Literal[1] = 1
     candidate: CandidateName
-    champion: str
-    generation: Count
-    request: str | None
+    champion: VersionText
+    generation: Generation
+    request: Key | None
     outcome: DecisionOutcome
-    reasons: list[str]
-    figures: dict[str, float]
-    cost: dict[str, float]
-    decided_at: int
+    reasons: Annotated[list[Reason], Field(max_length=1_000)]
+    figures: Figures
+    cost: Figures
+    decided_at: Milliseconds
 
     @property
     def key(self) -> str:
@@ -175,7 +180,9 @@ def order_in(wire: bytes) -> Order | None:
     Raises:
         ValueError: it is not a valid record.
     """
-    kind = orjson.loads(wire)["kind"]
+    kind = open_record(wire).get("kind")
+    if not isinstance(kind, str):
+        raise ValueError("it has no kind")
     for order in (Promotion, Rollback):
         if kind == order.kind:
             return order.decode(wire)

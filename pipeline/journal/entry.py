@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.eventlog.port import EventLog, Offsets, TopicPartition, read
+from pipeline.bounded import Count, Generation, Key, Reason, StatePath, Step, fault_of
+from pipeline.errors import JournalCorrupt
+from pipeline.eventlog.port import EventLog, Offsets, Record, TopicPartition, read
+from pipeline.events import Milliseconds, Offset
+from pipeline.sealing import open_record, seal_record
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 
 
 class Verb(StrEnum):
@@ -32,7 +35,9 @@ class Verb(StrEnum):
     """No batch: go on from another state, at that state's offsets."""
 
 
-Ends = dict[str, tuple[int, ...]]
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+Partitions = Annotated[tuple[Offset, ...], Field(max_length=10_000)]
+Ends = Annotated[dict[TopicName, Partitions], Field(max_length=16)]
 """Next offsets of each topic, one per partition."""
 
 
@@ -49,9 +54,9 @@ class Adopts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["promotion", "rollback"]
-    state: str
-    order: str
-    reason: str
+    state: StatePath
+    order: Key
+    reason: Reason
 
 
 class JournalEntry(BaseModel):
@@ -68,14 +73,14 @@ class JournalEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    v: int = FORMAT
-    generation: Annotated[int, Field(ge=0)]
-    step: Annotated[int, Field(ge=0)]
+    v: Literal[1] = FORMAT
+    generation: Generation
+    step: Step
     verb: Verb
-    fingerprint: str
+    fingerprint: Key
     ends: Ends
-    through: int = 0
-    control: Annotated[int, Field(ge=0)] = 0
+    through: Milliseconds = 0
+    control: Count = 0
     adopts: Adopts | None = None
     fold_to: Ends = {}
 
@@ -122,16 +127,45 @@ class JournalEntry(BaseModel):
         return f"{self.generation}-{self.step}"
 
     def encode(self) -> bytes:
-        """Return the wire form, about 200 bytes."""
-        return orjson.dumps(self.model_dump(exclude_defaults=True) | {"v": self.v})
+        """Return the wire form, about 200 bytes, with a seal."""
+        return seal_record(self.model_dump(exclude_defaults=True) | {"v": self.v})
+
+    @classmethod
+    def decode(cls, wire: bytes) -> Self:
+        """Read the wire form.
+
+        Raises:
+            ValueError: it is damaged, or no entry.
+        """
+        return cls.model_validate(open_record(wire))
 
 
 def read_journal(log: EventLog, topic: str, start: int | None = None) -> Iterator[tuple[JournalEntry, int]]:
-    """Yield the entries from an offset on (default: all), oldest first, each with the offset after it."""
+    """Yield the entries from an offset on (default: all), oldest first, each with the offset after it.
+
+    Raises:
+        JournalCorrupt: an entry cannot be read.
+    """
     begin = None if start is None else {TopicPartition(topic, 0): start}
     for record in read(log, topic, begin):
         if record.value is not None:
-            yield JournalEntry.model_validate_json(record.value), record.offset + 1
+            yield entry_of(record), record.offset + 1
+
+
+def entry_of(record: Record) -> JournalEntry:
+    """Return the entry that a record of the journal holds.
+
+    Raises:
+        JournalCorrupt: it cannot be read: nothing after it can be learned as it was learned before.
+    """
+    try:
+        return JournalEntry.decode(record.value or b"")
+    except ValueError as error:
+        raise JournalCorrupt(
+            f"{record.source}/{record.offset} is no entry of the journal ({fault_of(error)}): only the "
+            "learner may write this topic; find out what else did, then go on under another log.prefix, or "
+            "from a copy of the log that ends before it"
+        ) from None
 
 
 def _by_topic(offsets: Offsets) -> Ends:

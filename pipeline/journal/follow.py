@@ -7,7 +7,7 @@ from threading import Event
 
 from pipeline.eventlog.port import EventLog, Offsets, TopicPartition
 from pipeline.eventlog.topics import Topics
-from pipeline.journal.entry import JournalEntry
+from pipeline.journal.entry import JournalEntry, entry_of
 from pipeline.signals import check_goes_on
 
 POLL_SECONDS = 0.5
@@ -20,13 +20,14 @@ def follow_journal(
     """Read the entries from an offset on, each with the offset after it; wait for later ones.
 
     Raises:
+        JournalCorrupt: an entry cannot be read.
         Stopped: `stop` was set.
     """
     with event_log.reader({TopicPartition(topics.journal, 0): start}) as reader:
         while True:
             for record in reader.poll(READ_ENTRIES, POLL_SECONDS):
                 if record.value is not None:
-                    yield JournalEntry.model_validate_json(record.value), record.offset + 1
+                    yield entry_of(record), record.offset + 1
             check_goes_on(stop)
 
 

@@ -8,21 +8,30 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.atomic_files import replace_durably
+from pipeline.bounded import Count, Key, Place, VersionText, fault_of
 from pipeline.checkpoints.store import CANDIDATE_CHECKPOINT, CANDIDATES
 from pipeline.control.records import CandidateName, GateDecision
 from pipeline.errors import CandidateUnknown, Occupied
+from pipeline.events import Milliseconds, Offset
+from pipeline.sealing import seal, unseal
 
 KEEP = 20
 """Candidates; a plan beyond them removes the oldest."""
 PLAN, DECISION = "plan.json", "decision.json"
+FORMAT = 2
+"""Of both files. 2: they are sealed."""
+
+log = logging.getLogger(__name__)
 
 
 class RetrainPlan(BaseModel):
@@ -45,12 +54,12 @@ class RetrainPlan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: CandidateName
-    request: str | None
-    champion: str
-    window: dict[str, int]
-    held_out: int
-    trial: int
-    planned_at: int
+    request: Key | None
+    champion: VersionText
+    window: Annotated[dict[Place, Offset], Field(max_length=10_000)]
+    held_out: Count
+    trial: Count
+    planned_at: Milliseconds
 
 
 class Candidate:
@@ -81,26 +90,54 @@ class Candidate:
 
     @property
     def is_planned(self) -> bool:
-        """Whether its plan is written down."""
-        return (self.folder / PLAN).exists()
+        """Whether its plan is written down and can be read."""
+        try:
+            self.plan()
+        except CandidateUnknown:
+            return False
+        return True
 
     def plan(self) -> RetrainPlan:
         """Read the plan.
 
         Raises:
-            CandidateUnknown: there is no such candidate.
+            CandidateUnknown: there is no such candidate, or its plan is damaged.
         """
         try:
-            return RetrainPlan.model_validate_json((self.folder / PLAN).read_bytes())
-        except (FileNotFoundError, ValidationError) as error:
+            plan = RetrainPlan.model_validate_json(unseal((self.folder / PLAN).read_bytes(), FORMAT))
+        except FileNotFoundError:
             raise CandidateUnknown(
-                f"there is no candidate {self.name}: see `millstream candidates list` ({error})"
+                f"there is no candidate {self.name}: see `millstream candidates list`"
             ) from None
+        except (OSError, ValueError) as error:
+            raise CandidateUnknown(
+                f"there is no candidate {self.name}: its {PLAN} is damaged or of another millstream; remove "
+                f"the folder ({fault_of(error)})"
+            ) from None
+        if plan.name != self.name:
+            raise CandidateUnknown(
+                f"there is no candidate {self.name}: its {PLAN} is that of another; remove the folder"
+            )
+        return plan
 
     def decision(self) -> GateDecision | None:
-        """Read the decision; None while it is open."""
-        file = self.folder / DECISION
-        return GateDecision.decode(file.read_bytes()) if file.exists() else None
+        """Read the decision; None while it is open. A damaged one is logged, and is made again."""
+        try:
+            decision = GateDecision.decode(unseal((self.folder / DECISION).read_bytes(), FORMAT))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            log.error(
+                "%s of candidate %s is damaged, so it is decided again: %s",
+                DECISION,
+                self.name,
+                fault_of(error),
+            )
+            return None
+        if decision.candidate != self.name:
+            log.error("%s of candidate %s is that of another, so it is decided again", DECISION, self.name)
+            return None
+        return decision
 
     def decided(self) -> GateDecision:
         """Read the decision.
@@ -115,7 +152,7 @@ class Candidate:
 
     def conclude(self, decision: GateDecision) -> None:
         """Write down a decision, and remove the files that are of no use after it."""
-        replace_durably(self.folder / DECISION, decision.encode())
+        replace_durably(self.folder / DECISION, seal(decision.encode(), FORMAT))
         for folder in (self.progress, self.champion):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -128,9 +165,17 @@ class Candidates:
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def all(self) -> list[Candidate]:
-        """Return the candidates that have a plan, oldest first."""
+        """Return the candidates that have a plan, oldest first; a damaged plan is logged and left alone."""
         planned = sorted(self._folder.glob(f"*/{PLAN}"), key=lambda path: path.stat().st_mtime)
-        return [Candidate(path.parent) for path in planned]
+        found = list[Candidate]()
+        for path in planned:
+            try:
+                Candidate(path.parent).plan()
+            except CandidateUnknown as error:
+                log.error("%s", error)
+            else:
+                found.append(Candidate(path.parent))
+        return found
 
     def named(self, name: str) -> Candidate:
         """Return the candidate of a name, whether it exists or not."""
@@ -140,7 +185,7 @@ class Candidates:
         """Write a plan down as a candidate; remove the oldest candidates beyond the last twenty."""
         candidate = self.named(plan.name)
         candidate.folder.mkdir(exist_ok=True)
-        replace_durably(candidate.folder / PLAN, plan.model_dump_json().encode())
+        replace_durably(candidate.folder / PLAN, seal(plan.model_dump_json().encode(), FORMAT))
         for old in self.all()[:-KEEP]:
             shutil.rmtree(old.folder)
         return candidate

@@ -11,9 +11,10 @@ from typing import Annotated, Literal, NamedTuple, Self
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor
 
+from pipeline.bounded import Count, Name, Place, Reason, VersionText
 from pipeline.config import ModelSizes
 from pipeline.eventlog.port import TopicPartition
 from pipeline.events import Id, Milliseconds, Offset
@@ -23,7 +24,6 @@ FORMAT: Literal[3] = 3
 """3: the manifest is sealed, and binds every tensor of every file."""
 VERSION = re.compile(r"[0-9]{1,9}-[0-9]{1,15}", re.ASCII)
 MOST_BYTES = 2**50
-LONGEST_REASON = 1_000
 ITEM_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "I32": 4, "I64": 8}
 """Sizes of the number types that a snapshot may hold, by their names in safetensors."""
 
@@ -56,18 +56,11 @@ class Version(NamedTuple):
         return version if str(version) == name else None
 
 
-Count = Annotated[int, Field(ge=0, le=2**62)]
 Bytes = Annotated[int, Field(ge=0, le=MOST_BYTES)]
-VersionText = Annotated[str, Field(pattern=r"^[0-9]{1,9}-[0-9]{1,15}$")]
 ContentDigest = Annotated[str, Field(pattern=r"^([0-9a-f]{32}|-|)$")]
 """Of an item's text; empty without a text, ``-`` for a removed item."""
 FileName = Annotated[str, Field(pattern=r"^[a-z]{1,32}\.safetensors$")]
 """A plain name: no folder, nothing hidden."""
-Place = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}/[0-9]{1,5}$")]
-"""``topic/partition``."""
-Name = Annotated[str, Field(min_length=1, max_length=256)]
-Reason = Annotated[str, AfterValidator(lambda text: text[:LONGEST_REASON])]
-"""Cut off rather than refused: people write it."""
 
 
 def _finite_or_none(value: object) -> object:

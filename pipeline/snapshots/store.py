@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
 from torch import Tensor
 
+from pipeline.bounded import fault_of
 from pipeline.config import SnapshotConfig
 from pipeline.errors import SnapshotCorrupt, SnapshotMissing
 from pipeline.sealing import BrokenSeal, seal, sealed_digest, unseal
@@ -158,7 +159,9 @@ class SnapshotStore:
                 "serve it with the millstream that wrote it"
             ) from None
         except ValidationError as error:
-            raise SnapshotCorrupt(f"snapshot {version} has an unreadable manifest: {_first(error)}") from None
+            raise SnapshotCorrupt(
+                f"snapshot {version} has an unreadable manifest: {fault_of(error)}"
+            ) from None
         if manifest.version != str(version):
             raise SnapshotCorrupt(f"snapshot {version} has the manifest of {manifest.version}; publish again")
         check_manifest(manifest, self._model, self._most_bytes)
@@ -250,9 +253,3 @@ def _assembled(
             "rows; publish again"
         )
     return snapshot
-
-
-def _first(error: ValidationError) -> str:
-    """Name the first field that is wrong, and the fault, never the value."""
-    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return f"{'.'.join(str(part)[:80] for part in fault['loc'])[:200]}: {fault['msg']}"

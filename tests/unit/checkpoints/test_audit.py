@@ -14,7 +14,8 @@ import pytest
 from pipeline.checkpoints.audit import Agreement, agreement, version_at
 from pipeline.errors import CheckpointCorrupt, TopicError
 from pipeline.journal.entry import read_journal
-from pipeline.snapshots.snapshot import Version
+from pipeline.sealing import seal, unseal
+from pipeline.snapshots.snapshot import FORMAT, Version
 from tests.support.learner_harness import Rebuilt
 from tests.support.model_harness import ModelHarness, copy_of, tiny_settings
 
@@ -124,7 +125,8 @@ def test_disagreement_is_told(harness: ModelHarness, kind: str) -> None:
         harness.checkpoints.folder if kind == "checkpoint" else Path(harness.settings.snapshots.store, "mill")
     )
     manifest = folder / "1-3" / "manifest.json"
-    manifest.write_bytes(orjson.dumps({**orjson.loads(manifest.read_bytes()), "digest": "other"}))
+    fields = orjson.loads(unseal(manifest.read_bytes(), FORMAT))
+    manifest.write_bytes(seal(orjson.dumps({**fields, "digest": "0" * 64}), FORMAT))
     found = agreed(harness, harness.rebuilt(until="1-3"))
     assert found.differs
     assert f"{kind} DIFFERS" in str(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 
 import orjson
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from pipeline.bounded import LONGEST_REASON
 from pipeline.control.alarms import DriftAlarm, RetrainRequest, Signal
 from pipeline.control.records import (
     Adoption,
@@ -20,12 +22,16 @@ from pipeline.control.records import (
     Rollback,
     order_in,
 )
+from pipeline.sealing import open_record, seal_record
 
-counts, times, words = st.integers(0, 2**53), st.integers(0, 2**53), st.text(max_size=30)
+counts, times, words = st.integers(0, 2**53), st.integers(0, 2**44), st.text(max_size=30)
+numbers, steps = st.integers(0, 10**9 - 1), st.integers(0, 10**15 - 1)
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True)
 versions = st.builds("{}-{}".format, st.integers(0, 10**6), st.integers(0, 10**9))
-figures = st.dictionaries(words, st.floats(allow_nan=False, allow_infinity=False), max_size=4)
-generations = st.none() | counts
+figures = st.dictionaries(
+    st.text(min_size=1, max_size=30), st.floats(allow_nan=False, allow_infinity=False), max_size=4
+)
+generations = st.none() | numbers
 
 promotions = st.builds(Promotion, candidate=names, generation=generations, ordered_at=times, reason=words)
 rollbacks = st.builds(
@@ -39,8 +45,8 @@ rollbacks = st.builds(
 alarms = st.builds(
     DriftAlarm,
     signal=st.sampled_from(Signal),
-    generation=counts,
-    step=counts,
+    generation=numbers,
+    step=steps,
     events=counts,
     before=st.floats(-1e6, 1e6),
     after=st.floats(-1e6, 1e6),
@@ -53,7 +59,7 @@ others: st.SearchStrategy[ControlRecord] = st.one_of(
         GateDecision,
         candidate=names,
         champion=versions,
-        generation=counts,
+        generation=numbers,
         request=st.none() | words,
         outcome=st.sampled_from(["promoted", "rejected", "held"]),
         reasons=st.lists(words, max_size=3),
@@ -84,15 +90,48 @@ def test_a_record_survives_the_wire_and_says_its_kind(record: ControlRecord) -> 
 @given(record=records)
 def test_no_record_is_taken_for_one_of_another_kind(record: ControlRecord) -> None:
     for kind in set(kinds()) - {type(record)}:
-        with pytest.raises(ValidationError):
+        with pytest.raises(ValueError, match=f"it is no {kind.kind}"):
             kind.decode(record.encode())
 
 
 @given(record=records)
 def test_a_field_that_nobody_knows_is_refused(record: ControlRecord) -> None:
-    wire = orjson.dumps(orjson.loads(record.encode()) | {"unknown": 1})
+    wire = seal_record(open_record(record.encode()) | {"unknown": 1})
     with pytest.raises(ValidationError):
         type(record).decode(wire)
+
+
+@given(record=records, bit=st.integers(0, 10_000))
+def test_a_changed_bit_is_refused(record: ControlRecord, bit: int) -> None:
+    wire = bytearray(record.encode())
+    wire[bit // 8 % len(wire)] ^= 1 << bit % 8
+    with pytest.raises(ValueError, match="."):
+        type(record).decode(bytes(wire))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": f"{'9' * 5000}-1"},
+        {"version": "1-"},
+        {"version": "٣-٤"},
+        {"generation": 10**30},
+        {"generation": -1},
+        {"ordered_at": 10**30},
+        {"ordered_at": -1},
+        {"relearn": "perhaps"},
+    ],
+)
+def test_a_hostile_rollback_is_refused(change: dict[str, object]) -> None:
+    fields = {"kind": "rollback", "version": "1-3", "relearn": False, "generation": 1, "ordered_at": 0}
+    wire = json.dumps({**fields, "reason": "", **change}).encode()
+    with pytest.raises(ValueError, match="."):
+        order_in(wire)
+
+
+def test_a_long_reason_is_cut_off() -> None:
+    order = Rollback(version="1-3", relearn=False, generation=None, ordered_at=0, reason="x" * 10**6)
+    assert len(order.reason) == LONGEST_REASON
 
 
 @given(one=promotions | rollbacks, other=promotions | rollbacks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from rich.console import Console
 
 from pipeline.errors import CandidateUnknown, Occupied
 from pipeline.reports.candidates import candidates_table
-from pipeline.retraining.candidates import KEEP, PLAN, Candidates, RetrainPlan
+from pipeline.retraining.candidates import DECISION, FORMAT, KEEP, PLAN, Candidates, RetrainPlan
+from pipeline.sealing import seal
 from tests.support.retrain_harness import decision
 
 
@@ -64,6 +66,53 @@ def test_a_damaged_plan_is_no_candidate(kept: Candidates) -> None:
     (kept.begin(plan()).folder / PLAN).write_bytes(b"{")
     with pytest.raises(CandidateUnknown, match="no candidate one"):
         kept.named("one").plan()
+
+
+HOSTILE = [
+    b"",
+    b"{}",
+    plan().model_dump_json().encode(),  # not sealed
+    seal(plan("another").model_dump_json().encode(), FORMAT),
+    *(
+        seal(json.dumps({**plan().model_dump(), **change}).encode(), FORMAT)
+        for change in (
+            {"champion": "newest"},
+            {"window": {"interactions": 1}},
+            {"window": {"a/0": -1}},
+            {"held_out": 10**30},
+            {"trial": -1},
+            {"planned_at": 10**30},
+            {"name": "../../outside"},
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("content", HOSTILE)
+def test_a_hostile_plan_costs_its_candidate_alone(
+    kept: Candidates, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin_at(kept, "two", 1)
+    damaged = kept.begin(plan())
+    (damaged.folder / PLAN).write_bytes(content)
+    assert names(kept) == ["two"]
+    assert not damaged.is_planned
+    assert "no candidate one" in caplog.text and "remove the folder" in caplog.text
+    candidates_table(kept.all())
+    kept.begin(plan())
+    assert damaged.plan() == plan()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", decision().encode(), seal(decision("another").encode(), FORMAT)]
+)
+def test_a_damaged_decision_is_made_again(
+    kept: Candidates, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    candidate = kept.begin(plan())
+    (candidate.folder / DECISION).write_bytes(content)
+    assert candidate.decision() is None
+    assert "candidate one" in caplog.text and "decided again" in caplog.text
 
 
 def test_a_candidate_in_work_is_not_judged(kept: Candidates) -> None:

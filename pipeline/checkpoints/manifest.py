@@ -1,0 +1,177 @@
+"""The manifest of a checkpoint: sealed, bounded, and read together with the files that it names."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import stat
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.bounded import Count, Generation, Key, Place, Step, fault_of
+from pipeline.checkpoints.state import LearnerState
+from pipeline.config import ModelSizes
+from pipeline.errors import CheckpointCorrupt
+from pipeline.eventlog.port import TopicPartition, named
+from pipeline.events import Milliseconds, Offset
+from pipeline.journal.position import Position
+from pipeline.sealing import Sha256, seal, unseal
+
+log = logging.getLogger(__name__)
+
+FORMAT = 3
+"""3: the manifest is sealed, and binds its files by size, too."""
+MANIFEST = "manifest.json"
+MOST_MANIFEST_BYTES = 16 * 2**20
+FileName = Annotated[str, Field(pattern=r"^[a-z]{1,32}(-[0-9]{1,5})?\.(safetensors|json)$")]
+"""A plain name: no folder, nothing hidden."""
+Offsets = Annotated[dict[Place, Offset], Field(max_length=10_000)]
+
+
+class StoredFile(BaseModel):
+    """sha256 and size of one file of a checkpoint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: Sha256
+    size: Count
+
+
+class CheckpointManifest(BaseModel):
+    """The manifest of a checkpoint.
+
+    Attributes:
+        model: sizes of the model.
+        files: by name.
+        digest: over all files; equal states have equal digests.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    generation: Generation
+    step: Step
+    fingerprint: Key
+    journal: Count
+    offsets: Offsets
+    through: Milliseconds
+    control: Count
+    fold_to: Offsets
+    model: ModelSizes
+    written_at: Milliseconds
+    files: Annotated[dict[FileName, StoredFile], Field(max_length=10_000)]
+    digest: Sha256
+
+    @property
+    def position(self) -> Position:
+        """Return the learner's position in journal and log."""
+        return Position(
+            self.generation,
+            self.step,
+            self.fingerprint,
+            self.journal,
+            _offsets(self.offsets),
+            self.through,
+            self.control,
+            _offsets(self.fold_to),
+        )
+
+    def encode(self) -> bytes:
+        """Return the content of the sealed file."""
+        return seal(orjson.dumps(self.model_dump()), FORMAT)
+
+
+def manifest_of(captured: LearnerState, files: Mapping[str, bytes]) -> CheckpointManifest:
+    """Describe a captured state and its encoded files."""
+    position = captured.position
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    return CheckpointManifest(
+        generation=position.generation,
+        step=position.step,
+        fingerprint=position.fingerprint,
+        journal=position.journal,
+        offsets=named(position.offsets),
+        through=position.through,
+        control=position.control,
+        fold_to=named(position.fold_to),
+        model=captured.model,
+        written_at=int(time.time() * 1000),
+        files={name: StoredFile(sha256=digest, size=len(files[name])) for name, digest in digests.items()},
+        digest=hashlib.sha256(orjson.dumps(digests)).hexdigest(),
+    )
+
+
+def _offsets(names: Mapping[str, int]) -> dict[TopicPartition, int]:
+    return {TopicPartition.parse(name): offset for name, offset in names.items()}
+
+
+def named_manifest(path: Path) -> CheckpointManifest:
+    """Read the manifest in a folder named after a version; refuse that of another version."""
+    manifest = read_manifest(path)
+    if manifest.position.version != path.parent.name:
+        raise CheckpointCorrupt(
+            f"checkpoint {path.parent.name} has the manifest of {manifest.position.version}"
+        )
+    return manifest
+
+
+def read_manifest(path: Path) -> CheckpointManifest:
+    """Read and verify a manifest.
+
+    Raises:
+        CheckpointCorrupt: it does not exist, is not what was sealed, or is out of bounds.
+    """
+    try:
+        sealed = _read(path, MOST_MANIFEST_BYTES)
+        return CheckpointManifest.model_validate_json(unseal(sealed, FORMAT))
+    except (OSError, ValueError) as error:
+        raise CheckpointCorrupt(
+            f"checkpoint {path.parent.name} cannot be read: {fault_of(error)}; use the version that wrote "
+            "it, or let the learner start again from the journal"
+        ) from error
+
+
+def read_verified(path: Path) -> tuple[CheckpointManifest, dict[str, bytes]]:
+    """Read and verify a manifest, and the files that it names.
+
+    Raises:
+        CheckpointCorrupt: one of them is not what was written.
+    """
+    manifest = read_manifest(path)
+    files: dict[str, bytes] = {}
+    for name, stored in manifest.files.items():
+        try:
+            files[name] = _read(path.parent / name, stored.size)
+        except OSError as error:
+            raise CheckpointCorrupt(f"checkpoint {path.parent.name} lacks a file: {error}") from error
+        if hashlib.sha256(files[name]).hexdigest() != stored.sha256:
+            raise CheckpointCorrupt(f"checkpoint {path.parent.name}: {name} is not what was written")
+    return manifest, files
+
+
+def _read(path: Path, most: int) -> bytes:
+    """Read a plain file of at most so many bytes.
+
+    Raises:
+        OSError: there is none, it is a link or a device, or it is larger.
+    """
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_size > most:
+        raise OSError(f"{path.name} is no plain file of at most {most} bytes")
+    return path.read_bytes()
+
+
+def remove(path: Path) -> None:
+    """Remove a folder of ours, or a file or link in its place; what cannot be removed stays."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s cannot be removed: %s", path.name, error)
