@@ -2,6 +2,32 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
+
+class RefusalReason(StrEnum):
+    """Why a record was refused, in one word of a bounded set: the label of metrics, the key of counts."""
+
+    NOT_JSON = "not_json"
+    TOO_LARGE = "too_large"
+    NO_VALUE = "no_value"
+    SCHEMA = "schema"
+    """Another version or kind of event."""
+    MISSING_FIELD = "missing_field"
+    UNKNOWN_FIELD = "unknown_field"
+    WRONG_TYPE = "wrong_type"
+    OUT_OF_BOUNDS = "out_of_bounds"
+    NUMERIC_ID = "numeric_id"
+    UNKNOWN_TYPE = "unknown_type"
+    TIME_UNIT = "time_unit"
+    TIME_AHEAD = "time_ahead"
+    KEY = "key"
+    """The record's key is not the user or the item."""
+    COLLISION = "collision"
+    """The event id is that of another event with other content."""
+    INVALID = "invalid"
+    """None of the others."""
+
 
 class MillstreamError(Exception):
     """Base class of the errors that a user can act on."""
@@ -12,13 +38,15 @@ class InvalidEvent(MillstreamError):
 
     Attributes:
         field: dotted path of the offending field, or ``"event"`` for the whole event.
-        reason: what is wrong with it, in words; never contains the value itself.
+        reason: what is wrong with it and the remedy, in words; never contains the value itself.
+        code: the reason in one word.
     """
 
-    def __init__(self, field: str, reason: str) -> None:
+    def __init__(self, field: str, reason: str, code: RefusalReason = RefusalReason.INVALID) -> None:
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
+        self.code = code
 
 
 class InvalidSettings(MillstreamError):

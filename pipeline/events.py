@@ -1,4 +1,4 @@
-"""The events in the log: Interaction, Item and Impression, with their bounds and wire form.
+"""The events in the log: Interaction, Item, ItemChange and Impression, with bounds and wire form.
 
 Events are validated once, at the edge (`decode`); all code behind it may trust them.
 The wire form is one JSON object (orjson) with a schema version ``v`` and a ``kind``.
@@ -12,23 +12,33 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from pipeline.errors import InvalidEvent
+from pipeline.errors import InvalidEvent, RefusalReason
+from pipeline.event_fields import LATEST_MS, invalid_event, milliseconds
 
 SCHEMA_VERSION = 1
 MAX_WIRE_BYTES = 65_536
 MAX_TIME_AHEAD_MS = 5 * 60 * 1000
 """An event time further ahead of its append time than this means that the producer's clock is wrong."""
-MAX_FIELD_CHARACTERS = 160
-"""Longest part of a field name that an error repeats: the sender chose the name, so it may be hostile."""
 MAX_INTEGER = 2**63 - 1
 """The largest integer that the wire form can hold."""
 
 Id = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Milliseconds = Annotated[int, Field(ge=0, le=32_503_680_000_000)]
-"""Since the Unix epoch, UTC; up to the year 3000."""
+Milliseconds = Annotated[int, Field(ge=0, le=LATEST_MS), BeforeValidator(milliseconds)]
+"""Since the Unix epoch, UTC; up to the year 3000. ISO 8601 with a zone is read, too."""
+Title = Annotated[str, Field(max_length=1_000)]
+Description = Annotated[str, Field(max_length=16_000)]
+Category = Annotated[str, Field(max_length=256)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Integer = Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER)]
 Scalar = Annotated[str, Field(max_length=512)] | bool | Integer | Finite
@@ -54,6 +64,8 @@ class _Event(BaseModel):
     # Strict: "5" and true are not numbers. A field is lax only where JSON lacks its Python type.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     kind: ClassVar[str]
+    remedy: ClassVar[str] = "leave it out"
+    """What to do with a field that the event does not have."""
 
 
 class Interaction(_Event):
@@ -64,6 +76,7 @@ class Interaction(_Event):
     """
 
     kind: ClassVar[str] = "interaction"
+    remedy: ClassVar[str] = "leave it out, or put it into context"
 
     event_id: Id
     user: Id
@@ -77,14 +90,18 @@ class Interaction(_Event):
 
 
 class Item(_Event):
-    """A catalogue upsert. A record with an item's key and no value (a tombstone) removes the item."""
+    """A catalogue upsert of a whole item: fields that are left out get their defaults.
+
+    A record with an item's key and no value (a tombstone) removes the item.
+    """
 
     kind: ClassVar[str] = "item"
+    remedy: ClassVar[str] = "leave it out, or add to the description what recommendations should know"
 
     item: Id
-    title: Annotated[str, Field(max_length=1_000)]
-    description: Annotated[str, Field(max_length=16_000)] = ""
-    category: Annotated[str, Field(max_length=256)] | None = None
+    title: Title
+    description: Description = ""
+    category: Category | None = None
     available: bool = True
     time: Milliseconds = 0
 
@@ -92,6 +109,27 @@ class Item(_Event):
     def text(self) -> str:
         """The text that the language model encodes."""
         return f"{self.title}. {self.description}" if self.description else self.title
+
+
+class ItemChange(_Event):
+    """A partial upsert: an item record without a title changes the fields that it has, and no others.
+
+    It has at least one field besides the item.
+    """
+
+    kind: ClassVar[str] = "item"
+    remedy: ClassVar[str] = Item.remedy
+
+    item: Id
+    description: Description = ""
+    category: Category | None = None
+    available: bool = True
+    time: Milliseconds = 0
+
+    def applied_to(self, before: Item | None) -> Item:
+        """Return the item after the change; an item that was not in the catalogue has an empty title."""
+        changes = {name: getattr(self, name) for name in self.model_fields_set}
+        return (before or Item(item=self.item, title="")).model_copy(update=changes)
 
 
 class Impression(_Event):
@@ -119,7 +157,9 @@ class Impression(_Event):
         return propensities
 
 
-Event = Interaction | Item | Impression
+Event = Interaction | Item | ItemChange | Impression
+CatalogueRecord = Item | ItemChange | str
+"""What a record of the items topic says: a whole item, a change, or the id of an item to remove."""
 E = TypeVar("E", bound=_Event)
 
 
@@ -129,7 +169,8 @@ def encode(event: Event) -> bytes:
     Raises:
         InvalidEvent: every field is within bounds, but together they exceed MAX_WIRE_BYTES.
     """
-    fields = event.model_dump(exclude_defaults=True)
+    is_change = isinstance(event, ItemChange)  # a default that a change names is a change, too
+    fields = event.model_dump(exclude_defaults=not is_change, exclude_unset=is_change)
     wire = orjson.dumps({"v": SCHEMA_VERSION, "kind": event.kind, **fields})
     _check_size(wire)
     return wire
@@ -142,46 +183,55 @@ def decode(kind: type[E], wire: bytes) -> E:
         InvalidEvent: the wire form is too large, not JSON, or of another schema version or kind;
             or a field is missing, unknown, of the wrong type or out of bounds.
     """
-    _check_size(wire)
-    try:
-        fields = orjson.loads(wire)
-    except orjson.JSONDecodeError as error:
-        raise InvalidEvent("event", f"not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise InvalidEvent("event", "not a JSON object")
-    version = fields.pop("v", None)
-    if type(version) is not int or version != SCHEMA_VERSION:
-        raise InvalidEvent("v", f"schema version must be {SCHEMA_VERSION}")
-    if fields.pop("kind", None) != kind.kind:
-        raise InvalidEvent("kind", f"must be {kind.kind!r}")
-    return validate(kind, fields)
+    return validate(kind, _fields(kind, wire))
+
+
+def decode_item(wire: bytes) -> Item | ItemChange:
+    """Decode an upsert: a whole item if it has a title, else a change.
+
+    Raises:
+        InvalidEvent: as `decode`; or the record has neither a title nor a field to change.
+    """
+    fields = _fields(Item, wire)
+    changes = fields.keys() & ItemChange.model_fields.keys() - {"item"}
+    if changes and "title" not in fields:
+        return validate(ItemChange, fields)
+    return validate(Item, fields)
 
 
 def validate(kind: type[E], fields: Mapping[str, object]) -> E:
     """Build one event from untrusted fields.
 
     Raises:
-        InvalidEvent: a field violates the schema; names the first one and the reason.
+        InvalidEvent: a field violates the schema; names the first one, the reason and the remedy.
     """
     try:
         return kind.model_validate(dict(fields))
     except ValidationError as error:
-        raise _invalid(error) from None
+        known = dict.fromkeys([*kind.model_fields, *(Item.model_fields if kind is ItemChange else ())])
+        raise invalid_event(error, f"an {kind.kind}", [*known], kind.remedy) from None
+
+
+def _fields(kind: type[_Event], wire: bytes) -> dict[str, object]:
+    """Read the envelope; return the fields of the event."""
+    _check_size(wire)
+    try:
+        fields = orjson.loads(wire)
+    except orjson.JSONDecodeError as error:
+        raise InvalidEvent("event", f"not JSON: {error}", RefusalReason.NOT_JSON) from None
+    if not isinstance(fields, dict):
+        raise InvalidEvent("event", "not a JSON object", RefusalReason.NOT_JSON)
+    version = fields.pop("v", None)
+    if type(version) is not int or version != SCHEMA_VERSION:
+        raise InvalidEvent("v", f"schema version must be {SCHEMA_VERSION}", RefusalReason.SCHEMA)
+    if fields.pop("kind", None) != kind.kind:
+        raise InvalidEvent("kind", f"must be {kind.kind!r}", RefusalReason.SCHEMA)
+    return fields
 
 
 def _check_size(wire: bytes) -> None:
     if len(wire) > MAX_WIRE_BYTES:
-        raise InvalidEvent("event", f"larger than {MAX_WIRE_BYTES} bytes")
-
-
-def _invalid(error: ValidationError) -> InvalidEvent:
-    """Convert Pydantic's first error, with one reason per member where the field is a union."""
-    problems = error.errors(include_url=False, include_input=False, include_context=False)
-    # Fields nest at most two levels deep; any further part of `loc` names a member of a union.
-    location = problems[0]["loc"][:2]
-    reasons = dict.fromkeys(problem["msg"] for problem in problems if problem["loc"][:2] == location)
-    field = ".".join(str(part) for part in location) or "event"
-    return InvalidEvent(field[:MAX_FIELD_CHARACTERS], "; or ".join(reasons))
+        raise InvalidEvent("event", f"larger than {MAX_WIRE_BYTES} bytes", RefusalReason.TOO_LARGE)
 
 
 def event_digest(event_id: str) -> int:

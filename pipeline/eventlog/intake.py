@@ -6,9 +6,16 @@ import base64
 
 import orjson
 
-from pipeline.errors import InvalidEvent
+from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.eventlog.port import Record
-from pipeline.events import MAX_TIME_AHEAD_MS, MAX_WIRE_BYTES, Interaction, Item, decode
+from pipeline.events import (
+    MAX_TIME_AHEAD_MS,
+    MAX_WIRE_BYTES,
+    CatalogueRecord,
+    Interaction,
+    decode,
+    decode_item,
+)
 
 
 def interaction_of(record: Record) -> Interaction:
@@ -20,26 +27,27 @@ def interaction_of(record: Record) -> Interaction:
     """
     event = decode(Interaction, _value(record))
     if record.key != event.user:
-        raise InvalidEvent("user", "is not the record's key")
+        raise InvalidEvent("user", "is not the record's key", RefusalReason.KEY)
     if event.time > record.append_time + MAX_TIME_AHEAD_MS:
-        raise InvalidEvent("time", f"more than {MAX_TIME_AHEAD_MS} ms ahead of the append time")
+        reason = f"more than {MAX_TIME_AHEAD_MS} ms ahead of the append time: set the producer's clock"
+        raise InvalidEvent("time", reason, RefusalReason.TIME_AHEAD)
     return event
 
 
-def item_of(record: Record) -> Item | str:
-    """Decode the upsert in a record, or return the id of the item that a tombstone removes.
+def item_of(record: Record) -> CatalogueRecord:
+    """Decode the upsert or the change in a record, or return the id of the item that a tombstone removes.
 
     Raises:
         InvalidEvent: the record cannot be read, is neither, or its key is not the item.
     """
     _check_readable(record)
     if not record.key:
-        raise InvalidEvent("item", "the record has no key")
+        raise InvalidEvent("item", "the record has no key: send the item as the key", RefusalReason.KEY)
     if record.value is None:
         return record.key
-    item = decode(Item, record.value)
+    item = decode_item(record.value)
     if record.key != item.item:
-        raise InvalidEvent("item", "is not the record's key")
+        raise InvalidEvent("item", "is not the record's key", RefusalReason.KEY)
     return item
 
 
@@ -55,6 +63,7 @@ def dead_letter(record: Record, error: InvalidEvent) -> tuple[str, bytes]:
         "partition": record.partition,
         "offset": record.offset,
         "append_time": record.append_time,
+        "code": error.code,
         "field": error.field,
         "reason": error.reason,
         "size": len(value),
@@ -71,5 +80,5 @@ def _check_readable(record: Record) -> None:
 def _value(record: Record) -> bytes:
     _check_readable(record)
     if record.value is None:
-        raise InvalidEvent("event", "the record has no value")
+        raise InvalidEvent("event", "the record has no value", RefusalReason.NO_VALUE)
     return record.value

@@ -10,10 +10,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from pipeline.events import Item
+from pipeline.events import Item, ItemChange
 
 REMOVED = "-"
 """The digest of a removed item; unlike an item without text, it must not be recommended."""
+
+
+def upserted(before: Item | None, record: Item | ItemChange) -> Item:
+    """Return an item after an upsert, for learner and server alike.
+
+    `before` is None for an item that was never in the catalogue, and `removed_item` for a removed one.
+
+    A whole item replaces the one before; a change keeps what it does not name.
+    """
+    return record if isinstance(record, Item) else record.applied_to(before)
+
+
+def removed_item(item: str) -> Item:
+    """Return the entry of an item after a tombstone: a later change alone does not make it available."""
+    return Item(item=item, title="", available=False)
 
 
 def content_digest(text: str) -> str:
@@ -55,16 +70,16 @@ class Catalogue:
         self.digests.append("")
         return len(self.ids) - 1
 
-    def upsert(self, entry: Item) -> int:
-        """Store an upsert and return the item's row."""
-        row = self.row(entry.item)
-        self._set_entry(row, entry)
+    def upsert(self, record: Item | ItemChange) -> int:
+        """Apply an upsert or a change and return the item's row."""
+        row = self.row(record.item)
+        self._set_entry(row, upserted(self.entries[row], record))
         return row
 
     def remove(self, item: str) -> None:
         """Apply a tombstone: the row stays, but its entry is cleared and it is not available."""
         if item in self._rows:
-            self._set_entry(self._rows[item], Item(item=item, title="", available=False))
+            self._set_entry(self._rows[item], removed_item(item))
 
     def text(self, row: int) -> str:
         """Return the text that the language model encodes; empty if there is no entry."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.events import Interaction, Item
+from pipeline.events import CatalogueRecord, Interaction
 
 
 @dataclass(frozen=True)
@@ -14,13 +14,13 @@ class MicroBatch:
 
     Attributes:
         generation, step: numbers of adoptions and batches; they seed the randomness.
-        items: upserts and the ids of removed items; applied before the interactions.
+        items: upserts, changes and the ids of removed items; applied before the interactions.
         interactions: validated and without duplicates.
         learns: False to fold the events without learning them.
     """
 
     generation: int
     step: int
-    items: Sequence[Item | str]
+    items: Sequence[CatalogueRecord]
     interactions: Sequence[Interaction]
     learns: bool = True

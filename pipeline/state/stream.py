@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import StreamConfig
-from pipeline.events import Interaction, Item
+from pipeline.events import CatalogueRecord, Interaction
 from pipeline.state.catalogue import Catalogue
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.dedupe import SeenEvents
@@ -41,14 +41,14 @@ class StreamState:
         )
         self.popularity = Popularity(self.config.popularity_half_life)
 
-    def ingest(self, entries: Iterable[Item | str]) -> list[int]:
-        """Upsert Items, remove the items given by id, and return the rows upserted."""
+    def ingest(self, records: Iterable[CatalogueRecord]) -> list[int]:
+        """Upsert and change items, remove the items given by id, and return the rows upserted."""
         rows = []
-        for entry in entries:
-            if isinstance(entry, Item):
-                rows.append(self.catalogue.upsert(entry))
+        for record in records:
+            if isinstance(record, str):
+                self.catalogue.remove(record)
             else:
-                self.catalogue.remove(entry)
+                rows.append(self.catalogue.upsert(record))
         self.grow()
         return rows
 

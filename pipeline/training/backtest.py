@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.datasets import Dataset
 from pipeline.evaluation.prequential import Quality, Report
-from pipeline.events import Event, Interaction, Item
+from pipeline.events import CatalogueRecord, Event, Interaction, Item, ItemChange
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
 
@@ -57,9 +57,9 @@ def backtest(
 
 def micro_batches(events: Iterable[Event], size: int) -> Iterator[MicroBatch]:
     """Yield the catalogue before the first interaction, then batches of `size` interactions."""
-    step, items, interactions = 0, list[Item](), list[Interaction]()
+    step, items, interactions = 0, list[CatalogueRecord](), list[Interaction]()
     for event in events:
-        if isinstance(event, Item):
+        if isinstance(event, Item | ItemChange):
             items.append(event)
         if not isinstance(event, Interaction):
             continue

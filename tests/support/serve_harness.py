@@ -36,7 +36,7 @@ from pipeline.eventlog import open_log
 from pipeline.eventlog.intake import interaction_of, item_of
 from pipeline.eventlog.port import LogReader, Record, read
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Interaction, InteractionType, Item, encode
+from pipeline.events import Interaction, InteractionType, Item, ItemChange, encode
 from pipeline.journal.position import Position
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
@@ -114,6 +114,12 @@ class World:
     def upsert(self, item: str, title: str, category: str | None = None, available: bool = True) -> None:
         entry = Item(item=item, title=title, category=category, available=available)
         self._writer.append(self.topics.items, item, encode(entry))
+        self._flush()
+
+    def change(self, item: str, **fields: object) -> None:
+        """Append a partial upsert."""
+        change = ItemChange.model_validate({"item": item, **fields})
+        self._writer.append(self.topics.items, item, encode(change))
         self._flush()
 
     def remove(self, item: str) -> None:

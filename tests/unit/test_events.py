@@ -44,7 +44,7 @@ VALID: dict[Kind, dict[str, Any]] = {
 
 ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=128)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=400)
-times = st.integers(0, 32_503_680_000_000)
+times = st.integers(0, 99_999_999) | st.integers(100_000_000_000, 32_503_680_000_000)  # none in seconds
 finite = st.floats(allow_nan=False, allow_infinity=False)
 integers = st.integers(-MAX_INTEGER, MAX_INTEGER)
 contexts = st.dictionaries(ids, texts | st.booleans() | integers | finite, max_size=4)
@@ -148,7 +148,7 @@ def test_a_bad_envelope_is_refused(wire: bytes, field: str, reason: str) -> None
         (Interaction, {"type": "buy"}, "type", "'purchase'"),
         (Interaction, {"time": "5"}, "time", "valid integer"),
         (Interaction, {"time": True}, "time", "valid integer"),
-        (Interaction, {"time": 5.0}, "time", "valid integer"),
+        (Interaction, {"time": 5.5}, "time", "valid integer"),
         (Interaction, {"time": -1}, "time", "greater than or equal to 0"),
         (Interaction, {"time": 32_503_680_000_001}, "time", "less than or equal to"),
         (Interaction, {"value": "5"}, "value", "valid number"),

@@ -14,19 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.events import Item
+from pipeline.state.catalogue import content_digest
 
 NO_CATEGORY = -1
 
 
 class CatalogueEntry(NamedTuple):
-    """An item of the catalogue, and the content digest of its text."""
+    """An item of the catalogue, and the content digest of its text.
+
+    The digest is None if the text is unknown, because only a change of the item was read.
+    """
 
     item: Item
-    digest: str
+    digest: str | None
 
     def same_as(self, other: CatalogueEntry | None) -> bool:
         """Whether both show the same item; only the time of the upsert may differ."""
         return other is not None and self.item.model_copy(update={"time": other.item.time}) == other.item
+
+
+def entry_of(item: Item) -> CatalogueEntry:
+    """Return the entry of a whole item."""
+    return CatalogueEntry(item, content_digest(item.text))
 
 
 CatalogueEntries = Mapping[str, CatalogueEntry | None]

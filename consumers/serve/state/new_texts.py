@@ -49,7 +49,9 @@ class TextOverlay:
         """Read the catalogue's entry of an item; None if the item was removed."""
         encoded = self._encoded.pop(item, None)
         self._pending.pop(item, None)
-        if entry is None or self._snapshot is None or self._snapshot.digests.get(item) == entry.digest:
+        if entry is None or entry.digest is None or self._snapshot is None:
+            return
+        if self._snapshot.digests.get(item) == entry.digest:
             return
         if encoded is not None and encoded.digest == entry.digest:
             self._encoded[item] = encoded
@@ -62,6 +64,7 @@ class TextOverlay:
         if taken:
             vectors = encoder.encode([entry.item.text for _, entry in taken])
             for (item, entry), vector in zip(taken, vectors, strict=True):
+                assert entry.digest is not None, "update keeps no entry without a text"
                 self._encoded[item] = _EncodedText(entry.digest, vector)
                 del self._pending[item]
         return len(taken)

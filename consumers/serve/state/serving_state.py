@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from consumers.serve.state.item_index import CatalogueEntry, ItemIndex, build_index
+from consumers.serve.state.item_index import CatalogueEntry, ItemIndex, build_index, entry_of
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.new_texts import TextOverlay
 from consumers.serve.state.tail import Tail, TailEvent
@@ -24,10 +24,10 @@ from pipeline import metrics
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import interaction_of, item_of
 from pipeline.eventlog.port import Offsets, Record, TopicPartition, named
-from pipeline.events import Interaction, event_digest
+from pipeline.events import Interaction, Item, ItemChange, event_digest
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.item_table import Rows
-from pipeline.state.catalogue import content_digest
+from pipeline.state.catalogue import removed_item, upserted
 from pipeline.state.counts import PairCounts, grown
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.dedupe import SeenEvents
@@ -175,15 +175,22 @@ class ServingState:
 
     def _read_item(self, record: Record) -> None:
         found = item_of(record)
-        if isinstance(found, str):
-            name, entry = found, None
-        else:
-            name, entry = found.item, CatalogueEntry(found, content_digest(found.text))
+        name = found if isinstance(found, str) else found.item
         before = self._catalogue.get(name)
+        entry = None if isinstance(found, str) else self._upserted(found, before)
         self._catalogue[name] = entry
         self._texts.update(name, entry)
         if entry is None or not entry.same_as(before):
             self._index = None
+
+    def _upserted(self, record: Item | ItemChange, before: CatalogueEntry | None) -> CatalogueEntry:
+        if before is None and record.item in self._catalogue:
+            return entry_of(upserted(removed_item(record.item), record))
+        item = upserted(before.item if before else None, record)
+        if isinstance(record, ItemChange) and (before is None or before.digest is None):
+            # Compaction may have removed the whole item; what the snapshot knows of its text stays.
+            return CatalogueEntry(item, None)
+        return entry_of(item)
 
     def _read_interaction(self, record: Record, event: Interaction) -> list[TailEvent]:
         seen = self._seen.setdefault(record.partition, SeenEvents(DEDUPE_WINDOW))

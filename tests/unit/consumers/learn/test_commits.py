@@ -204,8 +204,10 @@ def test_what_the_storage_refused_is_published_once_it_takes_it(harness: ModelHa
     with harness.learning() as learning:
         committed = CommittedLearner(harness, learning, Cadence(NEVER, 1), Cadence(NEVER, 1))
         committed.learn()
-        while committed.commits.settle({}) is None and committed.commits._publishing.task is not None:
+        committed.commits.settle({})
+        while committed.commits._publishing.task is not None:
             threading.Event().wait(0.001)
+            committed.commits.settle({})
         in_the_way.unlink()
         committed.learn(acts=1)
         committed.finish()

@@ -10,9 +10,10 @@ import torch
 from consumers.serve.ranking import mixture
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import ServingState, View
-from pipeline.events import InteractionType
+from pipeline.eventlog.port import Record
+from pipeline.events import InteractionType, ItemChange, encode
 from pipeline.state.histories import Histories
-from tests.support.serve_harness import World
+from tests.support.serve_harness import START, World
 
 USERS = ("ann", "bob", "cyd", "dan")
 
@@ -157,3 +158,49 @@ def test_a_view_never_changes(world: World) -> None:
         world.shown(current)
         assert view.snapshot is not None and view.items is not None
         assert np.array_equal(mixture(view, view.snapshot, view.items, known, None, 5), before)
+
+
+def test_server_and_learner_merge_changes_of_items_alike(world: World) -> None:
+    world.open()
+    with world.server() as early:
+        world.shown(early)
+        world.change("red-cup", available=False)
+        world.change("blue-cup", category="cups")
+        world.change("green-cup", description="with a handle")
+        world.change("never-seen", available=False)
+        world.remove("red-lamp")
+        world.change("red-lamp", category="lamps")
+        world.remove("blue-lamp")
+        world.change("blue-lamp", available=True)
+        world.act("ann", "red-plate")
+        one = world.shown(early)
+        world.learn()
+        catalogue = world.learner.stream.catalogue
+        for item in ("red-cup", "blue-cup", "green-cup", "never-seen", "red-lamp", "blue-lamp"):
+            row, learned = one.index.row(item), catalogue.entries[catalogue.row(item)]
+            assert row is not None and learned is not None
+            served = one.index.entries[row]
+            assert served is None or served == learned
+            assert one.index.available[row] == learned.available
+        world.publish()
+        world.shown(early)
+        with world.server() as late:
+            assert_same(world, early, late)
+
+
+def test_a_change_whose_whole_item_is_compacted_away_still_hides_it_and_keeps_its_vector(
+    world: World,
+) -> None:
+    world.open()
+    with world.server() as server:
+        before = world.shown(server)
+    state = ServingState(before.snapshot, Histories(20), {}, (world.topics.interactions, world.topics.items))
+    for fields in ({"available": False}, {"category": "cups"}):
+        wire = encode(ItemChange.model_validate({"item": "red-cup", **fields}))
+        state.read([Record(world.topics.items, 0, 9, START, "red-cup", wire)])
+    after = state.view()
+    row = after.index.row("red-cup")
+    assert row is not None and not after.index.available[row]
+    assert before.items is not None and after.items is not None
+    assert torch.equal(after.items.content[row], before.items.content[row])
+    assert state.pending_texts == 0
