@@ -99,6 +99,11 @@ class RecommendationService:
             raise UnknownItem("this item is in neither the catalogue nor any interaction")
         return self._recommendations(view, similar(view, item, query), impression=None)
 
+    def unknown(self, items: Sequence[str]) -> list[str]:
+        """Return which of the items nobody knows; none while the server is not ready."""
+        view = self._current.view
+        return [item for item in items if view.index.row(item) is None] if view else []
+
     def model(self) -> ModelCard:
         """Describe the served snapshot, and what was read since.
 

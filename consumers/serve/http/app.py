@@ -14,6 +14,7 @@ from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from consumers.serve.http.middleware import BodyLimit, RequestTimes, problem
+from consumers.serve.http.parameters import check_excluded, check_parameters
 from consumers.serve.ranking import RecommendationQuery
 from consumers.serve.schemas import (
     MAX_EXCLUDED,
@@ -41,7 +42,7 @@ EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 Responses = dict[int | str, dict[str, Any]]
 PROBLEMS: Responses = {
     401: {"model": Problem, "description": "The header X-API-Key is missing or wrong"},
-    422: {"model": Problem, "description": "A parameter is out of bounds"},
+    422: {"model": Problem, "description": "A parameter is unknown or out of bounds"},
     503: {"model": Problem, "description": "The server is still reading the log"},
 }
 NOT_FOUND: Responses = {404: {"model": Problem, "description": "The item is unknown"}}
@@ -71,7 +72,9 @@ def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI
     return app
 
 
-def _query_reader(settings: ServeConfig) -> Callable[..., Awaitable[RecommendationQuery]]:
+def _query_reader(
+    service: RecommendationService, settings: ServeConfig
+) -> Callable[..., Awaitable[RecommendationQuery]]:
     """Make the dependency that reads a query from the request's parameters; its bounds are settings."""
 
     async def read_query(
@@ -89,13 +92,15 @@ def _query_reader(settings: ServeConfig) -> Callable[..., Awaitable[Recommendati
             Query(description="Leave out items of the history; off by default, because customers buy again."),
         ] = False,
     ) -> RecommendationQuery:
+        check_excluded(service.unknown(exclude))
         return RecommendationQuery(k, frozenset(exclude), category, exclude_seen)
 
     return read_query
 
 
 def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:
-    routes, read_query = APIRouter(tags=["recommendations"]), _query_reader(settings)
+    routes = APIRouter(tags=["recommendations"], dependencies=[Depends(check_parameters)])
+    read_query = _query_reader(service, settings)
 
     @routes.get("/v1/users/{user:path}/recommendations")
     def recommendations_for_a_user(

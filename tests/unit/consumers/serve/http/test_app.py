@@ -264,3 +264,47 @@ def test_openapi_describes_everything(client: TestClient) -> None:
             assert operation["description"]
     parameters = schema["paths"]["/v1/users/{user}/recommendations"]["get"]["parameters"]
     assert next(p for p in parameters if p["name"] == "k")["schema"]["maximum"] == 20
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "remedy"),
+    [
+        ("excludeSeen=true", "query.excludeSeen", "did you mean exclude_seen?"),
+        ("n=3", "query.n", "did you mean k?"),
+        ("limit=3", "query.limit", "did you mean k?"),
+        ("Category=red", "query.Category", "did you mean category?"),
+        ("sesion=a", "query.sesion", "did you mean session?"),
+        ("zzz=1", "query.zzz", "it has category, exclude, exclude_seen, k, session"),
+        ("exclude=red-cup,blue-cup", "query.exclude", "exclude=A&exclude=B"),
+        ("k=3&k=5", "query.k", "send it once"),
+        ("x" * 5_000 + "=1", "query.xxx", "is no parameter of this route"),
+    ],
+)
+def test_a_parameter_that_is_not_known_is_refused_with_the_nearest(
+    client: TestClient, query: str, field: str, remedy: str
+) -> None:
+    answer = client.get(f"{FOR_ANN}?{query}")
+    assert answer.status_code == 422
+    detail = answer.json()["detail"]
+    assert detail.startswith(field) and remedy in detail
+    assert len(detail) < 400
+
+
+def test_every_v1_route_knows_its_parameters(client: TestClient) -> None:
+    assert (
+        "session" not in client.get("/v1/items/red-cup/similar?sesion=a").json()["detail"].split("it has")[1]
+    )
+    assert client.get("/v1/model?k=3").json()["detail"] == "query.k: this route has no query parameters"
+    body = {"history": [{"item": "red-cup"}]}
+    assert client.post("/v1/recommendations?excludeSeen=true", json=body).status_code == 422
+    assert client.post("/v1/recommendations?exclude_seen=true", json=body).status_code == 200
+
+
+def test_an_item_whose_id_holds_a_comma_can_be_excluded(world: World) -> None:
+    world.stock()
+    world.upsert("red,cup", "red cup")
+    with client_of(world) as client:
+        answer = client.get(f"{FOR_ANN}?k=20&exclude=red,cup&exclude=unknown")
+        assert answer.status_code == 200
+        assert len(answer.json()["items"]) == 12
+        assert client.get(f"{FOR_ANN}?exclude=red,lamp").status_code == 422
