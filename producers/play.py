@@ -1,8 +1,8 @@
 """Append a recorded or simulated data set to the event log, at a chosen pace.
 
-Event ids are derived from the data set's digest and the row, so playing again after a crash writes
-the same events, and the learner drops the duplicates. Events keep their recorded times; freshness
-is measured by the log's append times.
+Event ids are derived from the content, so playing again after a crash, or an export that has grown
+since, writes the same events, and the learner drops the duplicates. Events keep their recorded times;
+freshness is measured by the log's append times.
 """
 
 from __future__ import annotations

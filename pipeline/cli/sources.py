@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.terminal import DataArgument, LimitOption, log_of_settings, progress_bar
+from pipeline.cli.terminal import (
+    DataArgument,
+    DatesOption,
+    EncodingOption,
+    LimitOption,
+    log_of_settings,
+    print_drops,
+    progress_bar,
+)
+from pipeline.datasets.tables import DEFAULT_ENCODING
 
 if TYPE_CHECKING:
     from pipeline.datasets import Dataset
@@ -25,11 +34,13 @@ def play(
     rate: RateOption = None,
     speed: SpeedOption = None,
     limit: LimitOption = None,
+    encoding: EncodingOption = DEFAULT_ENCODING,
+    dates: DatesOption = None,
 ) -> None:
     """Play a data set into the event log; at full speed without --rate or --speed."""
     from pipeline.datasets import open_dataset
 
-    _play(open_dataset(data), rate, speed, limit)
+    _play(open_dataset(data, encoding, dates), rate, speed, limit)
 
 
 @app.command()
@@ -65,7 +76,7 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
             PatientWriter(event_log, stop, settings.play.max_in_flight) as writer,
             progress_bar("playing", limit) as progress,
         ):
-            run(
+            events = run(
                 dataset,
                 writer,
                 topics,
@@ -74,6 +85,7 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
                 lambda n: progress.advance(progress.task_ids[0], n),
                 stop.is_set,
             )
+    print_drops(dataset, events)
 
 
 def _pace(rate: float | None, speed: float | None) -> Pace:

@@ -21,14 +21,21 @@ from rich.progress import (
 )
 
 from pipeline.config import Settings, load_settings
+from pipeline.datasets.cells import DateForm
+from pipeline.errors import DatasetError
 
 if TYPE_CHECKING:
+    from pipeline.datasets import Dataset
     from pipeline.eventlog.port import EventLog
     from pipeline.eventlog.topics import Topics
 
 console = Console()
 
 DataArgument = Annotated[str, typer.Argument(help="A file, a folder, or shop[:seed=7,events=20000].")]
+EncodingOption = Annotated[str, typer.Option(help="Encoding of the files, such as cp1252.")]
+DatesOption = Annotated[
+    DateForm | None, typer.Option(help="Form of dates that could be read in more than one way.")
+]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Stop after this many interactions.")]
 ReportOption = Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")]
 
@@ -57,6 +64,18 @@ def progress_bar(what: str, total: int | None) -> Progress:
     progress = Progress(*columns, console=Console(stderr=True))
     progress.add_task(what, total=total)
     return progress
+
+
+def print_drops(dataset: Dataset, events: int) -> None:
+    """Print what a reader left out, by reason.
+
+    Raises:
+        DatasetError: it left out rows, and not one event remained.
+    """
+    for line in dataset.drops.lines():
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    if dataset.drops.counts and not events:
+        raise DatasetError("not one row is an identified purchase; see the reasons above")
 
 
 def write_report(file: Path | None, figures: dict[str, object]) -> None:

@@ -6,8 +6,19 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.terminal import DataArgument, LimitOption, ReportOption, console, progress_bar, write_report
+from pipeline.cli.terminal import (
+    DataArgument,
+    DatesOption,
+    EncodingOption,
+    LimitOption,
+    ReportOption,
+    console,
+    print_drops,
+    progress_bar,
+    write_report,
+)
 from pipeline.config import load_settings
+from pipeline.datasets.tables import DEFAULT_ENCODING
 
 app = typer.Typer()
 
@@ -18,6 +29,8 @@ def backtest(
     limit: LimitOption = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Overrides learn.seed.")] = None,
     report: ReportOption = None,
+    encoding: EncodingOption = DEFAULT_ENCODING,
+    dates: DatesOption = None,
 ) -> None:
     """Run recorded data through the production learner and compare it with its baselines."""
     from pipeline.assembly import make_learner
@@ -29,7 +42,7 @@ def backtest(
     if seed is not None:
         learn = settings.learn.model_copy(update={"seed": seed})
         settings = settings.model_copy(update={"learn": learn})
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, encoding, dates)
     learner = make_learner(settings)
     with progress_bar("learning", total=limit) as progress:
         result = run(
@@ -39,6 +52,7 @@ def backtest(
             settings.batch.events,
             lambda n: progress.advance(progress.task_ids[0], n),
         )
+    print_drops(dataset, result.events)
     console.print(quality_table(result.quality))
     figures = result.to_json()
     speed = figures["events_per_second"]

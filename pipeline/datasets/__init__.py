@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.datasets import online_retail
+from pipeline.datasets.cells import DateForm
+from pipeline.datasets.drops import Drops
 from pipeline.datasets.online_retail import OnlineRetail
 from pipeline.datasets.shop import Shop, ShopSettings
-from pipeline.datasets.tables import rows
+from pipeline.datasets.tables import DEFAULT_ENCODING, Table, check_encoding, rows
 from pipeline.errors import DatasetError
 from pipeline.events import Event
 
-__all__ = ["Dataset", "OnlineRetail", "Shop", "ShopSettings", "open_dataset"]
+__all__ = ["Dataset", "DateForm", "Drops", "OnlineRetail", "Shop", "ShopSettings", "open_dataset"]
 
 SUPPORTED = (
-    f"a csv or csv.gz file, or a folder of them, with the columns {','.join(online_retail.COLUMNS)}, "
+    f"a csv or csv.gz file, or a folder of them, with the columns {','.join(online_retail.COLUMNS)} "
+    "(in any order, among others, or by their names in Online Retail II), "
     "or the simulated shop as 'shop' or 'shop:seed=7,drift=abrupt'"
 )
 
@@ -31,7 +34,12 @@ class Dataset(Protocol):
 
     @property
     def digest(self) -> str:
-        """Hex digest of the content; event ids are derived from it and the event's row."""
+        """Hex digest of the content."""
+        ...
+
+    @property
+    def drops(self) -> Drops:
+        """Rows that the last iteration left out, by reason."""
         ...
 
     def events(self) -> Iterator[Event]:
@@ -46,12 +54,14 @@ class Dataset(Protocol):
         ...
 
 
-def open_dataset(source: str) -> Dataset:
+def open_dataset(source: str, encoding: str = DEFAULT_ENCODING, dates: DateForm | None = None) -> Dataset:
     """Open the data set at a path, recognised by its columns, or the simulated shop.
 
     Args:
         source: a file, a folder of files, or ``shop`` with optional settings, as in
             ``shop:seed=7,drift=abrupt``.
+        encoding: of the files.
+        dates: the form of dates that could be read in more than one way.
 
     Raises:
         DatasetError: the source does not exist or is not supported; names what was found and what
@@ -60,12 +70,13 @@ def open_dataset(source: str) -> Dataset:
     if source.partition(":")[0] == Shop.name:
         return Shop(ShopSettings.parse(source.partition(":")[2]))
     files = _files(Path(source))
-    columns = _columns(files[0])
-    if columns != online_retail.COLUMNS:
+    encoding = check_encoding(encoding)
+    columns = _columns(Table(files[0], encoding))
+    if online_retail.column_names(columns) is None:
         raise DatasetError(
             f"{files[0]}: found the columns {','.join(columns) or 'none'}; supported is {SUPPORTED}"
         )
-    return OnlineRetail(files)
+    return OnlineRetail(files, encoding, dates)
 
 
 def _files(path: Path) -> list[Path]:
@@ -79,9 +90,9 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _columns(path: Path) -> tuple[str, ...]:
+def _columns(table: Table) -> tuple[str, ...]:
     try:
-        _, columns = next(rows(path), ("", []))
+        _, columns = next(rows(table), ("", []))
     except DatasetError as error:
         raise DatasetError(f"{error}; supported is {SUPPORTED}") from error
     return tuple(columns)

@@ -2,33 +2,95 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO, cast
+from typing import IO, NamedTuple, TextIO, cast
 
 from pipeline.errors import DatasetError
 
+DEFAULT_ENCODING = "utf-8-sig"
+"""UTF-8, with or without a byte-order mark."""
+DELIMITERS = ",;\t|"
+MOST_HEADER_BYTES = 65_536
+ENCODING_REMEDY = "save the file as UTF-8, or name its encoding, as in --encoding cp1252"
 
-def rows(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield the rows of a csv or csv.gz file, header first, each with its ``path:line``.
+
+class Table(NamedTuple):
+    """How a csv or csv.gz file is read."""
+
+    path: Path
+    encoding: str = DEFAULT_ENCODING
+
+
+def check_encoding(name: str) -> str:
+    """Return an encoding's name as files are opened with.
 
     Raises:
-        DatasetError: the content is not gzip (for csv.gz), UTF-8 or csv.
+        DatasetError: Python does not know the encoding.
     """
+    try:
+        found = codecs.lookup(name).name
+    except LookupError:
+        raise DatasetError(
+            f"encoding {name!r} is unknown; known are utf-8, cp1252, latin-1, utf-16 …"
+        ) from None
+    return DEFAULT_ENCODING if found == "utf-8" else found
+
+
+def rows(table: Table) -> Iterator[tuple[str, list[str]]]:
+    """Yield the rows of a file, header first, each with its ``path:line``; the line is the row's first.
+
+    Columns are divided by comma, semicolon, tab or bar: by the one that is most frequent in the header.
+
+    Raises:
+        DatasetError: the content is not gzip (for csv.gz), of the encoding, or csv.
+    """
+    path, line = table.path, 1
+    try:
+        delimiter = _delimiter(table)
+        with _open(table) as file:
+            reader = csv.reader(file, strict=True, delimiter=delimiter)
+            for cells in reader:
+                if cells:  # a blank line is no row
+                    yield f"{path}:{line}", cells
+                line = reader.line_num + 1
+    except UnicodeError:
+        raise DatasetError(_undecodable(table)) from None
+    except (csv.Error, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DatasetError(f"{path}:{line}: not readable as csv: {error}") from error
+
+
+def _delimiter(table: Table) -> str:
+    with _open(table) as file:
+        header = file.readline(MOST_HEADER_BYTES)
+    return max(DELIMITERS, key=header.count)
+
+
+def _undecodable(table: Table) -> str:
+    """Name the first line that is not of the encoding; decoding reads ahead of the rows."""
     line = 0
     try:
-        with _open(path) as file:
-            reader = csv.reader(file, strict=True)
-            for cells in filter(None, reader):  # skips blank lines
-                line = reader.line_num
-                yield f"{path}:{line}", cells
-    except (csv.Error, UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DatasetError(f"{path}:{line + 1}: not readable as csv: {error}") from error
+        for line, _ in enumerate(codecs.iterdecode(_raw_lines(table), table.encoding), start=1):  # noqa: B007
+            pass
+    except UnicodeError:
+        line += 1
+    shown = "UTF-8" if table.encoding == DEFAULT_ENCODING else table.encoding
+    return f"{table.path}:{line}: not readable as csv: the text is not {shown}: {ENCODING_REMEDY}"
 
 
-def _open(path: Path) -> TextIO:
-    opener = gzip.open if path.suffix == ".gz" else open
-    return cast("TextIO", opener(path, "rt", encoding="utf-8-sig", newline=""))
+def _raw_lines(table: Table) -> Iterator[bytes]:
+    with _opener(table.path)(table.path, "rb") as file:
+        yield from cast("IO[bytes]", file)
+
+
+def _open(table: Table) -> TextIO:
+    opened = _opener(table.path)(table.path, "rt", encoding=table.encoding, newline="")
+    return cast("TextIO", opened)
+
+
+def _opener(path: Path) -> Callable[..., IO[str] | IO[bytes]]:
+    return cast("Callable[..., IO[str] | IO[bytes]]", gzip.open if path.suffix == ".gz" else open)

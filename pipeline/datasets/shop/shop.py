@@ -7,18 +7,25 @@ import itertools
 from collections.abc import Iterator
 from functools import cached_property
 
+from pipeline.datasets.drops import Drops
 from pipeline.datasets.shop.floor import Choice, Floor
 from pipeline.datasets.shop.settings import ShopSettings
 from pipeline.events import Event, Impression, Item
 
 
 class Shop:
-    """The simulated shop, a Dataset. Each call of `events` or `choices` starts a new simulation."""
+    """The simulated shop, a Dataset. Each call of `events` or `choices` starts a new simulation.
+
+    Attributes:
+        settings: what the stream follows from.
+        drops: always empty, because nothing is read.
+    """
 
     name = "shop"
 
     def __init__(self, settings: ShopSettings | None = None) -> None:
         self.settings = settings or ShopSettings()
+        self.drops = Drops()
 
     @cached_property
     def digest(self) -> str:

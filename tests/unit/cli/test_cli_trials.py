@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import orjson
+import pytest
 
-from tests.support.commands import run
+from tests.support.commands import fails, run
 
 SHOP = "shop:events=60,users=10,items=90,arrivals=0"
 CSV = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
@@ -34,3 +35,23 @@ def test_a_backtest_is_the_same_for_the_same_seed(folder: Path) -> None:
     first, same, other = (report["quality"] for report in reports)
     assert first == same != other
     assert reports[0]["events"] == 40
+
+
+def test_dropped_rows_are_printed_by_reason(folder: Path) -> None:
+    (folder / "sales.csv").write_text(CSV + "C3,A,red cup,1,2010-12-01 08:27:00,1,17851,UK\n")
+    result = run("backtest", "sales.csv")
+    assert "dropped 1 rows: a cancelled invoice (C and digits) (the first at sales.csv:5)" in result.output
+
+
+def test_a_file_of_dropped_rows_alone_is_an_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "sales.csv").write_text(CSV.splitlines()[0] + "\n1,A,red cup,1,2010-12-01 08:27:00,1,,UK\n")
+    assert "not one row is an identified purchase" in fails(monkeypatch, capsys, "backtest", "sales.csv")
+
+
+def test_encoding_and_form_of_dates_can_be_named(folder: Path) -> None:
+    text = CSV.replace("2010-12-01", "01/12/2010").replace(":00,", ",").replace("red cup", "£1 cup")
+    (folder / "sales.csv").write_bytes(text.encode("cp1252"))
+    result = run("backtest", "sales.csv", "--encoding", "cp1252", "--dates", "day-first")
+    assert "3 events in" in result.output

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from pipeline.datasets import Drops
 from pipeline.demo.processes import DaemonDied, Daemons, free_port
 from pipeline.demo.shoppers import SHOWN, Shopper, shoppers
 from pipeline.demo.view import Figures, summary, view
@@ -27,6 +28,7 @@ class Recorded:
     recorded: list[Item | Interaction]
     name: str = "recorded"
     digest: str = ""
+    drops: Drops = field(default_factory=Drops)
     asked: int = field(default=0)
 
     def events(self) -> Iterator[Item | Interaction]:

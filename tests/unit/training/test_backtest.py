@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import StringIO
 
 import orjson
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pipeline.assembly import make_learner
 from pipeline.config import Settings
-from pipeline.datasets import Shop, ShopSettings
+from pipeline.datasets import Drops, Shop, ShopSettings
 from pipeline.evaluation.prequential import SCORERS, SLICES
 from pipeline.events import Interaction, Item
 from pipeline.reports.quality import quality_table
@@ -98,6 +98,7 @@ class Recorded:
     recorded: list[Item | Interaction]
     name: str = "recorded"
     digest: str = ""
+    drops: Drops = field(default_factory=Drops)
 
     def events(self) -> Iterator[Item | Interaction]:
         yield from self.recorded

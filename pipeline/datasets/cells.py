@@ -1,0 +1,156 @@
+"""Read single cells of recorded data: dates, numbers, customers; nothing is guessed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import lru_cache
+
+from pipeline.errors import DatasetError
+
+DIVIDED_DATE = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?:[ T]+(\d{1,2}):(\d\d)(?::(\d\d))?)?")
+"""Two numbers that are day and month in either order, then the year; the time is optional."""
+SERIAL_DATE = re.compile(r"\d{5}(?:\.\d+)?")
+SPREADSHEET_EPOCH = datetime(1899, 12, 30, tzinfo=UTC)
+"""Day 0 of spreadsheets, whose day 60 is a 29 February 1900 that never was."""
+MOST_MONTHS = 12
+DECIMAL_COMMA = re.compile(r"-?\d+,(\d{1,2}|\d{4,})")
+"""One comma that cannot divide thousands, because three digits would follow it."""
+NO_VALUE = {"", "nan", "null", "none", "n/a", "#n/a", "na"}
+"""What programs write for a missing value, in lower case."""
+
+
+class DateForm(StrEnum):
+    """How dates are written that could be read in more than one way."""
+
+    DAY_FIRST = "day-first"
+    MONTH_FIRST = "month-first"
+    EXCEL = "excel"
+    """Days since 1899-12-30, as spreadsheets count them."""
+
+
+class AmbiguousDate(ValueError):
+    """A date whose day and month cannot be told apart without knowing the others."""
+
+
+@lru_cache(maxsize=1024)  # the lines of an invoice share their date, and parsing is slow
+def milliseconds(text: str, form: DateForm | None) -> int:
+    """Convert a date to ms since the epoch; without a zone it is UTC.
+
+    Args:
+        text: ISO 8601; or of the given form.
+        form: of dates that are not ISO 8601.
+
+    Raises:
+        AmbiguousDate: it is day and month in an unknown order.
+        ValueError: it is no date, or one of another form.
+    """
+    if form is DateForm.EXCEL and SERIAL_DATE.fullmatch(text):
+        return _of_moment(SPREADSHEET_EPOCH + timedelta(seconds=round(float(text) * 86_400)))
+    divided = DIVIDED_DATE.fullmatch(text)
+    if divided:
+        return _of_moment(_of_divided(divided, form))
+    if SERIAL_DATE.fullmatch(text):
+        raise ValueError("is a number: if it counts a spreadsheet's days, say --dates excel")
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("is no date: write 2010-12-31 08:26:00, or name the form with --dates") from None
+    return _of_moment(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def order_of(text: str) -> DateForm | None:
+    """Return the order that a date alone proves; None if both are possible, or it is no such date."""
+    divided = DIVIDED_DATE.fullmatch(text)
+    if divided is None:
+        return None
+    first, second = int(divided[1]), int(divided[3])
+    if (first > MOST_MONTHS) == (second > MOST_MONTHS):
+        return None
+    return DateForm.DAY_FIRST if first > MOST_MONTHS else DateForm.MONTH_FIRST
+
+
+def common_order(dates: Iterator[tuple[str, str]], column: str) -> DateForm:
+    """Return the order of day and month that a column's dates prove together.
+
+    Args:
+        dates: all of them, each with its place.
+        column: name of the column.
+
+    Raises:
+        DatasetError: nothing proves it, or some dates prove one order and some the other.
+    """
+    proofs: dict[DateForm, str] = {}
+    ambiguous = ""
+    for place, text in dates:
+        order = order_of(text)
+        if order is not None:
+            proofs.setdefault(order, f"{place}: {column} {text!r}")
+        elif not ambiguous and DIVIDED_DATE.fullmatch(text):
+            ambiguous = f"{place}: {column} {text!r}"
+    if len(proofs) > 1:
+        one, other = proofs.values()
+        raise DatasetError(
+            f"{one} and {other} have day and month in different orders: write all as one of them"
+        )
+    if not proofs:
+        raise DatasetError(
+            f"{ambiguous}: day and month cannot be told apart here or in any other row; "
+            "say --dates day-first or --dates month-first"
+        )
+    return next(iter(proofs))
+
+
+def number(text: str) -> float:
+    """Convert a number; a decimal comma is read where it cannot divide thousands.
+
+    Raises:
+        ValueError: it is no finite number, or its comma is ambiguous.
+    """
+    if DECIMAL_COMMA.fullmatch(text):
+        text = text.replace(",", ".")
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if math.isfinite(found):
+        return found
+    if re.fullmatch(r"-?\d{1,3}(,\d{3})+", text):
+        raise ValueError("may be a decimal comma or thousands: write it without a comma")
+    raise ValueError("is not a finite number")
+
+
+def customer(text: str) -> str | None:
+    """Convert a customer's id to text: ``17850.0``, as pandas writes numbers, is ``17850``; None if missing.
+
+    Raises:
+        ValueError: it is a number, but not a whole one.
+    """
+    if text.lower() in NO_VALUE:
+        return None
+    whole, point, fraction = text.partition(".")
+    if not (point and whole.isdecimal() and fraction.isdecimal()):
+        return text
+    if fraction.strip("0"):
+        raise ValueError("is not a whole number: write ids as text")
+    return whole
+
+
+def _of_divided(found: re.Match[str], form: DateForm | None) -> datetime:
+    if form not in (DateForm.DAY_FIRST, DateForm.MONTH_FIRST):
+        raise AmbiguousDate("has day and month in an unknown order")
+    first, second, year = int(found[1]), int(found[3]), int(found[4])
+    day, month = (first, second) if form is DateForm.DAY_FIRST else (second, first)
+    hour, minute, whole_seconds = (int(part or 0) for part in found.group(5, 6, 7))
+    try:
+        return datetime(year, month, day, hour, minute, whole_seconds, tzinfo=UTC)
+    except ValueError:
+        raise ValueError(f"is no date if it is {form}") from None
+
+
+def _of_moment(moment: datetime) -> int:
+    whole = int(moment.replace(microsecond=0).timestamp())
+    return whole * 1000 + moment.microsecond // 1000
