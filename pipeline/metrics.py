@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from socket import getaddrinfo
 from threading import Thread
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from prometheus_client import Counter, Gauge, Histogram, generate_latest
@@ -25,7 +25,9 @@ FRESHNESS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5, 10
 
 EVENTS = Counter("millstream_events_total", "Interactions ingested", ["daemon"])
 DEAD_LETTERS = Counter(
-    "millstream_dead_letters_total", "Invalid records sent to the dead-letter topic", ["daemon"]
+    "millstream_dead_letters_total",
+    "Invalid records; learn sends them to the dead-letter topic",
+    ["daemon", "reason"],
 )
 UNREADABLE_RECORDS = Counter(
     "millstream_unreadable_records_total", "Records that the event log could not read, each place once"
@@ -163,8 +165,8 @@ def exposition() -> bytes:
 Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def scrape(url: str, timeout_seconds: float = 5.0) -> Series:
-    """Fetch the series that a daemon exposes at a URL.
+def scrape(url: str, timeout_seconds: float = 5.0, headers: Mapping[str, str] | None = None) -> Series:
+    """Fetch the series that a daemon exposes at a URL; `headers` may hold a key.
 
     Returns:
         The value of each series, by its name and labels.
@@ -172,7 +174,7 @@ def scrape(url: str, timeout_seconds: float = 5.0) -> Series:
     Raises:
         OSError: the daemon does not answer.
     """
-    with urlopen(url, timeout=timeout_seconds) as answer:
+    with urlopen(Request(url, headers=dict(headers or {})), timeout=timeout_seconds) as answer:
         families = text_string_to_metric_families(answer.read().decode())
     return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
 

@@ -14,6 +14,7 @@ from pipeline.checkpoints.store import Checkpoints
 from pipeline.control.alarms import DriftAlarm, RetrainRequest
 from pipeline.control.records import ControlRecord, Rollback
 from pipeline.evaluation.prequential import Quality, Scores
+from pipeline.eventlog.refusal_log import RefusalLog
 from pipeline.journal.batch_source import Batch, StateSwitch, Turn
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
@@ -37,7 +38,7 @@ def run(
 
     A turn is None when there was nothing to read: commits that are due by time still begin.
     """
-    quality, recent = Quality(), Quality(QUALITY_HALF_LIFE)
+    quality, recent, refusals = Quality(), Quality(QUALITY_HALF_LIFE), RefusalLog("learn")
     with closing(commits):
         for turn in turns:
             match turn:
@@ -50,6 +51,7 @@ def run(
                     commits.add(turn, records)
                     _measure(turn, scores, learner, recent, time.perf_counter() - began)
                     _log_records(records)
+                    refusals.add_letters(turn.refused)
                 case StateSwitch():
                     # The state to be left becomes durable first: a rollback returns to it.
                     commits.finish(quality.report(), reason="before an adoption")
@@ -57,6 +59,7 @@ def run(
                     commits.switch_state(turn, quality.report())
                     _log_adoption(turn)
             commits.settle(quality.report())
+            refusals.settle()
         commits.finish(quality.report(), reason="shutdown")
 
 
@@ -89,7 +92,6 @@ def _measure(batch: Batch, scores: Scores, learner: Learner, quality: Quality, s
     metrics.BATCH_SECONDS.observe(seconds)
     metrics.BATCH_EVENTS.observe(len(batch.micro.interactions))
     metrics.EVENTS.labels("learn").inc(len(batch.micro.interactions))
-    metrics.DEAD_LETTERS.labels("learn").inc(len(batch.refused))
     metrics.DUPLICATES.labels("learn").inc(batch.duplicates)
     _measure_position(batch.position)
     metrics.ITEMS.labels("learn").set(len(learner.stream.catalogue))

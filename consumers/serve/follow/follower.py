@@ -31,6 +31,7 @@ from pipeline.eventlog.port import (
     read,
     read_compacted,
 )
+from pipeline.eventlog.refusal_log import RefusalLog
 from pipeline.eventlog.topics import Topics
 from pipeline.model.content.adapter import NO_ADAPTER
 from pipeline.model.content.text import TextEncoder
@@ -68,6 +69,7 @@ class Follower:
         self._snapshot: LoadedSnapshot | None = None
         self._encoder: TextEncoder
         self._report_at = 0.0
+        self._refusals = RefusalLog("serve")
 
     def run(self, make_encoder: Callable[[], TextEncoder], stop: Event) -> None:
         """Follow the log until `stop` is set.
@@ -118,7 +120,7 @@ class Follower:
         topics = (self._topics.interactions, self._topics.items)
         # Read after the histories, so that no history reaches beyond these ends.
         ends = self._log.end_offsets(topics)
-        state = ServingState(self._snapshot, histories, ends_of_histories, topics)
+        state = ServingState(self._snapshot, histories, ends_of_histories, topics, self._refusals)
         with self._log.reader(self._start_offsets(ends)) as reader:
             while _has_unread(reader.positions(), ends):
                 if stop.is_set():
@@ -223,6 +225,7 @@ class Follower:
         if now < self._report_at or view is None:
             return
         self._report_at = now + REPORT_SECONDS
+        self._refusals.settle()
         try:
             self._log.ping(PING_SECONDS)
             ends = self._log.end_offsets([self._topics.interactions, self._topics.items])

@@ -24,6 +24,7 @@ from pipeline import metrics
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import interaction_of, item_of
 from pipeline.eventlog.port import Offsets, Record, TopicPartition, named
+from pipeline.eventlog.refusal_log import RefusalLog
 from pipeline.events import Interaction, Item, ItemChange, event_digest
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.item_table import Rows
@@ -88,6 +89,7 @@ class ServingState:
         histories: Histories,
         ends_of_histories: Mapping[str, int],
         topics: tuple[str, str],
+        refusals: RefusalLog | None = None,
     ) -> None:
         """Start before any record was read.
 
@@ -97,6 +99,7 @@ class ServingState:
             ends_of_histories: the offset where each user's history ends. A user without one
                 starts where the snapshot ends, so that a forgotten user stays forgotten.
             topics: names of the topics of interactions and of items.
+            refusals: counts the records that are no valid events; None to count none.
         """
         self.snapshot = snapshot
         self.positions: dict[TopicPartition, int] = {}
@@ -105,6 +108,7 @@ class ServingState:
         self._ends_of_histories = ends_of_histories
         self._first_snapshot_ends = snapshot.offsets if snapshot else NO_OFFSETS
         self._interactions, self._items = topics
+        self._refusals = refusals
         self._catalogue: dict[str, CatalogueEntry | None] = {}
         self._seen: dict[int, SeenEvents] = {}
         self._texts = TextOverlay(snapshot)
@@ -126,8 +130,9 @@ class ServingState:
                     self._read_item(record)
                 elif record.topic == self._interactions:
                     learned += self._read_interaction(record, interaction_of(record))
-            except InvalidEvent:
-                continue  # the learner writes its dead letter
+            except InvalidEvent as error:
+                if self._refusals is not None:  # the learner writes its dead letter
+                    self._refusals.add(record, error)
         return learned
 
     def replace_snapshot(self, snapshot: LoadedSnapshot) -> list[TailEvent]:
