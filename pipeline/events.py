@@ -32,6 +32,8 @@ MAX_TIME_AHEAD_MS = 5 * 60 * 1000
 """An event time further ahead of its append time than this means that the producer's clock is wrong."""
 MAX_INTEGER = 2**63 - 1
 """The largest integer that the wire form can hold."""
+CONTENT_DIGESTS = 2**16
+"""Number of short digests of an interaction's content."""
 
 Id = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Milliseconds = Annotated[int, Field(ge=0, le=LATEST_MS), BeforeValidator(milliseconds)]
@@ -238,3 +240,9 @@ def event_digest(event_id: str) -> int:
     """Return the 63-bit digest of an event id that detects duplicates."""
     digest = hashlib.blake2b(event_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1  # 63 bits, so that it fits a signed int64
+
+
+def interaction_digest(event: Interaction) -> int:
+    """Return a short digest of all fields, below `CONTENT_DIGESTS`: it tells collisions from duplicates."""
+    content = orjson.dumps(event.model_dump(exclude_defaults=True), option=orjson.OPT_SORT_KEYS)
+    return int.from_bytes(hashlib.blake2b(content, digest_size=2).digest(), "little")

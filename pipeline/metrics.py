@@ -33,6 +33,9 @@ UNREADABLE_RECORDS = Counter(
     "millstream_unreadable_records_total", "Records that the event log could not read, each place once"
 )
 DUPLICATES = Counter("millstream_duplicates_total", "Duplicate interactions dropped", ["daemon"])
+COLLISIONS = Counter(
+    "millstream_collisions_total", "Interactions refused because another event has their id", ["daemon"]
+)
 LAG = Gauge(
     "millstream_lag_records", "Records between the reader's position and the end of the log", ["daemon"]
 )

@@ -79,9 +79,11 @@ def to_files(captured: LearnerState, partitions: int) -> dict[str, bytes]:
     for user, history in sorted(captured.histories.items()):
         histories[partition_of(user, partitions)][user] = encode_history(history, 0).decode()
     for partition in range(partitions):
-        seen = captured.seen.get(partition, np.zeros(0, dtype=np.int64))
+        seen = captured.seen.get(partition, np.zeros((2, 0), dtype=np.int64))
         files[f"histories-{partition}.json"] = orjson.dumps(histories[partition])
-        files[f"seen-{partition}.safetensors"] = write_tensors({"digests": torch.from_numpy(seen)})
+        files[f"seen-{partition}.safetensors"] = write_tensors(
+            {"digests": torch.from_numpy(seen[0]), "contents": torch.from_numpy(seen[1].astype(np.int32))}
+        )
     return files
 
 
@@ -145,8 +147,8 @@ def _load_users(learner: Learner, files: Mapping[str, bytes]) -> None:
             for user, wire in orjson.loads(content).items():
                 stream.histories.put(user, decode_history(wire.encode())[0])
         elif kind == "seen":
-            digests = read_tensors(content)["digests"].tolist()
-            stream.seen[int(rest.partition(".")[0])] = SeenEvents(stream.config.dedupe_window, digests)
+            seen = {name: tensor.tolist() for name, tensor in read_tensors(content).items()}
+            stream.seen[int(rest.partition(".")[0])] = SeenEvents(stream.config.dedupe_window, **seen)
 
 
 def _load_supervisor(supervisor: Supervisor, content: bytes) -> None:

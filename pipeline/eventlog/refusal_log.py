@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import orjson
 
 from pipeline import metrics
-from pipeline.errors import InvalidEvent
+from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.eventlog.port import Record
 
 RATE_SECONDS = 60.0
@@ -56,6 +56,8 @@ class RefusalLog:
 
     def _add(self, code: str, place: str, field: str, reason: str) -> None:
         metrics.DEAD_LETTERS.labels(self._daemon, code).inc()
+        if code == RefusalReason.COLLISION:
+            metrics.COLLISIONS.labels(self._daemon).inc()
         if code in self._known:
             self._recent[code] += 1
             self._last_place = place

@@ -15,7 +15,7 @@ from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import dead_letter, interaction_of, item_of
 from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, Record
 from pipeline.eventlog.topics import Topics
-from pipeline.events import event_digest
+from pipeline.events import Interaction
 from pipeline.journal.entry import Adopts, JournalEntry, Verb
 from pipeline.journal.position import Position
 from pipeline.journal.record_buffer import RecordBuffer
@@ -105,9 +105,16 @@ class BatchSource:
     """
 
     def __init__(
-        self, event_log: EventLog, topics: Topics, start: Position, first_seen: Callable[[int, int], bool]
+        self,
+        event_log: EventLog,
+        topics: Topics,
+        start: Position,
+        first_seen: Callable[[int, Interaction], bool],
     ) -> None:
-        """`first_seen` remembers an event of a partition by its digest; False for a duplicate."""
+        """`first_seen` remembers an event of a partition; False for a duplicate.
+
+        It raises InvalidEvent for an id that another event has.
+        """
         self._first_seen = first_seen
         self._position = start
         self._items, self._interactions = (
@@ -226,8 +233,8 @@ class BatchSource:
         entries = [item for record in items if (item := _read(item_of, record, refused)) is not None]
         events, times, users = [], [], {}
         for record in interactions:
-            event = _read(interaction_of, record, refused)
-            if event is not None and self._first_seen(record.partition, event_digest(event.event_id)):
+            event = _read(self._new_interaction, record, refused)
+            if event is not None:
                 events.append(event)
                 times.append(record.append_time)
                 users[event.user] = record.offset + 1
@@ -241,6 +248,11 @@ class BatchSource:
             refused=refused,
             duplicates=len(items) + len(interactions) - len(entries) - len(events) - len(refused),
         )
+
+    def _new_interaction(self, record: Record) -> Interaction | None:
+        """Decode an interaction; None for a duplicate."""
+        event = interaction_of(record)
+        return event if self._first_seen(record.partition, event) else None
 
 
 def _read(reader: Callable[[Record], T], record: Record, refused: list[tuple[str, bytes]]) -> T | None:

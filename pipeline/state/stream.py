@@ -60,11 +60,15 @@ class StreamState:
             self.covisitation.grow(size)
             self.popularity.grow(size)
 
-    def first_seen(self, partition: int, digest: int) -> bool:
-        """Record an event digest of a partition; return False if it is a duplicate."""
+    def first_seen(self, partition: int, event: Interaction) -> bool:
+        """Remember an event of a partition; return False if it is a duplicate.
+
+        Raises:
+            InvalidEvent: another event has the same id.
+        """
         if partition not in self.seen:
             self.seen[partition] = SeenEvents(self.config.dedupe_window)
-        return self.seen[partition].add(digest)
+        return self.seen[partition].is_first(event)
 
     def segment(self, user: str, new: Iterable[Act]) -> Segment:
         """Build one Segment from a user's history and new acts."""

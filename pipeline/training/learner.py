@@ -105,9 +105,13 @@ class Learner:
         """Make a learner that has seen nothing, configured as this one was; the backbone is shared."""
         return Learner(self.born, self._backbone, self.encoder, self.device)
 
-    def first_seen(self, partition: int, digest: int) -> bool:
-        """Remember an event of a partition by its digest; False if it is a duplicate."""
-        return self.stream.first_seen(partition, digest)
+    def first_seen(self, partition: int, event: Interaction) -> bool:
+        """Remember an event of a partition; False if it is a duplicate.
+
+        Raises:
+            InvalidEvent: another event has the same id.
+        """
+        return self.stream.first_seen(partition, event)
 
     def score_and_learn(self, batch: MicroBatch) -> Scores:
         """Score and learn the batch, unless it is to be folded only; fold it into the stream state."""

@@ -50,7 +50,7 @@ def test_the_settings_page_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_command_is_listed_with_its_options() -> None:
     rows = [row for row in table_rows(DOCS / "commands.md") if row[0].startswith("`millstream ")]
     listed = {
-        " ".join(re.findall(r"[a-z]+", row[0])[1:]): set(re.findall(r"--[a-z-]+", row[1])) for row in rows
+        " ".join(re.findall(r"[a-z-]+", row[0])[1:]): set(re.findall(r"--[a-z-]+", row[1])) for row in rows
     }
     assert listed == {path: options_of(path) for path in command_paths()}
 

@@ -92,6 +92,7 @@ class ModelHarness:
         self.topics.create(self.log, *settings.log.topic_sizes)
         self.writer = self._stack.enter_context(self.log.writer())
         self._acts = 0
+        self._numbers: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -139,16 +140,21 @@ class ModelHarness:
         time: int | None = None,
         session: str | None = None,
     ) -> None:
-        """Append one purchase per item; ids, times and sessions are counted up unless given."""
+        """Append one purchase per item; ids, times and sessions are counted up unless given.
+
+        An event id that was sent before has the time and session that it had then.
+        """
         for item in items:
             self._acts += 1
+            name = event_id or f"e{self._acts}"
+            number = self._numbers.setdefault(name, self._acts)
             event = Interaction(
-                event_id=event_id or f"e{self._acts}",
+                event_id=name,
                 user=user,
                 item=item,
                 type=InteractionType.PURCHASE,
-                time=time or START + MINUTE * self._acts,
-                session=session or f"s{self._acts // 6}",
+                time=time or START + MINUTE * number,
+                session=session or f"s{number // 6}",
             )
             self.writer.append(self.topics.interactions, user, encode(event))
         self.writer.flush()

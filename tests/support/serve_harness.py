@@ -88,6 +88,7 @@ class World:
         self._learned_through = 0
         self._users: dict[str, int] = {}
         self._events = 0
+        self._numbers: dict[str, int] = {}
         self._flushes = True
 
     def __enter__(self) -> Self:
@@ -134,7 +135,7 @@ class World:
         event_id: str | None = None,
         kind: InteractionType = InteractionType.PURCHASE,
     ) -> None:
-        """Append one act an item."""
+        """Append one act an item; an event id that was sent before has the time that it had then."""
         for item in items:
             self._events += 1
             event = Interaction(
@@ -142,7 +143,7 @@ class World:
                 user=user,
                 item=item,
                 type=kind,
-                time=START + 60_000 * self._events,
+                time=START + 60_000 * self._numbers.setdefault(event_id or f"e{self._events}", self._events),
                 session=session,
             )
             self._writer.append(self.topics.interactions, user, encode(event))

@@ -25,7 +25,7 @@ from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import interaction_of, item_of
 from pipeline.eventlog.port import Offsets, Record, TopicPartition, named
 from pipeline.eventlog.refusal_log import RefusalLog
-from pipeline.events import Interaction, Item, ItemChange, event_digest
+from pipeline.events import Interaction, Item, ItemChange
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.item_table import Rows
 from pipeline.state.catalogue import removed_item, upserted
@@ -199,7 +199,7 @@ class ServingState:
 
     def _read_interaction(self, record: Record, event: Interaction) -> list[TailEvent]:
         seen = self._seen.setdefault(record.partition, SeenEvents(DEDUPE_WINDOW))
-        if not seen.add(event_digest(event.event_id)):
+        if not seen.is_first(event):
             metrics.DUPLICATES.labels("serve").inc()
             return []
         act = Act.of(event)

@@ -10,6 +10,7 @@ from pipeline.checkpoints.state import LearnerState, restore, to_files
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
+from pipeline.state.dedupe import Sighting
 from pipeline.state.histories import decode_history
 from pipeline.training.learner import Learner
 from tests.support.learner_harness import LearnerHarness
@@ -85,6 +86,9 @@ def test_a_restored_learner_knows_duplicates(harness: ModelHarness) -> None:
     with harness.learning() as learning:
         captured = busy(learning, harness)
     learner, _ = restored(harness, to_files(captured, PARTITIONS))
-    for partition, digests in captured.seen.items():
-        assert digests.size
-        assert not any(learner.stream.first_seen(partition, digest) for digest in digests.tolist())
+    for partition, seen in captured.seen.items():
+        assert seen.size
+        events = zip(*seen.tolist(), strict=True)
+        known = learner.stream.seen[partition]
+        assert all(known.add(*event) is Sighting.DUPLICATE for event in events)
+        assert known.add(int(seen[0, 0]), int(seen[1, 0]) ^ 1) is Sighting.COLLISION

@@ -25,6 +25,8 @@ COMMANDS = {
     "simulate",
     "demo",
     "history",
+    "status",
+    "dead-letters",
 }
 
 

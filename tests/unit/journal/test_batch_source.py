@@ -50,12 +50,25 @@ def test_an_event_is_learned_once(harness: ModelHarness) -> None:
     harness.act("ann", "red-cup", event_id="same")
     with harness.learning() as learning:
         first = only(learning)
-        harness.act("ann", "blue-cup", event_id="same")
+        harness.act("ann", "red-cup", event_id="same")
         second = only(learning)
     assert ([e.event_id for e in first.micro.interactions], first.duplicates) == (["same"], 1)
     assert (list(second.micro.interactions), second.duplicates) == ([], 1)
     assert first.users == {"ann": 1}
     assert second.users == {}
+
+
+def test_another_event_with_a_known_id_is_refused_and_no_duplicate(harness: ModelHarness) -> None:
+    harness.act("ann", "red-cup", event_id="order-1")
+    harness.act("ann", "blue-cup", event_id="order-1")
+    harness.act("ann", "red-cup", event_id="order-1")
+    with harness.learning() as learning:
+        batch = only(learning)
+    assert [event.item for event in batch.micro.interactions] == ["red-cup"]
+    assert batch.duplicates == 1
+    (letter,) = letters(batch)
+    assert (letter["field"], letter["code"], letter["offset"]) == ("event_id", "collision", 1)
+    assert b"blue-cup" in base64.b64decode(str(letter["value"]))
 
 
 def test_what_is_no_event_becomes_a_dead_letter_with_where_it_came_from(harness: ModelHarness) -> None:

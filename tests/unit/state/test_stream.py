@@ -59,4 +59,8 @@ def test_every_array_covers_each_item() -> None:
 
 def test_duplicates_are_detected_by_partition() -> None:
     made = stream([])
-    assert [made.first_seen(0, 7), made.first_seen(0, 7), made.first_seen(1, 7)] == [True, False, True]
+    assert [made.first_seen(partition, purchase("ann", "cup", 7)) for partition in (0, 0, 1)] == [
+        True,
+        False,
+        True,
+    ]

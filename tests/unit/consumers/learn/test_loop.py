@@ -49,6 +49,7 @@ def test_finite_batches_are_learned_measured_and_published(harness: ModelHarness
     harness.stock()
     harness.shop(30)
     harness.act("ann", "red-cup", event_id="e1")
+    harness.act("ann", "red-cup", event_id="e2")
     harness.writer.append(harness.topics.interactions, "bob", b"bad")
     harness.writer.flush()
     before = exposed()
@@ -58,6 +59,8 @@ def test_finite_batches_are_learned_measured_and_published(harness: ModelHarness
     assert grown(before, after, "millstream_events_total", daemon="learn") == 30
     assert grown(before, after, "millstream_duplicates_total", daemon="learn") == 1
     assert grown(before, after, "millstream_dead_letters_total", daemon="learn", reason="not_json") == 1
+    assert grown(before, after, "millstream_dead_letters_total", daemon="learn", reason="collision") == 1
+    assert grown(before, after, "millstream_collisions_total", daemon="learn") == 1
     assert grown(before, after, "millstream_batch_seconds_count") == 3
     assert grown(before, after, "millstream_appended_to_learned_seconds_count") == 30
     assert grown(before, after, "millstream_appended_to_published_seconds_count") == 30

@@ -204,3 +204,12 @@ def test_a_change_whose_whole_item_is_compacted_away_still_hides_it_and_keeps_it
     assert before.items is not None and after.items is not None
     assert torch.equal(after.items.content[row], before.items.content[row])
     assert state.pending_texts == 0
+
+
+def test_a_collision_is_no_act_of_the_server_either(world: World) -> None:
+    world.open()
+    with world.server() as server:
+        world.act("ann", "red-cup", event_id="order-1")
+        world.act("ann", "blue-cup", event_id="order-1")
+        world.shown(server)
+        assert [act.item for act in server.for_user("ann")[1]][-1] == "red-cup"

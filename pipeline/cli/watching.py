@@ -1,0 +1,64 @@
+"""Watching commands: status of the daemons, and dead letters."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import orjson
+import typer
+
+from pipeline.cli.terminal import console, log_of_settings, now
+
+app = typer.Typer()
+letters_app = typer.Typer(help="List and show the records that were refused.", no_args_is_help=True)
+app.add_typer(letters_app, name="dead-letters")
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a page.")] = False,
+) -> None:
+    """Show lag, freshness, snapshot, quality, refusals and memory on one page; exit status 1 if it is red.
+
+    Red: learner or server is away, every record of the last 10 minutes was refused, or ten were.
+    """
+    from pipeline.reports.status import status_page
+    from pipeline.reports.status_figures import gather
+
+    with log_of_settings() as (event_log, topics, settings):
+        found = gather(settings, event_log, topics, now())
+    if as_json:
+        console.print_json(orjson.dumps(found.to_json()).decode())
+    else:
+        console.print(status_page(found))
+    raise typer.Exit(int(found.state == "red"))
+
+
+@letters_app.command("list")
+def list_letters(
+    reason: Annotated[str | None, typer.Option(help="Only this reason, such as numeric_id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many of the newest to list.")] = 20,
+) -> None:
+    """Count dead letters by reason, and list the newest first."""
+    from pipeline.reports.dead_letters import letters_page, read_letters
+
+    with log_of_settings() as (event_log, topics, _):
+        letters = read_letters(event_log, topics)
+    console.print(letters_page([one for one in letters if reason in (None, one["code"])], limit))
+
+
+@letters_app.command("show")
+def show_letter(
+    place: Annotated[
+        str | None,
+        typer.Argument(help="Topic, partition and offset as the list has them; the newest without it."),
+    ] = None,
+) -> None:
+    """Print one dead letter as JSON, with its place and its decoded value, which may be about a person."""
+    from pipeline.reports.dead_letters import letter_whole, read_letters
+
+    with log_of_settings() as (event_log, topics, _):
+        found = [one for one in read_letters(event_log, topics) if place in (None, one["place"])]
+    if not found:
+        raise typer.BadParameter(f"there is no dead letter of {place or 'any record'}")
+    console.print_json(orjson.dumps(letter_whole(found[-1])).decode())

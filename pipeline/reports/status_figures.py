@@ -1,0 +1,244 @@
+"""The state of a model's daemons and of what producers send, from their metrics and from the log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from pipeline.config import Settings
+from pipeline.errors import InvalidEvent
+from pipeline.eventlog.intake import interaction_of, item_of
+from pipeline.eventlog.port import EventLog, Record, lag, read_compacted
+from pipeline.eventlog.topics import Topics
+from pipeline.metrics import Series, quantiles, scrape, value_of
+from pipeline.snapshots.snapshot import Announcement
+
+RECENT_MS = 10 * 60 * 1000
+"""Records appended since then are looked at."""
+MOST_RECENT = 500
+"""Records of a partition that are looked at, at most: reading them takes some hundred ms in all."""
+MANY = 10
+"""So many refusals within `RECENT_MS` are a broken producer, however many records the others send."""
+SCRAPE_SECONDS = 2.0
+SCORERS = ("mixture", "model", "covisitation", "popularity")
+FIGURES = ("hr@20", "ndcg@20", "log_loss")
+STAGES = {
+    "learned": ("learn", "millstream_appended_to_learned_seconds"),
+    "published": ("learn", "millstream_appended_to_published_seconds"),
+    "served": ("serve", "millstream_appended_to_served_seconds"),
+}
+State = Literal["green", "yellow", "red"]
+Percentiles = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class DaemonStatus:
+    """One daemon as its metrics show it.
+
+    Attributes:
+        away: why its metrics could not be read; None if they could.
+        version: generation and step that it learned or serves.
+        memory_bytes: resident; None where the system does not tell.
+        refusals: records refused since it started, by reason.
+    """
+
+    name: str
+    url: str
+    away: str | None
+    version: str | None = None
+    memory_bytes: float | None = None
+    refusals: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RecentRecords:
+    """The newest records of an input topic.
+
+    Attributes:
+        records: number looked at.
+        refused: of them, by reason.
+        last: place of the last refused one.
+        all_refused: whether the newest records are refused and none of this time was accepted.
+    """
+
+    topic: str
+    records: int
+    refused: Mapping[str, int]
+    last: str | None
+    all_refused: bool
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `millstream status` shows.
+
+    Attributes:
+        state: red if a person must act; yellow if one should look.
+        findings: why it is not green.
+        lag: records that the learner, and the server, have not read; None if unknown.
+        freshness: p50 and p95 of the seconds from append, by stage.
+        staleness_seconds: of the served weights; None if the server is away.
+        snapshot: version announced last.
+        quality: figures of each scorer.
+    """
+
+    state: State
+    findings: list[str]
+    daemons: list[DaemonStatus]
+    lag: dict[str, float | None]
+    freshness: dict[str, Percentiles]
+    staleness_seconds: float | None
+    snapshot: str | None
+    quality: dict[str, dict[str, float | None]]
+    incoming: list[RecentRecords]
+
+    def to_json(self) -> dict[str, object]:
+        """Convert to what ``--json`` prints."""
+        return asdict(self)
+
+
+def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int) -> Status:
+    """Ask the daemons and the log; takes some seconds if a daemon hangs.
+
+    Raises:
+        LogUnavailable: the log does not answer.
+    """
+    series: dict[str, Series] = {}
+    daemons = [_daemon(name, url, headers, series) for name, url, headers in _addresses(settings)]
+    incoming = [
+        _recent(event_log, topics.interactions, interaction_of, now_ms),
+        _recent(event_log, topics.items, item_of, now_ms),
+    ]
+    findings = [*_away(daemons), *_refusing(incoming)]
+    learner, server = series.get("learn", {}), series.get("serve", {})
+    return Status(
+        state=_worst(findings),
+        findings=[text for _, text in findings],
+        daemons=daemons,
+        lag={
+            "learn": _learner_lag(event_log, topics),
+            "serve": _gauge(server, "millstream_lag_records", "serve"),
+        },
+        freshness={stage: _percentiles(series.get(of, {}), name) for stage, (of, name) in STAGES.items()},
+        staleness_seconds=value_of(server, "millstream_staleness_seconds") if server else None,
+        snapshot=_announced(event_log, topics),
+        quality=_quality(learner),
+        incoming=incoming,
+    )
+
+
+def _addresses(settings: Settings) -> Iterable[tuple[str, str, Mapping[str, str]]]:
+    at, serve = settings.metrics, settings.serve
+    key = {"X-API-Key": serve.api_keys[0].get_secret_value()} if serve.api_keys else {}
+    yield "learn", _url(at.host, at.learn), {}
+    yield "serve", _url(serve.host, serve.port), key
+    yield "retrain", _url(at.host, at.retrain), {}
+
+
+def _url(host: str, port: int) -> str:
+    reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
+    return f"http://{reached}:{port}/metrics" if port else ""
+
+
+def _daemon(name: str, url: str, headers: Mapping[str, str], found: dict[str, Series]) -> DaemonStatus:
+    """Read a daemon's metrics; add them to `found`."""
+    if not url:
+        return DaemonStatus(name, url, away="its metrics are turned off by the settings")
+    try:
+        series = found[name] = scrape(url, SCRAPE_SECONDS, headers)
+    except (OSError, ValueError) as error:
+        return DaemonStatus(name, url, away=f"no answer: {error}")
+    refusals = {
+        dict(labels)["reason"]: int(count)
+        for (series_name, labels), count in series.items()
+        if series_name == "millstream_dead_letters_total" and dict(labels).get("daemon") == name
+    }
+    generation, step = (_gauge(series, f"millstream_{part}", name) for part in ("generation", "step"))
+    version = f"{generation:.0f}-{step:.0f}" if generation is not None and step is not None else None
+    memory = value_of(series, "process_resident_memory_bytes") or None
+    return DaemonStatus(name, url, None, version, memory, refusals)
+
+
+def _gauge(series: Series, name: str, daemon: str) -> float | None:
+    return series.get((name, frozenset({("daemon", daemon)})))
+
+
+def _percentiles(series: Series, name: str) -> Percentiles:
+    p50, p95 = quantiles(series, name, (0.5, 0.95))
+    return p50, p95
+
+
+def _quality(learner: Series) -> dict[str, dict[str, float | None]]:
+    def figure(scorer: str, name: str) -> float | None:
+        labels = frozenset({("scorer", scorer), ("slice", "all"), ("figure", name)})
+        return learner.get(("millstream_prequential_quality", labels))
+
+    return {scorer: {name: figure(scorer, name) for name in FIGURES} for scorer in SCORERS}
+
+
+def _learner_lag(event_log: EventLog, topics: Topics) -> float | None:
+    """Records after what the learner has published, from the log, so that it is known while it is away."""
+    inputs = [topics.interactions, topics.items]
+    reported = event_log.reported(f"{topics.prefix}.learn", inputs)
+    return sum(lag(event_log.end_offsets(inputs), reported).values()) if reported else None
+
+
+def _announced(event_log: EventLog, topics: Topics) -> str | None:
+    record = read_compacted(event_log, topics.snapshots).get(topics.prefix)
+    try:
+        return Announcement.model_validate_json(record.value or b"").version if record else None
+    except ValueError:
+        return None
+
+
+def _recent(
+    event_log: EventLog, topic: str, reader: Callable[[Record], object], now_ms: int
+) -> RecentRecords:
+    refused, last, read = Counter[str](), None, 0
+    for record in _newest(event_log, topic, now_ms - RECENT_MS):
+        read += 1
+        try:
+            reader(record)
+        except InvalidEvent as error:
+            refused[str(error.code)] += 1
+            last = f"{record.source}/{record.offset}"
+    return RecentRecords(topic, read, dict(refused), last, bool(read) and refused.total() == read)
+
+
+def _newest(event_log: EventLog, topic: str, since_ms: int) -> Iterable[Record]:
+    ends = event_log.end_offsets([topic])
+    starts = event_log.offsets_at([topic], since_ms)
+    starts = {source: max(start, ends[source] - MOST_RECENT) for source, start in starts.items()}
+    with closing(event_log.reader(starts)) as reader:
+        while any(offset < ends[source] for source, offset in reader.positions().items()):
+            records = reader.poll(MOST_RECENT, timeout_seconds=1.0)
+            if not records:
+                return
+            yield from records
+
+
+def _away(daemons: Iterable[DaemonStatus]) -> Iterable[tuple[State, str]]:
+    for daemon in daemons:
+        if daemon.away is not None and daemon.name != "retrain":  # which not everybody runs
+            yield ("red" if daemon.url else "yellow"), f"{daemon.name} is away: {daemon.away}"
+
+
+def _refusing(incoming: Iterable[RecentRecords]) -> Iterable[tuple[State, str]]:
+    minutes = RECENT_MS // 60_000
+    for recent in incoming:
+        number = sum(recent.refused.values())
+        if not number:
+            continue
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in recent.refused.items())
+        share = "every record" if recent.all_refused else f"{number:,} of {recent.records:,} records"
+        red = recent.all_refused or number >= MANY
+        told = f"{share} of the last {minutes} minutes refused ({reasons}), {recent.last} the last"
+        yield ("red" if red else "yellow"), f"{recent.topic}: {told}"
+
+
+def _worst(findings: Iterable[tuple[State, str]]) -> State:
+    states = {state for state, _ in findings}
+    return "red" if "red" in states else "yellow" if states else "green"

@@ -1,0 +1,121 @@
+"""Status on one page, and dead letters listed and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.config import MetricsConfig, ServeConfig, Settings, to_toml
+from pipeline.demo.processes import free_port
+from pipeline.eventlog.intake import dead_letter, interaction_of
+from pipeline.metrics import serve_metrics
+from pipeline.reports.status_figures import MANY
+from tests.support.commands import misused, run
+from tests.support.model_harness import ModelHarness
+
+
+@pytest.fixture
+def settings(folder: Path, settings: Settings) -> Settings:
+    """Ports at which nobody answers, unless a test does."""
+    metrics = MetricsConfig(learn=free_port(), retrain=free_port())
+    changed = settings.model_copy(update={"metrics": metrics, "serve": ServeConfig(port=free_port())})
+    (folder / "millstream.toml").write_text(to_toml(changed))
+    return changed
+
+
+@pytest.fixture(autouse=True)
+def harness(settings: Settings) -> Iterator[ModelHarness]:
+    with ModelHarness(settings) as harness:
+        yield harness
+
+
+def status() -> tuple[int, dict[str, Any]]:
+    result = run("status", "--json")
+    found: dict[str, Any] = orjson.loads(result.output)
+    return result.exit_code, found
+
+
+def answer_for_both(settings: Settings) -> None:
+    """Let this process answer at the ports of learner and server."""
+    serve_metrics("127.0.0.1", settings.metrics.learn)
+    serve_metrics("127.0.0.1", settings.serve.port)
+
+
+def send(harness: ModelHarness, *values: bytes) -> None:
+    for value in values:
+        harness.writer.append(harness.topics.interactions, "ann", value)
+    harness.writer.flush()
+
+
+def refuse(harness: ModelHarness) -> None:
+    """Write the dead letters as the learner does."""
+    for record in harness.records(harness.topics.interactions):
+        try:
+            interaction_of(record)
+        except Exception as error:  # noqa: BLE001
+            harness.writer.append(harness.topics.dead_letters, *dead_letter(record, error))  # type: ignore[arg-type]
+    harness.writer.flush()
+
+
+NUMERIC = b'{"v":1,"kind":"interaction","event_id":"e","user":"ann","item":5,"type":"view","time":1}'
+
+
+def test_daemons_that_are_away_are_red_and_said(harness: ModelHarness) -> None:
+    code, found = status()
+    assert (code, found["state"]) == (1, "red")
+    assert [finding.split(":")[0] for finding in found["findings"]] == ["learn is away", "serve is away"]
+    page = run("status").output
+    assert "learn is away" in page and "prequential quality" in page and "seconds since append" in page
+
+
+def test_a_quiet_stream_is_green(harness: ModelHarness, settings: Settings) -> None:
+    answer_for_both(settings)
+    harness.shop(30)
+    code, found = status()
+    assert (code, found["state"], found["findings"]) == (0, "green", [])
+    learner = found["daemons"][0]
+    assert learner["away"] is None and learner["memory_bytes"] > 10**6
+    assert set(found["quality"]) == {"mixture", "model", "covisitation", "popularity"}
+    assert found["incoming"][0]["records"] == 30
+
+
+def test_a_producer_of_which_every_event_is_refused_is_red(harness: ModelHarness, settings: Settings) -> None:
+    answer_for_both(settings)
+    send(harness, NUMERIC, NUMERIC)
+    code, found = status()
+    assert (code, found["state"]) == (1, "red")
+    assert "every record of the last 10 minutes refused (numeric_id 2)" in found["findings"][0]
+
+
+def test_a_few_refusals_among_others_are_yellow_and_many_are_red(
+    harness: ModelHarness, settings: Settings
+) -> None:
+    answer_for_both(settings)
+    harness.shop(30)
+    send(harness, NUMERIC)
+    code, found = status()
+    assert (code, found["state"]) == (0, "yellow")
+    send(harness, *[b"bad"] * MANY)
+    code, found = status()
+    assert (code, found["state"]) == (1, "red")
+    assert found["incoming"][0]["refused"] == {"numeric_id": 1, "not_json": MANY}
+
+
+def test_dead_letters_are_counted_listed_and_shown(harness: ModelHarness) -> None:
+    send(harness, NUMERIC, b"\xff\xfe", b"text")
+    refuse(harness)
+    refuse(harness)  # as after a restart
+    page = run("dead-letters", "list").output
+    assert "3 dead letters" in page
+    lines = [line for line in page.splitlines() if "mill.interactions/" in line]
+    assert len(lines) == 3 and "numeric_id" in lines[-1]
+    assert run("dead-letters", "list", "--reason", "numeric_id").output.count("mill.interactions/") == 1
+    place = lines[-1].split()[1]
+    shown = orjson.loads(run("dead-letters", "show", place).output)
+    assert (shown["value"], shown["code"], shown["place"]) == (orjson.loads(NUMERIC), "numeric_id", place)
+    assert orjson.loads(run("dead-letters", "show").output)["value"] == "text"
+    assert "there is no dead letter" in misused("dead-letters", "show", "mill.interactions/0/999")
