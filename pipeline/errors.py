@@ -73,6 +73,10 @@ class TopicError(MillstreamError):
     """A topic is missing, or exists with other partitions or retention than required."""
 
 
+class NoCheckpoint(TopicError):
+    """The learner has written no checkpoint yet that a retrain could begin from."""
+
+
 class OffsetsExpired(MillstreamError):
     """A reader requested an offset that the log no longer holds, or does not hold yet.
 

@@ -24,9 +24,10 @@ from consumers.retrain.training import Trainer
 from pipeline import metrics
 from pipeline.assembly import checkpoints_of, make_learner
 from pipeline.checkpoints.store import Checkpoints
-from pipeline.config import Settings
+from pipeline.config import CheckpointConfig, Settings
 from pipeline.control.alarms import RetrainRequest
 from pipeline.control.records import GateDecision
+from pipeline.errors import NoCheckpoint
 from pipeline.eventlog import open_log
 from pipeline.eventlog.patience import patiently
 from pipeline.eventlog.topics import Topics
@@ -40,21 +41,40 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 
 
-def run(settings: Settings, *, follow: bool, since: datetime | None) -> None:
+def run(
+    settings: Settings,
+    *,
+    follow: bool,
+    since: datetime | None,
+    wait: bool = False,
+    show: Callable[[RetrainProgress], None] = lambda progress: None,
+) -> None:
     """Answer requests until SIGTERM or SIGINT; or make one candidate by hand.
 
     Candidates that another retrainer left unfinished come first; by hand, they are all that is
     done.
 
+    Args:
+        settings: of all daemons.
+        follow: answer requests, instead of making one candidate.
+        since: start of the window of a candidate by hand.
+        wait: wait for the learner's first checkpoint.
+        show: called after every minibatch of the training.
+
     Raises:
-        TopicError: the topics are not as the settings want them, or nothing was learned yet.
+        NoCheckpoint: nothing was learned yet; says when a checkpoint will be there.
+        TopicError: the topics are not as the settings want them.
         Occupied: another retrainer works for this model.
     """
     os.nice(settings.retrain.nice)
     metrics.serve_metrics(settings.metrics.host, settings.metrics.retrain, settings.serve.api_keys)
-    with _service(settings) as service:
+    with _service(settings, show) as service:
         try:
-            service.run(follow=follow, since=since)
+            finished = service.finish()
+            if follow:
+                service.follow()
+            elif not finished:
+                service.answer_by_hand(ManualRequest.now(since), settings.checkpoints, wait)
         except Stopped:
             log.info("retrainer stopped; the next one goes on")
 
@@ -67,21 +87,20 @@ class RetrainService:
         self._candidates = candidates
         self._retrainer = retrainer
 
-    def run(self, *, follow: bool, since: datetime | None) -> None:
-        """Finish what was begun; then follow requests, or answer one by hand if nothing was begun.
+    def finish(self) -> int:
+        """Publish and finish what was begun; return how many candidates that were.
 
-        What the log interrupts is begun again once the log is back.
+        What the log interrupts, here and below, is begun again once the log is back.
         """
         patiently(self.publish_pending, self._log.stop, self._log.event_log)
-        finished = patiently(self.finish_begun, self._log.stop, self._log.event_log)
-        if follow:
-            patiently(self.follow, self._log.stop, self._log.event_log)
-        elif not finished:
-            request = ManualRequest.now(since)
-            patiently(lambda: self.answer(request), self._log.stop, self._log.event_log)
+        return patiently(self.finish_begun, self._log.stop, self._log.event_log)
 
     def follow(self) -> None:
-        """Answer requests until asked to stop; of several that wait, only the newest."""
+        """Answer requests until asked to stop."""
+        patiently(self._follow, self._log.stop, self._log.event_log)
+
+    def _follow(self) -> None:
+        """Answer requests; of several that wait, only the newest."""
         event_log, topics, read_to = self._log.event_log, self._log.topics, None
         while not self._log.stop.wait(POLL_SECONDS):
             ends = event_log.end_offsets([topics.control])
@@ -95,6 +114,28 @@ class RetrainService:
     def answer(self, request: RetrainRequest | ManualRequest) -> None:
         """Answer one request."""
         _measure(self._retrainer.retrain(request.key, request))
+
+    def answer_by_hand(self, request: ManualRequest, cadence: CheckpointConfig, wait: bool) -> None:
+        """Answer a request by hand; `wait` for a checkpoint if there is none yet.
+
+        Raises:
+            NoCheckpoint: there is none; says when one will be there.
+            Stopped: it was asked to stop while it waited.
+        """
+        is_said = False
+        while True:
+            try:
+                patiently(lambda: self.answer(request), self._log.stop, self._log.event_log)
+                return
+            except NoCheckpoint as error:
+                told = f"{error}; {_when(cadence)}"
+                if not wait:
+                    raise NoCheckpoint(f"{told}; or wait for it with --wait") from None
+            if not is_said:
+                log.warning("waiting: %s", told)
+                is_said = True
+            if self._log.stop.wait(POLL_SECONDS):
+                raise Stopped
 
     def publish_pending(self) -> None:
         """Publish the decisions that an earlier retrainer made and could not publish."""
@@ -110,14 +151,14 @@ class RetrainService:
 
 
 @contextmanager
-def _service(settings: Settings) -> Iterator[RetrainService]:
+def _service(settings: Settings, show: Callable[[RetrainProgress], None]) -> Iterator[RetrainService]:
     topics, checkpoints, stop = Topics(settings.log.prefix), checkpoints_of(settings), stop_requested()
     candidates = Candidates(checkpoints.folder)
     new_learner = make_learner(_with_threads(settings)).another
     with candidates.occupied(), closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
         patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
         log_view = LogView(event_log, topics, stop)
-        retrainer = _retrainer(settings, log_view, checkpoints, candidates, new_learner)
+        retrainer = _retrainer(settings, log_view, checkpoints, candidates, new_learner, show)
         yield RetrainService(log_view, candidates, retrainer)
 
 
@@ -127,13 +168,18 @@ def _retrainer(
     checkpoints: Checkpoints,
     candidates: Candidates,
     new_learner: Callable[[], Learner],
+    show: Callable[[RetrainProgress], None],
 ) -> Retrainer:
+    def report(at: RetrainProgress) -> None:
+        _measure_progress(at)
+        show(at)
+
     retrain = settings.retrain
     champions = Champions(log_view, checkpoints, new_learner)
     return Retrainer(
         candidates,
         Planner(log_view, checkpoints, candidates, retrain.plan),
-        Trainer(champions, log_view, retrain, settings.learn.sizes, _measure_progress),
+        Trainer(champions, log_view, retrain, settings.learn.sizes, report),
         Comparer(champions, log_view, checkpoints),
         Decider(settings.gate),
         Announcer(log_view.event_log, log_view.topics),
@@ -144,6 +190,13 @@ def _with_threads(settings: Settings) -> Settings:
     """Settings with as many threads as the retrainer may have."""
     return settings.model_copy(
         update={"model": settings.model.model_copy(update={"threads": settings.retrain.threads})}
+    )
+
+
+def _when(cadence: CheckpointConfig) -> str:
+    return (
+        f"a running learner writes one within {cadence.seconds:.0f} s or {cadence.events:,} events of "
+        "learning something (checkpoints.seconds, checkpoints.events), and when it is stopped"
     )
 
 

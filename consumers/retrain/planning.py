@@ -12,7 +12,7 @@ from consumers.retrain.requests import ManualRequest
 from pipeline.checkpoints.store import Checkpoints
 from pipeline.config import PlanConfig
 from pipeline.control.alarms import RetrainRequest
-from pipeline.errors import ChampionGone, OffsetsExpired, TopicError
+from pipeline.errors import ChampionGone, NoCheckpoint, OffsetsExpired, TopicError
 from pipeline.eventlog.port import Offsets, named
 from pipeline.journal.entry import read_journal
 from pipeline.journal.follow import recorded
@@ -44,7 +44,7 @@ class Planner:
             ChampionGone: another state was adopted since the alarm; an empty plan is written down.
             OffsetsExpired: the journal no longer reaches back to the alarm; likewise.
             Stopped: it was asked to stop while it waited for events.
-            TopicError: nothing was learned yet that could be retrained.
+            NoCheckpoint, TopicError: nothing was learned yet that could be retrained.
         """
         candidate = self.candidates.named(name)
         if request is None or candidate.is_planned:
@@ -79,7 +79,8 @@ class Planner:
         """Make a plan from the newest checkpoint with enough events after it, or else the newest.
 
         Raises:
-            TopicError: there is no checkpoint yet, or it has learned nothing since `request.since`.
+            NoCheckpoint: there is none yet.
+            TopicError: it has learned nothing since `request.since`.
         """
         champion = self._checkpoint()
         if request.since is None:
@@ -107,7 +108,7 @@ class Planner:
         topics = self.log.topics
         found = self._since_last_adoption()
         if not found:
-            raise TopicError(
+            raise NoCheckpoint(
                 "there is no checkpoint to begin from yet, or none since the last promotion or rollback: "
                 "let `millstream learn` run first"
             )

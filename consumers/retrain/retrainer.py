@@ -8,6 +8,7 @@ never blocks the learner.
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from pipeline.control.alarms import RetrainRequest
 from pipeline.control.records import GateDecision
 from pipeline.errors import ChampionGone, CheckpointCorrupt, NothingToLearn, OffsetsExpired
 from pipeline.retraining.candidates import Candidates
+
+log = logging.getLogger(__name__)
 
 CANCELLING = ChampionGone, CheckpointCorrupt, NothingToLearn, OffsetsExpired
 """Errors that cancel a candidate: another try would meet them too."""
@@ -54,7 +57,9 @@ class Retrainer:
         try:
             plan = self.planner.plan(name, request)
             began = time.process_time()  # not the wall clock: much of it is waiting
+            log.info("%s: training from %s; events after it are waited for", name, plan.champion)
             trained = self.trainer.train(candidate, plan)
+            log.info("%s: comparing with %s", name, plan.champion)
             evidence = self.comparer.compare(candidate, plan, trained)
             decision = self.decider.decide(plan, trained, evidence, time.process_time() - began)
         except CANCELLING as error:

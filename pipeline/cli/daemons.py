@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.terminal import retrain_bar
 from pipeline.config import load_settings
 
 app = typer.Typer()
@@ -37,13 +38,18 @@ def retrain(
         datetime | None,
         typer.Option(parser=_moment, help="Start of the window (ISO 8601), for a retrain by hand."),
     ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the learner's first checkpoint, for a retrain by hand.")
+    ] = False,
 ) -> None:
     """Train a candidate on the latest part of the log, and let the Gate judge it."""
     from consumers.retrain.daemon import run
 
-    if follow and since:
-        raise typer.BadParameter("--follow and --since exclude each other")
-    run(load_settings(), follow=follow, since=since)
+    if follow and (since or wait):
+        raise typer.BadParameter("--follow and --since exclude each other, and so do --follow and --wait")
+    settings = load_settings()
+    with retrain_bar(settings.retrain.training.epochs, hidden=follow) as show:
+        run(settings, follow=follow, since=since, wait=wait, show=show)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.datasets import Dataset
     from pipeline.eventlog.port import EventLog
     from pipeline.eventlog.topics import Topics
+    from pipeline.retraining.training import RetrainProgress
 
 console = Console()
 
@@ -64,6 +65,21 @@ def progress_bar(what: str, total: int | None) -> Progress:
     progress = Progress(*columns, console=Console(stderr=True))
     progress.add_task(what, total=total)
     return progress
+
+
+@contextmanager
+def retrain_bar(epochs: int, hidden: bool = False) -> Iterator[Callable[[RetrainProgress], None]]:
+    """Yield what shows a retrain's progress: a bar on a terminal, and elsewhere nothing."""
+    screen = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, disable=hidden or not screen.is_terminal) as bar:
+        task = bar.add_task("preparing", total=epochs)
+
+        def show(at: RetrainProgress) -> None:
+            text = f"epoch {at.epoch} of at most {epochs}, {at.segments:,} of {at.total:,} segments"
+            bar.update(task, description=text, completed=at.epoch - 1 + at.segments / at.total)
+
+        yield show
 
 
 def print_drops(dataset: Dataset, events: int) -> None:

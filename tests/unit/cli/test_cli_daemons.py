@@ -2,35 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 
 from consumers.retrain import daemon as retrain
+from pipeline.cli.terminal import retrain_bar
 from pipeline.config import Settings
+from pipeline.retraining.training import RetrainProgress
 from tests.support.commands import misused, run
+
+Show = Callable[[RetrainProgress], None]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "follow", "since"),
+    ("arguments", "follow", "since", "wait"),
     [
-        ([], False, None),
-        (["--follow"], True, None),
-        (["--since", "2026-11-22T09:30"], False, datetime(2026, 11, 22, 9, 30, tzinfo=UTC)),
-        (["--since", "2026-11-22T09:30+02:00"], False, datetime(2026, 11, 22, 7, 30, tzinfo=UTC)),
+        ([], False, None, False),
+        (["--wait"], False, None, True),
+        (["--follow"], True, None, False),
+        (["--since", "2026-11-22T09:30"], False, datetime(2026, 11, 22, 9, 30, tzinfo=UTC), False),
+        (["--since", "2026-11-22T09:30+02:00"], False, datetime(2026, 11, 22, 7, 30, tzinfo=UTC), False),
     ],
 )
 def test_a_retrain_gets_its_options(
-    monkeypatch: pytest.MonkeyPatch, arguments: list[str], follow: bool, since: datetime | None
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], follow: bool, since: datetime | None, wait: bool
 ) -> None:
     received = list[object]()
 
-    def record(settings: Settings, *, follow: bool, since: datetime | None) -> None:
-        received.extend((settings.log.prefix, follow, since))
+    def record(settings: Settings, *, follow: bool, since: datetime | None, wait: bool, show: Show) -> None:
+        show(RetrainProgress(epoch=1, segments=1, total=2))
+        received.extend((settings.log.prefix, follow, since, wait))
 
     monkeypatch.setattr(retrain, "run", record)
     assert run("retrain", *arguments).exit_code == 0
-    assert received == ["mill", follow, since]
+    assert received == ["mill", follow, since, wait]
+
+
+def test_progress_is_a_bar_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for forced in ("1", "0"):
+        monkeypatch.setenv("FORCE_COLOR" if forced == "1" else "NO_COLOR", "1")
+        if forced == "0":
+            monkeypatch.delenv("FORCE_COLOR")
+        with retrain_bar(4) as show:
+            show(RetrainProgress(epoch=2, segments=5, total=10))
+        assert ("epoch 2 of at most 4, 5 of 10 segments" in capsys.readouterr().err) == (forced == "1")
+
+
+def test_follow_and_wait_exclude_each_other() -> None:
+    assert "so do --follow and --wait" in misused("retrain", "--follow", "--wait")
 
 
 def test_follow_and_since_exclude_each_other() -> None:

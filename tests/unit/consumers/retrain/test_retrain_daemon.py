@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -18,7 +19,7 @@ from consumers.retrain.reading import LogView
 from pipeline.config import GateConfig, RetrainConfig, Settings, TrainingConfig
 from pipeline.control.history import read_history
 from pipeline.control.records import ControlRecord, GateDecision, Promotion
-from pipeline.errors import Occupied, TopicError
+from pipeline.errors import NoCheckpoint, Occupied, TopicError
 from pipeline.metrics import Series, value_of
 from pipeline.retraining.training import RetrainProgress
 from pipeline.signals import Stopped
@@ -267,6 +268,38 @@ def test_a_stop_ends_it_quietly(
     assert harness.published(GateDecision) == []
     (candidate,) = candidates(harness).all()
     assert candidate.decision() is None
+
+
+def test_without_a_checkpoint_it_says_when_there_will_be_one(harness: ModelHarness, small: Settings) -> None:
+    shutil.move(harness.checkpoints.folder, harness.checkpoints.folder.with_name("away"))
+    with pytest.raises(NoCheckpoint, match=r"within 60 s or 100,000 events of .* wait for it with --wait"):
+        run(small, follow=False, since=None)
+    assert candidates(harness).all() == []
+
+
+def test_it_waits_for_a_checkpoint_if_asked(
+    harness: ModelHarness, small: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, away = harness.checkpoints.folder, harness.checkpoints.folder.with_name("away")
+    shutil.move(folder, away)
+
+    class LearnerComes(Event):
+        """Brings the checkpoints at the second look for them."""
+
+        looks = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.looks += 1
+            if self.looks == 2:
+                shutil.copytree(away, folder, dirs_exist_ok=True)
+            return False
+
+    monkeypatch.setattr(retrain, "stop_requested", LearnerComes)
+    progress = list[RetrainProgress]()
+    run(small, follow=False, since=None, wait=True, show=progress.append)
+    assert len(harness.published(GateDecision)) == 1
+    assert progress and progress[-1].segments == progress[-1].total
+    assert sum("waiting: there is no checkpoint" in message for message in caplog.messages) == 1
 
 
 def test_there_is_one_at_a_time(harness: ModelHarness, small: Settings) -> None:
