@@ -108,7 +108,7 @@ def reproduce_answer(
     with closing(TextEncoder(backbone, settings.model.cache, settings.model.max_tokens, device)) as encoder:
         state.encode(encoder.adapted(snapshot.encoder), max(0, state.pending_texts - stored.pending_texts))
     current = CurrentState()
-    current.replace(state.view(), learner.stream.histories, state.updated_histories)
+    current.replace(state.view(), learner.stream.histories, state.updated_histories, state.updated_older)
     service = RecommendationService(current, settings.learn.segments.context)
     return AnswerComparison(recorded, service.for_user(recorded.user, stored.session, stored.query))
 

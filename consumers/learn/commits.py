@@ -185,6 +185,7 @@ class Commits:
             self._pending.dead_letters,
             self._pending.append_times,
             [(record.key, record.encode()) for record in self._pending.control],
+            {user: older for user in self._pending.users if (older := histories.older(user)).size},
         )
         self._in_flight, self._pending = self._pending, Pending()
         self._publishing.begin(self._version, self._threads, lambda: self._write_publication(publication))

@@ -15,6 +15,7 @@ from consumers.serve.state.serving_state import View
 from pipeline.model.item_table import Rows
 from pipeline.model.mixer import mix
 from pipeline.model.scoring import score_segments, users_before_last
+from pipeline.state.acted_items import NO_ITEMS, OlderItems
 from pipeline.state.histories import Act, History
 from pipeline.state.segments import Segment, segment_of
 
@@ -52,7 +53,12 @@ class Answer:
 
 
 def recommend(
-    view: View, history: History, session: str | None, query: RecommendationQuery, context: int
+    view: View,
+    history: History,
+    session: str | None,
+    query: RecommendationQuery,
+    context: int,
+    older: OlderItems = NO_ITEMS,
 ) -> Answer:
     """Return the items that a user is most likely to act on next; popular ones for an unknown user.
 
@@ -60,10 +66,13 @@ def recommend(
         history: the user's acts, oldest first; acts on unknown items are ignored.
         session: the user's current session; None continues the last act's.
         context: number of the latest acts that the model reads.
+        older: items of the acts before the history, which `exclude_seen` leaves out, too.
     """
     eligible = _eligible(view, query)
     if query.exclude_seen:
         eligible[view.index.rows_of(act.item for act in history)] = False
+        if older.size:
+            eligible &= ~np.isin(view.index.item_digests, older)
     if view.snapshot is None or view.items is None:
         return _popular(view, eligible, query.k, "no_snapshot")
     known = [act for act in history if view.index.row(act.item) is not None]

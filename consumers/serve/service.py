@@ -21,6 +21,7 @@ from consumers.serve.schemas import (
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import View
 from pipeline.errors import MillstreamError
+from pipeline.state.acted_items import NO_ITEMS
 from pipeline.state.histories import Act
 
 NO_SNAPSHOT = "none"
@@ -71,7 +72,8 @@ class RecommendationService:
         """
         view, history = self._current.for_user(user)
         view = _ready(view)
-        answer = recommend(view, history, session, query, self._context)
+        older = self._current.older(user) if query.exclude_seen else NO_ITEMS
+        answer = recommend(view, history, session, query, self._context, older)
         stored = StoredQuery.from_query(query, session, view.pending_texts)
         return self._recommendations(view, answer, self._submit_impression(user, view, stored, answer))
 

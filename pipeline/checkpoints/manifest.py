@@ -26,7 +26,8 @@ from pipeline.sealing import Sha256, seal, unseal
 log = logging.getLogger(__name__)
 
 FORMAT = 3
-"""3: the manifest is sealed and binds its files by size; seen events have digests of their contents."""
+"""3: the manifest is sealed and binds its files by size; seen events have digests of their contents, and
+histories the items of older acts."""
 MANIFEST = "manifest.json"
 MOST_MANIFEST_BYTES = 16 * 2**20
 FileName = Annotated[str, Field(pattern=r"^[a-z]{1,32}(-[0-9]{1,5})?\.(safetensors|json)$")]

@@ -28,7 +28,7 @@ from pipeline.monitoring.supervisor import Supervisor
 from pipeline.state.catalogue import Catalogue
 from pipeline.state.counts import PairCounts
 from pipeline.state.dedupe import SeenEvents
-from pipeline.state.histories import Histories, decode_history, encode_history
+from pipeline.state.histories import Histories, decode_history, decode_older_items, encode_history
 from pipeline.training.learner import Learner
 from pipeline.training.replay_buffer import ReplayBuffer
 
@@ -77,7 +77,9 @@ def to_files(captured: LearnerState, partitions: int) -> dict[str, bytes]:
         files[SUPERVISOR] = captured.supervisor
     histories: list[dict[str, str]] = [{} for _ in range(partitions)]
     for user, history in sorted(captured.histories.items()):
-        histories[partition_of(user, partitions)][user] = encode_history(history, 0).decode()
+        histories[partition_of(user, partitions)][user] = encode_history(
+            history, 0, captured.histories.older(user)
+        ).decode()
     for partition in range(partitions):
         seen = captured.seen.get(partition, np.zeros((2, 0), dtype=np.int64))
         files[f"histories-{partition}.json"] = orjson.dumps(histories[partition])
@@ -145,7 +147,8 @@ def _load_users(learner: Learner, files: Mapping[str, bytes]) -> None:
         kind, _, rest = name.partition("-")
         if kind == "histories":
             for user, wire in orjson.loads(content).items():
-                stream.histories.put(user, decode_history(wire.encode())[0])
+                older = decode_older_items(wire.encode())
+                stream.histories.put(user, decode_history(wire.encode())[0], older)
         elif kind == "seen":
             seen = {name: tensor.tolist() for name, tensor in read_tensors(content).items()}
             stream.seen[int(rest.partition(".")[0])] = SeenEvents(stream.config.dedupe_window, **seen)

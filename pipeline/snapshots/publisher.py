@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.history_records import history_record
 from pipeline.snapshots.snapshot import Announcement, Manifest, Seal, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore, digest_of
+from pipeline.state.acted_items import NO_ITEMS, OlderItems
 from pipeline.state.histories import History
 
 
@@ -35,6 +36,7 @@ class Publication:
         dead_letters: keys and values of records for the dead-letters topic.
         append_times: ms, of the interactions learned since the last publication.
         control: keys and values of records for the control topic.
+        older: items of the acts that have left these histories, by user.
     """
 
     snapshot: Snapshot
@@ -42,6 +44,7 @@ class Publication:
     dead_letters: list[tuple[str, bytes]]
     append_times: list[int]
     control: Sequence[tuple[str, bytes]] = ()
+    older: Mapping[str, OlderItems] = field(default_factory=dict)
 
 
 class Publisher:
@@ -72,7 +75,9 @@ class Publisher:
             DeliveryError: the log did not acknowledge a record; no snapshot was announced.
         """
         for user, (history, offset) in publication.histories.items():
-            self._writer.append(self._topics.histories, user, history_record(user, history, offset))
+            older = publication.older.get(user, NO_ITEMS)
+            record = history_record(user, history, offset, older)
+            self._writer.append(self._topics.histories, user, record)
         for key, letter in publication.dead_letters:
             self._writer.append(self._topics.dead_letters, key, letter)
         for key, record in publication.control:

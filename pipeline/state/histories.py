@@ -12,6 +12,7 @@ from typing import NamedTuple
 import orjson
 
 from pipeline.events import Interaction, InteractionType
+from pipeline.state.acted_items import NO_ITEMS, OlderItems, decode_older, encode_older, with_items
 
 
 class Act(NamedTuple):
@@ -40,31 +41,48 @@ History = tuple[Act, ...]
 
 
 class Histories:
-    """The last `length` acts of each user, oldest first."""
+    """The last `length` acts of each user, oldest first, and the items of the acts before them."""
 
-    def __init__(self, length: int, users: Mapping[str, History] | None = None) -> None:
+    def __init__(
+        self,
+        length: int,
+        users: Mapping[str, History] | None = None,
+        older: Mapping[str, OlderItems] | None = None,
+    ) -> None:
         self.length = length
         self._users: dict[str, History] = dict(users or {})
+        self._older: dict[str, OlderItems] = dict(older or {})
 
     def of(self, user: str) -> History:
         """Return the acts of a user; empty for an unknown user."""
         return self._users.get(user, ())
 
+    def older(self, user: str) -> OlderItems:
+        """Return the items of the acts that have left a user's history; empty for most users."""
+        return self._older.get(user, NO_ITEMS)
+
     def fold(self, user: str, act: Act) -> None:
         """Append an act, and drop the oldest beyond `length`."""
-        self._users[user] = (*self.of(user), act)[-self.length :]
+        acts = (*self.of(user), act)
+        left = acts[: -self.length]
+        if left:
+            self._older[user] = with_items(self.older(user), (act.item for act in left))
+        self._users[user] = acts[-self.length :]
 
-    def put(self, user: str, history: History) -> None:
-        """Replace the acts of a user."""
+    def put(self, user: str, history: History, older: OlderItems | None = None) -> None:
+        """Replace the acts of a user, and the items of the acts before them unless None."""
         self._users[user] = history[-self.length :]
+        if older is not None and older.size:
+            self._older[user] = older
 
     def forget(self, user: str) -> None:
         """Remove a user."""
         self._users.pop(user, None)
+        self._older.pop(user, None)
 
     def copy(self) -> Histories:
-        """Return an independent copy; costs one shallow copy of a dict."""
-        return Histories(self.length, self._users)
+        """Return an independent copy; costs two shallow copies of dicts."""
+        return Histories(self.length, self._users, self._older)
 
     def items(self) -> Iterator[tuple[str, History]]:
         """Iterate over users and their acts."""
@@ -74,10 +92,11 @@ class Histories:
         return len(self._users)
 
 
-def encode_history(history: History, offset: int) -> bytes:
-    """Encode a user's acts and the offset in their partition up to which they are complete."""
+def encode_history(history: History, offset: int, older: OlderItems = NO_ITEMS) -> bytes:
+    """Encode a user's acts, the offset in their partition up to which they are complete, and older items."""
     acts = [[act.item, act.type, act.time, act.value, act.session] for act in history]
-    return orjson.dumps({"offset": offset, "acts": acts})
+    extra = {"older": encode_older(older)} if older.size else {}
+    return orjson.dumps({"offset": offset, "acts": acts, **extra})
 
 
 def decode_history(wire: bytes) -> tuple[History, int]:
@@ -85,3 +104,12 @@ def decode_history(wire: bytes) -> tuple[History, int]:
     fields = orjson.loads(wire)
     acts = (Act(item, InteractionType(kind), *rest) for item, kind, *rest in fields["acts"])
     return tuple(acts), int(fields["offset"])
+
+
+def decode_older_items(wire: bytes) -> OlderItems:
+    """Decode the older items of what `encode_history` made.
+
+    Raises:
+        ValueError: they are damaged.
+    """
+    return decode_older(orjson.loads(wire).get("older", ""))

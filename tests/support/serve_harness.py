@@ -41,10 +41,12 @@ from pipeline.journal.position import Position
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.sealing import seal, sealed_digest, unseal
+from pipeline.snapshots.history_records import history_record
 from pipeline.snapshots.publisher import Publication, Publisher
 from pipeline.snapshots.snapshot import FORMAT, Announcement, Manifest, Snapshot, Version
 from pipeline.snapshots.store import MANIFEST, SnapshotStore
-from pipeline.state.histories import History, encode_history
+from pipeline.state.acted_items import OlderItems
+from pipeline.state.histories import History
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
 from tests.support.build import learner_config
@@ -182,12 +184,16 @@ class World:
 
     def publish(self) -> Manifest:
         """Publish histories and a snapshot, and announce it."""
-        return self._publisher.publish(Publication(self.snapshot(), self._histories(), [], []))
+        return self._publisher.publish(
+            Publication(self.snapshot(), self._histories(), [], [], older=self._older())
+        )
 
     def publish_histories(self) -> None:
         """Publish the histories without a snapshot."""
         for user, (history, end) in self._histories().items():
-            self._writer.append(self.topics.histories, user, encode_history(history, end))
+            self._writer.append(
+                self.topics.histories, user, history_record(user, history, end, self._older()[user])
+            )
         self._writer.flush()
 
     def announce(self, wire: bytes) -> None:
@@ -307,6 +313,10 @@ class World:
         """Histories of the users who acted since the last call, and the offsets where they end."""
         users, self._users = self._users, {}
         return {user: (self.learner.stream.histories.of(user), end) for user, end in users.items()}
+
+    def _older(self) -> dict[str, OlderItems]:
+        histories = self.learner.stream.histories
+        return {user: histories.older(user) for user, _ in histories.items()}
 
     def _newest(self, view: View) -> bool:
         versions = self.store.versions()

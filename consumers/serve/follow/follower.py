@@ -168,8 +168,8 @@ class Follower:
         positions = reader.positions()
         state.positions = {s: offset for s, offset in positions.items() if s.topic != self._topics.snapshots}
         before, view = self._current.view, state.view()
-        self._current.replace(view, histories, state.updated_histories)
-        state.updated_histories = {}
+        self._current.replace(view, histories, state.updated_histories, state.updated_older)
+        state.updated_histories, state.updated_older = {}, {}
         if before is None:
             log.info("caught up with the log: %s items, %s users", len(view.index), self._current.users)
         if view.snapshot is not None and (before is None or before.snapshot is not view.snapshot):
@@ -186,7 +186,7 @@ class Follower:
         histories, ends = Histories(self._history_length), {}
         for user, record in read_compacted(self._log, self._topics.histories).items():
             try:
-                history, ends[user] = read_history_record(user, record.value or b"")
+                history, ends[user], older = read_history_record(user, record.value or b"")
             except ValueError:
                 metrics.REFUSED_HISTORIES.inc()
                 log.error(
@@ -196,7 +196,7 @@ class Follower:
                     record.offset,
                 )
             else:
-                histories.put(user, history)
+                histories.put(user, history, older)
         return histories, ends
 
     def _start_offsets(self, ends: Offsets) -> dict[TopicPartition, int]:

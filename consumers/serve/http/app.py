@@ -89,7 +89,7 @@ def _query_reader(
         ] = None,
         exclude_seen: Annotated[
             bool,
-            Query(description="Leave out items of the history; off by default, because customers buy again."),
+            Query(description="Leave out what the user ever acted on; off by default: customers buy again."),
         ] = False,
     ) -> RecommendationQuery:
         check_excluded(service.unknown(exclude))

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from threading import Lock
 
 from consumers.serve.state.serving_state import View
+from pipeline.state.acted_items import OlderItems
 from pipeline.state.histories import Histories, History
+
+NOTHING_OLDER: Mapping[str, OlderItems] = {}
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,20 @@ class CurrentState:
         with self._lock:
             return self._view, self._histories.of(user)
 
-    def replace(self, view: View, histories: Histories, updated: Mapping[str, History]) -> None:
+    def older(self, user: str) -> OlderItems:
+        """Return the items of the acts that have left a user's history."""
+        with self._lock:
+            return self._histories.older(user)
+
+    def replace(
+        self,
+        view: View,
+        histories: Histories,
+        updated: Mapping[str, History],
+        older: Mapping[str, OlderItems] = NOTHING_OLDER,
+    ) -> None:
         """Replace the View and update histories by user; from here on only this method writes them."""
         with self._lock:
             for user, history in updated.items():
-                histories.put(user, history)
+                histories.put(user, history, older.get(user))
             self._view, self._histories = view, histories

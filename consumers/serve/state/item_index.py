@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.events import Item
+from pipeline.state.acted_items import item_digest
 from pipeline.state.catalogue import content_digest
 
 NO_CATEGORY = -1
@@ -75,6 +77,11 @@ class ItemIndex:
     def rows_of(self, items: Iterable[str]) -> NDArray[np.int64]:
         """The rows of the given items; items that the index does not have are left out."""
         return np.array([row for item in items if (row := self.row(item)) is not None], dtype=np.int64)
+
+    @cached_property
+    def item_digests(self) -> NDArray[np.int64]:
+        """``[n]`` digests of the ids, as older items have them; computed when first needed."""
+        return np.array([item_digest(item) for item in self.ids], dtype=np.int64)
 
     def in_category(self, category: str) -> NDArray[np.bool_]:
         """``[n]`` mask of the items of a category."""

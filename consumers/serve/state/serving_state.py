@@ -28,6 +28,7 @@ from pipeline.eventlog.refusal_log import RefusalLog
 from pipeline.events import Interaction, Item, ItemChange
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.item_table import Rows
+from pipeline.state.acted_items import OlderItems, with_items
 from pipeline.state.catalogue import removed_item, upserted
 from pipeline.state.counts import PairCounts, grown
 from pipeline.state.covisitation import Covisitation
@@ -81,6 +82,7 @@ class ServingState:
         snapshot: None before the first.
         positions: next offset of each partition read.
         updated_histories: by user, the histories that changed since the caller last took them.
+        updated_older: the same for the items of the acts that have left histories.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class ServingState:
         self.snapshot = snapshot
         self.positions: dict[TopicPartition, int] = {}
         self.updated_histories: dict[str, History] = {}
+        self.updated_older: dict[str, OlderItems] = {}
         self._histories = histories
         self._ends_of_histories = ends_of_histories
         self._first_snapshot_ends = snapshot.offsets if snapshot else NO_OFFSETS
@@ -206,12 +209,23 @@ class ServingState:
         end = self._ends_of_histories.get(event.user, self._first_snapshot_ends.get(record.source, 0))
         if record.offset >= end:
             history = (*self._history_of(event.user), act)
-            self.updated_histories[event.user] = history[-self._histories.length :]
+            self._keep(event.user, history)
         read = TailEvent(record.source, record.offset, record.append_time, event.user, act)
         if self._is_learned(read):
             return [read]
         self._unfolded.append(read)
         return []
+
+    def _keep(self, user: str, acts: History) -> None:
+        """Keep a user's last acts, and the items of those that have left them."""
+        length = self._histories.length
+        self.updated_histories[user] = acts[-length:]
+        if len(acts) > length:
+            older = self.updated_older.get(user)
+            left = (act.item for act in acts[:-length])
+            self.updated_older[user] = with_items(
+                self._histories.older(user) if older is None else older, left
+            )
 
     def _is_learned(self, event: TailEvent) -> bool:
         return self.snapshot is not None and event.offset < self.snapshot.offsets.get(event.source, 0)

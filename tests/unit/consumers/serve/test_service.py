@@ -1,4 +1,4 @@
-"""An impression stores the query of its answer."""
+"""An impression stores the query of its answer; what was seen is left out however long ago it was."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from consumers.serve.impressions import NotRepeatable, StoredQuery
 from consumers.serve.ranking import RecommendationQuery
+from consumers.serve.service import RecommendationService
+from consumers.serve.state.current import CurrentState
 from pipeline.events import Impression, decode, encode, validate
+from tests.support.serve_harness import World
 
 
 @pytest.mark.parametrize(
@@ -45,3 +48,27 @@ def test_a_stored_query_is_within_the_bounds_of_an_impression(exclude: set[str])
     shown = {"impression_id": "i", "user": "u", "snapshot": "1-1", "time": 0, "items": ["a"]}
     fields = {**shown, "propensities": [1.0], "offsets": {}, "context": {"source": "model", **context}}
     assert decode(Impression, encode(validate(Impression, fields))).context["k"] == 5
+
+
+def test_exclude_seen_reaches_back_beyond_the_history(world: World) -> None:
+    world.open()
+
+    def shown(current: CurrentState) -> set[str]:
+        world.shown(current)
+        service = RecommendationService(current, context=5)
+        query = RecommendationQuery(k=100, exclude_seen=True)
+        return {shown.item for shown in service.for_user("dan", None, query).items}
+
+    with world.server() as early:
+        assert "red-cup" in shown(early)
+        world.act("dan", "red-cup", *[f"other-{number}" for number in range(30)])
+        assert "red-cup" not in shown(early)
+        assert len(early.for_user("dan")[1]) == 20
+        world.learn()
+        world.publish()
+        world.act("dan", *[f"another-{number}" for number in range(25)])
+        expected = shown(early)
+        assert not {name for name in expected if name.startswith(("other", "another", "red-cup"))}
+        assert "blue-cup" in expected
+        with world.server() as late:
+            assert shown(late) == expected

@@ -1,0 +1,63 @@
+"""Items of acts that left a history are remembered once each, up to a bound, and survive the wire."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.state.acted_items import (
+    MOST_ITEMS,
+    NO_ITEMS,
+    decode_older,
+    encode_older,
+    item_digest,
+    with_items,
+)
+from pipeline.state.histories import Act, Histories, decode_history, decode_older_items, encode_history
+from tests.support.build import purchase
+
+
+@given(st.lists(st.integers(0, 30), max_size=80))
+def test_a_history_and_its_older_items_hold_every_item_ever_acted_on(items: list[int]) -> None:
+    histories = Histories(length=5)
+    for number, item in enumerate(items):
+        histories.fold("ann", Act.of(purchase("ann", f"i{item}", number)))
+    older = set(histories.older("ann").tolist())
+    recent = {item_digest(act.item) for act in histories.of("ann")}
+    assert older | recent == {item_digest(f"i{item}") for item in items}
+    assert older == {item_digest(f"i{item}") for item in items[:-5]}
+    assert len(histories.older("ann")) == len(older)
+
+
+def test_the_latest_to_leave_are_kept() -> None:
+    older = with_items(NO_ITEMS, (f"i{number}" for number in range(MOST_ITEMS + 3)))
+    assert older.size == MOST_ITEMS
+    assert older[-1] == item_digest(f"i{MOST_ITEMS + 2}")
+    assert item_digest("i2") not in older and item_digest("i3") in older
+    assert len(encode_older(older)) < 110_000
+
+
+def test_they_survive_the_wire_beside_a_history_and_may_be_missing() -> None:
+    history, older = (Act.of(purchase("ann", "cup", 1)),), with_items(NO_ITEMS, ["plate", "lamp"])
+    wire = encode_history(history, 7, older)
+    assert decode_history(wire) == (history, 7)
+    assert np.array_equal(decode_older_items(wire), older)
+    assert encode_history(history, 7) == encode_history(history, 7, NO_ITEMS)
+    assert decode_older_items(encode_history(history, 7)).size == 0
+
+
+@pytest.mark.parametrize("text", ["AAA", "?", encode_older(np.arange(MOST_ITEMS + 1))])
+def test_damaged_ones_are_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        decode_older(text)
+
+
+def test_copies_are_independent_and_a_forgotten_user_is_forgotten() -> None:
+    histories = Histories(length=1)
+    for number, item in enumerate(("cup", "plate", "lamp")):
+        histories.fold("ann", Act.of(purchase("ann", item, number)))
+    copy = histories.copy()
+    histories.forget("ann")
+    assert (histories.older("ann").size, copy.older("ann").size) == (0, 2)
