@@ -87,8 +87,8 @@ class RetrainService:
         self._candidates = candidates
         self._retrainer = retrainer
 
-    def finish(self) -> int:
-        """Publish and finish what was begun; return how many candidates that were.
+    def finish(self) -> int | None:
+        """Publish and finish what was begun; return how many candidates that were, None if stopped.
 
         What the log interrupts, here and below, is begun again once the log is back.
         """
