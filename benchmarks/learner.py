@@ -49,7 +49,7 @@ from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import fast_products, use_device
 from pipeline.state.histories import Act
 from pipeline.state.micro_batch import MicroBatch
-from pipeline.state.segments import TYPE_NUMBERS, WANTED, begins_basket
+from pipeline.state.segments import begins_basket
 from pipeline.training.learner import Learner
 
 SHOP = "shop:seed=0,events={limit}"
@@ -140,7 +140,7 @@ class PlainLearner:
     def _pairs(self, events: list[Interaction]) -> Iterator[Pair]:
         for event in events:
             item, act, history = self._row(event.item), Act.of(event), self._histories[event.user]
-            if history and WANTED[TYPE_NUMBERS[event.type]]:
+            if history:  # both sources have wanted acts only
                 opens = begins_basket(self._last[event.user], act)
                 yield Pair(list(history), item, opens, bool(self._acts[item] < COLD_BELOW))
             self._histories[event.user] = [item, *history][: self._config.history]

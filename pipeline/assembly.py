@@ -22,7 +22,7 @@ def make_learner(settings: Settings) -> Learner:
     device = use_device(model.device, model.threads)
     backbone = load_backbone(model.backbone)
     encoder = TextEncoder(backbone, model.cache, model.max_tokens, device)
-    return Learner(settings.learn, backbone, encoder, device)
+    return Learner(settings.learn, backbone, encoder, device, settings.signals)
 
 
 def make_supervisor(settings: Settings) -> Supervisor:

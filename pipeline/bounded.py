@@ -1,6 +1,6 @@
 """Bounded types of what daemons write for each other: control records, journal, manifests, plans.
 
-The log and the stores are shared, so whoever reads checks every field as if a stranger had written it.
+The log and the stores are shared, so a reader checks every field as if a stranger had written it.
 """
 
 from __future__ import annotations

@@ -50,7 +50,11 @@ Context = Annotated[dict[Id, Scalar], Field(max_length=32)]
 
 
 class InteractionType(StrEnum):
-    """The types of act that the model distinguishes."""
+    """The types of act that the model distinguishes.
+
+    Their order numbers the model's embeddings of types, so a new one comes last. RETURN takes back a
+    purchase: goods sent back, or an order cancelled.
+    """
 
     VIEW = "view"
     CLICK = "click"
@@ -60,6 +64,7 @@ class InteractionType(StrEnum):
     LIKE = "like"
     DISLIKE = "dislike"
     SKIP = "skip"
+    RETURN = "return"
 
 
 class _Event(BaseModel):

@@ -36,6 +36,9 @@ DUPLICATES = Counter("millstream_duplicates_total", "Duplicate interactions drop
 COLLISIONS = Counter(
     "millstream_collisions_total", "Interactions refused because another event has their id", ["daemon"]
 )
+CAPPED = Counter(
+    "millstream_capped_acts_total", "Acts that count less, because their user has reached a cap of [signals]"
+)
 LAG = Gauge(
     "millstream_lag_records", "Records between the reader's position and the end of the log", ["daemon"]
 )

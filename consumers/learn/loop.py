@@ -93,6 +93,7 @@ def _measure(batch: Batch, scores: Scores, learner: Learner, quality: Quality, s
     metrics.BATCH_EVENTS.observe(len(batch.micro.interactions))
     metrics.EVENTS.labels("learn").inc(len(batch.micro.interactions))
     metrics.DUPLICATES.labels("learn").inc(batch.duplicates)
+    metrics.CAPPED.inc(learner.stream.capped)
     _measure_position(batch.position)
     metrics.ITEMS.labels("learn").set(len(learner.stream.catalogue))
     metrics.USERS.labels("learn").set(len(learner.stream.histories))

@@ -128,11 +128,11 @@ class RetrainService:
                 patiently(lambda: self.answer(request), self._log.stop, self._log.event_log)
                 return
             except NoCheckpoint as error:
-                told = f"{error}; {_when(cadence)}"
+                why = f"{error}; {_when(cadence)}"
                 if not wait:
-                    raise NoCheckpoint(f"{told}; or wait for it with --wait") from None
+                    raise NoCheckpoint(f"{why}; or wait for it with --wait") from None
             if not is_said:
-                log.warning("waiting: %s", told)
+                log.warning("waiting: %s", why)
                 is_said = True
             if self._log.stop.wait(POLL_SECONDS):
                 raise Stopped

@@ -63,7 +63,13 @@ def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
     store = SnapshotStore.of(settings.snapshots, settings.log.prefix)
     watcher = SnapshotWatcher(SnapshotLoader(store, backbone, settings.model), settings.log.prefix, current)
     follower = Follower(
-        event_log, topics, watcher, current, settings.learn.stream.history_length, settings.serve.poll_seconds
+        event_log,
+        topics,
+        watcher,
+        current,
+        settings.learn.stream.history_length,
+        settings.serve.poll_seconds,
+        settings.signals,
     )
     make_encoder = partial(TextEncoder, backbone, settings.model.cache, settings.model.max_tokens, device)
     impressions = ImpressionWriter(event_log, topics.impressions) if settings.serve.impressions else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -13,16 +15,17 @@ from torch.nn.functional import normalize
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import View
 from pipeline.model.item_table import Rows
-from pipeline.model.mixer import mix
+from pipeline.model.mixer import REJECTED_WEIGHT, mix
 from pipeline.model.scoring import score_segments, users_before_last
 from pipeline.state.acted_items import NO_ITEMS, OlderItems
+from pipeline.state.evidence import rejection
 from pipeline.state.histories import Act, History
 from pipeline.state.segments import Segment, segment_of
 
 Source = Literal["model", "popular"]
 Reason = Literal["no_snapshot", "unknown_user", "unknown_item"]
-"""Why an answer has popular items: no snapshot yet; an unknown user, or a history of unknown items
-only; an item with neither a text nor learned weights."""
+"""Why an answer has popular items: no snapshot yet; an unknown user, or a history of unknown or rejected
+items only; an item with neither a text nor learned weights."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,12 @@ def recommend(
         eligible[view.index.rows_of(act.item for act in history)] = False
         if older.size:
             eligible &= ~np.isin(view.index.item_digests, older)
-    if view.snapshot is None or view.items is None:
-        return _popular(view, eligible, query.k, "no_snapshot")
     known = [act for act in history if view.index.row(act.item) is not None]
-    if not known:
-        return _popular(view, eligible, query.k, "unknown_user")
+    reading = view.signals.read(known)
+    if view.snapshot is None or view.items is None:
+        return _popular(view, eligible, query.k, "no_snapshot", reading.rejected())
+    if not reading.acts:
+        return _popular(view, eligible, query.k, "unknown_user", reading.rejected())
     scores = mixture(view, view.snapshot, view.items, known, session, context)
     return Answer(*_best(_shares(scores, eligible), eligible, query.k), "model")
 
@@ -110,7 +114,7 @@ def mixture(
     """Return the log-probabilities ``[n]`` of the next act under the learner's mixture.
 
     Args:
-        known: acts on items of the index, at least one.
+        known: acts on items of the index, at least one of them of positive weight.
         session, context: see `recommend`.
     """
     segment, model = _segment_with_next(view, known, session), snapshot.recommender
@@ -128,7 +132,9 @@ def _segment_with_next(view: View, known: list[Act], session: str | None) -> Seg
         assert found is not None
         return found
 
-    return segment_of([*known, known[-1].coming(session)], len(known), row)
+    reading = view.signals.read(known)
+    coming = reading.acts[-1].coming(session)
+    return segment_of(reading, len(reading.acts), view.signals, row, coming)
 
 
 @torch.inference_mode()
@@ -146,8 +152,20 @@ def _eligible(view: View, query: RecommendationQuery) -> NDArray[np.bool_]:
     return eligible
 
 
-def _popular(view: View, eligible: NDArray[np.bool_], k: int, reason: Reason) -> Answer:
-    shares = _shares(view.popularity.log_share().astype(np.float64), eligible)
+def _popular(
+    view: View,
+    eligible: NDArray[np.bool_],
+    k: int,
+    reason: Reason,
+    rejected: Mapping[str, float] = MappingProxyType({}),
+) -> Answer:
+    """Return popular items; those that the user rejected, with the strengths given, are lowered."""
+    scores = view.popularity.log_share().astype(np.float64)
+    for item, strength in rejected.items():
+        row = view.index.row(item)
+        if row is not None:
+            scores[row] += REJECTED_WEIGHT * rejection(np.array(strength))
+    shares = _shares(scores, eligible)
     return Answer(*_best(shares, eligible, k), "popular", reason)
 
 

@@ -61,6 +61,7 @@ def snapshot_of(learner: Learner, model: str, position: Position, quality: Repor
         backbone=learner.encoder.backbone_digest,
         max_tokens=learner.encoder.max_tokens,
         sizes=learner.config.sizes,
+        signals=learner.signals,
         rows=len(items),
         items=items,
         offsets=named(position.offsets),

@@ -34,7 +34,7 @@ def fingerprint(learner: Learner, supervisor: Supervisor) -> str:
     device = learner.device
     chip = (torch.cuda.get_device_name(device), PROCESS_ID) if device.type == "cuda" else _cpu_model()
     backbone = learner.encoder.backbone_digest
-    decisive = repr((learner.born, supervisor.configs, backbone, machine, device.type, chip))
+    decisive = repr((learner.born, learner.signals, supervisor.configs, backbone, machine, device.type, chip))
     return hashlib.blake2b(decisive.encode(), digest_size=8).hexdigest()
 
 

@@ -30,6 +30,7 @@ from pipeline.config.retraining import (
 )
 from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
 from pipeline.config.settings import Settings, load_settings
+from pipeline.config.signals import SignalsConfig
 from pipeline.config.toml import to_toml
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "SegmentConfig",
     "ServeConfig",
     "Settings",
+    "SignalsConfig",
     "SnapshotConfig",
     "StreamConfig",
     "TrainingConfig",

@@ -27,6 +27,7 @@ from pipeline.config.model import ModelConfig
 from pipeline.config.monitoring import DriftConfig, GuardConfig
 from pipeline.config.retraining import GateConfig, RetrainConfig
 from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
+from pipeline.config.signals import SignalsConfig
 from pipeline.errors import InvalidSettings
 
 PREFIX = "MILLSTREAM_"
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
 
     log: LogConfig = LogConfig()
     model: ModelConfig = ModelConfig()
+    signals: SignalsConfig = SignalsConfig()
     learn: LearnerConfig = LearnerConfig()
     batch: BatchConfig = BatchConfig()
     snapshots: SnapshotConfig = SnapshotConfig()

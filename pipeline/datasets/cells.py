@@ -33,7 +33,7 @@ class DateForm(StrEnum):
 
 
 class AmbiguousDate(ValueError):
-    """A date whose day and month cannot be told apart without knowing the others."""
+    """A date whose day and month cannot be distinguished without knowing the others."""
 
 
 @lru_cache(maxsize=1024)  # the lines of an invoice share their date, and parsing is slow
@@ -98,7 +98,7 @@ def common_order(dates: Iterator[tuple[str, str]], column: str) -> DateForm:
         )
     if not proofs:
         raise DatasetError(
-            f"{ambiguous}: day and month cannot be told apart here or in any other row; "
+            f"{ambiguous}: day and month cannot be distinguished here or in any other row; "
             "say --dates day-first or --dates month-first"
         )
     return next(iter(proofs))

@@ -19,7 +19,10 @@ from pipeline.state.evidence import FACTS
 FEATURES = ("model", "covisitation", "popularity", *FACTS)
 DENSE = len(FEATURES) - len(FACTS)
 """Number of dense features, which have a value for every item; the sparse facts follow them."""
-INITIAL_WEIGHTS = (1.0, 0.5, 0.0, 0.3, -0.5, 0.3)
+REJECTED = FEATURES.index("rejected")
+REJECTED_WEIGHT, MOST_REJECTED_WEIGHT = -4.0, -1.0
+"""Weight of a rejection at the beginning, and the highest that it may learn: a dislike always lowers."""
+INITIAL_WEIGHTS = (1.0, 0.5, 0.0, 0.3, -0.5, 0.3, REJECTED_WEIGHT)
 SITUATIONS = ("within_basket", "first_of_basket")
 COVISITATION_FLOOR = 1e-3
 """Added to every share of covisitation, so that the log of a zero share is finite."""
@@ -138,6 +141,7 @@ class Mixer:
             mean = self._mean[number] / (1 - DECAYS[0] ** self._steps[number])
             square = self._square[number] / (1 - DECAYS[1] ** self._steps[number])
             self.weights[number] -= self._rate * mean / (square.sqrt() + EPSILON)
+        self.weights[:, REJECTED].clamp_(max=MOST_REJECTED_WEIGHT)
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of the weights, the moments and the step counts, for a checkpoint."""

@@ -24,9 +24,9 @@ def status_page(status: Status) -> RenderableType:
 def _daemons(status: Status) -> Table:
     table = _table("daemons", "daemon", "state", "version", "MiB", "refused since its start")
     for daemon in status.daemons:
-        memory = "–" if daemon.memory_bytes is None else f"{daemon.memory_bytes / MIB:,.0f}"
+        size = "–" if daemon.memory_bytes is None else f"{daemon.memory_bytes / MIB:,.0f}"
         state = "up" if daemon.away is None else f"away: {daemon.away}"
-        table.add_row(daemon.name, escape(state), daemon.version or "–", memory, _refusals(daemon))
+        table.add_row(daemon.name, escape(state), daemon.version or "–", size, _refusals(daemon))
     return table
 
 

@@ -158,8 +158,8 @@ def _daemon(name: str, url: str, headers: Mapping[str, str], found: dict[str, Se
     }
     generation, step = (_gauge(series, f"millstream_{part}", name) for part in ("generation", "step"))
     version = f"{generation:.0f}-{step:.0f}" if generation is not None and step is not None else None
-    memory = value_of(series, "process_resident_memory_bytes") or None
-    return DaemonStatus(name, url, None, version, memory, refusals)
+    size = value_of(series, "process_resident_memory_bytes") or None
+    return DaemonStatus(name, url, None, version, size, refusals)
 
 
 def _gauge(series: Series, name: str, daemon: str) -> float | None:
@@ -235,8 +235,8 @@ def _refusing(incoming: Iterable[RecentRecords]) -> Iterable[tuple[State, str]]:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in recent.refused.items())
         share = "every record" if recent.all_refused else f"{number:,} of {recent.records:,} records"
         red = recent.all_refused or number >= MANY
-        told = f"{share} of the last {minutes} minutes refused ({reasons}), {recent.last} the last"
-        yield ("red" if red else "yellow"), f"{recent.topic}: {told}"
+        line = f"{share} of the last {minutes} minutes refused ({reasons}), {recent.last} the last"
+        yield ("red" if red else "yellow"), f"{recent.topic}: {line}"
 
 
 def _worst(findings: Iterable[tuple[State, str]]) -> State:

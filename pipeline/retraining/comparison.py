@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -99,9 +100,10 @@ def _probe(*learners: Learner) -> list[tuple[NDArray[np.int64], float]]:
 
     They take turns, so that other load on the machine affects all alike.
     """
-    users = sorted(user for user, _ in learners[0].stream.histories.items())
-    chosen = np.random.default_rng(learners[0].config.seed).permutation(len(users))[:PROBES]
-    probes = [users[index] for index in chosen]
+    stream = learners[0].stream
+    users = sorted(user for user, _ in stream.histories.items())
+    shuffled = (users[i] for i in np.random.default_rng(learners[0].config.seed).permutation(len(users)))
+    probes = list(islice((user for user in shuffled if stream.segment_before_next(user)), PROBES))
     turns = [[_timed(learner, probes) for learner in learners] for _ in range(REPEATS)]
     return [(turn[-1][0], min(seconds for _, seconds in turn)) for turn in zip(*turns, strict=True)]
 
@@ -129,10 +131,10 @@ def recommended(learner: Learner, users: Sequence[str], k: int) -> NDArray[np.in
 def next_act_mixture(learner: Learner, users: Sequence[str]) -> Tensor:
     """Compute the mixture's log-probabilities ``[users, n]`` of each user's next act.
 
-    The users must have a history; the next act is assumed to be in the basket of the last.
+    The users must have acts that count; the next act is assumed to be in the basket of the last.
     """
     stream = learner.stream
-    segments = [stream.segment(user, [stream.histories.of(user)[-1].coming()]) for user in users]
+    segments = [segment for user in users if (segment := stream.segment_before_next(user))]
     before = users_before_last(
         segments, learner.recommender, learner.table.all(), learner.config.segments.context
     )

@@ -15,13 +15,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor
 
 from pipeline.bounded import Count, Name, Place, Reason, VersionText
-from pipeline.config import ModelSizes
+from pipeline.config import ModelSizes, SignalsConfig
 from pipeline.eventlog.port import TopicPartition
 from pipeline.events import Id, Milliseconds, Offset
 from pipeline.sealing import Sha256, open_record, seal_record
 
 FORMAT: Literal[3] = 3
-"""3: the manifest is sealed, and binds every tensor of every file."""
+"""3: the manifest is sealed, binds every tensor of every file, and says what acts say."""
 VERSION = re.compile(r"[0-9]{1,9}-[0-9]{1,15}", re.ASCII)
 MOST_BYTES = 2**50
 ITEM_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "I32": 4, "I64": 8}
@@ -114,6 +114,7 @@ class Manifest(BaseModel):
         reason: why it was published.
         backbone: digest of the pretrained language model.
         sizes: sizes of what is learned beside it.
+        signals: what acts say about their items, as the learner read them.
         digest: of the content of all files; equal states have equal digests.
         items: item id to content digest, in the order of rows; in a delta, the changed ones.
         rows: the number of catalogue rows.
@@ -138,6 +139,7 @@ class Manifest(BaseModel):
     backbone: Annotated[str, Field(max_length=256)]
     max_tokens: Annotated[int, Field(ge=1, le=8_192)]
     sizes: ModelSizes
+    signals: SignalsConfig = SignalsConfig()
     rows: Count
     items: dict[Id, ContentDigest]
     offsets: Annotated[dict[Place, Offset], Field(max_length=1_024)]

@@ -66,6 +66,18 @@ class PairCounts:
         self.recent = self.recent + sp.csr_array((stored, (rows, columns)), shape=self.recent.shape)
         self.totals = self.totals + np.bincount(rows, stored, minlength=self.size)
 
+    def remove(
+        self, rows: NDArray[np.int64], columns: NDArray[np.int64], weights: NDArray[np.float64]
+    ) -> None:
+        """Subtract pairs, none below zero.
+
+        The difference is stored in the recent matrix, which may therefore hold negative entries: the base
+        must stay as it is, because deltas of snapshots build on it.
+        """
+        taken = sp.csr_array((weights, (rows, columns)), shape=self.recent.shape).tocoo()
+        stored = (_entries(self.base, taken) + _entries(self.recent, taken)) * self.scale
+        self.add(taken.row.astype(np.int64), taken.col.astype(np.int64), -np.minimum(taken.data, stored))
+
     def decay(self, factor: float) -> None:
         """Multiply all counts by `factor`."""
         self.scale *= factor
@@ -102,6 +114,11 @@ def grown(matrix: sp.csr_array, size: int) -> sp.csr_array:
     """Extend counts ``[n, n]`` to `size` items; shares the data with the old matrix."""
     indptr = np.concatenate([matrix.indptr, np.full(size - matrix.shape[0], matrix.indptr[-1])])
     return sp.csr_array((matrix.data, matrix.indices, indptr), shape=(size, size))
+
+
+def _entries(matrix: sp.csr_array, at: sp.coo_array) -> NDArray[np.float64]:
+    """Return the entries ``[p]`` of a matrix at the coordinates of another."""
+    return np.asarray(matrix[at.row, at.col], dtype=np.float64).ravel()
 
 
 def _evicted(matrix: sp.csr_array, smallest: float, max_per_row: int) -> sp.csr_array:

@@ -2,7 +2,7 @@
 
 In the order of `FACTS`: how often the user acted on the item in earlier baskets, decayed by the
 number of baskets since; whether the item is in the current basket; whether the item followed the
-last item before in the user's history.
+last item before in the user's history; how strongly the user rejected it since last acting on it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.state.segments import Segment
 
-FACTS = ("repeat", "in_basket", "followed")
+FACTS = ("repeat", "in_basket", "followed", "rejected")
 FADING = 0.97
 REPEAT_SCALE = 10.0
 FADED = FADING ** np.arange(1000)
@@ -32,13 +32,19 @@ def evidence(segments: Sequence[Segment], size: int) -> tuple[NDArray[np.int64],
     counts = [segment.targets.size for segment in segments]
     summed = _by_item(segments, np.cumsum([0, *counts]), size)
     targets, facts = np.divmod(np.repeat(np.arange(summed.shape[0]), np.diff(summed.indptr)), len(FACTS))
-    repeats = facts == FACTS.index("repeat")
+    repeats, rejected = facts == FACTS.index("repeat"), facts == FACTS.index("rejected")
     values = np.where(repeats, np.log1p(REPEAT_SCALE * summed.data), np.minimum(summed.data, 1))
+    values = np.where(rejected, rejection(summed.data), values)
     return np.stack([facts, targets, summed.indices.astype(np.int64)]), values
 
 
+def rejection(strength: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The value of the fact for a summed strength: 1 for one dislike, and more for every further one."""
+    return np.log2(1 + strength)
+
+
 def _by_item(segments: Sequence[Segment], starts: NDArray[np.int64], size: int) -> sp.csr_array:
-    """Sum the weights of the acts of all segments by item: ``[targets * facts, size]``."""
+    """Sum the weights of the acts and rejections of all segments by item: ``[targets * facts, size]``."""
     rows, items, weights = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
     for segment, start in zip(segments, starts[:-1], strict=True):
         act_weights = _weights(segment)
@@ -46,18 +52,29 @@ def _by_item(segments: Sequence[Segment], starts: NDArray[np.int64], size: int) 
         rows.append((start + target) * len(FACTS) + fact)
         items.append(segment.items[act])
         weights.append(act_weights[fact, target, act])
+        target, rejected = np.nonzero(_in_force(segment))
+        rows.append((start + target) * len(FACTS) + FACTS.index("rejected"))
+        items.append(segment.rejections.items[rejected])
+        weights.append(segment.rejections.strength[rejected])
     indices = np.concatenate(rows), np.concatenate(items)
     shape = (int(starts[-1]) * len(FACTS), size)
     return sp.csr_array((np.concatenate(weights), indices), shape=shape).astype(np.float32)
 
 
 def _weights(segment: Segment) -> NDArray[np.float64]:
-    """Weights of each act of a segment for each fact and target, ``[facts, targets, acts]``."""
+    """Weights of each act for each fact of acts and each target, ``[facts, targets, acts]``."""
     targets = segment.targets[:, None]
     acts = np.arange(len(segment))[None, :]
     past = acts < targets
     passed = segment.baskets[targets] - segment.baskets[acts]
-    repeat = past * (passed > 0) * FADED[np.clip(passed - 1, 0, FADED.size - 1)]
+    repeat = segment.weights * past * (passed > 0) * FADED[np.clip(passed - 1, 0, FADED.size - 1)]
     in_basket = past * (passed == 0)
     after_last = past * (acts > 0) * (segment.items[acts - 1] == segment.items[targets - 1])
     return np.stack([repeat, in_basket, after_last])
+
+
+def _in_force(segment: Segment) -> NDArray[np.bool_]:
+    """Whether each rejection is in force at each target, ``[targets, rejections]``."""
+    targets, rejections = segment.targets[:, None], segment.rejections
+    in_force: NDArray[np.bool_] = (rejections.since <= targets) & (targets <= rejections.until)
+    return in_force

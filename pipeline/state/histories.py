@@ -6,7 +6,8 @@ the background while learning continues.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 import orjson
@@ -40,8 +41,39 @@ class Act(NamedTuple):
 History = tuple[Act, ...]
 
 
+def inserted(history: History, act: Act) -> History:
+    """Put an act into its place by event time; behind acts of the same time."""
+    place = len(history)
+    while place and history[place - 1].time > act.time:
+        place -= 1
+    return (*history[:place], act, *history[place:])
+
+
+def without(history: History, newest: Sequence[Act]) -> History:
+    """Return a history as it was before the acts that were put into it last; some may have left it since."""
+    left = list(history)
+    for act in reversed(newest):
+        index = next((i for i in range(len(left) - 1, -1, -1) if left[i] == act), None)
+        if index is not None:
+            del left[index]
+    return tuple(left)
+
+
+def joined(history: History, new: Sequence[Act]) -> tuple[History, int]:
+    """Join a history with new acts by event time; return how many are not to be predicted, too.
+
+    A new act from before the history's end came late: it belongs to the history, and what followed it is
+    known already.
+    """
+    end = history[-1].time if history else 0
+    late = [act for act in new if act.time < end]
+    fresh = sorted((act for act in new if act.time >= end), key=attrgetter("time"))
+    past = sorted((*history, *late), key=attrgetter("time")) if late else history
+    return (*past, *fresh), len(past)
+
+
 class Histories:
-    """The last `length` acts of each user, oldest first, and the items of the acts before them."""
+    """The last `length` acts of each user by event time, oldest first, and items of those before."""
 
     def __init__(
         self,
@@ -62,8 +94,8 @@ class Histories:
         return self._older.get(user, NO_ITEMS)
 
     def fold(self, user: str, act: Act) -> None:
-        """Append an act, and drop the oldest beyond `length`."""
-        acts = (*self.of(user), act)
+        """Put an act into its place, and drop the oldest beyond `length`."""
+        acts = inserted(self.of(user), act)
         left = acts[: -self.length]
         if left:
             self._older[user] = with_items(self.older(user), (act.item for act in left))

@@ -22,9 +22,9 @@ class Popularity:
         """Extend the counts to `size` items."""
         self.counts = np.concatenate([self.counts, np.zeros(size - self.counts.size)])
 
-    def fold(self, items: NDArray[np.int64]) -> None:
-        """Count new acts, given as item rows."""
-        self.counts = self.counts + np.bincount(items, minlength=self.counts.size)
+    def fold(self, items: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
+        """Add weights ``[k]`` to items; take back negative ones, as far as they are left."""
+        self.counts = np.maximum(self.counts + np.bincount(items, weights, minlength=self.counts.size), 0)
 
     def age(self, events: int) -> None:
         """Decay the counts by a number of events."""

@@ -1,6 +1,7 @@
 """Segments: one user's interactions in order, with a mark where the new ones begin.
 
-A Segment is a user's history followed by the acts of a MicroBatch, as arrays over catalogue rows.
+A Segment is a user's history followed by the acts of a MicroBatch, as arrays over catalogue rows. It
+holds the acts that count (see `pipeline.state.signals`), and the items that the user rejected beside them.
 All scoring and learning starts from Segments.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +18,34 @@ from numpy.typing import NDArray
 from pipeline.config import SegmentConfig
 from pipeline.events import InteractionType
 from pipeline.state.histories import Act
+from pipeline.state.signals import Reading, Rejection, Signals
 
 TYPES = tuple(InteractionType)
 TYPE_NUMBERS = {name: number for number, name in enumerate(TYPES)}
-WANTED = np.array([name not in (InteractionType.DISLIKE, InteractionType.SKIP) for name in TYPES])
+COLUMNS = ("items", "types", "values", "gaps", "baskets", "weights", "wanted")
+"""The arrays of a Segment that have an entry for each act."""
 VALUE_BUCKETS = 12
 GAP_BUCKETS = 24
 NEW_BASKET_AFTER_MS = 30 * 60 * 1000
 """A longer pause between acts without a session begins a new basket."""
 
 
+class Rejections(NamedTuple):
+    """Rejected items: catalogue rows ``[k]``, and `since`, `until` and `strength` of each Rejection."""
+
+    items: NDArray[np.int64]
+    since: NDArray[np.int64]
+    until: NDArray[np.int64]
+    strength: NDArray[np.float64]
+
+
+NONE = np.zeros(0, dtype=np.int64)
+NO_REJECTIONS = Rejections(NONE, NONE, NONE, np.zeros(0))
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Acts of one user, oldest first; all arrays have shape ``[n]``.
+    """Acts of one user that count, oldest first; all arrays have shape ``[n]``.
 
     Attributes:
         items: catalogue rows.
@@ -36,7 +53,10 @@ class Segment:
         values: buckets of the values (0 for none).
         gaps: buckets of the time since the previous act (0 for the first).
         baskets: numbers of the sessions, counted from 0; never decrease.
+        weights: of the acts, positive.
+        wanted: whether an act may be a target; an act beyond a cap may not.
         first_new: number of acts that are history; the position of the first new one.
+        rejections: for evidence, which needs whole Segments; pieces have none.
     """
 
     items: NDArray[np.int64]
@@ -44,7 +64,10 @@ class Segment:
     values: NDArray[np.int64]
     gaps: NDArray[np.int64]
     baskets: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    wanted: NDArray[np.bool_]
     first_new: int
+    rejections: Rejections = NO_REJECTIONS
 
     def __len__(self) -> int:
         return self.items.size
@@ -53,7 +76,7 @@ class Segment:
     def targets(self) -> NDArray[np.int64]:
         """Positions of the new acts that a recommender should predict.
 
-        The first act has no history to predict it from; dislikes and skips are not targets.
+        The first act has no history to predict it from.
         """
         return self._wanted(max(1, self.first_new))
 
@@ -64,30 +87,45 @@ class Segment:
 
     def cut(self, start: int, stop: int) -> Segment:
         """Return the acts from `start` to `stop` as a Segment."""
-        window = slice(start, stop)
-        return Segment(
-            self.items[window],
-            self.types[window],
-            self.values[window],
-            self.gaps[window],
-            self.baskets[window],
-            max(0, self.first_new - start),
-        )
+        return self.select(slice(start, stop), max(0, self.first_new - start))
+
+    def select(self, chosen: slice | NDArray[np.bool_], first_new: int) -> Segment:
+        """Return chosen acts as a Segment without rejections."""
+        return Segment(**{name: getattr(self, name)[chosen] for name in COLUMNS}, first_new=first_new)
 
     def _wanted(self, start: int) -> NDArray[np.int64]:
-        """Positions, from `start` on, of acts whose type is a target."""
-        return WANTED[self.types[start:]].nonzero()[0] + start
+        """Positions, from `start` on, of acts that may be targets."""
+        return self.wanted[start:].nonzero()[0] + start
 
 
-def segment_of(acts: Sequence[Act], first_new: int, row: Callable[[str], int]) -> Segment:
-    """Convert acts (oldest first) to a Segment; `row` maps an item to its catalogue row."""
+NO_ACTS = Segment(NONE, NONE, NONE, NONE, NONE, np.zeros(0), np.zeros(0, dtype=np.bool_), first_new=0)
+
+
+def segment_of(
+    reading: Reading, first_new: int, signals: Signals, row: Callable[[str], int], coming: Act | None = None
+) -> Segment:
+    """Convert a history to a Segment.
+
+    Args:
+        reading: what the history says.
+        first_new: number of its acts that are not new.
+        signals: decide which acts may be targets.
+        row: maps an item to its catalogue row.
+        coming: a placeholder to predict, to be added as a last, new act.
+    """
+    wanted = signals.wanted(reading.acts, reading.weights)
+    placeholder = [] if coming is None else [coming]
+    acts = [*reading.acts, *placeholder]
     return Segment(
         np.array([row(act.item) for act in acts], dtype=np.int64),
         np.array([TYPE_NUMBERS[act.type] for act in acts], dtype=np.int64),
         np.array([value_bucket(act.value) for act in acts], dtype=np.int64),
         _gap_buckets(acts),
         basket_numbers(acts),
+        np.array([*reading.weights, *(1.0 for _ in placeholder)], dtype=np.float64),
+        np.array([*wanted, *(True for _ in placeholder)], dtype=np.bool_),
         first_new,
+        _rejections(reading.rejections, row),
     )
 
 
@@ -119,6 +157,14 @@ def begins_basket(before: Act, act: Act) -> bool:
     if act.session is None and before.session is None:
         return act.time - before.time > NEW_BASKET_AFTER_MS
     return act.session != before.session
+
+
+def _rejections(found: Sequence[Rejection], row: Callable[[str], int]) -> Rejections:
+    if not found:
+        return NO_REJECTIONS
+    items, since, until, strength = (np.array(column) for column in zip(*found, strict=True))
+    rows = np.array([row(item) for item in items.tolist()], dtype=np.int64)
+    return Rejections(rows, since, until, strength)
 
 
 def _gap_buckets(acts: Sequence[Act]) -> NDArray[np.int64]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import StreamConfig
+from pipeline.config import SignalsConfig, StreamConfig
 from pipeline.events import CatalogueRecord, Interaction
 from pipeline.state.catalogue import Catalogue
+from pipeline.state.contributions import Contribution, additions, contribution
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.dedupe import SeenEvents
-from pipeline.state.histories import Act, Histories
+from pipeline.state.histories import Act, Histories, History, joined
 from pipeline.state.popularity import Popularity
 from pipeline.state.segments import Segment, segment_of
+from pipeline.state.signals import Reading, Signals
 
 
 @dataclass
@@ -23,9 +25,11 @@ class StreamState:
     """Catalogue, histories, covisitation, popularity, and the digests of seen events.
 
     Attributes:
-        acts: ``[n]`` number of acts on each item since the beginning, without decay.
+        acts: ``[n]`` number of acts of positive weight on each item since the beginning, without decay.
         seen: recent event digests, by partition.
         events: number of interactions folded since the beginning.
+        capped: number of acts of the last fold that a cap has reduced.
+        signals: what acts say.
     """
 
     config: StreamConfig
@@ -33,8 +37,11 @@ class StreamState:
     acts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     seen: dict[int, SeenEvents] = field(default_factory=dict)
     events: int = 0
+    capped: int = 0
+    said: InitVar[SignalsConfig] = SignalsConfig()  # noqa: RUF009 (frozen)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, said: SignalsConfig) -> None:
+        self.signals = Signals(said, self.config.history_length)
         self.histories = Histories(self.config.history_length)
         self.covisitation = Covisitation(
             self.config.covisitation_half_life, self.config.covisitation_partners
@@ -70,25 +77,51 @@ class StreamState:
             self.seen[partition] = SeenEvents(self.config.dedupe_window)
         return self.seen[partition].is_first(event)
 
-    def segment(self, user: str, new: Iterable[Act]) -> Segment:
+    def segment(self, user: str, new: Sequence[Act]) -> Segment:
         """Build one Segment from a user's history and new acts."""
-        history = self.histories.of(user)
-        return segment_of((*history, *new), len(history), self.catalogue.row)
+        return self.segment_after(self.histories.of(user), new)
 
-    def fold(self, events: Iterable[Interaction], segments: Iterable[Segment]) -> None:
-        """Fold events into the state; `events` are in order, `segments` are the same events by user."""
-        rows = []
+    def segment_after(self, history: History, new: Sequence[Act]) -> Segment:
+        """Build one Segment from a history and new acts."""
+        return self.segment_of(*self.read(history, new))
+
+    def read(self, history: History, new: Sequence[Act]) -> tuple[Reading, int]:
+        """Read a history and new acts; return how many of the acts are not new, too."""
+        acts, first_new = joined(history, new)
+        reading = self.signals.read(acts)
+        return reading, reading.until(first_new)
+
+    def segment_of(self, reading: Reading, first_new: int) -> Segment:
+        """Convert what `read` returned to a Segment."""
+        return segment_of(reading, first_new, self.signals, self.catalogue.row)
+
+    def segment_before_next(self, user: str) -> Segment | None:
+        """Build a Segment whose last act is a placeholder for the user's next; None without acts to go by."""
+        reading = self.signals.read(self.histories.of(user))
+        if not reading.acts:
+            return None
+        coming = reading.acts[-1].coming()
+        return segment_of(reading, len(reading.acts), self.signals, self.catalogue.row, coming)
+
+    def fold(self, events: Sequence[Interaction]) -> None:
+        """Fold events, in the order of arrival, into histories and counts."""
+        found, wanted = list[Contribution](), list[int]()
         for event in events:
-            self.histories.fold(event.user, Act.of(event))
-            rows.append(self.catalogue.row(event.item))
-        self.covisitation.fold(
-            (segment.items[:target], int(segment.items[target]))
-            for segment in segments
-            for target in segment.targets
-        )
-        items = np.array(rows, dtype=np.int64)
-        self.acts = self.acts + np.bincount(items, minlength=self.acts.size)
-        self.popularity.fold(items)
-        self.covisitation.age(items.size)
-        self.popularity.age(items.size)
-        self.events += items.size
+            act, row = Act.of(event), self.catalogue.row(event.item)
+            if self.signals.weight(act) > 0:
+                wanted.append(row)
+            found.append(contribution(self.histories.of(event.user), act, self.signals))
+            self.histories.fold(event.user, act)
+        self.capped = sum(one.is_capped for one in found)
+        self._count(found)
+        self.acts = self.acts + np.bincount(np.array(wanted, dtype=np.int64), minlength=self.acts.size)
+        self.events += len(events)
+
+    def _count(self, found: Sequence[Contribution]) -> None:
+        """Add contributions to the counts. Only acts that count age them: a crowd of others cannot."""
+        items, weights, pairs = additions(found, self.catalogue.row)
+        self.covisitation.fold(*pairs)
+        self.popularity.fold(items, weights)
+        counted = int((weights > 0).sum())
+        self.covisitation.age(counted)
+        self.popularity.age(counted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ class Pass:
         users: ``[m, d]`` user vector before each target.
         items: ``[m]`` the targets' catalogue rows.
         new: ``[m]`` whether a target is new; the others are replay and context.
+        weights: ``[m]`` weight of each target's act.
         losses: ``[m]`` loss of each target.
         touched: ``[n]`` distinct catalogue rows: all that the pass used, and possibly a few more.
         rows: their table rows; they hold the gradients after `backward`.
@@ -34,9 +36,15 @@ class Pass:
     users: Tensor
     items: Tensor
     new: Tensor
+    weights: Tensor
     losses: Tensor
     touched: Tensor
     rows: Rows
+
+    def mean_loss(self, chosen: Tensor) -> Tensor:
+        """Mean loss of the chosen targets by weight; 0 if there are none."""
+        losses, weights = self.losses[chosen], self.weights[chosen]
+        return (losses * weights).sum() / weights.sum() if losses.numel() else losses.sum()
 
 
 def forward(
@@ -46,7 +54,7 @@ def forward(
     device = negatives.items.device
     packed = pack([segment.cut(0, len(segment) - 1) for segment in segments], device)
     acts = packed.items.flatten()[packed.indices]
-    indices, items, new = (torch.from_numpy(array).to(device) for array in _targets(segments))
+    indices, items, new, weights = (torch.from_numpy(array).to(device) for array in _targets(segments))
     m = items.numel()
     indices, items = _padded(indices), _padded(items)
     touched, where = _gather(len(table), torch.cat([acts, items, negatives.items]))
@@ -59,7 +67,7 @@ def forward(
     positive = recommender.own_logits(users, of_items, bias_of_items)
     negative = recommender.logits(users, of_negatives, bias_of_negatives)
     losses = sampled_softmax(positive, negative, items, negatives)
-    return Pass(users[:m], items[:m], new, losses[:m], touched, rows)
+    return Pass(users[:m], items[:m], new, weights, losses[:m], touched, rows)
 
 
 def _padded(numbers: Tensor) -> Tensor:
@@ -80,11 +88,12 @@ def _gather(size: int, rows: Tensor) -> tuple[Tensor, Tensor]:
     return taken.nonzero().flatten(), (taken.cumsum(0) - 1)[rows]
 
 
-def _targets(segments: Sequence[Segment]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return for each target the index of the act before it among all acts, its item, whether it is new."""
+def _targets(segments: Sequence[Segment]) -> tuple[NDArray[Any], ...]:
+    """Return for each target the index of the act before it among all acts, its item, if new, its weight."""
     starts = np.cumsum([0] + [len(segment) - 1 for segment in segments])[:-1]
     found = [segment.foreseeable for segment in segments]
     indices = [start + targets - 1 for start, targets in zip(starts, found, strict=True)]
     items = [segment.items[targets] for segment, targets in zip(segments, found, strict=True)]
     new = [targets >= segment.first_new for segment, targets in zip(segments, found, strict=True)]
-    return np.concatenate(indices), np.concatenate(items), np.concatenate(new)
+    weights = [s.weights[targets].astype(np.float32) for s, targets in zip(segments, found, strict=True)]
+    return tuple(np.concatenate(arrays) for arrays in (indices, items, new, weights))

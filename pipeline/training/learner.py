@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.config import LearnerConfig, ModelSizes
+from pipeline.config import LearnerConfig, ModelSizes, SignalsConfig
 from pipeline.evaluation.prequential import (
     COLD_BELOW,
     Scores,
@@ -61,13 +61,20 @@ class Learner:
     Attributes:
         born: its configuration as the settings have it.
         config: its configuration now; the model's sizes may be those of an adopted state.
+        signals: what acts say, as the settings have it.
         encoder: of texts; its adapter may be that of an adopted state.
     """
 
     def __init__(
-        self, config: LearnerConfig, backbone: Backbone, encoder: TextEncoder, device: torch.device
+        self,
+        config: LearnerConfig,
+        backbone: Backbone,
+        encoder: TextEncoder,
+        device: torch.device,
+        signals: SignalsConfig = SignalsConfig(),  # noqa: B008 (frozen)
     ) -> None:
         self.born = config
+        self.signals = signals
         self._backbone = backbone
         self.encoder = encoder
         self.device = device
@@ -77,7 +84,7 @@ class Learner:
         """Reset all state, to a model of the given sizes."""
         self.config = config
         self.encoder = self.encoder.adapted(NO_ADAPTER)
-        self.stream = StreamState(config.stream)
+        self.stream = StreamState(config.stream, said=self.signals)
         self.recommender = self._new_recommender(config.sizes)
         self.table = ItemTable(self._backbone.width, self.device, config.optimizer.rows)
         self.mixer = Mixer(config.mixer_rate, self.device)
@@ -103,7 +110,7 @@ class Learner:
 
     def another(self) -> Learner:
         """Make a learner that has seen nothing, configured as this one was; the backbone is shared."""
-        return Learner(self.born, self._backbone, self.encoder, self.device)
+        return Learner(self.born, self._backbone, self.encoder, self.device, self.signals)
 
     def first_seen(self, partition: int, event: Interaction) -> bool:
         """Remember an event of a partition; False if it is a duplicate.
@@ -118,7 +125,7 @@ class Learner:
         self._ingest(batch)
         segments, targets = self._segments(batch.interactions)
         scores = self._learn(batch, segments, targets) if batch.learns and targets.users else empty_scores()
-        self.stream.fold(batch.interactions, segments)
+        self.stream.fold(batch.interactions)
         return scores
 
     def scorer_outputs(self, segments: Sequence[Segment], users: Tensor) -> Iterator[ScorerOutputs]:
@@ -150,21 +157,29 @@ class Learner:
 
     def _segments(self, events: Sequence[Interaction]) -> tuple[list[Segment], Targets]:
         """Make one Segment per user, and describe their targets."""
+        by_user: dict[str, list[Act]] = {}
+        for event in events:
+            by_user.setdefault(event.user, []).append(Act.of(event))
+        cold, flags = self._cold(events), list[bool]()
+        segments, targets = list[Segment](), list[tuple[str, int]]()
+        for user, new in by_user.items():
+            reading, first_new = self.stream.read(self.stream.histories.of(user), new)
+            segment = self.stream.segment_of(reading, first_new)
+            segments.append(segment)
+            targets += [(user, int(index)) for index in segment.targets]
+            flags += [cold[user, reading.acts[index]] for index in segment.targets]
+        pasts = np.array([index for _, index in targets], dtype=np.int64)
+        return segments, Targets([user for user, _ in targets], pasts, np.array(flags, dtype=np.bool_))
+
+    def _cold(self, events: Sequence[Interaction]) -> dict[tuple[str, Act], bool]:
+        """Say of each user's acts whether their items had few acts before them."""
         acts_so_far = self.stream.acts.copy()
-        by_user: dict[str, list[tuple[Act, bool]]] = {}
+        cold: dict[tuple[str, Act], bool] = {}
         for event in events:
             row = self.stream.catalogue.row(event.item)
-            by_user.setdefault(event.user, []).append((Act.of(event), bool(acts_so_far[row] < COLD_BELOW)))
+            cold[event.user, Act.of(event)] = bool(acts_so_far[row] < COLD_BELOW)
             acts_so_far[row] += 1
-        segments = [self.stream.segment(user, [act for act, _ in new]) for user, new in by_user.items()]
-        targets = [
-            (user, int(index), new[index - segment.first_new][1])
-            for segment, (user, new) in zip(segments, by_user.items(), strict=True)
-            for index in segment.targets
-        ]
-        pasts = np.array([index for _, index, _ in targets], dtype=np.int64)
-        cold = np.array([is_cold for *_, is_cold in targets], dtype=np.bool_)
-        return segments, Targets([user for user, *_ in targets], pasts, cold)
+        return cold
 
     @fast_products()
     def _learn(self, batch: MicroBatch, segments: list[Segment], known: Targets) -> Scores:
@@ -209,10 +224,9 @@ class Learner:
         return by_scorer, chosen
 
     def _loss(self, passed: Pass) -> Tensor:
-        """Mean over new targets, plus the weighted mean over replay and context."""
-        old = passed.losses[~passed.new]
-        replayed = old.mean() if old.numel() else old.sum()
-        return passed.losses[passed.new].mean() + self.config.replay.weight * replayed
+        """Mean over new targets, plus a part of the mean over replay and context."""
+        replayed = passed.mean_loss(~passed.new)
+        return passed.mean_loss(passed.new) + self.config.replay.weight * replayed
 
     def _new_recommender(self, sizes: ModelSizes) -> Recommender:
         new = Recommender(self._backbone, sizes, self.config.seed, self.config.precision)

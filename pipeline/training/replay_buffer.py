@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.state.segments import Segment
-
-COLUMNS = ("items", "types", "values", "gaps", "baskets")
+from pipeline.state.segments import COLUMNS, NO_ACTS, Segment
 
 
 class ReplayBuffer:
@@ -48,12 +46,11 @@ class ReplayBuffer:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the whole state as plain arrays."""
-        empty = np.zeros(0, dtype=np.int64)
         return {
             "lengths": np.array([len(segment) for segment in self._kept], dtype=np.int64),
             "first_new": np.array([segment.first_new for segment in self._kept], dtype=np.int64),
             "offered": np.array([self._offered], dtype=np.int64),
-            **{c: np.concatenate([empty, *(getattr(s, c) for s in self._kept)]) for c in COLUMNS},
+            **{c: np.concatenate([getattr(s, c) for s in (NO_ACTS, *self._kept)]) for c in COLUMNS},
         }
 
     def load(self, state: Mapping[str, NDArray[Any]]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.config import LearnerConfig, ModelSizes, ReplayConfig, SegmentConfig, StreamConfig
 from pipeline.events import Interaction, InteractionType
+from pipeline.state.covisitation import LAG_WEIGHTS
 from pipeline.state.segments import TYPE_NUMBERS, Segment
 
 MINUTE = 60_000
@@ -23,8 +25,23 @@ def segment(items: Sequence[int], first_new: int = 0, baskets: Sequence[int] | N
         values=zeros,
         gaps=zeros,
         baskets=zeros if baskets is None else np.array(baskets, dtype=np.int64),
+        weights=np.ones(len(items)),
+        wanted=np.ones(len(items), dtype=np.bool_),
         first_new=first_new,
     )
+
+
+def as_pairs(
+    steps: Iterable[tuple[NDArray[np.int64], int]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Pair each item with those before it (oldest first), as `Covisitation.fold` takes them."""
+    found = [
+        (item, int(before), weight)
+        for items, item in steps
+        for before, weight in zip(items[::-1], LAG_WEIGHTS, strict=False)
+    ]
+    new, old, weights = zip(*found, strict=True) if found else ((), (), ())
+    return np.array(new, dtype=np.int64), np.array(old, dtype=np.int64), np.array(weights, dtype=np.float64)
 
 
 def purchase(user: str, item: str, time: int, session: str | None = None) -> Interaction:

@@ -29,6 +29,7 @@ from pipeline.config import (
     ReplayConfig,
     ServeConfig,
     Settings,
+    SignalsConfig,
     SnapshotConfig,
 )
 from pipeline.evaluation.prequential import Scores
@@ -61,10 +62,18 @@ START = 1_700_000_000_000
 class World:
     """Appends events to a real log; `learn` and `publish` do what the learn daemon does."""
 
-    def __init__(self, folder: Path, backbone: Backbone, context: int = 5, history_length: int = 20) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        backbone: Backbone,
+        context: int = 5,
+        history_length: int = 20,
+        signals: SignalsConfig = SignalsConfig(),  # noqa: B008 (frozen)
+    ) -> None:
         self.folder = folder
         self.backbone = backbone
         self.settings = Settings(
+            signals=signals,
             log=LogConfig(url=f"sqlite:///{folder}/log.db", prefix=PREFIX, partitions=4),
             model=ModelConfig(backbone="given", device="cpu", cache=folder / "cache"),
             learn=learner_config(
@@ -85,7 +94,7 @@ class World:
         self._publisher = Publisher(self.store, self._writer, self.topics, full_every=3, keep=3)
         begins = self.log.begin_offsets([self.topics.items, self.topics.interactions])
         self._reader = self._stack.enter_context(self.log.reader(begins))
-        self.learner = Learner(self.settings.learn, backbone, self.encoder(), CPU)
+        self.learner = Learner(self.settings.learn, backbone, self.encoder(), CPU, signals)
         self.generation, self._step = 1, 0
         self._learned_through = 0
         self._users: dict[str, int] = {}
@@ -136,8 +145,9 @@ class World:
         session: str | None = "s1",
         event_id: str | None = None,
         kind: InteractionType = InteractionType.PURCHASE,
+        late_ms: int = 0,
     ) -> None:
-        """Append one act an item; an event id that was sent before has the time that it had then."""
+        """Append one act an item, that happened so long before; an id sent before keeps its time."""
         for item in items:
             self._events += 1
             event = Interaction(
@@ -145,7 +155,9 @@ class World:
                 user=user,
                 item=item,
                 type=kind,
-                time=START + 60_000 * self._numbers.setdefault(event_id or f"e{self._events}", self._events),
+                time=START
+                + 60_000 * self._numbers.setdefault(event_id or f"e{self._events}", self._events)
+                - late_ms,
                 session=session,
             )
             self._writer.append(self.topics.interactions, user, encode(event))

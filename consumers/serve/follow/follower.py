@@ -19,6 +19,7 @@ from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import DEDUPE_WINDOW, ServingState
 from consumers.serve.state.tail import MAX_EVENTS, TailEvent
 from pipeline import metrics
+from pipeline.config import SignalsConfig
 from pipeline.errors import LogUnavailable, OffsetsExpired
 from pipeline.eventlog.patience import patiently, wait_until_back
 from pipeline.eventlog.port import (
@@ -59,6 +60,7 @@ class Follower:
         current: CurrentState,
         history_length: int,
         poll_seconds: float,
+        signals: SignalsConfig = SignalsConfig(),  # noqa: B008 (frozen)
     ) -> None:
         self._log = event_log
         self._topics = topics
@@ -66,6 +68,7 @@ class Follower:
         self._current = current
         self._history_length = history_length
         self._poll_seconds = poll_seconds
+        self._signals = signals
         self._snapshot: LoadedSnapshot | None = None
         self._encoder: TextEncoder
         self._report_at = 0.0
@@ -120,7 +123,9 @@ class Follower:
         topics = (self._topics.interactions, self._topics.items)
         # Read after the histories, so that no history reaches beyond these ends.
         ends = self._log.end_offsets(topics)
-        state = ServingState(self._snapshot, histories, ends_of_histories, topics, self._refusals)
+        state = ServingState(
+            self._snapshot, histories, ends_of_histories, topics, self._refusals, self._signals
+        )
         with self._log.reader(self._start_offsets(ends)) as reader:
             while _has_unread(reader.positions(), ends):
                 if stop.is_set():

@@ -2,8 +2,8 @@
 
 The follower alone owns the state; requests see a `View` of it, which never changes. Same
 offsets, same answer: a View depends on the snapshot, the histories and the records up to its
-offsets, and not on how or when those records were polled. (One exception: a user with almost
-as many unlearned acts as a history may hold. A late server no longer sees the acts before them.)
+offsets, and not on how or when those records were polled. (One exception: a user with more
+unlearned acts than a quarter of a full history. A late server no longer sees all acts before them.)
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.new_texts import TextOverlay
 from consumers.serve.state.tail import Tail, TailEvent
 from pipeline import metrics
+from pipeline.config import SignalsConfig
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import interaction_of, item_of
 from pipeline.eventlog.port import Offsets, Record, TopicPartition, named
@@ -33,8 +34,9 @@ from pipeline.state.catalogue import removed_item, upserted
 from pipeline.state.counts import PairCounts, grown
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.dedupe import SeenEvents
-from pipeline.state.histories import Act, Histories, History
+from pipeline.state.histories import Act, Histories, History, inserted
 from pipeline.state.popularity import Popularity
+from pipeline.state.signals import Signals
 
 DEDUPE_WINDOW = 5_000
 """Events per partition within which a duplicate is recognised; a late server reads as far back."""
@@ -52,6 +54,7 @@ class View:
         index: the items.
         items: content, residual and bias of each row; None without a snapshot.
         covisitation, popularity: counts of the snapshot plus those of the tail.
+        signals: what acts say; the learner's, if there is a snapshot.
         offsets: ``topic/partition`` to the next offset that was not read.
         oldest_unlearned: append time in ms of the oldest interaction that the snapshot lacks.
         unlearned: number of interactions that the snapshot lacks.
@@ -63,6 +66,7 @@ class View:
     items: Rows | None
     covisitation: Covisitation
     popularity: Popularity
+    signals: Signals
     offsets: dict[str, int]
     oldest_unlearned: int | None
     unlearned: int
@@ -92,6 +96,7 @@ class ServingState:
         ends_of_histories: Mapping[str, int],
         topics: tuple[str, str],
         refusals: RefusalLog | None = None,
+        signals: SignalsConfig = SignalsConfig(),  # noqa: B008 (frozen)
     ) -> None:
         """Start before any record was read.
 
@@ -102,6 +107,7 @@ class ServingState:
                 starts where the snapshot ends, so that a forgotten user stays forgotten.
             topics: names of the topics of interactions and of items.
             refusals: counts the records that are no valid events; None to count none.
+            signals: what acts say, as long as no snapshot says so.
         """
         self.snapshot = snapshot
         self.positions: dict[TopicPartition, int] = {}
@@ -116,7 +122,8 @@ class ServingState:
         self._seen: dict[int, SeenEvents] = {}
         self._texts = TextOverlay(snapshot)
         self._unfolded: list[TailEvent] = []
-        self._tail = Tail(snapshot.rows if snapshot else NO_ROWS)
+        self._signals = Signals(snapshot.manifest.signals if snapshot else signals, histories.length)
+        self._tail = Tail(snapshot.rows if snapshot else NO_ROWS, self._signals, histories.length)
         self._index: ItemIndex | None = None
         self._rows: Rows | None = None
 
@@ -143,7 +150,8 @@ class ServingState:
         events = [*self._tail.events, *self._unfolded]
         self.snapshot = snapshot
         self._unfolded = [event for event in events if not self._is_learned(event)]
-        self._tail = Tail(snapshot.rows)
+        self._signals = Signals(snapshot.manifest.signals, self._histories.length)
+        self._tail = Tail(snapshot.rows, self._signals, self._histories.length)
         self._texts = TextOverlay(snapshot, self._catalogue, self._texts)
         self._index = self._rows = None
         return [event for event in events if self._is_learned(event)]
@@ -175,6 +183,7 @@ class ServingState:
             items=self._rows,
             covisitation=Covisitation(math.inf, max_partners=0, counts=_pairs(snapshot, tail, index)),
             popularity=Popularity(math.inf, _popularity(snapshot, tail, index)),
+            signals=self._signals,
             offsets=named(self.positions),
             oldest_unlearned=tail.oldest,
             unlearned=len(tail.events),
@@ -208,7 +217,7 @@ class ServingState:
         act = Act.of(event)
         end = self._ends_of_histories.get(event.user, self._first_snapshot_ends.get(record.source, 0))
         if record.offset >= end:
-            history = (*self._history_of(event.user), act)
+            history = inserted(self._history_of(event.user), act)
             self._keep(event.user, history)
         read = TailEvent(record.source, record.offset, record.append_time, event.user, act)
         if self._is_learned(read):
@@ -256,7 +265,7 @@ def _pairs(snapshot: LoadedSnapshot | None, tail: Tail, index: ItemIndex) -> Pai
 
 def _popularity(snapshot: LoadedSnapshot | None, tail: Tail, index: ItemIndex) -> NDArray[np.float64]:
     counts = snapshot.popularity if snapshot else np.zeros(0)
-    return _padded(counts, len(index)) + tail.acts(index.extras, len(index))
+    return np.maximum(_padded(counts, len(index)) + tail.acts(index.extras, len(index)), 0)
 
 
 def _padded(counts: NDArray[np.float64], size: int) -> NDArray[np.float64]:

@@ -1,14 +1,14 @@
 """The tail: interactions after the snapshot's offsets, counted without decay or eviction.
 
-Counts are integers, so their sums do not depend on the order in which events were read or on
-the size of the polls: a server that started late has the same counts as an early one.
+Weights are multiples of a power of two, so their sums are exact and do not depend on the order in which
+events were read or on the size of the polls: a server that started late has the same counts as an early one.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +16,11 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from pipeline.eventlog.port import TopicPartition
+from pipeline.state.contributions import Contribution, additions, contributions
 from pipeline.state.counts import PairCounts
-from pipeline.state.covisitation import LAGS, Covisitation
+from pipeline.state.covisitation import Covisitation
 from pipeline.state.histories import Act, History
-from pipeline.state.segments import TYPE_NUMBERS, WANTED
+from pipeline.state.signals import Signals
 
 MAX_EVENTS = 100_000
 """Only the latest events are counted; a learner that is further behind is overloaded."""
@@ -38,19 +39,23 @@ class TailEvent(NamedTuple):
 class Tail:
     """Counts of the events after a snapshot of n items; items new to the snapshot get numbers from n.
 
+    Counts are negative where events take back what the snapshot's counts hold.
+
     Attributes:
         events: in the order of reading, at most `MAX_EVENTS`.
         oldest: append time in ms of the oldest event, None if there are no events.
         extras: number of each item that the snapshot lacks.
     """
 
-    def __init__(self, known: Mapping[str, int]) -> None:
+    def __init__(self, known: Mapping[str, int], signals: Signals, history_length: int) -> None:
         self.events: deque[TailEvent] = deque(maxlen=MAX_EVENTS)
         self.oldest: int | None = None
         self.extras: dict[str, int] = {}
         self._known = known
+        self._signals = signals
+        self._history_length = history_length
         self._covisitation = Covisitation(math.inf, max_partners=0, counts=PairCounts.empty(len(known)))
-        self._acts = np.zeros(len(known), dtype=np.int64)
+        self._acts = np.zeros(len(known))
 
     def extend(self, events: Sequence[TailEvent], history_of: Callable[[str], History]) -> None:
         """Count events; `history_of` returns a user's acts up to and including the last of these events."""
@@ -59,16 +64,17 @@ class Tail:
         self.events.extend(events)
         first = min(event.append_time for event in events)
         self.oldest = first if self.oldest is None else min(self.oldest, first)
-        acts = np.array([self._number(event.act.item) for event in events], dtype=np.int64)
-        steps = list(self._steps(events, history_of))
+        for event in events:
+            self._number(event.act.item)
+        items, weights, pairs = additions(self._contributions(events, history_of), self._number)
         size = len(self._known) + len(self.extras)
         self._covisitation.grow(size)
-        self._covisitation.fold(steps)
-        self._acts = np.concatenate([self._acts, np.zeros(size - self._acts.size, dtype=np.int64)])
-        self._acts += np.bincount(acts, minlength=size)
+        self._covisitation.count(*pairs)
+        self._acts = np.concatenate([self._acts, np.zeros(size - self._acts.size)])
+        self._acts += np.bincount(items, weights, minlength=size)
 
     def acts(self, rows: Mapping[str, int], size: int) -> NDArray[np.float64]:
-        """Number of acts on each of `size` items, with the extras at the given rows."""
+        """Sum of the weights of acts on each of `size` items, with the extras at the given rows."""
         return self._scatter(self._acts, rows, size)
 
     def totals(self, rows: Mapping[str, int], size: int) -> NDArray[np.float64]:
@@ -89,21 +95,17 @@ class Tail:
         extras = np.array([rows[item] for item in self.extras], dtype=np.int64)
         return np.concatenate([np.arange(len(self._known)), extras])
 
-    def _steps(
+    def _contributions(
         self, events: Sequence[TailEvent], history_of: Callable[[str], History]
-    ) -> Iterator[tuple[NDArray[np.int64], int]]:
-        """Yield, for each act of a wanted type, the numbers of the items before it, and of its own item."""
+    ) -> list[Contribution]:
         by_user: dict[str, list[Act]] = {}
         for event in events:
             by_user.setdefault(event.user, []).append(event.act)
-        for user, acts in by_user.items():
-            history = history_of(user)
-            # The history ends with these acts; acts before them may have been cut off.
-            past = history[: max(0, len(history) - len(acts))][-LAGS:]
-            items = np.array([self._number(act.item) for act in (*past, *acts)], dtype=np.int64)
-            for index, act in enumerate(acts, start=len(past)):
-                if index and WANTED[TYPE_NUMBERS[act.type]]:
-                    yield items[:index], int(items[index])
+        return [
+            one
+            for user, acts in by_user.items()
+            for one in contributions(acts, history_of(user), self._signals, self._history_length)
+        ]
 
     def _number(self, item: str) -> int:
         known = self._known.get(item)

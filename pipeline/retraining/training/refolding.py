@@ -13,14 +13,14 @@ import numpy as np
 
 from pipeline.events import Interaction
 from pipeline.retraining.training.validation import validate_mixture
+from pipeline.retraining.training.window import acts_by_user
+from pipeline.state.contributions import Additions, additions, contributions
 from pipeline.state.segments import Segment
 from pipeline.state.stream import StreamState
 from pipeline.training.learner import Learner
 
 
-def refold(
-    stream: StreamState, window: Sequence[Interaction], segments: Sequence[Segment], past: float
-) -> None:
+def refold(stream: StreamState, window: Sequence[Interaction], past: float) -> None:
     """Multiply the counts from before the window by `past`; keep those of the window.
 
     The covisitation's counts get smaller, and with them its confidence in items that are rare in
@@ -31,27 +31,33 @@ def refold(
     Args:
         stream: a stream state that has folded the window.
         window: the last interactions.
-        segments: the window as Segments, with context.
         past: more than 0 and less than 1.
     """
     # now = before + window, so past · now + (1 - past) · window = past · before + window.
-    counts = stream.covisitation.counts
+    counts, popularity = stream.covisitation.counts, stream.popularity
+    items, weights, pairs = _additions(stream, window)
     counts.decay(past / (1 - past))
-    stream.covisitation.fold(
-        (part.items[:target], int(part.items[target])) for part in segments for target in part.targets
-    )
+    stream.covisitation.fold(*pairs)
     counts.decay(1 - past)
-    rows = np.array([stream.catalogue.row(event.item) for event in window], dtype=np.int64)
-    popularity = stream.popularity
-    added = np.bincount(rows, minlength=popularity.counts.size)
+    added = np.maximum(np.bincount(items, weights, minlength=popularity.counts.size), 0)
     counted = past * popularity.counts + (1 - past) * added
     popularity.counts = counted * (popularity.counts.sum() / counted.sum())
+
+
+def _additions(stream: StreamState, window: Sequence[Interaction]) -> Additions:
+    """Return what the window's acts added to the counts."""
+    length = stream.histories.length
+    found = (
+        one
+        for user, acts in acts_by_user(window).items()
+        for one in contributions(acts, stream.histories.of(user), stream.signals, length)
+    )
+    return additions(found, stream.catalogue.row)
 
 
 def refold_if_better(
     learner: Learner,
     window: Sequence[Interaction],
-    segments: Sequence[Segment],
     held_out: Sequence[Segment],
     past: float,
 ) -> bool:
@@ -60,7 +66,7 @@ def refold_if_better(
     before = validate_mixture(learner, held_out).log_loss
     # Counts are replaced, never changed in place, so shallow copies are enough to restore them.
     kept = copy.copy(covisitation.counts), popularity.counts
-    refold(learner.stream, window, segments, past)
+    refold(learner.stream, window, past)
     if validate_mixture(learner, held_out).log_loss < before:
         return True
     covisitation.counts, popularity.counts = kept

@@ -136,7 +136,7 @@ class Retraining:
         return _result(at.status, self._refold())
 
     def _refold(self) -> bool:
-        parts = self._window, self._training, self._validation
+        parts = self._window, self._validation
         return 0 < self._config.past < 1 and refold_if_better(self._learner, *parts, self._config.past)
 
     def _start(self) -> Progress:
@@ -168,7 +168,7 @@ class Retraining:
     def _train(self, minibatch: list[Segment], epoch: int, step: int) -> int:
         """Take one step; return the number of targets learned."""
         passed = forward(self._recommender, self._table, minibatch, self._negatives(epoch, step))
-        loss, touched = passed.losses[passed.new].mean(), [Touched(passed.touched, passed.rows)]
+        loss, touched = passed.mean_loss(passed.new), [Touched(passed.touched, passed.rows)]
         if self._config.alpha > 0:
             views = self._random(epoch, step, Purpose.RETRAIN_VIEWS)
             unsupervised, rows = contrastive_loss(self._recommender, self._table, minibatch, views)
@@ -206,7 +206,8 @@ class Retraining:
         """Digest everything that determines the result, except the machine."""
         digest = hashlib.blake2b(digest_size=16)
         encoder = adapter_digest(self._learner.encoder.adapter)
-        digest.update(orjson.dumps([self._config.model_dump(), self._learner.config.seed, encoder]))
+        settings = self._config.model_dump(), self._learner.signals.model_dump(), self._learner.config.seed
+        digest.update(orjson.dumps([*settings, encoder]))
         digest.update(orjson.dumps([[event.event_id for event in part] for part in (window, held_out)]))
         for name, tensor in self._state().items():
             digest.update(name.encode() + tensor.cpu().numpy().tobytes())

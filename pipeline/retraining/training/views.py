@@ -43,14 +43,7 @@ def view_of(segment: Segment, random: np.random.Generator) -> Segment:
     """Make a view: the Segment without a random share of its acts; at least one act stays."""
     kept = random.random(len(segment)) >= DROPPED
     kept[random.integers(len(segment))] = True
-    return Segment(
-        segment.items[kept],
-        segment.types[kept],
-        segment.values[kept],
-        segment.gaps[kept],
-        segment.baskets[kept],
-        int(kept[: segment.first_new].sum()),
-    )
+    return segment.select(kept, int(kept[: segment.first_new].sum()))
 
 
 def _info_nce(views: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from pipeline.config import SegmentConfig
 from pipeline.events import Interaction
-from pipeline.state.histories import Act
-from pipeline.state.segments import Segment, chunks, segment_of
+from pipeline.state.histories import Act, without
+from pipeline.state.segments import Segment, chunks
 from pipeline.state.stream import StreamState
 
 
@@ -19,10 +19,9 @@ def folded_segments(
     The context of a user includes all acts of the history before the first interaction.
     """
     segments = list[Segment]()
-    for user, acts in _by_user(interactions).items():
-        history = stream.histories.of(user)
-        before = history[: max(0, len(history) - len(acts))]
-        segments += chunks(segment_of((*before, *acts), len(before), stream.catalogue.row), config)
+    for user, acts in acts_by_user(interactions).items():
+        before = without(stream.histories.of(user), acts)
+        segments += chunks(stream.segment_after(before, acts), config)
     return _with_targets(segments)
 
 
@@ -31,13 +30,14 @@ def upcoming_segments(
 ) -> list[Segment]:
     """Build Segments of interactions after the stream state; skip items that it does not know."""
     known = [event for event in interactions if event.item in stream.catalogue]
-    by_user = _by_user(known).items()
+    by_user = acts_by_user(known).items()
     return _with_targets(
         piece for user, acts in by_user for piece in chunks(stream.segment(user, acts), config)
     )
 
 
-def _by_user(interactions: Iterable[Interaction]) -> dict[str, list[Act]]:
+def acts_by_user(interactions: Iterable[Interaction]) -> dict[str, list[Act]]:
+    """Group interactions by user, in their order."""
     acts: dict[str, list[Act]] = {}
     for event in interactions:
         acts.setdefault(event.user, []).append(Act.of(event))

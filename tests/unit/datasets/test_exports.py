@@ -223,8 +223,8 @@ def test_a_row_without_a_date_is_dropped_counted_and_named(tmp_path: Path) -> No
     for source, line, left in ((written(tmp_path, body), 3, 2), (case("blank_date.csv"), 11, 29)):
         dataset = open_dataset(source)
         assert len(bought(dataset)) == left
-        (told,) = dataset.drops.lines()
-        assert told.startswith("dropped 1 rows: no InvoiceDate (the first at ") and told.endswith(
+        (drop,) = dataset.drops.lines()
+        assert drop.startswith("dropped 1 rows: no InvoiceDate (the first at ") and drop.endswith(
             f"csv:{line})"
         )
 

@@ -13,6 +13,7 @@ from pipeline.datasets import Shop, ShopSettings
 from pipeline.datasets.shop import Choice, Drift
 from pipeline.events import Item
 from pipeline.state.covisitation import Covisitation
+from tests.support.build import as_pairs
 
 HALF = 5_000
 ABRUPT = ShopSettings(seed=5, events=2 * HALF, arrivals=0, drift=Drift.ABRUPT, drift_at=HALF)
@@ -147,7 +148,7 @@ def steps(choices: list[Choice], rows: dict[str, int], part: slice) -> list[tupl
 def covisitation_of(choices: list[Choice], rows: dict[str, int], part: slice) -> Covisitation:
     covisitation = Covisitation(half_life=1e9, max_partners=len(rows))
     covisitation.grow(len(rows))
-    covisitation.fold(steps(choices, rows, part))
+    covisitation.fold(*as_pairs(steps(choices, rows, part)))
     return covisitation
 
 

@@ -17,7 +17,7 @@ from pipeline.model.scoring import score_segments
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.popularity import Popularity
 from pipeline.state.segments import Segment
-from tests.support.build import segment
+from tests.support.build import as_pairs, segment
 from tests.support.scorer_outputs import features_of
 
 ITEMS = 12
@@ -41,10 +41,10 @@ def scored(backbone: Backbone, *parts: tuple[Segment, int]) -> list[ScorerOutput
     covisitation, popularity = Covisitation(1e6, 500), Popularity(1e6)
     covisitation.grow(ITEMS)
     popularity.grow(ITEMS)
-    covisitation.fold(
-        (one.items[:target], int(one.items[target])) for one in SEGMENTS for target in one.targets
-    )
-    popularity.fold(np.concatenate([one.items for one in SEGMENTS]))
+    steps = ((one.items[:target], int(one.items[target])) for one in SEGMENTS for target in one.targets)
+    covisitation.fold(*as_pairs(steps))
+    items = np.concatenate([one.items for one in SEGMENTS])
+    popularity.fold(items, np.ones(items.size))
     recommender = Recommender(backbone, ModelSizes(adapter_rank=4), seed=0)
     part_users = torch.cat([users[start : start + one.targets.size] for one, start in parts])
     segments = [one for one, _ in parts]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.state.covisitation import CONFIDENCE, LAG_WEIGHTS, Covisitation
+from tests.support.build import as_pairs
 
 SIZE = 6
 
@@ -20,7 +21,7 @@ histories = st.lists(st.integers(0, SIZE - 1), max_size=12)
 def covisitation_of(*sequences: list[int]) -> Covisitation:
     covisitation = Covisitation(half_life=1_000, max_partners=100)
     covisitation.grow(SIZE)
-    covisitation.fold(steps(*sequences))
+    covisitation.fold(*as_pairs(steps(*sequences)))
     return covisitation
 
 
@@ -71,7 +72,7 @@ def test_undecayed_sums_do_not_depend_on_the_order_of_reading(
     random.shuffle(shuffled)
     at_once, one_by_one = covisitation_of(*sequences), covisitation_of()
     for step in shuffled:
-        one_by_one.fold([step])
+        one_by_one.fold(*as_pairs([step]))
     np.testing.assert_array_equal(at_once.counts.totals, one_by_one.counts.totals)
     asked = [np.array([item]) for item in range(SIZE)]
     np.testing.assert_array_equal(at_once.suggest(asked), one_by_one.suggest(asked))
@@ -91,3 +92,20 @@ def test_an_item_without_acts_is_not_suggested() -> None:
     assert suggested.shape == (2, SIZE + 1)
     assert suggested[0, SIZE] == 0
     assert not suggested[1].any()
+
+
+@given(st.lists(histories, min_size=1, max_size=4))
+def test_what_is_taken_back_is_gone_and_nothing_falls_below_zero(sequences: list[list[int]]) -> None:
+    covisitation, (new, old, weights) = covisitation_of(*sequences), as_pairs(steps(*sequences))
+    covisitation.age(1_000)  # half of each count has decayed, so the whole is more than is left
+    covisitation.fold(new, old, -weights)
+    assert not covisitation.counts.merged().toarray().any()
+    assert not covisitation.counts.totals.any()
+    assert not covisitation.suggest([np.array([0])]).any()
+
+
+def test_more_than_is_left_is_never_a_negative_share() -> None:
+    """A server adds what it has read to the learner's decayed counts, without a bound."""
+    covisitation = covisitation_of([0, 1])
+    covisitation.count(np.array([1]), np.array([0]), np.array([-30.0]))
+    assert not covisitation.suggest([np.array([0]), np.array([1])]).any()

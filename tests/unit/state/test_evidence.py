@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.state.evidence import FACTS, FADING, REPEAT_SCALE, evidence
-from pipeline.state.segments import Segment
+from pipeline.state.segments import Rejections, Segment
 from tests.support.build import segment
 
 SIZE = 5
@@ -22,7 +23,12 @@ def segments(draw: st.DrawFn) -> Segment:
     items = draw(st.lists(st.integers(0, SIZE - 1), min_size=1, max_size=10))
     opens = draw(st.lists(st.integers(0, 1), min_size=len(items), max_size=len(items)))
     baskets = list(itertools.accumulate([0, *opens[1:]]))
-    return segment(items, draw(st.integers(0, len(items))), baskets)
+    made = segment(items, draw(st.integers(0, len(items))), baskets)
+    rows = st.integers(0, len(items))
+    found = draw(st.lists(st.tuples(st.integers(0, SIZE - 1), rows, rows, st.sampled_from([0.25, 1]))))
+    if not found:
+        return made
+    return replace(made, rejections=Rejections(*(np.array(column) for column in zip(*found, strict=True))))
 
 
 def naive(one: Segment, target: int) -> NDArray[np.float64]:
@@ -37,6 +43,11 @@ def naive(one: Segment, target: int) -> NDArray[np.float64]:
         if act and one.items[act - 1] == one.items[target - 1]:
             facts[2, item] = 1
     facts[0] = np.log1p(REPEAT_SCALE * facts[0])
+    rejected = one.rejections
+    for item, since, until, strength in zip(*rejected, strict=True):
+        if since <= target <= until:
+            facts[3, item] += strength
+    facts[3] = np.log2(1 + facts[3])
     return facts
 
 
@@ -62,7 +73,8 @@ def test_it_equals_a_naive_loop(parts: list[Segment]) -> None:
 def test_by_hand() -> None:
     """Baskets 0 1 | 0 2, then any item: 2 is the last item, and nothing has followed it before."""
     one = segment([0, 1, 0, 2, 3], first_new=3, baskets=[0, 0, 1, 1, 1])
-    repeat, in_basket, followed = dense([one], targets=2)
+    repeat, in_basket, followed, rejected = dense([one], targets=2)
+    assert not rejected.any()
     once = math.log1p(REPEAT_SCALE)
     np.testing.assert_allclose(repeat, [[once, once, 0, 0, 0]] * 2, rtol=1e-6)
     assert in_basket.tolist() == [[1, 0, 0, 0, 0], [1, 0, 1, 0, 0]]

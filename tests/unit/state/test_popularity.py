@@ -11,7 +11,7 @@ from pipeline.state.popularity import PRIOR, Popularity
 def popularity_of(*items: int, size: int = 3) -> Popularity:
     popularity = Popularity(half_life=100)
     popularity.grow(size)
-    popularity.fold(np.array(items, dtype=np.int64))
+    popularity.fold(np.array(items, dtype=np.int64), np.ones(len(items)))
     return popularity
 
 
@@ -31,7 +31,7 @@ def test_growing_and_folding_leave_the_old_array_alone() -> None:
     popularity = popularity_of(0)
     held = popularity.counts
     popularity.grow(5)
-    popularity.fold(np.array([4, 0]))
+    popularity.fold(np.array([4, 0]), np.ones(2))
     popularity.age(10)
     assert held.tolist() == [1, 0, 0]
     assert popularity.counts.size == 5

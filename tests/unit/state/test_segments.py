@@ -7,16 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config import SignalsConfig
 from pipeline.events import InteractionType
 from pipeline.state.histories import Act
 from pipeline.state.segments import (
     GAP_BUCKETS,
     NEW_BASKET_AFTER_MS,
+    TYPES,
     VALUE_BUCKETS,
+    Segment,
     basket_numbers,
     segment_of,
     value_bucket,
 )
+from pipeline.state.signals import Signals
 from tests.support.build import segment
 
 PURCHASE = InteractionType.PURCHASE
@@ -24,6 +28,13 @@ PURCHASE = InteractionType.PURCHASE
 
 def acts(*times_and_sessions: tuple[int, str | None]) -> list[Act]:
     return [Act("cup", PURCHASE, time, None, session) for time, session in times_and_sessions]
+
+
+def converted(given_acts: list[Act], history: int) -> Segment:
+    """Convert acts, so many of them old, under the default settings."""
+    signals = Signals(SignalsConfig(), history_length=200)
+    reading = signals.read(given_acts)
+    return segment_of(reading, reading.until(history), signals, {"cup": 4, "plate": 2}.__getitem__)
 
 
 def test_a_session_is_a_basket_however_long_the_pause() -> None:
@@ -60,30 +71,51 @@ def test_a_larger_value_never_falls_into_a_smaller_bucket(one: float, other: flo
 
 def test_gaps_are_buckets_of_seconds_and_a_clock_that_steps_back_gives_none() -> None:
     times = [5_000, 5_000, 6_000, 9_000, 1_000, 32_503_680_000_000]
-    made = segment_of([Act("cup", PURCHASE, time) for time in times], 0, lambda _: 0)
+    made = converted([Act("cup", PURCHASE, time) for time in times], 0)
     assert made.gaps.tolist() == [0, 0, 1, 2, 0, GAP_BUCKETS - 1]
 
 
 def test_acts_become_arrays() -> None:
     given_acts = [
         Act("cup", InteractionType.VIEW, 0, 3.0, "a"),
-        Act("plate", InteractionType.SKIP, 1_000, None, "b"),
+        Act("plate", InteractionType.LIKE, 1_000, None, "b"),
     ]
-    made = segment_of(given_acts, 1, {"cup": 4, "plate": 2}.__getitem__)
+    made = converted(given_acts, 1)
     assert made.items.tolist() == [4, 2]
-    assert made.types.tolist() == [0, 7]
+    assert made.types.tolist() == [0, 5]
     assert made.values.tolist() == [4, 0]
     assert made.gaps.tolist() == [0, 1]
     assert made.baskets.tolist() == [0, 1]
     assert made.first_new == 1
 
 
-def test_the_first_act_dislikes_and_skips_are_no_targets() -> None:
+def test_the_first_act_is_no_target_and_dislikes_and_skips_are_not_among_the_acts() -> None:
     kinds = [PURCHASE, InteractionType.DISLIKE, PURCHASE, InteractionType.SKIP, InteractionType.VIEW]
-    made = segment_of([Act("cup", kind, 0) for kind in kinds], 3, lambda _: 0)
-    assert made.foreseeable.tolist() == [2, 4]
-    assert made.targets.tolist() == [4]
+    made = converted([Act("cup", kind, 0) for kind in kinds], 3)
+    assert [TYPES[number] for number in made.types] == [PURCHASE, PURCHASE, InteractionType.VIEW]
+    assert made.foreseeable.tolist() == [1, 2]
+    assert made.targets.tolist() == [2]
     assert segment([1, 2]).targets.tolist() == [1]
+
+
+def test_rejections_are_known_from_the_next_act_on_and_lifted_by_an_act_on_the_item() -> None:
+    kinds = [PURCHASE, InteractionType.DISLIKE, PURCHASE, InteractionType.SKIP]
+    rejections = converted([Act("cup", kind, 0) for kind in kinds], 3).rejections
+    assert rejections.items.tolist() == [4, 4]
+    assert rejections.since.tolist() == [1, 2]
+    assert rejections.until.tolist() == [1, 2]
+    assert rejections.strength.tolist() == [1, 0.25]
+
+
+def test_acts_beyond_a_cap_are_read_but_no_targets() -> None:
+    made = converted([Act("cup", PURCHASE, time) for time in range(10)], 0)
+    assert len(made) == 10
+    assert made.foreseeable.tolist() == list(range(1, SignalsConfig().item_cap))
+
+
+def test_the_stored_numbers_of_types_never_change() -> None:
+    names = "view click cart purchase rating like dislike skip return"
+    assert [kind.value for kind in TYPES] == names.split()
 
 
 @given(st.integers(1, 8), st.data())

@@ -16,10 +16,7 @@ EVENTS = [purchase("u", "cup", 0), purchase("v", "cup", 0), purchase("u", "plate
 def stream(events: list[Interaction]) -> StreamState:
     made = StreamState(StreamConfig(history_length=2, dedupe_window=2))
     made.ingest([Item(item="cup", title="a cup"), Item(item="plate", title="a plate")])
-    acts: dict[str, list[Act]] = {}
-    for event in events:
-        acts.setdefault(event.user, []).append(Act.of(event))
-    made.fold(events, [made.segment(user, new) for user, new in acts.items()])
+    made.fold(events)
     return made
 
 
@@ -36,7 +33,7 @@ def test_counts_decay_with_events() -> None:
     made = stream(EVENTS)
     half = StreamState(StreamConfig(covisitation_half_life=3, popularity_half_life=3), made.catalogue)
     half.grow()
-    half.fold(EVENTS, [made.segment("unknown", [Act.of(EVENTS[0]), Act.of(EVENTS[2])])])
+    half.fold(EVENTS)
     np.testing.assert_allclose(half.covisitation.counts.merged().toarray(), [[0, 10], [10, 0]])
     np.testing.assert_allclose(half.popularity.counts, [1, 0.5])
     assert half.acts.tolist() == [2, 1]

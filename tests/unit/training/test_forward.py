@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from pipeline.config import ModelSizes, RowRates
-from pipeline.events import InteractionType
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import ItemTable
 from pipeline.model.losses import Negatives
 from pipeline.model.recommender import Recommender
-from pipeline.state.segments import TYPE_NUMBERS, Segment
+from pipeline.state.segments import Segment
 from pipeline.training.forward import Pass, forward
 from tests.support.build import segment
 
@@ -47,10 +46,19 @@ def test_targets_are_in_the_order_of_segments_and_positions(
     assert one.users.shape[0] == one.losses.shape[0] == 6
 
 
-def test_a_disliked_item_is_context_and_not_a_target(recommender: Recommender, table: ItemTable) -> None:
-    disliked = segment([1, 2, 3])
-    disliked.types[1] = TYPE_NUMBERS[InteractionType.DISLIKE]
-    assert passed(recommender, table, disliked).items.tolist() == [3]
+def test_an_act_beyond_a_cap_is_context_and_not_a_target(recommender: Recommender, table: ItemTable) -> None:
+    capped = segment([1, 2, 3])
+    capped.wanted[1] = False
+    assert passed(recommender, table, capped).items.tolist() == [3]
+
+
+def test_a_mean_is_by_weight(recommender: Recommender, table: ItemTable) -> None:
+    weighted = segment([1, 2, 3])
+    weighted.weights[1:] = [0.5, 1.5]
+    made = passed(recommender, table, weighted)
+    first, second = made.losses.tolist()
+    assert made.mean_loss(made.new).item() == pytest.approx(0.25 * first + 0.75 * second, rel=1e-5)
+    assert made.mean_loss(~made.new).item() == 0
 
 
 def test_users_and_losses_do_not_depend_on_other_segments(recommender: Recommender, table: ItemTable) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config import LearnerConfig, OptimizerConfig, RowRates
+from pipeline.config import LearnerConfig, OptimizerConfig, RowRates, SignalsConfig
 from pipeline.evaluation.prequential import COLD_BELOW, Quality, Scores
 from pipeline.events import Interaction, InteractionType, Item
 from pipeline.model.backbone import Backbone
@@ -25,6 +25,9 @@ from tests.support.build import MINUTE, learner_config, purchase
 CONFIG = learner_config(negatives=16, replay=4, replay_capacity=20)
 COLOURS, THINGS = ("red", "blue", "green"), ("cup", "plate", "lamp", "candle")
 ITEMS = [Item(item=f"{c}-{t}", title=f"{c} {t}") for c in COLOURS for t in THINGS]
+UNCAPPED = SignalsConfig(item_cap=1_000, user_cap=1_000)
+"""A few users act on the same few items again and again."""
+FIRST_TIME = 1_600_000_000_000
 GOLDEN = [3.6013, 4.0686, 3.9597, 3.4625, 3.6962]
 Make = Callable[..., Learner]
 
@@ -35,7 +38,7 @@ def make(backbone: Backbone, tmp_path: Path) -> Iterator[Make]:
     encoder = TextEncoder(backbone, tmp_path, 8, torch.device("cpu"))
 
     def made(config: LearnerConfig = CONFIG, items: list[Item] = ITEMS) -> Learner:
-        learner = Learner(config, backbone, encoder, torch.device("cpu"))
+        learner = Learner(config, backbone, encoder, torch.device("cpu"), UNCAPPED)
         learner.score_and_learn(MicroBatch(0, 0, items, []))
         return learner
 
@@ -46,7 +49,7 @@ def make(backbone: Backbone, tmp_path: Path) -> Iterator[Make]:
 def batches(amount: int, size: int = 40, users: int = 4) -> list[MicroBatch]:
     """Users who mostly buy along the catalogue, now and then after a long pause."""
     random = np.random.default_rng(0)
-    time, at = 0, [int(place) for place in random.integers(len(ITEMS), size=users)]
+    time, at = FIRST_TIME, [int(place) for place in random.integers(len(ITEMS), size=users)]
     records = []
     for step in range(1, amount + 1):
         events = []

@@ -10,10 +10,12 @@ import pytest
 from consumers.serve.ranking import RecommendationQuery, mixture, recommend, similar
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import View
+from pipeline.config import SignalsConfig
 from pipeline.model.backbone import Backbone
 from tests.support.serve_harness import COLOURS, THINGS, World
 
 CONTEXT = 5
+UNCAPPED = SignalsConfig(item_cap=1_000, user_cap=1_000)
 
 
 def log_probability(
@@ -32,7 +34,7 @@ def test_every_length_of_history_is_scored_as_the_learner_scores_it(
 ) -> None:
     """Packed rows are wider than some histories; lengths 17 and 19 failed once."""
     lengths = range(1, 61)
-    with World(tmp_path, backbone, context=context, history_length=60) as world:
+    with World(tmp_path, backbone, context=context, history_length=60, signals=UNCAPPED) as world:
         world.stock()
         world.shop(rounds=4)
         for length in lengths:

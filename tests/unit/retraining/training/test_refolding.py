@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import ModelSizes, StreamConfig
+from pipeline.config import ModelSizes, SignalsConfig, StreamConfig
 from pipeline.events import Interaction, Item
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.retraining.training.refolding import refold, refold_if_better
-from pipeline.retraining.training.window import folded_segments, upcoming_segments
+from pipeline.retraining.training.window import upcoming_segments
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
 from tests.support.build import MINUTE, learner_config, purchase
@@ -29,6 +29,8 @@ CONFIG = learner_config(
     sizes=ModelSizes(adapter_rank=2),
     stream=StreamConfig(covisitation_half_life=EVER, popularity_half_life=EVER),
 )
+UNCAPPED = SignalsConfig(item_cap=1_000, user_cap=1_000)
+"""Three users act on the same six items again and again."""
 ITEMS = [Item(item=name, title=name) for name in ("cup", "plate", "lamp", "clock", "bag", "candle")]
 Make = Callable[[Iterable[Interaction]], Learner]
 
@@ -39,7 +41,7 @@ def make(backbone: Backbone, tmp_path: Path) -> Iterator[Make]:
     encoder = TextEncoder(backbone, tmp_path, 8, torch.device("cpu"))
 
     def made(events: Iterable[Interaction]) -> Learner:
-        learner = Learner(CONFIG, backbone, encoder, torch.device("cpu"))
+        learner = Learner(CONFIG, backbone, encoder, torch.device("cpu"), UNCAPPED)
         learner.score_and_learn(MicroBatch(0, 0, ITEMS, []))
         interactions = list(events)
         for step, start in enumerate(range(0, len(interactions), 30)):
@@ -73,7 +75,7 @@ def test_the_past_counts_less_and_the_window_as_before(make: Make) -> None:
     counts_before = before.stream.popularity.counts
     counted = after.stream.popularity.counts
 
-    refold(after.stream, window, folded_segments(window, after.stream, CONFIG.segments), past=0.25)
+    refold(after.stream, window, past=0.25)
 
     assert pairs(after) == pytest.approx(pairs_after - 0.75 * pairs_before)
     assert after.stream.covisitation.counts.totals * after.stream.covisitation.counts.scale == pytest.approx(
@@ -87,11 +89,8 @@ def test_the_state_is_refolded_if_users_have_changed_their_habits(make: Make) ->
     old, new = rounds(0, 240, step=1), rounds(240, 90, step=4)
     learner = make([*old, *new[:60]])
     before = pairs(learner)
-    parts = (
-        folded_segments(new[:60], learner.stream, CONFIG.segments),
-        upcoming_segments(new[60:], learner.stream, CONFIG.segments),
-    )
-    assert refold_if_better(learner, new[:60], *parts, past=0.1)
+    held_out = upcoming_segments(new[60:], learner.stream, CONFIG.segments)
+    assert refold_if_better(learner, new[:60], held_out, past=0.1)
     assert pairs(learner).sum() < 0.5 * before.sum()
 
 
@@ -100,10 +99,7 @@ def test_the_state_is_unchanged_if_the_past_helps(make: Make) -> None:
     old, odd, back = rounds(0, 240, step=1), rounds(240, 30, step=4), rounds(270, 60, step=1)
     learner = make([*old, *odd])
     before, popularity = pairs(learner), learner.stream.popularity.counts.copy()
-    parts = (
-        folded_segments(odd, learner.stream, CONFIG.segments),
-        upcoming_segments(back, learner.stream, CONFIG.segments),
-    )
-    assert not refold_if_better(learner, odd, *parts, past=0.1)
+    held_out = upcoming_segments(back, learner.stream, CONFIG.segments)
+    assert not refold_if_better(learner, odd, held_out, past=0.1)
     assert np.array_equal(pairs(learner), before)
     assert np.array_equal(learner.stream.popularity.counts, popularity)

@@ -20,9 +20,9 @@ from tests.support.build import MINUTE, purchase, segment
 CUT = SegmentConfig(context=3, length=4, overlap=2)
 
 
-def bought(*things: str) -> list[Interaction]:
-    """Purchases of ``<user><item>``, a minute apart."""
-    return [purchase(thing[0], thing[1:], MINUTE * at) for at, thing in enumerate(things)]
+def bought(*things: str, after: int = 0) -> list[Interaction]:
+    """Purchases of ``<user><item>``, a minute apart, from so many minutes on."""
+    return [purchase(thing[0], thing[1:], MINUTE * at) for at, thing in enumerate(things, start=after)]
 
 
 def stream_after(events: Sequence[Interaction], history_length: int = 50) -> StreamState:
@@ -49,13 +49,13 @@ def test_context_comes_from_before_the_window_and_only_acts_of_the_window_are_ne
 
 def test_upcoming_acts_follow_the_current_histories() -> None:
     stream = stream_after(bought("xa", "xb", "yb"))
-    later = bought("xb", "ya")
+    later = bought("xb", "ya", after=3)
     assert as_words(upcoming_segments(later, stream, CUT), stream) == [("ab", "b"), ("b", "a")]
 
 
 def test_unknown_items_are_skipped_and_not_added() -> None:
     stream = stream_after(bought("xa", "xb"))
-    assert as_words(upcoming_segments(bought("xnew", "xa"), stream, CUT), stream) == [("ab", "a")]
+    assert as_words(upcoming_segments(bought("xnew", "xa", after=2), stream, CUT), stream) == [("ab", "a")]
     assert stream.catalogue.ids == ["a", "b"]
 
 
@@ -63,6 +63,12 @@ def test_a_user_whose_history_is_shorter_than_the_window_keeps_all_acts() -> Non
     events = bought("xa", "xb", "xc", "xd")
     stream = stream_after(events, history_length=2)
     assert as_words(folded_segments(events, stream, CUT), stream) == [("", "abcd")]
+
+
+def test_acts_that_come_late_are_context_and_not_new() -> None:
+    stream = stream_after(bought("ya", "xb", "xc"))
+    found = upcoming_segments([*bought("xb", after=3), *bought("xa")], stream, CUT)
+    assert as_words(found, stream) == [("abc", "b")]
 
 
 def test_an_act_without_a_past_is_no_target() -> None:
