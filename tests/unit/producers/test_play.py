@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from pipeline.datasets import Shop, ShopSettings
+from pipeline.datasets import Shop, ShopSettings, open_dataset
 from pipeline.eventlog.intake import interaction_of, item_of
 from pipeline.events import Interaction
 from pipeline.metrics import Series, value_of
@@ -173,3 +175,19 @@ def test_a_long_wait_ends_on_a_stop_request(harness: ModelHarness, clock: Clock)
 @pytest.mark.parametrize("pace", [flat_out, at_rate(100), RealTime(2)])
 def test_the_first_interaction_is_due_at_once(pace: Pace) -> None:
     assert pace(0, purchase("ann", "cup", 1_700_000_000_000)) == 0
+
+
+def test_an_export_that_grew_and_one_that_is_packed_add_only_what_is_new(
+    harness: ModelHarness, tmp_path: Path
+) -> None:
+    header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+    lines = [f"5363{n // 3:02},item-{n % 7},MUG,6,2010-12-01 08:{n:02}:00,1,178{n % 5},UK" for n in range(31)]
+    for name, count in (("first.csv", 30), ("grown.csv", 31), ("packed.csv.gz", 31)):
+        content = "\n".join([header, *lines[:count], ""]).encode()
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+        play(open_dataset(str(tmp_path / name)), harness.writer, harness.topics, flat_out)
+    with harness.learning() as learning:
+        learning.catch_up()
+        learned = [event for batch in learning.learned for event in batch.micro.interactions]
+    assert len(learned) == 31
+    assert sum(batch.duplicates for batch in learning.learned) == 61
