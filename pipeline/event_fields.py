@@ -25,7 +25,8 @@ LATEST_MS = 32_503_680_000_000
 SECONDS_FROM, SECONDS_UNTIL = 100_000_000, 100_000_000_000
 """Numbers that are seconds rather than milliseconds: as seconds they are March 1973 to the year 5138, as
 milliseconds the second day of 1970 to March 1973, before there were shops that kept logs. Smaller numbers
-are left alone, because they are times of a simulated clock."""
+are left alone, because they are times of a clock that starts at 0."""
+IN_SECONDS = "is in seconds, not milliseconds: multiply it by 1,000"
 MICROSECONDS_FROM, NANOSECONDS_FROM, NANOSECONDS_UNTIL = (SECONDS_FROM * 10**n for n in (6, 9, 12))
 ISO_TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(?P<zone>Z|[+-]\d\d:?\d\d)?", re.IGNORECASE
@@ -61,9 +62,23 @@ def milliseconds(value: object) -> object:
     return value
 
 
+def is_in_seconds(time: int) -> bool:
+    """Whether a time from outside is in seconds; a simulation's own clock may show any time."""
+    return SECONDS_FROM <= time < SECONDS_UNTIL
+
+
+def refuse_seconds(time: int) -> int:
+    """Return a time unless it is in seconds; for a schema of data from outside.
+
+    Raises:
+        PydanticCustomError: it is.
+    """
+    if is_in_seconds(time):
+        raise PydanticCustomError("time_unit", IN_SECONDS)
+    return time
+
+
 def _check_unit(number: int) -> None:
-    if SECONDS_FROM <= number < SECONDS_UNTIL:
-        raise PydanticCustomError("time_unit", "is in seconds, not milliseconds: multiply it by 1,000")
     if MICROSECONDS_FROM <= number < NANOSECONDS_FROM:
         raise PydanticCustomError("time_unit", "is in microseconds, not milliseconds: divide it by 1,000")
     if NANOSECONDS_FROM <= number < NANOSECONDS_UNTIL:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from consumers.serve.ranking import Reason, Source
+from pipeline.event_fields import refuse_seconds
 from pipeline.events import Finite, Id, InteractionType, Milliseconds
 
 MAX_ACTS = 200
@@ -26,7 +27,7 @@ class AnonymousAct(_Request):
 
     item: Id
     type: InteractionType = InteractionType.VIEW
-    time: Milliseconds | None = Field(
+    time: Annotated[Milliseconds, AfterValidator(refuse_seconds)] | None = Field(
         None, description="ms since the epoch; defaults to the time of the act before it."
     )
     value: Finite | None = Field(None, description="A measured value: stars, units, seconds.")

@@ -7,6 +7,7 @@ import base64
 import orjson
 
 from pipeline.errors import InvalidEvent, RefusalReason
+from pipeline.event_fields import IN_SECONDS, is_in_seconds
 from pipeline.eventlog.port import Record
 from pipeline.events import (
     MAX_TIME_AHEAD_MS,
@@ -23,11 +24,12 @@ def interaction_of(record: Record) -> Interaction:
 
     Raises:
         InvalidEvent: the record cannot be read, is not an interaction, its key is not the user, or
-            its time is more than MAX_TIME_AHEAD_MS ahead of its append time.
+            its time is in seconds or more than MAX_TIME_AHEAD_MS ahead of its append time.
     """
     event = decode(Interaction, _value(record))
     if record.key != event.user:
         raise InvalidEvent("user", "is not the record's key", RefusalReason.KEY)
+    _check_time(event.time)
     if event.time > record.append_time + MAX_TIME_AHEAD_MS:
         reason = f"more than {MAX_TIME_AHEAD_MS} ms ahead of the append time: set the producer's clock"
         raise InvalidEvent("time", reason, RefusalReason.TIME_AHEAD)
@@ -38,7 +40,8 @@ def item_of(record: Record) -> CatalogueRecord:
     """Decode the upsert or the change in a record, or return the id of the item that a tombstone removes.
 
     Raises:
-        InvalidEvent: the record cannot be read, is neither, or its key is not the item.
+        InvalidEvent: the record cannot be read, is neither, its key is not the item, or its time is in
+            seconds.
     """
     _check_readable(record)
     if not record.key:
@@ -48,6 +51,7 @@ def item_of(record: Record) -> CatalogueRecord:
     item = decode_item(record.value)
     if record.key != item.item:
         raise InvalidEvent("item", "is not the record's key", RefusalReason.KEY)
+    _check_time(item.time)
     return item
 
 
@@ -75,6 +79,11 @@ def dead_letter(record: Record, error: InvalidEvent) -> tuple[str, bytes]:
 def _check_readable(record: Record) -> None:
     if record.error is not None:
         raise InvalidEvent("record", record.error)
+
+
+def _check_time(time: int) -> None:
+    if is_in_seconds(time):
+        raise InvalidEvent("time", IN_SECONDS, RefusalReason.TIME_UNIT)
 
 
 def _value(record: Record) -> bytes:

@@ -23,7 +23,7 @@ Exposed = Callable[[], Series]
 DECLARED: dict[str, Metric] = {
     name: declared for name, declared in vars(metrics).items() if isinstance(declared, Metric)
 }
-LABELS = {"daemon", "scorer", "slice", "figure", "route", "status", "outcome", "signal", "kind"}
+LABELS = {"daemon", "scorer", "slice", "figure", "route", "status", "outcome", "signal", "kind", "reason"}
 
 
 def exposed_name(metric: Metric) -> str:

@@ -308,3 +308,14 @@ def test_an_item_whose_id_holds_a_comma_can_be_excluded(world: World) -> None:
         assert answer.status_code == 200
         assert len(answer.json()["items"]) == 12
         assert client.get(f"{FOR_ANN}?exclude=red,lamp").status_code == 422
+
+
+def test_the_times_of_a_history_in_a_request_are_not_in_seconds(client: TestClient) -> None:
+    for time, status in (
+        (1_795_640_207, 422),
+        (1_795_640_207_000, 200),
+        ("2026-11-25T20:00:00Z", 200),
+        (5, 200),
+    ):
+        body = {"history": [{"item": "red-cup", "time": time}]}
+        assert client.post("/v1/recommendations", json=body).status_code == status
