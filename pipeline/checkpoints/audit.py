@@ -18,6 +18,9 @@ from pipeline.snapshots.snapshot import Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.training.learner import Learner
 
+DAMAGED = ""
+"""What stands for the digest of something that is there and cannot be read: it equals no digest."""
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -58,7 +61,7 @@ def agreement(
     return Agreement(
         position.version,
         digest,
-        _equal(digest, checkpoints.digests().get(position.version)),
+        _equal(digest, _kept(checkpoints, position.version)),
         _equal(content, _published(store, Version.parse(position.version))),
     )
 
@@ -101,12 +104,21 @@ def _journal_end(event_log: EventLog, topics: Topics, moment: str) -> int:
     return ends[TopicPartition(topics.journal, 0)]
 
 
+def _kept(checkpoints: Checkpoints, version: str) -> str | None:
+    """Digest of a version's checkpoint; None if it is no longer there, DAMAGED if it cannot be read."""
+    if not checkpoints.holds(version):
+        return None
+    return checkpoints.digests().get(version, DAMAGED)
+
+
 def _published(store: SnapshotStore, version: Version) -> str | None:
-    """Digest of a version's content; None if the store no longer has it."""
+    """Digest of a version's content; None if it is no longer there, DAMAGED if it cannot be read."""
+    if version not in store.versions():
+        return None
     try:
         return store.manifest(version).digest
     except SnapshotCorrupt:
-        return None
+        return DAMAGED
 
 
 def _equal(digest: str, written: str | None) -> bool | None:

@@ -126,6 +126,10 @@ class Checkpoints:
         """Return the digest of every readable checkpoint, by version."""
         return {manifest.position.version: manifest.digest for manifest in self._readable()}
 
+    def holds(self, version: str) -> bool:
+        """Whether there is a checkpoint of a version, readable or not."""
+        return (self.folder / version / MANIFEST).exists()
+
     def _readable(self) -> list[CheckpointManifest]:
         """Read the manifests, oldest first; one that cannot be read is logged and left out."""
         found = list[CheckpointManifest]()
