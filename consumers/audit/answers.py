@@ -107,7 +107,7 @@ def ask_again(
         state.encode(encoder.adapted(base.encoder), max(0, state.pending_texts - asked.pending_texts))
     current = CurrentState()
     current.show(state.view(), learner.stream.histories, state.ahead)
-    now = RecommendationService(current, settings.learn.context).for_user(
+    now = RecommendationService(current, settings.learn.segments.context).for_user(
         then.user, asked.session, asked.query
     )
     return AskedAgain(then, now)

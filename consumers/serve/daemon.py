@@ -58,16 +58,16 @@ def serve(settings: Settings, event_log: EventLog, stopping: Event) -> None:
     device = use_device("cpu", settings.model.threads)
     topics, current = Topics(settings.log.prefix), CurrentState()
     backbone = load_backbone(settings.model.backbone)
-    store = SnapshotStore(settings.snapshots, settings.log.prefix)
+    store = SnapshotStore(settings.snapshots.store, settings.log.prefix)
     watcher = SnapshotWatcher(SnapshotLoader(store, backbone, settings.model), settings.log.prefix, current)
     follower = Follower(
-        event_log, topics, watcher, current, settings.learn.history_length, settings.serve.poll_seconds
+        event_log, topics, watcher, current, settings.learn.stream.history_length, settings.serve.poll_seconds
     )
     make_encoder = partial(TextEncoder, backbone, settings.model.cache, settings.model.max_tokens, device)
     impressions = ImpressionWriter(event_log, topics.impressions) if settings.serve.impressions else None
     with closing(impressions) if impressions else nullcontext():
         note = impressions.submit if impressions else None
-        app = create_app(RecommendationService(current, settings.learn.context, note), settings.serve)
+        app = create_app(RecommendationService(current, settings.learn.segments.context, note), settings.serve)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,

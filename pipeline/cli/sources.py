@@ -52,7 +52,7 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
     from producers.play import play as run
 
     with log_of_settings() as (event_log, topics, settings):
-        metrics.serve_metrics(settings.metrics_host, settings.play.metrics_port)
+        metrics.serve_metrics(settings.metrics.host, settings.metrics.play)
         topics.check(event_log, *settings.log.topic_sizes)
         with (
             event_log.writer(max_in_flight=settings.play.max_in_flight) as writer,

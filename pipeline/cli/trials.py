@@ -36,7 +36,7 @@ def backtest(
             learner,
             dataset,
             limit,
-            settings.learn.batch_events,
+            settings.batch.events,
             lambda n: progress.advance(progress.task_ids[0], n),
         )
     console.print(quality_table(result.quality))

@@ -82,9 +82,9 @@ def _environment(plan: DemoPlan) -> dict[str, str]:
         "MILLSTREAM_LOG__URL": plan.log_url or f"sqlite:///{FOLDER}/log.db",
         "MILLSTREAM_LOG__PREFIX": f"demo-{int(time.time())}",
         "MILLSTREAM_LOG__PARTITIONS": str(PARTITIONS),
-        "MILLSTREAM_SNAPSHOTS": str(FOLDER / "snapshots"),
-        "MILLSTREAM_LEARN__CHECKPOINTS": str(FOLDER / "checkpoints"),
-        "MILLSTREAM_LEARN__METRICS_PORT": str(free_port()),
+        "MILLSTREAM_SNAPSHOTS__STORE": str(FOLDER / "snapshots"),
+        "MILLSTREAM_CHECKPOINTS__FOLDER": str(FOLDER / "checkpoints"),
+        "MILLSTREAM_METRICS__LEARN": str(free_port()),
         "MILLSTREAM_SERVE__PORT": str(free_port()),
     }
 
@@ -143,7 +143,7 @@ def _server(settings: Settings) -> str:
 
 
 def _learner(settings: Settings) -> str:
-    return f"http://127.0.0.1:{settings.learn.metrics_port}/metrics"
+    return f"http://127.0.0.1:{settings.metrics.learn}/metrics"
 
 
 def _get(url: str) -> dict[str, Any]:

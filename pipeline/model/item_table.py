@@ -7,11 +7,12 @@ Adagrad keeps one accumulator a row (Duchi et al. 2011; one a row as in DLRM, Na
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from pipeline.config import RowRates
 
 EPSILON = 1e-10
 GROWTH = 1.5
@@ -23,14 +24,6 @@ class Rows(NamedTuple):
     content: Tensor
     residual: Tensor
     bias: Tensor
-
-
-@dataclass(frozen=True)
-class RowRates:
-    """Adagrad's learning rates of residual rows and biases."""
-
-    residual: float = 0.01
-    bias: float = 0.02
 
 
 class ItemTable:

@@ -7,38 +7,30 @@ and a residual row that is zero at birth; an item nobody has met is scored by it
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.config import ModelSizes
 from pipeline.model.backbone import Backbone
 from pipeline.model.device import recurring
 from pipeline.model.item_table import Rows
 from pipeline.model.sequences import Packed
-from pipeline.model.tower import Tower, TowerConfig
+from pipeline.model.tower import Tower
 
 SCALE_AT_BIRTH = 10.0
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Sizes that a snapshot and its reader must agree on."""
-
-    tower: TowerConfig = TowerConfig()
-    adapter_rank: int = 64
 
 
 class Recommender(nn.Module):
     """What is learned by gradient, except for the item table's rows."""
 
-    def __init__(self, backbone: Backbone, shape: ModelConfig, seed: int) -> None:
+    def __init__(self, backbone: Backbone, sizes: ModelSizes, seed: int) -> None:
         super().__init__()
         torch.manual_seed(seed)  # the birth of adapters is the only use of torch's own randomness
         width = backbone.width
-        self.tower = Tower(backbone, shape.tower)
-        self.adapter_in = nn.Parameter(torch.randn(shape.adapter_rank, width) / math.sqrt(width))
-        self.adapter_out = nn.Parameter(torch.zeros(width, shape.adapter_rank))
+        self.tower = Tower(backbone, sizes)
+        self.adapter_in = nn.Parameter(torch.randn(sizes.adapter_rank, width) / math.sqrt(width))
+        self.adapter_out = nn.Parameter(torch.zeros(width, sizes.adapter_rank))
         self.log_scale = nn.Parameter(torch.tensor(SCALE_AT_BIRTH).log())
 
     def learned(self) -> dict[str, nn.Parameter]:

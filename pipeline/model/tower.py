@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from pipeline.config import ModelSizes
 from pipeline.errors import InvalidSettings
 from pipeline.model.backbone import Backbone
 from pipeline.model.lora import add_lora, blocks_of
@@ -23,27 +23,18 @@ from pipeline.model.sequences import Packed
 from pipeline.state.segments import GAP_BUCKETS, TYPES, VALUE_BUCKETS
 
 
-@dataclass(frozen=True)
-class TowerConfig:
-    """How many layers of the backbone, and the rank and alpha of the LoRA beside them."""
-
-    layers: int = 1
-    lora_rank: int = 8
-    lora_alpha: int = 16
-
-
 class Tower(nn.Module):
     """Item vectors of a history to user vectors, one after each act."""
 
-    def __init__(self, backbone: Backbone, shape: TowerConfig) -> None:
+    def __init__(self, backbone: Backbone, sizes: ModelSizes) -> None:
         """Cut the backbone's last layers out of a copy.
 
         Raises:
             InvalidSettings: the backbone cannot be made causal.
         """
         super().__init__()
-        self.layers = _last_layers(backbone.model, shape.layers)
-        add_lora(self.layers, shape.lora_rank, shape.lora_alpha)
+        self.layers = _last_layers(backbone.model, sizes.layers)
+        add_lora(self.layers, sizes.lora_rank, sizes.lora_alpha)
         self.of_type = _born_zero(len(TYPES), backbone.width)
         self.of_value = _born_zero(VALUE_BUCKETS, backbone.width)
         self.of_gap = _born_zero(GAP_BUCKETS, backbone.width)

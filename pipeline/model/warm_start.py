@@ -12,7 +12,8 @@ import re
 import torch
 from torch import Tensor
 
-from pipeline.model.recommender import ModelConfig, Recommender
+from pipeline.config import ModelSizes
+from pipeline.model.recommender import Recommender
 
 LAYER = re.compile(r"\.(\d+)\.")
 TO_OUTPUT = "lora_B"
@@ -20,14 +21,14 @@ TO_OUTPUT = "lora_B"
 
 
 @torch.no_grad()
-def warm_start(grown: Recommender, shape: ModelConfig, small: Recommender, small_shape: ModelConfig) -> None:
+def warm_start(grown: Recommender, sizes: ModelSizes, small: Recommender, small_sizes: ModelSizes) -> None:
     """Put what a recommender has learned into a newborn one that is at least as large.
 
     Raises:
         ValueError: it is smaller.
     """
-    deeper = shape.tower.layers - small_shape.tower.layers
-    rescaled = _scale(small_shape) / _scale(shape)
+    deeper = sizes.layers - small_sizes.layers
+    rescaled = _scale(small_sizes) / _scale(sizes)
     parameters = grown.learned()
     for name, learned in small.learned().items():
         place = parameters[_layer_above(name, deeper)]
@@ -36,9 +37,9 @@ def warm_start(grown: Recommender, shape: ModelConfig, small: Recommender, small
         _leading(place, learned).copy_(learned * rescaled if TO_OUTPUT in name else learned)
 
 
-def _scale(shape: ModelConfig) -> float:
+def _scale(sizes: ModelSizes) -> float:
     """What peft multiplies a LoRA's product with."""
-    return shape.tower.lora_alpha / shape.tower.lora_rank
+    return sizes.lora_alpha / sizes.lora_rank
 
 
 def _leading(place: Tensor, learned: Tensor) -> Tensor:

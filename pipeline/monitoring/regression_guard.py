@@ -8,38 +8,14 @@ Welch's test (1947), with levels small enough for a test after every batch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ttest_ind
 
+from pipeline.config import GuardConfig
 from pipeline.evaluation.prequential import Scores
-
-
-@dataclass(frozen=True)
-class GuardConfig:
-    """What is compared with what, in blocks of events, and what counts as a fall.
-
-    Attributes:
-        block: events in a block.
-        reference: blocks that say what is usual, and the fewest of them.
-        recent: blocks that are compared with it at any time.
-        first: the fewest blocks after a promotion that say anything.
-        probation: blocks after a promotion that are compared with those before it.
-        least: a fall in nats below which nothing is done.
-        level: chance of so clear a fall by luck, in one test.
-    """
-
-    block: int = 32
-    reference: int = 128
-    fewest: int = 32
-    recent: int = 16
-    first: int = 4
-    probation: int = 128
-    least: float = 0.2
-    level: float = 1e-5
 
 
 class Fall(NamedTuple):
@@ -62,8 +38,8 @@ class GuardState(TypedDict):
 class Guard:
     """Compares recent blocks with those before them, or, after a promotion, with those before that."""
 
-    def __init__(self, shape: GuardConfig) -> None:
-        self._shape = shape
+    def __init__(self, config: GuardConfig) -> None:
+        self._config = config
         self._reference: list[float] = []
         self._recent: list[tuple[float, str]] = []
         self._rest: list[float] = []
@@ -75,8 +51,8 @@ class Guard:
             return self._fallen(Fall(_mean(self._reference), float("-inf"), self._probation))
         self._add(version, _leads(scores))
         recent = np.array([mean for mean, _ in self._recent])
-        enough = self._shape.first if self._probation else self._shape.recent
-        if recent.size < enough or len(self._reference) < self._shape.fewest:
+        enough = self._config.first if self._probation else self._config.recent
+        if recent.size < enough or len(self._reference) < self._config.fewest:
             return None
         fall = Fall(_mean(self._reference), float(recent.mean()), self._probation or self._recent[0][1])
         return self._fallen(fall) if self._is_worse(recent, fall) else None
@@ -106,13 +82,13 @@ class Guard:
         self._probation = state["probation"]
 
     def _add(self, version: str, values: NDArray[np.float64]) -> None:
-        block, told = self._shape.block, [*self._rest, *values.tolist()]
+        block, told = self._config.block, [*self._rest, *values.tolist()]
         whole = len(told) // block * block
         self._rest = told[whole:]
         self._recent += [(_mean(told[start : start + block]), version) for start in range(0, whole, block)]
         if self._probation is None:
-            self._age(self._shape.recent)
-        elif len(self._recent) >= self._shape.probation:
+            self._age(self._config.recent)
+        elif len(self._recent) >= self._config.probation:
             self._probation = None
             self._age(0)
 
@@ -122,13 +98,13 @@ class Guard:
         if past > 0:
             self._reference += [mean for mean, _ in self._recent[:past]]
             self._recent = self._recent[past:]
-        self._reference = self._reference[-self._shape.reference :]
+        self._reference = self._reference[-self._config.reference :]
 
     def _is_worse(self, recent: NDArray[np.float64], fall: Fall) -> bool:
-        if fall.before - fall.after < self._shape.least:
+        if fall.before - fall.after < self._config.least:
             return False
         test = ttest_ind(recent, np.array(self._reference), equal_var=False, alternative="less")
-        return bool(test.pvalue < self._shape.level)
+        return bool(test.pvalue < self._config.level)
 
     def _fallen(self, fall: Fall) -> Fall:
         self.returned()

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from pipeline.config import ModelSizes
 from pipeline.eventlog.port import TopicPartition
 
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2
 
 
 class Version(NamedTuple):
@@ -59,6 +60,7 @@ class Manifest(BaseModel):
         parent: the version published before this one.
         reason: why it was published.
         backbone: digest of the language model as it came.
+        sizes: of what is learned beside it.
         digest: over the content of all files; equal states have equal digests.
         items: item id to content digest, in the order of rows; of a delta, the changed ones.
         rows: the number of catalogue rows.
@@ -71,7 +73,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
     model: str
     version: str
     kind: Literal["full", "delta"]
@@ -82,10 +84,7 @@ class Manifest(BaseModel):
     files: dict[str, FileDigest]
     backbone: str
     max_tokens: int
-    layers: int
-    lora_rank: int
-    lora_alpha: int
-    adapter_rank: int
+    sizes: ModelSizes
     rows: Count
     items: dict[str, str]
     offsets: dict[str, Count]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pipeline.errors import SnapshotCorrupt
 from pipeline.snapshots.codec import full_snapshot, joined_snapshot
-from pipeline.snapshots.snapshot import FileDigest, Manifest, Snapshot, Version
+from pipeline.snapshots.snapshot import FORMAT, FileDigest, Manifest, Snapshot, Version
 
 MANIFEST = "manifest.json"
 
@@ -55,12 +55,13 @@ class SnapshotStore:
         """
         try:
             content = self._fs.cat_file(f"{self._root}/{version}/{MANIFEST}")
+            _check_format(version, content)
             manifest = Manifest.model_validate_json(content)
         except FileNotFoundError:
             raise SnapshotCorrupt(
                 f"snapshot {version} is not in the store: publish again or roll back"
             ) from None
-        except ValidationError as error:
+        except (orjson.JSONDecodeError, ValidationError) as error:
             raise SnapshotCorrupt(f"snapshot {version} has an unreadable manifest: {error}") from error
         if manifest.version != str(version):
             raise SnapshotCorrupt(f"snapshot {version} has the manifest of {manifest.version}")
@@ -118,6 +119,17 @@ class SnapshotStore:
         """Let a file appear whole or not at all; object stores do that by themselves."""
         self._fs.pipe_file(f"{path}.part", content)
         self._fs.mv(f"{path}.part", path)
+
+
+def _check_format(version: Version, manifest: bytes) -> None:
+    """Refuse another format by name, before its fields are looked at."""
+    fields = orjson.loads(manifest)
+    found = fields.get("format") if isinstance(fields, dict) else None
+    if found != FORMAT:
+        raise SnapshotCorrupt(
+            f"snapshot {version} has format {found}, and this millstream reads format {FORMAT}: let the "
+            "learner publish again, or serve it with the millstream that wrote it"
+        )
 
 
 def digest_of(content: bytes) -> FileDigest:

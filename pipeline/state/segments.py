@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import SegmentConfig
 from pipeline.events import InteractionType
 from pipeline.state.histories import Act
 
@@ -90,28 +91,13 @@ def segment_of(acts: Sequence[Act], first_new: int, row: Callable[[str], int]) -
     )
 
 
-@dataclass(frozen=True)
-class Cut:
-    """Into how long pieces Segments are cut; lengths in acts.
-
-    Attributes:
-        context: old acts before the new ones.
-        segment: new acts in a piece.
-        overlap: acts that a piece shares with the one before it.
-    """
-
-    context: int
-    segment: int
-    overlap: int
-
-
-def chunks(segment: Segment, cut: Cut) -> Iterator[Segment]:
+def chunks(segment: Segment, config: SegmentConfig) -> Iterator[Segment]:
     """Cut a Segment into pieces of bounded length, the later ones with an overlap."""
-    start, new = max(0, segment.first_new - cut.context), segment.first_new
+    start, new = max(0, segment.first_new - config.context), segment.first_new
     while new < len(segment):
-        stop = min(new + cut.segment, len(segment))
+        stop = min(new + config.length, len(segment))
         yield replace(segment.cut(start, stop), first_new=new - start)
-        start, new = max(0, stop - cut.overlap), stop
+        start, new = max(0, stop - config.overlap), stop
 
 
 def value_bucket(value: float | None) -> int:

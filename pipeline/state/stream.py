@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import StreamConfig
 from pipeline.events import Interaction, Item
 from pipeline.state.catalogue import Catalogue
 from pipeline.state.covisitation import Covisitation
@@ -15,17 +16,6 @@ from pipeline.state.dedupe import SeenEvents
 from pipeline.state.histories import Act, Histories
 from pipeline.state.popularity import Popularity
 from pipeline.state.segments import Segment, segment_of
-
-
-@dataclass(frozen=True)
-class StreamConfig:
-    """How much of the stream is remembered, in acts, events and items."""
-
-    history_length: int = 200
-    dedupe_window: int = 1_000_000
-    covisitation_half_life: float = 200_000
-    covisitation_partners: int = 500
-    popularity_half_life: float = 90_000
 
 
 @dataclass
@@ -37,16 +27,16 @@ class StreamState:
         events: interactions folded, ever.
     """
 
-    shape: StreamConfig
+    config: StreamConfig
     catalogue: Catalogue = field(default_factory=Catalogue)
     acts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     seen: dict[int, SeenEvents] = field(default_factory=dict)
     events: int = 0
 
     def __post_init__(self) -> None:
-        self.histories = Histories(self.shape.history_length)
-        self.covisitation = Covisitation(self.shape.covisitation_half_life, self.shape.covisitation_partners)
-        self.popularity = Popularity(self.shape.popularity_half_life)
+        self.histories = Histories(self.config.history_length)
+        self.covisitation = Covisitation(self.config.covisitation_half_life, self.config.covisitation_partners)
+        self.popularity = Popularity(self.config.popularity_half_life)
 
     def ingest(self, entries: Iterable[Item | str]) -> list[int]:
         """Upsert Items and remove the items named by a tombstone; returns the rows upserted."""
@@ -70,7 +60,7 @@ class StreamState:
     def first_seen(self, partition: int, digest: int) -> bool:
         """Remember an event of a partition; False if it is a duplicate."""
         if partition not in self.seen:
-            self.seen[partition] = SeenEvents(self.shape.dedupe_window)
+            self.seen[partition] = SeenEvents(self.config.dedupe_window)
         return self.seen[partition].add(digest)
 
     def segment(self, user: str, new: Iterable[Act]) -> Segment:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pipeline.config import OptimizerConfig
 from pipeline.model.item_table import ItemTable, Rows
 from pipeline.model.recommender import Recommender
 
@@ -22,13 +23,13 @@ class Touched(NamedTuple):
 class OptimizerStep:
     """The optimizers of one learner or of one retrain; without a step taken, AdamW has no moments."""
 
-    def __init__(
-        self, recommender: Recommender, table: ItemTable, rate: float, weight_decay: float, clip: float
-    ) -> None:
+    def __init__(self, recommender: Recommender, table: ItemTable, config: OptimizerConfig) -> None:
         self._learned = recommender.learned()
         self._table = table
-        self._clip = clip
-        self.adamw = torch.optim.AdamW(self._learned.values(), lr=rate, weight_decay=weight_decay, fused=True)
+        self._clip = config.clip
+        self.adamw = torch.optim.AdamW(
+            self._learned.values(), lr=config.rate, weight_decay=config.weight_decay, fused=True
+        )
 
     def step(self, loss: Tensor, touched: Sequence[Touched]) -> bool:
         """Go backward, clip, and step if everything is finite; whether it was."""

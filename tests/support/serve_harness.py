@@ -21,7 +21,7 @@ from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from consumers.serve.state.serving_state import View
 from pipeline.assembly import learner_config_of
 from pipeline.checkpoints.capture import snapshot_of
-from pipeline.config import LearnSettings, LogSettings, ModelSettings, ServeSettings, Settings
+from pipeline.config import LearnerConfig, LogConfig, ModelSizes, ServeConfig, Settings
 from pipeline.evaluation.prequential import Scores
 from pipeline.eventlog import open_log
 from pipeline.eventlog.intake import interaction_of, item_of
@@ -52,8 +52,8 @@ class World:
         self.folder = folder
         self.backbone = backbone
         self.settings = Settings(
-            log=LogSettings(url=f"sqlite:///{folder}/log.db", prefix=PREFIX, partitions=4),
-            model=ModelSettings(
+            log=LogConfig(url=f"sqlite:///{folder}/log.db", prefix=PREFIX, partitions=4),
+            model=ModelSizes(
                 backbone="given",
                 lora_rank=2,
                 lora_alpha=4,
@@ -61,16 +61,16 @@ class World:
                 device="cpu",
                 cache=folder / "cache",
             ),
-            learn=LearnSettings(
+            learn=LearnerConfig(
                 context=context, segment=8, overlap=3, negatives=8, replay=2, history_length=history_length
             ),
-            serve=ServeSettings(poll_seconds=0.01, most_recommendations=20, recommendations=5),
+            serve=ServeConfig(poll_seconds=0.01, most_recommendations=20, recommendations=5),
             snapshots=str(folder / "snapshots"),
         )
         self.topics = Topics(PREFIX)
         self.log = open_log(self.settings.log.url)
         self.topics.create(self.log, *self.settings.log.topic_sizes)
-        self.store = SnapshotStore(self.settings.snapshots, PREFIX)
+        self.store = SnapshotStore(self.settings.snapshots.store, PREFIX)
         self._stack = ExitStack()
         self._writer = self._stack.enter_context(Writer(self.log.writer(), self.topics.snapshots))
         self._publisher = Publisher(self.store, self._writer, self.topics, full_every=3, keep=3)
@@ -236,7 +236,7 @@ class World:
         return list(read(self.log, topic))
 
     def loader(self) -> SnapshotLoader:
-        store = SnapshotStore(self.settings.snapshots, PREFIX)
+        store = SnapshotStore(self.settings.snapshots.store, PREFIX)
         return SnapshotLoader(store, self.backbone, self.settings.model)
 
     @contextmanager
@@ -248,7 +248,7 @@ class World:
             self.topics,
             SnapshotWatcher(self.loader(), PREFIX, current),
             current,
-            self.settings.learn.history_length,
+            self.settings.learn.stream.history_length,
             self.settings.serve.poll_seconds,
         )
         with ThreadPoolExecutor(1) as threads:

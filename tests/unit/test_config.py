@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, get_origin
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
 
 from pipeline.config import (
-    LearnSettings,
-    LogSettings,
-    ServeSettings,
+    CheckpointConfig,
+    Config,
+    LearnerConfig,
+    LogConfig,
+    ReplayConfig,
+    ServeConfig,
     Settings,
+    SnapshotConfig,
     load_settings,
     to_toml,
 )
@@ -39,10 +46,42 @@ def test_there_are_defaults_for_everything() -> None:
     assert settings.serve.port == 8000
 
 
+def _leaves(model: BaseModel, path: str = "") -> Iterator[tuple[str, FieldInfo, object]]:
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if isinstance(value, Config):
+            yield from _leaves(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", field, value
+
+
+def test_every_setting_has_a_description_and_a_bound() -> None:
+    for path, field, value in _leaves(Settings()):
+        assert field.description, path
+        free = isinstance(value, bool | Path | dict) or get_origin(field.annotation) is Literal
+        assert free or field.metadata, path
+
+
+def test_a_table_that_is_given_in_part_keeps_its_other_defaults() -> None:
+    Path("millstream.toml").write_text(
+        "[drift.first_of_basket]\ndelta = 0.02\n[retrain.training.optimizer]\nclip = 1\n"
+    )
+    settings, defaults = load_settings(), Settings()
+    assert settings.drift.first_of_basket == defaults.drift.first_of_basket.replace(delta=0.02)
+    assert settings.retrain.training.optimizer == defaults.retrain.training.optimizer.replace(clip=1.0)
+
+
+def test_a_copy_with_other_values_is_checked() -> None:
+    assert ReplayConfig().replace(segments=3).segments == 3
+    with pytest.raises(ValueError, match="segments"):
+        ReplayConfig().replace(segments=-1)
+
+
 def test_a_file_in_the_working_directory_is_read() -> None:
-    Path("millstream.toml").write_text('snapshots = "s3://bucket"\n[learn]\nseed = 7\n')
+    Path("millstream.toml").write_text('[snapshots]\nstore = "s3://bucket"\n[learn]\nseed = 7\n')
     settings = load_settings()
-    assert (settings.snapshots, settings.learn.seed, settings.learn.replay) == ("s3://bucket", 7, 16)
+    found = settings.snapshots.store, settings.learn.seed, settings.learn.replay.segments
+    assert found == ("s3://bucket", 7, 16)
 
 
 def test_a_variable_names_another_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,11 +94,11 @@ def test_a_variable_names_another_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_environment_overrides_the_file_key_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("millstream.toml").write_text("[learn]\nseed = 7\nreplay = 3\n")
+    Path("millstream.toml").write_text("[learn]\nseed = 7\n[learn.replay]\nsegments = 3\n")
     monkeypatch.setenv("MILLSTREAM_LEARN__SEED", "9")
     monkeypatch.setenv("MILLSTREAM_LOG__OPTIONS__SASL_PASSWORD", "hush")
     settings = load_settings()
-    assert (settings.learn.seed, settings.learn.replay) == (9, 3)
+    assert (settings.learn.seed, settings.learn.replay) == (9, ReplayConfig(segments=3))
     assert settings.log.secrets == {"sasl_password": "hush"}
 
 
@@ -107,8 +146,8 @@ def test_a_variable_of_somebody_else_is_left_alone(monkeypatch: pytest.MonkeyPat
 
 def test_secrets_are_masked() -> None:
     settings = Settings(
-        log=LogSettings(options={"sasl_plain_password": SecretStr("hush")}),
-        serve=ServeSettings(api_keys=(SecretStr("quiet"),)),
+        log=LogConfig(options={"sasl_plain_password": SecretStr("hush")}),
+        serve=ServeConfig(api_keys=(SecretStr("quiet"),)),
     )
     told = tomllib.loads(to_toml(settings))
     assert told["log"]["options"] == {"sasl_plain_password": "**********"}
@@ -118,9 +157,9 @@ def test_secrets_are_masked() -> None:
 
 
 @given(
-    url=st.text("abc/:\\\"'#é ", max_size=20),
+    url=st.text("abc/:\\\"'#é ", min_size=1, max_size=20),
     folder=st.text('abc\\" #=', min_size=1, max_size=10),
-    rate=st.floats(1e-9, 1e9, allow_nan=False),
+    rate=st.floats(1e-9, 10, allow_nan=False),
     seed=st.integers(0, 2**62),
     impressions=st.booleans(),
 )
@@ -128,10 +167,11 @@ def test_what_is_printed_reads_as_the_same_settings(
     url: str, folder: str, rate: float, seed: int, impressions: bool
 ) -> None:
     settings = Settings(
-        log=LogSettings(url=url),
-        learn=LearnSettings(rate=rate, seed=seed, checkpoints=Path(folder)),
-        serve=ServeSettings(impressions=impressions),
-        snapshots=url,
+        log=LogConfig(url=url),
+        learn=LearnerConfig(mixer_rate=rate, seed=seed),
+        checkpoints=CheckpointConfig(folder=Path(folder)),
+        serve=ServeConfig(impressions=impressions),
+        snapshots=SnapshotConfig(store=url),
     )
     assert Settings(**tomllib.loads(to_toml(settings))) == settings
 

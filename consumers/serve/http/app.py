@@ -26,7 +26,7 @@ from consumers.serve.schemas import (
 )
 from consumers.serve.service import NotReady, RecommendationService, UnknownItem
 from pipeline import metrics
-from pipeline.config import ServeSettings
+from pipeline.config import ServeConfig
 from pipeline.events import Id
 
 DESCRIPTION = """
@@ -50,7 +50,7 @@ Session = Annotated[
 ]
 
 
-def create_app(service: RecommendationService, settings: ServeSettings) -> FastAPI:
+def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI:
     """The application; if there are API keys, only health, readiness and the documentation go without."""
     app = FastAPI(title="millstream", description=DESCRIPTION, version="1", redoc_url=None)
     app.add_middleware(BodyLimit)
@@ -68,7 +68,7 @@ def create_app(service: RecommendationService, settings: ServeSettings) -> FastA
     return app
 
 
-def _v1(service: RecommendationService, settings: ServeSettings) -> APIRouter:
+def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:
     routes = APIRouter(tags=["recommendations"])
 
     async def query(
@@ -147,7 +147,7 @@ def _metrics() -> Response:
     return Response(metrics.exposition(), media_type=EXPOSITION)
 
 
-def _key_check(settings: ServeSettings) -> Any:
+def _key_check(settings: ServeConfig) -> Any:
     header = APIKeyHeader(name="X-API-Key", auto_error=False)
 
     async def check(key: Annotated[str | None, Depends(header)]) -> None:

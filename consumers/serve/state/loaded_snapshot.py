@@ -11,14 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.config import ModelSettings
+from pipeline.config import ModelConfig, ModelSizes
 from pipeline.errors import SnapshotCorrupt
 from pipeline.eventlog.port import TopicPartition
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.adapter import Adapter, fits
 from pipeline.model.item_table import Rows
-from pipeline.model.recommender import ModelConfig, Recommender
-from pipeline.model.tower import TowerConfig
+from pipeline.model.recommender import Recommender
 from pipeline.snapshots.snapshot import Manifest, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore
 
@@ -62,10 +61,10 @@ class SnapshotLoader:
     milliseconds there, and two servers then give the same bits.
     """
 
-    def __init__(self, store: SnapshotStore, backbone: Backbone, settings: ModelSettings) -> None:
+    def __init__(self, store: SnapshotStore, backbone: Backbone, settings: ModelConfig) -> None:
         self._store = store
         self._backbone = backbone
-        self._skeletons: dict[ModelConfig, Recommender] = {}
+        self._skeletons: dict[ModelSizes, Recommender] = {}
         self._required = {"backbone": backbone.digest, "max_tokens": settings.max_tokens}
 
     def load(self, version: Version, digest: str | None = None) -> LoadedSnapshot:
@@ -99,11 +98,10 @@ class SnapshotLoader:
 
     def _skeleton(self, manifest: Manifest) -> Recommender:
         """The model of the snapshot's sizes, as at birth; a promoted candidate may have larger ones."""
-        tower = TowerConfig(manifest.layers, manifest.lora_rank, manifest.lora_alpha)
-        shape = ModelConfig(tower, manifest.adapter_rank)
-        if shape not in self._skeletons:
-            self._skeletons = {shape: Recommender(self._backbone, shape, seed=0).eval()}
-        return self._skeletons[shape]
+        sizes = manifest.sizes
+        if sizes not in self._skeletons:
+            self._skeletons = {sizes: Recommender(self._backbone, sizes, seed=0).eval()}
+        return self._skeletons[sizes]
 
     def _base(self, snapshot: Snapshot, version: Version, recommender: Recommender) -> LoadedSnapshot:
         recommender.load_learned(dict(snapshot.learned))

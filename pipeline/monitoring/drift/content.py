@@ -11,30 +11,14 @@ from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
+from pipeline.config import ContentConfig
+
 SAMPLE = 4_096
 """Items that clusters are made from; more would cost time and change little."""
 PRIOR = 0.5
 """Acts that every cluster is credited with (Jeffreys), so that no share is zero."""
 
 Counts = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class ContentConfig:
-    """How content is watched.
-
-    Attributes:
-        clusters: of items alike; items without content have one more to themselves.
-        block: acts between two looks.
-        reference, recent: blocks that are compared.
-        threshold: of the population stability index.
-    """
-
-    clusters: int = 16
-    block: int = 250
-    reference: int = 16
-    recent: int = 4
-    threshold: float = 0.13
 
 
 @dataclass(frozen=True)
@@ -62,8 +46,8 @@ class ContentWatch:
     and an item that arrives later belongs to the cluster that is next to it.
     """
 
-    def __init__(self, shape: ContentConfig) -> None:
-        self._shape = shape
+    def __init__(self, config: ContentConfig) -> None:
+        self._config = config
         self._rest: list[int] = []
         self._blocks: list[Counts] = []
         self._centres = np.zeros((0, 0))
@@ -73,10 +57,10 @@ class ContentWatch:
         if not rows.size or not self._has_clusters(content):
             return None
         self._rest += self._clusters(_vectors(content[rows])).tolist()
-        shift, block = None, self._shape.block
+        shift, block = None, self._config.block
         while len(self._rest) >= block:
             acts, self._rest = self._rest[:block], self._rest[block:]
-            shift = self._compare(np.bincount(acts, minlength=self._shape.clusters + 1)) or shift
+            shift = self._compare(np.bincount(acts, minlength=self._config.clusters + 1)) or shift
         return shift
 
     def state(self) -> ContentState:
@@ -92,16 +76,16 @@ class ContentWatch:
 
     def _compare(self, counts: Counts) -> Shift | None:
         """Compare the recent blocks with those before; after a shift, they are the reference to be."""
-        self._blocks = [*self._blocks, counts][-(self._shape.reference + self._shape.recent) :]
-        if len(self._blocks) < self._shape.reference + self._shape.recent:
+        self._blocks = [*self._blocks, counts][-(self._config.reference + self._config.recent) :]
+        if len(self._blocks) < self._config.reference + self._config.recent:
             return None
-        before = _shares(self._blocks[: self._shape.reference])
-        after = _shares(self._blocks[self._shape.reference :])
+        before = _shares(self._blocks[: self._config.reference])
+        after = _shares(self._blocks[self._config.reference :])
         contributions = (after - before) * np.log(after / before)
         index = float(contributions.sum())
-        if index <= self._shape.threshold:
+        if index <= self._config.threshold:
             return None
-        self._blocks = self._blocks[self._shape.reference :]
+        self._blocks = self._blocks[self._config.reference :]
         moved = int(contributions.argmax())
         return Shift(index, float(before[moved]), float(after[moved]))
 
@@ -110,14 +94,14 @@ class ContentWatch:
         if not self._centres.size:
             sample = _vectors(content[:: -(-len(content) // SAMPLE)])
             different = np.unique(sample[sample.any(axis=1)], axis=0)
-            if len(different) >= self._shape.clusters:
-                self._centres = _centres(different, self._shape.clusters)
+            if len(different) >= self._config.clusters:
+                self._centres = _centres(different, self._config.clusters)
         return bool(self._centres.size)
 
     def _clusters(self, vectors: NDArray[np.float64]) -> NDArray[np.int64]:
         """The cluster of each vector: the nearest centre, or the last one if there is no content."""
         nearness = vectors @ self._centres.T - np.square(self._centres).sum(axis=1) / 2
-        return np.where(vectors.any(axis=1), nearness.argmax(axis=1), self._shape.clusters)
+        return np.where(vectors.any(axis=1), nearness.argmax(axis=1), self._config.clusters)
 
 
 def _vectors(content: Tensor) -> NDArray[np.float64]:

@@ -10,29 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from river.drift import ADWIN
 
+from pipeline.config import RiseConfig
+
 SHORTEST = 5
 """Blocks that each side of a cut must have."""
-
-
-@dataclass(frozen=True)
-class RiseConfig:
-    """What counts as a rise.
-
-    Attributes:
-        block: values in a mean; single acts of one basket are correlated.
-        delta: ADWIN's confidence; smaller is stricter.
-        unit: what ADWIN takes as the range of a mean. Its bound holds for any values within a
-            range; block means are nearly normal, and a unit of about their standard deviation
-            leaves the part of the bound that is for normal values.
-        least: the smallest rise worth telling.
-        longest: blocks that are remembered at least, up to twice as many.
-    """
-
-    block: int = 32
-    delta: float = 0.01
-    unit: float = 0.1
-    least: float = 0.1
-    longest: int = 256
 
 
 @dataclass(frozen=True)
@@ -74,8 +55,8 @@ class RiseDetector:
     count, and whoever shows them to another gets the same detector.
     """
 
-    def __init__(self, shape: RiseConfig) -> None:
-        self._shape = shape
+    def __init__(self, config: RiseConfig) -> None:
+        self._config = config
         self._rest: list[float] = []
         self._rebuild([])
 
@@ -83,8 +64,8 @@ class RiseDetector:
         """Take in finite values in order; returns the last rise that they gave away."""
         self._rest += values.tolist()
         rise = None
-        while len(self._rest) >= self._shape.block:
-            block, self._rest = self._rest[: self._shape.block], self._rest[self._shape.block :]
+        while len(self._rest) >= self._config.block:
+            block, self._rest = self._rest[: self._config.block], self._rest[self._config.block :]
             rise = self._compare(float(np.mean(block))) or rise
         return rise
 
@@ -100,21 +81,21 @@ class RiseDetector:
     def _compare(self, mean: float) -> Rise | None:
         """Show ADWIN one more mean; if there was a change, forget what came before it."""
         self._means.append(mean)
-        self._adwin.update(mean / self._shape.unit)
+        self._adwin.update(mean / self._config.unit)
         if self._adwin.drift_detected:
             rise = _best_cut(self._means)
             self._rebuild(self._means[rise.blocks_before :])
-            return rise if rise.after - rise.before >= self._shape.least else None
-        if len(self._means) >= 2 * self._shape.longest:
-            self._rebuild(self._means[-self._shape.longest :])
+            return rise if rise.after - rise.before >= self._config.least else None
+        if len(self._means) >= 2 * self._config.longest:
+            self._rebuild(self._means[-self._config.longest :])
         return None
 
     def _rebuild(self, means: Iterable[float]) -> None:
         """A new ADWIN that has seen these means and no others."""
         self._means = list(means)
-        self._adwin = _new_adwin(self._shape.delta)
+        self._adwin = _new_adwin(self._config.delta)
         for mean in self._means:
-            self._adwin.update(mean / self._shape.unit)
+            self._adwin.update(mean / self._config.unit)
 
 
 def _best_cut(means: Sequence[float]) -> Rise:

@@ -10,34 +10,20 @@ itself has gone wrong. benchmarks/drift_detection.py measures delays and false a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.config import DriftConfig
 from pipeline.control.alarms import DriftAlarm, Signal
 from pipeline.evaluation.prequential import CUTOFF, Scores
-from pipeline.monitoring.drift.content import ContentConfig, ContentState, ContentWatch
-from pipeline.monitoring.drift.detectors import RiseConfig, RiseDetector, RiseState
+from pipeline.monitoring.drift.content import ContentState, ContentWatch
+from pipeline.monitoring.drift.detectors import RiseDetector, RiseState
 
 Values = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class DriftConfig:
-    """What is watched, and how closely.
-
-    Attributes:
-        warm_up: events after which watching begins; a young learner improves by leaps.
-    """
-
-    warm_up: int = 4_000
-    lead: RiseConfig = RiseConfig()
-    loss: RiseConfig = RiseConfig()
-    first_of_basket: RiseConfig = RiseConfig(block=8, least=0.05)
-    content: ContentConfig = ContentConfig()
 
 
 class Acts(NamedTuple):
@@ -58,24 +44,24 @@ class DriftState(TypedDict):
 class DriftMonitor:
     """Raises DriftAlarms; what it holds follows from the batches it was shown, and can be saved."""
 
-    def __init__(self, shape: DriftConfig) -> None:
-        self._shape = shape
+    def __init__(self, config: DriftConfig) -> None:
+        self._config = config
         self._events = 0
         self.reset()
 
     def reset(self) -> None:
         """Forget what to compare with: another model has been adopted."""
         self._rises = {
-            Signal.LEAD: RiseDetector(self._shape.lead),
-            Signal.LOSS: RiseDetector(self._shape.loss),
-            Signal.FIRST_OF_BASKET: RiseDetector(self._shape.first_of_basket),
+            Signal.LEAD: RiseDetector(self._config.lead),
+            Signal.LOSS: RiseDetector(self._config.loss),
+            Signal.FIRST_OF_BASKET: RiseDetector(self._config.first_of_basket),
         }
-        self._content = ContentWatch(self._shape.content)
+        self._content = ContentWatch(self._config.content)
 
     def update(self, generation: int, step: int, scores: Scores, acts: Acts) -> list[DriftAlarm]:
         """Take in a batch; at most one alarm a signal."""
         self._events += acts.rows.size
-        if self._events <= self._shape.warm_up:
+        if self._events <= self._config.warm_up_events:
             return []
         changes = [*self._changes_of_scores(scores), *self._changes_of_content(acts)]
         return [

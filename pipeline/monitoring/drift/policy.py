@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import TypedDict
 
+from pipeline.config import Action
 from pipeline.control.alarms import DriftAlarm, RetrainRequest
-
-
-class Action(StrEnum):
-    """What an alarm leads to."""
-
-    LOG = "log"
-    RETRAIN = "retrain"
 
 
 class PolicyState(TypedDict):
@@ -37,7 +30,7 @@ class DriftPolicy:
 
     def decide(self, alarms: Sequence[DriftAlarm]) -> RetrainRequest | None:
         """The request that the alarms of one batch lead to, if any; it names the first of them."""
-        if self._action is Action.LOG or not alarms or self._is_cooling(alarms[0].events):
+        if self._action == "log" or not alarms or self._is_cooling(alarms[0].events):
             return None
         self._requested_at = alarms[0].events
         return RetrainRequest(alarm=alarms[0])

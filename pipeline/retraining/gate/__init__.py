@@ -1,7 +1,6 @@
 """The Gate: whether a candidate takes the champion's place."""
 
-from pipeline.retraining.gate.decision import GateConfig, decide
+from pipeline.retraining.gate.decision import decide
 from pipeline.retraining.gate.evidence import GateVerdict, ModelRun, Outcome, SharedTargets
-from pipeline.retraining.gate.paired import Sampling
 
-__all__ = ["GateConfig", "SharedTargets", "Outcome", "Sampling", "ModelRun", "GateVerdict", "decide"]
+__all__ = ["SharedTargets", "Outcome", "ModelRun", "GateVerdict", "decide"]

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import SamplingConfig
 from pipeline.retraining.gate.evidence import ModelRun, SharedTargets
-from pipeline.retraining.gate.paired import Sampling, effective_users, gain_of
+from pipeline.retraining.gate.paired import effective_users, gain_of
 
 ALL = "all"
 Figures = dict[str, float]
@@ -31,7 +32,7 @@ def sample_sizes(ground: SharedTargets, masks: Masks, probes: int) -> Figures:
 
 
 def gains(
-    ground: SharedTargets, masks: Masks, champion: ModelRun, candidate: ModelRun, sampling: Sampling
+    ground: SharedTargets, masks: Masks, champion: ModelRun, candidate: ModelRun, sampling: SamplingConfig
 ) -> Figures:
     """Of log-loss and NDCG in each slice: both means, and the gain with its bounds."""
     figures = Figures()

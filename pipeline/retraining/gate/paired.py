@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
+from pipeline.config import SamplingConfig
+
 Values = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 DRAWS = 1_000_000
 """Users drawn at a time; bounds the bootstrap's memory to some 50 MB."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Settings of a bootstrap.
-
-    Attributes:
-        confidence: of each one-sided bound, above 0.5.
-        resamples: how often users are drawn anew.
-        seed: of the draws.
-    """
-
-    confidence: float = 0.99
-    resamples: int = 5_000
-    seed: int = 0
 
 
 class Gain(NamedTuple):
@@ -38,7 +24,7 @@ class Gain(NamedTuple):
     high: float
 
 
-def gain_of(differences: Values, users: Numbers, sampling: Sampling) -> Gain:
+def gain_of(differences: Values, users: Numbers, sampling: SamplingConfig) -> Gain:
     """Mean of paired differences ``[m]`` of two or more users ``[m]``, with its bounds.
 
     What one user's targets differ by is correlated, so whole users are drawn: the cluster

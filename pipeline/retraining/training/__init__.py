@@ -1,8 +1,7 @@
 """The training core of a retrain: the catalogue's language, then a window of the log; resumable."""
 
-from pipeline.retraining.training.language import LanguageConfig, LanguageResult, learn_language
+from pipeline.retraining.training.language import LanguageResult, learn_language
 from pipeline.retraining.training.retraining import (
-    RetrainConfig,
     Retraining,
     RetrainProgress,
     RetrainResult,
@@ -11,10 +10,8 @@ from pipeline.retraining.training.validation import Validation
 
 __all__ = [
     "LanguageResult",
-    "LanguageConfig",
     "RetrainProgress",
     "RetrainResult",
-    "RetrainConfig",
     "Retraining",
     "Validation",
     "learn_language",

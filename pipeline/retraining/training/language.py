@@ -31,6 +31,7 @@ from transformers import (
 )
 
 from pipeline.atomic_files import replace_durably
+from pipeline.config import LanguageConfig
 from pipeline.errors import NothingToLearn
 from pipeline.model.content.adapter import Adapter, adapter_digest, adapter_of
 from pipeline.model.content.text import TextEncoder
@@ -52,29 +53,6 @@ HELD_OUT = 0.1
 """Share of the texts that nothing is learned from."""
 MASKINGS = 4
 """Of each held-out text: titles are short, and one masking leaves most of their words out."""
-
-
-@dataclass(frozen=True)
-class LanguageConfig:
-    """How the encoder learns the catalogue's language.
-
-    Not asked by default. Measured with the default backbone on a simulated shop (seed 1, 1,345
-    texts, 2 epochs, 334 s on one busy core): held-out loss falls from 6.37 to 3.75 nats a token,
-    and yet the candidate foresees worse than one without it, by .017 nats over all acts and by
-    .078 on cold items. Part of that fall is the head's, which two epochs do not finish. The Gate
-    decides.
-
-    Attributes:
-        epochs: at most, of the head and then of LoRA and head; 0 if it is not asked to.
-        texts: in a minibatch.
-        masked: share of tokens that are to be guessed.
-        rate: AdamW's, falling to 0.
-    """
-
-    epochs: int = 0
-    texts: int = 32
-    masked: float = 0.15
-    rate: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -102,7 +80,7 @@ class LanguageResult:
 def learn_language(
     encoder: TextEncoder,
     texts: Sequence[str],
-    shape: LanguageConfig,
+    config: LanguageConfig,
     seed: int,
     folder: Path,
     progress: Callable[[], None],
@@ -112,7 +90,7 @@ def learn_language(
     Args:
         encoder: stays as it is.
         texts: of the catalogue; empty ones and duplicates count for nothing.
-        shape: how to learn.
+        config: how to learn.
         seed: of all randomness; the same gives the same bits.
         folder: an existing one, where the result is kept for whoever asks again.
         progress: called after every minibatch.
@@ -124,26 +102,26 @@ def learn_language(
     distinct = sorted(set(texts) - {""})
     task = hashlib.blake2b(digest_size=16)
     task.update(
-        orjson.dumps([shape, seed, encoder.backbone_digest, adapter_digest(encoder.adapter), distinct])
+        orjson.dumps([config.model_dump(), seed, encoder.backbone_digest, adapter_digest(encoder.adapter), distinct])
     )
     known = _read(folder / FILE, task.hexdigest())
     if known is None:
         with torch.random.fork_rng():
-            known = _learned(encoder, distinct, shape, seed, progress)
+            known = _learned(encoder, distinct, config, seed, progress)
         _write(folder / FILE, task.hexdigest(), known)
     return known
 
 
 def _learned(
-    encoder: TextEncoder, texts: Sequence[str], shape: LanguageConfig, seed: int, progress: Callable[[], None]
+    encoder: TextEncoder, texts: Sequence[str], config: LanguageConfig, seed: int, progress: Callable[[], None]
 ) -> LanguageResult:
     began = time.perf_counter()
     torch.manual_seed(seed)  # the head is born
     language_model = masked_language_model(encoder.backbone, encoder.adapter)
     training, held_out = _split(_tokens(encoder, texts), seed)
-    masker = Masker(encoder.backbone.tokenizer, shape.masked, seed)
-    trials = _trials(masker, held_out, shape.texts)
-    arguments = partial(_arguments, shape, seed, encoder.device)
+    masker = Masker(encoder.backbone.tokenizer, config.masked, seed)
+    trials = _trials(masker, held_out, config.texts)
+    arguments = partial(_arguments, config, seed, encoder.device)
     head = _Watch(language_model, trials, progress)
     _train(language_model, language_model.head, arguments, training, masker, head)
     both = _Watch(language_model, trials, progress, to_beat=head.losses[-1])
@@ -238,13 +216,13 @@ def _train(
         trainer.train()
 
 
-def _arguments(shape: LanguageConfig, seed: int, device: torch.device, folder: str) -> TrainingArguments:
+def _arguments(config: LanguageConfig, seed: int, device: torch.device, folder: str) -> TrainingArguments:
     """Of a training that saves, reports and prints nothing."""
     return TrainingArguments(
         output_dir=folder,
-        num_train_epochs=shape.epochs,
-        per_device_train_batch_size=shape.texts,
-        learning_rate=shape.rate,
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.texts,
+        learning_rate=config.rate,
         seed=seed,
         use_cpu=device.type == "cpu",
         save_strategy="no",

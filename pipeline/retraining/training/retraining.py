@@ -23,11 +23,12 @@ import numpy as np
 import orjson
 from torch import Tensor
 
+from pipeline.config import TrainingConfig
 from pipeline.errors import NothingToLearn
 from pipeline.events import Interaction
 from pipeline.model.content.adapter import adapter_digest
 from pipeline.model.device import fast_products
-from pipeline.model.item_table import ItemTable, RowRates
+from pipeline.model.item_table import ItemTable
 from pipeline.model.losses import Negatives, draw_negatives
 from pipeline.model.tensors import under
 from pipeline.retraining.training.progress import Progress, Reached, read_progress, write_progress
@@ -44,42 +45,6 @@ from pipeline.training.rng import Purpose, random_for
 log = logging.getLogger(__name__)
 
 CONTENT = "content"
-
-
-@dataclass(frozen=True)
-class RetrainConfig:
-    """How a retrain learns.
-
-    Chosen on shops that drift abruptly (seeds 0-2, windows of 4,096 acts since the drift, then
-    seeds 10-12; `past` on 0-3 and 5-8). Larger minibatches, the stream's own rates and a window
-    that reaches back before the drift gain less; new row accumulators lose. `past` 1 gains
-    .025 nats over the trial and nothing is lost on cold items; .3 gains .042 and loses .04 there
-    (.10 on the worst shop); .4 gains less and loses as much; .2 gains no more and loses more (five
-    of the shops). benchmarks/gate.py measures it.
-
-    Attributes:
-        epochs: at most.
-        patience: epochs in a row without a new best one that end it.
-        segments: in a minibatch.
-        negatives: a minibatch.
-        rate, weight_decay: AdamW's, for the recommender.
-        clip: the largest norm of its gradient.
-        rows: Adagrad's rates for the item table.
-        alpha: share of the unsupervised objective in the loss, from 0 to 1.
-        past: what memory and popularity counted before the window is worth after the retrain, if
-            that foresees better what was held out; from 0 to 1, which leaves them as they are.
-    """
-
-    epochs: int = 4
-    patience: int = 1
-    segments: int = 8
-    negatives: int = 512
-    rate: float = 3e-4
-    weight_decay: float = 1e-4
-    clip: float = 5.0
-    rows: RowRates = RowRates(residual=0.003, bias=0.006)
-    alpha: float = 0.0
-    past: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -125,7 +90,7 @@ class Retraining:
     def __init__(
         self,
         learner: Learner,
-        shape: RetrainConfig,
+        config: TrainingConfig,
         window: Sequence[Interaction],
         held_out: Sequence[Interaction],
         folder: Path,
@@ -134,7 +99,7 @@ class Retraining:
 
         Args:
             learner: restored at a checkpoint of the champion.
-            shape: how to train.
+            config: how to train.
             window: the last interactions before the checkpoint, in the order of batches.
             held_out: the first interactions after it, to validate on.
             folder: an existing folder of this retrain's own.
@@ -142,18 +107,16 @@ class Retraining:
         Raises:
             NothingToLearn: nothing to train on, or nothing to validate on.
         """
-        self._learner, self._shape, self._window, self._folder = learner, shape, window, folder
-        cut = learner.shape.cut
-        self._training = folded(window, learner.stream, cut)
-        self._validation = to_come(held_out, learner.stream, cut)
+        self._learner, self._config, self._window, self._folder = learner, config, window, folder
+        segments = learner.config.segments
+        self._training = folded(window, learner.stream, segments)
+        self._validation = to_come(held_out, learner.stream, segments)
         if not (self._training and self._validation):
             raise NothingToLearn("a retrain needs targets in its window and after it: widen the window")
         self._recommender = learner.recommender
-        self._table = ItemTable(learner.table.all().content.shape[1], learner.device, shape.rows)
+        self._table = ItemTable(learner.table.all().content.shape[1], learner.device, config.optimizer.rows)
         self._table.load(learner.table.state())
-        self._optimizer = OptimizerStep(
-            self._recommender, self._table, shape.rate, shape.weight_decay, shape.clip
-        )
+        self._optimizer = OptimizerStep(self._recommender, self._table, config.optimizer)
         self._task = self._digest(window, held_out)
 
     def run(self, progress: Callable[[RetrainProgress], None]) -> RetrainResult:
@@ -172,7 +135,7 @@ class Retraining:
 
     def _refold(self) -> bool:
         parts = self._window, self._training, self._validation
-        return 0 < self._shape.past < 1 and refold_if_better(self._learner, *parts, self._shape.past)
+        return 0 < self._config.past < 1 and refold_if_better(self._learner, *parts, self._config.past)
 
     def _start(self) -> Progress:
         now = self._state()
@@ -180,13 +143,13 @@ class Retraining:
 
     def _goes_on(self, reached: Reached) -> bool:
         waited = reached.epoch - reached.best_epoch
-        return reached.epoch < self._shape.epochs and waited < self._shape.patience
+        return reached.epoch < self._config.epochs and waited < self._config.patience
 
     def _epoch(self, at: Progress, progress: Callable[[RetrainProgress], None]) -> Progress:
         began, epoch, trained = time.perf_counter(), at.reached.epoch + 1, 0
         order = self._random(epoch, 0, Purpose.RETRAIN_ORDER).permutation(len(self._training))
-        for start in range(0, order.size, self._shape.segments):
-            minibatch = [self._training[place] for place in order[start : start + self._shape.segments]]
+        for start in range(0, order.size, self._config.segments):
+            minibatch = [self._training[place] for place in order[start : start + self._config.segments]]
             trained += self._train(minibatch, epoch, start)
             progress(RetrainProgress(epoch, start + len(minibatch), order.size))
         reached = Reached(
@@ -204,10 +167,10 @@ class Retraining:
         """One step; returns the number of targets it learned."""
         passed = forward(self._recommender, self._table, minibatch, self._negatives(epoch, step))
         loss, touched = passed.losses[passed.new].mean(), [Touched(passed.touched, passed.rows)]
-        if self._shape.alpha > 0:
+        if self._config.alpha > 0:
             views = self._random(epoch, step, Purpose.RETRAIN_VIEWS)
             unsupervised, rows = contrast(self._recommender, self._table, minibatch, views)
-            loss = self._shape.alpha * unsupervised + (1 - self._shape.alpha) * loss
+            loss = self._config.alpha * unsupervised + (1 - self._config.alpha) * loss
             touched.append(rows)
         if not self._optimizer.step(loss, touched):
             log.error("minibatch %s of epoch %s is not finite: left out", step, epoch)
@@ -217,13 +180,13 @@ class Retraining:
     def _negatives(self, epoch: int, step: int) -> Negatives:
         random = self._random(epoch, step, Purpose.RETRAIN_NEGATIVES)
         counts = self._learner.stream.popularity.counts
-        return draw_negatives(counts, self._shape.negatives, random, self._learner.device)
+        return draw_negatives(counts, self._learner.config.negatives, random, self._learner.device)
 
     def _validate(self) -> Validation:
         return validate(self._recommender, self._table, self._validation)
 
     def _random(self, epoch: int, step: int, purpose: Purpose) -> np.random.Generator:
-        return random_for(self._learner.shape.seed, epoch, step, purpose)
+        return random_for(self._learner.config.seed, epoch, step, purpose)
 
     def _state(self) -> dict[str, Tensor]:
         """Copies of all that training changes, by dotted name."""
@@ -241,7 +204,7 @@ class Retraining:
         """Of all that the outcome follows from, but for the machine."""
         digest = hashlib.blake2b(digest_size=16)
         encoder = adapter_digest(self._learner.encoder.adapter)
-        digest.update(orjson.dumps([self._shape, self._learner.shape.seed, encoder]))
+        digest.update(orjson.dumps([self._config.model_dump(), self._learner.config.seed, encoder]))
         digest.update(orjson.dumps([[event.event_id for event in part] for part in (window, held_out)]))
         for name, tensor in self._state().items():
             digest.update(name.encode() + tensor.cpu().numpy().tobytes())

@@ -11,14 +11,13 @@ import torch
 
 from benchmarks import retrains
 from benchmarks.retrains import LearnerHarness, live
+from pipeline.config import GateConfig, LearnerConfig, ModelConfig
 from pipeline.evaluation.prequential import Scores
 from pipeline.events import Interaction, Item
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
-from pipeline.model.recommender import ModelConfig
-from pipeline.retraining.gate import GateConfig
 from pipeline.state.micro_batch import MicroBatch
-from pipeline.training.learner import Learner, LearnerConfig
+from pipeline.training.learner import Learner
 from tests.support.build import MINUTE, purchase
 from tests.support.retrain_harness import ANYTHING_GOES, NOTHING_GOES
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.model.item_table import ItemTable, RowRates
+from pipeline.config import RowRates
+from pipeline.model.item_table import ItemTable
 
 WIDTH = 4
 RATES = RowRates(residual=0.1, bias=0.2)

@@ -7,16 +7,17 @@ import math
 import pytest
 import torch
 
+from pipeline.config import ModelSizes, RowRates
 from pipeline.model.backbone import Backbone
-from pipeline.model.item_table import ItemTable, RowRates
-from pipeline.model.recommender import SCALE_AT_BIRTH, ModelConfig, Recommender
+from pipeline.model.item_table import ItemTable
+from pipeline.model.recommender import SCALE_AT_BIRTH, Recommender
 
 ITEMS, USERS, RANK = 9, 4, 3
 
 
 @pytest.fixture
 def recommender(backbone: Backbone) -> Recommender:
-    return Recommender(backbone, ModelConfig(adapter_rank=RANK), seed=1).eval()
+    return Recommender(backbone, ModelSizes(adapter_rank=RANK), seed=1).eval()
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_the_scale_cannot_become_negative(recommender: Recommender, users: torch
 
 
 def test_the_same_seed_gives_the_same_birth(backbone: Backbone) -> None:
-    one, same, other = (Recommender(backbone, ModelConfig(), seed).learned() for seed in (1, 1, 2))
+    one, same, other = (Recommender(backbone, ModelSizes(), seed).learned() for seed in (1, 1, 2))
     assert all(torch.equal(parameter, same[name]) for name, parameter in one.items())
     assert not torch.equal(one["adapter_in"], other["adapter_in"])
 
@@ -84,7 +85,7 @@ def test_what_is_learned_can_be_taken_over(
 ) -> None:
     learn_something(recommender, table)
     state = {name: parameter.detach().clone() for name, parameter in recommender.learned().items()}
-    second = Recommender(backbone, ModelConfig(adapter_rank=RANK), seed=5)
+    second = Recommender(backbone, ModelSizes(adapter_rank=RANK), seed=5)
     second.load_learned(state)
     assert all(torch.equal(parameter, state[name]) for name, parameter in second.learned().items())
     assert sum(p.numel() for p in state.values()) < sum(p.numel() for p in recommender.parameters())

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.config import ModelSizes, RowRates
 from pipeline.model import scoring
 from pipeline.model.backbone import Backbone
-from pipeline.model.item_table import ItemTable, RowRates
+from pipeline.model.item_table import ItemTable
 from pipeline.model.mixer import ScorerOutputs
-from pipeline.model.recommender import ModelConfig, Recommender
+from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import score_segments
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.popularity import Popularity
@@ -42,7 +43,7 @@ def said(backbone: Backbone, *told: tuple[Segment, int]) -> list[ScorerOutputs]:
     popularity.grow(ITEMS)
     covisitation.fold((one.items[:place], int(one.items[place])) for one in SEGMENTS for place in one.targets)
     popularity.fold(np.concatenate([one.items for one in SEGMENTS]))
-    recommender = Recommender(backbone, ModelConfig(adapter_rank=4), seed=0)
+    recommender = Recommender(backbone, ModelSizes(adapter_rank=4), seed=0)
     asked = torch.cat([users[start : start + one.targets.size] for one, start in told])
     segments = [one for one, _ in told]
     return list(score_segments(segments, asked, recommender, table.all(), covisitation, popularity))

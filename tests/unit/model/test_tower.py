@@ -25,10 +25,11 @@ from transformers import (
     PreTrainedModel,
 )
 
+from pipeline.config import ModelSizes
 from pipeline.errors import InvalidSettings
 from pipeline.model.backbone import Backbone
 from pipeline.model.sequences import pack
-from pipeline.model.tower import Tower, TowerConfig
+from pipeline.model.tower import Tower
 from pipeline.state.segments import Segment
 from tests.support.build import segment
 
@@ -73,7 +74,7 @@ def tower(request: pytest.FixtureRequest) -> Tower:
     """A tower of two layers that has learned something, on each kind of model."""
     torch.manual_seed(0)
     model = evaluated(MODELS[request.param]())
-    made = Tower(Backbone(model, None, "digest"), TowerConfig(layers=2)).eval()
+    made = Tower(Backbone(model, None, "digest"), ModelSizes(layers=2)).eval()
     for parameter in made.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.2)
@@ -110,7 +111,7 @@ def test_only_lora_learns_in_the_layers(tower: Tower) -> None:
 def test_a_model_that_ignores_the_mask_is_refused() -> None:
     model = evaluated(DebertaV2Model(DebertaV2Config(hidden_size=WIDTH, vocab_size=9, **SIZES)))
     with pytest.raises(InvalidSettings, match="DebertaV2Model ignores a causal mask"):
-        Tower(Backbone(model, None, "digest"), TowerConfig())
+        Tower(Backbone(model, None, "digest"), ModelSizes())
 
 
 def test_at_birth_it_is_the_pretrained_layer(backbone: Backbone) -> None:
@@ -121,20 +122,20 @@ def test_at_birth_it_is_the_pretrained_layer(backbone: Backbone) -> None:
     causal = torch.ones(1, 1, 3, 3, dtype=torch.bool).tril()
     hidden = model.encoder.layer[-1](inputs, attention_mask=causal)
     expected = hidden[0] if isinstance(hidden, tuple) else hidden
-    users = users_after(Tower(backbone, TowerConfig()).eval(), told)
+    users = users_after(Tower(backbone, ModelSizes()).eval(), told)
     torch.testing.assert_close(users, expected.view(3, WIDTH) / scale)
 
 
 def test_the_backbone_stays_as_it_was(backbone: Backbone) -> None:
     before = {name: part.clone() for name, part in backbone.model.state_dict().items()}
-    Tower(backbone, TowerConfig())
+    Tower(backbone, ModelSizes())
     after = backbone.model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(part, after[name]) for name, part in before.items())
 
 
 def test_type_value_and_gap_count_once_they_have_learned(backbone: Backbone) -> None:
-    tower = Tower(backbone, TowerConfig()).eval()
+    tower = Tower(backbone, ModelSizes()).eval()
     born = users_after(tower, segment([1, 2]))
     purchases = segment([1, 2]).types[0]
     with torch.no_grad():

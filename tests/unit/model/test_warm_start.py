@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
+from pipeline.config import ModelSizes
 from pipeline.model.backbone import Backbone
-from pipeline.model.recommender import ModelConfig, Recommender
+from pipeline.model.recommender import Recommender
 from pipeline.model.sequences import pack
-from pipeline.model.tower import TowerConfig
 from pipeline.model.warm_start import warm_start
 from tests.support.build import segment
 
-SMALL = ModelConfig(TowerConfig(layers=1, lora_rank=2, lora_alpha=4), adapter_rank=4)
-LARGER = ModelConfig(TowerConfig(layers=1, lora_rank=5, lora_alpha=4), adapter_rank=7)
+SMALL = ModelSizes(layers=1, lora_rank=2, lora_alpha=4, adapter_rank=4)
+LARGER = ModelSizes(layers=1, lora_rank=5, lora_alpha=4, adapter_rank=7)
 
 
 @pytest.fixture
@@ -48,10 +47,10 @@ def test_larger_ranks_compute_the_same(backbone: Backbone, learned: Recommender)
 
 @torch.no_grad()
 def test_more_layers_keep_what_the_upper_ones_learned(backbone: Backbone, learned: Recommender) -> None:
-    shape = replace(SMALL, tower=replace(SMALL.tower, layers=2))
-    grown = Recommender(backbone, shape, seed=3).eval()
-    warm_start(grown, shape, learned, SMALL)
-    born, now, before = Recommender(backbone, shape, seed=3).learned(), grown.learned(), learned.learned()
+    sizes = SMALL.replace(layers=2)
+    grown = Recommender(backbone, sizes, seed=3).eval()
+    warm_start(grown, sizes, learned, SMALL)
+    born, now, before = Recommender(backbone, sizes, seed=3).learned(), grown.learned(), learned.learned()
     upper = {name for name in now if ".1." in name}
     lower = {name for name in now if ".0." in name}
     assert upper and len(upper) == len(lower)
@@ -62,6 +61,6 @@ def test_more_layers_keep_what_the_upper_ones_learned(backbone: Backbone, learne
 
 
 def test_a_smaller_model_cannot_take_over(backbone: Backbone, learned: Recommender) -> None:
-    shape = replace(SMALL, adapter_rank=3)
+    sizes = SMALL.replace(adapter_rank=3)
     with pytest.raises(ValueError, match="adapter_in does not fit into a smaller model"):
-        warm_start(Recommender(backbone, shape, seed=3), shape, learned, SMALL)
+        warm_start(Recommender(backbone, sizes, seed=3), sizes, learned, SMALL)

@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.config import LearnerConfig, ModelSizes
 from pipeline.evaluation.prequential import per_target
 from pipeline.events import Interaction, Item
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
-from pipeline.model.recommender import ModelConfig
 from pipeline.retraining import comparison
 from pipeline.retraining.comparison import NEW_USER_BELOW, evidence, recommended, run_through
 from pipeline.retraining.gate import Outcome, decide
 from pipeline.state.micro_batch import MicroBatch
-from pipeline.training.learner import Learner, LearnerConfig
+from pipeline.training.learner import Learner
 from tests.support.build import MINUTE, purchase
 from tests.support.retrain_harness import ANYTHING_GOES, foreseen
 
 SHAPE = LearnerConfig(
-    context=4, segment=6, overlap=2, negatives=8, replay=2, replay_length=6, model=ModelConfig(adapter_rank=4)
+    context=4, segment=6, overlap=2, negatives=8, replay=2, replay_length=6, model=ModelSizes(adapter_rank=4)
 )
 ITEMS = [
     Item(item=f"{c}-{t}", title=f"{c} {t}")
@@ -181,6 +181,6 @@ def test_both_show_lists_to_the_same_users_chosen_by_the_seed(
     assert champion.lists.tolist() == candidate.lists.tolist()
     shown = [user for each in champion.lists.tolist() for user, rows in everybody.items() if rows == each]
     assert len(set(shown)) == 4
-    learner.shape = replace(learner.shape, seed=1)
+    learner.config = replace(learner.config, seed=1)
     _, other, _ = evidence(run_through(learner, [], 0), run_through(made(), [], 0))
     assert other.lists.tolist() != champion.lists.tolist()

@@ -32,7 +32,7 @@ class WatchedStore(SnapshotStore):
     """Says what the log held when a snapshot came to be stored."""
 
     def __init__(self, harness: ModelHarness) -> None:
-        super().__init__(harness.settings.snapshots, PREFIX)
+        super().__init__(harness.settings.snapshots.store, PREFIX)
         self._harness = harness
         self.seen: dict[str, int] = {}
 
@@ -80,7 +80,7 @@ def test_an_announcement_names_a_snapshot_that_is_in_the_store(harness: ModelHar
 
 
 def test_nothing_is_announced_when_the_store_fails(harness: ModelHarness) -> None:
-    Path(harness.settings.snapshots).write_text("a file where the folder must be")
+    Path(harness.settings.snapshots.store).write_text("a file where the folder must be")
     with harness.learning() as learning, pytest.raises(OSError, match="snapshots"):
         harness.publisher().publish(learned(harness, learning))
     assert harness.records(harness.topics.snapshots) == []

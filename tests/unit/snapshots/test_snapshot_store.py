@@ -50,7 +50,7 @@ def on(learning: LearnerHarness, harness: ModelHarness, acts: int = 20) -> None:
 
 
 def folder_of(harness: ModelHarness, manifest: Manifest) -> Path:
-    return Path(harness.settings.snapshots) / PREFIX / manifest.version
+    return Path(harness.settings.snapshots.store) / PREFIX / manifest.version
 
 
 def newest(store: SnapshotStore) -> Snapshot:
@@ -185,7 +185,7 @@ def test_models_do_not_see_each_others_snapshots(harness: ModelHarness) -> None:
     with harness.learning() as learning:
         on(learning, harness)
         learning.publish(harness.publisher())
-    assert SnapshotStore(harness.settings.snapshots, "another").versions() == []
+    assert SnapshotStore(harness.settings.snapshots.store, "another").versions() == []
 
 
 def test_a_version_without_its_manifest_does_not_exist(harness: ModelHarness) -> None:
@@ -244,7 +244,7 @@ def test_no_user_is_in_a_snapshot(harness: ModelHarness) -> None:
             on(learning, harness)
             learning.publish(publisher)
     assert len(learning.learner.stream.histories.of(user)) == 4
-    files = [path for path in Path(harness.settings.snapshots).rglob("*") if path.is_file()]
+    files = [path for path in Path(harness.settings.snapshots.store).rglob("*") if path.is_file()]
     assert len(files) == 4 * 4
     for path in files:
         content = path.read_bytes()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.config import StreamConfig
 from pipeline.events import Interaction, Item
 from pipeline.state.histories import Act
-from pipeline.state.stream import StreamConfig, StreamState
+from pipeline.state.stream import StreamState
 from tests.support.build import MINUTE, purchase
 
 EVENTS = [purchase("u", "cup", 0), purchase("v", "cup", 0), purchase("u", "plate", MINUTE)]

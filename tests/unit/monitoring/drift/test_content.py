@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.monitoring.drift.content import ContentConfig, ContentWatch, Shift
+from pipeline.config import ContentConfig
+from pipeline.monitoring.drift.content import ContentWatch, Shift
 
-SHAPE = ContentConfig(clusters=4, block=100, reference=8, recent=2)
+CONFIG = ContentConfig(clusters=4, block=100, reference=8, recent=2)
 KINDS, EACH, UNKNOWN = 4, 25, 10
 
 
@@ -39,23 +40,23 @@ EVEN, MOVED = [0.25, 0.25, 0.25, 0.2, 0.05], [0.6, 0.1, 0.1, 0.15, 0.05]
 
 
 def test_a_shift_is_told_once_with_the_cluster_that_moved_most(content: Tensor) -> None:
-    watch = ContentWatch(SHAPE)
+    watch = ContentWatch(CONFIG)
     assert shifts(watch, acts(5_000, EVEN, 0), content) == []
     (shift,) = shifts(watch, acts(5_000, MOVED, 1), content)
-    assert shift.index > SHAPE.threshold
+    assert shift.index > CONFIG.threshold
     assert shift.share_after > shift.share_before
     assert shift.share_before == pytest.approx(0.25, abs=0.05)
 
 
 def test_items_without_content_are_a_cluster_of_their_own(content: Tensor) -> None:
-    watch = ContentWatch(SHAPE)
+    watch = ContentWatch(CONFIG)
     shifts(watch, acts(2_000, EVEN, 0), content)
     (shift, *_) = shifts(watch, acts(500, [0, 0, 0, 0, 1], 1), content)
     assert shift.share_before == pytest.approx(0.05, abs=0.03)
 
 
 def test_it_is_silent_where_no_content_is_known(content: Tensor) -> None:
-    watch = ContentWatch(SHAPE)
+    watch = ContentWatch(CONFIG)
     assert shifts(watch, acts(3_000, EVEN, 0), torch.zeros_like(content)) == []
     assert watch.update(np.zeros(0, dtype=np.int64), torch.zeros(0, 8)) is None
     assert watch.update(np.zeros(50, dtype=np.int64), content[:1].expand(50, 8)) is None
@@ -63,7 +64,7 @@ def test_it_is_silent_where_no_content_is_known(content: Tensor) -> None:
 
 
 def test_an_item_that_arrives_later_belongs_to_its_like(content: Tensor) -> None:
-    watch = ContentWatch(SHAPE)
+    watch = ContentWatch(CONFIG)
     shifts(watch, acts(2_000, EVEN, 0), content)
     newcomers = torch.cat([content, content + 0.01 * content.sign()])
     assert shifts(watch, acts(2_000, EVEN, 1) + len(content), newcomers) == []
@@ -72,9 +73,9 @@ def test_an_item_that_arrives_later_belongs_to_its_like(content: Tensor) -> None
 @pytest.mark.parametrize("saved", [0, 64, 1_600, 2_048])
 def test_a_saved_watch_goes_on_as_if_it_had_not_been_saved(content: Tensor, saved: int) -> None:
     rows = np.concatenate([acts(2_000, EVEN, 0), acts(2_000, MOVED, 1)])
-    unbroken = ContentWatch(SHAPE)
+    unbroken = ContentWatch(CONFIG)
     shifts(unbroken, rows[:saved], content)
-    restored = ContentWatch(SHAPE)
+    restored = ContentWatch(CONFIG)
     restored.load(orjson.loads(orjson.dumps(unbroken.state())))
     assert shifts(restored, rows[saved:], content) == shifts(unbroken, rows[saved:], content) != []
     assert restored.state() == unbroken.state()

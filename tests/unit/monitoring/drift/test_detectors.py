@@ -9,16 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.monitoring.drift.detectors import Rise, RiseConfig, RiseDetector
+from pipeline.config import RiseConfig
+from pipeline.monitoring.drift.detectors import Rise, RiseDetector
 
-SHAPE = RiseConfig(block=32, longest=64)
+CONFIG = RiseConfig(block=32, longest=64)
 BATCH = 100
 
 
 def noise(blocks: int, mean: float, seed: int, basket: int = 1) -> NDArray[np.float64]:
     """Log-losses like ours; those of one basket have most of their deviation in common."""
     random = np.random.default_rng(seed)
-    count = blocks * SHAPE.block
+    count = blocks * CONFIG.block
     shared = np.repeat(random.normal(0, 1.5, -(-count // basket)), basket)[:count]
     return mean + shared + random.normal(0, 1, count)
 
@@ -31,7 +32,7 @@ def rises(detector: RiseDetector, values: NDArray[np.float64]) -> list[tuple[int
 
 def test_a_rise_is_found_within_thirty_blocks() -> None:
     calm, worse = noise(100, 5.0, seed=0), noise(30, 6.0, seed=1)
-    detector = RiseDetector(SHAPE)
+    detector = RiseDetector(CONFIG)
     assert rises(detector, calm) == []
     (_, rise), *_ = rises(detector, worse)
     assert rise.before == pytest.approx(5.0, abs=0.2)
@@ -39,34 +40,34 @@ def test_a_rise_is_found_within_thirty_blocks() -> None:
 
 
 def test_a_rise_is_told_once_and_what_follows_is_compared_with_the_new_level() -> None:
-    detector = RiseDetector(SHAPE)
+    detector = RiseDetector(CONFIG)
     assert len(rises(detector, np.concatenate([noise(60, 5.0, 0), noise(200, 7.0, 1)]))) == 1
     assert len(rises(detector, noise(60, 9.0, 2))) == 1
 
 
 def test_getting_better_is_no_news() -> None:
     learning = np.concatenate([noise(20, 8 - level / 2, seed=level) for level in range(10)])
-    assert rises(RiseDetector(SHAPE), learning) == []
+    assert rises(RiseDetector(CONFIG), learning) == []
 
 
 def test_the_losses_of_a_younger_learner_do_not_hide_a_rise() -> None:
     values = np.concatenate([noise(60, 8.0, 0), noise(60, 5.0, 1), noise(40, 6.5, 2)])
-    assert len(rises(RiseDetector(SHAPE), values)) == 1
+    assert len(rises(RiseDetector(CONFIG), values)) == 1
 
 
 @pytest.mark.parametrize("basket", [1, 6])
 def test_chance_is_no_news_even_in_baskets(basket: int) -> None:
-    assert rises(RiseDetector(SHAPE), noise(3_000, 5.0, seed=3, basket=basket)) == []
+    assert rises(RiseDetector(CONFIG), noise(3_000, 5.0, seed=3, basket=basket)) == []
 
 
 def test_its_memory_is_bounded() -> None:
-    detector = RiseDetector(SHAPE)
+    detector = RiseDetector(CONFIG)
     rises(detector, noise(1_000, 5.0, seed=0))
-    assert SHAPE.longest <= len(detector.state()["means"]) < 2 * SHAPE.longest
+    assert CONFIG.longest <= len(detector.state()["means"]) < 2 * CONFIG.longest
 
 
 def test_nothing_in_nothing_out() -> None:
-    detector = RiseDetector(SHAPE)
+    detector = RiseDetector(CONFIG)
     assert detector.update(np.zeros(0)) is None
     assert detector.state() == {"rest": [], "means": []}
 
@@ -75,10 +76,10 @@ def test_nothing_in_nothing_out() -> None:
 @given(seed=st.integers(0, 10_000), saved=st.integers(0, 6_000), level=st.floats(3, 7))
 def test_a_saved_detector_goes_on_as_if_it_had_not_been_saved(seed: int, saved: int, level: float) -> None:
     values = np.concatenate([noise(80, 5.0, seed), noise(60, level, seed + 1), noise(50, 6.0, seed + 2)])
-    unbroken, broken = RiseDetector(SHAPE), RiseDetector(SHAPE)
+    unbroken, broken = RiseDetector(CONFIG), RiseDetector(CONFIG)
     unbroken.update(values[:saved])
     broken.update(values[:saved])
-    restored = RiseDetector(SHAPE)
+    restored = RiseDetector(CONFIG)
     restored.load(orjson.loads(orjson.dumps(broken.state())))
     assert rises(restored, values[saved:]) == rises(unbroken, values[saved:])
     assert restored.state() == unbroken.state()

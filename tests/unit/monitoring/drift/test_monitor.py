@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from pipeline.config import DriftConfig
 from pipeline.control.alarms import DriftAlarm, RetrainRequest, Signal
 from pipeline.evaluation.prequential import SCORERS, Scores, TargetScores, no_scores
-from pipeline.monitoring.drift import Acts, DriftConfig, DriftMonitor
+from pipeline.monitoring.drift import Acts, DriftMonitor
 
-SHAPE = DriftConfig(warm_up=1_000)
+CONFIG = DriftConfig(warm_up_events=1_000)
 CONTENT = torch.from_numpy(np.random.default_rng(9).normal(size=(200, 8))).float()
 BATCH = 64
 
@@ -61,7 +62,7 @@ CALM = range(120)
     ],
 )
 def test_each_signal_tells_of_its_own(worse: dict[str, float], signals: set[Signal]) -> None:
-    monitor = DriftMonitor(SHAPE)
+    monitor = DriftMonitor(CONFIG)
     assert alarms(monitor, CALM) == []
     raised = alarms(monitor, range(120, 220), 200, **worse)
     assert {alarm.signal for alarm in raised} == signals
@@ -69,15 +70,15 @@ def test_each_signal_tells_of_its_own(worse: dict[str, float], signals: set[Sign
 
 
 def test_other_content_is_told_as_its_index() -> None:
-    monitor = DriftMonitor(SHAPE)
+    monitor = DriftMonitor(CONFIG)
     assert alarms(monitor, CALM) == []
     (alarm,) = alarms(monitor, range(120, 140), rows=40)
     assert alarm.signal is Signal.CONTENT
-    assert alarm.after == alarm.evidence["index"] > SHAPE.content.threshold
+    assert alarm.after == alarm.evidence["index"] > CONFIG.content.threshold
 
 
 def test_getting_better_is_no_news() -> None:
-    monitor = DriftMonitor(SHAPE)
+    monitor = DriftMonitor(CONFIG)
     for tenth in range(10):
         steps = range(100 * tenth, 100 * (tenth + 1))
         assert (
@@ -87,7 +88,7 @@ def test_getting_better_is_no_news() -> None:
 
 
 def test_nothing_is_told_of_a_young_learner() -> None:
-    monitor = DriftMonitor(replace(SHAPE, warm_up=120 * BATCH))
+    monitor = DriftMonitor(replace(CONFIG, warm_up_events=120 * BATCH))
     assert (
         alarms(monitor, range(60)) == alarms(monitor, range(60, 120), model=9, covisitation=9, misses=1) == []
     )
@@ -95,7 +96,7 @@ def test_nothing_is_told_of_a_young_learner() -> None:
 
 
 def test_after_an_adoption_the_new_model_is_its_own_measure() -> None:
-    monitor = DriftMonitor(SHAPE)
+    monitor = DriftMonitor(CONFIG)
     alarms(monitor, CALM)
     monitor.reset()
     assert alarms(monitor, range(120, 240), model=7, covisitation=9, misses=0.9) == []
@@ -104,7 +105,7 @@ def test_after_an_adoption_the_new_model_is_its_own_measure() -> None:
 def test_keys_follow_from_where_the_learner_stood() -> None:
     (first, *_), (again, *_) = (
         alarms(monitor, CALM) + alarms(monitor, range(120, 220), model=7, covisitation=8)
-        for monitor in (DriftMonitor(SHAPE), DriftMonitor(SHAPE))
+        for monitor in (DriftMonitor(CONFIG), DriftMonitor(CONFIG))
     )
     assert first == again
     assert first.key == again.key == f"drift-1-{first.step}-loss"
@@ -112,7 +113,7 @@ def test_keys_follow_from_where_the_learner_stood() -> None:
 
 
 def test_batches_without_scores_or_with_broken_ones_change_nothing_else() -> None:
-    monitor, nobody = DriftMonitor(SHAPE), Acts(np.zeros(0, dtype=np.int64), CONTENT)
+    monitor, nobody = DriftMonitor(CONFIG), Acts(np.zeros(0, dtype=np.int64), CONTENT)
     alarms(monitor, CALM)
     before = monitor.state()
     broken = batch(0)
@@ -134,9 +135,9 @@ def test_a_restored_monitor_raises_the_same_alarms(saved: int) -> None:
             monitor, worse, rows=40, model=6.5, covisitation=7.5, misses=0.9
         )
 
-    unbroken = DriftMonitor(SHAPE)
+    unbroken = DriftMonitor(CONFIG)
     told = play(unbroken, range(saved))
-    restored = DriftMonitor(SHAPE)
+    restored = DriftMonitor(CONFIG)
     restored.load(orjson.loads(orjson.dumps(unbroken.state())))
     later = play(unbroken, range(saved, 200))
     assert play(restored, range(saved, 200)) == later

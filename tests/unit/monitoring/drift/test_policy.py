@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.config import Action
 from pipeline.control.alarms import DriftAlarm, Signal
-from pipeline.monitoring.drift import Action, DriftPolicy
+from pipeline.monitoring.drift import DriftPolicy
 
 COOLDOWN = 1_000
 

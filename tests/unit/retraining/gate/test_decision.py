@@ -9,18 +9,11 @@ import orjson
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.retraining.gate import (
-    GateConfig,
-    GateVerdict,
-    ModelRun,
-    Outcome,
-    Sampling,
-    SharedTargets,
-    decide,
-)
+from pipeline.config import GateConfig, SamplingConfig
+from pipeline.retraining.gate import GateVerdict, ModelRun, Outcome, SharedTargets, decide
 
 TARGETS, USERS = 3_000, 300
-SHAPE = GateConfig(sampling=Sampling(resamples=1_000))
+CONFIG = GateConfig(sampling=SamplingConfig(resamples=1_000))
 LISTS = np.arange(800).reshape(40, 20)
 Mask = NDArray[np.bool_]
 
@@ -55,8 +48,8 @@ def world(seed: int = 0) -> World:
     return World(SharedTargets(users, slices), champion, random)
 
 
-def judged(candidate: ModelRun, on: World, shape: GateConfig = SHAPE) -> GateVerdict:
-    return decide(on.ground, on.champion, candidate, shape)
+def judged(candidate: ModelRun, on: World, config: GateConfig = CONFIG) -> GateVerdict:
+    return decide(on.ground, on.champion, candidate, config)
 
 
 def unguarded(on: World) -> World:
@@ -88,7 +81,7 @@ def test_a_candidate_one_percent_worse_is_never_promoted() -> None:
 
 def test_the_champion_itself_is_no_better_than_itself() -> None:
     on = world()
-    verdict = judged(on.champion, on, replace(SHAPE, least_gain=0.0))
+    verdict = judged(on.champion, on, CONFIG.replace(least_gain=0.0))
     assert verdict.outcome is Outcome.REJECTED
     assert verdict.reasons == ["gain in log-loss, at worst, in nats: log_loss.all.low is 0, not above 0"]
 
@@ -97,7 +90,7 @@ def test_a_gain_too_small_to_be_worth_a_swap_is_rejected_however_sure() -> None:
     on = world()
     better = replace(on.champion, log_loss=on.champion.log_loss - 0.008)
     assert judged(better, on).outcome is Outcome.REJECTED
-    assert judged(better, on, replace(SHAPE, least_gain=0.005)).outcome is Outcome.PROMOTED
+    assert judged(better, on, CONFIG.replace(least_gain=0.005)).outcome is Outcome.PROMOTED
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
@@ -106,7 +99,7 @@ def test_one_value_that_is_not_finite_rejects_outright(poison: float, figure: st
     on = world()
     better = on.candidate(gain=1)
     getattr(better, figure)[17] = poison
-    verdict = judged(better, on, replace(SHAPE, least_targets=10**9))
+    verdict = judged(better, on, CONFIG.replace(least_targets=10**9))
     assert verdict.outcome is Outcome.REJECTED
     assert verdict.reasons == [
         "values of the candidate that are not finite: not_finite.candidate is 1, not at most 0"
@@ -123,16 +116,16 @@ def test_with_a_champion_that_is_not_finite_nothing_can_be_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "figure"),
+    ("config", "figure"),
     [
-        (replace(SHAPE, least_targets=TARGETS + 1), "targets.all"),
-        (replace(SHAPE, least_users=USERS + 1), "users.all"),
-        (replace(SHAPE, least_probes=len(LISTS) + 1), "probes"),
+        (CONFIG.replace(least_targets=TARGETS + 1), "targets.all"),
+        (CONFIG.replace(least_users=USERS + 1), "users.all"),
+        (CONFIG.replace(least_probes=len(LISTS) + 1), "probes"),
     ],
 )
-def test_too_little_evidence_is_not_looked_at(shape: GateConfig, figure: str) -> None:
+def test_too_little_evidence_is_not_looked_at(config: GateConfig, figure: str) -> None:
     on = world()
-    verdict = judged(on.candidate(gain=3), on, shape)
+    verdict = judged(on.candidate(gain=3), on, config)
     assert verdict.outcome is Outcome.TOO_FEW
     assert len(verdict.reasons) == 1 and f" {figure} is " in verdict.reasons[0]
     assert not any(name.startswith("log_loss") for name in verdict.figures)
@@ -140,7 +133,7 @@ def test_too_little_evidence_is_not_looked_at(shape: GateConfig, figure: str) ->
 
 def test_no_evidence_at_all_is_too_few() -> None:
     nothing = ModelRun(np.zeros(0), np.zeros(0), np.zeros((0, 20), np.int64), 1.0, 1)
-    verdict = decide(SharedTargets(np.zeros(0, np.int64), {}), nothing, nothing, SHAPE)
+    verdict = decide(SharedTargets(np.zeros(0, np.int64), {}), nothing, nothing, CONFIG)
     assert verdict.outcome is Outcome.TOO_FEW
     assert len(verdict.reasons) == 3
 
@@ -148,7 +141,7 @@ def test_no_evidence_at_all_is_too_few() -> None:
 def test_a_user_with_most_of_the_targets_is_not_many_users() -> None:
     on = world()
     users = np.where(np.arange(TARGETS) % 10 > 0, 0, on.ground.users)
-    verdict = decide(replace(on.ground, users=users), on.champion, on.candidate(gain=1), SHAPE)
+    verdict = decide(replace(on.ground, users=users), on.champion, on.candidate(gain=1), CONFIG)
     assert verdict.outcome is Outcome.TOO_FEW
     assert 1 < verdict.figures["users.all"] < 2
 
@@ -183,7 +176,7 @@ def test_a_small_slice_is_not_judged(size: int) -> None:
     small = np.arange(TARGETS) < size
     ground = replace(on.ground, slices={"cold": small})
     hurt = worse_where(on.candidate(gain=0.3, ndcg_gain=0.05), small, log_loss=3, ndcg=0.5)
-    verdict = decide(ground, on.champion, hurt, SHAPE)
+    verdict = decide(ground, on.champion, hurt, CONFIG)
     assert verdict.outcome is Outcome.PROMOTED
     assert verdict.figures["targets.cold"] == size
     assert "ndcg.cold.high" not in verdict.figures
@@ -193,8 +186,8 @@ def test_a_slice_of_few_users_is_not_judged() -> None:
     on = world()
     few = on.ground.users < 20
     ground = replace(on.ground, slices={"new_users": few})
-    verdict = decide(ground, on.champion, worse_where(on.candidate(gain=0.5), few, log_loss=2), SHAPE)
-    assert verdict.figures["targets.new_users"] >= SHAPE.least_slice
+    verdict = decide(ground, on.champion, worse_where(on.candidate(gain=0.5), few, log_loss=2), CONFIG)
+    assert verdict.figures["targets.new_users"] >= CONFIG.least_slice
     assert verdict.outcome is Outcome.PROMOTED
 
 
@@ -202,13 +195,13 @@ def test_all_targets_are_all_whatever_the_slice_of_that_name_says() -> None:
     on = world()
     ground = replace(on.ground, slices={**on.ground.slices, "all": on.ground.slices["cold"]})
     candidate = on.candidate(gain=0.2)
-    assert decide(ground, on.champion, candidate, SHAPE) == judged(candidate, on)
+    assert decide(ground, on.champion, candidate, CONFIG) == judged(candidate, on)
 
 
 def test_ndcg_over_all_alone_can_reject() -> None:
     on = world()
-    shape = replace(SHAPE, slice_ndcg_margin=1.0)
-    verdict = judged(on.candidate(gain=0.2, ndcg_gain=-0.02), on, shape)
+    config = CONFIG.replace(slice_ndcg_margin=1.0)
+    verdict = judged(on.candidate(gain=0.2, ndcg_gain=-0.02), on, config)
     assert verdict.outcome is Outcome.REJECTED
     assert len(verdict.reasons) == 1 and "ndcg.all.low" in verdict.reasons[0]
 
@@ -224,10 +217,10 @@ def test_ndcg_over_all_alone_can_reject() -> None:
 )
 def test_each_guardrail_alone_can_reject(change: dict[str, object], figure: str) -> None:
     on = world()
-    shape = replace(SHAPE, least_jaccard=0.02)
+    config = CONFIG.replace(least_jaccard=0.02)
     better = on.candidate(gain=0.2)
-    verdict = judged(replace(better, **change), on, shape)  # type: ignore[arg-type]
-    assert judged(better, on, shape).outcome is Outcome.PROMOTED
+    verdict = judged(replace(better, **change), on, config)  # type: ignore[arg-type]
+    assert judged(better, on, config).outcome is Outcome.PROMOTED
     assert verdict.outcome is Outcome.REJECTED
     assert len(verdict.reasons) == 1 and f" {figure} is " in verdict.reasons[0]
 
@@ -272,7 +265,7 @@ def test_the_same_evidence_gives_the_same_verdict_whoever_the_users_are() -> Non
     candidate = on.candidate(gain=0.06)
     renamed = replace(on.ground, users=on.random.permutation(10**6)[on.ground.users])
     assert judged(candidate, on) == judged(candidate, on)
-    assert judged(candidate, on) == decide(renamed, on.champion, candidate, SHAPE)
+    assert judged(candidate, on) == decide(renamed, on.champion, candidate, CONFIG)
 
 
 def test_a_verdict_survives_json() -> None:

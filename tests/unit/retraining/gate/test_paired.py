@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.retraining.gate.paired import Numbers, Sampling, Values, effective_users, gain_of
+from pipeline.config import SamplingConfig
+from pipeline.retraining.gate.paired import Numbers, Values, effective_users, gain_of
 
-QUICK = Sampling(resamples=1_000)
+QUICK = SamplingConfig(resamples=1_000)
 
 
 def correlated(seed: int, users: int, shift: float = 0.0) -> tuple[Values, Numbers]:
@@ -50,14 +51,14 @@ def test_targets_that_are_taken_for_independent_would_be_trusted_too_much() -> N
 def test_more_confidence_is_wider() -> None:
     differences, users = correlated(0, users=150)
     usual = gain_of(differences, users, QUICK)
-    sure = gain_of(differences, users, Sampling(confidence=0.999, resamples=1_000))
+    sure = gain_of(differences, users, SamplingConfig(confidence=0.999, resamples=1_000))
     assert sure.low < usual.low < usual.mean < usual.high < sure.high
 
 
 def test_the_seed_decides_the_draws() -> None:
     differences, users = correlated(0, users=150)
     assert gain_of(differences, users, QUICK) == gain_of(differences, users, QUICK)
-    other = gain_of(differences, users, Sampling(resamples=1_000, seed=1))
+    other = gain_of(differences, users, SamplingConfig(resamples=1_000, seed=1))
     assert other != gain_of(differences, users, QUICK)
 
 

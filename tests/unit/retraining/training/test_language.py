@@ -11,10 +11,11 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2Model
 
+from pipeline.config import LanguageConfig
 from pipeline.errors import InvalidSettings, NothingToLearn
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
-from pipeline.retraining.training import LanguageConfig, LanguageResult, learn_language
+from pipeline.retraining.training import LanguageResult, learn_language
 from tests.support.model_harness import COLOURS, THINGS
 
 TEXTS = [

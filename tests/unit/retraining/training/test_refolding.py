@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.config import LearnerConfig, ModelSizes, StreamConfig
 from pipeline.events import Interaction, Item
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
-from pipeline.model.recommender import ModelConfig
 from pipeline.retraining.training.refolding import refold, refold_if_better
 from pipeline.retraining.training.window import folded, to_come
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.state.segments import Cut
-from pipeline.state.stream import StreamConfig
-from pipeline.training.learner import Learner, LearnerConfig
+from pipeline.training.learner import Learner
 from tests.support.build import MINUTE, purchase
 
 EVER = 1e12
@@ -26,7 +25,7 @@ EVER = 1e12
 SHAPE = LearnerConfig(
     negatives=8,
     replay=0,
-    model=ModelConfig(adapter_rank=2),
+    model=ModelSizes(adapter_rank=2),
     stream=StreamConfig(covisitation_half_life=EVER, popularity_half_life=EVER),
 )
 CUT = Cut(context=20, segment=32, overlap=10)

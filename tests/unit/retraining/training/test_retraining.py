@@ -12,17 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.config import LearnerConfig, ModelSizes, RetrainConfig, RowRates
 from pipeline.errors import NothingToLearn
 from pipeline.events import Interaction, Item
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
-from pipeline.model.item_table import RowRates
-from pipeline.model.recommender import ModelConfig
-from pipeline.retraining.training import RetrainConfig, Retraining, RetrainProgress, RetrainResult
+from pipeline.retraining.training import Retraining, RetrainProgress, RetrainResult
 from pipeline.retraining.training import retraining as module
 from pipeline.retraining.training.validation import Validation
 from pipeline.state.micro_batch import MicroBatch
-from pipeline.training.learner import Learner, LearnerConfig
+from pipeline.training.learner import Learner
 from tests.support.build import MINUTE, purchase
 
 LEARNER = LearnerConfig(
@@ -32,7 +31,7 @@ LEARNER = LearnerConfig(
     negatives=12,
     replay=2,
     replay_length=6,
-    model=ModelConfig(adapter_rank=4),
+    model=ModelSizes(adapter_rank=4),
 )
 SHAPE = RetrainConfig(
     epochs=2, patience=2, segments=2, negatives=12, rate=3e-3, rows=RowRates(residual=0.02, bias=0.02)

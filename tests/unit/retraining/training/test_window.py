@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config import StreamConfig
 from pipeline.events import Interaction
 from pipeline.retraining.training.window import folded, to_come
 from pipeline.state.histories import Act
 from pipeline.state.segments import Cut, Segment, chunks
-from pipeline.state.stream import StreamConfig, StreamState
+from pipeline.state.stream import StreamState
 from tests.support.build import MINUTE, purchase, segment
 
 CUT = Cut(context=3, segment=4, overlap=2)

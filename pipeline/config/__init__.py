@@ -1,0 +1,67 @@
+"""Settings: one frozen config class a component, nested as they are; without torch.
+
+They live together in this room, because a component's own room may load torch, and `millstream config`
+and the event log must not.
+"""
+
+from pipeline.config.base import Config
+from pipeline.config.learning import (
+    BatchConfig,
+    CheckpointConfig,
+    LearnerConfig,
+    OptimizerConfig,
+    ReplayConfig,
+    RowRates,
+    SegmentConfig,
+    SnapshotConfig,
+    StreamConfig,
+)
+from pipeline.config.log import LogConfig
+from pipeline.config.model import ModelConfig, ModelSizes
+from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
+from pipeline.config.retraining import (
+    CandidateSizes,
+    GateConfig,
+    LanguageConfig,
+    PlanConfig,
+    RetrainConfig,
+    SamplingConfig,
+    TrainingConfig,
+)
+from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
+from pipeline.config.settings import Settings, load_settings
+from pipeline.config.toml import to_toml
+
+__all__ = [
+    "Action",
+    "BatchConfig",
+    "CandidateSizes",
+    "CheckpointConfig",
+    "Config",
+    "ContentConfig",
+    "DriftConfig",
+    "GateConfig",
+    "GuardConfig",
+    "LanguageConfig",
+    "LearnerConfig",
+    "LogConfig",
+    "MetricsConfig",
+    "ModelConfig",
+    "ModelSizes",
+    "OptimizerConfig",
+    "PlanConfig",
+    "PlayConfig",
+    "ReplayConfig",
+    "RetrainConfig",
+    "RiseConfig",
+    "RowRates",
+    "SamplingConfig",
+    "SegmentConfig",
+    "ServeConfig",
+    "Settings",
+    "SnapshotConfig",
+    "StreamConfig",
+    "TrainingConfig",
+    "load_settings",
+    "to_toml",
+]

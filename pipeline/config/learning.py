@@ -1,0 +1,130 @@
+"""Settings of the learner: what decides the bits that it learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.config.base import Config, Count, CountOrNone, Rate, Seconds, SecondsOrNone, Seed, Text, Weight
+from pipeline.config.model import ModelSizes
+
+HalfLife = Annotated[float, Field(gt=0, le=1e12)]
+
+
+class SegmentConfig(Config):
+    """[learn.segments] Lengths of the pieces that segments are cut into, in acts."""
+
+    context: Count = 20
+    """Old acts before the new ones that the model reads."""
+    length: Count = 32
+    """New acts in a piece."""
+    overlap: Count = 10
+    """Acts that a piece shares with the one before it."""
+
+
+class ReplayConfig(Config):
+    """[learn.replay] Experience replay.
+
+    Replayed segments of 8 instead of 20 acts learn 1.1 times as many events a second and cost .002
+    to .004 nats (benchmarks/forgetting.py, `millstream backtest`).
+    """
+
+    segments: CountOrNone = 16
+    """Old segments learned again with each batch."""
+    length: Count = 8
+    """The last acts of a replayed segment that are learned again."""
+    capacity: Count = 20_000
+    """Segments in the reservoir."""
+    weight: Weight = 0.3
+    """Weight of the mean loss over replay and context; that over new targets has weight 1."""
+
+
+class RowRates(Config):
+    """[learn.optimizer.rows] Learning rates of the item table's row-wise Adagrad."""
+
+    residual: Rate = 0.01
+    """Rate of residual rows."""
+    bias: Rate = 0.02
+    """Rate of biases."""
+
+
+class OptimizerConfig(Config):
+    """[learn.optimizer] AdamW on adapters and projection, row-wise Adagrad on item rows."""
+
+    rate: Rate = 1e-3
+    """AdamW's learning rate."""
+    weight_decay: Weight = 1e-4
+    """AdamW's weight decay."""
+    clip: Annotated[float, Field(gt=0, le=1e6)] = 5.0
+    """Largest norm of the gradient; a larger one is scaled down to it."""
+    rows: RowRates = RowRates()
+
+
+class StreamConfig(Config):
+    """[learn.stream] How much of the stream is remembered."""
+
+    history_length: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Last acts that are kept of each user."""
+    dedupe_window: Count = 1_000_000
+    """Last event ids of each partition by which duplicates are known."""
+    covisitation_half_life: HalfLife = 200_000
+    """Events after which a count of two items seen together is worth half."""
+    covisitation_partners: Count = 500
+    """Partners that are kept of each item."""
+    popularity_half_life: HalfLife = 90_000
+    """Events after which a count of an item is worth half."""
+
+
+class LearnerConfig(Config):
+    """[learn] How the learner learns. A change opens a new generation."""
+
+    seed: Seed = 0
+    """Seed of all randomness."""
+    negatives: Count = 512
+    """Negative items drawn for each batch."""
+    mixer_rate: Rate = 0.03
+    """Adam's learning rate of the mixer's weights."""
+    segments: SegmentConfig = SegmentConfig()
+    sizes: ModelSizes = ModelSizes()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    replay: ReplayConfig = ReplayConfig()
+    stream: StreamConfig = StreamConfig()
+
+
+class BatchConfig(Config):
+    """[batch] How records are gathered into a MicroBatch."""
+
+    events: Annotated[int, Field(ge=1, le=100_000)] = 256
+    """Records in a batch, at most."""
+    wait_seconds: Seconds = 0.2
+    """How long to wait for a first record before doing what else is due."""
+    linger_seconds: SecondsOrNone = 0.2
+    """How long to wait for more; small batches cost nearly as much as full ones."""
+
+
+class SnapshotConfig(Config):
+    """[snapshots] Where snapshots are, and how often one is published."""
+
+    store: Text = "run/snapshots"
+    """A folder, or any fsspec URL such as s3://bucket/path."""
+    seconds: Seconds = 1.0
+    """A snapshot is published when so much time has passed,"""
+    events: Count = 10_000
+    """or so many events."""
+    full_every: Count = 50
+    """Versions between full snapshots; the others are deltas."""
+    keep: Count = 20
+    """Versions that are kept; what a kept delta needs is kept too."""
+
+
+class CheckpointConfig(Config):
+    """[checkpoints] Where checkpoints are, and how often one is written."""
+
+    folder: Path = Path("run/checkpoints")
+    """A folder on a local disk, private to the learner and the retrainer."""
+    seconds: Seconds = 60.0
+    """A checkpoint is written when so much time has passed,"""
+    events: Count = 100_000
+    """or so many events."""

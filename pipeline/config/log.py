@@ -1,0 +1,38 @@
+"""Settings of the event log."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from pipeline.config.base import Config, Hours, Text
+
+HOUR_MS = 3_600_000
+
+
+class LogConfig(Config):
+    """[log] Where the events are."""
+
+    url: Text = "sqlite:///run/log.db"
+    """`sqlite:///path` or `kafka://host:port,…`."""
+    options: dict[str, SecretStr] = Field(default_factory=dict)
+    """Passed to the Kafka client: security_protocol, sasl_mechanism, ssl_cafile, …"""
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "millstream"
+    """Prefix of all topic names; also the model's name."""
+    partitions: Annotated[int, Field(ge=1, le=256)] = 16
+    """Partitions of the topics keyed by user or item; fixed when the topics are created."""
+    retention_hours: Hours = 24 * 90
+    """How long interactions, impressions and the journal are kept."""
+    compaction_lag_hours: Hours = 24 * 2
+    """How long superseded items and histories stay readable; bounds how far back a checkpoint can restart."""
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The options as the log's client takes them; not for logs."""
+        return {name: value.get_secret_value() for name, value in self.options.items()}
+
+    @property
+    def topic_sizes(self) -> tuple[int, int, int]:
+        """Partitions, retention in ms, compaction lag in ms."""
+        return self.partitions, int(self.retention_hours * HOUR_MS), int(self.compaction_lag_hours * HOUR_MS)

@@ -1,0 +1,48 @@
+"""Settings of the server, of players and of metrics."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from pipeline.config.base import Config, Count, Port, Seconds, Text
+
+
+class ServeConfig(Config):
+    """[serve] How the server answers."""
+
+    host: Text = "127.0.0.1"
+    """Address to listen on."""
+    port: Port = 8000
+    """Port to listen on."""
+    api_keys: Annotated[tuple[SecretStr, ...], Field(max_length=1_000)] = ()
+    """If there are any, a request needs one of them in its X-API-Key header."""
+    recommendations: Annotated[int, Field(ge=1, le=10_000)] = 10
+    """Items in an answer, unless a request says how many."""
+    most_recommendations: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Items that a request may ask for, at most."""
+    poll_seconds: Seconds = 0.1
+    """How long the follower waits for new records."""
+    impressions: bool = True
+    """Whether what was shown is written to the impressions topic."""
+
+
+class PlayConfig(Config):
+    """[play] How recorded data enters the log."""
+
+    max_in_flight: Count = 20_000
+    """Records that the log has not acknowledged yet, at most."""
+
+
+class MetricsConfig(Config):
+    """[metrics] Where daemons answer Prometheus; the server answers at its own address."""
+
+    host: Text = "127.0.0.1"
+    """Address of learn, retrain and play."""
+    learn: Port = 9101
+    """Port of `millstream learn`; 0 for none."""
+    retrain: Port = 9103
+    """Port of `millstream retrain`; 0 for none."""
+    play: Port = 0
+    """Port of `millstream play` and `millstream simulate`; 0 for none."""

@@ -1,0 +1,107 @@
+"""Settings: one TOML file, overridable by environment; an unknown key is an error.
+
+``MILLSTREAM_LEARN__SEED=1`` overrides ``seed`` in the table ``[learn]``, and
+``MILLSTREAM_LEARN__REPLAY__SEGMENTS=8`` ``segments`` in ``[learn.replay]``. The file is
+``millstream.toml`` in the working directory, or the one that ``MILLSTREAM_CONFIG`` names.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from pipeline.config.learning import BatchConfig, CheckpointConfig, LearnerConfig, SnapshotConfig
+from pipeline.config.log import LogConfig
+from pipeline.config.model import ModelConfig
+from pipeline.config.monitoring import DriftConfig, GuardConfig
+from pipeline.config.retraining import GateConfig, RetrainConfig
+from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
+from pipeline.errors import InvalidSettings
+
+PREFIX = "MILLSTREAM_"
+FILE = "millstream.toml"
+FILE_VARIABLE = "MILLSTREAM_CONFIG"
+
+
+class Settings(BaseSettings):
+    """All settings of all daemons."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+        use_attribute_docstrings=True,
+    )
+
+    log: LogConfig = LogConfig()
+    model: ModelConfig = ModelConfig()
+    learn: LearnerConfig = LearnerConfig()
+    batch: BatchConfig = BatchConfig()
+    snapshots: SnapshotConfig = SnapshotConfig()
+    checkpoints: CheckpointConfig = CheckpointConfig()
+    drift: DriftConfig = DriftConfig()
+    guard: GuardConfig = GuardConfig()
+    retrain: RetrainConfig = RetrainConfig()
+    gate: GateConfig = GateConfig()
+    serve: ServeConfig = ServeConfig()
+    play: PlayConfig = PlayConfig()
+    metrics: MetricsConfig = MetricsConfig()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then the file."""
+        toml = TomlConfigSettingsSource(settings_cls, os.environ.get(FILE_VARIABLE, FILE))
+        return init_settings, env_settings, toml
+
+
+def load_settings() -> Settings:
+    """Read the settings.
+
+    Raises:
+        InvalidSettings: a key is unknown or a value out of bounds; names it.
+    """
+    file = os.environ.get(FILE_VARIABLE)
+    if file and not Path(file).is_file():
+        raise InvalidSettings(f"{FILE_VARIABLE} names {file}, which is no file")
+    for name in _unknown_variables():
+        raise InvalidSettings(f"{name} sets nothing: there is no such table; see `millstream config`")
+    try:
+        return Settings()
+    except (SettingsError, tomllib.TOMLDecodeError) as error:
+        raise InvalidSettings(f"{file or FILE} or the environment cannot be read: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidSettings(f"{where}: {first['msg']}; see `millstream config`") from None
+
+
+def _unknown_variables() -> Iterator[str]:
+    """Variables for tables that do not exist, which pydantic overlooks.
+
+    Only those with a key: others may be somebody else's, as the MILLSTREAM_SERVICE_HOST that
+    Kubernetes sets for a service of that name.
+    """
+    for name in os.environ:
+        table, divided, _ = name.upper().removeprefix(PREFIX).partition("__")
+        if name.upper().startswith(PREFIX) and divided and table.lower() not in Settings.model_fields:
+            yield name

@@ -1,0 +1,48 @@
+"""Settings as TOML, each with what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from pipeline.config.base import Config
+from pipeline.config.settings import Settings
+
+
+def to_toml(settings: Settings) -> str:
+    """Write the settings as TOML, each with its description; secrets are masked."""
+    return "\n".join(_tables(settings, "")).lstrip("\n") + "\n"
+
+
+def _tables(model: BaseModel, name: str) -> Iterator[str]:
+    """A model's own keys, then a table for each config class that is nested in it."""
+    fields = type(model).model_fields
+    plain = model.model_dump(mode="json")
+    if name and (own := [key for key in fields if not isinstance(getattr(model, key), Config)]):
+        yield from ("", f"[{name}]")
+        yield from (_line(key, plain[key], fields[key]) for key in own)
+    for key in fields:
+        nested = getattr(model, key)
+        if isinstance(nested, Config):
+            yield from _tables(nested, f"{name}.{key}" if name else key)
+
+
+def _line(key: str, value: object, field: FieldInfo) -> str:
+    about = " ".join((field.description or "").split())
+    return f"{key} = {_toml(value)}" + (f"  # {about}" if about else "")
+
+
+def _toml(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        case list() | tuple():
+            return "[" + ", ".join(_toml(part) for part in value) + "]"
+        case dict():
+            return "{" + ", ".join(f"{key} = {_toml(part)}" for key, part in value.items()) + "}"
+        case _:
+            return str(value)
