@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever happens to the process or the machine."""
+"""Write files so that a crash of the process or the machine leaves a complete file or none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file and wait until it is on the disk; its name is durable once the folder is synced."""
+    """Write a file and wait until its content is on the disk.
+
+    Its name is durable only after `sync_folder` of its folder.
+    """
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -15,7 +18,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def replace_durably(path: Path, content: bytes) -> None:
-    """Let a file's new content appear at once, in the place of an old one if there is one."""
+    """Create or replace a file atomically and durably: readers see the old content or the new."""
     temporary = path.with_name(f"{path.name}.part")
     write_durably(temporary, content)
     temporary.rename(path)
@@ -23,7 +26,7 @@ def replace_durably(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
+    """Make the file names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

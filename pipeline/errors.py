@@ -1,18 +1,18 @@
-"""Every error that millstream raises on purpose; each names the culprit and the remedy."""
+"""Errors that millstream raises on purpose; each message names the cause and the remedy."""
 
 from __future__ import annotations
 
 
 class MillstreamError(Exception):
-    """Base of all errors that a user can do something about."""
+    """Base class of the errors that a user can act on."""
 
 
 class InvalidEvent(MillstreamError):
-    """An event broke the schema or a bound; it belongs into the dead letters.
+    """An event violates the schema or a bound; its record goes to the dead-letter topic.
 
     Attributes:
-        field: dotted path of the offending field, or ``"event"`` for the whole.
-        reason: what is wrong with it, in words; never the value itself.
+        field: dotted path of the offending field, or ``"event"`` for the whole event.
+        reason: what is wrong with it, in words; never contains the value itself.
     """
 
     def __init__(self, field: str, reason: str) -> None:
@@ -22,7 +22,7 @@ class InvalidEvent(MillstreamError):
 
 
 class InvalidSettings(MillstreamError):
-    """A setting is unknown, malformed or contradicts another."""
+    """A setting is unknown, is malformed or contradicts another one."""
 
 
 class DatasetError(MillstreamError):
@@ -42,17 +42,17 @@ class TopicError(MillstreamError):
 
 
 class OffsetsExpired(MillstreamError):
-    """A reader asked for records that the log no longer (or does not yet) hold.
+    """A reader requested an offset that the log no longer holds, or does not hold yet.
 
     Attributes:
-        topic, partition: where.
-        requested: the offset asked for.
-        begin, end: what the log holds now, ``begin <= offset < end``.
+        topic, partition: the partition that was read.
+        requested: the requested offset.
+        begin, end: the offsets that the log holds now: ``begin <= offset < end``.
     """
 
     def __init__(self, topic: str, partition: int, requested: int, begin: int, end: int) -> None:
         super().__init__(
-            f"{topic}[{partition}]: offset {requested} is outside the log's [{begin}, {end}); "
+            f"{topic}[{partition}]: offset {requested} is outside the log's range [{begin}, {end}); "
             f"{max(0, begin - requested)} records are lost to retention: restore a newer "
             "checkpoint or raise the topic's retention (millstream topics check)"
         )
@@ -64,40 +64,40 @@ class OffsetsExpired(MillstreamError):
 
 
 class Fenced(MillstreamError):
-    """Another process took over the journal; this one must stop at once."""
+    """Another process took over the journal; this process must stop immediately."""
 
 
 class OrderRefused(MillstreamError):
-    """A promotion or rollback cannot be carried out; the learner goes on as it was."""
+    """A promotion or rollback cannot be carried out; the learner continues unchanged."""
 
 
 class CandidateUnknown(MillstreamError):
-    """There is no such candidate, or not any more."""
+    """The candidate does not exist, or has been deleted."""
 
 
 class ChampionGone(MillstreamError):
-    """While a candidate was made, something else was adopted in its champion's place."""
+    """Another state replaced the champion while a candidate was being trained against it."""
 
 
 class NothingToLearn(MillstreamError):
-    """A retrain's window, or what comes after it, has no act that could be foreseen."""
+    """The window of a retrain, or the part of the log after it, contains no target to predict."""
 
 
 class Occupied(MillstreamError):
-    """Another process does this work already."""
+    """Another process is already doing this work."""
 
 
 class BackboneNotFound(MillstreamError):
-    """The pretrained language model is nowhere to be found."""
+    """The pretrained language model was not found at a path, in a package or on the hub."""
 
 
 class CheckpointCorrupt(MillstreamError):
-    """A checkpoint's files do not match their digests or format version."""
+    """The files of a checkpoint do not match their digests or the format version."""
 
 
 class SnapshotCorrupt(MillstreamError):
-    """A snapshot's files do not match its manifest; it must not be served."""
+    """The files of a snapshot do not match its manifest; it must not be served."""
 
 
 class SnapshotsAhead(MillstreamError):
-    """The snapshot store holds a version that the journal has not reached: it is another log's."""
+    """The snapshot store holds a version that the journal has not reached, so it belongs to another log."""

@@ -1,6 +1,6 @@
-"""What flows through the log: Interaction, Item and Impression, their bounds and wire form.
+"""The events in the log: Interaction, Item and Impression, with their bounds and wire form.
 
-Events are validated once, at the edge (`decode_*`); everything behind it may trust them.
+Events are validated once, at the edge (`decode`); all code behind it may trust them.
 The wire form is one JSON object (orjson) with a schema version ``v`` and a ``kind``.
 """
 
@@ -20,11 +20,11 @@ from pipeline.errors import InvalidEvent
 SCHEMA_VERSION = 1
 MAX_WIRE_BYTES = 65_536
 MAX_TIME_AHEAD_MS = 5 * 60 * 1000
-"""An event time further ahead of its append time than this is a broken clock."""
+"""An event time further ahead of its append time than this means that the producer's clock is wrong."""
 MAX_FIELD_CHARACTERS = 160
-"""An error names the offending field, but no more of it: its name may be hostile too."""
+"""Longest part of a field name that an error repeats: the sender chose the name, so it may be hostile."""
 MAX_INTEGER = 2**63 - 1
-"""The wire form has no larger integers."""
+"""The largest integer that the wire form can hold."""
 
 Id = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Milliseconds = Annotated[int, Field(ge=0, le=32_503_680_000_000)]
@@ -38,7 +38,7 @@ Context = Annotated[dict[Id, Scalar], Field(max_length=32)]
 
 
 class InteractionType(StrEnum):
-    """The acts that the model tells apart."""
+    """The types of act that the model distinguishes."""
 
     VIEW = "view"
     CLICK = "click"
@@ -51,16 +51,16 @@ class InteractionType(StrEnum):
 
 
 class _Event(BaseModel):
-    # Strict: "5" and true are no numbers. A field is lax only where JSON lacks its Python type.
+    # Strict: "5" and true are not numbers. A field is lax only where JSON lacks its Python type.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     kind: ClassVar[str]
 
 
 class Interaction(_Event):
-    """An observed user-item act.
+    """An act of a user on an item.
 
-    `value` is what the act measured (stars, units, seconds); `time` is when it happened, by
-    the producer's clock; `impression` names the Impression that it answers, where known.
+    `value` is what the act measured (stars, units, seconds). `time` is when it happened, by
+    the producer's clock. `impression` is the id of the Impression that led to it, if known.
     """
 
     kind: ClassVar[str] = "interaction"
@@ -77,7 +77,7 @@ class Interaction(_Event):
 
 
 class Item(_Event):
-    """A catalogue upsert. The tombstone of an item is a record with its key and no value."""
+    """A catalogue upsert. A record with an item's key and no value (a tombstone) removes the item."""
 
     kind: ClassVar[str] = "item"
 
@@ -90,14 +90,14 @@ class Item(_Event):
 
     @property
     def text(self) -> str:
-        """What the language model reads of the item."""
+        """The text that the language model encodes."""
         return f"{self.title}. {self.description}" if self.description else self.title
 
 
 class Impression(_Event):
-    """What was shown to a user: items in order, their propensities, and by which snapshot.
+    """The items shown to a user, in order, with their propensities and the snapshot that ranked them.
 
-    `offsets` maps ``"topic/partition"`` to the next offset that the answer had not yet seen.
+    `offsets` maps ``"topic/partition"`` to the first offset that the server had not read yet.
     """
 
     kind: ClassVar[str] = "impression"
@@ -113,9 +113,9 @@ class Impression(_Event):
 
     @field_validator("propensities")
     @classmethod
-    def _one_an_item(cls, propensities: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+    def _one_per_item(cls, propensities: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
         if len(propensities) != len(info.data.get("items", propensities)):
-            raise PydanticCustomError("propensities", "one is needed for each item")
+            raise PydanticCustomError("propensities", "there must be one per item")
         return propensities
 
 
@@ -124,10 +124,10 @@ E = TypeVar("E", bound=_Event)
 
 
 def encode(event: Event) -> bytes:
-    """The wire form of an event.
+    """Encode an event to its wire form.
 
     Raises:
-        InvalidEvent: each field is in bounds but together they are too large for any reader.
+        InvalidEvent: every field is within bounds, but together they exceed MAX_WIRE_BYTES.
     """
     fields = event.model_dump(exclude_defaults=True)
     wire = orjson.dumps({"v": SCHEMA_VERSION, "kind": event.kind, **fields})
@@ -136,11 +136,11 @@ def encode(event: Event) -> bytes:
 
 
 def decode(kind: type[E], wire: bytes) -> E:
-    """Read one event of the given kind from its wire form.
+    """Decode one event of the given kind from its wire form.
 
     Raises:
-        InvalidEvent: too large, not JSON, another schema version or kind, or a field that
-            is missing, unknown, of the wrong type or out of bounds.
+        InvalidEvent: the wire form is too large, not JSON, or of another schema version or kind;
+            or a field is missing, unknown, of the wrong type or out of bounds.
     """
     _check_size(wire)
     try:
@@ -161,7 +161,7 @@ def validate(kind: type[E], fields: Mapping[str, object]) -> E:
     """Build one event from untrusted fields.
 
     Raises:
-        InvalidEvent: naming the first field that broke the schema, and why.
+        InvalidEvent: a field violates the schema; names the first one and the reason.
     """
     try:
         return kind.model_validate(dict(fields))
@@ -175,16 +175,16 @@ def _check_size(wire: bytes) -> None:
 
 
 def _invalid(error: ValidationError) -> InvalidEvent:
-    """Pydantic's first complaint in our words, with its alternatives where the field is a union."""
+    """Convert Pydantic's first error, with one reason per member where the field is a union."""
     problems = error.errors(include_url=False, include_input=False, include_context=False)
-    # No field nests deeper than two; what follows names the member of a union.
-    place = problems[0]["loc"][:2]
-    reasons = dict.fromkeys(problem["msg"] for problem in problems if problem["loc"][:2] == place)
-    field = ".".join(str(part) for part in place) or "event"
+    # Fields nest at most two levels deep; any further part of `loc` names a member of a union.
+    location = problems[0]["loc"][:2]
+    reasons = dict.fromkeys(problem["msg"] for problem in problems if problem["loc"][:2] == location)
+    field = ".".join(str(part) for part in location) or "event"
     return InvalidEvent(field[:MAX_FIELD_CHARACTERS], "; or ".join(reasons))
 
 
 def event_digest(event_id: str) -> int:
-    """The 63-bit digest of an event id by which duplicates are known."""
+    """Return the 63-bit digest of an event id that detects duplicates."""
     digest = hashlib.blake2b(event_id.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+    return int.from_bytes(digest, "little") >> 1  # 63 bits, so that it fits a signed int64

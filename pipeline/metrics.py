@@ -1,7 +1,7 @@
-"""Every Prometheus series of every daemon, declared once; the only user of the client.
+"""All Prometheus metrics of all daemons, and a scraper; the only module that imports the client.
 
 Names are ``millstream_<noun>_<unit>[_total]`` in base units. No label holds a user, an item
-or a version: those grow without bound.
+or a version, because their number grows without bound.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from prometheus_client.parser import text_string_to_metric_families
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300)
 FRESHNESS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5, 10, 30, 60, 300, 1800)
 
-EVENTS = Counter("millstream_events_total", "Interactions taken in", ["daemon"])
-DEAD_LETTERS = Counter("millstream_dead_letters_total", "Records refused and dead-lettered", ["daemon"])
-DUPLICATES = Counter("millstream_duplicates_total", "Interactions seen before and dropped", ["daemon"])
-LAG = Gauge("millstream_lag_records", "Records between the reader and the log's end", ["daemon"])
+EVENTS = Counter("millstream_events_total", "Interactions ingested", ["daemon"])
+DEAD_LETTERS = Counter(
+    "millstream_dead_letters_total", "Invalid records sent to the dead-letter topic", ["daemon"]
+)
+DUPLICATES = Counter("millstream_duplicates_total", "Duplicate interactions dropped", ["daemon"])
+LAG = Gauge(
+    "millstream_lag_records", "Records between the reader's position and the end of the log", ["daemon"]
+)
 
 BATCH_SECONDS = Histogram(
     "millstream_batch_seconds", "Time to score, learn and fold one MicroBatch", buckets=SECONDS
@@ -26,44 +30,53 @@ BATCH_SECONDS = Histogram(
 BATCH_EVENTS = Histogram(
     "millstream_batch_events", "Interactions in a MicroBatch", buckets=(1, 4, 16, 64, 128, 256, 512)
 )
-LOSS = Gauge("millstream_loss", "Loss of the last batch learned")
+LOSS = Gauge("millstream_loss", "Loss of the last learned batch")
 QUARANTINED = Counter(
-    "millstream_quarantined_batches_total", "Batches folded but not learned: no finite loss"
+    "millstream_quarantined_batches_total",
+    "Batches folded but not learned, because their loss was not finite",
 )
-DRIFT_ALARMS = Counter("millstream_drift_alarms_total", "Alarms of the drift monitor", ["signal"])
-RETRAIN_REQUESTS = Counter("millstream_retrain_requests_total", "Retrains asked for because of an alarm")
+DRIFT_ALARMS = Counter("millstream_drift_alarms_total", "Alarms raised by the drift monitor", ["signal"])
+RETRAIN_REQUESTS = Counter("millstream_retrain_requests_total", "Retrains requested because of an alarm")
 ADOPTIONS = Counter("millstream_adoptions_total", "Promotions and rollbacks carried out", ["kind"])
 REFUSED_ORDERS = Counter("millstream_refused_orders_total", "Promotions and rollbacks refused")
-RETRAIN_EPOCHS = Gauge("millstream_retrain_epochs", "Epochs that the retrain in progress has done")
+RETRAIN_EPOCHS = Gauge("millstream_retrain_epochs", "Epochs completed by the retrain in progress")
 RETRAIN_COSTS = {
-    "seconds": Counter("millstream_retrain_seconds_total", "Seconds spent on candidates"),
+    "seconds": Counter("millstream_retrain_seconds_total", "Seconds spent training candidates"),
     "events": Counter("millstream_retrain_events_total", "Targets that candidates were trained on"),
 }
-CANDIDATES = Counter("millstream_candidates_total", "Candidates, by what became of them", ["outcome"])
+CANDIDATES = Counter("millstream_candidates_total", "Candidates by outcome", ["outcome"])
 QUALITY = Gauge(
-    "millstream_prequential_quality", "Running figures of each scorer", ["scorer", "slice", "figure"]
+    "millstream_prequential_quality",
+    "Running prequential quality of each scorer",
+    ["scorer", "slice", "figure"],
 )
-REPLAY = Gauge("millstream_replay_segments", "Segments in the replay reservoir")
+REPLAY = Gauge("millstream_replay_segments", "Segments in the replay buffer")
 ITEMS = Gauge("millstream_items", "Items in the catalogue", ["daemon"])
 USERS = Gauge("millstream_users", "Users with a history", ["daemon"])
-GENERATION = Gauge("millstream_generation", "Generation of the learner or of the snapshot served", ["daemon"])
-STEP = Gauge("millstream_step", "Step of the learner or of the snapshot served", ["daemon"])
+GENERATION = Gauge(
+    "millstream_generation", "Generation of the learner, or of the served snapshot", ["daemon"]
+)
+STEP = Gauge("millstream_step", "Step of the learner, or of the served snapshot", ["daemon"])
 PUBLISH_SECONDS = Histogram(
     "millstream_publish_seconds", "Time to write and announce a snapshot", buckets=SECONDS
 )
 CHECKPOINT_SECONDS = Histogram("millstream_checkpoint_seconds", "Time to write a checkpoint", buckets=SECONDS)
 
 LEARNED_FRESHNESS = Histogram(
-    "millstream_appended_to_learned_seconds", "From append to learned", buckets=FRESHNESS
+    "millstream_appended_to_learned_seconds", "Time from append until an event is learned", buckets=FRESHNESS
 )
 PUBLISHED_FRESHNESS = Histogram(
-    "millstream_appended_to_published_seconds", "From append to published", buckets=FRESHNESS
+    "millstream_appended_to_published_seconds",
+    "Time from append until a snapshot with the event is published",
+    buckets=FRESHNESS,
 )
 SERVED_FRESHNESS = Histogram(
-    "millstream_appended_to_served_seconds", "From append to served weights", buckets=FRESHNESS
+    "millstream_appended_to_served_seconds",
+    "Time from append until weights that learned the event are served",
+    buckets=FRESHNESS,
 )
 
-SWAPS = Counter("millstream_swaps_total", "Snapshots that a server has swapped in")
+SWAPS = Counter("millstream_swaps_total", "Snapshots swapped in by a server")
 SWAP_SECONDS = Histogram(
     "millstream_swap_seconds", "Time to load, verify and swap a snapshot", buckets=SECONDS
 )
@@ -71,21 +84,27 @@ REFUSED_SNAPSHOTS = Counter("millstream_refused_snapshots_total", "Snapshots tha
 REQUEST_SECONDS = Histogram(
     "millstream_request_seconds", "Time to answer a request", ["route", "status"], buckets=SECONDS
 )
-IMPRESSIONS = Counter("millstream_impressions_total", "Impressions written, dropped or failed", ["outcome"])
-EXPIRED_READS = Counter(
-    "millstream_expired_reads_total", "Times that a reader lost records to retention", ["daemon"]
+IMPRESSIONS = Counter(
+    "millstream_impressions_total", "Impressions by outcome: written, dropped or failed", ["outcome"]
 )
-STALENESS = Gauge("millstream_staleness_seconds", "Age of the oldest record that the served weights lack")
+EXPIRED_READS = Counter(
+    "millstream_expired_reads_total",
+    "Reads that failed because retention had deleted the records",
+    ["daemon"],
+)
+STALENESS = Gauge(
+    "millstream_staleness_seconds", "Age of the oldest record that the served weights have not learned"
+)
 
 
 def serve_metrics(host: str, port: int) -> None:
-    """Answer Prometheus at an address; port 0 for not at all."""
+    """Serve the metrics over HTTP at an address; port 0 turns it off."""
     if port:
         start_http_server(port, addr=host)
 
 
 def exposition() -> bytes:
-    """All series in Prometheus' text format."""
+    """Return all series in Prometheus' text format."""
     return generate_latest()
 
 
@@ -93,10 +112,13 @@ Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def scrape(url: str, timeout_seconds: float = 5.0) -> Series:
-    """The series that a daemon exposes at a URL: value by name and labels.
+    """Fetch the series that a daemon exposes at a URL.
+
+    Returns:
+        The value of each series, by its name and labels.
 
     Raises:
-        OSError: nobody answers.
+        OSError: the daemon does not answer.
     """
     with urlopen(url, timeout=timeout_seconds) as answer:
         families = text_string_to_metric_families(answer.read().decode())
@@ -104,12 +126,12 @@ def scrape(url: str, timeout_seconds: float = 5.0) -> Series:
 
 
 def value_of(series: Series, name: str, **labels: str) -> float:
-    """One scraped value; 0 where it is not there yet."""
+    """Return one scraped value; 0 if the series does not exist yet."""
     return series.get((name, frozenset(labels.items())), 0.0)
 
 
 def quantiles(series: Series, histogram: str, shares: Iterable[float]) -> list[float | None]:
-    """Quantiles of a scraped histogram without labels, interpolated within its buckets."""
+    """Estimate quantiles of a scraped histogram without labels, interpolating within its buckets."""
     counts = sorted(
         (float(dict(labels)["le"]), count)
         for (name, labels), count in series.items()
@@ -121,10 +143,11 @@ def quantiles(series: Series, histogram: str, shares: Iterable[float]) -> list[f
 def _quantile(cumulative: list[tuple[float, float]], share: float) -> float | None:
     if not cumulative or not cumulative[-1][1]:
         return None
-    wanted, below_edge, below = share * cumulative[-1][1], 0.0, 0.0
+    rank, below_edge, below = share * cumulative[-1][1], 0.0, 0.0
     for edge, count in cumulative:
-        if count >= wanted:
-            inside = (wanted - below) / (count - below) if count > below else 0.0
+        if count >= rank:
+            inside = (rank - below) / (count - below) if count > below else 0.0
+            # The last bucket has no upper edge, so its lower edge is the best estimate.
             return below_edge if edge == float("inf") else below_edge + inside * (edge - below_edge)
         below_edge, below = edge, count
     return below_edge

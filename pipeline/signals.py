@@ -1,4 +1,4 @@
-"""How a long-running command is asked to stop."""
+"""Stop requests to long-running commands: SIGTERM and SIGINT set an event."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from threading import Event
 
 
 def stop_requested() -> Event:
-    """An event that SIGTERM and SIGINT set from now on; to be called in the main thread."""
+    """Return an event that SIGTERM and SIGINT set from now on. Call it in the main thread."""
     stopping = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -15,11 +15,11 @@ def stop_requested() -> Event:
 
 
 class Stopped(Exception):
-    """Work was left unfinished because somebody asked to stop; it goes on from there next time."""
+    """Work was interrupted by a stop request; it resumes at the same point next time."""
 
 
 def check_goes_on(stop: Event) -> None:
-    """Leave unfinished work once somebody asked to stop.
+    """Interrupt the work if a stop was requested.
 
     Raises:
         Stopped: `stop` is set.

@@ -1,1 +1,1 @@
-"""Commands that write events to the log: play and simulate."""
+"""Commands that write events to the log."""

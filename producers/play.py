@@ -1,8 +1,8 @@
-"""Play: put a recorded or simulated data set into the event log, at a chosen pace.
+"""Append a recorded or simulated data set to the event log, at a chosen pace.
 
-Event ids follow from the data set's digest and the row, so that playing again after a crash
-writes the same events: what was stored twice is learned once. Recorded times stay in the
-past; the log's append times are the clock that freshness is measured by.
+Event ids are derived from the data set's digest and the row, so playing again after a crash writes
+the same events, and the learner drops the duplicates. Events keep their recorded times; freshness
+is measured by the log's append times.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ FLUSH_EVENTS = 1_000
 
 
 class Pace(Protocol):
-    """When an interaction is due."""
+    """Schedule of the interactions."""
 
     def __call__(self, number: int, event: Interaction) -> float:
-        """Seconds after the first interaction, for the one of a number counted from 0."""
+        """Return when interaction `number` (from 0) is due, in seconds after the first one."""
 
 
 def flat_out(number: int, event: Interaction) -> float:
-    """Everything at once."""
+    """Schedule all interactions immediately."""
     return 0.0
 
 
 def at_rate(events_per_second: float) -> Pace:
-    """So many interactions a second."""
+    """Create a schedule with a constant rate."""
     return lambda number, event: number / events_per_second
 
 
 @dataclass
 class RealTime:
-    """As the events happened, `speed` times as fast."""
+    """The recorded schedule, `speed` times as fast."""
 
     speed: float
     _first: int | None = None
 
     def __call__(self, number: int, event: Interaction) -> float:
-        """Seconds by the event's own time."""
+        """Return when an event is due by its own time, in seconds after the first one."""
         if self._first is None:
             self._first = event.time
         return (event.time - self._first) / 1000 / self.speed
@@ -62,26 +62,27 @@ def play(
     progress: Callable[[int], None] = lambda acknowledged: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Append a data set's events; returns how many interactions the log acknowledged.
+    """Append the events of a data set; return the number of acknowledged interactions.
 
-    `progress` is called with the number of interactions that each flush made durable.
+    Stops after `limit` interactions, or when `stopped` returns true. `progress` is called after each
+    flush with the number of interactions that it made durable.
 
     Raises:
         DeliveryError: the log did not acknowledge an append.
-        DatasetError: the recorded data are not what their columns promised.
+        DatasetError: a row of the recorded data is invalid.
     """
-    began = flushed = time.monotonic()
+    started = flushed = time.monotonic()
     number = waiting = 0
     for event in dataset.events():
         if not isinstance(event, Interaction):
-            _tell(event, writer, topics)
+            _append_other(event, writer, topics)
             continue
         if number == limit or stopped():
             break
         if number == 0:
-            writer.flush()  # the catalogue is there before the first interaction
-            began = flushed = time.monotonic()
-        due = began + pace(number, event)
+            writer.flush()  # the catalogue must be durable before the first interaction
+            started = flushed = time.monotonic()
+        due = started + pace(number, event)
         if waiting and (due > flushed + FLUSH_SECONDS or waiting >= FLUSH_EVENTS):
             waiting, flushed = _flush(writer, waiting, progress)
         _sleep_until(due, stopped)
@@ -91,8 +92,8 @@ def play(
     return number
 
 
-def _tell(event: Item | Impression, writer: LogWriter, topics: Topics) -> None:
-    """Append what is known or shown before the next interaction, without waiting for its time."""
+def _append_other(event: Item | Impression, writer: LogWriter, topics: Topics) -> None:
+    """Append an item or impression, which precedes its interactions, without waiting for its time."""
     if isinstance(event, Item):
         writer.append(topics.items, event.item, encode(event))
     else:
@@ -107,6 +108,6 @@ def _flush(writer: LogWriter, waiting: int, progress: Callable[[int], None]) -> 
 
 
 def _sleep_until(due: float, stopped: Callable[[], bool]) -> None:
-    """Wait, waking now and then to see whether to stop."""
+    """Wait until a time, checking twice a second whether to stop."""
     while (left := due - time.monotonic()) > 0 and not stopped():
         time.sleep(min(left, 0.5))

@@ -67,7 +67,9 @@ def serve(settings: Settings, event_log: EventLog, stopping: Event) -> None:
     impressions = ImpressionWriter(event_log, topics.impressions) if settings.serve.impressions else None
     with closing(impressions) if impressions else nullcontext():
         note = impressions.submit if impressions else None
-        app = create_app(RecommendationService(current, settings.learn.segments.context, note), settings.serve)
+        app = create_app(
+            RecommendationService(current, settings.learn.segments.context, note), settings.serve
+        )
         server = uvicorn.Server(
             uvicorn.Config(
                 app,

@@ -1,9 +1,9 @@
-"""One real Kafka broker without Docker: jars from Maven Central, KRaft, one node on localhost.
+"""Run one real Kafka broker without Docker: jars from Maven Central, KRaft, one node on localhost.
 
     python deploy/kafka/broker.py --port 9092 --data .cache/kafka/data
 
-The tests import `Broker`. Jars and class-data archive are kept in `.cache/kafka`, or in
-`$MILLSTREAM_KAFKA_HOME`; needs Java 17 or newer on the path, and Maven the first time.
+The tests import `Broker`. Jars and the class-data archive are kept in `.cache/kafka`, or in
+`$MILLSTREAM_KAFKA_HOME`. Needs Java 17 or newer on the path, and Maven the first time.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ logger = logging.getLogger("broker")
 
 _POM = Path(__file__).with_name("pom.xml")
 _HOME = Path(os.environ.get("MILLSTREAM_KAFKA_HOME") or _POM.parents[2] / ".cache" / "kafka")
-_START_SECONDS = 90.0  # after a SIGKILL the log is recovered first
+_START_SECONDS = 90.0  # after a SIGKILL Kafka recovers the log first
 _STOP_SECONDS = 20.0
 _LOG4J = """<Configuration status="WARN">
   <Appenders><Console name="out"><PatternLayout pattern="%d %p %m (%c{1})%n%throwable"/></Console></Appenders>
   <Loggers><Root level="WARN"><AppenderRef ref="out"/></Root></Loggers>
 </Configuration>
 """
-_PROPERTIES = """# What differs from Kafka's defaults is for one small node.
+_PROPERTIES = """# Differences from Kafka's defaults, for one small node.
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
@@ -60,25 +60,25 @@ share.coordinator.state.topic.min.isr=1
 
 
 class BrokerError(Exception):
-    """The broker cannot be started: what is missing, or the end of what it said."""
+    """The broker cannot be started; names the missing tool or contains the end of the broker's log."""
 
 
 def missing_tools(home: Path = _HOME) -> list[str]:
-    """The programs that this machine lacks: java, and mvn while the jars are not there yet."""
+    """Return the missing programs: java, and mvn if the jars have not been downloaded."""
     needed = ["java"] if _jars(home) else ["java", "mvn"]
     return [tool for tool in needed if shutil.which(tool) is None]
 
 
 class Broker:
-    """A broker process on 127.0.0.1 with its data in a folder, which outlives the process.
+    """A broker process on 127.0.0.1; its data folder is kept after the process ends.
 
     Attributes:
-        port: where it listens; a free one when 0 was asked for.
-        url: for `pipeline.eventlog.open_log`.
+        port: the port it listens on; a free one if 0 was requested.
+        url: the URL for `pipeline.eventlog.open_log`.
     """
 
     def __init__(self, data: Path, port: int = 0, home: Path = _HOME, quick_start: bool = False) -> None:
-        """`quick_start` compiles less, for tests; leave it off where throughput matters."""
+        """Prepare a broker. `quick_start` reduces JIT compilation, for tests; it costs throughput."""
         self.port = port or _free_port()
         self.url = f"kafka://127.0.0.1:{self.port}"
         self._data = data
@@ -89,10 +89,10 @@ class Broker:
         self._new_archive: Path | None = None
 
     def start(self) -> None:
-        """Start the process and return when it answers.
+        """Start the process and wait until it answers.
 
         Raises:
-            BrokerError: Java or Maven is missing, or the broker has not come up.
+            BrokerError: Java or Maven is missing, or the broker did not start.
         """
         missing = missing_tools(self._home)
         if missing:
@@ -106,7 +106,7 @@ class Broker:
         self._wait_until_ready()
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL where that does not help."""
+        """Send SIGTERM, and SIGKILL if the process does not end."""
         if self._process is None:
             return
         self._process.terminate()
@@ -119,14 +119,14 @@ class Broker:
             self._new_archive.replace(self._archive)
 
     def kill(self) -> None:
-        """SIGKILL, as a power cut would; `start` recovers the data."""
+        """Send SIGKILL, to simulate a crash; `start` recovers the data."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Return whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> Self:
@@ -146,7 +146,7 @@ class Broker:
 
     def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        # With "=": an id may begin with a dash.
+        # With "=", because an id may begin with a dash.
         options = ["format", f"--cluster-id={cluster}", f"--config={self._data / 'server.properties'}"]
         done = subprocess.run(
             self._java("kafka.tools.StorageTool", *options, archive=False), capture_output=True, check=False
@@ -164,10 +164,10 @@ class Broker:
         ]
 
     def _class_data(self) -> list[str]:
-        """Use the class-data archive, which halves the start; write it when there is none."""
+        """Options that use the class-data archive, which halves the start time, or write it if missing."""
         if self._archive.exists():
             return [f"-XX:SharedArchiveFile={self._archive}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
-        # Under its own name until complete: several brokers may start at once.
+        # A name of its own until it is complete, because several brokers may start at the same time.
         self._new_archive = self._archive.with_suffix(f".{os.getpid()}")
         return [f"-XX:ArchiveClassesAtExit={self._new_archive}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
 
@@ -177,30 +177,30 @@ class Broker:
             if _listens(self.port) and ready(f"127.0.0.1:{self.port}", timeout_seconds=2.0):
                 return
             time.sleep(0.05)
-        said = _tail((self._data / "broker.log").read_bytes())
+        output = _tail((self._data / "broker.log").read_bytes())
         self.kill()
-        raise BrokerError(f"the broker has not come up: {said}")
+        raise BrokerError(f"the broker did not start: {output}")
 
 
 def _resolve_jars(home: Path) -> None:
     if _jars(home):
         return
     logger.info("resolving Kafka's jars into %s (once, about 45 MB)", home)
-    fresh = home / f"jars.{os.getpid()}"
-    fresh.mkdir(parents=True)
-    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={fresh}"]
+    partial = home / f"jars.{os.getpid()}"
+    partial.mkdir(parents=True)
+    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
     done = subprocess.run(["mvn", "-q", "-B", "-f", str(_POM), *goal], capture_output=True, check=False)
     if done.returncode:
-        shutil.rmtree(fresh)
+        shutil.rmtree(partial)
         raise BrokerError(f"Maven could not resolve Kafka's jars: {_tail(done.stdout + done.stderr)}")
     try:
-        fresh.rename(home / "jars")
+        partial.rename(home / "jars")
     except OSError:  # another process was faster
-        shutil.rmtree(fresh)
+        shutil.rmtree(partial)
 
 
 def _jars(home: Path) -> list[str]:
-    # Sorted: a class-data archive is good for one class path only.
+    # Sorted, because a class-data archive is valid for one class path only.
     return sorted(str(jar) for jar in (home / "jars").glob("*.jar"))
 
 
@@ -221,8 +221,8 @@ def _tail(output: bytes) -> str:
 
 
 def main() -> int:
-    """Run a broker until SIGINT or SIGTERM; exit status 1 when it cannot start or dies."""
-    parser = argparse.ArgumentParser(description="One real Kafka broker on 127.0.0.1, without Docker.")
+    """Run a broker until SIGINT or SIGTERM; return 1 if it cannot start or dies."""
+    parser = argparse.ArgumentParser(description="Run one real Kafka broker on 127.0.0.1, without Docker.")
     parser.add_argument("--port", type=int, default=9092)
     parser.add_argument("--data", type=Path, default=_HOME / "data", help="kept between runs")
     arguments = parser.parse_args()

@@ -53,7 +53,9 @@ def rebuild(
             until=until,
             progress=lambda n: progress.advance(progress.task_ids[0], n),
         )
-    found = agreement(learner, position, checkpoints, SnapshotStore(settings.snapshots.store, settings.log.prefix))
+    found = agreement(
+        learner, position, checkpoints, SnapshotStore(settings.snapshots.store, settings.log.prefix)
+    )
     console.print(str(found), soft_wrap=True)
     raise typer.Exit(int(found.differs))
 

@@ -1,4 +1,4 @@
-"""Recorded data sets and the simulated shop: where `play` and `backtest` get their events from."""
+"""Recorded data sets and the simulated shop: the sources of events for `play` and `backtest`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SUPPORTED = (
 
 
 class Dataset(Protocol):
-    """A finite or endless run of events that can be played again and is the same each time."""
+    """A finite or endless, repeatable sequence of events: every iteration yields the same ones."""
 
     @property
     def name(self) -> str:
@@ -31,30 +31,31 @@ class Dataset(Protocol):
 
     @property
     def digest(self) -> str:
-        """Hex digest of the content; event ids derive from it and the event's row."""
+        """Hex digest of the content; event ids are derived from it and the event's row."""
         ...
 
     def events(self) -> Iterator[Event]:
-        """All events in order of time.
+        """Yield all events in order of time.
 
-        An item comes before the first interaction with it; an impression, where there are any,
-        before the interactions that answer it.
+        An item precedes the first interaction with it; an impression, if any, precedes the
+        interactions that name it.
 
         Raises:
-            DatasetError: the recorded data are not what their columns promised.
+            DatasetError: a row of the recorded data is invalid.
         """
         ...
 
 
 def open_dataset(source: str) -> Dataset:
-    """The data set at a path, recognised by its columns, or the simulated shop.
+    """Open the data set at a path, recognised by its columns, or the simulated shop.
 
     Args:
         source: a file, a folder of files, or ``shop`` with optional settings, as in
             ``shop:seed=7,drift=abrupt``.
 
     Raises:
-        DatasetError: nothing there, or nothing known; names what was found and what is supported.
+        DatasetError: the source does not exist or is not supported; names what was found and what
+            is supported.
     """
     if source.partition(":")[0] == Shop.name:
         return Shop(ShopSettings.parse(source.partition(":")[2]))

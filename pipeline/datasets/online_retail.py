@@ -1,7 +1,7 @@
-"""Reads UCI Online Retail: a British gift shop's invoice lines, 2010 to 2011.
+"""Read UCI Online Retail: invoice lines of a British gift shop, 2010 to 2011.
 
 The source is Chen, Sain and Guo (2012), https://doi.org/10.24432/C5BW33. Only identified
-purchases become Interactions: lines with a customer, not cancelled, of positive quantity.
+purchases become Interactions: lines with a customer and a positive quantity that are not cancelled.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ COLUMNS = (
     "Country",
 )
 ISO_TIME, SPREADSHEET_TIME = "%Y-%m-%d %H:%M:%S", "%m/%d/%Y %H:%M"
-"""The data set goes round with either; spreadsheets write the month first."""
+"""The two date formats in which the data set is distributed; spreadsheets write the month first."""
 
 
 class _Line(NamedTuple):
-    """One invoice line; `row` counts the data rows of all files from 1."""
+    """One invoice line; `location` is ``path:line``, `row` counts the data rows of all files from 1."""
 
-    place: str
+    location: str
     row: int
     invoice: str
     item: str
@@ -51,11 +51,11 @@ class _Line(NamedTuple):
 
 
 class OnlineRetail:
-    """The data set in one csv or csv.gz file, or in a folder's files read in order of name.
+    """The data set in one csv or csv.gz file, or in several files read in the given order.
 
     The whole catalogue comes first, then the purchases by time; lines of the same minute stay
-    in file order. Event ids are made of the digest and the row, so that a line has the same id
-    however often it is played.
+    in file order. An event id consists of the digest and the row, so a line has the same id
+    every time it is played.
     """
 
     name = "online-retail"
@@ -65,17 +65,17 @@ class OnlineRetail:
 
     @cached_property
     def digest(self) -> str:
-        """Hex sha256 of the files' bytes, as they lie on disk."""
+        """Hex sha256 of the files' bytes on disk."""
         digest = hashlib.sha256()
         for path in self._files:
             digest.update(path.read_bytes())
         return digest.hexdigest()
 
     def events(self) -> Iterator[Item | Interaction]:
-        """The catalogue, then the identified purchases; times are InvoiceDate read as UTC.
+        """Yield the catalogue, then the identified purchases; times are InvoiceDate read as UTC.
 
         Raises:
-            DatasetError: a row has other columns, or a value that cannot be read; names file and line.
+            DatasetError: a row has other columns or an invalid value; names file and line.
         """
         descriptions: dict[str, Counter[str]] = {}
         purchases: list[_Line] = []
@@ -86,6 +86,7 @@ class OnlineRetail:
                 purchases.append(line)
         purchases.sort(key=lambda line: line.time)
 
+        # Reversed, so that the dict keeps the first purchase of each item.
         for line in {line.item: line for line in reversed(purchases)}.values():
             yield _item(line, descriptions.get(line.item), opening=purchases[0].time)
         for line in purchases:
@@ -95,23 +96,23 @@ class OnlineRetail:
         row = 0
         for path in self._files:
             lines = rows(path)
-            place, columns = next(lines, (f"{path}:1", []))
+            location, columns = next(lines, (f"{path}:1", []))
             if tuple(columns) != COLUMNS:
-                raise DatasetError(f"{place}: the columns must be {','.join(COLUMNS)}")
-            for place, cells in lines:
+                raise DatasetError(f"{location}: the columns must be {','.join(COLUMNS)}")
+            for location, cells in lines:
                 row += 1
-                yield _line(place, row, cells)
+                yield _line(location, row, cells)
 
 
-def _line(place: str, row: int, cells: list[str]) -> _Line:
+def _line(location: str, row: int, cells: list[str]) -> _Line:
     if len(cells) != len(COLUMNS):
-        raise DatasetError(f"{place}: {len(cells)} columns where {len(COLUMNS)} are needed")
+        raise DatasetError(f"{location}: {len(cells)} columns instead of {len(COLUMNS)}")
     invoice, item, description, quantity, date, _price, customer, _country = (
         " ".join(cell.split()) for cell in cells
     )
     try:
         return _Line(
-            place,
+            location,
             row,
             invoice,
             item,
@@ -121,7 +122,7 @@ def _line(place: str, row: int, cells: list[str]) -> _Line:
             _customer(customer) if customer else "",
         )
     except ValueError as error:
-        raise DatasetError(f"{place}: {error}") from None
+        raise DatasetError(f"{location}: {error}") from None
 
 
 def _quantity(text: str) -> float:
@@ -137,11 +138,11 @@ def _quantity(text: str) -> float:
 def _customer(text: str) -> str:
     number, _, fraction = text.partition(".")  # "17850.0": pandas wrote the column as floats
     if not number.isdecimal() or fraction.strip("0"):
-        raise ValueError("CustomerID is not a whole number")  # the id itself stays out of logs
+        raise ValueError("CustomerID is not a whole number")  # without the id, which must stay out of logs
     return str(int(number))
 
 
-@lru_cache(maxsize=1024)  # An invoice's lines share their date, and strptime is slow.
+@lru_cache(maxsize=1024)  # the lines of an invoice share their date, and strptime is slow
 def _milliseconds(date: str) -> int:
     form = SPREADSHEET_TIME if "/" in date else ISO_TIME
     moment = datetime.strptime(date, form).replace(tzinfo=UTC)
@@ -153,7 +154,7 @@ def _item(line: _Line, descriptions: Counter[str] | None, opening: int) -> Item:
     try:
         return validate(Item, {"item": line.item, "title": title, "time": opening})
     except InvalidEvent as error:
-        raise DatasetError(f"{line.place}: {error}") from None
+        raise DatasetError(f"{line.location}: {error}") from None
 
 
 def _interaction(line: _Line, digest: str) -> Interaction:
@@ -169,4 +170,4 @@ def _interaction(line: _Line, digest: str) -> Interaction:
     try:
         return validate(Interaction, fields)
     except InvalidEvent as error:
-        raise DatasetError(f"{line.place}: {error}") from None
+        raise DatasetError(f"{line.location}: {error}") from None

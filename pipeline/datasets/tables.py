@@ -1,4 +1,4 @@
-"""Opens the csv files of recorded data sets; what cannot be read is a DatasetError with its place."""
+"""Read the csv files of recorded data sets; an unreadable file raises DatasetError with path and line."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pipeline.errors import DatasetError
 
 
 def rows(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """The rows of a csv or csv.gz file, header first, each with its ``path:line``.
+    """Yield the rows of a csv or csv.gz file, header first, each with its ``path:line``.
 
     Raises:
-        DatasetError: the bytes are not gzip, UTF-8 or csv as the name promises.
+        DatasetError: the content is not gzip (for csv.gz), UTF-8 or csv.
     """
     line = 0
     try:
         with _open(path) as file:
             reader = csv.reader(file, strict=True)
-            for cells in filter(None, reader):  # a blank line is no row
+            for cells in filter(None, reader):  # skips blank lines
                 line = reader.line_num
                 yield f"{path}:{line}", cells
     except (csv.Error, UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -1,1 +1,1 @@
-"""The demo: every daemon as a process of its own on one machine, watched, then summed up."""
+"""The demo: run all daemons as processes on one machine, show their progress, then a summary."""

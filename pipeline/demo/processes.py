@@ -1,4 +1,4 @@
-"""Daemons as child processes, all with the same settings, all stopped at the end."""
+"""Run daemons as child processes with the same settings, and stop them at the end."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import Self
 from pipeline.errors import MillstreamError
 
 STOP_SECONDS = 30
-TOLD_LINES = 15
+LOG_TAIL_LINES = 15
 
 
 class DaemonDied(MillstreamError):
-    """A daemon ended before its time; the message has its last words."""
+    """A daemon ended unexpectedly; the message contains the end of its log."""
 
 
 class Daemons:
-    """Runs `millstream` commands beside each other; a log file each.
+    """Runs `millstream` commands concurrently, each with a log file.
 
     Args:
-        folder: where their logs go.
-        environment: settings as ``MILLSTREAM_…`` variables, on top of ours.
+        folder: folder of the log files.
+        environment: settings as ``MILLSTREAM_…`` variables, added to this process's environment.
     """
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
@@ -50,7 +50,7 @@ class Daemons:
                 process.wait()
 
     def start(self, command: str, *arguments: str) -> None:
-        """Start a command."""
+        """Start a command in the background."""
         with self._log_of(command).open("ab") as output:
             self._running[command] = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.cli", command, *arguments],
@@ -60,30 +60,34 @@ class Daemons:
             )
 
     def ended(self, command: str) -> bool:
-        """Whether a command has done its work.
+        """Return whether a command has ended successfully.
 
         Raises:
-            DaemonDied: it ended with an error.
+            DaemonDied: the command ended with an error.
         """
         status = self._running[command].poll()
         if status:
-            last = self._log_of(command).read_text(errors="replace").splitlines()[-TOLD_LINES:]
-            raise DaemonDied(f"millstream {command} ended with status {status}:\n" + "\n".join(last))
+            log_tail = self._log_of(command).read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+            raise DaemonDied(f"millstream {command} ended with status {status}:\n" + "\n".join(log_tail))
         return status is not None
 
     def check(self, *commands: str) -> None:
-        """Raise DaemonDied if one of the commands has ended."""
+        """Check that commands are still running.
+
+        Raises:
+            DaemonDied: one of them has ended.
+        """
         for command in commands:
             if self.ended(command):
                 raise DaemonDied(f"millstream {command} stopped; see {self._log_of(command)}")
 
     def kill(self, command: str) -> None:
-        """End a command at once, as a crash would."""
+        """Kill a command, to simulate a crash."""
         self._running[command].kill()
         self._running[command].wait()
 
     def stop(self, command: str) -> None:
-        """Ask a command to end, and wait until it has."""
+        """Send a command SIGTERM, and wait until it ends."""
         self._running[command].send_signal(signal.SIGTERM)
         self._running[command].wait(STOP_SECONDS)
 
@@ -92,7 +96,7 @@ class Daemons:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on just now."""
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return int(asked.getsockname()[1])
+    """Return a port of the loopback interface that is currently free."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

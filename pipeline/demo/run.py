@@ -1,4 +1,4 @@
-"""Runs the daemons on an embedded log or on Kafka, plays a data set, waits until it is served."""
+"""Run the daemons on an embedded log or on Kafka, play a data set, and wait until it is served."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REFRESH_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """What to play (`limit` interactions of it), where, and at how many interactions a second."""
+    """The data set, the log, the number of interactions to play, and their rate per second."""
 
     data: str
     log_url: str | None
@@ -46,15 +46,15 @@ class DemoPlan:
 
 
 class DemoStuck(MillstreamError):
-    """Nothing moves any more: a daemon hangs or the machine is too slow."""
+    """The demo makes no progress: a daemon hangs or the machine is too slow."""
 
 
 def run(plan: DemoPlan, console: Console) -> dict[str, object]:
-    """Run the demo, show it, and return its figures.
+    """Run the demo, show its progress, and return its figures.
 
     Raises:
-        DaemonDied: a daemon ended before its time.
-        DemoStuck: no progress for two minutes.
+        DaemonDied: a daemon ended unexpectedly.
+        DemoStuck: the daemons did not start, or made no progress for two minutes.
     """
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
@@ -66,7 +66,7 @@ def run(plan: DemoPlan, console: Console) -> dict[str, object]:
     with Daemons(FOLDER, environment) as daemons:
         with console.status("starting the daemons"):
             _start(daemons, settings)
-        with console.status(f"reading {items:,} titles for the first time"):
+        with console.status(f"encoding {items:,} titles for the first time"):
             _wait_for_catalogue(items, daemons, settings)
         daemons.start("play", plan.data, "--rate", str(plan.rate), "--limit", str(plan.limit))
         figures = _watch(plan, daemons, settings, console)
@@ -77,7 +77,7 @@ def run(plan: DemoPlan, console: Console) -> dict[str, object]:
 
 
 def _environment(plan: DemoPlan) -> dict[str, str]:
-    """Everything of the demo apart from other models on the same machine and log."""
+    """Settings that separate the demo from other models on the same machine and log."""
     return {
         "MILLSTREAM_LOG__URL": plan.log_url or f"sqlite:///{FOLDER}/log.db",
         "MILLSTREAM_LOG__PREFIX": f"demo-{int(time.time())}",
@@ -95,12 +95,12 @@ def _start(daemons: Daemons, settings: Settings) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not (_answers(f"{_server(settings)}/readyz") and _answers(_learner(settings))):
         daemons.check("learn", "serve")
-        _give_up_after(deadline, "the daemons do not answer")
+        _give_up_after(deadline, "the daemons did not answer")
         time.sleep(REFRESH_SECONDS)
 
 
 def _fill_catalogue(dataset: Dataset, settings: Settings) -> int:
-    """Make the topics and put the opening catalogue there; how many items that are."""
+    """Create the topics, append the opening catalogue, and return its number of items."""
     topics = Topics(settings.log.prefix)
     with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
         topics.create(event_log, *settings.log.topic_sizes)
@@ -110,14 +110,14 @@ def _fill_catalogue(dataset: Dataset, settings: Settings) -> int:
 
 
 def _wait_for_catalogue(items: int, daemons: Daemons, settings: Settings) -> None:
-    """Let the learner's language model read the titles; some milliseconds each, once a machine."""
+    """Wait until the learner has encoded the titles: some milliseconds each, once per machine."""
     while value_of(scrape(_learner(settings)), "millstream_items", daemon="learn") < items:
         daemons.check("learn", "serve")
         time.sleep(REFRESH_SECONDS)
 
 
 def _watch(plan: DemoPlan, daemons: Daemons, settings: Settings, console: Console) -> Figures:
-    """Show the figures until everything that was played is served."""
+    """Show the figures until every played interaction is served."""
     figures = Figures(plan.limit, busy_before=busy_seconds(scrape(_learner(settings))))
     deadline = time.monotonic() + QUIET_SECONDS
     with Live(console=console, refresh_per_second=1 / REFRESH_SECONDS) as live:
@@ -126,7 +126,7 @@ def _watch(plan: DemoPlan, daemons: Daemons, settings: Settings, console: Consol
             moved = figures.update(scrape(_learner(settings)), scrape(f"{_server(settings)}/metrics"))
             figures.card = _get(f"{_server(settings)}/v1/model")
             deadline = time.monotonic() + QUIET_SECONDS if moved else deadline
-            _give_up_after(deadline, "nothing was learned or served for two minutes")
+            _give_up_after(deadline, "no interaction was learned or served for two minutes")
             live.update(view(figures))
             time.sleep(REFRESH_SECONDS)
     return figures
@@ -147,9 +147,9 @@ def _learner(settings: Settings) -> str:
 
 
 def _get(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        told: dict[str, Any] = orjson.loads(answer.read())
-    return told
+    with urllib.request.urlopen(url, timeout=10) as response:
+        answer: dict[str, Any] = orjson.loads(response.read())
+    return answer
 
 
 def _answers(url: str) -> bool:
@@ -160,6 +160,6 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _give_up_after(deadline: float, why: str) -> None:
+def _give_up_after(deadline: float, reason: str) -> None:
     if time.monotonic() > deadline:
-        raise DemoStuck(f"{why}; see the logs in {FOLDER}")
+        raise DemoStuck(f"{reason}; see the logs in {FOLDER}")

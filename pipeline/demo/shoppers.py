@@ -1,4 +1,4 @@
-"""A few users of the data set: what they did before the demo's end, and what they did next."""
+"""Sample users of the data set: what they bought before the end of the demo, and what next."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ SHOWN = 6
 
 @dataclass(frozen=True)
 class Shopper:
-    """A user, and titles of what they bought last (latest first) and bought next."""
+    """A user, with the titles of their last purchases (latest first) and of their next ones."""
 
     user: str
     before: list[str]
     after: list[str]
 
 
-def shoppers(dataset: Dataset, limit: int, amount: int) -> list[Shopper]:
-    """The users who buy most within the interactions after the first `limit`."""
+def shoppers(dataset: Dataset, limit: int, count: int) -> list[Shopper]:
+    """Return the `count` known users who buy most in the LOOK_AHEAD interactions after `limit`."""
     titles: dict[str, str] = {}
     before: dict[str, deque[str]] = {}
     after: dict[str, list[str]] = {}
@@ -37,15 +37,15 @@ def shoppers(dataset: Dataset, limit: int, amount: int) -> list[Shopper]:
         if number > limit + LOOK_AHEAD:
             break
         if event.type in BOUGHT:
-            _remember(event, titles.get(event.item, event.item), before, after if number > limit else None)
+            _record(event, titles.get(event.item, event.item), before, after if number > limit else None)
     busiest = Counter({user: len(bought) for user, bought in after.items() if user in before})
     return [
         Shopper(user, list(before[user])[::-1], list(dict.fromkeys(after[user]))[:SHOWN])
-        for user, _ in busiest.most_common(amount)
+        for user, _ in busiest.most_common(count)
     ]
 
 
-def _remember(
+def _record(
     event: Interaction, title: str, before: dict[str, deque[str]], after: dict[str, list[str]] | None
 ) -> None:
     if after is None:

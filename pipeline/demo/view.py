@@ -1,4 +1,4 @@
-"""What the demo shows: a live panel while it runs, a summary when it has run."""
+"""Output of the demo: a live panel while it runs, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.metrics import Series, quantiles, value_of
 from pipeline.reports.quality import quality_table
 
 SERVED = "millstream_appended_to_served_seconds"
-WAYS = {
+STAGES = {
     "learned": "millstream_appended_to_learned_seconds",
     "published": "millstream_appended_to_published_seconds",
     "served": SERVED,
@@ -30,9 +30,10 @@ class Figures:
     """The latest figures of the daemons.
 
     Attributes:
-        limit: interactions to be played.
+        limit: number of interactions to play.
         busy_before: seconds that the learner spent on the catalogue.
-        card: the server's answer about its model.
+        card: the server's response about its model.
+        learner, server: the last scraped metrics.
     """
 
     limit: int
@@ -44,7 +45,7 @@ class Figures:
     _ended: float = 0.0
 
     def update(self, learner: Series, server: Series) -> bool:
-        """Take in new figures; whether anything moved."""
+        """Store new metrics; return whether more was learned or served."""
         before = (self.learned, self.served)
         self.learner, self.server = learner, server
         moved = (self.learned, self.served) != before
@@ -56,39 +57,39 @@ class Figures:
 
     @property
     def learned(self) -> int:
-        """Interactions learned."""
+        """Number of interactions learned."""
         return int(value_of(self.learner, "millstream_events_total", daemon="learn"))
 
     @property
     def served(self) -> int:
-        """Interactions that the served weights have learned."""
+        """Number of interactions that the served weights have learned."""
         return int((self.card.get("card") or {}).get("events", 0))
 
     @property
     def settled(self) -> bool:
-        """Whether everything played is in the served weights."""
+        """Whether the served weights have learned every played interaction."""
         return self.learned >= self.limit and self.served >= self.limit
 
     @property
     def events_per_second(self) -> float:
-        """Interactions learned a second, from the first seen learned to the last served."""
+        """Interactions learned per second, from the first one learned to the last one served."""
         return (
             self.learned / (self._ended - self._began) if self._began and self._ended > self._began else 0.0
         )
 
     @property
     def capacity(self) -> float:
-        """Interactions a second that the learner would manage if it never had to wait."""
+        """Interactions per second that the learner could learn if it never had to wait."""
         seconds = busy_seconds(self.learner) - self.busy_before
         return self.learned / seconds if seconds else 0.0
 
-    def freshness(self, way: str) -> tuple[float | None, float | None]:
-        """p50 and p95 in seconds from append to a point of the way."""
-        p50, p95 = quantiles(self.server if way == "served" else self.learner, WAYS[way], (0.5, 0.95))
+    def freshness(self, stage: str) -> tuple[float | None, float | None]:
+        """Return p50 and p95 of the seconds from append until a stage of `STAGES`."""
+        p50, p95 = quantiles(self.server if stage == "served" else self.learner, STAGES[stage], (0.5, 0.95))
         return p50, p95
 
     def report(self, dataset: str) -> dict[str, object]:
-        """The figures as JSON."""
+        """Return the figures in a form for JSON."""
         p50, p95 = self.freshness("served")
         return {
             "dataset": dataset,
@@ -101,30 +102,30 @@ class Figures:
 
 
 def busy_seconds(learner: Series) -> float:
-    """Seconds that a learner spent on batches."""
+    """Return the seconds that a learner spent on batches."""
     return value_of(learner, "millstream_batch_seconds_sum")
 
 
 def view(figures: Figures) -> RenderableType:
-    """The live panel."""
+    """Render the live panel."""
     bar = ProgressBar(total=figures.limit, completed=figures.learned, width=60)
-    told = Table.grid(padding=(0, 2))
-    told.add_row("learned", f"{figures.learned:,} of {figures.limit:,} interactions", bar)
-    told.add_row(
+    progress = Table.grid(padding=(0, 2))
+    progress.add_row("learned", f"{figures.learned:,} of {figures.limit:,} interactions", bar)
+    progress.add_row(
         "served", f"{figures.served:,}, weights {(figures.card.get('card') or {}).get('version', '–')}"
     )
-    told.add_row("stale", f"{figures.card.get('staleness_seconds', 0.0):.1f} s")
+    progress.add_row("stale", f"{figures.card.get('staleness_seconds', 0.0):.1f} s")
     return Panel(
-        Group(told, Columns([_freshness_table(figures), _recent_table(figures)])), title="millstream"
+        Group(progress, Columns([_freshness_table(figures), _recent_table(figures)])), title="millstream"
     )
 
 
 def summary(figures: Figures, people: list[Shopper], answers: dict[str, list[str]]) -> RenderableType:
-    """What a person needs to judge the run."""
+    """Render the summary: quality, freshness, speed, and sample recommendations."""
     quality = (figures.card.get("card") or {}).get("quality", {})
     speed = (
         f"{figures.events_per_second:,.0f} events/s played, learned and served; "
-        f"the learner alone would manage {figures.capacity:,.0f}/s"
+        f"the learner alone could learn {figures.capacity:,.0f}/s"
     )
     return Group(
         quality_table(quality),
@@ -138,9 +139,9 @@ def _freshness_table(figures: Figures) -> Table:
     table = Table(title="seconds since append", title_justify="left")
     for heading in ("until", "p50", "p95"):
         table.add_column(heading)
-    for way in WAYS:
+    for stage in STAGES:
         table.add_row(
-            way, *(f"{value:.2f}" if value is not None else "–" for value in figures.freshness(way))
+            stage, *(f"{value:.2f}" if value is not None else "–" for value in figures.freshness(stage))
         )
     return table
 

@@ -1,4 +1,4 @@
-"""The event log: a port and its engines. `open_log` is the only door to them."""
+"""The event log: a port and its engines. `open_log` is the only entry point to them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["open_log"]
 
 
 def open_log(url: str, options: Mapping[str, str] | None = None) -> EventLog:
-    """Open the event log behind a URL; only the engine that it names is imported.
+    """Open the event log at a URL; imports only the engine that the URL names.
 
-    ``sqlite:///run/log.db`` is a file relative to the working directory (made when missing),
+    ``sqlite:///run/log.db`` is a file relative to the working directory (created if missing),
     ``sqlite:////var/log.db`` an absolute one, ``kafka://host:port,host:port`` a Kafka cluster.
-    `options` are TLS and SASL settings by kafka-python's names; their values are never logged.
+    `options` are TLS and SASL settings under kafka-python's names; their values are never logged.
 
     Raises:
-        InvalidSettings: an unknown scheme, a malformed URL or an unknown option.
-        LogUnavailable: the file cannot be opened. A Kafka cluster is first asked when needed.
+        InvalidSettings: the scheme is unknown, the URL is malformed or an option is unknown.
+        LogUnavailable: the file cannot be opened. A Kafka cluster is contacted on first use.
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite":
@@ -48,7 +48,7 @@ def _open_kafka(rest: str, options: Mapping[str, str]) -> EventLog:
 
     servers = [server.strip() for server in rest.rstrip("/").split(",")]
     if not all(_is_server(server) for server in servers):
-        raise InvalidSettings("event log: write kafka://host:port, more brokers separated by commas")
+        raise InvalidSettings("event log: write kafka://host:port, and separate several brokers by commas")
     return KafkaLog(servers, options)
 
 

@@ -1,4 +1,4 @@
-"""How one poll is shared among partitions, so that a busy one cannot starve a quiet one."""
+"""Divide one poll among partitions, so that a busy partition cannot starve a quiet one."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ K = TypeVar("K", bound=Hashable)
 
 
 def fair_shares(available: Mapping[K, int], total: int) -> dict[K, int]:
-    """Share `total` records out: equally, and what one leaves over goes to the others.
+    """Divide `total` records equally; shares that a partition cannot fill go to the others.
 
-    Where there are fewer records than partitions, the first in order win: rotate the order.
+    With fewer records than partitions only the first partitions get one: rotate the order
+    between calls.
 
     >>> fair_shares({"busy": 1000, "quiet": 3, "idle": 0}, 10)
     {'busy': 7, 'quiet': 3, 'idle': 0}
     """
     shares = dict.fromkeys(available, 0)
-    hungry = [key for key, count in available.items() if count]
-    while hungry and total:
-        share = -(-total // len(hungry))
-        for key in hungry:
+    unfilled = [key for key, count in available.items() if count]
+    while unfilled and total:
+        share = -(-total // len(unfilled))  # rounded up, so that the loop ends
+        for key in unfilled:
             taken = min(share, available[key] - shares[key], total)
             shares[key] += taken
             total -= taken
-        hungry = [key for key in hungry if shares[key] < available[key]]
+        unfilled = [key for key in unfilled if shares[key] < available[key]]
     return shares

@@ -1,4 +1,4 @@
-"""The intake: records to events, and what is refused to dead letters with its provenance."""
+"""Decode records to events, and encode invalid records as dead letters with their source."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pipeline.events import MAX_TIME_AHEAD_MS, MAX_WIRE_BYTES, Interaction, Item
 
 
 def interaction_of(record: Record) -> Interaction:
-    """The interaction in a record.
+    """Decode and check the interaction in a record.
 
     Raises:
-        InvalidEvent: it is none, has another key than its user, or a time too far ahead of
-            its append.
+        InvalidEvent: the record is not an interaction, its key is not the user, or its time is
+            more than MAX_TIME_AHEAD_MS ahead of its append time.
     """
     event = decode(Interaction, _value(record))
     if record.key != event.user:
         raise InvalidEvent("user", "is not the record's key")
     if event.time > record.append_time + MAX_TIME_AHEAD_MS:
-        raise InvalidEvent("time", f"more than {MAX_TIME_AHEAD_MS} ms ahead of its append")
+        raise InvalidEvent("time", f"more than {MAX_TIME_AHEAD_MS} ms ahead of the append time")
     return event
 
 
 def item_of(record: Record) -> Item | str:
-    """The upsert in a record, or the id of the item that it removes.
+    """Decode the upsert in a record, or return the id of the item that a tombstone removes.
 
     Raises:
-        InvalidEvent: it is neither, or has another key than its item.
+        InvalidEvent: the record is neither, or its key is not the item.
     """
     if not record.key:
         raise InvalidEvent("item", "the record has no key")
@@ -43,10 +43,10 @@ def item_of(record: Record) -> Item | str:
 
 
 def dead_letter(record: Record, error: InvalidEvent) -> tuple[str, bytes]:
-    """Key and value of the dead letter for a refused record.
+    """Build the key and value of the dead letter for an invalid record.
 
-    The key follows from where the record stands, so that a second telling after a restart
-    is the same telling. The value is kept whole up to the size that events may have.
+    The key is the record's partition and offset, so republishing it after a restart is idempotent.
+    The value is kept up to MAX_WIRE_BYTES.
     """
     value = record.value or b""
     letter = {

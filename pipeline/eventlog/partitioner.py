@@ -1,4 +1,4 @@
-"""Which partition a key belongs to: Kafka's murmur2, so that every engine and client agrees."""
+"""Assign keys to partitions by Kafka's murmur2 hash, so that every engine and client agrees."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _MASK = 0xFFFFFFFF
 
 
 def murmur2(data: bytes) -> int:
-    """The unsigned 32-bit MurmurHash2 of some bytes, as `org.apache.kafka.common.utils.Utils` has it.
+    """Hash bytes with unsigned 32-bit MurmurHash2, as `org.apache.kafka.common.utils.Utils` does.
 
     >>> murmur2(b"21")  # -973932308 as a signed integer
     3321034988
     """
-    whole = len(data) & ~3
+    whole = len(data) & ~3  # bytes in complete 4-byte blocks
     hashed = _SEED ^ len(data)
     for start in range(0, whole, 4):
         block = int.from_bytes(data[start : start + 4], "little") * _MIX & _MASK
@@ -27,11 +27,11 @@ def murmur2(data: bytes) -> int:
     return hashed ^ hashed >> 15
 
 
-@lru_cache(maxsize=131_072)  # users and items come again; about 20 MB when full
+@lru_cache(maxsize=131_072)  # keys repeat; about 20 MB when full
 def _positive_hash(key: str) -> int:
     return murmur2(key.encode()) & 0x7FFFFFFF
 
 
 def partition_of(key: str | None, partitions: int) -> int:
-    """The partition of a key among so many; 0 for a record without key."""
+    """Return the partition of a key, out of `partitions`; 0 for a record without a key."""
     return 0 if key is None else _positive_hash(key) % partitions

@@ -1,8 +1,8 @@
-"""The event log's port: what every engine (SQLite, Kafka) must be able to do.
+"""The port of the event log: the interface that every engine (SQLite, Kafka) implements.
 
-A log has topics, a topic has partitions, a partition is an ordered run of records with
-growing offsets (gaps are allowed: compaction, transactions). `Offsets` always name the
-*next* record: ``{(topic, partition): 5}`` means that records up to 4 are behind us.
+A log has topics, a topic has partitions, and a partition is an ordered sequence of records with
+increasing offsets (compaction and transactions may leave gaps). `Offsets` always name the *next*
+record: ``{(topic, partition): 5}`` means that the records up to 4 have been processed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, Self
 from pipeline.errors import DeliveryError, LogUnavailable
 
 MAX_RECORD_BYTES = 1_000_000
-"""Key and value of one record together; a little below what a Kafka broker takes by default."""
+"""Limit of key and value of one record together; slightly below a Kafka broker's default."""
 
 _STALLED_SECONDS = 60.0
 _READ_RECORDS = 5_000
@@ -32,7 +32,7 @@ class TopicPartition(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `str` wrote."""
+        """Parse the result of `str`."""
         topic, _, partition = text.rpartition("/")
         return cls(topic, int(partition))
 
@@ -41,7 +41,7 @@ Offsets = Mapping[TopicPartition, int]
 
 
 class Record(NamedTuple):
-    """One stored record; `append_time` is the log's clock in ms, never the producer's."""
+    """One stored record; `append_time` is in ms by the log's clock, never the producer's."""
 
     topic: str
     partition: int
@@ -52,16 +52,16 @@ class Record(NamedTuple):
 
     @property
     def source(self) -> TopicPartition:
-        """Where the record stands."""
+        """The partition of the record."""
         return TopicPartition(self.topic, self.partition)
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """How a topic is to be: `retention_ms` None keeps records for ever.
+    """Settings of a topic; `retention_ms` None keeps records for ever.
 
-    A compacted topic keeps the last record of each key; superseded ones stay readable for at
-    least `compaction_lag_ms`, so that whoever replays a journal reads what was read then.
+    A compacted topic keeps the last record of each key. Superseded records stay readable for at
+    least `compaction_lag_ms`, so that a replay of the journal reads the same records as before.
     """
 
     name: str
@@ -81,142 +81,151 @@ class LogWriter(_Closing, Protocol):
     """Appends records. May be used from several threads.
 
     A writer that lost a record stays failed: every later `append` and `flush` raises, so that
-    no thread takes another's loss for its own success. To go on, open a new one.
+    no thread takes another's loss for its own success. To continue, open a new writer.
     """
 
     def append(
         self, topic: str, key: str | None, value: bytes | None, *, partition: int | None = None
     ) -> None:
-        """Hand over one record; durable only after `flush` returns.
+        """Append one record; it is certainly durable only after `flush` returns.
 
         Without `partition` the key's murmur2 hash chooses it, the same on every engine;
-        a record without key goes to partition 0. Blocks while too many are in flight.
+        a record without a key goes to partition 0. Blocks while too many records are in flight.
         Without `flush` a record still becomes durable and visible within milliseconds.
 
         Raises:
-            DeliveryError: an *earlier* append failed, or this record is too large, has neither
-                key nor value, or has no key and the topic is compacted.
+            DeliveryError: an *earlier* append failed; or this record is too large, has neither
+                key nor value, or has no key although the topic is compacted.
             TopicError: the topic or its partition does not exist.
         """
 
     def flush(self) -> None:
-        """Return when everything appended is acknowledged and durable.
+        """Wait until every appended record is acknowledged and durable.
 
         Raises:
-            DeliveryError: some append was not acknowledged.
+            DeliveryError: an append was not acknowledged.
         """
 
 
 class LogReader(_Closing, Protocol):
-    """Reads assigned partitions from given offsets on. For one thread at a time."""
+    """Reads assigned partitions, starting at given offsets. For one thread at a time."""
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
-        """The next records, each partition's in order, no partition starved by another.
+        """Return the next records: in order within a partition, and fairly from all partitions.
 
         Waits at most `timeout_seconds` for the first record; may return fewer than
         `max_records`, or none.
 
         Raises:
-            OffsetsExpired: a position lies outside what the log holds.
-            LogUnavailable: the log refuses to answer; a broker that is only away is waited for.
+            OffsetsExpired: a position lies outside the offsets that the log holds.
+            LogUnavailable: the log refuses the request; an unreachable broker is only waited for.
         """
 
     def seek(self, offsets: Offsets) -> None:
-        """Go on from the given offsets in the partitions named."""
+        """Continue at the given offsets in the given partitions."""
 
     def positions(self) -> dict[TopicPartition, int]:
-        """The offset to go on from, of every assigned partition.
+        """Return the offset at which to continue, for every assigned partition.
 
-        It is the one after the last record returned, or after the gap that follows it.
+        It is the one after the last returned record, or after the gap that follows it.
         """
 
 
 class FencedWriter(_Closing, Protocol):
-    """The one writer of a one-partition topic. Opening a second fences the first."""
+    """The only writer of a one-partition topic. Opening a second one fences the first."""
 
     def append(self, value: bytes) -> int:
         """Store one record durably and return its offset.
 
         Raises:
             Fenced: another owner has opened this topic since.
-            DeliveryError: the log did not acknowledge it, it may or may not be stored; the
-                writer is spent. Open another, then look at the topic's end.
+            DeliveryError: the log did not acknowledge the record, which may or may not be stored.
+                The writer is unusable: open another one, then read the topic's end.
         """
 
 
 class EventLog(_Closing, Protocol):
-    """A log behind one URL; makes readers and writers, which are closed by who asked for them.
+    """A log at one URL; opens readers and writers, which the caller closes.
 
     Every method may raise LogUnavailable. May be used from several threads.
     """
 
     def create_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
-        """Create the topics that do not exist yet; return their names, in the order given."""
+        """Create the topics that do not exist yet; return their names, in the order of `specs`."""
 
     def describe_topics(self) -> dict[str, TopicSpec]:
-        """All topics as they are, by name."""
+        """Return the actual settings of all topics, by name."""
 
     def writer(self, *, max_in_flight: int = 20_000) -> LogWriter:
-        """A writer with at most so many unacknowledged records."""
+        """Open a writer with at most `max_in_flight` unacknowledged records."""
 
     def reader(self, offsets: Offsets) -> LogReader:
-        """A reader assigned to exactly these partitions, at these offsets.
+        """Open a reader of exactly these partitions, starting at these offsets.
 
         Raises:
             TopicError: a topic or partition does not exist.
         """
 
     def fenced_writer(self, topic: str, owner: str) -> FencedWriter:
-        """Take over the topic: from here on every earlier writer of it is fenced.
+        """Open the only writer of a topic; every earlier writer of the topic is fenced from now on.
 
-        `owner` says who, to people; fencing goes by the topic, so two owners cannot slip past
-        each other. Open it *before* reading the topic: what an earlier writer left half done
-        is resolved by then.
+        `owner` is a name for people. Fencing is by topic, so two owners cannot both write. Open
+        the writer *before* reading the topic: opening resolves an append that an earlier writer
+        left unfinished.
 
         Raises:
             TopicError: the topic does not exist or has more than one partition.
         """
 
     def begin_offsets(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
-        """The first offset still held, of every partition of the topics.
+        """Return the first offset that is still held, for every partition of the topics.
 
         Raises:
-            TopicError: a topic does not exist. So do the three below.
+            TopicError: a topic does not exist.
         """
 
     def end_offsets(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
-        """The offset after the last readable record, of every partition of the topics."""
+        """Return the offset after the last readable record, for every partition of the topics.
+
+        Raises:
+            TopicError: a topic does not exist.
+        """
 
     def offsets_at(self, topics: Iterable[str], append_time: int) -> dict[TopicPartition, int]:
-        """The first offset appended at or after a time in ms; the end where there is none."""
+        """Return the first offset appended at or after a time in ms, or the end, for every partition.
+
+        Raises:
+            TopicError: a topic does not exist.
+        """
 
     def report(self, group: str, offsets: Offsets) -> None:
-        """Publish a group's progress for lag tools; nothing in millstream depends on it."""
+        """Publish the progress of a group for lag tools; nothing in millstream depends on it."""
 
     def reported(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, int]:
-        """What a group last reported, where it has."""
+        """Return the offsets that a group last reported, for the partitions that it reported."""
 
 
 def check_record(key: str | None, value: bytes | None) -> None:
-    """Refuse what some engine could not store, before it is in flight.
+    """Reject a record that not every engine can store, before it is sent.
 
     Raises:
         DeliveryError: the record has neither key nor value, or is too large.
     """
     if key is None and value is None:
         raise DeliveryError("a record needs a key or a value")
-    # Only what could be too large is measured: a character has four bytes of UTF-8 at most.
+    # Encoding the key costs time, so do it only if the record could be too large: a character
+    # has at most four bytes of UTF-8.
     if 4 * len(key or "") + len(value or b"") > MAX_RECORD_BYTES:
         size = len((key or "").encode()) + len(value or b"")
         if size > MAX_RECORD_BYTES:
-            raise DeliveryError(f"a record of {size} bytes is larger than {MAX_RECORD_BYTES}")
+            raise DeliveryError(f"a record of {size} bytes is larger than {MAX_RECORD_BYTES} bytes")
 
 
 def read(log: EventLog, topic: str, start: Offsets | None = None) -> Iterator[Record]:
-    """All records of a topic from its begin, or from given offsets, to its end as of now.
+    """Read a topic from its beginning, or from given offsets, to its end at the time of the call.
 
     Raises:
-        LogUnavailable: no progress for a minute.
+        LogUnavailable: no record arrived for a minute.
     """
     end = log.end_offsets([topic])
     with log.reader(start or log.begin_offsets([topic])) as reader:
@@ -226,12 +235,14 @@ def read(log: EventLog, topic: str, start: Offsets | None = None) -> Iterator[Re
             if records:
                 deadline = time.monotonic() + _STALLED_SECONDS
             elif time.monotonic() > deadline:
-                raise LogUnavailable(f"{topic}: no record for {_STALLED_SECONDS:.0f} s before its end")
+                raise LogUnavailable(
+                    f"{topic}: no record arrived for {_STALLED_SECONDS:.0f} s before the end"
+                )
             yield from (record for record in records if record.offset < end[record.source])
 
 
 def read_compacted(log: EventLog, topic: str) -> dict[str, Record]:
-    """The last record of each key of a topic as of now; tombstoned keys are absent."""
+    """Read the last record of each key of a topic, without the keys whose last record is a tombstone."""
     latest: dict[str, Record] = {}
     for record in read(log, topic):
         if record.key is None:
@@ -244,10 +255,10 @@ def read_compacted(log: EventLog, topic: str) -> dict[str, Record]:
 
 
 def named(offsets: Offsets) -> dict[str, int]:
-    """Offsets with partitions as ``topic/partition``, as files and answers write them."""
+    """Convert offsets to ``{"topic/partition": offset}``, the form in files and responses."""
     return {str(source): offset for source, offset in sorted(offsets.items())}
 
 
 def lag(end: Offsets, positions: Offsets) -> dict[TopicPartition, int]:
-    """Records between positions and the end, a partition."""
+    """Return the number of records between positions and the end, for each partition."""
     return {source: max(0, end[source] - positions.get(source, 0)) for source in end}

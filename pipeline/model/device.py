@@ -1,4 +1,4 @@
-"""Where tensors live, how many threads compute on them, and how memory is freed."""
+"""Process-wide settings of computation: device, threads, memory, and precision of products."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ import torch
 from pipeline.errors import InvalidSettings
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Names of glibc's malloc.h."""
+"""Parameters of `mallopt`, from glibc's malloc.h."""
 KEPT_BYTES, LARGEST_BYTES = 128 << 20, 32 << 20
 
 
 def use_device(name: str, threads: int) -> torch.device:
-    """The device of a name (``auto``: CUDA where there is one).
+    """Return the device of a name (``auto``: CUDA if available), and configure the process.
 
-    Also sets torch's threads, and how the process frees memory.
-
-    One thread a process is the default: two torch threads on a busy machine of two cores
-    were measured 4 to 8 times slower than one.
+    Sets the number of torch threads, and how the process frees memory. The default is one thread
+    per process: measured on a busy machine with two cores, two torch threads were 4 to 8 times
+    slower than one.
 
     Raises:
-        InvalidSettings: the device is not there.
+        InvalidSettings: the device is not available.
     """
     torch.set_num_threads(threads)
     _keep_freed_memory()
@@ -43,10 +42,10 @@ def use_device(name: str, threads: int) -> torch.device:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next batch, which takes as much; other libraries are left alone.
+    """Make glibc keep freed memory for the next batch, which needs as much; no effect without glibc.
 
-    It would give the matrices over the catalogue, some MB each, back to the system and take them
-    again several times a batch: measured, 4,600 page faults and a tenth of the time.
+    By default it returns the matrices over the catalogue, some MB each, to the system and requests
+    them again, several times per batch: measured, 4,600 page faults and a tenth of the time.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
@@ -54,10 +53,10 @@ def _keep_freed_memory() -> None:
 
 
 def _keep_libraries() -> None:
-    """Spare the garbage collector, once, what was imported so far; no process frees it before its end.
+    """Exclude the objects of imported libraries from garbage collection, once; they live until exit.
 
-    It would look through half a million objects of torch and transformers again and again: measured,
-    .3 s at a time. At the end they are given back, or extension modules would complain of leaks.
+    Each full collection would visit half a million objects of torch and transformers: measured,
+    .3 s each. The exclusion ends at exit, because extension modules would otherwise report leaks.
     """
     if gc.get_freeze_count() == 0:
         gc.freeze()
@@ -66,11 +65,11 @@ def _keep_libraries() -> None:
 
 @contextmanager
 def fast_products() -> Iterator[None]:
-    """Leave float32 matrix products on a CPU to oneDNN, by allowing it bfloat16 inside them.
+    """Use oneDNN for float32 matrix products on a CPU, by allowing bfloat16 inside them.
 
-    torch otherwise gives them to MKL, whose kernels on AMD leave half of AVX-512 unused: measured,
-    240 instead of 100 GFLOP/s a core. There oneDNN multiplies in float32 all the same; on a CPU
-    with matrix units for bfloat16 (AMX) it rounds factors to it, and sums in float32.
+    torch otherwise uses MKL, whose kernels leave half of AVX-512 unused on AMD: measured, 240
+    instead of 100 GFLOP/s per core. On such a CPU oneDNN still multiplies in float32. On a CPU with
+    matrix units for bfloat16 (AMX) it rounds the factors to bfloat16, and sums in float32.
     """
     products = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = products.fp32_precision
@@ -82,9 +81,10 @@ def fast_products() -> Iterator[None]:
 
 
 def recurring(count: int) -> int:
-    """A count rounded up to four significant bits, so that the shapes of products come again.
+    """Round a count up to four significant bits, so that the shapes of products recur.
 
-    oneDNN makes a kernel for each new shape, 0.4 ms, and a batch has some sixty products.
+    oneDNN generates a kernel for each new shape, which takes 0.4 ms, and a batch has about sixty
+    products.
     """
     step = 1 << max(0, count.bit_length() - 4)
     return -(-count // step) * step

@@ -1,8 +1,7 @@
-"""The item table: a row an item, learned only where a batch touched it.
+"""The item table: one row per item; a step changes only the rows that a batch touched.
 
-An optimizer over the whole catalogue would change every row in every batch; row-wise
-Adagrad keeps one accumulator a row (Duchi et al. 2011; one a row as in DLRM, Naumov et al.
-2019) and costs only the rows it is given.
+An optimizer over the whole catalogue would change every row in every batch. Row-wise Adagrad (Duchi
+et al. 2011; with one accumulator per row as in DLRM, Naumov et al. 2019) costs only the given rows.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ GROWTH = 1.5
 
 
 class Rows(NamedTuple):
-    """Some rows of the table: content and residual ``[n, d]``, bias ``[n]``."""
+    """Rows of the table: content and residual ``[n, d]``, bias ``[n]``."""
 
     content: Tensor
     residual: Tensor
@@ -27,7 +26,7 @@ class Rows(NamedTuple):
 
 
 class ItemTable:
-    """Frozen content, learned residual and bias of every catalogue row."""
+    """The frozen content and the learned residual and bias of every catalogue row."""
 
     def __init__(self, width: int, device: torch.device, rates: RowRates) -> None:
         self._rates = rates
@@ -44,7 +43,7 @@ class ItemTable:
         return self._size
 
     def grow(self, size: int) -> None:
-        """Make room for `size` items; new rows are zero."""
+        """Extend the table to `size` items; new rows are zero."""
         capacity = self._columns["bias"].shape[0]
         if size > capacity:
             extra = max(size, int(GROWTH * capacity)) - capacity
@@ -53,20 +52,20 @@ class ItemTable:
         self._size = size
 
     def set_content(self, rows: Tensor, content: Tensor) -> None:
-        """Give rows ``[n]`` their content vectors ``[n, d]``."""
+        """Set the content vectors ``[n, d]`` of rows ``[n]``."""
         self._columns["content"][rows] = content.to(self._columns["content"])
 
     def all(self) -> Rows:
-        """Views of all rows; not to be written to."""
+        """Return views of all rows, which must not be modified."""
         return Rows(*(self._columns[name][: self._size] for name in Rows._fields))
 
     def rows(self, rows: Tensor) -> Rows:
-        """Copies of the given rows ``[n]``; residual and bias collect gradients."""
+        """Return copies of the given rows ``[n]``; residual and bias require gradients."""
         content, residual, bias = (self._columns[name].index_select(0, rows) for name in Rows._fields)
         return Rows(content, residual.requires_grad_(), bias.requires_grad_())
 
     def apply(self, rows: Tensor, residual_gradient: Tensor, bias_gradient: Tensor) -> None:
-        """One Adagrad step on distinct rows ``[n]`` with gradients ``[n, d]`` and ``[n]``."""
+        """Take an Adagrad step on distinct rows ``[n]`` with gradients ``[n, d]`` and ``[n]``."""
         columns, rates = self._columns, self._rates
         columns["residual_squares"].index_add_(0, rows, residual_gradient.square().mean(dim=1))
         columns["bias_squares"].index_add_(0, rows, bias_gradient.square())
@@ -76,10 +75,10 @@ class ItemTable:
         columns["bias"].index_add_(0, rows, bias_gradient / bias_root, alpha=-rates.bias)
 
     def state(self) -> dict[str, Tensor]:
-        """Copies of every column, for a checkpoint."""
+        """Return copies of all columns, for a checkpoint."""
         return {name: column[: self._size].clone() for name, column in self._columns.items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take over the columns of a checkpoint."""
+        """Restore the columns from a checkpoint."""
         self._columns = {name: state[name].to(column, copy=True) for name, column in self._columns.items()}
         self._size = self._columns["bias"].shape[0]

@@ -1,7 +1,8 @@
-"""LoRA beside a language model's layers (Hu et al. 2021): peft's, with a leaner way forward and back.
+"""LoRA on the layers of a language model (Hu et al. 2021): peft's, with cheaper passes.
 
-peft adds s·B(A(x)) to the frozen map's answer in steps of their own, each with a result and a
-gradient of full width. Here the second product adds to what the first one gave.
+peft adds s·B(A(x)) to the output of the frozen map in separate steps, each with an intermediate
+result and a gradient of full width. Here the last product accumulates into the output of the
+frozen map.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ ADAPTER = "default"
 
 
 def blocks_of(model: nn.Module) -> nn.ModuleList:
-    """The model's stack of layers: its longest list of modules."""
+    """Return the stack of layers of a model: its longest list of modules."""
     return max((part for part in model.modules() if isinstance(part, nn.ModuleList)), key=len)
 
 
 def add_lora(model: nn.Module, rank: int, alpha: int) -> None:
-    """Freeze everything, then put LoRA beside every linear map of the layers; it begins as the identity."""
+    """Freeze a model and add LoRA to every linear map of its layers; untrained, it changes nothing."""
     model.requires_grad_(False)
     linear = sorted(
         {
@@ -39,46 +40,47 @@ def add_lora(model: nn.Module, rank: int, alpha: int) -> None:
 
 
 class LoraLinear(Linear):
-    """peft's LoRA beside an `nn.Linear`; its modules, names and values are peft's."""
+    """peft's LoRA on an `nn.Linear`; modules, parameter names and values are those of peft."""
 
-    turned: Tensor
-    """Wᵀ in memory of its own: the ways forward and back each find their factor in order (measured: a
-    twentieth of the way forward)."""
+    transposed: Tensor
+    """A contiguous copy of Wᵀ, so that both passes read their factor in memory order (measured: a
+    twentieth of the forward pass)."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         weight: Any = self.get_base_layer().weight
-        self.register_buffer("turned", weight.detach().T.contiguous(), persistent=False)
+        self.register_buffer("transposed", weight.detach().T.contiguous(), persistent=False)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """x·Wᵀ + b + s·(x·Aᵀ)·Bᵀ of ``[..., d]``."""
+        """Compute x·Wᵀ + b + s·(x·Aᵀ)·Bᵀ for x ``[..., d]``."""
         if torch.is_autocast_enabled(x.device.type):
+            # `_Mapped` has no mixed-precision variant: use peft's own.
             mapped: Tensor = super().forward(x, *args, **kwargs)
             return mapped
         frozen, scale = self.get_base_layer(), self.scaling[ADAPTER]
         narrow, wide = self.lora_A[ADAPTER].weight, self.lora_B[ADAPTER].weight
         flat: Tensor = _Mapped.apply(
-            x.flatten(0, -2), frozen.weight, self.turned, frozen.bias, narrow, wide, scale
+            x.flatten(0, -2), frozen.weight, self.transposed, frozen.bias, narrow, wide, scale
         )
         return flat.view(*x.shape[:-1], -1)
 
 
 class _Mapped(torch.autograd.Function):
-    """The sum of both maps of ``[n, d]``, with gradients for x, A and B; W and b are frozen."""
+    """The sum of the frozen and the LoRA map of ``[n, d]``; gradients for x, A and B only."""
 
     @staticmethod
     def forward(
         ctx: Any,
         x: Tensor,
         weight: Tensor,
-        turned: Tensor,
+        transposed: Tensor,
         bias: Tensor | None,
         narrow: Tensor,
         wide: Tensor,
         scale: float,
     ) -> Tensor:
         between = x @ narrow.T
-        mapped = (x @ turned).addmm_(between, wide.T, alpha=scale)
+        mapped = (x @ transposed).addmm_(between, wide.T, alpha=scale)
         if bias is not None:
             mapped += bias
         ctx.save_for_backward(x, weight, narrow, wide, between)
@@ -89,6 +91,6 @@ class _Mapped(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, narrow, wide, between = ctx.saved_tensors
-        at_between = ctx.scale * (gradient @ wide)
-        at_x = (gradient @ weight).addmm_(at_between, narrow)
-        return at_x, None, None, None, at_between.T @ x, ctx.scale * (between.T @ gradient).T, None
+        between_grad = ctx.scale * (gradient @ wide)
+        x_grad = (gradient @ weight).addmm_(between_grad, narrow)
+        return x_grad, None, None, None, between_grad.T @ x, ctx.scale * (between.T @ gradient).T, None

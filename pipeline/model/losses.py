@@ -14,11 +14,11 @@ UNIFORM_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Negatives:
-    """Items that every target of a batch is ranked against.
+    """Sampled items that all targets of a batch are ranked against.
 
     Attributes:
         items: ``[s]`` catalogue rows, possibly repeated.
-        log_expected: ``[n]`` log of how often each catalogue row was expected in the draw.
+        log_expected: ``[n]`` log of the expected number of draws of each catalogue row.
     """
 
     items: Tensor
@@ -26,31 +26,33 @@ class Negatives:
 
 
 def draw_negatives(
-    counts: NDArray[np.float64], amount: int, random: np.random.Generator, device: torch.device
+    counts: NDArray[np.float64], count: int, random: np.random.Generator, device: torch.device
 ) -> Negatives:
-    """Draw items, half by their counts ``[n]`` and half uniformly."""
+    """Draw `count` items with replacement, half in proportion to `counts` ``[n]`` and half uniformly."""
     uniform = np.full(counts.size, 1 / counts.size)
     share = counts / counts.sum() if counts.sum() > 0 else uniform
     chance = UNIFORM_SHARE * uniform + (1 - UNIFORM_SHARE) * share
-    items = random.choice(counts.size, size=amount, p=chance / chance.sum())
-    expected = np.log(amount * chance).astype(np.float32)
+    items = random.choice(counts.size, size=count, p=chance / chance.sum())
+    expected = np.log(count * chance).astype(np.float32)
     return Negatives(torch.from_numpy(items).to(device), torch.from_numpy(expected).to(device))
 
 
 def sampled_softmax(positive: Tensor, negative: Tensor, targets: Tensor, drawn: Negatives) -> Tensor:
-    """Loss of each target against the negatives, as if against the whole catalogue.
+    """Estimate the softmax loss over the whole catalogue from sampled negatives.
+
+    The logits are corrected by the expected number of draws (logQ; Bengio & Senécal 2008, Yi et al.
+    2019). A negative that is the target itself is ignored.
 
     Args:
         positive: ``[m]`` logits of the targets.
         negative: ``[m, s]`` logits of the negatives.
         targets: ``[m]`` catalogue rows of the targets.
-        drawn: the negatives, with which the logits are corrected (logQ; Bengio & Senécal
-            2008, Yi et al. 2019); a negative that is the target itself does not count.
+        drawn: the negatives.
 
     Returns:
         ``[m]`` negative log-likelihoods.
     """
-    own = positive - drawn.log_expected[targets]
-    others = negative - drawn.log_expected[drawn.items]
-    others = others.masked_fill_(targets.unsqueeze(1) == drawn.items, -torch.inf)
-    return torch.logaddexp(own, torch.logsumexp(others, dim=1)) - own
+    target_logits = positive - drawn.log_expected[targets]
+    other_logits = negative - drawn.log_expected[drawn.items]
+    other_logits = other_logits.masked_fill_(targets.unsqueeze(1) == drawn.items, -torch.inf)
+    return torch.logaddexp(target_logits, torch.logsumexp(other_logits, dim=1)) - target_logits

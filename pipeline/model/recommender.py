@@ -1,7 +1,7 @@
-"""The recommender: item vectors, user vectors, and what one makes of the other.
+"""The recommender: item vectors, user vectors, and the logits of users for items.
 
-v_i = (I + BA)·t_i + e_i: frozen content, a linear low-rank adapter that is zero at birth,
-and a residual row that is zero at birth; an item nobody has met is scored by its text.
+An item vector is v_i = (I + BA)·t_i + e_i, where t_i is the frozen content, BA a linear low-rank
+adapter and e_i a residual row. BA and e_i are initially zero, so a new item is scored by its text.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from pipeline.model.item_table import Rows
 from pipeline.model.sequences import Packed
 from pipeline.model.tower import Tower
 
-SCALE_AT_BIRTH = 10.0
+INITIAL_SCALE = 10.0
 
 
 class Recommender(nn.Module):
-    """What is learned by gradient, except for the item table's rows."""
+    """All parameters that are learned by gradient, except the rows of the item table."""
 
     def __init__(self, backbone: Backbone, sizes: ModelSizes, seed: int) -> None:
         super().__init__()
-        torch.manual_seed(seed)  # the birth of adapters is the only use of torch's own randomness
+        torch.manual_seed(seed)  # torch's global generator is used only here, to initialise adapters
         width = backbone.width
         self.tower = Tower(backbone, sizes)
         self.adapter_in = nn.Parameter(torch.randn(sizes.adapter_rank, width) / math.sqrt(width))
         self.adapter_out = nn.Parameter(torch.zeros(width, sizes.adapter_rank))
-        self.log_scale = nn.Parameter(torch.tensor(SCALE_AT_BIRTH).log())
+        self.log_scale = nn.Parameter(torch.tensor(INITIAL_SCALE).log())
 
     def learned(self) -> dict[str, nn.Parameter]:
-        """The parameters that learn, by name; the frozen backbone is not among them."""
+        """Return the trainable parameters by name, without the frozen backbone."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     def load_learned(self, state: dict[str, Tensor]) -> None:
-        """Take over the values of the parameters that learn."""
+        """Set the values of the trainable parameters."""
         with torch.no_grad():
             for name, parameter in self.learned().items():
                 parameter.copy_(state[name])
 
     def item_vectors(self, rows: Rows) -> Tensor:
-        """v of the given rows, ``[n, d]``."""
+        """Compute the item vectors of the given rows, ``[n, d]``."""
         adapted = (rows.content @ self.adapter_in.T) @ self.adapter_out.T
         return rows.content + adapted + rows.residual
 
     def user_vectors(self, vectors: Tensor, packed: Packed) -> Tensor:
-        """User vectors after each act, ``[acts, d]``, from the acts' item vectors ``[acts, d]``.
+        """Compute the user vector after each act, ``[acts, d]``, from the item vectors ``[acts, d]``.
 
-        Both are in the order of ``packed.indices``: how rows are laid out is known here alone.
+        Both are in the order of ``packed.indices``; callers need not know the layout of the rows.
         """
         rows, width = packed.items.shape
         laid_out = vectors.new_zeros(rows * width, vectors.shape[1]).index_copy(0, packed.indices, vectors)
@@ -61,23 +61,23 @@ class Recommender(nn.Module):
         return users.float()
 
     def logits(self, users: Tensor, vectors: Tensor, bias: Tensor) -> Tensor:
-        """σ(u·v) + b for users ``[m, d]`` and item vectors ``[n, d]``: ``[m, n]``."""
+        """Compute the logits σ(u·v) + b of users ``[m, d]`` for item vectors ``[n, d]``: ``[m, n]``."""
         return torch.addmm(bias, self.log_scale.exp() * users, vectors.T)
 
     def own_logits(self, users: Tensor, vectors: Tensor, bias: Tensor) -> Tensor:
-        """σ(u·v) + b for each user ``[m, d]`` with their own item ``[m, d]``: ``[m]``."""
+        """Compute the logit σ(u·v) + b of each user ``[m, d]`` for one item each ``[m, d]``: ``[m]``."""
         return self.log_scale.exp() * (users * vectors).sum(dim=1) + bias
 
     def rank_all(self, users: Tensor, items: Rows) -> Tensor:
-        """Log-probabilities of all n items for users ``[m, d]``: ``[m, n]``."""
+        """Compute log-probabilities of all n items for users ``[m, d]``: ``[m, n]``."""
         return torch.log_softmax(self.score_all(users, items), dim=1)
 
     @torch.no_grad()
     def score_all(self, users: Tensor, items: Rows) -> Tensor:
-        """Logits of all n items for users ``[m, d]``: ``[m, n]``.
+        """Compute logits of all n items for users ``[m, d]``: ``[m, n]``.
 
-        The adapter is folded into the query, u' = (I + BA)ᵀu, so that the matrix of
-        content never changes.
+        The adapter is folded into the query, u' = (I + BA)ᵀu, so that the content matrix is used
+        unchanged and no item vectors are computed.
         """
         m = len(users)
         users = self.log_scale.exp() * torch.nn.functional.pad(users, (0, 0, 0, recurring(m) - m))

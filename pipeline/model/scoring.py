@@ -1,7 +1,8 @@
-"""Scoring: everybody's opinion on the targets of Segments; the same for learner and server.
+"""Score the targets of Segments with every scorer; the learner and the server share this code.
 
-An opinion is a matrix of targets by items. A few targets at a time, what is computed from it
-stays in the processor's cache: measured, half the time of all 250 targets of a batch at once.
+A score is a matrix of targets by items. Processing a few targets at a time keeps the intermediate
+matrices in the processor's cache: measured, this takes half the time of all 250 targets of a batch
+at once.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ TARGETS_AT_ONCE = 64
 def users_before_last(
     segments: Sequence[Segment], recommender: Recommender, items: Rows, context: int
 ) -> Tensor:
-    """User vectors ``[m, d]`` before the last act of each of m segments, from at most `context` acts.
+    """Compute user vectors ``[m, d]`` before the last act of m segments, from at most `context` acts.
 
-    Each segment needs an act before its last.
+    Each segment must have at least two acts.
     """
     recent = [segment.cut(max(0, len(segment) - 1 - context), len(segment) - 1) for segment in segments]
     device = items.bias.device
@@ -49,37 +50,38 @@ def score_segments(
     covisitation: Covisitation,
     popularity: Popularity,
 ) -> Iterator[ScorerOutputs]:
-    """What model, memory, popularity and evidence say of the segments' targets, a few at a time.
+    """Score the segments' targets with model, covisitation, popularity and evidence, in blocks.
 
     Args:
-        segments: with m targets in all.
+        segments: have m targets in total.
         users: ``[m, d]`` user vectors before each target.
         recommender: scores users against `items`.
         items: all n rows of the catalogue.
-        memory, popularity: over the same n rows.
+        covisitation, popularity: counts over the same n rows.
 
     Yields:
-        Of `TARGETS_AT_ONCE` targets in turn, the last of what is left.
+        The outputs for blocks of `TARGETS_AT_ONCE` targets; the last block may be smaller.
     """
 
     def tensor(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(users.device)
 
     scores, popular = recommender.score_all(users, items), tensor(popularity.log_share())
-    found = [(segment, segment.targets) for segment in segments]
-    pasts = [segment.items[:place] for segment, targets in found for place in targets]
+    pairs = [(segment, segment.targets) for segment in segments]
+    pasts = [segment.items[:target] for segment, targets in pairs for target in targets]
     shares = tensor(covisitation.suggest(pasts))
-    opens = [segment.baskets[targets] != segment.baskets[targets - 1] for segment, targets in found]
-    situation = tensor(np.concatenate(opens).astype(np.int64))
+    opens_basket = [segment.baskets[targets] != segment.baskets[targets - 1] for segment, targets in pairs]
+    situation = tensor(np.concatenate(opens_basket).astype(np.int64))
     indices, values = evidence(segments, items.bias.shape[0])
     for start in range(0, len(users), TARGETS_AT_ONCE):
-        some = slice(start, start + TARGETS_AT_ONCE)
-        facts = slice(*np.searchsorted(indices[1], [some.start, some.stop]))
+        block = slice(start, start + TARGETS_AT_ONCE)
+        # Facts are in the order of their targets, so those of a block are contiguous.
+        facts = slice(*np.searchsorted(indices[1], [block.start, block.stop]))
         yield ScorerOutputs(
-            model=torch.log_softmax(scores[some], dim=1),
-            covisitation=from_shares(shares[some]),
+            model=torch.log_softmax(scores[block], dim=1),
+            covisitation=from_shares(shares[block]),
             popularity=popular,
             indices=tensor(indices[:, facts] - [[0], [start], [0]]),
             values=tensor(values[facts]),
-            situation=situation[some],
+            situation=situation[block],
         )

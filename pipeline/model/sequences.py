@@ -1,7 +1,7 @@
-"""Segments packed into rows of equal width, several in one row where they fit.
+"""Pack Segments into rows of equal width, with several segments in one row where they fit.
 
-Padding is paid for like data. A causal mask that also separates the segments of a row lets
-short ones share it: on Online Retail half the positions of one-segment rows were padding.
+Padding costs as much as data. A causal mask that also separates the segments of a row lets short
+segments share it: on Online Retail half the positions of one-segment rows were padding.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Packed:
     """Segments as rows ``[r, t]``; every tensor is on one device.
 
     Attributes:
-        items, types, values, gaps: as in Segment; zero where there is padding.
-        positions: place of an act within its segment.
-        mask: ``[r, 1, t, t]``, true where a position may look: its own segment's past.
-        places: ``[acts]``, flat place in ``[r * t]`` of each act, in the order given.
+        items, types, values, gaps: as in Segment; zero in the padding.
+        positions: position of each act within its segment.
+        mask: ``[r, 1, t, t]``, true where a position may attend: the past of its own segment.
+        indices: ``[acts]``, flat index into ``[r * t]`` of each act, in the order of the segments.
     """
 
     items: Tensor
@@ -39,7 +39,7 @@ class Packed:
 
 
 def pack(segments: Sequence[Segment], device: torch.device) -> Packed:
-    """Place segments, longest first, each into the first row that has room for it."""
+    """Pack segments by first-fit decreasing: longest first, each into the first row with room."""
     lengths = [len(segment) for segment in segments]
     width = _width(lengths)
     starts, used = _first_fit(lengths, width)
@@ -52,8 +52,9 @@ def pack(segments: Sequence[Segment], device: torch.device) -> Packed:
         flat[indices] = np.concatenate(values)
         return torch.from_numpy(flat).view(rows, width).to(device)
 
-    owners = laid_out([np.full(len(s), number) for number, s in enumerate(segments)], padding=-1)
-    same = owners.unsqueeze(2) == owners.unsqueeze(1)
+    segment_numbers = laid_out([np.full(len(s), number) for number, s in enumerate(segments)], padding=-1)
+    # Padding has number -1 and attends to padding, so that no position has an empty mask (NaN).
+    same = segment_numbers.unsqueeze(2) == segment_numbers.unsqueeze(1)
     causal = torch.ones(width, width, dtype=torch.bool, device=device).tril()
     return Packed(
         items=laid_out([s.items for s in segments]),
@@ -67,12 +68,12 @@ def pack(segments: Sequence[Segment], device: torch.device) -> Packed:
 
 
 def _width(lengths: Sequence[int]) -> int:
-    """Of the rows: a power of two, so that few shapes occur, or less where one row holds everything."""
+    """Width of the rows: a power of two, so that few shapes occur, or less if one row holds everything."""
     return min(recurring(sum(lengths)), 1 << (max(lengths) - 1).bit_length())
 
 
 def _first_fit(lengths: Sequence[int], width: int) -> tuple[list[int], int]:
-    """Flat start of each length, and how many rows of `width` were needed."""
+    """Return the flat start of each length, and the number of rows of `width` used."""
     used: list[int] = []
     starts = [0] * len(lengths)
     for number in sorted(range(len(lengths)), key=lambda n: -lengths[n]):

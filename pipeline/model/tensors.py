@@ -1,4 +1,4 @@
-"""Sparse matrices as named tensors, and named tensors by prefix: the grammar of our files."""
+"""Conversion of sparse matrices to named tensors and back, and selection of tensors by prefix."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ PARTS = ("data", "indices", "indptr")
 
 
 def of_matrix(name: str, matrix: sp.csr_array) -> dict[str, Tensor]:
-    """A sparse matrix as ``<name>.data``, ``.indices`` and ``.indptr``."""
+    """Convert a sparse matrix to the tensors ``<name>.data``, ``.indices`` and ``.indptr``."""
     return {f"{name}.{part}": torch.from_numpy(np.ascontiguousarray(getattr(matrix, part))) for part in PARTS}
 
 
 def to_matrix(name: str, tensors: Mapping[str, Tensor], size: int) -> sp.csr_array:
-    """The square matrix that `of_matrix` wrote, over `size` items."""
+    """Convert the result of `of_matrix` back to a matrix ``[size, size]``."""
     parts = tuple(tensors[f"{name}.{part}"].numpy() for part in PARTS)
     return sp.csr_array(parts, shape=(size, size))
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with a prefix, without it."""
+    """Select the tensors whose names begin with a prefix, and remove the prefix."""
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

@@ -1,8 +1,8 @@
-"""The user tower: the backbone's last layers, made causal, over a user's item vectors.
+"""The user tower: the backbone's last layers, made causal, over the item vectors of a user.
 
-The layers stay frozen; peft LoRA learns beside them (Hu et al. 2021). The tower starts as
-the pretrained layer followed by the identity, so that scoring begins in the pretrained
-space. Events' type, value and time gap enter as embeddings that are zero at birth.
+The layers stay frozen; LoRA adapters (Hu et al. 2021) learn. The untrained tower is the pretrained
+layers followed by the identity, so that scoring starts in the pretrained space. The type, value
+and time gap of an event enter as embeddings that are initially zero.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from pipeline.state.segments import GAP_BUCKETS, TYPES, VALUE_BUCKETS
 
 
 class Tower(nn.Module):
-    """Item vectors of a history to user vectors, one after each act."""
+    """Maps the item vectors of a history to user vectors, one after each act."""
 
     def __init__(self, backbone: Backbone, sizes: ModelSizes) -> None:
-        """Cut the backbone's last layers out of a copy.
+        """Build the tower from a copy of the backbone's last layers.
 
         Raises:
             InvalidSettings: the backbone cannot be made causal.
@@ -35,39 +35,45 @@ class Tower(nn.Module):
         super().__init__()
         self.layers = _last_layers(backbone.model, sizes.layers)
         add_lora(self.layers, sizes.lora_rank, sizes.lora_alpha)
-        self.of_type = _born_zero(len(TYPES), backbone.width)
-        self.of_value = _born_zero(VALUE_BUCKETS, backbone.width)
-        self.of_gap = _born_zero(GAP_BUCKETS, backbone.width)
+        self.of_type = _zero_embedding(len(TYPES), backbone.width)
+        self.of_value = _zero_embedding(VALUE_BUCKETS, backbone.width)
+        self.of_gap = _zero_embedding(GAP_BUCKETS, backbone.width)
         self.projection = nn.Parameter(torch.eye(backbone.width))
         self._scale = math.sqrt(backbone.width)
         self._check_causal()
 
     def forward(self, vectors: Tensor, packed: Packed) -> Tensor:
-        """User vectors after each act.
+        """Compute the user vector after each act.
 
         Args:
-            vectors: ``[r, t, d]`` item vectors as packed.
-            packed: where the acts are, and what is known of them.
+            vectors: ``[r, t, d]`` item vectors, laid out as `packed`.
+            packed: positions, attention mask and features of the acts.
 
         Returns:
-            ``[acts, d]``, in the order of ``packed.places``.
+            ``[acts, d]``, in the order of ``packed.indices``.
         """
-        facts = self.of_type(packed.types) + self.of_value(packed.values) + self.of_gap(packed.gaps)
-        acts = torch.add(facts, vectors, alpha=self._scale)
+        features = self.of_type(packed.types) + self.of_value(packed.values) + self.of_gap(packed.gaps)
+        acts = torch.add(features, vectors, alpha=self._scale)
         hidden = self._attend(acts, packed.mask, packed.positions)
         users = hidden.flatten(0, 1) @ (self.projection.T / self._scale)
         return users.index_select(0, packed.indices)
 
     def _attend(self, acts: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
-        """Hidden states ``[r, t, d]`` of the layers, with a boolean mask ``[r, 1, t, t]``."""
-        added = torch.zeros_like(mask, dtype=acts.dtype).masked_fill(~mask, -torch.inf)
-        output = self.layers(inputs_embeds=acts, attention_mask=added, position_ids=positions)
+        """Compute hidden states ``[r, t, d]`` under a boolean mask ``[r, 1, t, t]``."""
+        additive = torch.zeros_like(mask, dtype=acts.dtype).masked_fill(~mask, -torch.inf)
+        output = self.layers(inputs_embeds=acts, attention_mask=additive, position_ids=positions)
         hidden: Tensor = output.last_hidden_state
         return hidden
 
     @torch.no_grad()
     def _check_causal(self) -> None:
-        """Refuse layers that make something else of our mask: they would score by looking ahead."""
+        """Reject layers that ignore the causal mask: they would see the future when scoring.
+
+        Two sequences that differ only in their second act must agree in the first.
+
+        Raises:
+            InvalidSettings: the layers ignore the mask.
+        """
         with self.layers.device:
             acts = self._scale * torch.eye(len(self.projection))[torch.tensor([[0, 1], [0, 2]])]
             causal = torch.ones(2, 1, 2, 2, dtype=torch.bool).tril()
@@ -78,10 +84,10 @@ class Tower(nn.Module):
             )
 
 
-class _VectorsIn(nn.Module):
-    """Stands in for an encoder's token embeddings: vectors pass, normalised as tokens are.
+class _VectorInput(nn.Module):
+    """Replaces the token embeddings of an encoder: passes vectors on, normalised like tokens.
 
-    Token and segment positions mean nothing here; the causal mask carries the order.
+    It adds no position or segment embeddings: the causal mask already encodes the order.
     """
 
     def __init__(self, embeddings: nn.Module) -> None:
@@ -96,28 +102,28 @@ class _VectorsIn(nn.Module):
 
 
 def _last_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
-    """A copy of a BERT-like or decoder model that takes vectors and has its last layers only."""
-    cut: Any = copy.deepcopy(model)
-    blocks = blocks_of(cut)
+    """Copy the last layers of a BERT-like or decoder model, changed to take vectors as input."""
+    truncated: Any = copy.deepcopy(model)
+    blocks = blocks_of(truncated)
     del blocks[:-count]
     for number, block in enumerate(blocks):
         parts: list[Any] = [part for part in block.modules() if hasattr(part, "layer_idx")]
         for part in parts:
             part.layer_idx = number
-    cut.config.num_hidden_layers = count
-    cut.config.use_cache = False
-    cut.set_attn_implementation("eager")  # faster than fused attention on rows as short as ours
-    if hasattr(cut, "embeddings"):
-        cut.embeddings = _VectorsIn(cut.embeddings)
+    truncated.config.num_hidden_layers = count
+    truncated.config.use_cache = False
+    truncated.set_attn_implementation("eager")  # faster than fused attention on rows this short
+    if hasattr(truncated, "embeddings"):
+        truncated.embeddings = _VectorInput(truncated.embeddings)
     else:
-        cut.set_input_embeddings(nn.Embedding(1, cut.config.hidden_size))
-    if hasattr(cut, "pooler"):
-        cut.pooler = None
-    last: PreTrainedModel = cut
-    return last
+        truncated.set_input_embeddings(nn.Embedding(1, truncated.config.hidden_size))
+    if hasattr(truncated, "pooler"):
+        truncated.pooler = None
+    last_layers: PreTrainedModel = truncated
+    return last_layers
 
 
-def _born_zero(count: int, width: int) -> nn.Embedding:
+def _zero_embedding(count: int, width: int) -> nn.Embedding:
     embedding = nn.Embedding(count, width)
     nn.init.zeros_(embedding.weight)
     return embedding

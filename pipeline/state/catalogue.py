@@ -1,8 +1,8 @@
-"""The catalogue: which row each item has, what it says, and whether it may be recommended.
+"""The catalogue: the row of each item, its text, and whether it may be recommended.
 
-Rows are given in the order of arrival and never change or move, so that arrays over items
-(counts, residuals) only ever grow. An item that an interaction names before the catalogue
-knows it gets a row without text.
+Rows are assigned in the order of arrival and never change, so that arrays over items (counts,
+residuals) only grow. An item that occurs in an interaction before it is in the catalogue gets a
+row without text.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from pipeline.events import Item
 
 REMOVED = "-"
-"""The digest of an item that was removed: unlike one without text, nobody may be shown it."""
+"""The digest of a removed item; unlike an item without text, it must not be recommended."""
 
 
 def content_digest(text: str) -> str:
-    """The digest under which a text's content vector is known; empty for no text."""
+    """Return the key of a text's content vector; empty for an empty text."""
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest() if text else ""
 
 
@@ -25,9 +25,9 @@ class Catalogue:
     """Items by row.
 
     Attributes:
-        ids: the items' ids.
-        entries: the last upserts, None for an item without one.
-        digests: of their texts.
+        ids: item ids.
+        entries: the last upsert of each item, None for an item without one.
+        digests: content digest of each item's text, or REMOVED.
     """
 
     def __init__(self, entries: Iterable[tuple[str, Item | None]] = ()) -> None:
@@ -36,7 +36,7 @@ class Catalogue:
         self.digests: list[str] = []
         self._rows: dict[str, int] = {}
         for item, entry in entries:
-            self._tell(self.row(item), entry)
+            self._set_entry(self.row(item), entry)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -45,7 +45,7 @@ class Catalogue:
         return item in self._rows
 
     def row(self, item: str) -> int:
-        """The item's row; a new one for an item never heard of."""
+        """Return the row of an item; assigns a new one to an unknown item."""
         known = self._rows.get(item)
         if known is not None:
             return known
@@ -56,31 +56,31 @@ class Catalogue:
         return len(self.ids) - 1
 
     def upsert(self, entry: Item) -> int:
-        """Take in what is said of an item; returns its row."""
+        """Store an upsert and return the item's row."""
         row = self.row(entry.item)
-        self._tell(row, entry)
+        self._set_entry(row, entry)
         return row
 
     def remove(self, item: str) -> None:
-        """A tombstone: the row stays, what was known of it goes, and nobody is shown it."""
+        """Apply a tombstone: the row stays, but its entry is cleared and it is not available."""
         if item in self._rows:
-            self._tell(self._rows[item], Item(item=item, title="", available=False))
+            self._set_entry(self._rows[item], Item(item=item, title="", available=False))
 
     def text(self, row: int) -> str:
-        """What the language model reads of an item; empty where nothing is known."""
+        """Return the text that the language model encodes; empty if there is no entry."""
         entry = self.entries[row]
         return entry.text if entry else ""
 
     def available(self, row: int) -> bool:
-        """Whether an item may be recommended; one without an entry is known by its acts only."""
+        """Return whether an item may be recommended; true for an item that only interactions name."""
         entry = self.entries[row]
         return entry is None or entry.available
 
     def copy(self) -> Catalogue:
-        """A frozen copy, shallow: entries are immutable."""
+        """Return an independent copy; shallow, because entries are immutable."""
         return Catalogue(zip(self.ids, self.entries, strict=True))
 
-    def _tell(self, row: int, entry: Item | None) -> None:
+    def _set_entry(self, row: int, entry: Item | None) -> None:
         self.entries[row] = entry
         digest = content_digest(entry.text) if entry else ""
         self.digests[row] = REMOVED if entry and not digest and not entry.available else digest

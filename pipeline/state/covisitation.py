@@ -1,9 +1,9 @@
-"""Memory: what followed or accompanied the last few items, as decayed counts.
+"""Covisitation: decayed counts of items that occur near each other in users' histories.
 
 An item is paired with each of the `LAGS` items before it in the user's history, in both
-directions: measured on Online Retail (39,000 purchases), both directions rank better than
+directions. Measured on Online Retail (39,000 purchases), both directions rank better than
 forward transitions alone (HR@20 .292 against .258), and make a separate count of basket
-co-occurrence superfluous.
+co-occurrence unnecessary.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from numpy.typing import NDArray
 from pipeline.state.counts import PairCounts
 
 LAG_WEIGHTS = np.array([20, 14, 10, 7, 5, 4, 3, 2], dtype=np.float64)
-"""Weight of a pair by steps back; whole numbers keep undecayed sums exact."""
+"""Weight of a pair by its distance in acts; whole numbers keep sums without decay exact."""
 LAGS = LAG_WEIGHTS.size
 CONFIDENCE = 2 * LAG_WEIGHTS[0]
-"""An item with total n is trusted n / (n + CONFIDENCE)."""
+"""Shrinkage: the suggestions of an item with total n are weighted by n / (n + CONFIDENCE)."""
 
 
 @dataclass
 class Covisitation:
-    """Decayed pair counts between items, and the successors that they suggest.
+    """Decayed pair counts between items, and scores from them.
 
     Attributes:
-        half_life: events after which a count is worth half.
-        most_per_item: how many partners of an item survive a merge.
+        half_life: number of events after which a count is halved.
+        max_partners: number of an item's partners kept in a merge.
     """
 
     half_life: float
-    most_per_item: int
+    max_partners: int
     counts: PairCounts = field(default_factory=PairCounts.empty)
 
     def grow(self, size: int) -> None:
-        """Make room for `size` items."""
+        """Extend the counts to `size` items."""
         self.counts.grow(size)
 
     def suggest(self, recents: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
-        """How strongly the last items suggest each item, shape ``[m, n]``; rows sum to ≤ 1.
+        """Score each item by its pairs with the last items, shape ``[m, n]``; rows sum to ≤ 1.
 
         Args:
-            recents: for each of m histories its item rows, oldest first.
+            recents: the item rows of each of m histories, oldest first.
         """
         lasts = [items[: -LAGS - 1 : -1] for items in recents]
         lengths = np.array([last.size for last in lasts])
@@ -59,7 +59,7 @@ class Covisitation:
         return self.counts.mix(mixing)
 
     def fold(self, steps: Iterable[tuple[NDArray[np.int64], int]]) -> None:
-        """Count new acts, each given as the item rows before it (oldest first) and its own."""
+        """Count new acts, each given as the item rows before it (oldest first) and its own row."""
         pairs = [
             (np.full(before.size, item), before)
             for items, item in steps
@@ -67,15 +67,16 @@ class Covisitation:
         ]
         if not pairs:
             return
-        new = np.concatenate([own for own, _ in pairs])
+        new = np.concatenate([rows for rows, _ in pairs])
         old = np.concatenate([before for _, before in pairs])
-        lag = np.concatenate([LAG_WEIGHTS[: before.size] for _, before in pairs])
-        self.counts.add(np.concatenate([old, new]), np.concatenate([new, old]), np.concatenate([lag, lag]))
+        weights = np.concatenate([LAG_WEIGHTS[: before.size] for _, before in pairs])
+        both_ways = np.concatenate([old, new]), np.concatenate([new, old])
+        self.counts.add(*both_ways, np.concatenate([weights, weights]))
 
     def age(self, events: int) -> None:
-        """Let the given number of events pass: decay, and evict when it is time."""
+        """Decay the counts by a number of events, and evict small ones when a merge is due."""
         self.counts.decay(0.5 ** (events / self.half_life))
-        self.counts.compact(smallest=0.5 * LAG_WEIGHTS[-1], most_per_row=self.most_per_item)
+        self.counts.compact(smallest=0.5 * LAG_WEIGHTS[-1], max_per_row=self.max_partners)
 
     def _totals_of(self, items: NDArray[np.int64]) -> NDArray[np.float64]:
         return self.counts.totals[items] * self.counts.scale

@@ -1,4 +1,4 @@
-"""Which events were seen: a window over the digests of the last event ids."""
+"""Duplicate detection: a window over the digests of the last event ids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SeenEvents:
         self._known = set(self._order)
 
     def add(self, digest: int) -> bool:
-        """Remember a digest; False if it was there already."""
+        """Add a digest; return False if the window contains it already."""
         if digest in self._known:
             return False
         self._known.add(digest)
@@ -28,5 +28,5 @@ class SeenEvents:
         return True
 
     def to_array(self) -> NDArray[np.int64]:
-        """All digests, oldest first; about 2 ms per hundred thousand."""
+        """Return all digests, oldest first; takes about 2 ms per 100,000."""
         return np.array(self._order, dtype=np.int64)

@@ -1,7 +1,7 @@
-"""Histories: the last acts of each user, as values that are replaced and never changed.
+"""Histories: the last acts of each user, as immutable tuples that are replaced.
 
-Copying all histories is therefore one shallow copy of a dict: a checkpoint can be written
-in the background while learning goes on.
+Copying all histories is therefore one shallow copy of a dict, so a checkpoint can be written in
+the background while learning continues.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.events import Interaction, InteractionType
 
 
 class Act(NamedTuple):
-    """What is kept of an Interaction: `value` None where it measured nothing, `time` in ms."""
+    """The part of an Interaction that a history keeps; `time` is in ms, `value` None if not measured."""
 
     item: str
     type: InteractionType
@@ -25,13 +25,13 @@ class Act(NamedTuple):
 
     @classmethod
     def of(cls, event: Interaction) -> Act:
-        """The act that an event reports."""
+        """Create the act of an event."""
         return cls(event.item, event.type, event.time, event.value, event.session)
 
     def coming(self, session: str | None = None) -> Act:
-        """One that follows this; what it will be plays no part, only which basket it falls in.
+        """Create a placeholder for the next act, which only determines the basket of a prediction.
 
-        Without a session it goes on with this act's.
+        Its item and type have no effect. Without a `session` it continues this act's basket.
         """
         return Act(self.item, InteractionType.VIEW, self.time, session=session or self.session)
 
@@ -47,27 +47,27 @@ class Histories:
         self._users: dict[str, History] = dict(users or {})
 
     def of(self, user: str) -> History:
-        """A user's acts; empty for one nobody knows."""
+        """Return the acts of a user; empty for an unknown user."""
         return self._users.get(user, ())
 
     def fold(self, user: str, act: Act) -> None:
-        """Append one act."""
+        """Append an act, and drop the oldest beyond `length`."""
         self._users[user] = (*self.of(user), act)[-self.length :]
 
     def put(self, user: str, history: History) -> None:
-        """Replace a user's acts."""
+        """Replace the acts of a user."""
         self._users[user] = history[-self.length :]
 
     def forget(self, user: str) -> None:
-        """Drop a user."""
+        """Remove a user."""
         self._users.pop(user, None)
 
     def copy(self) -> Histories:
-        """A frozen copy, cheap."""
+        """Return an independent copy; costs one shallow copy of a dict."""
         return Histories(self.length, self._users)
 
     def items(self) -> Iterator[tuple[str, History]]:
-        """Every user with their acts."""
+        """Iterate over users and their acts."""
         return iter(self._users.items())
 
     def __len__(self) -> int:
@@ -75,13 +75,13 @@ class Histories:
 
 
 def encode_history(history: History, offset: int) -> bytes:
-    """The wire form of a user's acts and the offset (of their partition) that they reach."""
+    """Encode a user's acts and the offset in their partition up to which they are complete."""
     acts = [[act.item, act.type, act.time, act.value, act.session] for act in history]
     return orjson.dumps({"offset": offset, "acts": acts})
 
 
 def decode_history(wire: bytes) -> tuple[History, int]:
-    """A user's acts and the offset that they reach, as `encode_history` wrote them."""
+    """Decode the result of `encode_history`: the acts and the offset."""
     fields = orjson.loads(wire)
     acts = (Act(item, InteractionType(kind), *rest) for item, kind, *rest in fields["acts"])
     return tuple(acts), int(fields["offset"])

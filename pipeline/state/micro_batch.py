@@ -1,4 +1,4 @@
-"""The MicroBatch: what the learner is given at a time."""
+"""The MicroBatch: the unit of work of the learner."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pipeline.events import Interaction, Item
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Events in the order (append time, partition, offset), and what to do with them.
+    """Events in the order (append time, partition, offset), to be learned or only folded.
 
     Attributes:
-        generation, step: count adoptions and batches; randomness follows from them.
-        items: upserts, and the ids of removed items; they come before the interactions.
+        generation, step: numbers of adoptions and batches; they seed the randomness.
+        items: upserts and the ids of removed items; applied before the interactions.
         interactions: validated and without duplicates.
         learns: False to fold the events without learning them.
     """

@@ -1,4 +1,4 @@
-"""Popularity: decayed counts of how often each item was acted on."""
+"""Popularity: decayed counts of the acts on each item."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PRIOR = 0.1
-"""The count that every item starts with, so that a new one is not impossible."""
+"""Added to the count of every item, so that a new item has a probability above zero."""
 
 
 @dataclass
@@ -19,19 +19,19 @@ class Popularity:
     counts: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def grow(self, size: int) -> None:
-        """Make room for `size` items."""
+        """Extend the counts to `size` items."""
         self.counts = np.concatenate([self.counts, np.zeros(size - self.counts.size)])
 
     def fold(self, items: NDArray[np.int64]) -> None:
-        """Count the items of new acts."""
+        """Count new acts, given as item rows."""
         self.counts = self.counts + np.bincount(items, minlength=self.counts.size)
 
     def age(self, events: int) -> None:
-        """Let the given number of events pass."""
+        """Decay the counts by a number of events."""
         self.counts = self.counts * 0.5 ** (events / self.half_life)
 
     def log_share(self) -> NDArray[np.float32]:
-        """Log of each item's share of all acts, shape ``[n]``."""
+        """Return the log of each item's smoothed share of all acts, shape ``[n]``."""
         smoothed = self.counts + PRIOR
         shares: NDArray[np.float32] = np.log(smoothed / smoothed.sum()).astype(np.float32)
         return shares

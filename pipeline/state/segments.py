@@ -1,7 +1,7 @@
-"""Segments: a run of one user's interactions in order, and which of them are new.
+"""Segments: one user's interactions in order, with a mark where the new ones begin.
 
-A Segment is the history that a user had, followed by the acts that a MicroBatch brought,
-as arrays over catalogue rows. Everything that scores or learns starts from Segments.
+A Segment is a user's history followed by the acts of a MicroBatch, as arrays over catalogue rows.
+All scoring and learning starts from Segments.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WANTED = np.array([name not in (InteractionType.DISLIKE, InteractionType.SKIP) f
 VALUE_BUCKETS = 12
 GAP_BUCKETS = 24
 NEW_BASKET_AFTER_MS = 30 * 60 * 1000
-"""Acts without a session belong to a new basket after so long a pause."""
+"""A longer pause between acts without a session begins a new basket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,11 @@ class Segment:
 
     Attributes:
         items: catalogue rows.
-        types: numbers of the InteractionType.
-        values: bucket of the value (0 where there is none).
-        gaps: bucket of the time since the act before (0 for the first).
-        baskets: number of the session, counted from 0; never decreases.
-        first_new: how many acts were history already.
+        types: indices into `TYPES`.
+        values: buckets of the values (0 for none).
+        gaps: buckets of the time since the previous act (0 for the first).
+        baskets: numbers of the sessions, counted from 0; never decrease.
+        first_new: number of acts that are history; the position of the first new one.
     """
 
     items: NDArray[np.int64]
@@ -51,19 +51,19 @@ class Segment:
 
     @property
     def targets(self) -> NDArray[np.int64]:
-        """Positions of the new acts that a recommender should have foreseen.
+        """Positions of the new acts that a recommender should predict.
 
-        The very first act has nothing to be foreseen from; a dislike is not to be foreseen.
+        The first act has no history to predict it from; dislikes and skips are not targets.
         """
         return self._wanted(max(1, self.first_new))
 
     @property
     def foreseeable(self) -> NDArray[np.int64]:
-        """The same of new and old acts alike."""
+        """Positions of all acts, new or old, that a recommender should predict."""
         return self._wanted(1)
 
     def cut(self, start: int, stop: int) -> Segment:
-        """The acts from `start` to `stop` as a Segment of their own."""
+        """Return the acts from `start` to `stop` as a Segment."""
         window = slice(start, stop)
         return Segment(
             self.items[window],
@@ -75,12 +75,12 @@ class Segment:
         )
 
     def _wanted(self, start: int) -> NDArray[np.int64]:
-        """Positions from `start` on of acts that are to be foreseen."""
+        """Positions, from `start` on, of acts whose type is a target."""
         return WANTED[self.types[start:]].nonzero()[0] + start
 
 
 def segment_of(acts: Sequence[Act], first_new: int, row: Callable[[str], int]) -> Segment:
-    """Arrange acts (oldest first) as arrays; `row` gives an item's catalogue row."""
+    """Convert acts (oldest first) to a Segment; `row` maps an item to its catalogue row."""
     return Segment(
         np.array([row(act.item) for act in acts], dtype=np.int64),
         np.array([TYPE_NUMBERS[act.type] for act in acts], dtype=np.int64),
@@ -92,7 +92,7 @@ def segment_of(acts: Sequence[Act], first_new: int, row: Callable[[str], int]) -
 
 
 def chunks(segment: Segment, config: SegmentConfig) -> Iterator[Segment]:
-    """Cut a Segment into pieces of bounded length, the later ones with an overlap."""
+    """Cut a Segment into overlapping pieces of bounded length."""
     start, new = max(0, segment.first_new - config.context), segment.first_new
     while new < len(segment):
         stop = min(new + config.length, len(segment))
@@ -101,28 +101,28 @@ def chunks(segment: Segment, config: SegmentConfig) -> Iterator[Segment]:
 
 
 def value_bucket(value: float | None) -> int:
-    """Logarithmic bucket of a value: 0 for none, 1 for not positive."""
+    """Return the logarithmic bucket of a value: 0 for None, 1 for a value that is not positive."""
     if value is None:
         return 0
-    # frexp's exponent is 1 + ⌊log2⌋; numpy takes ten times as long for one number.
+    # frexp's exponent is 1 + ⌊log2⌋; numpy takes ten times as long for a single number.
     return 1 if value <= 0 else min(VALUE_BUCKETS - 1, 1 + math.frexp(1 + value)[1])
 
 
 def basket_numbers(acts: Sequence[Act]) -> NDArray[np.int64]:
-    """Number the sessions of acts; without sessions, a long pause begins a new one."""
+    """Number the baskets of acts from 0; a basket is a session, or acts without a long pause."""
     starts = [0] + [int(begins_basket(before, act)) for before, act in zip(acts, acts[1:], strict=False)]
     return np.cumsum(np.array(starts[: len(acts)], dtype=np.int64))
 
 
 def begins_basket(before: Act, act: Act) -> bool:
-    """Whether an act opens a new basket after the one before it."""
+    """Return whether an act begins a new basket after the previous act."""
     if act.session is None and before.session is None:
         return act.time - before.time > NEW_BASKET_AFTER_MS
     return act.session != before.session
 
 
 def _gap_buckets(acts: Sequence[Act]) -> NDArray[np.int64]:
-    """Logarithmic buckets of the seconds since the act before."""
+    """Return the logarithmic buckets of the seconds since the previous act."""
     times = np.array([act.time for act in acts], dtype=np.int64)
     seconds = np.maximum(np.diff(times, prepend=times[:1]), 0) / 1000
     return np.minimum(GAP_BUCKETS - 1, np.log2(1 + seconds).astype(np.int64))

@@ -1,4 +1,4 @@
-"""The stream state: what is known of the stream itself, a fold of the log without a model."""
+"""The stream state: a fold of the log that needs no model."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from pipeline.state.segments import Segment, segment_of
 
 @dataclass
 class StreamState:
-    """Catalogue, histories, memory, popularity, and which events were seen.
+    """Catalogue, histories, covisitation, popularity, and the digests of seen events.
 
     Attributes:
-        acts: ``[n]`` how often each item was acted on, ever.
-        events: interactions folded, ever.
+        acts: ``[n]`` number of acts on each item since the beginning, without decay.
+        seen: recent event digests, by partition.
+        events: number of interactions folded since the beginning.
     """
 
     config: StreamConfig
@@ -35,11 +36,13 @@ class StreamState:
 
     def __post_init__(self) -> None:
         self.histories = Histories(self.config.history_length)
-        self.covisitation = Covisitation(self.config.covisitation_half_life, self.config.covisitation_partners)
+        self.covisitation = Covisitation(
+            self.config.covisitation_half_life, self.config.covisitation_partners
+        )
         self.popularity = Popularity(self.config.popularity_half_life)
 
     def ingest(self, entries: Iterable[Item | str]) -> list[int]:
-        """Upsert Items and remove the items named by a tombstone; returns the rows upserted."""
+        """Upsert Items, remove the items given by id, and return the rows upserted."""
         rows = []
         for entry in entries:
             if isinstance(entry, Item):
@@ -50,7 +53,7 @@ class StreamState:
         return rows
 
     def grow(self) -> None:
-        """Give every per-item array a place for each item of the catalogue."""
+        """Extend every per-item array to the size of the catalogue."""
         size = len(self.catalogue)
         if size > self.acts.size:
             self.acts = np.concatenate([self.acts, np.zeros(size - self.acts.size, dtype=np.int64)])
@@ -58,26 +61,26 @@ class StreamState:
             self.popularity.grow(size)
 
     def first_seen(self, partition: int, digest: int) -> bool:
-        """Remember an event of a partition; False if it is a duplicate."""
+        """Record an event digest of a partition; return False if it is a duplicate."""
         if partition not in self.seen:
             self.seen[partition] = SeenEvents(self.config.dedupe_window)
         return self.seen[partition].add(digest)
 
     def segment(self, user: str, new: Iterable[Act]) -> Segment:
-        """A user's history and their new acts, as one Segment."""
+        """Build one Segment from a user's history and new acts."""
         history = self.histories.of(user)
         return segment_of((*history, *new), len(history), self.catalogue.row)
 
     def fold(self, events: Iterable[Interaction], segments: Iterable[Segment]) -> None:
-        """Take in what happened: the events in order, and the same as Segments."""
+        """Fold events into the state; `events` are in order, `segments` are the same events by user."""
         rows = []
         for event in events:
             self.histories.fold(event.user, Act.of(event))
             rows.append(self.catalogue.row(event.item))
         self.covisitation.fold(
-            (segment.items[:place], int(segment.items[place]))
+            (segment.items[:target], int(segment.items[target]))
             for segment in segments
-            for place in segment.targets
+            for target in segment.targets
         )
         items = np.array(rows, dtype=np.int64)
         self.acts = self.acts + np.bincount(items, minlength=self.acts.size)

@@ -1,4 +1,4 @@
-"""What the contract's other processes do: `python eventlog_process.py append|read URL TOPIC ...`."""
+"""Child processes of the contract tests: `python eventlog_process.py append|read URL TOPIC ...`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FLUSH_EVERY = 10
 
 
 def append(url: str, topic: str, name: str, count: int) -> None:
-    """Append records 0, 1, ... under keys of our own; say after each flush how many are durable."""
+    """Append records 0, 1, ... with keys of this process; print the durable count after each flush."""
     with open_log(url) as log, log.writer() as writer:
         for number in range(count):
             writer.append(topic, f"{name}-{number % 3}", str(number).encode())
@@ -22,7 +22,7 @@ def append(url: str, topic: str, name: str, count: int) -> None:
 
 
 def read(url: str, topic: str, count: int) -> None:
-    """Read so many records from the begin; say for each its key and value."""
+    """Read `count` records from the beginning; print the key and value of each."""
     deadline = time.monotonic() + 30
     with open_log(url) as log, log.reader(log.begin_offsets([topic])) as reader:
         while count > 0 and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The event log's contract: the same tests on every engine, Kafka being a real broker."""
+"""The contract of the event log: the same tests run on every engine; Kafka is a real broker."""
 
 from __future__ import annotations
 

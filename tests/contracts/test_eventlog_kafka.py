@@ -1,4 +1,4 @@
-"""What only the Kafka engine can show, on a real broker: its errors by our names."""
+"""Behaviour of the Kafka engine only, on a real broker: translation of its errors."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_foreign_key_does_not_stop_a_reader(log: EventLog, topic: str, kafka_u
 
 
 def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    nowhere = Broker(tmp_path)  # never started: a port that is free
+    nowhere = Broker(tmp_path)  # never started, so nothing listens on its port
     log = KafkaLog([f"127.0.0.1:{nowhere.port}"], {})
     monkeypatch.setattr("pipeline.eventlog.kafka.admin.ANSWER_SECONDS", 0.5)
     with pytest.raises(LogUnavailable, match="KafkaTimeoutError"):

@@ -1,4 +1,4 @@
-"""What only the SQLite engine does itself: retention, compaction, append times by a given clock."""
+"""Behaviour of the SQLite engine only: retention, compaction, append times from an injected clock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOURCE = TopicPartition(TOPIC, 0)
 
 
 class Clock:
-    """Milliseconds that pass when told to."""
+    """A clock in ms that a test sets."""
 
     def __init__(self) -> None:
         self.now = 1_000_000

@@ -1,4 +1,4 @@
-"""Opinions spread out, so that tests can look at all features of all targets."""
+"""Dense features from ScorerOutputs, for tests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pipeline.model.mixer import ScorerOutputs
 from pipeline.state.evidence import FACTS
 
 
-def features_of(told: ScorerOutputs) -> Tensor:
-    """All features ``[f, m, n]``."""
-    facts = torch.zeros(len(FACTS), *told.model.shape).index_put_(tuple(told.indices), told.values)
-    popularity = told.popularity.expand_as(told.model)
-    return torch.cat([torch.stack([told.model, told.covisitation, popularity]), facts])
+def features_of(outputs: ScorerOutputs) -> Tensor:
+    """Return all features, including zeros, ``[f, m, n]``."""
+    facts = torch.zeros(len(FACTS), *outputs.model.shape).index_put_(tuple(outputs.indices), outputs.values)
+    popularity = outputs.popularity.expand_as(outputs.model)
+    return torch.cat([torch.stack([outputs.model, outputs.covisitation, popularity]), facts])

@@ -167,7 +167,7 @@ def test_a_bad_envelope_is_refused(wire: bytes, field: str, reason: str) -> None
         (Item, {"title": None}, "title", "valid string"),
         (Item, {"description": "\udfff"}, "description", "unicode"),
         (Item, {"available": "yes"}, "available", "valid boolean"),
-        (Impression, {"propensities": [0.5]}, "propensities", "one is needed for each item"),
+        (Impression, {"propensities": [0.5]}, "propensities", "there must be one per item"),
         (Impression, {"propensities": [0.5, 1.5]}, "propensities.1", "less than or equal to 1"),
         (Impression, {"propensities": [0.5, float("nan")]}, "propensities.1", "finite number"),
         (Impression, {"items": [], "propensities": []}, "items", "at least 1 item"),

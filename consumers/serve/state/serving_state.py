@@ -166,7 +166,7 @@ class ServingState:
             base=base,
             index=index,
             items=self._rows,
-            covisitation=Covisitation(math.inf, most_per_item=0, counts=_pairs(base, tail, index)),
+            covisitation=Covisitation(math.inf, max_partners=0, counts=_pairs(base, tail, index)),
             popularity=Popularity(math.inf, _popularity(base, tail, index)),
             offsets=named(self.positions),
             oldest_unlearned=tail.oldest,

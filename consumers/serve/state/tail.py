@@ -49,7 +49,7 @@ class Tail:
         self.oldest: int | None = None
         self.extras: dict[str, int] = {}
         self._known = known
-        self._covisitation = Covisitation(math.inf, most_per_item=0, counts=PairCounts.empty(len(known)))
+        self._covisitation = Covisitation(math.inf, max_partners=0, counts=PairCounts.empty(len(known)))
         self._acts = np.zeros(len(known), dtype=np.int64)
 
     def extend(self, events: Sequence[TailEvent], history_of: Callable[[str], History]) -> None:

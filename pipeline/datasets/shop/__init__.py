@@ -1,4 +1,4 @@
-"""The simulated shop: an endless, seeded stream whose true preferences are known."""
+"""The simulated shop: an endless, seeded stream of events with known true preferences."""
 
 from pipeline.datasets.shop.floor import Choice
 from pipeline.datasets.shop.settings import Drift, ShopSettings

@@ -1,4 +1,4 @@
-"""The simulated shop's catalogue: items, their text and what they are."""
+"""The catalogue of the simulated shop: items, their text and their true attributes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ PRODUCTS = tuple(dict.fromkeys(product for theme in THEMES for product in theme.
 _MODELS = [(t, m, p) for t, theme in enumerate(THEMES) for m in theme.materials for p in theme.products]
 _LOOKS = [(s, colour) for s, style in enumerate(STYLES) for colour in style.colours]
 LARGEST_CATALOGUE = len(_MODELS) * len(_LOOKS)
-"""As many items as there are different titles."""
+"""The number of different titles."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Items in order of arrival; arrays of n items.
+    """n items in order of arrival.
 
     Attributes:
-        items: as they are upserted, but for their time.
-        theme, style, product: what each item is (n), as indices.
+        items: the upserts, except for their time.
+        theme, style, product: index of each item's theme, style and product (n).
     """
 
     items: tuple[Item, ...]
@@ -50,7 +50,7 @@ def make_catalogue(size: int, rng: np.random.Generator) -> Catalogue:
 
 
 def retitled(item: Item) -> Item:
-    """The item under a new title; what it is has not changed."""
+    """Return the item with a new title; its true attributes do not change."""
     return item.model_copy(update={"title": f"The new {item.category} collection: {item.title}"})
 
 

@@ -1,4 +1,4 @@
-"""What sells in the simulated shop, whoever buys: bestsellers, complements, items that sell in pairs."""
+"""Demand in the simulated shop that all users share: bestsellers, complements and partners."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pipeline.datasets.shop.catalogue import PRODUCTS, Catalogue, Floats, Intege
 from pipeline.datasets.shop.words import THEMES
 
 PARTNERS = 3
-"""Items that an item sells with for no reason that its text tells."""
+"""Number of items that sell together with an item, for no reason visible in its text."""
 
 
 class Demand(NamedTuple):
     """Arrays over n items and p products.
 
     Attributes:
-        appeal: how well each item sells by itself (n), a positive weight with a long tail.
-        complement: how much a product is sought after another has been chosen (p, p), a weight.
+        appeal: weight of each item by itself (n), positive, with a long tail.
+        complement: weight of a product after another one has been chosen (p, p).
         partners: for each item, the items that sell with it (n, PARTNERS).
     """
 
@@ -28,7 +28,7 @@ class Demand(NamedTuple):
 
 
 def draw_demand(catalogue: Catalogue, rng: np.random.Generator) -> Demand:
-    """Draw what sells of a catalogue, independently of the tastes."""
+    """Draw the demand for a catalogue, independently of the tastes."""
     return Demand(
         appeal=1 / (5.0 + rng.permutation(len(catalogue.items))) ** 0.8,
         complement=_draw_complements(rng),
@@ -37,15 +37,15 @@ def draw_demand(catalogue: Catalogue, rng: np.random.Generator) -> Demand:
 
 
 def _draw_complements(rng: np.random.Generator) -> Floats:
-    """Some products call for some others, most often of the same theme: cups for the teapot."""
+    """Draw which products complement which, mostly within a theme: cups for the teapot."""
     count = len(PRODUCTS)
     home = np.repeat(np.arange(len(THEMES)), [len(theme.products) for theme in THEMES])
-    called_for = rng.random((count, count)) < np.where(home[:, None] == home, 0.3, 0.01)
-    return np.where(called_for, 5.0, 1.0)
+    is_complement = rng.random((count, count)) < np.where(home[:, None] == home, 0.3, 0.01)
+    return np.where(is_complement, 5.0, 1.0)
 
 
 def _draw_partners(theme: Integers, rng: np.random.Generator) -> Integers:
-    """Partners lie within the theme; an item that is alone in its theme is its own partner."""
+    """Draw partners within the theme; an item that is alone in its theme is its own partner."""
     partners = np.empty((len(theme), PARTNERS), dtype=np.int64)
     for each in np.unique(theme):
         members = np.flatnonzero(theme == each)

@@ -1,4 +1,4 @@
-"""The simulated shop while it is open: visits that overlap in time, and what happens in them."""
+"""The simulation of the shop: visits that overlap in time, and their acts."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from pipeline.datasets.shop.catalogue import Floats, make_catalogue
 from pipeline.datasets.shop.demand import draw_demand
 from pipeline.datasets.shop.public import Public
 from pipeline.datasets.shop.randomness import Purpose, generator
-from pipeline.datasets.shop.settings import MOST_ACTS, ShopSettings
+from pipeline.datasets.shop.settings import MAX_ACTS, ShopSettings
 from pipeline.datasets.shop.shelves import Shelves
 from pipeline.datasets.shop.slates import LoggingPolicy, Slate
 from pipeline.datasets.shop.visit import Act, Visit
 from pipeline.events import Impression, Interaction, InteractionType, Item
 
 MEAN_ACTS = 6
-"""Acts in a visit, geometrically distributed."""
+"""Mean number of acts in a visit; geometrically distributed."""
 MEAN_MS_BETWEEN_VISITS = 240_000
 MEAN_MS_BETWEEN_ACTS = 40_000
 LOYALTY = 4.0
-"""How much more an item is sought by someone who has bought it before."""
-REMEMBERED = 100
-"""A user's last purchases that are still bought again."""
+"""Factor on the weight of an item that the user has bought before."""
+LOYAL_PURCHASES = 100
+"""Number of a user's last purchases to which LOYALTY applies."""
 POLICY_NAME = "shop-popularity"
-"""Stands for the snapshot in an impression."""
+"""Used as the snapshot of impressions."""
 
 
 class Choice(NamedTuple):
     """An interaction and the probabilities that it was drawn from.
 
-    `probabilities` belong to the first n items in order of arrival. They know the user's tastes,
-    the basket so far and the slate, but not the mission: no forecast does better. `regime` is by
-    which one the user has lived since the visit began: 0 the old, 1 the new.
+    `probabilities` are of the first n items in order of arrival, given the user's tastes, the
+    basket so far and the slate, but not the mission; no forecast can be better. `regime` is the
+    user's regime since the visit began: 0 for the old one, 1 for the new one.
     """
 
     interaction: Interaction
@@ -46,7 +46,7 @@ class Choice(NamedTuple):
 
 
 class _Open(NamedTuple):
-    """A visit under way, ordered by when its next act is due."""
+    """A visit in progress; visits are ordered by the time of their next act."""
 
     due: int
     number: int
@@ -57,11 +57,11 @@ class _Open(NamedTuple):
 
 
 class Floor:
-    """Who is in the shop, what is on its shelves, what was bought before.
+    """The state of the simulation: open visits, listed items and past purchases.
 
     Args:
-        settings: of the shop.
-        prefix: of the ids of its events.
+        settings: settings of the shop.
+        prefix: prefix of its event ids.
     """
 
     def __init__(self, settings: ShopSettings, prefix: str) -> None:
@@ -73,21 +73,21 @@ class Floor:
         self._public = Public(settings, self._catalogue, demand)
         self._shelves = Shelves(settings, self._catalogue)
         self._policy = LoggingPolicy(settings, prefix) if settings.slate else None
-        self._bought = [deque[int](maxlen=REMEMBERED) for _ in range(settings.users)]
+        self._bought = [deque[int](maxlen=LOYAL_PURCHASES) for _ in range(settings.users)]
         self._served = 0
         self._visits = itertools.count()
         self._time = self._next_visit = settings.opening_ms
         self._open: list[_Open] = []
 
     def open(self) -> Iterator[Item]:
-        """The items that are there from the beginning."""
+        """Yield the items of the opening."""
         for item in self._catalogue.items[: self._shelves.listed]:
             yield item.model_copy(update={"time": self._time})
 
     def serve(self) -> Iterator[Impression | Choice]:
-        """What the visitor who is due first is shown, if anything, and what they do."""
+        """Simulate the next act: yield the Impression shown before it, if any, then the Choice."""
         while not self._open or self._next_visit <= self._open[0].due:
-            self._let_in()
+            self._begin_visit()
         open_visit = self._open[0]
         self._time = open_visit.due
         slate = self._slate(open_visit.visit)
@@ -97,18 +97,18 @@ class Floor:
             yield self._impression(open_visit.user, slate)
         act = open_visit.visit.act(probabilities, slate, self._rng)
         yield Choice(self._interaction(open_visit, act), probabilities, open_visit.regime)
-        self._book(open_visit.user, act)
-        self._move_on(open_visit)
+        self._record(open_visit.user, act)
+        self._schedule_next(open_visit)
 
     def stock(self) -> Iterator[Item]:
-        """What arrives or changes after the latest act."""
+        """Yield the items that arrive or change after the latest act."""
         for row, item in self._shelves.changes(self._served):
             if not item.available:
                 self._withdraw(row)
             yield item.model_copy(update={"time": self._time})
 
-    def _let_in(self) -> None:
-        """Begin the visit that is due, unless that user is still in the shop, or silent."""
+    def _begin_visit(self) -> None:
+        """Begin the next visit, unless its user is still in the shop or dormant."""
         begin = self._next_visit
         self._next_visit += 1 + int(self._rng.exponential(MEAN_MS_BETWEEN_VISITS))
         user = self._public.next_visitor(self._rng)
@@ -119,11 +119,11 @@ class Floor:
         tastes.wander(user)
         attraction = self._attraction(user, tastes.styles(user), demand.appeal)
         visit = Visit(self._catalogue, demand, attraction, tastes.missions(user))
-        acts = min(int(self._rng.geometric(1 / MEAN_ACTS)), MOST_ACTS)
+        acts = min(int(self._rng.geometric(1 / MEAN_ACTS)), MAX_ACTS)
         heapq.heappush(self._open, _Open(begin, next(self._visits), user, regime, acts, visit))
 
     def _attraction(self, user: int, styles: Floats, appeal: Floats) -> Floats:
-        """How much each listed item draws the user: its appeal, its novelty, its style, loyalty."""
+        """Return the weight of each listed item for the user: appeal × novelty × style × loyalty."""
         listed = slice(self._shelves.listed)
         attraction = (
             appeal[listed] * self._shelves.boosts(self._served) * styles[self._catalogue.style[listed]]
@@ -132,20 +132,20 @@ class Floor:
         return np.asarray(attraction)
 
     def _slate(self, visit: Visit) -> Slate | None:
-        """What the visitor is shown, unless an item is already being looked at."""
+        """Draw the slate before an act; None if the visitor is looking at an item or slates are off."""
         if self._policy is None or visit.is_looking:
             return None
         return self._policy.show(self._shelves.on_sale[: visit.listed])
 
-    def _book(self, user: int, act: Act) -> None:
+    def _record(self, user: int, act: Act) -> None:
         self._served += 1
         if act.type is InteractionType.PURCHASE:
             self._bought[user].append(act.item)
         if self._policy is not None:
             self._policy.count(act.item)
 
-    def _move_on(self, visit: _Open) -> None:
-        """Let the visitor go, or ponder the next act."""
+    def _schedule_next(self, visit: _Open) -> None:
+        """End the visit, or schedule its next act."""
         if visit.acts_left > 1:
             later = visit.due + 1 + int(self._rng.exponential(MEAN_MS_BETWEEN_ACTS))
             heapq.heapreplace(self._open, visit._replace(due=later, acts_left=visit.acts_left - 1))

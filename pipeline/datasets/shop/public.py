@@ -1,4 +1,4 @@
-"""The simulated shop's public: who comes, who stays away, and by which regime each user lives."""
+"""The users of the simulated shop: who visits, who is dormant, and each user's regime."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from pipeline.datasets.shop.settings import Drift, ShopSettings
 from pipeline.datasets.shop.tastes import NO_FASHION, Tastes, draw_fashion
 
 ACTIVITY_SPREAD = 0.8
-"""Standard deviation of the log of how often a user comes."""
+"""Standard deviation of the log of a user's visit rate."""
 
 
 class Regime(NamedTuple):
-    """What is true for as long as it lasts: what users like, and what sells."""
+    """The ground truth of one period: the users' tastes and the demand."""
 
     tastes: Tastes
     demand: Demand
 
 
 class Public:
-    """The users, of long-tailed activity.
+    """The users, with long-tailed activity.
 
     Args:
-        settings: how many there are, who falls silent, when they drift.
-        catalogue: whose demand changes, if there is to be a drift.
-        demand: under the old regime.
+        settings: number of users, dormancy and drift.
+        catalogue: the items for which a drift draws a new demand.
+        demand: the demand under the old regime.
 
     Attributes:
-        regimes: the old one and, if there is to be a drift, the new one.
+        regimes: the old regime and, if the settings have a drift, the new one.
     """
 
     def __init__(self, settings: ShopSettings, catalogue: Catalogue, demand: Demand) -> None:
@@ -47,16 +47,16 @@ class Public:
         self._reluctance = order.permutation(settings.users) / settings.users
 
     def next_visitor(self, rng: np.random.Generator) -> int:
-        """Draw who comes, by activity."""
+        """Draw the next visitor in proportion to activity."""
         return int(self._bounds.searchsorted(rng.random() * self._bounds[-1], side="right"))
 
     def is_silent(self, user: int, served: int) -> bool:
-        """Whether the user stays away after so many interactions."""
+        """Return whether the user is dormant after `served` interactions."""
         silence = served - self._settings.dormant_at
         return bool(self._dormant[user]) and 0 <= silence < self._settings.dormant_span
 
     def regime_of(self, user: int, served: int) -> int:
-        """By which of the `regimes` the user lives after so many interactions."""
+        """Return the index in `regimes` of the user's regime after `served` interactions."""
         return int(self._reluctance[user] < self._settings.drifted(served))
 
 

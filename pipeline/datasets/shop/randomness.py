@@ -1,4 +1,4 @@
-"""The simulated shop's random generators, one for each purpose."""
+"""Random generators of the simulated shop, one for each purpose."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a generator is for, so that what one draws does not shift what another does."""
+    """The purpose of a generator. With one each, extra draws for one purpose do not shift the others."""
 
     ACTS = 0
     CATALOGUE = 1
@@ -21,5 +21,5 @@ class Purpose(IntEnum):
 
 
 def generator(seed: int, purpose: Purpose) -> np.random.Generator:
-    """A generator at its beginning, the same in every process."""
+    """Create a generator in its initial state; the same in every process."""
     return np.random.Generator(np.random.Philox(key=np.array([seed, purpose], dtype=np.uint64)))

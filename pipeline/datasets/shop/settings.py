@@ -1,4 +1,4 @@
-"""What may be chosen about the simulated shop, and when its public drifts."""
+"""Settings of the simulated shop, and the schedules of its drift."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from typing import Any, Self
 from pipeline.datasets.shop.catalogue import LARGEST_CATALOGUE
 from pipeline.errors import DatasetError
 
-MOST_ACTS = 40
-"""Acts in a visit, far more than one ever needs; keeps it smaller than the smallest shop."""
-FEWEST_ON_SALE = 2 * MOST_ACTS
+MAX_ACTS = 40
+"""Limit of the acts in a visit: rarely reached, and smaller than the smallest shop."""
+MIN_ON_SALE = 2 * MAX_ACTS
 
 
 class Drift(StrEnum):
-    """How the public passes from the old regime to the new one.
+    """How the users change from the old regime to the new one.
 
-    In terms of Gama et al. 2014 (A survey on concept drift adaptation, §2.2).
+    The terms are those of Gama et al. 2014 (A survey on concept drift adaptation, §2.2).
     """
 
     NONE = "none"
     ABRUPT = "abrupt"
-    """All users at once."""
+    """All users at the same time."""
     GRADUAL = "gradual"
     """One user after another, evenly over `drift_span`."""
     RECURRING = "recurring"
-    """All users to the new regime for `drift_span`, back for as long, and so on."""
+    """All users change to the new regime for `drift_span`, back for the same time, and so on."""
     SEASONAL = "seasonal"
-    """User by user there and back, as a cosine wave with a year of `drift_span`."""
+    """The share of users in the new regime is a cosine wave with a period of `drift_span`."""
 
 
 _SHARE: dict[Drift, Callable[[float], float]] = {
@@ -43,34 +43,34 @@ _SHARE: dict[Drift, Callable[[float], float]] = {
     Drift.RECURRING: lambda spans: 1.0 - int(spans) % 2,
     Drift.SEASONAL: lambda spans: (1 - math.cos(2 * math.pi * spans)) / 2,
 }
-"""The share of users under the new regime, by spans since the drift began."""
+"""The share of users under the new regime, as a function of the spans since the drift began."""
 
 
 @dataclass(frozen=True)
 class ShopSettings:
-    """What may be chosen about the shop. Moments and spans are counted in interactions.
+    """Settings of the shop. Times and durations are counted in interactions.
 
     Attributes:
-        seed: of everything; the same settings are the same stream in every process.
-        events: interactions until the stream ends; None never ends it.
-        users: who come to the shop.
-        items: in the catalogue, in the end.
-        arrivals: how many of the items are not there at the opening.
-        arrival_every: from one arrival to the next.
-        opening: day of the first visit (00:00 UTC). A day of the shop has some 2,000 interactions:
-            a longer stream opens earlier, lest its events be ahead of the clock.
-        drift: how tastes change, and what goes together.
-        drift_at: when the drift begins; 0 for a shop that knows the new regime only.
-        drift_span: how long a gradual drift takes, a recurring regime lasts, or a year is.
-        dormant: share of the users who begin no visit for a while, and then return.
-        dormant_at, dormant_span: since when, and for how long.
+        seed: seed of all randomness; equal settings give the same stream in every process.
+        events: number of interactions in the stream; None for an endless one.
+        users: number of users.
+        items: size of the final catalogue.
+        arrivals: number of the items that arrive after the opening.
+        arrival_every: interval between arrivals.
+        opening: day of the first visit (00:00 UTC). A day has about 2,000 interactions, so a longer
+            stream must open earlier, or its events would be ahead of the clock.
+        drift: schedule by which tastes and demand change.
+        drift_at: start of the drift; an abrupt one at 0 leaves only the new regime.
+        drift_span: duration of a gradual drift, of a recurring regime, or of a season's period.
+        dormant: share of the users who begin no visit for a time, and then return.
+        dormant_at, dormant_span: start and duration of the dormancy.
         retitled: items of the opening that get a new title, one every `change_every`.
         out_of_stock: other items of the opening that sell out for good, one every `change_every`.
-        change_every: from one such change to the next.
-        slate: items that a visitor is shown before an act, as an Impression; 0 shows none.
+        change_every: interval between such changes.
+        slate: number of items shown before an act, as an Impression; 0 shows none.
 
     Raises:
-        DatasetError: a setting is out of its bounds.
+        DatasetError: a setting is out of bounds.
     """
 
     seed: int = 0
@@ -92,11 +92,11 @@ class ShopSettings:
     slate: int = 0
 
     def __post_init__(self) -> None:
-        endless, spare = 2**63 - 1, self.items - FEWEST_ON_SALE
+        endless, spare = 2**63 - 1, self.items - MIN_ON_SALE
         bounds: dict[str, tuple[float, float] | tuple[date, date]] = {
             "seed": (0, endless),
             "users": (1, 100_000),
-            "items": (FEWEST_ON_SALE, LARGEST_CATALOGUE),
+            "items": (MIN_ON_SALE, LARGEST_CATALOGUE),
             "arrivals": (0, spare),
             "arrival_every": (1, endless),
             "opening": (date(1970, 1, 1), date(2500, 1, 1)),
@@ -108,20 +108,20 @@ class ShopSettings:
             "retitled": (0, spare - self.arrivals),
             "out_of_stock": (0, spare - self.arrivals - self.retitled),
             "change_every": (1, endless),
-            "slate": (0, FEWEST_ON_SALE),
+            "slate": (0, MIN_ON_SALE),
         }
-        for name, (least, most) in bounds.items():
-            if not least <= getattr(self, name) <= most:
-                raise DatasetError(f"shop: {name} must be from {least} to {most}")
+        for name, (lowest, highest) in bounds.items():
+            if not lowest <= getattr(self, name) <= highest:
+                raise DatasetError(f"shop: {name} must be from {lowest} to {highest}")
         if self.events is not None and self.events < 0:
             raise DatasetError("shop: events must not be negative")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read settings as in ``seed=7,drift=abrupt``; what is not named keeps its default.
+        """Parse settings such as ``seed=7,drift=abrupt``; the others keep their defaults.
 
         Raises:
-            DatasetError: a name is unknown, or its value cannot be read or is out of bounds.
+            DatasetError: a name is unknown, or a value is malformed or out of bounds.
         """
         defaults = {field.name: field.default for field in dataclasses.fields(cls)}
         settings: dict[str, Any] = {}
@@ -135,15 +135,15 @@ class ShopSettings:
 
     @property
     def opening_ms(self) -> int:
-        """When the first visit begins, in milliseconds since the Unix epoch."""
+        """Start of the first visit, in milliseconds since the Unix epoch."""
         return int(datetime.combine(self.opening, time(), UTC).timestamp()) * 1000
 
     @property
     def canonical(self) -> str:
-        """The settings as JSON, to tell streams apart.
+        """The settings as JSON, to distinguish streams.
 
-        What is not among the first settings is named only where it is chosen: a setting that is
-        added leaves the event ids of existing streams as they are.
+        Settings added after the first release are included only if they differ from their default,
+        so that the event ids of existing streams do not change.
         """
         chosen = {
             field.name: getattr(self, field.name)
@@ -153,7 +153,7 @@ class ShopSettings:
         return json.dumps(chosen, sort_keys=True, default=str)
 
     def drifted(self, interactions: int) -> float:
-        """Share of the users who live by the new regime after so many interactions.
+        """Return the share of the users under the new regime after a number of interactions.
 
         >>> ShopSettings(drift=Drift.GRADUAL, drift_at=1_000, drift_span=400).drifted(1_100)
         0.25

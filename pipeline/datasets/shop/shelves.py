@@ -1,4 +1,4 @@
-"""The simulated shop's shelves: what is listed and on sale, and what changes there on schedule."""
+"""The listed items of the simulated shop, their stock, and their scheduled changes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pipeline.datasets.shop.settings import ShopSettings
 from pipeline.events import Item
 
 LAUNCH_BOOST = 6.0
-"""How much more an item is sought on the day it arrives; fades by e in LAUNCH_INTERACTIONS."""
+"""Factor on the weight of a new item; its excess over 1 falls by a factor e in LAUNCH_INTERACTIONS."""
 LAUNCH_INTERACTIONS = 1_500
 
 
 class Change(NamedTuple):
-    """An upsert of the item in a row of the catalogue."""
+    """An upsert of the item in a catalogue row."""
 
     row: int
     item: Item
@@ -28,8 +28,8 @@ class Shelves:
     """The first `listed` items of the catalogue, most of them on sale.
 
     Attributes:
-        listed: items that have arrived so far.
-        on_sale: which of the catalogue's items are in stock, or will be (n).
+        listed: number of items that have arrived so far.
+        on_sale: whether each item of the catalogue is in stock, or will be on arrival (n).
     """
 
     def __init__(self, settings: ShopSettings, catalogue: Catalogue) -> None:
@@ -43,21 +43,21 @@ class Shelves:
         self._to_sell_out = changing[settings.retitled :][: settings.out_of_stock]
 
     def boosts(self, served: int) -> Floats:
-        """How much more each listed item is sought for being new; not at all if it is not on sale (n)."""
+        """Return each listed item's factor for novelty, or 0 if it is not on sale (n)."""
         listed = slice(self.listed)
         age = (served - self._launched[listed]) / LAUNCH_INTERACTIONS
         novelty = 1 + (LAUNCH_BOOST - 1) * np.exp(-age)
         return np.asarray(novelty * self.on_sale[listed])
 
     def changes(self, served: int) -> Iterator[Change]:
-        """What is due after so many interactions: an arrival, a new title, an item sold out."""
+        """Yield the changes due after `served` interactions: an arrival, a new title, an item sold out."""
         items = self._catalogue.items
         if served % self._settings.arrival_every == 0 and self.listed < len(items):
             self._launched[self.listed] = served
             self.listed += 1
             yield Change(self.listed - 1, items[self.listed - 1])
-        turn, early = divmod(served, self._settings.change_every)
-        if early:
+        turn, remainder = divmod(served, self._settings.change_every)
+        if remainder:
             return
         for row in self._to_retitle[turn - 1 : turn]:
             yield Change(row, retitled(items[row]))

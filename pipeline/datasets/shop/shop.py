@@ -13,7 +13,7 @@ from pipeline.events import Event, Impression, Item
 
 
 class Shop:
-    """The simulated shop, a Dataset. Each call of `events` or `choices` opens it anew."""
+    """The simulated shop, a Dataset. Each call of `events` or `choices` starts a new simulation."""
 
     name = "shop"
 
@@ -22,16 +22,16 @@ class Shop:
 
     @cached_property
     def digest(self) -> str:
-        """Hex sha256 of the settings, which determine the stream."""
+        """Hex sha256 of the settings, because they determine the stream."""
         return hashlib.sha256(f"{self.name} 1 {self.settings.canonical}".encode()).hexdigest()
 
     def events(self) -> Iterator[Event]:
-        """The opening catalogue, then acts and what was shown by time, with items as they change."""
-        for told in self.choices():
-            yield told.interaction if isinstance(told, Choice) else told
+        """Yield the opening catalogue, then impressions, interactions and item changes by time."""
+        for event in self.choices():
+            yield event.interaction if isinstance(event, Choice) else event
 
     def choices(self) -> Iterator[Item | Impression | Choice]:
-        """The same stream, with each interaction's true probabilities: what an oracle is scored on."""
+        """Yield the same stream with the true probabilities of each interaction, to score an oracle."""
         floor = Floor(self.settings, self.digest[:16])
         yield from floor.open()
         for _ in itertools.count() if self.settings.events is None else range(self.settings.events):

@@ -1,4 +1,4 @@
-"""What the simulated shop shows: slates of a randomised logging policy, and how they are noticed."""
+"""Slates of the simulated shop: a randomised logging policy, and a model of clicks."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pipeline.datasets.shop.randomness import Purpose, generator
 from pipeline.datasets.shop.settings import ShopSettings
 
 LURE = 16.0
-"""How much more an item is sought that is surely looked at, on top of 1 for any item on sale."""
+"""Extra weight of an item in the first position, on top of 1 for any item on sale."""
 
 
 class Slate(NamedTuple):
-    """Items as they are shown, the first on top.
+    """Shown items, the topmost first.
 
     A position-based click model (Richardson et al. 2007) within the multinomial logit choice: the
-    item in place k is sought (1 + LURE / k) times as much, and the surplus is what the slate
-    earned: such a choice is a click.
+    weight of the item in position k is multiplied by (1 + LURE / k). A choice that is due to the
+    added part is a click.
 
     Attributes:
         impression: id of the Impression.
         items: indices into the catalogue (k).
-        propensities: of each item to be in its place, given those above it (k).
+        propensities: probability of each item to be in its position, given those above it (k).
     """
 
     impression: str
@@ -33,13 +33,13 @@ class Slate(NamedTuple):
     propensities: Floats
 
     def sway(self, probabilities: Floats) -> Floats:
-        """The probabilities of the next act, now that the slate is seen (n)."""
+        """Return the probabilities of the next act after the slate is shown (n)."""
         swayed = probabilities.copy()
         swayed[self.items] *= 1 + self._lures()
         return np.asarray(swayed / swayed.sum())
 
     def earns(self, item: int, rng: np.random.Generator) -> bool:
-        """Draw whether a chosen item was chosen because the slate showed it."""
+        """Draw whether an item was chosen because the slate showed it."""
         lure = float(self._lures()[self.items == item].sum())
         return rng.random() * (1 + lure) < lure
 
@@ -48,11 +48,11 @@ class Slate(NamedTuple):
 
 
 class LoggingPolicy:
-    """Shows items at random, the popular ones more often: a Plackett-Luce ranking by acts so far.
+    """Ranks items at random by a Plackett-Luce model, weighted by their acts so far.
 
     Args:
-        settings: how many items there are, and how many a slate shows.
-        prefix: of the ids of the impressions.
+        settings: number of items, and of items in a slate.
+        prefix: prefix of the impression ids.
     """
 
     def __init__(self, settings: ShopSettings, prefix: str) -> None:
@@ -65,15 +65,15 @@ class LoggingPolicy:
     def show(self, on_sale: NDArray[np.bool_]) -> Slate:
         """Draw the next slate from the listed items that are on sale (n)."""
         weights = self._acts[: on_sale.size] * on_sale
-        # Gumbel-top-k draws without replacement (Kool et al. 2019); who is not on sale has -inf.
+        # Gumbel-top-k draws without replacement (Kool et al. 2019); an item not on sale has -inf.
         with np.errstate(divide="ignore"):
             keys = np.log(weights) + self._rng.gumbel(size=weights.size)
         items = np.argsort(keys)[: -self._size - 1 : -1]
         shown = weights[items]
-        left = weights.sum() - np.cumsum(shown) + shown
+        remaining = weights.sum() - np.cumsum(shown) + shown  # weight still undrawn at each position
         self._shown += 1
-        return Slate(f"{self._prefix}-s{self._shown}", items, np.minimum(shown / left, 1.0))
+        return Slate(f"{self._prefix}-s{self._shown}", items, np.minimum(shown / remaining, 1.0))
 
     def count(self, item: int) -> None:
-        """Count an act."""
+        """Count an act on an item."""
         self._acts[item] += 1

@@ -1,4 +1,4 @@
-"""What the simulated shop's users like, and how that wanders from visit to visit."""
+"""Tastes of the simulated shop's users, and their random walk from visit to visit."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pipeline.datasets.shop.words import STYLES, THEMES
 CATEGORY_SPREAD, THEME_SPREAD, STYLE_SPREAD = 1.2, 0.8, 1.2
 """Standard deviations of the tastes, in log-odds."""
 CONSTANCY = 0.99
-"""How much of a taste lasts until the user's next visit: half of it for some seventy visits."""
+"""Autocorrelation of a taste from one visit to the next; its half-life is about seventy visits."""
 FASHION = 0.5
-"""How much of the variance of the tastes is a fashion that all users share, if there is one."""
+"""Share of the variance of the tastes that comes from a fashion of all users, if there is one."""
 
 _CATEGORY = np.unique([theme.category for theme in THEMES], return_inverse=True)[1]
 
 
 class Fashion(NamedTuple):
-    """What all users like, in log-odds, and how much their own tastes still count beside it."""
+    """Tastes that all users share, in log-odds, and the weight `own` of each user's own tastes."""
 
     themes: Floats
     styles: Floats
@@ -31,15 +31,15 @@ NO_FASHION = Fashion(np.zeros(len(THEMES)), np.zeros(len(STYLES)), own=1.0)
 
 
 def draw_fashion(rng: np.random.Generator) -> Fashion:
-    """A fashion is a taste like any other, and makes tastes no stronger: only more alike."""
+    """Draw a fashion. The variance of the tastes stays the same, but they become more alike."""
     shared = np.sqrt(FASHION)
     return Fashion(shared * _draw_themes(rng), shared * _draw_styles(rng), own=float(np.sqrt(1 - FASHION)))
 
 
 class Tastes:
-    """Log-odds of each user for themes and styles; what is true, and no model is told.
+    """Log-odds of each user for themes and styles; the ground truth, which no model sees.
 
-    A taste is a stationary autoregressive walk, so that the shop never runs dry of variety.
+    A taste is a stationary autoregressive process, so the variety of the shop does not decrease.
     """
 
     def __init__(self, users: int, fashion: Fashion, rng: np.random.Generator) -> None:
@@ -49,16 +49,16 @@ class Tastes:
         self._styles = np.stack([_draw_styles(rng) for _ in range(users)])
 
     def missions(self, user: int) -> Floats:
-        """With which probability the user's visit is for each theme (themes)."""
+        """Return the probability of each theme to be the mission of the user's visit (themes)."""
         odds = np.exp(self._fashion.own * self._themes[user] + self._fashion.themes)
         return np.asarray(odds / odds.sum())
 
     def styles(self, user: int) -> Floats:
-        """How much the user's choice favours each style, as weights (styles)."""
+        """Return the weight of each style in the user's choices (styles)."""
         return np.asarray(np.exp(self._fashion.own * self._styles[user] + self._fashion.styles))
 
     def wander(self, user: int) -> None:
-        """Move the user's tastes by one visit."""
+        """Advance the user's tastes by one visit."""
         novelty = np.sqrt(1 - CONSTANCY**2)
         self._themes[user] = CONSTANCY * self._themes[user] + novelty * _draw_themes(self._rng)
         self._styles[user] = CONSTANCY * self._styles[user] + novelty * _draw_styles(self._rng)

@@ -1,4 +1,4 @@
-"""One user's visit to the simulated shop: the true probabilities of the next act, and the act."""
+"""One user's visit to the simulated shop: the true probabilities of the next act, and its draw."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pipeline.datasets.shop.words import THEMES
 from pipeline.events import InteractionType
 
 SAME_STYLE = 2.5
-"""How much more an item in the style of the last chosen one is sought."""
+"""Factor on the weight of items in the style of the last chosen item."""
 PARTNER = 12.0
-"""How much more a partner of the last chosen item is sought."""
+"""Factor on the weight of partners of the last chosen item."""
 SAME_CATEGORY, ELSEWHERE = 0.04, 0.003
-"""How much items outside the mission's theme are sought, against 1 within it."""
+"""Factors on the weight of items outside the mission's theme; within it the factor is 1."""
 FOLLOW_UP = 0.5
-"""Probability that a view or click is followed by the purchase of what was viewed."""
+"""Probability that a view or click is followed by the purchase of the same item."""
 TYPES = (InteractionType.PURCHASE, InteractionType.VIEW, InteractionType.CART)
 TYPE_SHARES = (0.84, 0.12, 0.04)
 LOOKS = (InteractionType.VIEW, InteractionType.CLICK)
@@ -31,7 +31,7 @@ _TYPE_BOUNDS = np.cumsum(TYPE_SHARES[:-1])
 
 
 class Act(NamedTuple):
-    """What is done with the item of the given index, and the impression that led to it."""
+    """An act on the item with the given index, and the impression that led to it."""
 
     item: int
     type: InteractionType
@@ -39,20 +39,21 @@ class Act(NamedTuple):
 
 
 class Visit:
-    """A multinomial logit choice (McFadden 1974) for each act, under a mission that is never drawn.
+    """A multinomial logit choice (McFadden 1974) for each act, with the mission marginalised out.
 
-    The mission is a theme. Instead of drawing it, the visit holds the belief over missions that
-    the choices so far leave, and draws from the mixture: the baskets are the same, and what
-    generates them is at once the best possible forecast for one who knows the tastes.
+    The mission is a theme. Instead of drawing it, the visit holds the posterior belief over
+    missions, given the choices so far, and draws from the mixture. The baskets have the same
+    distribution, and the generating probabilities are also the best possible forecast for an
+    oracle that knows the tastes.
 
     Args:
-        catalogue: of which the first ``len(attraction)`` items are in the shop.
-        demand: what goes with what has been chosen.
-        attraction: how much each of those draws this user today, as weights (n).
-        missions: probability of each theme to be what the user came for (themes).
+        catalogue: its first ``len(attraction)`` items are in the shop.
+        demand: complements and partners of the chosen items.
+        attraction: weight of each listed item for this user today (n).
+        missions: prior probability of each theme to be the mission (themes).
 
     Attributes:
-        listed: how many items there were when the visit began; later ones are not seen.
+        listed: number of items when the visit began; the visitor does not see later ones.
     """
 
     def __init__(self, catalogue: Catalogue, demand: Demand, attraction: Floats, missions: Floats) -> None:
@@ -63,15 +64,15 @@ class Visit:
         self._attraction = attraction.copy()
         self._belief = missions
         self._looked_at: Act | None = None
-        self._weigh(self._attraction)
+        self._set_weights(self._attraction)
 
     @property
     def is_looking(self) -> bool:
-        """Whether the user is looking at an item, and not at the shop."""
+        """Whether the last act was a look at an item, which may be purchased next."""
         return self._looked_at is not None
 
     def probabilities(self) -> Floats:
-        """The true probability of each listed item to be in the next act (n); sums to 1."""
+        """Return the true probability of each listed item to be in the next act (n); they sum to 1."""
         theme_factors = (self._belief / self._totals) @ _PULL
         chances = self._weights * theme_factors[self._theme]
         if self._looked_at is not None:
@@ -80,7 +81,7 @@ class Visit:
         return np.asarray(chances)
 
     def act(self, probabilities: Floats, slate: Slate | None, rng: np.random.Generator) -> Act:
-        """Draw the next act from `probabilities()`, as swayed by the slate if one is shown."""
+        """Draw the next act from `probabilities()`, or from `slate.sway` of them if a slate is shown."""
         bounds = np.cumsum(probabilities)
         item = int(bounds.searchsorted(rng.random() * bounds[-1], side="right"))
         if self._looked_at is not None and item == self._looked_at.item:
@@ -92,29 +93,29 @@ class Visit:
         return act
 
     def withdraw(self, item: int) -> None:
-        """Take a listed item from the shelf while the visitor is there."""
+        """Remove a listed item that sells out during the visit."""
         if self._looked_at is not None and self._looked_at.item == item:
             self._looked_at = None
         self._attraction[item] = 0.0
         weights = self._weights.copy()
         weights[item] = 0.0
-        self._weigh(weights)
+        self._set_weights(weights)
 
     def _choose(self, item: int) -> None:
-        """Learn from the choice what the mission may be, and turn to what goes with the item."""
+        """Update the belief over missions by the choice, and the weights by the chosen item."""
         shop, listed = self._catalogue, self.listed
         belief = self._belief * _PULL[self._theme[item]] / self._totals
         self._belief = belief / belief.sum()
-        self._attraction[item] = 0.0  # nothing is chosen twice
+        self._attraction[item] = 0.0  # no item is chosen twice in a visit
         complement = self._demand.complement[shop.product[item]]
         weights = self._attraction * complement[shop.product[:listed]]
         weights[shop.style[:listed] == shop.style[item]] *= SAME_STYLE
         partners = self._demand.partners[item]
         weights[partners[partners < listed]] *= PARTNER
-        self._weigh(weights)
+        self._set_weights(weights)
 
-    def _weigh(self, weights: Floats) -> None:
-        """How much each item is sought, mission aside (n), and in total under each mission (themes)."""
+    def _set_weights(self, weights: Floats) -> None:
+        """Set the weight of each item without the mission (n), and their sum under each mission (themes)."""
         self._weights = weights
         self._totals = _PULL @ np.bincount(self._theme, weights, len(THEMES))
 

@@ -1,4 +1,4 @@
-"""The words of the simulated shop's catalogue: themes with their products, and styles."""
+"""Words for the catalogue of the simulated shop: themes with their products, and styles."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Theme(NamedTuple):
-    """What people come to the shop for; its products are bought together."""
+    """A reason to visit the shop; its products are bought together."""
 
     category: str
     occasion: str
@@ -15,7 +15,7 @@ class Theme(NamedTuple):
 
 
 class Style(NamedTuple):
-    """A look that runs through all categories."""
+    """A look that occurs in all categories."""
 
     name: str
     manner: str

@@ -1,8 +1,8 @@
 """The Kafka engine, and the only package that imports `kafka` (kafka-python).
 
-What the client does not do by itself is done here: sends in flight are bounded and their errors
-raised, polls are fair over partitions, calls that could wait for ever are given up on, and
-fencing is a transactional producer whose transactional id is the topic.
+It adds what the client does not do: it bounds the sends in flight and raises their errors, polls
+partitions fairly, puts a timeout on calls that could wait for ever, and fences by a transactional
+producer whose transactional id is the topic.
 """
 
 from pipeline.eventlog.kafka.admin import ready

@@ -1,4 +1,4 @@
-"""Questions to the cluster: is it ready, and whatever `KafkaLog` asks about topics and offsets."""
+"""Requests to the cluster: its readiness, and the topic and offset requests of `KafkaLog`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def ready(servers: str, timeout_seconds: float) -> bool:
-    """Whether a cluster lists a broker before the time is up; an open port is not enough."""
+    """Return whether a cluster lists a broker within the timeout; an open port is not enough."""
     deadline = time.monotonic() + timeout_seconds
     try:
         admin = KafkaAdminClient(
@@ -41,23 +41,25 @@ def ready(servers: str, timeout_seconds: float) -> bool:
 
 
 class Admin:
-    """One admin client, made when first asked; threads may share it."""
+    """One admin client, connected on first use; threads may share it."""
 
     def __init__(self, connection: Mapping[str, Any]) -> None:
         self._connection = connection
-        self._made: Any = None
+        self._open_client: Any = None
         self._lock = Lock()
 
-    def ask(self, what: str, question: Callable[[Any], T]) -> T:
-        """Put a question to the client, again while the cluster asks for patience.
+    def ask(self, what: str, request: Callable[[Any], T]) -> T:
+        """Send a request with the client, and repeat it while its error is retriable.
+
+        `what` names the request in the error message.
 
         Raises:
-            LogUnavailable: no answer in time, or a refusal.
+            LogUnavailable: the cluster did not answer in time, or refused the request.
         """
         deadline = time.monotonic() + ANSWER_SECONDS
         while True:
             try:
-                return question(self._client())
+                return request(self._client())
             except kafka_errors.KafkaError as error:
                 if not error.retriable or time.monotonic() > deadline:
                     raise LogUnavailable(f"{what}: {error}") from error
@@ -66,17 +68,17 @@ class Admin:
     def close(self) -> None:
         """Close the client; a second time is harmless."""
         with self._lock:
-            if self._made is not None:
-                self._made.close()
-                self._made = None
+            if self._open_client is not None:
+                self._open_client.close()
+                self._open_client = None
 
     def _client(self) -> Any:
         with self._lock:
-            if self._made is None:
-                self._made = KafkaAdminClient(
+            if self._open_client is None:
+                self._open_client = KafkaAdminClient(
                     client_id=client_id("admin"),
                     bootstrap_timeout_ms=int(ANSWER_SECONDS * 1000),
                     reconnect_backoff_max_ms=1_000,
                     **self._connection,
                 )
-            return self._made
+            return self._open_client

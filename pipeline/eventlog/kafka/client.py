@@ -1,4 +1,4 @@
-"""kafka-python's producers and consumers as this engine wants them: made, named, closed."""
+"""Create, name and close kafka-python's producers and consumers with this engine's settings."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from kafka import errors as kafka_errors
 
 from pipeline.errors import LogUnavailable
 
-# Its DEBUG lines hold passwords, keys and values, and INFO tells of every connection.
+# Its DEBUG lines contain passwords, keys and values; its INFO lines report every connection.
 logging.getLogger("kafka").setLevel(logging.WARNING)
 logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 30.0
 DELIVERY_SECONDS = 60.0
-"""How long an append is tried again: a broker killed and restarted is back in 15 s or less."""
+"""How long an append is retried: a broker that was killed and restarted is back in 15 s or less."""
 
 _BATCH_BYTES = 256 * 1024
-_FETCH_BYTES = 512 * 1024  # of one partition at once
+_FETCH_BYTES = 512 * 1024  # per partition
 
 
 def new_producer(connection: Mapping[str, Any], role: str, **settings: Any) -> Any:
-    """A connected producer whose appends are acknowledged by all replicas.
+    """Connect a producer whose appends are acknowledged by all replicas.
 
     Raises:
         LogUnavailable: no broker answers.
@@ -46,7 +46,7 @@ def new_producer(connection: Mapping[str, Any], role: str, **settings: Any) -> A
 
 
 def new_consumer(connection: Mapping[str, Any]) -> Any:
-    """A connected consumer of committed records, without a group and its automatic commits.
+    """Connect a consumer of committed records, without a consumer group or automatic commits.
 
     Raises:
         LogUnavailable: no broker answers.
@@ -66,15 +66,15 @@ def new_consumer(connection: Mapping[str, Any]) -> Any:
 
 
 def close_producer(producer: Any, at_once: bool) -> None:
-    """Close a producer, after what is in flight or at once; a second time is harmless."""
+    """Close a producer, immediately or after the records in flight; a second time is harmless."""
     try:
         producer.close(timeout=0 if at_once else ANSWER_SECONDS)
     except kafka_errors.KafkaTimeoutError:
-        logger.warning("event log writer closed with records in flight; the client drops them by itself")
+        logger.warning("event log writer closed with records in flight; the client drops them")
 
 
 def client_id(role: str) -> str:
-    """The name that a broker's own logs and metrics show."""
+    """Return the name that the broker's own logs and metrics show."""
     return f"millstream-{role}-{os.getpid()}"
 
 

@@ -1,4 +1,4 @@
-"""The one writer of a topic: a transaction for each record, so that its successor fences it."""
+"""The only writer of a topic: one transaction per record, so that a successor fences it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.eventlog.port import check_record
 
 
 class KafkaFencedWriter:
-    """A transactional producer, one transaction a record. See `FencedWriter`."""
+    """A transactional producer with one transaction per record. See `FencedWriter`."""
 
     def __init__(self, producer: Any, topic: str) -> None:
         self._producer = producer
@@ -33,10 +33,10 @@ class KafkaFencedWriter:
         if self._error is not None:
             raise type(self._error)(str(self._error)) from self._error
         try:
-            # To commit has no timeout of its own.
+            # The client's commit has no timeout of its own.
             return _within(DELIVERY_SECONDS + ANSWER_SECONDS, lambda: self._append(value))
         except (kafka_errors.KafkaError, TimeoutError) as error:
-            self._error = self._named(error)
+            self._error = self._translated(error)
             raise self._error from error
 
     def close(self) -> None:
@@ -56,18 +56,19 @@ class KafkaFencedWriter:
         offset: int = future.get(timeout=ANSWER_SECONDS).offset
         return offset
 
-    def _named(self, error: Exception) -> DeliveryError | Fenced:
+    def _translated(self, error: Exception) -> DeliveryError | Fenced:
         fencing = (kafka_errors.ProducerFencedError, kafka_errors.InvalidProducerEpochError)
+        # kafka-python may wrap the cause in the arguments of another error.
         if any(isinstance(reason, fencing) for reason in (error, *error.args)):
-            return Fenced(f"{self._topic}: another process has taken over; this one must stop")
+            return Fenced(f"{self._topic}: another process has taken over; this process must stop")
         return DeliveryError(f"{self._topic}: {error}")
 
 
 def _within(seconds: float, call: Callable[[], int]) -> int:
-    """Run a call that may wait for ever, and leave its thread behind when time is up.
+    """Run a call that may block for ever in a thread, and abandon the thread after a timeout.
 
     Raises:
-        TimeoutError: time is up; the call may still come to an end.
+        TimeoutError: the time is up; the abandoned call may still complete.
     """
     outcome: Future[int] = Future()
 

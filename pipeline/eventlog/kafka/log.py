@@ -1,4 +1,4 @@
-"""The log on a Kafka cluster: its topics and offsets, and the door to its readers and writers."""
+"""The log on a Kafka cluster: topics, offsets, and the factory of readers and writers."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from pipeline.eventlog.kafka.writer import KafkaWriter
 from pipeline.eventlog.port import Offsets, TopicPartition, TopicSpec
 
 _TRANSACTION_BACKOFF_MS = 5
-"""A transaction that follows closely on another is sent away once; 100 ms, the default, cost 108 ms
-an append, 5 ms cost 2.7."""
+"""The broker rejects a transaction that closely follows another once, and the client retries after
+this time. Measured: an append takes 108 ms with the default of 100 ms, and 2.7 ms with 5 ms."""
 
 
 class KafkaLog:
-    """An event log on a Kafka cluster; nothing is asked of it before it is needed."""
+    """An event log on a Kafka cluster; connects on first use."""
 
     def __init__(self, servers: Sequence[str], options: Mapping[str, str]) -> None:
         self._connection: dict[str, Any] = {"bootstrap_servers": list(servers), **client_options(options)}
         self._admin = Admin(self._connection)
 
     def create_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
-        """See `EventLog.create_topics`; replication is the cluster's default."""
+        """See `EventLog.create_topics`; the replication factor is the cluster's default."""
         present = self._admin.ask("list topics", lambda admin: set(admin.list_topics()))
-        fresh = [spec for spec in specs if spec.name not in present]
-        created = [spec.name for spec in fresh if self._create_topic(spec)]
+        missing = [spec for spec in specs if spec.name not in present]
+        created = [spec.name for spec in missing if self._create_topic(spec)]
         if created:
             self._admin.ask("wait for topics", lambda admin: admin.wait_for_topics(created))
         return created
 
     def describe_topics(self) -> dict[str, TopicSpec]:
-        """See `EventLog.describe_topics`; the cluster's own topics are left out."""
+        """See `EventLog.describe_topics`; omits the cluster's internal topics."""
         topics = self._admin.ask("describe topics", lambda admin: admin.describe_topics())
         counts = {topic["name"]: len(topic["partitions"]) for topic in topics if not topic["is_internal"]}
         if not counts:
@@ -89,12 +89,12 @@ class KafkaLog:
     def offsets_at(self, topics: Iterable[str], append_time: int) -> dict[TopicPartition, int]:
         """See `EventLog.offsets_at`."""
         names = set(topics)
-        end = self.end_offsets(names)  # asked first: what is appended in between comes after it
-        found = self._offsets(names, max(0, append_time))
-        return {source: found[source] if 0 <= found[source] < at else at for source, at in end.items()}
+        end = self.end_offsets(names)  # first, so that records appended in between do not count
+        by_time = self._offsets(names, max(0, append_time))  # -1 if no record is that late
+        return {source: by_time[source] if 0 <= by_time[source] < at else at for source, at in end.items()}
 
     def report(self, group: str, offsets: Offsets) -> None:
-        """See `EventLog.report`; the group's committed offsets, which Kafka's lag tools read."""
+        """See `EventLog.report`; sets the group's committed offsets, which Kafka's lag tools read."""
         committed = {
             KafkaTopicPartition(*source): OffsetAndMetadata(offset, "", -1)
             for source, offset in offsets.items()
@@ -110,15 +110,15 @@ class KafkaLog:
     def reported(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, int]:
         """See `EventLog.reported`."""
         wanted = set(topics)
-        found = self._admin.ask("group offsets", lambda admin: admin.list_group_offsets({group: None}))[group]
+        answer = self._admin.ask("group offsets", lambda admin: admin.list_group_offsets({group: None}))
         return {
             TopicPartition(*source): committed.offset
-            for source, committed in found.items()
+            for source, committed in answer[group].items()
             if source.topic in wanted and committed.offset >= 0
         }
 
     def close(self) -> None:
-        """Close the log's own client; readers and writers have theirs."""
+        """Close the log's own client; readers and writers have their own."""
         self._admin.close()
 
     def __enter__(self) -> Self:
@@ -146,20 +146,20 @@ class KafkaLog:
         names = sorted(set(topics))
         if not names:
             return []
-        found = self._admin.ask("describe topics", lambda admin: admin.describe_topics(names))
-        missing = [topic["name"] for topic in found if topic["error_code"]]
+        described = self._admin.ask("describe topics", lambda admin: admin.describe_topics(names))
+        missing = [topic["name"] for topic in described if topic["error_code"]]
         if missing:
             raise TopicError(f"no such topic: {', '.join(missing)} (millstream topics create)")
         return [
             TopicPartition(topic["name"], partition["partition_index"])
-            for topic in found
+            for topic in described
             for partition in topic["partitions"]
         ]
 
     def _offsets(self, topics: Iterable[str], when: object) -> dict[TopicPartition, int]:
-        asked = {KafkaTopicPartition(*source): when for source in self._partitions(topics)}
-        found = self._admin.ask(
+        specs = {KafkaTopicPartition(*source): when for source in self._partitions(topics)}
+        offsets = self._admin.ask(
             "offsets",
-            lambda admin: admin.list_partition_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED),
+            lambda admin: admin.list_partition_offsets(specs, isolation_level=IsolationLevel.READ_COMMITTED),
         )
-        return {TopicPartition(*source): answer.offset for source, answer in sorted(found.items())}
+        return {TopicPartition(*source): answer.offset for source, answer in sorted(offsets.items())}

@@ -1,4 +1,4 @@
-"""Reading: assigned partitions polled fairly, and Kafka's reasons for having no record, in our names."""
+"""Poll assigned partitions fairly, and translate Kafka's errors to those of the port."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from pipeline.errors import LogUnavailable, OffsetsExpired, TopicError
 from pipeline.eventlog.fairness import fair_shares
 from pipeline.eventlog.port import Offsets, Record, TopicPartition
 
-_HELD_RECORDS = 5_000
-_ALL = 1 << 30
+_BUFFERED_RECORDS = 5_000
+_NO_LIMIT = 1 << 30
 
 
 class KafkaReader:
     """Polls assigned partitions; no consumer group. See `LogReader`.
 
-    The client hands out one partition's fetched records before the next one's. They are held
-    here, a partition each, and shared out fairly. (Pausing partitions would be the other way;
-    in kafka-python 3.0.12 records parked by a pause may stay so for ever.)
+    The client returns all fetched records of one partition before those of the next. They are
+    buffered here per partition and returned in fair shares. (The alternative, pausing partitions,
+    does not work: in kafka-python 3.0.12 records parked by a pause may stay parked for ever.)
     """
 
     def __init__(self, consumer: Any, offsets: Offsets) -> None:
         self._consumer = consumer
-        self._held: dict[TopicPartition, deque[Record]] = {source: deque() for source in offsets}
+        self._buffered: dict[TopicPartition, deque[Record]] = {source: deque() for source in offsets}
         consumer.assign([KafkaTopicPartition(*source) for source in offsets])
         self.seek(offsets)
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
         """See `LogReader.poll`."""
         self._fetch(max_records, timeout_seconds)
-        shares = fair_shares({source: len(held) for source, held in self._held.items()}, max_records)
-        records = [self._held[source].popleft() for source, share in shares.items() for _ in range(share)]
-        first = next(iter(self._held), None)
-        if first is not None:  # another partition first at the next turn
-            self._held[first] = self._held.pop(first)
+        shares = fair_shares({source: len(buffer) for source, buffer in self._buffered.items()}, max_records)
+        records = [self._buffered[source].popleft() for source, share in shares.items() for _ in range(share)]
+        first = next(iter(self._buffered), None)
+        if first is not None:  # the next poll starts with another partition
+            self._buffered[first] = self._buffered.pop(first)
         return records
 
     def seek(self, offsets: Offsets) -> None:
         """See `LogReader.seek`."""
-        foreign = [str(source) for source in offsets if source not in self._held]
-        if foreign:
-            raise TopicError(f"not assigned to this reader: {', '.join(foreign)}")
+        unassigned = [str(source) for source in offsets if source not in self._buffered]
+        if unassigned:
+            raise TopicError(f"not assigned to this reader: {', '.join(unassigned)}")
         for source, offset in offsets.items():
-            self._held[source].clear()
+            self._buffered[source].clear()
             self._consumer.seek(KafkaTopicPartition(*source), offset)
 
     def positions(self) -> dict[TopicPartition, int]:
         """See `LogReader.positions`."""
         return {
-            source: held[0].offset if held else self._consumer.position(KafkaTopicPartition(*source))
-            for source, held in sorted(self._held.items())
+            source: buffer[0].offset if buffer else self._consumer.position(KafkaTopicPartition(*source))
+            for source, buffer in sorted(self._buffered.items())
         }
 
     def close(self) -> None:
@@ -68,13 +68,13 @@ class KafkaReader:
         self.close()
 
     def _fetch(self, max_records: int, timeout_seconds: float) -> None:
-        held = sum(map(len, self._held.values()))
-        if held >= max(max_records, _HELD_RECORDS):
+        buffered = sum(map(len, self._buffered.values()))
+        if buffered >= max(max_records, _BUFFERED_RECORDS):
             return
-        timeout_ms = 0 if held else int(timeout_seconds * 1000)
+        timeout_ms = 0 if buffered else int(timeout_seconds * 1000)
         try:
-            # All that has come, so that every partition has its share; a fetch bounds it.
-            fetched = self._consumer.poll(timeout_ms, max_records=_ALL)
+            # Take everything fetched, so that every partition gets its share; the fetch size bounds it.
+            fetched = self._consumer.poll(timeout_ms, max_records=_NO_LIMIT)
         except kafka_errors.OffsetOutOfRangeError as error:
             raise self._expired(error.args[0]) from error
         except kafka_errors.LogTruncationError as error:
@@ -82,7 +82,7 @@ class KafkaReader:
         except kafka_errors.KafkaError as error:
             raise LogUnavailable(f"poll: {error}") from error
         for source, records in fetched.items():
-            self._held[TopicPartition(*source)].extend(map(_record, records))
+            self._buffered[TopicPartition(*source)].extend(map(_record, records))
 
     def _expired(self, where: Mapping[Any, int | None]) -> OffsetsExpired:
         source, offset = next(iter(where.items()))
@@ -94,6 +94,6 @@ class KafkaReader:
 
 
 def _record(record: Any) -> Record:
-    # A foreign producer's key need not be text; it must not stop the reader.
+    # A key written by another producer may not be UTF-8; it must not stop the reader.
     key = None if record.key is None else record.key.decode("utf-8", "backslashreplace")
     return Record(record.topic, record.partition, record.offset, record.timestamp, key, record.value)

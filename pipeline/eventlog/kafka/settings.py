@@ -1,4 +1,4 @@
-"""What of Kafka can be said without its client: connection options and topic configurations."""
+"""Connection options and topic configurations, as far as they do not need the Kafka client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pipeline.errors import InvalidSettings
 from pipeline.eventlog.port import TopicSpec
 
 _SEGMENT_MS = 6 * 3600 * 1000
-"""A compacted topic is cleaned up to its newest segment, so segments must not last a week."""
+"""Kafka does not compact a topic's newest segment, so segments must be shorter than the default week."""
 
 
 def _flag(text: str) -> bool:
@@ -37,10 +37,10 @@ _OPTIONS: Mapping[str, Callable[[str], object]] = {
 
 
 def client_options(options: Mapping[str, str]) -> dict[str, object]:
-    """TLS and SASL options, by kafka-python's names, with their texts as the types that it wants.
+    """Convert TLS and SASL options, under kafka-python's names, to the types that the client expects.
 
     Raises:
-        InvalidSettings: an unknown option or a wrong value; neither message holds a value.
+        InvalidSettings: an option is unknown or its value invalid; the message contains no value.
     """
     coerced: dict[str, object] = {}
     for name, text in options.items():
@@ -54,7 +54,7 @@ def client_options(options: Mapping[str, str]) -> dict[str, object]:
 
 
 def topic_configs(spec: TopicSpec) -> dict[str, str]:
-    """A topic's configuration as the cluster is to have it; the partition count is no part of it."""
+    """Return the required configuration of a topic; the partition count is not part of it."""
     configs = {
         "cleanup.policy": "delete",
         "retention.ms": str(-1 if spec.retention_ms is None else spec.retention_ms),
@@ -68,7 +68,7 @@ def topic_configs(spec: TopicSpec) -> dict[str, str]:
 
 
 def topic_spec(name: str, partitions: int, configs: Mapping[str, Mapping[str, str]]) -> TopicSpec:
-    """What `topic_configs` made, read back from the cluster's answer: entries with a ``value``."""
+    """Read a TopicSpec from the configuration that a cluster returns: entries with a ``value``."""
     policy = set(configs["cleanup.policy"]["value"].split(","))
     retention_ms = int(configs["retention.ms"]["value"])
     kept = "delete" not in policy or retention_ms < 0

@@ -1,4 +1,4 @@
-"""Writing: appends from several threads, in a bounded window of unacknowledged sends."""
+"""Append from several threads, with a bounded window of unacknowledged sends."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pipeline.eventlog.port import check_record
 class KafkaWriter:
     """An idempotent producer with a window of unacknowledged sends. See `LogWriter`.
 
-    Sends are kept in order until acknowledged: the oldest is waited for when the window is
-    full, and no callback runs for each record.
+    Sends are kept in order until acknowledged. When the window is full, `append` waits for the
+    oldest one; this avoids a callback per record.
     """
 
     def __init__(self, producer: Any, partition_count: Callable[[str], int], max_in_flight: int) -> None:
@@ -36,26 +36,26 @@ class KafkaWriter:
     ) -> None:
         """See `LogWriter.append`."""
         check_record(key, value)
-        place = self._place(topic, key, partition)
+        target = self._partition_for(topic, key, partition)
         with self._lock:
             self._make_room()
             try:
                 self._in_flight.append(
-                    self._producer.send(topic, value, None if key is None else key.encode(), partition=place)
+                    self._producer.send(topic, value, None if key is None else key.encode(), partition=target)
                 )
             except kafka_errors.KafkaError as error:
                 self._fail(error)
 
     def flush(self) -> None:
-        """See `LogWriter.flush`; other threads go on appending meanwhile."""
+        """See `LogWriter.flush`; other threads may append meanwhile."""
         with self._lock:
             self._raise_if_failed()
-            mine = list(self._in_flight)
+            sent = list(self._in_flight)
         try:
             self._producer.flush(timeout=DELIVERY_SECONDS + ANSWER_SECONDS)
         except kafka_errors.KafkaError as error:
             self._fail(error)
-        for future in mine:
+        for future in sent:
             self._wait_for(future)
         with self._lock:
             self._forget_acknowledged()
@@ -64,7 +64,7 @@ class KafkaWriter:
         """Flush, then close; a second time is harmless.
 
         Raises:
-            DeliveryError: some append was not acknowledged.
+            DeliveryError: an append was not acknowledged.
         """
         try:
             if self._error is None:
@@ -79,7 +79,7 @@ class KafkaWriter:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _place(self, topic: str, key: str | None, partition: int | None) -> int:
+    def _partition_for(self, topic: str, key: str | None, partition: int | None) -> int:
         if topic not in self._counts:
             self._counts[topic] = self._partition_count(topic)
         count = self._counts[topic]

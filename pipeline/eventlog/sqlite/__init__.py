@@ -1,6 +1,6 @@
 """The embedded engine: one SQLite file in WAL mode, shared by the processes of one machine.
 
-The file's layout is in `database`.
+`database` describes the layout of the file.
 """
 
 from pipeline.eventlog.sqlite.log import SqliteLog

@@ -1,7 +1,7 @@
-"""The file under the SQLite engine: its schema, transactions, appends and searches.
+"""The file of the SQLite engine: schema, transactions, appends and searches.
 
-A record's rowid is ``slot << 44 | offset``, where a slot is one partition of one topic: a
-partition is one contiguous run of the table, an append goes to its right edge, and a poll is a
+The rowid of a record is ``slot << 44 | offset``, where a slot is one partition of one topic. So a
+partition is one contiguous range of the table, an append goes to its right edge, and a poll is a
 range scan.
 """
 
@@ -21,7 +21,7 @@ OFFSET_BITS = 44
 OFFSET_MASK = (1 << OFFSET_BITS) - 1
 
 Clock = Callable[[], int]
-"""Append times in ms."""
+"""Returns append times in ms."""
 
 _FORMAT = 1
 _BUSY_SECONDS = 30.0
@@ -55,7 +55,7 @@ PRAGMA user_version = {_FORMAT};
 
 
 class Slot(NamedTuple):
-    """One partition of one topic and what it holds: offsets in ``[begin, end)``."""
+    """One partition of one topic, and the offsets that it holds: ``[begin, end)``."""
 
     slot: int
     topic: str
@@ -64,12 +64,12 @@ class Slot(NamedTuple):
     end: int
 
     def id_at(self, offset: int) -> int:
-        """The rowid of an offset."""
+        """Return the rowid of an offset."""
         return self.slot << OFFSET_BITS | offset
 
 
 class Database:
-    """One connection to the file, guarded by a lock: threads may share it, processes open their own."""
+    """One connection to the file, guarded by a lock: threads may share it, each process opens its own."""
 
     def __init__(self, path: Path, busy_seconds: float = _BUSY_SECONDS) -> None:
         self._path = path
@@ -85,10 +85,10 @@ class Database:
 
     @contextmanager
     def transaction(self, mode: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        """A transaction, rolled back when left by an exception; DEFERRED is one for reading.
+        """Run a transaction, rolled back on an exception; use DEFERRED for reading.
 
         Raises:
-            LogUnavailable: SQLite failed; the path and its reason.
+            LogUnavailable: SQLite failed; names the path and the reason.
         """
         with self._lock, self._unavailable():
             self._connection.execute(f"BEGIN {mode}")
@@ -100,7 +100,7 @@ class Database:
                     self._connection.execute("ROLLBACK")
 
     def data_version(self) -> int:
-        """A number that changes when another connection commits; costs microseconds."""
+        """Return a number that changes when another connection commits; costs microseconds."""
         with self._lock, self._unavailable():
             version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
         return version
@@ -120,7 +120,7 @@ class Database:
     def _create(self, deadline: float) -> None:
         while self._format() == 0:
             try:
-                # Turning WAL on asks for the whole file and does not wait for it.
+                # Turning WAL on needs an exclusive lock, for which SQLite does not wait: retry.
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 with self.transaction() as connection:
                     if self._format() == 0:
@@ -135,18 +135,18 @@ class Database:
     def _format(self) -> int:
         version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and self._connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-            return -1  # somebody else's database
+            return -1  # a database of another application
         return version
 
 
 def _execute_all(connection: sqlite3.Connection, script: str) -> None:
-    # executescript() would commit the transaction that this is to be part of.
+    # executescript() would first commit the open transaction, which these statements belong to.
     for statement in script.split(";"):
         connection.execute(statement)
 
 
 def slots_of(connection: sqlite3.Connection, topics: Sequence[str]) -> list[Slot]:
-    """Every partition of the topics that exist, in order."""
+    """Return every partition of those topics that exist, in order."""
     marks = ",".join("?" * len(topics))
     rows = connection.execute(
         "SELECT slot, topic, partition, begin_offset, end_offset FROM partitions"
@@ -157,7 +157,7 @@ def slots_of(connection: sqlite3.Connection, topics: Sequence[str]) -> list[Slot
 
 
 def existing_slots(connection: sqlite3.Connection, topics: Iterable[str]) -> list[Slot]:
-    """Every partition of the topics, in order.
+    """Return every partition of the topics, in order.
 
     Raises:
         TopicError: a topic does not exist.
@@ -175,8 +175,8 @@ def append_rows(
 ) -> dict[int, int]:
     """Append (key, value) rows to slots; return each slot's first new offset.
 
-    The append time is now, or the slot's last one where the clock has stepped back: it never
-    falls within a partition, which is what lets `first_at` search by halving.
+    The append time is `now`, or the slot's last one if the clock has stepped back: it never
+    decreases within a partition, because the binary search of `first_at` relies on that.
     """
     first: dict[int, int] = {}
     for slot, pairs in rows.items():
@@ -198,7 +198,7 @@ def append_rows(
 
 
 def first_at(connection: sqlite3.Connection, slot: Slot, append_time: int) -> int:
-    """The first offset of a slot appended at or after a time; its end where there is none."""
+    """Return the first offset of a slot appended at or after a time, or its end; a binary search."""
     low, high = slot.begin, slot.end
     while low < high:
         middle = (low + high) // 2

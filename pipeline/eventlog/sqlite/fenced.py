@@ -1,4 +1,4 @@
-"""The one writer of a topic: every append looks at the lease, which a successor takes over."""
+"""The only writer of a topic: every append checks the lease, which a successor takes over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.eventlog.sqlite.database import Clock, Database, Slot, append_rows
 
 
 class SqliteFencedWriter:
-    """Appends while its lease holds, both in one transaction. See `FencedWriter`."""
+    """Checks its lease and appends in one transaction. See `FencedWriter`."""
 
     def __init__(self, database: Database, clock: Clock, slot: Slot, owner: str) -> None:
         self._database = database
@@ -36,7 +36,7 @@ class SqliteFencedWriter:
             raise DeliveryError(f"{self._slot.topic}: {error}") from error
 
     def close(self) -> None:
-        """Close the connection; the lease stays until somebody else takes it."""
+        """Close the connection; the lease remains until another writer takes it."""
         self._database.close()
 
     def __enter__(self) -> Self:

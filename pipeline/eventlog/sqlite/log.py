@@ -1,4 +1,4 @@
-"""The log in one file: its topics and offsets, and the door to its readers and writers."""
+"""The log in one file: topics, offsets, and the factory of readers and writers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _now_ms() -> int:
 
 
 class SqliteLog:
-    """An event log in one file. `clock` gives append times in ms; tests bring their own."""
+    """An event log in one file. `clock` returns append times in ms; tests inject their own."""
 
     def __init__(self, path: Path, clock: Clock = _now_ms) -> None:
         self._path = path
@@ -32,8 +32,8 @@ class SqliteLog:
         """See `EventLog.create_topics`."""
         with self._database.transaction() as connection:
             present = {name for (name,) in connection.execute("SELECT name FROM topics")}
-            fresh = [spec for spec in specs if spec.name not in present]
-            for spec in fresh:
+            missing = [spec for spec in specs if spec.name not in present]
+            for spec in missing:
                 if spec.partitions < 1:
                     raise InvalidSettings(f"{spec.name}: a topic needs a partition")
                 lag_ms = spec.compaction_lag_ms if spec.compacted else 0
@@ -45,7 +45,7 @@ class SqliteLog:
                     "INSERT INTO partitions (topic, partition) VALUES (?, ?)",
                     [(spec.name, partition) for partition in range(spec.partitions)],
                 )
-        return [spec.name for spec in fresh]
+        return [spec.name for spec in missing]
 
     def describe_topics(self) -> dict[str, TopicSpec]:
         """See `EventLog.describe_topics`."""
@@ -84,7 +84,7 @@ class SqliteLog:
         return {TopicPartition(slot.topic, slot.partition): slot.end for slot in self._slots(topics)}
 
     def offsets_at(self, topics: Iterable[str], append_time: int) -> dict[TopicPartition, int]:
-        """See `EventLog.offsets_at`; a search by halving in each partition."""
+        """See `EventLog.offsets_at`; a binary search in each partition."""
         with self._database.transaction("DEFERRED") as connection:
             return {
                 TopicPartition(slot.topic, slot.partition): first_at(connection, slot, append_time)
@@ -109,12 +109,12 @@ class SqliteLog:
         return {TopicPartition(topic, partition): at for topic, partition, at in rows if topic in wanted}
 
     def upkeep(self) -> None:
-        """Expire and compact all that is due, at once; writers do the same bit by bit."""
+        """Expire and compact everything that is due; writers do the same in small steps."""
         while upkeep(self._database, self._clock()):
             pass
 
     def close(self) -> None:
-        """Close the log's own connection; readers and writers have theirs."""
+        """Close the log's own connection; readers and writers have their own."""
         self._database.close()
 
     def __enter__(self) -> Self:

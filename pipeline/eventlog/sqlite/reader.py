@@ -1,4 +1,4 @@
-"""Reading: range scans of the file, and short naps until another connection has committed."""
+"""Read by range scans of the file, and wait by polling for commits of other connections."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pipeline.eventlog.fairness import fair_shares
 from pipeline.eventlog.port import Offsets, Record, TopicPartition
 from pipeline.eventlog.sqlite.database import OFFSET_MASK, Database, Slot, slots_of
 
-_SHORTEST_NAP_SECONDS = 0.001
-_LONGEST_NAP_SECONDS = 0.01
+_MIN_PAUSE_SECONDS = 0.001
+_MAX_PAUSE_SECONDS = 0.01
 
 
 class SqliteReader:
-    """Polls range scans of the file. See `LogReader`."""
+    """Polls the file by range scans. See `LogReader`."""
 
     def __init__(self, database: Database, positions: dict[Slot, int]) -> None:
         self._database = database
@@ -26,7 +26,7 @@ class SqliteReader:
         self._turn = 0
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
-        """See `LogReader.poll`; waits by watching the file's version, a few microseconds a look."""
+        """See `LogReader.poll`; waits by polling the file's version, which costs microseconds."""
         deadline = time.monotonic() + timeout_seconds
         while True:
             version = self._database.data_version()
@@ -37,9 +37,9 @@ class SqliteReader:
     def seek(self, offsets: Offsets) -> None:
         """See `LogReader.seek`."""
         slots = {source: slot for slot, source in self._sources.items()}
-        foreign = [str(source) for source in offsets if source not in slots]
-        if foreign:
-            raise TopicError(f"not assigned to this reader: {', '.join(foreign)}")
+        unassigned = [str(source) for source in offsets if source not in slots]
+        if unassigned:
+            raise TopicError(f"not assigned to this reader: {', '.join(unassigned)}")
         self._positions.update({slots[source]: offset for source, offset in offsets.items()})
 
     def positions(self) -> dict[TopicPartition, int]:
@@ -57,18 +57,18 @@ class SqliteReader:
         self.close()
 
     def _changed(self, version: int, deadline: float) -> bool:
-        nap = _SHORTEST_NAP_SECONDS
+        pause = _MIN_PAUSE_SECONDS
         while self._database.data_version() == version:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            time.sleep(min(nap, left))
-            nap = min(2 * nap, _LONGEST_NAP_SECONDS)
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
         return True
 
     def _next(self, max_records: int) -> list[Record]:
-        # One read transaction: upkeep cannot take records away between the look at the bounds
-        # and the scan, which would skip them in silence.
+        # One read transaction: otherwise upkeep could delete records between reading the bounds
+        # and the scan, which would then skip them without an error.
         with self._database.transaction("DEFERRED") as connection:
             slots = {s.slot: s for s in slots_of(connection, self._topics) if s.slot in self._sources}
             shares = fair_shares(self._waiting(slots), max_records)
@@ -83,7 +83,7 @@ class SqliteReader:
             "SELECT id, append_time, key, value FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
             (slot.id_at(self._positions[slot.slot]), slot.id_at(slot.end), max_records),
         ).fetchall()
-        full = len(rows) == max_records
+        full = len(rows) == max_records  # if not, the rest of the partition is a gap: skip it
         self._positions[slot.slot] = (rows[-1][0] & OFFSET_MASK) + 1 if full else slot.end
         return [
             Record(slot.topic, slot.partition, record_id & OFFSET_MASK, append_time, key, value)
@@ -91,7 +91,7 @@ class SqliteReader:
         ]
 
     def _waiting(self, slots: dict[int, Slot]) -> dict[int, int]:
-        """Upper bounds of the records that wait, another partition first at each turn."""
+        """Upper bounds of the unread records by slot, starting with another partition in each call."""
         self._turn = (self._turn + 1) % max(1, len(slots))
         order = list(slots.values())
         for slot in order:

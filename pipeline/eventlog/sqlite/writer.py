@@ -1,7 +1,7 @@
-"""Writing: appends committed in groups, and the file's upkeep in between.
+"""Commit appends in groups, and run the file's upkeep in between.
 
-A flush, a full buffer or a few milliseconds end a group, and threads that flush together share
-one fsync.
+A flush, a full buffer or a few milliseconds end a group; threads that flush at the same time
+share one fsync.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SqliteWriter:
     def __init__(self, database: Database, clock: Clock, max_in_flight: int) -> None:
         self._database = database
         self._clock = clock
-        # While one half is being committed, the other fills.
+        # Half of the window: one half fills while the other is being committed.
         self._buffer_records = max(1, min(max_in_flight // 2, _COMMIT_RECORDS))
         self._buffer: list[tuple[int, str | None, bytes | None]] = []
         self._buffer_lock = Lock()
@@ -69,7 +69,7 @@ class SqliteWriter:
         """Flush, then close; a second time is harmless.
 
         Raises:
-            DeliveryError: some append was not acknowledged.
+            DeliveryError: an append was not acknowledged.
         """
         if self._closing.is_set():
             return
@@ -110,7 +110,8 @@ class SqliteWriter:
             raise DeliveryError(str(self._error)) from self._error
 
     def _commit(self) -> None:
-        # Who waits here for another's commit finds its own records in the next group, or done.
+        # A thread that waited for another's commit finds its own records already committed by it,
+        # or commits them with the next group.
         with self._commit_lock:
             with self._buffer_lock:
                 self._raise_if_failed()
@@ -128,21 +129,21 @@ class SqliteWriter:
                 raise self._error from error
 
     def _commit_soon(self) -> None:
-        """The committer thread: what nobody flushes becomes durable all the same."""
+        """Commit appended records within milliseconds without a flush; runs in its own thread."""
         while not self._closing.is_set():
             self._appended.wait()
             self._appended.clear()
             self._closing.wait(_COMMIT_AFTER_SECONDS)
             try:
                 self._commit()
-                self._keep_up()
+                self._run_upkeep()
             except DeliveryError as error:
                 logger.error("event log writer failed: %s", error)
                 return
             except LogUnavailable as error:
-                logger.warning("event log upkeep put off: %s", error)
+                logger.warning("event log upkeep postponed: %s", error)
 
-    def _keep_up(self) -> None:
+    def _run_upkeep(self) -> None:
         if time.monotonic() >= self._next_upkeep:
             more = upkeep(self._database, self._clock())
             self._next_upkeep = time.monotonic() + (0 if more else _UPKEEP_SECONDS)

@@ -1,1 +1,1 @@
-"""Item content to frozen vectors."""
+"""Encoding of item content to frozen vectors."""

@@ -1,6 +1,6 @@
-"""The text encoder's adapter: LoRA beside the whole backbone, learned by a retrain, as named tensors.
+"""The adapter of the text encoder: LoRA on the whole backbone, trained by a retrain, as named tensors.
 
-An empty one is none: the backbone encodes as it came. It is small enough (1.3 MB for the
+With an empty adapter the backbone encodes as pretrained. An adapter is small enough (1.3 MB for the
 default backbone) to be part of every checkpoint and snapshot.
 """
 
@@ -26,7 +26,7 @@ NO_ADAPTER: Adapter = {}
 
 
 def adapter_digest(adapter: Adapter) -> str:
-    """A digest of names and values; empty for none."""
+    """Return a digest of names and values; empty for an empty adapter."""
     if not adapter:
         return ""
     digest = hashlib.blake2b(digest_size=16)
@@ -36,28 +36,28 @@ def adapter_digest(adapter: Adapter) -> str:
 
 
 def with_adapter(model: PreTrainedModel, adapter: Adapter = NO_ADAPTER) -> PreTrainedModel:
-    """A copy of a model under an adapter; without one, under one that is the identity.
+    """Copy a model and add an adapter; an empty one adds an untrained adapter, which changes nothing.
 
     Raises:
-        ValueError: the adapter is one of another model.
+        ValueError: the adapter belongs to another model.
     """
     adapted: Any = copy.deepcopy(model)
     if hasattr(adapted, "pooler"):
-        adapted.pooler = None  # takes no part, and would get LoRA of its own
+        adapted.pooler = None  # unused here, and would get LoRA too
     add_lora(adapted, RANK, ALPHA)
     if adapter:
         _load(adapted, adapter)
-    under: PreTrainedModel = adapted
-    return under
+    model_with_adapter: PreTrainedModel = adapted
+    return model_with_adapter
 
 
 def adapter_of(model: PreTrainedModel) -> dict[str, Tensor]:
-    """A copy of the adapter that a model is under."""
+    """Return a copy of a model's adapter."""
     return {name: part.detach().to("cpu", copy=True) for name, part in _parameters(model).items()}
 
 
 def fits(model: PreTrainedModel, adapter: Adapter) -> bool:
-    """Whether a model can be under an adapter."""
+    """Return whether an adapter fits a model."""
     return not adapter or _shapes_of(model) == _shapes(adapter)
 
 
@@ -65,14 +65,14 @@ def fits(model: PreTrainedModel, adapter: Adapter) -> bool:
 def _load(model: PreTrainedModel, adapter: Adapter) -> None:
     parameters = _parameters(model)
     if _shapes(parameters) != _shapes(adapter):
-        raise ValueError("the text encoder's adapter is one of another backbone")
+        raise ValueError("the text encoder's adapter belongs to another backbone")
     for name, part in parameters.items():
         part.copy_(adapter[name])
 
 
 @functools.cache
 def _shapes_of(model: PreTrainedModel) -> dict[str, torch.Size]:
-    """Of any adapter that a model can be under; costs a copy of the model."""
+    """Return the shapes of an adapter that fits a model; costs a copy of the model."""
     return _shapes(_parameters(with_adapter(model)))
 
 

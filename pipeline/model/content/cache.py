@@ -1,7 +1,7 @@
-"""Content vectors on disk, shared by every process on the machine, by digest of adapter and text.
+"""A cache of content vectors on disk, keyed by the digest of adapter and text.
 
-A vector depends on nothing but the backbone, its adapter and the text, so that whoever restarts, or
-starts beside, finds the same bits without running the language model again.
+A vector depends only on the backbone, its adapter and the text. Every process on the machine can
+therefore share the cache, and a restarted one finds the same bits without running the model again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ QUERY_SIZE = 500
 
 
 class ContentCache:
-    """A table of vectors of one width for one backbone. For one thread."""
+    """A table of vectors of one width for one backbone. Use it from one thread only."""
 
     def __init__(self, folder: Path, backbone_digest: str, width: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -30,23 +30,24 @@ class ContentCache:
         )
 
     def get(self, digests: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """The vectors ``[d]`` that are there, by digest."""
+        """Return the cached vectors ``[d]`` among the given digests."""
         found: dict[str, NDArray[np.float32]] = {}
         for start in range(0, len(digests), QUERY_SIZE):
-            asked = digests[start : start + QUERY_SIZE]
-            marks = ",".join("?" * len(asked))
+            chunk = digests[start : start + QUERY_SIZE]
+            marks = ",".join("?" * len(chunk))
             rows = self._database.execute(
-                f"SELECT digest, vector FROM vectors WHERE digest IN ({marks})", asked
+                f"SELECT digest, vector FROM vectors WHERE digest IN ({marks})", chunk
             )
             found.update((digest, np.frombuffer(vector, dtype=np.float32)) for digest, vector in rows)
+        # A vector of another width is unusable: treat it as missing.
         return {digest: vector for digest, vector in found.items() if vector.size == self._width}
 
     def put(self, vectors: Mapping[str, NDArray[np.float32]]) -> None:
-        """Store vectors ``[d]`` by digest; those that are there already stay as they are."""
+        """Store vectors ``[d]`` by digest; does not replace existing ones."""
         rows = [(digest, vector.astype(np.float32).tobytes()) for digest, vector in vectors.items()]
         with self._database:
             self._database.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._database.close()

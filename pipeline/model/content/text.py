@@ -1,4 +1,4 @@
-"""Text to frozen content vectors: mean-pooled, normalised hidden states of the backbone."""
+"""Encode texts to frozen content vectors: mean-pooled, normalised hidden states of the backbone."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ STORE_EVERY = 256
 
 
 class TextEncoder:
-    """Encodes texts once per digest and remembers them on disk.
+    """Encodes each text once per digest and caches the vector on disk.
 
-    On a CPU each text is encoded alone: measured as fast as padded batches for titles, and
-    its bits then do not depend on its neighbours, which a rebuild from the journal needs.
+    On a CPU each text is encoded alone: measured, this is as fast as padded batches for titles.
+    The bits of a vector then do not depend on the rest of a batch, as a rebuild from the journal
+    requires.
 
     Attributes:
-        backbone: the language model as it came.
-        adapter: what it is under when it encodes.
+        backbone: the language model without an adapter.
+        adapter: the adapter applied to it for encoding.
     """
 
     def __init__(self, backbone: Backbone, cache_folder: Path, max_tokens: int, device: torch.device) -> None:
@@ -48,14 +49,14 @@ class TextEncoder:
 
     @property
     def backbone_digest(self) -> str:
-        """Digest of the language model as it came."""
+        """Digest of the language model without an adapter."""
         return self.backbone.digest
 
     def adapted(self, adapter: Adapter) -> TextEncoder:
-        """An encoder under another adapter; both share the cache, and never each other's vectors.
+        """Return an encoder with another adapter; both share the cache file under different keys.
 
         Raises:
-            ValueError: the adapter is one of another backbone.
+            ValueError: the adapter belongs to another backbone.
         """
         digest = adapter_digest(adapter)
         if digest == self._adapter_digest:
@@ -67,7 +68,7 @@ class TextEncoder:
         return other
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of unit length, shape ``[len(texts), d]``; zero for an empty text."""
+        """Encode texts to unit vectors, shape ``[len(texts), d]``; zero for an empty text."""
         digests = [self._key(text) for text in texts]
         known = self._cache.get(digests)
         missing = {d: text for d, text in zip(digests, texts, strict=True) if d and d not in known}
@@ -78,12 +79,12 @@ class TextEncoder:
                 self._cache.put(fresh)
                 known |= fresh
                 fresh = {}
-        nothing = np.zeros(self.width, dtype=np.float32)
-        vectors = [known.get(digest, nothing) for digest in digests]
+        zero = np.zeros(self.width, dtype=np.float32)
+        vectors = [known.get(digest, zero) for digest in digests]
         return np.stack(vectors) if vectors else np.zeros((0, self.width), dtype=np.float32)
 
     def _key(self, text: str) -> str:
-        """What a text's vector is known by; empty for no text."""
+        """Return the cache key of a text's vector; empty for an empty text."""
         digest = content_digest(text)
         return digest and self._adapter_digest + digest
 
@@ -97,5 +98,5 @@ class TextEncoder:
         return vector
 
     def close(self) -> None:
-        """Let go of the cache."""
+        """Close the cache."""
         self._cache.close()

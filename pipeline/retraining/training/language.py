@@ -102,7 +102,9 @@ def learn_language(
     distinct = sorted(set(texts) - {""})
     task = hashlib.blake2b(digest_size=16)
     task.update(
-        orjson.dumps([config.model_dump(), seed, encoder.backbone_digest, adapter_digest(encoder.adapter), distinct])
+        orjson.dumps(
+            [config.model_dump(), seed, encoder.backbone_digest, adapter_digest(encoder.adapter), distinct]
+        )
     )
     known = _read(folder / FILE, task.hexdigest())
     if known is None:
@@ -113,7 +115,11 @@ def learn_language(
 
 
 def _learned(
-    encoder: TextEncoder, texts: Sequence[str], config: LanguageConfig, seed: int, progress: Callable[[], None]
+    encoder: TextEncoder,
+    texts: Sequence[str],
+    config: LanguageConfig,
+    seed: int,
+    progress: Callable[[], None],
 ) -> LanguageResult:
     began = time.perf_counter()
     torch.manual_seed(seed)  # the head is born

@@ -84,7 +84,7 @@ def test_only_identified_purchases_count(write: Write) -> None:
     assert [purchase.session for purchase in purchases(dataset)] == ["536369"]
 
 
-def test_event_ids_name_the_row_whatever_is_skipped(write: Write) -> None:
+def test_event_ids_name_the_row_even_after_skipped_rows(write: Write) -> None:
     dataset = write(line(customer=""), line())
     assert [purchase.event_id for purchase in purchases(dataset)] == [f"{dataset.digest[:16]}-2"]
 
@@ -142,8 +142,8 @@ def test_blank_lines_are_no_rows(write: Write) -> None:
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        ("536365,85123A,HEART,6", "4 columns where 8 are needed"),
-        (line() + ",extra", "9 columns where 8 are needed"),
+        ("536365,85123A,HEART,6", "4 columns instead of 8"),
+        (line() + ",extra", "9 columns instead of 8"),
         (line(date="26/12/2010 8:26"), "does not match format"),
         (line(date=""), "does not match format"),
         (line(date="1969-12-31 23:59:59"), "time: Input should be greater than or equal to 0"),
@@ -178,7 +178,7 @@ def test_a_damaged_archive_is_an_error(tmp_path: Path, damage: Callable[[bytes],
         list(open_dataset(str(path)).events())
 
 
-def test_the_shared_data_are_what_they_are_said_to_be() -> None:
+def test_the_shared_data_match_their_description() -> None:
     """The file holds the first nine of SOURCE.txt's thirteen months."""
     if not SHARED.exists() and os.environ.get("CI") != "true":
         pytest.skip(f"the Online Retail data are not at {SHARED}")

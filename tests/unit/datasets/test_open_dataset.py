@@ -1,4 +1,4 @@
-"""A source is recognised by what it is, and an unknown one is told what would be known."""
+"""A source is recognised by its content, and the error for an unknown one lists what is supported."""
 
 from __future__ import annotations
 

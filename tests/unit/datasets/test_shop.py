@@ -1,4 +1,4 @@
-"""The shop is the same stream each time, and what it says is true of its users is."""
+"""The shop is a reproducible stream, and its stated probabilities are true."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pipeline.datasets.shop import Choice
 from pipeline.events import Event, Impression, Interaction, InteractionType, Item, encode
 
 EVENTS = 6_000
-AS_IT_WAS = "e4d85d1eae5e8ede2e5367dc121d64a85daba8615ef2ae4fba4b03db13f5cec2"
-"""Of the default shop's first 2,000 events when it had neither drift nor slates: figures that
-were measured on it stay true."""
+ORIGINAL_DIGEST = "e4d85d1eae5e8ede2e5367dc121d64a85daba8615ef2ae4fba4b03db13f5cec2"
+"""Digest of the default shop's first 2,000 events before drift and slates were added. The stream must
+not change, so that figures measured on it stay valid."""
 EVERYTHING = (
     "seed=3,events=300,drift=gradual,drift_at=50,drift_span=200,"
     "dormant=0.5,dormant_at=20,dormant_span=100,retitled=4,out_of_stock=4,change_every=10,slate=5"
@@ -29,27 +29,27 @@ SETTINGS = ShopSettings(seed=3, events=EVENTS)
 
 
 @pytest.fixture(scope="module")
-def told() -> list[Item | Choice]:
+def stream() -> list[Item | Choice]:
     return [event for event in Shop(SETTINGS).choices() if isinstance(event, Item | Choice)]
 
 
 @pytest.fixture(scope="module")
-def catalogue(told: list[Item | Choice]) -> dict[str, Item]:
-    """In order of arrival, as a Choice's probabilities are."""
-    return {event.item: event for event in told if isinstance(event, Item)}
+def catalogue(stream: list[Item | Choice]) -> dict[str, Item]:
+    """Items in order of arrival, like the probabilities of a Choice."""
+    return {event.item: event for event in stream if isinstance(event, Item)}
 
 
 @pytest.fixture(scope="module")
-def choices(told: list[Item | Choice]) -> list[Choice]:
-    return [event for event in told if isinstance(event, Choice)]
+def choices(stream: list[Item | Choice]) -> list[Choice]:
+    return [event for event in stream if isinstance(event, Choice)]
 
 
 def wire_digest(events: Iterable[Event]) -> str:
     return hashlib.sha256(b"".join(encode(event) + b"\n" for event in events)).hexdigest()
 
 
-def test_the_default_stream_is_as_it_was() -> None:
-    assert wire_digest(itertools.islice(Shop().events(), 2_000)) == AS_IT_WAS
+def test_the_default_stream_has_not_changed() -> None:
+    assert wire_digest(itertools.islice(Shop().events(), 2_000)) == ORIGINAL_DIGEST
 
 
 @pytest.mark.parametrize("settings", ["seed=3,events=300", EVERYTHING])
@@ -120,16 +120,16 @@ def test_event_ids_are_unique_and_of_this_shop(choices: list[Choice]) -> None:
     assert {event_id.partition("-")[0] for event_id in ids} == {Shop(SETTINGS).digest[:16]}
 
 
-def test_new_items_arrive_and_find_buyers(told: list[Item | Choice], choices: list[Choice]) -> None:
+def test_new_items_arrive_and_find_buyers(stream: list[Item | Choice], choices: list[Choice]) -> None:
     opening = SETTINGS.items - SETTINGS.arrivals
-    assert all(isinstance(event, Item) for event in told[:opening])
-    arrived = [event.item for event in told[opening:] if isinstance(event, Item)]
+    assert all(isinstance(event, Item) for event in stream[:opening])
+    arrived = [event.item for event in stream[opening:] if isinstance(event, Item)]
     assert len(arrived) == EVENTS // SETTINGS.arrival_every
     acts = Counter(choice.interaction.item for choice in choices)
     assert sum(acts[item] > 0 for item in arrived) > 0.7 * len(arrived)
 
 
-def test_the_catalogue_is_text_without_doubles(catalogue: dict[str, Item]) -> None:
+def test_the_catalogue_has_texts_and_no_duplicate_titles(catalogue: dict[str, Item]) -> None:
     titles = [item.title for item in catalogue.values()]
     assert len(set(titles)) == len(titles)
     assert all(len(item.text.split()) >= 12 for item in catalogue.values())
@@ -163,7 +163,7 @@ def test_a_visit_is_one_users_basket_of_about_six(choices: list[Choice]) -> None
 
 
 def test_what_a_user_bought_before_is_bought_again(choices: list[Choice]) -> None:
-    """Against the same number of purchases of other users, at the same place in the stream."""
+    """Compares with the same number of acts of other users, at the same point in the stream."""
     bought: dict[str, set[str]] = defaultdict(set)
     own, others = 0, 0
     for one, two in itertools.pairwise(choices):
@@ -175,7 +175,7 @@ def test_what_a_user_bought_before_is_bought_again(choices: list[Choice]) -> Non
 
 @pytest.mark.parametrize("trait", ["category", "style"])
 def test_tastes_matter(catalogue: dict[str, Item], choices: list[Choice], trait: str) -> None:
-    """A user's favourite of the first half is chosen in the second half far above chance."""
+    """A user's favourite in the first half is chosen in the second half far above chance."""
     of = {
         item.item: item.category if trait == "category" else item.title.split()[0]
         for item in catalogue.values()
@@ -192,8 +192,8 @@ def test_tastes_matter(catalogue: dict[str, Item], choices: list[Choice], trait:
     assert hits > 1.6 * chance
 
 
-def test_the_told_probabilities_are_true(catalogue: dict[str, Item], choices: list[Choice]) -> None:
-    """They sum to one, and what they promise for the 20 likeliest items is kept."""
+def test_the_stated_probabilities_are_true(catalogue: dict[str, Item], choices: list[Choice]) -> None:
+    """They sum to one, and the 20 likeliest items are chosen as often as they promise."""
     index = {item: n for n, item in enumerate(catalogue)}
     promised, kept = [], []
     for act, probabilities, regime in choices:

@@ -1,4 +1,4 @@
-"""What changes on schedule in the simulated shop: titles, stock, and users who stay away."""
+"""Scheduled changes in the simulated shop: titles, stock, and dormant users."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ SETTINGS = ShopSettings(seed=4, events=3_000, retitled=8, out_of_stock=12, chang
 
 
 @pytest.fixture(scope="module")
-def told() -> list[Item | Impression | Choice]:
+def stream() -> list[Item | Impression | Choice]:
     return list(Shop(SETTINGS).choices())
 
 
 @pytest.fixture(scope="module")
-def upserts(told: list[Item | Impression | Choice]) -> list[tuple[int, Item, Item]]:
-    """After how many acts an item that was known became another."""
+def upserts(stream: list[Item | Impression | Choice]) -> list[tuple[int, Item, Item]]:
+    """The changes of known items, each with the number of acts before it, the old and the new item."""
     acts, known, changed = 0, dict[str, Item](), []
-    for event in told:
+    for event in stream:
         acts += isinstance(event, Choice)
         if isinstance(event, Item):
             if event.item in known:
@@ -46,9 +46,9 @@ def test_items_sell_out_one_after_another(upserts: list[tuple[int, Item, Item]])
     assert len(upserts) == 20
 
 
-def test_nobody_seeks_or_is_shown_what_is_sold_out(told: list[Item | Impression | Choice]) -> None:
+def test_a_sold_out_item_is_neither_chosen_nor_shown(stream: list[Item | Impression | Choice]) -> None:
     rows, gone = dict[str, int](), set[str]()
-    for event in told:
+    for event in stream:
         if isinstance(event, Item):
             rows.setdefault(event.item, len(rows))
             gone |= set() if event.available else {event.item}
@@ -60,20 +60,20 @@ def test_nobody_seeks_or_is_shown_what_is_sold_out(told: list[Item | Impression 
     assert len(gone) == 12
 
 
-def test_the_dormant_fall_silent_and_return() -> None:
-    """Of those who came often before; a visit that was under way at the beginning is finished."""
+def test_dormant_users_stay_away_and_return() -> None:
+    """Counts users who came often before; a visit in progress when the dormancy begins is finished."""
     settings = ShopSettings(
         seed=4, events=12_000, users=100, dormant=0.3, dormant_at=4_000, dormant_span=4_000
     )
-    users = [told.interaction.user for told in Shop(settings).choices() if isinstance(told, Choice)]
+    users = [event.interaction.user for event in Shop(settings).choices() if isinstance(event, Choice)]
     often = {user for user, acts in Counter(users[:4_000]).items() if acts >= 25}
     silent = often - set(users[4_100:8_000])
     assert len(silent) == pytest.approx(0.3 * len(often), rel=0.35)
     assert len(silent & set(users[8_000:])) > 0.9 * len(silent)
 
 
-def test_no_shop_is_ever_deserted() -> None:
+def test_a_shop_never_loses_all_its_users() -> None:
     settings = ShopSettings(seed=4, events=200, users=2, dormant=0.9, dormant_at=50, dormant_span=10**9)
-    users = [told.interaction.user for told in Shop(settings).choices() if isinstance(told, Choice)]
+    users = [event.interaction.user for event in Shop(settings).choices() if isinstance(event, Choice)]
     assert len(set(users[:50])) == 2
     assert len(set(users[150:])) == 1

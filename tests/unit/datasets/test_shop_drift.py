@@ -1,4 +1,4 @@
-"""Each schedule of the simulated shop does what it says, and what drifts is worth knowing anew."""
+"""The drift schedules of the simulated shop hold, and old knowledge is worth less after a drift."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ TOP = 20
 
 
 def choices_of(settings: ShopSettings) -> list[Choice]:
-    return [told for told in Shop(settings).choices() if isinstance(told, Choice)]
+    return [event for event in Shop(settings).choices() if isinstance(event, Choice)]
 
 
 def category_shares(settings: ShopSettings, choices: list[Choice]) -> NDArray[np.float64]:
-    """The categories' true shares of the acts, in mean over the choices."""
+    """The true share of each category in the acts, averaged over the choices."""
     items = [event for event in Shop(settings).events() if isinstance(event, Item)]
     category = np.unique([item.category or "" for item in items], return_inverse=True)[1]
     probabilities = np.mean([choice.probabilities for choice in choices], axis=0)
@@ -32,7 +32,7 @@ def category_shares(settings: ShopSettings, choices: list[Choice]) -> NDArray[np
 
 
 def distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """In total variation, from 0 to 1."""
+    """Total variation distance, from 0 to 1."""
     return float(np.abs(one - other).sum() / 2)
 
 
@@ -57,15 +57,15 @@ def rows() -> dict[str, int]:
         (Drift.SEASONAL, [0, 0, 1, 0, 1, 0, 1]),
     ],
 )
-def test_a_schedule_says_how_many_live_by_the_new_regime(drift: Drift, shares: list[float]) -> None:
-    """At 900, when the drift has not begun, and at its beginning and every half span after."""
+def test_a_schedule_gives_the_share_of_users_under_the_new_regime(drift: Drift, shares: list[float]) -> None:
+    """Checked at 900, before the drift, then at its start at 1,000 and every half span after it."""
     settings = ShopSettings(drift=drift, drift_at=1_000, drift_span=400)
     asked = [settings.drifted(moment) for moment in (900, *range(1_000, 2_200, 200))]
     assert asked == pytest.approx(shares)
 
 
 @pytest.mark.parametrize("drift", list(Drift))
-def test_visits_keep_to_the_schedule(drift: Drift) -> None:
+def test_visits_follow_the_schedule(drift: Drift) -> None:
     settings = ShopSettings(seed=5, events=4_000, drift=drift, drift_at=1_000, drift_span=1_600)
     regimes = [choice.regime for choice in choices_of(settings)]
     for begin in range(0, 4_000, 200):
@@ -76,7 +76,7 @@ def test_visits_keep_to_the_schedule(drift: Drift) -> None:
     )
 
 
-def test_before_the_drift_the_shop_is_as_without(choices: list[Choice]) -> None:
+def test_before_the_drift_the_shop_is_the_same_as_without(choices: list[Choice]) -> None:
     without = choices_of(dataclasses.replace(ABRUPT, drift=Drift.NONE, events=HALF))
     for one, other in zip(choices, without, strict=False):
         assert (one.interaction.user, one.interaction.item) == (
@@ -86,7 +86,7 @@ def test_before_the_drift_the_shop_is_as_without(choices: list[Choice]) -> None:
         assert np.array_equal(one.probabilities, other.probabilities)
 
 
-def test_a_shop_can_know_the_new_regime_only(choices: list[Choice]) -> None:
+def test_a_shop_can_have_the_new_regime_only(choices: list[Choice]) -> None:
     only = choices_of(dataclasses.replace(ABRUPT, drift_at=0, events=HALF))
     assert {choice.regime for choice in only} == {1}
     before, after = choices[:HALF], choices[HALF + 100 :]
@@ -104,24 +104,24 @@ def test_a_regime_that_recurs_is_the_same_again() -> None:
     settings = dataclasses.replace(
         ABRUPT, drift=Drift.RECURRING, drift_at=3_000, drift_span=3_000, events=9_000
     )
-    told = choices_of(settings)
-    old, new, again = (category_shares(settings, told[n + 100 : n + 3_000]) for n in (0, 3_000, 6_000))
-    assert distance(new, again) > 2 * distance(old, again)
+    choices = choices_of(settings)
+    old, new, old_again = (category_shares(settings, choices[n + 100 : n + 3_000]) for n in (0, 3_000, 6_000))
+    assert distance(new, old_again) > 2 * distance(old, old_again)
 
 
-def test_memory_of_the_old_regime_is_worth_less_in_the_new(
+def test_covisitation_of_the_old_regime_is_worth_less_in_the_new(
     choices: list[Choice], rows: dict[str, int]
 ) -> None:
-    """Measured with the memory of the first 4,000 acts, captured, against one of the new regime."""
+    """Compares the covisitation of the first 4,000 acts with one of the new regime."""
     before, late = slice(HALF - 1_000, HALF), slice(2 * HALF - 1_000, 2 * HALF)
-    old = remembered(choices, rows, slice(0, HALF - 1_000))
-    new = remembered(choices, rows, slice(HALF, 2 * HALF - 1_000))
+    old = covisitation_of(choices, rows, slice(0, HALF - 1_000))
+    new = covisitation_of(choices, rows, slice(HALF, 2 * HALF - 1_000))
     assert hit_rate(old, choices, rows, late) < 0.7 * hit_rate(old, choices, rows, before)
     assert hit_rate(new, choices, rows, late) > 0.9 * hit_rate(old, choices, rows, before)
 
 
 def test_the_new_regime_is_as_hard_as_the_old(choices: list[Choice], rows: dict[str, int]) -> None:
-    """The best possible hit rate is the same, so that what is lost at the drift was knowledge."""
+    """The best possible hit rate is the same, so a loss at the drift is a loss of knowledge."""
 
     def best(part: list[Choice]) -> float:
         hits = [
@@ -134,18 +134,18 @@ def test_the_new_regime_is_as_hard_as_the_old(choices: list[Choice], rows: dict[
 
 
 def steps(choices: list[Choice], rows: dict[str, int], part: slice) -> list[tuple[NDArray[np.int64], int]]:
-    """Of each act in the part that is not its user's first: the rows before it, and its own."""
+    """The item rows before each act in the part, and its own row; without each user's first act."""
     histories: dict[str, list[int]] = defaultdict(list)
-    taken = []
+    collected = []
     for choice in choices:
         act = choice.interaction
-        taken.append((np.array(histories[act.user][-8:], dtype=np.int64), rows[act.item]))
+        collected.append((np.array(histories[act.user][-8:], dtype=np.int64), rows[act.item]))
         histories[act.user].append(rows[act.item])
-    return [step for step in taken[part] if step[0].size]
+    return [step for step in collected[part] if step[0].size]
 
 
-def remembered(choices: list[Choice], rows: dict[str, int], part: slice) -> Covisitation:
-    covisitation = Covisitation(half_life=1e9, most_per_item=len(rows))
+def covisitation_of(choices: list[Choice], rows: dict[str, int], part: slice) -> Covisitation:
+    covisitation = Covisitation(half_life=1e9, max_partners=len(rows))
     covisitation.grow(len(rows))
     covisitation.fold(steps(choices, rows, part))
     return covisitation

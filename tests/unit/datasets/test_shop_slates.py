@@ -1,4 +1,4 @@
-"""What the simulated shop shows is drawn as it says, and clicked as it says."""
+"""Slates of the simulated shop have the stated propensities and click probabilities."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ SETTINGS = ShopSettings(seed=9, events=8_000, items=400, arrivals=20, slate=SLAT
 
 
 @pytest.fixture(scope="module")
-def told() -> list[Item | Impression | Choice]:
+def stream() -> list[Item | Impression | Choice]:
     return list(Shop(SETTINGS).choices())
 
 
 @pytest.fixture(scope="module")
-def impressions(told: list[Item | Impression | Choice]) -> dict[str, Impression]:
-    return {event.impression_id: event for event in told if isinstance(event, Impression)}
+def impressions(stream: list[Item | Impression | Choice]) -> dict[str, Impression]:
+    return {event.impression_id: event for event in stream if isinstance(event, Impression)}
 
 
 @pytest.fixture(scope="module")
-def choices(told: list[Item | Impression | Choice]) -> list[Choice]:
-    return [event for event in told if isinstance(event, Choice)]
+def choices(stream: list[Item | Impression | Choice]) -> list[Choice]:
+    return [event for event in stream if isinstance(event, Choice)]
 
 
 def test_a_slate_has_each_item_once_with_its_propensity(
-    told: list[Item | Impression | Choice], impressions: dict[str, Impression]
+    stream: list[Item | Impression | Choice], impressions: dict[str, Impression]
 ) -> None:
-    assert len(impressions) == sum(isinstance(event, Impression) for event in told)
+    assert len(impressions) == sum(isinstance(event, Impression) for event in stream)
     for impression in impressions.values():
         assert len(set(impression.items)) == SLATE
         assert all(0 < propensity <= 1 for propensity in impression.propensities)
 
 
 def test_propensities_are_the_policys() -> None:
-    """Inverse propensities count the items that could be in a place: without bias, in mean."""
+    """The mean inverse propensity of a position estimates the number of its possible items."""
     policy = LoggingPolicy(ShopSettings(items=80, arrivals=0, slate=3), "p")
     for item in np.random.default_rng(0).zipf(1.5, 500) % 80:
         policy.count(int(item))
@@ -59,7 +59,7 @@ def test_a_slate_of_all_that_is_on_sale_ends_with_certainty() -> None:
     assert sorted(slate.items) == list(range(80))
 
 
-def test_what_answers_an_impression_was_shown_there(
+def test_an_act_that_names_an_impression_is_on_a_shown_item(
     choices: list[Choice], impressions: dict[str, Impression]
 ) -> None:
     acts = [choice.interaction for choice in choices]
@@ -75,28 +75,28 @@ def test_what_answers_an_impression_was_shown_there(
     assert 0.35 < types[InteractionType.PURCHASE] / types[InteractionType.CLICK] < 0.65
 
 
-def test_an_impression_comes_just_before_the_act_of_who_saw_it(
-    told: list[Item | Impression | Choice],
+def test_an_impression_directly_precedes_the_act_of_its_user(
+    stream: list[Item | Impression | Choice],
 ) -> None:
-    for shown, then in zip(told, told[1:], strict=False):
+    for shown, then in zip(stream, stream[1:], strict=False):
         if isinstance(shown, Impression):
             assert isinstance(then, Choice)
             assert (shown.user, shown.time) == (then.interaction.user, then.interaction.time)
 
 
-def test_clicks_follow_the_position_and_the_taste(told: list[Item | Impression | Choice]) -> None:
-    """As many in each place as the true probabilities promise, and the most on top."""
+def test_clicks_follow_the_position_and_the_taste(stream: list[Item | Impression | Choice]) -> None:
+    """Each position gets as many clicks as the true probabilities promise, and the top one the most."""
     rows, shown = dict[str, int](), None
     promised, clicked = np.zeros((2, SLATE)), np.zeros(SLATE)
     surplus = LURE / np.arange(1, SLATE + 1)
-    for event in told:
+    for event in stream:
         if isinstance(event, Item):
             rows[event.item] = len(rows)
         elif isinstance(event, Impression):
             shown = event
         elif shown is not None:
-            sought = event.probabilities[[rows[item] for item in shown.items]]
-            chances = sought * surplus / (1 + surplus)
+            probabilities = event.probabilities[[rows[item] for item in shown.items]]
+            chances = probabilities * surplus / (1 + surplus)
             promised += [chances, chances * (1 - chances)]
             if event.interaction.type is InteractionType.CLICK:
                 clicked[shown.items.index(event.interaction.item)] += 1
@@ -105,9 +105,9 @@ def test_clicks_follow_the_position_and_the_taste(told: list[Item | Impression |
     assert clicked[0] > 1.3 * clicked[1] > 1.3 * clicked[2:].mean()
 
 
-def test_the_told_probabilities_are_true_of_a_swayed_visitor(told: list[Item | Impression | Choice]) -> None:
+def test_the_stated_probabilities_are_true_after_a_slate(stream: list[Item | Impression | Choice]) -> None:
     promised, kept, rows = [], [], dict[str, int]()
-    for event in told:
+    for event in stream:
         if isinstance(event, Item):
             rows[event.item] = len(rows)
         elif isinstance(event, Choice):

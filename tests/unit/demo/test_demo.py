@@ -1,4 +1,4 @@
-"""The demo's parts: whom it shows, the processes it watches, and the figures it waits for."""
+"""Parts of the demo: the sample users, the processes and the figures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Recorded:
 
 
 def history() -> Recorded:
-    """Ann buys most after the sixth interaction, bob a little, cyd was not there before."""
+    """After the sixth interaction Ann buys most and Bob a little; Cyd is new."""
     items: list[Item | Interaction] = [Item(item=f"i{n}", title=f"item {n}") for n in range(20)]
     view_only = purchase("bob", "i9", 3).model_copy(update={"type": InteractionType.VIEW})
     before = [purchase("ann", f"i{n}", n) for n in range(3)] + [purchase("bob", "i5", 3), view_only]
@@ -45,27 +45,27 @@ def history() -> Recorded:
     return Recorded([*items, *before, purchase("ann", "unheard-of", 5), *after, *others])
 
 
-def test_shoppers_are_who_buys_most_next_among_those_who_bought_before() -> None:
-    assert [shopper.user for shopper in shoppers(history(), limit=6, amount=5)] == ["ann", "bob"]
-    assert [shopper.user for shopper in shoppers(history(), limit=6, amount=1)] == ["ann"]
+def test_shoppers_are_the_known_users_who_buy_most_next() -> None:
+    assert [shopper.user for shopper in shoppers(history(), limit=6, count=5)] == ["ann", "bob"]
+    assert [shopper.user for shopper in shoppers(history(), limit=6, count=1)] == ["ann"]
 
 
 def test_a_shopper_shows_what_was_bought_last_and_next() -> None:
-    ann, bob = shoppers(history(), limit=6, amount=2)
+    ann, bob = shoppers(history(), limit=6, count=2)
     assert ann.before == ["unheard-of", "item 2", "item 1", "item 0"]
     assert ann.after == [f"item {n}" for n in range(4, 4 + SHOWN)]
     assert bob == Shopper("bob", ["item 5"], ["item 7"])
 
 
-def test_no_more_is_read_than_is_looked_at() -> None:
+def test_reading_stops_after_the_look_ahead() -> None:
     endless = Recorded([purchase("ann", "i1", n) for n in range(20_000)])
-    shoppers(endless, limit=10, amount=1)
+    shoppers(endless, limit=10, count=1)
     assert endless.asked < 5_000
 
 
 @pytest.fixture
 def daemons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemons]:
-    """Runs commands of a program that stands where `millstream` is."""
+    """Daemons that run a test program in place of `millstream`."""
     package = tmp_path / "pipeline"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -88,7 +88,7 @@ def wait_for(daemons: Daemons, command: str) -> None:
     daemons._running[command].wait(30)
 
 
-def test_a_daemon_that_dies_is_reported_with_its_last_words(daemons: Daemons) -> None:
+def test_a_daemon_that_dies_is_reported_with_the_end_of_its_log(daemons: Daemons) -> None:
     daemons.start("die")
     wait_for(daemons, "die")
     with pytest.raises(DaemonDied, match="millstream die ended with status 3:\n(.*\n)*last words"):
@@ -104,7 +104,7 @@ def test_a_command_may_end_but_a_daemon_may_not(daemons: Daemons, tmp_path: Path
         daemons.check("end")
 
 
-def test_daemons_are_killed_or_asked_to_stop(daemons: Daemons) -> None:
+def test_daemons_are_killed_or_terminated(daemons: Daemons) -> None:
     daemons.start("one")
     daemons.start("two")
     daemons.check("one", "two")
@@ -137,7 +137,7 @@ def card(events: int) -> dict[str, Any]:
     return {"card": {"events": events, "version": "1-7", "quality": quality}, "staleness_seconds": 0.5}
 
 
-def test_figures_are_settled_when_all_that_was_played_is_served() -> None:
+def test_figures_are_settled_when_every_played_event_is_served() -> None:
     figures = Figures(limit=100)
     assert not figures.settled
     assert figures.update(learned(60), {})
@@ -154,7 +154,7 @@ def test_a_server_without_a_snapshot_serves_nothing() -> None:
     assert Figures(limit=1, card={"card": None}).served == 0
 
 
-def test_figures_say_how_fast_and_how_fresh() -> None:
+def test_figures_report_speed_and_freshness() -> None:
     figures = Figures(limit=100, card=card(100))
     figures.update(learned(100), {})
     assert figures.capacity == 50
@@ -168,7 +168,7 @@ def test_figures_say_how_fast_and_how_fresh() -> None:
     assert report["quality"] == card(100)["card"]["quality"]
 
 
-def test_panel_and_summary_show_what_there_is() -> None:
+def test_panel_and_summary_show_the_figures() -> None:
     figures = Figures(limit=100, card=card(100))
     figures.update(learned(100), {})
     people = [Shopper("u7", ["red cup"], ["blue cup"])]

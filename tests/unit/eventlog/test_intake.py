@@ -1,4 +1,4 @@
-"""The intake takes in what is valid and says of the rest where it stood and why it was refused."""
+"""The intake decodes valid records; a dead letter names the source of a record and the reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def record(key: str | None, value: bytes | None, topic: str = "shop.interactions
 
 
 @pytest.mark.parametrize("ahead", [-(10**12), 0, MAX_TIME_AHEAD_MS])
-def test_an_interaction_is_taken_in(ahead: int) -> None:
+def test_a_valid_interaction_is_accepted(ahead: int) -> None:
     event = purchase("ann", "cup", APPENDED + ahead)
     assert interaction_of(record("ann", encode(event))) == event
 
@@ -42,7 +42,7 @@ def test_an_interaction_is_taken_in(ahead: int) -> None:
         ("ann", encode(purchase("ann", "cup", APPENDED + MAX_TIME_AHEAD_MS + 1)), "time"),
     ],
 )
-def test_what_is_no_interaction_is_refused(key: str | None, value: bytes | None, field: str) -> None:
+def test_a_record_that_is_no_interaction_is_refused(key: str | None, value: bytes | None, field: str) -> None:
     with pytest.raises(InvalidEvent) as caught:
         interaction_of(record(key, value))
     assert caught.value.field == field
@@ -61,19 +61,19 @@ def test_an_item_under_another_key_is_refused(key: str | None) -> None:
 
 
 @given(value=st.none() | st.binary(max_size=300), reason=st.text(max_size=50))
-def test_a_dead_letter_says_what_it_was_and_where_it_stood(value: bytes | None, reason: str) -> None:
+def test_a_dead_letter_holds_the_value_its_source_and_the_reason(value: bytes | None, reason: str) -> None:
     key, wire = dead_letter(record("ann", value), InvalidEvent("user", reason))
-    told = orjson.loads(wire)
+    letter = orjson.loads(wire)
     assert key == "shop.interactions/3/77"
-    assert (told["topic"], told["partition"], told["offset"]) == ("shop.interactions", 3, 77)
-    assert (told["append_time"], told["field"], told["reason"]) == (APPENDED, "user", reason)
-    assert base64.b64decode(told["value"]) == (value or b"")
-    assert told["size"] == len(value or b"")
+    assert (letter["topic"], letter["partition"], letter["offset"]) == ("shop.interactions", 3, 77)
+    assert (letter["append_time"], letter["field"], letter["reason"]) == (APPENDED, "user", reason)
+    assert base64.b64decode(letter["value"]) == (value or b"")
+    assert letter["size"] == len(value or b"")
 
 
-def test_a_dead_letter_of_a_giant_fits_into_a_record() -> None:
+def test_a_dead_letter_of_a_large_record_fits_into_a_record() -> None:
     _, wire = dead_letter(record("ann", b"x" * 900_000), InvalidEvent("event", "too large"))
-    told = orjson.loads(wire)
-    assert told["size"] == 900_000
-    assert len(base64.b64decode(told["value"])) == MAX_WIRE_BYTES
+    letter = orjson.loads(wire)
+    assert letter["size"] == 900_000
+    assert len(base64.b64decode(letter["value"])) == MAX_WIRE_BYTES
     assert len(wire) < 200_000

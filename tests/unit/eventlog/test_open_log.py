@@ -1,4 +1,4 @@
-"""The door to the engines: URLs and options."""
+"""`open_log`: URLs and options."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_malformed_url_names_the_remedy(url: str, remedy: str) -> None:
     assert "word" not in str(caught.value)
 
 
-def test_options_become_what_the_client_wants() -> None:
+def test_options_are_converted_to_the_types_of_the_client() -> None:
     options = {"security_protocol": "SASL_SSL", "ssl_check_hostname": "False", "sasl_plain_password": "1"}
     assert client_options(options) == {**options, "ssl_check_hostname": False}
 

@@ -1,4 +1,4 @@
-"""Keys go where Kafka's own clients put them."""
+"""Keys get the partition that Kafka's own clients choose."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_record_without_key_goes_to_partition_0() -> None:
 
 
 @given(st.lists(st.integers(0, 100), max_size=20), st.integers(0, 500))
-def test_shares_are_fair_and_use_all_that_there_is(available: list[int], total: int) -> None:
+def test_shares_are_fair_and_use_everything_available(available: list[int], total: int) -> None:
     shares = fair_shares(dict(enumerate(available)), total)
     assert sum(shares.values()) == min(total, sum(available))
     assert all(0 <= shares[i] <= available[i] for i in shares)

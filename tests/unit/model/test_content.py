@@ -1,4 +1,4 @@
-"""Content vectors have the same bits however they were asked for, and are computed once."""
+"""Content vectors have the same bits in any batch, and are computed once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def encoder_in(folder: Path, backbone: Backbone, max_tokens: int = 8) -> TextEnc
 
 @contextmanager
 def runs_of(backbone: Backbone) -> Iterator[list[int]]:
-    """How many texts the language model reads meanwhile."""
+    """Record each text that the language model encodes meanwhile."""
     runs: list[int] = []
     hook = backbone.model.register_forward_hook(lambda *_: runs.append(1))
     yield runs
@@ -52,9 +52,7 @@ def test_vectors_have_unit_length_and_an_empty_text_has_none(encoder: TextEncode
     assert encoder.encode([]).shape == (0, encoder.width)
 
 
-def test_a_vector_is_the_mean_of_what_the_model_says_of_its_tokens(
-    encoder: TextEncoder, backbone: Backbone
-) -> None:
+def test_a_vector_is_the_mean_of_the_models_hidden_states(encoder: TextEncoder, backbone: Backbone) -> None:
     with torch.no_grad():
         hidden = backbone.model(**backbone.tokenizer("red cup", return_tensors="pt")).last_hidden_state[0]
     mean = hidden.mean(dim=0)
@@ -66,13 +64,13 @@ def test_texts_that_share_words_are_closer(encoder: TextEncoder) -> None:
     assert red_cup @ red_plate > red_cup @ clock
 
 
-def test_a_long_text_is_read_up_to_its_limit(backbone: Backbone, tmp_path: Path) -> None:
+def test_a_long_text_is_truncated_at_the_limit(backbone: Backbone, tmp_path: Path) -> None:
     with closing(encoder_in(tmp_path, backbone, max_tokens=4)) as encoder:
         short, longer = encoder.encode(["red cup", "red cup of the blue plate"])
     np.testing.assert_array_equal(short, longer)
 
 
-def test_each_text_is_read_once_and_never_again(backbone: Backbone, tmp_path: Path) -> None:
+def test_each_text_is_encoded_only_once(backbone: Backbone, tmp_path: Path) -> None:
     with runs_of(backbone) as runs, closing(encoder_in(tmp_path, backbone)) as encoder:
         first = encoder.encode(TEXTS)
         assert len(runs) == 3
@@ -81,7 +79,7 @@ def test_each_text_is_read_once_and_never_again(backbone: Backbone, tmp_path: Pa
         assert not runs
 
 
-def test_what_is_cached_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_cached_vector_is_not_replaced(tmp_path: Path) -> None:
     with closing(ContentCache(tmp_path, "digest", 2)) as cache:
         cache.put({"a": np.array([1, 2], dtype=np.float32)})
         cache.put({"a": np.array([3, 4], dtype=np.float32), "b": np.array([5, 6], dtype=np.float32)})
@@ -97,14 +95,14 @@ def test_vectors_of_another_width_are_not_found(tmp_path: Path) -> None:
         assert cache.get(["a"]) == {}
 
 
-def test_one_may_ask_for_more_than_a_query_holds(tmp_path: Path) -> None:
+def test_more_digests_than_a_query_holds_are_found(tmp_path: Path) -> None:
     vectors = {str(n): np.array([n], dtype=np.float32) for n in range(2 * QUERY_SIZE + 1)}
     with closing(ContentCache(tmp_path, "digest", 1)) as cache:
         cache.put(vectors)
         assert cache.get(list(vectors)) == vectors
 
 
-def test_vectors_under_an_adapter_are_others_and_never_mix(encoder: TextEncoder) -> None:
+def test_vectors_with_an_adapter_differ_and_are_cached_apart(encoder: TextEncoder) -> None:
     plain = encoder.encode(TEXTS)
     adapter = some_adapter(encoder)
     adapted = encoder.adapted(adapter)

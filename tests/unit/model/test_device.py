@@ -26,7 +26,7 @@ for round in range(205):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 PAGES = 4 * 4 * (1 << 20) // resource.getpagesize()
-"""That a round takes."""
+"""Pages that one round allocates."""
 
 
 LIBRARIES = """
@@ -56,19 +56,19 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc's malloc")
 def test_freed_memory_is_kept_for_the_next_batch() -> None:
-    told = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True)
-    assert int(told.stdout) < 2 * PAGES, "200 rounds take their pages once or twice, not 200 times"
+    finished = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True)
+    assert int(finished.stdout) < 2 * PAGES, "200 rounds take their pages once or twice, not 200 times"
 
 
-def test_the_garbage_collector_is_spared_the_libraries_but_for_the_end() -> None:
-    told = subprocess.run([sys.executable, "-c", LIBRARIES], check=True, capture_output=True, text=True)
-    before, captured, frozen_later = map(int, told.stdout.split())
+def test_libraries_are_excluded_from_garbage_collection_until_exit() -> None:
+    finished = subprocess.run([sys.executable, "-c", LIBRARIES], check=True, capture_output=True, text=True)
+    before, frozen, frozen_later = map(int, finished.stdout.split())
     assert before == 0
-    assert captured > 100_000
-    assert frozen_later == 0, "what a caller makes and drops is collected"
-    assert "leaked" not in told.stderr, "extension modules are freed at the end, and do not complain"
+    assert frozen > 100_000
+    assert frozen_later == 0, "objects that a caller creates later are still collected"
+    assert "leaked" not in finished.stderr, "extension modules are freed at exit, and report no leaks"
 
 
 @pytest.mark.parametrize(("count", "rounded"), [(0, 0), (15, 15), (17, 18), (33, 36), (530, 576)])
-def test_shapes_come_again(count: int, rounded: int) -> None:
+def test_shapes_recur(count: int, rounded: int) -> None:
     assert recurring(count) == rounded

@@ -73,7 +73,7 @@ def test_rows_are_copies_that_collect_gradients() -> None:
     assert not table.all().residual.any()
 
 
-def test_a_loaded_table_goes_on_like_the_first_and_leaves_its_state_alone() -> None:
+def test_a_loaded_table_continues_like_the_first_and_does_not_change_the_state() -> None:
     first, second = table_of(3), table_of(0)
     first.apply(torch.tensor([1]), torch.ones(1, WIDTH), torch.ones(1))
     state = first.state()

@@ -1,4 +1,4 @@
-"""The leaner way gives the answers and the gradients of peft's own."""
+"""`LoraLinear` gives the same outputs and gradients as peft's own layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONFIG = LoraConfig(init_lora_weights=False)
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_answers_and_gradients_are_those_of_peft(bias: bool) -> None:
+def test_outputs_and_gradients_are_those_of_peft(bias: bool) -> None:
     torch.manual_seed(0)
     captured = nn.Linear(8, 5, bias=bias).requires_grad_(False)
     theirs, ours = (made(captured, ADAPTER, CONFIG, r=3, lora_alpha=6) for made in (Linear, LoraLinear))
@@ -28,7 +28,7 @@ def test_answers_and_gradients_are_those_of_peft(bias: bool) -> None:
 
 
 def answered(module: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """What a module makes of x, and the gradients of the sum of its squares, by name."""
+    """Return a module's output for x, and the gradients of the sum of its squares, by name."""
     x = x.clone().requires_grad_()
     answer: Tensor = module(x)
     torch.autograd.backward(answer.square().sum())

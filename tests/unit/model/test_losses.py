@@ -42,7 +42,7 @@ def test_an_item_drawn_often_counts_less() -> None:
 
 
 def divergence(wanted: Tensor, corrected: bool) -> float:
-    """Of what free logits become when targets come in the wanted shares, and negatives by them too."""
+    """KL divergence of free logits, trained on targets and negatives with the wanted shares, from them."""
     random = np.random.default_rng(0)
     logits = torch.zeros(wanted.numel(), requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=0.05)

@@ -1,4 +1,4 @@
-"""The mixer learns whom to believe, apart for each situation."""
+"""The mixer learns the weights of the scorers, separately for each situation."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from pipeline.model.mixer import (
-    BIRTH,
     COVISITATION_FLOOR,
     DECAYS,
     DENSE,
     FEATURES,
+    INITIAL_WEIGHTS,
     Mixer,
     ScorerOutputs,
     from_shares,
@@ -21,22 +21,22 @@ from pipeline.model.mixer import (
 from tests.support.scorer_outputs import features_of
 
 TARGETS, ITEMS = 40, 7
-MODEL, MEMORY, POPULARITY = range(DENSE)
+MODEL, COVISITATION, POPULARITY = range(DENSE)
 
 
-def given(situation: Tensor, seed: int = 0) -> tuple[ScorerOutputs, Tensor]:
-    """Opinions at random, but memory leans to the items chosen; and those items."""
+def random_outputs(situation: Tensor, seed: int = 0) -> tuple[ScorerOutputs, Tensor]:
+    """Random scorer outputs, in which covisitation favours the chosen items; and those items."""
     random = torch.Generator().manual_seed(seed)
     features = torch.randn(len(FEATURES), TARGETS, ITEMS, generator=random)
     features[POPULARITY] = features[POPULARITY, :1]
     features[DENSE:] *= torch.rand(features[DENSE:].shape, generator=random) < 0.3
     targets = torch.randint(ITEMS, (TARGETS,), generator=random)
-    features[MEMORY].scatter_add_(1, targets.unsqueeze(1), torch.full((TARGETS, 1), 3.0))
+    features[COVISITATION].scatter_add_(1, targets.unsqueeze(1), torch.full((TARGETS, 1), 3.0))
     return arranged(features, situation), targets
 
 
 def arranged(features: Tensor, situation: Tensor) -> ScorerOutputs:
-    """Opinions from all features ``[f, m, n]``, of which popularity is the same for all targets."""
+    """Scorer outputs from all features ``[f, m, n]``; popularity must be equal for all targets."""
     facts = features[DENSE:]
     indices = facts.nonzero().T
     model, covisitation, popularity = features[:DENSE]
@@ -47,86 +47,93 @@ def mixer_of(rate: float = 0.05) -> Mixer:
     return Mixer(rate, torch.device("cpu"))
 
 
-def loss(mixer: Mixer, told: ScorerOutputs, targets: Tensor) -> float:
-    return -mixer.log_probabilities(told).gather(1, targets.unsqueeze(1)).mean().item()
+def loss(mixer: Mixer, outputs: ScorerOutputs, targets: Tensor) -> float:
+    return -mixer.log_probabilities(outputs).gather(1, targets.unsqueeze(1)).mean().item()
 
 
-def test_what_memory_does_not_suggest_has_a_share_all_the_same() -> None:
+def test_an_item_without_covisitation_has_a_share_above_zero() -> None:
     shares = torch.tensor([[0.0, 0.25, 0.5], [0.0, 0.0, 0.0]])
-    said = from_shares(shares.clone()).exp()
-    torch.testing.assert_close(said.sum(dim=1), torch.ones(2))
-    torch.testing.assert_close(said[0] / said[0, 0], (shares[0] + COVISITATION_FLOOR) / COVISITATION_FLOOR)
-    torch.testing.assert_close(said[1], torch.full((3,), 1 / 3))
+    actual = from_shares(shares.clone()).exp()
+    torch.testing.assert_close(actual.sum(dim=1), torch.ones(2))
+    torch.testing.assert_close(
+        actual[0] / actual[0, 0], (shares[0] + COVISITATION_FLOOR) / COVISITATION_FLOOR
+    )
+    torch.testing.assert_close(actual[1], torch.full((3,), 1 / 3))
 
 
 def test_probabilities_are_a_softmax_of_the_weighted_sum() -> None:
-    told, _ = given(torch.zeros(TARGETS, dtype=torch.long))
-    weighted = sum(weight * feature for weight, feature in zip(BIRTH, features_of(told), strict=True))
+    outputs, _ = random_outputs(torch.zeros(TARGETS, dtype=torch.long))
+    weighted = sum(
+        weight * feature for weight, feature in zip(INITIAL_WEIGHTS, features_of(outputs), strict=True)
+    )
     assert isinstance(weighted, Tensor)
-    torch.testing.assert_close(mixer_of().log_probabilities(told), weighted.log_softmax(dim=1))
+    torch.testing.assert_close(mixer_of().log_probabilities(outputs), weighted.log_softmax(dim=1))
 
 
 def test_its_gradient_is_that_of_autograd() -> None:
     situation = torch.arange(TARGETS) % 2
-    told, targets = given(situation)
+    outputs, targets = random_outputs(situation)
     mixer = mixer_of()
     weights = mixer.weights.clone().requires_grad_()
-    chosen = mix(weights, told).gather(1, targets.unsqueeze(1)).squeeze(1)
+    chosen = mix(weights, outputs).gather(1, targets.unsqueeze(1)).squeeze(1)
     torch.autograd.backward(-chosen[situation == 0].mean() - chosen[situation == 1].mean())
-    mixer.learn(told, targets)
+    mixer.learn(outputs, targets)
     gradient = mixer.state()["mean"] / (1 - DECAYS[0])  # after one step from zero
     torch.testing.assert_close(gradient, weights.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_its_steps_are_those_of_torchs_adam() -> None:
-    told, targets = given(torch.zeros(TARGETS, dtype=torch.long))
+    outputs, targets = random_outputs(torch.zeros(TARGETS, dtype=torch.long))
     mixer = mixer_of()
     weights = mixer.weights.clone().requires_grad_()
     adam = torch.optim.Adam([weights], lr=0.05)
     for _ in range(3):
         adam.zero_grad()
-        torch.autograd.backward(-mix(weights, told).gather(1, targets.unsqueeze(1)).mean())
+        torch.autograd.backward(-mix(weights, outputs).gather(1, targets.unsqueeze(1)).mean())
         adam.step()
-        mixer.learn(told, targets)
+        mixer.learn(outputs, targets)
     torch.testing.assert_close(mixer.weights, weights.detach(), rtol=1e-4, atol=1e-4)
 
 
 def test_it_learns_to_prefer_the_informative() -> None:
     mixer = mixer_of()
-    unseen = given(torch.zeros(TARGETS, dtype=torch.long), seed=999)
+    unseen = random_outputs(torch.zeros(TARGETS, dtype=torch.long), seed=999)
     before = loss(mixer, *unseen)
     for seed in range(100):
-        mixer.learn(*given(torch.zeros(TARGETS, dtype=torch.long), seed))
-    assert mixer.weights[0].argmax() == MEMORY
+        mixer.learn(*random_outputs(torch.zeros(TARGETS, dtype=torch.long), seed))
+    assert mixer.weights[0].argmax() == COVISITATION
     assert abs(mixer.weights[0, MODEL]) < 0.5
     assert loss(mixer, *unseen) < before / 2
 
 
 def test_a_situation_that_does_not_occur_learns_nothing() -> None:
     mixer = mixer_of()
-    mixer.learn(*given(torch.ones(TARGETS, dtype=torch.long)))
-    assert mixer.weights[0].tolist() == torch.tensor(BIRTH).tolist()
-    assert (mixer.weights[1] != torch.tensor(BIRTH)).all()
+    mixer.learn(*random_outputs(torch.ones(TARGETS, dtype=torch.long)))
+    assert mixer.weights[0].tolist() == torch.tensor(INITIAL_WEIGHTS).tolist()
+    assert (mixer.weights[1] != torch.tensor(INITIAL_WEIGHTS)).all()
 
 
 def test_situations_learn_as_if_the_other_were_not_there() -> None:
-    (told, targets), situation = given(torch.zeros(TARGETS, dtype=torch.long)), torch.arange(TARGETS) % 2
-    both, apart = mixer_of(), mixer_of()
-    both.learn(replace(told, situation=situation), targets)
+    (outputs, targets), situation = (
+        random_outputs(torch.zeros(TARGETS, dtype=torch.long)),
+        torch.arange(TARGETS) % 2,
+    )
+    both, separate = mixer_of(), mixer_of()
+    both.learn(replace(outputs, situation=situation), targets)
     for number in range(2):
-        own = situation == number
-        apart.learn(arranged(features_of(told)[:, own], situation[own]), targets[own])
-    torch.testing.assert_close(both.weights, apart.weights)
+        selected = situation == number
+        separate.learn(arranged(features_of(outputs)[:, selected], situation[selected]), targets[selected])
+    torch.testing.assert_close(both.weights, separate.weights)
 
 
-def test_a_loaded_mixer_goes_on_like_the_first_and_leaves_its_state_alone() -> None:
+def test_a_loaded_mixer_continues_like_the_first_and_does_not_change_the_state() -> None:
     first, second = mixer_of(), mixer_of()
-    first.learn(*given(torch.arange(TARGETS) % 2))
+    first.learn(*random_outputs(torch.arange(TARGETS) % 2))
     state = first.state()
     kept = {name: tensor.clone() for name, tensor in state.items()}
     second.load(state)
     for mixer in (first, second):
-        mixer.learn(*given(torch.arange(TARGETS) % 2, seed=1))
+        mixer.learn(*random_outputs(torch.arange(TARGETS) % 2, seed=1))
     for name, tensor in first.state().items():
         assert torch.equal(second.state()[name], tensor)
         assert torch.equal(state[name], kept[name])

@@ -1,4 +1,4 @@
-"""The recommender scores by text at birth, and serves by a folded query what it learned by rows."""
+"""The untrained recommender scores by text; the folded query equals explicit item vectors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from pipeline.config import ModelSizes, RowRates
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import ItemTable
-from pipeline.model.recommender import SCALE_AT_BIRTH, Recommender
+from pipeline.model.recommender import INITIAL_SCALE, Recommender
 
 ITEMS, USERS, RANK = 9, 4, 3
 
@@ -44,10 +44,10 @@ def learn_something(recommender: Recommender, table: ItemTable) -> None:
     table.apply(rows, content, content[:, 0])
 
 
-def test_at_birth_an_item_is_scored_by_its_text(
+def test_untrained_an_item_is_scored_by_its_text(
     recommender: Recommender, table: ItemTable, users: torch.Tensor
 ) -> None:
-    expected = (SCALE_AT_BIRTH * users @ table.all().content.T).log_softmax(dim=1)
+    expected = (INITIAL_SCALE * users @ table.all().content.T).log_softmax(dim=1)
     torch.testing.assert_close(recommender.rank_all(users, table.all()), expected)
 
 
@@ -71,16 +71,16 @@ def test_the_scale_cannot_become_negative(recommender: Recommender, users: torch
         recommender.log_scale.sub_(10)
         logits = recommender.logits(users, users, torch.zeros(USERS))
     assert (logits.diagonal() > 0).all()
-    assert recommender.log_scale.item() == pytest.approx(math.log(SCALE_AT_BIRTH) - 10)
+    assert recommender.log_scale.item() == pytest.approx(math.log(INITIAL_SCALE) - 10)
 
 
-def test_the_same_seed_gives_the_same_birth(backbone: Backbone) -> None:
+def test_the_same_seed_gives_the_same_parameters(backbone: Backbone) -> None:
     one, same, other = (Recommender(backbone, ModelSizes(), seed).learned() for seed in (1, 1, 2))
     assert all(torch.equal(parameter, same[name]) for name, parameter in one.items())
     assert not torch.equal(one["adapter_in"], other["adapter_in"])
 
 
-def test_what_is_learned_can_be_taken_over(
+def test_learned_parameters_can_be_loaded(
     backbone: Backbone, recommender: Recommender, table: ItemTable
 ) -> None:
     learn_something(recommender, table)

@@ -1,4 +1,4 @@
-"""Everybody's opinion on a target is the same, however many targets are asked about at once."""
+"""The scores of a target do not depend on the other targets that are scored with it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ TARGETS = STARTS[-1]
 EACH = list(zip(SEGMENTS, STARTS, strict=False))
 
 
-def said(backbone: Backbone, *told: tuple[Segment, int]) -> list[ScorerOutputs]:
-    """Of Segments, whose users begin at a number; memory and popularity know all of `SEGMENTS`."""
+def scored(backbone: Backbone, *parts: tuple[Segment, int]) -> list[ScorerOutputs]:
+    """Score segments, each given with the index of its first user; all counts are of `SEGMENTS`."""
     random = torch.Generator().manual_seed(0)
     table = ItemTable(backbone.width, torch.device("cpu"), RowRates())
     table.grow(ITEMS)
@@ -41,12 +41,14 @@ def said(backbone: Backbone, *told: tuple[Segment, int]) -> list[ScorerOutputs]:
     covisitation, popularity = Covisitation(1e6, 500), Popularity(1e6)
     covisitation.grow(ITEMS)
     popularity.grow(ITEMS)
-    covisitation.fold((one.items[:place], int(one.items[place])) for one in SEGMENTS for place in one.targets)
+    covisitation.fold(
+        (one.items[:target], int(one.items[target])) for one in SEGMENTS for target in one.targets
+    )
     popularity.fold(np.concatenate([one.items for one in SEGMENTS]))
     recommender = Recommender(backbone, ModelSizes(adapter_rank=4), seed=0)
-    asked = torch.cat([users[start : start + one.targets.size] for one, start in told])
-    segments = [one for one, _ in told]
-    return list(score_segments(segments, asked, recommender, table.all(), covisitation, popularity))
+    part_users = torch.cat([users[start : start + one.targets.size] for one, start in parts])
+    segments = [one for one, _ in parts]
+    return list(score_segments(segments, part_users, recommender, table.all(), covisitation, popularity))
 
 
 def joined(parts: list[ScorerOutputs]) -> Tensor:
@@ -54,17 +56,17 @@ def joined(parts: list[ScorerOutputs]) -> Tensor:
     return torch.cat([features_of(part) for part in parts], dim=1)
 
 
-def test_they_come_a_few_targets_at_a_time(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_targets_are_scored_in_blocks(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "TARGETS_AT_ONCE", 4)
-    parts = said(backbone, *EACH)
+    parts = scored(backbone, *EACH)
     assert [len(part.model) for part in parts] == [4, 4, TARGETS - 8]
     assert torch.cat([part.situation for part in parts]).tolist() == [1, 0, 1, 0, 0, 0, 1, 0, 1, 0, 1, 0]
 
 
 @pytest.mark.parametrize("at_once", [1, 5, 100])
-def test_a_target_is_told_the_same_in_any_company(
+def test_a_target_has_the_same_scores_in_any_block(
     backbone: Backbone, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    alone = [part for one in EACH for part in said(backbone, one)]
+    alone = [part for one in EACH for part in scored(backbone, one)]
     monkeypatch.setattr(scoring, "TARGETS_AT_ONCE", at_once)
-    torch.testing.assert_close(joined(said(backbone, *EACH)), joined(alone), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(joined(scored(backbone, *EACH)), joined(alone), rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""The tower is born as the pretrained layer, looks only back, and learns by LoRA alone."""
+"""The untrained tower is the pretrained layer; it attends to the past only, and only LoRA learns."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
 
 
 def vectors_of(items: Tensor) -> Tensor:
-    """An item's vector: one random direction a row."""
+    """Item vectors: one random direction per row."""
     directions = torch.randn(20, WIDTH, generator=torch.Generator().manual_seed(0)) / math.sqrt(WIDTH)
     return directions[items]
 
 
 def evaluated(model: PreTrainedModel) -> PreTrainedModel:
-    """As `load_backbone` gives it: captured, without dropout."""
+    """The model as `load_backbone` returns it: frozen, without dropout."""
     torch.nn.Module.eval(model)
     model.requires_grad_(False)
     return model
@@ -82,20 +82,20 @@ def tower(request: pytest.FixtureRequest) -> Tower:
 
 
 def test_a_segments_neighbours_make_no_difference(tower: Tower) -> None:
-    told = [segment([1, 2, 3, 4, 5]), segment([6, 7]), segment([8, 9]), segment([6, 7, 1])]
-    together = users_after(tower, *told)
-    alone = torch.cat([users_after(tower, one) for one in told])
+    segments = [segment([1, 2, 3, 4, 5]), segment([6, 7]), segment([8, 9]), segment([6, 7, 1])]
+    together = users_after(tower, *segments)
+    alone = torch.cat([users_after(tower, one) for one in segments])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_what_comes_later_changes_nothing_before(tower: Tower) -> None:
+def test_later_acts_do_not_change_earlier_users(tower: Tower) -> None:
     one = users_after(tower, segment([1, 2, 3, 4, 5]))
     other = users_after(tower, segment([1, 2, 3, 9, 8]))
     torch.testing.assert_close(one[:3], other[:3], rtol=1e-4, atol=1e-5)
     assert not torch.allclose(one[3:], other[3:], atol=1e-3)
 
 
-def test_what_came_before_counts(tower: Tower) -> None:
+def test_earlier_acts_change_later_users(tower: Tower) -> None:
     one, other = users_after(tower, segment([1, 2, 3])), users_after(tower, segment([9, 2, 3]))
     assert not torch.allclose(one[2], other[2], atol=1e-4)
 
@@ -114,19 +114,19 @@ def test_a_model_that_ignores_the_mask_is_refused() -> None:
         Tower(Backbone(model, None, "digest"), ModelSizes())
 
 
-def test_at_birth_it_is_the_pretrained_layer(backbone: Backbone) -> None:
-    told = segment([1, 2, 3])
+def test_untrained_it_is_the_pretrained_layer(backbone: Backbone) -> None:
+    one = segment([1, 2, 3])
     model: Any = backbone.model
     scale = math.sqrt(WIDTH)
-    inputs = model.embeddings.LayerNorm(scale * vectors_of(torch.tensor([told.items.tolist()])))
+    inputs = model.embeddings.LayerNorm(scale * vectors_of(torch.tensor([one.items.tolist()])))
     causal = torch.ones(1, 1, 3, 3, dtype=torch.bool).tril()
     hidden = model.encoder.layer[-1](inputs, attention_mask=causal)
     expected = hidden[0] if isinstance(hidden, tuple) else hidden
-    users = users_after(Tower(backbone, ModelSizes()).eval(), told)
+    users = users_after(Tower(backbone, ModelSizes()).eval(), one)
     torch.testing.assert_close(users, expected.view(3, WIDTH) / scale)
 
 
-def test_the_backbone_stays_as_it_was(backbone: Backbone) -> None:
+def test_the_backbone_does_not_change(backbone: Backbone) -> None:
     before = {name: part.clone() for name, part in backbone.model.state_dict().items()}
     Tower(backbone, ModelSizes())
     after = backbone.model.state_dict()
@@ -134,10 +134,10 @@ def test_the_backbone_stays_as_it_was(backbone: Backbone) -> None:
     assert all(torch.equal(part, after[name]) for name, part in before.items())
 
 
-def test_type_value_and_gap_count_once_they_have_learned(backbone: Backbone) -> None:
+def test_event_features_count_once_trained(backbone: Backbone) -> None:
     tower = Tower(backbone, ModelSizes()).eval()
-    born = users_after(tower, segment([1, 2]))
+    untrained = users_after(tower, segment([1, 2]))
     purchases = segment([1, 2]).types[0]
     with torch.no_grad():
         tower.of_type.weight[purchases, 0] = 1
-    assert not torch.allclose(users_after(tower, segment([1, 2])), born, atol=1e-4)
+    assert not torch.allclose(users_after(tower, segment([1, 2])), untrained, atol=1e-4)

@@ -1,4 +1,4 @@
-"""A larger model begins as the smaller one was, wherever that is possible."""
+"""A larger model starts from a smaller one, and computes the same where that is possible."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LARGER = ModelSizes(layers=1, lora_rank=5, lora_alpha=4, adapter_rank=7)
 
 @pytest.fixture
 def learned(backbone: Backbone) -> Iterator[Recommender]:
-    """A small model that is far from its birth."""
+    """A small model whose parameters are far from their initial values."""
     recommender = Recommender(backbone, SMALL, seed=0).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -50,17 +50,21 @@ def test_more_layers_keep_what_the_upper_ones_learned(backbone: Backbone, learne
     sizes = SMALL.replace(layers=2)
     grown = Recommender(backbone, sizes, seed=3).eval()
     warm_start(grown, sizes, learned, SMALL)
-    born, now, before = Recommender(backbone, sizes, seed=3).learned(), grown.learned(), learned.learned()
+    untrained, now, before = (
+        Recommender(backbone, sizes, seed=3).learned(),
+        grown.learned(),
+        learned.learned(),
+    )
     upper = {name for name in now if ".1." in name}
     lower = {name for name in now if ".0." in name}
     assert upper and len(upper) == len(lower)
     for name in upper:
         assert torch.equal(now[name], before[name.replace(".1.", ".0.")])
     for name in lower:
-        assert torch.equal(now[name], born[name])
+        assert torch.equal(now[name], untrained[name])
 
 
-def test_a_smaller_model_cannot_take_over(backbone: Backbone, learned: Recommender) -> None:
+def test_a_smaller_model_cannot_start_from_a_larger_one(backbone: Backbone, learned: Recommender) -> None:
     sizes = SMALL.replace(adapter_rank=3)
     with pytest.raises(ValueError, match="adapter_in does not fit into a smaller model"):
         warm_start(Recommender(backbone, sizes, seed=3), sizes, learned, SMALL)

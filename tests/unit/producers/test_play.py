@@ -1,4 +1,4 @@
-"""Playing: at the pace asked for, the catalogue first, and the same events when played again."""
+"""Playing: at the requested pace, the catalogue first, and the same events when played again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOP = Shop(ShopSettings(seed=3, events=60, users=10, items=90, arrivals=2, arri
 
 
 class Clock:
-    """Stands in for the time module: sleeping is what makes time pass."""
+    """Replaces the time module: only `sleep` advances the time."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -33,7 +33,7 @@ class Clock:
 
 
 class Writer:
-    """Remembers when what was appended, and when flushed."""
+    """Records the times of appends and flushes."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -49,7 +49,7 @@ class Writer:
         self.flushes.append((self._clock.now - 1_000, len(self.appended)))
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
     def __enter__(self) -> Writer:
         return self
@@ -59,7 +59,7 @@ class Writer:
 
     @property
     def acts(self) -> list[float]:
-        """When interactions were appended, in seconds after the start."""
+        """Times at which interactions were appended, in seconds after the start."""
         return [when for when, topic in self.appended if topic == "interactions"]
 
 
@@ -79,8 +79,8 @@ def played(harness: ModelHarness) -> list[Interaction]:
 
 
 def test_every_event_arrives_and_is_acknowledged(harness: ModelHarness) -> None:
-    told: list[int] = []
-    assert play(SHOP, harness.writer, harness.topics, flat_out, progress=told.append) == sum(told) == 60
+    flushed: list[int] = []
+    assert play(SHOP, harness.writer, harness.topics, flat_out, progress=flushed.append) == sum(flushed) == 60
     assert sorted(played(harness), key=str) == sorted(interactions(SHOP), key=str)
     assert len({item_of(record) for record in harness.records(harness.topics.items)}) == 90
 
@@ -110,19 +110,25 @@ def test_an_endless_data_set_ends_at_the_limit(harness: ModelHarness) -> None:
     assert play(Shop(ShopSettings(events=None)), harness.writer, harness.topics, flat_out, limit=5) == 5
 
 
-def test_playing_stops_when_told_to_and_says_what_is_durable(harness: ModelHarness) -> None:
-    told: list[int] = []
+def test_playing_stops_on_request_and_reports_what_is_durable(harness: ModelHarness) -> None:
+    flushed: list[int] = []
     stop_after = iter([False] * 9)
     acknowledged = play(
-        SHOP, harness.writer, harness.topics, at_rate(1e6), None, told.append, lambda: next(stop_after, True)
+        SHOP,
+        harness.writer,
+        harness.topics,
+        at_rate(1e6),
+        None,
+        flushed.append,
+        lambda: next(stop_after, True),
     )
-    assert 0 < acknowledged == sum(told) == len(played(harness)) < 10
+    assert 0 < acknowledged == sum(flushed) == len(played(harness)) < 10
 
 
 def test_the_catalogue_is_durable_before_the_first_interaction(harness: ModelHarness, clock: Clock) -> None:
     writer = Writer(clock)
     play(SHOP, writer, harness.topics, flat_out)
-    opening = next(place for place, (_, topic) in enumerate(writer.appended) if topic == "interactions")
+    opening = next(number for number, (_, topic) in enumerate(writer.appended) if topic == "interactions")
     assert opening == 88
     assert writer.flushes[0] == (0, opening)
     assert writer.flushes[-1] == (0, 150)
@@ -143,10 +149,10 @@ def test_fast_events_are_flushed_together(harness: ModelHarness, clock: Clock) -
 
 
 def test_flat_out_a_flush_has_a_bounded_number_of_events(harness: ModelHarness, clock: Clock) -> None:
-    told: list[int] = []
+    flushed: list[int] = []
     shop = Shop(ShopSettings(events=2 * FLUSH_EVENTS + 5, users=10, items=90, arrivals=0))
-    play(shop, Writer(clock), harness.topics, flat_out, progress=told.append)
-    assert told == [FLUSH_EVENTS, FLUSH_EVENTS, 5]
+    play(shop, Writer(clock), harness.topics, flat_out, progress=flushed.append)
+    assert flushed == [FLUSH_EVENTS, FLUSH_EVENTS, 5]
     assert clock.now == 1_000
 
 
@@ -158,7 +164,7 @@ def test_real_time_follows_the_events(harness: ModelHarness, clock: Clock, speed
     assert writer.acts == pytest.approx([(time - times[0]) / 1000 / speed for time in times])
 
 
-def test_a_long_wait_ends_when_told_to_stop(harness: ModelHarness, clock: Clock) -> None:
+def test_a_long_wait_ends_on_a_stop_request(harness: ModelHarness, clock: Clock) -> None:
     played = play(SHOP, Writer(clock), harness.topics, at_rate(0.001), stopped=lambda: clock.now > 1_010)
     assert played == 2, "the one that was due at once, and the one that was waited for"
     assert clock.now < 1_011

@@ -1,4 +1,4 @@
-"""The catalogue gives out rows that never move."""
+"""The catalogue assigns rows that never change."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ ids = st.sampled_from("abcdef")
 
 
 @given(st.lists(st.tuples(st.sampled_from(["row", "upsert", "remove"]), ids), max_size=20))
-def test_rows_are_given_in_order_of_arrival_and_never_move(told: list[tuple[str, str]]) -> None:
+def test_rows_are_assigned_in_order_of_arrival_and_never_change(calls: list[tuple[str, str]]) -> None:
     catalogue, arrived = Catalogue(), list[str]()
-    for verb, item in told:
+    for verb, item in calls:
         if verb == "remove":
             catalogue.remove(item)
         elif verb == "upsert":
@@ -27,15 +27,15 @@ def test_rows_are_given_in_order_of_arrival_and_never_move(told: list[tuple[str,
     assert [catalogue.row(item) for item in arrived] == list(range(len(arrived)))
 
 
-def test_a_tombstone_takes_the_text_and_leaves_the_row() -> None:
+def test_a_tombstone_clears_the_text_and_keeps_the_row() -> None:
     catalogue = Catalogue()
     catalogue.upsert(Item(item="a", title="red cup"))
     row = catalogue.upsert(Item(item="b", title="blue cup"))
     catalogue.remove("b")
-    catalogue.remove("never heard of")
+    catalogue.remove("unknown")
     assert (len(catalogue), catalogue.row("b"), catalogue.text(row)) == (2, row, "")
     assert not catalogue.available(row)
-    assert "never heard of" not in catalogue
+    assert "unknown" not in catalogue
 
 
 def test_a_removed_item_may_come_back() -> None:
@@ -63,7 +63,7 @@ def test_digests_are_those_of_the_texts() -> None:
     assert catalogue.digests == [REMOVED, ""]
 
 
-def test_a_copy_is_frozen() -> None:
+def test_a_copy_is_independent() -> None:
     catalogue = Catalogue()
     catalogue.upsert(Item(item="a", title="red cup"))
     captured = catalogue.copy()

@@ -1,4 +1,4 @@
-"""Pair counts equal a dense matrix whatever is done to them, and old arrays stay as they were."""
+"""Pair counts equal a dense matrix after any operations, which never change old arrays."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ acts = st.lists(
 
 @dataclass
 class Dense:
-    """What PairCounts should be."""
+    """The expected behaviour of PairCounts, on a dense matrix."""
 
     counts: NDArray[np.float64]
 
@@ -50,15 +50,15 @@ def add(counts: PairCounts, given_pairs: list[tuple[int, int, int]]) -> None:
     counts.add(rows, columns, weights.astype(np.float64))
 
 
-def merge(counts: PairCounts, smallest: float = 0.0, most_per_row: int = 1_000) -> None:
+def merge(counts: PairCounts, smallest: float = 0.0, max_per_row: int = 1_000) -> None:
     with patch.multiple(counts_module, MERGE_MINIMUM=0, MERGE_SHARE=0.0):
-        counts.compact(smallest, most_per_row)
+        counts.compact(smallest, max_per_row)
 
 
 @given(acts)
-def test_counts_equal_a_dense_matrix(told: list[tuple[str, object]]) -> None:
+def test_counts_equal_a_dense_matrix(operations: list[tuple[str, object]]) -> None:
     counts, dense = PairCounts.empty(SIZE), Dense(np.zeros((SIZE, SIZE)))
-    for verb, value in told:
+    for verb, value in operations:
         if isinstance(value, list):
             add(counts, value)
             dense.add(value)
@@ -78,7 +78,7 @@ def test_counts_equal_a_dense_matrix(told: list[tuple[str, object]]) -> None:
 
 
 @given(pairs, pairs)
-def test_what_was_read_of_counts_never_changes(
+def test_arrays_read_from_counts_never_change(
     before: list[tuple[int, int, int]], after: list[tuple[int, int, int]]
 ) -> None:
     counts = PairCounts.empty(SIZE)
@@ -86,20 +86,20 @@ def test_what_was_read_of_counts_never_changes(
     merge(counts)
     add(counts, after)
     held = (counts.base, counts.recent, counts.totals)
-    as_it_was = (counts.base.toarray(), counts.recent.toarray(), counts.totals.copy())
+    original = (counts.base.toarray(), counts.recent.toarray(), counts.totals.copy())
     add(counts, after)
     counts.decay(0.5)
     counts.grow(2 * SIZE)
     merge(counts)
     base, recent, totals = held
-    for kept, was in zip((base.toarray(), recent.toarray(), totals), as_it_was, strict=True):
+    for kept, was in zip((base.toarray(), recent.toarray(), totals), original, strict=True):
         np.testing.assert_array_equal(kept, was)
 
 
 def test_a_merge_keeps_the_largest_counts_of_each_row() -> None:
     counts = PairCounts.empty(4)
     add(counts, [(0, 0, 3), (0, 1, 9), (0, 2, 5), (0, 3, 7), (1, 0, 1), (2, 3, 2)])
-    merge(counts, smallest=2, most_per_row=2)
+    merge(counts, smallest=2, max_per_row=2)
     expected = np.zeros((4, 4))
     expected[0, [1, 3]] = [9, 7]
     expected[2, 3] = 2
@@ -107,7 +107,7 @@ def test_a_merge_keeps_the_largest_counts_of_each_row() -> None:
     np.testing.assert_array_equal(counts.totals, expected.sum(axis=1))
 
 
-def test_counts_worth_too_little_by_now_are_dropped() -> None:
+def test_counts_that_decayed_too_far_are_dropped() -> None:
     counts = PairCounts.empty(2)
     add(counts, [(0, 1, 8), (1, 0, 20)])
     counts.decay(0.1)

@@ -1,4 +1,4 @@
-"""Memory counts what accompanied the last items, and suggests it back."""
+"""Covisitation counts pairs of nearby items, and scores items by their pairs with the last ones."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SIZE = 6
 histories = st.lists(st.integers(0, SIZE - 1), max_size=12)
 
 
-def memory_of(*sequences: list[int]) -> Covisitation:
-    covisitation = Covisitation(half_life=1_000, most_per_item=100)
+def covisitation_of(*sequences: list[int]) -> Covisitation:
+    covisitation = Covisitation(half_life=1_000, max_partners=100)
     covisitation.grow(SIZE)
     covisitation.fold(steps(*sequences))
     return covisitation
@@ -26,14 +26,14 @@ def memory_of(*sequences: list[int]) -> Covisitation:
 
 def steps(*sequences: list[int]) -> list[tuple[NDArray[np.int64], int]]:
     """Every item of the sequences with the items before it."""
-    return [(np.array(s[:place], dtype=np.int64), s[place]) for s in sequences for place in range(1, len(s))]
+    return [(np.array(s[:index], dtype=np.int64), s[index]) for s in sequences for index in range(1, len(s))]
 
 
 def naive_pairs(*sequences: list[int]) -> NDArray[np.float64]:
     counts = np.zeros((SIZE, SIZE))
     for sequence in sequences:
-        for place, item in enumerate(sequence):
-            for lag, before in enumerate(sequence[:place][::-1][: LAG_WEIGHTS.size]):
+        for index, item in enumerate(sequence):
+            for lag, before in enumerate(sequence[:index][::-1][: LAG_WEIGHTS.size]):
                 counts[before, item] += LAG_WEIGHTS[lag]
                 counts[item, before] += LAG_WEIGHTS[lag]
     return counts
@@ -41,7 +41,7 @@ def naive_pairs(*sequences: list[int]) -> NDArray[np.float64]:
 
 def test_three_items_by_hand() -> None:
     """0, 1, 2 in order: pairs (0, 1) and (1, 2) weigh 20, (0, 2) weighs 14."""
-    covisitation = memory_of([0, 1, 2])
+    covisitation = covisitation_of([0, 1, 2])
     after_0, after_0_1 = covisitation.suggest([np.array([0]), np.array([0, 1])])
     assert after_0[:4] == pytest.approx([0, 20 / (34 + 40), 14 / (34 + 40), 0])
     of_1, of_0 = 20 / 34 / (40 + 40), 14 / 34 / (34 + 40)  # the last item is 1; 0 is one step further back
@@ -49,25 +49,27 @@ def test_three_items_by_hand() -> None:
 
 
 @given(st.lists(histories, max_size=4), st.lists(histories, min_size=1, max_size=4))
-def test_it_is_what_a_naive_count_suggests(told: list[list[int]], asked: list[list[int]]) -> None:
-    counts = naive_pairs(*told)
+def test_it_is_what_a_naive_count_suggests(sequences: list[list[int]], asked: list[list[int]]) -> None:
+    counts = naive_pairs(*sequences)
     expected = np.zeros((len(asked), SIZE))
     for row, items in enumerate(asked):
         last = items[::-1][: LAG_WEIGHTS.size]
         for lag, item in enumerate(last):
             share = LAG_WEIGHTS[lag] / LAG_WEIGHTS[: len(last)].sum()
             expected[row] += share * counts[item] / (counts[item].sum() + CONFIDENCE)
-    suggested = memory_of(*told).suggest([np.array(items, dtype=np.int64) for items in asked])
+    suggested = covisitation_of(*sequences).suggest([np.array(items, dtype=np.int64) for items in asked])
     assert suggested.dtype == np.float32
     np.testing.assert_allclose(suggested, expected, rtol=1e-5, atol=1e-7)
     assert (suggested.sum(axis=1) <= 1 + 1e-6).all()
 
 
 @given(st.lists(histories, max_size=4), st.randoms())
-def test_undecayed_sums_do_not_depend_on_the_order_of_reading(told: list[list[int]], random: Random) -> None:
-    shuffled = steps(*told)
+def test_undecayed_sums_do_not_depend_on_the_order_of_reading(
+    sequences: list[list[int]], random: Random
+) -> None:
+    shuffled = steps(*sequences)
     random.shuffle(shuffled)
-    at_once, one_by_one = memory_of(*told), memory_of()
+    at_once, one_by_one = covisitation_of(*sequences), covisitation_of()
     for step in shuffled:
         one_by_one.fold([step])
     np.testing.assert_array_equal(at_once.counts.totals, one_by_one.counts.totals)
@@ -76,14 +78,14 @@ def test_undecayed_sums_do_not_depend_on_the_order_of_reading(told: list[list[in
 
 
 def test_a_half_life_halves_what_was_counted() -> None:
-    covisitation = memory_of([0, 1, 2])
+    covisitation = covisitation_of([0, 1, 2])
     before = covisitation.counts.merged().toarray()
     covisitation.age(1_000)
     np.testing.assert_allclose(covisitation.counts.merged().toarray(), before / 2)
 
 
-def test_an_item_nobody_has_met_is_not_suggested() -> None:
-    covisitation = memory_of([0, 1])
+def test_an_item_without_acts_is_not_suggested() -> None:
+    covisitation = covisitation_of([0, 1])
     covisitation.grow(SIZE + 1)
     suggested = covisitation.suggest([np.array([0]), np.array([SIZE])])
     assert suggested.shape == (2, SIZE + 1)

@@ -1,4 +1,4 @@
-"""A duplicate is known as long as its event is among the last `window` ones."""
+"""A duplicate is detected while its event is among the last `window` ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_it_agrees_with_a_plain_list(digests: list[int], window: int) -> None:
 
 
 @given(st.lists(st.integers(0, 12), max_size=30), st.lists(st.integers(0, 12), max_size=30))
-def test_a_rebuilt_one_goes_on_like_the_first(before: list[int], after: list[int]) -> None:
+def test_a_rebuilt_window_continues_like_the_original(before: list[int], after: list[int]) -> None:
     seen = SeenEvents(5)
     for digest in before:
         seen.add(digest)

@@ -1,4 +1,4 @@
-"""Histories keep the last acts, are copied cheaply, and survive the wire."""
+"""Histories keep the last acts, are copied cheaply, and survive encoding."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def test_the_last_acts_are_kept_oldest_first() -> None:
     for number in range(5):
         histories.fold("u", act(number))
     assert histories.of("u") == (act(2), act(3), act(4))
-    assert histories.of("nobody") == ()
+    assert histories.of("unknown") == ()
 
 
 def test_an_act_keeps_what_matters_of_an_event() -> None:
     assert Act.of(purchase("u", "cup", 7, "s")) == Act("cup", InteractionType.PURCHASE, 7, None, "s")
 
 
-def test_a_copy_is_frozen() -> None:
+def test_a_copy_is_independent() -> None:
     histories = Histories(length=3)
     histories.fold("kept", act(0))
     histories.fold("forgotten", act(0))
@@ -47,7 +47,7 @@ def test_a_copy_is_frozen() -> None:
     assert dict(histories.items()) == {"kept": (act(0), act(1)), "new": (act(2),)}
 
 
-def test_what_is_put_is_cut_to_length_and_forgetting_twice_is_forgetting() -> None:
+def test_put_cuts_to_length_and_forget_may_be_called_twice() -> None:
     histories = Histories(length=2)
     histories.put("u", (act(0), act(1), act(2)))
     assert histories.of("u") == (act(1), act(2))
@@ -57,5 +57,5 @@ def test_what_is_put_is_cut_to_length_and_forgetting_twice_is_forgetting() -> No
 
 
 @given(st.lists(acts, max_size=5), st.integers(0, 2**53))
-def test_the_wire_form_loses_nothing(told: list[Act], offset: int) -> None:
-    assert decode_history(encode_history(tuple(told), offset)) == (tuple(told), offset)
+def test_the_wire_form_loses_nothing(history: list[Act], offset: int) -> None:
+    assert decode_history(encode_history(tuple(history), offset)) == (tuple(history), offset)

@@ -15,7 +15,7 @@ def popularity_of(*items: int, size: int = 3) -> Popularity:
     return popularity
 
 
-def test_shares_sum_to_one_and_leave_something_to_the_new() -> None:
+def test_shares_sum_to_one_and_a_new_item_has_one() -> None:
     shares = np.exp(popularity_of(0, 0, 1).log_share())
     assert shares == pytest.approx(np.array([2 + PRIOR, 1 + PRIOR, PRIOR]) / (3 + 3 * PRIOR))
 

@@ -1,4 +1,4 @@
-"""Segments arrange acts as arrays: baskets, buckets, what is to be foreseen, and cuts."""
+"""Segments hold acts as arrays: baskets, buckets, targets, and cuts."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tests.support.build import segment
 PURCHASE = InteractionType.PURCHASE
 
 
-def acts(*told: tuple[int, str | None]) -> list[Act]:
-    return [Act("cup", PURCHASE, time, None, session) for time, session in told]
+def acts(*times_and_sessions: tuple[int, str | None]) -> list[Act]:
+    return [Act("cup", PURCHASE, time, None, session) for time, session in times_and_sessions]
 
 
 def test_a_session_is_a_basket_however_long_the_pause() -> None:
-    told = acts((0, "a"), (10 * NEW_BASKET_AFTER_MS, "a"), (10 * NEW_BASKET_AFTER_MS, "b"))
-    assert basket_numbers(told).tolist() == [0, 0, 1]
+    given_acts = acts((0, "a"), (10 * NEW_BASKET_AFTER_MS, "a"), (10 * NEW_BASKET_AFTER_MS, "b"))
+    assert basket_numbers(given_acts).tolist() == [0, 0, 1]
 
 
 def test_without_sessions_a_long_pause_begins_a_basket() -> None:
-    told = acts((0, None), (NEW_BASKET_AFTER_MS, None), (2 * NEW_BASKET_AFTER_MS + 1, None))
-    assert basket_numbers(told).tolist() == [0, 0, 1]
+    given_acts = acts((0, None), (NEW_BASKET_AFTER_MS, None), (2 * NEW_BASKET_AFTER_MS + 1, None))
+    assert basket_numbers(given_acts).tolist() == [0, 0, 1]
 
 
 def test_a_session_that_begins_or_ends_begins_a_basket() -> None:
@@ -58,18 +58,18 @@ def test_a_larger_value_never_falls_into_a_smaller_bucket(one: float, other: flo
     assert 1 <= value_bucket(smaller) <= value_bucket(larger) < VALUE_BUCKETS
 
 
-def test_gaps_are_buckets_of_seconds_and_a_clock_that_runs_back_is_none() -> None:
+def test_gaps_are_buckets_of_seconds_and_a_clock_that_steps_back_gives_none() -> None:
     times = [5_000, 5_000, 6_000, 9_000, 1_000, 32_503_680_000_000]
-    told = segment_of([Act("cup", PURCHASE, time) for time in times], 0, lambda _: 0)
-    assert told.gaps.tolist() == [0, 0, 1, 2, 0, GAP_BUCKETS - 1]
+    made = segment_of([Act("cup", PURCHASE, time) for time in times], 0, lambda _: 0)
+    assert made.gaps.tolist() == [0, 0, 1, 2, 0, GAP_BUCKETS - 1]
 
 
 def test_acts_become_arrays() -> None:
-    told = [
+    given_acts = [
         Act("cup", InteractionType.VIEW, 0, 3.0, "a"),
         Act("plate", InteractionType.SKIP, 1_000, None, "b"),
     ]
-    made = segment_of(told, 1, {"cup": 4, "plate": 2}.__getitem__)
+    made = segment_of(given_acts, 1, {"cup": 4, "plate": 2}.__getitem__)
     assert made.items.tolist() == [4, 2]
     assert made.types.tolist() == [0, 7]
     assert made.values.tolist() == [4, 0]
@@ -78,7 +78,7 @@ def test_acts_become_arrays() -> None:
     assert made.first_new == 1
 
 
-def test_the_first_act_and_unwanted_ones_are_not_to_be_foreseen() -> None:
+def test_the_first_act_dislikes_and_skips_are_no_targets() -> None:
     kinds = [PURCHASE, InteractionType.DISLIKE, PURCHASE, InteractionType.SKIP, InteractionType.VIEW]
     made = segment_of([Act("cup", kind, 0) for kind in kinds], 3, lambda _: 0)
     assert made.foreseeable.tolist() == [2, 4]

@@ -19,7 +19,7 @@ def stream(events: list[Interaction]) -> StreamState:
     acts: dict[str, list[Act]] = {}
     for event in events:
         acts.setdefault(event.user, []).append(Act.of(event))
-    made.fold(events, [made.segment(user, told) for user, told in acts.items()])
+    made.fold(events, [made.segment(user, new) for user, new in acts.items()])
     return made
 
 
@@ -32,23 +32,23 @@ def test_folding_counts_acts_histories_and_pairs() -> None:
     assert made.covisitation.suggest([np.array([0])])[0, 0] == 0
 
 
-def test_what_is_counted_fades_as_events_pass() -> None:
+def test_counts_decay_with_events() -> None:
     made = stream(EVENTS)
     half = StreamState(StreamConfig(covisitation_half_life=3, popularity_half_life=3), made.catalogue)
     half.grow()
-    half.fold(EVENTS, [made.segment("nobody", [Act.of(EVENTS[0]), Act.of(EVENTS[2])])])
+    half.fold(EVENTS, [made.segment("unknown", [Act.of(EVENTS[0]), Act.of(EVENTS[2])])])
     np.testing.assert_allclose(half.covisitation.counts.merged().toarray(), [[0, 10], [10, 0]])
     np.testing.assert_allclose(half.popularity.counts, [1, 0.5])
     assert half.acts.tolist() == [2, 1]
 
 
-def test_a_segment_is_the_history_and_what_is_new() -> None:
-    told = stream(EVENTS).segment("u", [Act.of(purchase("u", "cup", 2 * MINUTE))])
-    assert told.items.tolist() == [0, 1, 0]
-    assert told.first_new == 2
+def test_a_segment_is_the_history_and_the_new_acts() -> None:
+    segment = stream(EVENTS).segment("u", [Act.of(purchase("u", "cup", 2 * MINUTE))])
+    assert segment.items.tolist() == [0, 1, 0]
+    assert segment.first_new == 2
 
 
-def test_every_array_has_a_place_for_each_item() -> None:
+def test_every_array_covers_each_item() -> None:
     made = stream(EVENTS)
     rows = made.ingest([Item(item="lamp", title="a lamp"), "cup", Item(item="plate", title="a blue plate")])
     assert rows == [2, 1]
@@ -57,6 +57,6 @@ def test_every_array_has_a_place_for_each_item() -> None:
     assert not made.catalogue.available(0)
 
 
-def test_duplicates_are_known_by_partition() -> None:
+def test_duplicates_are_detected_by_partition() -> None:
     made = stream([])
     assert [made.first_seen(0, 7), made.first_seen(0, 7), made.first_seen(1, 7)] == [True, False, True]
