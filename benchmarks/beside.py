@@ -99,15 +99,15 @@ def _bench(folder: Path, seed: int, events: int) -> Iterator[Bench]:
     """A learner that is warm and has a checkpoint."""
     environment = {
         "MILLSTREAM_LOG__URL": f"sqlite:///{folder}/log.db",
-        "MILLSTREAM_SNAPSHOTS": str(folder / "snapshots"),
-        "MILLSTREAM_LEARN__CHECKPOINTS": str(folder / "checkpoints"),
-        "MILLSTREAM_LEARN__METRICS_PORT": str(free_port()),
-        "MILLSTREAM_RETRAIN__METRICS_PORT": "0",
+        "MILLSTREAM_SNAPSHOTS__STORE": str(folder / "snapshots"),
+        "MILLSTREAM_CHECKPOINTS__FOLDER": str(folder / "checkpoints"),
+        "MILLSTREAM_METRICS__LEARN": str(free_port()),
+        "MILLSTREAM_METRICS__RETRAIN": "0",
         "MILLSTREAM_GATE__MODE": "manual",
     }
     os.environ.update(environment)
     _fill_log(SHOP.format(seed=seed, events=events))
-    url = f"http://127.0.0.1:{environment['MILLSTREAM_LEARN__METRICS_PORT']}/metrics"
+    url = f"http://127.0.0.1:{environment['MILLSTREAM_METRICS__LEARN']}/metrics"
     with Daemons(folder, environment) as daemons, Retrains(folder) as retrains:
         daemons.start("learn")
         _wait_until_warm(daemons, url)

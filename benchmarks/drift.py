@@ -30,24 +30,23 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.retrains import BATCH, TOOK, LearnerHarness, batches_of, live, new_learner, standing
-from pipeline.config import DriftSettings
+from benchmarks.retrains import BATCH, TOOK, LearnerHarness, Policy, batches_of, live, new_learner, standing
+from pipeline.config import DriftConfig, GuardConfig
 from pipeline.control.alarms import DriftAlarm, RetrainRequest
 from pipeline.control.records import ControlRecord, Rollback
 from pipeline.datasets import Shop, ShopSettings, open_dataset
 from pipeline.datasets.shop import Drift
 from pipeline.events import Interaction
-from pipeline.monitoring.drift import Action
-from pipeline.monitoring.supervisor import SupervisorConfig
+from pipeline.monitoring.supervisor import Supervisor
 from pipeline.state.micro_batch import MicroBatch
-from pipeline.training.learner import Learner, LearnerConfig
+from pipeline.training.learner import Learner
 
 DRIFT_AT, EVENTS = 40 * BATCH, 160 * BATCH
 SPANS = {Drift.ABRUPT: 1, Drift.GRADUAL: DRIFT_AT, Drift.RECURRING: DRIFT_AT, Drift.SEASONAL: 2 * DRIFT_AT}
 """The `drift_span` of each kind of shop."""
 RETAIL = "retail"
 SUMMER, AUTUMN = (datetime(2011, month, 15, tzinfo=UTC) for month in (7, 10))
-COOLDOWN, WARM_UP = DriftSettings().cooldown_events, DriftSettings().warm_up_events
+COOLDOWN, WARM_UP = DriftConfig().cooldown_events, DriftConfig().warm_up_events
 LAST = 16
 """Batches at the end that are told of apart."""
 SMOOTHED = 12
@@ -93,13 +92,13 @@ def main(
     """Live through each kind of drift with each policy, on one thread; some minutes a kind."""
     kinds = [*SPANS, RETAIL] if kind == "all" else [kind]
     undrifted: LearnerHarness | None = None
-    new = new_learner(cache, LearnerConfig(oversight=SupervisorConfig(action=Action.RETRAIN)))
+    new = new_learner(cache)
     figures: dict[str, dict[str, Figures]] = {}
     for each in kinds:
         stream = _retail(data) if each == RETAIL else _shop(Drift(each), seed)
         lives = _lives(new, stream)
         if each != RETAIL:
-            undrifted = undrifted or live(new.another(), _shop(Drift.NONE, seed).batches, _never)
+            undrifted = undrifted or _live(new, _shop(Drift.NONE, seed), _never)
         figures[each] = {
             policy: _figures(stream, life, undrifted if stream.changes else None)
             for policy, life in lives.items()
@@ -138,11 +137,16 @@ def _retail(data: Path) -> Stream:
 def _lives(new: Learner, stream: Stream) -> dict[str, LearnerHarness]:
     """What became of each policy; `periodic` is given as many retrains as `alarm` asked for."""
     lives = {
-        name: live(new.another(), stream.batches, policy)
-        for name, policy in {"none": _never, "alarm": _at_alarms}.items()
+        name: _live(new, stream, policy) for name, policy in {"none": _never, "alarm": _at_alarms}.items()
     }
     times = _evenly(len(lives["alarm"].retrains), len(stream.batches) - 1)
-    return lives | {"periodic": live(new.another(), stream.batches, lambda number, _: number in times)}
+    return lives | {"periodic": _live(new, stream, lambda number, _: number in times)}
+
+
+def _live(new: Learner, stream: Stream, policy: Policy) -> LearnerHarness:
+    """Live through a stream with a new learner, and a supervisor that requests retrains."""
+    supervisor = Supervisor(DriftConfig(action="retrain"), GuardConfig())
+    return live(new.another(), supervisor, stream.batches, policy)
 
 
 def _never(number: int, told: Sequence[ControlRecord]) -> bool:

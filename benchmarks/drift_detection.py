@@ -20,15 +20,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from pipeline.config import DriftConfig, LearnerConfig
 from pipeline.control.alarms import DriftAlarm, Signal
 from pipeline.datasets import open_dataset
 from pipeline.events import Interaction, Item
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
-from pipeline.monitoring.drift import Acts, DriftConfig, DriftMonitor
+from pipeline.monitoring.drift import Acts, DriftMonitor
 from pipeline.training.backtest import micro_batches
-from pipeline.training.learner import Learner, LearnerConfig
+from pipeline.training.learner import Learner
 
 DRIFTING = "shop:seed={seed},events={end},drift=abrupt,drift_at={at}"
 CALM = "shop:seed={seed},events={end},arrivals=0"

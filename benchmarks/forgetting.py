@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from pipeline.config import LearnerConfig, ReplayConfig, SegmentConfig
 from pipeline.datasets import open_dataset
 from pipeline.evaluation.prequential import Quality
 from pipeline.events import Interaction, Item
@@ -31,7 +32,7 @@ from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
 from pipeline.training.backtest import micro_batches
-from pipeline.training.learner import Learner, LearnerConfig
+from pipeline.training.learner import Learner
 
 RECURRING = "shop:seed={seed},events={end},drift=recurring,drift_at={at},drift_span={span}"
 DRIFT_AT, SPAN, END = 10_000, 5_000, 40_000
@@ -43,7 +44,7 @@ FIGURES = tuple(
 )
 Variant = tuple[int, int, int]
 """Replay, its length, and context."""
-DEFAULT: Variant = (LearnerConfig().replay, LearnerConfig().replay_length, LearnerConfig().context)
+DEFAULT: Variant = (ReplayConfig().segments, ReplayConfig().length, SegmentConfig().context)
 
 
 def main(
@@ -71,8 +72,12 @@ def main(
 def quality_of(variant: Variant, seed: int, backbone: Backbone, cache: Path) -> list[float]:
     """The `FIGURES` of a new learner of this variant."""
     cpu, (replay, length, context) = torch.device("cpu"), variant
-    shape = LearnerConfig(seed=seed, replay=replay, replay_length=length, context=context)
-    learner = Learner(shape, backbone, TextEncoder(backbone, cache, TOKENS, cpu), cpu)
+    config = LearnerConfig(
+        seed=seed,
+        replay=ReplayConfig(segments=replay, length=length),
+        segments=SegmentConfig(context=context),
+    )
+    learner = Learner(config, backbone, TextEncoder(backbone, cache, TOKENS, cpu), cpu)
     qualities, events = {"returned": Quality(), "overall": Quality()}, 0
     for batch in micro_batches(_acts_and_items(seed), BATCH):
         scores = learner.score_and_learn(batch)

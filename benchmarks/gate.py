@@ -43,12 +43,12 @@ from benchmarks.retrains import (
     retrain,
     standing,
 )
+from pipeline.config import GateConfig, TrainingConfig
 from pipeline.datasets import open_dataset
 from pipeline.evaluation.prequential import Scores
 from pipeline.events import Interaction
 from pipeline.retraining.comparison import evidence, run_through
-from pipeline.retraining.gate import GateConfig, GateVerdict, Outcome, decide
-from pipeline.retraining.training import RetrainConfig
+from pipeline.retraining.gate import GateVerdict, Outcome, decide
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
 
@@ -168,7 +168,7 @@ def _not_a_number(stage: Stage) -> tuple[Learner, dict[str, Any]]:
 def _equal(stage: Stage) -> tuple[Learner, dict[str, Any]]:
     """A learner of another seed, a new one each time, that has learned the same."""
     candidate = stage.champion.another()
-    candidate.begin(replace(candidate.shape, seed=candidate.shape.seed + 1 + stage.seed))
+    candidate.begin(candidate.config.replace(seed=candidate.config.seed + 1 + stage.seed))
     _learn(candidate, [stage.opening, *stage.batches[:CHAMPION]])
     return candidate, {}
 
@@ -187,7 +187,7 @@ def _on(
     stage: Stage, window: Sequence[Interaction], held_out: Sequence[Interaction]
 ) -> tuple[Learner, dict[str, Any]]:
     candidate = copy_of(stage.champion)
-    result = retrain(candidate, window, held_out, RetrainConfig())
+    result = retrain(candidate, window, held_out, TrainingConfig())
     return candidate, {"best_epoch": result.best_epoch, "refolded": result.refolded}
 
 

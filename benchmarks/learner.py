@@ -40,6 +40,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
+from pipeline.config import LearnerConfig
 from pipeline.datasets import open_dataset
 from pipeline.evaluation.prequential import COLD_BELOW, Quality, Scores, judge, no_scores
 from pipeline.events import Interaction, Item
@@ -49,7 +50,7 @@ from pipeline.model.device import fast_products, use_device
 from pipeline.state.histories import Act
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.state.segments import TYPE_NUMBERS, WANTED, begins_basket
-from pipeline.training.learner import Learner, LearnerConfig
+from pipeline.training.learner import Learner
 
 SHOP = "shop:seed=0,events={limit}"
 BATCH = 256

@@ -14,7 +14,14 @@ from tempfile import TemporaryDirectory
 
 from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.state import restore, to_files
-from pipeline.config import GateSettings, LearnSettings, ModelSettings, RetrainSettings
+from pipeline.config import (
+    BatchConfig,
+    GateConfig,
+    LearnerConfig,
+    ModelConfig,
+    PlanConfig,
+    TrainingConfig,
+)
 from pipeline.control.records import ControlRecord
 from pipeline.evaluation.prequential import Quality, Scores
 from pipeline.events import Event, Interaction, Item
@@ -22,20 +29,22 @@ from pipeline.journal.position import Position
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
+from pipeline.monitoring.supervisor import Supervisor
 from pipeline.retraining.comparison import Contender, evidence, run_through
-from pipeline.retraining.gate import GateConfig, GateVerdict, Outcome, decide
-from pipeline.retraining.training import RetrainConfig, Retraining, RetrainResult
+from pipeline.retraining.gate import GateVerdict, Outcome, decide
+from pipeline.retraining.training import Retraining, RetrainResult
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.backtest import micro_batches
-from pipeline.training.learner import Learner, LearnerConfig
+from pipeline.training.learner import Learner
+from pipeline.training.supervision import supervise
 
-BATCH = LearnSettings().batch_events
+BATCH = BatchConfig().events
 WAIT, HELD_OUT, TRIAL = (
     -(-events // BATCH)
     for events in (
-        RetrainSettings().wait_events,
-        RetrainSettings().held_out_events,
-        GateSettings().trial_events,
+        PlanConfig().wait_events,
+        PlanConfig().held_out_events,
+        PlanConfig().trial_events,
     )
 )
 """Batches between an alarm and the end of the window, to validate on, and to compare on."""
@@ -79,11 +88,11 @@ class UnderWay:
     candidate: Contender
 
 
-def new_learner(cache: Path, shape: LearnerConfig | None = None) -> Learner:
+def new_learner(cache: Path, config: LearnerConfig | None = None) -> Learner:
     """One that has seen nothing, on one thread; `cache` holds content vectors."""
     cpu, backbone = use_device("cpu", threads=1), load_backbone()
-    encoder = TextEncoder(backbone, cache, ModelSettings().max_tokens, cpu)
-    return Learner(shape or LearnerConfig(), backbone, encoder, cpu)
+    encoder = TextEncoder(backbone, cache, ModelConfig().max_tokens, cpu)
+    return Learner(config or LearnerConfig(), backbone, encoder, cpu)
 
 
 def batches_of(events: Iterable[Event]) -> list[MicroBatch]:
@@ -108,7 +117,7 @@ def standing(scores: Iterable[Scores]) -> dict[str, float]:
 def copy_of(learner: Learner) -> Learner:
     """Another one in the same state, through the files of a checkpoint."""
     other = learner.another()
-    restore(other, learner.shape.model, to_files(capture(learner, NOWHERE), 1))
+    restore(other, None, learner.config.sizes, to_files(capture(learner, None, NOWHERE), 1))
     return other
 
 
@@ -116,15 +125,17 @@ def retrain(
     learner: Learner,
     window: Sequence[Interaction],
     held_out: Sequence[Interaction],
-    shape: RetrainConfig | None = None,
+    config: TrainingConfig | None = None,
 ) -> RetrainResult:
     """Retrain a learner as it stands."""
     with TemporaryDirectory() as folder:
-        retraining = Retraining(learner, shape or RetrainConfig(), window, held_out, Path(folder))
+        retraining = Retraining(learner, config or TrainingConfig(), window, held_out, Path(folder))
         return retraining.run(lambda _: None)
 
 
-def live(learner: Learner, batches: Sequence[MicroBatch], policy: Policy) -> LearnerHarness:
+def live(
+    learner: Learner, supervisor: Supervisor, batches: Sequence[MicroBatch], policy: Policy
+) -> LearnerHarness:
     """Learn batches, the catalogue first, and retrain when the policy asks for it.
 
     It is not heard while a retrain is under way, nor when too little is left to judge one.
@@ -133,7 +144,7 @@ def live(learner: Learner, batches: Sequence[MicroBatch], policy: Policy) -> Lea
     learner.score_and_learn(batches[0])
     for number, batch in enumerate(batches[1:], start=1):
         scores = learner.score_and_learn(batch)
-        told = learner.watch(batch, scores)
+        told = supervise(supervisor, learner, batch, scores)
         life.scores.append(scores)
         life.told += told
         if asked is None and policy(number, told) and number + TOOK < len(batches):
@@ -145,7 +156,8 @@ def live(learner: Learner, batches: Sequence[MicroBatch], policy: Policy) -> Lea
             verdict = decide(*evidence(champion, under_way.candidate), GateConfig())
             life.retrains.append(Retrained(under_way.asked, under_way.seconds, verdict))
             if life.retrains[-1].is_promoted:
-                learner = _promoted(under_way.candidate.learner, learner, batch)
+                learner = under_way.candidate.learner
+                supervisor.adopted("promotion", f"{batch.generation}-{batch.step}")
             asked = under_way = None
     return life
 
@@ -159,10 +171,3 @@ def _begun(champion: Learner, batches: Sequence[MicroBatch], asked: int) -> Unde
     retrain(candidate, interactions_of(window), interactions_of(held_out))
     seconds = time.process_time() - began
     return UnderWay(asked, seconds, run_through(candidate, [*held_out, *trial], HELD_OUT))
-
-
-def _promoted(candidate: Learner, champion: Learner, last: MicroBatch) -> Learner:
-    """The candidate in the champion's place; the overseer stays."""
-    candidate.supervisor.load(champion.supervisor.state())
-    candidate.supervisor.adopted("promotion", f"{last.generation}-{last.step}")
-    return candidate

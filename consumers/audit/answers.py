@@ -94,7 +94,8 @@ def ask_again(
     then = _impression(event_log, topics, impression)
     asked, version = Asked.of(then.context), _version(then)
     learner = make_learner(settings)
-    position = rebuild(event_log, topics, learner, checkpoints_of(settings), until=version, progress=progress)
+    checkpoints = checkpoints_of(settings)
+    position = rebuild(event_log, topics, learner, None, checkpoints, until=version, progress=progress)
     if position.version != then.snapshot:
         raise NotRepeatable(f"{topics.journal} does not know how {then.snapshot} came about")
     # The learner may have taken its own language model to another device; servers are on the CPU.

@@ -1,7 +1,7 @@
 """The learn daemon: reads interactions and items, learns, journals, checkpoints, publishes.
 
-It may be killed at any moment: a restart takes the newest good checkpoint, learns the
-journalled batches after it again, bit for bit, and goes on.
+It may be killed at any moment: a restart takes the newest readable checkpoint, learns the
+journalled batches after it a second time, bit for bit, and goes on.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import threading
 from contextlib import closing
 from itertools import chain
 
-from consumers.learn.commits import Cadence, Commits
+from consumers.learn.commits import Cadences, Commits
 from consumers.learn.loop import run as run_loop
 from consumers.learn.orders import CommandReader
+from consumers.learn.schedule import Cadence
 from pipeline import metrics
-from pipeline.assembly import checkpoints_of, make_learner
+from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
 from pipeline.checkpoints.fingerprint import fingerprint
-from pipeline.checkpoints.store import Checkpoints
 from pipeline.config import Settings
 from pipeline.eventlog import open_log
 from pipeline.eventlog.port import EventLog, LogWriter
 from pipeline.eventlog.topics import Topics
-from pipeline.journal.batch_source import BatchSource, Pull
+from pipeline.journal.batch_source import BatchSource
 from pipeline.journal.entry import read_journal
 from pipeline.journal.position import first_position
 from pipeline.signals import stop_requested
@@ -41,47 +41,48 @@ def run(settings: Settings) -> None:
         SnapshotsAhead: the snapshot store is another log's.
         Fenced: another learner has taken over.
     """
-    stopping = stop_requested()
-    metrics.serve_metrics(settings.metrics_host, settings.learn.metrics_port)
+    stop = stop_requested()
+    metrics.serve_metrics(settings.metrics.host, settings.metrics.learn)
     with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
         topics = Topics(settings.log.prefix)
         topics.check(event_log, *settings.log.topic_sizes)
-        learn(settings, event_log, topics, stopping)
+        learn(settings, event_log, topics, stop)
     log.info("learner stopped")
 
 
-def learn(settings: Settings, event_log: EventLog, topics: Topics, stopping: threading.Event) -> None:
-    """Restore, learn again what the journal names after that, then learn until told to stop."""
-    learner = make_learner(settings)
+def learn(settings: Settings, event_log: EventLog, topics: Topics, stop: threading.Event) -> None:
+    """Restore the newest checkpoint, recover the batches after it, then learn until `stop` is set."""
+    learner, supervisor = make_learner(settings), make_supervisor(settings)
+    mark = fingerprint(learner, supervisor)
     checkpoints = checkpoints_of(settings)
     with event_log.fenced_writer(topics.journal, owner="learn") as journal, event_log.writer() as writer:
-        start = checkpoints.restore(learner)
-        start = start or first_position(event_log, topics, journal, fingerprint(learner))
+        start = checkpoints.restore(learner, supervisor)
+        start = start or first_position(event_log, topics, journal, mark)
         log.info("learner starts after %s", start.version)
         entries = read_journal(event_log, topics.journal, start.journal)
-        pull = Pull(settings.learn.batch_events, settings.learn.wait_seconds, settings.learn.linger_seconds)
         with (
             closing(BatchSource(event_log, topics, start, learner.first_seen)) as batches,
             closing(CommandReader(event_log, topics, writer, checkpoints, learner.another)) as orders,
         ):
-            commits = _commits(settings, event_log, topics, writer, checkpoints)
             turns = chain(
-                batches.recover(entries),
-                batches.new(journal, pull, orders, fingerprint(learner), stopping.is_set),
+                batches.recover(entries), batches.new(journal, settings.batch, orders, mark, stop.is_set)
             )
-            run_loop(turns, learner, commits, checkpoints)
+            publisher = _publisher(settings, topics, writer)
+            commits = Commits(
+                learner, supervisor, topics.prefix, event_log, publisher, checkpoints, _cadences(settings)
+            )
+            run_loop(turns, learner, supervisor, commits, checkpoints)
 
 
-def _commits(
-    settings: Settings, event_log: EventLog, topics: Topics, writer: LogWriter, checkpoints: Checkpoints
-) -> Commits:
-    model, learn = settings.log.prefix, settings.learn
-    store = SnapshotStore(settings.snapshots, model)
-    return Commits(
-        model,
-        event_log,
-        Publisher(store, writer, topics, learn.full_snapshot_every, learn.keep_snapshots),
-        checkpoints,
-        publish=Cadence(learn.publish_seconds, learn.publish_events),
-        checkpoint=Cadence(learn.checkpoint_seconds, learn.checkpoint_events),
+def _publisher(settings: Settings, topics: Topics, writer: LogWriter) -> Publisher:
+    snapshots = settings.snapshots
+    store = SnapshotStore(snapshots.store, settings.log.prefix)
+    return Publisher(store, writer, topics, snapshots.full_every, snapshots.keep)
+
+
+def _cadences(settings: Settings) -> Cadences:
+    snapshots, checkpoints = settings.snapshots, settings.checkpoints
+    return Cadences(
+        publish=Cadence(snapshots.seconds, snapshots.events),
+        checkpoint=Cadence(checkpoints.seconds, checkpoints.events),
     )

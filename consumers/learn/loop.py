@@ -1,4 +1,4 @@
-"""The loop: score, learn, remember; at intervals make it visible and durable."""
+"""The loop: score, learn, supervise; on their cadence, publish and checkpoint."""
 
 from __future__ import annotations
 
@@ -14,23 +14,28 @@ from pipeline.checkpoints.store import Checkpoints
 from pipeline.control.alarms import DriftAlarm, RetrainRequest
 from pipeline.control.records import ControlRecord, Rollback
 from pipeline.evaluation.prequential import Quality, Scores
-from pipeline.journal.batch_source import Batch, StateSwitch
+from pipeline.journal.batch_source import Batch, StateSwitch, Turn
 from pipeline.journal.position import Position
+from pipeline.monitoring.supervisor import Supervisor
 from pipeline.training.learner import Learner
+from pipeline.training.supervision import supervise
 
 log = logging.getLogger(__name__)
 
 QUALITY_HALF_LIFE = 10_000.0
-"""In events, of the figures that metrics show; manifests have means since the process started."""
+"""In events, of the figures that metrics expose; manifests hold means since the process started."""
 
 
 def run(
-    turns: Iterable[Batch | StateSwitch | None], learner: Learner, commits: Commits, checkpoints: Checkpoints
+    turns: Iterable[Turn | None],
+    learner: Learner,
+    supervisor: Supervisor,
+    commits: Commits,
+    checkpoints: Checkpoints,
 ) -> None:
-    """Learn batches until they end; then publish and checkpoint what is left.
+    """Learn batches and adopt states until the turns end; then publish and checkpoint what is left.
 
-    A handover among them means to go on from another state, None that there was nothing to
-    read just then.
+    A turn is None when there was nothing to read: commits that are due by time still begin.
     """
     quality, recent = Quality(), Quality(QUALITY_HALF_LIFE)
     with closing(commits):
@@ -41,41 +46,41 @@ def run(
                     scores = learner.score_and_learn(turn.micro)
                     quality.add(scores)
                     recent.add(scores)
-                    told = learner.watch(turn.micro, scores)
-                    commits.add(turn, told)
+                    records = supervise(supervisor, learner, turn.micro, scores)
+                    commits.add(turn, records)
                     _measure(turn, scores, learner, recent, time.perf_counter() - began)
-                    _announce(told)
+                    _log_records(records)
                 case StateSwitch():
-                    # What is left behind is made durable first: a rollback returns to it.
-                    commits.finish(learner, quality.report(), reason="before an adoption")
-                    checkpoints.adopt(learner, turn)
-                    commits.switch_state(turn, learner, quality.report())
-                    _announce_adoption(turn)
-            commits.settle(learner, quality.report())
-        commits.finish(learner, quality.report(), reason="shutdown")
+                    # The state to be left becomes durable first: a rollback returns to it.
+                    commits.finish(quality.report(), reason="before an adoption")
+                    checkpoints.adopt(learner, supervisor, turn)
+                    commits.switch_state(turn, quality.report())
+                    _log_adoption(turn)
+            commits.settle(quality.report())
+        commits.finish(quality.report(), reason="shutdown")
 
 
-def _announce(told: Iterable[ControlRecord]) -> None:
-    for record in told:
+def _log_records(records: Iterable[ControlRecord]) -> None:
+    for record in records:
         match record:
             case DriftAlarm():
                 metrics.DRIFT_ALARMS.labels(record.signal).inc()
                 log.warning("drift alarm %s: %.4g -> %.4g", record.key, record.before, record.after)
             case RetrainRequest():
                 metrics.RETRAIN_REQUESTS.inc()
-                log.warning("a retrain is asked for: %s", record.key)
+                log.warning("a retrain is requested: %s", record.key)
             case Rollback():
                 log.warning("a rollback is ordered: %s: %s", record.key, record.reason)
 
 
-def _announce_adoption(switch: StateSwitch) -> None:
+def _log_adoption(switch: StateSwitch) -> None:
     version, adopts = switch.position.version, switch.adopts
     metrics.ADOPTIONS.labels(adopts.kind).inc()
-    _show(switch.position)
+    _measure_position(switch.position)
     log.warning("%s: %s goes on from %s, %s", adopts.kind, version, adopts.state, adopts.reason)
 
 
-def _show(position: Position) -> None:
+def _measure_position(position: Position) -> None:
     metrics.GENERATION.labels("learn").set(position.generation)
     metrics.STEP.labels("learn").set(position.step)
 
@@ -86,7 +91,7 @@ def _measure(batch: Batch, scores: Scores, learner: Learner, quality: Quality, s
     metrics.EVENTS.labels("learn").inc(len(batch.micro.interactions))
     metrics.DEAD_LETTERS.labels("learn").inc(len(batch.refused))
     metrics.DUPLICATES.labels("learn").inc(batch.duplicates)
-    _show(batch.position)
+    _measure_position(batch.position)
     metrics.ITEMS.labels("learn").set(len(learner.stream.catalogue))
     metrics.USERS.labels("learn").set(len(learner.stream.histories))
     metrics.REPLAY.set(len(learner.replay))

@@ -1,7 +1,7 @@
-"""Orders: promotions and rollbacks from the control topic, made ready to be carried out.
+"""Orders: promotions and rollbacks from the control topic, prepared so that they can be carried out.
 
-Both are one mechanism with crash recovery: a checkpoint is put in place and tried on a
-second learner; then a line of the journal says that the learner goes on from it.
+Both use the mechanism of crash recovery: a checkpoint is put in place and tried on a scratch
+learner; then a journal entry says that the learner goes on from it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ADOPTED = "adopted"
 
 
 class CommandReader:
-    """Reads the control topic and says what to adopt next."""
+    """Reads the control topic and decides which state to adopt next."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class CommandReader:
         checkpoints: Checkpoints,
         another: Callable[[], Learner],
     ) -> None:
-        """`another` makes learners to try states on."""
+        """`another`: factory for scratch learners that validate a state; they need no supervisor."""
         self._log = event_log
         self._topics = topics
         self._writer = writer
@@ -60,12 +60,12 @@ class CommandReader:
         self._reader = event_log.reader({TopicPartition(topics.control, 0): 0})
 
     def position(self) -> int:
-        """Offset of the next record to be obeyed; once `due` was asked."""
+        """Return the offset of the next record to be obeyed; call `due` first."""
         assert self._next is not None
         return self._next
 
     def due(self, position: Position) -> AdoptionPlan | None:
-        """What to adopt now, if anything; orders that cannot be carried out are refused aloud."""
+        """Return what to adopt now, if anything; refuse orders that cannot be carried out."""
         if self._next is None:
             self._next = position.control
             self._reader.seek({TopicPartition(self._topics.control, 0): self._next})
@@ -84,50 +84,51 @@ class CommandReader:
         return None
 
     def close(self) -> None:
-        """Let go of the reader."""
+        """Close the reader."""
         self._reader.close()
 
     def _plan(self, order: Order, position: Position) -> AdoptionPlan:
         if order.generation not in (None, position.generation):
             raise OrderRefused(
-                f"it was meant for generation {order.generation}, and this is {position.generation}"
+                f"it is for generation {order.generation}, but this is generation {position.generation}"
             )
         if isinstance(order, Promotion):
             state = self._checkpoints.candidate_state(order.candidate)
-            found = self._tried(state)
+            found = self._validate(state)
             fold_to: Offsets = {}
         else:
             state = Path(ADOPTED, str(position.generation + 1))
-            found = self._put_back(Version.parse(order.version), state)
+            found = self._recreate(Version.parse(order.version), state)
             fold_to = {} if order.relearn else _furthest(position.offsets, position.fold_to)
         self._check_held(found, position)
         adopts = Adopts(kind=order.kind, state=str(state), order=order.key, reason=order.reason)
         return AdoptionPlan(adopts, found.step, found.offsets, found.through, fold_to)
 
-    def _tried(self, state: Path) -> Position:
+    def _validate(self, state: Path) -> Position:
+        """Load a candidate's state into a scratch learner; refuse one that does not fit or is not finite."""
         learner = self._another()
         try:
-            found = restore_from(self._checkpoints.folder / state, learner, supervisor=False)
+            found = restore_from(self._checkpoints.folder / state, learner, None)
         except (IndexError, KeyError, RuntimeError, SafetensorError, ValueError) as error:
-            # What was written is there, but it is no state of this model.
+            # The files are as they were written, but they are no state of this model.
             raise OrderRefused(f"{state} does not fit: {error}") from error
-        _check_finite(capture(learner, found))
+        _check_finite(capture(learner, None, found))
         return found
 
-    def _put_back(self, version: Version, state: Path) -> Position:
-        """Make the learner of an earlier version again, and keep it as a state to adopt."""
+    def _recreate(self, version: Version, state: Path) -> Position:
+        """Rebuild an earlier version on a scratch learner, and store it as a state to adopt."""
         learner = self._another()
-        found = rebuild(self._log, self._topics, learner, self._checkpoints, until=version)
+        found = rebuild(self._log, self._topics, learner, None, self._checkpoints, until=version)
         if found.version != str(version):
             raise OrderRefused(f"the journal knows no version {version}, only {found.version} before it")
-        self._checkpoints.write_to(self._checkpoints.folder / state, capture(learner, found))
+        self._checkpoints.write_to(self._checkpoints.folder / state, capture(learner, None, found))
         self._prune()
         return found
 
     def _check_held(self, found: Position, position: Position) -> None:
-        """Refuse what would make the learner read what the log has lost, or never had."""
+        """Refuse a state whose next records the log has lost, or never had."""
         if found.offsets.keys() != position.offsets.keys():
-            raise OrderRefused("it has learned from other topics or partitions")
+            raise OrderRefused("it was learned from other topics or partitions")
         topics = {source.topic for source in found.offsets}
         begins, ends = self._log.begin_offsets(topics), self._log.end_offsets(topics)
         for source, offset in found.offsets.items():
@@ -150,7 +151,7 @@ def _order(record: Record) -> Order | None:
     try:
         return order_in(record.value) if record.value else None
     except (ValidationError, ValueError, KeyError, TypeError) as error:
-        log.error("%s/%s is no record of ours: %s", record.source, record.offset, error)
+        log.error("%s/%s cannot be decoded: %s", record.source, record.offset, error)
         return None
 
 
@@ -159,7 +160,7 @@ def _furthest(one: Offsets, other: Offsets) -> dict[TopicPartition, int]:
 
 
 def _check_finite(captured: LearnerState) -> None:
-    """Refuse weights, moments or counts that would sooner or later be served."""
+    """Refuse weights, moments or counts that are not finite: they would be served sooner or later."""
     for name, tensor in {**captured.encoder, **captured.learned, **captured.table, **captured.counts}.items():
         if not bool(torch.isfinite(tensor).all()):
             raise OrderRefused(f"{name} is not finite")

@@ -1,4 +1,4 @@
-"""The retrain daemon: answers requests with candidates, and has the Gate judge them.
+"""The retrain daemon: answers requests for a retrain, one at a time.
 
 It shares the machine with the learner: a low priority, threads of its own, and nothing that
 the learner waits for. It may be killed at any moment; the next start goes on.
@@ -8,175 +8,137 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 
-from consumers.retrain.planning import PlanConfig, no_plan, open_request, plan_for, plan_now
-from consumers.retrain.retrainer import Workshop, judged, void
+from consumers.retrain.announcing import Announcer
+from consumers.retrain.champion import Champions
+from consumers.retrain.comparing import Comparer
+from consumers.retrain.deciding import Decider
+from consumers.retrain.planning import Planner
+from consumers.retrain.reading import LogView
+from consumers.retrain.requests import ManualRequest, open_request
+from consumers.retrain.retrainer import Retrainer
+from consumers.retrain.training import Trainer
 from pipeline import metrics
-from pipeline.assembly import (
-    checkpoints_of,
-    gate_config_of,
-    language_config_of,
-    make_learner,
-    model_config_of,
-    retrain_config_of,
-)
+from pipeline.assembly import checkpoints_of, make_learner
+from pipeline.checkpoints.store import Checkpoints
 from pipeline.config import Settings
 from pipeline.control.alarms import RetrainRequest
-from pipeline.control.records import ControlRecord, GateDecision, Promotion
-from pipeline.errors import ChampionGone
+from pipeline.control.records import GateDecision
 from pipeline.eventlog import open_log
-from pipeline.eventlog.port import read
 from pipeline.eventlog.topics import Topics
-from pipeline.retraining.candidates import Candidate, Candidates, RetrainPlan
+from pipeline.retraining.candidates import Candidates
 from pipeline.retraining.training import RetrainProgress
 from pipeline.signals import Stopped, stop_requested
+from pipeline.training.learner import Learner
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 
 def run(settings: Settings, *, follow: bool, since: datetime | None) -> None:
     """Answer requests until SIGTERM or SIGINT; or make one candidate by hand.
 
-    What another retrainer left unfinished comes first; by hand, it is all that is done.
+    Candidates that another retrainer left unfinished come first; by hand, they are all that is
+    done.
 
     Raises:
         TopicError: the topics are not as the settings want them, or nothing was learned yet.
         Occupied: another retrainer works for this model.
     """
     os.nice(settings.retrain.nice)
-    metrics.serve_metrics(settings.metrics_host, settings.retrain.metrics_port)
-    with _office(settings) as office:
+    metrics.serve_metrics(settings.metrics.host, settings.metrics.retrain)
+    with _service(settings) as service:
         try:
-            office.tell_untold()
-            finished = office.finish_begun()
+            service.publish_pending()
+            finished = service.finish_begun()
             if follow:
-                office.follow()
+                service.follow()
             elif not finished:
-                office.make(plan_now(office.shop, office.plan_config, since))
+                service.answer(ManualRequest.now(since))
         except Stopped:
             log.info("retrainer stopped; the next one goes on")
 
 
-class Office:
-    """Takes requests, keeps candidates, and tells what became of them."""
+class RetrainService:
+    """Looks for requests and has each of them answered."""
 
-    def __init__(self, shop: Workshop, plan_config: PlanConfig, candidates: Candidates) -> None:
-        self.shop = shop
-        self.plan_config = plan_config
+    def __init__(self, log_view: LogView, candidates: Candidates, retrainer: Retrainer) -> None:
+        self._log = log_view
         self._candidates = candidates
+        self._retrainer = retrainer
 
     def follow(self) -> None:
-        """Answer each request; of several that wait, the newest."""
-        topic, looked_to = self.shop.topics.control, None
-        while not self.shop.stop.wait(LOOK_SECONDS):
-            ends = self.shop.event_log.end_offsets([topic])
-            if ends == looked_to:
+        """Answer requests until asked to stop; of several that wait, only the newest."""
+        event_log, topics, read_to = self._log.event_log, self._log.topics, None
+        while not self._log.stop.wait(POLL_SECONDS):
+            ends = event_log.end_offsets([topics.control])
+            if ends == read_to:
                 continue
-            looked_to = ends
-            request = open_request(self.shop.event_log, self.shop.topics, self._candidates)
+            read_to = ends
+            request = open_request(event_log, topics, self._candidates)
             if request is not None:
-                self._answer(request)
+                self.answer(request)
 
-    def make(self, plan: RetrainPlan) -> None:
-        """Make a candidate, have it judged, and say so."""
-        log.info("retraining %s from %s", plan.name, plan.champion)
-        self._judge(self._candidates.begin(plan))
+    def answer(self, request: RetrainRequest | ManualRequest) -> None:
+        """Answer one request."""
+        _measure(self._retrainer.retrain(request.key, request))
 
-    def tell_untold(self) -> None:
-        """Tell what a retrainer before us judged and could not tell."""
-        told = {record.key for record in read(self.shop.event_log, self.shop.topics.control)}
-        for candidate in self._candidates.all():
-            decision = candidate.decision()
-            if decision is not None and any(record.key not in told for record in _told_of(decision)):
-                self._tell(decision)
+    def publish_pending(self) -> None:
+        """Publish the decisions that an earlier retrainer made and could not publish."""
+        self._retrainer.announcer.publish_pending(self._candidates)
 
     def finish_begun(self) -> int:
-        """Go on with what was begun; how many there were."""
+        """Go on with the candidates that were begun; return how many there were."""
         begun = [candidate for candidate in self._candidates.all() if candidate.decision() is None]
         for candidate in begun:
             log.info("going on with %s", candidate.name)
-            self._judge(candidate)
+            _measure(self._retrainer.retrain(candidate.name))
         return len(begun)
-
-    def _answer(self, request: RetrainRequest) -> None:
-        candidate = self._candidates.named(request.key)
-        if candidate.is_planned:
-            self._judge(candidate)
-            return
-        try:
-            self.make(plan_for(self.shop, self.plan_config, request))
-        except ChampionGone as error:
-            plan = no_plan(request)
-            candidate, decision = self._candidates.begin(plan), void(plan, str(error))
-            candidate.judge(decision)
-            self._tell(decision)
-
-    def _judge(self, candidate: Candidate) -> None:
-        decision = judged(self.shop, candidate)
-        _measure(decision)
-        self._tell(decision)
-
-    def _tell(self, decision: GateDecision) -> None:
-        with self.shop.event_log.writer() as writer:
-            for record in _told_of(decision):
-                writer.append(self.shop.topics.control, record.key, record.encode())
-            writer.flush()
-        log.warning("%s is %s: %s", decision.candidate, decision.outcome, "; ".join(decision.reasons))
-
-
-def _told_of(decision: GateDecision) -> list[ControlRecord]:
-    """The judgement, and the order that follows from it."""
-    if decision.outcome != "promoted":
-        return [decision]
-    order = Promotion(
-        candidate=decision.candidate,
-        generation=decision.generation,
-        ordered_at=decision.decided_at,
-        reason="the Gate promotes it",
-    )
-    return [decision, order]
 
 
 @contextmanager
-def _office(settings: Settings) -> Iterator[Office]:
+def _service(settings: Settings) -> Iterator[RetrainService]:
     topics, checkpoints, stop = Topics(settings.log.prefix), checkpoints_of(settings), stop_requested()
     candidates = Candidates(checkpoints.folder)
-    retrain, gate = settings.retrain, settings.gate
-    first = make_learner(_with_threads(settings))
+    new_learner = make_learner(_with_threads(settings)).another
     with candidates.occupied(), closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
         topics.check(event_log, *settings.log.topic_sizes)
-        shop = Workshop(
-            event_log,
-            topics,
-            checkpoints,
-            first.another,
-            model_config_of(settings),
-            retrain_config_of(settings),
-            gate_config_of(settings),
-            manual=gate.mode == "manual",
-            stop=stop,
-            progress=_show_progress,
-            language=language_config_of(settings),
-        )
-        plan_config = PlanConfig(
-            retrain.window_events, retrain.wait_events, retrain.held_out_events, gate.trial_events
-        )
-        yield Office(shop, plan_config, candidates)
+        log_view = LogView(event_log, topics, stop)
+        retrainer = _retrainer(settings, log_view, checkpoints, candidates, new_learner)
+        yield RetrainService(log_view, candidates, retrainer)
+
+
+def _retrainer(
+    settings: Settings,
+    log_view: LogView,
+    checkpoints: Checkpoints,
+    candidates: Candidates,
+    new_learner: Callable[[], Learner],
+) -> Retrainer:
+    retrain = settings.retrain
+    champions = Champions(log_view, checkpoints, new_learner)
+    return Retrainer(
+        candidates,
+        Planner(log_view, checkpoints, candidates, retrain.plan),
+        Trainer(champions, log_view, retrain, settings.learn.sizes, _measure_progress),
+        Comparer(champions, log_view, checkpoints),
+        Decider(settings.gate),
+        Announcer(log_view.event_log, log_view.topics),
+    )
 
 
 def _with_threads(settings: Settings) -> Settings:
-    """The model on as many threads as the retrainer may have."""
+    """Settings with as many threads as the retrainer may have."""
     return settings.model_copy(
         update={"model": settings.model.model_copy(update={"threads": settings.retrain.threads})}
     )
 
 
-def _show_progress(at: RetrainProgress) -> None:
+def _measure_progress(at: RetrainProgress) -> None:
     metrics.RETRAIN_EPOCHS.set(at.epoch - 1 + at.segments / at.total)
 
 

@@ -12,6 +12,7 @@ from pipeline.eventlog.port import EventLog, TopicPartition
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.entry import read_journal
 from pipeline.journal.position import Position
+from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.snapshot import Version
 from pipeline.snapshots.store import SnapshotStore
@@ -45,10 +46,14 @@ class Agreement:
 
 
 def agreement(
-    learner: Learner, position: Position, checkpoints: Checkpoints, store: SnapshotStore
+    learner: Learner,
+    supervisor: Supervisor,
+    position: Position,
+    checkpoints: Checkpoints,
+    store: SnapshotStore,
 ) -> Agreement:
     """Compare a rebuilt learner with its checkpoint and its snapshot, as far as they are kept."""
-    digest = checkpoints.digest(capture(learner, position))
+    digest = checkpoints.digest(capture(learner, supervisor, position))
     content = snapshot_digest(snapshot_of(learner, "", position, {}, ""))
     return Agreement(
         position.version,

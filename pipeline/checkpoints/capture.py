@@ -11,16 +11,20 @@ from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.port import named
 from pipeline.journal.position import Position
 from pipeline.model.tensors import of_matrix
+from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.snapshot import Manifest, Snapshot
 from pipeline.training.learner import Learner
 
 
-def capture(learner: Learner, position: Position) -> LearnerState:
-    """Copy a learner's state; some ten milliseconds for ten thousand items."""
+def capture(learner: Learner, supervisor: Supervisor | None, position: Position) -> LearnerState:
+    """Copy a learner's state and its supervisor's; some ten milliseconds for ten thousand items.
+
+    A state that is only to be adopted needs no supervisor: the adopting learner keeps its own.
+    """
     stream = learner.stream
     return LearnerState(
         position=position,
-        model=learner.shape.model,
+        model=learner.config.sizes,
         encoder=learner.encoder.adapter,
         learned=_learned(learner),
         table=learner.table.state(),
@@ -37,13 +41,13 @@ def capture(learner: Learner, position: Position) -> LearnerState:
         catalogue=stream.catalogue.copy(),
         histories=stream.histories.copy(),
         seen={partition: seen.to_array() for partition, seen in sorted(stream.seen.items())},
-        supervisor=orjson.dumps(learner.supervisor.state()),
+        supervisor=orjson.dumps(supervisor.state()) if supervisor else None,
     )
 
 
 def snapshot_of(learner: Learner, model: str, position: Position, quality: Report, reason: str) -> Snapshot:
     """Copy what serving needs; some milliseconds for ten thousand items."""
-    shape, stream = learner.shape.model, learner.stream
+    stream = learner.stream
     rows = learner.table.all()
     items = dict(zip(stream.catalogue.ids, stream.catalogue.digests, strict=True))
     learned = {name: _copied(parameter) for name, parameter in learner.recommender.learned().items()}
@@ -56,10 +60,7 @@ def snapshot_of(learner: Learner, model: str, position: Position, quality: Repor
         files={},
         backbone=learner.encoder.backbone_digest,
         max_tokens=learner.encoder.max_tokens,
-        layers=shape.tower.layers,
-        lora_rank=shape.tower.lora_rank,
-        lora_alpha=shape.tower.lora_alpha,
-        adapter_rank=shape.adapter_rank,
+        sizes=learner.config.sizes,
         rows=len(items),
         items=items,
         offsets=named(position.offsets),

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import torch
 
+from pipeline.monitoring.supervisor import Supervisor
 from pipeline.training.learner import Learner
 
 
-def fingerprint(learner: Learner) -> str:
-    """What must be equal for a batch learned again to give the same bits, as 16 hex digits."""
+def fingerprint(learner: Learner, supervisor: Supervisor) -> str:
+    """Digest all that must be equal for a batch to give the same bits again; 16 hex digits.
+
+    The supervisor's settings belong to it, because its records are part of what a batch gives.
+    """
     machine = (
         platform.machine(),
         torch.__version__,
@@ -22,8 +26,9 @@ def fingerprint(learner: Learner) -> str:
     )
     device = learner.device
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_model()
-    told = repr((learner.born, learner.encoder.backbone_digest, machine, device.type, chip))
-    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+    backbone = learner.encoder.backbone_digest
+    decisive = repr((learner.born, supervisor.configs, backbone, machine, device.type, chip))
+    return hashlib.blake2b(decisive.encode(), digest_size=8).hexdigest()
 
 
 @functools.cache

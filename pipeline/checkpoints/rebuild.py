@@ -1,4 +1,4 @@
-"""Rebuild: the learner as the journal says it must be, now or at an earlier version."""
+"""Rebuild: make a learner from the journal, as it is now or was at an earlier version."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import BatchSource, StateSwitch
 from pipeline.journal.entry import JournalEntry, read_journal
 from pipeline.journal.position import Position, beginning
+from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.snapshot import Version
 from pipeline.training.learner import Learner
+from pipeline.training.supervision import supervise
 
 Entries = Iterator[tuple[JournalEntry, int]]
 
@@ -22,31 +24,33 @@ def rebuild(
     event_log: EventLog,
     topics: Topics,
     learner: Learner,
+    supervisor: Supervisor | None,
     checkpoints: Checkpoints,
     *,
     from_nothing: bool = False,
     until: Version | None = None,
     progress: Callable[[int], None] = lambda events: None,
 ) -> Position:
-    """Make a new learner what it was at a version, or is now; writes nothing to the log.
+    """Make a new learner what it was at a version, or is now; write nothing to the log.
 
     Args:
         event_log, topics: where journal and events are.
         learner: one that has seen nothing.
-        checkpoints: where to begin, and where adopted states are.
-        from_nothing: begin at the journal's beginning: the proof that recovery is right.
-        until: the last version that counts.
+        supervisor: one that has seen nothing; None where nobody needs its state.
+        checkpoints: give the state to begin from, and the adopted states.
+        from_nothing: begin at the start of the journal instead, which proves that recovery is right.
+        until: the last version to learn.
         progress: called with the number of interactions of each batch.
 
     Returns:
-        Where it stands; of versions that the journal knows, the last up to `until`.
+        The learner's position: of the versions in the journal, the last up to `until`.
 
     Raises:
         TopicError: nothing was ever learned.
         CheckpointCorrupt: the journal has lost its beginning, or an adopted state is gone.
         OffsetsExpired: the log does not hold the journal's records any more.
     """
-    position = None if from_nothing else checkpoints.restore(learner, until)
+    position = None if from_nothing else checkpoints.restore(learner, supervisor, until)
     entries = read_journal(event_log, topics.journal, position.journal if position else None)
     if position is None:
         first = next(entries, None)
@@ -56,9 +60,11 @@ def rebuild(
     with closing(BatchSource(event_log, topics, position, learner.first_seen)) as batches:
         for turn in batches.recover(_up_to(until, entries)):
             if isinstance(turn, StateSwitch):
-                checkpoints.adopt(learner, turn)
+                checkpoints.adopt(learner, supervisor, turn)
             else:
-                learner.watch(turn.micro, learner.score_and_learn(turn.micro))
+                scores = learner.score_and_learn(turn.micro)
+                if supervisor is not None:
+                    supervise(supervisor, learner, turn.micro, scores)
                 progress(len(turn.micro.interactions))
             position = turn.position
     return position

@@ -1,13 +1,13 @@
-"""The learner's whole state, frozen: copied cheaply, written as files, and put back.
+"""The learner's whole state: copied cheaply, written as files, and restored.
 
-Freezing copies tensors and the tops of dicts and lists; what they hold is never changed in
+Capturing copies tensors and the tops of dicts and lists; what they hold is never changed in
 place, so a background thread can write it while learning goes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import orjson
@@ -17,12 +17,13 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor
 
+from pipeline.config import ModelSizes
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.events import Item
 from pipeline.journal.position import Position
 from pipeline.model.content.adapter import Adapter
-from pipeline.model.recommender import ModelConfig
 from pipeline.model.tensors import to_matrix, under
+from pipeline.monitoring.supervisor import Supervisor
 from pipeline.state.catalogue import Catalogue
 from pipeline.state.counts import PairCounts
 from pipeline.state.dedupe import SeenEvents
@@ -31,17 +32,22 @@ from pipeline.training.learner import Learner
 from pipeline.training.replay_buffer import ReplayBuffer
 
 LEARNED, TABLE, COUNTS = "learned.safetensors", "table.safetensors", "counts.safetensors"
-REPLAY, CATALOGUE, SUPERVISOR = "replay.safetensors", "catalogue.json", "overseer.json"
+REPLAY, CATALOGUE, SUPERVISOR = "replay.safetensors", "catalogue.json", "supervisor.json"
 ENCODER = "encoder.safetensors"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
 class LearnerState:
-    """Everything that a learner is, as of one position; `model` says of which sizes."""
+    """A learner's complete state at one position.
+
+    Attributes:
+        model: sizes of the model.
+        supervisor: state of its supervisor as JSON; None in a state that is only to be adopted.
+    """
 
     position: Position
-    model: ModelConfig
+    model: ModelSizes
     encoder: Adapter
     learned: dict[str, Tensor]
     table: dict[str, Tensor]
@@ -50,11 +56,11 @@ class LearnerState:
     catalogue: Catalogue
     histories: Histories
     seen: dict[int, NDArray[np.int64]]
-    supervisor: bytes
+    supervisor: bytes | None
 
 
 def to_files(captured: LearnerState, partitions: int) -> dict[str, bytes]:
-    """The state as files by name: shared ones, and two a partition; equal states, equal bytes."""
+    """Encode a state as files by name: shared ones, and two per partition; equal states give equal bytes."""
     entries = zip(captured.catalogue.ids, captured.catalogue.entries, strict=True)
     files = {
         ENCODER: write_tensors(dict(captured.encoder)),
@@ -64,9 +70,10 @@ def to_files(captured: LearnerState, partitions: int) -> dict[str, bytes]:
         REPLAY: write_tensors(
             {name: torch.from_numpy(array) for name, array in captured.replay.state().items()}
         ),
-        SUPERVISOR: captured.supervisor,
         CATALOGUE: orjson.dumps([[item, entry and entry.model_dump()] for item, entry in entries]),
     }
+    if captured.supervisor is not None:
+        files[SUPERVISOR] = captured.supervisor
     histories: list[dict[str, str]] = [{} for _ in range(partitions)]
     for user, history in sorted(captured.histories.items()):
         histories[partition_of(user, partitions)][user] = encode_history(history, 0).decode()
@@ -78,13 +85,17 @@ def to_files(captured: LearnerState, partitions: int) -> dict[str, bytes]:
 
 
 def restore(
-    learner: Learner, model: ModelConfig, files: Mapping[str, bytes], *, supervisor: bool = True
+    learner: Learner, supervisor: Supervisor | None, model: ModelSizes, files: Mapping[str, bytes]
 ) -> None:
-    """Put a learner into the state that files hold, of a model of the given sizes.
+    """Put a learner, and its supervisor if given, into the state that files hold.
 
-    Its overseer only if asked to: it outlives an adoption.
+    Args:
+        learner: any; all its state is replaced.
+        supervisor: None to leave it as it is, because it outlives an adoption.
+        model: sizes of the model in the files.
+        files: by name, as `to_files` made them.
     """
-    learner.begin(replace(learner.shape, model=model))
+    learner.begin(learner.config.replace(sizes=model))
     learner.encoder = learner.encoder.adapted(read_tensors(files[ENCODER]))
     stream = learner.stream
     entries = orjson.loads(files[CATALOGUE])
@@ -100,9 +111,9 @@ def restore(
                 stream.histories.put(user, decode_history(wire.encode())[0])
         elif kind == "seen":
             digests = read_tensors(content)["digests"].tolist()
-            stream.seen[int(rest.partition(".")[0])] = SeenEvents(stream.shape.dedupe_window, digests)
-    if supervisor:
-        learner.supervisor.load(orjson.loads(files[SUPERVISOR]))
+            stream.seen[int(rest.partition(".")[0])] = SeenEvents(stream.config.dedupe_window, digests)
+    if supervisor is not None:
+        supervisor.load(orjson.loads(files[SUPERVISOR]))
     learner.table.load(read_tensors(files[TABLE]))
     learner.replay.load({name: tensor.numpy() for name, tensor in read_tensors(files[REPLAY]).items()})
     _load_learned(learner, read_tensors(files[LEARNED]))

@@ -1,4 +1,4 @@
-"""Checkpoints: private, resumable; learned state, stream state and position, one unit.
+"""Checkpoints: learned state, stream state, supervisor and position, private and resumable, one unit.
 
 Written to a temporary name, fsynced, renamed; read only if every file is what the manifest
 says. Recovery is a checkpoint plus the journalled batches after it.
@@ -12,73 +12,47 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.atomic_files import sync_folder, write_durably
-from pipeline.checkpoints.state import LearnerState, restore, to_files
+from pipeline.checkpoints.state import SUPERVISOR, LearnerState, restore, to_files
+from pipeline.config import ModelSizes
 from pipeline.errors import CheckpointCorrupt
 from pipeline.eventlog.port import TopicPartition, named
 from pipeline.journal.batch_source import StateSwitch
 from pipeline.journal.position import Position
-from pipeline.model.recommender import ModelConfig
-from pipeline.model.tower import TowerConfig
+from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.snapshot import Version
 from pipeline.training.learner import Learner
 
 log = logging.getLogger(__name__)
 
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2
+"""2: a state that is only to be adopted holds no supervisor, and the supervisor's file has its new name."""
 MANIFEST = "manifest.json"
 CANDIDATES, CANDIDATE_CHECKPOINT = "candidates", "checkpoint"
 """Folders below the model's checkpoints, and below a candidate's."""
 KEEP_LAST = 5
 HOUR_MS = 3_600_000
 LADDER = ((HOUR_MS, 24), (24 * HOUR_MS, 30))
-"""Besides the last ones: one an hour for a day, one a day for a month."""
-
-
-class ModelSizes(BaseModel):
-    """Sizes of the model; a candidate's may differ from the settings'."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    layers: int
-    lora_rank: int
-    lora_alpha: int
-    adapter_rank: int
-
-    @classmethod
-    def of(cls, shape: ModelConfig) -> Self:
-        """As a manifest writes them."""
-        tower = shape.tower
-        return cls(
-            layers=tower.layers,
-            lora_rank=tower.lora_rank,
-            lora_alpha=tower.lora_alpha,
-            adapter_rank=shape.adapter_rank,
-        )
-
-    @property
-    def shape(self) -> ModelConfig:
-        """As the model takes them."""
-        return ModelConfig(TowerConfig(self.layers, self.lora_rank, self.lora_alpha), self.adapter_rank)
+"""Spans in ms and how many of each: besides the last ones, one an hour for a day, one a day for a month."""
 
 
 class CheckpointManifest(BaseModel):
-    """What a checkpoint is.
+    """The manifest of a checkpoint.
 
     Attributes:
-        model: sizes.
-        files: name to sha256.
+        model: sizes of the model.
+        files: file name to SHA-256.
         digest: over all files; equal states have equal digests.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
     generation: int
     step: int
     fingerprint: str
@@ -94,7 +68,7 @@ class CheckpointManifest(BaseModel):
 
     @property
     def position(self) -> Position:
-        """Where the learner stood."""
+        """Return the learner's position in journal and log."""
         return Position(
             self.generation,
             self.step,
@@ -116,17 +90,17 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
 
     def candidate_state(self, name: str) -> Path:
-        """The checkpoint of a candidate, relative to the folder."""
+        """Return the path of a candidate's checkpoint, relative to the folder."""
         return Path(CANDIDATES, name, CANDIDATE_CHECKPOINT)
 
     def write(self, captured: LearnerState) -> CheckpointManifest:
-        """Store a frozen state; several seconds for a large one, so call it in the background."""
+        """Store a captured state; several seconds for a large one, so call it in the background."""
         manifest = self.write_to(self.folder / captured.position.version, captured)
         self._prune()
         return manifest
 
     def write_to(self, folder: Path, captured: LearnerState) -> CheckpointManifest:
-        """Store a frozen state in a folder of its own, whole or not at all."""
+        """Store a captured state in a folder, whole or not at all."""
         files = to_files(captured, self._partitions)
         manifest = _manifest(captured, files)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -141,47 +115,55 @@ class Checkpoints:
         sync_folder(folder.parent)
         return manifest
 
-    def restore(self, learner: Learner, until: Version | None = None) -> Position | None:
-        """Put a learner into the newest good state, up to a version if given; None where there is none.
+    def restore(
+        self, learner: Learner, supervisor: Supervisor | None, until: Version | None = None
+    ) -> Position | None:
+        """Put learner and supervisor into the newest readable state; return None where there is none.
 
-        A damaged checkpoint is reported and the one before it is taken: the journal makes up
-        for the difference.
+        A checkpoint that is damaged or of another format is logged and the one before it is
+        taken: the journal makes up for the difference.
+
+        Args:
+            learner: any; all its state is replaced.
+            supervisor: None where nobody needs its state.
+            until: the last version to consider.
         """
         for manifest_path in reversed(self._manifests()):
             folder = manifest_path.parent
             if until is not None and Version.parse(folder.name) > until:
                 continue
             try:
-                return restore_from(folder, learner)
+                return restore_from(folder, learner, supervisor)
             except CheckpointCorrupt as error:
                 log.error("%s; trying the one before it", error)
         return None
 
     def positions(self) -> list[Position]:
-        """Where each readable checkpoint stands, oldest first."""
+        """Return the position of each readable checkpoint, oldest first."""
         found = list[Position]()
         for path in self._manifests():
             try:
                 found.append(_read_manifest(path).position)
             except CheckpointCorrupt as error:
-                log.error("%s; left out", error)
+                log.error("%s; it is left out", error)
         return found
 
-    def adopt(self, learner: Learner, switch: StateSwitch) -> None:
-        """Put a learner into the state that it is to go on from; its overseer goes on as it is.
+    def adopt(self, learner: Learner, supervisor: Supervisor | None, switch: StateSwitch) -> None:
+        """Put a learner into an adopted state; its supervisor keeps what it knows, and notes the adoption.
 
         Raises:
-            CheckpointCorrupt: the state is not there any more.
+            CheckpointCorrupt: the state no longer exists.
         """
-        restore_from(self.folder / switch.adopts.state, learner, supervisor=False)
-        learner.supervisor.adopted(switch.adopts.kind, switch.left)
+        restore_from(self.folder / switch.adopts.state, learner, None)
+        if supervisor is not None:
+            supervisor.adopted(switch.adopts.kind, switch.left)
 
     def digest(self, captured: LearnerState) -> str:
-        """What the manifest of a state's checkpoint would give as its digest."""
+        """Compute the digest that a checkpoint of this state would have in its manifest."""
         return _manifest(captured, to_files(captured, self._partitions)).digest
 
     def digests(self) -> dict[str, str]:
-        """The digests of the checkpoints there are, by version.
+        """Return the digest of every checkpoint, by version.
 
         Raises:
             CheckpointCorrupt: one cannot be read.
@@ -204,16 +186,19 @@ class Checkpoints:
             shutil.rmtree(path.parent)
 
 
-def restore_from(folder: Path, learner: Learner, *, supervisor: bool = True) -> Position:
-    """Put a learner into the state that a folder holds; see `restore` for its overseer.
+def restore_from(folder: Path, learner: Learner, supervisor: Supervisor | None) -> Position:
+    """Put a learner, and its supervisor if given, into the state that a folder holds.
 
     Raises:
-        CheckpointCorrupt: it is not there, or not what was written.
+        CheckpointCorrupt: it does not exist, is not what was written, is of another format, or
+            holds no supervisor although one is to be restored.
     """
     manifest, files = _read_verified(folder / MANIFEST)
-    if manifest.model.shape != learner.shape.model:
-        log.warning("the model's sizes are those of checkpoint %s, not of the settings", folder.name)
-    restore(learner, manifest.model.shape, files, supervisor=supervisor)
+    if supervisor is not None and SUPERVISOR not in files:
+        raise CheckpointCorrupt(f"checkpoint {folder.name} holds no supervisor: it can only be adopted")
+    if manifest.model != learner.config.sizes:
+        log.warning("the model has the sizes of checkpoint %s, not those of the settings", folder.name)
+    restore(learner, supervisor, manifest.model, files)
     return manifest.position
 
 
@@ -229,7 +214,7 @@ def _manifest(captured: LearnerState, files: Mapping[str, bytes]) -> CheckpointM
         through=position.through,
         control=position.control,
         fold_to=named(position.fold_to),
-        model=ModelSizes.of(captured.model),
+        model=captured.model,
         written_at=int(time.time() * 1000),
         files=digests,
         digest=hashlib.sha256(orjson.dumps(digests)).hexdigest(),
@@ -242,9 +227,20 @@ def _offsets(names: Mapping[str, int]) -> dict[TopicPartition, int]:
 
 def _read_manifest(path: Path) -> CheckpointManifest:
     try:
-        return CheckpointManifest.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+        fields = orjson.loads(path.read_bytes())
+        _refuse_other_format(path.parent.name, fields)
+        return CheckpointManifest.model_validate(fields)
+    except (OSError, orjson.JSONDecodeError, ValidationError) as error:
         raise CheckpointCorrupt(f"checkpoint {path.parent.name} cannot be read: {error}") from error
+
+
+def _refuse_other_format(checkpoint: str, fields: object) -> None:
+    found = fields.get("format") if isinstance(fields, dict) else None
+    if isinstance(found, int) and found != FORMAT:
+        raise CheckpointCorrupt(
+            f"checkpoint {checkpoint} has format {found}, but this version of millstream reads format "
+            f"{FORMAT}: use the version that wrote it, or let the learner start again from the journal"
+        )
 
 
 def _read_verified(path: Path) -> tuple[CheckpointManifest, dict[str, bytes]]:

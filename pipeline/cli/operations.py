@@ -86,8 +86,8 @@ def promote_candidate(
     """Order the learner to adopt a candidate, whatever the Gate said."""
     from pipeline.control.records import Promotion
 
-    judged = _candidates().named(name).judged()
-    generation = None if force else judged.generation
+    decision = _candidates().named(name).decided()
+    generation = None if force else decision.generation
     _order(Promotion(candidate=name, generation=generation, ordered_at=now(), reason=reason))
 
 
@@ -96,8 +96,8 @@ def reject_candidate(name: str, reason: ReasonOption = "by hand") -> None:
     """Say that a candidate is not wanted."""
     candidate = _candidates().named(name)
     changes = {"outcome": "rejected", "reasons": [reason], "decided_at": now()}
-    decision = candidate.judged().model_copy(update=changes)
-    candidate.judge(decision)
+    decision = candidate.decided().model_copy(update=changes)
+    candidate.conclude(decision)
     _order(decision)
 
 

@@ -33,7 +33,7 @@ def rebuild(
         raise typer.BadParameter("--at and --answer exclude each other")
     if answer is not None:
         _ask_again(answer)
-    from pipeline.assembly import checkpoints_of, make_learner
+    from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
     from pipeline.checkpoints.audit import agreement, version_at
     from pipeline.checkpoints.rebuild import rebuild as run
     from pipeline.snapshots.store import SnapshotStore
@@ -43,19 +43,20 @@ def rebuild(
             until = version_at(event_log, topics, at) if at else None
         except ValueError as error:
             raise typer.BadParameter(f"--at {at}: {error}") from None
-        checkpoints, learner = checkpoints_of(settings), make_learner(settings)
+        checkpoints = checkpoints_of(settings)
+        learner, supervisor = make_learner(settings), make_supervisor(settings)
         position = run(
             event_log,
             topics,
             learner,
+            supervisor,
             checkpoints,
             from_nothing=at is None,
             until=until,
             progress=lambda n: progress.advance(progress.task_ids[0], n),
         )
-    found = agreement(
-        learner, position, checkpoints, SnapshotStore(settings.snapshots.store, settings.log.prefix)
-    )
+    store = SnapshotStore(settings.snapshots.store, settings.log.prefix)
+    found = agreement(learner, supervisor, position, checkpoints, store)
     console.print(str(found), soft_wrap=True)
     raise typer.Exit(int(found.differs))
 

@@ -1,7 +1,7 @@
-"""What leaves the drift monitor for the control topic: DriftAlarm and RetrainRequest.
+"""Records of the control topic that the drift monitor leads to: DriftAlarm and RetrainRequest.
 
-Keys follow from where the learner stood, so that a learner which comes by again after a
-crash tells the same thing under the same key.
+Keys follow from the learner's position: a learner that recovers after a crash publishes the
+same record under the same key.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from pipeline.control.records import ControlRecord, Count
 
 
 class Signal(StrEnum):
-    """What is watched."""
+    """What the drift monitor watches."""
 
     LEAD = "lead"
-    """Log-loss of the model minus that of the memory baseline on the same targets, in nats."""
+    """Log-loss of the model minus that of the covisitation baseline on the same targets, in nats."""
     LOSS = "loss"
-    """Log-loss of the mixture, which is what serves, in nats."""
+    """Log-loss of the mixture, which ranks what is served, in nats."""
     FIRST_OF_BASKET = "first_of_basket"
-    """Share of new baskets whose first item the mixture did not have among its first twenty."""
+    """Share of new baskets whose first item the mixture did not rank among its first twenty."""
     CONTENT = "content"
-    """Population stability index of what is acted on, by content."""
+    """Population stability index of the items acted on, by content."""
 
 
 class DriftAlarm(ControlRecord):
@@ -33,7 +33,7 @@ class DriftAlarm(ControlRecord):
         events: interactions seen by then.
         before, after: mean of the signal over the old and the recent part of what was compared;
             for content, 0 and the index.
-        evidence: what the detector went by.
+        evidence: figures of the detector.
     """
 
     kind: ClassVar[str] = "drift_alarm"
@@ -49,7 +49,7 @@ class DriftAlarm(ControlRecord):
 
     @property
     def key(self) -> str:
-        """The same whenever the same alarm is told.
+        """Deterministic key; see `ControlRecord`.
 
         >>> DriftAlarm(
         ...     signal="lead", generation=2, step=71, events=9, before=0, after=1, evidence={}
@@ -60,7 +60,7 @@ class DriftAlarm(ControlRecord):
 
 
 class RetrainRequest(ControlRecord):
-    """An alarm that is to be answered by a larger retrain."""
+    """A request for a retrain in answer to an alarm."""
 
     kind: ClassVar[str] = "retrain_request"
 
@@ -69,5 +69,5 @@ class RetrainRequest(ControlRecord):
 
     @property
     def key(self) -> str:
-        """The same whenever the same request is told."""
+        """Deterministic key; see `ControlRecord`."""
         return f"retrain-{self.alarm.key}"

@@ -1,9 +1,9 @@
-"""History: what was told on the control topic, each record once."""
+"""History: the records of the control topic, each once."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -19,7 +19,8 @@ KINDS: dict[str, type[ControlRecord]] = {
     kind.kind: kind
     for kind in (DriftAlarm, RetrainRequest, GateDecision, Promotion, Rollback, Adoption, Refusal)
 }
-BOOKED = {"promoted": "won", "rejected": "false"}
+RESULTS = {"promoted": "won", "rejected": "false"}
+"""By outcome of the retrain that an alarm led to."""
 
 
 @dataclass(frozen=True)
@@ -28,33 +29,33 @@ class HistoryEntry:
 
     Attributes:
         append_time: ms.
-        booked: of an alarm, whether the retrain that it led to was worth it: won or false;
-            empty while that is open.
+        result: of an alarm or a request, "won" if the retrain that it led to was promoted, "false"
+            if it was rejected; empty while that is open.
     """
 
     append_time: int
-    told: ControlRecord
-    booked: str = ""
+    record: ControlRecord
+    result: str = ""
 
 
 def read_history(event_log: EventLog, topics: Topics) -> list[HistoryEntry]:
-    """Everything told, oldest first; what was told again after a crash is left out.
+    """Read all records, oldest first; leave out those that were published a second time after a crash.
 
     Raises:
         TopicError: there is no control topic.
     """
-    told = list(_told(event_log, topics))
-    booked = _booked([record for _, record in told])
-    return [HistoryEntry(time, record, booked.get(record.key, "")) for time, record in told]
+    records = list(_distinct(event_log, topics))
+    results = _results([record for _, record in records])
+    return [HistoryEntry(time, record, results.get(record.key, "")) for time, record in records]
 
 
-def _told(event_log: EventLog, topics: Topics) -> Iterator[tuple[int, ControlRecord]]:
+def _distinct(event_log: EventLog, topics: Topics) -> Iterator[tuple[int, ControlRecord]]:
     known: set[str] = set()
-    for record in read(event_log, topics.control):
-        told = _decoded(record)
-        if told is not None and told.key not in known:
-            known.add(told.key)
-            yield record.append_time, told
+    for appended in read(event_log, topics.control):
+        record = _decoded(appended)
+        if record is not None and record.key not in known:
+            known.add(record.key)
+            yield appended.append_time, record
 
 
 def _decoded(record: Record) -> ControlRecord | None:
@@ -62,16 +63,15 @@ def _decoded(record: Record) -> ControlRecord | None:
         wire = record.value or b"null"
         return KINDS[orjson.loads(wire)["kind"]].decode(wire)
     except (KeyError, TypeError, ValueError) as error:
-        log.error("%s/%s is no record of ours: %s", record.source, record.offset, error)
+        log.error("%s/%s cannot be decoded: %s", record.source, record.offset, error)
         return None
 
 
-def _booked(told: Iterable[ControlRecord]) -> dict[str, str]:
-    """Keys of alarms and requests that were answered, with how they are booked."""
-    records = list(told)
-    judged = {j.request: j.outcome for j in records if isinstance(j, GateDecision) and j.request}
-    booked: dict[str, str] = {}
+def _results(records: Sequence[ControlRecord]) -> dict[str, str]:
+    """Results of the alarms and requests that were answered, by key."""
+    outcomes = {d.request: d.outcome for d in records if isinstance(d, GateDecision) and d.request}
+    results: dict[str, str] = {}
     for record in records:
-        if isinstance(record, RetrainRequest) and (outcome := BOOKED.get(judged.get(record.key, ""))):
-            booked |= {record.key: outcome, record.alarm.key: outcome}
-    return booked
+        if isinstance(record, RetrainRequest) and (result := RESULTS.get(outcomes.get(record.key, ""))):
+            results |= {record.key: result, record.alarm.key: result}
+    return results

@@ -1,7 +1,7 @@
-"""What is told on the control topic, besides alarms: orders to the learner, and what came of them.
+"""Records of the control topic, besides alarms: orders to the learner, decisions and outcomes.
 
-Every record says its ``kind`` and has a key that follows from what it tells, so that a
-second telling after a crash is the same telling.
+Every record has a ``kind``, and a key that follows from its content: publishing it a second
+time after a crash is idempotent.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=0)]
-DecisionOutcome = Literal["promoted", "rejected", "held", "void"]
+DecisionOutcome = Literal["promoted", "rejected", "held", "cancelled"]
 CandidateName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-"""Also the name of a folder."""
+"""Of a candidate; also the name of its folder."""
 
 
 class ControlRecord(BaseModel):
@@ -25,11 +25,11 @@ class ControlRecord(BaseModel):
 
     @property
     def key(self) -> str:
-        """The same whenever the same thing is told."""
+        """Deterministic key, so that publishing the record a second time is idempotent."""
         raise NotImplementedError
 
     def encode(self) -> bytes:
-        """The wire form: one JSON object with its ``kind``."""
+        """Return the wire form: one JSON object with its ``kind``."""
         return orjson.dumps({"kind": self.kind, **self.model_dump(mode="json")})
 
     @classmethod
@@ -37,7 +37,7 @@ class ControlRecord(BaseModel):
         """Read the wire form.
 
         Raises:
-            pydantic.ValidationError: it is another kind of record, or none.
+            pydantic.ValidationError: it is another kind of record, or not a valid one.
         """
         fields = orjson.loads(wire)
         return cls.model_validate({name: value for name, value in fields.items() if name != "kind"})
@@ -48,8 +48,8 @@ class Promotion(ControlRecord):
 
     Attributes:
         candidate: its name among the model's candidates.
-        generation: the one that it was compared with, in which alone the order stands; None
-            where a person takes the responsibility.
+        generation: the one that it was compared in; the order is valid in no other. None if a
+            person orders it regardless.
         ordered_at: wall clock, ms.
     """
 
@@ -63,18 +63,19 @@ class Promotion(ControlRecord):
 
     @property
     def key(self) -> str:
-        """The same whenever the same order is told."""
+        """Deterministic key; see `ControlRecord`."""
         return f"promotion-{self.candidate}-{self.ordered_at}"
 
 
 class Rollback(ControlRecord):
-    """An order: return to what the learner was at an earlier version.
+    """An order: return to the state of an earlier version.
 
     Attributes:
         version: ``<generation>-<step>``.
-        relearn: learn again what came since; else it is folded without gradient.
-        generation: the one to be left; the order stands in no other. None for whichever it is.
-        ordered_at: wall clock, ms; 0 where the learner orders it by itself.
+        relearn: learn the events since that version a second time; else they are folded without
+            gradient.
+        generation: the one to be left; the order is valid in no other. None for any.
+        ordered_at: wall clock, ms; 0 if the learner orders it by itself.
     """
 
     kind: ClassVar[Literal["rollback"]] = "rollback"
@@ -88,15 +89,16 @@ class Rollback(ControlRecord):
 
     @property
     def key(self) -> str:
-        """The same whenever the same order is told."""
+        """Deterministic key; see `ControlRecord`."""
         return f"rollback-{self.version}-{self.generation}-{self.ordered_at}"
 
 
 Order = Promotion | Rollback
+"""What the learner obeys."""
 
 
 class Adoption(ControlRecord):
-    """An order was carried out: the learner goes on from another state.
+    """An order that was carried out: the learner went on from another state.
 
     Attributes:
         order: key of the order.
@@ -114,12 +116,12 @@ class Adoption(ControlRecord):
 
     @property
     def key(self) -> str:
-        """The same whenever the same adoption is told."""
+        """Deterministic key; see `ControlRecord`."""
         return f"adoption-{self.version}"
 
 
 class Refusal(ControlRecord):
-    """An order was not carried out, and why; the learner goes on as it was."""
+    """An order that was not carried out, and why; the learner went on as it was."""
 
     kind: ClassVar[str] = "refusal"
 
@@ -129,23 +131,23 @@ class Refusal(ControlRecord):
 
     @property
     def key(self) -> str:
-        """The same whenever the same order is refused."""
+        """Deterministic key; see `ControlRecord`."""
         return f"refusal-{self.order}"
 
 
 class GateDecision(ControlRecord):
-    """What the Gate, or a person, made of a candidate, and what the candidate cost.
+    """The decision of the Gate, or of a person, on a candidate, and what the candidate cost.
 
     Attributes:
         candidate: its name.
         champion: the version that it was trained from and compared with.
-        request: key of the RetrainRequest that it answers, if any: won if it is promoted.
         generation: the one in which it may be promoted.
-        outcome: held is for a person to decide; void was overtaken by another adoption.
-        reasons: what spoke for a promotion, or against it.
+        request: key of the RetrainRequest that it answers, if any.
+        outcome: held for a person to decide; cancelled because champion or events are gone.
+        reasons: for a promotion, or against it.
         figures: of the comparison, by name.
         cost: seconds, events trained on, epochs, peak memory in bytes.
-        judged_at: wall clock, ms.
+        decided_at: wall clock, ms.
     """
 
     kind: ClassVar[str] = "decision"
@@ -163,15 +165,15 @@ class GateDecision(ControlRecord):
 
     @property
     def key(self) -> str:
-        """The same whenever the same judgement is told."""
-        return f"judgement-{self.candidate}-{self.outcome}"
+        """Deterministic key; see `ControlRecord`."""
+        return f"decision-{self.candidate}-{self.outcome}"
 
 
 def order_in(wire: bytes) -> Order | None:
-    """The order that a record of the control topic is, if it is one.
+    """Decode a record of the control topic if it is an order; return None for another kind.
 
     Raises:
-        ValueError: it is no record of ours.
+        ValueError: it is not a valid record.
     """
     kind = orjson.loads(wire)["kind"]
     for order in (Promotion, Rollback):

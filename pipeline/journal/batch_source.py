@@ -1,6 +1,6 @@
-"""Batches from the log: journalled ones again, then new ones, journalled before they are learned.
+"""Batches from the log: those of the journal first, then new ones, journalled before they are learned.
 
-Between them may come adoptions: from there on the batches are those after another state.
+Adoptions may come between them: the batches after one are those after another state.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from pipeline.config import BatchConfig
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import dead_letter, interaction_of, item_of
 from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, Record
@@ -26,32 +27,17 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Pull:
-    """How a new batch is made.
-
-    Attributes:
-        most: records in it.
-        wait_seconds: for a first record.
-        linger_seconds: for others to join it.
-    """
-
-    most: int
-    wait_seconds: float
-    linger_seconds: float
-
-
-@dataclass(frozen=True)
 class Batch:
-    """A MicroBatch with what is known of its records.
+    """A MicroBatch and what its records say besides.
 
     Attributes:
         micro: what the learner gets.
-        position: where the learner stands after it.
+        position: of the learner after it.
         from_journal: whether it was journalled before this process started.
         append_times: ms, of the interactions.
         users: offset after each user's last interaction.
         refused: keys and values of dead letters.
-        duplicates: interactions dropped because they were seen before.
+        duplicates: number of interactions dropped because they were seen before.
     """
 
     micro: MicroBatch
@@ -65,11 +51,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class StateSwitch:
-    """The learner is to go on from another state.
+    """A switch to another state, from which the learner goes on.
 
     Attributes:
-        position: where it stands after that, the first of a new generation.
-        adopts: the state, and the order that says so.
+        position: of the learner after it, the first of a new generation.
+        adopts: the state, and the order that asked for it.
         left: the version before.
     """
 
@@ -78,16 +64,20 @@ class StateSwitch:
     left: str
 
 
+Turn = Batch | StateSwitch
+"""What one journal entry makes the learner do: learn a batch, or go on from another state."""
+
+
 @dataclass(frozen=True)
 class AdoptionPlan:
     """An order that can be carried out.
 
     Attributes:
-        adopts: the state, already there, and the order.
+        adopts: the state, already in place, and the order.
         step: of that state.
         offsets: of the next input records after that state.
-        through: append time in ms of the last one before them.
-        fold_to: up to where what comes then is folded; empty to learn it.
+        through: append time in ms of the last record before them.
+        fold_to: offsets up to which records are folded, not learned; empty to learn all.
     """
 
     adopts: Adopts
@@ -98,20 +88,20 @@ class AdoptionPlan:
 
 
 class Orders(Protocol):
-    """Whoever reads orders and makes them ready to be carried out."""
+    """A reader of orders that prepares them to be carried out."""
 
     def due(self, position: Position) -> AdoptionPlan | None:
-        """What to adopt now, if anything; the learner stands at the given position."""
+        """Return what to adopt now, if anything, for a learner at the given position."""
 
     def position(self) -> int:
-        """Offset of the control topic's next record to be obeyed."""
+        """Return the offset of the control topic's next record to be obeyed."""
 
 
 class BatchSource:
-    """Cuts the input topics into batches, from a position on: journalled ones again, then new ones.
+    """Cuts the input topics into batches, from a position on: those of the journal, then new ones.
 
     The catalogue goes before interactions: while there are items to read, a batch takes
-    them first, so that an interaction finds its item's text already there.
+    them first, so that an interaction's item has its text by then.
     """
 
     def __init__(
@@ -127,11 +117,11 @@ class BatchSource:
             for topic in (topics.items, topics.interactions)
         )
 
-    def recover(self, entries: Iterable[tuple[JournalEntry, int]]) -> Iterator[Batch | StateSwitch]:
-        """The batches that the journal names, and the adoptions between them.
+    def recover(self, entries: Iterable[tuple[JournalEntry, int]]) -> Iterator[Turn]:
+        """Yield the batches and adoptions that journal entries name.
 
         Raises:
-            OffsetsExpired: the log does not hold them any more.
+            OffsetsExpired: the log no longer holds their records.
         """
         for entry, journalled in entries:
             if entry.adopts is not None:
@@ -142,29 +132,31 @@ class BatchSource:
     def new(
         self,
         journal: FencedWriter,
-        pull: Pull,
+        config: BatchConfig,
         orders: Orders,
         fingerprint: str,
         stop: Callable[[], bool],
-    ) -> Iterator[Batch | StateSwitch | None]:
-        """New batches, each journalled before it is handed out, until told to stop.
+    ) -> Iterator[Turn | None]:
+        """Yield new batches and adoptions, each journalled before it is yielded, until `stop` says so.
 
-        Yields None when there was nothing to read, so that the caller can do what is due.
+        Yields None when there was nothing to read, so that the caller can do what is due by time.
 
         Raises:
-            Fenced: another learner has taken over.
+            Fenced: another learner took over the journal.
         """
         generation = self._position.generation
         if self._position.fingerprint != fingerprint:
             generation += 1
-            log.warning("machine or settings are not those of the journal: generation %s begins", generation)
+            log.warning(
+                "machine or settings differ from those of the journal: generation %s begins", generation
+            )
         while not stop():
             plan = orders.due(self._position)
             if plan is not None:
                 generation += 1
                 yield self._adopt(journal, plan, generation, fingerprint, orders.position())
                 continue
-            verb, records = self._pull(pull)
+            verb, records = self._pull(config)
             if verb is Verb.LEARN and not any(records):
                 yield None
                 continue
@@ -182,20 +174,20 @@ class BatchSource:
             yield self._batch(entry, journalled, *records, from_journal=False)
 
     def close(self) -> None:
-        """Let go of the readers."""
+        """Close the readers."""
         self._items.close()
         self._interactions.close()
 
-    def _pull(self, pull: Pull) -> tuple[Verb, tuple[list[Record], list[Record]]]:
-        """What comes next: what is to be folded, then what is to be learned."""
+    def _pull(self, config: BatchConfig) -> tuple[Verb, tuple[list[Record], list[Record]]]:
+        """Cut the next records: those to be folded first, then those to be learned."""
         at, fold_to = self._position.offsets, self._position.fold_to
         if any(at[source] < end for source, end in fold_to.items()):
-            # Never back: some partitions may be past their end already.
-            near = {source: min(end, at[source] + pull.most) for source, end in fold_to.items()}
+            # Never go back: some partitions may be past their end already.
+            near = {source: min(end, at[source] + config.events) for source, end in fold_to.items()}
             return Verb.FOLD, self._cut_to({source: max(at[source], end) for source, end in near.items()})
-        items = self._items.cut(pull.most, timeout_seconds=0)
-        wait, linger = (0.0, 0.0) if items else (pull.wait_seconds, pull.linger_seconds)
-        return Verb.LEARN, (items, self._interactions.cut(pull.most - len(items), wait, linger))
+        items = self._items.cut(config.events, timeout_seconds=0)
+        wait, linger = (0.0, 0.0) if items else (config.wait_seconds, config.linger_seconds)
+        return Verb.LEARN, (items, self._interactions.cut(config.events - len(items), wait, linger))
 
     def _cut_to(self, ends: Offsets) -> tuple[list[Record], list[Record]]:
         return self._items.cut_to(ends), self._interactions.cut_to(ends)

@@ -1,40 +1,24 @@
-"""The overseer: watches what the learner does, raises alarms, asks for retrains, orders rollbacks.
+"""The supervisor: watches what the learner does, raises alarms, requests retrains, orders rollbacks.
 
-It outlives the models: what it knows of the stream and of its own requests stays when
-another state is adopted.
+It stands beside the learner and outlives its models: what it knows of the stream and of its own
+requests stays when the learner adopts another state.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypedDict
 
+from pipeline.config import DriftConfig, GuardConfig
 from pipeline.control.records import ControlRecord, Rollback
 from pipeline.evaluation.prequential import Scores
-from pipeline.monitoring.drift import Action, Acts, DriftConfig, DriftMonitor, DriftPolicy
+from pipeline.monitoring.drift import Acts, DriftMonitor, DriftPolicy
 from pipeline.monitoring.drift.monitor import DriftState
 from pipeline.monitoring.drift.policy import PolicyState
-from pipeline.monitoring.regression_guard import Guard, GuardConfig, GuardState
-
-
-@dataclass(frozen=True)
-class SupervisorConfig:
-    """What is watched and what is done about it.
-
-    Attributes:
-        cooldown: events between two requests for a retrain.
-        rollback: whether a fall of the guarded figure is answered by a rollback.
-    """
-
-    drift: DriftConfig = DriftConfig()
-    action: Action = Action.LOG
-    cooldown: int = 10_000
-    guard: GuardConfig = GuardConfig()
-    rollback: bool = True
+from pipeline.monitoring.regression_guard import Guard, GuardState
 
 
 class SupervisorState(TypedDict):
-    """The states of its parts, and the version after the last batch; None after an adoption."""
+    """The states of the parts, and the version after the last batch (None after an adoption)."""
 
     monitor: DriftState
     policy: PolicyState
@@ -43,24 +27,25 @@ class SupervisorState(TypedDict):
 
 
 class Supervisor:
-    """Drift monitor, policy and guard of one learner; its state follows from what it was shown."""
+    """Drift monitor, policy and guard of one learner; its state follows from the batches it was shown."""
 
-    def __init__(self, shape: SupervisorConfig) -> None:
-        self._rolls_back = shape.rollback
-        self.monitor = DriftMonitor(shape.drift)
-        self.policy = DriftPolicy(shape.action, shape.cooldown)
-        self.guard = Guard(shape.guard)
+    def __init__(self, drift: DriftConfig, guard: GuardConfig) -> None:
+        self.configs = drift, guard
+        self.monitor = DriftMonitor(drift)
+        self.policy = DriftPolicy(drift.action, drift.cooldown_events)
+        self.guard = Guard(guard)
+        self._rolls_back = guard.rollback
         self._before: str | None = None
 
     def watch(self, generation: int, step: int, scores: Scores, acts: Acts) -> list[ControlRecord]:
-        """Take in a batch; what there is to be told of it."""
+        """Update the monitors with a batch; return the control records to publish."""
         alarms = self.monitor.update(generation, step, scores, acts)
         request = self.policy.decide(alarms)
         rollback = self._rollback(generation, step, scores)
         return [*alarms, *([request] if request else []), *([rollback] if rollback else [])]
 
     def adopted(self, kind: Literal["promotion", "rollback"], left: str) -> None:
-        """Another state has been adopted; `left` is the version before it."""
+        """Note that the learner adopted another state; `left` is the version before it."""
         self.monitor.reset()
         if kind == "promotion":
             self.guard.promoted(left)
@@ -69,7 +54,7 @@ class Supervisor:
         self._before = None
 
     def state(self) -> SupervisorState:
-        """Everything, as plain data."""
+        """Return the whole state as plain data."""
         return {
             "monitor": self.monitor.state(),
             "policy": self.policy.state(),
@@ -78,7 +63,7 @@ class Supervisor:
         }
 
     def load(self, state: SupervisorState) -> None:
-        """Take over what `state` gave."""
+        """Load what `state` returned."""
         self.monitor.load(state["monitor"])
         self.policy.load(state["policy"])
         self.guard.load(state["guard"])
@@ -95,6 +80,6 @@ class Supervisor:
             relearn=False,
             generation=generation,
             ordered_at=0,
-            reason=f"at {generation}-{step} its lead over memory fell from {fall.before:.3f} to "
+            reason=f"at {generation}-{step} its lead over covisitation fell from {fall.before:.3f} to "
             f"{fall.after:.3f} nats",
         )

@@ -19,32 +19,37 @@ def history_table(entries: Iterable[HistoryEntry]) -> Table:
         table.add_column(heading, overflow="fold")
     for entry in entries:
         when = datetime.fromtimestamp(entry.append_time / 1000, UTC).isoformat(sep=" ", timespec="seconds")
-        version, what, figures, why = _row(entry.told)
-        table.add_row(when, version, f"{what} {entry.booked}".strip(), figures, why)
+        version, what, figures, why = _row(entry.record)
+        table.add_row(when, version, f"{what} {entry.result}".strip(), figures, why)
     return table
 
 
-def _row(told: ControlRecord) -> tuple[str, str, str, str]:
+def _row(record: ControlRecord) -> tuple[str, str, str, str]:
     """Version, what, figures and why."""
-    match told:
+    match record:
         case DriftAlarm():
-            figures = f"{told.before:.4g} → {told.after:.4g} after {told.events:,} events"
-            return f"{told.generation}-{told.step}", f"alarm: {told.signal}", figures, ""
+            figures = f"{record.before:.4g} → {record.after:.4g} after {record.events:,} events"
+            return f"{record.generation}-{record.step}", f"alarm: {record.signal}", figures, ""
         case RetrainRequest():
-            alarm = told.alarm
+            alarm = record.alarm
             return f"{alarm.generation}-{alarm.step}", "retrain requested", "", f"alarm: {alarm.signal}"
         case GateDecision():
-            return told.champion, f"{told.candidate} {told.outcome}", _figures(told), "\n".join(told.reasons)
+            return (
+                record.champion,
+                f"{record.candidate} {record.outcome}",
+                _figures(record),
+                "\n".join(record.reasons),
+            )
         case Promotion():
-            return "", f"promotion of {told.candidate} ordered", "", told.reason
+            return "", f"promotion of {record.candidate} ordered", "", record.reason
         case Rollback():
-            learned = "learned again" if told.relearn else "folded"
-            return told.version, "rollback ordered", f"what came since is {learned}", told.reason
+            learned = "learned again" if record.relearn else "folded"
+            return record.version, "rollback ordered", f"what came since is {learned}", record.reason
         case Adoption():
-            return told.version, "adopted", f"after {told.left}", told.reason
+            return record.version, "adopted", f"after {record.left}", record.reason
         case Refusal():
-            return "", f"{told.order} refused", "", told.reason
-    raise AssertionError(f"{told.kind} has no row")
+            return "", f"{record.order} refused", "", record.reason
+    raise AssertionError(f"{record.kind} has no row")
 
 
 def _figures(judged: GateDecision) -> str:

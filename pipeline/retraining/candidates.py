@@ -1,8 +1,8 @@
-"""Candidates: a folder each, below the model's checkpoints, with all that became of one.
+"""Candidates: one folder each, below the model's checkpoints, with everything about it.
 
-``plan.json`` what is to be done, ``champion/`` the checkpoint that both contenders begin
-from, ``progress/`` of the training, ``checkpoint/`` what may be adopted, ``judgement.json``
-what became of it.
+``plan.json`` is what to do, ``champion/`` the checkpoint that both contenders begin from,
+``progress/`` that of the training, ``checkpoint/`` the state that may be adopted,
+``decision.json`` what was decided.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from pipeline.control.records import CandidateName, GateDecision
 from pipeline.errors import CandidateUnknown, Occupied
 
 KEEP = 20
-PLAN, DECISION = "plan.json", "judgement.json"
+"""Candidates; a plan beyond them removes the oldest."""
+PLAN, DECISION = "plan.json", "decision.json"
 
 
 class RetrainPlan(BaseModel):
-    """What a retrain is to do; amounts in records of the interactions topic.
+    """The plan of a retrain; amounts in records of the interactions topic.
 
-    It names everything that the candidate follows from, so that one which was interrupted
-    becomes the same.
+    It names everything that the candidate follows from, so that an interrupted retrain that
+    goes on makes the same candidate.
 
     Attributes:
         name: of the candidate.
-        request: key of the request that it answers, if any.
+        request: key of the alarm's request that it answers, if any.
         champion: version to begin from.
-        window: where the records to train on begin, as ``topic/partition`` to offset; they
-            reach to the champion's position.
-        held_out: records after that, to validate on.
-        trial: after that, to compare both contenders on.
+        window: offset of the first record to train on, by ``topic/partition``; the window ends
+            at the champion's position.
+        held_out: records after the window, to validate on.
+        trial: records after those, to compare both contenders on.
         planned_at: wall clock, ms.
     """
 
@@ -60,31 +61,31 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """Of the candidate."""
+        """Name of the candidate."""
         return self.folder.name
 
     @property
     def champion(self) -> Path:
-        """Where the champion's checkpoint is kept."""
+        """Folder of the champion's checkpoint."""
         return self.folder / "champion"
 
     @property
     def checkpoint(self) -> Path:
-        """What may be adopted."""
+        """Folder of the checkpoint that may be adopted."""
         return self.folder / CANDIDATE_CHECKPOINT
 
     @property
     def progress(self) -> Path:
-        """Of the training."""
+        """Folder of the training's progress."""
         return self.folder / "progress"
 
     @property
     def is_planned(self) -> bool:
-        """Whether work on it has begun."""
+        """Whether its plan is written down."""
         return (self.folder / PLAN).exists()
 
     def plan(self) -> RetrainPlan:
-        """What is to be done.
+        """Read the plan.
 
         Raises:
             CandidateUnknown: there is no such candidate.
@@ -97,27 +98,24 @@ class Candidate:
             ) from None
 
     def decision(self) -> GateDecision | None:
-        """What became of it; None while that is open."""
+        """Read the decision; None while it is open."""
         file = self.folder / DECISION
         return GateDecision.decode(file.read_bytes()) if file.exists() else None
 
-    def judged(self) -> GateDecision:
-        """What became of it.
+    def decided(self) -> GateDecision:
+        """Read the decision.
 
         Raises:
-            CandidateUnknown: there is no such candidate, or it is not judged yet.
+            CandidateUnknown: there is no such candidate, or the decision is open.
         """
         decision = self.decision()
         if decision is None:
-            raise CandidateUnknown(f"{self.plan().name} is not judged yet: see `millstream candidates list`")
+            raise CandidateUnknown(f"{self.plan().name} is not decided yet: see `millstream candidates list`")
         return decision
 
-    def judge(self, decision: GateDecision) -> None:
-        """Write down what became of it."""
+    def conclude(self, decision: GateDecision) -> None:
+        """Write down a decision, and remove what nobody needs after it."""
         replace_durably(self.folder / DECISION, decision.encode())
-
-    def tidy(self) -> None:
-        """Remove what nobody needs once it is judged."""
         for folder in (self.progress, self.champion):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -130,16 +128,16 @@ class Candidates:
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def all(self) -> list[Candidate]:
-        """All that are planned, oldest first."""
+        """Return the candidates that have a plan, oldest first."""
         planned = sorted(self._folder.glob(f"*/{PLAN}"), key=lambda path: path.stat().st_mtime)
         return [Candidate(path.parent) for path in planned]
 
     def named(self, name: str) -> Candidate:
-        """The candidate of a name, whether it exists or not."""
+        """Return the candidate of a name, whether it exists or not."""
         return Candidate(self._folder / name)
 
     def begin(self, plan: RetrainPlan) -> Candidate:
-        """Put down a plan; older candidates beyond the last twenty are removed."""
+        """Write a plan down as a candidate; remove the oldest candidates beyond the last twenty."""
         candidate = self.named(plan.name)
         candidate.folder.mkdir(exist_ok=True)
         replace_durably(candidate.folder / PLAN, plan.model_dump_json().encode())
@@ -149,10 +147,10 @@ class Candidates:
 
     @contextmanager
     def occupied(self) -> Iterator[None]:
-        """Work on them alone.
+        """Hold the lock on the candidates: one retrainer works on them at a time.
 
         Raises:
-            Occupied: another retrainer does.
+            Occupied: another retrainer holds it.
         """
         with (self._folder / ".lock").open("w") as lock:
             try:

@@ -1,7 +1,7 @@
-"""The contest: champion and candidate go through the same batches, and what each did is written down.
+"""The comparison: champion and candidate learn the same batches, and what each predicted is recorded.
 
-Both go on learning, test then train, as the one that wins will: what is compared is how
-they serve a stream, not two frozen models.
+Both go on learning, test then train, as the promoted one will: what is compared is how they
+serve a stream, not two models that stand still.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,53 +22,65 @@ from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
 
 NEW_USER_BELOW = 5
-"""A user of whom fewer acts are known is new."""
+"""A user with fewer known acts counts as new."""
 LIST_LENGTH = 20
 PROBES = 200
 PROBES_AT_ONCE = 20
 REPEATS = 3
+"""How often each contender's lists are timed; the fastest counts."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A learner at the end of the batches, and what it said of their targets before it learned them."""
+    """A learner after the batches, and the scores of their targets from before it learned them."""
 
     learner: Learner
     scores: Sequence[Scores]
 
 
+class Evidence(NamedTuple):
+    """What the Gate decides on."""
+
+    targets: SharedTargets
+    champion: ModelRun
+    candidate: ModelRun
+
+
 def run_through(learner: Learner, batches: Iterable[MicroBatch], held_out: int) -> Contender:
-    """Let a learner learn batches, prequentially; what it said of the first few does not count."""
+    """Let a learner score and learn batches; leave out the scores of the first `held_out`."""
     scores = [learner.score_and_learn(batch) for batch in batches]
     return Contender(learner, scores[held_out:])
 
 
-def evidence(champion: Contender, candidate: Contender) -> tuple[SharedTargets, ModelRun, ModelRun]:
-    """What the Gate needs to know of two contenders that went through the same batches."""
+def evidence(champion: Contender, candidate: Contender) -> Evidence:
+    """Collect the evidence on two contenders that learned the same batches."""
     pairs = zip(champion.scores, candidate.scores, strict=True)
     known = [theirs if ours.quarantined else ours for ours, theirs in pairs]
-    (lists, seconds), (other_lists, other_seconds) = _shown(champion.learner, candidate.learner)
-    trial = _model_run(champion, known, lists, seconds)
-    return _ground(known), trial, _model_run(candidate, known, other_lists, other_seconds)
+    timed = _probe(champion.learner, candidate.learner)
+    runs = [
+        _model_run(contender, known, lists, seconds)
+        for contender, (lists, seconds) in zip((champion, candidate), timed, strict=True)
+    ]
+    return Evidence(_shared_targets(known), *runs)
 
 
 def _model_run(
     contender: Contender, known: Sequence[Scores], lists: NDArray[np.int64], seconds: float
 ) -> ModelRun:
-    """`known` are scores of the same batches, by whoever could give them."""
+    """Summarise a contender; `known` are scores of the same batches by a contender that was finite."""
     pairs = zip(contender.scores, known, strict=True)
-    figures = [_figures(said, len(other.targets.users)) for said, other in pairs]
-    log_loss, ndcg = (_joined([told[name] for told in figures]) for name in ("log_loss", "ndcg@20"))
+    figures = [_figures(scores, len(other.targets.users)) for scores, other in pairs]
+    log_loss, ndcg = (_joined([batch[name] for batch in figures]) for name in ("log_loss", "ndcg@20"))
     return ModelRun(log_loss, ndcg, lists, seconds, _bytes(contender.learner))
 
 
-def _figures(said: Scores, targets: int) -> dict[str, NDArray[np.float64]]:
+def _figures(scores: Scores, targets: int) -> dict[str, NDArray[np.float64]]:
     """The figures of each target; NaN in a batch that was not finite."""
-    figures = per_target(said.by_scorer["mixture"])
-    return {name: np.full(targets, np.nan) for name in figures} if said.quarantined else figures
+    figures = per_target(scores.by_scorer["mixture"])
+    return {name: np.full(targets, np.nan) for name in figures} if scores.quarantined else figures
 
 
-def _ground(scores: Sequence[Scores]) -> SharedTargets:
+def _shared_targets(scores: Sequence[Scores]) -> SharedTargets:
     users = [user for scored in scores for user in scored.targets.users]
     _, numbers = np.unique(np.array(users, dtype=np.str_), return_inverse=True)
     names = ("first_of_basket", "cold")
@@ -80,20 +93,20 @@ def _joined(parts: Sequence[NDArray[np.generic]]) -> NDArray[np.float64]:
     return np.concatenate([np.zeros(0), *parts]).astype(np.float64)
 
 
-def _shown(*learners: Learner) -> list[tuple[NDArray[np.int64], float]]:
-    """Rows ``[p, k]`` that each would show the same users, and the least CPU seconds that it took.
+def _probe(*learners: Learner) -> list[tuple[NDArray[np.int64], float]]:
+    """Rows ``[p, k]`` that each learner recommends to the same users, and the least CPU seconds it took.
 
-    They take turns, so that what else the machine does burdens all alike.
+    They take turns, so that other load on the machine affects all alike.
     """
     users = sorted(user for user, _ in learners[0].stream.histories.items())
-    chosen = np.random.default_rng(learners[0].shape.seed).permutation(len(users))[:PROBES]
-    probes = [users[place] for place in chosen]
+    chosen = np.random.default_rng(learners[0].config.seed).permutation(len(users))[:PROBES]
+    probes = [users[index] for index in chosen]
     turns = [[_timed(learner, probes) for learner in learners] for _ in range(REPEATS)]
     return [(turn[-1][0], min(seconds for _, seconds in turn)) for turn in zip(*turns, strict=True)]
 
 
 def _timed(learner: Learner, probes: Sequence[str]) -> tuple[NDArray[np.int64], float]:
-    began = time.process_time()  # others may be at work beside it
+    began = time.process_time()  # not the wall clock: other processes share the machine
     starts = range(0, len(probes), PROBES_AT_ONCE)
     parts = [recommended(learner, probes[start : start + PROBES_AT_ONCE], LIST_LENGTH) for start in starts]
     lists = np.concatenate(parts) if parts else np.zeros((0, LIST_LENGTH), dtype=np.int64)
@@ -102,13 +115,15 @@ def _timed(learner: Learner, probes: Sequence[str]) -> tuple[NDArray[np.int64], 
 
 @torch.inference_mode()
 def recommended(learner: Learner, users: Sequence[str], k: int) -> NDArray[np.int64]:
-    """Catalogue rows ``[users, k]`` that the mixture ranks first for each user's next act.
+    """Return the catalogue rows ``[users, k]`` that the mixture ranks first for each user's next act.
 
-    The users must have a history; the coming act is taken to fall in the basket of the last.
+    The users must have a history; the next act is assumed to be in the basket of the last.
     """
     stream = learner.stream
     segments = [stream.segment(user, [stream.histories.of(user)[-1].coming()]) for user in users]
-    before = users_before_last(segments, learner.recommender, learner.table.all(), learner.shape.context)
+    before = users_before_last(
+        segments, learner.recommender, learner.table.all(), learner.config.segments.context
+    )
     best = learner.mixture(segments, before).topk(min(k, len(stream.catalogue)), dim=1)
     ranked: NDArray[np.int64] = best.indices.cpu().numpy()
     return ranked

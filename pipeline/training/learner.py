@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.control.records import ControlRecord
+from pipeline.config import LearnerConfig, ModelSizes
 from pipeline.evaluation.prequential import (
     COLD_BELOW,
     Scores,
@@ -34,18 +34,16 @@ from pipeline.model.backbone import Backbone
 from pipeline.model.content.adapter import NO_ADAPTER, Adapter
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import fast_products
-from pipeline.model.item_table import ItemTable, RowRates
+from pipeline.model.item_table import ItemTable
 from pipeline.model.losses import Negatives, draw_negatives
 from pipeline.model.mixer import Mixer, ScorerOutputs
-from pipeline.model.recommender import ModelConfig, Recommender
+from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import TARGETS_AT_ONCE, score_segments
 from pipeline.model.warm_start import warm_start
-from pipeline.monitoring.drift import Acts
-from pipeline.monitoring.supervisor import Supervisor, SupervisorConfig
 from pipeline.state.histories import Act
 from pipeline.state.micro_batch import MicroBatch
-from pipeline.state.segments import Cut, Segment, chunks
-from pipeline.state.stream import StreamConfig, StreamState
+from pipeline.state.segments import Segment, chunks
+from pipeline.state.stream import StreamState
 from pipeline.training.forward import Pass, forward
 from pipeline.training.optimizer import OptimizerStep, Touched
 from pipeline.training.replay_buffer import ReplayBuffer
@@ -57,82 +55,49 @@ Chosen = tuple[ScorerOutputs, Tensor]
 """Opinions on some targets, and the rows ``[m]`` of the items that they were."""
 
 
-@dataclass(frozen=True)
-class LearnerConfig:
-    """How it learns; lengths in acts, amounts per batch.
-
-    Of replayed Segments the last `replay_length` acts: 8 instead of 20 learn 1.1 times as many events
-    a second and cost .002 to .004 nats (benchmarks/forgetting.py, `millstream backtest`).
-    """
-
-    seed: int = 0
-    context: int = 20
-    segment: int = 32
-    overlap: int = 10
-    negatives: int = 512
-    replay: int = 16
-    replay_length: int = 8
-    replay_capacity: int = 20_000
-    replay_weight: float = 0.3
-    rate: float = 1e-3
-    weight_decay: float = 1e-4
-    clip: float = 5.0
-    mixer_rate: float = 0.03
-    rows: RowRates = RowRates()
-    model: ModelConfig = ModelConfig()
-    stream: StreamConfig = StreamConfig()
-    oversight: SupervisorConfig = SupervisorConfig()
-
-    @property
-    def cut(self) -> Cut:
-        """Into how long pieces Segments are cut."""
-        return Cut(self.context, self.segment, self.overlap)
-
-
 class Learner:
     """Stream state and learned state, moved forward one MicroBatch at a time.
 
     Attributes:
-        born: its shape at birth, as the settings have it.
-        shape: its shape now; the model's sizes may be those of a state that was adopted.
+        born: its config at birth, as the settings have it.
+        config: its config now; the sizes may be those of a state that was adopted.
         encoder: of texts; its adapter may be that of a state that was adopted.
     """
 
     def __init__(
-        self, shape: LearnerConfig, backbone: Backbone, encoder: TextEncoder, device: torch.device
+        self, config: LearnerConfig, backbone: Backbone, encoder: TextEncoder, device: torch.device
     ) -> None:
-        self.born = shape
+        self.born = config
         self._backbone = backbone
         self.encoder = encoder
         self.device = device
-        self.supervisor = Supervisor(shape.oversight)
-        self.begin(shape)
+        self.begin(config)
 
-    def begin(self, shape: LearnerConfig) -> None:
-        """Forget everything but the overseer, and be as at birth."""
-        self.shape = shape
+    def begin(self, config: LearnerConfig) -> None:
+        """Reset all state, to a model of the given sizes."""
+        self.config = config
         self.encoder = self.encoder.adapted(NO_ADAPTER)
-        self.stream = StreamState(shape.stream)
-        self.recommender = Recommender(self._backbone, shape.model, shape.seed).to(self.device).eval()
-        self.table = ItemTable(self._backbone.width, self.device, shape.rows)
-        self.mixer = Mixer(shape.mixer_rate, self.device)
-        self.replay = ReplayBuffer(shape.replay_capacity)
+        self.stream = StreamState(config.stream)
+        self.recommender = Recommender(self._backbone, config.sizes, config.seed).to(self.device).eval()
+        self.table = ItemTable(self._backbone.width, self.device, config.optimizer.rows)
+        self.mixer = Mixer(config.mixer_rate, self.device)
+        self.replay = ReplayBuffer(config.replay.capacity)
         self.optimizer = self._optimizer()
 
-    def grow_to(self, model: ModelConfig) -> None:
+    def grow_to(self, sizes: ModelSizes) -> None:
         """Go on with a larger model that begins as this one was; its descent begins anew.
 
         Raises:
             ValueError: it is smaller.
         """
-        small, small_shape = self.recommender, self.shape.model
-        self.shape = replace(self.shape, model=model)
-        self.recommender = Recommender(self._backbone, model, self.shape.seed).to(self.device).eval()
-        warm_start(self.recommender, model, small, small_shape)
+        small, small_sizes = self.recommender, self.config.sizes
+        self.config = self.config.replace(sizes=sizes)
+        self.recommender = Recommender(self._backbone, sizes, self.config.seed).to(self.device).eval()
+        warm_start(self.recommender, sizes, small, small_sizes)
         self.optimizer = self._optimizer()
 
-    def read_anew(self, adapter: Adapter) -> None:
-        """Encode the whole catalogue, and what comes, under another adapter of the language model."""
+    def reencode(self, adapter: Adapter) -> None:
+        """Encode the whole catalogue, and later texts, with another adapter of the language model."""
         self.encoder = self.encoder.adapted(adapter)
         self._encode(range(len(self.stream.catalogue)))
 
@@ -164,12 +129,6 @@ class Learner:
         return torch.cat(
             [self.mixer.log_probabilities(given) for given in self.scorer_outputs(segments, users)]
         )
-
-    def watch(self, batch: MicroBatch, scores: Scores) -> list[ControlRecord]:
-        """Compare a batch that was learned with those before it; what there is to be told."""
-        rows = np.array([self.stream.catalogue.row(e.item) for e in batch.interactions], dtype=np.int64)
-        acts = Acts(rows, self.table.all().content)
-        return self.supervisor.watch(batch.generation, batch.step, scores, acts)
 
     def _ingest(self, batch: MicroBatch) -> None:
         """Upsert the items, and give a row to each item that only an interaction names."""
@@ -206,7 +165,7 @@ class Learner:
     @fast_products()
     def _learn(self, batch: MicroBatch, segments: list[Segment], known: Targets) -> Scores:
         """One pass, three uses: verdicts before anything has learned the events, loss, gradient."""
-        cut = self.shape.cut
+        cut = self.config.segments
         fresh = [piece for segment in segments for piece in chunks(segment, cut) if piece.targets.size]
         passed = forward(self.recommender, self.table, fresh + self._replayed(batch), self._negatives(batch))
         by_scorer, chosen = self._foresee(passed, segments)
@@ -223,13 +182,13 @@ class Learner:
 
     def _replayed(self, batch: MicroBatch) -> list[Segment]:
         """The latest acts of old Segments, none of them new."""
-        drawn = self.replay.draw(self.shape.replay, self._random(batch, Purpose.REPLAY))
-        recent = [old.cut(max(0, len(old) - self.shape.replay_length), len(old)) for old in drawn]
+        drawn = self.replay.draw(self.config.replay.segments, self._random(batch, Purpose.REPLAY))
+        recent = [old.cut(max(0, len(old) - self.config.replay.length), len(old)) for old in drawn]
         return [replace(old, first_new=len(old)) for old in recent if old.foreseeable.size]
 
     def _negatives(self, batch: MicroBatch) -> Negatives:
         counts, random = self.stream.popularity.counts, self._random(batch, Purpose.NEGATIVES)
-        return draw_negatives(counts, self.shape.negatives, random, self.device)
+        return draw_negatives(counts, self.config.negatives, random, self.device)
 
     def _foresee(self, passed: Pass, segments: list[Segment]) -> tuple[dict[str, TargetScores], list[Chosen]]:
         """What everybody says of the new targets, before they are learned or folded, and how it is judged."""
@@ -249,14 +208,13 @@ class Learner:
         """Mean over new targets, plus the weighted mean over replay and context."""
         old = passed.losses[~passed.new]
         replayed = old.mean() if old.numel() else old.sum()
-        return passed.losses[passed.new].mean() + self.shape.replay_weight * replayed
+        return passed.losses[passed.new].mean() + self.config.replay.weight * replayed
 
     def _optimizer(self) -> OptimizerStep:
-        shape = self.shape
-        return OptimizerStep(self.recommender, self.table, shape.rate, shape.weight_decay, shape.clip)
+        return OptimizerStep(self.recommender, self.table, self.config.optimizer)
 
     def _random(self, batch: MicroBatch, purpose: Purpose) -> np.random.Generator:
-        return random_for(self.shape.seed, batch.generation, batch.step, purpose)
+        return random_for(self.config.seed, batch.generation, batch.step, purpose)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device)

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from pipeline.assembly import checkpoints_of, make_learner
+from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
 from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.rebuild import rebuild
 from pipeline.config import Settings
@@ -47,16 +47,18 @@ def test_killed_daemons_go_on_and_the_state_is_the_journals(
         _wait(lambda: card(settings).get("events") == EVENTS, "what was played is not served")
         daemons.stop("learn")
 
-        checkpoints, learner = checkpoints_of(settings), make_learner(settings)
-        position = rebuild(event_log, Topics(settings.log.prefix), learner, checkpoints, from_nothing=True)
+        topics, checkpoints = Topics(settings.log.prefix), checkpoints_of(settings)
+        learner, supervisor = make_learner(settings), make_supervisor(settings)
+        position = rebuild(event_log, topics, learner, supervisor, checkpoints, from_nothing=True)
         assert learner.stream.events == EVENTS
-        assert checkpoints.digests()[position.version] == checkpoints.digest(capture(learner, position))
+        digest = checkpoints.digest(capture(learner, supervisor, position))
+        assert checkpoints.digests()[position.version] == digest
         assert position.generation == 1
 
 
 def learned(settings: Settings) -> float:
     try:
-        series = scrape(f"http://127.0.0.1:{settings.learn.metrics_port}/metrics")
+        series = scrape(f"http://127.0.0.1:{settings.metrics.learn}/metrics")
     except OSError:
         return 0
     return value_of(series, "millstream_events_total", daemon="learn")

@@ -59,9 +59,9 @@ def test_a_poisoned_promotion_is_taken_back(settings: Settings, daemons: Daemons
         assert poisoned is not None and back is not None
         assert back - poisoned < BACK_SECONDS
 
-        store = SnapshotStore(settings.snapshots, settings.log.prefix)
+        store = SnapshotStore(settings.snapshots.store, settings.log.prefix)
         adoptions = [
-            entry.told for entry in read_history(event_log, topics) if isinstance(entry.told, Adoption)
+            entry.record for entry in read_history(event_log, topics) if isinstance(entry.record, Adoption)
         ]
         promoted, returned = adoptions
         assert promoted.order == order.key
@@ -107,14 +107,14 @@ class Customer:
 def _poison(settings: Settings) -> int:
     """A candidate with random weights; returns its generation."""
     checkpoints, learner = checkpoints_of(settings), make_learner(settings)
-    position = checkpoints.restore(learner)
+    position = checkpoints.restore(learner, None)
     assert position is not None, "there is a checkpoint by now"
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in learner.recommender.learned().values():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) / 20)
     checkpoints.write_to(
-        Candidates(checkpoints.folder).named("poison").checkpoint, capture(learner, position)
+        Candidates(checkpoints.folder).named("poison").checkpoint, capture(learner, None, position)
     )
     return position.generation
 

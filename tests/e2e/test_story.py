@@ -46,11 +46,13 @@ def environment(environment: dict[str, str]) -> dict[str, str]:
 
 def test_the_world_changes_and_the_model_follows(settings: Settings, daemons: Daemons) -> None:
     topics = Topics(settings.log.prefix)
-    store = SnapshotStore(settings.snapshots, settings.log.prefix)
+    store = SnapshotStore(settings.snapshots.store, settings.log.prefix)
     with closing(open_log(settings.log.url)) as event_log:
 
         def told(kind: type[Told]) -> list[Told]:
-            return [entry.told for entry in read_history(event_log, topics) if isinstance(entry.told, kind)]
+            return [
+                entry.record for entry in read_history(event_log, topics) if isinstance(entry.record, kind)
+            ]
 
         def wait(done: Callable[[], bool], otherwise: str) -> None:
             deadline = time.monotonic() + PATIENCE_SECONDS

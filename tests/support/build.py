@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from pipeline.config import LearnerConfig, ModelSizes, ReplayConfig, SegmentConfig, StreamConfig
 from pipeline.events import Interaction, InteractionType
 from pipeline.state.segments import TYPE_NUMBERS, Segment
 
@@ -34,4 +36,26 @@ def purchase(user: str, item: str, time: int, session: str | None = None) -> Int
         type=InteractionType.PURCHASE,
         time=time,
         session=session,
+    )
+
+
+def learner_config(
+    *,
+    context: int = 6,
+    length: int = 8,
+    overlap: int = 3,
+    negatives: int = 8,
+    replay: int = 2,
+    replay_length: int = 6,
+    replay_capacity: int = 20_000,
+    history_length: int = 200,
+    sizes: ModelSizes = ModelSizes(adapter_rank=4),  # noqa: B008 (frozen)
+    **others: Any,
+) -> LearnerConfig:
+    """A learner's config for small data; other keys as `LearnerConfig` has them."""
+    return LearnerConfig(
+        negatives=negatives,
+        segments=SegmentConfig(context=context, length=length, overlap=overlap),
+        replay=ReplayConfig(segments=replay, length=replay_length, capacity=replay_capacity),
+        **{"sizes": sizes, "stream": StreamConfig(history_length=history_length), **others},
     )

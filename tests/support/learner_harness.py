@@ -1,4 +1,4 @@
-"""A learn daemon in the hands of a test: batch by batch, and made again from the journal."""
+"""A learn daemon that tests drive batch by batch, and a learner that was rebuilt from the journal."""
 
 from __future__ import annotations
 
@@ -10,63 +10,68 @@ from pipeline.checkpoints.capture import capture, snapshot_of
 from pipeline.checkpoints.fingerprint import fingerprint
 from pipeline.checkpoints.state import LearnerState
 from pipeline.eventlog.port import FencedWriter
-from pipeline.journal.batch_source import Batch, BatchSource, Pull, StateSwitch
+from pipeline.journal.batch_source import Batch, BatchSource, StateSwitch, Turn
 from pipeline.journal.entry import read_journal
 from pipeline.journal.position import Position
+from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.publisher import Publication, Publisher
 from pipeline.snapshots.snapshot import Manifest, Snapshot
 from pipeline.training.learner import Learner
+from pipeline.training.supervision import supervise
 
 if TYPE_CHECKING:
     from tests.support.model_harness import ModelHarness
 
 
 class Rebuilt(NamedTuple):
-    """A learner that was made again, and where it stands."""
+    """A rebuilt learner with its supervisor and position."""
 
     learner: Learner
+    supervisor: Supervisor
     position: Position
     digest: str
-    """Of everything that it is."""
+    """Of the whole state."""
 
     @property
     def captured(self) -> LearnerState:
-        return capture(self.learner, self.position)
+        return capture(self.learner, self.supervisor, self.position)
 
     @property
     def content(self) -> str:
-        """Digest of what a snapshot of it says."""
+        """Digest of the content of its snapshot."""
         return snapshot_digest(snapshot_of(self.learner, "", self.position, {}, "test"))
 
 
 class LearnerHarness:
-    """A learner from one start to the next stop."""
+    """A learner from a start to the next stop."""
 
     def __init__(
         self,
         harness: ModelHarness,
         learner: Learner,
+        supervisor: Supervisor,
         start: Position,
         batches: BatchSource,
         journal: FencedWriter,
         orders: CommandReader,
     ) -> None:
-        learn = harness.settings.learn
-        pull = Pull(learn.batch_events, learn.wait_seconds, learn.linger_seconds)
         self.learner = learner
+        self.supervisor = supervisor
         self.position = start
         self.learned: list[Batch] = []
         self._harness = harness
         self._recover = batches.recover(read_journal(harness.log, harness.topics.journal, start.journal))
-        self._new = batches.new(journal, pull, orders, fingerprint(learner), stop=lambda: False)
+        self._new = batches.new(
+            journal, harness.settings.batch, orders, fingerprint(learner, supervisor), stop=lambda: False
+        )
 
     def recover(self) -> list[Batch]:
-        """Learn what the journal names, and adopt what it says."""
+        """Learn and adopt what the journal names."""
         return [batch for turn in self._recover if (batch := self._take(turn)) is not None]
 
     def new(self, most: int | None = None) -> list[Batch]:
-        """Learn new batches until there is nothing to read, or so many; obey orders between them."""
+        """Learn new batches, at most so many; obey orders between them."""
         learned: list[Batch] = []
         while len(learned) != most and (turn := next(self._new)) is not None:
             batch = self._take(turn)
@@ -74,29 +79,29 @@ class LearnerHarness:
         return learned
 
     def turns(self, amount: int) -> None:
-        """Take so many new batches and adoptions; there must be as many."""
+        """Take exactly so many new batches and adoptions."""
         for _ in range(amount):
             turn = next(self._new)
             assert turn is not None
             self._take(turn)
 
-    def unlearned(self) -> Iterator[Batch | StateSwitch]:
-        """What `catch_up` would learn, for somebody else to learn."""
+    def unlearned(self) -> Iterator[Turn]:
+        """Yield what `catch_up` would learn, without learning it."""
         yield from self._recover
         while (turn := next(self._new)) is not None:
             yield turn
 
     def journal_only(self) -> None:
-        """Write the next batch into the journal, and get no further."""
+        """Write the next batch into the journal without learning it."""
         assert next(self._new) is not None
 
     def catch_up(self) -> None:
-        """Learn everything there is."""
+        """Learn everything in journal and log."""
         self.recover()
         self.new()
 
     def captured(self) -> LearnerState:
-        return capture(self.learner, self.position)
+        return capture(self.learner, self.supervisor, self.position)
 
     def checkpoint(self) -> str:
         """Write a checkpoint; returns its digest."""
@@ -110,14 +115,15 @@ class LearnerHarness:
         return publisher.publish(Publication(self.snapshot(), {}, [], []))
 
     def digest(self) -> str:
-        """Of everything that the learner is."""
+        """Digest of the whole state."""
         return self._harness.checkpoints.digest(self.captured())
 
-    def _take(self, turn: Batch | StateSwitch) -> Batch | None:
+    def _take(self, turn: Turn) -> Batch | None:
         self.position = turn.position
         if isinstance(turn, StateSwitch):
-            self._harness.checkpoints.adopt(self.learner, turn)
+            self._harness.checkpoints.adopt(self.learner, self.supervisor, turn)
             return None
-        self.learner.watch(turn.micro, self.learner.score_and_learn(turn.micro))
+        scores = self.learner.score_and_learn(turn.micro)
+        supervise(self.supervisor, self.learner, turn.micro, scores)
         self.learned.append(turn)
         return turn

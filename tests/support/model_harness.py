@@ -1,4 +1,4 @@
-"""A small model in one folder: log, settings, and lives of its learner that tests can end anywhere."""
+"""A small model in one folder: log, settings, and learners that tests can stop anywhere."""
 
 from __future__ import annotations
 
@@ -6,16 +6,27 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from consumers.learn.orders import CommandReader
-from pipeline.assembly import checkpoints_of, make_learner
+from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
 from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.fingerprint import fingerprint
 from pipeline.checkpoints.rebuild import rebuild
 from pipeline.checkpoints.state import LearnerState
 from pipeline.checkpoints.store import Checkpoints
-from pipeline.config import DriftSettings, LearnSettings, LogSettings, ModelSettings, Settings
+from pipeline.config import (
+    BatchConfig,
+    CheckpointConfig,
+    DriftConfig,
+    LogConfig,
+    MetricsConfig,
+    ModelConfig,
+    ModelSizes,
+    ReplayConfig,
+    Settings,
+    SnapshotConfig,
+)
 from pipeline.control.records import ControlRecord, Promotion, Rollback
 from pipeline.eventlog import open_log
 from pipeline.eventlog.port import EventLog, Record, read
@@ -23,10 +34,12 @@ from pipeline.eventlog.topics import Topics
 from pipeline.events import Interaction, InteractionType, Item, encode
 from pipeline.journal.batch_source import BatchSource
 from pipeline.journal.position import first_position
+from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.publisher import Publisher
 from pipeline.snapshots.snapshot import Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.training.learner import Learner
+from tests.support.build import learner_config
 from tests.support.learner_harness import LearnerHarness, Rebuilt
 
 PREFIX = "mill"
@@ -38,50 +51,38 @@ MINUTE = 60_000
 BATCH = 16
 """Records in a batch."""
 
-Told = TypeVar("Told", bound=ControlRecord)
+Published = TypeVar("Published", bound=ControlRecord)
 
 
-def tiny_settings(folder: Path, backbone: Path, **learn: Any) -> Settings:
-    """Settings of a model that learns a batch in milliseconds; everything lies in the folder."""
-    sizes: dict[str, Any] = {
-        "batch_events": BATCH,
-        "wait_seconds": 0.01,
-        "linger_seconds": 0,
-        "context": 5,
-        "segment": 8,
-        "overlap": 3,
-        "negatives": 8,
-        "replay": 2,
-        "history_length": 12,
-        "checkpoints": folder / "checkpoints",
-        "metrics_port": 0,
-    }
+def tiny_settings(folder: Path, backbone: Path) -> Settings:
+    """Settings of a model that learns a batch in milliseconds, with all its files in the folder."""
     return Settings(
-        log=LogSettings(url=f"sqlite:///{folder}/log.db", prefix=PREFIX, partitions=PARTITIONS),
-        model=ModelSettings(
-            backbone=str(backbone),
-            lora_rank=2,
-            lora_alpha=4,
-            adapter_rank=4,
-            device="cpu",
-            cache=folder / "cache",
+        log=LogConfig(url=f"sqlite:///{folder}/log.db", prefix=PREFIX, partitions=PARTITIONS),
+        model=ModelConfig(backbone=str(backbone), device="cpu", cache=folder / "cache"),
+        learn=learner_config(
+            context=5,
+            replay_length=ReplayConfig().length,
+            history_length=12,
+            sizes=ModelSizes(lora_rank=2, lora_alpha=4, adapter_rank=4),
         ),
-        learn=LearnSettings(**{**sizes, **learn}),
-        drift=DriftSettings(warm_up_events=20),
-        snapshots=str(folder / "snapshots"),
+        batch=BatchConfig(events=BATCH, wait_seconds=0.01, linger_seconds=0),
+        drift=DriftConfig(warm_up_events=20),
+        checkpoints=CheckpointConfig(folder=folder / "checkpoints"),
+        snapshots=SnapshotConfig(store=str(folder / "snapshots")),
+        metrics=MetricsConfig(learn=0, retrain=0),
     )
 
 
 @contextmanager
-def copy_of(lived: Path, folder: Path, backbone: Path) -> Iterator[ModelHarness]:
-    """Another mill with the very same log, checkpoints and snapshots."""
-    shutil.copytree(lived, folder, dirs_exist_ok=True)
+def copy_of(original: Path, folder: Path, backbone: Path) -> Iterator[ModelHarness]:
+    """Another model with a copy of a folder's log, checkpoints and snapshots."""
+    shutil.copytree(original, folder, dirs_exist_ok=True)
     with ModelHarness(tiny_settings(folder, backbone)) as harness:
         yield harness
 
 
 class ModelHarness:
-    """What happens is appended to a real log; `life` is a learn daemon, batch by batch."""
+    """Appends events to a real log; `learning` is a learn daemon, batch by batch."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -104,8 +105,8 @@ class ModelHarness:
 
     @property
     def store(self) -> SnapshotStore:
-        """As another process opens it: nothing is remembered of earlier loads."""
-        return SnapshotStore(self.settings.snapshots, self.settings.log.prefix)
+        """A newly opened store, without the cache of earlier loads."""
+        return SnapshotStore(self.settings.snapshots.store, self.settings.log.prefix)
 
     def publisher(
         self, store: SnapshotStore | None = None, full_every: int = 50, keep: int = 20
@@ -115,6 +116,10 @@ class ModelHarness:
     def learner(self) -> Learner:
         """One that has seen nothing."""
         return make_learner(self.settings)
+
+    def supervisor(self) -> Supervisor:
+        """One that has seen nothing."""
+        return make_supervisor(self.settings)
 
     def stock(self, *colours: str) -> None:
         """Put four things of each colour into the catalogue."""
@@ -134,7 +139,7 @@ class ModelHarness:
         time: int | None = None,
         session: str | None = None,
     ) -> None:
-        """Append one purchase an item; ids, times and sessions go on by themselves."""
+        """Append one purchase per item; ids, times and sessions are counted up unless given."""
         for item in items:
             self._acts += 1
             event = Interaction(
@@ -149,14 +154,14 @@ class ModelHarness:
         self.writer.flush()
 
     def shop(self, acts: int) -> None:
-        """So many purchases of all users in turn."""
+        """Append so many purchases, users in turn."""
         for number in range(acts):
             user, round_number = USERS[number % len(USERS)], number // len(USERS)
             colour, thing = COLOURS[(number + round_number) % 3], THINGS[(number + round_number // 2) % 4]
             self.act(user, f"{colour}-{thing}")
 
     def records(self, topic: str) -> list[Record]:
-        """All there is in a topic."""
+        """Read all records of a topic."""
         return list(read(self.log, topic))
 
     def order(self, order: ControlRecord) -> None:
@@ -164,30 +169,30 @@ class ModelHarness:
         self.control(order.encode(), order.key)
 
     def roll_back(self, version: str, *, relearn: bool = False, generation: int | None = None) -> str:
-        """Order a rollback; its key."""
+        """Order a rollback; return its key."""
         order = Rollback(version=version, relearn=relearn, generation=generation, ordered_at=0, reason="test")
         self.order(order)
         return order.key
 
     def promote(self, candidate: str, *, generation: int | None = None) -> str:
-        """Order a promotion; its key."""
+        """Order a promotion; return its key."""
         order = Promotion(candidate=candidate, generation=generation, ordered_at=0, reason="test")
         self.order(order)
         return order.key
 
     def candidate(self, name: str, captured: LearnerState) -> Path:
-        """Put down a state as a candidate; the folder of its checkpoint."""
+        """Store a state as a candidate's checkpoint; return its folder."""
         folder = self.checkpoints.folder / self.checkpoints.candidate_state(name)
         self.checkpoints.write_to(folder, captured)
         return folder
 
     def control(self, wire: bytes, key: str = "key") -> None:
-        """Append anything at all to the control topic."""
+        """Append any bytes to the control topic."""
         self.writer.append(self.topics.control, key, wire)
         self.writer.flush()
 
-    def told(self, kind: type[Told]) -> list[Told]:
-        """The records of one kind on the control topic."""
+    def published(self, kind: type[Published]) -> list[Published]:
+        """Read the records of one kind from the control topic."""
         self.writer.flush()
         wires = [record.value or b"" for record in self.records(self.topics.control)]
         return [kind.decode(wire) for wire in wires if f'"kind":"{kind.kind}"'.encode() in wire]
@@ -200,37 +205,40 @@ class ModelHarness:
         log: EventLog | None = None,
         progress: Callable[[int], None] = lambda events: None,
     ) -> Rebuilt:
-        """What the journal says that the learner must be; of a log, or of the mill's own."""
-        learner = self.learner()
+        """Rebuild the learner from the journal; of another log if given."""
+        learner, supervisor = self.learner(), self.supervisor()
         position = rebuild(
             log or self.log,
             self.topics,
             learner,
+            supervisor,
             self.checkpoints,
             from_nothing=from_nothing,
             until=Version.parse(until) if until else None,
             progress=progress,
         )
-        return Rebuilt(learner, position, self.checkpoints.digest(capture(learner, position)))
+        digest = self.checkpoints.digest(capture(learner, supervisor, position))
+        return Rebuilt(learner, supervisor, position, digest)
 
     @contextmanager
     def learning(self, settings: Settings | None = None) -> Iterator[LearnerHarness]:
-        """A learner with a newly opened journal, at the newest checkpoint or at the log's begin."""
+        """A started learner, at the newest checkpoint or at the begin of the log."""
         settings = settings or self.settings
-        learner = make_learner(settings)
+        learner, supervisor = make_learner(settings), make_supervisor(settings)
         with self.log.fenced_writer(self.topics.journal, owner="test") as journal:
-            start = self.checkpoints.restore(learner)
-            start = start or first_position(self.log, self.topics, journal, fingerprint(learner))
-            book = CommandReader(self.log, self.topics, self.writer, self.checkpoints, learner.another)
+            start = self.checkpoints.restore(learner, supervisor) or first_position(
+                self.log, self.topics, journal, fingerprint(learner, supervisor)
+            )
+            orders = CommandReader(self.log, self.topics, self.writer, self.checkpoints, learner.another)
             with (
                 closing(BatchSource(self.log, self.topics, start, learner.first_seen)) as batches,
-                closing(book),
+                closing(orders),
             ):
-                yield LearnerHarness(self, learner, start, batches, journal, book)
+                yield LearnerHarness(self, learner, supervisor, start, batches, journal, orders)
 
     @contextmanager
     def busy(self, batches: int = 3, acts: int = 60) -> Iterator[LearnerHarness]:
-        """A life that has learned some batches, and has more to learn."""
+        """A learner that has learned some batches and has more to learn."""
         self.stock()
         self.shop(acts)
         with self.learning() as learning:

@@ -1,8 +1,9 @@
-"""A retrainer over a mill, with amounts and a Gate that a few dozen events suffice for."""
+"""A retrainer for a small model, with amounts and a Gate that a few dozen events suffice for."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from threading import Event
 from typing import NamedTuple
@@ -11,26 +12,47 @@ import orjson
 import torch
 from torch import Tensor
 
-from consumers.retrain.planning import PlanConfig, plan_now
-from consumers.retrain.retrainer import Workshop
+from consumers.retrain.announcing import Announcer
+from consumers.retrain.champion import Champions
+from consumers.retrain.comparing import Comparer
+from consumers.retrain.deciding import Decider
+from consumers.retrain.planning import Planner
+from consumers.retrain.reading import LogView
+from consumers.retrain.requests import ManualRequest
+from consumers.retrain.retrainer import Retrainer
+from consumers.retrain.training import Trainer
+from pipeline.config import (
+    GateConfig,
+    LanguageConfig,
+    ModelSizes,
+    OptimizerConfig,
+    PlanConfig,
+    RetrainConfig,
+    RowRates,
+    SamplingConfig,
+    TrainingConfig,
+)
 from pipeline.control.alarms import DriftAlarm, RetrainRequest, Signal
 from pipeline.control.records import DecisionOutcome, GateDecision
 from pipeline.model.content.adapter import adapter_of, with_adapter
 from pipeline.model.content.text import TextEncoder
-from pipeline.model.item_table import RowRates
 from pipeline.model.scoring import users_before_last
-from pipeline.retraining.candidates import Candidate, Candidates
-from pipeline.retraining.gate import GateConfig, Sampling
-from pipeline.retraining.training import RetrainConfig, RetrainProgress
+from pipeline.retraining.candidates import Candidate, Candidates, RetrainPlan
+from pipeline.retraining.training import RetrainProgress
 from pipeline.training.learner import Learner
 from tests.support.model_harness import COLOURS, MINUTE, START, THINGS, USERS, ModelHarness, tiny_settings
 
 ACTS, CHAMPION = 240, "1-6"
-"""Interactions in the log of `learned_mill`; what the one checkpoint on its way holds."""
-PLAN = PlanConfig(window=64, wait=24, held_out=24, trial=56)
-RETRAIN = RetrainConfig(
-    epochs=2, patience=2, segments=2, negatives=8, rate=3e-3, rows=RowRates(residual=0.02, bias=0.02)
+"""Interactions in the log of `learned_harness`, and the version of its one checkpoint."""
+PLAN = PlanConfig(window_events=64, wait_events=24, held_out_events=24, trial_events=56)
+TRAINING = TrainingConfig(
+    epochs=2,
+    patience=2,
+    segments=2,
+    optimizer=OptimizerConfig(rate=3e-3, rows=RowRates(residual=0.02, bias=0.02)),
 )
+NO_LANGUAGE = LanguageConfig()
+"""The text encoder stays as it is."""
 ANYTHING_GOES = GateConfig(
     least_targets=20,
     least_users=2,
@@ -44,36 +66,55 @@ ANYTHING_GOES = GateConfig(
     least_diversity=0,
     most_latency=1e6,
     most_size=1e6,
-    sampling=Sampling(resamples=100),
+    sampling=SamplingConfig(resamples=100),
 )
-NOTHING_GOES = replace(ANYTHING_GOES, least_gain=100)
+NOTHING_GOES = ANYTHING_GOES.replace(least_gain=100)
 
 
 def silent(_: RetrainProgress) -> None:
-    """Nobody listens."""
+    """Ignore progress."""
 
 
 def some_adapter(encoder: TextEncoder, seed: int = 0) -> dict[str, Tensor]:
-    """One that changes what an encoder makes of any text."""
+    """An adapter that changes the vector of any text."""
     random = torch.Generator().manual_seed(seed)
     newborn = adapter_of(with_adapter(encoder.backbone.model))
     return {name: torch.randn(tensor.shape, generator=random) / 4 for name, tensor in newborn.items()}
 
 
-def workshop(harness: ModelHarness, gate: GateConfig = ANYTHING_GOES) -> Workshop:
-    """As a retrainer that has just started has it."""
+def make_planner(harness: ModelHarness, amounts: PlanConfig = PLAN, stop: Event | None = None) -> Planner:
+    log = LogView(harness.log, harness.topics, stop or Event())
+    return Planner(log, harness.checkpoints, candidates(harness), amounts)
+
+
+def plan_by_hand(
+    harness: ModelHarness, amounts: PlanConfig = PLAN, since: datetime | None = None
+) -> RetrainPlan:
+    return make_planner(harness, amounts).by_hand(ManualRequest.now(since))
+
+
+def make_retrainer(
+    harness: ModelHarness,
+    gate: GateConfig = ANYTHING_GOES,
+    *,
+    manual: bool = False,
+    stop: Event | None = None,
+    progress: Callable[[RetrainProgress], None] = silent,
+    language: LanguageConfig = NO_LANGUAGE,
+    model: ModelSizes | None = None,
+) -> Retrainer:
+    """A retrainer that has just started."""
     first = harness.learner()
-    return Workshop(
-        harness.log,
-        harness.topics,
-        harness.checkpoints,
-        first.another,
-        first.shape.model,
-        RETRAIN,
-        gate,
-        manual=False,
-        stop=Event(),
-        progress=silent,
+    log = LogView(harness.log, harness.topics, stop or Event())
+    champions = Champions(log, harness.checkpoints, first.another)
+    config = RetrainConfig(training=TRAINING, language=language)
+    return Retrainer(
+        candidates(harness),
+        make_planner(harness, stop=log.stop),
+        Trainer(champions, log, config, model or first.config.sizes, progress),
+        Comparer(champions, log, harness.checkpoints),
+        Decider(gate.replace(mode="manual" if manual else "auto")),
+        Announcer(harness.log, harness.topics),
     )
 
 
@@ -82,17 +123,17 @@ def candidates(harness: ModelHarness) -> Candidates:
 
 
 def live(harness: ModelHarness, acts: int, begin: int = 0) -> None:
-    """So many purchases with ids of their own: users walk along the catalogue, each in a stride of theirs."""
+    """Append so many purchases with their own ids; each user walks along the catalogue in their own stride."""
     for number in range(begin, begin + acts):
-        place = number % len(USERS)
-        at = number // len(USERS) * (place + 1) + 3 * place
+        user = number % len(USERS)
+        at = number // len(USERS) * (user + 1) + 3 * user
         item = f"{COLOURS[at % 3]}-{THINGS[at // 3 % 4]}"
         time = START + MINUTE * number
-        harness.act(USERS[place], item, event_id=f"live-{number}", time=time, session=f"s{number // 30}")
+        harness.act(USERS[user], item, event_id=f"live-{number}", time=time, session=f"s{number // 30}")
 
 
 def learned_harness(folder: Path, backbone: Path) -> Path:
-    """The folder of a mill that has learned all there is, with one checkpoint on its way."""
+    """The folder of a model that has learned its whole log, with a checkpoint on the way."""
     with ModelHarness(tiny_settings(folder, backbone)) as harness:
         harness.stock()
         live(harness, ACTS // 2)
@@ -107,8 +148,8 @@ def learned_harness(folder: Path, backbone: Path) -> Path:
 
 
 def begun(harness: ModelHarness, plan_config: PlanConfig = PLAN) -> Candidate:
-    """A candidate named "one" with a plan, and nothing done yet."""
-    plan = plan_now(workshop(harness), plan_config, None)
+    """A candidate named "one" that has a plan and nothing else."""
+    plan = plan_by_hand(harness, plan_config)
     assert plan.champion == CHAMPION
     return candidates(harness).begin(
         plan.model_copy(update={"name": "one", "request": "retrain-drift-1-5-loss"})
@@ -124,11 +165,11 @@ class Foreseen(NamedTuple):
 
 @torch.inference_mode()
 def foreseen(learner: Learner, user: str) -> Foreseen:
-    """What is said of a user's next act in the basket of the last; no other user plays a part."""
+    """Score a user's next act in the basket of the last; no other user plays a part."""
     stream, table, recommender = learner.stream, learner.table.all(), learner.recommender
     last = stream.histories.of(user)[-1]
     segment = stream.segment(user, [last._replace(time=last.time + MINUTE)])
-    before = users_before_last([segment], recommender, table, learner.shape.context)
+    before = users_before_last([segment], recommender, table, learner.config.segments.context)
     return Foreseen(recommender.rank_all(before, table)[0], learner.mixture([segment], before)[0])
 
 
@@ -156,12 +197,12 @@ def decision(
 
 
 def files_below(folder: Path, but: str) -> dict[str, bytes]:
-    """Everything in a folder by path, without what lies below one of its folders."""
+    """Contents of all files in a folder by path, without those below one of its folders."""
     files = [path for path in folder.rglob("*") if path.is_file() and folder / but not in path.parents]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def digest_of(candidate: Candidate) -> str:
-    """Of everything in its checkpoint."""
+    """Digest of the candidate's checkpoint."""
     manifest = orjson.loads((candidate.checkpoint / "manifest.json").read_bytes())
     return str(manifest["digest"])

@@ -19,9 +19,16 @@ from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from consumers.serve.state.serving_state import View
-from pipeline.assembly import learner_config_of
 from pipeline.checkpoints.capture import snapshot_of
-from pipeline.config import LearnerConfig, LogConfig, ModelSizes, ServeConfig, Settings
+from pipeline.config import (
+    LogConfig,
+    ModelConfig,
+    ModelSizes,
+    ReplayConfig,
+    ServeConfig,
+    Settings,
+    SnapshotConfig,
+)
 from pipeline.evaluation.prequential import Scores
 from pipeline.eventlog import open_log
 from pipeline.eventlog.intake import interaction_of, item_of
@@ -37,6 +44,7 @@ from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.histories import History, encode_history
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
+from tests.support.build import learner_config
 from tests.support.serve_tools import Writer, wait_until
 
 PREFIX = "shop"
@@ -53,19 +61,15 @@ class World:
         self.backbone = backbone
         self.settings = Settings(
             log=LogConfig(url=f"sqlite:///{folder}/log.db", prefix=PREFIX, partitions=4),
-            model=ModelSizes(
-                backbone="given",
-                lora_rank=2,
-                lora_alpha=4,
-                adapter_rank=4,
-                device="cpu",
-                cache=folder / "cache",
-            ),
-            learn=LearnerConfig(
-                context=context, segment=8, overlap=3, negatives=8, replay=2, history_length=history_length
+            model=ModelConfig(backbone="given", device="cpu", cache=folder / "cache"),
+            learn=learner_config(
+                context=context,
+                replay_length=ReplayConfig().length,
+                history_length=history_length,
+                sizes=ModelSizes(lora_rank=2, lora_alpha=4, adapter_rank=4),
             ),
             serve=ServeConfig(poll_seconds=0.01, most_recommendations=20, recommendations=5),
-            snapshots=str(folder / "snapshots"),
+            snapshots=SnapshotConfig(store=str(folder / "snapshots")),
         )
         self.topics = Topics(PREFIX)
         self.log = open_log(self.settings.log.url)
@@ -76,7 +80,7 @@ class World:
         self._publisher = Publisher(self.store, self._writer, self.topics, full_every=3, keep=3)
         begins = self.log.begin_offsets([self.topics.items, self.topics.interactions])
         self._reader = self._stack.enter_context(self.log.reader(begins))
-        self.learner = Learner(learner_config_of(self.settings), backbone, self.encoder(), CPU)
+        self.learner = Learner(self.settings.learn, backbone, self.encoder(), CPU)
         self.generation, self._step = 1, 0
         self._learned_through = 0
         self._users: dict[str, int] = {}

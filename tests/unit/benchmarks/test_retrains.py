@@ -11,19 +11,18 @@ import torch
 
 from benchmarks import retrains
 from benchmarks.retrains import LearnerHarness, live
-from pipeline.config import GateConfig, LearnerConfig, ModelConfig
+from pipeline.config import DriftConfig, GateConfig, GuardConfig
 from pipeline.evaluation.prequential import Scores
 from pipeline.events import Interaction, Item
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
+from pipeline.monitoring.supervisor import Supervisor
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
-from tests.support.build import MINUTE, purchase
+from tests.support.build import MINUTE, learner_config, purchase
 from tests.support.retrain_harness import ANYTHING_GOES, NOTHING_GOES
 
-SHAPE = LearnerConfig(
-    context=4, segment=6, overlap=2, negatives=8, replay=2, replay_length=6, model=ModelConfig(adapter_rank=4)
-)
+CONFIG = learner_config(context=4, length=6, overlap=2)
 ITEMS = [Item(item=f"{c}-{t}", title=f"{c} {t}") for c in ("red", "blue") for t in ("cup", "plate", "lamp")]
 USERS, ACTS, BATCHES, ASKED = 4, 12, 12, 3
 WAIT, HELD_OUT, TRIAL = 2, 1, 3
@@ -47,13 +46,15 @@ def learner(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     }.items():
         monkeypatch.setattr(retrains, name, batches)
     cpu = torch.device("cpu")
-    return Learner(SHAPE, backbone, TextEncoder(backbone, tmp_path / "cache", 8, cpu), cpu)
+    return Learner(CONFIG, backbone, TextEncoder(backbone, tmp_path / "cache", 8, cpu), cpu)
 
 
 def lived(learner: Learner, asked: Sequence[int], batches: int = BATCHES) -> LearnerHarness:
     opening = MicroBatch(0, 0, ITEMS, [])
     stream = [opening, *(MicroBatch(0, number + 1, [], acts(number)) for number in range(batches))]
-    return live(learner.another(), stream, lambda number, _: number in asked)
+    return live(
+        learner.another(), Supervisor(DriftConfig(), GuardConfig()), stream, lambda number, _: number in asked
+    )
 
 
 def losses(scores: Sequence[Scores]) -> list[float]:

@@ -60,7 +60,9 @@ def published(harness: ModelHarness) -> dict[str, str]:
 
 
 def agreed(harness: ModelHarness, rebuilt: Rebuilt) -> Agreement:
-    return agreement(rebuilt.learner, rebuilt.position, harness.checkpoints, harness.store)
+    return agreement(
+        rebuilt.learner, rebuilt.supervisor, rebuilt.position, harness.checkpoints, harness.store
+    )
 
 
 @pytest.mark.parametrize("from_nothing", [True, False])
@@ -118,7 +120,9 @@ def test_agreement_is_told(harness: ModelHarness) -> None:
 
 @pytest.mark.parametrize("kind", ["checkpoint", "snapshot"])
 def test_disagreement_is_told(harness: ModelHarness, kind: str) -> None:
-    folder = harness.checkpoints.folder if kind == "checkpoint" else Path(harness.settings.snapshots, "mill")
+    folder = (
+        harness.checkpoints.folder if kind == "checkpoint" else Path(harness.settings.snapshots.store, "mill")
+    )
     manifest = folder / "1-3" / "manifest.json"
     manifest.write_bytes(orjson.dumps({**orjson.loads(manifest.read_bytes()), "digest": "other"}))
     found = agreed(harness, harness.rebuilt(until="1-3"))

@@ -1,4 +1,4 @@
-"""Frozen state stays as it was, and files made of it say all of it."""
+"""A captured state does not move with the learner, and its files hold all of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.state import LearnerState, restore, to_files
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.journal.position import Position
+from pipeline.monitoring.supervisor import Supervisor
 from pipeline.state.histories import decode_history
 from pipeline.training.learner import Learner
 from tests.support.learner_harness import LearnerHarness
@@ -26,13 +27,13 @@ def busy(learning: LearnerHarness, harness: ModelHarness) -> LearnerState:
     return learning.captured()
 
 
-def restored(harness: ModelHarness, files: dict[str, bytes]) -> Learner:
-    learner = harness.learner()
-    restore(learner, learner.shape.model, files)
-    return learner
+def restored(harness: ModelHarness, files: dict[str, bytes]) -> tuple[Learner, Supervisor]:
+    learner, supervisor = harness.learner(), harness.supervisor()
+    restore(learner, supervisor, learner.config.sizes, files)
+    return learner, supervisor
 
 
-def test_what_is_frozen_does_not_move_with_the_learner(harness: ModelHarness) -> None:
+def test_a_captured_state_does_not_move_with_the_learner(harness: ModelHarness) -> None:
     with harness.learning() as learning:
         captured = busy(learning, harness)
         before = to_files(captured, PARTITIONS)
@@ -46,12 +47,12 @@ def test_what_is_frozen_does_not_move_with_the_learner(harness: ModelHarness) ->
 def test_a_restored_learner_makes_the_same_files(harness: ModelHarness) -> None:
     with harness.learning() as learning:
         files = to_files(busy(learning, harness), PARTITIONS)
-    assert to_files(capture(restored(harness, files), BIRTH), PARTITIONS) == files
+    assert to_files(capture(*restored(harness, files), BIRTH), PARTITIONS) == files
 
 
 def test_a_learner_that_has_seen_nothing_can_be_restored(harness: ModelHarness) -> None:
-    files = to_files(capture(harness.learner(), BIRTH), PARTITIONS)
-    assert to_files(capture(restored(harness, files), BIRTH), PARTITIONS) == files
+    files = to_files(capture(harness.learner(), harness.supervisor(), BIRTH), PARTITIONS)
+    assert to_files(capture(*restored(harness, files), BIRTH), PARTITIONS) == files
 
 
 @pytest.mark.parametrize("order", ["backwards", "sorted"])
@@ -61,10 +62,10 @@ def test_equal_states_make_equal_files_in_whatever_order_users_came(
     with harness.learning() as learning:
         files = to_files(busy(learning, harness), PARTITIONS)
     names = sorted(files) if order == "sorted" else list(files)[::-1]
-    learner = restored(harness, {name: files[name] for name in names})
+    learner, supervisor = restored(harness, {name: files[name] for name in names})
     users = [user for user, _ in learner.stream.histories.items()]
     assert users != [user for user, _ in learning.learner.stream.histories.items()]
-    assert to_files(capture(learner, BIRTH), PARTITIONS) == files
+    assert to_files(capture(learner, supervisor, BIRTH), PARTITIONS) == files
 
 
 def test_every_user_is_in_the_file_of_their_partition(harness: ModelHarness) -> None:
@@ -83,7 +84,7 @@ def test_every_user_is_in_the_file_of_their_partition(harness: ModelHarness) -> 
 def test_a_restored_learner_knows_duplicates(harness: ModelHarness) -> None:
     with harness.learning() as learning:
         captured = busy(learning, harness)
-    learner = restored(harness, to_files(captured, PARTITIONS))
+    learner, _ = restored(harness, to_files(captured, PARTITIONS))
     for partition, digests in captured.seen.items():
         assert digests.size
         assert not any(learner.stream.first_seen(partition, digest) for digest in digests.tolist())

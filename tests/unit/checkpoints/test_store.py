@@ -12,7 +12,8 @@ import pytest
 
 from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.state import LearnerState
-from pipeline.checkpoints.store import KEEP_LAST, MANIFEST, CheckpointManifest
+from pipeline.checkpoints.store import FORMAT, KEEP_LAST, MANIFEST, CheckpointManifest, restore_from
+from pipeline.errors import CheckpointCorrupt
 from pipeline.journal.position import Position
 from tests.support.model_harness import PREFIX, ModelHarness
 
@@ -21,7 +22,7 @@ HOUR, DAY = 3600.0, 86_400.0
 
 @pytest.fixture
 def folder(harness: ModelHarness) -> Path:
-    return harness.settings.learn.checkpoints / PREFIX
+    return harness.settings.checkpoints.folder / PREFIX
 
 
 def checkpointed_twice(harness: ModelHarness) -> tuple[str, str]:
@@ -37,7 +38,13 @@ def checkpointed_twice(harness: ModelHarness) -> tuple[str, str]:
 
 def born(harness: ModelHarness, step: int) -> LearnerState:
     """A learner that has seen nothing, but says that it stands after a step."""
-    return capture(harness.learner(), Position(1, step, "", 0, {}, through=0, control=0, fold_to={}))
+    position = Position(1, step, "", 0, {}, through=0, control=0, fold_to={})
+    return capture(harness.learner(), harness.supervisor(), position)
+
+
+def restored(harness: ModelHarness) -> Position | None:
+    """Restore the newest readable checkpoint into a new learner."""
+    return harness.checkpoints.restore(harness.learner(), harness.supervisor())
 
 
 def version(position: Position | None) -> str | None:
@@ -79,7 +86,7 @@ def test_a_checkpoint_says_what_it_is(harness: ModelHarness, folder: Path) -> No
 
 
 def test_there_is_nothing_to_restore_at_first(harness: ModelHarness) -> None:
-    assert harness.checkpoints.restore(harness.learner()) is None
+    assert restored(harness) is None
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate, Path.unlink])
@@ -96,10 +103,10 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
 ) -> None:
     older, _ = checkpointed_twice(harness)
     damage(folder / "1-4" / file)
-    learner = harness.learner()
-    position = harness.checkpoints.restore(learner)
+    learner, supervisor = harness.learner(), harness.supervisor()
+    position = harness.checkpoints.restore(learner, supervisor)
     assert position is not None and version(position) == "1-2"
-    assert harness.checkpoints.digest(capture(learner, position)) == older
+    assert harness.checkpoints.digest(capture(learner, supervisor, position)) == older
     assert "checkpoint 1-4" in caplog.text and "trying the one before it" in caplog.text
 
 
@@ -109,14 +116,40 @@ def test_a_damaged_manifest_gives_way_to_the_one_before(
 ) -> None:
     checkpointed_twice(harness)
     (folder / "1-4" / MANIFEST).write_bytes(content)
-    assert version(harness.checkpoints.restore(harness.learner())) == "1-2"
+    assert version(restored(harness)) == "1-2"
 
 
-def test_a_format_of_the_future_is_refused(harness: ModelHarness, folder: Path) -> None:
+@pytest.mark.parametrize("other", [FORMAT - 1, FORMAT + 1])
+def test_another_format_is_refused_with_both_versions(
+    harness: ModelHarness, folder: Path, caplog: pytest.LogCaptureFixture, other: int
+) -> None:
     checkpointed_twice(harness)
     path = folder / "1-4" / MANIFEST
-    path.write_bytes(orjson.dumps({**orjson.loads(path.read_bytes()), "format": 2}))
-    assert version(harness.checkpoints.restore(harness.learner())) == "1-2"
+    path.write_bytes(orjson.dumps({**orjson.loads(path.read_bytes()), "format": other}))
+    refusal = f"checkpoint 1-4 has format {other}, but this version of millstream reads format {FORMAT}"
+    with pytest.raises(CheckpointCorrupt, match=refusal):
+        restore_from(folder / "1-4", harness.learner(), harness.supervisor())
+    assert version(restored(harness)) == "1-2"
+    assert refusal in caplog.text
+
+
+def test_an_old_manifest_with_other_fields_is_refused_by_its_format(
+    harness: ModelHarness, folder: Path
+) -> None:
+    checkpointed_twice(harness)
+    (folder / "1-4" / MANIFEST).write_bytes(orjson.dumps({"format": FORMAT - 1, "overseer": "renamed"}))
+    with pytest.raises(CheckpointCorrupt, match=f"has format {FORMAT - 1}.* reads format {FORMAT}"):
+        harness.checkpoints.digests()
+
+
+def test_a_state_without_a_supervisor_can_be_adopted_and_not_resumed(harness: ModelHarness) -> None:
+    checkpointed_twice(harness)
+    position = restored(harness)
+    assert position is not None
+    folder = harness.candidate("one", capture(harness.learner(), None, position))
+    assert restore_from(folder, harness.learner(), None) == position
+    with pytest.raises(CheckpointCorrupt, match="holds no supervisor"):
+        restore_from(folder, harness.learner(), harness.supervisor())
 
 
 def test_a_write_that_was_torn_off_is_not_there_and_goes_with_the_next(
@@ -125,7 +158,7 @@ def test_a_write_that_was_torn_off_is_not_there_and_goes_with_the_next(
     checkpointed_twice(harness)
     torn = folder / ".1-9.part"
     (folder / "1-4").rename(torn)
-    assert version(harness.checkpoints.restore(harness.learner())) == "1-2"
+    assert version(restored(harness)) == "1-2"
     harness.checkpoints.write(born(harness, 10))
     assert not torn.exists()
 
@@ -133,7 +166,7 @@ def test_a_write_that_was_torn_off_is_not_there_and_goes_with_the_next(
 def test_the_newest_is_found_by_number_and_not_by_name(harness: ModelHarness) -> None:
     for step in (9, 10):
         harness.checkpoints.write(born(harness, step))
-    assert version(harness.checkpoints.restore(harness.learner())) == "1-10"
+    assert version(restored(harness)) == "1-10"
 
 
 def test_equal_states_have_equal_digests(harness: ModelHarness) -> None:
@@ -144,7 +177,7 @@ def test_equal_states_have_equal_digests(harness: ModelHarness) -> None:
 def test_a_checkpoint_may_be_written_again(harness: ModelHarness) -> None:
     for _ in range(2):
         harness.checkpoints.write(born(harness, 1))
-    assert version(harness.checkpoints.restore(harness.learner())) == "1-1"
+    assert version(restored(harness)) == "1-1"
 
 
 def test_the_last_are_kept_and_of_older_ones_one_an_hour_and_one_a_day(

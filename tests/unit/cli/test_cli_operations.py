@@ -44,7 +44,7 @@ def planned(harness: ModelHarness, name: str = "one") -> Candidate:
 
 def put_down(harness: ModelHarness, judged: GateDecision) -> Candidate:
     candidate = planned(harness, judged.candidate)
-    candidate.judge(judged)
+    candidate.conclude(judged)
     return candidate
 
 
@@ -54,14 +54,14 @@ def test_a_rollback_is_ordered(harness: ModelHarness, arguments: list[str], rele
     expected = Rollback(
         version="3-120", relearn=relearn, generation=None, ordered_at=MOMENT_MS, reason="a bad day"
     )
-    assert harness.told(Rollback) == [expected]
+    assert harness.published(Rollback) == [expected]
     assert expected.key in result.output
 
 
 @pytest.mark.parametrize("version", ["junk", "3", "3-", "-3-1", "3-1-2", "3-1\n", "3--1", "+3-1"])
 def test_a_version_that_is_none_is_refused(harness: ModelHarness, version: str) -> None:
     assert "is no version such as 3-120" in misused("rollback", "--", version)
-    assert harness.told(Rollback) == []
+    assert harness.published(Rollback) == []
 
 
 def test_candidates_are_listed(harness: ModelHarness) -> None:
@@ -79,7 +79,7 @@ def test_a_candidate_is_shown_as_json(harness: ModelHarness) -> None:
     assert GateDecision.model_validate(told["decision"]) == candidate.decision()
 
 
-def test_one_in_work_is_shown_without_a_judgement(harness: ModelHarness) -> None:
+def test_one_in_work_is_shown_without_a_decision(harness: ModelHarness) -> None:
     planned(harness)
     assert orjson.loads(run("candidates", "show", "one").output)["decision"] is None
 
@@ -88,20 +88,20 @@ def test_a_promotion_stands_in_the_generation_that_was_compared_with(harness: Mo
     put_down(harness, decision(outcome="held"))
     result = run("candidates", "promote", "one", "--reason", "I like it")
     order = Promotion(candidate="one", generation=1, ordered_at=MOMENT_MS, reason="I like it")
-    assert harness.told(Promotion) == [order]
+    assert harness.published(Promotion) == [order]
     assert order.key in result.output
 
 
 def test_a_forced_promotion_stands_in_any_generation(harness: ModelHarness) -> None:
     put_down(harness, decision(outcome="rejected"))
     run("candidates", "promote", "one", "--force")
-    assert [order.generation for order in harness.told(Promotion)] == [None]
+    assert [order.generation for order in harness.published(Promotion)] == [None]
 
 
 def test_a_rejection_is_told_and_kept(harness: ModelHarness) -> None:
     candidate = put_down(harness, decision(outcome="held"))
     run("candidates", "reject", "one", "--reason", "it shows the same to all")
-    (told,) = harness.told(GateDecision)
+    (told,) = harness.published(GateDecision)
     assert told == candidate.decision()
     assert (told.outcome, told.reasons, told.decided_at) == (
         "rejected",
@@ -179,7 +179,7 @@ def test_a_rollback_by_hand_is_ordered_and_obeyed(settings: Settings, relearn: b
     with ModelHarness(settings) as harness, harness.learning() as learning:
         learning.new()
         result = run("rollback", "1-2", "--reason", "poison", *(["--relearn"] if relearn else []))
-        (order,) = harness.told(Rollback)
+        (order,) = harness.published(Rollback)
         assert result.stdout == f"told: {order.key}\n"
         assert (order.version, order.relearn, order.generation) == ("1-2", relearn, None)
         assert order.reason == "poison"

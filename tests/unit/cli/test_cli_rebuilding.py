@@ -31,7 +31,7 @@ def test_what_is_played_can_be_rebuilt(settings: Settings) -> None:
         0,
         f"{version} {digest}: checkpoint agrees, snapshot is not there",
     )
-    manifest = settings.learn.checkpoints / "mill" / str(version) / "manifest.json"
+    manifest = settings.checkpoints.folder / "mill" / str(version) / "manifest.json"
     told = orjson.loads(manifest.read_bytes())
     manifest.write_bytes(orjson.dumps({**told, "digest": "other"}))
     assert run("rebuild").exit_code == 1
@@ -54,7 +54,7 @@ def test_an_earlier_version_is_rebuilt_by_name_and_by_time(settings: Settings) -
     moment = datetime.fromtimestamp((appended + 1) / 1000, UTC).isoformat(timespec="milliseconds")
     told = run("rebuild", "--at", moment).stdout
     assert told.split()[0] in {"1-2", "1-3"}, "the next one may have come in the same millisecond"
-    file = Path(settings.snapshots, "mill", "1-2", "manifest.json")
+    file = Path(settings.snapshots.store, "mill", "1-2", "manifest.json")
     file.write_bytes(orjson.dumps({**orjson.loads(file.read_bytes()), "digest": manifest.version}))
     differing = run("rebuild", "--at", "1-2")
     assert differing.exit_code == 1

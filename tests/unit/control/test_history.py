@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from consumers.learn.commits import Cadence, Commits
+from consumers.learn.commits import Cadences, Commits
 from consumers.learn.loop import run
+from consumers.learn.schedule import Cadence
 from pipeline.control.alarms import DriftAlarm, RetrainRequest
 from pipeline.control.history import read_history
 from pipeline.control.records import (
@@ -22,38 +23,39 @@ from pipeline.control.records import (
     Rollback,
 )
 from pipeline.journal.batch_source import Batch
-from pipeline.monitoring.drift import Action, DriftPolicy
+from pipeline.monitoring.drift import DriftPolicy
 from pipeline.reports.history import history_table
+from pipeline.training.supervision import supervise
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import ModelHarness
 from tests.support.retrain_harness import decision, request
 
 
-def _commits(harness: ModelHarness) -> Commits:
+def _commits(harness: ModelHarness, learning: LearnerHarness) -> Commits:
     never = 1_000_000
     return Commits(
+        learning.learner,
+        learning.supervisor,
         harness.settings.log.prefix,
         harness.log,
         harness.publisher(),
         harness.checkpoints,
-        publish=Cadence(never, never),
-        checkpoint=Cadence(never, never),
+        Cadences(Cadence(never, never), Cadence(never, never)),
     )
 
 
 def _alarm_at_once(learning: LearnerHarness) -> None:
     """Let the monitor have seen far better times: every loss is a rise."""
-    learner = learning.learner
-    learner.supervisor.policy = DriftPolicy(Action.RETRAIN, cooldown=1_000_000)
-    state = learner.supervisor.monitor.state()
+    learning.supervisor.policy = DriftPolicy("retrain", cooldown=1_000_000)
+    state = learning.supervisor.monitor.state()
     state["events"] = 1_000_000
     for rises in state["rises"].values():
         rises["means"] = [-50.0 + np.sin(block).item() for block in range(200)]
-    learner.supervisor.monitor.load(state)
+    learning.supervisor.monitor.load(state)
 
 
-def _told(harness: ModelHarness) -> list[ControlRecord]:
-    return [entry.told for entry in read_history(harness.log, harness.topics)]
+def _records(harness: ModelHarness) -> list[ControlRecord]:
+    return [entry.record for entry in read_history(harness.log, harness.topics)]
 
 
 def test_an_alarm_is_published_and_listed(harness: ModelHarness) -> None:
@@ -61,8 +63,9 @@ def test_an_alarm_is_published_and_listed(harness: ModelHarness) -> None:
     harness.shop(600)
     with harness.learning() as learning:
         _alarm_at_once(learning)
-        run(learning.unlearned(), learning.learner, _commits(harness), harness.checkpoints)
-    told = _told(harness)
+        commits = _commits(harness, learning)
+        run(learning.unlearned(), learning.learner, learning.supervisor, commits, harness.checkpoints)
+    told = _records(harness)
     alarms = [record for record in told if isinstance(record, DriftAlarm)]
     requests = [record for record in told if isinstance(record, RetrainRequest)]
     assert alarms
@@ -82,17 +85,18 @@ def test_what_is_told_again_after_a_crash_is_listed_once(harness: ModelHarness) 
     for _ in range(2):  # no checkpoint was written: the second life learns everything again
         with harness.learning() as learning:
             _alarm_at_once(learning)
-            commits = _commits(harness)
+            commits = _commits(harness, learning)
             for batch in learning.unlearned():
                 assert isinstance(batch, Batch)
                 scores = learning.learner.score_and_learn(batch.micro)
-                commits.add(batch, learning.learner.watch(batch.micro, scores))
-            commits._done["publish"] = None  # as if the crash had come before the store had it
-            commits._publish(learning.learner, {}, "test")
+                records = supervise(learning.supervisor, learning.learner, batch.micro, scores)
+                commits.add(batch, records)
+            commits._publishing.covered = None  # as if the crash had come before the store had it
+            commits._publish({}, "test")
             commits._wait()
     keys = [record.key for record in harness.records(harness.topics.control)]
     assert len(keys) == 2 * len(set(keys)), "both lives told the same"
-    assert [record.key for record in _told(harness)] == list(dict.fromkeys(keys))
+    assert [record.key for record in _records(harness)] == list(dict.fromkeys(keys))
 
 
 # What an operator reads of it.
@@ -139,7 +143,7 @@ KINDS = [
 def test_each_kind_has_its_row(harness: ModelHarness, record: ControlRecord, row: str) -> None:
     harness.order(record)
     assert any(re.search(row, line) for line in _table(harness))
-    assert _told(harness) == [record]
+    assert _records(harness) == [record]
 
 
 def test_what_a_candidate_cost_is_told(harness: ModelHarness) -> None:
@@ -148,7 +152,7 @@ def test_what_a_candidate_cost_is_told(harness: ModelHarness) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "booked"), [("promoted", "won"), ("rejected", "false"), ("held", ""), ("void", "")]
+    ("outcome", "booked"), [("promoted", "won"), ("rejected", "false"), ("held", ""), ("cancelled", "")]
 )
 def test_an_alarm_is_booked_by_what_its_retrain_came_to(
     harness: ModelHarness, outcome: DecisionOutcome, booked: str
@@ -158,7 +162,7 @@ def test_an_alarm_is_booked_by_what_its_retrain_came_to(
         harness.order(record)
     harness.order(decision(outcome=outcome, request=answered.key))
     harness.order(decision("by-hand", "promoted"))
-    found = {entry.told.key: entry.booked for entry in read_history(harness.log, harness.topics)}
+    found = {entry.record.key: entry.result for entry in read_history(harness.log, harness.topics)}
     assert found[answered.alarm.key] == found[answered.key] == booked
     assert found[other.alarm.key] == found[other.key] == ""
 
@@ -167,7 +171,7 @@ def test_a_person_has_the_last_word(harness: ModelHarness) -> None:
     harness.order(request(1, 4))
     harness.order(decision(outcome="held", request=request(1, 4).key))
     harness.order(decision(outcome="rejected", request=request(1, 4).key))
-    assert read_history(harness.log, harness.topics)[0].booked == "false"
+    assert read_history(harness.log, harness.topics)[0].result == "false"
 
 
 @pytest.mark.parametrize(
@@ -179,5 +183,5 @@ def test_what_is_no_record_of_ours_is_left_out(
     harness.order(request(1, 4))
     harness.control(wire)
     harness.order(request(1, 5))
-    assert _told(harness) == [request(1, 4), request(1, 5)]
-    assert "no record of ours" in caplog.text
+    assert _records(harness) == [request(1, 4), request(1, 5)]
+    assert "cannot be decoded" in caplog.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.assembly import make_learner
+from pipeline.assembly import make_learner, make_supervisor
 from pipeline.checkpoints.fingerprint import fingerprint
 from pipeline.errors import CheckpointCorrupt
 from pipeline.eventlog.port import TopicPartition
@@ -17,13 +17,17 @@ from tests.support.model_harness import PARTITIONS, ModelHarness
 def test_the_fingerprint_follows_what_decides_the_bits(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learner = harness.learner()
-    told = fingerprint(learner)
-    assert told == fingerprint(learner) == fingerprint(harness.learner())
-    learn = harness.settings.learn.model_copy(update={"rate": 0.5})
-    assert told != fingerprint(make_learner(harness.settings.model_copy(update={"learn": learn})))
+    learner, supervisor = harness.learner(), harness.supervisor()
+    usual = fingerprint(learner, supervisor)
+    assert usual == fingerprint(learner, supervisor) == fingerprint(harness.learner(), harness.supervisor())
+    learn = harness.settings.learn.replace(mixer_rate=0.5)
+    faster = make_learner(harness.settings.model_copy(update={"learn": learn}))
+    assert usual != fingerprint(faster, supervisor)
+    drift = harness.settings.drift.replace(cooldown_events=7)
+    calmer = make_supervisor(harness.settings.model_copy(update={"drift": drift}))
+    assert usual != fingerprint(learner, calmer)
     monkeypatch.setattr(TextEncoder, "backbone_digest", "other")
-    assert told != fingerprint(learner)
+    assert usual != fingerprint(learner, supervisor)
 
 
 def test_what_was_there_before_the_learner_is_learned_too(harness: ModelHarness) -> None:

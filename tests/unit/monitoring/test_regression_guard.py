@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.config import GuardConfig
 from pipeline.evaluation.prequential import SCORERS, Scores, TargetScores, no_scores
-from pipeline.monitoring.regression_guard import Fall, Guard, GuardConfig, GuardState
+from pipeline.monitoring.regression_guard import Fall, Guard, GuardState
 
 SHAPE = GuardConfig()
 BATCH = 50

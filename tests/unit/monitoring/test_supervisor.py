@@ -9,13 +9,15 @@ import orjson
 import pytest
 import torch
 
+from pipeline.config import DriftConfig, GuardConfig
 from pipeline.control.alarms import DriftAlarm, RetrainRequest, Signal
 from pipeline.control.records import ControlRecord, Rollback
 from pipeline.evaluation.prequential import SCORERS, Scores, TargetScores, no_scores
-from pipeline.monitoring.drift import Action, Acts, DriftConfig
-from pipeline.monitoring.supervisor import Supervisor, SupervisorConfig
+from pipeline.monitoring.drift import Acts
+from pipeline.monitoring.supervisor import Supervisor
 
-SHAPE = SupervisorConfig(DriftConfig(warm_up=500), Action.RETRAIN, cooldown=10**6)
+DRIFT = DriftConfig(warm_up_events=500, action="retrain", cooldown_events=10**6)
+GUARD = GuardConfig()
 CONTENT = torch.from_numpy(np.random.default_rng(9).normal(size=(50, 8))).float()
 BATCH = 64
 
@@ -42,8 +44,8 @@ def watch(supervisor: Supervisor, steps: range, lead: float, generation: int = 1
     return told
 
 
-def calm(shape: SupervisorConfig = SHAPE) -> Supervisor:
-    supervisor = Supervisor(shape)
+def calm(guard: GuardConfig = GUARD) -> Supervisor:
+    supervisor = Supervisor(DRIFT, guard)
     assert watch(supervisor, range(1, 101), 1.0) == []
     return supervisor
 
@@ -70,7 +72,7 @@ def test_what_is_told_follows_from_what_was_shown() -> None:
 
 
 def test_a_rollback_may_be_left_to_people() -> None:
-    told = watch(calm(replace(SHAPE, rollback=False)), range(101, 130), -1.0)
+    told = watch(calm(GUARD.replace(rollback=False)), range(101, 130), -1.0)
     assert rollbacks(told) == []
     assert any(isinstance(record, DriftAlarm) for record in told)
 
@@ -98,7 +100,7 @@ def test_after_an_adoption_drift_is_measured_anew_and_the_cooldown_goes_on(kind:
     asked = supervisor.state()["policy"]
     assert asked["requested_at"] is not None
     supervisor.adopted("promotion" if kind == "promotion" else "rollback", "1-129")
-    fresh = Supervisor(SHAPE).state()["monitor"]
+    fresh = Supervisor(DRIFT, GUARD).state()["monitor"]
     state = supervisor.state()
     assert {**state["monitor"], "events": 0} == fresh
     assert state["monitor"]["events"] == 129 * BATCH
@@ -108,7 +110,7 @@ def test_after_an_adoption_drift_is_measured_anew_and_the_cooldown_goes_on(kind:
 def test_it_names_versions_that_there_were_where_a_generation_began_without_an_adoption() -> None:
     """As when the settings change: 2-101 comes after 1-100, and there is no 2-100."""
     supervisor = calm()
-    restored = Supervisor(SHAPE)
+    restored = Supervisor(DRIFT, GUARD)
     restored.load(supervisor.state())
     watch(restored, range(101, 103), 1.0, generation=2)
     assert [version for _, version in restored.guard.state()["recent"]][-4:] == 2 * ["1-100"] + 2 * ["2-101"]
@@ -120,7 +122,7 @@ def test_it_names_versions_that_there_were_where_a_generation_began_without_an_a
 def test_a_restored_overseer_tells_the_same() -> None:
     unbroken = calm()
     for step in (105, 112, 119):
-        restored = Supervisor(SHAPE)
+        restored = Supervisor(DRIFT, GUARD)
         restored.load(orjson.loads(orjson.dumps(unbroken.state())))
         steps = range(step, step + 7)
         assert watch(restored, steps, -1.0) == watch(unbroken, steps, -1.0)

@@ -41,21 +41,21 @@ def names(kept: Candidates) -> list[str]:
     return [candidate.name for candidate in kept.all()]
 
 
-def test_plan_and_judgement_are_read_as_they_were_put_down(kept: Candidates, tmp_path: Path) -> None:
+def test_plan_and_decision_are_read_as_they_were_written(kept: Candidates, tmp_path: Path) -> None:
     candidate = kept.begin(plan())
     assert candidate.decision() is None
-    candidate.judge(decision())
+    candidate.conclude(decision())
     again = Candidates(tmp_path).named("one")
     assert again.is_planned
     assert again.plan() == plan()
-    assert again.decision() == again.judged() == decision()
+    assert again.decision() == again.decided() == decision()
 
 
-def test_an_unknown_candidate_has_no_plan_and_is_not_judged(kept: Candidates) -> None:
+def test_an_unknown_candidate_has_no_plan_and_no_decision(kept: Candidates) -> None:
     nobody = kept.named("nobody")
     assert not nobody.is_planned
     assert nobody.decision() is None
-    for ask in (nobody.plan, nobody.judged):
+    for ask in (nobody.plan, nobody.decided):
         with pytest.raises(CandidateUnknown, match="no candidate nobody"):
             ask()
 
@@ -68,13 +68,13 @@ def test_a_damaged_plan_is_no_candidate(kept: Candidates) -> None:
 
 def test_a_candidate_in_work_is_not_judged(kept: Candidates) -> None:
     with pytest.raises(CandidateUnknown, match="one is not judged yet"):
-        kept.begin(plan()).judged()
+        kept.begin(plan()).decided()
 
 
 def test_they_are_listed_in_the_order_of_their_plans(kept: Candidates) -> None:
     for seconds, name in enumerate(("b", "c", "a")):
         begin_at(kept, name, seconds)
-    kept.named("b").judge(decision("b"))
+    kept.named("b").conclude(decision("b"))
     assert names(kept) == ["b", "c", "a"]
 
 
@@ -85,17 +85,16 @@ def test_the_last_twenty_are_kept(kept: Candidates) -> None:
     assert names(kept) == [*(f"n{number}" for number in range(2, KEEP + 1)), "newest"]
 
 
-def test_what_a_judged_candidate_needs_no_more_is_removed(kept: Candidates) -> None:
+def test_what_a_decided_candidate_no_longer_needs_is_removed(kept: Candidates) -> None:
     candidate = kept.begin(plan())
     for folder in (candidate.champion, candidate.progress, candidate.checkpoint):
         folder.mkdir()
         (folder / "file").touch()
-    candidate.judge(decision())
     for _ in range(2):
-        candidate.tidy()
+        candidate.conclude(decision())
     assert sorted(path.name for path in candidate.folder.iterdir()) == [
         "checkpoint",
-        "judgement.json",
+        "decision.json",
         "plan.json",
     ]
 
@@ -113,7 +112,7 @@ def test_two_cannot_work_on_them(kept: Candidates, tmp_path: Path) -> None:
 
 def test_the_table_says_what_became_of_each(kept: Candidates) -> None:
     begin_at(kept, "one", 1)
-    kept.named("one").judge(decision())
+    kept.named("one").conclude(decision())
     begin_at(kept, "two", 2)
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(candidates_table(kept.all()))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline.config import LearnerConfig, ModelSizes
+from pipeline.config import LearnerConfig
 from pipeline.evaluation.prequential import per_target
 from pipeline.events import Interaction, Item
 from pipeline.model.backbone import Backbone
@@ -20,12 +19,10 @@ from pipeline.retraining.comparison import NEW_USER_BELOW, evidence, recommended
 from pipeline.retraining.gate import Outcome, decide
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
-from tests.support.build import MINUTE, purchase
+from tests.support.build import MINUTE, learner_config, purchase
 from tests.support.retrain_harness import ANYTHING_GOES, foreseen
 
-SHAPE = LearnerConfig(
-    context=4, segment=6, overlap=2, negatives=8, replay=2, replay_length=6, model=ModelSizes(adapter_rank=4)
-)
+CONFIG = learner_config(context=4, length=6, overlap=2)
 ITEMS = [
     Item(item=f"{c}-{t}", title=f"{c} {t}")
     for c in ("red", "blue", "green")
@@ -58,8 +55,8 @@ def made(backbone: Backbone, tmp_path: Path) -> Iterator[Made]:
     """Makes the same learner again and again."""
     encoder = TextEncoder(backbone, tmp_path / "cache", 8, torch.device("cpu"))
 
-    def make(shape: LearnerConfig = SHAPE) -> Learner:
-        learner = Learner(shape, backbone, encoder, torch.device("cpu"))
+    def make(config: LearnerConfig = CONFIG) -> Learner:
+        learner = Learner(config, backbone, encoder, torch.device("cpu"))
         learner.score_and_learn(MicroBatch(1, 0, ITEMS, []))
         for step in range(4):
             run = walk(BATCH * step, BATCH * (step + 1))
@@ -181,6 +178,6 @@ def test_both_show_lists_to_the_same_users_chosen_by_the_seed(
     assert champion.lists.tolist() == candidate.lists.tolist()
     shown = [user for each in champion.lists.tolist() for user, rows in everybody.items() if rows == each]
     assert len(set(shown)) == 4
-    learner.config = replace(learner.config, seed=1)
+    learner.config = learner.config.replace(seed=1)
     _, other, _ = evidence(run_through(learner, [], 0), run_through(made(), [], 0))
     assert other.lists.tolist() != champion.lists.tolist()

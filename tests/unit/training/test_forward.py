@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.config import ModelSizes, RowRates
 from pipeline.events import InteractionType
 from pipeline.model.backbone import Backbone
-from pipeline.model.item_table import ItemTable, RowRates
+from pipeline.model.item_table import ItemTable
 from pipeline.model.losses import Negatives
-from pipeline.model.recommender import ModelConfig, Recommender
+from pipeline.model.recommender import Recommender
 from pipeline.state.segments import TYPE_NUMBERS, Segment
 from pipeline.training.forward import Pass, forward
 from tests.support.build import segment
@@ -21,7 +22,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def recommender(backbone: Backbone) -> Recommender:
-    return Recommender(backbone, ModelConfig(adapter_rank=4), seed=0).eval()
+    return Recommender(backbone, ModelSizes(adapter_rank=4), seed=0).eval()
 
 
 @pytest.fixture(scope="module")

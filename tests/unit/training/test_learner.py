@@ -12,27 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.config import LearnerConfig, OptimizerConfig, RowRates
 from pipeline.evaluation.prequential import COLD_BELOW, Quality, Scores
 from pipeline.events import Interaction, InteractionType, Item
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
-from pipeline.model.item_table import RowRates
-from pipeline.model.recommender import ModelConfig
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.state.segments import NEW_BASKET_AFTER_MS
-from pipeline.training.learner import Learner, LearnerConfig
-from tests.support.build import MINUTE, purchase
+from pipeline.training.learner import Learner
+from tests.support.build import MINUTE, learner_config, purchase
 
-SHAPE = LearnerConfig(
-    context=6,
-    segment=8,
-    overlap=3,
-    negatives=16,
-    replay=4,
-    replay_length=6,
-    replay_capacity=20,
-    model=ModelConfig(adapter_rank=4),
-)
+CONFIG = learner_config(negatives=16, replay=4, replay_capacity=20)
 COLOURS, THINGS = ("red", "blue", "green"), ("cup", "plate", "lamp", "candle")
 ITEMS = [Item(item=f"{c}-{t}", title=f"{c} {t}") for c in COLOURS for t in THINGS]
 GOLDEN = [3.6013, 4.0686, 3.9597, 3.4625, 3.6962]
@@ -44,8 +34,8 @@ def make(backbone: Backbone, tmp_path: Path) -> Iterator[Make]:
     """Makes learners that know the items."""
     encoder = TextEncoder(backbone, tmp_path, 8, torch.device("cpu"))
 
-    def made(shape: LearnerConfig = SHAPE, items: list[Item] = ITEMS) -> Learner:
-        learner = Learner(shape, backbone, encoder, torch.device("cpu"))
+    def made(config: LearnerConfig = CONFIG, items: list[Item] = ITEMS) -> Learner:
+        learner = Learner(config, backbone, encoder, torch.device("cpu"))
         learner.score_and_learn(MicroBatch(0, 0, items, []))
         return learner
 
@@ -107,7 +97,7 @@ def test_two_runs_are_the_same_to_the_bit(make: Make) -> None:
 
 
 def test_another_seed_learns_otherwise(make: Make) -> None:
-    one, other = make(), make(replace(SHAPE, seed=1))
+    one, other = make(), make(CONFIG.replace(seed=1))
     learn(one, batches(2))
     learn(other, batches(2))
     assert not same(learned(one), learned(other))
@@ -120,7 +110,9 @@ def test_losses_are_as_they_were_when_this_was_written(make: Make) -> None:
 
 def test_it_learns_what_follows_what(make: Make) -> None:
     early, late = Quality(), Quality()
-    for step, scores in enumerate(learn(make(replace(SHAPE, rate=3e-3)), batches(60))):
+    for step, scores in enumerate(
+        learn(make(CONFIG.replace(optimizer=OptimizerConfig(rate=3e-3))), batches(60))
+    ):
         (early if step < 20 else late).add(scores)
     for scorer in ("model", "mixture"):
         before, after = (quality.report()[scorer]["all"]["mrr@20"] for quality in (early, late))
@@ -138,7 +130,14 @@ def test_every_part_learns_but_the_content(make: Make) -> None:
 
 
 def test_verdicts_come_before_the_batch_is_learned(make: Make) -> None:
-    calm, eager = make(), make(replace(SHAPE, rate=0.1, mixer_rate=0.5, rows=RowRates(0.5, 0.5)))
+    calm, eager = (
+        make(),
+        make(
+            CONFIG.replace(
+                mixer_rate=0.5, optimizer=OptimizerConfig(rate=0.1, rows=RowRates(residual=0.5, bias=0.5))
+            )
+        ),
+    )
     first, second = batches(2)
     assert same_verdicts(calm.score_and_learn(first), eager.score_and_learn(first))
     assert not same_verdicts(calm.score_and_learn(second), eager.score_and_learn(second))
@@ -154,7 +153,7 @@ def test_every_event_but_a_users_first_is_scored_once_whatever_is_replayed(make:
         expected = len(batch.interactions) - len(newcomers)
         assert {by_scorer.ranks.size for by_scorer in scores.by_scorer.values()} == {expected}
         assert scores.slices["all"].sum() == expected
-    assert len(learner.replay) == SHAPE.replay_capacity
+    assert len(learner.replay) == CONFIG.replay.capacity
 
 
 def test_verdicts_are_those_of_their_targets(make: Make) -> None:

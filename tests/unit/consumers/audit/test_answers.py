@@ -52,7 +52,7 @@ class Server:
         self.may_encode = may_encode
         self._harness = harness
         self._current = current
-        self._desk = RecommendationService(current, harness.settings.learn.context, writer.submit)
+        self._desk = RecommendationService(current, harness.settings.learn.segments.context, writer.submit)
 
     def settle(self, pending_texts: int = 0) -> None:
         """Wait until it has read everything and taken the newest snapshot."""
@@ -97,7 +97,9 @@ def served(harness: ModelHarness) -> Iterator[Server]:
     watcher = SnapshotWatcher(
         SnapshotLoader(harness.store, backbone, settings.model), harness.topics.prefix, current
     )
-    follower = Follower(harness.log, harness.topics, watcher, current, settings.learn.history_length, 0.01)
+    follower = Follower(
+        harness.log, harness.topics, watcher, current, settings.learn.stream.history_length, 0.01
+    )
 
     with (
         ThreadPoolExecutor(1) as threads,
@@ -270,7 +272,7 @@ def test_asking_again_writes_nothing(harness: ModelHarness, answers: Answers) ->
     before = harness.log.end_offsets(harness.log.describe_topics())
     again(harness, answers["tail: plain"].impression)
     assert harness.log.end_offsets(harness.log.describe_topics()) == before
-    assert not Path(harness.settings.snapshots).exists()
+    assert not Path(harness.settings.snapshots.store).exists()
 
 
 def test_what_compaction_took_of_the_catalogue_is_in_the_ladder(

@@ -89,15 +89,15 @@ def test_a_rollback_forgets_what_was_learned_and_nothing_of_the_stream(harness: 
 
 
 @pytest.mark.parametrize("kind", ["promotion", "rollback"])
-def test_the_overseer_goes_on_as_it_is(harness: ModelHarness, kind: str) -> None:
+def test_the_supervisor_keeps_what_it_knows(harness: ModelHarness, kind: str) -> None:
     with harness.learning() as learning:
         learning.new(2)
         harness.candidate("better", learning.captured())
         learning.new(2)
-        before = learning.learner.supervisor.state()
+        before = learning.supervisor.state()
         key = harness.promote("better") if kind == "promotion" else harness.roll_back("1-2")
         learning.turns(1)
-        after = learning.learner.supervisor.state()
+        after = learning.supervisor.state()
     assert key.startswith(kind)
     assert after["monitor"]["events"] == before["monitor"]["events"] > 20
     assert after["policy"] == before["policy"]

@@ -137,12 +137,11 @@ def test_a_learner_that_stops_at_every_turn_becomes_the_unbroken_one(
 @contextmanager
 def larger(harness: ModelHarness) -> Iterator[LearnerHarness]:
     """A life that has adopted a candidate of another rank, which no setting names."""
-    model = harness.learner().shape.model
-    other = replace(model, tower=replace(model.tower, lora_rank=3))
+    other = harness.learner().config.sizes.replace(lora_rank=3)
     with harness.learning() as learning:
         birth = learning.position
-        learning.learner.begin(replace(learning.learner.shape, model=other))
-        harness.candidate("larger", capture(learning.learner, birth))
+        learning.learner.begin(learning.learner.config.replace(sizes=other))
+        harness.candidate("larger", capture(learning.learner, None, birth))
     with harness.learning() as learning:
         learning.new(2)
         harness.promote("larger")
@@ -161,7 +160,7 @@ def test_a_candidate_of_other_sizes_goes_on_after_a_restart(harness: ModelHarnes
         assert learning.digest() == stopped
         learning.new()
         assert learning.position.generation == 2
-        assert learning.learner.shape.model.tower.lora_rank == 3
+        assert learning.learner.config.sizes.lora_rank == 3
         assert harness.rebuilt().digest == learning.digest()
 
 
@@ -170,7 +169,7 @@ def test_from_other_sizes_one_can_return_to_the_beginning(harness: ModelHarness)
         harness.roll_back("1-1")
         learning.turns(1)
         assert learning.position.version == "3-1"
-        assert learning.learner.shape.model.tower.lora_rank == harness.settings.model.lora_rank
+        assert learning.learner.config.sizes.lora_rank == harness.settings.learn.sizes.lora_rank
     rebuilt = harness.rebuilt(until="1-1").captured
     assert (
         harness.checkpoints.digest(replace(rebuilt, supervisor=learning.captured().supervisor))

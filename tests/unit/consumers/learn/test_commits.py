@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.learn.commits import Cadence, Commits
+from consumers.learn.commits import Cadences, Commits
+from consumers.learn.schedule import Cadence
 from pipeline.errors import SnapshotsAhead
 from pipeline.eventlog.port import read_compacted
 from pipeline.snapshots.publisher import Publisher
@@ -34,7 +35,7 @@ class SlowStore(SnapshotStore):
     """A store whose first snapshot is not written until it may be."""
 
     def __init__(self, harness: ModelHarness) -> None:
-        super().__init__(harness.settings.snapshots, PREFIX)
+        super().__init__(harness.settings.snapshots.store, PREFIX)
         self.asked, self.may = threading.Event(), threading.Event()
 
     def publish(self, *arguments: object) -> None:
@@ -43,8 +44,8 @@ class SlowStore(SnapshotStore):
         super().publish(*arguments)  # type: ignore[arg-type]
 
 
-class Office:
-    """A life with its commits: `learn` is what the loop does with a batch."""
+class CommittedLearner:
+    """A learner with its commits; `learn` does with batches what the loop does."""
 
     def __init__(
         self,
@@ -55,27 +56,33 @@ class Office:
         publisher: Publisher | None = None,
     ) -> None:
         self._harness = harness
-        self._life = learning
-        self._checkpoint = checkpoint or Cadence(NEVER, NEVER)
-        publisher = publisher or harness.publisher()
-        self.commits = Commits(PREFIX, harness.log, publisher, harness.checkpoints, publish, self._checkpoint)
+        self._learning = learning
+        self.commits = Commits(
+            learning.learner,
+            learning.supervisor,
+            PREFIX,
+            harness.log,
+            publisher or harness.publisher(),
+            harness.checkpoints,
+            Cadences(publish, checkpoint or Cadence(NEVER, NEVER)),
+        )
 
     def recover(self) -> None:
-        for batch in self._life.recover():
+        for batch in self._learning.recover():
             self.commits.add(batch)
         self.settle()
 
     def learn(self, acts: int = 5) -> None:
         self._harness.shop(acts)
-        for batch in self._life.new():
+        for batch in self._learning.new():
             self.commits.add(batch)
         self.settle()
 
     def settle(self) -> None:
-        self.commits.settle(self._life.learner, {})
+        self.commits.settle({})
 
     def finish(self) -> None:
-        self.commits.finish(self._life.learner, {}, reason="shutdown")
+        self.commits.finish({}, reason="shutdown")
 
 
 def announced(harness: ModelHarness) -> list[str]:
@@ -89,7 +96,7 @@ def manifests(harness: ModelHarness) -> list[Manifest]:
 
 def block(harness: ModelHarness) -> Path:
     """Put a file where the snapshots' folder must be."""
-    in_the_way = Path(harness.settings.snapshots)
+    in_the_way = Path(harness.settings.snapshots.store)
     in_the_way.write_text("")
     return in_the_way
 
@@ -119,13 +126,13 @@ def test_a_cadence_is_due_by_events() -> None:
 def test_snapshots_are_published_on_their_cadence_and_the_rest_at_the_end(harness: ModelHarness) -> None:
     clock = Clock()
     with harness.learning() as learning:
-        office = Office(harness, learning, Cadence(10, NEVER, clock))
-        office.learn()
+        committed = CommittedLearner(harness, learning, Cadence(10, NEVER, clock))
+        committed.learn()
         assert announced(harness) == []
         clock.now += 10
-        office.learn()
-        office.learn()
-        office.finish()
+        committed.learn()
+        committed.learn()
+        committed.finish()
     assert announced(harness) == ["1-2", "1-3"]
     assert [manifest.reason for manifest in manifests(harness)] == ["cadence", "shutdown"]
     assert list(harness.checkpoints.digests()) == ["1-3"]
@@ -135,29 +142,29 @@ def test_snapshots_are_published_on_their_cadence_and_the_rest_at_the_end(harnes
 def test_nothing_is_published_twice(harness: ModelHarness) -> None:
     clock = Clock()
     with harness.learning() as learning:
-        office = Office(harness, learning, Cadence(10, NEVER, clock), Cadence(10, NEVER, clock))
-        office.learn()
+        committed = CommittedLearner(harness, learning, Cadence(10, NEVER, clock), Cadence(10, NEVER, clock))
+        committed.learn()
         for _ in range(3):
             clock.now += 10
-            office.settle()
-        office.finish()
+            committed.settle()
+        committed.finish()
     assert announced(harness) == ["1-1"]
     assert list(harness.checkpoints.digests()) == ["1-1"]
 
 
 def test_an_idle_learner_publishes_nothing_after_a_restart(harness: ModelHarness) -> None:
     with harness.learning() as learning:
-        office = Office(harness, learning, Cadence(NEVER, NEVER))
-        office.learn()
-        office.finish()
-    for folder in harness.settings.learn.checkpoints.rglob("1-1"):
+        committed = CommittedLearner(harness, learning, Cadence(NEVER, NEVER))
+        committed.learn()
+        committed.finish()
+    for folder in harness.settings.checkpoints.folder.rglob("1-1"):
         folder.rename(folder.with_name(".gone"))  # so that there is something to learn again
     for _ in range(2):
         with harness.learning() as learning:
-            office = Office(harness, learning, Cadence(NEVER, 0))
-            office.recover()
-            office.settle()
-            office.finish()
+            committed = CommittedLearner(harness, learning, Cadence(NEVER, 0))
+            committed.recover()
+            committed.settle()
+            committed.finish()
     assert announced(harness) == ["1-1"]
 
 
@@ -165,28 +172,28 @@ def test_the_store_of_another_log_is_refused(
     harness: ModelHarness, tmp_path: Path, backbone_folder: Path
 ) -> None:
     with harness.learning() as learning:
-        office = Office(harness, learning, Cadence(NEVER, NEVER))
-        office.learn()
-        office.finish()
+        committed = CommittedLearner(harness, learning, Cadence(NEVER, NEVER))
+        committed.learn()
+        committed.finish()
     (tmp_path / "fresh").mkdir()
     settings = tiny_settings(tmp_path / "fresh", backbone_folder)
     over_the_old = settings.model_copy(update={"snapshots": harness.settings.snapshots})
     refused = pytest.raises(SnapshotsAhead, match="holds 1-1 of mill, but the journal has only come to 1-1")
     with ModelHarness(over_the_old) as fresh, fresh.learning() as learning, refused:
-        Office(fresh, learning, Cadence(NEVER, NEVER)).learn()
+        CommittedLearner(fresh, learning, Cadence(NEVER, NEVER)).learn()
     assert announced(harness) == ["1-1"]
 
 
 def test_one_at_a_time_and_what_came_meanwhile_is_in_the_next(harness: ModelHarness) -> None:
     store = SlowStore(harness)
     with harness.learning() as learning:
-        office = Office(harness, learning, Cadence(NEVER, 1), publisher=harness.publisher(store))
-        office.learn(acts=1)
+        committed = CommittedLearner(harness, learning, Cadence(NEVER, 1), publisher=harness.publisher(store))
+        committed.learn(acts=1)
         assert store.asked.wait(30)
         for acts in (2, 3):
-            office.learn(acts)
+            committed.learn(acts)
         store.may.set()
-        office.finish()
+        committed.finish()
     assert announced(harness) == ["1-1", "1-3"]
     assert len(read_compacted(harness.log, harness.topics.histories)) == 3
 
@@ -194,21 +201,21 @@ def test_one_at_a_time_and_what_came_meanwhile_is_in_the_next(harness: ModelHarn
 def test_what_failed_in_the_background_stops_the_learner(harness: ModelHarness) -> None:
     block(harness)
     with harness.learning() as learning:
-        office = Office(harness, learning, Cadence(NEVER, 1))
-        office.learn()
+        committed = CommittedLearner(harness, learning, Cadence(NEVER, 1))
+        committed.learn()
         with pytest.raises(OSError, match="snapshots"):
             for _ in range(10_000):
-                office.settle()
+                committed.settle()
                 threading.Event().wait(0.001)
 
 
 def test_what_failed_in_the_background_surfaces_at_the_end(harness: ModelHarness) -> None:
     block(harness)
     with harness.learning() as learning:
-        office = Office(harness, learning, Cadence(NEVER, NEVER))
-        office.learn()
+        committed = CommittedLearner(harness, learning, Cadence(NEVER, NEVER))
+        committed.learn()
         with pytest.raises(OSError, match="snapshots"):
-            office.finish()
+            committed.finish()
     assert harness.checkpoints.digests() == {}
 
 
@@ -216,18 +223,18 @@ def test_no_checkpoint_is_ahead_of_what_was_published(harness: ModelHarness) -> 
     in_the_way = block(harness)
     harness.writer.append(harness.topics.interactions, "bob", b"bad")
     with harness.learning() as learning:
-        office = Office(harness, learning, Cadence(NEVER, 1), Cadence(NEVER, 1))
-        office.learn()
+        committed = CommittedLearner(harness, learning, Cadence(NEVER, 1), Cadence(NEVER, 1))
+        committed.learn()
         with pytest.raises(OSError, match="snapshots"):
-            office.finish()
+            committed.finish()
     assert harness.checkpoints.digests() == {}
     in_the_way.unlink()
     with harness.learning() as learning:
-        office = Office(harness, learning, Cadence(NEVER, NEVER))
-        office.recover()
+        committed = CommittedLearner(harness, learning, Cadence(NEVER, NEVER))
+        committed.recover()
         harness.act("zoë", "red-cup")
-        office.learn(acts=0)
-        office.finish()
+        committed.learn(acts=0)
+        committed.finish()
     told = read_compacted(harness.log, harness.topics.histories)
     assert told.keys() == {*USERS, "zoë"}
     (bad,) = (r for r in harness.records(harness.topics.interactions) if r.value == b"bad")
@@ -238,22 +245,24 @@ def test_no_checkpoint_is_ahead_of_what_was_published(harness: ModelHarness) -> 
 def test_a_checkpoint_waits_for_the_publication_that_it_covers(harness: ModelHarness) -> None:
     store = SlowStore(harness)
     with harness.learning() as learning:
-        office = Office(harness, learning, Cadence(NEVER, 1), Cadence(NEVER, 1), harness.publisher(store))
-        office.learn()
+        committed = CommittedLearner(
+            harness, learning, Cadence(NEVER, 1), Cadence(NEVER, 1), harness.publisher(store)
+        )
+        committed.learn()
         assert store.asked.wait(30)
-        office.learn()
+        committed.learn()
         assert harness.checkpoints.digests() == {}
         store.may.set()
-        office.finish()
+        committed.finish()
     assert list(harness.checkpoints.digests()) == ["1-1", "1-2"]
 
 
 def test_published_histories_cover_what_the_snapshot_covers(harness: ModelHarness) -> None:
     with harness.learning() as learning:
-        office = Office(harness, learning, Cadence(NEVER, 7))
+        committed = CommittedLearner(harness, learning, Cadence(NEVER, 7))
         for _ in range(6):
-            office.learn(acts=4)
-        office.finish()
+            committed.learn(acts=4)
+        committed.finish()
     told = read_compacted(harness.log, harness.topics.histories)
     newest = harness.store.manifest(harness.store.versions()[-1])
     for record in harness.records(harness.topics.interactions):

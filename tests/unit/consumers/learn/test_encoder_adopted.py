@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from consumers.retrain.retrainer import judged
 from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.state import ENCODER, LearnerState
-from pipeline.retraining.training import LanguageConfig
+from pipeline.config import LanguageConfig
 from pipeline.snapshots.digest import snapshot_digest
 from pipeline.training.learner import Learner
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import ModelHarness, copy_of
-from tests.support.retrain_harness import ACTS, begun, digest_of, live, some_adapter, workshop
+from tests.support.retrain_harness import ACTS, begun, digest_of, live, make_retrainer, some_adapter
 
 LANGUAGE = LanguageConfig(epochs=2, texts=2, rate=0.01)
 
@@ -38,8 +37,8 @@ def learning(harness: ModelHarness) -> Iterator[LearnerHarness]:
 def another(harness: ModelHarness, learning: LearnerHarness) -> LearnerState:
     """The state of a life, under another encoder, as a candidate named "one"."""
     learner = harness.rebuilt().learner
-    learner.read_anew(some_adapter(learner.encoder))
-    captured = capture(learner, learning.position)
+    learner.reencode(some_adapter(learner.encoder))
+    captured = capture(learner, None, learning.position)
     harness.candidate("one", captured)
     return captured
 
@@ -61,16 +60,16 @@ def test_digests_cover_the_encoder(harness: ModelHarness, learning: LearnerHarne
 def test_a_state_is_restored_with_its_encoder_and_begun_without(
     harness: ModelHarness, learning: LearnerHarness
 ) -> None:
-    learning.learner.read_anew(some_adapter(learning.learner.encoder))
+    learning.learner.reencode(some_adapter(learning.learner.encoder))
     digest = learning.checkpoint()
-    restored = harness.learner()
-    position = harness.checkpoints.restore(restored)
+    restored, supervisor = harness.learner(), harness.supervisor()
+    position = harness.checkpoints.restore(restored, supervisor)
     assert position is not None
-    assert harness.checkpoints.digest(capture(restored, position)) == digest
+    assert harness.checkpoints.digest(capture(restored, supervisor, position)) == digest
     assert restored.encoder.adapter.keys() == learning.learner.encoder.adapter.keys() != set()
     assert_catalogue_is_encoded(restored)
     assert not restored.another().encoder.adapter
-    restored.begin(restored.shape)
+    restored.begin(restored.config)
     assert not restored.encoder.adapter
 
 
@@ -131,10 +130,9 @@ def test_an_encoder_that_does_not_fit_is_refused(harness: ModelHarness, learning
 
 def test_a_candidate_learns_the_language_first_when_asked(harness: ModelHarness) -> None:
     candidate = begun(harness)
-    decision = judged(replace(workshop(harness), language=LANGUAGE), candidate)
+    decision = make_retrainer(harness, language=LANGUAGE).retrain(candidate.name)
     assert decision.outcome == "promoted"
     assert decision.figures["language.after"] < decision.figures["language.before"]
-    harness.promote("one")
     with harness.learning() as learning:
         learning.recover()
         learning.turns(1)
@@ -149,7 +147,7 @@ def test_killed_after_it_learned_the_language_it_comes_to_the_same_bits(
 ) -> None:
     with copy_of(lived, tmp_path / "unbroken", backbone_folder) as other:
         unbroken = begun(other)
-        judged(replace(workshop(other), language=LANGUAGE), unbroken)
+        make_retrainer(other, language=LANGUAGE).retrain(unbroken.name)
 
         class Killed(Exception):
             pass
@@ -159,6 +157,6 @@ def test_killed_after_it_learned_the_language_it_comes_to_the_same_bits(
 
         candidate = begun(harness)
         with pytest.raises(Killed):
-            judged(replace(workshop(harness), language=LANGUAGE, progress=dies), candidate)
-        judged(replace(workshop(harness), language=LANGUAGE), candidate)
+            make_retrainer(harness, language=LANGUAGE, progress=dies).retrain(candidate.name)
+        make_retrainer(harness, language=LANGUAGE).retrain(candidate.name)
         assert digest_of(candidate) == digest_of(unbroken)

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from consumers.learn.commits import Cadence, Commits
+from consumers.learn.commits import Cadences, Commits
 from consumers.learn.loop import run
+from consumers.learn.schedule import Cadence
 from pipeline.config import Settings
 from pipeline.control.records import Adoption, Rollback
 from pipeline.eventlog.intake import interaction_of
 from pipeline.eventlog.port import read_compacted
-from pipeline.journal.batch_source import Batch, StateSwitch
+from pipeline.journal.batch_source import Turn
 from pipeline.metrics import Series, quantiles, value_of
 from pipeline.monitoring.regression_guard import Fall
 from pipeline.snapshots.snapshot import Announcement, Manifest, Version
@@ -31,12 +32,13 @@ Exposed = Callable[[], Series]
 def run_through(
     harness: ModelHarness,
     learning: LearnerHarness,
-    turns: Iterator[Batch | StateSwitch | None],
+    turns: Iterator[Turn | None],
     publish_events: int = NEVER,
 ) -> None:
-    cadences = Cadence(NEVER, publish_events), Cadence(NEVER, NEVER)
-    commits = Commits(PREFIX, harness.log, harness.publisher(), harness.checkpoints, *cadences)
-    run(turns, learning.learner, commits, harness.checkpoints)
+    cadences = Cadences(Cadence(NEVER, publish_events), Cadence(NEVER, NEVER))
+    learner, supervisor, checkpoints = learning.learner, learning.supervisor, harness.checkpoints
+    commits = Commits(learner, supervisor, PREFIX, harness.log, harness.publisher(), checkpoints, cadences)
+    run(turns, learner, supervisor, commits, checkpoints)
 
 
 def grown(before: Series, after: Series, name: str, **labels: str) -> float:
@@ -109,7 +111,7 @@ def test_a_batch_without_a_finite_loss_is_counted_and_folded(
 
 
 def test_what_stops_the_batches_stops_the_loop_without_a_last_word(harness: ModelHarness) -> None:
-    def broken(learning: LearnerHarness) -> Iterator[Batch | StateSwitch]:
+    def broken(learning: LearnerHarness) -> Iterator[Turn]:
         yield next(learning.unlearned())
         raise RuntimeError("fenced, say")
 
@@ -122,9 +124,7 @@ def test_what_stops_the_batches_stops_the_loop_without_a_last_word(harness: Mode
 # Adoptions.
 
 
-def ordered(
-    learning: LearnerHarness, batches: int, order: Callable[[], object]
-) -> Iterator[Batch | StateSwitch]:
+def ordered(learning: LearnerHarness, batches: int, order: Callable[[], object]) -> Iterator[Turn]:
     """So many batches, then an order, then all that follows."""
     turns = learning.unlearned()
     yield from islice(turns, batches)
@@ -153,7 +153,7 @@ def until_1_2(harness: ModelHarness) -> None:
 def assert_histories_are_what_they_say(harness: ModelHarness) -> None:
     """Each that was ever told has all acts of its user before the offset that it reaches, and no other."""
     acts = harness.records(harness.topics.interactions)
-    length = harness.settings.learn.history_length
+    length = harness.settings.learn.stream.history_length
     for record in harness.records(harness.topics.histories):
         history, end = decode_history(record.value or b"")
         known = [
@@ -180,7 +180,7 @@ def test_a_rollback_is_shown_at_once_as_what_it_returns_to(harness: ModelHarness
     assert (told["2-2"].kind, told["2-2"].parent) == ("full", "1-4"), "no delta across generations"
     assert told["1-4"].reason == "before an adoption"
     assert told["2-2"].reason == "rollback: test"
-    (adoption,) = harness.told(Adoption)
+    (adoption,) = harness.published(Adoption)
     assert (adoption.version, adoption.left, adoption.reason) == ("2-2", "1-4", "test")
     assert grown(before, after, "millstream_adoptions_total", kind="rollback") == 1
     assert {"1-2", "1-4", newest} <= set(harness.checkpoints.digests())
@@ -201,27 +201,27 @@ def test_a_refused_order_is_counted_and_changes_nothing(harness: ModelHarness, e
     assert {version.generation for version in harness.store.versions()} == {1}
 
 
-def test_a_fall_that_the_overseer_sees_is_ordered_on_the_control_topic(
+def test_a_fall_that_the_supervisor_sees_is_ordered_on_the_control_topic(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     until_1_2(harness)
     fall = iter([None, Fall(0.5, -0.5, "1-2"), *repeat(None, 100)])
     with harness.learning() as learning:
-        monkeypatch.setattr(learning.learner.supervisor.guard, "update", lambda version, scores: next(fall))
+        monkeypatch.setattr(learning.supervisor.guard, "update", lambda version, scores: next(fall))
         run_through(harness, learning, learning.unlearned())
-    (order,) = harness.told(Rollback)
+    (order,) = harness.published(Rollback)
     assert (order.version, order.generation, order.relearn) == ("1-2", 1, False)
     with harness.learning() as learning:
         run_through(harness, learning, learning.unlearned())
     assert [version for version in announced(harness) if version.startswith("2-")][:1] == ["2-2"]
-    assert harness.told(Adoption)[0].order == order.key
+    assert harness.published(Adoption)[0].order == order.key
 
 
 class Killed(Exception):
     """What ends a life before its last word."""
 
 
-def killed(turns: Iterator[Batch | StateSwitch], after: int) -> Iterator[Batch | StateSwitch]:
+def killed(turns: Iterator[Turn], after: int) -> Iterator[Turn]:
     """The turns until the process is killed: the next one is journalled and no more."""
     yield from islice(turns, after)
     next(turns)
@@ -257,7 +257,7 @@ def test_killed_around_an_adoption_it_shows_each_version_once_and_the_same(
     assert {version: told[version].digest for version in expected} == {
         version: manifest.digest for version, manifest in expected.items()
     }
-    assert len({adoption.key for adoption in harness.told(Adoption)}) == 1
+    assert len({adoption.key for adoption in harness.published(Adoption)}) == 1
     assert_histories_are_what_they_say(harness)
     told_of = read_compacted(harness.log, harness.topics.histories)
     newest = list(told.values())[-1]

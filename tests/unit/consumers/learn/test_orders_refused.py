@@ -31,7 +31,7 @@ def refused(harness: ModelHarness, learning: LearnerHarness, key: str) -> str:
     learning.new(1)
     assert (learning.position.generation, learning.position.step) == (generation, step + 1)
     assert Verb.ADOPT not in [verb for _, verb in verbs(harness)]
-    (refusal,) = harness.told(Refusal)
+    (refusal,) = harness.published(Refusal)
     assert refusal.order == key
     return refusal.reason
 
@@ -134,7 +134,7 @@ def test_an_order_for_another_generation_is_refused(harness: ModelHarness) -> No
     with harness.busy() as learning:
         harness.candidate("better", learning.captured())
         reason = refused(harness, learning, harness.promote("better", generation=2))
-    assert "generation 2" in reason and "this is 1" in reason
+    assert "for generation 2" in reason and "this is generation 1" in reason
 
 
 @pytest.mark.parametrize("version", ["0-0", "1-4", "1-99", "2-1", "7-0"])

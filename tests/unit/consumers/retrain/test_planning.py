@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from consumers.retrain.planning import no_plan, open_request, plan_for, plan_now
-from consumers.retrain.retrainer import void
+from consumers.retrain.deciding import cancelled
+from consumers.retrain.planning import empty_plan
+from consumers.retrain.requests import open_request
 from pipeline.control.records import GateDecision
 from pipeline.errors import ChampionGone, TopicError
 from pipeline.eventlog.port import TopicPartition
@@ -21,7 +21,15 @@ from pipeline.retraining.candidates import RetrainPlan
 from pipeline.signals import Stopped
 from pipeline.snapshots.snapshot import Version
 from tests.support.model_harness import ModelHarness, copy_of
-from tests.support.retrain_harness import CHAMPION, PLAN, candidates, live, request, workshop
+from tests.support.retrain_harness import (
+    CHAMPION,
+    PLAN,
+    candidates,
+    live,
+    make_planner,
+    plan_by_hand,
+    request,
+)
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -59,19 +67,19 @@ def test_the_champion_is_the_first_that_has_seen_enough_after_the_alarm(
     harness: ModelHarness, alarm: str
 ) -> None:
     asked = request(*Version.parse(alarm))
-    plan = plan_for(workshop(harness), PLAN, asked)
+    plan = make_planner(harness).after_alarm(asked)
     by_version = reached(harness)
     assert plan.champion == next(
         version
         for version, come in by_version.items()
-        if Version.parse(version) > Version.parse(alarm) and come >= by_version[alarm] + PLAN.wait
+        if Version.parse(version) > Version.parse(alarm) and come >= by_version[alarm] + PLAN.wait_events
     )
     assert plan.name == plan.request == asked.key
-    assert (plan.held_out, plan.trial) == (PLAN.held_out, PLAN.trial)
+    assert (plan.held_out, plan.trial) == (PLAN.held_out_events, PLAN.trial_events)
 
 
 def test_the_window_is_what_came_since_the_alarm(harness: ModelHarness) -> None:
-    plan = plan_for(workshop(harness), PLAN, request(1, 5))
+    plan = make_planner(harness).after_alarm(request(1, 5))
     by_version = reached(harness)
     assert window(harness, plan) == pytest.approx(by_version[plan.champion] - by_version["1-5"], abs=2)
 
@@ -82,7 +90,7 @@ def test_it_waits_until_enough_has_come(harness: ModelHarness) -> None:
         last = learning.position.step
         plans = list[RetrainPlan]()
         planning = threading.Thread(
-            target=lambda: plans.append(plan_for(workshop(harness), PLAN, request(1, last))), daemon=True
+            target=lambda: plans.append(make_planner(harness).after_alarm(request(1, last))), daemon=True
         )
         planning.start()
         planning.join(0.7)
@@ -94,10 +102,10 @@ def test_it_waits_until_enough_has_come(harness: ModelHarness) -> None:
 
 
 def test_told_to_stop_it_waits_no_longer(harness: ModelHarness) -> None:
-    shop = workshop(harness)
-    shop.stop.set()
+    stop = threading.Event()
+    stop.set()
     with pytest.raises(Stopped):
-        plan_for(shop, replace(PLAN, wait=10_000), request(1, 5))
+        make_planner(harness, PLAN.replace(wait_events=10_000), stop).after_alarm(request(1, 5))
 
 
 def test_an_adoption_after_the_alarm_leaves_nothing_to_answer(harness: ModelHarness) -> None:
@@ -107,7 +115,7 @@ def test_an_adoption_after_the_alarm_leaves_nothing_to_answer(harness: ModelHarn
         last = learning.position
         learning.new()
     with pytest.raises(ChampionGone, match=order):
-        plan_for(workshop(harness), PLAN, request(last.generation, last.step))
+        make_planner(harness).after_alarm(request(last.generation, last.step))
 
 
 def test_an_adoption_before_the_alarm_is_no_hindrance(harness: ModelHarness) -> None:
@@ -115,24 +123,46 @@ def test_an_adoption_before_the_alarm_is_no_hindrance(harness: ModelHarness) -> 
     with harness.learning() as learning:
         learning.recover()
         learning.new()
-    plan = plan_for(workshop(harness), PLAN, request(2, 8))
+    plan = make_planner(harness).after_alarm(request(2, 8))
     assert plan.champion == "2-10"
 
 
-def test_what_came_too_late_is_put_down_with_nothing_to_do() -> None:
-    plan = no_plan(request(3, 14))
+def test_the_plan_of_a_request_that_came_too_late_is_empty() -> None:
+    plan = empty_plan(request(3, 14))
     assert (plan.champion, plan.window, plan.held_out, plan.trial) == ("3-14", {}, 0, 0)
-    decision = void(plan, "too late")
-    assert (decision.outcome, decision.request, decision.generation) == ("void", request(3, 14).key, 3)
+    decision = cancelled(plan, "too late")
+    assert (decision.outcome, decision.request, decision.generation) == ("cancelled", request(3, 14).key, 3)
+
+
+def test_a_request_that_came_too_late_is_written_down_with_an_empty_plan(harness: ModelHarness) -> None:
+    harness.roll_back("1-3")
+    with harness.learning() as learning:
+        learning.recover()
+        last = learning.position
+        learning.new()
+    late = request(last.generation, last.step)
+    with pytest.raises(ChampionGone):
+        make_planner(harness).plan(late.key, late)
+    written = candidates(harness).named(late.key).plan()
+    assert written.model_copy(update={"planned_at": 0}) == empty_plan(late).model_copy(
+        update={"planned_at": 0}
+    )
+
+
+def test_a_plan_is_made_once(harness: ModelHarness) -> None:
+    asked = request(1, 4)
+    plan = make_planner(harness).plan(asked.key, asked)
+    assert make_planner(harness, PLAN.replace(held_out_events=1)).plan(asked.key, asked) == plan
+    assert make_planner(harness).plan(asked.key, None) == plan
 
 
 # Requests.
 
 
 def answer(harness: ModelHarness, step: int) -> GateDecision:
-    plan = no_plan(request(1, step))
-    decision = void(plan, "answered")
-    candidates(harness).begin(plan).judge(decision)
+    plan = empty_plan(request(1, step))
+    decision = cancelled(plan, "answered")
+    candidates(harness).begin(plan).conclude(decision)
     return decision
 
 
@@ -149,7 +179,7 @@ def test_the_newest_request_is_open_until_it_is_answered(harness: ModelHarness) 
     assert found() == request(1, 3).key
     harness.order(request(1, 9))
     assert found() == request(1, 9).key
-    candidates(harness).begin(no_plan(request(1, 9)))
+    candidates(harness).begin(empty_plan(request(1, 9)))
     assert found() == request(1, 9).key, "begun is not answered"
     answer(harness, 9)
     assert found() is None, "the older one is answered with it"
@@ -163,13 +193,16 @@ def test_by_hand_the_newest_checkpoint_with_enough_after_it_is_taken(harness: Mo
         learning.recover()
         learning.checkpoint()
         newest = learning.position.version
-    by_hand = plan_now(workshop(harness), PLAN, None)
+    by_hand = plan_by_hand(harness)
     assert by_hand.champion == CHAMPION
     assert by_hand.request is None
     assert by_hand.name.startswith("by-hand-")
-    needed = reached(harness)[newest] - reached(harness)[CHAMPION] - PLAN.held_out
-    assert plan_now(workshop(harness), replace(PLAN, trial=needed), None).champion == CHAMPION
-    assert plan_now(workshop(harness), replace(PLAN, trial=0, held_out=0), None).champion == newest
+    needed = reached(harness)[newest] - reached(harness)[CHAMPION] - PLAN.held_out_events
+    assert plan_by_hand(harness, PLAN.replace(trial_events=needed)).champion == CHAMPION
+    assert (
+        plan_by_hand(harness, PLAN.model_copy(update={"trial_events": 0, "held_out_events": 0})).champion
+        == newest
+    )
 
 
 def test_where_none_has_enough_after_it_the_newest_waits(harness: ModelHarness) -> None:
@@ -177,7 +210,7 @@ def test_where_none_has_enough_after_it_the_newest_waits(harness: ModelHarness) 
         learning.recover()
         learning.checkpoint()
         newest = learning.position.version
-    assert plan_now(workshop(harness), replace(PLAN, trial=10_000), None).champion == newest
+    assert plan_by_hand(harness, PLAN.replace(trial_events=10_000)).champion == newest
 
 
 def test_what_was_left_behind_by_an_adoption_is_not_retrained(harness: ModelHarness) -> None:
@@ -188,17 +221,17 @@ def test_what_was_left_behind_by_an_adoption_is_not_retrained(harness: ModelHarn
         learning.checkpoint()
         newest = learning.position.version
     assert newest.startswith("2-")
-    assert plan_now(workshop(harness), PLAN, None).champion == newest, "though 1-6 has enough after it"
+    assert plan_by_hand(harness).champion == newest, "though 1-6 has enough after it"
 
 
 def test_without_a_checkpoint_there_is_nothing_to_begin_from(forgetful: ModelHarness) -> None:
     with pytest.raises(TopicError, match="no checkpoint"):
-        plan_now(workshop(forgetful), PLAN, None)
+        plan_by_hand(forgetful)
 
 
 @pytest.fixture
 def forgetful(tmp_path: Path, backbone_folder: Path, lived: Path) -> Iterator[ModelHarness]:
-    """A mill that has learned and kept nothing of it."""
+    """A model that has learned and kept no checkpoint."""
     with copy_of(lived, tmp_path / "bare", backbone_folder) as harness:
         for position in harness.checkpoints.positions():
             (harness.checkpoints.folder / position.version / "manifest.json").unlink()
@@ -207,7 +240,7 @@ def forgetful(tmp_path: Path, backbone_folder: Path, lived: Path) -> Iterator[Mo
 
 @pytest.mark.parametrize("records", [10, 64, 10_000])
 def test_each_partition_gives_its_share_to_the_window(harness: ModelHarness, records: int) -> None:
-    plan = plan_now(workshop(harness), replace(PLAN, window=records), None)
+    plan = plan_by_hand(harness, PLAN.replace(window_events=records))
     stands = ends(harness, CHAMPION)
     share = min(1.0, records / sum(stands.values()))
     for source, end in stands.items():
@@ -220,13 +253,13 @@ def test_a_window_may_begin_at_a_time(harness: ModelHarness) -> None:
         r.append_time for r in harness.records(harness.topics.interactions) if r.partition == source.partition
     }
     since = datetime.fromtimestamp(sorted(times)[len(times) // 4] / 1000, UTC)
-    plan = plan_now(workshop(harness), PLAN, since)
+    plan = plan_by_hand(harness, since=since)
     starts = harness.log.offsets_at([harness.topics.interactions], int(since.timestamp() * 1000))
     assert plan.window == {str(place): start for place, start in starts.items()}
-    assert plan_now(workshop(harness), PLAN, LONG_AGO).window == dict.fromkeys(plan.window, 0)
+    assert plan_by_hand(harness, since=LONG_AGO).window == dict.fromkeys(plan.window, 0)
 
 
 def test_a_window_does_not_begin_where_the_champion_ends(harness: ModelHarness) -> None:
     later = datetime.now(UTC) + timedelta(hours=1)
     with pytest.raises(TopicError, match=f"{CHAMPION}.* has learned nothing since"):
-        plan_now(workshop(harness), PLAN, later)
+        plan_by_hand(harness, since=later)

@@ -1,25 +1,25 @@
-"""The retrain daemon: answers requests once, tells what came of them, and goes on where it was killed."""
+"""The retrain daemon: answers requests once, publishes decisions, and goes on where it was killed."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 import pytest
 
 from consumers.retrain import daemon as retrain
-from consumers.retrain.daemon import Office, run
-from consumers.retrain.planning import no_plan
-from consumers.retrain.retrainer import judged, void
-from pipeline.config import GateSettings, RetrainSettings, Settings
+from consumers.retrain.announcing import Announcer
+from consumers.retrain.daemon import RetrainService, run
+from consumers.retrain.deciding import cancelled
+from consumers.retrain.planning import empty_plan
+from consumers.retrain.reading import LogView
+from pipeline.config import GateConfig, RetrainConfig, Settings, TrainingConfig
 from pipeline.control.history import read_history
 from pipeline.control.records import ControlRecord, GateDecision, Promotion
 from pipeline.errors import Occupied, TopicError
 from pipeline.metrics import Series, value_of
-from pipeline.retraining.gate import GateConfig
 from pipeline.retraining.training import RetrainProgress
 from pipeline.signals import Stopped
 from tests.support.model_harness import ModelHarness
@@ -31,8 +31,9 @@ from tests.support.retrain_harness import (
     begun,
     candidates,
     decision,
+    make_retrainer,
     request,
-    workshop,
+    silent,
 )
 
 ASKED = request(1, 4)
@@ -61,38 +62,60 @@ def harness(lived_harness: ModelHarness) -> ModelHarness:
     return lived_harness
 
 
-def office(harness: ModelHarness, gate: GateConfig = ANYTHING_GOES, looks: int = 1) -> Office:
-    """Of a daemon that looks for requests so often, and is told to stop then."""
-    return Office(replace(workshop(harness, gate), stop=Looks(looks)), PLAN, candidates(harness))
+def service(
+    harness: ModelHarness,
+    gate: GateConfig = ANYTHING_GOES,
+    looks: int = 1,
+    *,
+    manual: bool = False,
+    progress: Callable[[RetrainProgress], None] = silent,
+    stop: Event | None = None,
+) -> RetrainService:
+    """The service of a daemon that looks for requests so often, and is asked to stop then."""
+    stop = stop or Looks(looks)
+    retrainer = make_retrainer(harness, gate, manual=manual, stop=stop, progress=progress)
+    return RetrainService(LogView(harness.log, harness.topics, stop), candidates(harness), retrainer)
 
 
-def told(harness: ModelHarness) -> list[ControlRecord]:
-    """What a retrainer told, again if it was told again."""
-    judgements, promotions = harness.told(GateDecision), harness.told(Promotion)
-    return [*judgements, *promotions]
+def decided_and_killed(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> GateDecision:
+    """The decision on a candidate, of a retrainer that was killed before it published it."""
+
+    def dies(*_: object) -> None:
+        raise Killed
+
+    candidate = begun(harness)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Announcer, "announce", dies)
+        make_retrainer(harness).retrain(candidate.name)
+    return candidate.decided()
+
+
+def published(harness: ModelHarness) -> list[ControlRecord]:
+    """The records that retrainers published, each as often as it was."""
+    return [*harness.published(GateDecision), *harness.published(Promotion)]
 
 
 def test_a_request_is_answered_once(harness: ModelHarness) -> None:
     harness.order(ASKED)
-    office(harness, looks=3).follow()
-    (answer,) = harness.told(GateDecision)
+    service(harness, looks=3).follow()
+    (answer,) = harness.published(GateDecision)
     assert (answer.request, answer.candidate, answer.outcome) == (ASKED.key, ASKED.key, "promoted")
-    office(harness, looks=2).follow()
-    assert harness.told(GateDecision) == [answer]
+    service(harness, looks=2).follow()
+    assert harness.published(GateDecision) == [answer]
 
 
 def test_of_several_requests_the_newest_is_answered(harness: ModelHarness) -> None:
     harness.order(request(1, 3))
     harness.order(ASKED)
-    office(harness, looks=3).follow()
-    assert [answer.request for answer in harness.told(GateDecision)] == [ASKED.key]
+    service(harness, looks=3).follow()
+    assert [answer.request for answer in harness.published(GateDecision)] == [ASKED.key]
 
 
 def test_a_promotion_is_ordered_of_what_the_gate_promotes(harness: ModelHarness) -> None:
     harness.order(ASKED)
-    office(harness).follow()
-    (order,) = harness.told(Promotion)
-    (answer,) = harness.told(GateDecision)
+    service(harness).follow()
+    (order,) = harness.published(Promotion)
+    (answer,) = harness.published(GateDecision)
     assert (order.candidate, order.generation) == (ASKED.key, answer.generation)
     keys = [record.key for record in harness.records(harness.topics.control)]
     assert keys == [ASKED.key, answer.key, order.key]
@@ -109,30 +132,29 @@ def test_nothing_is_ordered_of_what_is_not_promoted(
     harness: ModelHarness, gate: GateConfig, manual: bool, outcome: str
 ) -> None:
     harness.order(ASKED)
-    shop = replace(workshop(harness, gate), manual=manual, stop=Looks(1))
-    Office(shop, PLAN, candidates(harness)).follow()
-    assert [answer.outcome for answer in harness.told(GateDecision)] == [outcome]
-    assert harness.told(Promotion) == []
+    service(harness, gate, manual=manual).follow()
+    assert [answer.outcome for answer in harness.published(GateDecision)] == [outcome]
+    assert harness.published(Promotion) == []
 
 
-def test_an_alarm_whose_request_was_answered_is_booked(harness: ModelHarness) -> None:
+def test_an_alarm_whose_request_was_answered_has_a_result(harness: ModelHarness) -> None:
     harness.order(ASKED.alarm)
     harness.order(ASKED)
-    office(harness, NOTHING_GOES).follow()
-    booked = {entry.told.kind: entry.booked for entry in read_history(harness.log, harness.topics)}
-    assert booked == {"drift_alarm": "false", "retrain_request": "false", "decision": ""}
+    service(harness, NOTHING_GOES).follow()
+    results = {entry.record.kind: entry.result for entry in read_history(harness.log, harness.topics)}
+    assert results == {"drift_alarm": "false", "retrain_request": "false", "decision": ""}
 
 
-def test_a_request_whose_model_was_left_behind_is_void(harness: ModelHarness) -> None:
+def test_a_request_whose_model_was_left_behind_is_cancelled(harness: ModelHarness) -> None:
     order = harness.roll_back("1-3")
     with harness.learning() as learning:
         learning.recover()
         left = learning.position
         learning.new()
     harness.order(late := request(left.generation, left.step))
-    office(harness, looks=3).follow()
-    (answer,) = harness.told(GateDecision)
-    assert (answer.request, answer.outcome) == (late.key, "void")
+    service(harness, looks=3).follow()
+    (answer,) = harness.published(GateDecision)
+    assert (answer.request, answer.outcome) == (late.key, "cancelled")
     assert order in answer.reasons[0]
 
 
@@ -141,64 +163,66 @@ def test_a_killed_one_is_gone_on_with_by_the_next(harness: ModelHarness) -> None
         raise Killed
 
     harness.order(ASKED)
-    shop = replace(workshop(harness), stop=Looks(1), progress=dies)
     with pytest.raises(Killed):
-        Office(shop, PLAN, candidates(harness)).follow()
+        service(harness, progress=dies).follow()
     plan = candidates(harness).named(ASKED.key).plan()
-    assert harness.told(GateDecision) == []
-    office(harness).follow()
-    (answer,) = harness.told(GateDecision)
+    assert harness.published(GateDecision) == []
+    service(harness).follow()
+    (answer,) = harness.published(GateDecision)
     assert (answer.request, answer.champion) == (ASKED.key, plan.champion)
     assert candidates(harness).named(ASKED.key).plan() == plan
 
 
 def test_a_stop_in_its_midst_is_no_answer(harness: ModelHarness) -> None:
     harness.order(ASKED)
-    shop = replace(workshop(harness), stop=Looks(1))
+    stop = Looks(1)
 
     def stops(_: RetrainProgress) -> None:
-        shop.stop.set()
+        stop.set()
 
     with pytest.raises(Stopped):
-        Office(replace(shop, progress=stops), PLAN, candidates(harness)).follow()
-    assert harness.told(GateDecision) == []
+        service(harness, progress=stops, stop=stop).follow()
+    assert harness.published(GateDecision) == []
 
 
-# What a killed predecessor judged.
+# What a killed predecessor decided.
 
 
-def test_what_was_judged_and_not_told_is_told_once(harness: ModelHarness) -> None:
-    candidate = begun(harness)
-    found = judged(workshop(harness), candidate)
-    assert told(harness) == []
+def test_what_was_decided_and_not_published_is_published_once(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = decided_and_killed(harness, monkeypatch)
+    assert published(harness) == []
     for _ in range(2):
-        office(harness).tell_untold()
-    assert harness.told(GateDecision) == [found]
-    assert [order.candidate for order in harness.told(Promotion)] == ["one"]
+        service(harness).publish_pending()
+    assert harness.published(GateDecision) == [found]
+    assert [order.candidate for order in harness.published(Promotion)] == ["one"]
 
 
-def test_an_order_that_was_not_told_with_its_judgement_is_told(harness: ModelHarness) -> None:
-    found = judged(workshop(harness), begun(harness))
+def test_an_order_that_was_not_published_with_its_decision_is_published(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = decided_and_killed(harness, monkeypatch)
     harness.order(found)
-    office(harness).tell_untold()
-    assert [order.candidate for order in harness.told(Promotion)] == ["one"]
-    assert {answer.key for answer in harness.told(GateDecision)} == {found.key}, (
-        "a second telling is the same"
+    service(harness).publish_pending()
+    assert [order.candidate for order in harness.published(Promotion)] == ["one"]
+    assert {answer.key for answer in harness.published(GateDecision)} == {found.key}, (
+        "publishing it a second time is idempotent"
     )
 
 
-def test_what_is_in_work_is_not_told(harness: ModelHarness) -> None:
+def test_what_is_in_work_is_not_published(harness: ModelHarness) -> None:
     begun(harness)
-    office(harness).tell_untold()
-    assert told(harness) == []
+    service(harness).publish_pending()
+    assert published(harness) == []
 
 
 def test_what_a_person_rejected_is_not_ordered_again(harness: ModelHarness) -> None:
     candidate = begun(harness)
-    candidate.judge(decision(outcome="rejected"))
-    office(harness).tell_untold()
-    assert [answer.outcome for answer in harness.told(GateDecision)] == ["rejected"]
-    assert harness.told(Promotion) == []
+    candidate.conclude(decision(outcome="rejected"))
+    service(harness).publish_pending()
+    assert [answer.outcome for answer in harness.published(GateDecision)] == ["rejected"]
+    assert harness.published(Promotion) == []
 
 
 # The command.
@@ -211,31 +235,26 @@ def small(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setattr(retrain, "stop_requested", lambda: Looks(1))
     return harness.settings.model_copy(
         update={
-            "retrain": RetrainSettings(
-                window_events=PLAN.window,
-                wait_events=PLAN.wait,
-                held_out_events=PLAN.held_out,
-                epochs=1,
-                metrics_port=0,
-            ),
-            "gate": GateSettings(trial_events=PLAN.trial),
+            "retrain": RetrainConfig(plan=PLAN, training=TrainingConfig(epochs=1)),
         }
     )
 
 
 def test_by_hand_one_candidate_is_made(harness: ModelHarness, small: Settings) -> None:
     run(small, follow=False, since=None)
-    (answer,) = harness.told(GateDecision)
+    (answer,) = harness.published(GateDecision)
     assert (answer.champion, answer.request, answer.outcome) == (CHAMPION, None, "rejected")
     assert "targets.all" in answer.reasons[0], "the Gate of the settings asks for 2,000"
 
 
-def test_what_is_untold_is_told_before_requests_are_answered(harness: ModelHarness, small: Settings) -> None:
-    earlier = void(no_plan(request(1, 2)), "as the last one found")
-    candidates(harness).begin(no_plan(request(1, 2))).judge(earlier)
+def test_pending_decisions_are_published_before_requests_are_answered(
+    harness: ModelHarness, small: Settings
+) -> None:
+    earlier = cancelled(empty_plan(request(1, 2)), "as the last one found")
+    candidates(harness).begin(empty_plan(request(1, 2))).conclude(earlier)
     harness.order(ASKED)
     run(small, follow=True, since=None)
-    assert [answer.request for answer in harness.told(GateDecision)] == [request(1, 2).key, ASKED.key]
+    assert [answer.request for answer in harness.published(GateDecision)] == [request(1, 2).key, ASKED.key]
 
 
 def test_a_stop_ends_it_quietly(
@@ -245,7 +264,7 @@ def test_a_stop_ends_it_quietly(
     stop.set()
     monkeypatch.setattr(retrain, "stop_requested", lambda: stop)
     run(small, follow=False, since=None)
-    assert harness.told(GateDecision) == []
+    assert harness.published(GateDecision) == []
     (candidate,) = candidates(harness).all()
     assert candidate.decision() is None
 
@@ -266,7 +285,7 @@ def test_what_it_did_is_measured(
 ) -> None:
     before = exposed()
     run(small, follow=False, since=None)
-    (answer,) = harness.told(GateDecision)
+    (answer,) = harness.published(GateDecision)
 
     def grown(name: str, **labels: str) -> float:
         return value_of(exposed(), name, **labels) - value_of(before, name, **labels)

@@ -1,4 +1,4 @@
-"""The retrainer: from a plan to a judgement, and from a promoted candidate to a learner that goes on."""
+"""The retrainer: from a plan to a decision, and from a promoted candidate to a learner that goes on."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from consumers.retrain import retrainer
-from consumers.retrain.retrainer import judged
+from consumers.retrain import comparing, training
+from consumers.retrain.reading import LogView
 from pipeline.checkpoints.store import restore_from
+from pipeline.config import GateConfig, TrainingConfig
 from pipeline.control.records import GateDecision
 from pipeline.errors import OffsetsExpired
 from pipeline.events import Interaction
 from pipeline.journal.entry import read_journal
 from pipeline.journal.position import Position
-from pipeline.model.recommender import ModelConfig
-from pipeline.model.tower import TowerConfig
 from pipeline.retraining.candidates import Candidate
 from pipeline.retraining.comparison import Contender, run_through
-from pipeline.retraining.gate import GateConfig
-from pipeline.retraining.training import RetrainConfig, Retraining
+from pipeline.retraining.training import Retraining
 from pipeline.signals import Stopped
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
@@ -37,7 +35,7 @@ from tests.support.retrain_harness import (
     begun,
     files_below,
     live,
-    workshop,
+    make_retrainer,
 )
 
 
@@ -48,12 +46,12 @@ def harness(lived_harness: ModelHarness) -> ModelHarness:
 
 def made(harness: ModelHarness, gate: GateConfig = ANYTHING_GOES) -> tuple[Candidate, GateDecision]:
     candidate = begun(harness)
-    return candidate, judged(workshop(harness, gate), candidate)
+    return candidate, make_retrainer(harness, gate).retrain(candidate.name)
 
 
 def state_of(harness: ModelHarness, candidate: Candidate) -> tuple[Learner, Position]:
     learner = harness.learner()
-    return learner, restore_from(candidate.checkpoint, learner)
+    return learner, restore_from(candidate.checkpoint, learner, None)
 
 
 def weights(learner: Learner) -> dict[str, torch.Tensor]:
@@ -70,15 +68,15 @@ def test_a_candidate_is_judged(harness: ModelHarness) -> None:
     assert (decision.candidate, decision.champion, decision.generation) == ("one", CHAMPION, 1)
     assert decision.request == "retrain-drift-1-5-loss"
     assert decision.reasons
-    assert decision.figures["targets.all"] >= PLAN.trial - 1, "but for the bad one"
+    assert decision.figures["targets.all"] >= PLAN.trial_events - 1, "but for the bad one"
     assert decision.cost["epochs"] == 2
-    assert decision.cost["events"] > PLAN.window
+    assert decision.cost["events"] > PLAN.window_events
     assert decision.cost["peak_bytes"] > 2**20
     assert decision.cost["seconds"] > 0
     assert candidate.decision() == decision
     assert sorted(path.name for path in candidate.folder.iterdir()) == [
         "checkpoint",
-        "judgement.json",
+        "decision.json",
         "plan.json",
     ]
 
@@ -99,12 +97,13 @@ def test_too_little_to_go_by_is_a_rejection(harness: ModelHarness) -> None:
 def test_by_hand_a_person_decides_of_what_would_be_promoted(
     harness: ModelHarness, gate: GateConfig, outcome: str
 ) -> None:
-    assert judged(replace(workshop(harness, gate), manual=True), begun(harness)).outcome == outcome
+    candidate = begun(harness)
+    assert make_retrainer(harness, gate, manual=True).retrain(candidate.name).outcome == outcome
 
 
-def test_what_is_judged_is_not_judged_again(harness: ModelHarness) -> None:
+def test_a_decided_candidate_is_not_decided_again(harness: ModelHarness) -> None:
     candidate, decision = made(harness)
-    assert judged(workshop(harness, NOTHING_GOES), candidate) == decision
+    assert make_retrainer(harness, NOTHING_GOES).retrain(candidate.name) == decision
 
 
 def test_the_candidate_stands_where_the_trial_ends(harness: ModelHarness) -> None:
@@ -122,38 +121,37 @@ def test_the_candidate_stands_where_the_trial_ends(harness: ModelHarness) -> Non
     assert any(not torch.equal(weights(learner)[name], part) for name, part in weights(until).items())
 
 
-def test_nothing_that_training_was_judged_on_is_in_the_trial(
+def test_nothing_that_training_was_validated_on_is_in_the_trial(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     validated, tried = list[str](), list[str]()
 
     def retraining(
         learner: Learner,
-        shape: RetrainConfig,
+        config: TrainingConfig,
         window: Sequence[Interaction],
         held_out: Sequence[Interaction],
         folder: Path,
     ) -> Retraining:
         validated.extend(event.event_id for event in held_out)
-        return Retraining(learner, shape, window, held_out, folder)
+        return Retraining(learner, config, window, held_out, folder)
 
-    def contest(learner: Learner, batches: Iterable[MicroBatch], held_out: int) -> Contender:
+    def compared(learner: Learner, batches: Iterable[MicroBatch], held_out: int) -> Contender:
         every = list(batches)
         tried.extend(event.event_id for batch in every[held_out:] for event in batch.interactions)
         return run_through(learner, every, held_out)
 
-    monkeypatch.setattr(retrainer, "Retraining", retraining)
-    monkeypatch.setattr(retrainer, "run_through", contest)
+    monkeypatch.setattr(training, "Retraining", retraining)
+    monkeypatch.setattr(comparing, "run_through", compared)
     made(harness)
-    assert len(validated) >= PLAN.held_out
-    assert len(tried) >= 2 * (PLAN.trial - 1), "both contenders"
+    assert len(validated) >= PLAN.held_out_events
+    assert len(tried) >= 2 * (PLAN.trial_events - 1), "both contenders"
     assert not set(validated) & set(tried)
 
 
 def test_a_promoted_candidate_is_adopted_and_learning_goes_on(harness: ModelHarness) -> None:
-    candidate, decision = made(harness)
+    candidate, _ = made(harness)
     learner, position = state_of(harness, candidate)
-    harness.promote("one", generation=decision.generation)
     with harness.learning() as learning:
         learning.recover()
         learning.turns(1)
@@ -169,9 +167,11 @@ def test_a_promoted_candidate_is_adopted_and_learning_goes_on(harness: ModelHarn
     assert harness.rebuilt().digest == kept
 
 
-def test_a_retrain_leaves_log_and_checkpoints_alone(harness: ModelHarness, tmp_path: Path) -> None:
+def test_a_retrain_writes_to_the_control_topic_and_its_folder_alone(
+    harness: ModelHarness, tmp_path: Path
+) -> None:
     def ends() -> dict[str, int]:
-        topics = harness.log.describe_topics()
+        topics = harness.log.describe_topics().keys() - {harness.topics.control}
         return {str(source): end for source, end in harness.log.end_offsets(topics).items()}
 
     folder = harness.checkpoints.folder
@@ -192,12 +192,13 @@ def test_moments_are_those_of_the_champion(harness: ModelHarness) -> None:
 
 
 def test_it_may_be_larger_than_its_champion(harness: ModelHarness) -> None:
-    shop = workshop(harness)
-    larger = ModelConfig(TowerConfig(shop.model.tower.layers, 4, 8), shop.model.adapter_rank + 2)
+    sizes = harness.learner().config.sizes
+    larger = sizes.replace(lora_rank=4, lora_alpha=8, adapter_rank=sizes.adapter_rank + 2)
     candidate = begun(harness)
-    assert judged(replace(shop, model=larger), candidate).figures["bytes.ratio"] > 1
+    decision = make_retrainer(harness, model=larger).retrain(candidate.name)
+    assert decision.figures["bytes.ratio"] > 1
     learner, _ = state_of(harness, candidate)
-    assert learner.shape.model == larger
+    assert learner.config.sizes == larger
 
 
 # What it waits for, and what it does not.
@@ -206,13 +207,15 @@ def test_it_may_be_larger_than_its_champion(harness: ModelHarness) -> None:
 @pytest.fixture
 def ahead_of_all(harness: ModelHarness) -> Candidate:
     """A candidate of whose trial much is still to come."""
-    return begun(harness, replace(PLAN, trial=ACTS))
+    return begun(harness, PLAN.replace(trial_events=ACTS))
 
 
 def test_it_waits_for_what_is_still_to_come(harness: ModelHarness, ahead_of_all: Candidate) -> None:
-    told = list[GateDecision]()
+    decisions = list[GateDecision]()
     waiting = threading.Thread(
-        target=lambda: told.append(judged(workshop(harness), ahead_of_all)), name="retrainer", daemon=True
+        target=lambda: decisions.append(make_retrainer(harness).retrain(ahead_of_all.name)),
+        name="retrainer",
+        daemon=True,
     )
     waiting.start()
     waiting.join(1.0)
@@ -223,51 +226,53 @@ def test_it_waits_for_what_is_still_to_come(harness: ModelHarness, ahead_of_all:
         live(harness, 140, begin=ACTS)
         learning.new()
     waiting.join(20)
-    assert told[0].outcome == "promoted"
+    assert decisions[0].outcome == "promoted"
     assert state_of(harness, ahead_of_all)[1].step > left
-    assert ahead_of_all.decision() == told[0]
+    assert ahead_of_all.decision() == decisions[0]
 
 
 def test_told_to_stop_it_waits_no_longer(harness: ModelHarness, ahead_of_all: Candidate) -> None:
-    shop = workshop(harness)
-    threading.Timer(0.2, shop.stop.set).start()
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
     with pytest.raises(Stopped):
-        judged(shop, ahead_of_all)
+        make_retrainer(harness, stop=stop).retrain(ahead_of_all.name)
     assert ahead_of_all.decision() is None
 
 
-def test_told_to_stop_it_leaves_the_contest(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop, candidate = workshop(harness), begun(harness)
+def test_told_to_stop_it_leaves_the_comparison(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, candidate = threading.Event(), begun(harness)
 
     def through(learner: Learner, batches: Iterable[MicroBatch], held_out: int) -> Contender:
-        shop.stop.set()
+        stop.set()
         return run_through(learner, batches, held_out)
 
-    monkeypatch.setattr(retrainer, "run_through", through)
+    monkeypatch.setattr(comparing, "run_through", through)
     with pytest.raises(Stopped):
-        judged(shop, candidate)
+        make_retrainer(harness, stop=stop).retrain(candidate.name)
     assert candidate.decision() is None
 
 
-def test_a_champion_that_is_gone_makes_it_void(harness: ModelHarness, ahead_of_all: Candidate) -> None:
+def test_a_champion_that_is_gone_cancels_it(harness: ModelHarness, ahead_of_all: Candidate) -> None:
     order = harness.roll_back("1-3")
     with harness.learning() as learning:
         learning.recover()
         learning.new()
         assert learning.position.generation == 2
-    decision = judged(workshop(harness), ahead_of_all)
-    assert (decision.outcome, decision.figures, decision.cost) == ("void", {}, {})
+    decision = make_retrainer(harness).retrain(ahead_of_all.name)
+    assert (decision.outcome, decision.figures, decision.cost) == ("cancelled", {}, {})
     assert order in decision.reasons[0]
     assert not ahead_of_all.checkpoint.exists()
 
 
-def test_a_window_that_the_log_has_lost_makes_it_void(
+def test_a_window_that_the_log_has_lost_cancels_it(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def expired(*_: object) -> None:
         raise OffsetsExpired(harness.topics.interactions, 2, 3, 50, 60)
 
-    monkeypatch.setattr(retrainer, "_interactions", expired)
+    monkeypatch.setattr(LogView, "interactions", expired)
     _, decision = made(harness)
-    assert decision.outcome == "void"
+    assert decision.outcome == "cancelled"
     assert "lost to retention" in decision.reasons[0]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from consumers.retrain.planning import plan_now
-from consumers.retrain.retrainer import judged
 from pipeline.retraining.comparison import recommended
 from pipeline.training.learner import Learner
 from tests.support.model_harness import MINUTE, START, THINGS, ModelHarness
-from tests.support.retrain_harness import PLAN, candidates, foreseen, workshop
+from tests.support.retrain_harness import PLAN, candidates, foreseen, make_retrainer, plan_by_hand
 
 AWAY = "dora"
 BEFORE = {AWAY: "red", "ann": "red", "bob": "blue", "cyd": "green", "dan": "blue", "eve": "green"}
@@ -55,16 +52,17 @@ def test_who_stays_away_is_known_as_well_after_a_promotion(harness: ModelHarness
         learning.new(15)
         learning.checkpoint()
         learning.new()
-    plan = plan_now(workshop(harness), replace(PLAN, window=100), None)
-    decision = judged(workshop(harness), candidates(harness).begin(plan))
-    harness.promote(plan.name, generation=decision.generation)
+    plan = plan_by_hand(harness, PLAN.replace(window_events=100))
+    candidates(harness).begin(plan)
+    decision = make_retrainer(harness).retrain(plan.name)
+    assert decision.outcome == "promoted"  # and so the promotion is ordered
     with harness.learning() as learning:
         learning.recover()
         learning.turns(1)
         assert learning.position.generation == 2
         promoted, champion = learning.learner, harness.rebuilt(f"1-{learning.position.step}").learner
     assert promoted.stream.histories.of(AWAY) == champion.stream.histories.of(AWAY)
-    assert len(promoted.stream.histories.of(AWAY)) == harness.settings.learn.history_length
+    assert len(promoted.stream.histories.of(AWAY)) == harness.settings.learn.stream.history_length
     for learner in (champion, promoted):
         shown = {learner.stream.catalogue.ids[row] for row in recommended(learner, [AWAY], len(THINGS))[0]}
         assert shown == {f"red-{thing}" for thing in THINGS}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from consumers.retrain import retrainer
-from consumers.retrain.retrainer import Workshop, judged
+from consumers.retrain import champion, comparing, deciding
 from pipeline.control.records import GateDecision
 from pipeline.retraining.candidates import DECISION
 from pipeline.retraining.comparison import Contender, run_through
@@ -19,7 +18,9 @@ from pipeline.signals import Stopped
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
 from tests.support.model_harness import ModelHarness, copy_of
-from tests.support.retrain_harness import ACTS, CHAMPION, begun, candidates, digest_of, live, workshop
+from tests.support.retrain_harness import ACTS, CHAMPION, begun, digest_of, live, make_retrainer, silent
+
+Progress = Callable[[RetrainProgress], None]
 
 
 class Killed(Exception):
@@ -35,14 +36,14 @@ def harness(lived_harness: ModelHarness) -> ModelHarness:
 def unbroken(
     lived: Path, tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path
 ) -> tuple[str, GateDecision]:
-    """Digest of the candidate and the judgement, of a retrainer that nobody disturbed."""
+    """Digest of the candidate, and the decision, of a retrainer that was never interrupted."""
     with copy_of(lived, tmp_path_factory.mktemp("unbroken"), backbone_folder) as harness:
         candidate = begun(harness)
-        decision = judged(workshop(harness), candidate)
+        decision = make_retrainer(harness).retrain(candidate.name)
         return digest_of(candidate), decision
 
 
-def in_epoch(epoch: int) -> Callable[[RetrainProgress], None]:
+def in_epoch(epoch: int) -> Progress:
     def progress(at: RetrainProgress) -> None:
         if (at.epoch, at.segments >= at.total // 2) == (epoch, True):
             raise Killed
@@ -58,40 +59,40 @@ def dying(batches: Iterable[MicroBatch], after: int) -> Iterator[MicroBatch]:
 
 
 class Deaths:
-    """How a retrainer dies; each takes what it works with."""
+    """How a retrainer dies; each returns the progress that it is to be given."""
 
     @staticmethod
-    def first_epoch(shop: Workshop, _: pytest.MonkeyPatch) -> Workshop:
-        return replace(shop, progress=in_epoch(1))
+    def first_epoch(_: pytest.MonkeyPatch) -> Progress:
+        return in_epoch(1)
 
     @staticmethod
-    def second_epoch(shop: Workshop, _: pytest.MonkeyPatch) -> Workshop:
-        return replace(shop, progress=in_epoch(2))
+    def second_epoch(_: pytest.MonkeyPatch) -> Progress:
+        return in_epoch(2)
 
     @staticmethod
-    def champion_is_kept(shop: Workshop, patch: pytest.MonkeyPatch) -> Workshop:
-        return _dies_when_renamed_to("champion", shop, patch)
+    def champion_is_kept(patch: pytest.MonkeyPatch) -> Progress:
+        return _dies_when_renamed_to("champion", patch)
 
     @staticmethod
-    def candidate_learns_on(shop: Workshop, patch: pytest.MonkeyPatch) -> Workshop:
-        return _dies_in_run(1, shop, patch)
+    def candidate_learns_on(patch: pytest.MonkeyPatch) -> Progress:
+        return _dies_in_run(1, patch)
 
     @staticmethod
-    def candidate_is_kept(shop: Workshop, patch: pytest.MonkeyPatch) -> Workshop:
-        return _dies_when_renamed_to("checkpoint", shop, patch)
+    def candidate_is_kept(patch: pytest.MonkeyPatch) -> Progress:
+        return _dies_when_renamed_to("checkpoint", patch)
 
     @staticmethod
-    def champion_learns_on(shop: Workshop, patch: pytest.MonkeyPatch) -> Workshop:
-        return _dies_in_run(2, shop, patch)
+    def champion_learns_on(patch: pytest.MonkeyPatch) -> Progress:
+        return _dies_in_run(2, patch)
 
     @staticmethod
-    def gate(shop: Workshop, patch: pytest.MonkeyPatch) -> Workshop:
-        patch.setattr(retrainer, "decide", _die)
-        return shop
+    def gate(patch: pytest.MonkeyPatch) -> Progress:
+        patch.setattr(deciding, "decide", _die)
+        return silent
 
     @staticmethod
-    def judgement_is_kept(shop: Workshop, patch: pytest.MonkeyPatch) -> Workshop:
-        return _dies_when_renamed_to(DECISION, shop, patch)
+    def decision_is_kept(patch: pytest.MonkeyPatch) -> Progress:
+        return _dies_when_renamed_to(DECISION, patch)
 
 
 DEATHS = [name for name in vars(Deaths) if not name.startswith("_")]
@@ -101,7 +102,7 @@ def _die(*_: object) -> None:
     raise Killed
 
 
-def _dies_in_run(run: int, shop: Workshop, patch: pytest.MonkeyPatch) -> Workshop:
+def _dies_in_run(run: int, patch: pytest.MonkeyPatch) -> Progress:
     """The candidate's run through the batches is the first, the champion's the second."""
     runs = list[int]()
 
@@ -109,11 +110,11 @@ def _dies_in_run(run: int, shop: Workshop, patch: pytest.MonkeyPatch) -> Worksho
         runs.append(1)
         return run_through(learner, dying(batches, 3) if len(runs) == run else batches, held_out)
 
-    patch.setattr(retrainer, "run_through", through)
-    return shop
+    patch.setattr(comparing, "run_through", through)
+    return silent
 
 
-def _dies_when_renamed_to(name: str, shop: Workshop, patch: pytest.MonkeyPatch) -> Workshop:
+def _dies_when_renamed_to(name: str, patch: pytest.MonkeyPatch) -> Progress:
     """What was written to a temporary name stays there."""
     rename = Path.rename
 
@@ -123,7 +124,7 @@ def _dies_when_renamed_to(name: str, shop: Workshop, patch: pytest.MonkeyPatch) 
         return rename(path, target)
 
     patch.setattr(Path, "rename", renamed)
-    return shop
+    return silent
 
 
 def untimed(figures: dict[str, float]) -> dict[str, float]:
@@ -136,13 +137,13 @@ def test_killed_anywhere_it_comes_to_the_same_bits(
 ) -> None:
     candidate = begun(harness)
     with monkeypatch.context() as patch:
-        dies = getattr(Deaths, death)(workshop(harness), patch)
+        progress = getattr(Deaths, death)(patch)
         with pytest.raises(Killed):
-            judged(dies, candidate)
+            make_retrainer(harness, progress=progress).retrain(candidate.name)
     assert candidate.decision() is None
     live(harness, 40, begin=ACTS)  # what happens meanwhile makes no difference
     digest, decision = unbroken
-    again = judged(workshop(harness), candidates(harness).named("one"))
+    again = make_retrainer(harness).retrain(candidate.name)
     assert digest_of(candidate) == digest
     assert untimed(again.figures) == untimed(decision.figures)
     assert (again.outcome, again.champion, again.generation) == ("promoted", decision.champion, 1)
@@ -154,15 +155,15 @@ def test_a_stop_leaves_work_that_the_next_one_ends(
 ) -> None:
     candidate, stopped, runs = begun(harness), 0, list[RetrainProgress]()
     while candidate.decision() is None:
-        shop = workshop(harness)
+        stop = Event()
 
-        def progress(at: RetrainProgress, shop: Workshop = shop) -> None:
+        def progress(at: RetrainProgress, stop: Event = stop) -> None:
             runs.append(at)
             if at.segments == at.total:  # once an epoch
-                shop.stop.set()
+                stop.set()
 
         try:
-            judged(replace(shop, progress=progress), candidate)
+            make_retrainer(harness, stop=stop, progress=progress).retrain(candidate.name)
         except Stopped:
             stopped += 1
     assert stopped == 2, "after each epoch's last minibatch"
@@ -174,10 +175,10 @@ def test_the_champion_is_made_once(
 ) -> None:
     candidate = begun(harness)
     with pytest.raises(Killed):
-        judged(replace(workshop(harness), progress=in_epoch(1)), candidate)
+        make_retrainer(harness, progress=in_epoch(1)).retrain(candidate.name)
     shutil.rmtree(harness.checkpoints.folder / CHAMPION)
-    monkeypatch.setattr(retrainer, "rebuild", _die)
-    judged(workshop(harness), candidate)
+    monkeypatch.setattr(champion, "rebuild", _die)
+    make_retrainer(harness).retrain(candidate.name)
     assert digest_of(candidate) == unbroken[0]
 
 
@@ -186,5 +187,5 @@ def test_a_champion_that_the_ladder_has_lost_is_made_from_the_journal(
 ) -> None:
     candidate = begun(harness)
     shutil.rmtree(harness.checkpoints.folder / CHAMPION)
-    judged(workshop(harness), candidate)
+    make_retrainer(harness).retrain(candidate.name)
     assert digest_of(candidate) == unbroken[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.config import Action
 from pipeline.control.alarms import DriftAlarm, Signal
 from pipeline.monitoring.drift import DriftPolicy
 
@@ -16,27 +15,27 @@ def alarm(events: int, signal: Signal = Signal.LOSS) -> DriftAlarm:
 
 
 def test_an_alarm_asks_for_a_retrain_and_those_of_the_same_batch_share_it() -> None:
-    request = DriftPolicy(Action.RETRAIN, COOLDOWN).decide([alarm(5), alarm(5, Signal.CONTENT)])
+    request = DriftPolicy("retrain", COOLDOWN).decide([alarm(5), alarm(5, Signal.CONTENT)])
     assert request is not None
     assert request.alarm == alarm(5)
 
 
 def test_no_alarm_no_request() -> None:
-    assert DriftPolicy(Action.RETRAIN, COOLDOWN).decide([]) is None
+    assert DriftPolicy("retrain", COOLDOWN).decide([]) is None
 
 
 def test_whoever_only_logs_asks_for_nothing() -> None:
-    assert DriftPolicy(Action.LOG, COOLDOWN).decide([alarm(5)]) is None
+    assert DriftPolicy("log", COOLDOWN).decide([alarm(5)]) is None
 
 
 @pytest.mark.parametrize("restarts", [False, True])
 def test_there_is_no_second_request_before_the_cooldown_is_over(restarts: bool) -> None:
-    policy = DriftPolicy(Action.RETRAIN, COOLDOWN)
+    policy = DriftPolicy("retrain", COOLDOWN)
     asked = []
     for events in (0, 1, 999, 1_000, 1_500, 2_000):
         if restarts:
             state = policy.state()
-            policy = DriftPolicy(Action.RETRAIN, COOLDOWN)
+            policy = DriftPolicy("retrain", COOLDOWN)
             policy.load(state)
         asked += [events] if policy.decide([alarm(events)]) else []
     assert asked == [0, 1_000, 2_000]

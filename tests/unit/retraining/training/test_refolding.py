@@ -9,26 +9,26 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import LearnerConfig, ModelSizes, StreamConfig
+from pipeline.config import ModelSizes, StreamConfig
 from pipeline.events import Interaction, Item
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.retraining.training.refolding import refold, refold_if_better
 from pipeline.retraining.training.window import folded, to_come
 from pipeline.state.micro_batch import MicroBatch
-from pipeline.state.segments import Cut
 from pipeline.training.learner import Learner
-from tests.support.build import MINUTE, purchase
+from tests.support.build import MINUTE, learner_config, purchase
 
 EVER = 1e12
 """Events; a half-life after which nothing has faded."""
-SHAPE = LearnerConfig(
-    negatives=8,
+CONFIG = learner_config(
+    context=20,
+    length=32,
+    overlap=10,
     replay=0,
-    model=ModelSizes(adapter_rank=2),
+    sizes=ModelSizes(adapter_rank=2),
     stream=StreamConfig(covisitation_half_life=EVER, popularity_half_life=EVER),
 )
-CUT = Cut(context=20, segment=32, overlap=10)
 ITEMS = [Item(item=name, title=name) for name in ("cup", "plate", "lamp", "clock", "bag", "candle")]
 Make = Callable[[Iterable[Interaction]], Learner]
 
@@ -39,7 +39,7 @@ def make(backbone: Backbone, tmp_path: Path) -> Iterator[Make]:
     encoder = TextEncoder(backbone, tmp_path, 8, torch.device("cpu"))
 
     def made(events: Iterable[Interaction]) -> Learner:
-        learner = Learner(SHAPE, backbone, encoder, torch.device("cpu"))
+        learner = Learner(CONFIG, backbone, encoder, torch.device("cpu"))
         learner.score_and_learn(MicroBatch(0, 0, ITEMS, []))
         told = list(events)
         for step, start in enumerate(range(0, len(told), 30)):
@@ -71,7 +71,7 @@ def test_the_past_counts_less_and_the_window_what_it_did(make: Make) -> None:
     counts_before = before.stream.popularity.counts
     counted = after.stream.popularity.counts
 
-    refold(after.stream, window, folded(window, after.stream, CUT), past=0.25)
+    refold(after.stream, window, folded(window, after.stream, CONFIG.segments), past=0.25)
 
     assert pairs(after) == pytest.approx(pairs_after - 0.75 * pairs_before)
     assert after.stream.covisitation.counts.totals * after.stream.covisitation.counts.scale == pytest.approx(
@@ -85,7 +85,10 @@ def test_it_is_refolded_where_the_public_has_changed_its_ways(make: Make) -> Non
     old, new = rounds(0, 240, step=1), rounds(240, 90, step=4)
     learner = make([*old, *new[:60]])
     before = pairs(learner)
-    parts = folded(new[:60], learner.stream, CUT), to_come(new[60:], learner.stream, CUT)
+    parts = (
+        folded(new[:60], learner.stream, CONFIG.segments),
+        to_come(new[60:], learner.stream, CONFIG.segments),
+    )
     assert refold_if_better(learner, new[:60], *parts, past=0.1)
     assert pairs(learner).sum() < 0.5 * before.sum()
 
@@ -95,7 +98,7 @@ def test_it_is_left_as_it_is_where_the_past_helps(make: Make) -> None:
     old, odd, back = rounds(0, 240, step=1), rounds(240, 30, step=4), rounds(270, 60, step=1)
     learner = make([*old, *odd])
     before, popularity = pairs(learner), learner.stream.popularity.counts.copy()
-    parts = folded(odd, learner.stream, CUT), to_come(back, learner.stream, CUT)
+    parts = folded(odd, learner.stream, CONFIG.segments), to_come(back, learner.stream, CONFIG.segments)
     assert not refold_if_better(learner, odd, *parts, past=0.1)
     assert np.array_equal(pairs(learner), before)
     assert np.array_equal(learner.stream.popularity.counts, popularity)

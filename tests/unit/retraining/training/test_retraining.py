@@ -12,7 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config import LearnerConfig, ModelSizes, RetrainConfig, RowRates
+from pipeline.config import (
+    OptimizerConfig,
+    RowRates,
+    TrainingConfig,
+)
 from pipeline.errors import NothingToLearn
 from pipeline.events import Interaction, Item
 from pipeline.model.backbone import Backbone
@@ -22,19 +26,14 @@ from pipeline.retraining.training import retraining as module
 from pipeline.retraining.training.validation import Validation
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
-from tests.support.build import MINUTE, purchase
+from tests.support.build import MINUTE, learner_config, purchase
 
-LEARNER = LearnerConfig(
-    context=6,
-    segment=8,
-    overlap=3,
-    negatives=12,
-    replay=2,
-    replay_length=6,
-    model=ModelSizes(adapter_rank=4),
-)
-SHAPE = RetrainConfig(
-    epochs=2, patience=2, segments=2, negatives=12, rate=3e-3, rows=RowRates(residual=0.02, bias=0.02)
+LEARNER = learner_config(negatives=12)
+TRAINING = TrainingConfig(
+    epochs=2,
+    patience=2,
+    segments=2,
+    optimizer=OptimizerConfig(rate=3e-3, rows=RowRates(residual=0.02, bias=0.02)),
 )
 ITEMS = [
     Item(item=f"{c}-{t}", title=f"{c} {t}")
@@ -82,9 +81,9 @@ def silent(_: RetrainProgress) -> None:
     """Nobody listens."""
 
 
-def retrain(learner: Learner, folder: Path, shape: RetrainConfig = SHAPE) -> RetrainResult:
+def retrain(learner: Learner, folder: Path, config: TrainingConfig = TRAINING) -> RetrainResult:
     folder.mkdir(exist_ok=True)
-    return Retraining(learner, shape, WINDOW, HELD_OUT, folder).run(silent)
+    return Retraining(learner, config, WINDOW, HELD_OUT, folder).run(silent)
 
 
 def learned(learner: Learner) -> dict[str, Tensor]:
@@ -116,7 +115,7 @@ def test_stream_state_mixer_and_moments_stay_as_they_are_unless_refolded(
     champion: Callable[[], Learner], tmp_path: Path
 ) -> None:
     learner, untouched = champion(), champion()
-    assert not retrain(learner, tmp_path / "run", replace(SHAPE, past=1.0)).refolded
+    assert not retrain(learner, tmp_path / "run", TRAINING.replace(past=1.0)).refolded
     assert counted(learner) == counted(untouched)
     assert list(learner.stream.histories.items()) == list(untouched.stream.histories.items())
     assert same(learner.mixer.state(), untouched.mixer.state())
@@ -130,9 +129,9 @@ def test_stream_state_mixer_and_moments_stay_as_they_are_unless_refolded(
 def test_killed_after_every_epoch_and_in_the_midst_it_comes_to_the_same_bits(
     champion: Callable[[], Learner], tmp_path: Path, alpha: float
 ) -> None:
-    shape = replace(SHAPE, alpha=alpha)
+    config = TRAINING.replace(alpha=alpha)
     unbroken = champion()
-    expected = retrain(unbroken, tmp_path / "unbroken", shape)
+    expected = retrain(unbroken, tmp_path / "unbroken", config)
 
     folder = tmp_path / "killed"
     folder.mkdir()
@@ -143,9 +142,9 @@ def test_killed_after_every_epoch_and_in_the_midst_it_comes_to_the_same_bits(
                 raise Killed
 
         with pytest.raises(Killed):
-            Retraining(champion(), shape, WINDOW, HELD_OUT, folder).run(die)
+            Retraining(champion(), config, WINDOW, HELD_OUT, folder).run(die)
     resumed = champion()
-    result = retrain(resumed, folder, shape)
+    result = retrain(resumed, folder, config)
 
     assert replace(result, seconds=expected.seconds) == expected
     assert same(learned(resumed), learned(unbroken))
@@ -156,7 +155,7 @@ def test_a_retrain_that_is_through_is_not_done_again(champion: Callable[[], Lear
     first, again = champion(), champion()
     expected = retrain(first, tmp_path / "run")
     steps: list[RetrainProgress] = []
-    assert Retraining(again, SHAPE, WINDOW, HELD_OUT, tmp_path / "run").run(steps.append) == expected
+    assert Retraining(again, TRAINING, WINDOW, HELD_OUT, tmp_path / "run").run(steps.append) == expected
     assert steps == []
     assert same(learned(again), learned(first))
 
@@ -164,7 +163,8 @@ def test_a_retrain_that_is_through_is_not_done_again(champion: Callable[[], Lear
 def test_what_another_retrain_reached_is_not_gone_on_with(
     champion: Callable[[], Learner], tmp_path: Path
 ) -> None:
-    other = replace(SHAPE, rate=2 * SHAPE.rate)
+    faster = TRAINING.optimizer.replace(rate=2 * TRAINING.optimizer.rate)
+    other = TRAINING.replace(optimizer=faster)
     alone, after = champion(), champion()
     expected = retrain(alone, tmp_path / "alone", other)
     retrain(champion(), tmp_path / "run")
@@ -177,7 +177,7 @@ def test_the_unsupervised_objective_changes_what_is_learned(
 ) -> None:
     without, with_it = champion(), champion()
     retrain(without, tmp_path / "without")
-    retrain(with_it, tmp_path / "with", replace(SHAPE, alpha=0.3))
+    retrain(with_it, tmp_path / "with", TRAINING.replace(alpha=0.3))
     assert not same(learned(without), learned(with_it))
 
 
@@ -204,7 +204,7 @@ def test_it_stops_when_patience_ends_and_keeps_the_best_epoch(
     monkeypatch.setattr(module, "validate", lambda *_: next(said))
     learner = champion()
     before = learned(learner)
-    result = retrain(learner, tmp_path / "run", replace(SHAPE, epochs=4, patience=patience))
+    result = retrain(learner, tmp_path / "run", TRAINING.replace(epochs=4, patience=patience))
     assert (result.epochs, result.best_epoch) == (epochs, best)
     assert (result.before.log_loss, result.after.log_loss) == (losses[0], losses[best])
     assert same(learned(learner), before) == (best == 0)
@@ -213,7 +213,7 @@ def test_it_stops_when_patience_ends_and_keeps_the_best_epoch(
 def test_progress_names_every_segment_of_every_epoch(champion: Callable[[], Learner], tmp_path: Path) -> None:
     told: list[RetrainProgress] = []
     (tmp_path / "run").mkdir()
-    Retraining(champion(), SHAPE, WINDOW, HELD_OUT, tmp_path / "run").run(told.append)
+    Retraining(champion(), TRAINING, WINDOW, HELD_OUT, tmp_path / "run").run(told.append)
     for epoch in (1, 2):
         done = [at.segments for at in told if at.epoch == epoch]
         assert done == sorted(done)
@@ -223,7 +223,7 @@ def test_progress_names_every_segment_of_every_epoch(champion: Callable[[], Lear
 def test_a_step_that_is_not_finite_is_left_out(champion: Callable[[], Learner], tmp_path: Path) -> None:
     learner = champion()
     before = learned(learner)
-    result = retrain(learner, tmp_path / "run", replace(SHAPE, alpha=math.inf))
+    result = retrain(learner, tmp_path / "run", TRAINING.replace(alpha=math.inf))
     assert result.events == 0
     assert same(learned(learner), before)
 
@@ -233,4 +233,4 @@ def test_without_targets_there_is_no_retrain(
     champion: Callable[[], Learner], tmp_path: Path, window: list[Interaction], held_out: list[Interaction]
 ) -> None:
     with pytest.raises(NothingToLearn, match="targets"):
-        Retraining(champion(), SHAPE, window, held_out, tmp_path)
+        Retraining(champion(), TRAINING, window, held_out, tmp_path)

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import StreamConfig
+from pipeline.config import SegmentConfig, StreamConfig
 from pipeline.events import Interaction
 from pipeline.retraining.training.window import folded, to_come
 from pipeline.state.histories import Act
-from pipeline.state.segments import Cut, Segment, chunks
+from pipeline.state.segments import Segment, chunks
 from pipeline.state.stream import StreamState
 from tests.support.build import MINUTE, purchase, segment
 
-CUT = Cut(context=3, segment=4, overlap=2)
+CUT = SegmentConfig(context=3, length=4, overlap=2)
 
 
 def bought(*things: str) -> list[Interaction]:
@@ -73,13 +73,15 @@ def test_an_act_without_a_past_is_no_target() -> None:
 @given(
     length=st.integers(1, 40),
     first_new=st.integers(0, 40),
-    cut=st.builds(Cut, context=st.integers(1, 8), segment=st.integers(1, 8), overlap=st.integers(1, 12)),
+    config=st.builds(
+        SegmentConfig, context=st.integers(1, 8), length=st.integers(1, 8), overlap=st.integers(1, 12)
+    ),
 )
 def test_chunks_make_each_new_act_new_once_and_give_each_some_context(
-    length: int, first_new: int, cut: Cut
+    length: int, first_new: int, config: SegmentConfig
 ) -> None:
     whole = segment(range(length), first_new=min(first_new, length))
-    pieces = list(chunks(whole, cut))
+    pieces = list(chunks(whole, config))
     new = Counter(int(item) for piece in pieces for item in piece.items[piece.first_new :])
     assert new == Counter(range(whole.first_new, length))
     for piece in pieces:

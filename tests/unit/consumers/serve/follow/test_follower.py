@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from threading import Event
 
 import pytest
@@ -107,8 +106,7 @@ def test_a_snapshot_of_another_model_is_refused(world: World, field: str, reason
 def test_a_model_of_other_sizes_than_the_settings_is_served(world: World) -> None:
     world.stock()
     learned_and_published(world)
-    shape = world.learner.shape.model
-    world.learner.grow_to(replace(shape, tower=replace(shape.tower, lora_rank=3), adapter_rank=6))
+    world.learner.grow_to(world.learner.config.sizes.replace(lora_rank=3, adapter_rank=6))
     grown = learned_and_published(world)
     with world.server() as current:
         assert served(current) == grown

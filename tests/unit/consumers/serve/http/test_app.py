@@ -16,7 +16,7 @@ from consumers.serve.impressions import Fields
 from consumers.serve.schemas import MOST_ACTS, MOST_EXCLUDED
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
-from pipeline.config import ServeSettings
+from pipeline.config import ServeConfig
 from pipeline.events import Impression, validate
 from tests.support.serve_harness import World
 
@@ -35,7 +35,7 @@ def client_of(world: World, noted: Noted | None = None, **settings: Any) -> Iter
         yield client_on(current, world.settings.serve.model_copy(update=settings), noted)
 
 
-def client_on(current: CurrentState, settings: ServeSettings, noted: Noted | None = None) -> TestClient:
+def client_on(current: CurrentState, settings: ServeConfig, noted: Noted | None = None) -> TestClient:
     note = None if noted is None else noted.append
     return TestClient(
         create_app(RecommendationService(current, context=5, note=note, clock=lambda: NOW), settings)
@@ -157,14 +157,14 @@ def test_bounds_of_bodies(client: TestClient, body: object) -> None:
 
 
 def test_size_of_bodies() -> None:
-    client = client_on(CurrentState(), ServeSettings())
+    client = client_on(CurrentState(), ServeConfig())
     large = client.post("/v1/recommendations", content=b" " * (MOST_BODY_BYTES + 1))
     endless = client.post("/v1/recommendations", content=iter([b"{}"]))
     assert (large.status_code, endless.status_code) == (413, 411)
 
 
 def test_before_the_log_is_read() -> None:
-    client = client_on(CurrentState(), ServeSettings())
+    client = client_on(CurrentState(), ServeConfig())
     assert client.get("/healthz").json() == {"status": "ok"}
     waiting = client.get("/readyz")
     assert (waiting.status_code, waiting.json()["ready"]) == (503, False)
@@ -196,7 +196,7 @@ def test_a_refused_snapshot_is_reported(world: World) -> None:
     world.open()
     world.announce_damaged("byte")
     with world.server() as current:
-        client = client_on(current, ServeSettings())
+        client = client_on(current, ServeConfig())
         for path in ("/readyz", "/v1/model"):
             told = client.get(path).json()
             assert told["snapshot"] == "1-1"

@@ -26,7 +26,7 @@ def content_of(view: View, item: str) -> NDArray[np.float32]:
 
 def adopt_encoder(world: World) -> None:
     """What an adoption does: a later generation under another encoder, published."""
-    world.learner.read_anew(some_adapter(world.learner.encoder))
+    world.learner.reencode(some_adapter(world.learner.encoder))
     world.generation += 1
     world.publish()
 

@@ -1,0 +1,125 @@
+"""The log and the journal as a retrain reads them; it writes to neither."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from threading import Event
+from typing import NamedTuple
+
+from pipeline.errors import ChampionGone, InvalidEvent
+from pipeline.eventlog.intake import interaction_of
+from pipeline.eventlog.port import EventLog, Offsets
+from pipeline.eventlog.topics import Topics
+from pipeline.events import Interaction
+from pipeline.journal.batch_source import Batch, BatchSource
+from pipeline.journal.entry import JournalEntry
+from pipeline.journal.follow import follow_journal, recorded
+from pipeline.journal.position import Position
+from pipeline.journal.record_buffer import RecordBuffer
+from pipeline.retraining.candidates import RetrainPlan
+from pipeline.signals import check_goes_on
+from pipeline.state.micro_batch import MicroBatch
+from pipeline.training.learner import Learner
+
+Entries = Sequence[tuple[JournalEntry, int]]
+"""Journal entries, each with the offset after it; at least one."""
+
+
+class Ahead(NamedTuple):
+    """The journal after the champion's position: entries to validate on, then entries to compare on.
+
+    The cut between them is one of the journal, so that no event is in both.
+    """
+
+    held_out: Entries
+    trial: Entries
+
+    @property
+    def end(self) -> Position:
+        """The position after the last entry."""
+        return Position.after(*self.trial[-1])
+
+
+@dataclass(frozen=True)
+class LogView:
+    """Where a retrain reads, and what stops it.
+
+    Attributes:
+        stop: set when the work is to be left unfinished.
+    """
+
+    event_log: EventLog
+    topics: Topics
+    stop: Event
+
+    def check_goes_on(self) -> None:
+        """Leave the work unfinished once `stop` is set.
+
+        Raises:
+            Stopped: it is.
+        """
+        check_goes_on(self.stop)
+
+    def follow_journal(self, start: int) -> Iterator[tuple[JournalEntry, int]]:
+        """Read the entries from an offset on, each with the offset after it; wait for later ones.
+
+        Raises:
+            Stopped: `stop` was set.
+        """
+        return follow_journal(self.event_log, self.topics, start, self.stop)
+
+    def read_ahead(self, champion: Position, plan: RetrainPlan) -> Ahead:
+        """Read as much of the journal after the champion's position as the plan needs; wait for it.
+
+        Raises:
+            ChampionGone: another state was adopted there.
+            Stopped: `stop` was set.
+        """
+        entries = self.follow_journal(champion.journal)
+        held_out = self._take(entries, champion.offsets, plan.held_out)
+        return Ahead(held_out, self._take(entries, held_out[-1][0].offsets, plan.trial))
+
+    def interactions(self, starts: Offsets, ends: Offsets) -> list[Interaction]:
+        """Read each valid interaction between offsets once, in the order of a batch.
+
+        Raises:
+            OffsetsExpired: the log no longer holds them.
+        """
+        ours = {source: at for source, at in starts.items() if source.topic == self.topics.interactions}
+        with closing(RecordBuffer(self.event_log, ours)) as buffer:
+            events = dict[str, Interaction]()
+            for record in buffer.cut_to(ends):
+                try:
+                    event = interaction_of(record)
+                except InvalidEvent:
+                    continue  # the learner has written a dead letter for it
+                events.setdefault(event.event_id, event)
+            return list(events.values())
+
+    def batches(self, learner: Learner, start: Position, ahead: Ahead) -> Generator[MicroBatch, None, None]:
+        """Yield the batches after a position as the journal cut them, for a learner that stands there.
+
+        Raises:
+            OffsetsExpired: the log no longer holds their records.
+            Stopped: `stop` was set.
+        """
+        with closing(BatchSource(self.event_log, self.topics, start, learner.first_seen)) as source:
+            for turn in source.recover([*ahead.held_out, *ahead.trial]):
+                self.check_goes_on()
+                assert isinstance(turn, Batch), "read_ahead refuses a journal with an adoption in it"
+                yield turn.micro
+
+    def _take(
+        self, entries: Iterator[tuple[JournalEntry, int]], start: Offsets, records: int
+    ) -> list[tuple[JournalEntry, int]]:
+        """Take the next entries, up to the one with which so many interactions have come since `start`."""
+        needed, taken = recorded(self.topics, start) + records, list[tuple[JournalEntry, int]]()
+        for entry, after in entries:
+            if entry.adopts is not None:
+                raise ChampionGone(f"{entry.adopts.order} replaced the champion")
+            taken.append((entry, after))
+            if recorded(self.topics, entry.offsets) >= needed:
+                break
+        return taken
