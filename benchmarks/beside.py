@@ -1,9 +1,9 @@
-"""What a retrain costs the learner beside it: events/s of `millstream learn`, without and with.
+"""Measure what a retrain costs the learner beside it: events/s of `millstream learn` without and with.
 
-Learner and `millstream retrain` are processes on one machine and one embedded log, which was
-filled beforehand, so that the learner is never short of events. A retrain is begun by hand
-and halted between its phases, so that phases without and with it take turns; what it makes
-is not promoted, so that the learner stays the same.
+Learner and `millstream retrain` are processes on one machine and one embedded log, which is
+filled beforehand, so that the learner never waits for events. The retrain is started by hand
+and stopped between its phases, so that phases without and with it alternate. Its candidate is
+not promoted, so that the learner stays the same.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from pipeline.eventlog.topics import Topics
 from pipeline.metrics import Series, scrape, value_of
 from producers.play import flat_out, play
 
-# Flat out, simulated time is faster than ours; it must not overtake the clock of the log.
+# At full speed simulated time runs faster than the log's clock, and must not overtake it.
 SHOP = "shop:seed={seed},events={events},opening=2000-01-01"
 WARM_UP = 20_000
-"""Events before the first phase: the learner is quick, and has enough to be retrained on."""
+"""Events before the first phase: the learner has reached its speed, and a retrain has enough data."""
 START_SECONDS = 600.0
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
 class Phase(NamedTuple):
-    """Events learned and seconds taken, with or without a retrain beside it.
+    """Events learned and seconds taken, with or without a retrain beside the learner.
 
-    `load` is the machine's load average over the last minute, at the end.
+    `load` is the machine's load average over the last minute at the end of the phase.
     """
 
     beside: bool
@@ -61,42 +61,42 @@ class Phase(NamedTuple):
 
 
 class Bench(NamedTuple):
-    """The learner's process, where its metrics are, and the retrains beside it."""
+    """The learner's process, the URL of its metrics, and the retrains beside it."""
 
     daemons: Daemons
     url: str
     retrains: Retrains
 
 
-class RanDry(MillstreamError):
+class OutOfEvents(MillstreamError):
     """The learner had nothing left to learn: play more events."""
 
 
 def main(
-    pairs: Annotated[int, typer.Option(help="Phases of either kind.")] = 5,
-    seconds: Annotated[float, typer.Option(help="A phase.")] = 20,
-    events: Annotated[int, typer.Option(help="To play beforehand.")] = 600_000,
-    seed: Annotated[int, typer.Option(help="Of the shop.")] = 0,
-    report: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
+    pairs: Annotated[int, typer.Option(help="Number of phases of each kind.")] = 5,
+    seconds: Annotated[float, typer.Option(help="Duration of a phase.")] = 20,
+    events: Annotated[int, typer.Option(help="Events to play beforehand.")] = 600_000,
+    seed: Annotated[int, typer.Option(help="Seed of the shop.")] = 0,
+    report: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
 ) -> None:
-    """Run the learner through phases without and with a retrain, in turn."""
+    """Run the learner through alternating phases without and with a retrain."""
     console = Console()
     with TemporaryDirectory() as folder, _bench(Path(folder), seed, events) as bench:
         phases = list(_phases(bench, pairs, seconds))
     figures = _figures(phases)
     if report:
-        told = {**figures, "phases": [{**phase._asdict(), "speed": phase.speed} for phase in phases]}
-        report.write_text(json.dumps(told, indent=2) + "\n")
+        written = {**figures, "phases": [{**phase._asdict(), "speed": phase.speed} for phase in phases]}
+        report.write_text(json.dumps(written, indent=2) + "\n")
     console.print(_table(phases))
     console.print(
-        "{without:,.0f} events/s without and {beside:,.0f} with a retrain beside it, in the median: "
-        "{ratio:.2f}; {cores} cores, load {load:.1f} in the median".format_map(figures)
+        "median {without:,.0f} events/s without and {beside:,.0f} with a retrain beside it: "
+        "{ratio:.2f}; {cores} cores, median load {load:.1f}".format_map(figures)
     )
 
 
 @contextmanager
 def _bench(folder: Path, seed: int, events: int) -> Iterator[Bench]:
-    """A learner that is warm and has a checkpoint."""
+    """Run a learner that is past its warm-up and has a checkpoint."""
     environment = {
         "MILLSTREAM_LOG__URL": f"sqlite:///{folder}/log.db",
         "MILLSTREAM_SNAPSHOTS__STORE": str(folder / "snapshots"),
@@ -128,23 +128,23 @@ def _wait_until_warm(daemons: Daemons, url: str) -> None:
     while not _is_warm(url):
         daemons.check("learn")
         if time.monotonic() > deadline:
-            raise MillstreamError(f"the learner is not warm after {START_SECONDS:.0f} s")
-        time.sleep(LOOK_SECONDS)
+            raise MillstreamError(f"the learner did not finish its warm-up within {START_SECONDS:.0f} s")
+        time.sleep(POLL_SECONDS)
 
 
 def _is_warm(url: str) -> bool:
     try:
-        told = scrape(url)
+        series = scrape(url)
     except OSError:
         return False
-    return _learned(told) >= WARM_UP and value_of(told, "millstream_checkpoint_seconds_count") >= 1
+    return _learned(series) >= WARM_UP and value_of(series, "millstream_checkpoint_seconds_count") >= 1
 
 
 class Retrains:
-    """One `millstream retrain` after another, which can be halted and go on.
+    """Runs one `millstream retrain` after another, and can stop and continue it.
 
     Args:
-        folder: where their output goes.
+        folder: where to write their output.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -163,7 +163,7 @@ class Retrains:
 
     @property
     def is_running(self) -> bool:
-        """Whether one has begun and not ended.
+        """Whether a retrain has started and not ended.
 
         Raises:
             DaemonDied: it ended with an error.
@@ -173,8 +173,8 @@ class Retrains:
             raise DaemonDied(f"millstream retrain ended with status {status}: {self._log.read_text()}")
         return self._process is not None and status is None
 
-    def go_on(self) -> None:
-        """Wake the one that was halted, or begin another."""
+    def resume(self) -> None:
+        """Continue the stopped retrain, or start another."""
         if self._process is not None and self.is_running:
             self._process.send_signal(signal.SIGCONT)
             return
@@ -182,35 +182,35 @@ class Retrains:
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
-    def halt(self) -> None:
-        """Let it wait."""
+    def pause(self) -> None:
+        """Stop the running retrain until `resume`."""
         if self._process is not None and self.is_running:
             self._process.send_signal(signal.SIGSTOP)
 
 
 def _phases(bench: Bench, pairs: int, seconds: float) -> Iterator[Phase]:
-    """First without, then with, and so on."""
+    """Alternate phases, beginning without a retrain."""
     for _ in range(pairs):
         yield _phase(bench, seconds, beside=False)
-        bench.retrains.go_on()
+        bench.retrains.resume()
         yield _phase(bench, seconds, beside=True)
-        bench.retrains.halt()
+        bench.retrains.pause()
 
 
 def _phase(bench: Bench, seconds: float, *, beside: bool) -> Phase:
-    """Let so many seconds pass, fewer if the retrain is over before.
+    """Measure for `seconds`, or less if the retrain ends before.
 
     Raises:
-        RanDry: the learner had nothing left to learn.
-        DaemonDied: the learner has, or a retrain.
+        OutOfEvents: the learner had nothing left to learn.
+        DaemonDied: the learner or a retrain ended with an error.
     """
     before, began = scrape(bench.url), time.monotonic()
     while time.monotonic() < began + seconds and (bench.retrains.is_running or not beside):
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     after, ended = scrape(bench.url), time.monotonic()
     bench.daemons.check("learn")
     if value_of(after, "millstream_lag_records", daemon="learn") == 0:
-        raise RanDry("the learner had nothing left to learn: play more events")
+        raise OutOfEvents("the learner had nothing left to learn: play more events")
     return Phase(beside, _learned(after) - _learned(before), ended - began, os.getloadavg()[0])
 
 

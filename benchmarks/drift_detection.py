@@ -1,8 +1,8 @@
-"""How soon an abrupt drift of the simulated shop raises an alarm, and how often nothing does.
+"""Measure how soon an abrupt drift of the simulated shop raises an alarm, and the rate of false alarms.
 
-The production learner learns shops whose public changes its mind at once, and shops that
-stay as they are; the drift monitor watches as it would in the daemon. Calm shops have no
-arrivals: an item that is launched changes what is bought, and is meant to.
+The production learner learns shops whose users change their preferences at once, and shops that
+do not change; the drift monitor watches as in the daemon. Shops without drift have no new
+items, because a new item is meant to change what is bought.
 """
 
 from __future__ import annotations
@@ -42,10 +42,12 @@ Alarms = list[DriftAlarm]
 
 
 def main(
-    seeds: Annotated[int, typer.Option(help="How many drifting shops.")] = 20,
-    calm: Annotated[int, typer.Option(help=f"How many calm shops of {CALM_EVENTS} events.")] = 4,
-    first: Annotated[int, typer.Option(help="The first seed of either kind; settings were chosen on 0.")] = 0,
-    report: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
+    seeds: Annotated[int, typer.Option(help="Number of drifting shops.")] = 20,
+    calm: Annotated[
+        int, typer.Option(help=f"Number of shops without drift, of {CALM_EVENTS} events each.")
+    ] = 4,
+    first: Annotated[int, typer.Option(help="First seed of each kind; settings were chosen on 0.")] = 0,
+    report: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
     cache: Annotated[Path, typer.Option(help="Folder of content vectors.")] = Path(".cache/content"),
 ) -> None:
     """Run every shop through the learner and the monitor, on one thread."""
@@ -59,13 +61,13 @@ def main(
     names = [*Signal, ANY]
     figures = {name: _figures(name, raised, drifting, calm_ones) for name in names}
     if report:
-        alarms = {source: [alarm.model_dump() for alarm in told] for source, told in raised.items()}
+        alarms = {source: [alarm.model_dump() for alarm in found] for source, found in raised.items()}
         report.write_text(json.dumps({"figures": figures, "alarms": alarms}, indent=2) + "\n")
     _show(figures)
 
 
 def watch(source: str, backbone: Backbone, cache: Path) -> Alarms:
-    """The alarms that a shop raises while a new learner learns it."""
+    """Return the alarms that a shop raises while a new learner learns it."""
     cpu = torch.device("cpu")
     learner = Learner(LearnerConfig(), backbone, TextEncoder(backbone, cache, TOKENS, cpu), cpu)
     monitor, alarms = DriftMonitor(DriftConfig()), Alarms()
@@ -81,19 +83,21 @@ def watch(source: str, backbone: Backbone, cache: Path) -> Alarms:
 def _figures(
     name: str, raised: dict[str, Alarms], drifting: Iterable[str], calm: Iterable[str]
 ) -> dict[str, float | None]:
-    """Of one signal: shops found in time, delays in events, and alarms without a cause."""
-    told = {
+    """Compute the figures of one signal: shops found in time, delays in events, and false alarms."""
+    events_of = {
         source: [a.events for a in alarms if name in (a.signal, ANY)] for source, alarms in raised.items()
     }
     delays = [
-        min(after) - DRIFT_AT for source in drifting if (after := [e for e in told[source] if e > DRIFT_AT])
+        min(after) - DRIFT_AT
+        for source in drifting
+        if (after := [e for e in events_of[source] if e > DRIFT_AT])
     ]
     return {
         "found": len(delays),
         "median_delay": median(delays) if delays else None,
         "longest_delay": max(delays, default=None),
-        "false_before_drift": sum(e <= DRIFT_AT for source in drifting for e in told[source]),
-        "false_while_calm": sum(len(told[source]) for source in calm),
+        "false_before_drift": sum(e <= DRIFT_AT for source in drifting for e in events_of[source]),
+        "false_while_calm": sum(len(events_of[source]) for source in calm),
     }
 
 

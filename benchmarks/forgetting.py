@@ -1,11 +1,10 @@
-"""How much replay is right: what a learner still knows of a regime of the simulated shop that returns.
+"""Measure how much replay helps: what a learner still knows of a returning regime of the simulated shop.
 
-The shop's public lives by an old regime, then by a new one, and from then on by either in turn.
-The production learner learns that with different amounts of replay, cut to different lengths,
-and of context. Measured over
-the first 1,000 events after each return, and over all; the figures of a row are means over
-seeds, and below them stands how far they are from the default's, with the standard error of the
-differences seed by seed.
+The shop's users follow an old regime, then a new one, and from then on both in turn. The
+production learner learns the shop with different amounts and lengths of replay, and lengths of
+context. Figures are measured over the first 1,000 events after each return, and over all events.
+A row shows means over seeds, and below them the differences from the default, with the standard
+error of the differences per seed.
 """
 
 from __future__ import annotations
@@ -43,19 +42,19 @@ FIGURES = tuple(
     itertools.product(("returned", "overall"), ("model", "mixture"), ("hr@20", "mrr@20", "log_loss"))
 )
 Variant = tuple[int, int, int]
-"""Replay, its length, and context."""
+"""Amount of replay, its length, and the length of the context."""
 DEFAULT: Variant = (ReplayConfig().segments, ReplayConfig().length, SegmentConfig().context)
 
 
 def main(
-    replay: Annotated[list[int], typer.Option(help="Segments learned again a batch.")] = [0, 4, 8, 16, 32],  # noqa: B006
-    length: Annotated[list[int], typer.Option(help="Their latest acts that are learned.")] = [8],  # noqa: B006
-    context: Annotated[list[int], typer.Option(help="Acts before the new ones.")] = [20],  # noqa: B006
-    seeds: Annotated[int, typer.Option(help="How many, of the shop and the learner alike.")] = 3,
-    report: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
+    replay: Annotated[list[int], typer.Option(help="Replayed Segments per batch.")] = [0, 4, 8, 16, 32],  # noqa: B006
+    length: Annotated[list[int], typer.Option(help="Latest acts learned of each replayed Segment.")] = [8],  # noqa: B006
+    context: Annotated[list[int], typer.Option(help="Acts of context before the new ones.")] = [20],  # noqa: B006
+    seeds: Annotated[int, typer.Option(help="Number of seeds, each used for shop and learner.")] = 3,
+    report: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
     cache: Annotated[Path, typer.Option(help="Folder of content vectors.")] = Path(".cache/content"),
 ) -> None:
-    """Learn the same shops with each amount of replay and each context, on one thread."""
+    """Learn the same shops with each combination of replay and context, on one thread."""
     use_device("cpu", threads=1)
     backbone = load_backbone()
     variants = list(dict.fromkeys([DEFAULT, *itertools.product(replay, length, context)]))
@@ -70,7 +69,7 @@ def main(
 
 
 def quality_of(variant: Variant, seed: int, backbone: Backbone, cache: Path) -> list[float]:
-    """The `FIGURES` of a new learner of this variant."""
+    """Return the `FIGURES` of a new learner of this variant."""
     cpu, (replay, length, context) = torch.device("cpu"), variant
     config = LearnerConfig(
         seed=seed,
@@ -98,10 +97,10 @@ def _show(figures: dict[Variant, NDArray[np.float64]]) -> None:
     table = Table("replay", "length", "context", *(" ".join(figure) for figure in FIGURES))
     for variant, by_seed in figures.items():
         table.add_row(*map(str, variant), *(f"{mean:.4f}" for mean in by_seed.mean(axis=0)))
-        apart = by_seed - figures[DEFAULT]
-        error = apart.std(axis=0, ddof=1) / np.sqrt(len(apart)) if len(apart) > 1 else np.zeros(len(FIGURES))
-        told = zip(apart.mean(axis=0), error, strict=True)
-        table.add_row("", "", "", *(f"{mean:+.4f} ±{spread:.4f}" for mean, spread in told))
+        differences, n = by_seed - figures[DEFAULT], len(by_seed)
+        errors = differences.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(FIGURES))
+        cells = zip(differences.mean(axis=0), errors, strict=True)
+        table.add_row("", "", "", *(f"{mean:+.4f} ±{error:.4f}" for mean, error in cells))
     Console(width=240).print(table)
 
 

@@ -1,15 +1,15 @@
-"""What the Gate lets through: an honest retrain after an abrupt drift, bad candidates, and equal ones.
+"""Measure what the Gate promotes: real retrains after an abrupt drift, bad candidates, and equal ones.
 
-A seed is a simulated shop whose public changes its mind at once. The drift monitor takes
-some 500 to 1,000 events to see it (see drift_detection.py); the window is what comes after
+Each seed is a simulated shop whose users change their preferences at once. The drift monitor
+takes some 500 to 1,000 events to detect it (see drift_detection.py); the window begins after
 that. Each candidate is compared with the champion as `millstream retrain` does it.
 
-What the honest one regains is told against learners that never knew the old regime:
-- `new, same events`: begun at the drift, it has learned what the candidate has seen since, and
-  is scored on the same trial, but for the first act of whom it does not know;
-- `new, as many since`: of a shop that knows the new regime only, after as many events as the
-  candidate has seen since the drift: its catalogue is still smaller;
-- `new, as many in all`: the same learner, after as many events as the candidate has seen.
+The real retrain is also compared with learners that never learned the old regime:
+- `new, same events`: started at the drift, it has learned the events that the candidate has seen
+  since, and is scored on the same trial, except the first act of users that it does not know;
+- `new, as many since`: learned a shop that has the new regime only, for as many events as the
+  candidate has seen since the drift; the shop's catalogue is still smaller;
+- `new, as many in all`: the same learner, after as many events as the candidate has seen in all.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from benchmarks.retrains import (
     batches_of,
     copy_of,
     interactions_of,
+    mean_figures,
     new_learner,
     retrain,
-    standing,
 )
 from pipeline.config import GateConfig, TrainingConfig
 from pipeline.datasets import open_dataset
@@ -54,21 +54,21 @@ from pipeline.training.learner import Learner
 
 SHOP = "shop:seed={seed},events={end},drift=abrupt,drift_at={at}"
 DRIFT, DELAY = 40, 3
-"""Batches before the drift, and from there to the alarm."""
+"""Batches before the drift, and from the drift to the alarm."""
 CHAMPION = DRIFT + DELAY + WAIT
 END = CHAMPION + HELD_OUT + TRIAL
 SHOWN = ("ndcg@20", "log_loss")
 REGAINED = (
-    "champion's NDCG, of this",
-    "retrained's NDCG, of this",
-    "at least",
-    "retrained's log-loss, less this",
+    "champion's NDCG / this",
+    "retrained's NDCG / this",
+    "minimum",
+    "retrained's log-loss - this",
 )
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What a candidate is made from: a shop's stream in batches, and the champion as the window ends."""
+    """The input of a candidate: a shop's stream in batches, and the champion at the end of the window."""
 
     seed: int
     opening: MicroBatch
@@ -77,22 +77,22 @@ class Stage:
 
     @property
     def ahead(self) -> Sequence[MicroBatch]:
-        """To validate on, then to compare on."""
+        """Batches to validate on, then to compare on."""
         return self.batches[CHAMPION:]
 
     def interactions(self, start: int, count: int) -> list[Interaction]:
-        """Those of so many batches."""
+        """Interactions of `count` batches from `start`."""
         return interactions_of(self.batches[start : start + count])
 
 
 def main(
-    seeds: Annotated[int, typer.Option(help="How many shops.")] = 20,
-    first: Annotated[int, typer.Option(help="The first seed; settings were chosen on 0-3, 5-8, 10-12.")] = 0,
-    report: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
+    seeds: Annotated[int, typer.Option(help="Number of shops.")] = 20,
+    first: Annotated[int, typer.Option(help="First seed; settings were chosen on 0-3, 5-8, 10-12.")] = 0,
+    report: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
     cache: Annotated[Path, typer.Option(help="Folder of content vectors.")] = Path(".cache/content"),
 ) -> None:
-    """Make and judge the candidates of every shop, on one thread; a minute or two a shop."""
-    logging.disable(logging.ERROR)  # of the NaN, each batch would tell
+    """Make and judge the candidates of every shop, on one thread; one or two minutes per shop."""
+    logging.disable(logging.ERROR)  # every batch would log the NaN
     new, found = new_learner(cache), dict[int, Any]()
     for seed in track(range(first, first + seeds)):
         found[seed] = judged(new, seed)
@@ -102,20 +102,20 @@ def main(
 
 
 def judged(new: Learner, seed: int) -> dict[str, Any]:
-    """Verdicts on the candidates of one shop, and how champion, candidate and references stand."""
+    """Judge the candidates of one shop; return the verdicts, and the mean figures of all learners."""
     stage = _stage(new, seed)
     champion = run_through(copy_of(stage.champion), stage.ahead, HELD_OUT)
-    by_scorer, standings = {}, {"champion": standing(champion.scores)}
+    verdicts, means = {}, {"champion": mean_figures(champion.scores)}
     for name, make in CANDIDATES.items():
         began = time.process_time()
         candidate, about = make(stage)
         seconds = time.process_time() - began
         contender = run_through(candidate, stage.ahead, HELD_OUT)
         verdict = decide(*evidence(champion, contender), GateConfig())
-        by_scorer[name] = {**verdict.model_dump(mode="json"), **about, "seconds": seconds}
+        verdicts[name] = {**verdict.model_dump(mode="json"), **about, "seconds": seconds}
         if name == "retrained":
-            standings[name] = standing(contender.scores)
-    return {"scores": by_scorer, "standings": standings | _references(stage, new)}
+            means[name] = mean_figures(contender.scores)
+    return {"verdicts": verdicts, "means": means | _references(stage, new)}
 
 
 def _stage(new: Learner, seed: int) -> Stage:
@@ -126,7 +126,7 @@ def _stage(new: Learner, seed: int) -> Stage:
 
 
 def _shop(seed: int, drift: int) -> list[MicroBatch]:
-    """The catalogue, then what happens in a shop that drifts after so many batches."""
+    """The catalogue, then the batches of a shop that drifts after `drift` batches."""
     source = SHOP.format(seed=seed, end=END * BATCH, at=drift * BATCH)
     return batches_of(open_dataset(source).events())
 
@@ -136,27 +136,27 @@ def _learn(learner: Learner, batches: Iterable[MicroBatch]) -> list[Scores]:
 
 
 def _retrained(stage: Stage) -> tuple[Learner, dict[str, Any]]:
-    """As the daemon does it: on what came since the alarm."""
+    """Retrain as the daemon does, on the events since the alarm."""
     return _on(stage, stage.interactions(CHAMPION - WAIT, WAIT), stage.interactions(CHAMPION, HELD_OUT))
 
 
 def _shuffled(stage: Stage) -> tuple[Learner, dict[str, Any]]:
-    """The same, but what was acted on is mixed up, in the held-out events too: else epoch 0 is best."""
+    """Retrain on shuffled items, in the held-out events too, because otherwise epoch 0 is best."""
     random = np.random.default_rng(stage.seed)
     window, held_out = (
-        _mixed_up(stage.interactions(start, count), random)
+        _shuffled_items(stage.interactions(start, count), random)
         for start, count in ((CHAMPION - WAIT, WAIT), (CHAMPION, HELD_OUT))
     )
     return _on(stage, window, held_out)
 
 
 def _stale(stage: Stage) -> tuple[Learner, dict[str, Any]]:
-    """On the first events of the shop, and validated on those that followed them."""
+    """Retrain on the first events of the shop, and validate on the next ones."""
     return _on(stage, stage.interactions(0, WAIT), stage.interactions(WAIT, HELD_OUT))
 
 
 def _not_a_number(stage: Stage) -> tuple[Learner, dict[str, Any]]:
-    """The champion, but for one weight."""
+    """The champion with one weight set to NaN."""
     candidate = copy_of(stage.champion)
     weights = candidate.recommender.learned()
     name = sorted(weights)[0]
@@ -166,7 +166,7 @@ def _not_a_number(stage: Stage) -> tuple[Learner, dict[str, Any]]:
 
 
 def _equal(stage: Stage) -> tuple[Learner, dict[str, Any]]:
-    """A learner of another seed, a new one each time, that has learned the same."""
+    """A learner of another seed, different for each shop, that has learned the same events."""
     candidate = stage.champion.another()
     candidate.begin(candidate.config.replace(seed=candidate.config.seed + 1 + stage.seed))
     _learn(candidate, [stage.opening, *stage.batches[:CHAMPION]])
@@ -180,7 +180,7 @@ CANDIDATES: Mapping[str, Callable[[Stage], tuple[Learner, dict[str, Any]]]] = {
     "nan": _not_a_number,
     "equal": _equal,
 }
-"""Each makes a candidate, and tells what is to be known about it."""
+"""Each makes a candidate, and returns it with facts about it for the report."""
 
 
 def _on(
@@ -191,60 +191,60 @@ def _on(
     return candidate, {"best_epoch": result.best_epoch, "refolded": result.refolded}
 
 
-def _mixed_up(events: Sequence[Interaction], random: np.random.Generator) -> list[Interaction]:
+def _shuffled_items(events: Sequence[Interaction], random: np.random.Generator) -> list[Interaction]:
     items = random.permutation([event.item for event in events]).tolist()
     return [event.model_copy(update={"item": item}) for event, item in zip(events, items, strict=True)]
 
 
 def _references(stage: Stage, new: Learner) -> dict[str, dict[str, float]]:
-    """How learners stand that never knew the old regime."""
+    """Mean figures of learners that never learned the old regime."""
     items = [*stage.opening.items, *(item for batch in stage.batches[:DRIFT] for item in batch.items)]
     since = _learn(new.another(), [replace(stage.opening, items=items), *stage.batches[DRIFT:]])
     always = _learn(new.another(), _shop(stage.seed, 0))
     return {
-        "new, same events": standing(since[-TRIAL:]),
-        "new, as many since": standing(always[: END - DRIFT + 1][-TRIAL:]),
-        "new, as many in all": standing(always[-TRIAL:]),
+        "new, same events": mean_figures(since[-TRIAL:]),
+        "new, as many since": mean_figures(always[: END - DRIFT + 1][-TRIAL:]),
+        "new, as many in all": mean_figures(always[-TRIAL:]),
     }
 
 
 def show(found: Iterable[Mapping[str, Any]]) -> None:
-    """Print what was promoted, why the others were not, and what the retrained ones regained."""
+    """Print the promotions, the failed checks of the others, and how the retrained ones compare."""
     found, console = list(found), Console()
-    by_scorer = Table("candidate", "promoted", "gain, nats", "its lower bound", "failed checks")
+    verdicts = Table("candidate", "promoted", "gain, nats", "its lower bound", "failed checks")
     for name in CANDIDATES:
-        by_scorer.add_row(name, *_verdict_cells([_verdict(shop, name) for shop in found]))
-    console.print(by_scorer)
+        verdicts.add_row(name, *_verdict_cells([_verdict(shop, name) for shop in found]))
+    console.print(verdicts)
     regained = Table("learner", *SHOWN, *REGAINED)
-    for name in found[0]["standings"]:
-        regained.add_row(name, *_standing_cells([shop["standings"] for shop in found], name))
+    for name in found[0]["means"]:
+        regained.add_row(name, *_mean_cells([shop["means"] for shop in found], name))
     console.print(regained)
 
 
 def _verdict(shop: Mapping[str, Any], name: str) -> GateVerdict:
-    told = shop["scores"][name]
-    return GateVerdict.model_validate({field: told[field] for field in GateVerdict.model_fields})
+    written = shop["verdicts"][name]
+    return GateVerdict.model_validate({field: written[field] for field in GateVerdict.model_fields})
 
 
-def _verdict_cells(by_scorer: Sequence[GateVerdict]) -> list[str]:
-    promoted = [verdict.outcome is Outcome.PROMOTED for verdict in by_scorer]
-    judged = [verdict.figures for verdict in by_scorer if "log_loss.all.gain" in verdict.figures]
-    bounds = ([figures[f"log_loss.all.{part}"] for figures in judged] for part in ("gain", "low"))
+def _verdict_cells(verdicts: Sequence[GateVerdict]) -> list[str]:
+    promoted = [verdict.outcome is Outcome.PROMOTED for verdict in verdicts]
+    compared = [verdict.figures for verdict in verdicts if "log_loss.all.gain" in verdict.figures]
+    bounds = ([figures[f"log_loss.all.{part}"] for figures in compared] for part in ("gain", "low"))
     failed = Counter(
         reason.partition(":")[0]
-        for verdict in by_scorer
+        for verdict in verdicts
         if verdict.outcome is not Outcome.PROMOTED
         for reason in verdict.reasons
     )
     return [
         f"{sum(promoted)} of {len(promoted)}",
-        *(f"{mean(told):+.3f} ({min(told):+.3f} to {max(told):+.3f})" if told else "-" for told in bounds),
+        *(f"{mean(part):+.3f} ({min(part):+.3f} to {max(part):+.3f})" if part else "-" for part in bounds),
         "\n".join(f"{count} {reason}" for reason, count in failed.most_common()),
     ]
 
 
-def _standing_cells(shops: Sequence[Mapping[str, Mapping[str, float]]], name: str) -> list[str]:
-    """Means of this learner, and what champion and candidate reach of it."""
+def _mean_cells(shops: Sequence[Mapping[str, Mapping[str, float]]], name: str) -> list[str]:
+    """Means of this learner, and the ratios of champion and candidate to them."""
     ndcg, log_loss = (
         {each: mean(shop[each][figure] for shop in shops) for each in ("champion", "retrained", name)}
         for figure in SHOWN

@@ -1,6 +1,6 @@
-"""Retrains in memory, for benchmarks: what `millstream retrain` does to a log, done to a list of batches.
+"""Retrains in memory, for benchmarks: what `millstream retrain` does on a log, on a list of batches.
 
-Amounts are those of the settings' defaults, in whole batches, as the journal parts them.
+Sizes are the defaults of the settings, rounded up to whole batches, as the journal splits them.
 """
 
 from __future__ import annotations
@@ -47,66 +47,66 @@ WAIT, HELD_OUT, TRIAL = (
         PlanConfig().trial_events,
     )
 )
-"""Batches between an alarm and the end of the window, to validate on, and to compare on."""
-TOOK = WAIT + HELD_OUT + TRIAL
+"""Batches from an alarm to the end of the window, then to validate on, then to compare on."""
+DURATION = WAIT + HELD_OUT + TRIAL
 """Batches from a request to the verdict."""
-NOWHERE = Position(1, 0, "", 0, {}, 0, 0, {})
+NO_POSITION = Position(1, 0, "", 0, {}, 0, 0, {})
 
 Policy = Callable[[int, Sequence[ControlRecord]], bool]
-"""Whether to ask for a retrain after so many batches, by what was told of the last."""
+"""Whether to request a retrain, from the number of batches learned and the records of the last one."""
 
 
 @dataclass(frozen=True)
-class Retrained:
-    """A retrain that was judged: asked for after so many batches, at so many seconds of processor time."""
+class FinishedRetrain:
+    """A judged retrain: the number of batches before its request, its processor time, the verdict."""
 
-    asked: int
+    requested_at: int
     seconds: float
     verdict: GateVerdict
 
     @property
     def is_promoted(self) -> bool:
-        """Whether its candidate took the champion's place, TOOK batches after it was asked for."""
+        """Whether its candidate replaced the champion, DURATION batches after the request."""
         return self.verdict.outcome is Outcome.PROMOTED
 
 
 @dataclass
-class LearnerHarness:
-    """What was said of each batch by whoever was champion, what was told, and the retrains."""
+class StreamRun:
+    """The champion's scores of each batch, the control records, and the retrains."""
 
     scores: list[Scores] = field(default_factory=list)
-    told: list[ControlRecord] = field(default_factory=list)
-    retrains: list[Retrained] = field(default_factory=list)
+    records: list[ControlRecord] = field(default_factory=list)
+    retrains: list[FinishedRetrain] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class UnderWay:
-    """A retrain whose candidate has run ahead through its trial, to be judged when the champion is there."""
+class PendingRetrain:
+    """A retrain whose candidate has already learned the trial's batches; the champion has not yet."""
 
-    asked: int
+    requested_at: int
     seconds: float
     candidate: Contender
 
 
 def new_learner(cache: Path, config: LearnerConfig | None = None) -> Learner:
-    """One that has seen nothing, on one thread; `cache` holds content vectors."""
+    """Make a new learner on one thread; `cache` holds content vectors."""
     cpu, backbone = use_device("cpu", threads=1), load_backbone()
     encoder = TextEncoder(backbone, cache, ModelConfig().max_tokens, cpu)
     return Learner(config or LearnerConfig(), backbone, encoder, cpu)
 
 
 def batches_of(events: Iterable[Event]) -> list[MicroBatch]:
-    """The opening catalogue, then batches of a data set's interactions, with the items before them."""
+    """Return the initial catalogue, then batches of a data set's interactions with the items before them."""
     return list(micro_batches((event for event in events if isinstance(event, Item | Interaction)), BATCH))
 
 
 def interactions_of(batches: Iterable[MicroBatch]) -> list[Interaction]:
-    """All of them, in order."""
+    """Return all interactions of the batches, in order."""
     return [event for batch in batches for event in batch.interactions]
 
 
-def standing(scores: Iterable[Scores]) -> dict[str, float]:
-    """The mixture's mean figures over some batches, and the number ``n`` of their targets."""
+def mean_figures(scores: Iterable[Scores]) -> dict[str, float]:
+    """Return the mixture's mean figures over some batches, and the number ``n`` of their targets."""
     quality = Quality()
     for scored in scores:
         quality.add(scored)
@@ -115,9 +115,9 @@ def standing(scores: Iterable[Scores]) -> dict[str, float]:
 
 
 def copy_of(learner: Learner) -> Learner:
-    """Another one in the same state, through the files of a checkpoint."""
+    """Copy a learner through the files of a checkpoint."""
     other = learner.another()
-    restore(other, None, learner.config.sizes, to_files(capture(learner, None, NOWHERE), 1))
+    restore(other, None, learner.config.sizes, to_files(capture(learner, None, NO_POSITION), 1))
     return other
 
 
@@ -127,47 +127,47 @@ def retrain(
     held_out: Sequence[Interaction],
     config: TrainingConfig | None = None,
 ) -> RetrainResult:
-    """Retrain a learner as it stands."""
+    """Retrain a learner in its current state."""
     with TemporaryDirectory() as folder:
         retraining = Retraining(learner, config or TrainingConfig(), window, held_out, Path(folder))
         return retraining.run(lambda _: None)
 
 
-def live(
+def run_stream(
     learner: Learner, supervisor: Supervisor, batches: Sequence[MicroBatch], policy: Policy
-) -> LearnerHarness:
-    """Learn batches, the catalogue first, and retrain when the policy asks for it.
+) -> StreamRun:
+    """Learn batches, the catalogue first, and retrain when the policy requests it.
 
-    It is not heard while a retrain is under way, nor when too little is left to judge one.
+    Requests are ignored during a retrain, and when too few batches are left to judge one.
     """
-    life, asked, under_way = LearnerHarness(), None, None
+    run, requested_at, pending = StreamRun(), None, None
     learner.score_and_learn(batches[0])
     for number, batch in enumerate(batches[1:], start=1):
         scores = learner.score_and_learn(batch)
-        told = supervise(supervisor, learner, batch, scores)
-        life.scores.append(scores)
-        life.told += told
-        if asked is None and policy(number, told) and number + TOOK < len(batches):
-            asked = number
-        if asked is not None and number == asked + WAIT:
-            under_way = _begun(learner, batches, asked)
-        if under_way is not None and number == under_way.asked + TOOK:
-            champion = Contender(learner, life.scores[-TRIAL:])
-            verdict = decide(*evidence(champion, under_way.candidate), GateConfig())
-            life.retrains.append(Retrained(under_way.asked, under_way.seconds, verdict))
-            if life.retrains[-1].is_promoted:
-                learner = under_way.candidate.learner
+        records = supervise(supervisor, learner, batch, scores)
+        run.scores.append(scores)
+        run.records += records
+        if requested_at is None and policy(number, records) and number + DURATION < len(batches):
+            requested_at = number
+        if requested_at is not None and number == requested_at + WAIT:
+            pending = _start_retrain(learner, batches, requested_at)
+        if pending is not None and number == pending.requested_at + DURATION:
+            champion = Contender(learner, run.scores[-TRIAL:])
+            verdict = decide(*evidence(champion, pending.candidate), GateConfig())
+            run.retrains.append(FinishedRetrain(pending.requested_at, pending.seconds, verdict))
+            if run.retrains[-1].is_promoted:
+                learner = pending.candidate.learner
                 supervisor.adopted("promotion", f"{batch.generation}-{batch.step}")
-            asked = under_way = None
-    return life
+            requested_at = pending = None
+    return run
 
 
-def _begun(champion: Learner, batches: Sequence[MicroBatch], asked: int) -> UnderWay:
-    """Retrain a copy of the champion on the batches since the request, and let it run ahead."""
-    bounds = itertools.accumulate([asked + 1, WAIT, HELD_OUT, TRIAL])
+def _start_retrain(champion: Learner, batches: Sequence[MicroBatch], requested_at: int) -> PendingRetrain:
+    """Retrain a copy of the champion on the batches since the request, and run it through the trial."""
+    bounds = itertools.accumulate([requested_at + 1, WAIT, HELD_OUT, TRIAL])
     window, held_out, trial = (batches[start:stop] for start, stop in itertools.pairwise(bounds))
     candidate = copy_of(champion)
     began = time.process_time()
     retrain(candidate, interactions_of(window), interactions_of(held_out))
     seconds = time.process_time() - began
-    return UnderWay(asked, seconds, run_through(candidate, [*held_out, *trial], HELD_OUT))
+    return PendingRetrain(requested_at, seconds, run_through(candidate, [*held_out, *trial], HELD_OUT))

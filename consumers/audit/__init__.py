@@ -1,1 +1,1 @@
-"""Answers stored requests again, as they were answered."""
+"""Reproduce recorded answers from checkpoint, journal and log, and compare."""

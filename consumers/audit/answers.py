@@ -1,9 +1,9 @@
-"""Time travel for answers: what was asked is asked again of a server made as it was.
+"""Audit of answers: rebuild the state of the server that gave one, and answer the same query.
 
-An impression names the snapshot, the offsets that the server had read, and what was asked.
-The learner is rebuilt at the snapshot's version, so the snapshot itself may be long gone; its
-catalogue and histories are those of the snapshot's offsets, and the log gives what the server
-had read since. From there on everything is the server's own code.
+An impression names the snapshot, the offsets that the server had read, and the query. The
+learner is rebuilt at the snapshot's version, so the snapshot itself may be long deleted. It
+provides catalogue and histories as of the snapshot's offsets, and the log provides the records
+that the server had read after them. All other code is the server's own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from consumers.serve.impressions import Asked, NotRepeatable
+from consumers.serve.impressions import NotRepeatable, StoredQuery
 from consumers.serve.schemas import Recommendations
 from consumers.serve.service import NO_SNAPSHOT, RecommendationService
 from consumers.serve.state.current import CurrentState
@@ -38,83 +38,82 @@ from pipeline.state.catalogue import REMOVED, Catalogue
 from pipeline.training.learner import Learner
 
 TOLERANCE = 1e-4
-"""Relative; what another CPU makes of the same sums."""
+"""Relative; another CPU sums in another order."""
 
 
 class ImpressionUnknown(NotRepeatable):
-    """The log holds no such impression, or not any more."""
+    """The log does not hold the impression, or no longer does."""
 
 
 @dataclass(frozen=True)
-class AskedAgain:
-    """An answer as it was given, and the one that the same question gets of the rebuilt server."""
+class AnswerComparison:
+    """A recorded answer, and the answer of the rebuilt server to the same query."""
 
-    then: Impression
-    now: Recommendations
+    recorded: Impression
+    reproduced: Recommendations
 
     @property
     def same_items(self) -> bool:
-        """Whether the same items are shown in the same order."""
-        return self.then.items == tuple(shown.item for shown in self.now.items)
+        """Whether both show the same items in the same order."""
+        return self.recorded.items == tuple(shown.item for shown in self.reproduced.items)
 
     @property
     def same_propensities(self) -> bool:
-        """Whether they are as likely as they were, place by place and within `TOLERANCE`."""
-        then, now = self.then.propensities, [shown.score for shown in self.now.items]
-        return len(then) == len(now) and np.allclose(then, now, rtol=TOLERANCE, atol=0)
+        """Whether the propensities agree at each position, within `TOLERANCE`."""
+        recorded, reproduced = self.recorded.propensities, [shown.score for shown in self.reproduced.items]
+        return len(recorded) == len(reproduced) and np.allclose(recorded, reproduced, rtol=TOLERANCE, atol=0)
 
     def __str__(self) -> str:
         words = {True: "agree", False: "DIFFER"}
         found = f"items {words[self.same_items]}, propensities {words[self.same_propensities]}"
-        return f"{self.then.impression_id}, answered by {self.then.snapshot}: {found}"
+        return f"{self.recorded.impression_id}, answered by {self.recorded.snapshot}: {found}"
 
 
-def ask_again(
+def reproduce_answer(
     event_log: EventLog,
     topics: Topics,
     settings: Settings,
     impression: str,
     progress: Callable[[int], None] = lambda events: None,
-) -> AskedAgain:
-    """Answer what an impression answered, as it was answered; writes nothing to the log.
+) -> AnswerComparison:
+    """Answer the query of an impression as its server did; write nothing to the log.
 
     Args:
-        event_log, topics: where impression, journal and events are.
-        settings: those that were learned and served with.
-        impression: its id.
+        event_log, topics: hold the impression, the journal and the events.
+        settings: the settings of the learner and the server at that time.
+        impression: the impression's id.
         progress: called with the number of interactions of each batch that is learned again.
 
     Raises:
-        ImpressionUnknown: the log does not hold it.
-        NotRepeatable: it was answered without a snapshot or by one that the journal does not
-            know, by a server that had read less than its snapshot, or does not say what was asked.
-        CheckpointCorrupt: neither the ladder nor the journal reaches back to its snapshot.
-        OffsetsExpired: the log does not hold the records any more that were learned or read.
+        ImpressionUnknown: the log does not hold the impression.
+        NotRepeatable: the answer had no snapshot, or one that is not in the journal; its server
+            had read less than its snapshot; or the impression does not store the whole query.
+        CheckpointCorrupt: neither a checkpoint nor the journal reaches back to the snapshot.
+        OffsetsExpired: records that were learned or read have expired.
     """
-    then = _impression(event_log, topics, impression)
-    asked, version = Asked.of(then.context), _version(then)
+    recorded = _find_impression(event_log, topics, impression)
+    stored, version = StoredQuery.from_context(recorded.context), _version(recorded)
     learner = make_learner(settings)
-    checkpoints = checkpoints_of(settings)
-    position = rebuild(event_log, topics, learner, None, checkpoints, until=version, progress=progress)
-    if position.version != then.snapshot:
-        raise NotRepeatable(f"{topics.journal} does not know how {then.snapshot} came about")
-    # The learner may have taken its own language model to another device; servers are on the CPU.
+    position = rebuild(
+        event_log, topics, learner, None, checkpoints_of(settings), until=version, progress=progress
+    )
+    if position.version != recorded.snapshot:
+        raise NotRepeatable(f"{topics.journal} has no entries that lead to {recorded.snapshot}")
+    # Load a second language model: the learner may have moved its own off the CPU, where servers run.
     device = use_device("cpu", settings.model.threads)
     backbone = load_backbone(settings.model.backbone)
-    snapshot = snapshot_of(learner, topics.prefix, position, {}, "asked again")
-    base = _base(snapshot, backbone, settings)
-    state = _state(event_log, topics, learner, base, _offsets(then))
+    made = snapshot_of(learner, topics.prefix, position, {}, "audit")
+    snapshot = _load(made, backbone, settings)
+    state = _state(event_log, topics, learner, snapshot, _offsets(recorded))
     with closing(TextEncoder(backbone, settings.model.cache, settings.model.max_tokens, device)) as encoder:
-        state.encode(encoder.adapted(base.encoder), max(0, state.pending_texts - asked.pending_texts))
+        state.encode(encoder.adapted(snapshot.encoder), max(0, state.pending_texts - stored.pending_texts))
     current = CurrentState()
-    current.show(state.view(), learner.stream.histories, state.ahead)
-    now = RecommendationService(current, settings.learn.segments.context).for_user(
-        then.user, asked.session, asked.query
-    )
-    return AskedAgain(then, now)
+    current.replace(state.view(), learner.stream.histories, state.updated_histories)
+    service = RecommendationService(current, settings.learn.segments.context)
+    return AnswerComparison(recorded, service.for_user(recorded.user, stored.session, stored.query))
 
 
-def _impression(event_log: EventLog, topics: Topics, name: str) -> Impression:
+def _find_impression(event_log: EventLog, topics: Topics, name: str) -> Impression:
     for record in read(event_log, topics.impressions):
         if record.value is not None and name.encode() in record.value:
             found = decode(Impression, record.value)
@@ -123,38 +122,38 @@ def _impression(event_log: EventLog, topics: Topics, name: str) -> Impression:
     raise ImpressionUnknown(f"{topics.impressions} holds no impression {name}")
 
 
-def _version(then: Impression) -> Version:
-    if then.snapshot == NO_SNAPSHOT:
-        raise NotRepeatable("it was answered before there was a snapshot, with what was popular then")
-    return Version.parse(then.snapshot)
+def _version(recorded: Impression) -> Version:
+    if recorded.snapshot == NO_SNAPSHOT:
+        raise NotRepeatable("the answer was given before there was a snapshot, and has popular items")
+    return Version.parse(recorded.snapshot)
 
 
-def _base(snapshot: Snapshot, backbone: Backbone, settings: Settings) -> LoadedSnapshot:
-    """What a server loads of a snapshot: through a store, which lies in memory, checked as any is."""
-    store, files = SnapshotStore("memory://again", snapshot.manifest.model), encode_full(snapshot)
+def _load(snapshot: Snapshot, backbone: Backbone, settings: Settings) -> LoadedSnapshot:
+    """Load a snapshot as a server does, with all checks, through a store in memory."""
+    store, files = SnapshotStore("memory://audit", snapshot.manifest.model), encode_full(snapshot)
     digests = {name: digest_of(content) for name, content in files.items()}
     store.publish(snapshot.manifest.model_copy(update={"files": digests}), files)
     return SnapshotLoader(store, backbone, settings.model).load(Version.parse(snapshot.manifest.version))
 
 
 def _state(
-    event_log: EventLog, topics: Topics, learner: Learner, base: LoadedSnapshot, ends: Offsets
+    event_log: EventLog, topics: Topics, learner: Learner, snapshot: LoadedSnapshot, ends: Offsets
 ) -> ServingState:
-    """What a server with this base knew that had read up to these ends."""
-    if any(ends.get(source, 0) < offset for source, offset in base.offsets.items()):
+    """Build the state of a server with this snapshot that had read up to `ends`."""
+    if any(ends.get(source, 0) < offset for source, offset in snapshot.offsets.items()):
         raise NotRepeatable("the server had read less than its snapshot had learned")
-    state = ServingState(base, learner.stream.histories, {}, (topics.interactions, topics.items))
-    state.read(_listed(topics.items, learner.stream.catalogue))
-    with closing(RecordBuffer(event_log, _starts(event_log, topics, base.offsets))) as tape:
-        state.read(tape.cut_to(ends))
+    state = ServingState(snapshot, learner.stream.histories, {}, (topics.interactions, topics.items))
+    state.read(_catalogue_records(topics.items, learner.stream.catalogue))
+    with closing(RecordBuffer(event_log, _start_offsets(event_log, topics, snapshot.offsets))) as buffer:
+        state.read(buffer.cut_to(ends))
     state.positions = dict(ends)
     return state
 
 
-def _starts(event_log: EventLog, topics: Topics, learned: Offsets) -> dict[TopicPartition, int]:
-    """Where the base ends; of interactions a little before that, as far as the log reaches.
+def _start_offsets(event_log: EventLog, topics: Topics, learned: Offsets) -> dict[TopicPartition, int]:
+    """Return where to start reading: the snapshot's end; for interactions `DEDUPE_WINDOW` before it.
 
-    That little is what a server knows duplicates from.
+    A server recognises duplicates from these earlier interactions. Those that expired are left out.
     """
     begins = event_log.begin_offsets([topics.interactions])
     return {
@@ -163,12 +162,12 @@ def _starts(event_log: EventLog, topics: Topics, learned: Offsets) -> dict[Topic
     }
 
 
-def _listed(topic: str, catalogue: Catalogue) -> Iterable[Record]:
-    """The catalogue as the records that made it; the log itself may have compacted them away."""
+def _catalogue_records(topic: str, catalogue: Catalogue) -> Iterable[Record]:
+    """Yield records that make up the catalogue; compaction may have removed the original ones."""
     for item, entry, digest in zip(catalogue.ids, catalogue.entries, catalogue.digests, strict=True):
         if entry is not None:
             yield Record(topic, 0, 0, 0, item, None if digest == REMOVED else encode(entry))
 
 
-def _offsets(then: Impression) -> dict[TopicPartition, int]:
-    return {TopicPartition.parse(name): offset for name, offset in then.offsets.items()}
+def _offsets(recorded: Impression) -> dict[TopicPartition, int]:
+    return {TopicPartition.parse(name): offset for name, offset in recorded.offsets.items()}

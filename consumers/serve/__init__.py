@@ -1,5 +1,6 @@
-"""The serving daemon: answers from a snapshot and from what the log said since.
+"""The serving daemon: answers from a snapshot and from the records read after it.
 
-``follower`` reads the log and builds ``state`` (a base and a tail) into Views; ``engine``
-scores a history against a View; ``desk`` answers questions; ``app`` speaks HTTP.
+``follow`` reads the log and builds ``state`` (a loaded snapshot and a tail) into Views;
+``ranking`` scores a history against a View; ``service`` answers queries; ``http`` is the
+HTTP interface.
 """

@@ -1,7 +1,7 @@
-"""The serve daemon: puts log, snapshots, follower and HTTP together, and takes them apart.
+"""The serve daemon: connects log, snapshots, follower and HTTP server, and closes them.
 
-It owns no state that is not in the log or the snapshot store, so that it may be killed at
-any moment; and when its follower dies it exits, so that it never serves stale answers.
+All its state comes from the log and the snapshot store, so it may be killed at any moment.
+It exits when its follower fails, because its answers would become stale.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pipeline.signals import stop_requested
 from pipeline.snapshots.store import SnapshotStore
 
 GRACE_SECONDS = 3
-"""How long requests in flight may take to finish at shutdown."""
+"""Time that running requests have to finish at shutdown."""
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +42,9 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        TopicError: the topics are missing or not as the settings want them.
-        BackboneNotFound: the language model is nowhere.
-        MillstreamError: what the follower died of.
+        TopicError: topics are missing or differ from the settings.
+        BackboneNotFound: the language model was not found.
+        MillstreamError: the follower failed.
     """
     stopping = stop_requested()
     with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
@@ -54,7 +54,7 @@ def run(settings: Settings) -> None:
 
 
 def serve(settings: Settings, event_log: EventLog, stopping: Event) -> None:
-    """Follow the log and answer requests until told to stop."""
+    """Follow the log and answer requests until `stopping` is set."""
     device = use_device("cpu", settings.model.threads)
     topics, current = Topics(settings.log.prefix), CurrentState()
     backbone = load_backbone(settings.model.backbone)
@@ -66,9 +66,9 @@ def serve(settings: Settings, event_log: EventLog, stopping: Event) -> None:
     make_encoder = partial(TextEncoder, backbone, settings.model.cache, settings.model.max_tokens, device)
     impressions = ImpressionWriter(event_log, topics.impressions) if settings.serve.impressions else None
     with closing(impressions) if impressions else nullcontext():
-        note = impressions.submit if impressions else None
+        submit = impressions.submit if impressions else None
         app = create_app(
-            RecommendationService(current, settings.learn.segments.context, note), settings.serve
+            RecommendationService(current, settings.learn.segments.context, submit), settings.serve
         )
         server = uvicorn.Server(
             uvicorn.Config(
@@ -76,7 +76,7 @@ def serve(settings: Settings, event_log: EventLog, stopping: Event) -> None:
                 host=settings.serve.host,
                 port=settings.serve.port,
                 log_config=None,
-                access_log=False,  # its lines would name users
+                access_log=False,  # its lines would contain user ids
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
@@ -86,7 +86,7 @@ def serve(settings: Settings, event_log: EventLog, stopping: Event) -> None:
 def _run_both(
     server: uvicorn.Server, follower: Follower, make_encoder: Callable[[], TextEncoder], stopping: Event
 ) -> None:
-    """Answer while following; if either ends, so does the other. Raises what the follower died of."""
+    """Run server and follower until one of them ends, then end the other; raise the follower's error."""
 
     def end_server(_: Future[None]) -> None:
         server.should_exit = True

@@ -1,7 +1,7 @@
-"""Impressions: what was shown and what had been asked, written to the log behind the request's back.
+"""Impressions: the items shown and the query they answer, written to the log in the background.
 
-A request only puts its impression into a bounded queue; it never waits for the log and never
-fails with it. What could not be written is counted.
+A request only puts its impression into a bounded queue, so it neither waits for the log nor
+fails with it. Impressions that could not be written are counted.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pipeline.errors import InvalidEvent, MillstreamError
 from pipeline.eventlog.port import EventLog, LogWriter
 from pipeline.events import Context, Impression, encode, validate
 
-MOST_WAITING = 10_000
-MOST_AT_ONCE = 500
+MAX_QUEUED = 10_000
+MAX_BATCH = 500
 POLL_SECONDS = 0.2
-MOST_CHARACTERS = 512
-"""As much as one value of an impression's context may have."""
+MAX_CONTEXT_CHARACTERS = 512
+"""Maximum length of one value of an impression's context."""
 
 log = logging.getLogger(__name__)
 
@@ -34,17 +34,17 @@ Fields = Mapping[str, object]
 
 
 class NotRepeatable(MillstreamError):
-    """What was answered cannot be asked again as it was."""
+    """The answer of this impression cannot be reproduced."""
 
 
-class Asked(BaseModel):
-    """What was asked, as an impression's context remembers it.
+class StoredQuery(BaseModel):
+    """The query of an answer, as stored in the context of its impression.
 
     Attributes:
-        asked: partial where the excluded items were too many to remember.
-        k, session, category, exclude_seen: see `Wish` and `recommend`.
-        exclude: the items not to show, as a JSON list.
-        untold: how many new texts the server had not encoded yet.
+        asked: whether the whole query is stored; ``partial`` if it excluded too many items.
+        k, session, category, exclude_seen: see `RecommendationQuery` and `recommend`.
+        exclude: the excluded items, as a JSON list.
+        pending_texts: number of new texts that the server had not encoded yet.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,10 +58,10 @@ class Asked(BaseModel):
     pending_texts: int = 0
 
     @classmethod
-    def to(cls, query: RecommendationQuery, session: str | None, pending_texts: int) -> Self:
-        """What is asked of a server now."""
+    def from_query(cls, query: RecommendationQuery, session: str | None, pending_texts: int) -> Self:
+        """Store the query of an answer given now."""
         exclude = orjson.dumps(sorted(query.exclude)).decode()
-        fits = len(exclude) <= MOST_CHARACTERS
+        fits = len(exclude) <= MAX_CONTEXT_CHARACTERS
         return cls.model_validate(
             {
                 "asked": "whole" if fits else "partial",
@@ -75,55 +75,55 @@ class Asked(BaseModel):
         )
 
     @classmethod
-    def of(cls, context: Context) -> Self:
-        """What the context of an impression says.
+    def from_context(cls, context: Context) -> Self:
+        """Read the query from the context of an impression.
 
         Raises:
-            NotRepeatable: it does not say all.
+            NotRepeatable: the context does not hold the whole query.
         """
         try:
-            asked = cls.model_validate(context)
+            stored = cls.model_validate(context)
         except ValidationError:
-            raise NotRepeatable("the impression does not say what was asked, as older ones do not") from None
-        if asked.asked == "partial":
-            raise NotRepeatable("more items were excluded than the impression could remember")
-        return asked
+            raise NotRepeatable("the impression does not store its query; older ones do not") from None
+        if stored.asked == "partial":
+            raise NotRepeatable("the query excluded more items than the impression can store")
+        return stored
 
     @property
     def query(self) -> RecommendationQuery:
-        """As the engine takes it."""
+        """The query without session and pending texts."""
         return RecommendationQuery(self.k, frozenset(self.exclude), self.category, self.exclude_seen)
 
     def context(self) -> Context:
-        """As an impression writes it."""
+        """The context to write into the impression."""
         return self.model_dump(exclude_defaults=True, round_trip=True)
 
 
 class ImpressionWriter:
-    """Writes impressions from a thread of its own, until it is closed."""
+    """Writes impressions in its own thread until it is closed."""
 
     def __init__(self, event_log: EventLog, topic: str) -> None:
         self._log = event_log
         self._topic = topic
-        self._queue: Queue[Fields] = Queue(MOST_WAITING)
+        self._queue: Queue[Fields] = Queue(MAX_QUEUED)
         self._closing = Event()
         self._thread = Thread(target=self._write, name="impressions", daemon=True)
         self._thread.start()
 
     def submit(self, fields: Fields) -> None:
-        """Hand over one impression; dropped and counted if too many wait."""
+        """Queue one impression; drop and count it if the queue is full."""
         try:
             self._queue.put_nowait(fields)
         except Full:
             metrics.IMPRESSIONS.labels("dropped").inc()
 
     def close(self) -> None:
-        """Write what waits, if the log takes it, then stop."""
+        """Write the queued impressions, if the log accepts them, then stop."""
         self._closing.set()
         self._thread.join()
 
     def _write(self) -> None:
-        """A writer that lost a record stays failed, so that each failure takes a new one."""
+        """Write until closed; open a new writer after each failure, because a failed one stays failed."""
         while True:
             last_try = self._closing.is_set()
             try:
@@ -138,7 +138,7 @@ class ImpressionWriter:
             self._closing.wait(POLL_SECONDS)
 
     def _write_with(self, writer: LogWriter) -> None:
-        while batch := self._batch():
+        while batch := self._next_batch():
             valid = [record for fields in batch if (record := _record(fields)) is not None]
             try:
                 for user, wire in valid:
@@ -149,18 +149,19 @@ class ImpressionWriter:
                 raise
             metrics.IMPRESSIONS.labels("written").inc(len(valid))
 
-    def _batch(self) -> list[Fields]:
-        """What waits, as soon as there is any; empty when closing and all is written."""
+    def _next_batch(self) -> list[Fields]:
+        """Wait for queued impressions and return them; return none when closing with an empty queue."""
         batch: list[Fields] = []
         while not batch and not (self._closing.is_set() and self._queue.empty()):
-            batch = self._waiting()
+            batch = self._drain()
         return batch
 
-    def _waiting(self) -> list[Fields]:
+    def _drain(self) -> list[Fields]:
+        """Return the queued impressions, at most `MAX_BATCH`; wait a moment for the first."""
         batch: list[Fields] = []
         try:
             batch.append(self._queue.get(timeout=POLL_SECONDS))
-            while len(batch) < MOST_AT_ONCE:
+            while len(batch) < MAX_BATCH:
                 batch.append(self._queue.get_nowait())
         except Empty:
             pass
@@ -168,7 +169,7 @@ class ImpressionWriter:
 
 
 def _record(fields: Fields) -> tuple[str, bytes] | None:
-    """Key and value; None, and counted, where there are more or longer ids than an event may have."""
+    """Return key and value; count an invalid impression (too many ids, or too long) and return None."""
     try:
         impression = validate(Impression, fields)
         return impression.user, encode(impression)

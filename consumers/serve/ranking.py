@@ -1,4 +1,4 @@
-"""The engine: from one history and a View to the items to show; exactly the learner's mixture."""
+"""Ranking: score a history against a View with exactly the learner's mixture, and select items."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pipeline.state.segments import Segment, segment_of
 
 Source = Literal["model", "popular"]
 Reason = Literal["no_snapshot", "unknown_user", "unknown_item"]
-"""Why items are merely popular: no snapshot yet; a user, or a history of items, that nobody
-knows; an item with neither a text nor anything learned."""
+"""Why an answer has popular items: no snapshot yet; an unknown user, or a history of unknown items
+only; an item with neither a text nor learned weights."""
 
 
 @dataclass(frozen=True)
 class RecommendationQuery:
-    """What is asked for: at most `k` items, of a category if given, without the excluded ones."""
+    """Select at most `k` items: not excluded, and of the category if there is one."""
 
     k: int
     exclude: frozenset[str] = frozenset()
@@ -39,10 +39,10 @@ class Answer:
     """Items to show, best first.
 
     Attributes:
-        rows: of the items on the View's shelf.
-        scores: of each; of recommendations, its probability among all that was eligible.
-        source: who chose them.
-        reason: why not the model.
+        rows: rows of the items in the View's index.
+        scores: of each item; a recommendation's is its probability among all eligible items.
+        source: what ranked the items.
+        reason: why the model did not.
     """
 
     rows: list[int]
@@ -54,41 +54,41 @@ class Answer:
 def recommend(
     view: View, history: History, session: str | None, query: RecommendationQuery, context: int
 ) -> Answer:
-    """Items that a user is most likely to act on next; popular ones where nothing is known.
+    """Return the items that a user is most likely to act on next; popular ones for an unknown user.
 
     Args:
-        history: the user's acts, oldest first; those on items that nobody knows are ignored.
-        session: of the user now; None goes on with that of the last act.
-        context: how many of the last acts the model reads.
+        history: the user's acts, oldest first; acts on unknown items are ignored.
+        session: the user's current session; None continues the last act's.
+        context: number of the latest acts that the model reads.
     """
     eligible = _eligible(view, query)
     if query.exclude_seen:
         eligible[view.index.rows_of(act.item for act in history)] = False
-    if view.base is None or view.items is None:
+    if view.snapshot is None or view.items is None:
         return _popular(view, eligible, query.k, "no_snapshot")
     known = [act for act in history if view.index.row(act.item) is not None]
     if not known:
         return _popular(view, eligible, query.k, "unknown_user")
-    scores = mixture(view, view.base, view.items, known, session, context)
+    scores = mixture(view, view.snapshot, view.items, known, session, context)
     return Answer(*_best(_shares(scores, eligible), eligible, query.k), "model")
 
 
 def similar(view: View, item: str, query: RecommendationQuery) -> Answer:
-    """Items whose vectors have the smallest angle to an item's; the score is its cosine.
+    """Return the items whose vectors have the smallest angle to an item's; the score is its cosine.
 
-    Popular items where there is no snapshot, or nothing to compare: no text, nothing learned.
+    Returns popular items if there is no snapshot, or if the item has no text and no learned weights.
 
     Raises:
-        KeyError: nobody knows the item.
+        KeyError: the item is unknown.
     """
     row = view.index.row(item)
     if row is None:
         raise KeyError(item)
     eligible = _eligible(view, query)
     eligible[row] = False
-    if view.base is None or view.items is None:
+    if view.snapshot is None or view.items is None:
         return _popular(view, eligible, query.k, "no_snapshot")
-    cosines = _cosines(view.base, view.items, row)
+    cosines = _cosines(view.snapshot, view.items, row)
     if not cosines.any():
         return _popular(view, eligible, query.k, "unknown_item")
     return Answer(*_best(cosines, eligible, query.k), "model")
@@ -96,35 +96,35 @@ def similar(view: View, item: str, query: RecommendationQuery) -> Answer:
 
 @torch.inference_mode()
 def mixture(
-    view: View, base: LoadedSnapshot, items: Rows, known: list[Act], session: str | None, context: int
+    view: View, snapshot: LoadedSnapshot, items: Rows, known: list[Act], session: str | None, context: int
 ) -> NDArray[np.float64]:
-    """Log-probabilities ``[n]`` of the next act, by the learner's mixture.
+    """Return the log-probabilities ``[n]`` of the next act under the learner's mixture.
 
     Args:
-        known: acts on items of the shelf, at least one.
+        known: acts on items of the index, at least one.
         session, context: see `recommend`.
     """
-    segment = _expecting(view, known, session)
-    user = users_before_last([segment], base.recommender, items, context)
-    (given,) = score_segments([segment], user, base.recommender, items, view.covisitation, view.popularity)
-    mixed: NDArray[np.float64] = mix(base.mixer, given)[0].double().numpy()
+    segment, model = _segment_with_next(view, known, session), snapshot.recommender
+    user = users_before_last([segment], model, items, context)
+    (outputs,) = score_segments([segment], user, model, items, view.covisitation, view.popularity)
+    mixed: NDArray[np.float64] = mix(snapshot.mixer, outputs)[0].double().numpy()
     return mixed
 
 
-def _expecting(view: View, known: list[Act], session: str | None) -> Segment:
-    """The acts and the next one."""
+def _segment_with_next(view: View, known: list[Act], session: str | None) -> Segment:
+    """Return the acts as a Segment whose last act is the one to predict."""
 
     def row(item: str) -> int:
-        place = view.index.row(item)
-        assert place is not None
-        return place
+        found = view.index.row(item)
+        assert found is not None
+        return found
 
     return segment_of([*known, known[-1].coming(session)], len(known), row)
 
 
 @torch.inference_mode()
-def _cosines(base: LoadedSnapshot, items: Rows, row: int) -> NDArray[np.float64]:
-    vectors = normalize(base.recommender.item_vectors(items), dim=1)
+def _cosines(snapshot: LoadedSnapshot, items: Rows, row: int) -> NDArray[np.float64]:
+    vectors = normalize(snapshot.recommender.item_vectors(items), dim=1)
     cosines: NDArray[np.float64] = (vectors @ vectors[row]).double().numpy()
     return cosines
 
@@ -143,7 +143,7 @@ def _popular(view: View, eligible: NDArray[np.bool_], k: int, reason: Reason) ->
 
 
 def _shares(log_probabilities: NDArray[np.float64], eligible: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Probabilities among the eligible items, zero for the others."""
+    """Normalise to probabilities among the eligible items; the others get zero."""
     if not eligible.any():
         return np.zeros_like(log_probabilities)
     masked = np.where(eligible, log_probabilities, -np.inf)
@@ -153,7 +153,7 @@ def _shares(log_probabilities: NDArray[np.float64], eligible: NDArray[np.bool_])
 
 
 def _best(scores: NDArray[np.float64], eligible: NDArray[np.bool_], k: int) -> tuple[list[int], list[float]]:
-    """The k eligible rows with the highest scores; equal ones in the order of rows."""
+    """Return the k eligible rows with the highest scores; ties in the order of rows."""
     rows = np.flatnonzero(eligible)
     best = rows[np.argsort(-scores[rows], kind="stable")[:k]]
     return best.tolist(), scores[best].tolist()

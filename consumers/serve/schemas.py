@@ -1,4 +1,4 @@
-"""What the server says and hears: bodies of requests and answers, and problems (RFC 9457)."""
+"""Schemas of the HTTP interface: bodies of requests and responses, and problems (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -9,56 +9,60 @@ from pydantic import BaseModel, ConfigDict, Field
 from consumers.serve.ranking import Reason, Source
 from pipeline.events import Finite, Id, InteractionType, Milliseconds
 
-MOST_ACTS = 200
-MOST_EXCLUDED = 500
+MAX_ACTS = 200
+MAX_EXCLUDED = 500
 
 
-class _Said(BaseModel):
+class _Response(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class _Heard(BaseModel):
+class _Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class GivenAct(_Heard):
-    """An act of somebody whom the log does not know."""
+class AnonymousAct(_Request):
+    """One act of an anonymous history."""
 
     item: Id
     type: InteractionType = InteractionType.VIEW
     time: Milliseconds | None = Field(
-        None, description="ms since the epoch; that of the act before if absent."
+        None, description="ms since the epoch; defaults to the time of the act before it."
     )
-    value: Finite | None = Field(None, description="What it measured: stars, units, seconds.")
+    value: Finite | None = Field(None, description="A measured value: stars, units, seconds.")
     session: Id | None = None
 
 
-class AnonymousHistory(_Heard):
-    """A history in the request; nothing of it is kept."""
+class AnonymousHistory(_Request):
+    """A history sent with the request; it is not stored."""
 
-    history: Annotated[list[GivenAct], Field(max_length=MOST_ACTS, description="Oldest first.")]
+    history: Annotated[list[AnonymousAct], Field(max_length=MAX_ACTS, description="Oldest first.")]
 
 
-class ShownItem(_Said):
+class ShownItem(_Response):
     """One item of an answer."""
 
     item: str
-    title: str | None = Field(description="null where the catalogue says nothing of the item.")
+    title: str | None = Field(description="null if the item is not in the catalogue.")
     category: str | None
     score: float = Field(
-        description="Of a recommendation, the probability that the next act is on this item among all "
-        "that were eligible; of a similar item, the cosine of the angle between their vectors."
+        description="For a recommendation: probability that the next act is on this item, among all "
+        "eligible items. For a similar item: cosine of the angle between the two item vectors."
     )
 
 
-class AnswerProvenance(_Said):
-    """What an answer is based on."""
+class AnswerProvenance(_Response):
+    """The snapshot and the records that an answer is based on."""
 
-    snapshot: str | None = Field(description="Version of the learned weights; null before the first.")
-    learned_through: int | None = Field(description="Append time, in ms, of the last record they learned.")
+    snapshot: str | None = Field(
+        description="Version of the learned weights; null before the first snapshot."
+    )
+    learned_through: int | None = Field(
+        description="Append time, in ms, of the last record that these weights have learned."
+    )
     offsets: dict[str, int] = Field(
-        description="topic/partition to the next offset that the answer had not read: same offsets and "
-        "snapshot, same answer."
+        description="topic/partition to the next offset that the server had not read. The same offsets "
+        "and snapshot give the same answer."
     )
     staleness_seconds: float = Field(
         description="Age of the oldest interaction that was read but not learned; 0 if there is none."
@@ -71,16 +75,16 @@ class Recommendations(AnswerProvenance):
     items: list[ShownItem]
     source: Source
     reason: Reason | None = Field(
-        description="Why the items are merely popular: there is no snapshot yet; nothing is known of the "
-        "user or of any item in the history; the item has neither a text nor anything learned."
+        description="Why the items are popular ones: there is no snapshot yet; the user, or every item of "
+        "the history, is unknown; the item has neither a text nor learned weights."
     )
     impression: str | None = Field(
-        description="Id to send with the interactions that follow; null where no impression was written."
+        description="Id to send with the interactions that follow; null if no impression was written."
     )
 
 
-class SnapshotCard(_Said):
-    """The snapshot that is served."""
+class SnapshotCard(_Response):
+    """The served snapshot."""
 
     version: str
     kind: Literal["full", "delta"]
@@ -88,48 +92,50 @@ class SnapshotCard(_Said):
     reason: str
     digest: str
     published_at: int
-    events: int = Field(description="Interactions learned or folded, ever.")
+    events: int = Field(description="Total number of interactions learned or folded.")
     rows: int
     backbone: str = Field(description="Digest of the language model's weights.")
     quality: dict[str, dict[str, dict[str, float | None]]] = Field(
-        description="Prequential figures by scorer, slice and figure, when it was published."
+        description="Prequential figures at publication, by scorer, slice and figure."
     )
 
 
-class RefusedSnapshot(_Said):
-    """A snapshot that was announced and is not fit to be served."""
+class RefusedSnapshot(_Response):
+    """An announced snapshot that this server must not serve."""
 
     version: str
     reason: str
 
 
 class ModelCard(AnswerProvenance):
-    """What is served, and what the server has read since."""
+    """The served snapshot, and what the server has read since."""
 
     card: SnapshotCard | None
-    refused: RefusedSnapshot | None = Field(description="Since the last snapshot was taken.")
+    refused: RefusedSnapshot | None = Field(
+        description="The last snapshot refused since the served one was loaded."
+    )
     items: int
     users: int
     unlearned: int = Field(description="Interactions read but not learned.")
-    pending_texts: int = Field(description="New texts that wait to be encoded.")
+    pending_texts: int = Field(description="New texts that are not encoded yet.")
 
 
-class Health(_Said):
-    """The process answers."""
+class Health(_Response):
+    """The process is alive."""
 
     status: Literal["ok"] = "ok"
 
 
-class Readiness(_Said):
-    """Whether the log was read to its end once, and what is served."""
+class Readiness(_Response):
+    """Whether the log was read to its end once, and which snapshot is served."""
 
     ready: bool
     snapshot: str | None
     refused: RefusedSnapshot | None
 
 
-class Problem(_Said):
-    """What went wrong (RFC 9457)."""
+class Problem(_Response):
+    """An error (RFC 9457)."""
 
     type: str = "about:blank"
     title: str

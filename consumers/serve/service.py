@@ -1,4 +1,4 @@
-"""The desk: answers questions from the current View, and notes what was shown. Knows no HTTP."""
+"""The recommendation service: answers queries from the current View, and submits impressions; no HTTP."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from consumers.serve.impressions import Asked, Fields
+from consumers.serve.impressions import Fields, StoredQuery
 from consumers.serve.ranking import Answer, RecommendationQuery, recommend, similar
 from consumers.serve.schemas import (
+    AnonymousAct,
     AnswerProvenance,
-    GivenAct,
     ModelCard,
     Readiness,
     Recommendations,
@@ -24,83 +24,83 @@ from pipeline.errors import MillstreamError
 from pipeline.state.histories import Act
 
 NO_SNAPSHOT = "none"
-"""How an impression names the snapshot of an answer that had none."""
+"""The snapshot in the impression of an answer without one."""
 
 
 class NotReady(MillstreamError):
-    """The server still reads the log for the first time."""
+    """The server has not read the log to its end yet."""
 
 
 class UnknownItem(MillstreamError):
-    """Neither the catalogue nor any interaction names the item."""
+    """The item is in neither the catalogue nor any interaction."""
 
 
 def now_ms() -> int:
-    """The wall clock."""
+    """The wall clock in ms."""
     return int(time.time() * 1000)
 
 
 class RecommendationService:
-    """Every question that can be asked of a server. May be used from several threads."""
+    """Answers all queries of the HTTP interface; thread-safe."""
 
     def __init__(
         self,
         current: CurrentState,
         context: int,
-        note: Callable[[Fields], None] | None = None,
+        submit: Callable[[Fields], None] | None = None,
         clock: Callable[[], int] = now_ms,
     ) -> None:
-        """Take what is known from `live`.
+        """Answer from the state that the follower keeps up to date.
 
         Args:
-            live: what the follower shows.
-            context: how many of the last acts the model reads.
-            note: takes the fields of each `Impression`; None to note nothing.
+            current: the state.
+            context: number of the latest acts that the model reads.
+            submit: called with the fields of each `Impression`; None to write no impressions.
             clock: ms since the epoch.
         """
         self._current = current
         self._context = context
-        self._note = note
+        self._submit = submit
         self._clock = clock
 
     def for_user(self, user: str, session: str | None, query: RecommendationQuery) -> Recommendations:
-        """Recommendations for a user; what is shown is noted as an impression.
+        """Recommend items for a user, and submit an impression of them.
 
         Raises:
             NotReady: the log was not read to its end yet.
         """
-        view, history = self._current.of(user)
+        view, history = self._current.for_user(user)
         view = _ready(view)
         answer = recommend(view, history, session, query, self._context)
-        asked = Asked.to(query, session, view.pending_texts)
-        return self._recommendations(view, answer, self._noted(user, view, asked, answer))
+        stored = StoredQuery.from_query(query, session, view.pending_texts)
+        return self._recommendations(view, answer, self._submit_impression(user, view, stored, answer))
 
     def for_history(
-        self, given: Sequence[GivenAct], session: str | None, query: RecommendationQuery
+        self, history: Sequence[AnonymousAct], session: str | None, query: RecommendationQuery
     ) -> Recommendations:
-        """Recommendations for a history that comes with the request.
+        """Recommend items for a history sent with the request.
 
         Raises:
             NotReady: the log was not read to its end yet.
         """
         view = _ready(self._current.view)
-        answer = recommend(view, _acts(given), session, query, self._context)
+        answer = recommend(view, _acts(history), session, query, self._context)
         return self._recommendations(view, answer, impression=None)
 
     def similar_to(self, item: str, query: RecommendationQuery) -> Recommendations:
-        """Items like another.
+        """List items similar to an item.
 
         Raises:
             NotReady: the log was not read to its end yet.
-            UnknownItem: nobody knows the item.
+            UnknownItem: the item is unknown.
         """
         view = _ready(self._current.view)
         if view.index.row(item) is None:
-            raise UnknownItem("neither the catalogue nor any interaction names this item")
+            raise UnknownItem("this item is in neither the catalogue nor any interaction")
         return self._recommendations(view, similar(view, item, query), impression=None)
 
     def model(self) -> ModelCard:
-        """What is served, and what was read since.
+        """Describe the served snapshot, and what was read since.
 
         Raises:
             NotReady: the log was not read to its end yet.
@@ -117,9 +117,9 @@ class RecommendationService:
         )
 
     def readiness(self) -> Readiness:
-        """Whether there is anything to answer with."""
+        """Report whether the service can answer, and with which snapshot."""
         view = self._current.view
-        snapshot = str(view.base.version) if view and view.base else None
+        snapshot = str(view.snapshot.version) if view and view.snapshot else None
         return Readiness(ready=view is not None, snapshot=snapshot, refused=self._refused())
 
     def _recommendations(self, view: View, answer: Answer, impression: str | None) -> Recommendations:
@@ -137,7 +137,7 @@ class RecommendationService:
         )
 
     def _provenance(self, view: View) -> AnswerProvenance:
-        manifest = view.base.manifest if view.base else None
+        manifest = view.snapshot.manifest if view.snapshot else None
         return AnswerProvenance(
             snapshot=manifest.version if manifest else None,
             learned_through=manifest.learned_through if manifest else None,
@@ -145,25 +145,26 @@ class RecommendationService:
             staleness_seconds=view.staleness(self._clock()),
         )
 
-    def _noted(self, user: str, view: View, asked: Asked, answer: Answer) -> str | None:
-        """Note an impression, with all that is needed to ask again; returns its id.
+    def _submit_impression(self, user: str, view: View, stored: StoredQuery, answer: Answer) -> str | None:
+        """Submit an impression with all that reproducing the answer needs; return its id.
 
-        An item's propensity is its probability under the mixture, among all that was eligible:
-        what a sampling policy would have shown it with. The list itself is its top k, without chance.
+        An item's propensity is its probability under the mixture among all eligible items: the
+        probability with which a sampling policy would show it. The list itself is the
+        deterministic top k.
         """
-        if self._note is None or not answer.rows:
+        if self._submit is None or not answer.rows:
             return None
         impression = uuid.uuid4().hex
-        self._note(
+        self._submit(
             {
                 "impression_id": impression,
                 "user": user,
-                "snapshot": str(view.base.version) if view.base else NO_SNAPSHOT,
+                "snapshot": str(view.snapshot.version) if view.snapshot else NO_SNAPSHOT,
                 "time": self._clock(),
                 "items": [view.index.ids[row] for row in answer.rows],
                 "propensities": answer.scores,
                 "offsets": view.offsets,
-                "context": {"source": answer.source, **asked.context()},
+                "context": {"source": answer.source, **stored.context()},
             }
         )
         return impression
@@ -175,21 +176,21 @@ class RecommendationService:
 
 def _ready(view: View | None) -> View:
     if view is None:
-        raise NotReady("the server still reads the log; see /readyz")
+        raise NotReady("the server is still reading the log; see /readyz")
     return view
 
 
-def _acts(given: Sequence[GivenAct]) -> tuple[Act, ...]:
-    """Given acts as the log would have them; without a time, at the same time as the one before."""
+def _acts(history: Sequence[AnonymousAct]) -> tuple[Act, ...]:
+    """Convert to acts of the log; an act without a time gets the time of the act before it."""
     acts: list[Act] = []
-    for act in given:
+    for act in history:
         time = act.time if act.time is not None else (acts[-1].time if acts else 0)
         acts.append(Act(act.item, act.type, time, act.value, act.session))
     return tuple(acts)
 
 
 def _card(view: View) -> SnapshotCard | None:
-    if view.base is None:
+    if view.snapshot is None:
         return None
-    manifest = view.base.manifest
+    manifest = view.snapshot.manifest
     return SnapshotCard(**manifest.model_dump(include=set(SnapshotCard.model_fields)))

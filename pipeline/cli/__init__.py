@@ -1,4 +1,4 @@
-"""The commands: the composition root, the one package that may import everything, lazily."""
+"""The commands: the composition root, which may import every package, and does so lazily."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,  # locals may hold keys and user ids
 )
-for room in (setup, sources, daemons, operations, rebuilding, trials):
-    app.add_typer(room.app)
+for module in (setup, sources, daemons, operations, rebuilding, trials):
+    app.add_typer(module.app)
 
 
 def main() -> None:
-    """Run a command; an error of ours becomes one line and exit status 1."""
+    """Run a command; report a `MillstreamError` in one line, with exit status 1."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         app()
     except MillstreamError as error:
-        told = f"[red]{type(error).__name__}[/]: {escape(str(error))}"
-        Console(stderr=True).print(told, highlight=False, soft_wrap=True)
+        line = f"[red]{type(error).__name__}[/]: {escape(str(error))}"
+        Console(stderr=True).print(line, highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The daemons: learner, retrainer and server."""
+"""Daemon commands: learn, retrain, serve."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ app = typer.Typer()
 
 
 def _moment(text: str) -> datetime:
-    """A time in ISO 8601; without a zone it is UTC."""
+    """Parse a time in ISO 8601; without a zone it is UTC."""
     from pipeline.checkpoints.audit import time_of
 
     try:
         return time_of(text)
     except ValueError:
-        raise typer.BadParameter(f"{text} is no time such as 2026-11-22T09:30") from None
+        raise typer.BadParameter(f"{text} is not a time such as 2026-11-22T09:30") from None
 
 
 @app.command()
 def learn() -> None:
-    """Learn from the event log until stopped; publish snapshots."""
+    """Learn from the event log and publish snapshots, until stopped."""
     from consumers.learn.daemon import run
 
     run(load_settings())
@@ -32,13 +32,13 @@ def learn() -> None:
 
 @app.command()
 def retrain(
-    follow: Annotated[bool, typer.Option("--follow", help="Answer requests until stopped.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Answer retrain requests until stopped.")] = False,
     since: Annotated[
         datetime | None,
-        typer.Option(parser=_moment, help="By hand: the window begins at this time (ISO 8601)."),
+        typer.Option(parser=_moment, help="Start of the window (ISO 8601), for a retrain by hand."),
     ] = None,
 ) -> None:
-    """Make a candidate from the latest part of the log, and have the Gate judge it."""
+    """Train a candidate on the latest part of the log, and let the Gate judge it."""
     from consumers.retrain.daemon import run
 
     if follow and since:
@@ -48,10 +48,10 @@ def retrain(
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Instead of serve.host.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Instead of serve.port.")] = None,
+    host: Annotated[str | None, typer.Option(help="Overrides serve.host.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Overrides serve.port.")] = None,
 ) -> None:
-    """Answer requests for recommendations; hot-load snapshots."""
+    """Answer requests for recommendations; load new snapshots without a restart."""
     from consumers.serve.daemon import run
 
     settings = load_settings()

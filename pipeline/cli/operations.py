@@ -1,4 +1,4 @@
-"""An operator's work: what was told, rollbacks, and what becomes of candidates."""
+"""Operator commands: history, rollback, candidates."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ if TYPE_CHECKING:
     from pipeline.retraining.candidates import Candidates
 
 app = typer.Typer()
-candidates_app = typer.Typer(help="What retrains made, and what becomes of it.", no_args_is_help=True)
+candidates_app = typer.Typer(
+    help="List, show, promote and reject the candidates of retrains.", no_args_is_help=True
+)
 app.add_typer(candidates_app, name="candidates")
-ReasonOption = Annotated[str, typer.Option(help="For the history.")]
+ReasonOption = Annotated[str, typer.Option(help="Reason, shown in the history.")]
 
 
 def _version(text: str) -> str:
     if not re.fullmatch(r"\d+-\d+", text):
-        raise typer.BadParameter(f"{text} is no version such as 3-120")
+        raise typer.BadParameter(f"{text} is not a version such as 3-120")
     return text
 
 
 @app.command()
 def history() -> None:
-    """What was told: alarms, requests, judgements with their costs, promotions, rollbacks."""
+    """List alarms, requests, gate decisions with their costs, promotions and rollbacks."""
     from pipeline.control.history import read_history
     from pipeline.reports.history import history_table
 
@@ -44,15 +46,15 @@ def rollback(
         typer.Argument(
             parser=_version,
             metavar="VERSION",
-            help="What to return to, as 3-120; see `millstream history`.",
+            help="The version to return to, such as 3-120; see `millstream history`.",
         ),
     ],
     relearn: Annotated[
-        bool, typer.Option("--relearn", help="Learn again what came since, instead of only folding it.")
+        bool, typer.Option("--relearn", help="Learn the later events again, instead of only folding them.")
     ] = False,
     reason: ReasonOption = "by hand",
 ) -> None:
-    """Order learner and servers back to an earlier version."""
+    """Order learner and servers to return to an earlier version."""
     from pipeline.control.records import Rollback
 
     _order(Rollback(version=version, relearn=relearn, generation=None, ordered_at=now(), reason=reason))
@@ -60,7 +62,7 @@ def rollback(
 
 @candidates_app.command("list")
 def list_candidates() -> None:
-    """All candidates that are kept, oldest first."""
+    """List all kept candidates, oldest first."""
     from pipeline.reports.candidates import candidates_table
 
     console.print(candidates_table(_candidates().all()))
@@ -68,22 +70,22 @@ def list_candidates() -> None:
 
 @candidates_app.command("show")
 def show_candidate(name: str) -> None:
-    """Plan, verdict, reasons, figures and cost of a candidate, as JSON."""
+    """Print plan, outcome, reasons, figures and cost of a candidate as JSON."""
     candidate = _candidates().named(name)
     plan, decision = candidate.plan(), candidate.decision()
-    told = {"plan": plan.model_dump(), "decision": decision.model_dump() if decision else None}
-    console.print_json(orjson.dumps(told).decode())
+    shown = {"plan": plan.model_dump(), "decision": decision.model_dump() if decision else None}
+    console.print_json(orjson.dumps(shown).decode())
 
 
 @candidates_app.command("promote")
 def promote_candidate(
     name: str,
     force: Annotated[
-        bool, typer.Option("--force", help="Even if it was compared with another champion.")
+        bool, typer.Option("--force", help="Promote even if it was compared with another champion.")
     ] = False,
     reason: ReasonOption = "by hand",
 ) -> None:
-    """Order the learner to adopt a candidate, whatever the Gate said."""
+    """Order the learner to adopt a candidate, regardless of the Gate."""
     from pipeline.control.records import Promotion
 
     decision = _candidates().named(name).decided()
@@ -93,7 +95,7 @@ def promote_candidate(
 
 @candidates_app.command("reject")
 def reject_candidate(name: str, reason: ReasonOption = "by hand") -> None:
-    """Say that a candidate is not wanted."""
+    """Reject a candidate."""
     candidate = _candidates().named(name)
     changes = {"outcome": "rejected", "reasons": [reason], "decided_at": now()}
     decision = candidate.decided().model_copy(update=changes)
@@ -105,7 +107,7 @@ def _order(record: ControlRecord) -> None:
     with log_of_settings() as (event_log, topics, _), event_log.writer() as writer:
         writer.append(topics.control, record.key, record.encode())
         writer.flush()
-    console.print(f"told: {record.key}", soft_wrap=True)
+    console.print(f"recorded: {record.key}", soft_wrap=True)
 
 
 def _candidates() -> Candidates:

@@ -1,4 +1,4 @@
-"""Rebuilding: the proof of recovery, and time travel."""
+"""Rebuild commands: verify recovery, restore an earlier version, audit an answer."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ def rebuild(
     at: Annotated[
         str | None,
         typer.Option(
-            help="A version (3-120), a time (2026-11-22T09:30) or an offset of the journal (@1234) "
-            "instead of now, from the ladder."
+            help="Rebuild from the nearest checkpoint to a version (3-120), a time (2026-11-22T09:30) or an "
+            "offset of the journal (@1234)."
         ),
     ] = None,
     answer: Annotated[
         str | None,
-        typer.Option(help="Ask again what an impression answered, and compare; from the ladder."),
+        typer.Option(
+            help="Rebuild from the nearest checkpoint, reproduce the answer of this impression, and compare."
+        ),
     ] = None,
 ) -> None:
-    """Learn the journal again, and say whether what was written then agrees.
+    """Learn the journal again, and compare the result with the stored checkpoints and snapshots.
 
-    Without --at or --answer everything is learned from nothing: the proof that recovery is right.
+    Without --at or --answer, learn everything from the start: this verifies recovery.
     """
     if at is not None and answer is not None:
         raise typer.BadParameter("--at and --answer exclude each other")
     if answer is not None:
-        _ask_again(answer)
+        _compare_answer(answer)
     from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
     from pipeline.checkpoints.audit import agreement, version_at
     from pipeline.checkpoints.rebuild import rebuild as run
@@ -61,18 +63,18 @@ def rebuild(
     raise typer.Exit(int(found.differs))
 
 
-def _ask_again(impression: str) -> NoReturn:
-    from consumers.audit.answers import ask_again
+def _compare_answer(impression: str) -> NoReturn:
+    from consumers.audit.answers import reproduce_answer
     from pipeline.reports.answers import answers_table
 
     with log_of_settings() as (event_log, topics, settings), progress_bar("rebuilding", None) as progress:
-        found = ask_again(
+        comparison = reproduce_answer(
             event_log,
             topics,
             settings,
             impression,
             lambda n: progress.advance(progress.task_ids[0], n),
         )
-    console.print(answers_table(found))
-    console.print(str(found), soft_wrap=True)
-    raise typer.Exit(int(not found.same_items))
+    console.print(answers_table(comparison))
+    console.print(str(comparison), soft_wrap=True)
+    raise typer.Exit(int(not comparison.same_items))

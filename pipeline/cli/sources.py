@@ -1,4 +1,4 @@
-"""Sources: recorded data and the simulated shop, played into the event log."""
+"""Source commands: play recorded data or the simulated shop into the event log."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from producers.play import Pace
 
 app = typer.Typer()
-RateOption = Annotated[float | None, typer.Option(min=0.001, help="Interactions a second.")]
-SpeedOption = Annotated[float | None, typer.Option(min=0.001, help="So many times as fast as it happened.")]
+RateOption = Annotated[float | None, typer.Option(min=0.001, help="Interactions per second.")]
+SpeedOption = Annotated[float | None, typer.Option(min=0.001, help="Speed relative to the recorded times.")]
 
 
 @app.command()
@@ -25,7 +25,7 @@ def play(
     speed: SpeedOption = None,
     limit: LimitOption = None,
 ) -> None:
-    """Play a data set into the event log; flat out unless --rate or --speed is given."""
+    """Play a data set into the event log; at full speed without --rate or --speed."""
     from pipeline.datasets import open_dataset
 
     _play(open_dataset(data), rate, speed, limit)
@@ -35,13 +35,15 @@ def play(
 def simulate(
     rate: RateOption = None,
     speed: SpeedOption = None,
-    events: Annotated[int | None, typer.Option(min=1, help="Endless if not given.")] = None,
+    events: Annotated[
+        int | None, typer.Option(min=1, help="Number of interactions; endless without it.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Let the simulated shop's users act, into the event log."""
+    """Play a simulated shop into the event log."""
     from pipeline.datasets import Shop, ShopSettings
 
-    # Flat out, simulated time is faster than ours; it must not overtake the clock of the log.
+    # At full speed simulated time runs faster than the log's clock, and must not overtake it.
     shop = Shop(ShopSettings(seed=seed, events=events, opening=date(2000, 1, 1)))
     _play(shop, rate, speed, events)
 

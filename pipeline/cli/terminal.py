@@ -1,4 +1,4 @@
-"""What commands share: the terminal, options, and the log that the settings name."""
+"""Shared by all commands: terminal, options, and the event log of the settings."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 console = Console()
 
 DataArgument = Annotated[str, typer.Argument(help="A file, a folder, or shop[:seed=7,events=20000].")]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Stop after so many interactions.")]
-ReportOption = Annotated[Path | None, typer.Option(help="Write the figures to this file, as JSON.")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Stop after this many interactions.")]
+ReportOption = Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")]
 
 
 @contextmanager
 def log_of_settings() -> Iterator[tuple[EventLog, Topics, Settings]]:
-    """The event log that the settings name, open, and its topics."""
+    """Open the event log of the settings; yield it with its topics and the settings."""
     from pipeline.eventlog import open_log
     from pipeline.eventlog.topics import Topics
 
@@ -45,7 +45,7 @@ def log_of_settings() -> Iterator[tuple[EventLog, Topics, Settings]]:
 
 
 def progress_bar(what: str, total: int | None) -> Progress:
-    """A bar on stderr with one task, counted in events."""
+    """Create a progress bar on stderr with one task, counted in events."""
     columns = (
         SpinnerColumn(),
         TextColumn(what),
@@ -59,12 +59,12 @@ def progress_bar(what: str, total: int | None) -> Progress:
     return progress
 
 
-def write_report(file: Path | None, told: dict[str, object]) -> None:
-    """Write figures as JSON, if a file was asked for."""
+def write_report(file: Path | None, figures: dict[str, object]) -> None:
+    """Write figures as JSON, if there is a file."""
     if file is not None:
-        file.write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2))
+        file.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2))
 
 
 def now() -> int:
-    """Wall clock in ms."""
+    """The wall clock in ms."""
     return int(time.time() * 1000)

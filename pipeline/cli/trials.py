@@ -1,4 +1,4 @@
-"""Trials: a backtest on recorded data, and the whole of it on one machine."""
+"""Trial commands: backtest on recorded data, and demo of the whole system on one machine."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ app = typer.Typer()
 def backtest(
     data: DataArgument,
     limit: LimitOption = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of learn.seed.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Overrides learn.seed.")] = None,
     report: ReportOption = None,
 ) -> None:
-    """Play recorded data through the production learner and compare it with its baselines."""
+    """Run recorded data through the production learner and compare it with its baselines."""
     from pipeline.assembly import make_learner
     from pipeline.datasets import open_dataset
     from pipeline.reports.quality import quality_table
@@ -40,22 +40,23 @@ def backtest(
             lambda n: progress.advance(progress.task_ids[0], n),
         )
     console.print(quality_table(result.quality))
-    told = result.to_json()
-    console.print(f"{result.events:,} events in {result.seconds:.1f} s: {told['events_per_second']} events/s")
-    write_report(report, told)
+    figures = result.to_json()
+    speed = figures["events_per_second"]
+    console.print(f"{result.events:,} events in {result.seconds:.1f} s: {speed} events/s")
+    write_report(report, figures)
 
 
 @app.command()
 def demo(
     data: DataArgument = "shop",
     log_url: Annotated[
-        str | None, typer.Option("--log", help="Instead of an embedded log: kafka://host:port")
+        str | None, typer.Option("--log", help="Log to use instead of an embedded one: kafka://host:port")
     ] = None,
     limit: Annotated[int, typer.Option(min=1_000, help="Interactions to play.")] = 15_000,
-    rate: Annotated[float, typer.Option(min=1, help="Interactions a second.")] = 250,
+    rate: Annotated[float, typer.Option(min=1, help="Interactions per second.")] = 250,
     report: ReportOption = None,
 ) -> None:
-    """Run everything on one machine and watch it learn; ends by itself with a summary."""
+    """Run the whole system on one machine, show its progress, and end with a summary."""
     from pipeline.demo.run import DemoPlan, run
 
     write_report(report, run(DemoPlan(data, log_url, limit, rate), console))

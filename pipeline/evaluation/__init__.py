@@ -1,1 +1,1 @@
-"""Prequential evaluation: how well the next events were predicted before they were learned."""
+"""Prequential evaluation: how well events were predicted before they were learned."""

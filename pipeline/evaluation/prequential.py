@@ -1,4 +1,4 @@
-"""Prequential evaluation: how well each scorer foresaw the events it had not yet learned."""
+"""Prequential evaluation: how well each scorer predicted events before they were learned."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ SCORERS = ("model", "covisitation", "popularity", "mixture")
 SLICES = ("all", "first_of_basket", "cold")
 CUTOFF = 20
 Report = dict[str, dict[str, dict[str, float | None]]]
-"""Figures by scorer, slice and name; None where nothing was scored."""
+"""Figures by scorer, slice and name; None if nothing was scored."""
 COLD_BELOW = 5
 """An item with fewer acts than this is cold."""
 
 
 @dataclass(frozen=True)
 class TargetScores:
-    """What one scorer said of m targets.
+    """The scores that one scorer gave to m targets.
 
     Attributes:
-        ranks: ``[m]`` place of the target among all items, from 1; ties count half.
+        ranks: ``[m]`` rank of the target among all items, from 1; ties count half.
         log_probabilities: ``[m]`` natural logs.
     """
 
@@ -34,12 +34,12 @@ class TargetScores:
 
 @dataclass(frozen=True)
 class Targets:
-    """What is known of the m targets of a batch before they are scored.
+    """The m targets of a batch, before they are scored.
 
     Attributes:
-        users: of each.
-        pasts: ``[m]`` acts of the user that were known before it.
-        cold: ``[m]`` whether its item was.
+        users: user of each target.
+        pasts: ``[m]`` number of known acts of the user before the target.
+        cold: ``[m]`` whether the item was cold.
     """
 
     users: list[str]
@@ -49,14 +49,14 @@ class Targets:
 
 @dataclass(frozen=True)
 class Scores:
-    """Verdicts of all scorers on the targets of one batch.
+    """Scores of all scorers for the m targets of one batch.
 
     Attributes:
-        targets: m of them.
-        verdicts: by scorer.
+        targets: the targets.
+        by_scorer: scores of each scorer.
         slices: ``[m]`` masks by slice.
-        loss: what the learner minimised; NaN where nothing was learned.
-        quarantined: whether something was not finite, so that the batch was folded and not scored.
+        loss: the loss that the learner minimised; NaN if it learned nothing.
+        quarantined: whether a value was not finite, so that the batch was only folded.
     """
 
     targets: Targets
@@ -66,30 +66,30 @@ class Scores:
     quarantined: bool = False
 
 
-def judge(log_probabilities: Tensor, targets: Tensor) -> TargetScores:
-    """Rank the targets ``[m]`` in log-probabilities over all items, ``[m, n]``."""
+def rank_targets(log_probabilities: Tensor, targets: Tensor) -> TargetScores:
+    """Rank targets ``[m]`` among all items by their log-probabilities ``[m, n]``."""
     own = log_probabilities.gather(1, targets.unsqueeze(1))
     above_less_below = (log_probabilities - own).sign_().sum(dim=1).double()
     ranks = (1 + log_probabilities.shape[1] + above_less_below) / 2
     return TargetScores(ranks.cpu().numpy(), own.squeeze(1).double().cpu().numpy())
 
 
-def judge_alike(log_probabilities: Tensor, targets: Tensor) -> TargetScores:
-    """Rank the targets ``[m]`` in log-probabilities ``[n]`` that are the same for all of them."""
+def rank_by_shared_scores(log_probabilities: Tensor, targets: Tensor) -> TargetScores:
+    """Rank targets ``[m]`` by log-probabilities ``[n]`` that all targets share."""
     own, order = log_probabilities[targets], log_probabilities.sort().values
     below, up_to = torch.searchsorted(order, own), torch.searchsorted(order, own, right=True)
     ranks = 1 + len(order) - (below + up_to + 1).double() / 2
     return TargetScores(ranks.cpu().numpy(), own.double().cpu().numpy())
 
 
-def joined(parts: Sequence[TargetScores]) -> TargetScores:
-    """The verdicts of several parts as one."""
+def concatenate(parts: Sequence[TargetScores]) -> TargetScores:
+    """Concatenate the scores of several parts."""
     ranks, log_probabilities = zip(*((part.ranks, part.log_probabilities) for part in parts), strict=True)
     return TargetScores(np.concatenate(ranks), np.concatenate(log_probabilities))
 
 
 def per_target(by_scorer: TargetScores) -> dict[str, NDArray[np.float64]]:
-    """The figures of each target: hit, reciprocal rank and gain up to the cutoff, log-loss."""
+    """Compute the figures of each target: hit, reciprocal rank and gain up to the cutoff, log-loss."""
     hit = by_scorer.ranks <= CUTOFF
     return {
         "hr@20": hit.astype(np.float64),
@@ -99,12 +99,12 @@ def per_target(by_scorer: TargetScores) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def no_scores() -> Scores:
-    """Of a batch that was folded and not scored."""
-    nothing = TargetScores(np.zeros(0), np.zeros(0))
-    nowhere = np.zeros(0, dtype=np.bool_)
-    nobody = Targets([], np.zeros(0, dtype=np.int64), nowhere)
-    return Scores(nobody, dict.fromkeys(SCORERS, nothing), dict.fromkeys(SLICES, nowhere), float("nan"))
+def empty_scores() -> Scores:
+    """Return empty scores for a batch that was folded only."""
+    none = TargetScores(np.zeros(0), np.zeros(0))
+    no_mask = np.zeros(0, dtype=np.bool_)
+    no_targets = Targets([], np.zeros(0, dtype=np.int64), no_mask)
+    return Scores(no_targets, dict.fromkeys(SCORERS, none), dict.fromkeys(SLICES, no_mask), float("nan"))
 
 
 @dataclass
@@ -112,25 +112,25 @@ class Quality:
     """Means of the figures, for each scorer and slice.
 
     Attributes:
-        half_life: events after which a verdict counts half; None to count all alike.
+        half_life: number of targets after which a score counts half; None for equal weights.
     """
 
     half_life: float | None = None
     _sums: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
 
     def add(self, scores: Scores) -> None:
-        """Take in the scores of a batch."""
-        fading = 0.5 ** (scores.slices["all"].size / self.half_life) if self.half_life else 1.0
+        """Add the scores of a batch."""
+        decay = 0.5 ** (scores.slices["all"].size / self.half_life) if self.half_life else 1.0
         for scorer, by_scorer in scores.by_scorer.items():
             figures = per_target(by_scorer)
             for name, mask in scores.slices.items():
                 sums = self._sums.setdefault((scorer, name), {"n": 0.0, **dict.fromkeys(figures, 0.0)})
-                sums["n"] = fading * sums["n"] + float(mask.sum())
+                sums["n"] = decay * sums["n"] + float(mask.sum())
                 for figure, values in figures.items():
-                    sums[figure] = fading * sums[figure] + float(values[mask].sum())
+                    sums[figure] = decay * sums[figure] + float(values[mask].sum())
 
     def report(self) -> Report:
-        """The means, and the (faded) number ``n`` of targets behind them."""
+        """Return the means, each with the (decayed) number ``n`` of its targets."""
         tables: Report = {}
         for (scorer, name), sums in self._sums.items():
             n = sums["n"]

@@ -1,1 +1,1 @@
-"""Tables for the terminal; the only room beside the commands that formats for people."""
+"""Tables for the terminal; apart from the commands, only this package formats output for people."""

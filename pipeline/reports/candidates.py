@@ -1,4 +1,4 @@
-"""Candidates as a table: from which champion, what became of each, and why."""
+"""Candidates as a table: champion, outcome and reasons of each."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pipeline.retraining.candidates import Candidate
 
 
 def candidates_table(candidates: Iterable[Candidate]) -> Table:
-    """A row a candidate: from which champion, what became of it, and why."""
+    """One row per candidate: champion, outcome and reasons."""
     table = Table(title="candidates", title_justify="left")
-    for heading in ("candidate", "champion", "outcome", "log-loss gain", "why"):
+    for heading in ("candidate", "champion", "outcome", "log-loss gain", "reasons"):
         table.add_column(heading, overflow="fold")
     for candidate in candidates:
         decision = candidate.decision()
@@ -20,7 +20,7 @@ def candidates_table(candidates: Iterable[Candidate]) -> Table:
         table.add_row(
             candidate.name,
             candidate.plan().champion,
-            decision.outcome if decision else "in work",
+            decision.outcome if decision else "in progress",
             "" if gain is None else f"{gain:+.4f}",
             "\n".join(decision.reasons) if decision else "",
         )

@@ -13,19 +13,19 @@ from pipeline.control.records import Adoption, ControlRecord, GateDecision, Prom
 
 
 def history_table(entries: Iterable[HistoryEntry]) -> Table:
-    """A row an entry: when, which version, what, its figures, and why."""
+    """One row per entry: append time, version, event, figures and reason."""
     table = Table(title="history", title_justify="left")
-    for heading in ("appended (UTC)", "version", "what", "figures", "why"):
+    for heading in ("appended (UTC)", "version", "event", "figures", "reason"):
         table.add_column(heading, overflow="fold")
     for entry in entries:
         when = datetime.fromtimestamp(entry.append_time / 1000, UTC).isoformat(sep=" ", timespec="seconds")
-        version, what, figures, why = _row(entry.record)
-        table.add_row(when, version, f"{what} {entry.result}".strip(), figures, why)
+        version, event, figures, reason = _row(entry.record)
+        table.add_row(when, version, f"{event} {entry.result}".strip(), figures, reason)
     return table
 
 
 def _row(record: ControlRecord) -> tuple[str, str, str, str]:
-    """Version, what, figures and why."""
+    """Version, event, figures and reason."""
     match record:
         case DriftAlarm():
             figures = f"{record.before:.4g} → {record.after:.4g} after {record.events:,} events"
@@ -43,8 +43,8 @@ def _row(record: ControlRecord) -> tuple[str, str, str, str]:
         case Promotion():
             return "", f"promotion of {record.candidate} ordered", "", record.reason
         case Rollback():
-            learned = "learned again" if record.relearn else "folded"
-            return record.version, "rollback ordered", f"what came since is {learned}", record.reason
+            later = "learned again" if record.relearn else "folded"
+            return record.version, "rollback ordered", f"later events are {later}", record.reason
         case Adoption():
             return record.version, "adopted", f"after {record.left}", record.reason
         case Refusal():
@@ -52,16 +52,16 @@ def _row(record: ControlRecord) -> tuple[str, str, str, str]:
     raise AssertionError(f"{record.kind} has no row")
 
 
-def _figures(judged: GateDecision) -> str:
-    """Gains with their bounds, then what it cost."""
+def _figures(decision: GateDecision) -> str:
+    """Gains with their bounds, then the cost."""
     names = {"log_loss.all": "log-loss", "ndcg.all": "NDCG"}
     gains = [
-        f"{name} {judged.figures[f'{figure}.gain']:+.4f} "
-        f"[{judged.figures[f'{figure}.low']:+.4f}, {judged.figures[f'{figure}.high']:+.4f}]"
+        f"{name} {decision.figures[f'{figure}.gain']:+.4f} "
+        f"[{decision.figures[f'{figure}.low']:+.4f}, {decision.figures[f'{figure}.high']:+.4f}]"
         for figure, name in names.items()
-        if f"{figure}.gain" in judged.figures
+        if f"{figure}.gain" in decision.figures
     ]
-    return "\n".join([*gains, *_spent(judged.cost)])
+    return "\n".join([*gains, *_spent(decision.cost)])
 
 
 def _spent(cost: Mapping[str, float]) -> list[str]:

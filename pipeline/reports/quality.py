@@ -1,4 +1,4 @@
-"""Quality figures as a table for people."""
+"""Prequential quality figures as a table."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ FIGURES = ("hr@20", "mrr@20", "ndcg@20", "log_loss")
 
 
 def quality_table(quality: Report) -> Table:
-    """A row a slice and scorer, a column a figure; the best of each slice is bold."""
-    table = Table(title="foreseen before learned", title_justify="left")
+    """One row per slice and scorer, one column per figure; the best value of each slice is bold."""
+    table = Table(title="prequential quality", title_justify="left")
     for heading in ("slice", "scorer", "n", *FIGURES):
         table.add_column(heading, justify="left" if heading in ("slice", "scorer") else "right")
     slices = list(next(iter(quality.values()), {}))

@@ -1,1 +1,1 @@
-"""Public, immutable snapshots: what serving needs, and nothing about users."""
+"""Public, immutable snapshots: the state that serving needs, without user data."""

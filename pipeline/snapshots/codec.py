@@ -1,4 +1,4 @@
-"""Snapshots to safetensors files and back; a delta holds what changed since a full one."""
+"""Encode snapshots as safetensors files and read them; a delta holds the changes since a full one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from pipeline.snapshots.snapshot import Manifest, Snapshot
 from pipeline.state.counts import grown
 
 LEARNED, ITEMS, COUNTS = "learned.safetensors", "items.safetensors", "counts.safetensors"
+CONTENT_ROWS = "retold"
+"""Name in format 1 of the tensor that holds a delta's rows of changed content."""
 ENCODER = "encoder.safetensors"
-"""There is none where the language model encodes as it came."""
+"""Absent if the language model has no adapter."""
 
 
 def encode_full(snapshot: Snapshot) -> dict[str, bytes]:
-    """The files of a full snapshot."""
+    """Encode the files of a full snapshot."""
     return {
         **_encode_encoder(snapshot),
         LEARNED: _encode_learned(snapshot),
@@ -29,13 +31,13 @@ def encode_full(snapshot: Snapshot) -> dict[str, bytes]:
     }
 
 
-def encode_delta(snapshot: Snapshot, changed: Tensor, retold: Tensor) -> dict[str, bytes]:
-    """The files of a delta.
+def encode_delta(snapshot: Snapshot, changed: Tensor, changed_content: Tensor) -> dict[str, bytes]:
+    """Encode the files of a delta.
 
     Args:
         snapshot: the whole state.
-        changed: rows whose residual or bias changed since the full snapshot.
-        retold: rows that got other content since then.
+        changed: rows whose residual or bias differ from the full snapshot's.
+        changed_content: rows whose content differs from the full snapshot's.
     """
     return {
         **_encode_encoder(snapshot),
@@ -45,8 +47,8 @@ def encode_delta(snapshot: Snapshot, changed: Tensor, retold: Tensor) -> dict[st
                 "changed": changed,
                 "residual": snapshot.residual[changed],
                 "bias": snapshot.bias[changed],
-                "retold": retold,
-                "content": snapshot.content[retold],
+                CONTENT_ROWS: changed_content,
+                "content": snapshot.content[changed_content],
             }
         ),
         COUNTS: write_tensors(_encode_counts(snapshot)),
@@ -72,10 +74,8 @@ def full_snapshot(manifest: Manifest, files: Mapping[str, Mapping[str, Tensor]])
     )
 
 
-def joined_snapshot(
-    full: Snapshot, manifest: Manifest, files: Mapping[str, Mapping[str, Tensor]]
-) -> Snapshot:
-    """Read a delta on top of the full snapshot that it names."""
+def apply_delta(full: Snapshot, manifest: Manifest, files: Mapping[str, Mapping[str, Tensor]]) -> Snapshot:
+    """Read a delta and apply it to the full snapshot that it names."""
     items, counts = files[ITEMS], files[COUNTS]
     return Snapshot(
         manifest=manifest,
@@ -83,9 +83,9 @@ def joined_snapshot(
         encoder=files.get(ENCODER, {}),
         learned=under("learned.", files[LEARNED]),
         mixer=files[LEARNED]["mixer"],
-        content=_overlaid(full.content, manifest.rows, items["retold"], items["content"]),
-        residual=_overlaid(full.residual, manifest.rows, items["changed"], items["residual"]),
-        bias=_overlaid(full.bias, manifest.rows, items["changed"], items["bias"]),
+        content=_overlay(full.content, manifest.rows, items[CONTENT_ROWS], items["content"]),
+        residual=_overlay(full.residual, manifest.rows, items["changed"], items["residual"]),
+        bias=_overlay(full.bias, manifest.rows, items["changed"], items["bias"]),
         covisitation_base=grown(full.covisitation_base, manifest.rows),
         covisitation_recent=to_matrix("recent", counts, manifest.rows),
         covisitation_scale=float(counts["scale"]),
@@ -110,8 +110,8 @@ def _encode_counts(snapshot: Snapshot) -> dict[str, Tensor]:
     }
 
 
-def _overlaid(base: Tensor, size: int, rows: Tensor, values: Tensor) -> Tensor:
-    """`base` grown to `size` rows, with some rows replaced."""
+def _overlay(base: Tensor, size: int, rows: Tensor, values: Tensor) -> Tensor:
+    """Grow `base` to `size` rows and replace some rows."""
     grown = torch.cat([base, base.new_zeros(size - base.shape[0], *base.shape[1:])])
     grown[rows] = values
     return grown

@@ -1,4 +1,4 @@
-"""The digest of what a snapshot says, whichever files say it."""
+"""The digest of a snapshot's content, independent of how it is split into files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.snapshots.snapshot import Snapshot
 
 
 def snapshot_digest(snapshot: Snapshot) -> str:
-    """A digest of what a snapshot says; equal states have equal ones, full or delta."""
+    """Digest the content of a snapshot; equal states have equal digests, full or delta."""
     tensors = {
         **{f"encoder.{name}": tensor for name, tensor in snapshot.encoder.items()},
         **snapshot.learned,

@@ -1,7 +1,7 @@
-"""Publishing: the learner's public state as a snapshot, stored, then announced.
+"""Publishing: write the histories, store the snapshot, then announce it, in this order.
 
-The order is a rule. A server that reads the announcement finds the snapshot whole, and in
-the histories topic every act that the snapshot's offsets cover.
+A server that reads the announcement therefore finds the complete snapshot, and in the
+histories topic every act that the snapshot's offsets cover.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from pipeline.state.histories import History, encode_history
 
 @dataclass(frozen=True)
 class Publication:
-    """A learner's public state as of one position, and what goes out with it.
+    """A learner's public state as of one position, and the records to publish with it.
 
     Attributes:
         snapshot: its manifest still lacks files, kind and parent.
-        histories: of the users who acted since the last publication, with the offset (of
-            the user's partition) that each reaches.
+        histories: of the users who acted since the last publication, each with the offset of
+            the user's partition where it ends.
         dead_letters: keys and values of records for the dead-letters topic.
-        append_times: ms, of the interactions that nobody has published before.
+        append_times: ms, of the interactions learned since the last publication.
         control: keys and values of records for the control topic.
     """
 
@@ -44,7 +44,7 @@ class Publication:
 
 
 class Publisher:
-    """Stores and announces snapshots: a full one every so often, deltas between."""
+    """Stores and announces snapshots: a full one after `full_every` deltas, and keeps `keep` versions."""
 
     def __init__(
         self, store: SnapshotStore, writer: LogWriter, topics: Topics, full_every: int, keep: int
@@ -64,10 +64,10 @@ class Publisher:
         return versions[-1] if versions else None
 
     def publish(self, publication: Publication) -> Manifest:
-        """Write histories, dead letters, alarms and requests, then the snapshot, then its announcement.
+        """Write histories, dead letters and control records, then the snapshot, then its announcement.
 
         Raises:
-            DeliveryError: the log did not acknowledge; nothing was announced.
+            DeliveryError: the log did not acknowledge a record; no snapshot was announced.
         """
         for user, (history, offset) in publication.histories.items():
             self._writer.append(self._topics.histories, user, encode_history(history, offset))
@@ -92,7 +92,7 @@ class Publisher:
         else:
             changed, changed_texts = _differences(base, snapshot)
             files = encode_delta(snapshot, changed, changed_texts)
-            items = _some(snapshot.items, changed_texts)
+            items = _select(snapshot.items, changed_texts)
             self._deltas += 1
         manifest = snapshot.manifest.model_copy(
             update={
@@ -109,20 +109,21 @@ class Publisher:
         return manifest
 
     def _base_for(self, snapshot: Snapshot) -> Snapshot | None:
-        """The full snapshot to build on; none when it is too old, or memory was merged since.
+        """Return the full snapshot that a delta can build on.
 
-        Another encoder comes with another generation only.
+        None if it has too many deltas or another generation (only a new generation may change
+        the encoder), or if the covisitation's levels were merged since.
         """
         full = self._full
         if full is None or self._deltas >= self._full_every or _generation(full) != _generation(snapshot):
             return None
-        # Growing makes another view of the same counts, merging makes other counts.
+        # Growing shares the array of counts, merging makes a new one.
         old, new = full.covisitation_base.data, snapshot.covisitation_base.data
         return full if old.size == new.size and (np.shares_memory(old, new) or not new.size) else None
 
 
 def _differences(full: Snapshot, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
-    """Rows whose residual or bias, and rows whose content, differ from the full snapshot's."""
+    """Return the rows whose residual or bias, and the rows whose content, differ from the full one's."""
     known = full.bias.shape[0]
     changed = torch.ones(snapshot.bias.shape[0], dtype=torch.bool)
     changed[:known] = (snapshot.residual[:known] != full.residual).any(dim=1) | (
@@ -137,6 +138,6 @@ def _generation(snapshot: Snapshot) -> int:
     return Version.parse(snapshot.manifest.version).generation
 
 
-def _some(items: Mapping[str, str], rows: Tensor) -> dict[str, str]:
+def _select(items: Mapping[str, str], rows: Tensor) -> dict[str, str]:
     names = list(items)
     return {names[row]: items[names[row]] for row in rows.tolist()}

@@ -1,4 +1,4 @@
-"""A Snapshot in memory: what serving needs to score as the learner would, and no user data."""
+"""A Snapshot in memory: what serving needs to score as the learner does, without user data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMAT: Literal[2] = 2
 
 
 class Version(NamedTuple):
-    """Generation (adoptions, rollbacks, takeovers) and step; later ones compare greater."""
+    """Generation (adoptions, rollbacks, takeovers) and step; later versions compare greater."""
 
     generation: int
     step: int
@@ -33,7 +33,7 @@ class Version(NamedTuple):
         """Read ``"<generation>-<step>"``.
 
         Raises:
-            ValueError: it is not of that form.
+            ValueError: the text has another form.
         """
         generation, _, step = text.partition("-")
         return cls(int(generation), int(step))
@@ -52,23 +52,23 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Manifest(BaseModel):
-    """The last file that is written of a snapshot: without it, the snapshot does not exist.
+    """The description of a snapshot, written last: without it, the snapshot does not exist.
 
     Attributes:
         version: ``<generation>-<step>``.
-        kind: full, or a delta that holds what changed since the full one named by `base`.
+        kind: full, or a delta that holds the changes since the full snapshot named by `base`.
         parent: the version published before this one.
         reason: why it was published.
-        backbone: digest of the language model as it came.
-        sizes: of what is learned beside it.
-        digest: over the content of all files; equal states have equal digests.
-        items: item id to content digest, in the order of rows; of a delta, the changed ones.
+        backbone: digest of the pretrained language model.
+        sizes: sizes of what is learned beside it.
+        digest: of the content of all files; equal states have equal digests.
+        items: item id to content digest, in the order of rows; in a delta, the changed ones.
         rows: the number of catalogue rows.
         offsets: ``topic/partition`` to the next offset that has not been learned.
-        learned_through: append time in ms of the last record that was learned or folded.
+        learned_through: append time in ms of the last record learned or folded.
         published_at: wall clock in ms.
-        events: interactions folded, ever.
-        quality: prequential figures when it was published.
+        events: total number of interactions folded.
+        quality: prequential figures at publication.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,17 +101,17 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything that a server scores with; n items, width d.
+    """The complete state that a server scores with; n items, width d.
 
     Attributes:
-        manifest: what it is and where it comes from.
+        manifest: description and origin.
         items: all item ids with their content digests, in the order of rows.
-        encoder: the adapter of the language model that content was encoded under; empty for none.
+        encoder: the adapter of the language model that content was encoded with; empty for none.
         learned: the recommender's learned parameters by name.
         mixer: ``[situations, features]`` weights.
         content, residual: ``[n, d]``; `bias`: ``[n]``.
-        memory_base, memory_recent: the two levels of pair counts, ``[n, n]``.
-        memory_scale: what a stored pair count is worth.
+        covisitation_base, covisitation_recent: the two levels of pair counts, ``[n, n]``.
+        covisitation_scale: factor of all stored pair counts.
         popularity: ``[n]`` decayed counts.
     """
 
@@ -130,7 +130,7 @@ class Snapshot:
 
 
 class Announcement(BaseModel):
-    """What the compacted snapshots topic says under the model's name."""
+    """A record of the compacted snapshots topic; its key is the model's name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -141,7 +141,7 @@ class Announcement(BaseModel):
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
-        """The announcement of a published snapshot."""
+        """Make the announcement of a published snapshot."""
         return cls(
             version=manifest.version,
             digest=manifest.digest,
@@ -150,5 +150,5 @@ class Announcement(BaseModel):
         )
 
     def encode(self) -> bytes:
-        """The wire form."""
+        """Encode for the log."""
         return json.dumps(self.model_dump()).encode()

@@ -1,7 +1,7 @@
 """The snapshot store: immutable versions under any fsspec URL.
 
-``<store>/<model>/<version>/manifest.json + *.safetensors``; the manifest is written last,
-and a reader verifies every file against it before anything is served.
+``<store>/<model>/<version>/manifest.json + *.safetensors``. The manifest is written last, and
+a reader verifies every file against it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safetensors.torch import load as read_tensors
 from torch import Tensor
 
 from pipeline.errors import SnapshotCorrupt
-from pipeline.snapshots.codec import full_snapshot, joined_snapshot
+from pipeline.snapshots.codec import apply_delta, full_snapshot
 from pipeline.snapshots.snapshot import FORMAT, FileDigest, Manifest, Snapshot, Version
 
 MANIFEST = "manifest.json"
@@ -40,18 +40,18 @@ class SnapshotStore:
         return sorted(Version.parse(path.split("/")[-2]) for path in manifests)
 
     def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> None:
-        """Store a version: its files, then the manifest that makes it exist."""
+        """Store a version: its files, then its manifest, without which the version does not exist."""
         folder = f"{self._root}/{manifest.version}"
         self._fs.makedirs(folder, exist_ok=True)
         for name, content in files.items():
             self._fs.pipe_file(f"{folder}/{name}", content)
-        self._write_whole(f"{folder}/{MANIFEST}", orjson.dumps(manifest.model_dump()))
+        self._write_atomically(f"{folder}/{MANIFEST}", orjson.dumps(manifest.model_dump()))
 
     def manifest(self, version: Version) -> Manifest:
-        """The manifest of a version.
+        """Read the manifest of a version.
 
         Raises:
-            SnapshotCorrupt: it is missing, not of a format known here, or of another version.
+            SnapshotCorrupt: it is missing, has an unknown format, or is of another version.
         """
         try:
             content = self._fs.cat_file(f"{self._root}/{version}/{MANIFEST}")
@@ -68,22 +68,22 @@ class SnapshotStore:
         return manifest
 
     def load(self, version: Version) -> Snapshot:
-        """A version, verified, a delta joined with its full one.
+        """Load and verify a version; apply a delta to its full snapshot.
 
         Raises:
-            SnapshotCorrupt: a file is missing or is not what the manifest says.
+            SnapshotCorrupt: a file is missing or differs from the manifest.
         """
         manifest = self.manifest(version)
         try:
             if manifest.kind == "delta":
-                return joined_snapshot(self._base_of(manifest), manifest, self._files(manifest))
+                return apply_delta(self._full_of(manifest), manifest, self._files(manifest))
             self._full = full_snapshot(manifest, self._files(manifest))
             return self._full
         except (IndexError, KeyError, RuntimeError, ValueError) as error:
-            raise SnapshotCorrupt(f"snapshot {version}: its files do not fit together: {error}") from error
+            raise SnapshotCorrupt(f"snapshot {version}: its files do not match: {error}") from error
 
     def prune(self, keep: int) -> None:
-        """Remove all but the last `keep` versions and the full ones that they need."""
+        """Remove all but the last `keep` versions and the full snapshots that these need."""
         versions = self.versions()
         kept = set(versions[-keep:])
         needed = {self.manifest(version).base for version in kept}
@@ -91,8 +91,8 @@ class SnapshotStore:
             if version not in kept and str(version) not in needed:
                 self._fs.rm(f"{self._root}/{version}", recursive=True)
 
-    def _base_of(self, delta: Manifest) -> Snapshot:
-        """The full snapshot that a delta names; kept, because the next delta will name it, too."""
+    def _full_of(self, delta: Manifest) -> Snapshot:
+        """Load the full snapshot that a delta names; keep it, because the next delta likely names it too."""
         if self._full is None or self._full.manifest.version != delta.base:
             base = self.manifest(Version.parse(delta.base or ""))
             if base.kind != "full":
@@ -108,15 +108,15 @@ class SnapshotStore:
         try:
             content = self._fs.cat_file(f"{self._root}/{manifest.version}/{name}")
             if digest_of(content) != expected:
-                raise SnapshotCorrupt(f"{where}: not the bytes that the manifest names; publish again")
+                raise SnapshotCorrupt(f"{where}: its digest differs from the manifest; publish again")
             return read_tensors(content)
         except FileNotFoundError:
             raise SnapshotCorrupt(f"{where}: missing; publish again or roll back") from None
         except SafetensorError as error:
             raise SnapshotCorrupt(f"{where}: {error}") from error
 
-    def _write_whole(self, path: str, content: bytes) -> None:
-        """Let a file appear whole or not at all; object stores do that by themselves."""
+    def _write_atomically(self, path: str, content: bytes) -> None:
+        """Write a file through a temporary name, so that no reader sees it incomplete."""
         self._fs.pipe_file(f"{path}.part", content)
         self._fs.mv(f"{path}.part", path)
 
@@ -133,5 +133,5 @@ def _check_format(version: Version, manifest: bytes) -> None:
 
 
 def digest_of(content: bytes) -> FileDigest:
-    """Digest and size of a file's content."""
+    """Return digest and size of a file's content."""
     return FileDigest(sha256=hashlib.sha256(content).hexdigest(), size=len(content))

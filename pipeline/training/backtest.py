@@ -1,4 +1,4 @@
-"""Backtest: recorded data through the production learner, without a log and without daemons."""
+"""Backtest: run recorded data through the production learner, without a log or daemons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.training.learner import Learner
 
 @dataclass(frozen=True)
 class BacktestReport:
-    """What a backtest found; `seconds` do not include encoding the catalogue that came first."""
+    """The result of a backtest; `seconds` exclude encoding the initial catalogue."""
 
     dataset: str
     events: int
@@ -23,7 +23,7 @@ class BacktestReport:
     quality: Report
 
     def to_json(self) -> dict[str, object]:
-        """The report as the command writes it."""
+        """Convert to the JSON that the command writes."""
         return {
             "dataset": self.dataset,
             "events": self.events,
@@ -41,7 +41,7 @@ def backtest(
     `progress` is called with the number of interactions of each batch.
 
     Raises:
-        DatasetError: the recorded data are not what their columns promised.
+        DatasetError: a value of the recorded data does not fit its column.
     """
     quality = Quality()
     batches = micro_batches(_first(dataset.events(), limit), batch_events)
@@ -56,7 +56,7 @@ def backtest(
 
 
 def micro_batches(events: Iterable[Event], size: int) -> Iterator[MicroBatch]:
-    """The catalogue that comes before the first interaction, then batches of `size` interactions."""
+    """Yield the catalogue before the first interaction, then batches of `size` interactions."""
     step, items, interactions = 0, list[Item](), list[Interaction]()
     for event in events:
         if isinstance(event, Item):
@@ -71,11 +71,11 @@ def micro_batches(events: Iterable[Event], size: int) -> Iterator[MicroBatch]:
 
 
 def _first(events: Iterator[Event], limit: int | None) -> Iterator[Event]:
-    """Events up to and with the limit-th interaction."""
-    left = limit
+    """Yield events up to and including the limit-th interaction."""
+    remaining = limit
     for event in events:
         if isinstance(event, Interaction):
-            if left == 0:
+            if remaining == 0:
                 return
-            left = left - 1 if left is not None else None
+            remaining = remaining - 1 if remaining is not None else None
         yield event

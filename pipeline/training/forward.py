@@ -1,4 +1,4 @@
-"""One forward pass over Segments: user vectors to score with, and losses to learn from."""
+"""One forward pass over Segments: user vectors for scoring, and losses for learning."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from pipeline.state.segments import Segment
 
 @dataclass(frozen=True)
 class Pass:
-    """What a forward pass gives for m targets.
+    """The result of a forward pass for m targets.
 
     Attributes:
         users: ``[m, d]`` user vector before each target.
         items: ``[m]`` the targets' catalogue rows.
-        new: ``[m]`` whether a target is new, or replay and context.
-        losses: ``[m]`` of each target.
-        touched: ``[n]`` distinct catalogue rows: all that took part, and maybe a few more.
-        rows: their table rows; after `backward` the gradients are there.
+        new: ``[m]`` whether a target is new; the others are replay and context.
+        losses: ``[m]`` loss of each target.
+        touched: ``[n]`` distinct catalogue rows: all that the pass used, and possibly a few more.
+        rows: their table rows; they hold the gradients after `backward`.
     """
 
     users: Tensor
@@ -42,7 +42,7 @@ class Pass:
 def forward(
     recommender: Recommender, table: ItemTable, segments: Sequence[Segment], negatives: Negatives
 ) -> Pass:
-    """Run Segments (each with something to foresee) through the tower, against the negatives."""
+    """Run Segments, each with at least one target, through the tower against the negatives."""
     device = negatives.items.device
     packed = pack([segment.cut(0, len(segment) - 1) for segment in segments], device)
     acts = packed.items.flatten()[packed.indices]
@@ -63,25 +63,25 @@ def forward(
 
 
 def _padded(numbers: Tensor) -> Tensor:
-    """``[m]`` with zeros at the end, in one of a few sizes."""
+    """Pad ``[m]`` with zeros to one of a few sizes."""
     return torch.nn.functional.pad(numbers, (0, recurring(numbers.numel()) - numbers.numel()))
 
 
-def _gather(size: int, told: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct rows of those told ``[k]``, in one of a few sizes, and where among them each is.
+def _gather(size: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct values of `rows` ``[k]``, padded to one of a few sizes, and each row's index.
 
-    Rows that nobody told fill it up, as far as there are any; their gradients are zero.
+    Other rows fill up the size, as far as there are any; their gradients are zero.
     """
-    taken = torch.zeros(size, dtype=torch.bool, device=told.device)
-    taken[told] = True
-    amount = int(taken.sum())
+    taken = torch.zeros(size, dtype=torch.bool, device=rows.device)
+    taken[rows] = True
+    count = int(taken.sum())
     others = (~taken).nonzero().flatten()
-    taken[others[: recurring(amount) - amount]] = True
-    return taken.nonzero().flatten(), (taken.cumsum(0) - 1)[told]
+    taken[others[: recurring(count) - count]] = True
+    return taken.nonzero().flatten(), (taken.cumsum(0) - 1)[rows]
 
 
 def _targets(segments: Sequence[Segment]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Place of the act before each target among all input acts, its item, whether it is new."""
+    """Return for each target the index of the act before it among all acts, its item, whether it is new."""
     starts = np.cumsum([0] + [len(segment) - 1 for segment in segments])[:-1]
     found = [segment.foreseeable for segment in segments]
     indices = [start + targets - 1 for start, targets in zip(starts, found, strict=True)]

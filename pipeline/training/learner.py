@@ -24,10 +24,10 @@ from pipeline.evaluation.prequential import (
     Scores,
     Targets,
     TargetScores,
-    joined,
-    judge,
-    judge_alike,
-    no_scores,
+    concatenate,
+    empty_scores,
+    rank_by_shared_scores,
+    rank_targets,
 )
 from pipeline.events import Interaction
 from pipeline.model.backbone import Backbone
@@ -113,7 +113,7 @@ class Learner:
         """Score the batch, learn it unless told not to, and fold it into the stream state."""
         self._ingest(batch)
         segments, targets = self._segments(batch.interactions)
-        scores = self._learn(batch, segments, targets) if batch.learns and targets.users else no_scores()
+        scores = self._learn(batch, segments, targets) if batch.learns and targets.users else empty_scores()
         self.stream.fold(batch.interactions, segments)
         return scores
 
@@ -172,7 +172,7 @@ class Learner:
         loss, foreseen = self._loss(passed), np.isfinite(by_scorer["mixture"].log_probabilities).all()
         if not (foreseen and self.optimizer.step(loss, [Touched(passed.touched, passed.rows)])):
             log.error("step %s-%s is not finite: folded, not learned", batch.generation, batch.step)
-            return replace(no_scores(), quarantined=True)
+            return replace(empty_scores(), quarantined=True)
         for given, own in chosen:
             self.mixer.learn(given, own)
         self.replay.offer(fresh, self._random(batch, Purpose.RESERVOIR))
@@ -198,10 +198,10 @@ class Learner:
         for given, own in zip(scorer_outputs, torch.split(targets, TARGETS_AT_ONCE), strict=True):
             mixed = self.mixer.log_probabilities(given)
             said = {"model": given.model, "covisitation": given.covisitation, "mixture": mixed}
-            judged.append({scorer: judge(of_all, own) for scorer, of_all in said.items()})
+            judged.append({scorer: rank_targets(of_all, own) for scorer, of_all in said.items()})
             chosen.append((given, own))
-        by_scorer = {scorer: joined([part[scorer] for part in judged]) for scorer in judged[0]}
-        by_scorer["popularity"] = judge_alike(chosen[0][0].popularity, targets)
+        by_scorer = {scorer: concatenate([part[scorer] for part in judged]) for scorer in judged[0]}
+        by_scorer["popularity"] = rank_by_shared_scores(chosen[0][0].popularity, targets)
         return by_scorer, chosen
 
     def _loss(self, passed: Pass) -> Tensor:

@@ -1,4 +1,4 @@
-"""One step downhill: AdamW on the recommender, row-wise Adagrad on the rows that took part."""
+"""One optimizer step: AdamW on the recommender, row-wise Adagrad on the touched item rows."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pipeline.model.recommender import Recommender
 
 
 class Touched(NamedTuple):
-    """Distinct catalogue rows ``[n]``, and their table rows that collect gradients."""
+    """Distinct catalogue rows ``[n]``, and their table rows that hold the gradients."""
 
     indices: Tensor
     rows: Rows
 
 
 class OptimizerStep:
-    """The optimizers of one learner or of one retrain; without a step taken, AdamW has no moments."""
+    """The optimizers of a learner or a retrain; before the first step, AdamW has no moments."""
 
     def __init__(self, recommender: Recommender, table: ItemTable, config: OptimizerConfig) -> None:
         self._learned = recommender.learned()
@@ -32,7 +32,7 @@ class OptimizerStep:
         )
 
     def step(self, loss: Tensor, touched: Sequence[Touched]) -> bool:
-        """Go backward, clip, and step if everything is finite; whether it was."""
+        """Backpropagate, clip, and step only if all values are finite; return whether they were."""
         self.adamw.zero_grad()
         torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self._learned.values(), self._clip)
@@ -47,7 +47,7 @@ class OptimizerStep:
         return True
 
     def moments(self) -> dict[str, Tensor]:
-        """Copies of AdamW's, as ``<moment>.<parameter>``."""
+        """Copy AdamW's moments, as ``<moment>.<parameter>``."""
         return {
             f"{moment}.{name}": tensor.clone()
             for name, parameter in self._learned.items()
@@ -55,7 +55,7 @@ class OptimizerStep:
         }
 
     def load_moments(self, moments: Mapping[str, Tensor]) -> None:
-        """Take over what `moments` gave."""
+        """Restore moments returned by `moments`."""
         state: dict[int, dict[str, Tensor]] = {}
         numbers = {name: number for number, name in enumerate(self._learned)}
         for dotted, tensor in moments.items():
@@ -66,12 +66,12 @@ class OptimizerStep:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether everything in it is finite, at the price of one sum."""
+    """Whether all values are finite; costs one sum."""
     return bool(torch.isfinite(tensor.sum()))
 
 
 def _gradients(rows: Rows) -> tuple[Tensor, Tensor]:
-    """Of residuals and biases; zeros for biases that took no part."""
+    """Return the gradients of residuals and biases; zeros for biases without a gradient."""
     assert rows.residual.grad is not None
     bias = torch.zeros_like(rows.bias) if rows.bias.grad is None else rows.bias.grad
     return rows.residual.grad, bias

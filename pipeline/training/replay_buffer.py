@@ -14,7 +14,7 @@ COLUMNS = ("items", "types", "values", "gaps", "baskets")
 
 
 class ReplayBuffer:
-    """At most `capacity` Segments, each ever offered with equal chance (Vitter 1985)."""
+    """A reservoir of at most `capacity` Segments, each ever offered with equal probability (Vitter 1985)."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -25,29 +25,29 @@ class ReplayBuffer:
         return len(self._kept)
 
     def offer(self, segments: Iterable[Segment], random: np.random.Generator) -> None:
-        """Take in Segments, each in the place of a random one once it is full."""
+        """Offer Segments; once the buffer is full, an accepted one replaces a random one."""
         for segment in segments:
             self._offered += 1
             if len(self._kept) < self._capacity:
                 self._kept.append(segment)
                 continue
-            place = int(random.integers(self._offered))
-            if place < self._capacity:
-                self._kept[place] = segment
+            index = int(random.integers(self._offered))
+            if index < self._capacity:
+                self._kept[index] = segment
 
     def draw(self, amount: int, random: np.random.Generator) -> list[Segment]:
-        """Different Segments, fewer if there are not so many."""
+        """Draw `amount` different Segments, or all if there are fewer."""
         indices = random.choice(len(self._kept), size=min(amount, len(self._kept)), replace=False)
-        return [self._kept[place] for place in indices]
+        return [self._kept[index] for index in indices]
 
     def copy(self) -> ReplayBuffer:
-        """A frozen copy, cheap: Segments are immutable."""
+        """Return an independent copy; cheap, because Segments are immutable and shared."""
         copied = ReplayBuffer(self._capacity)
         copied._kept, copied._offered = list(self._kept), self._offered
         return copied
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Everything as plain arrays."""
+        """Return the whole state as plain arrays."""
         empty = np.zeros(0, dtype=np.int64)
         return {
             "lengths": np.array([len(segment) for segment in self._kept], dtype=np.int64),
@@ -57,7 +57,7 @@ class ReplayBuffer:
         }
 
     def load(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what `state` gave."""
+        """Restore a state returned by `state`."""
         cuts = np.cumsum(state["lengths"])[:-1]
         parts = zip(*(np.split(state[column], cuts) for column in COLUMNS), strict=True)
         firsts = state["first_new"].tolist()

@@ -1,7 +1,7 @@
-"""Randomness without state: every draw follows from seed, generation, step and purpose.
+"""Randomness without state: every draw is determined by seed, generation, step and purpose.
 
-A counter-based generator (Philox; Salmon et al. 2011) needs no state to be saved and gives
-a restarted learner the draws of the one before it.
+A counter-based generator (Philox; Salmon et al. 2011) has no state to save, and a restarted
+learner gets the same draws as before.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What numbers are drawn for; each purpose has a stream of its own."""
+    """The purpose of random numbers; each has its own stream."""
 
     NEGATIVES = 1
     REPLAY = 2
@@ -24,5 +24,5 @@ class Purpose(IntEnum):
 
 
 def random_for(seed: int, generation: int, step: int, purpose: Purpose) -> np.random.Generator:
-    """The generator of one purpose in one step."""
+    """Return the generator of one purpose in one step."""
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, purpose, step, generation]))

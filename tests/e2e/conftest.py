@@ -22,9 +22,9 @@ def environment(log_url: str, prefix: str, tmp_path: Path) -> dict[str, str]:
         "MILLSTREAM_LOG__PREFIX": prefix,
         "MILLSTREAM_LOG__PARTITIONS": "4",
         "MILLSTREAM_MODEL__CACHE": str(CACHE),
-        "MILLSTREAM_SNAPSHOTS": str(tmp_path / "snapshots"),
-        "MILLSTREAM_LEARN__CHECKPOINTS": str(tmp_path / "checkpoints"),
-        "MILLSTREAM_LEARN__METRICS_PORT": str(free_port()),
+        "MILLSTREAM_SNAPSHOTS__STORE": str(tmp_path / "snapshots"),
+        "MILLSTREAM_CHECKPOINTS__FOLDER": str(tmp_path / "checkpoints"),
+        "MILLSTREAM_METRICS__LEARN": str(free_port()),
         "MILLSTREAM_SERVE__PORT": str(free_port()),
     }
 

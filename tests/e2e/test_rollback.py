@@ -34,7 +34,7 @@ BACK_SECONDS = 10.0
 @pytest.fixture
 def environment(environment: dict[str, str]) -> dict[str, str]:
     """With a checkpoint soon, to poison a copy of, and with all snapshots kept, to compare."""
-    more = {"MILLSTREAM_LEARN__CHECKPOINT_SECONDS": "5", "MILLSTREAM_LEARN__KEEP_SNAPSHOTS": "1000"}
+    more = {"MILLSTREAM_CHECKPOINTS__SECONDS": "5", "MILLSTREAM_SNAPSHOTS__KEEP": "1000"}
     return environment | more
 
 

@@ -38,9 +38,9 @@ def environment(environment: dict[str, str]) -> dict[str, str]:
     """Alarms are answered, and no snapshot is thrown away before it was compared."""
     return environment | {
         "MILLSTREAM_DRIFT__ACTION": "retrain",
-        "MILLSTREAM_RETRAIN__METRICS_PORT": str(free_port()),
-        "MILLSTREAM_LEARN__CHECKPOINT_SECONDS": "5",
-        "MILLSTREAM_LEARN__KEEP_SNAPSHOTS": "1000",
+        "MILLSTREAM_METRICS__RETRAIN": str(free_port()),
+        "MILLSTREAM_CHECKPOINTS__SECONDS": "5",
+        "MILLSTREAM_SNAPSHOTS__KEEP": "1000",
     }
 
 

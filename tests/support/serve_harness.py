@@ -54,7 +54,7 @@ START = 1_700_000_000_000
 
 
 class World:
-    """What happens is appended to a real log; `learn` and `publish` are the learn daemon's work."""
+    """Appends events to a real log; `learn` and `publish` do what the learn daemon does."""
 
     def __init__(self, folder: Path, backbone: Backbone, context: int = 5, history_length: int = 20) -> None:
         self.folder = folder
@@ -96,7 +96,7 @@ class World:
 
     def stock(self) -> None:
         """Put twelve items into the catalogue."""
-        with self._together():
+        with self._one_flush():
             for colour in COLOURS:
                 for thing in THINGS:
                     self.upsert(f"{colour}-{thing}", f"{colour} {thing}", category=colour)
@@ -140,16 +140,16 @@ class World:
         self._flush()
 
     def shop(self, rounds: int = 4) -> None:
-        """Some users buy things of their colour, in turn."""
-        with self._together():
+        """Let three users buy things of their colour, in turn."""
+        with self._one_flush():
             for number in range(rounds):
                 for user, colour in zip(("ann", "bob", "cyd"), COLOURS, strict=True):
                     thing, other = THINGS[number % 4], THINGS[(number + 1) % 4]
                     self.act(user, f"{colour}-{thing}", f"{colour}-{other}", session=f"s{number}")
 
     @contextmanager
-    def _together(self) -> Iterator[None]:
-        """Wait for the disk once, at the end."""
+    def _one_flush(self) -> Iterator[None]:
+        """Flush once, at the end."""
         self._flushes = False
         yield
         self._flushes = True
@@ -160,7 +160,7 @@ class World:
             self._writer.flush()
 
     def learn(self) -> Scores:
-        """Learn all that is new in one batch."""
+        """Learn all new records in one batch."""
         records = self._reader.poll(10_000, timeout_seconds=0)
         items = [item_of(record) for record in records if record.topic == self.topics.items]
         acts = [record for record in records if record.topic == self.topics.interactions]
@@ -175,18 +175,18 @@ class World:
         return self._publisher.publish(Publication(self.snapshot(), self._histories(), [], []))
 
     def publish_histories(self) -> None:
-        """Do the first half of a publication only."""
+        """Publish the histories without a snapshot."""
         for user, (history, end) in self._histories().items():
             self._writer.append(self.topics.histories, user, encode_history(history, end))
         self._writer.flush()
 
     def announce(self, wire: bytes) -> None:
-        """Say anything on the snapshots topic."""
+        """Append a record to the snapshots topic."""
         self._writer.append(self.topics.snapshots, PREFIX, wire)
         self._writer.flush()
 
     def announce_damaged(self, damage: str) -> None:
-        """Announce what is no fit snapshot."""
+        """Publish a snapshot and damage it before its announcement, or announce invalid JSON."""
         if damage == "announcement":
             self.announce(b"not JSON")
             return
@@ -220,7 +220,7 @@ class World:
         self._publisher.publish(Publication(replace(snapshot, manifest=manifest), {}, [], []))
 
     def reader_fails_once(self, monkeypatch: pytest.MonkeyPatch, error: Exception) -> list[Exception]:
-        """Let the next poll of any reader fail; the list is empty once it has."""
+        """Make the next poll of any reader fail; the returned list is empty once it has."""
         kind, errors = type(self._reader), [error]
         poll = kind.poll
 
@@ -245,7 +245,7 @@ class World:
 
     @contextmanager
     def server(self) -> Iterator[CurrentState]:
-        """A follower in a thread, once it has caught up; fails with what the follower failed with."""
+        """Run a follower in a thread, once caught up; raise the follower's error at the end."""
         current, stop = CurrentState(), Event()
         follower = Follower(
             self.log,
@@ -265,7 +265,7 @@ class World:
             following.result()
 
     def shown(self, current: CurrentState) -> View:
-        """The server's view once it has read everything and taken the newest snapshot."""
+        """Wait until the server has read everything and loaded the newest snapshot; return its view."""
         ends = self.log.end_offsets([self.topics.items, self.topics.interactions])
         read = {str(source): offset for source, offset in ends.items()}
 
@@ -278,13 +278,13 @@ class World:
         return current.view
 
     def _histories(self) -> dict[str, tuple[History, int]]:
-        """Of the users who acted since the last time, and the offsets that they reach."""
+        """Histories of the users who acted since the last call, and the offsets where they end."""
         users, self._users = self._users, {}
         return {user: (self.learner.stream.histories.of(user), end) for user, end in users.items()}
 
     def _newest(self, view: View) -> bool:
         versions = self.store.versions()
-        return not versions or (view.base is not None and view.base.version == versions[-1])
+        return not versions or (view.snapshot is not None and view.snapshot.version == versions[-1])
 
     def encoder(self) -> TextEncoder:
         model = self.settings.model

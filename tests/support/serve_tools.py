@@ -1,4 +1,4 @@
-"""Tools of the server's tests that know nothing of a shop."""
+"""Tools of the server's tests that do not depend on the simulated shop."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pipeline.eventlog.port import LogWriter
 
 
 class Writer:
-    """A log writer that can be made to do something before it announces a snapshot."""
+    """A log writer that calls `before_announcement`, if set, before it announces a snapshot."""
 
-    def __init__(self, writer: LogWriter, watcher: str) -> None:
+    def __init__(self, writer: LogWriter, announcements: str) -> None:
         self._writer = writer
-        self._watcher = watcher
+        self._announcements = announcements
         self.before_announcement: Callable[[], None] | None = None
         self.flush, self.close = writer.flush, writer.close
 
     def append(
         self, topic: str, key: str | None, value: bytes | None, *, partition: int | None = None
     ) -> None:
-        if topic == self._watcher and self.before_announcement:
+        if topic == self._announcements and self.before_announcement:
             self.before_announcement()
         self._writer.append(topic, key, value, partition=partition)
 
@@ -33,7 +33,7 @@ class Writer:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait for another thread; fails when it takes too long."""
+    """Wait until another thread makes the condition true; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"

@@ -1,1 +1,1 @@
-"""Follows the log and the announced snapshots."""
+"""Follow the log and the announced snapshots."""

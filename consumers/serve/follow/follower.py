@@ -1,8 +1,8 @@
-"""The follower: one thread that reads the log, takes snapshots, and shows the next View.
+"""The follower: one thread that reads the log, loads snapshots, and publishes Views to requests.
 
-It begins with the newest snapshot and the histories, reads the catalogue and the tail up to
-the log's end, shows the first View, and goes on. All state is its own; when it dies, the
-server must, so that nobody is served stale answers in silence.
+It starts from the newest snapshot and the histories, reads the catalogue and the tail up to
+the end of the log, publishes the first View, and continues. It alone owns this state. When it
+fails, the server must exit, because it would otherwise serve stale answers without a warning.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import DEDUPE_WINDOW, ServingState
-from consumers.serve.state.tail import MOST_EVENTS, TailEvent
+from consumers.serve.state.tail import MAX_EVENTS, TailEvent
 from pipeline import metrics
 from pipeline.errors import OffsetsExpired
 from pipeline.eventlog.port import (
@@ -35,16 +35,17 @@ from pipeline.model.content.adapter import NO_ADAPTER
 from pipeline.model.content.text import TextEncoder
 from pipeline.state.histories import Histories, decode_history
 
-MOST_RECORDS = 2_000
-TEXTS_AT_ONCE = 32
-"""Some tenths of a second on a CPU, during which no event is read."""
+MAX_RECORDS = 2_000
+"""Records per poll."""
+TEXTS_PER_STEP = 32
+"""Encoding them takes some tenths of a second on a CPU; no event is read meanwhile."""
 REPORT_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
 
 class Follower:
-    """Keeps a `Live` up to date with the log and the announced snapshots."""
+    """Keeps a `CurrentState` up to date with the log and the announced snapshots."""
 
     def __init__(
         self,
@@ -61,119 +62,121 @@ class Follower:
         self._current = current
         self._history_length = history_length
         self._poll_seconds = poll_seconds
-        self._base: LoadedSnapshot | None = None
+        self._snapshot: LoadedSnapshot | None = None
         self._encoder: TextEncoder
         self._report_at = 0.0
 
     def run(self, make_encoder: Callable[[], TextEncoder], stop: Event) -> None:
-        """Follow until told to stop.
+        """Follow the log until `stop` is set.
 
         Args:
-            make_encoder: called in this thread, to which the encoder's cache then belongs.
-            stop: looked at at least once a second.
+            make_encoder: called in this thread, which then owns the encoder's cache.
+            stop: checked at least once a second.
 
         Raises:
-            LogUnavailable: the log refuses to answer.
+            LogUnavailable: the log does not answer.
             OSError: the snapshot store does not answer at the start.
         """
         with closing(make_encoder()) as self._encoder:
-            self._watcher.hear(read(self._log, self._topics.snapshots))
-            self._take(self._watcher.take() or self._watcher.older())
+            self._watcher.observe(read(self._log, self._topics.snapshots))
+            self._use(self._watcher.load_newest() or self._watcher.load_older())
             while not stop.is_set():
                 try:
                     self._follow(stop)
                 except OffsetsExpired as error:
                     metrics.EXPIRED_READS.labels("serve").inc()
-                    log.error("reading begins again without the records that were lost: %s", error)
+                    log.error("reading again from the snapshot, without the expired records: %s", error)
 
-    def _take(self, base: LoadedSnapshot | None) -> None:
-        """Serve another base from here on, and encode texts as it encodes them."""
-        self._base = base
-        self._encoder = self._encoder.adapted(base.encoder if base else NO_ADAPTER)
+    def _use(self, snapshot: LoadedSnapshot | None) -> None:
+        """Serve another snapshot from now on, and encode texts with its adapter."""
+        self._snapshot = snapshot
+        self._encoder = self._encoder.adapted(snapshot.encoder if snapshot else NO_ADAPTER)
 
     def _follow(self, stop: Event) -> None:
-        """Read from the base on, until told to stop or until another base needs older records."""
-        histories, reached = self._histories()
+        """Read from the snapshot's offsets, until stopped or until a snapshot needs older records."""
+        histories, ends_of_histories = self._read_histories()
         topics = (self._topics.interactions, self._topics.items)
-        # After the histories were read: whatever they reach lies before these ends.
+        # Read after the histories, so that no history reaches beyond these ends.
         ends = self._log.end_offsets(topics)
-        state = ServingState(self._base, histories, reached, topics)
-        with self._log.reader(self._starts(ends)) as reader:
-            while _behind(reader.positions(), ends):
+        state = ServingState(self._snapshot, histories, ends_of_histories, topics)
+        with self._log.reader(self._start_offsets(ends)) as reader:
+            while _has_unread(reader.positions(), ends):
                 if stop.is_set():
                     return
                 state.read(self._poll(reader, timeout_seconds=1.0))
-            self._show(reader, state, histories)
-            while not stop.is_set() and state.base is self._base:
+            self._publish_view(reader, state, histories)
+            while not stop.is_set() and state.snapshot is self._snapshot:
                 self._step(reader, state, histories)
 
     def _step(self, reader: LogReader, state: ServingState, histories: Histories) -> None:
-        """Read what is new; take a newer snapshot; encode some new texts; show each at once."""
+        """Read new records, load a newer snapshot, encode some new texts; publish each at once."""
         records = self._poll(reader, 0 if state.pending_texts else self._poll_seconds)
         if records:
             _observe_freshness(state.read(records))
-            self._show(reader, state, histories)
+            self._publish_view(reader, state, histories)
         started = time.monotonic()
-        base = self._watcher.take()
-        if base is not None:
-            self._swap(state, base)
-            self._show(reader, state, histories)
+        snapshot = self._watcher.load_newest()
+        if snapshot is not None:
+            self._swap(state, snapshot)
+            self._publish_view(reader, state, histories)
             metrics.SWAP_SECONDS.observe(time.monotonic() - started)
-        if state.encode(self._encoder, TEXTS_AT_ONCE):
-            self._show(reader, state, histories)
+        if state.encode(self._encoder, TEXTS_PER_STEP):
+            self._publish_view(reader, state, histories)
         self._report(reader.positions())
 
-    def _swap(self, state: ServingState, base: LoadedSnapshot) -> None:
-        before = self._base
-        self._take(base)
-        if before is not None and _goes_back(before.offsets, base.offsets):
-            log.info("snapshot %s has learned less than its parent: reading begins again", base.version)
+    def _swap(self, state: ServingState, snapshot: LoadedSnapshot) -> None:
+        """Replace the snapshot of the state; a snapshot that has learned less needs a new state."""
+        before = self._snapshot
+        self._use(snapshot)
+        if before is not None and _has_learned_less(snapshot.offsets, before.offsets):
+            log.info("snapshot %s has learned less than its parent: reading again", snapshot.version)
         else:
-            _observe_freshness(state.rebase(base))
+            _observe_freshness(state.replace_snapshot(snapshot))
 
     def _poll(self, reader: LogReader, timeout_seconds: float) -> list[Record]:
-        """The next records; announcements among them are heard."""
-        records = reader.poll(MOST_RECORDS, timeout_seconds)
-        self._watcher.hear(record for record in records if record.topic == self._topics.snapshots)
+        """Return the next records, and pass the announcements among them to the watcher."""
+        records = reader.poll(MAX_RECORDS, timeout_seconds)
+        self._watcher.observe(record for record in records if record.topic == self._topics.snapshots)
         events = sum(record.topic == self._topics.interactions for record in records)
         metrics.EVENTS.labels("serve").inc(events)
         return records
 
-    def _show(self, reader: LogReader, state: ServingState, histories: Histories) -> None:
-        """Let requests see all that was read."""
+    def _publish_view(self, reader: LogReader, state: ServingState, histories: Histories) -> None:
+        """Make everything read so far visible to requests."""
         positions = reader.positions()
         state.positions = {s: offset for s, offset in positions.items() if s.topic != self._topics.snapshots}
         before, view = self._current.view, state.view()
-        self._current.show(view, histories, state.ahead)
-        state.ahead = {}
+        self._current.replace(view, histories, state.updated_histories)
+        state.updated_histories = {}
         if before is None:
             log.info("caught up with the log: %s items, %s users", len(view.index), self._current.users)
-        if view.base is not None and (before is None or before.base is not view.base):
+        if view.snapshot is not None and (before is None or before.snapshot is not view.snapshot):
             metrics.SWAPS.inc()
-            metrics.GENERATION.labels("serve").set(view.base.version.generation)
-            metrics.STEP.labels("serve").set(view.base.version.step)
-            log.info("serving snapshot %s", view.base.version)
+            metrics.GENERATION.labels("serve").set(view.snapshot.version.generation)
+            metrics.STEP.labels("serve").set(view.snapshot.version.step)
+            log.info("serving snapshot %s", view.snapshot.version)
 
-    def _histories(self) -> tuple[Histories, dict[str, int]]:
-        """The users' histories, and the offset of their partition that each reaches."""
-        histories, reached = Histories(self._history_length), {}
+    def _read_histories(self) -> tuple[Histories, dict[str, int]]:
+        """Read the users' histories, and for each the offset of the user's partition where it ends."""
+        histories, ends = Histories(self._history_length), {}
         for user, record in read_compacted(self._log, self._topics.histories).items():
             assert record.value is not None
-            history, reached[user] = decode_history(record.value)
+            history, ends[user] = decode_history(record.value)
             histories.put(user, history)
-        return histories, reached
+        return histories, ends
 
-    def _starts(self, ends: Offsets) -> dict[TopicPartition, int]:
-        """Where to begin: all items and announcements; interactions a little before the base's end.
+    def _start_offsets(self, ends: Offsets) -> dict[TopicPartition, int]:
+        """Return where to start: all items and announcements, interactions near the snapshot's end.
 
-        That little is what an early server still knows duplicates from.
+        Interactions start `DEDUPE_WINDOW` before that end, so that a late server recognises the
+        same duplicates as an early one.
         """
         begins = self._log.begin_offsets([self._topics.items, self._topics.snapshots])
         held = self._log.begin_offsets([self._topics.interactions])
-        most = MOST_EVENTS // len(held)
+        most = MAX_EVENTS // len(held)
         starts = dict(begins)
         for source, begin in held.items():
-            learned = self._base.offsets.get(source, 0) if self._base else 0
+            learned = self._snapshot.offsets.get(source, 0) if self._snapshot else 0
             first = max(begin, ends[source] - most)
             if learned < first:
                 log.warning(
@@ -183,7 +186,7 @@ class Follower:
         return starts
 
     def _report(self, positions: Offsets) -> None:
-        """Gauges, about once a second."""
+        """Update the gauges, about once a second."""
         now, view = time.monotonic(), self._current.view
         if now < self._report_at or view is None:
             return
@@ -195,17 +198,17 @@ class Follower:
         metrics.USERS.labels("serve").set(self._current.users)
 
 
-def _behind(positions: Offsets, ends: Offsets) -> bool:
+def _has_unread(positions: Offsets, ends: Offsets) -> bool:
     return any(positions[source] < end for source, end in ends.items())
 
 
-def _goes_back(before: Offsets, after: Offsets) -> bool:
-    """Whether events that one snapshot has learned, and that are dropped, are new to another."""
-    return any(after.get(source, 0) < offset for source, offset in before.items())
+def _has_learned_less(offsets: Offsets, than: Offsets) -> bool:
+    """Whether a snapshot lacks events that another has learned; the tail no longer has them."""
+    return any(offsets.get(source, 0) < offset for source, offset in than.items())
 
 
 def _observe_freshness(learned: Iterable[TailEvent]) -> None:
-    """From append until the weights that are served have learned it."""
+    """Observe the time from an event's append until the served weights have learned it."""
     now = time.time()
     for event in learned:
         metrics.SERVED_FRESHNESS.observe(max(0.0, now - event.append_time / 1000))

@@ -1,4 +1,4 @@
-"""Announcements: which snapshot is the newest, and whether it is fit to be served."""
+"""Announcements: find the newest snapshot and load it if it is fit to be served."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 
 
 class SnapshotWatcher:
-    """Hears announcements of one model and loads the highest version that was not heard before.
+    """Observes the announcements of one model and loads the highest new version.
 
-    A snapshot that is refused is not tried again; one that the store does not give is, until
-    a higher one is announced.
+    A refused snapshot is not tried again. A snapshot that the store cannot read is tried again
+    until a higher version is announced.
     """
 
     def __init__(
@@ -38,42 +38,42 @@ class SnapshotWatcher:
         self._current = current
         self._clock = clock
         self._highest = NO_VERSION
-        self._waiting: Announcement | None = None
-        self._not_before = 0.0
+        self._pending: Announcement | None = None
+        self._retry_at = 0.0
 
-    def hear(self, records: Iterable[Record]) -> None:
-        """Take in records of the snapshots topic."""
+    def observe(self, records: Iterable[Record]) -> None:
+        """Read records of the snapshots topic."""
         for record in records:
             if record.key == self._model and record.value is not None:
-                self._hear(record.value, f"{record.source}/{record.offset}")
+                self._observe(record.value, f"{record.source}/{record.offset}")
 
-    def take(self) -> LoadedSnapshot | None:
-        """The newest snapshot, if there is one that was neither taken nor refused."""
-        announced = self._waiting
-        if announced is None or self._clock() < self._not_before:
+    def load_newest(self) -> LoadedSnapshot | None:
+        """Load the newest announced snapshot; None if it was loaded or refused before, or must wait."""
+        announced = self._pending
+        if announced is None or self._clock() < self._retry_at:
             return None
         try:
-            base = self._load(self._highest, announced.digest)
+            snapshot = self._load(self._highest, announced.digest)
         except OSError as error:
-            log.warning("snapshot %s: the store does not give it (%s); trying again", self._highest, error)
-            self._not_before = self._clock() + RETRY_SECONDS
+            log.warning("snapshot %s: the store cannot read it (%s); trying again", self._highest, error)
+            self._retry_at = self._clock() + RETRY_SECONDS
             return None
-        self._waiting = None
-        if base is not None:
+        self._pending = None
+        if snapshot is not None:
             self._current.refusal = None
-        return base
+        return snapshot
 
-    def older(self) -> LoadedSnapshot | None:
-        """The newest fit snapshot below the announced one: for a server with nothing else to serve.
+    def load_older(self) -> LoadedSnapshot | None:
+        """Load the newest fit snapshot below the announced one, for a server that has no other.
 
         Raises:
             OSError: the store does not answer.
         """
         older = (version for version in reversed(self._loader.versions()) if version < self._highest)
-        bases = (self._load(version) for version in older)
-        return next((base for base in bases if base is not None), None)
+        snapshots = (self._load(version) for version in older)
+        return next((snapshot for snapshot in snapshots if snapshot is not None), None)
 
-    def _hear(self, wire: bytes, where: str) -> None:
+    def _observe(self, wire: bytes, where: str) -> None:
         try:
             announced = Announcement.model_validate_json(wire)
             version = Version.parse(announced.version)
@@ -81,7 +81,7 @@ class SnapshotWatcher:
             self._refuse(where, f"{where} is no announcement")
             return
         if version > self._highest:
-            self._highest, self._waiting, self._not_before = version, announced, 0.0
+            self._highest, self._pending, self._retry_at = version, announced, 0.0
 
     def _load(self, version: Version, digest: str | None = None) -> LoadedSnapshot | None:
         try:
@@ -90,7 +90,7 @@ class SnapshotWatcher:
             if version in self._loader.versions():
                 self._refuse(str(version), str(error))
             else:
-                log.info("snapshot %s was pruned before it was loaded: a newer one comes", version)
+                log.info("snapshot %s was pruned before it was loaded; waiting for a newer one", version)
             return None
 
     def _refuse(self, version: str, reason: str) -> None:

@@ -1,7 +1,7 @@
-"""The HTTP face of the server: routes, validation, keys, problems; OpenAPI at /docs."""
+"""The HTTP interface of the server: routes, validation, keys, problems; OpenAPI at /docs."""
 
-# Annotations here must be evaluated where they stand, not later from strings: the bounds of
-# parameters come from the settings, in names that only `create_app` knows.
+# No `from __future__ import annotations` here: the bounds of parameters are local variables of
+# `create_app`, so annotations must be evaluated in place.
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from consumers.serve.http.middleware import BodyLimit, RequestTimes, is_key, problem
 from consumers.serve.ranking import RecommendationQuery
 from consumers.serve.schemas import (
-    MOST_EXCLUDED,
+    MAX_EXCLUDED,
     AnonymousHistory,
     Health,
     ModelCard,
@@ -32,26 +32,28 @@ from pipeline.events import Id
 DESCRIPTION = """
 Recommendations from a model that keeps learning from an event stream.
 
-An answer follows a user's events within milliseconds of their append, and the learned
-weights within seconds; it says which snapshot of the weights it used and what they lack.
+Answers reflect a user's events within milliseconds of their append, and new weights within
+seconds. Each answer names the snapshot of the weights and how stale they are.
 """
-MOST_FAULTS = 5
+MAX_FAULTS = 5
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 Responses = dict[int | str, dict[str, Any]]
 PROBLEMS: Responses = {
-    401: {"model": Problem, "description": "No key, or a wrong one, in X-API-Key"},
+    401: {"model": Problem, "description": "The header X-API-Key is missing or wrong"},
     422: {"model": Problem, "description": "A parameter is out of bounds"},
-    503: {"model": Problem, "description": "The server still reads the log"},
+    503: {"model": Problem, "description": "The server is still reading the log"},
 }
-NOT_FOUND: Responses = {404: {"model": Problem, "description": "Nobody knows the item"}}
+NOT_FOUND: Responses = {404: {"model": Problem, "description": "The item is unknown"}}
 Session = Annotated[
     Id | None,
-    Query(description="The user's session now; another than that of the last act begins a new basket."),
+    Query(
+        description="The user's current session; one that differs from the last act's begins a new basket."
+    ),
 ]
 
 
 def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI:
-    """The application; if there are API keys, only health, readiness and the documentation go without."""
+    """Create the application; with API keys, only health, readiness and documentation need no key."""
     app = FastAPI(title="millstream", description=DESCRIPTION, version="1", redoc_url=None)
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestTimes)
@@ -71,18 +73,19 @@ def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI
 def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:
     routes = APIRouter(tags=["recommendations"])
 
-    async def query(
+    async def read_query(
         k: Annotated[
-            int, Query(ge=1, le=settings.most_recommendations, description="How many items, at most.")
+            int, Query(ge=1, le=settings.most_recommendations, description="Maximum number of items.")
         ] = settings.recommendations,
         exclude: Annotated[
-            Sequence[Id], Query(max_length=MOST_EXCLUDED, description="Items not to show; may be repeated.")
+            Sequence[Id], Query(max_length=MAX_EXCLUDED, description="Item to leave out; repeat for several.")
         ] = (),
         category: Annotated[
-            str | None, Query(max_length=256, description="Show items of this category only.")
+            str | None, Query(max_length=256, description="Only items of this category.")
         ] = None,
         exclude_seen: Annotated[
-            bool, Query(description="Leave out items of the history; a shop's customers do buy again.")
+            bool,
+            Query(description="Leave out items of the history; off by default, because customers buy again."),
         ] = False,
     ) -> RecommendationQuery:
         return RecommendationQuery(k, frozenset(exclude), category, exclude_seen)
@@ -90,35 +93,38 @@ def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:
     @routes.get("/v1/users/{user:path}/recommendations")
     def recommendations_for_a_user(
         user: Annotated[Id, Path()],
-        wanted: Annotated[RecommendationQuery, Depends(query)],
+        query: Annotated[RecommendationQuery, Depends(read_query)],
         session: Session = None,
     ) -> Recommendations:
-        """What this user is most likely to act on next.
+        """Recommend the items that this user is most likely to act on next.
 
-        Popular items, and says so, for a user nobody knows and before the first snapshot. What
-        is shown is written to the log as an impression.
+        Returns popular items for an unknown user and before the first snapshot; `source` and
+        `reason` say so. The answer is written to the log as an impression.
         """
-        return service.for_user(user, session, wanted)
+        return service.for_user(user, session, query)
 
     @routes.post("/v1/recommendations")
     def recommendations_for_a_history(
         body: AnonymousHistory,
-        wanted: Annotated[RecommendationQuery, Depends(query)],
+        query: Annotated[RecommendationQuery, Depends(read_query)],
         session: Session = None,
     ) -> Recommendations:
-        """What somebody with this history is most likely to act on next; nothing of it is kept."""
-        return service.for_history(body.history, session, wanted)
+        """Recommend the items that a user with this history is most likely to act on next.
+
+        The history is not stored.
+        """
+        return service.for_history(body.history, session, query)
 
     @routes.get("/v1/items/{item:path}/similar", responses=NOT_FOUND)
     def similar_items(
-        item: Annotated[Id, Path()], wanted: Annotated[RecommendationQuery, Depends(query)]
+        item: Annotated[Id, Path()], query: Annotated[RecommendationQuery, Depends(read_query)]
     ) -> Recommendations:
-        """Items whose learned vectors, text included, are closest to an item's."""
-        return service.similar_to(item, wanted)
+        """List the items whose learned vectors, text included, are closest to this item's."""
+        return service.similar_to(item, query)
 
     @routes.get("/v1/model", tags=["operations"])
     def model() -> ModelCard:
-        """The snapshot that is served, how good it was when it was published, what was read since."""
+        """Describe the served snapshot, its quality when published, and the records read since."""
         return service.model()
 
     return routes
@@ -129,21 +135,21 @@ def _open_routes(service: RecommendationService) -> APIRouter:
 
     @routes.get("/healthz")
     def health() -> Health:
-        """The process answers."""
+        """Report that the process is alive."""
         return Health()
 
     @routes.get("/readyz", responses={503: {"model": Readiness}})
     def readiness(response: Response) -> Readiness:
-        """200 when the log was read to its end once, else 503."""
-        said = service.readiness()
-        response.status_code = 200 if said.ready else 503
-        return said
+        """Return 200 once the log was read to its end, and 503 before."""
+        found = service.readiness()
+        response.status_code = 200 if found.ready else 503
+        return found
 
     return routes
 
 
 def _metrics() -> Response:
-    """All series of this process, for Prometheus."""
+    """Return all metrics of this process in the Prometheus format."""
     return Response(metrics.exposition(), media_type=EXPOSITION)
 
 
@@ -158,10 +164,10 @@ def _key_check(settings: ServeConfig) -> Any:
 
 
 def _invalid(_: Request, error: Exception) -> JSONResponse:
-    """Name each field and what is wrong with it, never what it held."""
+    """Name each invalid field and its fault, never its value."""
     assert isinstance(error, RequestValidationError)
     faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-    return problem(422, "Unprocessable Content", "; ".join(faults[:MOST_FAULTS]))
+    return problem(422, "Unprocessable Content", "; ".join(faults[:MAX_FAULTS]))
 
 
 def _http_problem(_: Request, error: Exception) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""What stands before every route: the size of bodies, and the time and status of answers."""
+"""Middleware of every route: limit the size of bodies, observe time and status of responses."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from consumers.serve.schemas import Problem
 from pipeline import metrics
 
-MOST_BODY_BYTES = 512 * 1024
+MAX_BODY_BYTES = 512 * 1024
 
 
 class BodyLimit:
-    """Refuses bodies that are too large or do not say how large they are.
+    """Refuses bodies that are too large or have no declared length.
 
-    A declared length is enough to look at: the HTTP server holds senders to it.
+    Checking the declared length is enough, because the HTTP server enforces it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer 411 or 413."""
+        """Forward the request, or respond with 411 or 413."""
         headers = Headers(scope=scope) if scope["type"] == "http" else {}
         length = headers.get("content-length", "0")
         if "transfer-encoding" in headers or not length.isdecimal():
             await problem(411, "Length Required", "send Content-Length")(scope, receive, send)
-        elif int(length) > MOST_BODY_BYTES:
-            said = f"at most {MOST_BODY_BYTES} bytes"
-            await problem(413, "Content Too Large", said)(scope, receive, send)
+        elif int(length) > MAX_BODY_BYTES:
+            detail = f"at most {MAX_BODY_BYTES} bytes"
+            await problem(413, "Content Too Large", detail)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
 
 class RequestTimes:
-    """Observes how long each answer took, by route template and status."""
+    """Observes the duration of each response, by route template and status."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on and observe it; one that broke counts as 500."""
+        """Forward the request and observe it; count a request that raised as 500."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -61,20 +61,20 @@ class RequestTimes:
         try:
             await self._app(scope, receive, observed)
         finally:
-            # A path that no route knows is one label value, or the series would grow for ever.
+            # All unknown paths share one label value, because the series would grow without bound.
             route = getattr(scope.get("route"), "path_format", "unknown")
             seconds = time.perf_counter() - started
             metrics.REQUEST_SECONDS.labels(route, str(status)).observe(seconds)
 
 
-def is_key(given: str | None, keys: Sequence[SecretStr]) -> bool:
-    """Whether a key is one of those configured, in a time that does not tell how nearly."""
-    sent = (given or "").encode("latin-1")  # the bytes as sent: that is how headers are read
+def is_key(header: str | None, keys: Sequence[SecretStr]) -> bool:
+    """Whether a header holds a configured key; constant-time, so that timing reveals nothing."""
+    sent = (header or "").encode("latin-1")  # restores the bytes as sent: headers are read as latin-1
     matches = [hmac.compare_digest(sent, key.get_secret_value().encode()) for key in keys]
     return any(matches)
 
 
 def problem(status: int, title: str, detail: str) -> JSONResponse:
-    """A problem as an answer."""
+    """Return a problem response (RFC 9457)."""
     body = Problem(title=title, status=status, detail=detail).model_dump()
     return JSONResponse(body, status, media_type="application/problem+json")

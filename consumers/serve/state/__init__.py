@@ -1,1 +1,1 @@
-"""What a server knows: a snapshot, and what it has read since."""
+"""The state of a server: a snapshot, and the records read after it."""

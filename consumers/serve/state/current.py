@@ -1,4 +1,4 @@
-"""What follower and requests share: the current View, the histories, and what was refused."""
+"""State shared by the follower and requests: the current View, the histories, and the last refusal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pipeline.state.histories import Histories, History
 
 @dataclass(frozen=True)
 class Refusal:
-    """A snapshot that was not taken, and why."""
+    """A snapshot that was refused, and the reason."""
 
     version: str
     reason: str
 
 
 class CurrentState:
-    """One reference that is replaced as a whole; a request never sees half of anything."""
+    """One View, replaced as a whole, so that no request sees a half-updated state."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -29,22 +29,22 @@ class CurrentState:
 
     @property
     def view(self) -> View | None:
-        """What is known; None while the log is still being read for the first time."""
+        """The current View; None until the log was read to its end once."""
         return self._view
 
     @property
     def users(self) -> int:
-        """How many users have a history."""
+        """Number of users with a history."""
         return len(self._histories)
 
-    def of(self, user: str) -> tuple[View | None, History]:
-        """What is known, and a user's acts as of the same offsets."""
+    def for_user(self, user: str) -> tuple[View | None, History]:
+        """Return the current View, and a user's acts as of the same offsets."""
         with self._lock:
             return self._view, self._histories.of(user)
 
-    def show(self, view: View, histories: Histories, ahead: Mapping[str, History]) -> None:
-        """Replace the view and move histories on; `histories` are from here on written to only here."""
+    def replace(self, view: View, histories: Histories, updated: Mapping[str, History]) -> None:
+        """Replace the View and update histories by user; from here on only this method writes them."""
         with self._lock:
-            for user, history in ahead.items():
+            for user, history in updated.items():
                 histories.put(user, history)
             self._view, self._histories = view, histories

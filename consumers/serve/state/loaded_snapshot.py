@@ -1,4 +1,4 @@
-"""The base of a server's state: one snapshot, checked against this server's own backbone."""
+"""A loaded snapshot: one snapshot, checked against this server's own backbone."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from pipeline.snapshots.store import SnapshotStore
 
 @dataclass(frozen=True)
 class LoadedSnapshot:
-    """What one snapshot gives a server; n items. Nothing of it is ever changed.
+    """The immutable state that a server reads from one snapshot; n items.
 
     Attributes:
-        manifest: what it is and where it comes from.
-        version: its place in the order of versions.
-        offsets: the next offset of each partition that was not learned.
+        manifest: description and origin of the snapshot.
+        version: generation and step.
+        offsets: next offset of each partition that was not learned.
         digests: content digest of each item.
         rows: row of each item.
-        encoder: the adapter of the language model that new texts are to be encoded under.
+        encoder: adapter of the language model with which new texts must be encoded.
         recommender, mixer: the learned parameters.
         items: content, residual and bias of each row.
-        pairs: ``[n, n]`` pair counts of the memory, in one level; `totals` the sums of its rows.
+        pairs: ``[n, n]`` pair counts of the covisitation, in one level; `totals`: its row sums.
         popularity: ``[n]`` decayed counts.
     """
 
@@ -56,9 +56,9 @@ class LoadedSnapshot:
 class SnapshotLoader:
     """Loads announced snapshots and refuses those that this server must not serve.
 
-    The model's skeleton is made once for each size, and copied for each snapshot, so that
-    requests that still score with the old one are not disturbed. Serving is on the CPU: one history costs
-    milliseconds there, and two servers then give the same bits.
+    The model's skeleton is built once for each size and copied for each snapshot, because
+    requests may still score with the old one. Serving runs on the CPU: scoring one history
+    takes milliseconds there, and two servers return the same bits.
     """
 
     def __init__(self, store: SnapshotStore, backbone: Backbone, settings: ModelConfig) -> None:
@@ -68,23 +68,24 @@ class SnapshotLoader:
         self._required = {"backbone": backbone.digest, "max_tokens": settings.max_tokens}
 
     def load(self, version: Version, digest: str | None = None) -> LoadedSnapshot:
-        """A snapshot, verified; `digest` is the one that was announced.
+        """Load and verify a snapshot; `digest` is the announced one.
 
         Raises:
-            SnapshotCorrupt: not what was announced, damaged, of another model, or not finite.
+            SnapshotCorrupt: it differs from the announced one, is damaged or not finite, or
+                belongs to another model.
             OSError: the store does not answer.
         """
         snapshot = self._store.load(version)
         if digest not in (None, snapshot.manifest.digest):
-            raise SnapshotCorrupt(f"snapshot {version} is not the one announced; publish again")
+            raise SnapshotCorrupt(f"snapshot {version} differs from the announced one; publish again")
         self._check_model(snapshot.manifest)
         skeleton = self._skeleton(snapshot.manifest)
         _check_shapes(snapshot, skeleton, self._backbone)
         _check_finite(snapshot)
-        return self._base(snapshot, version, copy.deepcopy(skeleton))
+        return _loaded(snapshot, version, copy.deepcopy(skeleton))
 
     def versions(self) -> list[Version]:
-        """What the store has, oldest first."""
+        """All versions in the store, oldest first."""
         return self._store.versions()
 
     def _check_model(self, manifest: Manifest) -> None:
@@ -92,41 +93,42 @@ class SnapshotLoader:
             actual = getattr(manifest, name)
             if actual != required:
                 raise SnapshotCorrupt(
-                    f"snapshot {manifest.version} was learned with {name} {actual}, this server has "
-                    f"{required}: give both the same [model] settings"
+                    f"snapshot {manifest.version} was learned with {name} {actual}, but this server has "
+                    f"{required}: use the same [model] settings for both"
                 )
 
     def _skeleton(self, manifest: Manifest) -> Recommender:
-        """The model of the snapshot's sizes, as at birth; a promoted candidate may have larger ones."""
+        """A new model of the snapshot's sizes; a promoted candidate may be larger than the settings say."""
         sizes = manifest.sizes
         if sizes not in self._skeletons:
             self._skeletons = {sizes: Recommender(self._backbone, sizes, seed=0).eval()}
         return self._skeletons[sizes]
 
-    def _base(self, snapshot: Snapshot, version: Version, recommender: Recommender) -> LoadedSnapshot:
-        recommender.load_learned(dict(snapshot.learned))
-        pairs = (snapshot.covisitation_base + snapshot.covisitation_recent) * snapshot.covisitation_scale
-        return LoadedSnapshot(
-            manifest=snapshot.manifest,
-            version=version,
-            offsets=snapshot.manifest.learned_offsets,
-            digests=dict(snapshot.items),
-            rows={item: row for row, item in enumerate(snapshot.items)},
-            encoder=snapshot.encoder,
-            recommender=recommender,
-            mixer=snapshot.mixer,
-            items=Rows(snapshot.content, snapshot.residual, snapshot.bias),
-            pairs=pairs,
-            totals=pairs.sum(axis=1),
-            popularity=snapshot.popularity,
-        )
+
+def _loaded(snapshot: Snapshot, version: Version, recommender: Recommender) -> LoadedSnapshot:
+    recommender.load_learned(dict(snapshot.learned))
+    pairs = (snapshot.covisitation_base + snapshot.covisitation_recent) * snapshot.covisitation_scale
+    return LoadedSnapshot(
+        manifest=snapshot.manifest,
+        version=version,
+        offsets=snapshot.manifest.learned_offsets,
+        digests=dict(snapshot.items),
+        rows={item: row for row, item in enumerate(snapshot.items)},
+        encoder=snapshot.encoder,
+        recommender=recommender,
+        mixer=snapshot.mixer,
+        items=Rows(snapshot.content, snapshot.residual, snapshot.bias),
+        pairs=pairs,
+        totals=pairs.sum(axis=1),
+        popularity=snapshot.popularity,
+    )
 
 
 def _check_shapes(snapshot: Snapshot, skeleton: Recommender, backbone: Backbone) -> None:
-    """Digests prove that the bytes are as written, not that they fit together."""
+    """Check sizes: digests prove that the bytes are as written, not that the tensors match."""
     rows, width = snapshot.manifest.rows, backbone.width
     expected = {name: parameter.shape for name, parameter in skeleton.learned().items()}
-    together = (
+    consistent = (
         {name: tensor.shape for name, tensor in snapshot.learned.items()} == expected
         and snapshot.content.shape == snapshot.residual.shape == (rows, width)
         and snapshot.bias.shape == (rows,)
@@ -134,8 +136,8 @@ def _check_shapes(snapshot: Snapshot, skeleton: Recommender, backbone: Backbone)
         and len(snapshot.items) == rows
         and fits(backbone.model, snapshot.encoder)
     )
-    if not together:
-        raise SnapshotCorrupt(f"snapshot {snapshot.manifest.version}: its tensors do not fit together")
+    if not consistent:
+        raise SnapshotCorrupt(f"snapshot {snapshot.manifest.version}: the sizes of its tensors do not match")
 
 
 def _check_finite(snapshot: Snapshot) -> None:

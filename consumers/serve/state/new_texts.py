@@ -1,4 +1,4 @@
-"""Texts that the base does not know yet, and their vectors: what lets a new item be shown at once."""
+"""Vectors of texts that the snapshot does not have, so that a new item can be recommended at once."""
 
 from __future__ import annotations
 
@@ -14,67 +14,67 @@ from pipeline.model.content.adapter import adapter_digest
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.item_table import Rows
 
-NOBODY: CatalogueEntries = {}
+NO_ENTRIES: CatalogueEntries = {}
 
 
-class _Told(NamedTuple):
+class _EncodedText(NamedTuple):
     digest: str
     vector: NDArray[np.float32]
 
 
 class TextOverlay:
-    """New and changed texts of the catalogue; without a base there is nothing to score with."""
+    """New and changed texts of the catalogue; empty without a snapshot, which no item is scored without."""
 
     def __init__(
         self,
-        base: LoadedSnapshot | None,
-        listed: CatalogueEntries = NOBODY,
-        before: TextOverlay | None = None,
+        snapshot: LoadedSnapshot | None,
+        catalogue: CatalogueEntries = NO_ENTRIES,
+        previous: TextOverlay | None = None,
     ) -> None:
-        """Compare the catalogue with a base; vectors that were encoded as it encodes are kept."""
-        self._base = base
-        self._encoder = adapter_digest(base.encoder) if base else ""
-        self._waiting: dict[str, CatalogueEntry] = {}
-        kept = before is not None and before._encoder == self._encoder
-        self._told: dict[str, _Told] = dict(before._told) if before and kept else {}
-        for item, listing in listed.items():
-            self.tell(item, listing)
+        """Compare the catalogue with a snapshot; keep earlier vectors of the same encoder."""
+        self._snapshot = snapshot
+        self._encoder = adapter_digest(snapshot.encoder) if snapshot else ""
+        self._pending: dict[str, CatalogueEntry] = {}
+        kept = previous is not None and previous._encoder == self._encoder
+        self._encoded: dict[str, _EncodedText] = dict(previous._encoded) if previous and kept else {}
+        for item, entry in catalogue.items():
+            self.update(item, entry)
 
     @property
-    def waiting(self) -> int:
-        """How many texts wait to be encoded; until then their items have their old content, or none."""
-        return len(self._waiting)
+    def pending(self) -> int:
+        """Number of texts not encoded yet; until then their items keep their old content, or have none."""
+        return len(self._pending)
 
-    def tell(self, item: str, listing: CatalogueEntry | None) -> None:
-        """Take in what the catalogue says of an item, None if it was removed."""
-        told = self._told.pop(item, None)
-        self._waiting.pop(item, None)
-        if listing is None or self._base is None or self._base.digests.get(item) == listing.digest:
+    def update(self, item: str, entry: CatalogueEntry | None) -> None:
+        """Read the catalogue's entry of an item; None if the item was removed."""
+        encoded = self._encoded.pop(item, None)
+        self._pending.pop(item, None)
+        if entry is None or self._snapshot is None or self._snapshot.digests.get(item) == entry.digest:
             return
-        if told is not None and told.digest == listing.digest:
-            self._told[item] = told
+        if encoded is not None and encoded.digest == entry.digest:
+            self._encoded[item] = encoded
         else:
-            self._waiting[item] = listing
+            self._pending[item] = entry
 
     def encode(self, encoder: TextEncoder, most: int) -> int:
-        """Encode some of the texts that wait, as the base encodes; returns how many."""
-        taken = list(self._waiting.items())[:most]
+        """Encode at most `most` pending texts, with the snapshot's encoder; return their number."""
+        taken = list(self._pending.items())[:most]
         if taken:
-            vectors = encoder.encode([listing.item.text for _, listing in taken])
-            for (item, listing), vector in zip(taken, vectors, strict=True):
-                self._told[item] = _Told(listing.digest, vector)
-                del self._waiting[item]
+            vectors = encoder.encode([entry.item.text for _, entry in taken])
+            for (item, entry), vector in zip(taken, vectors, strict=True):
+                self._encoded[item] = _EncodedText(entry.digest, vector)
+                del self._pending[item]
         return len(taken)
 
-    def overlaid(self, base: LoadedSnapshot, index: ItemIndex) -> Rows:
-        """The base's rows with those of new items and the vectors of new texts, over the shelf."""
-        extra = len(index) - len(base.rows)
-        if not self._told and not extra:
-            return base.items
+    def apply(self, snapshot: LoadedSnapshot, index: ItemIndex) -> Rows:
+        """Return the rows of all items of the index: the snapshot's, new items, and new texts' vectors."""
+        extra = len(index) - len(snapshot.rows)
+        if not self._encoded and not extra:
+            return snapshot.items
         content, residual, bias = (
-            torch.cat([column, column.new_zeros(extra, *column.shape[1:])]) for column in base.items
+            torch.cat([column, column.new_zeros(extra, *column.shape[1:])]) for column in snapshot.items
         )
-        if self._told:
-            vectors = np.stack([told.vector for told in self._told.values()])
-            content[torch.from_numpy(index.rows_of(self._told))] = torch.from_numpy(vectors)
+        if self._encoded:
+            vectors = np.stack([encoded.vector for encoded in self._encoded.values()])
+            content[torch.from_numpy(index.rows_of(self._encoded))] = torch.from_numpy(vectors)
         return Rows(content, residual, bias)

@@ -1,10 +1,9 @@
-"""What a server knows: a base (one snapshot) and a tail (what it has read since).
+"""The state of a server: one snapshot, and a tail of the records read after it.
 
-The state is the follower's alone; requests see a `View` of it, which never changes. Same
-offsets, same answer: everything in a View follows from the snapshot, the histories and the
-records up to its offsets, not from the portions or the moments in which they were read. (A
-user with almost as many unlearned acts as a history has room for is the one exception: a
-late server no longer sees what preceded them.)
+The follower alone owns the state; requests see a `View` of it, which never changes. Same
+offsets, same answer: a View depends on the snapshot, the histories and the records up to its
+offsets, and not on how or when those records were polled. (One exception: a user with almost
+as many unlearned acts as a history may hold. A late server no longer sees the acts before them.)
 """
 
 from __future__ import annotations
@@ -36,28 +35,28 @@ from pipeline.state.histories import Act, Histories, History
 from pipeline.state.popularity import Popularity
 
 DEDUPE_WINDOW = 5_000
-"""Events a partition within which a duplicate is known; a late server reads as far back."""
-NOTHING: Mapping[str, str] = {}
+"""Events per partition within which a duplicate is recognised; a late server reads as far back."""
+NO_DIGESTS: Mapping[str, str] = {}
 NO_ROWS: Mapping[str, int] = {}
 NO_OFFSETS: Offsets = {}
 
 
 @dataclass(frozen=True)
 class View:
-    """A server's knowledge as of some offsets, over n items; never changed.
+    """An immutable view of the serving state as of some offsets, over n items.
 
     Attributes:
-        base: the snapshot, None before the first.
-        shelf: the items.
-        items: content, residual and bias of each row; None without a base.
-        memory, popularity: base and tail together.
+        snapshot: None before the first.
+        index: the items.
+        items: content, residual and bias of each row; None without a snapshot.
+        covisitation, popularity: counts of the snapshot plus those of the tail.
         offsets: ``topic/partition`` to the next offset that was not read.
-        oldest_unlearned: append time in ms of the oldest interaction that the base lacks.
-        unlearned: interactions that the base lacks.
-        untold: texts that wait to be encoded.
+        oldest_unlearned: append time in ms of the oldest interaction that the snapshot lacks.
+        unlearned: number of interactions that the snapshot lacks.
+        pending_texts: number of texts not encoded yet.
     """
 
-    base: LoadedSnapshot | None
+    snapshot: LoadedSnapshot | None
     index: ItemIndex
     items: Rows | None
     covisitation: Covisitation
@@ -75,74 +74,74 @@ class View:
 
 
 class ServingState:
-    """Reads records, and takes the place of its base when told to; for one thread.
+    """Reads records and replaces its snapshot; for one thread.
 
     Attributes:
-        base: the snapshot, None before the first.
+        snapshot: None before the first.
         positions: next offset of each partition read.
-        ahead: histories that moved on since they were last taken out, by user.
+        updated_histories: by user, the histories that changed since the caller last took them.
     """
 
     def __init__(
         self,
-        base: LoadedSnapshot | None,
+        snapshot: LoadedSnapshot | None,
         histories: Histories,
-        reached: Mapping[str, int],
+        ends_of_histories: Mapping[str, int],
         topics: tuple[str, str],
     ) -> None:
-        """Start with nothing read.
+        """Start before any record was read.
 
         Args:
-            base: the snapshot to start from.
-            histories: what is known of the users; only read.
-            reached: the offset that each user's history reaches; that of a user without one
-                begins where the base ends, so that nobody who was forgotten comes back.
+            snapshot: the snapshot to start from.
+            histories: the users' histories; never written here.
+            ends_of_histories: the offset where each user's history ends. A user without one
+                starts where the snapshot ends, so that a forgotten user stays forgotten.
             topics: names of the topics of interactions and of items.
         """
-        self.base = base
+        self.snapshot = snapshot
         self.positions: dict[TopicPartition, int] = {}
-        self.ahead: dict[str, History] = {}
+        self.updated_histories: dict[str, History] = {}
         self._histories = histories
-        self._reached = reached
-        self._floor = base.offsets if base else NO_OFFSETS
+        self._ends_of_histories = ends_of_histories
+        self._first_snapshot_ends = snapshot.offsets if snapshot else NO_OFFSETS
         self._interactions, self._items = topics
-        self._listed: dict[str, CatalogueEntry | None] = {}
+        self._catalogue: dict[str, CatalogueEntry | None] = {}
         self._seen: dict[int, SeenEvents] = {}
-        self._texts = TextOverlay(base)
+        self._texts = TextOverlay(snapshot)
         self._unfolded: list[TailEvent] = []
-        self._tail = Tail(base.rows if base else NO_ROWS)
+        self._tail = Tail(snapshot.rows if snapshot else NO_ROWS)
         self._index: ItemIndex | None = None
         self._rows: Rows | None = None
 
     def read(self, records: Iterable[Record]) -> list[TailEvent]:
-        """Take in records; what is no valid event, or was seen before, is passed over.
+        """Read records; skip invalid events and duplicates.
 
         Returns:
-            The interactions among them that the base has learned already.
+            The interactions that the snapshot has already learned.
         """
         learned = []
         for record in records:
             try:
                 if record.topic == self._items:
-                    self._list(record)
+                    self._read_item(record)
                 elif record.topic == self._interactions:
-                    learned += self._act(record, interaction_of(record))
+                    learned += self._read_interaction(record, interaction_of(record))
             except InvalidEvent:
                 continue  # the learner writes its dead letter
         return learned
 
-    def rebase(self, base: LoadedSnapshot) -> list[TailEvent]:
-        """Take another snapshot as base; returns the tail's events that it has learned."""
+    def replace_snapshot(self, snapshot: LoadedSnapshot) -> list[TailEvent]:
+        """Continue from another snapshot; return the events of the tail that it has learned."""
         events = [*self._tail.events, *self._unfolded]
-        self.base = base
-        self._unfolded = [event for event in events if not self._learned(event)]
-        self._tail = Tail(base.rows)
-        self._texts = TextOverlay(base, self._listed, self._texts)
+        self.snapshot = snapshot
+        self._unfolded = [event for event in events if not self._is_learned(event)]
+        self._tail = Tail(snapshot.rows)
+        self._texts = TextOverlay(snapshot, self._catalogue, self._texts)
         self._index = self._rows = None
-        return [event for event in events if self._learned(event)]
+        return [event for event in events if self._is_learned(event)]
 
     def encode(self, encoder: TextEncoder, most: int) -> int:
-        """Encode some of the texts that the base does not know; returns how many."""
+        """Encode at most `most` pending texts; return their number."""
         encoded = self._texts.encode(encoder, most)
         if encoded:
             self._rows = None
@@ -150,62 +149,64 @@ class ServingState:
 
     @property
     def pending_texts(self) -> int:
-        """How many texts wait to be encoded."""
-        return self._texts.waiting
+        """Number of texts not encoded yet."""
+        return self._texts.pending
 
     def view(self) -> View:
-        """All that is known as of now."""
+        """Return a View of everything read so far."""
         self._fold()
-        tail, base = self._tail, self.base
+        tail, snapshot = self._tail, self.snapshot
         if self._index is None:
-            self._index, self._rows = self._built_index(), None
+            self._index, self._rows = self._build_index(), None
         index = self._index
-        if base and self._rows is None:
-            self._rows = self._texts.overlaid(base, index)
+        if snapshot and self._rows is None:
+            self._rows = self._texts.apply(snapshot, index)
         return View(
-            base=base,
+            snapshot=snapshot,
             index=index,
             items=self._rows,
-            covisitation=Covisitation(math.inf, max_partners=0, counts=_pairs(base, tail, index)),
-            popularity=Popularity(math.inf, _popularity(base, tail, index)),
+            covisitation=Covisitation(math.inf, max_partners=0, counts=_pairs(snapshot, tail, index)),
+            popularity=Popularity(math.inf, _popularity(snapshot, tail, index)),
             offsets=named(self.positions),
             oldest_unlearned=tail.oldest,
             unlearned=len(tail.events),
             pending_texts=self.pending_texts,
         )
 
-    def _list(self, record: Record) -> None:
-        entry = item_of(record)
-        if isinstance(entry, str):
-            name, listing = entry, None
+    def _read_item(self, record: Record) -> None:
+        found = item_of(record)
+        if isinstance(found, str):
+            name, entry = found, None
         else:
-            name, listing = entry.item, CatalogueEntry(entry, content_digest(entry.text))
-        before = self._listed.get(name)
-        self._listed[name] = listing
-        self._texts.tell(name, listing)
-        if listing is None or not listing.same_as(before):
+            name, entry = found.item, CatalogueEntry(found, content_digest(found.text))
+        before = self._catalogue.get(name)
+        self._catalogue[name] = entry
+        self._texts.update(name, entry)
+        if entry is None or not entry.same_as(before):
             self._index = None
 
-    def _act(self, record: Record, event: Interaction) -> list[TailEvent]:
+    def _read_interaction(self, record: Record, event: Interaction) -> list[TailEvent]:
         seen = self._seen.setdefault(record.partition, SeenEvents(DEDUPE_WINDOW))
         if not seen.add(event_digest(event.event_id)):
             metrics.DUPLICATES.labels("serve").inc()
             return []
         act = Act.of(event)
-        if record.offset >= self._reached.get(event.user, self._floor.get(record.source, 0)):
-            self.ahead[event.user] = (*self._history_of(event.user), act)[-self._histories.length :]
+        end = self._ends_of_histories.get(event.user, self._first_snapshot_ends.get(record.source, 0))
+        if record.offset >= end:
+            history = (*self._history_of(event.user), act)
+            self.updated_histories[event.user] = history[-self._histories.length :]
         read = TailEvent(record.source, record.offset, record.append_time, event.user, act)
-        if self._learned(read):
+        if self._is_learned(read):
             return [read]
         self._unfolded.append(read)
         return []
 
-    def _learned(self, event: TailEvent) -> bool:
-        return self.base is not None and event.offset < self.base.offsets.get(event.source, 0)
+    def _is_learned(self, event: TailEvent) -> bool:
+        return self.snapshot is not None and event.offset < self.snapshot.offsets.get(event.source, 0)
 
     def _history_of(self, user: str) -> History:
-        ahead = self.ahead.get(user)
-        return self._histories.of(user) if ahead is None else ahead
+        updated = self.updated_histories.get(user)
+        return self._histories.of(user) if updated is None else updated
 
     def _fold(self) -> None:
         known = len(self._tail.extras)
@@ -214,21 +215,21 @@ class ServingState:
         if len(self._tail.extras) > known:
             self._index = None
 
-    def _built_index(self) -> ItemIndex:
-        base = self.base
-        digests, rows = (base.digests, base.rows) if base else (NOTHING, NO_ROWS)
-        return build_index(digests, rows, self._listed, self._tail.extras)
+    def _build_index(self) -> ItemIndex:
+        snapshot = self.snapshot
+        digests, rows = (snapshot.digests, snapshot.rows) if snapshot else (NO_DIGESTS, NO_ROWS)
+        return build_index(digests, rows, self._catalogue, self._tail.extras)
 
 
-def _pairs(base: LoadedSnapshot | None, tail: Tail, index: ItemIndex) -> PairCounts:
+def _pairs(snapshot: LoadedSnapshot | None, tail: Tail, index: ItemIndex) -> PairCounts:
     size = len(index)
-    pairs = grown(base.pairs, size) if base else sp.csr_array((size, size))
+    pairs = grown(snapshot.pairs, size) if snapshot else sp.csr_array((size, size))
     recent, totals = tail.pairs(index.extras, size), tail.totals(index.extras, size)
-    return PairCounts(pairs, recent, _padded(base.totals if base else np.zeros(0), size) + totals)
+    return PairCounts(pairs, recent, _padded(snapshot.totals if snapshot else np.zeros(0), size) + totals)
 
 
-def _popularity(base: LoadedSnapshot | None, tail: Tail, index: ItemIndex) -> NDArray[np.float64]:
-    counts = base.popularity if base else np.zeros(0)
+def _popularity(snapshot: LoadedSnapshot | None, tail: Tail, index: ItemIndex) -> NDArray[np.float64]:
+    counts = snapshot.popularity if snapshot else np.zeros(0)
     return _padded(counts, len(index)) + tail.acts(index.extras, len(index))
 
 

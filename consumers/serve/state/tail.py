@@ -1,7 +1,7 @@
-"""The tail: interactions after the base's offsets, counted without decay or eviction.
+"""The tail: interactions after the snapshot's offsets, counted without decay or eviction.
 
-Counts are whole numbers, so that their sums do not depend on the order or the portions in
-which they were read: a server that started late counts what an early one did.
+Counts are integers, so their sums do not depend on the order in which events were read or on
+the size of the polls: a server that started late has the same counts as an early one.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pipeline.state.covisitation import LAGS, Covisitation
 from pipeline.state.histories import Act, History
 from pipeline.state.segments import TYPE_NUMBERS, WANTED
 
-MOST_EVENTS = 100_000
-"""A learner that is further behind is overloaded: only the latest events are counted."""
+MAX_EVENTS = 100_000
+"""Only the latest events are counted; a learner that is further behind is overloaded."""
 
 
 class TailEvent(NamedTuple):
-    """An interaction and where it stands in the log; `append_time` in ms."""
+    """An interaction and its place in the log; `append_time` in ms."""
 
     source: TopicPartition
     offset: int
@@ -36,16 +36,16 @@ class TailEvent(NamedTuple):
 
 
 class Tail:
-    """Events after a base of n items, which it numbers as the base does and its own items after.
+    """Counts of the events after a snapshot of n items; items new to the snapshot get numbers from n.
 
     Attributes:
-        events: in the order of reading, at most `MOST_EVENTS`.
-        oldest: append time in ms of the oldest event, None without any.
-        extras: number of each item that the base does not know.
+        events: in the order of reading, at most `MAX_EVENTS`.
+        oldest: append time in ms of the oldest event, None if there are no events.
+        extras: number of each item that the snapshot lacks.
     """
 
     def __init__(self, known: Mapping[str, int]) -> None:
-        self.events: deque[TailEvent] = deque(maxlen=MOST_EVENTS)
+        self.events: deque[TailEvent] = deque(maxlen=MAX_EVENTS)
         self.oldest: int | None = None
         self.extras: dict[str, int] = {}
         self._known = known
@@ -53,7 +53,7 @@ class Tail:
         self._acts = np.zeros(len(known), dtype=np.int64)
 
     def extend(self, events: Sequence[TailEvent], history_of: Callable[[str], History]) -> None:
-        """Count events; `history_of` gives a user's acts up to and with the last of theirs."""
+        """Count events; `history_of` returns a user's acts up to and including the last of these events."""
         if not events:
             return
         self.events.extend(events)
@@ -68,22 +68,22 @@ class Tail:
         self._acts += np.bincount(acts, minlength=size)
 
     def acts(self, rows: Mapping[str, int], size: int) -> NDArray[np.float64]:
-        """How often each of `size` items was acted on, with the extras at the given rows."""
-        return self._spread(self._acts, rows, size)
+        """Number of acts on each of `size` items, with the extras at the given rows."""
+        return self._scatter(self._acts, rows, size)
 
     def totals(self, rows: Mapping[str, int], size: int) -> NDArray[np.float64]:
-        """Sums of the rows of `pairs`."""
-        return self._spread(self._covisitation.counts.totals, rows, size)
+        """Row sums of `pairs`."""
+        return self._scatter(self._covisitation.counts.totals, rows, size)
 
     def pairs(self, rows: Mapping[str, int], size: int) -> sp.csr_array:
         """Pair counts ``[size, size]`` with the extras at the given rows."""
         counted, indices = self._covisitation.counts.recent.tocoo(), self._indices(rows)
         return sp.csr_array((counted.data, (indices[counted.row], indices[counted.col])), shape=(size, size))
 
-    def _spread(self, counts: NDArray[np.number], rows: Mapping[str, int], size: int) -> NDArray[np.float64]:
-        spread = np.zeros(size)
-        spread[self._indices(rows)] = counts
-        return spread
+    def _scatter(self, counts: NDArray[np.number], rows: Mapping[str, int], size: int) -> NDArray[np.float64]:
+        scattered = np.zeros(size)
+        scattered[self._indices(rows)] = counts
+        return scattered
 
     def _indices(self, rows: Mapping[str, int]) -> NDArray[np.int64]:
         extras = np.array([rows[item] for item in self.extras], dtype=np.int64)
@@ -92,18 +92,18 @@ class Tail:
     def _steps(
         self, events: Sequence[TailEvent], history_of: Callable[[str], History]
     ) -> Iterator[tuple[NDArray[np.int64], int]]:
-        """Each wanted act as the item numbers before it, and its own."""
+        """Yield, for each act of a wanted type, the numbers of the items before it, and of its own item."""
         by_user: dict[str, list[Act]] = {}
         for event in events:
             by_user.setdefault(event.user, []).append(event.act)
         for user, acts in by_user.items():
             history = history_of(user)
-            # The history ends with these acts; what was before them may have been cut off.
+            # The history ends with these acts; acts before them may have been cut off.
             past = history[: max(0, len(history) - len(acts))][-LAGS:]
             items = np.array([self._number(act.item) for act in (*past, *acts)], dtype=np.int64)
-            for place, act in enumerate(acts, start=len(past)):
-                if place and WANTED[TYPE_NUMBERS[act.type]]:
-                    yield items[:place], int(items[place])
+            for index, act in enumerate(acts, start=len(past)):
+                if index and WANTED[TYPE_NUMBERS[act.type]]:
+                    yield items[:index], int(items[index])
 
     def _number(self, item: str) -> int:
         known = self._known.get(item)

@@ -1,4 +1,4 @@
-"""Drift: what raises an alarm when the world changes, and what is done about it."""
+"""Drift monitoring: raise alarms when the data change, and decide when to request a retrain."""
 
 from pipeline.monitoring.drift.monitor import Acts, DriftMonitor
 from pipeline.monitoring.drift.policy import DriftPolicy

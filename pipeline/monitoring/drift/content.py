@@ -1,4 +1,4 @@
-"""What the stream is about: the share of acts by cluster of content, and how far it has moved."""
+"""Content drift: the shares of acts by content cluster, and how far they have moved."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import Tensor
 from pipeline.config import ContentConfig
 
 SAMPLE = 4_096
-"""Items that clusters are made from; more would cost time and change little."""
+"""Items that clusters are computed from; more would cost time and change little."""
 PRIOR = 0.5
-"""Acts that every cluster is credited with (Jeffreys), so that no share is zero."""
+"""Acts added to every cluster (Jeffreys prior), so that no share is zero."""
 
 Counts = NDArray[np.int64]
 
@@ -39,11 +39,11 @@ class ContentState(TypedDict):
 
 
 class ContentWatch:
-    """Tells when other content is acted on than before.
+    """Detects when users act on other content than before.
 
-    Items are alike whose content vectors are: clusters by k-means (k-means++, Arthur &
-    Vassilvitskii 2007), made once from the catalogue as it stands. So it needs no categories,
-    and an item that arrives later belongs to the cluster that is next to it.
+    Items are clustered by their content vectors with k-means (k-means++, Arthur & Vassilvitskii
+    2007), once, from the current catalogue. So it needs no categories, and a later item belongs
+    to the nearest cluster.
     """
 
     def __init__(self, config: ContentConfig) -> None:
@@ -53,10 +53,10 @@ class ContentWatch:
         self._centres = np.zeros((0, 0))
 
     def update(self, rows: NDArray[np.int64], content: Tensor) -> Shift | None:
-        """Take in acts on rows of the content table ``[n, d]``; returns the last shift they gave away."""
-        if not rows.size or not self._has_clusters(content):
+        """Update with acts on rows of the content table ``[n, d]``; return the last shift found, if any."""
+        if not rows.size or not self._ensure_clusters(content):
             return None
-        self._rest += self._clusters(_vectors(content[rows])).tolist()
+        self._rest += self._assign(_vectors(content[rows])).tolist()
         shift, block = None, self._config.block
         while len(self._rest) >= block:
             acts, self._rest = self._rest[:block], self._rest[block:]
@@ -64,18 +64,18 @@ class ContentWatch:
         return shift
 
     def state(self) -> ContentState:
-        """Everything, as plain data that later updates leave alone."""
+        """Return the whole state as plain data; later updates do not change it."""
         blocks = [counts.tolist() for counts in self._blocks]
         return {"rest": list(self._rest), "blocks": blocks, "centres": self._centres.tolist()}
 
     def load(self, state: ContentState) -> None:
-        """Take over what `state` gave."""
+        """Restore a state returned by `state`."""
         self._rest = list(state["rest"])
         self._blocks = [np.array(counts, dtype=np.int64) for counts in state["blocks"]]
         self._centres = np.array(state["centres"] or np.zeros((0, 0)), dtype=np.float64)
 
     def _compare(self, counts: Counts) -> Shift | None:
-        """Compare the recent blocks with those before; after a shift, they are the reference to be."""
+        """Compare the recent blocks with the reference; after a shift, they become the reference."""
         self._blocks = [*self._blocks, counts][-(self._config.reference + self._config.recent) :]
         if len(self._blocks) < self._config.reference + self._config.recent:
             return None
@@ -89,8 +89,8 @@ class ContentWatch:
         moved = int(contributions.argmax())
         return Shift(index, float(before[moved]), float(after[moved]))
 
-    def _has_clusters(self, content: Tensor) -> bool:
-        """Make the clusters, once there are as many different items."""
+    def _ensure_clusters(self, content: Tensor) -> bool:
+        """Compute the clusters once there are as many different items; return whether they exist."""
         if not self._centres.size:
             sample = _vectors(content[:: -(-len(content) // SAMPLE)])
             different = np.unique(sample[sample.any(axis=1)], axis=0)
@@ -98,8 +98,8 @@ class ContentWatch:
                 self._centres = _centres(different, self._config.clusters)
         return bool(self._centres.size)
 
-    def _clusters(self, vectors: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The cluster of each vector: the nearest centre, or the last one if there is no content."""
+    def _assign(self, vectors: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the cluster of each vector: the nearest centre, or the last one for a zero vector."""
         nearness = vectors @ self._centres.T - np.square(self._centres).sum(axis=1) / 2
         return np.where(vectors.any(axis=1), nearness.argmax(axis=1), self._config.clusters)
 
@@ -114,6 +114,6 @@ def _shares(blocks: Sequence[Counts]) -> NDArray[np.float64]:
 
 
 def _centres(vectors: NDArray[np.float64], clusters: int) -> NDArray[np.float64]:
-    # Seeded alike each time: a learner that learns again must make the same clusters.
+    # Fixed seed: a learner that recovers must compute the same clusters.
     found: tuple[NDArray[Any], Any] = kmeans2(vectors, clusters, minit="++", rng=np.random.default_rng(0))
     return np.asarray(found[0], dtype=np.float64)

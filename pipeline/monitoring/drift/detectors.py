@@ -1,4 +1,4 @@
-"""A one-sided ADWIN on block means, whose whole state is plain numbers."""
+"""A one-sided ADWIN on block means, with a state of plain numbers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from river.drift import ADWIN
 
 from pipeline.config import RiseConfig
 
-SHORTEST = 5
-"""Blocks that each side of a cut must have."""
+MIN_BLOCKS = 5
+"""Minimum number of blocks on each side of a cut."""
 
 
 @dataclass(frozen=True)
 class Rise:
-    """Means before and after a cut, and how many blocks they are means of."""
+    """Means before and after a cut, and the number of blocks in each."""
 
     before: float
     after: float
@@ -27,14 +27,14 @@ class Rise:
 
 
 class RiseState(TypedDict):
-    """Values of the unfinished block, and means of the finished ones."""
+    """Values of the unfinished block, and means of the finished blocks."""
 
     rest: list[float]
     means: list[float]
 
 
 class _Adwin(Protocol):
-    """What river, which has no types, offers."""
+    """The interface of river's ADWIN, which has no type annotations."""
 
     @property
     def width(self) -> float: ...
@@ -44,15 +44,15 @@ class _Adwin(Protocol):
 
 
 class RiseDetector:
-    """Tells when the mean of a signal has risen (Bifet & Gavaldà 2007, ADWIN, one-sided).
+    """Detects when the mean of a signal has risen (Bifet & Gavaldà 2007, ADWIN, one-sided).
 
-    ADWIN tells that there was a change; where it was, and whether it was a rise, is told by the
-    cut that parts the window best. What came before it is forgotten, after a fall too: else
-    the losses of a younger learner would hide that an older one is getting worse.
+    ADWIN detects a change. The best cut of the window says where it was and whether it was a
+    rise. The means before the cut are dropped, after a fall too: otherwise the higher losses of
+    the younger learner would hide that the older one is getting worse.
 
-    River's ADWIN starts from nothing after a change and cannot be saved. So the means are kept
-    here; after a change, or when there are too many, a new ADWIN is shown those that still
-    count, and whoever shows them to another gets the same detector.
+    River's ADWIN is empty after a change and cannot be saved. So the detector keeps the means
+    itself. After a change, or when there are too many means, it feeds those still in use to a
+    new ADWIN; a restored detector does the same and is identical.
     """
 
     def __init__(self, config: RiseConfig) -> None:
@@ -61,7 +61,7 @@ class RiseDetector:
         self._rebuild([])
 
     def update(self, values: NDArray[np.float64]) -> Rise | None:
-        """Take in finite values in order; returns the last rise that they gave away."""
+        """Update with finite values in order; return the last rise found, if any."""
         self._rest += values.tolist()
         rise = None
         while len(self._rest) >= self._config.block:
@@ -70,16 +70,16 @@ class RiseDetector:
         return rise
 
     def state(self) -> RiseState:
-        """Everything, as plain data that later updates leave alone."""
+        """Return the whole state as plain data; later updates do not change it."""
         return {"rest": list(self._rest), "means": list(self._means)}
 
     def load(self, state: RiseState) -> None:
-        """Take over what `state` gave."""
+        """Restore a state returned by `state`."""
         self._rest = list(state["rest"])
         self._rebuild(state["means"])
 
     def _compare(self, mean: float) -> Rise | None:
-        """Show ADWIN one more mean; if there was a change, forget what came before it."""
+        """Feed one mean to ADWIN; after a change, drop the means before it."""
         self._means.append(mean)
         self._adwin.update(mean / self._config.unit)
         if self._adwin.drift_detected:
@@ -91,7 +91,7 @@ class RiseDetector:
         return None
 
     def _rebuild(self, means: Iterable[float]) -> None:
-        """A new ADWIN that has seen these means and no others."""
+        """Start a new ADWIN and feed it these means."""
         self._means = list(means)
         self._adwin = _new_adwin(self._config.delta)
         for mean in self._means:
@@ -99,18 +99,18 @@ class RiseDetector:
 
 
 def _best_cut(means: Sequence[float]) -> Rise:
-    """The cut of at least ten means that is the likeliest change of normal values (Hinkley 1970)."""
-    count, indices = len(means), np.arange(SHORTEST, len(means) - SHORTEST + 1)
+    """Return the most likely change point of at least ten normal means (Hinkley 1970)."""
+    count, indices = len(means), np.arange(MIN_BLOCKS, len(means) - MIN_BLOCKS + 1)
     sums = np.cumsum(means)
     before = sums[indices - 1] / indices
     after = (sums[-1] - sums[indices - 1]) / (count - indices)
     best = int(np.argmax(np.abs(after - before) * np.sqrt(indices * (count - indices))))
-    place = int(indices[best])
-    return Rise(float(before[best]), float(after[best]), place, count - place)
+    cut = int(indices[best])
+    return Rise(float(before[best]), float(after[best]), cut, count - cut)
 
 
 def _new_adwin(delta: float) -> _Adwin:
     adwin: _Adwin = ADWIN(  # type: ignore[no-untyped-call]
-        delta=delta, clock=1, min_window_length=SHORTEST, grace_period=2 * SHORTEST
+        delta=delta, clock=1, min_window_length=MIN_BLOCKS, grace_period=2 * MIN_BLOCKS
     )
     return adwin

@@ -1,10 +1,10 @@
-"""The drift monitor: what the learner scored and what was acted on, watched for changes for the worse.
+"""The drift monitor: watches the learner's scores and the items acted on for changes for the worse.
 
-The signals complement each other (simulated shop, 20 seeds): a public that turns to other
-content shows in the content within 1,300 events and hardly in the loss, which recovers as
-fast as it rises; one that turns to other items of the same content shows in the loss alone.
-The lead over the memory shows neither, for both suffer; it is there to tell that the model
-itself has gone wrong. benchmarks/drift_detection.py measures delays and false alarms.
+The signals complement each other (simulated shop, 20 seeds). When users turn to other content,
+the content signal shows it within 1,300 events, and the loss hardly does, because it recovers
+as fast as it rises. When they turn to other items of the same content, only the loss shows it.
+The lead over the covisitation shows neither, because both scorers suffer; it detects that the
+model itself is broken. benchmarks/drift_detection.py measures delays and false alarms.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Values = NDArray[np.float64]
 
 
 class Acts(NamedTuple):
-    """What a batch acted on: catalogue rows ``[m]`` and the table of content vectors ``[n, d]``."""
+    """The catalogue rows ``[m]`` acted on in a batch, and the table of content vectors ``[n, d]``."""
 
     rows: NDArray[np.int64]
     content: Tensor
 
 
 class DriftState(TypedDict):
-    """Events seen, and the state of each detector."""
+    """Number of events seen, and the state of each detector."""
 
     events: int
     rises: dict[str, RiseState]
@@ -42,7 +42,7 @@ class DriftState(TypedDict):
 
 
 class DriftMonitor:
-    """Raises DriftAlarms; what it holds follows from the batches it was shown, and can be saved."""
+    """Raises DriftAlarms; its state depends on the batches alone, and can be saved."""
 
     def __init__(self, config: DriftConfig) -> None:
         self._config = config
@@ -50,7 +50,7 @@ class DriftMonitor:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what to compare with: another model has been adopted."""
+        """Reset the detectors, because another model was adopted."""
         self._rises = {
             Signal.LEAD: RiseDetector(self._config.lead),
             Signal.LOSS: RiseDetector(self._config.loss),
@@ -59,7 +59,7 @@ class DriftMonitor:
         self._content = ContentWatch(self._config.content)
 
     def update(self, generation: int, step: int, scores: Scores, acts: Acts) -> list[DriftAlarm]:
-        """Take in a batch; at most one alarm a signal."""
+        """Update with a batch; return at most one alarm per signal."""
         self._events += acts.rows.size
         if self._events <= self._config.warm_up_events:
             return []
@@ -78,12 +78,12 @@ class DriftMonitor:
         ]
 
     def state(self) -> DriftState:
-        """Everything, as plain data that later updates leave alone."""
+        """Return the whole state as plain data; later updates do not change it."""
         rises = {signal.value: detector.state() for signal, detector in self._rises.items()}
         return {"events": self._events, "rises": rises, "content": self._content.state()}
 
     def load(self, state: DriftState) -> None:
-        """Take over what `state` gave."""
+        """Restore a state returned by `state`."""
         self._events = state["events"]
         for signal, detector in self._rises.items():
             detector.load(state["rises"][signal])
@@ -106,7 +106,7 @@ class DriftMonitor:
 
 
 def _signals(scores: Scores) -> dict[Signal, Values]:
-    """The finite values of each signal in order; higher is worse."""
+    """Return the finite values of each signal in order; higher is worse."""
     model, covisitation, mixture = (
         scores.by_scorer[scorer] for scorer in ("model", "covisitation", "mixture")
     )
@@ -116,4 +116,4 @@ def _signals(scores: Scores) -> dict[Signal, Values]:
         Signal.LOSS: -mixture.log_probabilities,
         Signal.FIRST_OF_BASKET: missed[scores.slices["first_of_basket"]],
     }
-    return {signal: told[np.isfinite(told)] for signal, told in values.items()}
+    return {signal: found[np.isfinite(found)] for signal, found in values.items()}

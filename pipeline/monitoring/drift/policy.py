@@ -1,4 +1,4 @@
-"""What is done about an alarm."""
+"""The drift policy: decide whether alarms lead to a retrain."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pipeline.control.alarms import DriftAlarm, RetrainRequest
 
 
 class PolicyState(TypedDict):
-    """Events seen at the last request; None before the first."""
+    """Number of events at the last request; None before the first."""
 
     requested_at: int | None
 
 
 class DriftPolicy:
-    """Asks for a retrain when alarms are raised, but not again before so many events have passed.
+    """Requests a retrain when alarms are raised, at most once per `cooldown` events.
 
-    One drift moves several signals, and moves them for a while; the cooldown keeps that one
-    request. Decisions follow from the alarms alone, never from outcomes: those come from
-    outside the journal, and a learner that learns again must decide again the same.
+    One drift moves several signals for a while; the cooldown reduces this to one request.
+    Decisions depend on the alarms alone, never on outcomes of retrains, because those are not in
+    the journal and a recovering learner must decide the same.
     """
 
     def __init__(self, action: Action, cooldown: int) -> None:
@@ -29,18 +29,18 @@ class DriftPolicy:
         self._requested_at: int | None = None
 
     def decide(self, alarms: Sequence[DriftAlarm]) -> RetrainRequest | None:
-        """The request that the alarms of one batch lead to, if any; it names the first of them."""
+        """Return the request for the alarms of one batch, if any; it names the first alarm."""
         if self._action == "log" or not alarms or self._is_cooling(alarms[0].events):
             return None
         self._requested_at = alarms[0].events
         return RetrainRequest(alarm=alarms[0])
 
     def state(self) -> PolicyState:
-        """Everything, as plain data."""
+        """Return the whole state as plain data."""
         return {"requested_at": self._requested_at}
 
     def load(self, state: PolicyState) -> None:
-        """Take over what `state` gave."""
+        """Restore a state returned by `state`."""
         self._requested_at = state["requested_at"]
 
     def _is_cooling(self, events: int) -> bool:

@@ -1,4 +1,4 @@
-"""The Gate: whether a candidate takes the champion's place."""
+"""The Gate: decides whether a candidate replaces the champion."""
 
 from pipeline.retraining.gate.decision import decide
 from pipeline.retraining.gate.evidence import GateVerdict, ModelRun, Outcome, SharedTargets

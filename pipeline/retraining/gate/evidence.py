@@ -1,4 +1,4 @@
-"""What goes into the Gate and what comes out: evidence on both contenders, and the verdict."""
+"""Input and output of the Gate: evidence on champion and candidate, and the verdict."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 @dataclass(frozen=True)
 class SharedTargets:
-    """What both contenders were tried on: m targets that neither had learned.
+    """The m targets that champion and candidate are compared on; neither had learned them.
 
     Attributes:
-        users: ``[m]`` numbers of the users; only which are equal matters.
-        slices: ``[m]`` masks by slice; the Gate guards each of them. "all" is always all.
+        users: ``[m]`` user numbers; only their equality matters.
+        slices: ``[m]`` masks by slice; the Gate checks each of them. "all" always means all targets.
 
     Raises:
-        ValueError: a mask is not of m targets.
+        ValueError: a mask does not have m entries.
     """
 
     users: NDArray[np.int64]
@@ -28,23 +28,23 @@ class SharedTargets:
 
     def __post_init__(self) -> None:
         if any(mask.shape != self.users.shape for mask in self.slices.values()):
-            raise ValueError("masks of slices are not of as many targets as there are users' numbers")
+            raise ValueError("the masks of slices do not have one entry per target")
 
 
 @dataclass(frozen=True)
 class ModelRun:
-    """What one contender did.
+    """The results of one model, champion or candidate.
 
     Attributes:
         log_loss: ``[m]`` in nats.
         ndcg: ``[m]`` between 0 and 1.
         lists: ``[p, k]`` catalogue rows recommended at the end to p probe users, the same users
-            in the same order for both contenders; no row twice in a list.
-        seconds: spent on scoring the targets.
+            in the same order for both models; no row twice in a list.
+        seconds: time spent on scoring the targets.
         bytes: size of the learned state.
 
     Raises:
-        ValueError: the figures are not of as many targets each, or a cost is not above zero.
+        ValueError: the figures differ in the number of targets, or a cost is not above zero.
     """
 
     log_loss: NDArray[np.float64]
@@ -55,28 +55,29 @@ class ModelRun:
 
     def __post_init__(self) -> None:
         if self.log_loss.shape != self.ndcg.shape:
-            raise ValueError("log-loss and NDCG are not of as many targets")
+            raise ValueError("log-loss and NDCG differ in the number of targets")
         if not (0 < self.seconds < np.inf and self.bytes > 0):
             raise ValueError("seconds and bytes must be above zero")
 
 
 class Outcome(StrEnum):
-    """What becomes of a candidate."""
+    """The outcome for a candidate."""
 
     PROMOTED = "promoted"
     REJECTED = "rejected"
     TOO_FEW = "too_few"
-    """Not enough evidence to look at. It may be judged again when there is more: amounts alone
-    led here, so the second look is a first one, and the confidence holds."""
+    """Too little evidence to compare. The candidate may be judged again with more: this outcome
+    depends on sample sizes alone, so the later comparison is the first one and its confidence
+    holds."""
 
 
 class GateVerdict(BaseModel):
-    """What was decided, and from what.
+    """The outcome, its reasons, and the figures behind it.
 
     Attributes:
-        reasons: of a promotion, all checks; else those that failed, each with value and bound.
+        reasons: all checks for a promotion, else the failed ones, each with value and bound.
         figures: by name, `<figure>.<slice>.<part>` where there are slices. A gain is positive
-            where the candidate is better. A slice that was not judged has no gains.
+            if the candidate is better. A slice that was not checked has no gains.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

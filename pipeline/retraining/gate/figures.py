@@ -1,4 +1,4 @@
-"""The Gate's figures: both contenders in numbers by name, all finite."""
+"""The Gate's figures on champion and candidate, by name, all finite."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ Figures = dict[str, float]
 Masks = Mapping[str, NDArray[np.bool_]]
 
 
-def soundness(champion: ModelRun, candidate: ModelRun) -> Figures:
-    """How many values of each contender are not finite."""
+def non_finite_values(champion: ModelRun, candidate: ModelRun) -> Figures:
+    """Count the values of each model that are not finite."""
     return {
-        f"not_finite.{who}": float((~np.isfinite([trial.log_loss, trial.ndcg])).sum())
-        for who, trial in (("champion", champion), ("candidate", candidate))
+        f"not_finite.{who}": float((~np.isfinite([run.log_loss, run.ndcg])).sum())
+        for who, run in (("champion", champion), ("candidate", candidate))
     }
 
 
-def sample_sizes(ground: SharedTargets, masks: Masks, probes: int) -> Figures:
-    """How much there is to go by: probe users, and of each slice targets and effective users."""
-    targets = {f"targets.{name}": float(mask.sum()) for name, mask in masks.items()}
-    users = {f"users.{name}": effective_users(ground.users[mask]) for name, mask in masks.items()}
-    return {"probes": float(probes), **targets, **users}
+def sample_sizes(targets: SharedTargets, masks: Masks, probes: int) -> Figures:
+    """Count the probe users, and the targets and effective users of each slice."""
+    counts = {f"targets.{name}": float(mask.sum()) for name, mask in masks.items()}
+    users = {f"users.{name}": effective_users(targets.users[mask]) for name, mask in masks.items()}
+    return {"probes": float(probes), **counts, **users}
 
 
 def gains(
-    ground: SharedTargets, masks: Masks, champion: ModelRun, candidate: ModelRun, sampling: SamplingConfig
+    targets: SharedTargets, masks: Masks, champion: ModelRun, candidate: ModelRun, sampling: SamplingConfig
 ) -> Figures:
-    """Of log-loss and NDCG in each slice: both means, and the gain with its bounds."""
+    """Compute for log-loss and NDCG in each slice both means, and the gain with its bounds."""
     figures = Figures()
     for figure, old, new, better in (
         ("log_loss", champion.log_loss, candidate.log_loss, -1),
         ("ndcg", champion.ndcg, candidate.ndcg, 1),
     ):
         for name, mask in masks.items():
-            gain = gain_of(better * (new - old)[mask], ground.users[mask], sampling)
+            gain = gain_of(better * (new - old)[mask], targets.users[mask], sampling)
             means = {"champion": float(old[mask].mean()), "candidate": float(new[mask].mean())}
             parts = {**means, "gain": gain.mean, "low": gain.low, "high": gain.high}
             figures |= {f"{figure}.{name}.{part}": value for part, value in parts.items()}
@@ -49,9 +49,9 @@ def gains(
 
 
 def lists(champion: ModelRun, candidate: ModelRun) -> Figures:
-    """How stable the lists are, and how diverse.
+    """Compute the stability and the diversity of the lists.
 
-    Stability is Jaccard's index of a probe user's two lists, in the mean; diversity the number
+    Stability is the mean Jaccard index of each probe user's two lists; diversity is the number
     of distinct items in all lists (Adomavicius & Kwon 2012, "aggregate diversity").
     """
     pairs = zip(map(set, champion.lists.tolist()), map(set, candidate.lists.tolist()), strict=True)
@@ -59,19 +59,19 @@ def lists(champion: ModelRun, candidate: ModelRun) -> Figures:
     distinct = {"champion": np.unique(champion.lists).size, "candidate": np.unique(candidate.lists).size}
     return {
         "jaccard": float(np.mean(shared)),
-        **_compared("diversity", distinct["champion"], distinct["candidate"]),
+        **_with_ratio("diversity", distinct["champion"], distinct["candidate"]),
     }
 
 
 def costs(champion: ModelRun, candidate: ModelRun) -> Figures:
-    """Seconds spent scoring, and bytes of learned state."""
+    """Compare the seconds spent on scoring, and the bytes of learned state."""
     return {
-        **_compared("seconds", champion.seconds, candidate.seconds),
-        **_compared("bytes", champion.bytes, candidate.bytes),
+        **_with_ratio("seconds", champion.seconds, candidate.seconds),
+        **_with_ratio("bytes", champion.bytes, candidate.bytes),
     }
 
 
-def _compared(figure: str, champion: float, candidate: float) -> Figures:
+def _with_ratio(figure: str, champion: float, candidate: float) -> Figures:
     ratio = candidate / champion
     return {
         f"{figure}.champion": float(champion),

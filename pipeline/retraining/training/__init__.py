@@ -1,4 +1,4 @@
-"""The training core of a retrain: the catalogue's language, then a window of the log; resumable."""
+"""Training of a retrain: masked language modelling on the catalogue, then a window of the log; resumable."""
 
 from pipeline.retraining.training.language import LanguageResult, learn_language
 from pipeline.retraining.training.retraining import (

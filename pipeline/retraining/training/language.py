@@ -1,9 +1,9 @@
-"""Stage one of a retrain: the text encoder learns how the catalogue speaks, without supervision.
+"""Stage one of a retrain: the text encoder learns the catalogue's language, without supervision.
 
-Masked language modelling (Devlin et al. 2019) on the items' texts, as pretraining is gone on
-with in a domain (Gururangan et al. 2020). LoRA learns beside the backbone's layers; the head
-is thrown away. The head learns first and alone: a random one would spoil what the layers know
-(Kumar et al. 2022), and the loss would fall for the head's sake.
+Masked language modelling (Devlin et al. 2019) on the items' texts, as continued pretraining on
+a domain (Gururangan et al. 2020). LoRA weights learn beside the backbone's layers; the head is
+discarded. The head is trained first, alone: a random head would distort the pretrained layers
+(Kumar et al. 2022), and the loss would fall because of the head.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from pipeline.errors import NothingToLearn
 from pipeline.model.content.adapter import Adapter, adapter_digest, adapter_of
 from pipeline.model.content.text import TextEncoder
 from pipeline.retraining.training.masked_language_model import (
-    Masked,
+    MaskedBatch,
     MaskedLanguageModel,
     Masker,
-    Tokens,
+    TokenizedText,
     masked_language_model,
     masked_loss,
 )
@@ -50,20 +50,20 @@ log = logging.getLogger(__name__)
 FILE = "language.safetensors"
 HEADER = "learned"
 HELD_OUT = 0.1
-"""Share of the texts that nothing is learned from."""
+"""Share of the texts held out for validation."""
 MASKINGS = 4
-"""Of each held-out text: titles are short, and one masking leaves most of their words out."""
+"""Maskings of each held-out text; titles are short, and one masking covers few of their words."""
 
 
 @dataclass(frozen=True)
 class LanguageResult:
-    """What stage one came to.
+    """The result of stage one.
 
     Attributes:
-        adapter: of the best epoch; the one it began with if none was better.
-        before, after: nats a masked token of held-out texts, under the adapter it began with
-            and under this one; both with a trained head.
-        seconds: spent.
+        adapter: of the best epoch; the initial one if no epoch was better.
+        before, after: nats per masked token of held-out texts, with the initial adapter and
+            with this one; both with a trained head.
+        seconds: time spent.
     """
 
     adapter: Adapter
@@ -73,7 +73,7 @@ class LanguageResult:
 
     @property
     def figures(self) -> dict[str, float]:
-        """As a judgement tells them."""
+        """The figures to record in a gate decision."""
         return {"language.before": self.before, "language.after": self.after}
 
 
@@ -85,18 +85,18 @@ def learn_language(
     folder: Path,
     progress: Callable[[], None],
 ) -> LanguageResult:
-    """Go on from an encoder's adapter to one that foresees held-out texts better, if there is one.
+    """Train the encoder's adapter further; return the new one if it predicts held-out texts better.
 
     Args:
-        encoder: stays as it is.
-        texts: of the catalogue; empty ones and duplicates count for nothing.
+        encoder: not changed.
+        texts: of the catalogue; empty texts and duplicates are ignored.
         config: how to learn.
-        seed: of all randomness; the same gives the same bits.
-        folder: an existing one, where the result is kept for whoever asks again.
+        seed: of all randomness; the same seed gives the same bits.
+        folder: an existing folder; the result is stored there and returned by a repeated call.
         progress: called after every minibatch.
 
     Raises:
-        InvalidSettings: the backbone is no masked language model.
+        InvalidSettings: the backbone is not a masked language model.
         NothingToLearn: there are too few texts.
     """
     distinct = sorted(set(texts) - {""})
@@ -109,12 +109,12 @@ def learn_language(
     known = _read(folder / FILE, task.hexdigest())
     if known is None:
         with torch.random.fork_rng():
-            known = _learned(encoder, distinct, config, seed, progress)
+            known = _train_adapter(encoder, distinct, config, seed, progress)
         _write(folder / FILE, task.hexdigest(), known)
     return known
 
 
-def _learned(
+def _train_adapter(
     encoder: TextEncoder,
     texts: Sequence[str],
     config: LanguageConfig,
@@ -122,69 +122,65 @@ def _learned(
     progress: Callable[[], None],
 ) -> LanguageResult:
     began = time.perf_counter()
-    torch.manual_seed(seed)  # the head is born
+    torch.manual_seed(seed)  # for the head's random weights
     language_model = masked_language_model(encoder.backbone, encoder.adapter)
     training, held_out = _split(_tokens(encoder, texts), seed)
     masker = Masker(encoder.backbone.tokenizer, config.masked, seed)
-    trials = _trials(masker, held_out, config.texts)
+    validation = _masked_batches(masker, held_out, config.texts)
     arguments = partial(_arguments, config, seed, encoder.device)
-    head = _Watch(language_model, trials, progress)
+    head = _EpochValidation(language_model, validation, progress)
     _train(language_model, language_model.head, arguments, training, masker, head)
-    both = _Watch(language_model, trials, progress, to_beat=head.losses[-1])
+    both = _EpochValidation(language_model, validation, progress, to_beat=head.losses[-1])
     _train(language_model, [*language_model.head, *language_model.lora], arguments, training, masker, both)
     before, after = head.losses[-1], min(head.losses[-1], *both.losses)
     log.info("masked language modelling: %.3f nats a token before, %.3f after", before, after)
     return LanguageResult(both.best or encoder.adapter, before, after, time.perf_counter() - began)
 
 
-def _tokens(encoder: TextEncoder, texts: Sequence[str]) -> list[Tokens]:
+def _tokens(encoder: TextEncoder, texts: Sequence[str]) -> list[TokenizedText]:
     tokenizer = encoder.backbone.tokenizer
     found = tokenizer(
         list(texts), truncation=True, max_length=encoder.max_tokens, return_special_tokens_mask=True
     )
-    return [{name: found[name][place] for name in found} for place in range(len(texts))]
+    return [{name: found[name][index] for name in found} for index in range(len(texts))]
 
 
-def _split(tokens: list[Tokens], seed: int) -> tuple[list[Tokens], list[Tokens]]:
-    """To learn from, and to be judged on."""
+def _split(tokens: list[TokenizedText], seed: int) -> tuple[list[TokenizedText], list[TokenizedText]]:
+    """Split into texts to train on and held-out texts."""
     order = random_for(seed, 0, 0, Purpose.RETRAIN_TEXTS).permutation(len(tokens))
     count = round(HELD_OUT * len(tokens))
     if count == 0:
-        raise NothingToLearn(f"{len(tokens)} texts are too few to learn a language from")
-    return [tokens[place] for place in order[count:]], [tokens[place] for place in order[:count]]
+        raise NothingToLearn(f"{len(tokens)} texts are too few for masked language modelling")
+    return [tokens[index] for index in order[count:]], [tokens[index] for index in order[:count]]
 
 
-def _trials(masker: Masker, held_out: list[Tokens], size: int) -> list[Masked]:
-    """Held-out texts with their masks, the same each time they are asked about."""
-    held_out_maskings = held_out * MASKINGS
-    return [
-        masker(held_out_maskings[start : start + size]) for start in range(0, len(held_out_maskings), size)
-    ]
+def _masked_batches(masker: Masker, held_out: list[TokenizedText], size: int) -> list[MaskedBatch]:
+    """Mask the held-out texts once, so that every epoch is validated on the same masks."""
+    repeated = held_out * MASKINGS
+    return [masker(repeated[start : start + size]) for start in range(0, len(repeated), size)]
 
 
-class _Watch(TrainerCallback):
-    """Measures after each epoch, keeps the best adapter, and ends what does not get better.
+class _EpochValidation(TrainerCallback):
+    """Validates after each epoch, keeps the best adapter, and stops when the loss does not fall.
 
     Attributes:
-        losses: after each epoch.
-        best: the adapter of the epoch with the lowest loss; None if none is below `to_beat`.
+        losses: validation loss after each epoch.
+        best: the adapter of the epoch with the lowest loss; None if no loss is below `to_beat`.
     """
 
     def __init__(
         self,
         language_model: MaskedLanguageModel,
-        trials: list[Masked],
+        validation: list[MaskedBatch],
         progress: Callable[[], None],
         to_beat: float = float("inf"),
     ) -> None:
         self.losses: list[float] = []
         self.best: Adapter | None = None
-        self._language_model, self._trials, self._progress, self._lowest = (
-            language_model,
-            trials,
-            progress,
-            to_beat,
-        )
+        self._language_model = language_model
+        self._validation = validation
+        self._progress = progress
+        self._lowest = to_beat
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self._progress()
@@ -192,7 +188,7 @@ class _Watch(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: object, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        loss = masked_loss(self._language_model.model, self._trials)
+        loss = masked_loss(self._language_model.model, self._validation)
         self.losses.append(loss)
         if loss < self._lowest:
             self._lowest, self.best = loss, adapter_of(self._language_model.body)
@@ -205,16 +201,16 @@ def _train(
     language_model: MaskedLanguageModel,
     learning: list[torch.nn.Parameter],
     arguments: Callable[[str], TrainingArguments],
-    texts: list[Tokens],
+    texts: list[TokenizedText],
     masker: Masker,
-    watch: _Watch,
+    validation: _EpochValidation,
 ) -> None:
-    """Let some parameters learn, by transformers' own training loop."""
+    """Train some parameters with transformers' own training loop."""
     language_model.model.requires_grad_(False)
     for part in learning:
         part.requires_grad_(True)
     with tempfile.TemporaryDirectory() as unused:
-        model, callbacks = language_model.model, list[TrainerCallback]([watch])
+        model, callbacks = language_model.model, list[TrainerCallback]([validation])
         trainer = Trainer(
             model, arguments(unused), data_collator=masker, train_dataset=texts, callbacks=callbacks
         )
@@ -223,7 +219,7 @@ def _train(
 
 
 def _arguments(config: LanguageConfig, seed: int, device: torch.device, folder: str) -> TrainingArguments:
-    """Of a training that saves, reports and prints nothing."""
+    """Arguments of a training that saves, reports and prints nothing."""
     return TrainingArguments(
         output_dir=folder,
         num_train_epochs=config.epochs,
@@ -246,7 +242,7 @@ def _write(path: Path, task: str, result: LanguageResult) -> None:
 
 
 def _read(path: Path, task: str) -> LanguageResult | None:
-    """What is kept of this task, if anything."""
+    """Read the stored result of this task, if there is one."""
     if not path.exists():
         return None
     with safe_open(path, framework="pt") as file:

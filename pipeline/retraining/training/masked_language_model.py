@@ -1,4 +1,4 @@
-"""A backbone as a masked language model (Devlin et al. 2019): its head, its masks and its loss."""
+"""A backbone as a masked language model (Devlin et al. 2019): head, masks and loss."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pipeline.errors import InvalidSettings
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.adapter import Adapter, with_adapter
 
-Tokens = dict[str, list[int]]
-Masked = dict[str, Tensor]
+TokenizedText = dict[str, list[int]]
+MaskedBatch = dict[str, Tensor]
 
 
 class MaskedLanguageModel(NamedTuple):
-    """A masked language model, the part of it under the adapter, and what may learn."""
+    """A masked language model, its body with the adapter, and the parameters that may learn."""
 
     model: PreTrainedModel
     body: PreTrainedModel
@@ -28,7 +28,11 @@ class MaskedLanguageModel(NamedTuple):
 
 
 def masked_language_model(backbone: Backbone, adapter: Adapter) -> MaskedLanguageModel:
-    """The backbone under an adapter, and a head that shares its embeddings, random otherwise."""
+    """Combine the backbone, an adapter, and a head that shares the embeddings and is otherwise random.
+
+    Raises:
+        InvalidSettings: the backbone is not a masked language model.
+    """
     config = copy.deepcopy(backbone.model.config)
     config.tie_word_embeddings = True
     try:
@@ -37,7 +41,7 @@ def masked_language_model(backbone: Backbone, adapter: Adapter) -> MaskedLanguag
         model: PreTrainedModel = AutoModelForMaskedLM.from_config(config)  # type: ignore[no-untyped-call]
     except ValueError as error:
         raise InvalidSettings(
-            f"retrain.language_epochs: {type(backbone.model).__name__} is no masked language model: "
+            f"retrain.language_epochs: {type(backbone.model).__name__} is not a masked language model: "
             "set it to 0, or choose another model.backbone"
         ) from error
     body = with_adapter(backbone.model, adapter)
@@ -50,28 +54,28 @@ def masked_language_model(backbone: Backbone, adapter: Adapter) -> MaskedLanguag
 
 
 class Masker:
-    """transformers' own collator; it is asked again when it has masked nothing."""
+    """transformers' own collator, called again when it has masked nothing."""
 
     def __init__(self, tokenizer: Any, share: float, seed: int) -> None:
         self._collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=share, seed=seed)
 
-    def __call__(self, texts: list[Tokens]) -> Masked:
-        """A minibatch with at least one token to guess."""
+    def __call__(self, texts: list[TokenizedText]) -> MaskedBatch:
+        """Mask a minibatch so that at least one token must be predicted."""
         while True:
-            # The collator takes the mask of special tokens out of what it is given.
-            masked: Masked = dict(self._collator([dict(text) for text in texts]))
+            # Copies, because the collator removes the mask of special tokens from its input.
+            masked: MaskedBatch = dict(self._collator([dict(text) for text in texts]))
             if (masked["labels"] >= 0).any():
                 return masked
 
 
 @torch.no_grad()
-def masked_loss(model: PreTrainedModel, trials: Sequence[Masked]) -> float:
-    """Nats a masked token."""
+def masked_loss(model: PreTrainedModel, batches: Sequence[MaskedBatch]) -> float:
+    """Return the mean loss in nats per masked token."""
     model.train(False)
     total, tokens = 0.0, 0
-    for trial in trials:
-        on_device = {name: tensor.to(model.device) for name, tensor in trial.items()}
-        masked = int((trial["labels"] >= 0).sum())
+    for batch in batches:
+        on_device = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        masked = int((batch["labels"] >= 0).sum())
         total += masked * float(model(**on_device).loss)
         tokens += masked
     model.train(True)

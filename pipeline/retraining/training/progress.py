@@ -1,7 +1,7 @@
-"""What a retrain has reached, in one file: a run that was killed goes on from its last epoch.
+"""The progress of a retrain in one file, so that a killed run resumes after its last epoch.
 
-One safetensors file holds the tensors and, as JSON in its header, the rest; it is written
-to a temporary name, fsynced and renamed, so that it is there whole or not at all.
+One safetensors file holds the tensors, and the status as JSON in its header. It is written to
+a temporary name, fsynced and renamed, so that it is never incomplete.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ FILE = "retraining.safetensors"
 HEADER = "reached"
 
 
-class Reached(BaseModel):
-    """Where a retrain stands after an epoch.
+class TrainingStatus(BaseModel):
+    """The status of a retrain after an epoch.
 
     Attributes:
-        task: digest of what is retrained, on what and how.
+        task: digest of the learner, the data and the settings.
         validations: before the first epoch, and after each.
-        events: targets trained on.
-        seconds: spent so far.
+        events: number of targets trained on.
+        seconds: time spent so far.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -44,42 +44,42 @@ class Reached(BaseModel):
 
     @property
     def epoch(self) -> int:
-        """The last one finished; 0 before the first."""
+        """The last finished epoch; 0 before the first."""
         return len(self.validations) - 1
 
     @property
     def best_epoch(self) -> int:
-        """The one with the lowest log-loss; 0 if none was better than the start."""
+        """The epoch with the lowest log-loss; 0 if none was better than the start."""
         losses = np.array([validation.log_loss for validation in self.validations])
         return int(np.nan_to_num(losses, nan=np.inf).argmin())
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What was reached, with the learned state there and at the best epoch, by dotted name."""
+    """A status, with the learned state then and at the best epoch, by dotted name."""
 
-    reached: Reached
+    status: TrainingStatus
     current: dict[str, Tensor]
     best: dict[str, Tensor]
 
 
 def write_progress(folder: Path, progress: Progress) -> None:
-    """Replace what the folder holds, durably."""
+    """Replace the stored progress, durably."""
     tensors = {f"current.{name}": tensor for name, tensor in progress.current.items()}
     if progress.best is not progress.current:
         tensors |= {f"best.{name}": tensor for name, tensor in progress.best.items()}
-    replace_durably(folder / FILE, save(tensors, {HEADER: progress.reached.model_dump_json()}))
+    replace_durably(folder / FILE, save(tensors, {HEADER: progress.status.model_dump_json()}))
 
 
 def read_progress(folder: Path, task: str) -> Progress | None:
-    """What the folder holds of this task; None if there is nothing."""
+    """Read the stored progress of this task; None if there is none."""
     path = folder / FILE
     if not path.exists():
         return None
     with safe_open(path, framework="pt") as file:
-        reached = Reached.model_validate_json(file.metadata()[HEADER])
-        if reached.task != task:
+        status = TrainingStatus.model_validate_json(file.metadata()[HEADER])
+        if status.task != task:
             return None
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     current = under("current.", tensors)
-    return Progress(reached, current, under("best.", tensors) or current)
+    return Progress(status, current, under("best.", tensors) or current)

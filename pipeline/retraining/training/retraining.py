@@ -1,13 +1,13 @@
-"""Retraining: several epochs over a window of the log, judged on what came after the window.
+"""Retraining: several epochs over a window of the log, validated on the acts after the window.
 
-A champion has learned its window once, in order, at a rate that keeps up with the stream; a
-retrain goes over the latest of it again in small steps. It is judged on acts that the
-champion has not learned: on acts that it has, the champion looks better than it is (measured
-after an abrupt drift: log-loss 4.86 on its last 600 acts, 5.33 on those to come), and every
-honest step looks like a loss.
+A champion has learned the window once, in order, at a rate that keeps up with the stream; a
+retrain goes over its latest part again in smaller steps. It is validated on acts that the
+champion has not learned. On acts that it has learned, the champion looks better than it is
+(measured after an abrupt drift: log-loss 4.86 on its last 600 acts, 5.33 on the next ones), and
+every real improvement looks like a loss.
 
-Randomness follows from seed, epoch and minibatch, and the state is written after each epoch:
-a run that was killed anywhere ends, when it is run again, in the same bits.
+Randomness depends on seed, epoch and minibatch, and the state is written after each epoch: a
+run that was killed at any point and run again ends with the same bits.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from pipeline.model.device import fast_products
 from pipeline.model.item_table import ItemTable
 from pipeline.model.losses import Negatives, draw_negatives
 from pipeline.model.tensors import under
-from pipeline.retraining.training.progress import Progress, Reached, read_progress, write_progress
+from pipeline.retraining.training.progress import Progress, TrainingStatus, read_progress, write_progress
 from pipeline.retraining.training.refolding import refold_if_better
 from pipeline.retraining.training.validation import Validation, validate
-from pipeline.retraining.training.views import contrast
-from pipeline.retraining.training.window import folded, to_come
+from pipeline.retraining.training.views import contrastive_loss
+from pipeline.retraining.training.window import folded_segments, upcoming_segments
 from pipeline.state.segments import Segment
 from pipeline.training.forward import forward
 from pipeline.training.learner import Learner
@@ -49,7 +49,7 @@ CONTENT = "content"
 
 @dataclass(frozen=True)
 class RetrainProgress:
-    """How far it is: `segments` of `total` done in an epoch, which counts from 1."""
+    """Progress within an epoch (from 1): `segments` of `total` are done."""
 
     epoch: int
     segments: int
@@ -58,15 +58,15 @@ class RetrainProgress:
 
 @dataclass(frozen=True)
 class RetrainResult:
-    """What a retrain came to.
+    """The result of a retrain.
 
     Attributes:
-        epochs: that were run.
-        best_epoch: whose state the learner has; 0 if none was better than the champion.
+        epochs: number of epochs run.
+        best_epoch: the epoch whose state the learner has; 0 if none was better than the champion.
         before, after: validation of the champion and of the best epoch.
-        events: targets trained on, each as often as it was.
-        seconds: spent, the interrupted runs' finished epochs included.
-        refolded: whether the past weighs less in memory and popularity than it did.
+        events: number of targets trained on, repetitions included.
+        seconds: time spent, including finished epochs of interrupted runs.
+        refolded: whether the past weighs less in covisitation and popularity than before.
     """
 
     epochs: int
@@ -79,12 +79,12 @@ class RetrainResult:
 
 
 class Retraining:
-    """Improves the learned state of a Learner, and how much of the past its counts remember.
+    """Trains the learned state of a Learner, and may refold its stream state.
 
-    AdamW has moments of its own here; the learner's are kept for when it goes on (measured:
-    better than to begin them anew). The rows' accumulators carry over: without them the first
-    steps would throw every row off. Replay stays as it is: to empty or refill it made no
-    difference.
+    The retrain has its own AdamW moments; the learner's are kept for its later steps (measured:
+    better than resetting them). The rows' accumulators carry over, because without them the first
+    steps would be far too large. The replay buffer stays unchanged: emptying or refilling it made
+    no difference.
     """
 
     def __init__(
@@ -95,24 +95,26 @@ class Retraining:
         held_out: Sequence[Interaction],
         folder: Path,
     ) -> None:
-        """Prepare a retrain, or the rest of one that was interrupted.
+        """Prepare a retrain, or the rest of an interrupted one.
 
         Args:
-            learner: restored at a checkpoint of the champion.
+            learner: restored from a checkpoint of the champion.
             config: how to train.
             window: the last interactions before the checkpoint, in the order of batches.
             held_out: the first interactions after it, to validate on.
-            folder: an existing folder of this retrain's own.
+            folder: an existing folder used by this retrain alone.
 
         Raises:
-            NothingToLearn: nothing to train on, or nothing to validate on.
+            NothingToLearn: there are no targets to train on, or none to validate on.
         """
         self._learner, self._config, self._window, self._folder = learner, config, window, folder
         segments = learner.config.segments
-        self._training = folded(window, learner.stream, segments)
-        self._validation = to_come(held_out, learner.stream, segments)
+        self._training = folded_segments(window, learner.stream, segments)
+        self._validation = upcoming_segments(held_out, learner.stream, segments)
         if not (self._training and self._validation):
-            raise NothingToLearn("a retrain needs targets in its window and after it: widen the window")
+            raise NothingToLearn(
+                "the window, or the held-out part after it, has no targets: widen the window"
+            )
         self._recommender = learner.recommender
         self._table = ItemTable(learner.table.all().content.shape[1], learner.device, config.optimizer.rows)
         self._table.load(learner.table.state())
@@ -120,18 +122,18 @@ class Retraining:
         self._task = self._digest(window, held_out)
 
     def run(self, progress: Callable[[RetrainProgress], None]) -> RetrainResult:
-        """Train until the epochs or the patience end; the learner then has the best epoch's state.
+        """Train until the epochs or the patience end; leave the learner with the best epoch's state.
 
         `progress` is called after every minibatch.
         """
         at = read_progress(self._folder, self._task) or self._start()
         self._load(at.current)
-        while self._goes_on(at.reached):
-            at = self._epoch(at, progress)
+        while self._continues(at.status):
+            at = self._run_epoch(at, progress)
             write_progress(self._folder, at)
         self._load(at.best)
         self._learner.table.load(self._table.state())
-        return _result(at.reached, self._refold())
+        return _result(at.status, self._refold())
 
     def _refold(self) -> bool:
         parts = self._window, self._training, self._validation
@@ -139,41 +141,41 @@ class Retraining:
 
     def _start(self) -> Progress:
         now = self._state()
-        return Progress(Reached(task=self._task, validations=(self._validate(),)), now, now)
+        return Progress(TrainingStatus(task=self._task, validations=(self._validate(),)), now, now)
 
-    def _goes_on(self, reached: Reached) -> bool:
-        waited = reached.epoch - reached.best_epoch
-        return reached.epoch < self._config.epochs and waited < self._config.patience
+    def _continues(self, status: TrainingStatus) -> bool:
+        waited = status.epoch - status.best_epoch
+        return status.epoch < self._config.epochs and waited < self._config.patience
 
-    def _epoch(self, at: Progress, progress: Callable[[RetrainProgress], None]) -> Progress:
-        began, epoch, trained = time.perf_counter(), at.reached.epoch + 1, 0
+    def _run_epoch(self, at: Progress, progress: Callable[[RetrainProgress], None]) -> Progress:
+        began, epoch, trained = time.perf_counter(), at.status.epoch + 1, 0
         order = self._random(epoch, 0, Purpose.RETRAIN_ORDER).permutation(len(self._training))
         for start in range(0, order.size, self._config.segments):
-            minibatch = [self._training[place] for place in order[start : start + self._config.segments]]
+            minibatch = [self._training[index] for index in order[start : start + self._config.segments]]
             trained += self._train(minibatch, epoch, start)
             progress(RetrainProgress(epoch, start + len(minibatch), order.size))
-        reached = Reached(
+        status = TrainingStatus(
             task=self._task,
-            validations=(*at.reached.validations, self._validate()),
-            events=at.reached.events + trained,
-            seconds=at.reached.seconds + time.perf_counter() - began,
+            validations=(*at.status.validations, self._validate()),
+            events=at.status.events + trained,
+            seconds=at.status.seconds + time.perf_counter() - began,
         )
         now = self._state()
-        log.info("epoch %s of a retrain: %s", epoch, reached.validations[-1])
-        return Progress(reached, now, now if reached.best_epoch == epoch else at.best)
+        log.info("epoch %s of a retrain: %s", epoch, status.validations[-1])
+        return Progress(status, now, now if status.best_epoch == epoch else at.best)
 
     @fast_products()
     def _train(self, minibatch: list[Segment], epoch: int, step: int) -> int:
-        """One step; returns the number of targets it learned."""
+        """Take one step; return the number of targets learned."""
         passed = forward(self._recommender, self._table, minibatch, self._negatives(epoch, step))
         loss, touched = passed.losses[passed.new].mean(), [Touched(passed.touched, passed.rows)]
         if self._config.alpha > 0:
             views = self._random(epoch, step, Purpose.RETRAIN_VIEWS)
-            unsupervised, rows = contrast(self._recommender, self._table, minibatch, views)
+            unsupervised, rows = contrastive_loss(self._recommender, self._table, minibatch, views)
             loss = self._config.alpha * unsupervised + (1 - self._config.alpha) * loss
             touched.append(rows)
         if not self._optimizer.step(loss, touched):
-            log.error("minibatch %s of epoch %s is not finite: left out", step, epoch)
+            log.error("minibatch %s of epoch %s is not finite: skipped", step, epoch)
             return 0
         return int(passed.new.sum())
 
@@ -189,7 +191,7 @@ class Retraining:
         return random_for(self._learner.config.seed, epoch, step, purpose)
 
     def _state(self) -> dict[str, Tensor]:
-        """Copies of all that training changes, by dotted name."""
+        """Copy all tensors that training changes, by dotted name."""
         named = self._recommender.learned()
         tensors = {f"parameter.{name}": part.detach().clone() for name, part in named.items()}
         tensors |= {f"table.{name}": t for name, t in self._table.state().items() if name != CONTENT}
@@ -201,7 +203,7 @@ class Retraining:
         self._optimizer.load_moments(under("moment.", tensors))
 
     def _digest(self, window: Sequence[Interaction], held_out: Sequence[Interaction]) -> str:
-        """Of all that the outcome follows from, but for the machine."""
+        """Digest everything that determines the result, except the machine."""
         digest = hashlib.blake2b(digest_size=16)
         encoder = adapter_digest(self._learner.encoder.adapter)
         digest.update(orjson.dumps([self._config.model_dump(), self._learner.config.seed, encoder]))
@@ -211,8 +213,8 @@ class Retraining:
         return digest.hexdigest()
 
 
-def _result(reached: Reached, refolded: bool) -> RetrainResult:
-    validations, best = reached.validations, reached.best_epoch
+def _result(status: TrainingStatus, refolded: bool) -> RetrainResult:
+    validations, best = status.validations, status.best_epoch
     return RetrainResult(
-        reached.epoch, best, validations[0], validations[best], reached.events, reached.seconds, refolded
+        status.epoch, best, validations[0], validations[best], status.events, status.seconds, refolded
     )

@@ -1,4 +1,4 @@
-"""The window: interactions as Segments, each act new in exactly one of them."""
+"""The window of a retrain: interactions as Segments, each act new in exactly one of them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,30 @@ from pipeline.state.segments import Segment, chunks, segment_of
 from pipeline.state.stream import StreamState
 
 
-def folded(interactions: Sequence[Interaction], stream: StreamState, config: SegmentConfig) -> list[Segment]:
-    """Segments of interactions that the stream state has folded, and nothing after them.
+def folded_segments(
+    interactions: Sequence[Interaction], stream: StreamState, config: SegmentConfig
+) -> list[Segment]:
+    """Build Segments of the last interactions that the stream state has folded.
 
-    A user's context reaches back before the first interaction as far as the history does.
+    The context of a user includes all acts of the history before the first interaction.
     """
     segments = list[Segment]()
     for user, acts in _by_user(interactions).items():
         history = stream.histories.of(user)
         before = history[: max(0, len(history) - len(acts))]
         segments += chunks(segment_of((*before, *acts), len(before), stream.catalogue.row), config)
-    return _foreseen(segments)
+    return _with_targets(segments)
 
 
-def to_come(interactions: Iterable[Interaction], stream: StreamState, config: SegmentConfig) -> list[Segment]:
-    """Segments of interactions that follow the stream state; items it does not know are left out."""
+def upcoming_segments(
+    interactions: Iterable[Interaction], stream: StreamState, config: SegmentConfig
+) -> list[Segment]:
+    """Build Segments of interactions after the stream state; skip items that it does not know."""
     known = [event for event in interactions if event.item in stream.catalogue]
     by_user = _by_user(known).items()
-    return _foreseen(piece for user, acts in by_user for piece in chunks(stream.segment(user, acts), config))
+    return _with_targets(
+        piece for user, acts in by_user for piece in chunks(stream.segment(user, acts), config)
+    )
 
 
 def _by_user(interactions: Iterable[Interaction]) -> dict[str, list[Act]]:
@@ -38,5 +44,5 @@ def _by_user(interactions: Iterable[Interaction]) -> dict[str, list[Act]]:
     return acts
 
 
-def _foreseen(segments: Iterable[Segment]) -> list[Segment]:
+def _with_targets(segments: Iterable[Segment]) -> list[Segment]:
     return [segment for segment in segments if segment.targets.size]

@@ -1,4 +1,4 @@
-"""What all commands share: help, errors, and what is loaded."""
+"""Properties of all commands: help and errors."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ COMMANDS = {
 
 
 def test_help_lists_every_command() -> None:
-    told = run("--help").output
-    assert all(command in told for command in COMMANDS)
+    text = run("--help").output
+    assert all(command in text for command in COMMANDS)
     program = get_command(cli.app)
     assert isinstance(program, TyperGroup)
     assert set(program.commands) == COMMANDS
@@ -40,12 +40,12 @@ def test_help_lists_every_command() -> None:
 def test_an_error_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data: str
 ) -> None:
-    told = fails(monkeypatch, capsys, "backtest", data)
-    assert told.count("\n") == 1
-    assert told.startswith(f"DatasetError: {data}: found neither a file nor a folder")
+    line = fails(monkeypatch, capsys, "backtest", data)
+    assert line.count("\n") == 1
+    assert line.startswith(f"DatasetError: {data}: found neither a file nor a folder")
 
 
-def test_a_mistake_in_the_settings_is_one_line(
+def test_an_error_in_the_settings_is_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "millstream.toml").write_text("[learn]\nsed = 1\n")

@@ -1,4 +1,4 @@
-"""Daemons are started as asked for."""
+"""Daemon commands start the daemons with their options."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from tests.support.commands import misused, run
         (["--since", "2026-11-22T09:30+02:00"], False, datetime(2026, 11, 22, 7, 30, tzinfo=UTC)),
     ],
 )
-def test_a_retrain_is_made_as_asked_for(
+def test_a_retrain_gets_its_options(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], follow: bool, since: datetime | None
 ) -> None:
-    asked = list[object]()
+    received = list[object]()
 
-    def office(settings: Settings, *, follow: bool, since: datetime | None) -> None:
-        asked.extend((settings.log.prefix, follow, since))
+    def record(settings: Settings, *, follow: bool, since: datetime | None) -> None:
+        received.extend((settings.log.prefix, follow, since))
 
-    monkeypatch.setattr(retrain, "run", office)
+    monkeypatch.setattr(retrain, "run", record)
     assert run("retrain", *arguments).exit_code == 0
-    assert asked == ["mill", follow, since]
+    assert received == ["mill", follow, since]
 
 
-def test_to_follow_and_to_begin_at_a_time_exclude_each_other() -> None:
+def test_follow_and_since_exclude_each_other() -> None:
     assert "--follow and --since exclude each other" in misused(
         "retrain", "--follow", "--since", "2026-11-22"
     )
 
 
-def test_a_time_that_is_none_is_refused() -> None:
-    assert "yesterday is no time such as 2026-11-22T09:30" in misused("retrain", "--since", "yesterday")
+def test_an_invalid_time_is_refused() -> None:
+    assert "yesterday is not a time such as 2026-11-22T09:30" in misused("retrain", "--since", "yesterday")

@@ -1,4 +1,4 @@
-"""The operator's commands: rollback, candidates and history; what they say and what they order."""
+"""Operator commands: rollback, candidates and history; their output and the records they write."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOP = "shop:events=60,users=10,items=90,arrivals=0"
 
 @pytest.fixture(autouse=True)
 def harness(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelHarness]:
-    """A mill with nothing in it; a clock that stands."""
+    """An empty log, and a clock that stands still."""
     monkeypatch.setattr(operations, "now", lambda: MOMENT_MS)
     with ModelHarness(settings) as harness:
         yield harness
@@ -42,7 +42,7 @@ def planned(harness: ModelHarness, name: str = "one") -> Candidate:
     return candidates(harness).begin(plan)
 
 
-def put_down(harness: ModelHarness, judged: GateDecision) -> Candidate:
+def decided(harness: ModelHarness, judged: GateDecision) -> Candidate:
     candidate = planned(harness, judged.candidate)
     candidate.conclude(judged)
     return candidate
@@ -59,60 +59,60 @@ def test_a_rollback_is_ordered(harness: ModelHarness, arguments: list[str], rele
 
 
 @pytest.mark.parametrize("version", ["junk", "3", "3-", "-3-1", "3-1-2", "3-1\n", "3--1", "+3-1"])
-def test_a_version_that_is_none_is_refused(harness: ModelHarness, version: str) -> None:
-    assert "is no version such as 3-120" in misused("rollback", "--", version)
+def test_an_invalid_version_is_refused(harness: ModelHarness, version: str) -> None:
+    assert "is not a version such as 3-120" in misused("rollback", "--", version)
     assert harness.published(Rollback) == []
 
 
 def test_candidates_are_listed(harness: ModelHarness) -> None:
-    put_down(harness, decision())
+    decided(harness, decision())
     planned(harness, "two")
-    told = run("candidates", "list").output
-    assert re.search(r"one.*1-7.*promoted.*\+0\.2500.*it is better", told)
-    assert re.search(r"two.*1-7.*in work", told)
+    table = run("candidates", "list").output
+    assert re.search(r"one.*1-7.*promoted.*\+0\.2500.*it is better", table)
+    assert re.search(r"two.*1-7.*in progress", table)
 
 
 def test_a_candidate_is_shown_as_json(harness: ModelHarness) -> None:
-    candidate = put_down(harness, decision())
-    told = orjson.loads(run("candidates", "show", "one").output)
-    assert RetrainPlan.model_validate(told["plan"]) == candidate.plan()
-    assert GateDecision.model_validate(told["decision"]) == candidate.decision()
+    candidate = decided(harness, decision())
+    shown = orjson.loads(run("candidates", "show", "one").output)
+    assert RetrainPlan.model_validate(shown["plan"]) == candidate.plan()
+    assert GateDecision.model_validate(shown["decision"]) == candidate.decision()
 
 
-def test_one_in_work_is_shown_without_a_decision(harness: ModelHarness) -> None:
+def test_a_candidate_in_progress_is_shown_without_a_decision(harness: ModelHarness) -> None:
     planned(harness)
     assert orjson.loads(run("candidates", "show", "one").output)["decision"] is None
 
 
-def test_a_promotion_stands_in_the_generation_that_was_compared_with(harness: ModelHarness) -> None:
-    put_down(harness, decision(outcome="held"))
+def test_a_promotion_is_valid_in_the_generation_of_its_comparison(harness: ModelHarness) -> None:
+    decided(harness, decision(outcome="held"))
     result = run("candidates", "promote", "one", "--reason", "I like it")
     order = Promotion(candidate="one", generation=1, ordered_at=MOMENT_MS, reason="I like it")
     assert harness.published(Promotion) == [order]
     assert order.key in result.output
 
 
-def test_a_forced_promotion_stands_in_any_generation(harness: ModelHarness) -> None:
-    put_down(harness, decision(outcome="rejected"))
+def test_a_forced_promotion_is_valid_in_any_generation(harness: ModelHarness) -> None:
+    decided(harness, decision(outcome="rejected"))
     run("candidates", "promote", "one", "--force")
     assert [order.generation for order in harness.published(Promotion)] == [None]
 
 
-def test_a_rejection_is_told_and_kept(harness: ModelHarness) -> None:
-    candidate = put_down(harness, decision(outcome="held"))
+def test_a_rejection_is_published_and_stored(harness: ModelHarness) -> None:
+    candidate = decided(harness, decision(outcome="held"))
     run("candidates", "reject", "one", "--reason", "it shows the same to all")
-    (told,) = harness.published(GateDecision)
-    assert told == candidate.decision()
-    assert (told.outcome, told.reasons, told.decided_at) == (
+    (record,) = harness.published(GateDecision)
+    assert record == candidate.decision()
+    assert (record.outcome, record.reasons, record.decided_at) == (
         "rejected",
         ["it shows the same to all"],
         MOMENT_MS,
     )
-    assert (told.figures, told.cost) == (decision().figures, decision().cost)
+    assert (record.figures, record.cost) == (decision().figures, decision().cost)
 
 
 @pytest.mark.parametrize("command", [["promote"], ["promote", "--force"], ["reject"]])
-def test_nobody_decides_of_one_that_is_not_judged(
+def test_a_candidate_without_a_decision_cannot_be_promoted_or_rejected(
     harness: ModelHarness,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -140,12 +140,12 @@ def test_an_unknown_candidate_is_named(
     assert harness.records(harness.topics.control) == []
 
 
-def test_the_history_tells_everything_in_order(harness: ModelHarness) -> None:
+def test_the_history_lists_all_records_in_order(harness: ModelHarness) -> None:
     harness.order(request(1, 4).alarm)
     harness.order(request(1, 4))
     harness.order(decision(request=request(1, 4).key))
     run("candidates", "list")
-    put_down(harness, decision(request=request(1, 4).key))
+    decided(harness, decision(request=request(1, 4).key))
     run("candidates", "promote", "one")
     run("rollback", "1-3", "--reason", "worse")
     harness.order(Adoption(order="promotion-one", version="2-9", left="1-12", reason="by hand"))
@@ -180,7 +180,7 @@ def test_a_rollback_by_hand_is_ordered_and_obeyed(settings: Settings, relearn: b
         learning.new()
         result = run("rollback", "1-2", "--reason", "poison", *(["--relearn"] if relearn else []))
         (order,) = harness.published(Rollback)
-        assert result.stdout == f"told: {order.key}\n"
+        assert result.stdout == f"recorded: {order.key}\n"
         assert (order.version, order.relearn, order.generation) == ("1-2", relearn, None)
         assert order.reason == "poison"
         (first, *_) = learning.new()

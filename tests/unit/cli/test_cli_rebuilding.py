@@ -1,4 +1,4 @@
-"""What was learned is learned again."""
+"""The rebuild command learns the journal again and compares."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.model_harness import ModelHarness
 SHOP = "shop:events=60,users=10,items=90,arrivals=0"
 
 
-def test_what_is_played_can_be_rebuilt(settings: Settings) -> None:
+def test_played_events_can_be_rebuilt(settings: Settings) -> None:
     run("topics", "create")
     run("play", SHOP, "--limit", "20")
     run("simulate", "--events", "5")
@@ -32,8 +32,8 @@ def test_what_is_played_can_be_rebuilt(settings: Settings) -> None:
         f"{version} {digest}: checkpoint agrees, snapshot is not there",
     )
     manifest = settings.checkpoints.folder / "mill" / str(version) / "manifest.json"
-    told = orjson.loads(manifest.read_bytes())
-    manifest.write_bytes(orjson.dumps({**told, "digest": "other"}))
+    content = orjson.loads(manifest.read_bytes())
+    manifest.write_bytes(orjson.dumps({**content, "digest": "other"}))
     assert run("rebuild").exit_code == 1
 
 
@@ -52,8 +52,8 @@ def test_an_earlier_version_is_rebuilt_by_name_and_by_time(settings: Settings) -
     with ModelHarness(settings) as harness:
         appended = harness.records(harness.topics.journal)[2].append_time
     moment = datetime.fromtimestamp((appended + 1) / 1000, UTC).isoformat(timespec="milliseconds")
-    told = run("rebuild", "--at", moment).stdout
-    assert told.split()[0] in {"1-2", "1-3"}, "the next one may have come in the same millisecond"
+    output = run("rebuild", "--at", moment).stdout
+    assert output.split()[0] in {"1-2", "1-3"}, "the next entry may have the same millisecond"
     file = Path(settings.snapshots.store, "mill", "1-2", "manifest.json")
     file.write_bytes(orjson.dumps({**orjson.loads(file.read_bytes()), "digest": manifest.version}))
     differing = run("rebuild", "--at", "1-2")
@@ -61,7 +61,7 @@ def test_an_earlier_version_is_rebuilt_by_name_and_by_time(settings: Settings) -
     assert "snapshot DIFFERS" in differing.stdout
 
 
-def test_a_time_before_there_was_anything_is_an_error(
+def test_a_time_before_the_first_entry_is_an_error(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ModelHarness(settings) as harness, harness.learning():

@@ -1,4 +1,4 @@
-"""What is played into the log."""
+"""Source commands play events into the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backtests: what they print and write."""
+"""The backtest command: its table and its report."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def test_a_backtest_of_a_csv_prints_a_table_and_writes_a_report(folder: Path) ->
 
 
 def test_a_backtest_is_the_same_for_the_same_seed(folder: Path) -> None:
-    told = []
+    reports = []
     for seed in ("1", "1", "2"):
         run("backtest", SHOP, "--limit", "40", "--seed", seed, "--report", "report.json")
-        told.append(orjson.loads((folder / "report.json").read_bytes()))
-    first, same, other = (report["quality"] for report in told)
+        reports.append(orjson.loads((folder / "report.json").read_bytes()))
+    first, same, other = (report["quality"] for report in reports)
     assert first == same != other
-    assert told[0]["events"] == 40
+    assert reports[0]["events"] == 40

@@ -19,7 +19,7 @@ def world(tmp_path: Path, backbone: Backbone) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def open_shop(tmp_path_factory: pytest.TempPathFactory, backbone: Backbone) -> Iterator[World]:
-    """A shop that has published; for tests that only ask, because they share it."""
+    """A shop with a published snapshot, shared by tests that only read from it."""
     with World(tmp_path_factory.mktemp("shop"), backbone) as made:
         made.open()
         yield made

@@ -122,11 +122,11 @@ KINDS = [
     ),
     (
         Rollback(version="1-3", relearn=True, generation=None, ordered_at=0, reason="worse"),
-        r"1-3 +│ rollback ordered +│ what came since is learned again +│ worse",
+        r"1-3 +│ rollback ordered +│ later events are learned again +│ worse",
     ),
     (
         Rollback(version="1-3", relearn=False, generation=None, ordered_at=0, reason="worse"),
-        r"1-3 +│ rollback ordered +│ what came since is folded +│ worse",
+        r"1-3 +│ rollback ordered +│ later events are folded +│ worse",
     ),
     (
         Adoption(order="promotion-one-0", version="2-9", left="1-12", reason="better"),

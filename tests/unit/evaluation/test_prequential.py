@@ -1,4 +1,4 @@
-"""Figures by hand: ranks, what follows from them, and their means."""
+"""Prequential figures, computed by hand: ranks, figures and means."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from pipeline.evaluation.prequential import (
     Quality,
     Scores,
     TargetScores,
-    joined,
-    judge,
-    judge_alike,
-    no_scores,
+    concatenate,
+    empty_scores,
     per_target,
+    rank_by_shared_scores,
+    rank_targets,
 )
 
 
 def scores(ranks: list[float], first: list[bool]) -> Scores:
     by_scorer = TargetScores(np.array(ranks), -np.array(ranks))
     slices = {"all": np.ones(len(ranks), dtype=np.bool_), "first_of_basket": np.array(first, dtype=np.bool_)}
-    return replace(no_scores(), by_scorer={"model": by_scorer}, slices=slices)
+    return replace(empty_scores(), by_scorer={"model": by_scorer}, slices=slices)
 
 
 def test_ranks_begin_at_one_and_ties_count_half() -> None:
-    said = torch.tensor([[-1.0, -2.0, -3.0, -4.0], [-1.0, -1.0, -1.0, -5.0]])
-    by_scorer = judge(said, torch.tensor([2, 1]))
+    scored = torch.tensor([[-1.0, -2.0, -3.0, -4.0], [-1.0, -1.0, -1.0, -5.0]])
+    by_scorer = rank_targets(scored, torch.tensor([2, 1]))
     assert by_scorer.ranks.tolist() == [3, 2]
     assert by_scorer.log_probabilities.tolist() == [-3, -1]
 
 
-def test_a_scorer_without_opinion_is_no_better_than_chance() -> None:
-    assert judge(torch.zeros(1, 99), torch.tensor([7])).ranks.tolist() == [50]
+def test_a_scorer_with_equal_scores_is_no_better_than_chance() -> None:
+    assert rank_targets(torch.zeros(1, 99), torch.tensor([7])).ranks.tolist() == [50]
 
 
-def test_parts_judged_apart_are_what_the_whole_is() -> None:
-    said, targets = torch.randn(10, 7), torch.arange(10) % 7
-    whole = judge(said, targets)
-    pairs = zip(torch.split(said, 4), torch.split(targets, 4), strict=True)
-    parts = joined([judge(some, own) for some, own in pairs])
+def test_concatenated_parts_equal_the_whole() -> None:
+    scored, targets = torch.randn(10, 7), torch.arange(10) % 7
+    whole = rank_targets(scored, targets)
+    pairs = zip(torch.split(scored, 4), torch.split(targets, 4), strict=True)
+    parts = concatenate([rank_targets(some, own) for some, own in pairs])
     assert parts.ranks.tolist() == whole.ranks.tolist()
     assert parts.log_probabilities.tolist() == whole.log_probabilities.tolist()
 
@@ -79,7 +79,7 @@ def test_a_slice_without_targets_has_no_figures() -> None:
     }
 
 
-def test_with_a_half_life_old_verdicts_fade() -> None:
+def test_a_half_life_decays_old_scores() -> None:
     quality = Quality(half_life=2)
     quality.add(scores([1, 1], [True, True]))
     quality.add(scores([50, 50], [True, True]))
@@ -88,21 +88,21 @@ def test_with_a_half_life_old_verdicts_fade() -> None:
     assert figures["hr@20"] == pytest.approx(1 / 3)
 
 
-def test_no_scores_change_nothing() -> None:
+def test_empty_scores_change_nothing() -> None:
     quality = Quality()
     quality.add(scores([1, 50], [True, False]))
     before = quality.report()["model"]
-    quality.add(no_scores())
+    quality.add(empty_scores())
     assert {name: quality.report()["model"][name] for name in before} == before
-    assert math.isnan(no_scores().loss)
+    assert math.isnan(empty_scores().loss)
 
 
-def test_what_is_the_same_for_all_is_judged_as_if_told_for_each() -> None:
+def test_shared_scores_rank_as_scores_per_target() -> None:
     random = torch.Generator().manual_seed(0)
-    said, targets = (
+    scored, targets = (
         torch.randint(9, (40,), generator=random).float(),
         torch.randint(40, (30,), generator=random),
     )
-    alike, each = judge_alike(said, targets), judge(said.expand(30, 40), targets)
-    assert alike.ranks.tolist() == each.ranks.tolist()
-    assert alike.log_probabilities.tolist() == each.log_probabilities.tolist()
+    shared, each = rank_by_shared_scores(scored, targets), rank_targets(scored.expand(30, 40), targets)
+    assert shared.ranks.tolist() == each.ranks.tolist()
+    assert shared.log_probabilities.tolist() == each.log_probabilities.tolist()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import GuardConfig
-from pipeline.evaluation.prequential import SCORERS, Scores, TargetScores, no_scores
+from pipeline.evaluation.prequential import SCORERS, Scores, TargetScores, empty_scores
 from pipeline.monitoring.regression_guard import Fall, Guard, GuardState
 
 SHAPE = GuardConfig()
@@ -31,7 +31,7 @@ def batch(seed: int, step: int, lead: float, hardness: float = 6.0) -> Scores:
     baskets = np.repeat(random.normal(0, 0.5, BATCH // BASKET), BASKET)
     mixture = covisitation + lead + baskets + random.normal(0, 1.0, BATCH)
     said = {name: TargetScores(np.ones(BATCH), covisitation) for name in SCORERS}
-    return replace(no_scores(), by_scorer=said | {"mixture": TargetScores(np.ones(BATCH), mixture)})
+    return replace(empty_scores(), by_scorer=said | {"mixture": TargetScores(np.ones(BATCH), mixture)})
 
 
 def falls(
@@ -139,25 +139,25 @@ def test_a_young_learner_is_not_judged() -> None:
 def test_a_quarantined_batch_ends_a_probation_at_once() -> None:
     guard = after_promotion()
     falls(guard, range(201, 203), steady(0.5))
-    fall = guard.update("2-5", replace(no_scores(), quarantined=True))
+    fall = guard.update("2-5", replace(empty_scores(), quarantined=True))
     assert fall is not None
     assert (fall.version, fall.after) == (LEFT, float("-inf"))
     assert fall.before == pytest.approx(0.5, abs=0.1)
-    assert guard.update("2-6", replace(no_scores(), quarantined=True)) is None, "it was told"
+    assert guard.update("2-6", replace(empty_scores(), quarantined=True)) is None, "it was told"
 
 
 def test_a_quarantined_batch_is_no_fall_where_nothing_is_on_trial() -> None:
     guard = Guard(SHAPE)
     falls(guard, range(1, 201), steady(0.5))
     before = guard.state()
-    assert guard.update("1-200", replace(no_scores(), quarantined=True)) is None
+    assert guard.update("1-200", replace(empty_scores(), quarantined=True)) is None
     assert guard.state() == before
 
 
 def test_batches_without_scores_change_nothing() -> None:
     guard = after_promotion()
     before = guard.state()
-    assert guard.update("2-1", no_scores()) is None
+    assert guard.update("2-1", empty_scores()) is None
     assert guard.state() == before
 
 

@@ -12,7 +12,7 @@ import torch
 from pipeline.config import DriftConfig, GuardConfig
 from pipeline.control.alarms import DriftAlarm, RetrainRequest, Signal
 from pipeline.control.records import ControlRecord, Rollback
-from pipeline.evaluation.prequential import SCORERS, Scores, TargetScores, no_scores
+from pipeline.evaluation.prequential import SCORERS, Scores, TargetScores, empty_scores
 from pipeline.monitoring.drift import Acts
 from pipeline.monitoring.supervisor import Supervisor
 
@@ -33,7 +33,7 @@ def batch(step: int, lead: float) -> Scores:
     }
     every = np.ones(BATCH, dtype=np.bool_)
     slices = {"all": every, "first_of_basket": ~every, "cold": ~every}
-    return replace(no_scores(), by_scorer=by_scorer, slices=slices)
+    return replace(empty_scores(), by_scorer=by_scorer, slices=slices)
 
 
 def watch(supervisor: Supervisor, steps: range, lead: float, generation: int = 1) -> list[ControlRecord]:

@@ -119,4 +119,4 @@ def test_the_table_says_what_became_of_each(kept: Candidates) -> None:
     rows = [line.split() for line in console.export_text().splitlines()]
     told = [row for row in rows if "one" in row or "two" in row]
     assert [w for w in told[0] if w != "│"] == ["one", "1-7", "promoted", "+0.2500", "it", "is", "better"]
-    assert [w for w in told[1] if w != "│"] == ["two", "1-7", "in", "work"]
+    assert [w for w in told[1] if w != "│"] == ["two", "1-7", "in", "progress"]

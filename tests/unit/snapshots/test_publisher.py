@@ -1,4 +1,4 @@
-"""Publishing: what a server needs is in the log before it hears of a snapshot."""
+"""Publishing: the log holds what a server needs before a snapshot is announced."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.model_harness import PREFIX, ModelHarness
 
 
 def learned(harness: ModelHarness, learning: LearnerHarness) -> Publication:
-    """Some purchases and a bad record, learned and ready to go out."""
+    """Learn some purchases and a bad record; return the publication."""
     harness.stock()
     harness.shop(10)
     harness.writer.append(harness.topics.interactions, "ann", b"bad")
@@ -29,7 +29,7 @@ def learned(harness: ModelHarness, learning: LearnerHarness) -> Publication:
 
 
 class WatchedStore(SnapshotStore):
-    """Says what the log held when a snapshot came to be stored."""
+    """Records what the log holds when a snapshot is stored."""
 
     def __init__(self, harness: ModelHarness) -> None:
         super().__init__(harness.settings.snapshots.store, PREFIX)
@@ -43,7 +43,7 @@ class WatchedStore(SnapshotStore):
         super().publish(*arguments)  # type: ignore[arg-type]
 
 
-def test_histories_and_dead_letters_are_there_before_the_snapshot_and_its_announcement(
+def test_histories_and_dead_letters_are_written_before_the_snapshot_and_its_announcement(
     harness: ModelHarness,
 ) -> None:
     store = WatchedStore(harness)
@@ -54,27 +54,27 @@ def test_histories_and_dead_letters_are_there_before_the_snapshot_and_its_announ
     assert len(harness.records(topics.snapshots)) == 1
 
 
-def test_histories_in_the_log_reach_the_offset_of_each_user(harness: ModelHarness) -> None:
+def test_histories_in_the_log_end_at_the_offset_of_each_user(harness: ModelHarness) -> None:
     with harness.learning() as learning:
         harness.publisher().publish(learned(harness, learning))
-    told = read_compacted(harness.log, harness.topics.histories)
-    assert told.keys() == dict(learning.learner.stream.histories.items()).keys()
+    histories = read_compacted(harness.log, harness.topics.histories)
+    assert histories.keys() == dict(learning.learner.stream.histories.items()).keys()
     for record in harness.records(harness.topics.interactions):
         assert record.key is not None and record.value is not None
-        history, end = decode_history(told[record.key].value or b"")
+        history, end = decode_history(histories[record.key].value or b"")
         assert history == learning.learner.stream.histories.of(record.key)
         assert record.value == b"bad" or end > record.offset
-        assert told[record.key].partition == record.partition
+        assert histories[record.key].partition == record.partition
 
 
 def test_an_announcement_names_a_snapshot_that_is_in_the_store(harness: ModelHarness) -> None:
     with harness.learning() as learning:
         manifest = harness.publisher().publish(learned(harness, learning))
     (record,) = harness.records(harness.topics.snapshots)
-    told = Announcement.model_validate_json(record.value or b"")
+    announced = Announcement.model_validate_json(record.value or b"")
     assert record.key == PREFIX
-    assert harness.store.manifest(Version.parse(told.version)) == manifest
-    assert told.digest == manifest.digest
+    assert harness.store.manifest(Version.parse(announced.version)) == manifest
+    assert announced.digest == manifest.digest
     assert manifest.learned_offsets == learning.position.offsets
     assert manifest.events == 10
 
@@ -86,7 +86,7 @@ def test_nothing_is_announced_when_the_store_fails(harness: ModelHarness) -> Non
     assert harness.records(harness.topics.snapshots) == []
 
 
-def test_the_parent_is_what_was_published_before(harness: ModelHarness) -> None:
+def test_the_parent_is_the_version_published_before(harness: ModelHarness) -> None:
     publisher = harness.publisher(full_every=1)
     with harness.learning() as learning:
         versions: list[str | None] = [None]
@@ -99,5 +99,5 @@ def test_the_parent_is_what_was_published_before(harness: ModelHarness) -> None:
     assert publisher.last_version() == Version(1, 4)
 
 
-def test_nothing_is_published_before_anything_is(harness: ModelHarness) -> None:
+def test_a_new_publisher_has_published_nothing(harness: ModelHarness) -> None:
     assert harness.publisher().last_version() is None

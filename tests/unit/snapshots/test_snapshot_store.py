@@ -1,4 +1,4 @@
-"""Snapshots: what was published is loaded, whole and equal, or refused."""
+"""Snapshots: a published snapshot loads complete and equal, or is refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECRETS = ("customer-4711", "event-of-customer", "session-of-customer")
 
 
 def assert_same(loaded: Snapshot, direct: Snapshot) -> None:
-    """Everything but the manifest, which the direct one does not have yet."""
+    """Compare all but the manifest, which the direct snapshot does not have yet."""
     assert list(loaded.items.items()) == list(direct.items.items())
     for part in ("encoder", "learned"):
         mine, theirs = getattr(loaded, part), getattr(direct, part)
@@ -44,7 +44,7 @@ def assert_same(loaded: Snapshot, direct: Snapshot) -> None:
 
 
 def on(learning: LearnerHarness, harness: ModelHarness, acts: int = 20) -> None:
-    """Let something happen, and learn it."""
+    """Append some acts and learn them."""
     harness.shop(acts)
     learning.new()
 
@@ -64,7 +64,7 @@ def test_versions_are_in_order_of_generation_and_step() -> None:
         Version.parse("latest")
 
 
-def test_full_and_deltas_load_as_what_was_taken(harness: ModelHarness) -> None:
+def test_full_and_deltas_load_as_published(harness: ModelHarness) -> None:
     publisher = harness.publisher()
     harness.stock("red", "blue")
     with harness.learning() as learning:
@@ -78,7 +78,7 @@ def test_full_and_deltas_load_as_what_was_taken(harness: ModelHarness) -> None:
     assert kinds == ["full", "delta", "delta", "delta"]
 
 
-def test_a_delta_has_items_that_are_new_or_say_something_else(harness: ModelHarness) -> None:
+def test_a_delta_has_new_items_and_items_with_a_changed_text(harness: ModelHarness) -> None:
     publisher = harness.publisher()
     harness.stock("red")
     with harness.learning() as learning:
@@ -91,7 +91,7 @@ def test_a_delta_has_items_that_are_new_or_say_something_else(harness: ModelHarn
         delta = learning.publish(publisher)
         assert_same(harness.store.load(Version.parse(delta.version)), learning.snapshot())
     assert (delta.base, delta.parent, full.parent) == (full.version, full.version, None)
-    # Green things were acted on before their texts came, so that the full one has their rows.
+    # Green things were acted on before their upserts, so that the full one has their rows.
     assert set(delta.items) >= {"red-cup", "item-without-text", "green-cup"}
     assert "red-plate" not in delta.items
 
@@ -110,7 +110,7 @@ def test_a_delta_is_smaller_where_little_has_changed(harness: ModelHarness) -> N
     assert delta.files["items.safetensors"].size < 0.2 * full.files["items.safetensors"].size
 
 
-def test_after_so_many_deltas_comes_a_full_one(harness: ModelHarness) -> None:
+def test_a_full_one_follows_the_last_delta(harness: ModelHarness) -> None:
     publisher = harness.publisher(full_every=2)
     with harness.learning() as learning:
         kinds = []
@@ -121,7 +121,9 @@ def test_after_so_many_deltas_comes_a_full_one(harness: ModelHarness) -> None:
     assert kinds == ["full", "delta", "delta", "full", "delta", "delta", "full"]
 
 
-def test_merged_memory_forces_a_full_one(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_merged_covisitation_forces_a_full_one(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publisher = harness.publisher()
     with harness.learning() as learning:
         on(learning, harness)
@@ -255,13 +257,17 @@ def test_an_announcement_names_the_snapshot(harness: ModelHarness) -> None:
     with harness.learning() as learning:
         on(learning, harness)
         manifest = learning.publish(harness.publisher())
-    told = Announcement.model_validate_json(Announcement.of(manifest).encode())
-    assert (told.version, told.digest, told.reason) == (manifest.version, manifest.digest, "test")
-    assert told.published_at == manifest.published_at > 0
+    announced = Announcement.model_validate_json(Announcement.of(manifest).encode())
+    assert (announced.version, announced.digest, announced.reason) == (
+        manifest.version,
+        manifest.digest,
+        "test",
+    )
+    assert announced.published_at == manifest.published_at > 0
 
 
 class Published:
-    """A full snapshot and a delta on disk that tests may damage: `restore` mends everything."""
+    """A full snapshot and a delta on disk that tests may damage; `restore` undoes the damage."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -312,7 +318,7 @@ def test_a_changed_byte_is_refused(published: Published, data: st.DataObject) ->
 
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
-def test_a_file_cut_short_is_refused(published: Published, data: st.DataObject) -> None:
+def test_a_truncated_file_is_refused(published: Published, data: st.DataObject) -> None:
     file = data.draw(st.sampled_from(published.files))
     content = published.path(file).read_bytes()
     published.path(file).write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
@@ -367,13 +373,11 @@ def test_a_changed_manifest_is_refused_or_harmless(published: Published, data: s
         {"unknown": 1},
     ],
 )
-def test_a_manifest_that_says_something_else_is_refused(
-    published: Published, change: dict[str, object]
-) -> None:
+def test_a_manifest_with_other_values_is_refused(published: Published, change: dict[str, object]) -> None:
     file = Path(PREFIX) / published.load().manifest.version / "manifest.json"
-    told = orjson.loads(published.path(file).read_bytes())
-    assert told["kind"] == "delta"
-    published.path(file).write_bytes(orjson.dumps({**told, **change}))
+    manifest = orjson.loads(published.path(file).read_bytes())
+    assert manifest["kind"] == "delta"
+    published.path(file).write_bytes(orjson.dumps({**manifest, **change}))
     try:
         with pytest.raises(SnapshotCorrupt, match="snapshot 1-"):
             published.load()
@@ -387,8 +391,8 @@ def test_bytes_that_are_no_tensors_are_refused(published: Published) -> None:
     rubbish = b"rubbish"
     files = {**manifest.files, "items.safetensors": digest_of(rubbish)}
     published.path(folder / "items.safetensors").write_bytes(rubbish)
-    told = manifest.model_copy(update={"files": files})
-    published.path(folder / "manifest.json").write_bytes(orjson.dumps(told.model_dump()))
+    changed = manifest.model_copy(update={"files": files})
+    published.path(folder / "manifest.json").write_bytes(orjson.dumps(changed.model_dump()))
     try:
         with pytest.raises(SnapshotCorrupt, match="items.safetensors"):
             published.load()
@@ -397,7 +401,7 @@ def test_bytes_that_are_no_tensors_are_refused(published: Published) -> None:
             published.restore(folder / name)
 
 
-def test_a_snapshot_that_was_replaced_in_the_store_is_not_taken_from_memory(harness: ModelHarness) -> None:
+def test_a_snapshot_replaced_in_the_store_is_not_served_from_the_cache(harness: ModelHarness) -> None:
     store = harness.store
     with harness.learning() as learning:
         on(learning, harness)

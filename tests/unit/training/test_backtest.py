@@ -1,4 +1,4 @@
-"""The backtest plays a data set through the learner and reports figures anyone can recompute."""
+"""The backtest runs a data set through the learner and reports reproducible figures."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def report_of(settings: Settings, limit: int | None = None, seed: int = 0) -> Ba
 
 
 def test_the_report_has_the_figures_of_each_scorer_and_slice(settings: Settings) -> None:
-    told = report_of(settings).to_json()
-    assert list(told) == ["dataset", "events", "seconds", "events_per_second", "quality"]
-    assert (told["dataset"], told["events"]) == ("shop", 120)
-    quality = orjson.loads(orjson.dumps(told))["quality"]
+    report = report_of(settings).to_json()
+    assert list(report) == ["dataset", "events", "seconds", "events_per_second", "quality"]
+    assert (report["dataset"], report["events"]) == ("shop", 120)
+    quality = orjson.loads(orjson.dumps(report))["quality"]
     assert set(quality) == set(SCORERS)
     for by_slice in quality.values():
         assert set(by_slice) == set(SLICES)
@@ -56,11 +56,11 @@ def test_the_same_seed_gives_the_same_figures(settings: Settings) -> None:
 
 @pytest.mark.parametrize("limit", [1, 16, 50])
 def test_no_more_than_the_limit_is_learned(settings: Settings, limit: int) -> None:
-    told: list[int] = []
+    progress: list[int] = []
     learner = make_learner(settings)
-    report = backtest(learner, SHOP, limit, 16, told.append)
-    assert report.events == learner.stream.events == sum(told) == limit
-    assert max(told) <= 16
+    report = backtest(learner, SHOP, limit, 16, progress.append)
+    assert report.events == learner.stream.events == sum(progress) == limit
+    assert max(progress) <= 16
 
 
 def test_speed_is_events_by_seconds() -> None:
@@ -93,7 +93,7 @@ def test_batches_hold_everything_in_order_the_catalogue_first(kinds: list[str], 
 
 @dataclass
 class Recorded:
-    """A data set of given events."""
+    """A data set that holds these events."""
 
     recorded: list[Item | Interaction]
     name: str = "recorded"

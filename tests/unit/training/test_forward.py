@@ -1,4 +1,4 @@
-"""One forward pass gives each target the user as they were before it, and gradients to what took part."""
+"""A forward pass returns the user vector before each target, and gradients for the rows it used."""
 
 from __future__ import annotations
 
@@ -47,23 +47,23 @@ def test_targets_are_in_the_order_of_segments_and_positions(
     assert one.users.shape[0] == one.losses.shape[0] == 6
 
 
-def test_a_target_that_nobody_wants_is_context_only(recommender: Recommender, table: ItemTable) -> None:
-    told = segment([1, 2, 3])
-    told.types[1] = TYPE_NUMBERS[InteractionType.DISLIKE]
-    assert passed(recommender, table, told).items.tolist() == [3]
+def test_a_disliked_item_is_context_and_not_a_target(recommender: Recommender, table: ItemTable) -> None:
+    disliked = segment([1, 2, 3])
+    disliked.types[1] = TYPE_NUMBERS[InteractionType.DISLIKE]
+    assert passed(recommender, table, disliked).items.tolist() == [3]
 
 
-def test_users_and_losses_do_not_depend_on_the_company(recommender: Recommender, table: ItemTable) -> None:
-    told = [segment([1, 2, 3, 4]), segment([5, 6]), segment([7, 8, 9])]
-    together = passed(recommender, table, *told)
-    alone = [passed(recommender, table, one) for one in told]
+def test_users_and_losses_do_not_depend_on_other_segments(recommender: Recommender, table: ItemTable) -> None:
+    segments = [segment([1, 2, 3, 4]), segment([5, 6]), segment([7, 8, 9])]
+    together = passed(recommender, table, *segments)
+    alone = [passed(recommender, table, one) for one in segments]
     torch.testing.assert_close(together.users, torch.cat([one.users for one in alone]), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(
         together.losses, torch.cat([one.losses for one in alone]), rtol=1e-4, atol=1e-5
     )
 
 
-def test_a_target_is_scored_before_it_and_all_later_acts_are_seen(
+def test_a_target_is_scored_without_seeing_it_or_later_acts(
     recommender: Recommender, table: ItemTable
 ) -> None:
     one = passed(recommender, table, segment([1, 2, 3, 4, 5]))
@@ -74,12 +74,12 @@ def test_a_target_is_scored_before_it_and_all_later_acts_are_seen(
 
 def test_its_loss_is_that_of_the_scores_over_all_items(recommender: Recommender, table: ItemTable) -> None:
     one = passed(recommender, table, segment([1, 2, 3, 1]))
-    said = recommender.rank_all(one.users.detach(), table.all())
-    expected = -said.gather(1, one.items.unsqueeze(1)).squeeze(1)
+    scored = recommender.rank_all(one.users.detach(), table.all())
+    expected = -scored.gather(1, one.items.unsqueeze(1)).squeeze(1)
     torch.testing.assert_close(one.losses.detach(), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_gradients_reach_the_rows_that_took_part(recommender: Recommender, table: ItemTable) -> None:
+def test_gradients_reach_the_rows_used(recommender: Recommender, table: ItemTable) -> None:
     one = passed(recommender, table, segment([7, 5, 7, 9]), negatives=2)
     assert one.touched.tolist() == [0, 1, 5, 7, 9]
     torch.autograd.backward(one.losses.sum())
@@ -87,7 +87,7 @@ def test_gradients_reach_the_rows_that_took_part(recommender: Recommender, table
     assert residual is not None
     assert bias is not None
     assert residual.abs().sum(dim=1).count_nonzero() == 5
-    np.testing.assert_array_less(bias[[2, 3, 4]].numpy(), 0)  # what was chosen is to rise
+    np.testing.assert_array_less(bias[[2, 3, 4]].numpy(), 0)  # the targets' biases must rise
     np.testing.assert_array_less(-bias[:2].numpy(), 0)
     recommender.zero_grad()
 

@@ -37,7 +37,7 @@ def test_every_segment_has_the_same_chance() -> None:
     assert [counts[number] for number in range(20)] == pytest.approx([100] * 20, abs=35)
 
 
-def test_offers_one_by_one_are_as_good_as_at_once() -> None:
+def test_offers_one_by_one_equal_one_offer() -> None:
     random, made = np.random.default_rng(0), ReplayBuffer(5)
     for number in range(20):
         made.offer([segment([number, number + 1], 1)], random)
@@ -52,7 +52,7 @@ def test_draws_are_different_segments() -> None:
 
 
 @pytest.mark.parametrize("amount", [0, 1, 30])
-def test_a_loaded_one_goes_on_like_the_first(amount: int) -> None:
+def test_a_restored_buffer_continues_like_the_original(amount: int) -> None:
     first, second = offered(8, amount), offered(8, 2)
     second.load(first.state())
     for reservoir in (first, second):
@@ -61,7 +61,7 @@ def test_a_loaded_one_goes_on_like_the_first(amount: int) -> None:
     assert draws[0] == draws[1]
 
 
-def test_a_copy_is_frozen() -> None:
+def test_a_copy_is_independent() -> None:
     made = offered(5, 5)
     captured = made.copy()
     made.offer([segment([n, n]) for n in range(100, 200)], np.random.default_rng(1))

@@ -1,4 +1,4 @@
-"""Draws follow from seed, generation, step and purpose, and from nothing else."""
+"""Draws are determined by seed, generation, step and purpose alone."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def test_other_coordinates_draw_others() -> None:
     assert len(set(draws)) == len(draws)
 
 
-def test_long_draws_of_neighbouring_steps_do_not_run_into_each_other() -> None:
+def test_long_draws_of_neighbouring_steps_do_not_overlap() -> None:
     draws = [random_for(0, 0, step, Purpose.NEGATIVES).integers(2**63, size=10_000) for step in range(3)]
     assert len({number for numbers in draws for number in numbers.tolist()}) == 30_000

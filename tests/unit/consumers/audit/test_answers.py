@@ -1,4 +1,4 @@
-"""What was answered is answered again, long after the snapshot that answered it is gone."""
+"""Answers are reproduced long after their snapshots were deleted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
-from consumers.audit.answers import AskedAgain, ImpressionUnknown, ask_again
+from consumers.audit.answers import AnswerComparison, ImpressionUnknown, reproduce_answer
 from consumers.serve.follow.follower import Follower
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.impressions import ImpressionWriter, NotRepeatable
@@ -44,7 +44,7 @@ HOUR_MS = 3_600_000
 
 
 class Server:
-    """A server's desk, and what is shown to it."""
+    """A server's service and its current state."""
 
     def __init__(
         self, harness: ModelHarness, current: CurrentState, writer: ImpressionWriter, may_encode: Event
@@ -52,18 +52,18 @@ class Server:
         self.may_encode = may_encode
         self._harness = harness
         self._current = current
-        self._desk = RecommendationService(current, harness.settings.learn.segments.context, writer.submit)
+        self._service = RecommendationService(current, harness.settings.learn.segments.context, writer.submit)
 
     def settle(self, pending_texts: int = 0) -> None:
-        """Wait until it has read everything and taken the newest snapshot."""
+        """Wait until it has read everything and loaded the newest snapshot."""
         topics = [self._harness.topics.items, self._harness.topics.interactions]
         ends = {str(source): end for source, end in self._harness.log.end_offsets(topics).items()}
         newest = self._harness.store.versions()[-1:]
 
         def settled() -> bool:
             view = self._current.view
-            base = [view.base.version] if view and view.base else []
-            return view is not None and (view.offsets, base, view.pending_texts) == (
+            loaded = [view.snapshot.version] if view and view.snapshot else []
+            return view is not None and (view.offsets, loaded, view.pending_texts) == (
                 ends,
                 newest,
                 pending_texts,
@@ -72,11 +72,11 @@ class Server:
         wait_until(settled)
 
     def ask(self, user: str, query: RecommendationQuery, session: str | None = None) -> Recommendations:
-        return self._desk.for_user(user, session, query)
+        return self._service.for_user(user, session, query)
 
 
 class HeldEncoder(TextEncoder):
-    """One that encodes nothing until it may."""
+    """An encoder that waits for `may_encode`."""
 
     def __init__(self, harness: ModelHarness, backbone: Backbone, may_encode: Event) -> None:
         model = harness.settings.model
@@ -90,7 +90,7 @@ class HeldEncoder(TextEncoder):
 
 @contextmanager
 def served(harness: ModelHarness) -> Iterator[Server]:
-    """A server that has caught up."""
+    """Run a server, once caught up."""
     settings, current, stop, may_encode = harness.settings, CurrentState(), Event(), Event()
     may_encode.set()
     backbone = load_backbone(settings.model.backbone)
@@ -116,7 +116,7 @@ def served(harness: ModelHarness) -> Iterator[Server]:
 
 
 def publish(harness: ModelHarness, learning: LearnerHarness, publisher: Publisher) -> None:
-    """Publish a snapshot, and the histories of those who acted since the last one."""
+    """Publish a snapshot, and the histories of users who acted since the last one."""
     users = {user: end for batch in learning.learned for user, end in batch.users.items()}
     histories = {user: (learning.learner.stream.histories.of(user), end) for user, end in users.items()}
     publisher.publish(Publication(learning.snapshot(), histories, [], []))
@@ -135,12 +135,12 @@ def remove(harness: ModelHarness, item: str) -> None:
 
 
 Answers = dict[str, Recommendations]
-QUESTIONS: dict[str, tuple[str, RecommendationQuery, str | None]] = {
+QUERIES: dict[str, tuple[str, RecommendationQuery, str | None]] = {
     "plain": ("ann", RecommendationQuery(5), None),
     "session": ("bob", RecommendationQuery(5), "s6"),
     "new session": ("bob", RecommendationQuery(5), "another"),
     "category": ("cyd", RecommendationQuery(3, category="blue"), None),
-    "excluded": ("ann", RecommendationQuery(5, frozenset({"red-cup", "blue-lamp", "who knows"})), None),
+    "excluded": ("ann", RecommendationQuery(5, frozenset({"red-cup", "blue-lamp", "unknown"})), None),
     "unseen": ("bob", RecommendationQuery(20, exclude_seen=True), "another"),
     "everything": ("eve", RecommendationQuery(20), None),
     "newcomer": ("zoe", RecommendationQuery(5), "s1"),
@@ -151,11 +151,11 @@ TIMES = ("fresh", "tail", "learned", "pending_texts", "rolled back")
 
 def ask_all(server: Server, when: str, pending_texts: int = 0) -> Answers:
     server.settle(pending_texts)
-    return {f"{when}: {name}": server.ask(*question) for name, question in QUESTIONS.items()}
+    return {f"{when}: {name}": server.ask(*query) for name, query in QUERIES.items()}
 
 
-def live_through(harness: ModelHarness) -> Answers:
-    """Ask before, between and after snapshots, an adoption among them; then change everything."""
+def collect_answers(harness: ModelHarness) -> Answers:
+    """Query before, between and after snapshots and a rollback; then change every item."""
     for colour in COLOURS:
         for thing in THINGS:
             upsert(harness, f"{colour}-{thing}", f"{colour} {thing}", colour)
@@ -163,7 +163,7 @@ def live_through(harness: ModelHarness) -> Answers:
     harness.shop(40)
     with served(harness) as server:
         server.settle()
-        answers = {"no snapshot": server.ask(*QUESTIONS["plain"])}
+        answers = {"no snapshot": server.ask(*QUERIES["plain"])}
     with harness.learning() as learning:
         publisher = harness.publisher(full_every=2, keep=100)
         learning.turns(2)
@@ -201,43 +201,45 @@ def live_through(harness: ModelHarness) -> Answers:
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> tuple[Path, Answers]:
-    """A folder of a shop whose snapshots are gone, and what its servers answered."""
-    folder = tmp_path_factory.mktemp("lived")
+def recorded_shop(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> tuple[Path, Answers]:
+    """The folder of a shop whose snapshots are deleted, and the answers of its servers."""
+    folder = tmp_path_factory.mktemp("shop")
     with ModelHarness(tiny_settings(folder, backbone_folder)) as harness:
-        answers = live_through(harness)
+        answers = collect_answers(harness)
     shutil.rmtree(folder / "snapshots")
     return folder, answers
 
 
 @pytest.fixture
-def answers(lived: tuple[Path, Answers]) -> Answers:
-    return lived[1]
+def answers(recorded_shop: tuple[Path, Answers]) -> Answers:
+    return recorded_shop[1]
 
 
 @pytest.fixture
-def harness(lived: tuple[Path, Answers], tmp_path: Path, backbone_folder: Path) -> Iterator[ModelHarness]:
+def harness(
+    recorded_shop: tuple[Path, Answers], tmp_path: Path, backbone_folder: Path
+) -> Iterator[ModelHarness]:
     """A copy of the shop."""
-    shutil.copytree(lived[0], tmp_path, dirs_exist_ok=True)
+    shutil.copytree(recorded_shop[0], tmp_path, dirs_exist_ok=True)
     with ModelHarness(tiny_settings(tmp_path, backbone_folder)) as harness:
         yield harness
 
 
-def again(harness: ModelHarness, impression: str | None, log: EventLog | None = None) -> AskedAgain:
+def reproduce(harness: ModelHarness, impression: str | None, log: EventLog | None = None) -> AnswerComparison:
     assert impression is not None
-    return ask_again(log or harness.log, harness.topics, harness.settings, impression)
+    return reproduce_answer(log or harness.log, harness.topics, harness.settings, impression)
 
 
 def impressions(harness: ModelHarness) -> dict[str, Impression]:
-    """What was noted, by id."""
-    noted = [
+    """The written impressions, by id."""
+    written = [
         decode(Impression, record.value or b"") for record in harness.records(harness.topics.impressions)
     ]
-    return {impression.impression_id: impression for impression in noted}
+    return {impression.impression_id: impression for impression in written}
 
 
 def forged(harness: ModelHarness, impression: str | None, **changes: Any) -> str:
-    """Another impression, as this one with some changes; its id."""
+    """Write a changed copy of an impression; return its id."""
     assert impression is not None
     changed = impressions(harness)[impression].model_copy(update={"impression_id": "forged", **changes})
     harness.writer.append(harness.topics.impressions, changed.user, encode(changed))
@@ -246,36 +248,36 @@ def forged(harness: ModelHarness, impression: str | None, **changes: Any) -> str
 
 
 @pytest.mark.parametrize("when", TIMES)
-def test_every_answer_is_given_again(harness: ModelHarness, answers: Answers, when: str) -> None:
-    for name in QUESTIONS if when == "tail" else ("plain", "everything", "unseen"):
+def test_every_answer_is_reproduced(harness: ModelHarness, answers: Answers, when: str) -> None:
+    for name in QUERIES if when == "tail" else ("plain", "everything", "unseen"):
         then = answers[f"{when}: {name}"]
-        found = again(harness, then.impression)
+        found = reproduce(harness, then.impression)
         assert found.same_items and found.same_propensities, name
         same = {"impression", "staleness_seconds"}
-        assert found.now.model_dump(exclude=same) == then.model_dump(exclude=same), "to the bit"
+        assert found.reproduced.model_dump(exclude=same) == then.model_dump(exclude=same), "to the bit"
 
 
-def test_there_was_something_to_tell_apart(answers: Answers) -> None:
-    """Each question had another answer each time, so that only the right time gives it again."""
-    for name in set(QUESTIONS) - {"nobody"}:
-        given = [answers[f"{when}: {name}"].items for when in TIMES]
-        assert all(one != other for number, one in enumerate(given) for other in given[:number]), name
-    assert "green-lamp" not in {shown.item for shown in answers["fresh: everything"].items}
-    tail = {shown.item: shown.title for shown in answers["tail: everything"].items}
+def test_the_recorded_answers_differ(answers: Answers) -> None:
+    """Each query has another answer each time, so that only the right state reproduces it."""
+    for name in set(QUERIES) - {"nobody"}:
+        shown = [answers[f"{when}: {name}"].items for when in TIMES]
+        assert all(one != other for number, one in enumerate(shown) for other in shown[:number]), name
+    assert "green-lamp" not in {item.item for item in answers["fresh: everything"].items}
+    tail = {item.item: item.title for item in answers["tail: everything"].items}
     assert tail["red-clock"] == "red clock" and tail["never-heard-of"] is None
     assert "red-candle" not in tail
     assert (answers["fresh: newcomer"].source, answers["tail: newcomer"].source) == ("popular", "model")
     assert answers["rolled back: plain"].snapshot == "2-2"
 
 
-def test_asking_again_writes_nothing(harness: ModelHarness, answers: Answers) -> None:
+def test_reproducing_writes_nothing(harness: ModelHarness, answers: Answers) -> None:
     before = harness.log.end_offsets(harness.log.describe_topics())
-    again(harness, answers["tail: plain"].impression)
+    reproduce(harness, answers["tail: plain"].impression)
     assert harness.log.end_offsets(harness.log.describe_topics()) == before
     assert not Path(harness.settings.snapshots.store).exists()
 
 
-def test_what_compaction_took_of_the_catalogue_is_in_the_ladder(
+def test_compacted_catalogue_records_come_from_the_checkpoint(
     harness: ModelHarness, answers: Answers, tmp_path: Path
 ) -> None:
     later = harness.records(harness.topics.items)[-1].append_time
@@ -285,14 +287,14 @@ def test_what_compaction_took_of_the_catalogue_is_in_the_ladder(
         log.upkeep()
         assert len(list(read(log, harness.topics.items))) < held
         then = answers["fresh: everything"]
-        assert again(harness, then.impression, log).now.items == then.items
+        assert reproduce(harness, then.impression, log).reproduced.items == then.items
 
 
-# What differs.
+# Answers that differ.
 
 
 @pytest.mark.parametrize("change", ["order", "propensities", "fewer"])
-def test_another_answer_is_told(harness: ModelHarness, answers: Answers, change: str) -> None:
+def test_a_different_answer_is_reported(harness: ModelHarness, answers: Answers, change: str) -> None:
     name = answers["learned: plain"].impression
     then = impressions(harness)[name or ""]
     changes: dict[str, dict[str, Any]] = {
@@ -300,55 +302,53 @@ def test_another_answer_is_told(harness: ModelHarness, answers: Answers, change:
         "propensities": {"propensities": tuple(p * 0.99 for p in then.propensities)},
         "fewer": {"items": then.items[:3], "propensities": then.propensities[:3]},
     }
-    found = again(harness, forged(harness, name, **changes[change]))
+    found = reproduce(harness, forged(harness, name, **changes[change]))
     assert (found.same_items, found.same_propensities) == (change == "propensities", change == "order")
     assert str(found).startswith(f"forged, answered by {then.snapshot}: items ")
 
 
-# What cannot be asked again.
+# Answers that cannot be reproduced.
 
 
 def test_an_answer_without_a_snapshot_is_refused(harness: ModelHarness, answers: Answers) -> None:
     with pytest.raises(NotRepeatable, match="before there was a snapshot"):
-        again(harness, answers["no snapshot"].impression)
+        reproduce(harness, answers["no snapshot"].impression)
 
 
 def test_an_unknown_impression_is_named(harness: ModelHarness) -> None:
     with pytest.raises(ImpressionUnknown, match=r"mill\.impressions holds no impression nothing"):
-        again(harness, "nothing")
+        reproduce(harness, "nothing")
 
 
-def test_a_version_that_the_journal_does_not_know_is_refused(harness: ModelHarness, answers: Answers) -> None:
-    with pytest.raises(NotRepeatable, match=r"mill\.journal does not know how 1-999 came about"):
-        again(harness, forged(harness, answers["fresh: plain"].impression, snapshot="1-999"))
+def test_a_version_that_is_not_in_the_journal_is_refused(harness: ModelHarness, answers: Answers) -> None:
+    with pytest.raises(NotRepeatable, match=r"mill\.journal has no entries that lead to 1-999"):
+        reproduce(harness, forged(harness, answers["fresh: plain"].impression, snapshot="1-999"))
 
 
 def test_a_server_behind_its_snapshot_is_refused(harness: ModelHarness, answers: Answers) -> None:
     name = answers["fresh: plain"].impression
     offsets = {source: offset // 2 for source, offset in impressions(harness)[name or ""].offsets.items()}
     with pytest.raises(NotRepeatable, match="had read less than its snapshot"):
-        again(harness, forged(harness, name, offsets=offsets))
+        reproduce(harness, forged(harness, name, offsets=offsets))
 
 
 def test_an_impression_of_an_older_server_is_refused(harness: ModelHarness, answers: Answers) -> None:
-    with pytest.raises(NotRepeatable, match="does not say what was asked"):
-        again(harness, forged(harness, answers["fresh: plain"].impression, context={"source": "model"}))
+    with pytest.raises(NotRepeatable, match="does not store its query"):
+        reproduce(harness, forged(harness, answers["fresh: plain"].impression, context={"source": "model"}))
 
 
-def test_records_that_the_log_has_lost_are_missed(
-    harness: ModelHarness, answers: Answers, tmp_path: Path
-) -> None:
+def test_expired_records_are_an_error(harness: ModelHarness, answers: Answers, tmp_path: Path) -> None:
     interactions = harness.records(harness.topics.interactions)
     later = interactions[-1].append_time + int(harness.settings.log.retention_hours * HOUR_MS) + 1
-    noted = harness.records(harness.topics.impressions)
+    shown = harness.records(harness.topics.impressions)
     entries = harness.records(harness.topics.journal)
     with SqliteLog(tmp_path / "log.db", lambda: later) as log, log.writer() as writer:
         log.upkeep()
-        for record in [*noted, *entries]:
+        for record in [*shown, *entries]:
             writer.append(record.topic, record.key, record.value)
         writer.flush()
         with pytest.raises(OffsetsExpired):
-            again(harness, answers["fresh: plain"].impression, log)
+            reproduce(harness, answers["fresh: plain"].impression, log)
 
 
 # The command.
@@ -361,32 +361,30 @@ def command(harness: ModelHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return lambda *arguments: CliRunner().invoke(cli.app, arguments)
 
 
-def test_the_command_tells_that_an_answer_is_the_same(
-    command: Callable[..., Result], answers: Answers
-) -> None:
+def test_the_command_reports_that_the_answers_agree(command: Callable[..., Result], answers: Answers) -> None:
     then = answers["tail: everything"]
-    told = command("rebuild", "--answer", then.impression)
-    assert told.exit_code == 0
+    result = command("rebuild", "--answer", then.impression)
+    assert result.exit_code == 0
     ending = f"{then.impression}, answered by {then.snapshot}: items agree, propensities agree"
-    assert told.stdout.strip().endswith(ending)
-    assert all(told.stdout.count(shown.item) == 2 for shown in then.items)
+    assert result.stdout.strip().endswith(ending)
+    assert all(result.stdout.count(shown.item) == 2 for shown in then.items)
 
 
 def test_the_command_fails_when_the_items_differ(
     command: Callable[..., Result], harness: ModelHarness, answers: Answers
 ) -> None:
     name = answers["tail: plain"].impression
-    told = command(
-        "rebuild", "--answer", forged(harness, name, items=("other", "items", "were", "shown", "then"))
+    result = command(
+        "rebuild", "--answer", forged(harness, name, items=("other", "items", "were", "shown", "before"))
     )
-    assert told.exit_code == 1
-    assert "items DIFFER, propensities agree" in told.stdout
-    assert "other" in told.stdout
+    assert result.exit_code == 1
+    assert "items DIFFER, propensities agree" in result.stdout
+    assert "other" in result.stdout
 
 
 def test_a_time_and_an_impression_exclude_each_other(command: Callable[..., Result]) -> None:
-    told = command("rebuild", "--at", "1-2", "--answer", "i")
-    assert (told.exit_code, "exclude each other" in told.output) == (2, True)
+    result = command("rebuild", "--at", "1-2", "--answer", "i")
+    assert (result.exit_code, "exclude each other" in result.output) == (2, True)
 
 
 def test_an_offset_of_the_journal_names_the_version_before_it(harness: ModelHarness) -> None:

@@ -1,4 +1,4 @@
-"""Impressions reach the log, or are counted; a request never waits for them."""
+"""Impressions are written to the log or counted; a request never waits for them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_impressions_are_keyed_by_user(world: World) -> None:
     assert count("written") == before + 20
 
 
-def test_one_that_breaks_the_schema_does_not_take_others_along(world: World) -> None:
+def test_an_invalid_impression_costs_no_other(world: World) -> None:
     before = count("failed")
     writer = ImpressionWriter(world.log, world.topics.impressions)
     writer.submit(fields(1, items=["x"] * 1_001, propensities=[0.0] * 1_001))
@@ -58,9 +58,7 @@ def test_one_that_breaks_the_schema_does_not_take_others_along(world: World) -> 
     assert count("failed") == before + 2
 
 
-def test_a_log_that_fails_costs_impressions_and_nothing_else(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_log_costs_impressions_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     before = count("failed")
     with world.log.writer() as writer:
         kind = type(writer)
@@ -72,19 +70,19 @@ def test_a_log_that_fails_costs_impressions_and_nothing_else(
         flush(writer)
 
     monkeypatch.setattr(kind, "flush", failing)
-    monkeypatch.setattr(impressions, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(impressions, "MAX_BATCH", 1)
     monkeypatch.setattr(impressions, "POLL_SECONDS", 0.01)
-    noting = ImpressionWriter(world.log, world.topics.impressions)
-    noting.submit(fields(1))
+    queue = ImpressionWriter(world.log, world.topics.impressions)
+    queue.submit(fields(1))
     wait_until(lambda: not failures)
-    noting.submit(fields(2))
-    noting.close()
+    queue.submit(fields(2))
+    queue.close()
     assert "user 2" in [record.key for record in world.records(world.topics.impressions)]
     assert count("failed") == before + 1
 
 
 def test_a_full_queue_drops(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(impressions, "MOST_WAITING", 2)
+    monkeypatch.setattr(impressions, "MAX_QUEUED", 2)
     monkeypatch.setattr(ImpressionWriter, "_write", lambda _: None)
     before = count("dropped")
     writer = ImpressionWriter(world.log, world.topics.impressions)

@@ -1,4 +1,4 @@
-"""The engine scores as the learner does, and chooses among what is eligible."""
+"""Ranking scores as the learner does, and selects among the eligible items."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ CONTEXT = 5
 def log_probability(
     view: View, current: CurrentState, user: str, item: str, session: str | None, context: int = CONTEXT
 ) -> float:
-    assert view.base is not None and view.items is not None
+    assert view.snapshot is not None and view.items is not None
     row = view.index.row(item)
     assert row is not None
-    history = list(current.of(user)[1])
-    return float(mixture(view, view.base, view.items, history, session, context)[row])
+    history = list(current.for_user(user)[1])
+    return float(mixture(view, view.snapshot, view.items, history, session, context)[row])
 
 
 @pytest.mark.parametrize("context", [3, 60])
 def test_every_length_of_history_is_scored_as_the_learner_scores_it(
     tmp_path: Path, backbone: Backbone, context: int
 ) -> None:
-    """Rows of packed acts are wider than some histories: lengths 17 and 19 once failed."""
+    """Packed rows are wider than some histories; lengths 17 and 19 failed once."""
     lengths = range(1, 61)
     with World(tmp_path, backbone, context=context, history_length=60) as world:
         world.stock()
@@ -42,21 +42,21 @@ def test_every_length_of_history_is_scored_as_the_learner_scores_it(
         world.publish()
         with world.server() as current:
             view = world.shown(current)
-            said = [
+            scored = [
                 log_probability(view, current, f"u{length}", "red-lamp", None, context) for length in lengths
             ]
             for length in lengths:
                 query = RecommendationQuery(k=3)
-                assert len(recommend(view, current.of(f"u{length}")[1], None, query, context).rows) == 3
+                assert len(recommend(view, current.for_user(f"u{length}")[1], None, query, context).rows) == 3
         for length in lengths:
             world.act(f"u{length}", "red-lamp", session="s1")
         scores = world.learn()
     learned = dict(zip(scores.targets.users, scores.by_scorer["mixture"].log_probabilities, strict=True))
-    assert said == pytest.approx([learned[f"u{length}"] for length in lengths], abs=1e-5)
+    assert scored == pytest.approx([learned[f"u{length}"] for length in lengths], abs=1e-5)
 
 
-@pytest.mark.parametrize(("session", "asked"), [("s3", None), ("s3", "s3"), ("new", "new")])
-def test_scores_are_the_learners(world: World, session: str, asked: str | None) -> None:
+@pytest.mark.parametrize(("session", "requested"), [("s3", None), ("s3", "s3"), ("new", "new")])
+def test_scores_are_the_learners(world: World, session: str, requested: str | None) -> None:
     world.stock()
     world.shop(rounds=4)  # ann's eight acts are more than the context
     world.learn()
@@ -64,10 +64,10 @@ def test_scores_are_the_learners(world: World, session: str, asked: str | None) 
     world.learn()
     world.publish()
     with world.server() as current:
-        said = log_probability(world.shown(current), current, "ann", "red-lamp", asked)
+        scored = log_probability(world.shown(current), current, "ann", "red-lamp", requested)
     world.act("ann", "red-lamp", session=session)
     scores = world.learn()
-    assert said == pytest.approx(scores.by_scorer["mixture"].log_probabilities[0], abs=1e-4)
+    assert scored == pytest.approx(scores.by_scorer["mixture"].log_probabilities[0], abs=1e-4)
 
 
 def test_basket_matters(world: World) -> None:
@@ -89,11 +89,11 @@ def test_tail_counts_at_once(world: World) -> None:
     assert after > before
 
 
-def test_wishes_are_granted(world: World) -> None:
+def test_queries_are_respected(world: World) -> None:
     world.open()
     with world.server() as current:
         view = world.shown(current)
-        history = current.of("ann")[1]
+        history = current.for_user("ann")[1]
 
         def items(query: RecommendationQuery) -> list[str]:
             answer = recommend(view, history, None, query, CONTEXT)
@@ -116,7 +116,7 @@ def test_scores_are_probabilities_among_the_eligible(world: World) -> None:
     world.open()
     with world.server() as current:
         view = world.shown(current)
-        for history in (current.of("ann")[1], ()):
+        for history in (current.for_user("ann")[1], ()):
             answer = recommend(view, history, None, RecommendationQuery(k=20, category="red"), CONTEXT)
             assert sum(answer.scores) == pytest.approx(1)
 
@@ -129,7 +129,7 @@ def test_unknown_users_get_popular_items(world: World) -> None:
     world.publish()
     with world.server() as current:
         view = world.shown(current)
-        answer = recommend(view, current.of("nobody")[1], None, RecommendationQuery(k=3), CONTEXT)
+        answer = recommend(view, current.for_user("nobody")[1], None, RecommendationQuery(k=3), CONTEXT)
     assert (answer.source, answer.reason) == ("popular", "unknown_user")
     assert view.index.ids[answer.rows[0]] == "green-lamp"
 
@@ -139,7 +139,7 @@ def test_before_the_first_snapshot_there_are_popular_items(world: World) -> None
     world.act("ann", "red-cup", "red-lamp", "red-cup")
     with world.server() as current:
         view = world.shown(current)
-        answer = recommend(view, current.of("ann")[1], None, RecommendationQuery(k=2), CONTEXT)
+        answer = recommend(view, current.for_user("ann")[1], None, RecommendationQuery(k=2), CONTEXT)
         assert (answer.source, answer.reason) == ("popular", "no_snapshot")
         assert [view.index.ids[row] for row in answer.rows] == ["red-cup", "red-lamp"]
         assert similar(view, "red-cup", RecommendationQuery(k=2)).reason == "no_snapshot"
@@ -181,14 +181,14 @@ def test_new_item_is_recommended_by_its_text(world: World) -> None:
         world.upsert("new-red-cup", "red cup", category="red")
         world.upsert("new-mute", "", category="red")
         view = world.shown(current)
-        assert view.base is not None and "new-red-cup" not in view.base.rows
+        assert view.snapshot is not None and "new-red-cup" not in view.snapshot.rows
         assert view.items is not None
         new, old = view.index.row("new-red-cup"), view.index.row("red-cup")
         assert new is not None and old is not None
         assert np.array_equal(view.items.content[new], view.items.content[old])
         answer = similar(view, "red-cup", RecommendationQuery(k=1))
         assert answer.rows == [new]
-        shown = recommend(view, current.of("ann")[1], None, RecommendationQuery(k=20), CONTEXT)
+        shown = recommend(view, current.for_user("ann")[1], None, RecommendationQuery(k=20), CONTEXT)
         assert new in shown.rows
 
 
@@ -217,7 +217,7 @@ def test_unavailable_items_are_never_shown(world: World, learned: bool) -> None:
         world.upsert("red-lamp", "red lamp", category="red", available=False)
         view = world.shown(current)
         for user in ("ann", "nobody"):
-            answer = recommend(view, current.of(user)[1], None, RecommendationQuery(k=20), CONTEXT)
+            answer = recommend(view, current.for_user(user)[1], None, RecommendationQuery(k=20), CONTEXT)
             shown = {view.index.ids[row] for row in answer.rows}
             assert len(shown) == 10
             assert not shown & {"red-cup", "red-lamp"}

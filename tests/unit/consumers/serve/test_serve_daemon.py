@@ -1,4 +1,4 @@
-"""The daemon: starts, answers, stops when told to, and never outlives its follower."""
+"""The daemon starts, answers, stops on request, and exits when its follower fails."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STARTING_SECONDS = 60
 
 @pytest.fixture
 def settings(world: World, backbone_folder: Path) -> Settings:
-    """Those of the world, with a free port and a language model that is found by its path."""
+    """The settings of the world, with a free port and the path of a language model."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -50,7 +50,7 @@ def is_ready(settings: Settings) -> bool:
         return False
 
 
-def test_serves_until_told_to_stop(world: World, settings: Settings) -> None:
+def test_serves_until_stopped(world: World, settings: Settings) -> None:
     world.open()
     stop = Event()
     with ThreadPoolExecutor(1) as threads:
@@ -66,7 +66,7 @@ def test_serves_until_told_to_stop(world: World, settings: Settings) -> None:
     assert [record.key for record in records] == ["ann"]
 
 
-def test_does_not_outlive_its_follower(
+def test_ends_when_its_follower_fails(
     world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.open()
@@ -101,11 +101,11 @@ def test_a_signal_stops_the_process_cleanly(world: World, settings: Settings) ->
     process = subprocess.Popen(command, env={**os.environ, "MILLSTREAM_CONFIG": str(file)})
     try:
         wait_until(lambda: is_ready(settings) or process.poll() is not None, STARTING_SECONDS)
-        with httpx.Client() as client:  # a connection that is kept open does not keep the server
+        with httpx.Client() as client:  # an open connection does not keep the server alive
             client.get(url(settings, "/healthz"))
-            asked = time.monotonic()
+            signalled = time.monotonic()
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=10) == 0
-            assert time.monotonic() - asked < 5
+            assert time.monotonic() - signalled < 5
     finally:
         process.kill()

@@ -1,4 +1,4 @@
-"""Other content than before is noticed; unknown items, an unknown catalogue and restarts do no harm."""
+"""Content shifts are found; unknown items, an unknown catalogue and restarts do no harm."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ KINDS, EACH, UNKNOWN = 4, 25, 10
 
 @pytest.fixture(scope="module")
 def content() -> Tensor:
-    """Four kinds of items, 25 of each, and ten of which nothing is known."""
+    """Vectors of four kinds of items, 25 each, and ten items without content."""
     random = np.random.default_rng(0)
     vectors = np.repeat(np.eye(KINDS, 8), EACH, axis=0) + random.normal(0, 0.05, (KINDS * EACH, 8))
     return torch.from_numpy(np.concatenate([vectors, np.zeros((UNKNOWN, 8))])).float()
 
 
 def acts(amount: int, shares: list[float], seed: int) -> NDArray[np.int64]:
-    """Rows acted on; the last share is that of the unknown items."""
+    """Rows acted on; the last share is that of the items without content."""
     random = np.random.default_rng(seed)
     kinds = random.choice(KINDS + 1, amount, p=shares)
     return kinds * EACH + random.integers(np.where(kinds == KINDS, UNKNOWN, EACH))
 
 
 def shifts(watch: ContentWatch, rows: NDArray[np.int64], content: Tensor) -> list[Shift]:
-    told = (watch.update(rows[start : start + 64], content) for start in range(0, rows.size, 64))
-    return [shift for shift in told if shift is not None]
+    found = (watch.update(rows[start : start + 64], content) for start in range(0, rows.size, 64))
+    return [shift for shift in found if shift is not None]
 
 
 EVEN, MOVED = [0.25, 0.25, 0.25, 0.2, 0.05], [0.6, 0.1, 0.1, 0.15, 0.05]
 
 
-def test_a_shift_is_told_once_with_the_cluster_that_moved_most(content: Tensor) -> None:
+def test_a_shift_is_reported_once_with_the_cluster_that_moved_most(content: Tensor) -> None:
     watch = ContentWatch(CONFIG)
     assert shifts(watch, acts(5_000, EVEN, 0), content) == []
     (shift,) = shifts(watch, acts(5_000, MOVED, 1), content)
@@ -55,7 +55,7 @@ def test_items_without_content_are_a_cluster_of_their_own(content: Tensor) -> No
     assert shift.share_before == pytest.approx(0.05, abs=0.03)
 
 
-def test_it_is_silent_where_no_content_is_known(content: Tensor) -> None:
+def test_without_content_there_is_no_shift(content: Tensor) -> None:
     watch = ContentWatch(CONFIG)
     assert shifts(watch, acts(3_000, EVEN, 0), torch.zeros_like(content)) == []
     assert watch.update(np.zeros(0, dtype=np.int64), torch.zeros(0, 8)) is None
@@ -63,7 +63,7 @@ def test_it_is_silent_where_no_content_is_known(content: Tensor) -> None:
     assert watch.state() == {"rest": [], "blocks": [], "centres": []}
 
 
-def test_an_item_that_arrives_later_belongs_to_its_like(content: Tensor) -> None:
+def test_a_later_item_belongs_to_the_nearest_cluster(content: Tensor) -> None:
     watch = ContentWatch(CONFIG)
     shifts(watch, acts(2_000, EVEN, 0), content)
     newcomers = torch.cat([content, content + 0.01 * content.sign()])
@@ -71,7 +71,7 @@ def test_an_item_that_arrives_later_belongs_to_its_like(content: Tensor) -> None
 
 
 @pytest.mark.parametrize("saved", [0, 64, 1_600, 2_048])
-def test_a_saved_watch_goes_on_as_if_it_had_not_been_saved(content: Tensor, saved: int) -> None:
+def test_a_restored_watch_continues_like_the_original(content: Tensor, saved: int) -> None:
     rows = np.concatenate([acts(2_000, EVEN, 0), acts(2_000, MOVED, 1)])
     unbroken = ContentWatch(CONFIG)
     shifts(unbroken, rows[:saved], content)

@@ -1,4 +1,4 @@
-"""The monitor: which signal tells what, from which event on, under which key, and after a restart."""
+"""The monitor: what raises each signal, after the warm-up, with which key, and after a restart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from pipeline.config import DriftConfig
 from pipeline.control.alarms import DriftAlarm, RetrainRequest, Signal
-from pipeline.evaluation.prequential import SCORERS, Scores, TargetScores, no_scores
+from pipeline.evaluation.prequential import SCORERS, Scores, TargetScores, empty_scores
 from pipeline.monitoring.drift import Acts, DriftMonitor
 
 CONFIG = DriftConfig(warm_up_events=1_000)
@@ -37,16 +37,16 @@ def batch(step: int, model: float = 5.0, covisitation: float = 6.0, misses: floa
     every = np.ones(BATCH, dtype=np.bool_)
     first = np.arange(BATCH) % 2 == 0
     slices = {"all": every, "first_of_basket": first, "cold": ~every}
-    return replace(no_scores(), by_scorer=by_scorer, slices=slices)
+    return replace(empty_scores(), by_scorer=by_scorer, slices=slices)
 
 
 def acts(step: int, rows: int = 200) -> Acts:
     return Acts(np.random.default_rng(step).integers(rows, size=BATCH), CONTENT)
 
 
-def alarms(monitor: DriftMonitor, steps: range, rows: int = 200, **told: float) -> list[DriftAlarm]:
+def alarms(monitor: DriftMonitor, steps: range, rows: int = 200, **means: float) -> list[DriftAlarm]:
     return [
-        alarm for step in steps for alarm in monitor.update(1, step, batch(step, **told), acts(step, rows))
+        alarm for step in steps for alarm in monitor.update(1, step, batch(step, **means), acts(step, rows))
     ]
 
 
@@ -61,7 +61,7 @@ CALM = range(120)
         ({"misses": 0.95}, {Signal.FIRST_OF_BASKET}),
     ],
 )
-def test_each_signal_tells_of_its_own(worse: dict[str, float], signals: set[Signal]) -> None:
+def test_each_change_raises_its_own_signal(worse: dict[str, float], signals: set[Signal]) -> None:
     monitor = DriftMonitor(CONFIG)
     assert alarms(monitor, CALM) == []
     raised = alarms(monitor, range(120, 220), 200, **worse)
@@ -69,7 +69,7 @@ def test_each_signal_tells_of_its_own(worse: dict[str, float], signals: set[Sign
     assert all(alarm.after > alarm.before for alarm in raised)
 
 
-def test_other_content_is_told_as_its_index() -> None:
+def test_a_content_alarm_reports_the_index() -> None:
     monitor = DriftMonitor(CONFIG)
     assert alarms(monitor, CALM) == []
     (alarm,) = alarms(monitor, range(120, 140), rows=40)
@@ -77,7 +77,7 @@ def test_other_content_is_told_as_its_index() -> None:
     assert alarm.after == alarm.evidence["index"] > CONFIG.content.threshold
 
 
-def test_getting_better_is_no_news() -> None:
+def test_an_improvement_raises_no_alarm() -> None:
     monitor = DriftMonitor(CONFIG)
     for tenth in range(10):
         steps = range(100 * tenth, 100 * (tenth + 1))
@@ -87,7 +87,7 @@ def test_getting_better_is_no_news() -> None:
         )
 
 
-def test_nothing_is_told_of_a_young_learner() -> None:
+def test_no_alarm_is_raised_during_the_warm_up() -> None:
     monitor = DriftMonitor(replace(CONFIG, warm_up_events=120 * BATCH))
     assert (
         alarms(monitor, range(60)) == alarms(monitor, range(60, 120), model=9, covisitation=9, misses=1) == []
@@ -95,14 +95,14 @@ def test_nothing_is_told_of_a_young_learner() -> None:
     assert alarms(monitor, range(120, 240), model=9, covisitation=9, misses=1) == []
 
 
-def test_after_an_adoption_the_new_model_is_its_own_measure() -> None:
+def test_after_an_adoption_the_new_model_is_compared_with_itself() -> None:
     monitor = DriftMonitor(CONFIG)
     alarms(monitor, CALM)
     monitor.reset()
     assert alarms(monitor, range(120, 240), model=7, covisitation=9, misses=0.9) == []
 
 
-def test_keys_follow_from_where_the_learner_stood() -> None:
+def test_keys_depend_on_the_learners_position() -> None:
     (first, *_), (again, *_) = (
         alarms(monitor, CALM) + alarms(monitor, range(120, 220), model=7, covisitation=8)
         for monitor in (DriftMonitor(CONFIG), DriftMonitor(CONFIG))
@@ -112,16 +112,16 @@ def test_keys_follow_from_where_the_learner_stood() -> None:
     assert first.events == (first.step + 1) * BATCH
 
 
-def test_batches_without_scores_or_with_broken_ones_change_nothing_else() -> None:
-    monitor, nobody = DriftMonitor(CONFIG), Acts(np.zeros(0, dtype=np.int64), CONTENT)
+def test_batches_without_finite_scores_change_nothing_else() -> None:
+    monitor, no_acts = DriftMonitor(CONFIG), Acts(np.zeros(0, dtype=np.int64), CONTENT)
     alarms(monitor, CALM)
     before = monitor.state()
     broken = batch(0)
     broken.by_scorer["mixture"].log_probabilities[:] = np.nan
     broken.by_scorer["model"].log_probabilities[:] = -np.inf
-    assert monitor.update(1, 120, no_scores(), nobody) == []
+    assert monitor.update(1, 120, empty_scores(), no_acts) == []
     assert monitor.state() == before
-    assert monitor.update(1, 121, broken, nobody) == []
+    assert monitor.update(1, 121, broken, no_acts) == []
     assert monitor.state()["rises"]["lead"] == before["rises"]["lead"]
     assert monitor.state()["rises"]["loss"] == before["rises"]["loss"]
 
@@ -136,16 +136,16 @@ def test_a_restored_monitor_raises_the_same_alarms(saved: int) -> None:
         )
 
     unbroken = DriftMonitor(CONFIG)
-    told = play(unbroken, range(saved))
+    earlier = play(unbroken, range(saved))
     restored = DriftMonitor(CONFIG)
     restored.load(orjson.loads(orjson.dumps(unbroken.state())))
     later = play(unbroken, range(saved, 200))
     assert play(restored, range(saved, 200)) == later
     assert restored.state() == unbroken.state()
-    assert {alarm.signal for alarm in told + later} >= {Signal.LOSS, Signal.CONTENT}
+    assert {alarm.signal for alarm in earlier + later} >= {Signal.LOSS, Signal.CONTENT}
 
 
-def test_alarms_and_requests_survive_the_wire_and_are_told_apart() -> None:
+def test_alarms_and_requests_are_decoded_as_encoded() -> None:
     alarm = DriftAlarm(
         signal=Signal.LOSS, generation=1, step=2, events=3, before=0.1, after=0.7, evidence={"x": 1 / 3}
     )

@@ -1,4 +1,4 @@
-"""The Gate: who is promoted, who is not and why, and what its verdict says."""
+"""The Gate: which candidates are promoted or rejected, the reasons, and the figures."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class World:
-    """A champion and what it was tried on."""
+    """A champion, and the targets that it is compared on."""
 
-    ground: SharedTargets
+    targets: SharedTargets
     champion: ModelRun
     random: np.random.Generator
 
     def candidate(self, gain: float = 0.0, ndcg_gain: float = 0.0) -> ModelRun:
-        """One that differs as much as another seed does (0.5 nats, 0.15 of NDCG), and by a gain."""
-        users = self.ground.users
+        """Make one that differs as much as another seed does (0.5 nats, 0.15 of NDCG), plus a gain."""
+        users = self.targets.users
         log_loss = 0.15 * self.random.standard_t(4, USERS)[users] + 0.3 * self.random.standard_t(3, TARGETS)
         ndcg = 0.15 * self.random.standard_normal(TARGETS)
         return replace(
@@ -48,17 +48,17 @@ def world(seed: int = 0) -> World:
     return World(SharedTargets(users, slices), champion, random)
 
 
-def judged(candidate: ModelRun, on: World, config: GateConfig = CONFIG) -> GateVerdict:
-    return decide(on.ground, on.champion, candidate, config)
+def judged(candidate: ModelRun, on: World, shape: GateConfig = CONFIG) -> GateVerdict:
+    return decide(on.targets, on.champion, candidate, shape)
 
 
 def unguarded(on: World) -> World:
-    """Without slices, which could only reject, and take time."""
-    return replace(on, ground=replace(on.ground, slices={}))
+    """Remove the slices, which could only reject, and take time."""
+    return replace(on, targets=replace(on.targets, slices={}))
 
 
-def worse_where(trial: ModelRun, mask: Mask, log_loss: float = 0.0, ndcg: float = 0.0) -> ModelRun:
-    return replace(trial, log_loss=trial.log_loss + log_loss * mask, ndcg=trial.ndcg - ndcg * mask)
+def worse_where(run: ModelRun, mask: Mask, log_loss: float = 0.0, ndcg: float = 0.0) -> ModelRun:
+    return replace(run, log_loss=run.log_loss + log_loss * mask, ndcg=run.ndcg - ndcg * mask)
 
 
 def test_an_equal_candidate_is_promoted_in_at_most_two_of_a_hundred_seeds() -> None:
@@ -83,10 +83,10 @@ def test_the_champion_itself_is_no_better_than_itself() -> None:
     on = world()
     verdict = judged(on.champion, on, CONFIG.replace(least_gain=0.0))
     assert verdict.outcome is Outcome.REJECTED
-    assert verdict.reasons == ["gain in log-loss, at worst, in nats: log_loss.all.low is 0, not above 0"]
+    assert verdict.reasons == ["lower bound of the log-loss gain (nats): log_loss.all.low is 0, not above 0"]
 
 
-def test_a_gain_too_small_to_be_worth_a_swap_is_rejected_however_sure() -> None:
+def test_a_gain_too_small_to_be_worth_a_swap_is_rejected_even_if_certain() -> None:
     on = world()
     better = replace(on.champion, log_loss=on.champion.log_loss - 0.008)
     assert judged(better, on).outcome is Outcome.REJECTED
@@ -101,12 +101,10 @@ def test_one_value_that_is_not_finite_rejects_outright(poison: float, figure: st
     getattr(better, figure)[17] = poison
     verdict = judged(better, on, CONFIG.replace(least_targets=10**9))
     assert verdict.outcome is Outcome.REJECTED
-    assert verdict.reasons == [
-        "values of the candidate that are not finite: not_finite.candidate is 1, not at most 0"
-    ]
+    assert verdict.reasons == ["non-finite values of the candidate: not_finite.candidate is 1, not at most 0"]
 
 
-def test_with_a_champion_that_is_not_finite_nothing_can_be_compared() -> None:
+def test_a_champion_that_is_not_finite_rejects_the_candidate() -> None:
     on = world()
     better = on.candidate(gain=1)
     on.champion.log_loss[:3] = np.inf
@@ -123,7 +121,7 @@ def test_with_a_champion_that_is_not_finite_nothing_can_be_compared() -> None:
         (CONFIG.replace(least_probes=len(LISTS) + 1), "probes"),
     ],
 )
-def test_too_little_evidence_is_not_looked_at(config: GateConfig, figure: str) -> None:
+def test_too_little_evidence_is_not_compared(config: GateConfig, figure: str) -> None:
     on = world()
     verdict = judged(on.candidate(gain=3), on, config)
     assert verdict.outcome is Outcome.TOO_FEW
@@ -140,8 +138,8 @@ def test_no_evidence_at_all_is_too_few() -> None:
 
 def test_a_user_with_most_of_the_targets_is_not_many_users() -> None:
     on = world()
-    users = np.where(np.arange(TARGETS) % 10 > 0, 0, on.ground.users)
-    verdict = decide(replace(on.ground, users=users), on.champion, on.candidate(gain=1), CONFIG)
+    users = np.where(np.arange(TARGETS) % 10 > 0, 0, on.targets.users)
+    verdict = decide(replace(on.targets, users=users), on.champion, on.candidate(gain=1), CONFIG)
     assert verdict.outcome is Outcome.TOO_FEW
     assert 1 < verdict.figures["users.all"] < 2
 
@@ -156,46 +154,46 @@ def test_each_slice_alone_can_reject(name: str, figure: str) -> None:
     on = world()
     better = on.candidate(gain=0.3, ndcg_gain=0.05)
     loss = {"log_loss": 0.6} if figure == "log_loss" else {"ndcg": 0.15}
-    verdict = judged(worse_where(better, on.ground.slices[name], **loss), on)
+    verdict = judged(worse_where(better, on.targets.slices[name], **loss), on)
     assert judged(better, on).outcome is Outcome.PROMOTED
     assert verdict.outcome is Outcome.REJECTED
     assert len(verdict.reasons) == 1 and f" {figure}.{name}.high is " in verdict.reasons[0]
 
 
-def test_a_slice_that_may_be_as_good_rejects_nothing() -> None:
+def test_a_slice_that_is_not_clearly_worse_does_not_reject() -> None:
     on = world()
-    better = worse_where(on.candidate(gain=0.3, ndcg_gain=0.05), on.ground.slices["cold"], ndcg=0.06)
+    better = worse_where(on.candidate(gain=0.3, ndcg_gain=0.05), on.targets.slices["cold"], ndcg=0.06)
     verdict = judged(better, on)
     assert verdict.figures["ndcg.cold.gain"] < 0
     assert verdict.outcome is Outcome.PROMOTED
 
 
 @pytest.mark.parametrize("size", [0, 1, 99])
-def test_a_small_slice_is_not_judged(size: int) -> None:
+def test_a_small_slice_is_not_checked(size: int) -> None:
     on = world()
     small = np.arange(TARGETS) < size
-    ground = replace(on.ground, slices={"cold": small})
+    targets = replace(on.targets, slices={"cold": small})
     hurt = worse_where(on.candidate(gain=0.3, ndcg_gain=0.05), small, log_loss=3, ndcg=0.5)
-    verdict = decide(ground, on.champion, hurt, CONFIG)
+    verdict = decide(targets, on.champion, hurt, CONFIG)
     assert verdict.outcome is Outcome.PROMOTED
     assert verdict.figures["targets.cold"] == size
     assert "ndcg.cold.high" not in verdict.figures
 
 
-def test_a_slice_of_few_users_is_not_judged() -> None:
+def test_a_slice_of_few_users_is_not_checked() -> None:
     on = world()
-    few = on.ground.users < 20
-    ground = replace(on.ground, slices={"new_users": few})
-    verdict = decide(ground, on.champion, worse_where(on.candidate(gain=0.5), few, log_loss=2), CONFIG)
+    few = on.targets.users < 20
+    targets = replace(on.targets, slices={"new_users": few})
+    verdict = decide(targets, on.champion, worse_where(on.candidate(gain=0.5), few, log_loss=2), CONFIG)
     assert verdict.figures["targets.new_users"] >= CONFIG.least_slice
     assert verdict.outcome is Outcome.PROMOTED
 
 
-def test_all_targets_are_all_whatever_the_slice_of_that_name_says() -> None:
+def test_a_slice_named_all_is_ignored() -> None:
     on = world()
-    ground = replace(on.ground, slices={**on.ground.slices, "all": on.ground.slices["cold"]})
+    targets = replace(on.targets, slices={**on.targets.slices, "all": on.targets.slices["cold"]})
     candidate = on.candidate(gain=0.2)
-    assert decide(ground, on.champion, candidate, CONFIG) == judged(candidate, on)
+    assert decide(targets, on.champion, candidate, CONFIG) == judged(candidate, on)
 
 
 def test_ndcg_over_all_alone_can_reject() -> None:
@@ -225,19 +223,21 @@ def test_each_guardrail_alone_can_reject(change: dict[str, object], figure: str)
     assert len(verdict.reasons) == 1 and f" {figure} is " in verdict.reasons[0]
 
 
-def test_all_that_failed_is_told() -> None:
+def test_a_rejection_names_all_failed_checks() -> None:
     on = world()
     verdict = judged(replace(on.candidate(gain=-0.5, ndcg_gain=-0.2), seconds=9, lists=LISTS + 800), on)
     figures = [reason.split(": ")[1].split(" is ")[0] for reason in verdict.reasons]
-    slices = [f"{figure}.{name}.high" for name in sorted(on.ground.slices) for figure in ("log_loss", "ndcg")]
+    slices = [
+        f"{figure}.{name}.high" for name in sorted(on.targets.slices) for figure in ("log_loss", "ndcg")
+    ]
     assert figures == ["log_loss.all.low", "ndcg.all.low", *slices, "jaccard", "seconds.ratio"]
 
 
-def test_a_promotion_tells_what_it_held_against_what() -> None:
+def test_a_promotion_names_all_values_and_bounds() -> None:
     on = world()
     verdict = judged(on.candidate(gain=0.2), on)
-    told = f"log_loss.all.low is {verdict.figures['log_loss.all.low']:.4g}, above 0.01"
-    assert told in verdict.reasons[0]
+    expected = f"log_loss.all.low is {verdict.figures['log_loss.all.low']:.4g}, above 0.01"
+    assert expected in verdict.reasons[0]
     assert not any(" not " in reason for reason in verdict.reasons)
 
 
@@ -260,15 +260,15 @@ def test_gains_are_positive_where_the_candidate_is_better() -> None:
         assert 0 < figures[f"{figure}.cold.low"] < parts["gain"] < figures[f"{figure}.cold.high"]
 
 
-def test_the_same_evidence_gives_the_same_verdict_whoever_the_users_are() -> None:
+def test_the_verdict_does_not_depend_on_user_numbers() -> None:
     on = world()
     candidate = on.candidate(gain=0.06)
-    renamed = replace(on.ground, users=on.random.permutation(10**6)[on.ground.users])
+    renamed = replace(on.targets, users=on.random.permutation(10**6)[on.targets.users])
     assert judged(candidate, on) == judged(candidate, on)
     assert judged(candidate, on) == decide(renamed, on.champion, candidate, CONFIG)
 
 
-def test_a_verdict_survives_json() -> None:
+def test_a_verdict_is_decoded_as_encoded() -> None:
     on = world()
     verdict = judged(on.candidate(), on)
     assert GateVerdict.model_validate_json(orjson.dumps(verdict.model_dump())) == verdict
@@ -277,14 +277,14 @@ def test_a_verdict_survives_json() -> None:
 def test_evidence_of_different_size_is_refused() -> None:
     on = world()
     short = replace(on.champion, log_loss=np.zeros(5), ndcg=np.zeros(5))
-    with pytest.raises(ValueError, match="targets as the ground"):
+    with pytest.raises(ValueError, match="as many targets"):
         judged(short, on)
     with pytest.raises(ValueError, match="probe users"):
         judged(replace(on.champion, lists=LISTS[:-1]), on)
     with pytest.raises(ValueError, match="log-loss and NDCG"):
         replace(on.champion, ndcg=np.zeros(5))
     with pytest.raises(ValueError, match="masks"):
-        SharedTargets(on.ground.users, {"cold": np.ones(5, np.bool_)})
+        SharedTargets(on.targets.users, {"cold": np.ones(5, np.bool_)})
 
 
 @pytest.mark.parametrize("cost", [{"seconds": 0.0}, {"seconds": float("nan")}, {"bytes": 0}])

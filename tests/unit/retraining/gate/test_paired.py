@@ -1,4 +1,4 @@
-"""Paired gains: means by hand, bounds that keep their word, and what must not change them."""
+"""Paired gains: means computed by hand, coverage of the bounds, and invariances."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def test_the_mean_is_over_targets_and_not_over_users() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 0.25])
-def test_equal_differences_leave_no_doubt_and_no_warning(value: float) -> None:
+def test_equal_differences_give_exact_bounds_without_a_warning(value: float) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert gain_of(np.full(40, value), np.arange(40) % 8, QUICK) == (value, value, value)
 
 
-def test_lower_and_upper_bounds_fail_about_as_rarely_as_they_say() -> None:
+def test_the_bounds_have_about_their_nominal_coverage() -> None:
     gains = [gain_of(*correlated(seed, users=150), QUICK) for seed in range(400)]
     assert 0 < sum(gain.low > 0 for gain in gains) <= 0.03 * 400
     assert 0 < sum(gain.high < 0 for gain in gains) <= 0.03 * 400
 
 
-def test_targets_that_are_taken_for_independent_would_be_trusted_too_much() -> None:
+def test_treating_targets_as_independent_gives_bounds_that_are_too_narrow() -> None:
     differences, users = correlated(0, users=150)
     whole, apart = gain_of(differences, users, QUICK), gain_of(differences, np.arange(users.size), QUICK)
     assert whole.high - whole.low > 1.3 * (apart.high - apart.low)
@@ -64,7 +64,7 @@ def test_the_seed_decides_the_draws() -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(names=st.permutations(range(30)), offset=st.integers(-1_000, 1_000))
-def test_how_users_are_numbered_changes_nothing(names: list[int], offset: int) -> None:
+def test_user_numbers_change_nothing(names: list[int], offset: int) -> None:
     differences, users = correlated(3, users=30)
     renamed = np.array(names)[users] + offset
     assert gain_of(differences, renamed, QUICK) == gain_of(differences, users, QUICK)

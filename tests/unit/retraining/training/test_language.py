@@ -1,4 +1,4 @@
-"""Stage one of a retrain: the encoder learns the catalogue's language, and nothing else changes."""
+"""Stage one of a retrain: the encoder's adapter learns the catalogue's language; nothing else changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHAPE = LanguageConfig(epochs=3, texts=8, rate=0.02)
 
 
 class Killed(Exception):
-    """Raised in the middle of everything."""
+    """Raised by the progress callback."""
 
 
 @pytest.fixture
@@ -35,13 +35,13 @@ def encoder(backbone: Backbone, tmp_path: Path) -> Iterator[TextEncoder]:
         yield made
 
 
-def go_on() -> None:
-    """Nobody stops it."""
+def no_progress() -> None:
+    """Do nothing after a minibatch."""
 
 
 def learned(encoder: TextEncoder, folder: Path, seed: int = 0) -> LanguageResult:
     folder.mkdir(exist_ok=True)
-    return learn_language(encoder, TEXTS, SHAPE, seed, folder, go_on)
+    return learn_language(encoder, TEXTS, SHAPE, seed, folder, no_progress)
 
 
 def equal(one: LanguageResult, other: LanguageResult) -> bool:
@@ -52,14 +52,14 @@ def equal(one: LanguageResult, other: LanguageResult) -> bool:
     return same and all(torch.equal(one.adapter[name], other.adapter[name]) for name in one.adapter)
 
 
-def test_held_out_texts_are_foreseen_better(encoder: TextEncoder, tmp_path: Path) -> None:
+def test_held_out_texts_are_predicted_better(encoder: TextEncoder, tmp_path: Path) -> None:
     result = learned(encoder, tmp_path / "one")
     assert result.after < result.before - 0.05
     assert result.adapter
     assert all(tensor.dtype == torch.float32 and "lora_" in name for name, tensor in result.adapter.items())
 
 
-def test_a_seed_gives_the_same_bits_and_nobody_elses_randomness_moves(
+def test_a_seed_gives_the_same_bits_and_leaves_the_global_generator_unchanged(
     encoder: TextEncoder, tmp_path: Path
 ) -> None:
     before = torch.get_rng_state()
@@ -70,31 +70,31 @@ def test_a_seed_gives_the_same_bits_and_nobody_elses_randomness_moves(
     assert not equal(one, learned(encoder, tmp_path / "three", seed=1))
 
 
-def test_it_begins_with_what_was_learned_before(encoder: TextEncoder, tmp_path: Path) -> None:
+def test_it_begins_with_the_encoders_adapter(encoder: TextEncoder, tmp_path: Path) -> None:
     first = learned(encoder, tmp_path / "one")
     second = learned(encoder.adapted(first.adapter), tmp_path / "two")
     assert second.before < first.before
 
 
-def test_what_is_no_better_is_not_taken(encoder: TextEncoder, tmp_path: Path) -> None:
+def test_an_adapter_that_is_no_better_is_discarded(encoder: TextEncoder, tmp_path: Path) -> None:
     shape = LanguageConfig(epochs=2, texts=8, rate=100.0)
-    result = learn_language(encoder, TEXTS, shape, 0, tmp_path, go_on)
+    result = learn_language(encoder, TEXTS, shape, 0, tmp_path, no_progress)
     assert (dict(result.adapter), result.after) == ({}, result.before)
 
 
-def test_what_was_learned_is_not_learned_again(encoder: TextEncoder, tmp_path: Path) -> None:
-    def dies() -> None:
+def test_a_stored_result_is_not_trained_again(encoder: TextEncoder, tmp_path: Path) -> None:
+    def die() -> None:
         raise Killed
 
     with pytest.raises(Killed):
-        learn_language(encoder, TEXTS, SHAPE, 0, tmp_path, dies)
+        learn_language(encoder, TEXTS, SHAPE, 0, tmp_path, die)
     result = learned(encoder, tmp_path)
-    assert equal(learn_language(encoder, TEXTS, SHAPE, 0, tmp_path, dies), result)
+    assert equal(learn_language(encoder, TEXTS, SHAPE, 0, tmp_path, die), result)
     with pytest.raises(Killed):
-        learn_language(encoder, TEXTS[1:], SHAPE, 0, tmp_path, dies)
+        learn_language(encoder, TEXTS[1:], SHAPE, 0, tmp_path, die)
 
 
-def test_the_encoder_and_its_backbone_stay_as_they_are(
+def test_the_encoder_and_its_backbone_do_not_change(
     encoder: TextEncoder, backbone: Backbone, tmp_path: Path
 ) -> None:
     before = {name: part.clone() for name, part in backbone.model.state_dict().items()}
@@ -117,7 +117,7 @@ def test_it_writes_only_its_own_file_and_prints_nothing(
     assert sorted(made) == ["progress", "progress/language.safetensors"]
 
 
-def test_a_decoder_cannot_learn_so(backbone: Backbone, tmp_path: Path) -> None:
+def test_a_decoder_is_refused(backbone: Backbone, tmp_path: Path) -> None:
     model = GPT2Model(GPT2Config(vocab_size=128, n_positions=16, n_embd=32, n_layer=2, n_head=2))
     decoder = Backbone(model, backbone.tokenizer, "decoder")
     with (
@@ -129,4 +129,4 @@ def test_a_decoder_cannot_learn_so(backbone: Backbone, tmp_path: Path) -> None:
 
 def test_too_few_texts_are_refused(encoder: TextEncoder, tmp_path: Path) -> None:
     with pytest.raises(NothingToLearn, match="too few"):
-        learn_language(encoder, ["red cup", "red cup", ""], SHAPE, 0, tmp_path, go_on)
+        learn_language(encoder, ["red cup", "red cup", ""], SHAPE, 0, tmp_path, no_progress)

@@ -1,4 +1,4 @@
-"""A refolded stream state counts the window as before and the past as less, if that helps."""
+"""Refolding keeps the counts of the window and reduces those of the past, if that helps."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pipeline.events import Interaction, Item
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.retraining.training.refolding import refold, refold_if_better
-from pipeline.retraining.training.window import folded, to_come
+from pipeline.retraining.training.window import folded_segments, upcoming_segments
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
 from tests.support.build import MINUTE, learner_config, purchase
 
 EVER = 1e12
-"""Events; a half-life after which nothing has faded."""
+"""A half-life, in events, that causes no decay."""
 CONFIG = learner_config(
     context=20,
     length=32,
@@ -35,15 +35,17 @@ Make = Callable[[Iterable[Interaction]], Learner]
 
 @pytest.fixture
 def make(backbone: Backbone, tmp_path: Path) -> Iterator[Make]:
-    """Makes learners that have seen some interactions, batch by batch."""
+    """Make learners that have folded some interactions, batch by batch."""
     encoder = TextEncoder(backbone, tmp_path, 8, torch.device("cpu"))
 
     def made(events: Iterable[Interaction]) -> Learner:
         learner = Learner(CONFIG, backbone, encoder, torch.device("cpu"))
         learner.score_and_learn(MicroBatch(0, 0, ITEMS, []))
-        told = list(events)
-        for step, start in enumerate(range(0, len(told), 30)):
-            learner.score_and_learn(MicroBatch(0, step + 1, [], told[start : start + 30], learns=False))
+        interactions = list(events)
+        for step, start in enumerate(range(0, len(interactions), 30)):
+            learner.score_and_learn(
+                MicroBatch(0, step + 1, [], interactions[start : start + 30], learns=False)
+            )
         return learner
 
     yield made
@@ -51,7 +53,7 @@ def make(backbone: Backbone, tmp_path: Path) -> Iterator[Make]:
 
 
 def rounds(start: int, amount: int, step: int) -> list[Interaction]:
-    """Three users who go round the catalogue by so many places at a time."""
+    """Let three users walk round the catalogue, `step` places at a time."""
     return [
         purchase(f"u{n % 3}", ITEMS[(n % 3 + step * (n // 3)) % len(ITEMS)].item, MINUTE * n)
         for n in range(start, start + amount)
@@ -63,7 +65,7 @@ def pairs(learner: Learner) -> np.ndarray:
     return counted
 
 
-def test_the_past_counts_less_and_the_window_what_it_did(make: Make) -> None:
+def test_the_past_counts_less_and_the_window_as_before(make: Make) -> None:
     events = rounds(0, 90, step=1)
     before, after = make(events[:60]), make(events)
     window = events[60:]
@@ -71,34 +73,37 @@ def test_the_past_counts_less_and_the_window_what_it_did(make: Make) -> None:
     counts_before = before.stream.popularity.counts
     counted = after.stream.popularity.counts
 
-    refold(after.stream, window, folded(window, after.stream, CONFIG.segments), past=0.25)
+    refold(after.stream, window, folded_segments(window, after.stream, CONFIG.segments), past=0.25)
 
     assert pairs(after) == pytest.approx(pairs_after - 0.75 * pairs_before)
     assert after.stream.covisitation.counts.totals * after.stream.covisitation.counts.scale == pytest.approx(
         pairs(after).sum(axis=1)
     )
-    faded = counted - 0.75 * counts_before
-    assert after.stream.popularity.counts == pytest.approx(faded * (counted.sum() / faded.sum()))
+    decayed = counted - 0.75 * counts_before
+    assert after.stream.popularity.counts == pytest.approx(decayed * (counted.sum() / decayed.sum()))
 
 
-def test_it_is_refolded_where_the_public_has_changed_its_ways(make: Make) -> None:
+def test_the_state_is_refolded_if_users_have_changed_their_habits(make: Make) -> None:
     old, new = rounds(0, 240, step=1), rounds(240, 90, step=4)
     learner = make([*old, *new[:60]])
     before = pairs(learner)
     parts = (
-        folded(new[:60], learner.stream, CONFIG.segments),
-        to_come(new[60:], learner.stream, CONFIG.segments),
+        folded_segments(new[:60], learner.stream, CONFIG.segments),
+        upcoming_segments(new[60:], learner.stream, CONFIG.segments),
     )
     assert refold_if_better(learner, new[:60], *parts, past=0.1)
     assert pairs(learner).sum() < 0.5 * before.sum()
 
 
-def test_it_is_left_as_it_is_where_the_past_helps(make: Make) -> None:
-    # The window is a digression; what is held out goes on as ever.
+def test_the_state_is_unchanged_if_the_past_helps(make: Make) -> None:
+    # The window is a digression; the held-out acts follow the old habits.
     old, odd, back = rounds(0, 240, step=1), rounds(240, 30, step=4), rounds(270, 60, step=1)
     learner = make([*old, *odd])
     before, popularity = pairs(learner), learner.stream.popularity.counts.copy()
-    parts = folded(odd, learner.stream, CONFIG.segments), to_come(back, learner.stream, CONFIG.segments)
+    parts = (
+        folded_segments(odd, learner.stream, CONFIG.segments),
+        upcoming_segments(back, learner.stream, CONFIG.segments),
+    )
     assert not refold_if_better(learner, odd, *parts, past=0.1)
     assert np.array_equal(pairs(learner), before)
     assert np.array_equal(learner.stream.popularity.counts, popularity)

@@ -1,4 +1,4 @@
-"""A retrain foresees better what is to come, and comes to the same bits however often it is killed."""
+"""A retrain predicts the next acts better, and ends with the same bits however often it is killed."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ PAST, LATER = 160, 40
 
 
 class Killed(Exception):
-    """Raised in the middle of a retrain."""
+    """Raised by the progress callback."""
 
 
 def walks(amount: int) -> list[Interaction]:
-    """Users who mostly buy along the catalogue."""
+    """Let users mostly buy along the catalogue."""
     random, at, events = np.random.default_rng(0), [0, 3, 6, 9], list[Interaction]()
     for time in range(amount):
         user = int(random.integers(len(at)))
@@ -63,7 +63,7 @@ WINDOW, HELD_OUT = EVENTS[PAST // 2 : PAST], EVENTS[PAST:]
 
 @pytest.fixture
 def champion(backbone: Backbone, tmp_path: Path) -> Iterator[Callable[[], Learner]]:
-    """Makes the same champion again and again; it has learned all but the last events."""
+    """Make copies of one champion, which has learned all but the last events."""
     encoder = TextEncoder(backbone, tmp_path / "cache", 8, torch.device("cpu"))
 
     def made() -> Learner:
@@ -77,13 +77,13 @@ def champion(backbone: Backbone, tmp_path: Path) -> Iterator[Callable[[], Learne
     encoder.close()
 
 
-def silent(_: RetrainProgress) -> None:
-    """Nobody listens."""
+def no_progress(_: RetrainProgress) -> None:
+    """Do nothing after a minibatch."""
 
 
 def retrain(learner: Learner, folder: Path, config: TrainingConfig = TRAINING) -> RetrainResult:
     folder.mkdir(exist_ok=True)
-    return Retraining(learner, config, WINDOW, HELD_OUT, folder).run(silent)
+    return Retraining(learner, config, WINDOW, HELD_OUT, folder).run(no_progress)
 
 
 def learned(learner: Learner) -> dict[str, Tensor]:
@@ -92,7 +92,7 @@ def learned(learner: Learner) -> dict[str, Tensor]:
 
 
 def counted(learner: Learner) -> tuple[list[float], list[float]]:
-    """Popularity and memory, as plain numbers."""
+    """Return the counts of popularity and covisitation as plain numbers."""
     covisitation = learner.stream.covisitation.counts.merged().toarray()
     return learner.stream.popularity.counts.tolist(), covisitation.ravel().tolist()
 
@@ -101,7 +101,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_what_is_to_come_is_foreseen_better_than_by_the_champion(
+def test_the_next_acts_are_predicted_better_than_by_the_champion(
     champion: Callable[[], Learner], tmp_path: Path
 ) -> None:
     result = retrain(champion(), tmp_path / "run")
@@ -111,7 +111,7 @@ def test_what_is_to_come_is_foreseen_better_than_by_the_champion(
     assert result.events == len(WINDOW) * result.epochs
 
 
-def test_stream_state_mixer_and_moments_stay_as_they_are_unless_refolded(
+def test_stream_state_mixer_and_moments_do_not_change_without_refolding(
     champion: Callable[[], Learner], tmp_path: Path
 ) -> None:
     learner, untouched = champion(), champion()
@@ -126,7 +126,7 @@ def test_stream_state_mixer_and_moments_stay_as_they_are_unless_refolded(
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
-def test_killed_after_every_epoch_and_in_the_midst_it_comes_to_the_same_bits(
+def test_a_retrain_killed_in_and_after_epochs_ends_with_the_same_bits(
     champion: Callable[[], Learner], tmp_path: Path, alpha: float
 ) -> None:
     config = TRAINING.replace(alpha=alpha)
@@ -151,7 +151,7 @@ def test_killed_after_every_epoch_and_in_the_midst_it_comes_to_the_same_bits(
     assert counted(resumed) == counted(unbroken)
 
 
-def test_a_retrain_that_is_through_is_not_done_again(champion: Callable[[], Learner], tmp_path: Path) -> None:
+def test_a_finished_retrain_is_not_run_again(champion: Callable[[], Learner], tmp_path: Path) -> None:
     first, again = champion(), champion()
     expected = retrain(first, tmp_path / "run")
     steps: list[RetrainProgress] = []
@@ -160,7 +160,7 @@ def test_a_retrain_that_is_through_is_not_done_again(champion: Callable[[], Lear
     assert same(learned(again), learned(first))
 
 
-def test_what_another_retrain_reached_is_not_gone_on_with(
+def test_the_progress_of_another_retrain_is_not_resumed(
     champion: Callable[[], Learner], tmp_path: Path
 ) -> None:
     faster = TRAINING.optimizer.replace(rate=2 * TRAINING.optimizer.rate)
@@ -200,8 +200,8 @@ def test_it_stops_when_patience_ends_and_keeps_the_best_epoch(
     epochs: int,
     best: int,
 ) -> None:
-    said = iter([Validation(loss, 0.1, LATER) for loss in losses])
-    monkeypatch.setattr(module, "validate", lambda *_: next(said))
+    validations = iter([Validation(loss, 0.1, LATER) for loss in losses])
+    monkeypatch.setattr(module, "validate", lambda *_: next(validations))
     learner = champion()
     before = learned(learner)
     result = retrain(learner, tmp_path / "run", TRAINING.replace(epochs=4, patience=patience))
@@ -210,17 +210,19 @@ def test_it_stops_when_patience_ends_and_keeps_the_best_epoch(
     assert same(learned(learner), before) == (best == 0)
 
 
-def test_progress_names_every_segment_of_every_epoch(champion: Callable[[], Learner], tmp_path: Path) -> None:
-    told: list[RetrainProgress] = []
+def test_progress_counts_every_segment_of_every_epoch(
+    champion: Callable[[], Learner], tmp_path: Path
+) -> None:
+    steps: list[RetrainProgress] = []
     (tmp_path / "run").mkdir()
-    Retraining(champion(), TRAINING, WINDOW, HELD_OUT, tmp_path / "run").run(told.append)
+    Retraining(champion(), TRAINING, WINDOW, HELD_OUT, tmp_path / "run").run(steps.append)
     for epoch in (1, 2):
-        done = [at.segments for at in told if at.epoch == epoch]
+        done = [at.segments for at in steps if at.epoch == epoch]
         assert done == sorted(done)
-        assert done[-1] == told[0].total
+        assert done[-1] == steps[0].total
 
 
-def test_a_step_that_is_not_finite_is_left_out(champion: Callable[[], Learner], tmp_path: Path) -> None:
+def test_a_step_that_is_not_finite_is_skipped(champion: Callable[[], Learner], tmp_path: Path) -> None:
     learner = champion()
     before = learned(learner)
     result = retrain(learner, tmp_path / "run", TRAINING.replace(alpha=math.inf))

@@ -1,4 +1,4 @@
-"""A window's interactions become Segments in which each act is new once, with context from before."""
+"""Segments of a window: each act is new in exactly one of them, with earlier acts as context."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import SegmentConfig, StreamConfig
 from pipeline.events import Interaction
-from pipeline.retraining.training.window import folded, to_come
+from pipeline.retraining.training.window import folded_segments, upcoming_segments
 from pipeline.state.histories import Act
 from pipeline.state.segments import Segment, chunks
 from pipeline.state.stream import StreamState
@@ -33,8 +33,8 @@ def stream_after(events: Sequence[Interaction], history_length: int = 50) -> Str
     return stream
 
 
-def told(segments: Sequence[Segment], stream: StreamState) -> list[tuple[str, str]]:
-    """Context and new acts of each Segment, as words."""
+def as_words(segments: Sequence[Segment], stream: StreamState) -> list[tuple[str, str]]:
+    """Return context and new acts of each Segment, as words."""
     names = [[stream.catalogue.ids[row] for row in segment.items] for segment in segments]
     return [
         ("".join(n[: s.first_new]), "".join(n[s.first_new :])) for n, s in zip(names, segments, strict=True)
@@ -44,30 +44,30 @@ def told(segments: Sequence[Segment], stream: StreamState) -> list[tuple[str, st
 def test_context_comes_from_before_the_window_and_only_acts_of_the_window_are_new() -> None:
     events = bought("xa", "ya", "xb", "xc", "yb")
     stream = stream_after(events)
-    assert told(folded(events[2:], stream, CUT), stream) == [("a", "bc"), ("a", "b")]
+    assert as_words(folded_segments(events[2:], stream, CUT), stream) == [("a", "bc"), ("a", "b")]
 
 
-def test_what_is_to_come_follows_the_histories_as_they_stand() -> None:
+def test_upcoming_acts_follow_the_current_histories() -> None:
     stream = stream_after(bought("xa", "xb", "yb"))
     later = bought("xb", "ya")
-    assert told(to_come(later, stream, CUT), stream) == [("ab", "b"), ("b", "a")]
+    assert as_words(upcoming_segments(later, stream, CUT), stream) == [("ab", "b"), ("b", "a")]
 
 
-def test_items_that_nobody_knew_are_left_out_and_not_made_known() -> None:
+def test_unknown_items_are_skipped_and_not_added() -> None:
     stream = stream_after(bought("xa", "xb"))
-    assert told(to_come(bought("xnew", "xa"), stream, CUT), stream) == [("ab", "a")]
+    assert as_words(upcoming_segments(bought("xnew", "xa"), stream, CUT), stream) == [("ab", "a")]
     assert stream.catalogue.ids == ["a", "b"]
 
 
 def test_a_user_whose_history_is_shorter_than_the_window_keeps_all_acts() -> None:
     events = bought("xa", "xb", "xc", "xd")
     stream = stream_after(events, history_length=2)
-    assert told(folded(events, stream, CUT), stream) == [("", "abcd")]
+    assert as_words(folded_segments(events, stream, CUT), stream) == [("", "abcd")]
 
 
 def test_an_act_without_a_past_is_no_target() -> None:
     events = bought("xa")
-    assert folded(events, stream_after(events), CUT) == []
+    assert folded_segments(events, stream_after(events), CUT) == []
 
 
 @given(
@@ -93,5 +93,5 @@ def test_chunks_make_each_new_act_new_once_and_give_each_some_context(
 def test_window_and_what_follows_never_share_a_new_act(share: int) -> None:
     events = bought("xa", "xb", "ya", "xc", "yb", "yc")
     stream = stream_after(events)
-    window = told(folded(events[share:], stream, CUT), stream)
+    window = as_words(folded_segments(events[share:], stream, CUT), stream)
     assert sum(len(new) for _, new in window) == len(events) - share

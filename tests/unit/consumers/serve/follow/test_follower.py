@@ -1,4 +1,4 @@
-"""The follower: swaps under load, refuses what is bad, and never goes on in silence."""
+"""The follower swaps snapshots under load, refuses bad ones, and raises its failures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def learned_and_published(world: World) -> Version:
 
 
 def served(current: CurrentState) -> Version | None:
-    return current.view.base.version if current.view and current.view.base else None
+    return current.view.snapshot.version if current.view and current.view.snapshot else None
 
 
 def test_swaps_under_load(world: World) -> None:
@@ -38,22 +38,22 @@ def test_swaps_under_load(world: World) -> None:
     def ask(current: CurrentState) -> tuple[list[Answer], set[str]]:
         answers, versions = [], set()
         while not stop.is_set():
-            view, history = current.of("ann")
-            assert view is not None and view.base is not None
+            view, history = current.for_user("ann")
+            assert view is not None and view.snapshot is not None
             answers.append(recommend(view, history, None, RecommendationQuery(k=12), context=5))
-            versions.add(str(view.base.version))
+            versions.add(str(view.snapshot.version))
         return answers, versions
 
     with world.server() as current, ThreadPoolExecutor(2) as threads:
-        asking = [threads.submit(ask, current) for _ in range(2)]
+        clients = [threads.submit(ask, current) for _ in range(2)]
         try:
             for _ in range(5):  # fulls and deltas
                 learned_and_published(world)
                 world.shown(current)
         finally:
             stop.set()
-        for asked in asking:
-            answers, versions = asked.result()
+        for client in clients:
+            answers, versions = client.result()
             assert len(versions) > 3
             assert all(answer.source == "model" and len(answer.rows) == 12 for answer in answers)
     assert metrics.SWAPS._value.get() - swaps == 6
@@ -72,7 +72,7 @@ def test_a_bad_snapshot_is_refused_while_the_old_one_serves(world: World, damage
         assert served(current) == good
         assert metrics.REFUSED_SNAPSHOTS._value.get() == refused + 1
         world.act("ann", "green-candle")
-        wait_until(lambda: current.of("ann")[1][-1].item == "green-candle")
+        wait_until(lambda: current.for_user("ann")[1][-1].item == "green-candle")
         better = learned_and_published(world)
         wait_until(lambda: served(current) == better)
         assert current.refusal is None
@@ -89,7 +89,7 @@ def test_a_new_server_serves_the_newest_fit_snapshot(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("field", "reason"),
-    [("backbone", "backbone"), ("layers", "do not fit together"), ("max_tokens", "max_tokens")],
+    [("backbone", "backbone"), ("layers", "do not match"), ("max_tokens", "max_tokens")],
 )
 def test_a_snapshot_of_another_model_is_refused(world: World, field: str, reason: str) -> None:
     world.stock()
@@ -120,7 +120,7 @@ def test_a_snapshot_that_does_not_have_the_sizes_it_names_is_refused(world: Worl
     path.write_text(json.dumps({**json.loads(path.read_text()), "lora_rank": 3}))
     with world.server() as current:
         assert served(current) is None
-        assert current.refusal is not None and "do not fit" in current.refusal.reason
+        assert current.refusal is not None and "do not match" in current.refusal.reason
 
 
 def test_numbers_that_are_not_finite_are_refused(world: World) -> None:
@@ -134,7 +134,7 @@ def test_numbers_that_are_not_finite_are_refused(world: World) -> None:
         assert current.refusal is not None and "mixer" in current.refusal.reason
 
 
-def test_a_pruned_snapshot_is_waited_out(world: World) -> None:
+def test_a_pruned_snapshot_is_not_a_refusal(world: World) -> None:
     world.stock()
     good = learned_and_published(world)
     refused = metrics.REFUSED_SNAPSHOTS._value.get()
@@ -150,21 +150,21 @@ def test_a_pruned_snapshot_is_waited_out(world: World) -> None:
         wait_until(lambda: served(current) == better)
 
 
-def test_a_store_that_does_not_answer_is_asked_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_answer_is_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.stock()
     version = learned_and_published(world)
     now = 0.0
     current, loader = CurrentState(), world.loader()
     watcher = SnapshotWatcher(loader, PREFIX, current, clock=lambda: now)
-    watcher.hear(world.records(world.topics.snapshots))
+    watcher.observe(world.records(world.topics.snapshots))
     with monkeypatch.context() as broken:
         broken.setattr(loader, "load", fail_with(ConnectionError("no route")))
-        assert watcher.take() is None
-    assert watcher.take() is None
+        assert watcher.load_newest() is None
+    assert watcher.load_newest() is None
     now = 100.0
-    base = watcher.take()
-    assert base is not None and base.version == version
-    assert watcher.take() is None and current.refusal is None
+    snapshot = watcher.load_newest()
+    assert snapshot is not None and snapshot.version == version
+    assert watcher.load_newest() is None and current.refusal is None
 
 
 def fail_with(error: Exception) -> object:
@@ -174,7 +174,7 @@ def fail_with(error: Exception) -> object:
     return fail
 
 
-def test_only_higher_versions_of_the_own_model_are_taken(world: World) -> None:
+def test_only_higher_versions_of_the_own_model_are_loaded(world: World) -> None:
     world.stock()
     first = learned_and_published(world)
     announced = world.announced()
@@ -191,7 +191,7 @@ def test_only_higher_versions_of_the_own_model_are_taken(world: World) -> None:
 
 
 def test_a_promoted_snapshot_may_have_learned_less(world: World) -> None:
-    """What it has not learned was dropped from the tail: the server reads it again."""
+    """The tail no longer has the events that it lacks, so the server reads them again."""
     world.stock()
     world.shop(rounds=1)
     world.learn()
@@ -209,7 +209,7 @@ def test_a_promoted_snapshot_may_have_learned_less(world: World) -> None:
             assert current.view.popularity.counts.tolist() == late.view.popularity.counts.tolist()
 
 
-def test_expired_records_are_left_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_records_are_skipped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.stock()
     learned_and_published(world)
     lost = metrics.EXPIRED_READS.labels("serve")._value.get()
@@ -221,7 +221,7 @@ def test_expired_records_are_left_behind(world: World, monkeypatch: pytest.Monke
     assert metrics.EXPIRED_READS.labels("serve")._value.get() == lost + 1
 
 
-def test_what_the_follower_dies_of_is_raised(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_follower_is_raised(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.stock()
     with pytest.raises(ZeroDivisionError), world.server():
         errors = world.reader_fails_once(monkeypatch, ZeroDivisionError())
@@ -238,16 +238,16 @@ def test_snapshots_may_be_deleted_under_a_server(world: World) -> None:
         assert served(current) == good
 
 
-def test_much_more_than_a_poll_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumers.serve.follow.follower.MOST_RECORDS", 5)
+def test_more_records_than_one_poll_returns_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumers.serve.follow.follower.MAX_RECORDS", 5)
     world.stock()
     world.shop()
     with world.server() as current:
         assert world.shown(current).unlearned == 24
 
 
-def test_a_tail_too_long_is_cut(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumers.serve.follow.follower.MOST_EVENTS", 8)
+def test_a_long_tail_is_cut(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumers.serve.follow.follower.MAX_EVENTS", 8)
     world.stock()
     world.act("ann", *["red-cup"] * 5)
     with world.server() as current:

@@ -1,4 +1,4 @@
-"""Over HTTP: answers, bounds, keys, problems, impressions and metrics."""
+"""The HTTP interface: answers, bounds, keys, problems, impressions and metrics."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from consumers.serve.http.app import create_app
-from consumers.serve.http.middleware import MOST_BODY_BYTES
+from consumers.serve.http.middleware import MAX_BODY_BYTES
 from consumers.serve.impressions import Fields
-from consumers.serve.schemas import MOST_ACTS, MOST_EXCLUDED
+from consumers.serve.schemas import MAX_ACTS, MAX_EXCLUDED
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
 from pipeline.config import ServeConfig
@@ -24,21 +24,21 @@ NOW = 2_000_000_000_000
 FOR_ANN = "/v1/users/ann/recommendations"
 
 
-class Noted(list[Fields]):
-    """Impressions, in the hand of the test."""
+class Submitted(list[Fields]):
+    """The impressions submitted during a test."""
 
 
 @contextmanager
-def client_of(world: World, noted: Noted | None = None, **settings: Any) -> Iterator[TestClient]:
+def client_of(world: World, submitted: Submitted | None = None, **settings: Any) -> Iterator[TestClient]:
     with world.server() as current:
         world.shown(current)
-        yield client_on(current, world.settings.serve.model_copy(update=settings), noted)
+        yield client_on(current, world.settings.serve.model_copy(update=settings), submitted)
 
 
-def client_on(current: CurrentState, settings: ServeConfig, noted: Noted | None = None) -> TestClient:
-    note = None if noted is None else noted.append
+def client_on(current: CurrentState, settings: ServeConfig, submitted: Submitted | None = None) -> TestClient:
+    submit = None if submitted is None else submitted.append
     return TestClient(
-        create_app(RecommendationService(current, context=5, note=note, clock=lambda: NOW), settings)
+        create_app(RecommendationService(current, context=5, submit=submit, clock=lambda: NOW), settings)
     )
 
 
@@ -71,7 +71,7 @@ def test_staleness_counts_from_the_append(world: World) -> None:
         assert client.get(FOR_ANN).json()["staleness_seconds"] == (NOW - appended) / 1000
 
 
-def test_wishes_in_the_query(client: TestClient) -> None:
+def test_query_parameters(client: TestClient) -> None:
     def items(**query: Any) -> list[str]:
         return [shown["item"] for shown in client.get(FOR_ANN, params=query).json()["items"]]
 
@@ -83,7 +83,7 @@ def test_wishes_in_the_query(client: TestClient) -> None:
     assert items(k=20, session="new") != everything
 
 
-def test_unknown_users_and_odd_names(client: TestClient) -> None:
+def test_unknown_users_and_unusual_ids(client: TestClient) -> None:
     for user in ("nobody", "a%2Fb", "a/b", "%C3%A9", "recommendations"):
         answer = client.get(f"/v1/users/{user}/recommendations")
         assert answer.status_code == 200
@@ -94,11 +94,11 @@ def test_an_anonymous_history_is_answered_as_the_users_own(open_shop: World) -> 
     with client_of(open_shop) as client, open_shop.server() as current:
         acts = [
             {name: value for name, value in act._asdict().items() if value is not None}
-            for act in current.of("ann")[1]
+            for act in current.for_user("ann")[1]
         ]
-        given = client.post("/v1/recommendations?k=12", json={"history": acts}).json()
+        anonymous = client.post("/v1/recommendations?k=12", json={"history": acts}).json()
         known = client.get(FOR_ANN, params={"k": 12}).json()
-        assert given["items"] == known["items"]
+        assert anonymous["items"] == known["items"]
         short = client.post("/v1/recommendations", json={"history": [{"item": "red-cup"}, {"item": "??"}]})
         assert short.json()["source"] == "model"
         nothing = client.post("/v1/recommendations", json={"history": []}).json()
@@ -124,7 +124,7 @@ def test_similar_items(client: TestClient) -> None:
         f"{FOR_ANN}?exclude=",
         f"{FOR_ANN}?category={'c' * 257}",
         f"{FOR_ANN}?session=%00",
-        f"{FOR_ANN}?{'&'.join(['exclude=a'] * (MOST_EXCLUDED + 1))}",
+        f"{FOR_ANN}?{'&'.join(['exclude=a'] * (MAX_EXCLUDED + 1))}",
         f"/v1/users/{'u' * 129}/recommendations",
         "/v1/users/%01/recommendations",
         f"/v1/items/{'i' * 129}/similar",
@@ -148,7 +148,7 @@ def test_bounds_of_queries(client: TestClient, path: str) -> None:
         {"history": [{"item": "a", "time": -1}]},
         {"history": [{"item": "a", "value": "NaN"}]},
         {"history": [{"item": "a", "colour": "red"}]},
-        {"history": [{"item": "a"}] * (MOST_ACTS + 1)},
+        {"history": [{"item": "a"}] * (MAX_ACTS + 1)},
         {"history": [], "k": 5},
     ],
 )
@@ -158,7 +158,7 @@ def test_bounds_of_bodies(client: TestClient, body: object) -> None:
 
 def test_size_of_bodies() -> None:
     client = client_on(CurrentState(), ServeConfig())
-    large = client.post("/v1/recommendations", content=b" " * (MOST_BODY_BYTES + 1))
+    large = client.post("/v1/recommendations", content=b" " * (MAX_BODY_BYTES + 1))
     endless = client.post("/v1/recommendations", content=iter([b"{}"]))
     assert (large.status_code, endless.status_code) == (413, 411)
 
@@ -198,10 +198,10 @@ def test_a_refused_snapshot_is_reported(world: World) -> None:
     with world.server() as current:
         client = client_on(current, ServeConfig())
         for path in ("/readyz", "/v1/model"):
-            told = client.get(path).json()
-            assert told["snapshot"] == "1-1"
-            assert told["refused"]["version"] == "1-2"
-            assert "learned.safetensors" in told["refused"]["reason"]
+            body = client.get(path).json()
+            assert body["snapshot"] == "1-1"
+            assert body["refused"]["version"] == "1-2"
+            assert "learned.safetensors" in body["refused"]["reason"]
 
 
 def test_keys(open_shop: World) -> None:
@@ -218,15 +218,15 @@ def test_keys(open_shop: World) -> None:
     assert refused.headers["content-type"] == "application/problem+json"
 
 
-def test_impressions_say_what_was_shown(open_shop: World) -> None:
-    noted = Noted()
-    with client_of(open_shop, noted) as client:
+def test_impressions_record_the_answer(open_shop: World) -> None:
+    submitted = Submitted()
+    with client_of(open_shop, submitted) as client:
         answer = client.get(FOR_ANN, params={"k": 3}).json()
         client.post("/v1/recommendations", json={"history": [{"item": "red-cup"}]})
         client.get("/v1/items/red-cup/similar")
         nothing = client.get(FOR_ANN, params={"category": "none such"}).json()
-    impression = validate(Impression, noted[0])
-    assert len(noted) == 1 and nothing["impression"] is None
+    impression = validate(Impression, submitted[0])
+    assert len(submitted) == 1 and nothing["impression"] is None
     assert answer["impression"] == impression.impression_id
     assert (impression.user, impression.snapshot, impression.time) == ("ann", answer["snapshot"], NOW)
     assert list(impression.items) == [shown["item"] for shown in answer["items"]]
@@ -238,14 +238,14 @@ def test_metrics_by_route_and_status(client: TestClient) -> None:
     client.get(FOR_ANN)
     client.get("/v1/users/bob/recommendations?k=0")
     client.get("/no/such/path")
-    told = client.get("/metrics").text
+    text = client.get("/metrics").text
     route = 'route="/v1/users/{user}/recommendations"'
-    assert f'millstream_request_seconds_count{{{route},status="200"}}' in told
-    assert f'millstream_request_seconds_count{{{route},status="422"}}' in told
-    assert 'millstream_request_seconds_count{route="unknown",status="404"}' in told
-    assert "/users/ann" not in told and "/no/such" not in told
+    assert f'millstream_request_seconds_count{{{route},status="200"}}' in text
+    assert f'millstream_request_seconds_count{{{route},status="422"}}' in text
+    assert 'millstream_request_seconds_count{route="unknown",status="404"}' in text
+    assert "/users/ann" not in text and "/no/such" not in text
     for name in ("swaps_total", "swap_seconds", "staleness_seconds", "appended_to_served_seconds_bucket"):
-        assert f"millstream_{name}" in told
+        assert f"millstream_{name}" in text
 
 
 def test_openapi_describes_everything(client: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""A server encodes new texts as the base that it serves encodes them."""
+"""A server encodes new texts with the encoder of the snapshot that it serves."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def content_of(view: View, item: str) -> NDArray[np.float32]:
 
 
 def adopt_encoder(world: World) -> None:
-    """What an adoption does: a later generation under another encoder, published."""
+    """Publish a later generation with another encoder, as an adoption does."""
     world.learner.reencode(some_adapter(world.learner.encoder))
     world.generation += 1
     world.publish()
 
 
-def test_a_swap_to_another_encoder_encodes_new_texts_anew(world: World) -> None:
+def test_a_swap_to_another_encoder_encodes_new_texts_again(world: World) -> None:
     world.open()
     world.upsert("new", "green clock holder")
     with world.server() as current:
         before = content_of(world.shown(current), "new")
         adopt_encoder(world)
         early = world.shown(current)
-        assert early.base is not None
-        assert early.base.version.generation == 2
+        assert early.snapshot is not None
+        assert early.snapshot.version.generation == 2
     encoder, table = world.learner.encoder, world.learner.table.all()
     np.testing.assert_array_equal(content_of(early, "new"), encoder.encode(["green clock holder"])[0])
     assert abs(before - content_of(early, "new")).max() > 0.01
@@ -51,7 +51,7 @@ def test_a_swap_to_another_encoder_encodes_new_texts_anew(world: World) -> None:
     assert all(torch.equal(one, other) for one, other in zip(early.items, late.items, strict=True))
 
 
-def test_a_swap_to_the_same_encoder_encodes_nothing_anew(world: World) -> None:
+def test_a_swap_to_the_same_encoder_keeps_the_vectors(world: World) -> None:
     world.open()
     adopt_encoder(world)
     world.upsert("new", "green clock holder")
@@ -66,12 +66,12 @@ def test_a_swap_to_the_same_encoder_encodes_nothing_anew(world: World) -> None:
         np.testing.assert_array_equal(adapted.encode(["green clock holder"])[0], before)
 
 
-@pytest.mark.parametrize("damage", ["unheard-of", "infinite"])
+@pytest.mark.parametrize("damage", ["unknown", "infinite"])
 def test_an_encoder_that_is_not_fit_is_refused(world: World, damage: str) -> None:
     world.open()
     adapter = some_adapter(world.learner.encoder)
     name = next(iter(adapter))
-    unfit = {"unheard-of": torch.zeros(2)} if damage == "unheard-of" else adapter | {name: adapter[name] / 0}
+    unfit = {"unknown": torch.zeros(2)} if damage == "unknown" else adapter | {name: adapter[name] / 0}
     world.promote(replace(world.snapshot(), encoder=unfit), Version(2, 1))
-    with pytest.raises(SnapshotCorrupt, match="fit together" if damage == "unheard-of" else "not finite"):
+    with pytest.raises(SnapshotCorrupt, match="do not match" if damage == "unknown" else "not finite"):
         world.loader().load(Version(2, 1))

@@ -1,4 +1,4 @@
-"""Base and tail: same offsets, same answer, whenever a server started and however it read."""
+"""Snapshot and tail: same offsets, same answer, whenever a server started and however it polled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ USERS = ("ann", "bob", "cyd", "dan")
 
 
 def assert_same(world: World, early: CurrentState, late: CurrentState) -> None:
-    """Bit for bit: items, counts, histories, scores."""
+    """Compare items, counts, histories and scores bit for bit."""
     one, other = world.shown(early), world.shown(late)
     assert one.index.ids == other.index.ids
     assert np.array_equal(one.index.available, other.index.available)
@@ -28,15 +28,15 @@ def assert_same(world: World, early: CurrentState, late: CurrentState) -> None:
     assert np.array_equal(one.covisitation.suggest(recents), other.covisitation.suggest(recents))
     assert (one.oldest_unlearned, one.unlearned) == (other.oldest_unlearned, other.unlearned)
     for user in USERS:
-        assert early.of(user)[1] == late.of(user)[1]
-        if early.of(user)[1]:
+        assert early.for_user(user)[1] == late.for_user(user)[1]
+        if early.for_user(user)[1]:
             assert np.array_equal(scores(one, early, user), scores(other, late, user))
 
 
 def scores(view: View, current: CurrentState, user: str) -> np.ndarray:
-    assert view.base is not None and view.items is not None
-    known = [act for act in current.of(user)[1] if view.index.row(act.item) is not None]
-    return mixture(view, view.base, view.items, known, None, 5)
+    assert view.snapshot is not None and view.items is not None
+    known = [act for act in current.for_user(user)[1] if view.index.row(act.item) is not None]
+    return mixture(view, view.snapshot, view.items, known, None, 5)
 
 
 def test_a_late_server_equals_an_early_one(world: World) -> None:
@@ -63,14 +63,14 @@ def test_a_late_server_equals_an_early_one(world: World) -> None:
         world.learn()
         world.act("cyd", "a-new", "a-new", "nameless too")
         world.shown(early)
-        world.publish()  # the histories reach further than the first server's base ever did
+        world.publish()  # the histories end after the first server's snapshot
         world.act("dan", "green-cup")
         with world.server() as late:
             assert_same(world, early, late)
 
 
-def test_histories_may_reach_beyond_the_snapshot(world: World) -> None:
-    """A publication writes histories first: a server may read them before it sees the snapshot."""
+def test_histories_may_end_after_the_snapshot(world: World) -> None:
+    """A publication writes histories first, so a server may read them before the snapshot."""
     world.open()
     with world.server() as early:
         world.act("ann", "red-lamp", "blue-lamp", "blue-cup")
@@ -95,10 +95,10 @@ def test_duplicates_count_once(world: World) -> None:
         world.act("ann", "red-lamp", event_id="other")
         for current in (early, late):
             assert world.shown(current).unlearned == 1
-            assert [act.item for act in current.of("ann")[1]] == ["red-cup", "red-lamp"]
+            assert [act.item for act in current.for_user("ann")[1]] == ["red-cup", "red-lamp"]
 
 
-def test_invalid_events_are_passed_over(world: World) -> None:
+def test_invalid_events_are_skipped(world: World) -> None:
     world.stock()
     with world.log.writer() as writer:
         writer.append(world.topics.interactions, "ann", b"{}")
@@ -127,21 +127,21 @@ def test_staleness_is_the_age_of_the_oldest_unlearned_event(world: World) -> Non
 
 
 def test_an_unknown_text_waits_for_the_encoder(world: World) -> None:
-    """Between the poll that brings a text and its encoding, its item is there without content."""
+    """An item is listed without content between the poll that reads its text and the encoding."""
     world.stock()
     world.learn()
     world.publish()
-    base = world.loader().load(world.store.versions()[-1])
-    read = ServingState(base, Histories(length=12), {}, (world.topics.interactions, world.topics.items))
+    snapshot = world.loader().load(world.store.versions()[-1])
+    state = ServingState(snapshot, Histories(length=12), {}, (world.topics.interactions, world.topics.items))
     world.upsert("new", "red cup")
-    read.read(world.records(world.topics.items))
-    view = read.view()
+    state.read(world.records(world.topics.items))
+    view = state.view()
     assert view.pending_texts == 1 and view.items is not None
     row = view.index.row("new")
     assert row is not None and not view.items.content[row].any()
     with closing(world.encoder()) as encoder:
-        assert read.encode(encoder, most=5) == 1
-    view = read.view()
+        assert state.encode(encoder, most=5) == 1
+    view = state.view()
     assert view.pending_texts == 0 and view.items is not None
     assert torch.linalg.norm(view.items.content[row]).item() > 0.99
 
@@ -151,9 +151,9 @@ def test_a_view_never_changes(world: World) -> None:
     with world.server() as current:
         view = world.shown(current)
         before = scores(view, current, "ann").copy()
-        known = list(current.of("ann")[1])
+        known = list(current.for_user("ann")[1])
         world.act("ann", "red-cup", "new")
         world.upsert("newer", "red cup")
         world.shown(current)
-        assert view.base is not None and view.items is not None
-        assert np.array_equal(mixture(view, view.base, view.items, known, None, 5), before)
+        assert view.snapshot is not None and view.items is not None
+        assert np.array_equal(mixture(view, view.snapshot, view.items, known, None, 5), before)
