@@ -168,7 +168,7 @@ def _not_a_number(stage: Stage) -> tuple[Learner, dict[str, Any]]:
 def _equal(stage: Stage) -> tuple[Learner, dict[str, Any]]:
     """A learner of another seed, different for each shop, that has learned the same events."""
     candidate = stage.champion.another()
-    candidate.begin(candidate.config.replace(seed=candidate.config.seed + 1 + stage.seed))
+    candidate.reset(candidate.config.replace(seed=candidate.config.seed + 1 + stage.seed))
     _learn(candidate, [stage.opening, *stage.batches[:CHAMPION]])
     return candidate, {}
 

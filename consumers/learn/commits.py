@@ -86,7 +86,7 @@ class Commits:
         """Add a batch that was learned; its control records go out with the next publication.
 
         Raises:
-            SnapshotsAhead: the store already holds this version, which nobody can have published.
+            SnapshotsAhead: the store already holds this new version: it belongs to another log.
         """
         self._pending.add(batch, records)
         self._position = batch.position
@@ -150,7 +150,7 @@ class Commits:
         self._publishing.begin(self._version, self._threads, lambda: self._write_publication(publication))
 
     def _checkpoint(self) -> None:
-        """Checkpoint what is published: histories and dead letters from before it are not gathered again."""
+        """Checkpoint what is published: a restart gathers no histories or dead letters from before it."""
         assert self._position is not None
         captured = capture(self._learner, self._supervisor, self._position)
         published = self._publishing.task

@@ -99,7 +99,7 @@ class LogView:
             return list(events.values())
 
     def batches(self, learner: Learner, start: Position, ahead: Ahead) -> Generator[MicroBatch, None, None]:
-        """Yield the batches after a position as the journal cut them, for a learner that stands there.
+        """Yield the batches after a position as the journal cut them, for a learner at that position.
 
         Raises:
             OffsetsExpired: the log no longer holds their records.

@@ -2,8 +2,8 @@
 
 Each step is a module of this package. Everything that a step makes follows from the plan, the
 log and the journal, and lies in the candidate's folder: a retrainer that is killed anywhere and
-runs again makes the same candidate. It reads the learner's log and checkpoints, writes nothing
-that the learner waits for, and never blocks it.
+started a second time makes the same candidate. It reads the learner's log and checkpoints, and
+never blocks the learner.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.errors import ChampionGone, CheckpointCorrupt, NothingToLearn, Off
 from pipeline.retraining.candidates import Candidates
 
 CANCELLING = ChampionGone, CheckpointCorrupt, NothingToLearn, OffsetsExpired
-"""Errors that cancel a candidate: trying again would meet them again."""
+"""Errors that cancel a candidate: another try would meet them too."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Trained(NamedTuple):
 
     Attributes:
         learner: the candidate.
-        position: where the champion, and so the candidate, stands.
+        position: of the champion, and so of the candidate.
         ahead: the journal after that.
         result: of the training.
         language: figures of the text encoder's training, by name; empty without one.

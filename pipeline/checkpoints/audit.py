@@ -1,4 +1,4 @@
-"""Time travel: which version there was at a time, and whether a rebuilt one is what was published."""
+"""Audit: find the version of a time, and compare a rebuilt learner with what was written then."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Agreement:
 
     Attributes:
         version: of the learner.
-        digest: of everything that it is.
-        checkpoint, snapshot: whether the one written then is the same; None where there is none.
+        digest: of its whole state.
+        checkpoint, snapshot: whether the one written then is the same; None if it is not kept.
     """
 
     version: str
@@ -36,7 +36,7 @@ class Agreement:
 
     @property
     def differs(self) -> bool:
-        """Whether anything that was written then is not the same."""
+        """Whether the checkpoint or the snapshot written then is not the same."""
         return self.checkpoint is False or self.snapshot is False
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ def agreement(
     checkpoints: Checkpoints,
     store: SnapshotStore,
 ) -> Agreement:
-    """Compare a rebuilt learner with its checkpoint and its snapshot, as far as they are kept."""
+    """Compare a rebuilt learner and supervisor with checkpoint and snapshot, as far as they are kept."""
     digest = checkpoints.digest(capture(learner, supervisor, position))
     content = snapshot_digest(snapshot_of(learner, "", position, {}, ""))
     return Agreement(
@@ -64,14 +64,16 @@ def agreement(
 
 
 def version_at(event_log: EventLog, topics: Topics, moment: str) -> Version:
-    """The version that a moment names: itself (``3-120``), or the one reached by then.
+    """Return the version that a moment names.
 
-    That is before a time in ISO 8601, UTC if it has no zone, or before an offset of the
-    journal (``@1234``).
+    Args:
+        event_log, topics: where the journal is.
+        moment: a version (``3-120``); or the last version before a time in ISO 8601, UTC if it
+            has no zone, or before an offset of the journal (``@1234``).
 
     Raises:
-        ValueError: it is none of these.
-        TopicError: nothing had been learned by then, or the journal has forgotten it.
+        ValueError: the moment is none of these.
+        TopicError: nothing was learned by then, or the journal no longer holds it.
     """
     if moment.replace("-", "", 1).isdigit() and "-" in moment:
         return Version.parse(moment)
@@ -79,15 +81,15 @@ def version_at(event_log: EventLog, topics: Topics, moment: str) -> Version:
     entries = read_journal(event_log, topics.journal)
     reached = [entry.version for entry, after in entries if after <= end]
     if not reached:
-        raise TopicError(f"{topics.journal} knows of nothing that was learned by {moment}")
+        raise TopicError(f"{topics.journal} holds nothing that was learned by {moment}")
     return Version.parse(reached[-1])
 
 
 def time_of(text: str) -> datetime:
-    """A time in ISO 8601; without a zone it is UTC.
+    """Parse a time in ISO 8601; without a zone it is UTC.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not one.
     """
     time = datetime.fromisoformat(text)
     return time if time.tzinfo else time.replace(tzinfo=UTC)
@@ -100,7 +102,7 @@ def _journal_end(event_log: EventLog, topics: Topics, moment: str) -> int:
 
 
 def _published(store: SnapshotStore, version: Version) -> str | None:
-    """Digest of a version's content, where the store still has it."""
+    """Digest of a version's content; None if the store no longer has it."""
     try:
         return store.manifest(version).digest
     except SnapshotCorrupt:

@@ -46,7 +46,7 @@ def capture(learner: Learner, supervisor: Supervisor | None, position: Position)
 
 
 def snapshot_of(learner: Learner, model: str, position: Position, quality: Report, reason: str) -> Snapshot:
-    """Copy what serving needs; some milliseconds for ten thousand items."""
+    """Copy the state that servers need; some milliseconds for ten thousand items."""
     stream = learner.stream
     rows = learner.table.all()
     items = dict(zip(stream.catalogue.ids, stream.catalogue.digests, strict=True))
@@ -86,7 +86,7 @@ def snapshot_of(learner: Learner, model: str, position: Position, quality: Repor
 
 
 def _copied(tensor: Tensor) -> Tensor:
-    """A copy on the CPU, wherever it was learned."""
+    """Copy a tensor to the CPU."""
     return tensor.detach().to("cpu", copy=True)
 
 

@@ -1,4 +1,4 @@
-"""The fingerprint: what must be equal for a learner's bits to be reproduced."""
+"""The fingerprint of machine and settings: a learner reproduces bits only where it is equal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.training.learner import Learner
 
 
 def fingerprint(learner: Learner, supervisor: Supervisor) -> str:
-    """Digest all that must be equal for a batch to give the same bits again; 16 hex digits.
+    """Digest everything that must be equal for a batch to give the same bits; 16 hex digits.
 
     The supervisor's settings belong to it, because its records are part of what a batch gives.
     """

@@ -36,7 +36,7 @@ def rebuild(
     Args:
         event_log, topics: where journal and events are.
         learner: one that has seen nothing.
-        supervisor: one that has seen nothing; None where nobody needs its state.
+        supervisor: one that has seen nothing; None if its state is not needed.
         checkpoints: give the state to begin from, and the adopted states.
         from_nothing: begin at the start of the journal instead, which proves that recovery is right.
         until: the last version to learn.

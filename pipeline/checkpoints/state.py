@@ -95,7 +95,7 @@ def restore(
         model: sizes of the model in the files.
         files: by name, as `to_files` made them.
     """
-    learner.begin(learner.config.replace(sizes=model))
+    learner.reset(learner.config.replace(sizes=model))
     learner.encoder = learner.encoder.adapted(read_tensors(files[ENCODER]))
     stream = learner.stream
     entries = orjson.loads(files[CATALOGUE])

@@ -104,7 +104,7 @@ class Checkpoints:
         files = to_files(captured, self._partitions)
         manifest = _manifest(captured, files)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for torn in folder.parent.glob(".*.part"):  # a crash left it; nobody else writes here
+        for torn in folder.parent.glob(".*.part"):  # left by a crash: one process writes here
             shutil.rmtree(torn)
         temporary = folder.with_name(f".{folder.name}.part")
         temporary.mkdir()
@@ -125,7 +125,7 @@ class Checkpoints:
 
         Args:
             learner: any; all its state is replaced.
-            supervisor: None where nobody needs its state.
+            supervisor: None if its state is not needed.
             until: the last version to consider.
         """
         for manifest_path in reversed(self._manifests()):

@@ -1,1 +1,1 @@
-"""The journal of learned batches, and the batches that the log and the journal give."""
+"""The journal of learned batches, and the batches that are cut from the log along it."""

@@ -1,9 +1,9 @@
-"""The journal: what is about to be learned, written down before it is.
+"""The journal: each batch is written down before it is learned.
 
-A log's poll gives other batches after a restart than before it. So each MicroBatch is named
+Polling a log gives other batches after a restart than before it. So each MicroBatch is named
 by its end offsets in one durable record before it is learned, and a restarted learner cuts
 the same batches from the log. Which Segments are replayed and which negatives are drawn
-follows from seed, generation and step, and needs no writing down.
+follows from seed, generation and step, and need not be written down.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ FORMAT = 1
 
 
 class Verb(StrEnum):
-    """What is done with a batch."""
+    """What the learner does at an entry."""
 
     START = "start"
-    """Nothing: the entry says from which offsets learning begins."""
+    """Nothing: the entry holds the offsets from which learning begins."""
     LEARN = "learn"
     FOLD = "fold"
-    """Into the stream state, without gradient."""
+    """Add the batch to the stream state, without gradient."""
     ADOPT = "adopt"
-    """No batch: the learner goes on from another state, at that state's offsets."""
+    """No batch: go on from another state, at that state's offsets."""
 
 
 Ends = dict[str, tuple[int, ...]]
-"""Topic to the next offset, by partition."""
+"""Next offsets of each topic, one per partition."""
 
 
 class Adopts(BaseModel):
-    """Which state is adopted.
+    """The state that an adoption goes on from.
 
     Attributes:
         kind: of the order.
@@ -58,12 +58,12 @@ class JournalEntry(BaseModel):
     """One batch: everything up to `ends` that no earlier entry covered; or an adoption.
 
     Attributes:
-        fingerprint: of the machine and settings; bits are promised for equal ones only.
-        ends: where the learner stands in the input topics after it.
+        fingerprint: of the machine and settings; a batch gives the same bits only if it is equal.
+        ends: next offsets of the input topics after the batch.
         through: append time in ms of the last record before these ends.
         control: offset of the next record of the control topic to be obeyed.
-        adopts: of an adoption, what.
-        fold_to: what comes before these offsets is folded, not learned; empty for none.
+        adopts: the adopted state; None unless the entry is an adoption.
+        fold_to: offsets up to which records are folded, not learned; empty to learn all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,7 +93,7 @@ class JournalEntry(BaseModel):
         adopts: Adopts | None = None,
         fold_to: Offsets | None = None,
     ) -> Self:
-        """The entry for what ends at the given offsets, all partitions named."""
+        """Make the entry of a batch that ends at the given offsets; name all partitions."""
         return cls(
             generation=generation,
             step=step,
@@ -108,26 +108,26 @@ class JournalEntry(BaseModel):
 
     @property
     def offsets(self) -> dict[TopicPartition, int]:
-        """The end offsets by partition."""
+        """End offsets by partition."""
         return _by_partition(self.ends)
 
     @property
     def folds_to(self) -> dict[TopicPartition, int]:
-        """The offsets before which everything is folded, by partition."""
+        """Offsets before which everything is folded, by partition."""
         return _by_partition(self.fold_to)
 
     @property
     def version(self) -> str:
-        """``<generation>-<step>``, as the snapshot after it would be called."""
+        """``<generation>-<step>``, as a snapshot after the batch is called."""
         return f"{self.generation}-{self.step}"
 
     def encode(self) -> bytes:
-        """The wire form, about 200 bytes."""
+        """Return the wire form, about 200 bytes."""
         return orjson.dumps(self.model_dump(exclude_defaults=True) | {"v": self.v})
 
 
 def read_journal(log: EventLog, topic: str, start: int | None = None) -> Iterator[tuple[JournalEntry, int]]:
-    """The entries from an offset on (default: all), oldest first, each with the offset after it."""
+    """Yield the entries from an offset on (default: all), oldest first, each with the offset after it."""
     begin = None if start is None else {TopicPartition(topic, 0): start}
     for record in read(log, topic, begin):
         if record.value is not None:

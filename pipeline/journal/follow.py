@@ -1,4 +1,4 @@
-"""The journal, followed while a learner goes on writing it."""
+"""Follow the journal while a learner writes it."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def follow_journal(
 
 
 def recorded(topics: Topics, offsets: Offsets) -> int:
-    """Records of the interactions topic before some offsets."""
+    """Count the records of the interactions topic before some offsets."""
     return sum(at for source, at in offsets.items() if source.topic == topics.interactions)

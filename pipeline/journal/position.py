@@ -1,4 +1,4 @@
-"""Where a learner stands in journal and log, and what must be equal for its bits to be."""
+"""The position of a learner in journal and log."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pipeline.journal.entry import JournalEntry, Verb, read_journal
 
 @dataclass(frozen=True)
 class Position:
-    """Where in the journal and the log a learner stands: after a batch or an adoption.
+    """A learner's position in journal and log, after a batch or an adoption.
 
     Attributes:
-        fingerprint: of whoever learned that batch.
+        fingerprint: of the machine and settings that learned the batch.
         journal: offset of the next journal entry.
         offsets: of the next input records.
-        through: append time in ms of the last one before them.
+        through: append time in ms of the last record before them.
         control: offset of the next record of the control topic to be obeyed.
-        fold_to: what comes before these offsets is folded, not learned; empty for none.
+        fold_to: offsets up to which records are folded, not learned; empty to learn all.
     """
 
     generation: int
@@ -35,7 +35,7 @@ class Position:
 
     @classmethod
     def after(cls, entry: JournalEntry, journalled: int) -> Self:
-        """The position after a journal entry, which ends before the offset `journalled`."""
+        """Return the position after a journal entry; `journalled` is the offset after the entry."""
         return cls(
             entry.generation,
             entry.step,
@@ -53,31 +53,31 @@ class Position:
         return f"{self.generation}-{self.step}"
 
 
-def first_position(event_log: EventLog, topics: Topics, journal: FencedWriter, told: str) -> Position:
-    """Where learning began; written into an empty journal, as of now.
+def first_position(event_log: EventLog, topics: Topics, journal: FencedWriter, fingerprint: str) -> Position:
+    """Return the position where learning began; begin an empty journal with it.
 
     Args:
         event_log, topics: where to read.
         journal: where to write.
-        told: the learner's fingerprint.
+        fingerprint: the learner's.
 
     Raises:
-        CheckpointCorrupt: the journal has lost its beginning, and no checkpoint stands in for it.
+        CheckpointCorrupt: the journal no longer holds its first entry.
     """
     first = next(read_journal(event_log, topics.journal), None)
     if first is not None:
         return beginning(topics, *first)
     begins = event_log.begin_offsets([topics.items, topics.interactions])
     control = event_log.end_offsets([topics.control])[TopicPartition(topics.control, 0)]
-    entry = JournalEntry.of(1, 0, Verb.START, told, begins, control=control)
+    entry = JournalEntry.of(1, 0, Verb.START, fingerprint, begins, control=control)
     return Position.after(entry, journal.append(entry.encode()) + 1)
 
 
 def beginning(topics: Topics, entry: JournalEntry, journalled: int) -> Position:
-    """The position after a journal's first entry.
+    """Return the position after a journal's first entry.
 
     Raises:
-        CheckpointCorrupt: it is not the one that learning began with.
+        CheckpointCorrupt: it is not the entry that learning began with.
     """
     if entry.verb is not Verb.START:
         raise CheckpointCorrupt(

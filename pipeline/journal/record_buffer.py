@@ -1,4 +1,4 @@
-"""The tape: input records, cut into batches, anew or exactly as an earlier learner cut them."""
+"""The record buffer: input records, cut into new batches or exactly as an earlier learner cut them."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ READ_AHEAD = 10_000
 
 
 class RecordBuffer:
-    """Reads some partitions; keeps what was read ahead of the last cut."""
+    """Reads some partitions; keeps the records that were read ahead of the last cut."""
 
     def __init__(self, log: EventLog, offsets: Offsets) -> None:
         self._reader: LogReader = log.reader(offsets)
         self._ahead: dict[TopicPartition, deque[Record]] = {source: deque() for source in offsets}
 
     def positions(self) -> dict[TopicPartition, int]:
-        """The offsets after the last cut."""
+        """Return the offsets after the last cut."""
         read = self._reader.positions()
         return {s: ahead[0].offset if ahead else read[s] for s, ahead in self._ahead.items()}
 
     def seek(self, offsets: Offsets) -> None:
-        """Go on from other offsets, of which only this tape's partitions count."""
+        """Go on from other offsets; only those of this buffer's partitions count."""
         self._reader.seek({source: offsets[source] for source in self._ahead})
         for ahead in self._ahead.values():
             ahead.clear()
 
     def cut_to(self, ends: Offsets) -> list[Record]:
-        """All records before the given offsets, in the order of a batch.
+        """Return all records before the given offsets, in the order of a batch.
 
         Raises:
-            OffsetsExpired: the log does not hold them any more.
-            LogUnavailable: nothing came for a minute although there should be more.
+            OffsetsExpired: the log no longer holds them.
+            LogUnavailable: nothing arrived for a minute although there should be more.
         """
         ours = {source: ends[source] for source in self._ahead}
         deadline = time.monotonic() + STALLED_SECONDS
@@ -53,11 +53,11 @@ class RecordBuffer:
         return in_order(record for source, end in ours.items() for record in self._take_before(source, end))
 
     def cut(self, most: int, timeout_seconds: float, linger_seconds: float = 0.0) -> list[Record]:
-        """At most so many records of what is there, the earliest appended first.
+        """Return at most so many of the next records, the earliest appended first.
 
-        Waits for a first one, then lingers for others to join it: a batch costs a share of
-        its price however small it is. Much is read ahead, so that whoever catches up sees
-        all partitions at about the same time of the log, however unlike their sizes are.
+        Waits for a first record, then lingers for more: even a small batch has a fixed cost.
+        Much is read ahead, so that a learner that catches up sees all partitions at about the
+        same time of the log, however different their sizes are.
         """
         if self._waiting < READ_AHEAD:
             self._read(0 if self._waiting else timeout_seconds)
@@ -69,7 +69,7 @@ class RecordBuffer:
         return in_order(self._ahead[source].popleft() for source in chosen)
 
     def close(self) -> None:
-        """Let go of the reader."""
+        """Close the reader."""
         self._reader.close()
 
     @property
@@ -89,10 +89,10 @@ class RecordBuffer:
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:
-    """Records in the order of a batch: (append time, partition, offset).
+    """Sort records in the order of a batch: (append time, partition, offset).
 
-    Where a broker's clock went back, a record counts as appended when the one before it was,
-    so that each partition keeps its order.
+    Where a broker's clock went back, a record takes the append time of the one before it, so
+    that each partition keeps its order.
     """
     latest: dict[TopicPartition, int] = {}
     timed: list[tuple[int, int, int, Record]] = []

@@ -1,9 +1,10 @@
-"""The guard: whether what serves has fallen behind a plain baseline, so that it must be taken back.
+"""The regression guard: detects that the served model has fallen behind a plain baseline.
 
-The guarded figure is the log-probability of the mixture less that of the memory baseline on
-the same events. When the world changes both suffer; when the weights have gone wrong only
-the mixture does. Means of blocks are compared, because events of one basket go together, by
-Welch's test (1947), with levels small enough for a test after every batch.
+The guarded figure, the lead, is the log-probability of the mixture minus that of the
+covisitation baseline on the same events. When the world changes both get worse; when the
+weights have gone wrong only the mixture does. Means of blocks are compared, because events of
+one basket depend on each other, by Welch's test (1947), with a level small enough for a test
+after every batch.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pipeline.evaluation.prequential import Scores
 
 
 class Fall(NamedTuple):
-    """The guarded figure before and after, in nats, and the version to return to."""
+    """The mean lead before and after a fall, in nats, and the version to return to."""
 
     before: float
     after: float
@@ -27,7 +28,7 @@ class Fall(NamedTuple):
 
 
 class GuardState(TypedDict):
-    """Everything that a guard holds."""
+    """The whole state of a guard."""
 
     reference: list[float]
     recent: list[tuple[float, str]]
@@ -36,7 +37,7 @@ class GuardState(TypedDict):
 
 
 class Guard:
-    """Compares recent blocks with those before them, or, after a promotion, with those before that."""
+    """Compares recent blocks with those before them, or, after a promotion, with those before it."""
 
     def __init__(self, config: GuardConfig) -> None:
         self._config = config
@@ -46,7 +47,7 @@ class Guard:
         self._probation: str | None = None
 
     def update(self, version: str, scores: Scores) -> Fall | None:
-        """Take in what the model of a version said of a batch; the fall that it completes, if any."""
+        """Update with the scores of a batch by a version; return the fall that it completes, if any."""
         if scores.quarantined and self._probation is not None:
             return self._fallen(Fall(_mean(self._reference), float("-inf"), self._probation))
         self._add(version, _leads(scores))
@@ -58,16 +59,16 @@ class Guard:
         return self._fallen(fall) if self._is_worse(recent, fall) else None
 
     def promoted(self, left: str) -> None:
-        """From here on another model is tried; `left` is the version to return to."""
+        """Put a promoted model on probation; `left` is the version to return to."""
         self._age(0)
         self._rest, self._probation = [], left
 
     def returned(self) -> None:
-        """What was tried is gone, and what it did says nothing any more."""
+        """Drop the recent blocks, because the model they are about is gone."""
         self._recent, self._rest, self._probation = [], [], None
 
     def state(self) -> GuardState:
-        """Everything, as plain data that later updates leave alone."""
+        """Return the whole state as plain data that later updates do not change."""
         return {
             "reference": list(self._reference),
             "recent": list(self._recent),
@@ -76,16 +77,16 @@ class Guard:
         }
 
     def load(self, state: GuardState) -> None:
-        """Take over what `state` gave."""
+        """Load what `state` returned."""
         self._reference, self._rest = list(state["reference"]), list(state["rest"])
         self._recent = [(mean, version) for mean, version in state["recent"]]
         self._probation = state["probation"]
 
     def _add(self, version: str, values: NDArray[np.float64]) -> None:
-        block, told = self._config.block, [*self._rest, *values.tolist()]
-        whole = len(told) // block * block
-        self._rest = told[whole:]
-        self._recent += [(_mean(told[start : start + block]), version) for start in range(0, whole, block)]
+        block, leads = self._config.block, [*self._rest, *values.tolist()]
+        whole = len(leads) // block * block
+        self._rest = leads[whole:]
+        self._recent += [(_mean(leads[start : start + block]), version) for start in range(0, whole, block)]
         if self._probation is None:
             self._age(self._config.recent)
         elif len(self._recent) >= self._config.probation:
@@ -93,7 +94,7 @@ class Guard:
             self._age(0)
 
     def _age(self, keep: int) -> None:
-        """What is no longer recent says what is usual."""
+        """Move all but the last `keep` recent blocks to the reference."""
         past = len(self._recent) - keep
         if past > 0:
             self._reference += [mean for mean, _ in self._recent[:past]]
@@ -112,7 +113,7 @@ class Guard:
 
 
 def _leads(scores: Scores) -> NDArray[np.float64]:
-    """Nats by which the mixture foresaw each event better than the memory baseline."""
+    """Nats by which the mixture predicted each event better than the covisitation baseline."""
     mixture, covisitation = scores.by_scorer["mixture"], scores.by_scorer["covisitation"]
     leads = mixture.log_probabilities - covisitation.log_probabilities
     return leads[np.isfinite(leads)]

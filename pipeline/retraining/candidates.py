@@ -114,7 +114,7 @@ class Candidate:
         return decision
 
     def conclude(self, decision: GateDecision) -> None:
-        """Write down a decision, and remove what nobody needs after it."""
+        """Write down a decision, and remove the files that are of no use after it."""
         replace_durably(self.folder / DECISION, decision.encode())
         for folder in (self.progress, self.champion):
             shutil.rmtree(folder, ignore_errors=True)

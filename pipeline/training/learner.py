@@ -1,6 +1,6 @@
-"""The learner: scores a MicroBatch as the model stands, then learns it, in one forward pass.
+"""The learner: scores a MicroBatch with the model as it is, then learns it, in one forward pass.
 
-The forward pass over new Segments gives the prequential verdicts, the loss and the
+The forward pass over new Segments gives the prequential scores, the loss and the
 gradient; a Segment of n acts costs one sequence and trains n targets. Replayed Segments
 share the pass but have a mean of their own: measured, one mean over all targets lets
 replay drown the new events (HR@20 .326), two means do not (.339).
@@ -52,16 +52,16 @@ from pipeline.training.rng import Purpose, random_for
 log = logging.getLogger(__name__)
 
 Chosen = tuple[ScorerOutputs, Tensor]
-"""Opinions on some targets, and the rows ``[m]`` of the items that they were."""
+"""Scorer outputs for m targets, and the item rows ``[m]`` of these targets."""
 
 
 class Learner:
     """Stream state and learned state, moved forward one MicroBatch at a time.
 
     Attributes:
-        born: its config at birth, as the settings have it.
-        config: its config now; the sizes may be those of a state that was adopted.
-        encoder: of texts; its adapter may be that of a state that was adopted.
+        born: its configuration as the settings have it.
+        config: its configuration now; the model's sizes may be those of an adopted state.
+        encoder: of texts; its adapter may be that of an adopted state.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class Learner:
         self._backbone = backbone
         self.encoder = encoder
         self.device = device
-        self.begin(config)
+        self.reset(config)
 
-    def begin(self, config: LearnerConfig) -> None:
+    def reset(self, config: LearnerConfig) -> None:
         """Reset all state, to a model of the given sizes."""
         self.config = config
         self.encoder = self.encoder.adapted(NO_ADAPTER)
@@ -85,10 +85,10 @@ class Learner:
         self.optimizer = self._optimizer()
 
     def grow_to(self, sizes: ModelSizes) -> None:
-        """Go on with a larger model that begins as this one was; its descent begins anew.
+        """Grow the model, warm-started from this one; reset the optimizer.
 
         Raises:
-            ValueError: it is smaller.
+            ValueError: the new model is smaller.
         """
         small, small_sizes = self.recommender, self.config.sizes
         self.config = self.config.replace(sizes=sizes)
@@ -102,7 +102,7 @@ class Learner:
         self._encode(range(len(self.stream.catalogue)))
 
     def another(self) -> Learner:
-        """One as this was at birth; the backbone is shared."""
+        """Make a learner that has seen nothing, configured as this one was; the backbone is shared."""
         return Learner(self.born, self._backbone, self.encoder, self.device)
 
     def first_seen(self, partition: int, digest: int) -> bool:
@@ -110,7 +110,7 @@ class Learner:
         return self.stream.first_seen(partition, digest)
 
     def score_and_learn(self, batch: MicroBatch) -> Scores:
-        """Score the batch, learn it unless told not to, and fold it into the stream state."""
+        """Score and learn the batch, unless it is to be folded only; fold it into the stream state."""
         self._ingest(batch)
         segments, targets = self._segments(batch.interactions)
         scores = self._learn(batch, segments, targets) if batch.learns and targets.users else empty_scores()
@@ -118,14 +118,14 @@ class Learner:
         return scores
 
     def scorer_outputs(self, segments: Sequence[Segment], users: Tensor) -> Iterator[ScorerOutputs]:
-        """Everybody's opinion on the Segments' m targets, given the users ``[m, d]`` before them."""
+        """Score the segments' m targets with every scorer; `users` ``[m, d]`` are the vectors before each."""
         stream, items = self.stream, self.table.all()
         return score_segments(
             segments, users, self.recommender, items, stream.covisitation, stream.popularity
         )
 
     def mixture(self, segments: Sequence[Segment], users: Tensor) -> Tensor:
-        """What the mixer makes of these opinions: log-probabilities ``[m, n]``."""
+        """Mix the scorers' outputs: log-probabilities ``[m, n]``."""
         return torch.cat(
             [self.mixer.log_probabilities(given) for given in self.scorer_outputs(segments, users)]
         )
@@ -145,7 +145,7 @@ class Learner:
         self.table.set_content(self._tensor(np.array(rows, dtype=np.int64)), torch.from_numpy(content))
 
     def _segments(self, events: Sequence[Interaction]) -> tuple[list[Segment], Targets]:
-        """One Segment a user, and what is known of their targets."""
+        """Make one Segment per user, and describe their targets."""
         acts_so_far = self.stream.acts.copy()
         by_user: dict[str, list[tuple[Act, bool]]] = {}
         for event in events:
@@ -153,24 +153,24 @@ class Learner:
             by_user.setdefault(event.user, []).append((Act.of(event), bool(acts_so_far[row] < COLD_BELOW)))
             acts_so_far[row] += 1
         segments = [self.stream.segment(user, [act for act, _ in new]) for user, new in by_user.items()]
-        told = [
-            (user, int(place), new[place - segment.first_new][1])
+        targets = [
+            (user, int(index), new[index - segment.first_new][1])
             for segment, (user, new) in zip(segments, by_user.items(), strict=True)
-            for place in segment.targets
+            for index in segment.targets
         ]
-        pasts = np.array([place for _, place, _ in told], dtype=np.int64)
-        cold = np.array([is_cold for *_, is_cold in told], dtype=np.bool_)
-        return segments, Targets([user for user, *_ in told], pasts, cold)
+        pasts = np.array([index for _, index, _ in targets], dtype=np.int64)
+        cold = np.array([is_cold for *_, is_cold in targets], dtype=np.bool_)
+        return segments, Targets([user for user, *_ in targets], pasts, cold)
 
     @fast_products()
     def _learn(self, batch: MicroBatch, segments: list[Segment], known: Targets) -> Scores:
-        """One pass, three uses: verdicts before anything has learned the events, loss, gradient."""
+        """Use one pass three times: for scores before anything has learned the events, loss and gradient."""
         cut = self.config.segments
         fresh = [piece for segment in segments for piece in chunks(segment, cut) if piece.targets.size]
         passed = forward(self.recommender, self.table, fresh + self._replayed(batch), self._negatives(batch))
-        by_scorer, chosen = self._foresee(passed, segments)
-        loss, foreseen = self._loss(passed), np.isfinite(by_scorer["mixture"].log_probabilities).all()
-        if not (foreseen and self.optimizer.step(loss, [Touched(passed.touched, passed.rows)])):
+        by_scorer, chosen = self._score(passed, segments)
+        loss, is_finite = self._loss(passed), np.isfinite(by_scorer["mixture"].log_probabilities).all()
+        if not (is_finite and self.optimizer.step(loss, [Touched(passed.touched, passed.rows)])):
             log.error("step %s-%s is not finite: folded, not learned", batch.generation, batch.step)
             return replace(empty_scores(), quarantined=True)
         for given, own in chosen:
@@ -181,7 +181,7 @@ class Learner:
         return Scores(known, by_scorer, slices, float(loss.detach()))
 
     def _replayed(self, batch: MicroBatch) -> list[Segment]:
-        """The latest acts of old Segments, none of them new."""
+        """Draw old Segments; keep the latest acts of each, none of them new."""
         drawn = self.replay.draw(self.config.replay.segments, self._random(batch, Purpose.REPLAY))
         recent = [old.cut(max(0, len(old) - self.config.replay.length), len(old)) for old in drawn]
         return [replace(old, first_new=len(old)) for old in recent if old.foreseeable.size]
@@ -190,17 +190,17 @@ class Learner:
         counts, random = self.stream.popularity.counts, self._random(batch, Purpose.NEGATIVES)
         return draw_negatives(counts, self.config.negatives, random, self.device)
 
-    def _foresee(self, passed: Pass, segments: list[Segment]) -> tuple[dict[str, TargetScores], list[Chosen]]:
-        """What everybody says of the new targets, before they are learned or folded, and how it is judged."""
+    def _score(self, passed: Pass, segments: list[Segment]) -> tuple[dict[str, TargetScores], list[Chosen]]:
+        """Score the new targets before they are learned or folded; return the outputs with the targets."""
         targets = passed.items[passed.new]
-        scorer_outputs = self.scorer_outputs(segments, passed.users[passed.new].detach())
-        chosen, judged = list[Chosen](), list[dict[str, TargetScores]]()
-        for given, own in zip(scorer_outputs, torch.split(targets, TARGETS_AT_ONCE), strict=True):
-            mixed = self.mixer.log_probabilities(given)
-            said = {"model": given.model, "covisitation": given.covisitation, "mixture": mixed}
-            judged.append({scorer: rank_targets(of_all, own) for scorer, of_all in said.items()})
-            chosen.append((given, own))
-        by_scorer = {scorer: concatenate([part[scorer] for part in judged]) for scorer in judged[0]}
+        all_outputs = self.scorer_outputs(segments, passed.users[passed.new].detach())
+        chosen, parts = list[Chosen](), list[dict[str, TargetScores]]()
+        for outputs, own in zip(all_outputs, torch.split(targets, TARGETS_AT_ONCE), strict=True):
+            mixed = self.mixer.log_probabilities(outputs)
+            by_name = {"model": outputs.model, "covisitation": outputs.covisitation, "mixture": mixed}
+            parts.append({scorer: rank_targets(of_all, own) for scorer, of_all in by_name.items()})
+            chosen.append((outputs, own))
+        by_scorer = {scorer: concatenate([part[scorer] for part in parts]) for scorer in parts[0]}
         by_scorer["popularity"] = rank_by_shared_scores(chosen[0][0].popularity, targets)
         return by_scorer, chosen
 

@@ -123,7 +123,7 @@ def candidates(harness: ModelHarness) -> Candidates:
 
 
 def live(harness: ModelHarness, acts: int, begin: int = 0) -> None:
-    """Append so many purchases with their own ids; each user walks along the catalogue in their own stride."""
+    """Append so many purchases with own ids; each user walks along the catalogue in a stride of theirs."""
     for number in range(begin, begin + acts):
         user = number % len(USERS)
         at = number // len(USERS) * (user + 1) + 3 * user

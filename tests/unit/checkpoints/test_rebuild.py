@@ -79,11 +79,11 @@ def test_a_rebuild_needs_no_checkpoint_and_agrees_with_one(harness: ModelHarness
         learning.new()
         written = learning.checkpoint()
     learned = [len(batch.micro.interactions) for batch in learning.learned]
-    told: list[int] = []
-    rebuilt = harness.rebuilt(progress=told.append)
+    counted: list[int] = []
+    rebuilt = harness.rebuilt(progress=counted.append)
     assert rebuilt.digest == written == unbroken == harness.rebuilt(from_nothing=False).digest
     assert rebuilt.position == learning.position
-    assert told == learned
+    assert counted == learned
 
 
 def test_a_rebuild_changes_nothing(harness: ModelHarness) -> None:

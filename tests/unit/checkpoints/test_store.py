@@ -137,7 +137,7 @@ def test_an_old_manifest_with_other_fields_is_refused_by_its_format(
     harness: ModelHarness, folder: Path
 ) -> None:
     checkpointed_twice(harness)
-    (folder / "1-4" / MANIFEST).write_bytes(orjson.dumps({"format": FORMAT - 1, "overseer": "renamed"}))
+    (folder / "1-4" / MANIFEST).write_bytes(orjson.dumps({"format": FORMAT - 1, "another": "field"}))
     with pytest.raises(CheckpointCorrupt, match=f"has format {FORMAT - 1}.* reads format {FORMAT}"):
         harness.checkpoints.digests()
 

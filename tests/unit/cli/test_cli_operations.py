@@ -112,14 +112,14 @@ def test_a_rejection_is_published_and_stored(harness: ModelHarness) -> None:
 
 
 @pytest.mark.parametrize("command", [["promote"], ["promote", "--force"], ["reject"]])
-def test_a_candidate_without_a_decision_cannot_be_promoted_or_rejected(
+def test_nobody_decides_on_one_that_is_still_open(
     harness: ModelHarness,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     command: list[str],
 ) -> None:
     planned(harness)
-    assert "CandidateUnknown: one is not judged yet" in fails(
+    assert "CandidateUnknown: one is not decided yet" in fails(
         monkeypatch, capsys, "candidates", *command, "one"
     )
     assert harness.records(harness.topics.control) == []

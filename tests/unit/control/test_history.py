@@ -1,4 +1,4 @@
-"""An alarm on its way: from the loop to the control topic, told once, read by an operator."""
+"""An alarm on its way: from the loop to the control topic, listed once, read by an operator."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def test_an_alarm_is_published_and_listed(harness: ModelHarness) -> None:
         _alarm_at_once(learning)
         commits = _commits(harness, learning)
         run(learning.unlearned(), learning.learner, learning.supervisor, commits, harness.checkpoints)
-    told = _records(harness)
-    alarms = [record for record in told if isinstance(record, DriftAlarm)]
-    requests = [record for record in told if isinstance(record, RetrainRequest)]
+    records = _records(harness)
+    alarms = [record for record in records if isinstance(record, DriftAlarm)]
+    requests = [record for record in records if isinstance(record, RetrainRequest)]
     assert alarms
     assert len(requests) == 1, "the cooldown keeps it at one"
     assert requests[0].alarm == alarms[0]
@@ -79,10 +79,10 @@ def test_an_alarm_is_published_and_listed(harness: ModelHarness) -> None:
     assert f"{alarms[0].generation}-{alarms[0].step}" in text
 
 
-def test_what_is_told_again_after_a_crash_is_listed_once(harness: ModelHarness) -> None:
+def test_what_is_published_twice_after_a_crash_is_listed_once(harness: ModelHarness) -> None:
     harness.stock()
     harness.shop(600)
-    for _ in range(2):  # no checkpoint was written: the second life learns everything again
+    for _ in range(2):  # no checkpoint was written: the second learner recovers everything
         with harness.learning() as learning:
             _alarm_at_once(learning)
             commits = _commits(harness, learning)
@@ -95,7 +95,7 @@ def test_what_is_told_again_after_a_crash_is_listed_once(harness: ModelHarness) 
             commits._publish({}, "test")
             commits._wait()
     keys = [record.key for record in harness.records(harness.topics.control)]
-    assert len(keys) == 2 * len(set(keys)), "both lives told the same"
+    assert len(keys) == 2 * len(set(keys)), "both learners published the same"
     assert [record.key for record in _records(harness)] == list(dict.fromkeys(keys))
 
 
@@ -139,7 +139,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize(("record", "row"), KINDS, ids=lambda told: getattr(told, "kind", ""))
+@pytest.mark.parametrize(("record", "row"), KINDS, ids=lambda records: getattr(records, "kind", ""))
 def test_each_kind_has_its_row(harness: ModelHarness, record: ControlRecord, row: str) -> None:
     harness.order(record)
     assert any(re.search(row, line) for line in _table(harness))

@@ -1,4 +1,4 @@
-"""The control topic's records: the same after the wire, told apart, and no name leads out of its folder."""
+"""Records of the control topic: round trips, distinct kinds, and no name that leads out of its folder."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def test_orders_of_equal_keys_differ_in_words_at_most(
     one: Promotion | Rollback, other: Promotion | Rollback
 ) -> None:
     if one.key == other.key:
-        told = {"reason", "relearn", "generation"}
-        assert one.model_dump(exclude=told) == other.model_dump(exclude=told)
+        besides = {"reason", "relearn", "generation"}
+        assert one.model_dump(exclude=besides) == other.model_dump(exclude=besides)
 
 
 @given(order=promotions | rollbacks, other=others)
@@ -111,8 +111,8 @@ def test_orders_are_told_from_the_rest(order: Promotion | Rollback, other: Contr
 
 
 def test_every_kind_has_a_name_of_its_own() -> None:
-    told = [kind.kind for kind in kinds()]
-    assert len(told) == len(set(told)) == 7
+    names = [kind.kind for kind in kinds()]
+    assert len(names) == len(set(names)) == 7
 
 
 @pytest.mark.parametrize(

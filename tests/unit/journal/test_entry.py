@@ -15,7 +15,9 @@ ends_strategy = st.dictionaries(
     st.sampled_from(["shop.items", "shop.interactions", "other"]),
     st.lists(st.integers(0, 2**44), min_size=1, max_size=20),
     min_size=1,
-).map(lambda told: {TopicPartition(t, p): end for t, ends in told.items() for p, end in enumerate(ends)})
+).map(
+    lambda by_topic: {TopicPartition(t, p): end for t, ends in by_topic.items() for p, end in enumerate(ends)}
+)
 
 
 @given(
@@ -28,9 +30,9 @@ def test_an_entry_survives_the_wire(
     generation: int, step: int, verb: Verb, ends: dict[TopicPartition, int]
 ) -> None:
     entry = JournalEntry.of(generation, step, verb, "0123456789abcdef", ends)
-    told = JournalEntry.model_validate_json(entry.encode())
-    assert told == entry
-    assert told.offsets == ends
+    decoded = JournalEntry.model_validate_json(entry.encode())
+    assert decoded == entry
+    assert decoded.offsets == ends
 
 
 def test_an_entry_takes_about_200_bytes() -> None:

@@ -38,8 +38,10 @@ def falls(
     guard: Guard, steps: Iterable[int], leads: Leads, *, seed: int = 0, hardness: float = 6.0
 ) -> list[tuple[int, Fall]]:
     """What the guard says of steps in order, with the step."""
-    told = ((step, guard.update(f"1-{step - 1}", batch(seed, step, leads(step), hardness))) for step in steps)
-    return [(step, fall) for step, fall in told if fall is not None]
+    found = (
+        (step, guard.update(f"1-{step - 1}", batch(seed, step, leads(step), hardness))) for step in steps
+    )
+    return [(step, fall) for step, fall in found if fall is not None]
 
 
 def steady(lead: float) -> Leads:
@@ -87,8 +89,10 @@ def test_a_clear_but_small_fall_is_left_to_learning() -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_candidate_that_goes_wrong_falls_within_a_few_hundred_events(seed: int) -> None:
-    told = falls(after_promotion(seed), range(201, 240), lambda step: 0.5 if step <= 205 else -2.0, seed=seed)
-    step, fall = told[0]
+    found = falls(
+        after_promotion(seed), range(201, 240), lambda step: 0.5 if step <= 205 else -2.0, seed=seed
+    )
+    step, fall = found[0]
     assert fall.version == LEFT
     assert (step - 205) * BATCH <= 500
     assert fall.before == pytest.approx(0.5, abs=0.2)
@@ -143,7 +147,7 @@ def test_a_quarantined_batch_ends_a_probation_at_once() -> None:
     assert fall is not None
     assert (fall.version, fall.after) == (LEFT, float("-inf"))
     assert fall.before == pytest.approx(0.5, abs=0.1)
-    assert guard.update("2-6", replace(empty_scores(), quarantined=True)) is None, "it was told"
+    assert guard.update("2-6", replace(empty_scores(), quarantined=True)) is None, "it was reported"
 
 
 def test_a_quarantined_batch_is_no_fall_where_nothing_is_on_trial() -> None:
@@ -183,9 +187,9 @@ def test_what_was_tried_is_forgotten_when_it_is_gone() -> None:
     assert guard.state() == forgotten
 
 
-def test_a_fall_is_told_again_while_nothing_is_done_about_it() -> None:
-    told = falls(Guard(SHAPE), range(1, 241), lambda step: 0.5 if step <= 200 else -2.0)
-    steps = [step for step, _ in told]
+def test_a_fall_is_reported_again_while_nothing_is_done_about_it() -> None:
+    found = falls(Guard(SHAPE), range(1, 241), lambda step: 0.5 if step <= 200 else -2.0)
+    steps = [step for step, _ in found]
     assert len(steps) >= 2
     assert np.diff(steps).min() * BATCH >= SHAPE.recent * SHAPE.block - BATCH
 
@@ -213,12 +217,12 @@ def test_a_restored_guard_says_the_same(saved: int) -> None:
         return 0.5 if step <= 200 or step > 230 else -2.0
 
     def play(guard: Guard, steps: range) -> list[tuple[int, Fall]]:
-        told: list[tuple[int, Fall]] = []
+        found: list[tuple[int, Fall]] = []
         for step in steps:
             if step == 190:
                 guard.promoted("1-189")
-            told += falls(guard, [step], leads)
-        return told
+            found += falls(guard, [step], leads)
+        return found
 
     unbroken, restored = Guard(SHAPE), Guard(SHAPE)
     play(unbroken, range(1, 1 + saved))

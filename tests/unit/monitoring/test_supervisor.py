@@ -1,4 +1,4 @@
-"""The overseer tells what its parts find, orders a rollback by itself, and outlives the models."""
+"""The supervisor reports what its parts find, orders a rollback by itself, and outlives the models."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def batch(step: int, lead: float) -> Scores:
 
 
 def watch(supervisor: Supervisor, steps: range, lead: float, generation: int = 1) -> list[ControlRecord]:
-    told: list[ControlRecord] = []
+    records: list[ControlRecord] = []
     for step in steps:
         acts = Acts(np.random.default_rng(step).integers(50, size=BATCH), CONTENT)
-        told += supervisor.watch(generation, step, batch(step, lead), acts)
-    return told
+        records += supervisor.watch(generation, step, batch(step, lead), acts)
+    return records
 
 
 def calm(guard: GuardConfig = GUARD) -> Supervisor:
@@ -50,16 +50,16 @@ def calm(guard: GuardConfig = GUARD) -> Supervisor:
     return supervisor
 
 
-def rollbacks(told: list[ControlRecord]) -> list[Rollback]:
-    return [record for record in told if isinstance(record, Rollback)]
+def rollbacks(records: list[ControlRecord]) -> list[Rollback]:
+    return [record for record in records if isinstance(record, Rollback)]
 
 
 def test_a_model_gone_wrong_is_told_of_asked_about_and_taken_back() -> None:
-    told = watch(calm(), range(101, 130), -1.0)
-    signals = {record.signal for record in told if isinstance(record, DriftAlarm)}
+    records = watch(calm(), range(101, 130), -1.0)
+    signals = {record.signal for record in records if isinstance(record, DriftAlarm)}
     assert Signal.LEAD in signals
-    assert len([record for record in told if isinstance(record, RetrainRequest)]) == 1
-    rollback = rollbacks(told)[0]
+    assert len([record for record in records if isinstance(record, RetrainRequest)]) == 1
+    rollback = rollbacks(records)[0]
     assert (rollback.generation, rollback.relearn, rollback.ordered_at) == (1, False, 0)
     assert 90 <= int(rollback.version.removeprefix("1-")) <= 101
     assert "fell from" in rollback.reason
@@ -72,9 +72,9 @@ def test_what_is_told_follows_from_what_was_shown() -> None:
 
 
 def test_a_rollback_may_be_left_to_people() -> None:
-    told = watch(calm(GUARD.replace(rollback=False)), range(101, 130), -1.0)
-    assert rollbacks(told) == []
-    assert any(isinstance(record, DriftAlarm) for record in told)
+    records = watch(calm(GUARD.replace(rollback=False)), range(101, 130), -1.0)
+    assert rollbacks(records) == []
+    assert any(isinstance(record, DriftAlarm) for record in records)
 
 
 def test_after_a_promotion_the_version_before_it_is_the_one_to_return_to() -> None:
@@ -119,7 +119,7 @@ def test_it_names_versions_that_there_were_where_a_generation_began_without_an_a
     assert [version for _, version in restored.guard.state()["recent"]] == 2 * ["3-50"]
 
 
-def test_a_restored_overseer_tells_the_same() -> None:
+def test_a_restored_supervisor_reports_the_same() -> None:
     unbroken = calm()
     for step in (105, 112, 119):
         restored = Supervisor(DRIFT, GUARD)

@@ -67,7 +67,7 @@ def test_a_damaged_plan_is_no_candidate(kept: Candidates) -> None:
 
 
 def test_a_candidate_in_work_is_not_judged(kept: Candidates) -> None:
-    with pytest.raises(CandidateUnknown, match="one is not judged yet"):
+    with pytest.raises(CandidateUnknown, match="one is not decided yet"):
         kept.begin(plan()).decided()
 
 

@@ -116,9 +116,9 @@ def test_new_users_are_those_of_whom_little_is_known(made: Made) -> None:
 
 def test_without_targets_nothing_is_compared(made: Made) -> None:
     contenders = [run_through(made(), TRIAL, len(TRIAL)) for _ in range(2)]
-    told = evidence(*contenders)
-    assert told[0].users.size == 0
-    assert decide(*told, ANYTHING_GOES).outcome is Outcome.TOO_FEW
+    found = evidence(*contenders)
+    assert found[0].users.size == 0
+    assert decide(*found, ANYTHING_GOES).outcome is Outcome.TOO_FEW
 
 
 @pytest.mark.parametrize("sick", [0, 1])

@@ -136,11 +136,11 @@ def test_a_learner_that_stops_at_every_turn_becomes_the_unbroken_one(
 
 @contextmanager
 def larger(harness: ModelHarness) -> Iterator[LearnerHarness]:
-    """A life that has adopted a candidate of another rank, which no setting names."""
+    """A learner that has adopted a candidate of another rank, which no setting names."""
     other = harness.learner().config.sizes.replace(lora_rank=3)
     with harness.learning() as learning:
         birth = learning.position
-        learning.learner.begin(learning.learner.config.replace(sizes=other))
+        learning.learner.reset(learning.learner.config.replace(sizes=other))
         harness.candidate("larger", capture(learning.learner, None, birth))
     with harness.learning() as learning:
         learning.new(2)

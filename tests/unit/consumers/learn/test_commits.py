@@ -22,7 +22,7 @@ NEVER = 10**9
 
 
 class Clock:
-    """Time that passes when told to."""
+    """A clock that tests move."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -235,11 +235,11 @@ def test_no_checkpoint_is_ahead_of_what_was_published(harness: ModelHarness) -> 
         harness.act("zoë", "red-cup")
         committed.learn(acts=0)
         committed.finish()
-    told = read_compacted(harness.log, harness.topics.histories)
-    assert told.keys() == {*USERS, "zoë"}
+    histories = read_compacted(harness.log, harness.topics.histories)
+    assert histories.keys() == {*USERS, "zoë"}
     (bad,) = (r for r in harness.records(harness.topics.interactions) if r.value == b"bad")
-    told_of = {letter.key for letter in harness.records(harness.topics.dead_letters)}
-    assert told_of == {f"{bad.source}/{bad.offset}"}, "a second telling is the same telling"
+    letters = {letter.key for letter in harness.records(harness.topics.dead_letters)}
+    assert letters == {f"{bad.source}/{bad.offset}"}, "publishing it a second time is idempotent"
 
 
 def test_a_checkpoint_waits_for_the_publication_that_it_covers(harness: ModelHarness) -> None:
@@ -263,8 +263,8 @@ def test_published_histories_cover_what_the_snapshot_covers(harness: ModelHarnes
         for _ in range(6):
             committed.learn(acts=4)
         committed.finish()
-    told = read_compacted(harness.log, harness.topics.histories)
+    histories = read_compacted(harness.log, harness.topics.histories)
     newest = harness.store.manifest(harness.store.versions()[-1])
     for record in harness.records(harness.topics.interactions):
-        _, end = decode_history(told[record.key or ""].value or b"")
+        _, end = decode_history(histories[record.key or ""].value or b"")
         assert record.offset < end <= newest.learned_offsets[record.source]

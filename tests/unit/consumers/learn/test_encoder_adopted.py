@@ -28,14 +28,14 @@ def harness(lived_harness: ModelHarness) -> ModelHarness:
 
 @pytest.fixture
 def learning(harness: ModelHarness) -> Iterator[LearnerHarness]:
-    """A life that has learned all there is."""
+    """A learner that has learned the whole log."""
     with harness.learning() as learning:
         learning.recover()
         yield learning
 
 
 def another(harness: ModelHarness, learning: LearnerHarness) -> LearnerState:
-    """The state of a life, under another encoder, as a candidate named "one"."""
+    """The learner's state with another encoder, as a candidate named "one"."""
     learner = harness.rebuilt().learner
     learner.reencode(some_adapter(learner.encoder))
     captured = capture(learner, None, learning.position)
@@ -69,7 +69,7 @@ def test_a_state_is_restored_with_its_encoder_and_begun_without(
     assert restored.encoder.adapter.keys() == learning.learner.encoder.adapter.keys() != set()
     assert_catalogue_is_encoded(restored)
     assert not restored.another().encoder.adapter
-    restored.begin(restored.config)
+    restored.reset(restored.config)
     assert not restored.encoder.adapter
 
 

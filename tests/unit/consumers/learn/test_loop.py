@@ -151,7 +151,7 @@ def until_1_2(harness: ModelHarness) -> None:
 
 
 def assert_histories_are_what_they_say(harness: ModelHarness) -> None:
-    """Each that was ever told has all acts of its user before the offset that it reaches, and no other."""
+    """Each published history has all acts of its user before the offset that it reaches, and no other."""
     acts = harness.records(harness.topics.interactions)
     length = harness.settings.learn.stream.history_length
     for record in harness.records(harness.topics.histories):
@@ -171,23 +171,23 @@ def test_a_rollback_is_shown_at_once_as_what_it_returns_to(harness: ModelHarness
         run_through(harness, learning, ordered(learning, 2, lambda: harness.roll_back("1-2")))
         last = learning.learner
     after = exposed()
-    told = manifests(harness)
-    *_, newest = told
-    assert announced(harness) == list(told) == ["1-2", "1-4", "2-2", newest]
-    assert told["2-2"].digest == told["1-2"].digest != told["1-4"].digest
-    assert told["2-2"].learned_offsets == told["1-2"].learned_offsets
-    assert told["2-2"].learned_through == told["1-2"].learned_through
-    assert (told["2-2"].kind, told["2-2"].parent) == ("full", "1-4"), "no delta across generations"
-    assert told["1-4"].reason == "before an adoption"
-    assert told["2-2"].reason == "rollback: test"
+    published = manifests(harness)
+    *_, newest = published
+    assert announced(harness) == list(published) == ["1-2", "1-4", "2-2", newest]
+    assert published["2-2"].digest == published["1-2"].digest != published["1-4"].digest
+    assert published["2-2"].learned_offsets == published["1-2"].learned_offsets
+    assert published["2-2"].learned_through == published["1-2"].learned_through
+    assert (published["2-2"].kind, published["2-2"].parent) == ("full", "1-4"), "no delta across generations"
+    assert published["1-4"].reason == "before an adoption"
+    assert published["2-2"].reason == "rollback: test"
     (adoption,) = harness.published(Adoption)
     assert (adoption.version, adoption.left, adoption.reason) == ("2-2", "1-4", "test")
     assert grown(before, after, "millstream_adoptions_total", kind="rollback") == 1
     assert {"1-2", "1-4", newest} <= set(harness.checkpoints.digests())
-    assert last.stream.events == told[newest].events == 70
+    assert last.stream.events == published[newest].events == 70
     assert_histories_are_what_they_say(harness)
     rebuilt = harness.rebuilt()
-    assert (rebuilt.position.version, rebuilt.content) == (newest, told[newest].digest)
+    assert (rebuilt.position.version, rebuilt.content) == (newest, published[newest].digest)
 
 
 def test_a_refused_order_is_counted_and_changes_nothing(harness: ModelHarness, exposed: Exposed) -> None:
@@ -218,7 +218,7 @@ def test_a_fall_that_the_supervisor_sees_is_ordered_on_the_control_topic(
 
 
 class Killed(Exception):
-    """What ends a life before its last word."""
+    """Ends a learner before it finishes its commits."""
 
 
 def killed(turns: Iterator[Turn], after: int) -> Iterator[Turn]:
@@ -251,16 +251,16 @@ def test_killed_around_an_adoption_it_shows_each_version_once_and_the_same(
     with harness.learning() as learning:
         run_through(harness, learning, learning.unlearned(), publish_events=1)
         assert learning.learner.stream.events == end
-    told = manifests(harness)
-    assert announced(harness) == sorted(told, key=Version.parse), "each once, in order"
-    assert told.keys() >= expected.keys()
-    assert {version: told[version].digest for version in expected} == {
+    published = manifests(harness)
+    assert announced(harness) == sorted(published, key=Version.parse), "each once, in order"
+    assert published.keys() >= expected.keys()
+    assert {version: published[version].digest for version in expected} == {
         version: manifest.digest for version, manifest in expected.items()
     }
     assert len({adoption.key for adoption in harness.published(Adoption)}) == 1
     assert_histories_are_what_they_say(harness)
-    told_of = read_compacted(harness.log, harness.topics.histories)
-    newest = list(told.values())[-1]
+    histories = read_compacted(harness.log, harness.topics.histories)
+    newest = list(published.values())[-1]
     for record in harness.records(harness.topics.interactions):
-        _, reached = decode_history(told_of[record.key or ""].value or b"")
+        _, reached = decode_history(histories[record.key or ""].value or b"")
         assert record.offset < reached <= newest.learned_offsets[record.source]

@@ -69,7 +69,7 @@ def test_a_candidate_takes_over_at_its_offsets_and_learns_what_came_since_once(h
 def test_a_candidate_may_have_other_sizes(harness: ModelHarness) -> None:
     with harness.busy() as learning:
         other = harness.learner()
-        other.begin(other.config.replace(sizes=other.config.sizes.replace(lora_rank=3)))
+        other.reset(other.config.replace(sizes=other.config.sizes.replace(lora_rank=3)))
         birth = replace(learning.position, offsets=dict.fromkeys(learning.position.offsets, 0), step=0)
         harness.candidate("larger", capture(other, None, birth))
         harness.promote("larger")
