@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from consumers.retrain.deciding import cancelled
-from consumers.retrain.planning import empty_plan
+from consumers.retrain.planning import Planner, empty_plan
 from consumers.retrain.requests import open_request
 from pipeline.control.records import GateDecision
-from pipeline.errors import ChampionGone, TopicError
+from pipeline.errors import ChampionGone, OffsetsExpired, TopicError
 from pipeline.eventlog.port import TopicPartition
 from pipeline.journal.entry import read_journal
 from pipeline.journal.follow import recorded
@@ -27,6 +27,7 @@ from tests.support.retrain_harness import (
     candidates,
     live,
     make_planner,
+    make_retrainer,
     plan_by_hand,
     request,
 )
@@ -147,6 +148,19 @@ def test_a_request_that_came_too_late_is_written_down_with_an_empty_plan(harness
     assert written.model_copy(update={"planned_at": 0}) == empty_plan(late).model_copy(
         update={"planned_at": 0}
     )
+
+
+def test_a_request_from_before_the_journal_begins_is_cancelled(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def expired(*_: object) -> RetrainPlan:
+        raise OffsetsExpired(harness.topics.journal, 0, 0, 50, 60)
+
+    monkeypatch.setattr(Planner, "after_alarm", expired)
+    decision = make_retrainer(harness).retrain(request(1, 4).key, request(1, 4))
+    assert (decision.outcome, decision.champion) == ("cancelled", "1-4")
+    assert "lost to retention" in decision.reasons[0]
+    assert harness.published(GateDecision) == [decision]
 
 
 def test_a_plan_is_made_once(harness: ModelHarness) -> None:
