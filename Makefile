@@ -35,6 +35,14 @@ lint: install ## ruff, mypy strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.PHONY: docs
+docs: install ## build the documentation in site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+.PHONY: settings
+settings: install ## write docs/settings.md from the settings classes
+	$(BIN)/python -m docs.generate
+
 .PHONY: format
 format: install ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
@@ -50,4 +58,4 @@ benchmark: install ## our learner beside a plain one, on the same events; DATA=<
 
 .PHONY: clean
 clean: ## remove the virtual environment and what runs have left; keep the caches
-	rm -rf $(VENV) run build *.egg-info
+	rm -rf $(VENV) run build site *.egg-info

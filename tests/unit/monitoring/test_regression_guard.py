@@ -15,7 +15,7 @@ from pipeline.config import GuardConfig
 from pipeline.evaluation.prequential import SCORERS, Scores, TargetScores, empty_scores
 from pipeline.monitoring.regression_guard import Fall, Guard, GuardState
 
-SHAPE = GuardConfig()
+CONFIG = GuardConfig()
 BATCH = 50
 BASKET = 5
 """Events that are easy or hard together."""
@@ -50,7 +50,7 @@ def steady(lead: float) -> Leads:
 
 def after_promotion(seed: int = 0) -> Guard:
     """A guard that knows what is usual, and sees a candidate take over after step 200."""
-    guard = Guard(SHAPE)
+    guard = Guard(CONFIG)
     assert falls(guard, range(1, 201), steady(0.5), seed=seed) == []
     guard.promoted(LEFT)
     return guard
@@ -62,7 +62,7 @@ def step_of(version: str) -> int:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_steady_lead_never_falls(seed: int) -> None:
-    assert falls(Guard(SHAPE), range(1, 301), steady(0.5), seed=seed) == []
+    assert falls(Guard(CONFIG), range(1, 301), steady(0.5), seed=seed) == []
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -72,18 +72,18 @@ def test_an_equal_candidate_stays(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_world_that_is_hard_for_both_is_no_fall(seed: int) -> None:
-    guard = Guard(SHAPE)
+    guard = Guard(CONFIG)
     assert falls(guard, range(1, 201), steady(0.5), seed=seed) == []
     assert falls(guard, range(201, 401), steady(0.5), seed=seed, hardness=12.0) == []
 
 
 def test_a_growing_lead_is_no_fall() -> None:
-    assert falls(Guard(SHAPE), range(1, 401), lambda step: step / 100) == []
+    assert falls(Guard(CONFIG), range(1, 401), lambda step: step / 100) == []
 
 
 def test_a_clear_but_small_fall_is_left_to_learning() -> None:
-    shape = replace(SHAPE, least=0.5)
-    guard = Guard(shape)
+    config = CONFIG.replace(least=0.5)
+    guard = Guard(config)
     assert falls(guard, range(1, 401), lambda step: 0.5 if step <= 200 else 0.1) == []
 
 
@@ -96,7 +96,7 @@ def test_a_candidate_that_goes_wrong_falls_within_a_few_hundred_events(seed: int
     assert fall.version == LEFT
     assert (step - 205) * BATCH <= 500
     assert fall.before == pytest.approx(0.5, abs=0.2)
-    assert fall.after < fall.before - SHAPE.least
+    assert fall.after < fall.before - CONFIG.least
 
 
 def test_a_bad_candidate_is_measured_by_what_was_before_it() -> None:
@@ -107,7 +107,7 @@ def test_a_bad_candidate_is_measured_by_what_was_before_it() -> None:
 
 def test_after_probation_a_candidate_is_its_own_measure() -> None:
     guard = after_promotion()
-    probation = SHAPE.probation * SHAPE.block // BATCH + 1
+    probation = CONFIG.probation * CONFIG.block // BATCH + 1
     assert falls(guard, range(201, 201 + probation), steady(0.5)) == []
     assert guard.state()["probation"] is None
     (step, fall), *_ = falls(guard, range(300, 400), lambda step: 0.5 if step <= 350 else -2.0)
@@ -118,9 +118,9 @@ def test_after_probation_a_candidate_is_its_own_measure() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_a_fast_fall_names_a_version_from_before_it(seed: int) -> None:
     (step, fall), *_ = falls(
-        Guard(SHAPE), range(1, 301), lambda step: 0.5 if step <= 200 else -1.5, seed=seed
+        Guard(CONFIG), range(1, 301), lambda step: 0.5 if step <= 200 else -1.5, seed=seed
     )
-    window = SHAPE.recent * SHAPE.block / BATCH
+    window = CONFIG.recent * CONFIG.block / BATCH
     assert 200 < step <= 200 + window
     assert 200 - window <= step_of(fall.version) <= 200
 
@@ -130,14 +130,14 @@ def test_a_slow_fall_is_seen_before_it_is_deep(seed: int) -> None:
     def slow(step: int) -> float:
         return 0.5 - max(0, step - 200) * 0.03
 
-    (step, fall), *_ = falls(Guard(SHAPE), range(1, 401), slow, seed=seed)
+    (step, fall), *_ = falls(Guard(CONFIG), range(1, 401), slow, seed=seed)
     assert slow(step_of(fall.version)) > 0.0, "most of it is undone"
     assert slow(step) > -1.0
 
 
 def test_a_young_learner_is_not_judged() -> None:
-    young = SHAPE.fewest * SHAPE.block // BATCH
-    assert falls(Guard(SHAPE), range(1, young), lambda step: 0.5 if step <= 10 else -3.0) == []
+    young = CONFIG.fewest * CONFIG.block // BATCH
+    assert falls(Guard(CONFIG), range(1, young), lambda step: 0.5 if step <= 10 else -3.0) == []
 
 
 def test_a_quarantined_batch_ends_a_probation_at_once() -> None:
@@ -151,7 +151,7 @@ def test_a_quarantined_batch_ends_a_probation_at_once() -> None:
 
 
 def test_a_quarantined_batch_is_no_fall_where_nothing_is_on_trial() -> None:
-    guard = Guard(SHAPE)
+    guard = Guard(CONFIG)
     falls(guard, range(1, 201), steady(0.5))
     before = guard.state()
     assert guard.update("1-200", replace(empty_scores(), quarantined=True)) is None
@@ -166,7 +166,7 @@ def test_batches_without_scores_change_nothing() -> None:
 
 
 def test_values_that_are_not_finite_are_left_out() -> None:
-    guard, other, broken = Guard(SHAPE), Guard(SHAPE), batch(0, 1, 0.5)
+    guard, other, broken = Guard(CONFIG), Guard(CONFIG), batch(0, 1, 0.5)
     broken.by_scorer["mixture"].log_probabilities[:10] = -np.inf
     broken.by_scorer["covisitation"].log_probabilities[10:20] = np.nan
     guard.update("1-0", broken)
@@ -188,23 +188,23 @@ def test_what_was_tried_is_forgotten_when_it_is_gone() -> None:
 
 
 def test_a_fall_is_reported_again_while_nothing_is_done_about_it() -> None:
-    found = falls(Guard(SHAPE), range(1, 241), lambda step: 0.5 if step <= 200 else -2.0)
+    found = falls(Guard(CONFIG), range(1, 241), lambda step: 0.5 if step <= 200 else -2.0)
     steps = [step for step, _ in found]
     assert len(steps) >= 2
-    assert np.diff(steps).min() * BATCH >= SHAPE.recent * SHAPE.block - BATCH
+    assert np.diff(steps).min() * BATCH >= CONFIG.recent * CONFIG.block - BATCH
 
 
 def test_it_does_not_grow_without_bound() -> None:
-    guard = Guard(SHAPE)
+    guard = Guard(CONFIG)
     falls(guard, range(1, 301), steady(0.5))
     state = guard.state()
-    assert len(state["reference"]) == SHAPE.reference
-    assert len(state["recent"]) == SHAPE.recent
-    assert len(state["rest"]) < SHAPE.block
+    assert len(state["reference"]) == CONFIG.reference
+    assert len(state["recent"]) == CONFIG.recent
+    assert len(state["rest"]) < CONFIG.block
 
 
 def test_one_batch_may_fill_many_blocks() -> None:
-    guard = Guard(replace(SHAPE, block=5))
+    guard = Guard(CONFIG.replace(block=5))
     falls(guard, range(1, 3), steady(0.5))
     assert len(guard.state()["recent"]) + len(guard.state()["reference"]) == 2 * BATCH // 5
     assert [version for _, version in guard.state()["recent"]][-10:] == ["1-1"] * 10
@@ -224,7 +224,7 @@ def test_a_restored_guard_says_the_same(saved: int) -> None:
             found += falls(guard, [step], leads)
         return found
 
-    unbroken, restored = Guard(SHAPE), Guard(SHAPE)
+    unbroken, restored = Guard(CONFIG), Guard(CONFIG)
     play(unbroken, range(1, 1 + saved))
     restored.load(orjson.loads(orjson.dumps(unbroken.state())))
     later = play(unbroken, range(1 + saved, 260))

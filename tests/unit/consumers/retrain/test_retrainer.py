@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,7 +87,7 @@ def test_one_that_gains_too_little_is_rejected(harness: ModelHarness) -> None:
 
 
 def test_too_little_to_go_by_is_a_rejection(harness: ModelHarness) -> None:
-    _, decision = made(harness, replace(ANYTHING_GOES, least_targets=10_000))
+    _, decision = made(harness, ANYTHING_GOES.replace(least_targets=10_000))
     assert decision.outcome == "rejected"
     assert any("targets.all" in reason for reason in decision.reasons)
 

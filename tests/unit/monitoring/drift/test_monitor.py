@@ -88,7 +88,7 @@ def test_an_improvement_raises_no_alarm() -> None:
 
 
 def test_no_alarm_is_raised_during_the_warm_up() -> None:
-    monitor = DriftMonitor(replace(CONFIG, warm_up_events=120 * BATCH))
+    monitor = DriftMonitor(CONFIG.replace(warm_up_events=120 * BATCH))
     assert (
         alarms(monitor, range(60)) == alarms(monitor, range(60, 120), model=9, covisitation=9, misses=1) == []
     )

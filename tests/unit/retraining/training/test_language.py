@@ -22,7 +22,7 @@ TEXTS = [
     f"the {colour} {thing} of the {other} set"
     for colour, thing, other in itertools.product(COLOURS, THINGS, THINGS)
 ]
-SHAPE = LanguageConfig(epochs=3, texts=8, rate=0.02)
+CONFIG = LanguageConfig(epochs=3, texts=8, rate=0.02)
 
 
 class Killed(Exception):
@@ -41,7 +41,7 @@ def no_progress() -> None:
 
 def learned(encoder: TextEncoder, folder: Path, seed: int = 0) -> LanguageResult:
     folder.mkdir(exist_ok=True)
-    return learn_language(encoder, TEXTS, SHAPE, seed, folder, no_progress)
+    return learn_language(encoder, TEXTS, CONFIG, seed, folder, no_progress)
 
 
 def equal(one: LanguageResult, other: LanguageResult) -> bool:
@@ -77,8 +77,8 @@ def test_it_begins_with_the_encoders_adapter(encoder: TextEncoder, tmp_path: Pat
 
 
 def test_an_adapter_that_is_no_better_is_discarded(encoder: TextEncoder, tmp_path: Path) -> None:
-    shape = LanguageConfig(epochs=2, texts=8, rate=100.0)
-    result = learn_language(encoder, TEXTS, shape, 0, tmp_path, no_progress)
+    config = LanguageConfig(epochs=2, texts=8, rate=10.0)
+    result = learn_language(encoder, TEXTS, config, 0, tmp_path, no_progress)
     assert (dict(result.adapter), result.after) == ({}, result.before)
 
 
@@ -87,11 +87,11 @@ def test_a_stored_result_is_not_trained_again(encoder: TextEncoder, tmp_path: Pa
         raise Killed
 
     with pytest.raises(Killed):
-        learn_language(encoder, TEXTS, SHAPE, 0, tmp_path, die)
+        learn_language(encoder, TEXTS, CONFIG, 0, tmp_path, die)
     result = learned(encoder, tmp_path)
-    assert equal(learn_language(encoder, TEXTS, SHAPE, 0, tmp_path, die), result)
+    assert equal(learn_language(encoder, TEXTS, CONFIG, 0, tmp_path, die), result)
     with pytest.raises(Killed):
-        learn_language(encoder, TEXTS[1:], SHAPE, 0, tmp_path, die)
+        learn_language(encoder, TEXTS[1:], CONFIG, 0, tmp_path, die)
 
 
 def test_the_encoder_and_its_backbone_do_not_change(
@@ -129,4 +129,4 @@ def test_a_decoder_is_refused(backbone: Backbone, tmp_path: Path) -> None:
 
 def test_too_few_texts_are_refused(encoder: TextEncoder, tmp_path: Path) -> None:
     with pytest.raises(NothingToLearn, match="too few"):
-        learn_language(encoder, ["red cup", "red cup", ""], SHAPE, 0, tmp_path, no_progress)
+        learn_language(encoder, ["red cup", "red cup", ""], CONFIG, 0, tmp_path, no_progress)

@@ -225,7 +225,7 @@ def test_progress_counts_every_segment_of_every_epoch(
 def test_a_step_that_is_not_finite_is_skipped(champion: Callable[[], Learner], tmp_path: Path) -> None:
     learner = champion()
     before = learned(learner)
-    result = retrain(learner, tmp_path / "run", TRAINING.replace(alpha=math.inf))
+    result = retrain(learner, tmp_path / "run", TRAINING.model_copy(update={"alpha": math.inf}))
     assert result.events == 0
     assert same(learned(learner), before)
 

@@ -13,6 +13,7 @@ from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.ranking import Answer, RecommendationQuery, recommend
 from consumers.serve.state.current import CurrentState
 from pipeline import metrics
+from pipeline.config import ModelSizes
 from pipeline.errors import OffsetsExpired
 from pipeline.snapshots.snapshot import Announcement, Version
 from tests.support.serve_harness import PREFIX, World
@@ -88,16 +89,18 @@ def test_a_new_server_serves_the_newest_fit_snapshot(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "reason"),
-    [("backbone", "backbone"), ("layers", "do not match"), ("max_tokens", "max_tokens")],
+    ("change", "reason"),
+    [
+        ({"backbone": "other"}, "backbone"),
+        ({"sizes": ModelSizes(layers=99).model_dump()}, "do not match"),
+        ({"max_tokens": 99}, "max_tokens"),
+    ],
 )
-def test_a_snapshot_of_another_model_is_refused(world: World, field: str, reason: str) -> None:
+def test_a_snapshot_of_another_model_is_refused(world: World, change: dict[str, object], reason: str) -> None:
     world.stock()
     version = learned_and_published(world)
     path = world.folder / "snapshots" / PREFIX / str(version) / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest[field] = "other" if field == "backbone" else 99
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with world.server() as current:
         assert served(current) is None
         assert current.refusal is not None and reason in current.refusal.reason
@@ -117,7 +120,8 @@ def test_a_snapshot_that_does_not_have_the_sizes_it_names_is_refused(world: Worl
     world.stock()
     version = learned_and_published(world)
     path = world.folder / "snapshots" / PREFIX / str(version) / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "lora_rank": 3}))
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "sizes": {**manifest["sizes"], "lora_rank": 3}}))
     with world.server() as current:
         assert served(current) is None
         assert current.refusal is not None and "do not match" in current.refusal.reason

@@ -1,0 +1,115 @@
+"""Every block of README and docs is executed or checked; none escapes."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import orjson
+import pytest
+
+from consumers.serve.schemas import AnonymousHistory, Problem, Recommendations
+from pipeline.config import load_settings
+from pipeline.events import Interaction, Item, decode
+from tests.support.commands import run
+from tests.support.documents import Block, blocks, name_of, pages
+from tests.support.shell_lines import check_line
+
+ALL_BLOCKS = [block for page in pages() for block in blocks(page)]
+FENCE = "```"
+
+
+def _of(language: str) -> list[Block]:
+    return [block for block in ALL_BLOCKS if block.language == language]
+
+
+def _ids(block: Block) -> str:
+    return block.place
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_no_block_escapes(page: Path) -> None:
+    text = page.read_text()
+    assert text.count(FENCE) == 2 * len(blocks(page)), "a fence is indented, or never closed"
+    assert "~~~" not in text
+    outside = re.sub(rf"^{FENCE}.*?^{FENCE}$", "", text, flags=re.MULTILINE | re.DOTALL)
+    assert not re.search(r"\n\n(    |\t)(?![-*\d])", outside), "indented code: use a fence"
+
+
+@pytest.mark.parametrize("block", ALL_BLOCKS, ids=_ids)
+def test_every_kind_is_known(block: Block) -> None:
+    assert block.language in {"sh", "python", "toml", "json", "yaml", "text"}
+
+
+@pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.runs], ids=_ids)
+def test_what_is_marked_to_run_is_ours(block: Block) -> None:
+    assert block.language == "sh"
+    assert all(command.startswith("millstream ") for command in block.commands)
+
+
+@pytest.mark.parametrize("block", _of("sh"), ids=_ids)
+def test_commands_exist_as_they_are_called(block: Block) -> None:
+    assert block.commands
+    for line in block.commands:
+        check_line(line)
+
+
+@pytest.mark.parametrize("page", [p for p in pages() if any(b.runs for b in blocks(p))], ids=name_of)
+def test_the_marked_commands_of_a_page_run(page: Path, folder: Path) -> None:
+    for block in (block for block in blocks(page) if block.runs):
+        for line in block.commands:
+            result = run(*shlex.split(line)[1:])
+            assert result.exit_code == 0, f"{block.place}: {line}: {result.output}"
+            assert result.output or line.startswith("millstream play"), f"{block.place}: {line} says nothing"
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in pages() if any(b.language == "python" for b in blocks(p))], ids=name_of
+)
+def test_the_python_of_a_page_runs(page: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("topics", "create")
+    for block in (block for block in blocks(page) if block.language == "python"):
+        exec(compile(block.text, block.place, "exec"), {})  # our own page, run as a reader would run it
+
+
+def test_what_the_producer_of_the_docs_prints_is_what_the_docs_show(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("topics", "create")
+    (python,) = _of("python")
+    exec(compile(python.text, python.place, "exec"), {})
+    shown = [orjson.loads(block.text) for block in _of("json")]
+    assert orjson.loads(capsys.readouterr().out) in shown
+
+
+@pytest.mark.parametrize("block", _of("toml"), ids=_ids)
+def test_settings_are_settings(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(block.text)
+    monkeypatch.setenv("MILLSTREAM_CONFIG", str(file))
+    load_settings()
+
+
+READERS: Mapping[str, Callable[[bytes], object]] = {
+    "event_id": lambda wire: decode(Interaction, wire),
+    "kind": lambda wire: decode(Item, wire),
+    "history": AnonymousHistory.model_validate_json,
+    "staleness_seconds": Recommendations.model_validate_json,
+    "status": Problem.model_validate_json,
+}
+"""How to read a JSON object, by the first of these fields that it has."""
+
+
+@pytest.mark.parametrize("block", _of("json"), ids=_ids)
+def test_json_is_what_our_code_reads(block: Block) -> None:
+    fields = orjson.loads(block.text)
+    reader = next(reader for field, reader in READERS.items() if field in fields)
+    reader(block.text.encode())
+
+
+@pytest.mark.parametrize("block", _of("yaml"), ids=_ids)
+def test_yaml_can_be_read(block: Block) -> None:
+    assert importlib.import_module("yaml").safe_load(block.text)
