@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline.atomic_files import sync_folder, write_durably
 from pipeline.checkpoints.state import SUPERVISOR, LearnerState, restore, to_files
 from pipeline.config import ModelSizes
+from pipeline.control.records import is_by_person
 from pipeline.errors import CheckpointCorrupt
 from pipeline.eventlog.port import TopicPartition, named
 from pipeline.journal.batch_source import StateSwitch
@@ -156,7 +157,7 @@ class Checkpoints:
         """
         restore_from(self.folder / switch.adopts.state, learner, None)
         if supervisor is not None:
-            supervisor.adopted(switch.adopts.kind, switch.left)
+            supervisor.adopted(switch.adopts.kind, switch.left, by_person=is_by_person(switch.adopts.order))
 
     def digest(self, captured: LearnerState) -> str:
         """Compute the digest that a checkpoint of this state would have in its manifest."""

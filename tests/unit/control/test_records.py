@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.control.alarms import DriftAlarm, RetrainRequest, Signal
+from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest, Signal
 from pipeline.control.records import (
     Adoption,
     ControlRecord,
@@ -63,6 +63,7 @@ others: st.SearchStrategy[ControlRecord] = st.one_of(
     ),
     alarms,
     st.builds(RetrainRequest, alarm=alarms),
+    st.builds(BudgetSpent, generation=counts, step=counts, in_a_row=counts),
 )
 records: st.SearchStrategy[ControlRecord] = st.one_of(promotions, rollbacks, others)
 
@@ -112,7 +113,7 @@ def test_orders_are_told_from_the_rest(order: Promotion | Rollback, other: Contr
 
 def test_every_kind_has_a_name_of_its_own() -> None:
     names = [kind.kind for kind in kinds()]
-    assert len(names) == len(set(names)) == 7
+    assert len(names) == len(set(names)) == 8
 
 
 @pytest.mark.parametrize(
