@@ -8,7 +8,6 @@ from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
-import orjson
 import torch
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from consumers.retrain.reading import LogView
 from consumers.retrain.requests import ManualRequest
 from consumers.retrain.retrainer import Retrainer
 from consumers.retrain.training import Trainer
+from pipeline.checkpoints.manifest import MANIFEST, read_manifest
 from pipeline.config import (
     GateConfig,
     LanguageConfig,
@@ -204,5 +204,4 @@ def files_below(folder: Path, but: str) -> dict[str, bytes]:
 
 def digest_of(candidate: Candidate) -> str:
     """Digest of the candidate's checkpoint."""
-    manifest = orjson.loads((candidate.checkpoint / "manifest.json").read_bytes())
-    return str(manifest["digest"])
+    return read_manifest(candidate.checkpoint / MANIFEST).digest
