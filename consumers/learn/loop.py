@@ -11,7 +11,7 @@ from contextlib import closing
 from consumers.learn.commits import Commits
 from pipeline import metrics
 from pipeline.checkpoints.store import Checkpoints
-from pipeline.control.alarms import DriftAlarm, RetrainRequest
+from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
 from pipeline.control.records import ControlRecord, Rollback
 from pipeline.evaluation.prequential import Quality, Scores
 from pipeline.eventlog.refusal_log import RefusalLog
@@ -74,6 +74,15 @@ def _log_records(records: Iterable[ControlRecord]) -> None:
                 log.warning("a retrain is requested: %s", record.key)
             case Rollback():
                 log.warning("a rollback is ordered: %s: %s", record.key, record.reason)
+            case BudgetSpent():
+                metrics.BUDGETS_SPENT.labels(record.action).inc()
+                log.error(
+                    "%s: %s in a row did not help, so the next is left to a person, who promotes a "
+                    "candidate or orders a rollback: %s",
+                    record.action,
+                    record.in_a_row,
+                    record.reason,
+                )
 
 
 def _log_adoption(switch: StateSwitch) -> None:
