@@ -130,7 +130,7 @@ class Learner:
 
     def scorer_outputs(self, segments: Sequence[Segment], users: Tensor) -> Iterator[ScorerOutputs]:
         """Score the segments' m targets with every scorer; `users` ``[m, d]`` are the vectors before each."""
-        stream, items = self.stream, self.table.all()
+        stream, items = self.stream, self.table.padded()
         return score_segments(
             segments, users, self.recommender, items, stream.covisitation, stream.popularity
         )
