@@ -17,7 +17,7 @@ from pipeline.errors import InvalidSettings
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of `mallopt`, from glibc's malloc.h."""
-KERNEL_CACHE, KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128"
+KERNEL_CACHE, KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"
 """A few times the products of a batch: some of their shapes differ from batch to batch."""
 KEPT_BYTES, LARGEST_BYTES = 128 << 20, 32 << 20
 
@@ -64,6 +64,16 @@ def _keep_freed_memory() -> None:
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(M_MMAP_THRESHOLD, LARGEST_BYTES)
+
+
+def release_freed_memory() -> None:
+    """Return to the system what this process has freed; no effect without glibc.
+
+    To be called when matrices have got larger: the gaps that smaller ones left fit none of the next
+    ones. Measured at 10,000 items: 400 MB.
+    """
+    if sys.platform == "linux" and (malloc_trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        malloc_trim(0)
 
 
 @functools.cache  # once: the freeze count would not tell, because Python 3.12 freezes some objects itself
