@@ -84,6 +84,9 @@ PUBLISH_SECONDS = Histogram(
 )
 CHECKPOINT_SECONDS = Histogram("millstream_checkpoint_seconds", "Time to write a checkpoint", buckets=SECONDS)
 
+LOST_RECORDS = Counter(
+    "millstream_lost_records_total", "Records that the log lost before they were learned", ["topic"]
+)
 PAUSES = Counter(
     "millstream_pauses_total", "Times that a daemon waited for the event log or the storage", ["daemon"]
 )
