@@ -12,12 +12,10 @@ import torch
 from torch import Tensor
 
 from pipeline.config import RowRates
-from pipeline.model.device import recurring, release_freed_memory
+from pipeline.model.device import recurring
 
 EPSILON = 1e-10
 GROWTH = 1.5
-RELEASE_EVERY = 1_000
-"""New items after which freed memory is released, because matrices over all rows no longer fit into it."""
 
 
 class Rows(NamedTuple):
@@ -36,7 +34,7 @@ class ItemTable:
 
     def __init__(self, width: int, device: torch.device, rates: RowRates) -> None:
         self._rates = rates
-        self._size = self._released_at = 0
+        self._size = 0
         self._columns = {
             "content": torch.zeros(0, width, device=device),
             "residual": torch.zeros(0, width, device=device),
@@ -54,9 +52,6 @@ class ItemTable:
         if size > capacity:
             self._extend(recurring(max(size, int(GROWTH * capacity))) - capacity)
         self._size = size
-        if size >= self._released_at + RELEASE_EVERY:
-            release_freed_memory()
-            self._released_at = size
 
     def set_content(self, rows: Tensor, content: Tensor) -> None:
         """Set the content vectors ``[n, d]`` of rows ``[n]``."""

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from pipeline.config import RowRates
-from pipeline.model import item_table
 from pipeline.model.item_table import ItemTable
 
 WIDTH = 4
@@ -104,13 +103,3 @@ def test_padded_rows_are_zero_and_a_growing_table_has_few_shapes(is_loaded: bool
         assert not any(bool(column[size:].any()) for column in rows)
         assert all(torch.equal(padded[:size], own) for padded, own in zip(rows, seen.all(), strict=True))
     assert len(shapes) <= 16 + 8 * 6, "16 small ones, then 8 each time that the size doubles"
-
-
-def test_freed_memory_is_released_when_the_table_has_grown_by_many_items(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    table, released = table_of(0), list[int]()
-    monkeypatch.setattr(item_table, "release_freed_memory", lambda: released.append(len(table.all().bias)))
-    for size in (10, 999, 1_000, 1_500, 1_999, 2_500):
-        table.grow(size)
-    assert released == [1_000, 2_500]
