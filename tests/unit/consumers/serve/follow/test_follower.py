@@ -182,6 +182,21 @@ def test_an_announcement_is_refused_once_however_often_it_is_read(world: World) 
     assert metrics.REFUSED_SNAPSHOTS._value.get() == refused + 1
 
 
+def test_a_snapshot_that_was_refused_is_served_once_it_is_whole_and_announced_again(world: World) -> None:
+    world.stock()
+    learned_and_published(world)
+    better = learned_and_published(world)
+    folder = world.folder / "snapshots" / PREFIX / str(better)
+    wire = world.announced().encode()
+    shutil.move(folder, world.folder / "away")
+    with world.server() as current:
+        wait_until(lambda: current.refusal is not None)
+        shutil.move(world.folder / "away", folder)
+        world.announce(wire)
+        wait_until(lambda: served(current) == better)
+        assert current.refusal is None
+
+
 def test_a_flood_of_announcements_is_bounded_and_the_newest_good_one_is_served(world: World) -> None:
     world.stock()
     learned_and_published(world)
