@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import orjson
@@ -28,7 +29,7 @@ from pipeline.monitoring.supervisor import Supervisor
 from pipeline.state.catalogue import Catalogue
 from pipeline.state.counts import PairCounts
 from pipeline.state.dedupe import SeenEvents
-from pipeline.state.histories import Histories, decode_history, decode_older_items, encode_history
+from pipeline.state.histories import Histories, decode_history, encode_history
 from pipeline.training.learner import Learner
 from pipeline.training.replay_buffer import ReplayBuffer
 
@@ -146,12 +147,20 @@ def _load_users(learner: Learner, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         kind, _, rest = name.partition("-")
         if kind == "histories":
-            for user, wire in orjson.loads(content).items():
-                older = decode_older_items(wire.encode())
-                stream.histories.put(user, decode_history(wire.encode())[0], older)
+            for user, wire in _by_user(content).items():
+                history, _, older = decode_history(wire)
+                stream.histories.put(user, history, older)
         elif kind == "seen":
             seen = {name: tensor.tolist() for name, tensor in read_tensors(content).items()}
             stream.seen[int(rest.partition(".")[0])] = SeenEvents(stream.config.dedupe_window, **seen)
+
+
+def _by_user(content: bytes) -> dict[Any, Any]:
+    """Read the encoded histories of a file, by user."""
+    histories = orjson.loads(content)
+    if not isinstance(histories, dict):
+        raise ValueError("histories are no JSON object")
+    return histories
 
 
 def _load_supervisor(supervisor: Supervisor, content: bytes) -> None:

@@ -93,12 +93,11 @@ class Checkpoints:
             supervisor: None if its state is not needed.
             until: the last version to consider.
         """
-        for manifest_path in reversed(self._manifests()):
-            folder = manifest_path.parent
+        for folder in reversed(self._folders()):
             if until is not None and Version.parse(folder.name) > until:
                 continue
             try:
-                named_manifest(manifest_path)
+                named_manifest(folder / MANIFEST)
                 return restore_from(folder, learner, supervisor)
             except CheckpointCorrupt as error:
                 log.error("%s; trying the one before it", error)
@@ -141,8 +140,12 @@ class Checkpoints:
         return found
 
     def _manifests(self) -> list[Path]:
-        """Return the manifests in folders that are named after a version, oldest first."""
-        found = ((Version.named(path.parent.name), path) for path in self.folder.glob(f"*-*/{MANIFEST}"))
+        """Return the manifests that exist, oldest first."""
+        return [path for folder in self._folders() if (path := folder / MANIFEST).exists()]
+
+    def _folders(self) -> list[Path]:
+        """Return the folders that are named after a version, oldest first."""
+        found = ((Version.named(path.name), path) for path in self.folder.glob("*-*") if path.is_dir())
         return [path for _, path in sorted((version, path) for version, path in found if version is not None)]
 
     def _prune(self) -> None:
