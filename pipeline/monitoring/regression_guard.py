@@ -9,11 +9,12 @@ after every batch.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ttest_ind
+from typing_extensions import TypedDict
 
 from pipeline.config import GuardConfig
 from pipeline.evaluation.prequential import Scores

@@ -16,7 +16,6 @@ from pydantic import Field, TypeAdapter
 from pipeline.events import Finite, Id, Interaction, InteractionType, Milliseconds, Offset
 from pipeline.state.acted_items import NO_ITEMS, OlderItems, decode_older, encode_older, with_items
 
-
 MOST_ACTS = 10_000
 """In an encoded history; the largest that the settings allow."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.event_fields import LATEST_MS
 from pipeline.events import InteractionType
 from pipeline.state.histories import Act, Histories, decode_history, encode_history
 from tests.support.build import purchase
@@ -14,7 +15,7 @@ acts = st.builds(
     Act,
     item=ids,
     type=st.sampled_from(InteractionType),
-    time=st.integers(0, 2**45),
+    time=st.integers(0, LATEST_MS),
     value=st.none() | st.floats(allow_nan=False, allow_infinity=False),
     session=st.none() | ids,
 )
