@@ -1,4 +1,4 @@
-"""Changes to bytes, JSON and tensors: damage as disks and networks do it, and values that a forger may write."""
+"""Changes to bytes, JSON and tensors: damage as disks do it, and values that a forger may write."""
 
 from __future__ import annotations
 

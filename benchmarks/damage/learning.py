@@ -8,12 +8,19 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import orjson
 import torch
 
 from benchmarks.damage.changes import hostile_json
 from benchmarks.damage.outcome import Judged, Outcome, Verdict, accepted, refused
-from benchmarks.damage.sealed import Damaged, SealedFiles, broken_file, broken_record, forged_record, kind_of, store
+from benchmarks.damage.sealed import (
+    Damaged,
+    SealedFiles,
+    broken_file,
+    broken_record,
+    forged_record,
+    kind_of,
+    store,
+)
 from benchmarks.damage.shop import Shop
 from consumers.learn.orders import CommandReader
 from consumers.retrain.requests import open_request
@@ -31,7 +38,7 @@ from pipeline.monitoring.supervisor import Supervisor
 from pipeline.retraining.candidates import DECISION, PLAN, Candidates, RetrainPlan
 from pipeline.retraining.candidates import FORMAT as PLAN_FORMAT
 from pipeline.sealing import open_record, seal, unseal
-from pipeline.snapshots.values import check_finite
+from pipeline.snapshots.values import LARGEST_COUNT, LARGEST_WEIGHT, check_range
 from pipeline.training.learner import Learner
 from pipeline.training.supervision import supervise
 from tests.support.retrain_harness import decision
@@ -92,7 +99,10 @@ class CheckpointCases:
             return refused(lines, f"checkpoint {self._newest}")
         if position.version != self._newest:
             return Verdict.FINDING, f"{position.version} was restored, with other bits"
-        fault = goes_on(self._shop, self._learner, self._supervisor, position)
+        try:
+            fault = goes_on(self._shop, self._learner, self._supervisor, position)
+        except MillstreamError as error:
+            return (Verdict.STOPPED if is_forged else Verdict.FINDING), f"it cannot go on: {error}"
         if fault is not None:
             return Verdict.FINDING, fault
         return accepted(digest == self._digests[self._newest], is_forged, "restored; it learns and publishes")
@@ -110,10 +120,10 @@ def goes_on(shop: Shop, learner: Learner, supervisor: Supervisor, position: Posi
             supervise(supervisor, learner, micro, scores)
         snapshot = snapshot_of(learner, "shop", position, {}, "test")
         for tensor in (*snapshot.learned.values(), snapshot.mixer, snapshot.residual, snapshot.bias):
-            check_finite("the snapshot", tensor)
-        check_finite("popularity", torch.from_numpy(snapshot.popularity))
-    except MillstreamError as error:
-        return f"it cannot go on: {error}"
+            check_range("the snapshot", tensor, -LARGEST_WEIGHT, LARGEST_WEIGHT)
+        check_range("popularity", torch.from_numpy(snapshot.popularity), 0, LARGEST_COUNT)
+    except ValueError as error:
+        return f"its snapshot is not one: {error}"
     finally:
         source.close()
     return None
@@ -166,7 +176,9 @@ class ControlCases:
     def plan(self, random: Random, is_forged: bool) -> Outcome:
         """Damage a candidate's plan or decision."""
         name = random.choice((PLAN, DECISION))
-        good = seal((_plan().model_dump_json().encode() if name == PLAN else decision(NAME).encode()), PLAN_FORMAT)
+        good = seal(
+            (_plan().model_dump_json().encode() if name == PLAN else decision(NAME).encode()), PLAN_FORMAT
+        )
         path, content = self.folder / name, unseal(good, PLAN_FORMAT)
         if is_forged:
             wire, damage = seal(hostile_json(content, random), PLAN_FORMAT), "forged"

@@ -14,6 +14,8 @@ class Verdict(StrEnum):
     """What was read is what was written: the damage touched nothing that is read."""
     IN_BOUNDS = "accepted, in bounds"
     """Forged with a seal that fits, and possible: it works, as the checks after it show."""
+    STOPPED = "stops by name"
+    """A learner whose journal is damaged, or whose position was forged, stops with an error that says so."""
     FINDING = "finding"
 
 

@@ -1,4 +1,4 @@
-"""Files under a sealed manifest, and records with a seal: damaged under the old seal, or forged with a new one."""
+"""Sealed files and records: damaged under the old seal, or forged with a new one that fits."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def broken_record(wire: bytes, random: Random) -> tuple[bytes, str]:
 
 
 def forged_record(wire: bytes, random: Random, about: str = "") -> tuple[bytes, str]:
-    """Change a record as a forger would, under a seal that fits, or without one as before there were seals."""
+    """Change a record as a forger would, under a seal that fits, or without one, as old records are."""
     fields = orjson.loads(wire)
     del fields["seal"]
     text = hostile_json(orjson.dumps(fields), random)

@@ -1,9 +1,10 @@
-"""A real tiny shop to be damaged: a learner's files, a server that follows it, and a client that never rests."""
+"""A real tiny shop to be damaged: a learner's files, a server that follows it, a client that never rests."""
 
 from __future__ import annotations
 
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -146,6 +147,8 @@ class Shop:
         self.settings = harness.settings
         self.snapshots = Path(harness.settings.snapshots.store) / PREFIX
         self._learn()
+        self.base = harness.settings.checkpoints.folder.parent.with_name("base")
+        shutil.copytree(self.base.with_name("shop"), self.base, ignore=shutil.ignore_patterns("snapshots"))
         full, delta = (Version.parse(version.name) for version in sorted(self.snapshots.iterdir()))
         self.full, self.delta = self._read(full), self._read(delta)
         self._step = 1_000
@@ -197,14 +200,13 @@ class Shop:
         """
         for _ in range(2):
             self.harness.act("ann", "red-cup")
-            ends = self.harness.log.end_offsets([self.harness.topics.interactions])
-            wanted = {str(place): end for place, end in ends.items()}
-            self.server.wait_until(lambda: wanted.items() <= self._offsets().items(), READING_SECONDS)
+            self.server.wait_until(self._has_read_all, READING_SECONDS)
         return self.server.json("/readyz")
 
-    def _offsets(self) -> dict[str, int]:
-        offsets: dict[str, int] = self.server.json("/v1/model")["offsets"]
-        return offsets
+    def _has_read_all(self) -> bool:
+        ends = self.harness.log.end_offsets([self.harness.topics.interactions])
+        offsets = self.server.json("/v1/model")["offsets"]
+        return all(offsets.get(str(place)) == end for place, end in ends.items())
 
     def _serves_the_newest(self) -> bool:
         found: str = self.server.json("/readyz")["snapshot"]

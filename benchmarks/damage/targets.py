@@ -24,6 +24,7 @@ from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.history_records import history_record, read_history_record
 from pipeline.snapshots.snapshot import Announcement, Seal, Version
 
+
 class SnapshotCases:
     """Snapshots and announcements: a loader and a running server meet each; after that, all is well again."""
 
@@ -40,7 +41,9 @@ class SnapshotCases:
     def delta(self, random: Random, is_forged: bool) -> Outcome:
         """Damage a delta."""
         version = self._shop.next_version()
-        return self._case("delta", version, self._shop.delta.with_manifest(version=version), random, is_forged)
+        return self._case(
+            "delta", version, self._shop.delta.with_manifest(version=version), random, is_forged
+        )
 
     def base(self, random: Random, is_forged: bool) -> Outcome:
         """Damage the full snapshot that a delta builds on, and announce the delta."""
@@ -48,7 +51,11 @@ class SnapshotCases:
         files = self._shop.full.with_manifest(version=base)
         damaged = files.forged(random) if is_forged else files.broken(random)
         store(self._shop.folder(base), damaged.files, self._shop.bait)
-        digest = SealedFiles({MANIFEST: _bytes(damaged)}, files.form, files.entry_of).digest if is_forged else files.digest
+        digest = (
+            SealedFiles({MANIFEST: _bytes(damaged)}, files.form, files.entry_of).digest
+            if is_forged
+            else files.digest
+        )
         delta = self._shop.delta.with_manifest(version=version, base=base, base_digest=digest)
         store(self._shop.folder(version), delta.files, self._shop.bait)
         judged = self._announced(version, announcement(version, delta), is_forged, base)
