@@ -163,6 +163,11 @@ class World:
             self._writer.append(self.topics.interactions, user, encode(event))
         self._flush()
 
+    def remember(self, user: str, history: History) -> None:
+        """Give a user a past, as if it had been learned; the next publication holds it."""
+        self.learner.stream.histories.put(user, history)
+        self._users[user] = 0
+
     def shop(self, rounds: int = 4) -> None:
         """Let three users buy things of their colour, in turn."""
         with self._one_flush():
