@@ -43,7 +43,8 @@ def language_model(request: pytest.FixtureRequest, backbone: Backbone) -> Backbo
     config = GPT2Config(vocab_size=len(backbone.tokenizer), n_positions=64, n_embd=32, n_layer=2, n_head=2)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Backbone(GPT2Model(config).eval().requires_grad_(False), backbone.tokenizer, "decoder")
+        model = GPT2Model(config).requires_grad_(False)
+    return Backbone(model.train(False), backbone.tokenizer, "decoder")
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def past(random: Random, length: int, types: tuple[InteractionType, ...]) -> His
 
 def answered(client: TestClient, user: str, session: str | None) -> float | None:
     """The log-probability of the one item that comes next; None if the answer is not the model's."""
-    query = {"k": 12} if session is None else {"k": 12, "session": session}
+    query: dict[str, int | str] = {"k": 12} if session is None else {"k": 12, "session": session}
     found = client.get(f"/v1/users/{user}/recommendations", params=query)
     assert found.status_code == 200, f"{user}: {found.text}"
     body = found.json()
