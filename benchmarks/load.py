@@ -42,7 +42,7 @@ class Load(NamedTuple):
 
     Attributes:
         statuses: number of answers by status; 0 where there was none.
-        sources: number of answers by what ranked the items, the model or popularity.
+        sources: number of answers by what ranked the items, the model or popularity; or by the error.
         latencies: seconds of each answer, sorted.
         seconds: from the first request to the last answer.
     """
@@ -63,7 +63,7 @@ class Load(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """One answer: its status, what ranked the items, and the seconds that it took."""
+    """One answer: its status, what ranked the items or went wrong, and the seconds that it took."""
 
     status: int
     source: str
@@ -93,10 +93,10 @@ def _asked(client: httpx.Client, user: str) -> Asked:
     began = time.monotonic()
     try:
         answer = client.get(f"/v1/users/{quote(user, safe='')}/recommendations")
-        source = answer.json()["source"] if answer.status_code == 200 else "-"
+        source = answer.json()["source"] if answer.status_code == 200 else answer.text[:80]
         return Asked(answer.status_code, source, time.monotonic() - began)
-    except (httpx.HTTPError, ValueError):
-        return Asked(0, "-", time.monotonic() - began)
+    except (httpx.HTTPError, ValueError) as error:
+        return Asked(0, f"{type(error).__name__}: {error}", time.monotonic() - began)
 
 
 def users_of(data: str) -> list[str]:
@@ -158,6 +158,7 @@ def main(data: str = "shop:events=5000", connections: int = 16, rounds: int = 1)
         "requests_per_second": round(len(found.latencies) / found.seconds, 1),
         "p50_ms": round(found.percentile(0.5), 1),
         "p99_ms": round(found.percentile(0.99), 1),
+        "longest_ms": round(found.percentile(1), 1),
         "failures": found.failures,
     }
     Console().print_json(json.dumps(figures))

@@ -35,7 +35,8 @@ from pipeline.config import (
 from pipeline.evaluation.prequential import Scores
 from pipeline.eventlog import open_log
 from pipeline.eventlog.intake import interaction_of, item_of
-from pipeline.eventlog.port import LogReader, Record, read
+from pipeline.eventlog.partitioner import partition_of
+from pipeline.eventlog.port import LogReader, Record, TopicPartition, read
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Interaction, InteractionType, Item, ItemChange, encode
 from pipeline.journal.position import Position
@@ -195,7 +196,7 @@ class World:
         acts = [record for record in records if record.topic == self.topics.interactions]
         events = [interaction_of(record) for record in acts]
         self._step += 1
-        self._users |= {event.user: record.offset + 1 for event, record in zip(events, acts, strict=True)}
+        self._users |= {event.user: self._end_of(event.user) for event in events}
         self._learned_through = max((record.append_time for record in records), default=self._learned_through)
         return self.learner.score_and_learn(MicroBatch(self.generation, self._step, items, events))
 
@@ -330,6 +331,11 @@ class World:
         """Histories of the users who acted since the last call, and the offsets where they end."""
         users, self._users = self._users, {}
         return {user: (self.learner.stream.histories.of(user), end) for user, end in users.items()}
+
+    def _end_of(self, user: str) -> int:
+        """Where the learner has read to in the partition of a user's key."""
+        home = partition_of(user, self.settings.log.partitions)
+        return self._reader.positions()[TopicPartition(self.topics.interactions, home)]
 
     def _older(self) -> dict[str, OlderItems]:
         histories = self.learner.stream.histories
