@@ -39,6 +39,8 @@ TORN = re.compile(r"\.([0-9]+(-[0-9]+)?|checkpoint|champion)\.part", re.ASCII)
 MISMATCHES = ArithmeticError, LookupError, MemoryError, RuntimeError, SafetensorError, TypeError, ValueError
 """What restoring raises from files that are sealed and yet no state of this model."""
 KEEP_LAST = 5
+KEEP_ADOPTED = 10
+"""States of rollbacks; a rebuild from nothing needs those of all adoptions in the journal."""
 HOUR_MS = 3_600_000
 LADDER = ((HOUR_MS, 24), (24 * HOUR_MS, 30))
 """Spans in ms and how many of each: besides the last ones, one an hour for a day, one a day for a month."""
@@ -102,6 +104,20 @@ class Checkpoints:
             except CheckpointCorrupt as error:
                 log.error("%s; trying the one before it", error)
         return None
+
+    def restore_version(self, learner: Learner, supervisor: Supervisor | None, version: Version) -> Position:
+        """Put learner and supervisor into the state of one version.
+
+        Raises:
+            CheckpointCorrupt: there is no readable checkpoint of it.
+        """
+        folder = self.folder / str(version)
+        named_manifest(folder / MANIFEST)
+        return restore_from(folder, learner, supervisor)
+
+    def has_state(self, state: str) -> bool:
+        """Whether a state that was adopted is still there, readable or not."""
+        return (self.folder / state / MANIFEST).exists()
 
     def positions(self) -> list[Position]:
         """Return the position of each readable checkpoint, oldest first."""

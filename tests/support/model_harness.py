@@ -208,6 +208,7 @@ class ModelHarness:
         until: str | None = None,
         *,
         from_nothing: bool = True,
+        since: str | None = None,
         log: EventLog | None = None,
         progress: Callable[[int], None] = lambda events: None,
     ) -> Rebuilt:
@@ -220,6 +221,7 @@ class ModelHarness:
             supervisor,
             self.checkpoints,
             from_nothing=from_nothing,
+            since=Version.parse(since) if since else None,
             until=Version.parse(until) if until else None,
             progress=progress,
         )

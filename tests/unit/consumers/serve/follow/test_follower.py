@@ -104,6 +104,35 @@ def test_a_snapshot_of_another_model_is_refused(world: World, change: dict[str, 
         assert current.refusal is not None and reason in current.refusal.reason
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sizes": {**ModelSizes().model_dump(), "adapter_rank": 10**12}},
+        {"sizes": {**ModelSizes().model_dump(), "lora_rank": -1}},
+        {"rows": 10**30},
+        {"offsets": {"shop.interactions": 3}},
+    ],
+    ids=["adapter_rank", "lora_rank", "rows", "offsets"],
+)
+def test_an_impossible_manifest_costs_neither_a_running_server_nor_one_that_starts(
+    world: World, change: dict[str, object]
+) -> None:
+    world.stock()
+    learned_and_published(world)
+    good = learned_and_published(world)
+    folder = world.folder / "snapshots" / PREFIX
+    bad = Version(good.generation, good.step + 5)
+    shutil.copytree(folder / str(good), folder / str(bad))
+    with world.server() as running:
+        assert served(running) == good
+        world.forge(bad, version=str(bad), **change)
+        wait_until(lambda: running.refusal is not None)
+        with world.server() as started:
+            for current in (running, started):
+                assert served(current) == good
+                assert current.refusal is not None and str(bad) in current.refusal.reason
+
+
 def test_a_model_of_other_sizes_than_the_settings_is_served(world: World) -> None:
     world.stock()
     learned_and_published(world)
