@@ -230,7 +230,7 @@ class World:
         self.publish()
         self._writer.before_announcement = None
 
-    def forge(self, version: Version, **change: object) -> None:
+    def forge(self, version: Version, /, **change: object) -> None:
         """Give a snapshot a manifest with other values, sealed again, and announce it."""
         path = self.folder / "snapshots" / PREFIX / str(version) / MANIFEST
         fields = {**orjson.loads(unseal(path.read_bytes(), FORMAT)), **change}

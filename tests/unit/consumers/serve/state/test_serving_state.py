@@ -72,6 +72,24 @@ def test_a_late_server_equals_an_early_one(world: World) -> None:
             assert_same(world, early, late)
 
 
+def test_acts_that_are_uploaded_late_are_history_by_event_time_and_fresh_by_append_time(world: World) -> None:
+    world.open()
+    with world.server() as early:
+        world.act("ann", "blue-cup")
+        world.act("ann", "green-cup", late_ms=86_400_000)
+        view = world.shown(early)
+        items = [act.item for act in early.for_user("ann")[1]]
+        unlearned = [record for record in world.records(world.topics.interactions) if record.key == "ann"][
+            -2:
+        ]
+        assert (items[0], items[-1]) == ("green-cup", "blue-cup")
+        assert view.oldest_unlearned == min(record.append_time for record in unlearned)
+        with world.server() as late:
+            assert_same(world, early, late)
+        world.learn()
+    assert [act.item for act in world.learner.stream.histories.of("ann")] == items
+
+
 def act_elsewhere(world: World, user: str, item: str, time: int) -> None:
     """Append an act as a producer with another partitioner does: to a partition that no user has."""
     homes = {partition_of(known, world.settings.log.partitions) for known in USERS}
