@@ -150,7 +150,7 @@ def decode_history(wire: bytes | str) -> tuple[History, int, OlderItems]:
 
 
 def history_of(fields: Any) -> tuple[History, int, OlderItems]:
-    """Check the fields of an encoded history, whoever wrote them.
+    """Check the fields of an encoded history, as if a stranger had written them.
 
     Raises:
         ValueError: they are no history, or out of bounds.

@@ -46,7 +46,7 @@ NO_ROWS: Mapping[str, int] = {}
 NO_OFFSETS: Offsets = {}
 
 
-class HistoryEnd(NamedTuple):
+class HistoryPosition(NamedTuple):
     """Where a stored history ends: the partition of its user's key, and the next offset there."""
 
     partition: int
@@ -101,7 +101,7 @@ class ServingState:
         self,
         snapshot: LoadedSnapshot | None,
         histories: Histories,
-        ends_of_histories: Mapping[str, HistoryEnd],
+        ends_of_histories: Mapping[str, HistoryPosition],
         topics: tuple[str, str],
         refusals: RefusalLog | None = None,
         signals: SignalsConfig = SignalsConfig(),  # noqa: B008 (frozen)

@@ -221,6 +221,11 @@ def test_a_record_outside_the_partition_of_its_key_is_learned_and_told_once(
         batch = only(learning)
     assert len(batch.micro.interactions) == 3
     assert batch.users == {"ann": 1}
-    told = [record.getMessage() for record in caplog.records if "another partitioner" in record.getMessage()]
-    assert len(told) == 1
-    assert f"{harness.topics.interactions}/{(home + 1) % PARTITIONS}/0" in told[0] and "ann" not in told[0]
+    warnings = [
+        record.getMessage() for record in caplog.records if "another partitioner" in record.getMessage()
+    ]
+    assert len(warnings) == 1
+    assert (
+        f"{harness.topics.interactions}/{(home + 1) % PARTITIONS}/0" in warnings[0]
+        and "ann" not in warnings[0]
+    )
