@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 DATA ?= shop
 LOG ?=
 REPORT ?=
+CASES ?= 2000
+SEED ?= 0
 
 .DEFAULT_GOAL := help
 
@@ -55,6 +57,10 @@ kafka: install ## run a real Kafka broker on 127.0.0.1:9092, without Docker
 .PHONY: benchmark
 benchmark: install ## our learner beside a plain one, on the same events; DATA=<file or folder>
 	$(BIN)/python benchmarks/learner.py $(if $(filter shop,$(DATA)),,--data '$(DATA)')
+
+.PHONY: damage
+damage: install ## damage or forge files and records while a server answers; CASES=<number> SEED=<number>
+	$(BIN)/python -m benchmarks.damage --cases $(CASES) --seed $(SEED)
 
 .PHONY: clean
 clean: ## remove the virtual environment and what runs have left; keep the caches

@@ -17,7 +17,7 @@ from pipeline import metrics
 from pipeline.bounded import fault_of
 from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.rebuild import rebuild
-from pipeline.checkpoints.store import Checkpoints, restore_from
+from pipeline.checkpoints.store import KEEP_ADOPTED, Checkpoints, restore_from
 from pipeline.control.records import Order, Promotion, Refusal, order_in
 from pipeline.errors import CheckpointCorrupt, OffsetsExpired, OrderRefused
 from pipeline.eventlog.port import EventLog, LogWriter, Offsets, Record, TopicPartition
@@ -32,7 +32,6 @@ from pipeline.training.learner import Learner
 log = logging.getLogger(__name__)
 
 READ_RECORDS = 100
-KEEP_ADOPTED = 10
 ADOPTED = "adopted"
 NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 """A folder with another name is a stranger's."""

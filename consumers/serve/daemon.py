@@ -36,6 +36,10 @@ from pipeline.snapshots.store import SnapshotStore
 GRACE_SECONDS = 3
 """Time that running requests have to finish at shutdown."""
 
+KEEP_ALIVE_SECONDS = 75
+"""Longer than proxies keep idle connections, usually 60 s: if the server closed first, a request on its way
+would be lost, which a proxy answers with 502."""
+
 log = logging.getLogger(__name__)
 
 
@@ -86,6 +90,7 @@ def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
                 log_config=None,
                 access_log=False,  # its lines would contain user ids
                 timeout_graceful_shutdown=GRACE_SECONDS,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
             )
         )
         _run_both(server, follower, make_encoder, stop)

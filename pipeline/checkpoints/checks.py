@@ -6,32 +6,71 @@ after each start.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from torch import Tensor
 
-from pipeline.snapshots.values import check_finite, check_matrix
-from pipeline.state.segments import GAP_BUCKETS, TYPES, VALUE_BUCKETS
+from pipeline.events import Id, Item
+from pipeline.snapshots.values import LARGEST_COUNT, LARGEST_WEIGHT, check_counts, check_range
+from pipeline.state.catalogue import Catalogue
+from pipeline.state.histories import History
+from pipeline.state.segments import COLUMNS, GAP_BUCKETS, TYPES, VALUE_BUCKETS
 
-PER_ITEM = ("totals", "popularity", "acts")
-"""Counts with one value per catalogue row."""
+GROWING = re.compile(r"(step|exp_avg_sq)\..*|mixer\.(square|taken)|.*_squares")
+"""Tensors that grow with the steps taken, and are never negative."""
+COUNT_TYPES = {
+    "totals": torch.float64,
+    "popularity": torch.float64,
+    "acts": torch.int64,
+    "scale": torch.float64,
+    "events": torch.int64,
+}
+"""Number types of the counts; the first three have one value per catalogue row, the others one in all."""
+PER_ITEM = tuple(COUNT_TYPES)[:3]
+LARGEST_ACT = 16.0
+"""The largest weight of an act that the settings allow."""
+REPLAY_TYPES = {"weights": np.float64, "wanted": np.bool_}
+"""Types of the columns that are not whole numbers."""
+PARTITION_FILE = re.compile(r"(histories|seen)-([0-9]+)\..*")
+
+Entries = list[tuple[Id, Item | None]]
+_ENTRIES = TypeAdapter(Entries)
+
+
+def check_files(names: Collection[str]) -> None:
+    """Check that there are histories and seen events of each partition, from the first on.
+
+    Raises:
+        ValueError: a file is missing.
+    """
+    found = [match for name in names if (match := PARTITION_FILE.fullmatch(name))]
+    for kind in ("histories", "seen"):
+        numbers = sorted(int(match[2]) for match in found if match[1] == kind)
+        if numbers != list(range(len(found) // 2)):
+            raise ValueError(f"it has the {kind} of the partitions {numbers[:8]}")
 
 
 def check_numbers(file: str, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse values that are not finite: they would be learned from, and served, sooner or later.
+    """Refuse values that are not finite or out of range: they would be learned from, and served.
 
     Raises:
         ValueError: names file and tensor.
     """
     for name, values in tensors.items():
         if values.is_floating_point():
-            check_finite(f"{file}: {name}", values)
+            grows = GROWING.fullmatch(name) is not None
+            least, largest = (0.0, LARGEST_COUNT) if grows else (-LARGEST_WEIGHT, LARGEST_WEIGHT)
+            check_range(f"{file}: {name}", values, least, largest)
 
 
-def check_sizes(items: int, table: Mapping[str, Tensor], counts: Mapping[str, Tensor]) -> None:
-    """Check that item table and counts have a row for each item of the catalogue.
+def check_stream(items: int, table: Mapping[str, Tensor], counts: Mapping[str, Tensor]) -> None:
+    """Check item table and counts: they have a row for each item of the catalogue, with possible values.
 
     Raises:
         ValueError: names what does not.
@@ -39,11 +78,50 @@ def check_sizes(items: int, table: Mapping[str, Tensor], counts: Mapping[str, Te
     for name, values in [*table.items(), *((name, counts[name]) for name in PER_ITEM)]:
         if values.shape[0] != items:
             raise ValueError(f"{name} has {values.shape[0]} rows for {items} items")
-    for level in ("base", "recent"):
-        check_matrix(level, counts, items)
+    for name, dtype in COUNT_TYPES.items():
+        if counts[name].dtype != dtype or counts[name].dim() != (name in PER_ITEM):
+            raise ValueError(f"{name} has another form than counts")
+    check_counts(counts, items)
+    check_range("totals", counts["totals"] * counts["scale"], -LARGEST_COUNT, LARGEST_COUNT)
+    for name in ("acts", "events"):
+        check_range(name, counts[name], 0, LARGEST_COUNT)
 
 
-def check_replay(replay: Mapping[str, NDArray[np.int64]], items: int) -> None:
+def read_entries(content: bytes) -> Entries:
+    """Read the catalogue's items with their entries, in the order of rows.
+
+    Raises:
+        ValueError: it is none, or holds an item twice.
+    """
+    entries = _ENTRIES.validate_json(content)
+    if len({item for item, _ in entries}) != len(entries):
+        raise ValueError("the catalogue holds an item twice")
+    if any(entry is not None and entry.item != item for item, entry in entries):
+        raise ValueError("the catalogue holds an item under the name of another")
+    return entries
+
+
+def check_distinct(digests: Collection[int]) -> None:
+    """Check that no event was seen twice: forgetting the first would fail at the second.
+
+    Raises:
+        ValueError: one was.
+    """
+    if len(set(digests)) != len(digests):
+        raise ValueError("an event is seen twice")
+
+
+def check_history(history: History, catalogue: Catalogue) -> None:
+    """Check that the acts of a user are acts on items of the catalogue.
+
+    Raises:
+        ValueError: one is not.
+    """
+    if any(act.item not in catalogue for act in history):
+        raise ValueError("a history has an item that is not in the catalogue")
+
+
+def check_replay(replay: Mapping[str, NDArray[Any]], items: int) -> None:
     """Check that the acts of the replay buffer are acts on items of the catalogue.
 
     Raises:
@@ -51,8 +129,15 @@ def check_replay(replay: Mapping[str, NDArray[np.int64]], items: int) -> None:
     """
     lengths, acts = replay["lengths"], len(replay["items"])
     firsts = replay["first_new"]
+    if any(
+        replay[name].dtype != REPLAY_TYPES.get(name, np.int64) for name in (*COLUMNS, "lengths", "first_new")
+    ):
+        raise ValueError("replayed segments have other types of numbers")
     if (lengths < 0).any() or int(lengths.sum()) != acts or len(firsts) != len(lengths):
         raise ValueError("the lengths of replayed segments do not match their acts")
+    if not ((firsts >= 0) & (firsts <= lengths)).all() or not 0 <= int(replay["offered"][0]) < 2**62:
+        raise ValueError("the new acts of replayed segments are out of range")
+    check_range("weights", torch.from_numpy(replay["weights"]), 0, LARGEST_ACT)
     ends = {
         "items": items,
         "types": len(TYPES),

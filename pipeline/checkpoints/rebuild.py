@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from pipeline.checkpoints.store import Checkpoints
-from pipeline.errors import TopicError
+from pipeline.checkpoints.store import KEEP_ADOPTED, Checkpoints
+from pipeline.errors import CheckpointCorrupt, TopicError
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import BatchSource, StateSwitch
@@ -28,6 +28,7 @@ def rebuild(
     checkpoints: Checkpoints,
     *,
     from_nothing: bool = False,
+    since: Version | None = None,
     until: Version | None = None,
     progress: Callable[[int], None] = lambda events: None,
 ) -> Position:
@@ -39,6 +40,7 @@ def rebuild(
         supervisor: one that has seen nothing; None if its state is not needed.
         checkpoints: give the state to begin from, and the adopted states.
         from_nothing: begin at the start of the journal instead, which proves that recovery is right.
+        since: begin at the checkpoint of this version instead.
         until: the last version to learn.
         progress: called with the number of interactions of each batch.
 
@@ -47,10 +49,14 @@ def rebuild(
 
     Raises:
         TopicError: nothing was ever learned.
-        CheckpointCorrupt: the journal has lost its beginning, or an adopted state is gone.
+        CheckpointCorrupt: the journal has lost its beginning, there is no checkpoint of `since`, or an
+            adopted state is gone; names the first version that a rebuild can begin from.
         OffsetsExpired: the log does not hold the journal's records any more.
     """
-    position = None if from_nothing else checkpoints.restore(learner, supervisor, until)
+    if since is not None:
+        position: Position | None = checkpoints.restore_version(learner, supervisor, since)
+    else:
+        position = None if from_nothing else checkpoints.restore(learner, supervisor, until)
     entries = read_journal(event_log, topics.journal, position.journal if position else None)
     if position is None:
         first = next(entries, None)
@@ -60,7 +66,7 @@ def rebuild(
     with closing(BatchSource(event_log, topics, position, learner.first_seen)) as batches:
         for turn in batches.recover(_up_to(until, entries)):
             if isinstance(turn, StateSwitch):
-                checkpoints.adopt(learner, supervisor, turn)
+                _adopt(event_log, topics, learner, supervisor, checkpoints, turn)
             else:
                 scores = learner.score_and_learn(turn.micro)
                 if supervisor is not None:
@@ -68,6 +74,35 @@ def rebuild(
                 progress(len(turn.micro.interactions))
             position = turn.position
     return position
+
+
+def _adopt(
+    event_log: EventLog,
+    topics: Topics,
+    learner: Learner,
+    supervisor: Supervisor | None,
+    checkpoints: Checkpoints,
+    switch: StateSwitch,
+) -> None:
+    try:
+        checkpoints.adopt(learner, supervisor, switch)
+    except CheckpointCorrupt as error:
+        first = first_after_gone_states(event_log, topics, checkpoints)
+        way_out = f"millstream rebuild --from {first}" if first else "wait for the next checkpoint"
+        raise CheckpointCorrupt(
+            f"{switch.position.version} went on from {switch.adopts.state}, which is gone ({error}); only "
+            f"the last {KEEP_ADOPTED} adopted states are kept. What came later can be rebuilt: {way_out}"
+        ) from error
+
+
+def first_after_gone_states(event_log: EventLog, topics: Topics, checkpoints: Checkpoints) -> str | None:
+    """Return the version of the oldest checkpoint after which the journal needs no state that is gone."""
+    gone = 0
+    for entry, after in read_journal(event_log, topics.journal):
+        if entry.adopts is not None and not checkpoints.has_state(entry.adopts.state):
+            gone = after
+    later = (position for position in checkpoints.positions() if position.journal >= gone)
+    return next((position.version for position in later), None)
 
 
 def _up_to(until: Version | None, entries: Entries) -> Entries:

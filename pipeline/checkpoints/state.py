@@ -8,33 +8,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import orjson
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor
 
-from pipeline.checkpoints.checks import check_numbers, check_replay, check_sizes
+from pipeline.checkpoints.checks import (
+    check_distinct,
+    check_files,
+    check_history,
+    check_numbers,
+    check_replay,
+    check_stream,
+    read_entries,
+)
 from pipeline.config import ModelSizes
 from pipeline.eventlog.partitioner import partition_of
-from pipeline.events import Item
 from pipeline.journal.position import Position
 from pipeline.model.content.adapter import Adapter
 from pipeline.model.tensors import to_matrix, under
-from pipeline.monitoring.supervisor import Supervisor
+from pipeline.monitoring.supervisor import Supervisor, SupervisorState
 from pipeline.state.catalogue import Catalogue
 from pipeline.state.counts import PairCounts
 from pipeline.state.dedupe import SeenEvents
-from pipeline.state.histories import Histories, decode_history, decode_older_items, encode_history
+from pipeline.state.histories import Histories, decode_history, encode_history
 from pipeline.training.learner import Learner
 from pipeline.training.replay_buffer import ReplayBuffer
 
 LEARNED, TABLE, COUNTS = "learned.safetensors", "table.safetensors", "counts.safetensors"
 REPLAY, CATALOGUE, SUPERVISOR = "replay.safetensors", "catalogue.json", "supervisor.json"
 ENCODER = "encoder.safetensors"
+SUPERVISOR_STATE = TypeAdapter(SupervisorState)
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -107,12 +117,12 @@ def restore(
     encoder, learned, table, counts = (
         read_tensors(files[name]) for name in (ENCODER, LEARNED, TABLE, COUNTS)
     )
-    for name, tensors in (ENCODER, encoder), (LEARNED, learned), (TABLE, table), (COUNTS, counts):
+    check_files(files)
+    for name, tensors in (ENCODER, encoder), (LEARNED, learned), (TABLE, table):
         check_numbers(name, tensors)
     replay = {name: tensor.numpy() for name, tensor in read_tensors(files[REPLAY]).items()}
-    entries = orjson.loads(files[CATALOGUE])
-    catalogue = Catalogue((item, entry and Item.model_validate(entry)) for item, entry in entries)
-    check_sizes(len(catalogue), table, counts)
+    catalogue = Catalogue(read_entries(files[CATALOGUE]))
+    check_stream(len(catalogue), table, counts)
     check_replay(replay, len(catalogue))
     learner.reset(learner.config.replace(sizes=model))
     learner.encoder = learner.encoder.adapted(encoder)
@@ -124,13 +134,6 @@ def restore(
     _load_learned(learner, learned)
     if supervisor is not None:
         _load_supervisor(supervisor, files[SUPERVISOR])
-
-
-def _read(files: Mapping[str, bytes], name: str) -> dict[str, Tensor]:
-    """Read the tensors of a file; all must be finite."""
-    tensors = read_tensors(files[name])
-    check_numbers(name, tensors)
-    return tensors
 
 
 def _load_counts(learner: Learner, counts: Mapping[str, Tensor]) -> None:
@@ -146,18 +149,29 @@ def _load_users(learner: Learner, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         kind, _, rest = name.partition("-")
         if kind == "histories":
-            for user, wire in orjson.loads(content).items():
-                older = decode_older_items(wire.encode())
-                stream.histories.put(user, decode_history(wire.encode())[0], older)
+            for user, wire in _by_user(content).items():
+                history, _, older = decode_history(wire)
+                check_history(history, stream.catalogue)
+                stream.histories.put(user, history, older)
         elif kind == "seen":
             seen = {name: tensor.tolist() for name, tensor in read_tensors(content).items()}
+            check_distinct(seen["digests"])
             stream.seen[int(rest.partition(".")[0])] = SeenEvents(stream.config.dedupe_window, **seen)
+
+
+def _by_user(content: bytes) -> dict[Any, Any]:
+    """Read the encoded histories of a file, by user."""
+    histories = orjson.loads(content)
+    if not isinstance(histories, dict):
+        raise ValueError("histories are no JSON object")
+    return histories
 
 
 def _load_supervisor(supervisor: Supervisor, content: bytes) -> None:
     """Load a supervisor's state, on a scratch one first: a state that is none leaves it as it was."""
-    Supervisor(*supervisor.configs).load(orjson.loads(content))
-    supervisor.load(orjson.loads(content))
+    state = SUPERVISOR_STATE.validate_python(orjson.loads(content))
+    Supervisor(*supervisor.configs).load(state)
+    supervisor.load(state)
 
 
 def _load_learned(learner: Learner, tensors: Mapping[str, Tensor]) -> None:

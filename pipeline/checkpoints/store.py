@@ -40,6 +40,8 @@ TORN = re.compile(r"\.([0-9]+(-[0-9]+)?|checkpoint|champion)\.part", re.ASCII)
 MISMATCHES = ArithmeticError, LookupError, MemoryError, RuntimeError, SafetensorError, TypeError, ValueError
 """What restoring raises from files that are sealed and yet no state of this model."""
 KEEP_LAST = 5
+KEEP_ADOPTED = 10
+"""States of rollbacks; a rebuild from nothing needs those of all adoptions in the journal."""
 HOUR_MS = 3_600_000
 LADDER = ((HOUR_MS, 24), (24 * HOUR_MS, 30))
 """Spans in ms and how many of each: besides the last ones, one an hour for a day, one a day for a month."""
@@ -94,16 +96,29 @@ class Checkpoints:
             supervisor: None if its state is not needed.
             until: the last version to consider.
         """
-        for manifest_path in reversed(self._manifests()):
-            folder = manifest_path.parent
+        for folder in reversed(self._folders()):
             if until is not None and Version.parse(folder.name) > until:
                 continue
             try:
-                named_manifest(manifest_path)
+                named_manifest(folder / MANIFEST)
                 return restore_from(folder, learner, supervisor)
             except CheckpointCorrupt as error:
                 log.error("%s; trying the one before it", error)
         return None
+
+    def restore_version(self, learner: Learner, supervisor: Supervisor | None, version: Version) -> Position:
+        """Put learner and supervisor into the state of one version.
+
+        Raises:
+            CheckpointCorrupt: there is no readable checkpoint of it.
+        """
+        folder = self.folder / str(version)
+        named_manifest(folder / MANIFEST)
+        return restore_from(folder, learner, supervisor)
+
+    def has_state(self, state: str) -> bool:
+        """Whether a state that was adopted is still there, readable or not."""
+        return (self.folder / state / MANIFEST).exists()
 
     def positions(self) -> list[Position]:
         """Return the position of each readable checkpoint, oldest first."""
@@ -142,8 +157,12 @@ class Checkpoints:
         return found
 
     def _manifests(self) -> list[Path]:
-        """Return the manifests in folders that are named after a version, oldest first."""
-        found = ((Version.named(path.parent.name), path) for path in self.folder.glob(f"*-*/{MANIFEST}"))
+        """Return the manifests that exist, oldest first."""
+        return [path for folder in self._folders() if (path := folder / MANIFEST).exists()]
+
+    def _folders(self) -> list[Path]:
+        """Return the folders that are named after a version, oldest first."""
+        found = ((Version.named(path.name), path) for path in self.folder.glob("*-*") if path.is_dir())
         return [path for _, path in sorted((version, path) for version, path in found if version is not None)]
 
     def _prune(self) -> None:

@@ -20,6 +20,10 @@ def rebuild(
             "offset of the journal (@1234)."
         ),
     ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", help="Begin at the checkpoint of a version, such as 3-120, not at the start."),
+    ] = None,
     answer: Annotated[
         str | None,
         typer.Option(
@@ -29,22 +33,24 @@ def rebuild(
 ) -> None:
     """Learn the journal again, and compare the result with the stored checkpoints and snapshots.
 
-    Without --at or --answer, learn everything from the start: this verifies recovery.
+    Without an option, learn everything from the start: this verifies recovery.
     """
-    if at is not None and answer is not None:
-        raise typer.BadParameter("--at and --answer exclude each other")
+    if sum(option is not None for option in (at, since, answer)) > 1:
+        raise typer.BadParameter("--at, --from and --answer exclude each other")
     if answer is not None:
         _compare_answer(answer)
     from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
     from pipeline.checkpoints.audit import agreement, version_at
     from pipeline.checkpoints.rebuild import rebuild as run
+    from pipeline.snapshots.snapshot import Version
     from pipeline.snapshots.store import SnapshotStore
 
     with log_of_settings() as (event_log, topics, settings), progress_bar("rebuilding", None) as progress:
         try:
             until = version_at(event_log, topics, at) if at else None
+            begin = Version.parse(since) if since else None
         except ValueError as error:
-            raise typer.BadParameter(f"--at {at}: {error}") from None
+            raise typer.BadParameter(str(error)) from None
         checkpoints = checkpoints_of(settings)
         learner, supervisor = make_learner(settings), make_supervisor(settings)
         position = run(
@@ -54,6 +60,7 @@ def rebuild(
             supervisor,
             checkpoints,
             from_nothing=at is None,
+            since=begin,
             until=until,
             progress=lambda n: progress.advance(progress.task_ids[0], n),
         )

@@ -13,7 +13,8 @@ from typing import Protocol, TypeVar
 from pipeline.config import BatchConfig
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import dead_letter, interaction_of, item_of
-from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, Record
+from pipeline.eventlog.partitioner import partition_of
+from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, Record, TopicPartition
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Interaction
 from pipeline.journal.entry import Adopts, JournalEntry, Verb
@@ -35,7 +36,8 @@ class Batch:
         position: of the learner after it.
         from_journal: whether it was journalled before this process started.
         append_times: ms, of the interactions.
-        users: offset after each user's last interaction.
+        users: those who acted, each with the next offset in the partition of the user's key: up to there
+            the learner knows all of the user's acts.
         refused: keys and values of dead letters.
         duplicates: number of interactions dropped because they were seen before.
     """
@@ -117,6 +119,7 @@ class BatchSource:
         """
         self._first_seen = first_seen
         self._position = start
+        self._has_warned = False
         self._items, self._interactions = (
             RecordBuffer(
                 event_log, {source: at for source, at in start.offsets.items() if source.topic == topic}
@@ -246,7 +249,7 @@ class BatchSource:
             if event is not None:
                 events.append(event)
                 times.append(record.append_time)
-                users[event.user] = record.offset + 1
+                users[event.user] = self._end_in_home(event.user, record, entry.offsets)
         self._position = Position.after(entry, journalled)
         return Batch(
             micro=MicroBatch(entry.generation, entry.step, entries, events, entry.verb is Verb.LEARN),
@@ -257,6 +260,20 @@ class BatchSource:
             refused=refused,
             duplicates=len(items) + len(interactions) - len(entries) - len(events) - len(refused),
         )
+
+    def _end_in_home(self, user: str, record: Record, ends: Offsets) -> int:
+        """Return where a batch ends in the partition of a user's key; warn of a record in another one."""
+        partitions = sum(source.topic == record.topic for source in ends)
+        home = TopicPartition(record.topic, partition_of(user, partitions))
+        if record.source != home and not self._has_warned:
+            self._has_warned = True
+            log.warning(
+                "%s/%s is not in the partition of its key: a producer has another partitioner. Its acts are "
+                "learned and served, in the order of append times; let it partition by murmur2 of the user",
+                record.source,
+                record.offset,
+            )
+        return ends[home]
 
     def _new_interaction(self, record: Record) -> Interaction | None:
         """Decode an interaction; None for a duplicate."""

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypedDict
+
+from typing_extensions import TypedDict
 
 
 class Answer(Enum):

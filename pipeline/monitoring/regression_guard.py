@@ -12,11 +12,12 @@ Means of blocks are compared, because events of one basket depend on each other,
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr
+from typing_extensions import TypedDict
 
 from pipeline.config import GuardConfig
 from pipeline.evaluation.prequential import Scores

@@ -6,7 +6,9 @@ requests stays when the learner adopts another state.
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal
+
+from typing_extensions import TypedDict
 
 from pipeline.config import DriftConfig, GuardConfig
 from pipeline.control.alarms import BudgetSpent

@@ -14,6 +14,8 @@ from pipeline.snapshots.snapshot import Manifest
 
 LARGEST_WEIGHT = 1e6
 """Learned weights stay below ten; the products of larger ones leave float32's range."""
+LARGEST_COUNT = 1e15
+"""Beyond the acts of any log; sums of so large counts stay far within float32's range."""
 
 
 def check_values(manifest: Manifest, name: str, tensors: Mapping[str, Tensor]) -> None:
@@ -22,19 +24,37 @@ def check_values(manifest: Manifest, name: str, tensors: Mapping[str, Tensor]) -
     Raises:
         ValueError: names the tensor.
     """
-    largest = torch.finfo(torch.float64).max if name == COUNTS else LARGEST_WEIGHT
+    if name == COUNTS:
+        check_counts(tensors, manifest.rows)
+        return
     for tensor, values in tensors.items():
         if values.is_floating_point():
-            check_finite(tensor, values, largest)
-    if name == COUNTS:
-        _check_counts(tensors, manifest.rows)
-    elif name == ITEMS and manifest.kind == "delta":
+            check_range(tensor, values, -LARGEST_WEIGHT, LARGEST_WEIGHT)
+    if name == ITEMS and manifest.kind == "delta":
         for rows in ("changed", CONTENT_ROWS):
             _check_rows(rows, tensors[rows], manifest.rows)
 
 
-def check_finite(name: str, values: Tensor, largest: float = torch.finfo(torch.float64).max) -> None:
-    """Refuse values that are not finite, or beyond ±`largest`; one pass, without a copy.
+def check_counts(tensors: Mapping[str, Tensor], rows: int) -> None:
+    """Check popularity and the levels of pair counts; stored pairs are multiplied by the scale.
+
+    Raises:
+        ValueError: names the tensor.
+    """
+    scale = float(tensors["scale"])
+    if not 0 < scale <= 1:
+        raise ValueError("scale is not between 0 and 1")
+    check_range("popularity", tensors["popularity"], 0, LARGEST_COUNT)
+    for level in ("base", "recent"):
+        if f"{level}.data" in tensors:
+            check_range(
+                f"{level}.data", tensors[f"{level}.data"], -LARGEST_COUNT / scale, LARGEST_COUNT / scale
+            )
+            check_matrix(level, tensors, rows)
+
+
+def check_range(name: str, values: Tensor, least: float, largest: float) -> None:
+    """Refuse values that are not finite or out of range; one pass, without a copy.
 
     Raises:
         ValueError: there is one.
@@ -42,8 +62,8 @@ def check_finite(name: str, values: Tensor, largest: float = torch.finfo(torch.f
     if not values.numel():
         return
     low, high = torch.aminmax(values)  # of NaN, both are NaN and no comparison holds
-    if not (-largest <= float(low) and float(high) <= largest):
-        raise ValueError(f"{name} is not finite, or larger than any weight")
+    if not (least <= float(low) and float(high) <= largest):
+        raise ValueError(f"{name} is not finite, or out of range")
 
 
 def check_matrix(name: str, tensors: Mapping[str, Tensor], rows: int) -> None:
@@ -56,14 +76,6 @@ def check_matrix(name: str, tensors: Mapping[str, Tensor], rows: int) -> None:
     ends = indptr.size == rows + 1 and indptr[0] == 0 and indptr[-1] == data.size == indices.size
     if not ends or (np.diff(indptr) < 0).any() or not _within(indices, rows):
         raise ValueError(f"{name} is no sparse matrix")
-
-
-def _check_counts(tensors: Mapping[str, Tensor], rows: int) -> None:
-    for level in ("base", "recent"):
-        if f"{level}.data" in tensors:
-            check_matrix(level, tensors, rows)
-    if not float(tensors["scale"]) > 0:
-        raise ValueError("scale is not positive")
 
 
 def _check_rows(name: str, rows: Tensor, size: int) -> None:

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import orjson
+from pydantic import Field, TypeAdapter
 
-from pipeline.events import Interaction, InteractionType
+from pipeline.events import Finite, Id, Interaction, InteractionType, Milliseconds, Offset
 from pipeline.state.acted_items import NO_ITEMS, OlderItems, decode_older, encode_older, with_items
+
+MOST_ACTS = 10_000
+"""In an encoded history; the largest that the settings allow."""
+
+_ACT = tuple[Id, InteractionType, Milliseconds, Finite | None, Id | None]
+_ACTS = TypeAdapter(Annotated[list[_ACT], Field(max_length=MOST_ACTS)])
+_OFFSET = TypeAdapter(Offset)
+_TEXT = TypeAdapter(str)
 
 
 class Act(NamedTuple):
@@ -131,17 +140,23 @@ def encode_history(history: History, offset: int, older: OlderItems = NO_ITEMS) 
     return orjson.dumps({"offset": offset, "acts": acts, **extra})
 
 
-def decode_history(wire: bytes) -> tuple[History, int]:
-    """Decode the result of `encode_history`: the acts and the offset."""
-    fields = orjson.loads(wire)
-    acts = (Act(item, InteractionType(kind), *rest) for item, kind, *rest in fields["acts"])
-    return tuple(acts), int(fields["offset"])
-
-
-def decode_older_items(wire: bytes) -> OlderItems:
-    """Decode the older items of what `encode_history` made.
+def decode_history(wire: bytes | str) -> tuple[History, int, OlderItems]:
+    """Decode the result of `encode_history`: the acts, the offset and the older items.
 
     Raises:
-        ValueError: they are damaged.
+        ValueError: it is no history, or out of bounds.
     """
-    return decode_older(orjson.loads(wire).get("older", ""))
+    return history_of(orjson.loads(wire))
+
+
+def history_of(fields: Any) -> tuple[History, int, OlderItems]:
+    """Check the fields of an encoded history, as if a stranger had written them.
+
+    Raises:
+        ValueError: they are no history, or out of bounds.
+    """
+    if not isinstance(fields, dict) or fields.keys() - {"older"} != {"acts", "offset"}:
+        raise ValueError("it has other fields than a history")
+    acts = tuple(Act(*act) for act in _ACTS.validate_python(fields["acts"]))
+    older = decode_older(_TEXT.validate_python(fields.get("older", "")))
+    return acts, _OFFSET.validate_python(fields["offset"]), older

@@ -55,14 +55,29 @@ class OptimizerStep:
         }
 
     def load_moments(self, moments: Mapping[str, Tensor]) -> None:
-        """Restore moments returned by `moments`."""
+        """Restore moments returned by `moments`.
+
+        Raises:
+            LookupError, ValueError: they are not those of this model's parameters.
+        """
         state: dict[int, dict[str, Tensor]] = {}
         numbers = {name: number for number, name in enumerate(self._learned)}
         for dotted, tensor in moments.items():
             moment, _, name = dotted.partition(".")
             state.setdefault(numbers[name], {})[moment] = tensor.clone()
+        for number, parameter in enumerate(self._learned.values()):
+            _check_moments(state.get(number), parameter)
         groups = self.adamw.state_dict()["param_groups"]
         self.adamw.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _check_moments(moments: Mapping[str, Tensor] | None, parameter: Tensor) -> None:
+    """Check that there are no moments of a parameter, or those that AdamW keeps."""
+    if moments is None:
+        return
+    shapes = {name: tensor.shape for name, tensor in moments.items()}
+    if shapes != {"step": torch.Size([]), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}:
+        raise ValueError(f"AdamW keeps no such moments: {sorted(shapes)[:3]}")
 
 
 def is_finite(tensor: Tensor) -> bool:

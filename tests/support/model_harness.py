@@ -210,6 +210,7 @@ class ModelHarness:
         until: str | None = None,
         *,
         from_nothing: bool = True,
+        since: str | None = None,
         log: EventLog | None = None,
         progress: Callable[[int], None] = lambda events: None,
     ) -> Rebuilt:
@@ -222,6 +223,7 @@ class ModelHarness:
             supervisor,
             self.checkpoints,
             from_nothing=from_nothing,
+            since=Version.parse(since) if since else None,
             until=Version.parse(until) if until else None,
             progress=progress,
         )

@@ -35,7 +35,8 @@ from pipeline.config import (
 from pipeline.evaluation.prequential import Scores
 from pipeline.eventlog import open_log
 from pipeline.eventlog.intake import interaction_of, item_of
-from pipeline.eventlog.port import LogReader, Record, read
+from pipeline.eventlog.partitioner import partition_of
+from pipeline.eventlog.port import LogReader, Record, TopicPartition, read
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Interaction, InteractionType, Item, ItemChange, encode
 from pipeline.journal.position import Position
@@ -163,6 +164,11 @@ class World:
             self._writer.append(self.topics.interactions, user, encode(event))
         self._flush()
 
+    def remember(self, user: str, history: History) -> None:
+        """Give a user a past, as if it had been learned; the next publication holds it."""
+        self.learner.stream.histories.put(user, history)
+        self._users[user] = 0
+
     def shop(self, rounds: int = 4) -> None:
         """Let three users buy things of their colour, in turn."""
         with self._one_flush():
@@ -190,7 +196,7 @@ class World:
         acts = [record for record in records if record.topic == self.topics.interactions]
         events = [interaction_of(record) for record in acts]
         self._step += 1
-        self._users |= {event.user: record.offset + 1 for event, record in zip(events, acts, strict=True)}
+        self._users |= {event.user: self._end_of(event.user) for event in events}
         self._learned_through = max((record.append_time for record in records), default=self._learned_through)
         return self.learner.score_and_learn(MicroBatch(self.generation, self._step, items, events))
 
@@ -224,7 +230,7 @@ class World:
         self.publish()
         self._writer.before_announcement = None
 
-    def forge(self, version: Version, **change: object) -> None:
+    def forge(self, version: Version, /, **change: object) -> None:
         """Give a snapshot a manifest with other values, sealed again, and announce it."""
         path = self.folder / "snapshots" / PREFIX / str(version) / MANIFEST
         fields = {**orjson.loads(unseal(path.read_bytes(), FORMAT)), **change}
@@ -325,6 +331,11 @@ class World:
         """Histories of the users who acted since the last call, and the offsets where they end."""
         users, self._users = self._users, {}
         return {user: (self.learner.stream.histories.of(user), end) for user, end in users.items()}
+
+    def _end_of(self, user: str) -> int:
+        """Where the learner has read to in the partition of a user's key."""
+        home = partition_of(user, self.settings.log.partitions)
+        return self._reader.positions()[TopicPartition(self.topics.interactions, home)]
 
     def _older(self) -> dict[str, OlderItems]:
         histories = self.learner.stream.histories

@@ -130,7 +130,9 @@ def _python(arguments: list[str]) -> None:
         _pytest(arguments[2:])
         return
     if arguments[0] == "-m":
-        arguments = [f"{arguments[1].replace('.', '/')}.py", *arguments[2:]]
+        path = arguments[1].replace(".", "/")
+        is_package = (ROOT / path).is_dir()
+        arguments = [f"{path}/__main__.py" if is_package else f"{path}.py", *arguments[2:]]
     script = ROOT / arguments[0]
     source = script.read_text()
     for option in (word for word in arguments if word.startswith("--")):

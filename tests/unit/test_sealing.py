@@ -40,11 +40,23 @@ def test_a_sealed_file_gives_its_content_back_and_no_bit_may_change(
         unseal(flipped(sealed, bit), 3)
 
 
+def nested(depth: int) -> bytes:
+    return b"[" * depth + b"]" * depth
+
+
+@pytest.mark.parametrize("depth", [100, 300, 1_000, 100_000])
+def test_a_record_of_any_depth_is_refused_and_not_a_crash(depth: int) -> None:
+    """orjson reads a depth that it does not write; such an announcement ended every server."""
+    with pytest.raises(BrokenSeal):
+        open_record(b'{"step":' + nested(depth) + b',"seal":"0000000000000000"}')
+
+
 def test_what_does_not_hold_is_named() -> None:
     sealed = seal(b"{}", 3)
     for arguments, words in (
         ((sealed, 4), "it has format 3, and this millstream reads format 4"),
         ((b"rubbish", 3), "format unknown"),
+        ((b'{"format":' + nested(1_000) + b"}", 3), "format unknown"),
         ((sealed, 3, KEY), "not signed with this key"),
         ((seal(b"{}", 3, KEY), 3, b"another key"), "not signed with this key"),
         ((sealed, 3, None, "0" * 64), "differs from the announced one"),

@@ -16,7 +16,7 @@ from threading import Event
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
-from consumers.serve.state.serving_state import DEDUPE_WINDOW, ServingState
+from consumers.serve.state.serving_state import DEDUPE_WINDOW, HistoryPosition, ServingState
 from consumers.serve.state.tail import MAX_EVENTS, TailEvent
 from pipeline import metrics
 from pipeline.config import SignalsConfig
@@ -183,15 +183,15 @@ class Follower:
             metrics.STEP.labels("serve").set(view.snapshot.version.step)
             log.info("serving snapshot %s", view.snapshot.version)
 
-    def _read_histories(self) -> tuple[Histories, dict[str, int]]:
-        """Read the users' histories, and for each the offset of the user's partition where it ends.
+    def _read_histories(self) -> tuple[Histories, dict[str, HistoryPosition]]:
+        """Read the users' histories, and for each where it ends.
 
         A damaged record costs the history of its user, whose id is not logged.
         """
-        histories, ends = Histories(self._history_length), {}
+        histories, ends = Histories(self._history_length), dict[str, HistoryPosition]()
         for user, record in read_compacted(self._log, self._topics.histories).items():
             try:
-                history, ends[user], older = read_history_record(user, record.value or b"")
+                history, offset, older = read_history_record(user, record.value or b"")
             except ValueError:
                 metrics.REFUSED_HISTORIES.inc()
                 log.error(
@@ -202,6 +202,7 @@ class Follower:
                 )
             else:
                 histories.put(user, history, older)
+                ends[user] = HistoryPosition(record.partition, offset)
         return histories, ends
 
     def _start_offsets(self, ends: Offsets) -> dict[TopicPartition, int]:

@@ -24,14 +24,18 @@ NO_VERSION = Version(-1, -1)
 MOST_PENDING = 8
 """Announcements that wait to be loaded; the oldest gives way, so that a flood of them costs nothing."""
 MOST_REFUSED = 1_000
-"""Refused announcements that are remembered, so that each is told once."""
+"""Refused records that are remembered, so that each is told once."""
 
 
 class Pending(NamedTuple):
-    """An announcement to be loaded, and its number in the order of the announcements."""
+    """An announcement to be loaded, its number in the order of the announcements, and its record's hash.
+
+    The hash is of place and bytes: the same announcement may come again, once its snapshot is whole.
+    """
 
     number: int
     announcement: Announcement
+    record: int
 
 
 log = logging.getLogger(__name__)
@@ -86,7 +90,8 @@ class SnapshotWatcher:
         return snapshot or self._fall_back()
 
     def _observe(self, wire: bytes, where: str) -> None:
-        if hash(wire) in self._refused:  # a follower reads the topic again when it reads from a snapshot
+        record = hash((where, wire))
+        if record in self._refused:  # a follower reads the topic again when it reads from a snapshot
             return
         self._number += 1
         try:
@@ -94,12 +99,12 @@ class SnapshotWatcher:
             version = Version.parse(announced.version)
         except ValueError:
             reason = "damaged, of an older millstream, or no announcement: let the learner publish again"
-            self._refuse(where, f"{where} is {reason}", self._number, wire)
+            self._refuse(where, f"{where} is {reason}", self._number, record)
             return
         self._ceiling = max(version, self._ceiling or version)
         if version > self._loaded:
             self._pending.pop(version, None)
-            self._pending[version], self._retry_at = Pending(self._number, announced), 0.0
+            self._pending[version], self._retry_at = Pending(self._number, announced, record), 0.0
             if len(self._pending) > MOST_PENDING:
                 del self._pending[next(iter(self._pending))]
 
@@ -107,13 +112,13 @@ class SnapshotWatcher:
         """Load the highest announced version that is fit; forget those that are not."""
         while self._pending:
             version = max(self._pending)
-            number, announced = self._pending[version]
+            number, announced, record = self._pending[version]
             try:
                 snapshot = self._loader.load(version, announced.seal)
             except SnapshotCorrupt as error:
                 del self._pending[version]
                 missing = isinstance(error, SnapshotMissing)
-                self._refuse(str(version), str(error), number, announced.encode(), missing)
+                self._refuse(str(version), str(error), number, record, missing)
                 continue
             if number >= self._refused_number:
                 self._current.refusal = None
@@ -161,9 +166,9 @@ class SnapshotWatcher:
         self._falls_back = False
         return snapshot
 
-    def _refuse(self, version: str, reason: str, number: int, wire: bytes, missing: bool = False) -> None:
+    def _refuse(self, version: str, reason: str, number: int, record: int, missing: bool = False) -> None:
         """Tell of an announcement that does not lead to a snapshot, and remember it."""
-        self._refused.append(hash(wire))
+        self._refused.append(record)
         log.error("snapshot refused: %s", reason)
         (metrics.MISSING_SNAPSHOTS if missing else metrics.REFUSED_SNAPSHOTS).inc()
         self._current.refusal = Refusal(version, reason)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -43,6 +44,13 @@ DEDUPE_WINDOW = 5_000
 NO_DIGESTS: Mapping[str, str] = {}
 NO_ROWS: Mapping[str, int] = {}
 NO_OFFSETS: Offsets = {}
+
+
+class HistoryPosition(NamedTuple):
+    """Where a stored history ends: the partition of its user's key, and the next offset there."""
+
+    partition: int
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ class ServingState:
         self,
         snapshot: LoadedSnapshot | None,
         histories: Histories,
-        ends_of_histories: Mapping[str, int],
+        ends_of_histories: Mapping[str, HistoryPosition],
         topics: tuple[str, str],
         refusals: RefusalLog | None = None,
         signals: SignalsConfig = SignalsConfig(),  # noqa: B008 (frozen)
@@ -103,7 +111,7 @@ class ServingState:
         Args:
             snapshot: the snapshot to start from.
             histories: the users' histories; never written here.
-            ends_of_histories: the offset where each user's history ends. A user without one
+            ends_of_histories: where each user's history ends. A user without one
                 starts where the snapshot ends, so that a forgotten user stays forgotten.
             topics: names of the topics of interactions and of items.
             refusals: counts the records that are no valid events; None to count none.
@@ -215,8 +223,7 @@ class ServingState:
             metrics.DUPLICATES.labels("serve").inc()
             return []
         act = Act.of(event)
-        end = self._ends_of_histories.get(event.user, self._first_snapshot_ends.get(record.source, 0))
-        if record.offset >= end:
+        if self._is_beyond_history(record, event.user, act):
             history = inserted(self._history_of(event.user), act)
             self._keep(event.user, history)
         read = TailEvent(record.source, record.offset, record.append_time, event.user, act)
@@ -224,6 +231,18 @@ class ServingState:
             return [read]
         self._unfolded.append(read)
         return []
+
+    def _is_beyond_history(self, record: Record, user: str, act: Act) -> bool:
+        """Whether an act is not yet in its user's history; offsets count within their own partition alone.
+
+        An act in another partition than its key's, from a producer with another partitioner, is looked for.
+        """
+        end = self._ends_of_histories.get(user)
+        if end is None:
+            return record.offset >= self._first_snapshot_ends.get(record.source, 0)
+        if record.partition == end.partition:
+            return record.offset >= end.offset
+        return act not in self._history_of(user)
 
     def _keep(self, user: str, acts: History) -> None:
         """Keep a user's last acts, and the items of those that have left them."""

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from pipeline.config import DriftConfig
 from pipeline.control.alarms import DriftAlarm, Signal

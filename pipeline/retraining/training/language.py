@@ -12,7 +12,7 @@ import hashlib
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,6 @@ from typing import Any
 
 import orjson
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 from transformers import (
     PrinterCallback,
     Trainer,
@@ -30,7 +28,6 @@ from transformers import (
     TrainingArguments,
 )
 
-from pipeline.atomic_files import replace_durably
 from pipeline.config import LanguageConfig
 from pipeline.errors import NothingToLearn
 from pipeline.model.content.adapter import Adapter, adapter_digest, adapter_of
@@ -43,12 +40,12 @@ from pipeline.retraining.training.masked_language_model import (
     masked_language_model,
     masked_loss,
 )
+from pipeline.retraining.training.stored import read_stored, write_stored
 from pipeline.training.rng import Purpose, random_for
 
 log = logging.getLogger(__name__)
 
-FILE = "language.safetensors"
-HEADER = "learned"
+FILE = "language.progress"
 HELD_OUT = 0.1
 """Share of the texts held out for validation."""
 MASKINGS = 4
@@ -238,16 +235,13 @@ def _arguments(config: LanguageConfig, seed: int, device: torch.device, folder: 
 
 def _write(path: Path, task: str, result: LanguageResult) -> None:
     figures = {"task": task, "before": result.before, "after": result.after, "seconds": result.seconds}
-    replace_durably(path, save(dict(result.adapter), {HEADER: orjson.dumps(figures).decode()}))
+    write_stored(path, result.adapter, orjson.dumps(figures).decode())
 
 
 def _read(path: Path, task: str) -> LanguageResult | None:
-    """Read the stored result of this task, if there is one."""
-    if not path.exists():
+    """Read the stored result of this task; None if there is none, or a damaged one."""
+    stored = read_stored(path, orjson.loads)
+    if stored is None or stored[0]["task"] != task:
         return None
-    with safe_open(path, framework="pt") as file:
-        figures: Mapping[str, Any] = orjson.loads(file.metadata()[HEADER])
-        if figures["task"] != task:
-            return None
-        adapter = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    figures, adapter = stored
     return LanguageResult(adapter, figures["before"], figures["after"], figures["seconds"])

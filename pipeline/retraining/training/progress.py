@@ -1,8 +1,4 @@
-"""The progress of a retrain in one file, so that a killed run resumes after its last epoch.
-
-One safetensors file holds the tensors, and the status as JSON in its header. It is written to
-a temporary name, fsynced and renamed, so that it is never incomplete.
-"""
+"""The progress of a retrain in one file, so that a killed run resumes after its last epoch."""
 
 from __future__ import annotations
 
@@ -12,16 +8,13 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from pipeline.atomic_files import replace_durably
 from pipeline.model.tensors import under
+from pipeline.retraining.training.stored import read_stored, write_stored
 from pipeline.retraining.training.validation import Validation
 
-FILE = "retraining.safetensors"
-HEADER = "reached"
+FILE = "retraining.progress"
 
 
 class TrainingStatus(BaseModel):
@@ -68,18 +61,14 @@ def write_progress(folder: Path, progress: Progress) -> None:
     tensors = {f"current.{name}": tensor for name, tensor in progress.current.items()}
     if progress.best is not progress.current:
         tensors |= {f"best.{name}": tensor for name, tensor in progress.best.items()}
-    replace_durably(folder / FILE, save(tensors, {HEADER: progress.status.model_dump_json()}))
+    write_stored(folder / FILE, tensors, progress.status.model_dump_json())
 
 
 def read_progress(folder: Path, task: str) -> Progress | None:
-    """Read the stored progress of this task; None if there is none."""
-    path = folder / FILE
-    if not path.exists():
+    """Read the stored progress of this task; None if there is none, or a damaged one."""
+    stored = read_stored(folder / FILE, TrainingStatus.model_validate_json)
+    if stored is None or stored[0].task != task:
         return None
-    with safe_open(path, framework="pt") as file:
-        status = TrainingStatus.model_validate_json(file.metadata()[HEADER])
-        if status.task != task:
-            return None
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    status, tensors = stored
     current = under("current.", tensors)
     return Progress(status, current, under("best.", tensors) or current)

@@ -15,9 +15,10 @@ from safetensors.torch import save as write_tensors
 from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.manifest import FORMAT, MANIFEST
 from pipeline.checkpoints.state import LearnerState
+from pipeline.eventlog.partitioner import partition_of
 from pipeline.journal.position import Position
 from pipeline.sealing import seal, unseal
-from tests.support.model_harness import PREFIX, ModelHarness
+from tests.support.model_harness import PARTITIONS, PREFIX, ModelHarness
 
 
 @pytest.fixture
@@ -114,12 +115,29 @@ def test_checkpoints_whose_folders_were_swapped_are_refused(harness: ModelHarnes
     ("file", "tensor", "value"),
     [
         ("learned.safetensors", "mixer.weights", torch.nan),
+        ("learned.safetensors", "parameter.adapter_in", 1e9),
+        ("learned.safetensors", "exp_avg_sq.adapter_in", -1.0),
+        ("table.safetensors", "bias_squares", -1.0),
+        ("table.safetensors", "content", 1e30),
         ("table.safetensors", "residual", torch.inf),
         ("counts.safetensors", "popularity", torch.nan),
+        ("counts.safetensors", "popularity", -1.0),
+        ("counts.safetensors", "popularity", 1e300),
+        ("counts.safetensors", "recent.data", 1e300),
+        ("counts.safetensors", "totals", 1e300),
+        ("counts.safetensors", "scale", 2.0),
+        ("counts.safetensors", "scale", 0.0),
+        ("counts.safetensors", "acts", -1),
+        ("counts.safetensors", "events", -1),
         ("counts.safetensors", "recent.indices", 10**6),
         ("counts.safetensors", "recent.indptr", -1),
         ("replay.safetensors", "items", 10**6),
         ("replay.safetensors", "types", 99),
+        ("replay.safetensors", "first_new", 99),
+        ("replay.safetensors", "weights", torch.inf),
+        ("replay.safetensors", "weights", -1.0),
+        ("replay.safetensors", "offered", -1),
+        ("seen-0.safetensors", "digests", -1),
         ("replay.safetensors", "lengths", 10**6),
     ],
 )
@@ -127,15 +145,74 @@ def test_sealed_values_that_are_impossible_give_way_to_the_one_before(
     harness: ModelHarness, folder: Path, file: str, tensor: str, value: float
 ) -> None:
     checkpointed_twice(harness)
-    path = folder / "1-4" / file
-    tensors = read_tensors(path.read_bytes())
-    tensors[tensor].view(-1)[-1:] = value
-    path.write_bytes(write_tensors(tensors))
-    files = orjson.loads(unseal((folder / "1-4" / MANIFEST).read_bytes(), FORMAT))["files"]
-    content = path.read_bytes()
-    files[file] = {"sha256": sha256(content).hexdigest(), "size": len(content)}
-    forge(folder / "1-4" / MANIFEST, files=files)
+    tensors = read_tensors((folder / "1-4" / file).read_bytes())
+    tensors[tensor].view(-1)[-2:] = value
+    replace(folder / "1-4", file, write_tensors(tensors))
     assert version(restored(harness)) == "1-2"
+
+
+def replace(folder: Path, file: str, content: bytes | None) -> None:
+    """Give a checkpoint another file, or none, and a manifest that says so."""
+    files = orjson.loads(unseal((folder / MANIFEST).read_bytes(), FORMAT))["files"]
+    if content is None:
+        del files[file]
+    else:
+        (folder / file).write_bytes(content)
+        files[file] = {"sha256": sha256(content).hexdigest(), "size": len(content)}
+    forge(folder / MANIFEST, files=files)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("catalogue.json", b'["red-cup",', b'["blue-cup",'),
+        ("catalogue.json", b'["red-cup",', b"[null,"),
+        ("catalogue.json", b'["red-cup",', b'["red-mug",'),
+        ("catalogue.json", b'"available":true', b'"available":5'),
+        ("histories-{}.json", b"red-", b"rde-"),
+        ("histories-{}.json", b"purchase", b"theft"),
+        ("histories-{}.json", b'\\"offset\\":0', b'\\"offset\\":-1'),
+        ("supervisor.json", b'"means":[', b'"means":[null,'),
+        ("supervisor.json", b'"events":52', b'"events":"many"'),
+        ("supervisor.json", b'"probation":null', b'"probation":[]'),
+    ],
+)
+def test_sealed_texts_that_are_impossible_give_way_to_the_one_before(
+    harness: ModelHarness, folder: Path, file: str, old: bytes, new: bytes
+) -> None:
+    """Each of them was restored, and ended the learning at a later batch."""
+    checkpointed_twice(harness)
+    name = file.format(partition_of("ann", PARTITIONS))
+    content = (folder / "1-4" / name).read_bytes()
+    assert old in content
+    replace(folder / "1-4", name, content.replace(old, new, 1))
+    assert version(restored(harness)) == "1-2"
+
+
+@pytest.mark.parametrize("file", ["histories-3.json", "seen-3.safetensors", "learned.safetensors"])
+def test_a_sealed_checkpoint_without_one_of_its_files_gives_way_to_the_one_before(
+    harness: ModelHarness, folder: Path, file: str
+) -> None:
+    checkpointed_twice(harness)
+    replace(folder / "1-4", file, None)
+    assert version(restored(harness)) == "1-2"
+
+
+def test_a_moment_that_adamw_does_not_keep_is_refused(harness: ModelHarness, folder: Path) -> None:
+    checkpointed_twice(harness)
+    tensors = read_tensors((folder / "1-4" / "learned.safetensors").read_bytes())
+    del tensors["step.adapter_in"]
+    replace(folder / "1-4", "learned.safetensors", write_tensors(tensors))
+    assert version(restored(harness)) == "1-2"
+
+
+def test_a_folder_without_a_manifest_is_told_and_gives_way_to_the_one_before(
+    harness: ModelHarness, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpointed_twice(harness)
+    (folder / "1-4" / MANIFEST).unlink()
+    assert version(restored(harness)) == "1-2"
+    assert "checkpoint 1-4 cannot be read" in caplog.text
 
 
 def test_strangers_are_left_alone(harness: ModelHarness, folder: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import OffsetsExpired, TopicError
+from pipeline.checkpoints.store import KEEP_ADOPTED
+from pipeline.errors import CheckpointCorrupt, OffsetsExpired, TopicError
 from pipeline.eventlog.sqlite import SqliteLog
 from tests.support.model_harness import ModelHarness, copy_of, tiny_settings
 
@@ -115,6 +117,39 @@ def test_a_rebuild_says_when_the_log_has_lost_what_was_learned(harness: ModelHar
         with pytest.raises(OffsetsExpired) as caught:
             harness.rebuilt(log=log)
     assert caught.value.topic == harness.topics.interactions
+
+
+def test_after_more_rollbacks_than_states_are_kept_a_rebuild_says_where_it_can_begin_and_does_that(
+    harness: ModelHarness,
+) -> None:
+    with harness.busy(batches=1) as learning:
+        for _ in range(KEEP_ADOPTED + 3):
+            harness.roll_back("1-1")
+            learning.turns(1)
+        learning.new(1)
+        learning.checkpoint()
+        begin = learning.position.version
+        learning.new()
+        learned = learning.digest()
+    with pytest.raises(
+        CheckpointCorrupt, match=f"went on from adopted/2, .* millstream rebuild --from {begin}"
+    ):
+        harness.rebuilt()
+    assert harness.rebuilt(since=begin).digest == learned
+    with pytest.raises(CheckpointCorrupt, match="checkpoint 1-999 cannot be read"):
+        harness.rebuilt(since="1-999")
+
+
+def test_without_a_checkpoint_after_the_states_that_are_gone_there_is_nothing_to_begin_from(
+    harness: ModelHarness,
+) -> None:
+    with harness.busy(batches=1) as learning:
+        learning.checkpoint()
+        harness.roll_back("1-1")
+        learning.turns(1)
+    shutil.rmtree(harness.checkpoints.folder / "adopted")
+    with pytest.raises(CheckpointCorrupt, match="wait for the next checkpoint"):
+        harness.rebuilt()
 
 
 def test_items_that_compaction_took_leave_an_empty_batch(harness: ModelHarness, tmp_path: Path) -> None:

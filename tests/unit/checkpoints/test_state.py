@@ -77,7 +77,7 @@ def test_every_user_is_in_the_file_of_their_partition(harness: ModelHarness) -> 
     for partition in range(PARTITIONS):
         for user, wire in orjson.loads(files[f"histories-{partition}.json"]).items():
             assert partition_of(user, PARTITIONS) == partition
-            found[user] = decode_history(wire.encode())[0]
+            found[user] = decode_history(wire)[0]
     assert found == known
     assert "zoë" in known
 

@@ -61,6 +61,22 @@ def test_an_earlier_version_is_rebuilt_by_name_and_by_time(settings: Settings) -
     assert "snapshot DIFFERS" in differing.stdout
 
 
+def test_a_rebuild_begins_at_a_checkpoint_when_asked(settings: Settings) -> None:
+    run("topics", "create")
+    run("play", SHOP, "--limit", "60")
+    with ModelHarness(settings) as harness, harness.learning() as learning:
+        learning.new(2)
+        learning.checkpoint()
+        begin = learning.position.version
+        learning.new()
+        digest = learning.checkpoint()
+        expected = f"{learning.position.version} {digest}: checkpoint agrees, snapshot is not there"
+    rebuilt = run("rebuild", "--from", begin)
+    assert (rebuilt.exit_code, " ".join(rebuilt.stdout.split())) == (0, expected)
+    assert run("rebuild", "--from", "the start").exit_code == 2
+    assert "exclude each other" in run("rebuild", "--from", begin, "--at", begin).output
+
+
 def test_a_time_before_the_first_entry_is_an_error(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

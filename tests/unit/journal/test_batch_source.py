@@ -9,11 +9,13 @@ import orjson
 import pytest
 
 from pipeline.errors import Fenced
-from pipeline.events import MAX_TIME_AHEAD_MS, Item
+from pipeline.eventlog.partitioner import partition_of
+from pipeline.events import MAX_TIME_AHEAD_MS, Item, encode
 from pipeline.journal.batch_source import Batch
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
+from tests.support.build import purchase
 from tests.support.learner_harness import LearnerHarness
-from tests.support.model_harness import BATCH, ModelHarness
+from tests.support.model_harness import BATCH, PARTITIONS, START, ModelHarness
 
 
 def only(learning: LearnerHarness) -> Batch:
@@ -54,7 +56,7 @@ def test_an_event_is_learned_once(harness: ModelHarness) -> None:
         second = only(learning)
     assert ([e.event_id for e in first.micro.interactions], first.duplicates) == (["same"], 1)
     assert (list(second.micro.interactions), second.duplicates) == ([], 1)
-    assert first.users == {"ann": 1}
+    assert first.users == {"ann": 2}
     assert second.users == {}
 
 
@@ -204,3 +206,26 @@ def test_an_idle_log_gives_none_so_that_the_loop_can_go_on(harness: ModelHarness
         assert learning.new() == []
         harness.shop(1)
         assert len(learning.new()) == 1
+
+
+def test_a_record_outside_the_partition_of_its_key_is_learned_and_told_once(
+    harness: ModelHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = partition_of("ann", PARTITIONS)
+    harness.act("ann", "red-cup")
+    for number in range(2):
+        wire = encode(purchase("ann", f"blue-cup-{number}", START + number))
+        harness.writer.append(harness.topics.interactions, "ann", wire, partition=(home + 1) % PARTITIONS)
+    harness.writer.flush()
+    with harness.learning() as learning:
+        batch = only(learning)
+    assert len(batch.micro.interactions) == 3
+    assert batch.users == {"ann": 1}
+    warnings = [
+        record.getMessage() for record in caplog.records if "another partitioner" in record.getMessage()
+    ]
+    assert len(warnings) == 1
+    assert (
+        f"{harness.topics.interactions}/{(home + 1) % PARTITIONS}/0" in warnings[0]
+        and "ann" not in warnings[0]
+    )

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.eventlog.port import read_compacted
+from pipeline.snapshots.history_records import read_history_record
 from pipeline.snapshots.publisher import Publication
 from pipeline.snapshots.snapshot import Announcement, Seal, Version
 from pipeline.snapshots.store import SnapshotStore
-from pipeline.state.histories import decode_history
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import PREFIX, ModelHarness
 
@@ -61,7 +61,7 @@ def test_histories_in_the_log_end_at_the_offset_of_each_user(harness: ModelHarne
     assert histories.keys() == dict(learning.learner.stream.histories.items()).keys()
     for record in harness.records(harness.topics.interactions):
         assert record.key is not None and record.value is not None
-        history, end = decode_history(histories[record.key].value or b"")
+        history, end, _ = read_history_record(record.key, histories[record.key].value or b"")
         assert history == learning.learner.stream.histories.of(record.key)
         assert record.value == b"bad" or end > record.offset
         assert histories[record.key].partition == record.partition

@@ -231,6 +231,10 @@ def test_claims_beyond_a_file_are_refused_before_it_is_read(
         ("counts.safetensors", "recent.indptr", 10**6),
         ("counts.safetensors", "scale", torch.nan),
         ("counts.safetensors", "scale", 0.0),
+        ("counts.safetensors", "scale", 2.0),
+        ("counts.safetensors", "popularity", -1.0),
+        ("counts.safetensors", "popularity", 1e300),
+        ("counts.safetensors", "recent.data", 1e300),
     ],
 )
 def test_sealed_values_that_are_impossible_are_refused(

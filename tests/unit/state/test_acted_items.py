@@ -15,7 +15,7 @@ from pipeline.state.acted_items import (
     item_digest,
     with_items,
 )
-from pipeline.state.histories import Act, Histories, decode_history, decode_older_items, encode_history
+from pipeline.state.histories import Act, Histories, decode_history, encode_history
 from tests.support.build import purchase
 
 
@@ -42,10 +42,11 @@ def test_the_latest_to_leave_are_kept() -> None:
 def test_they_survive_the_wire_beside_a_history_and_may_be_missing() -> None:
     history, older = (Act.of(purchase("ann", "cup", 1)),), with_items(NO_ITEMS, ["plate", "lamp"])
     wire = encode_history(history, 7, older)
-    assert decode_history(wire) == (history, 7)
-    assert np.array_equal(decode_older_items(wire), older)
+    found, end, left = decode_history(wire)
+    assert (found, end) == (history, 7)
+    assert np.array_equal(left, older)
     assert encode_history(history, 7) == encode_history(history, 7, NO_ITEMS)
-    assert decode_older_items(encode_history(history, 7)).size == 0
+    assert decode_history(encode_history(history, 7))[2].size == 0
 
 
 @pytest.mark.parametrize("text", ["AAA", "?", encode_older(np.arange(MOST_ITEMS + 1))])

@@ -11,10 +11,10 @@ from consumers.learn.commits import Cadences, Commits
 from consumers.learn.schedule import Cadence
 from pipeline.errors import SnapshotsAhead, StorageUnavailable
 from pipeline.eventlog.port import read_compacted
+from pipeline.snapshots.history_records import read_history_record
 from pipeline.snapshots.publisher import Publisher
 from pipeline.snapshots.snapshot import Announcement, Manifest, Seal
 from pipeline.snapshots.store import SnapshotStore
-from pipeline.state.histories import decode_history
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import PREFIX, USERS, ModelHarness, tiny_settings
 
@@ -274,5 +274,6 @@ def test_published_histories_cover_what_the_snapshot_covers(harness: ModelHarnes
     histories = read_compacted(harness.log, harness.topics.histories)
     newest = harness.store.manifest(harness.store.versions()[-1])
     for record in harness.records(harness.topics.interactions):
-        _, end = decode_history(histories[record.key or ""].value or b"")
+        user = record.key or ""
+        _, end, _ = read_history_record(user, histories[user].value or b"")
         assert record.offset < end <= newest.learned_offsets[record.source]

@@ -20,8 +20,9 @@ from pipeline.eventlog.port import read_compacted
 from pipeline.journal.batch_source import Turn
 from pipeline.metrics import Series, quantiles, value_of
 from pipeline.monitoring.regression_guard import Fall
+from pipeline.snapshots.history_records import read_history_record
 from pipeline.snapshots.snapshot import Announcement, Manifest, Version
-from pipeline.state.histories import Act, decode_history
+from pipeline.state.histories import Act
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import PREFIX, ModelHarness, tiny_settings
 
@@ -158,7 +159,7 @@ def assert_histories_are_what_they_say(harness: ModelHarness) -> None:
     acts = harness.records(harness.topics.interactions)
     length = harness.settings.learn.stream.history_length
     for record in harness.records(harness.topics.histories):
-        history, end = decode_history(record.value or b"")
+        history, end, _ = read_history_record(record.key or "", record.value or b"")
         known = [
             Act.of(interaction_of(act))
             for act in acts
@@ -265,5 +266,6 @@ def test_killed_around_an_adoption_it_shows_each_version_once_and_the_same(
     histories = read_compacted(harness.log, harness.topics.histories)
     newest = list(published.values())[-1]
     for record in harness.records(harness.topics.interactions):
-        _, reached = decode_history(histories[record.key or ""].value or b"")
+        user = record.key or ""
+        _, reached, _ = read_history_record(user, histories[user].value or b"")
         assert record.offset < reached <= newest.learned_offsets[record.source]

@@ -7,8 +7,8 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from consumers.learn.orders import KEEP_ADOPTED
 from pipeline.checkpoints.capture import capture
+from pipeline.checkpoints.store import KEEP_ADOPTED
 from pipeline.control.records import Refusal
 from pipeline.journal.batch_source import Batch
 from pipeline.journal.entry import JournalEntry, Verb, read_journal

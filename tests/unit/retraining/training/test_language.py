@@ -114,7 +114,7 @@ def test_it_writes_only_its_own_file_and_prints_nothing(
     learned(encoder, tmp_path / "progress")
     assert capfd.readouterr().out == ""
     made = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if "cache" not in path.parts]
-    assert sorted(made) == ["progress", "progress/language.safetensors"]
+    assert sorted(made) == ["progress", "progress/language.progress"]
 
 
 def test_a_decoder_is_refused(backbone: Backbone, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.retraining.training import Retraining, RetrainProgress, RetrainResult
 from pipeline.retraining.training import retraining as module
+from pipeline.retraining.training.progress import FILE
 from pipeline.retraining.training.validation import Validation
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
@@ -170,6 +171,21 @@ def test_the_progress_of_another_retrain_is_not_resumed(
     retrain(champion(), tmp_path / "run")
     assert replace(retrain(after, tmp_path / "run", other), seconds=expected.seconds) == expected
     assert same(learned(after), learned(alone))
+
+
+@pytest.mark.parametrize("damage", ["bit", "truncated", "emptied"])
+def test_damaged_progress_is_told_and_made_again(
+    champion: Callable[[], Learner], tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    unbroken, again = champion(), champion()
+    expected = retrain(unbroken, tmp_path / "run")
+    path = tmp_path / "run" / FILE
+    content = path.read_bytes()
+    broken = {"bit": content[:-1] + bytes([content[-1] ^ 1]), "truncated": content[:-9], "emptied": b""}
+    path.write_bytes(broken[damage])
+    assert replace(retrain(again, tmp_path / "run"), seconds=expected.seconds) == expected
+    assert same(learned(again), learned(unbroken))
+    assert "retraining.progress is damaged" in caplog.text
 
 
 def test_the_unsupervised_objective_changes_what_is_learned(

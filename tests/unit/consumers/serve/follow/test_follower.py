@@ -104,6 +104,35 @@ def test_a_snapshot_of_another_model_is_refused(world: World, change: dict[str, 
         assert current.refusal is not None and reason in current.refusal.reason
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sizes": {**ModelSizes().model_dump(), "adapter_rank": 10**12}},
+        {"sizes": {**ModelSizes().model_dump(), "lora_rank": -1}},
+        {"rows": 10**30},
+        {"offsets": {"shop.interactions": 3}},
+    ],
+    ids=["adapter_rank", "lora_rank", "rows", "offsets"],
+)
+def test_an_impossible_manifest_costs_neither_a_running_server_nor_one_that_starts(
+    world: World, change: dict[str, object]
+) -> None:
+    world.stock()
+    learned_and_published(world)
+    good = learned_and_published(world)
+    folder = world.folder / "snapshots" / PREFIX
+    bad = Version(good.generation, good.step + 5)
+    shutil.copytree(folder / str(good), folder / str(bad))
+    with world.server() as running:
+        assert served(running) == good
+        world.forge(bad, version=str(bad), **change)
+        wait_until(lambda: running.refusal is not None)
+        with world.server() as started:
+            for current in (running, started):
+                assert served(current) == good
+                assert current.refusal is not None and str(bad) in current.refusal.reason
+
+
 def test_a_model_of_other_sizes_than_the_settings_is_served(world: World) -> None:
     world.stock()
     learned_and_published(world)
@@ -180,6 +209,21 @@ def test_an_announcement_is_refused_once_however_often_it_is_read(world: World) 
     for _ in range(3):
         watcher.observe(world.records(world.topics.snapshots))
     assert metrics.REFUSED_SNAPSHOTS._value.get() == refused + 1
+
+
+def test_a_snapshot_that_was_refused_is_served_once_it_is_whole_and_announced_again(world: World) -> None:
+    world.stock()
+    learned_and_published(world)
+    better = learned_and_published(world)
+    folder = world.folder / "snapshots" / PREFIX / str(better)
+    wire = world.announced().encode()
+    shutil.move(folder, world.folder / "away")
+    with world.server() as current:
+        wait_until(lambda: current.refusal is not None)
+        shutil.move(world.folder / "away", folder)
+        world.announce(wire)
+        wait_until(lambda: served(current) == better)
+        assert current.refusal is None
 
 
 def test_a_flood_of_announcements_is_bounded_and_the_newest_good_one_is_served(world: World) -> None:

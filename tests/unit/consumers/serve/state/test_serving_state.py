@@ -10,9 +10,11 @@ import torch
 from consumers.serve.ranking import mixture
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import ServingState, View
+from pipeline.eventlog.partitioner import partition_of
 from pipeline.eventlog.port import Record
 from pipeline.events import InteractionType, ItemChange, encode
 from pipeline.state.histories import Histories
+from tests.support.build import purchase
 from tests.support.serve_harness import START, World
 
 USERS = ("ann", "bob", "cyd", "dan")
@@ -68,6 +70,51 @@ def test_a_late_server_equals_an_early_one(world: World) -> None:
         world.act("dan", "green-cup")
         with world.server() as late:
             assert_same(world, early, late)
+
+
+def test_acts_that_are_uploaded_late_are_history_by_event_time_and_fresh_by_append_time(world: World) -> None:
+    world.open()
+    with world.server() as early:
+        world.act("ann", "blue-cup")
+        world.act("ann", "green-cup", late_ms=86_400_000)
+        view = world.shown(early)
+        items = [act.item for act in early.for_user("ann")[1]]
+        unlearned = [record for record in world.records(world.topics.interactions) if record.key == "ann"][
+            -2:
+        ]
+        assert (items[0], items[-1]) == ("green-cup", "blue-cup")
+        assert view.oldest_unlearned == min(record.append_time for record in unlearned)
+        with world.server() as late:
+            assert_same(world, early, late)
+        world.learn()
+    assert [act.item for act in world.learner.stream.histories.of("ann")] == items
+
+
+def act_elsewhere(world: World, user: str, item: str, time: int) -> None:
+    """Append an act as a producer with another partitioner does: to a partition that no user has."""
+    homes = {partition_of(known, world.settings.log.partitions) for known in USERS}
+    elsewhere = min(set(range(world.settings.log.partitions)) - homes)
+    with world.log.writer() as writer:
+        wire = encode(purchase(user, item, time))
+        writer.append(world.topics.interactions, user, wire, partition=elsewhere)
+
+
+def test_a_user_whose_acts_are_in_two_partitions_is_followed(world: World) -> None:
+    """An offset counts within its own partition alone."""
+    world.open()
+    act_elsewhere(world, "ann", "blue-cup", START + 10**7)
+    world.learn()
+    world.publish()
+    with world.server() as early:
+        act_elsewhere(world, "ann", "green-cup", START + 2 * 10**7)
+        world.act("ann", "green-lamp", late_ms=-3 * 10**7)
+        world.shown(early)
+        with world.server() as late:
+            world.shown(late)
+            items = [act.item for act in late.for_user("ann")[1]]
+            assert early.for_user("ann")[1] == late.for_user("ann")[1]
+    assert items[-3:] == ["blue-cup", "green-cup", "green-lamp"]
+    assert len(items) == 8 + 3
 
 
 def test_histories_may_end_after_the_snapshot(world: World) -> None:
