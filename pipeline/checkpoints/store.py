@@ -104,6 +104,10 @@ class Checkpoints:
                 log.error("%s; trying the one before it", error)
         return None
 
+    def versions(self) -> list[Version]:
+        """All versions that have a checkpoint, readable or not, oldest first."""
+        return [Version.parse(path.parent.name) for path in self._manifests()]
+
     def positions(self) -> list[Position]:
         """Return the position of each readable checkpoint, oldest first."""
         return [manifest.position for manifest in self._readable()]
