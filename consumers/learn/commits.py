@@ -82,14 +82,18 @@ class Commits:
         cadences: Cadences,
         unpublished: Pending | None = None,
     ) -> None:
-        """`unpublished` is what the commits before these, which the log interrupted, left behind."""
+        """`unpublished` is what the commits before these, which the log interrupted, left behind.
+
+        Raises:
+            StorageUnavailable: the snapshot store does not say what it holds.
+        """
         self._learner = learner
         self._supervisor = supervisor
         self._model = model
         self._log = event_log
         self._publisher = publisher
         self._checkpoints = checkpoints
-        self._publishing = Schedule(cadences.publish, covered=publisher.last_version())
+        self._publishing = Schedule(cadences.publish, covered=_last_version(publisher))
         self._checkpointing = Schedule(cadences.checkpoint)
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="commit")
         self._pending = unpublished or Pending()
@@ -216,3 +220,10 @@ class Commits:
         with metrics.CHECKPOINT_SECONDS.time():
             manifest = self._checkpoints.write(captured)
         log.info("checkpoint %s-%s, digest %s", manifest.generation, manifest.step, manifest.digest[:16])
+
+
+def _last_version(publisher: Publisher) -> Version | None:
+    try:
+        return publisher.last_version()
+    except OSError as error:
+        raise StorageUnavailable(f"the snapshot store cannot be read: {error}") from error

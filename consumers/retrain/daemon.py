@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
+from typing import TypeVar
 
 from consumers.retrain.announcing import Announcer
 from consumers.retrain.champion import Champions
@@ -39,6 +40,7 @@ from pipeline.training.learner import Learner
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+T = TypeVar("T")
 
 
 def run(
@@ -90,14 +92,14 @@ class RetrainService:
     def finish(self) -> int | None:
         """Publish and finish what was begun; return how many candidates that were, None if stopped.
 
-        What the log interrupts, here and below, is begun again once the log is back.
+        What the log or the storage interrupts, here and below, is begun again once they are back.
         """
-        patiently(self.publish_pending, self._log.stop, self._log.event_log)
-        return patiently(self.finish_begun, self._log.stop, self._log.event_log)
+        self._patiently(self.publish_pending)
+        return self._patiently(self.finish_begun)
 
     def follow(self) -> None:
         """Answer requests until asked to stop."""
-        patiently(self._follow, self._log.stop, self._log.event_log)
+        self._patiently(self._follow)
 
     def _follow(self) -> None:
         """Answer requests; of several that wait, only the newest."""
@@ -125,7 +127,7 @@ class RetrainService:
         is_said = False
         while True:
             try:
-                patiently(lambda: self.answer(request), self._log.stop, self._log.event_log)
+                self._patiently(lambda: self.answer(request))
                 return
             except NoCheckpoint as error:
                 why = f"{error}; {_when(cadence)}"
@@ -136,6 +138,16 @@ class RetrainService:
                 is_said = True
             if self._log.stop.wait(POLL_SECONDS):
                 raise Stopped
+
+    def _patiently(self, action: Callable[[], T]) -> T | None:
+        """Return what an action returns, None if stopped; a full disk is waited for as the log is."""
+        while not self._log.stop.is_set():
+            try:
+                return patiently(action, self._log.stop, self._log.event_log)
+            except OSError as error:
+                log.warning("retraining pauses: %s", error)
+                self._log.stop.wait(POLL_SECONDS)
+        return None
 
     def publish_pending(self) -> None:
         """Publish the decisions that an earlier retrainer made and could not publish."""

@@ -12,7 +12,7 @@ from consumers.learn.schedule import Cadence
 from pipeline.errors import SnapshotsAhead, StorageUnavailable
 from pipeline.eventlog.port import read_compacted
 from pipeline.snapshots.publisher import Publisher
-from pipeline.snapshots.snapshot import Announcement, Manifest, Seal
+from pipeline.snapshots.snapshot import Announcement, Manifest, Seal, Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.histories import decode_history
 from tests.support.learner_harness import LearnerHarness
@@ -215,6 +215,18 @@ def test_what_the_storage_refused_is_published_once_it_takes_it(harness: ModelHa
     assert read_compacted(harness.log, harness.topics.histories).keys() == set(USERS)
     assert len({letter.key for letter in harness.records(harness.topics.dead_letters)}) == 1
     assert list(harness.checkpoints.digests()) == ["1-2"]
+
+
+def test_a_store_that_is_away_at_the_start_is_waited_for(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: SnapshotStore) -> list[Version]:
+        raise OSError("the store is away")
+
+    with harness.busy() as learning:
+        monkeypatch.setattr(SnapshotStore, "versions", away)
+        with pytest.raises(StorageUnavailable, match="the store is away"):
+            CommittedLearner(harness, learning, Cadence(NEVER, NEVER))
 
 
 def test_what_failed_in_the_background_surfaces_at_the_end(harness: ModelHarness) -> None:
