@@ -94,14 +94,14 @@ class LearnDaemon:
                 ) as orders,
             ):
                 new = batches.new(journal, self._settings.batch, orders, self._fingerprint, self._stop.is_set)
-                self._run_loop(chain(batches.recover(entries), new), writer)
+                self._run_loop(chain(batches.recover(entries), new), writer, start)
 
     def _start(self, journal: FencedWriter) -> Position:
         """Where to go on: where memory, or else the newest checkpoint, or else the journal begins."""
         start = self._position or self._checkpoints.restore(self._learner, self._supervisor)
         return start or first_position(self._log, self._topics, journal, self._fingerprint)
 
-    def _run_loop(self, turns: Iterable[Turn | None], writer: LogWriter) -> None:
+    def _run_loop(self, turns: Iterable[Turn | None], writer: LogWriter, start: Position) -> None:
         commits = Commits(
             self._learner,
             self._supervisor,
@@ -111,6 +111,7 @@ class LearnDaemon:
             self._checkpoints,
             _cadences(self._settings),
             self._unpublished,
+            start,
         )
         try:
             run_loop(turns, self._learner, self._supervisor, commits, self._checkpoints)
