@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= shop
 LOG ?=
+ROUNDS ?= 20
+ENGINE ?= sqlite
+SEED ?= 0
 REPORT ?=
 
 .DEFAULT_GOAL := help
@@ -55,6 +58,10 @@ kafka: install ## run a real Kafka broker on 127.0.0.1:9092, without Docker
 .PHONY: benchmark
 benchmark: install ## our learner beside a plain one, on the same events; DATA=<file or folder>
 	$(BIN)/python benchmarks/learner.py $(if $(filter shop,$(DATA)),,--data '$(DATA)')
+
+.PHONY: chaos
+chaos: install ## kill, freeze and starve the daemons at random, and audit; ROUNDS=20 ENGINE=kafka SEED=0
+	$(BIN)/python -m tests.chaos.run --rounds '$(ROUNDS)' --engine '$(ENGINE)' --seed '$(SEED)'
 
 .PHONY: clean
 clean: ## remove the virtual environment and what runs have left; keep the caches

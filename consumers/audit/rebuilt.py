@@ -13,8 +13,9 @@ from pipeline.checkpoints.audit import agreement
 from pipeline.checkpoints.rebuild import rebuild
 from pipeline.config import Settings
 from pipeline.errors import CheckpointCorrupt, OffsetsExpired
-from pipeline.eventlog.port import EventLog, Record, TopicPartition, read_compacted
+from pipeline.eventlog.port import EventLog, Record, read_compacted
 from pipeline.eventlog.topics import Topics
+from pipeline.journal.entry import read_journal
 from pipeline.journal.position import Position
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.snapshots.store import SnapshotStore
@@ -61,7 +62,7 @@ def check_histories(
     Nothing is compared if a batch has been journalled since: histories may be newer then.
     """
     expected, records = learner.stream.histories, read_compacted(event_log, topics.histories)
-    if event_log.end_offsets([topics.journal])[TopicPartition(topics.journal, 0)] != position.journal:
+    if next(read_journal(event_log, topics.journal, position.journal), None) is not None:
         return []
     findings = [
         f"the history at {record.source}/{record.offset} {fault}"
