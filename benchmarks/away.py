@@ -1,6 +1,6 @@
 """Measure an outage: Kafka away for minutes under requests; what fails, when work resumes, what is lost.
 
-    python benchmarks/away.py --seconds 600 --rate 50
+    python -m benchmarks.away --seconds 600 --rate 50
 
 Learner, server and player are processes on one real broker, which is killed (or frozen, with
 --freeze) and comes back later. Requests go on at a fixed rate from before the outage until the

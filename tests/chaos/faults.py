@@ -138,6 +138,7 @@ class DiskFull(Fault):
         self._printed: dict[str, int] = {}
 
     def begin(self, world: World, dice: random.Random) -> None:
+        world.mend("learn")
         self._printed = {name: world.daemons.log_size(name) for name in world.daemons.started()}
         with (world.disk / "ballast").open("wb", buffering=0) as ballast:
             for block in BLOCKS:
@@ -160,6 +161,7 @@ class StoreAway(Fault):
         self._state = state
 
     def begin(self, world: World, dice: random.Random) -> None:
+        world.mend("learn")
         (world.daemons.folder / f"hit-{self._state}").unlink(missing_ok=True)
         (world.daemons.folder / self._state).touch()
 
@@ -172,6 +174,8 @@ class StoreAway(Fault):
 
 class LogLocked(Fault):
     """Another process, perhaps a backup, holds the lock of the log's file."""
+
+    needs_log = True
 
     def __init__(self) -> None:
         super().__init__("log locked")

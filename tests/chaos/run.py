@@ -12,6 +12,7 @@ findings is kept.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import shutil
@@ -32,7 +33,7 @@ from rich.table import Table
 
 from deploy.kafka.broker import Broker
 from tests.chaos.faults import Fault, faults
-from tests.chaos.world import World
+from tests.chaos.world import BEHIND, World
 from tests.support.tiny_backbone import tiny_backbone
 
 DISK_BYTES = 256 * 2**20
@@ -41,6 +42,8 @@ FAULTS_OF_A_ROUND = 4
 ENOUGH_ROUNDS = 20
 """Rounds in which every fault must be reached."""
 POLL_SECONDS = 0.05
+LAST, LAST_SHARE = 1_000_000, 0.2
+"""Numbers of events after which nothing comes, and the share of rounds that end with one."""
 Engine = Literal["sqlite", "kafka"]
 
 
@@ -101,6 +104,7 @@ class Run:
     def __init__(self, engine: Engine, seed: int, folder: Path, console: Console) -> None:
         self._folder, self._console, self._seed = folder, console, seed
         self._dice = random.Random(seed)
+        self._end_by = math.inf
         self._stack = ExitStack()
         self._disk, can_fill = self._stack.enter_context(small_disk(folder / "disk"))
         self._broker = Broker(folder / "kafka", quick_start=True) if engine == "kafka" else None
@@ -109,7 +113,7 @@ class Run:
         self._backbone = tiny_backbone(folder / "backbone")
         cards = faults(on_kafka=engine == "kafka", can_fill=can_fill)
         self._deck = Deck(cards, self._dice)
-        self.outcome = Outcome([fault.name for fault in cards])
+        self.outcome = Outcome([*(fault.name for fault in cards), BEHIND])
 
     def __enter__(self) -> Self:
         return self
@@ -117,24 +121,28 @@ class Run:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def rounds(self, amount: int) -> Outcome:
-        """Run so many rounds."""
+    def rounds(self, amount: int, minutes: float = math.inf) -> Outcome:
+        """Run so many rounds, or as many as can begin in so many minutes."""
         began = time.monotonic()
-        while self.outcome.rounds < amount:
-            self._one_model(min(ROUNDS_OF_A_MODEL, amount - self.outcome.rounds))
+        self._end_by = began + 60 * minutes
+        while self._goes_on(amount):
+            self._one_model(amount)
         self.outcome.seconds = time.monotonic() - began
         return self.outcome
 
-    def _one_model(self, rounds: int) -> None:
+    def _goes_on(self, amount: int) -> bool:
+        return self.outcome.rounds < amount and time.monotonic() < self._end_by
+
+    def _one_model(self, amount: int) -> None:
         """Run rounds on one model, until one has findings."""
         prefix = f"chaos-{self._seed}-{self.outcome.rounds}"
         folder = self._folder / prefix
         url = self._broker.url if self._broker else None
         with World(prefix, url, self._disk, folder, self._backbone, self._broker) as world:
-            for _ in range(rounds):
-                self._round(world)
-                if world.findings:
+            for _ in range(ROUNDS_OF_A_MODEL):
+                if world.findings or not self._goes_on(amount):
                     break
+                self._round(world)
             world.stop()
             self.outcome.reached += world.reached
             self.outcome.answers += world.customer.answers
@@ -162,7 +170,7 @@ class Run:
             happened.append(fault.name + ("" if self._happen(world, fault) else " (not reached)"))
             current.append(fault)
         _end(world, current)
-        world.finish()
+        world.finish(self._dice, LAST + number if self._dice.random() < LAST_SHARE else None)
         seconds = time.monotonic() - began
         line = f"round {number + 1}, {seconds:.0f} s: {'; '.join(happened)}"
         self._console.print(escape(line), soft_wrap=True)
@@ -213,6 +221,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1)] = 20,
     engine: Engine = "sqlite",
     seed: int = 0,
+    minutes: Annotated[float, typer.Option(min=0, help="Begin no round later.")] = math.inf,
     folder: Annotated[Path, typer.Option(help="Where models with findings are kept.")] = Path("run/chaos"),
 ) -> None:
     """Run rounds; exit status 1 on a finding, or if 20 rounds did not reach every fault."""
@@ -220,9 +229,9 @@ def main(
     folder.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=folder / "audits.log", level=logging.WARNING)
     with Run(engine, seed, Path(tempfile.mkdtemp(dir=folder.resolve())), console) as run:
-        outcome = run.rounds(rounds)
+        outcome = run.rounds(rounds, minutes)
     console.print(outcome.table())
-    unreached = outcome.unreached if rounds >= ENOUGH_ROUNDS else []
+    unreached = outcome.unreached if outcome.rounds >= ENOUGH_ROUNDS else []
     for name in unreached:
         console.print(f"[red]never reached:[/] {escape(name)}")
     raise typer.Exit(int(bool(outcome.findings or unreached)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
@@ -17,6 +18,8 @@ from urllib.request import urlopen
 import orjson
 
 from consumers.audit.audit import audit
+from consumers.audit.check import AuditCheck
+from consumers.audit.servers import check_servers
 from deploy.kafka.broker import Broker
 from pipeline.assembly import checkpoints_of
 from pipeline.config import (
@@ -45,13 +48,14 @@ from pipeline.eventlog import open_log
 from pipeline.eventlog.patient_writer import PatientWriter
 from pipeline.eventlog.port import named
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Interaction, InteractionType, encode
+from pipeline.events import Interaction, InteractionType, Item, encode
 from pipeline.journal.entry import JournalEntry, read_journal
 from pipeline.retraining.candidates import Candidates
 from pipeline.snapshots.store import SnapshotStore
 from tests.chaos.daemons import Daemons
 from tests.chaos.seams import STORE
 from tests.support.build import learner_config
+from tests.support.model_harness import COLOURS, THINGS
 
 EVENTS, RATE = 160, 50
 """Interactions that are played in a round, and how many a second."""
@@ -64,6 +68,10 @@ ANSWER_SECONDS = 5.0
 POLL_SECONDS = 0.05
 FIRST_MS = 1_000_000_000_000
 VIEW = InteractionType.VIEW
+TYPES = (InteractionType.VIEW, InteractionType.CART, InteractionType.PURCHASE, InteractionType.RETURN)
+LAST_ACTS = 40
+"""Appended at the end of a round, and not learned when the server is first compared with a new one."""
+BEHIND = "servers compared behind a frozen learner"
 RETRAIN = RetrainConfig(
     nice=0,
     plan=PlanConfig(window_events=64, wait_events=24, held_out_events=24, trial_events=48),
@@ -148,6 +156,7 @@ class World:
         self.customer = Customer(self.settings.serve.port)
         self._stop = threading.Event()
         self._events: set[str] = set()
+        self._items: list[str] = []
         self._entries_counted = 0
         self._request = ""
 
@@ -178,7 +187,9 @@ class World:
         """Play a shop of this seed's own; the events of a later seed are later."""
         shop = f"shop:seed={seed},events={EVENTS},users={USERS},items={ITEMS},arrivals=20,arrival_every=5"
         shop += f",opening={2000 + seed % 20}-01-01"
-        self._events |= {one.event_id for one in open_dataset(shop).events() if isinstance(one, Interaction)}
+        acts = [one for one in open_dataset(shop).events() if isinstance(one, Interaction)]
+        self._events |= {act.event_id for act in acts}
+        self._items = sorted({act.item for act in acts})
         self.daemons.start("play", shop, "--rate", str(RATE))
 
     def disturb(self, seed: int) -> None:
@@ -248,24 +259,70 @@ class World:
         if self.daemons.status("play") == 0:
             self.daemons.start("play")
 
-    def finish(self) -> None:
-        """Wait until all is played and learned, then audit."""
+    def finish(self, dice: random.Random, last: int | None = None) -> None:
+        """Wait until all is played, compare servers behind the learner, wait until all is learned, audit.
+
+        Args:
+            dice: draw what is appended at the end.
+            last: number of a last event, whose announcement the learner does not survive.
+        """
         self.mend()
         if not self.wait(lambda: bool(self.customer.ask("/readyz").get("ready"))):
             self.findings.append(f"the server does not get ready:\n{self.daemons.tail('serve')}")
         self.customer.forgives = False
         if not self.wait(lambda: self.daemons.status("play") == 0):
             self.findings.append(f"play does not end:\n{self.daemons.tail('play')}")
+        self._compare_behind(dice)
+        if last is not None:
+            self.daemons.arm("learn", "mid-announcement", signal.SIGKILL)
+            self.disturb(last)
         if not self.wait(self._is_settled):
             self.findings.append(f"it does not settle: {self._standpoint()}")
         self._count_adoptions()
         self._audit()
         self.findings += self.customer.take_failures()
 
+    def _compare_behind(self, dice: random.Random) -> None:
+        """Compare the server with a new one while the learner is frozen, so that both have much to count."""
+        self._act(dice)
+        self.daemons.signal("learn", signal.SIGSTOP)
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while not self._has_read_all() and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        if self.customer.ask("/v1/model").get("unlearned"):
+            self.reached[BEHIND] += 1
+        checks = check_servers(self.log, self.topics, self.settings, [self.customer.url], AUDITED_USERS)
+        self._add_findings("behind the learner, ", checks)
+        self.daemons.signal("learn", signal.SIGCONT)
+
+    def _act(self, dice: random.Random) -> None:
+        """Append acts, an item, a title, and the end of an item, all at once."""
+        with PatientWriter(self.log, self._stop) as writer:
+            new, retitled, removed = f"new-{dice.randrange(10**9)}", *dice.sample(self._items, 2)
+            for item in (new, retitled):
+                title = f"the {dice.choice(COLOURS)} {dice.choice(THINGS)} {dice.randrange(100)}"
+                writer.append(self.topics.items, item, encode(Item(item=item, title=title)))
+            writer.append(self.topics.items, removed, None)
+            for item in [new, *dice.choices(self._items, k=LAST_ACTS)]:
+                act = Interaction(
+                    event_id=f"act-{dice.randrange(10**12)}",
+                    user=f"u{dice.randrange(USERS)}",
+                    item=item,
+                    type=dice.choice(TYPES),
+                    time=FIRST_MS + dice.randrange(10**9),
+                    session=f"s{dice.randrange(5)}",
+                )
+                self._events.add(act.event_id)
+                writer.append(self.topics.interactions, act.user, encode(act))
+            writer.flush()
+
+    def _has_read_all(self) -> bool:
+        at = self._standpoint()
+        return at["read"] == at["log"] and at["pending texts"] == 0
+
     def _audit(self) -> None:
-        url = f"http://127.0.0.1:{self.settings.serve.port}"
-        checks = audit(self.log, self.topics, self.settings, servers=[url], users=AUDITED_USERS)
-        self.findings += [f"{check.subject}: {finding}" for check in checks for finding in check.findings]
+        checks = audit(self.log, self.topics, self.settings, servers=[self.customer.url], users=AUDITED_USERS)
+        self._add_findings("", checks)
         events = next(check for check in checks if check.subject == "events").checked
         if not events.startswith(f"{len(self._events):,} events"):
             self.findings.append(f"the log holds {events}, but {len(self._events):,} were acknowledged")
@@ -307,6 +364,9 @@ class World:
             "pending texts": model.get("pending_texts"),
         }
 
+    def _add_findings(self, when: str, checks: Sequence[AuditCheck]) -> None:
+        self.findings += [f"{when}{check.subject}: {text}" for check in checks for text in check.findings]
+
     def _candidates(self) -> Candidates:
         return Candidates(checkpoints_of(self.settings).folder)
 
@@ -323,12 +383,14 @@ class Customer:
 
     Attributes:
         forgives: whether requests may fail now.
+        answers: how many there were.
+        url: of the server.
     """
 
     def __init__(self, port: int) -> None:
         self.forgives = True
         self.answers = 0
-        self._url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{port}"
         self._failures: list[str] = []
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self._ask_on, name="customer")
@@ -355,7 +417,7 @@ class Customer:
         return failures
 
     def _get(self, path: str) -> dict[str, Any]:
-        with urlopen(self._url + path, timeout=ANSWER_SECONDS) as answer:
+        with urlopen(self.url + path, timeout=ANSWER_SECONDS) as answer:
             body: dict[str, Any] = orjson.loads(answer.read())
         return body
 
