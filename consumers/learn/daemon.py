@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import chain
 
 from consumers.learn.commits import Cadences, Commits, Pending
@@ -21,14 +21,13 @@ from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
 from pipeline.checkpoints.fingerprint import fingerprint
 from pipeline.config import Settings
 from pipeline.errors import DeliveryError, LogUnavailable, StorageUnavailable
-from pipeline.eventlog import open_log
-from pipeline.eventlog.patience import patiently, wait_until_back
+from pipeline.eventlog.patience import opened, patiently, wait_until_back
 from pipeline.eventlog.port import EventLog, FencedWriter, LogWriter
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import BatchSource, Turn
 from pipeline.journal.entry import read_journal
 from pipeline.journal.position import Position, first_position
-from pipeline.signals import stop_requested
+from pipeline.signals import Stopped, stop_requested
 from pipeline.snapshots.publisher import Publisher
 from pipeline.snapshots.store import SnapshotStore
 
@@ -49,7 +48,7 @@ def run(settings: Settings) -> None:
     """
     stop = stop_requested()
     metrics.serve_metrics(settings.metrics.host, settings.metrics.learn, settings.serve.api_keys)
-    with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
+    with suppress(Stopped), opened(settings.log.url, settings.log.secrets, stop) as event_log:
         topics = Topics(settings.log.prefix)
         patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
         LearnDaemon(settings, event_log, topics, stop).run()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TypeVar
 
@@ -29,8 +29,7 @@ from pipeline.config import CheckpointConfig, Settings
 from pipeline.control.alarms import RetrainRequest
 from pipeline.control.records import GateDecision
 from pipeline.errors import NoCheckpoint
-from pipeline.eventlog import open_log
-from pipeline.eventlog.patience import patiently
+from pipeline.eventlog.patience import opened, patiently
 from pipeline.eventlog.topics import Topics
 from pipeline.retraining.candidates import Candidates
 from pipeline.retraining.training import RetrainProgress
@@ -70,15 +69,15 @@ def run(
     """
     os.nice(settings.retrain.nice)
     metrics.serve_metrics(settings.metrics.host, settings.metrics.retrain, settings.serve.api_keys)
-    with _service(settings, show) as service:
-        try:
+    try:
+        with _service(settings, show) as service:
             finished = service.finish()
             if follow:
                 service.follow()
             elif not finished:
                 service.answer_by_hand(ManualRequest.now(since), settings.checkpoints, wait)
-        except Stopped:
-            log.info("retrainer stopped; the next one goes on")
+    except Stopped:
+        log.info("retrainer stopped; the next one goes on")
 
 
 class RetrainService:
@@ -167,7 +166,7 @@ def _service(settings: Settings, show: Callable[[RetrainProgress], None]) -> Ite
     topics, checkpoints, stop = Topics(settings.log.prefix), checkpoints_of(settings), stop_requested()
     candidates = Candidates(checkpoints.folder)
     new_learner = make_learner(_with_threads(settings)).another
-    with candidates.occupied(), closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
+    with candidates.occupied(), opened(settings.log.url, settings.log.secrets, stop) as event_log:
         patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
         log_view = LogView(event_log, topics, stop)
         retrainer = _retrainer(settings, log_view, checkpoints, candidates, new_learner, show)
