@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= shop
 LOG ?=
+ROUNDS ?= 20
+ENGINE ?= sqlite
+SEED ?= 0
 REPORT ?=
 CASES ?= 2000
-SEED ?= 0
 
 .DEFAULT_GOAL := help
 
@@ -61,6 +63,10 @@ benchmark: install ## our learner beside a plain one, on the same events; DATA=<
 .PHONY: damage
 damage: install ## damage or forge files and records while a server answers; CASES=<number> SEED=<number>
 	$(BIN)/python -m benchmarks.damage --cases $(CASES) --seed $(SEED)
+
+.PHONY: chaos
+chaos: install ## kill, freeze and starve the daemons at random, and audit; ROUNDS=20 ENGINE=kafka SEED=0
+	$(BIN)/python -m tests.chaos.run --rounds '$(ROUNDS)' --engine '$(ENGINE)' --seed '$(SEED)'
 
 .PHONY: clean
 clean: ## remove the virtual environment and what runs have left; keep the caches

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -82,20 +83,36 @@ class Commits:
         checkpoints: Checkpoints,
         cadences: Cadences,
         unpublished: Pending | None = None,
+        start: Position | None = None,
     ) -> None:
-        """`unpublished` is what the commits before these, which the log interrupted, left behind."""
+        """Begin before the first batch.
+
+        Args:
+            learner, supervisor: what is committed.
+            model: name of the model.
+            event_log, publisher, checkpoints: where it is committed to.
+            cadences: how often.
+            unpublished: what the commits before these, which the log interrupted, left behind.
+            start: where the learner stands.
+
+        Raises:
+            DeliveryError: the log did not acknowledge an announcement.
+            StorageUnavailable: the snapshot store cannot be read.
+        """
         self._learner = learner
         self._supervisor = supervisor
         self._model = model
         self._log = event_log
         self._publisher = publisher
         self._checkpoints = checkpoints
-        self._publishing = Schedule(cadences.publish, covered=publisher.last_version())
+        self._publishing = Schedule(cadences.publish, covered=_last_version(publisher))
         self._checkpointing = Schedule(cadences.checkpoint)
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="commit")
         self._pending = unpublished or Pending()
         self._in_flight = Pending()
         self.position: Position | None = None
+        if start is not None:
+            self._announce_stored(_version(start))
 
     def add(self, batch: Batch, records: Sequence[ControlRecord] = ()) -> None:
         """Add a batch that was learned; its control records go out with the next publication.
@@ -105,7 +122,9 @@ class Commits:
         """
         self._pending.add(batch, records)
         self.position = batch.position
-        if not batch.from_journal and self._publishing.covers(self._version):
+        if batch.from_journal:
+            self._announce_stored(self._version)
+        elif self._publishing.covers(self._version):
             raise SnapshotsAhead(
                 f"the snapshot store holds {self._publishing.covered} of {self._model}, but the journal has "
                 f"only come to {self._version}: move `snapshots` or log.prefix, or remove the folder"
@@ -122,6 +141,8 @@ class Commits:
         self.position, self._pending = position, Pending(control=[adoption])
         if self._publishing.is_ready(self._version):
             self._publish(quality, reason=f"{adopts.kind}: {adopts.reason}")
+        else:
+            self._announce_stored(self._version)
 
     def step_over(self, skip: Skip, quality: Report) -> None:
         """Publish and checkpoint the state after a gap, so that neither depends on what is lost.
@@ -186,7 +207,13 @@ class Commits:
 
     @property
     def _version(self) -> Version | None:
-        return Version(self.position.generation, self.position.step) if self.position else None
+        return _version(self.position) if self.position else None
+
+    def _announce_stored(self, version: Version | None) -> None:
+        """Announce the newest snapshot of the store: what stored it may have ended before it did so."""
+        if version is not None and version == self._publishing.covered and self._publishing.task is None:
+            with _storage():
+                self._publisher.announce(version)
 
     def _publish(self, quality: Report, reason: str) -> None:
         assert self.position is not None
@@ -228,3 +255,21 @@ class Commits:
         with metrics.CHECKPOINT_SECONDS.time():
             manifest = self._checkpoints.write(captured)
         log.info("checkpoint %s-%s, digest %s", manifest.generation, manifest.step, manifest.digest[:16])
+
+
+def _last_version(publisher: Publisher) -> Version | None:
+    with _storage():
+        return publisher.last_version()
+
+
+def _version(position: Position) -> Version:
+    return Version(position.generation, position.step)
+
+
+@contextmanager
+def _storage() -> Iterator[None]:
+    """Say that the snapshot store is away if it is."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageUnavailable(f"the snapshot store cannot be read: {error}") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import chain
 
 from consumers.learn.commits import Cadences, Commits, Pending
@@ -28,8 +28,7 @@ from pipeline.errors import (
     StorageUnavailable,
     TopicRenewed,
 )
-from pipeline.eventlog import open_log
-from pipeline.eventlog.patience import patiently, wait_until_back
+from pipeline.eventlog.patience import opened, patiently, wait_until_back
 from pipeline.eventlog.port import EventLog, FencedWriter, LogWriter
 from pipeline.eventlog.topic_watch import TopicWatch
 from pipeline.eventlog.topics import Topics
@@ -37,7 +36,7 @@ from pipeline.journal.batch_source import BatchSource, Turn
 from pipeline.journal.entry import read_journal
 from pipeline.journal.gap import Skip, resume
 from pipeline.journal.position import Position, first_position
-from pipeline.signals import stop_requested
+from pipeline.signals import Stopped, stop_requested
 from pipeline.snapshots.publisher import Publisher
 from pipeline.snapshots.store import SnapshotStore
 
@@ -59,7 +58,7 @@ def run(settings: Settings) -> None:
     """
     stop = stop_requested()
     metrics.serve_metrics(settings.metrics.host, settings.metrics.learn, settings.serve.api_keys)
-    with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
+    with suppress(Stopped), opened(settings.log.url, settings.log.secrets, stop) as event_log:
         topics = Topics(settings.log.prefix)
         patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
         LearnDaemon(settings, event_log, topics, stop).run()
@@ -115,14 +114,14 @@ class LearnDaemon:
                 ) as orders,
             ):
                 new = batches.new(journal, self._settings.batch, orders, self._fingerprint, self._stop.is_set)
-                self._run_loop(_watched(chain(skips, batches.recover(entries), new), watch), writer)
+                self._run_loop(_watched(chain(skips, batches.recover(entries), new), watch), writer, start)
 
     def _start(self, journal: FencedWriter) -> Position:
         """Where to go on: where memory, or else the newest checkpoint, or else the journal begins."""
         start = self._position or self._checkpoints.restore(self._learner, self._supervisor)
         return start or first_position(self._log, self._topics, journal, self._fingerprint)
 
-    def _run_loop(self, turns: Iterable[LearnTurn], writer: LogWriter) -> None:
+    def _run_loop(self, turns: Iterable[LearnTurn], writer: LogWriter, start: Position) -> None:
         commits = Commits(
             self._learner,
             self._supervisor,
@@ -132,6 +131,7 @@ class LearnDaemon:
             self._checkpoints,
             _cadences(self._settings),
             self._unpublished,
+            start,
         )
         try:
             run_loop(turns, self._learner, self._supervisor, commits, self._checkpoints)

@@ -19,7 +19,7 @@ from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.rebuild import rebuild
 from pipeline.checkpoints.store import KEEP_ADOPTED, Checkpoints, restore_from
 from pipeline.control.records import Order, Promotion, Refusal, order_in
-from pipeline.errors import CheckpointCorrupt, OffsetsExpired, OrderRefused
+from pipeline.errors import CheckpointCorrupt, OffsetsExpired, OrderRefused, StorageUnavailable
 from pipeline.eventlog.port import EventLog, LogWriter, Offsets, Record, TopicPartition
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import AdoptionPlan
@@ -64,7 +64,11 @@ class CommandReader:
         return self._next
 
     def due(self, position: Position) -> AdoptionPlan | None:
-        """Return what to adopt now, if anything; refuse orders that cannot be carried out."""
+        """Return what to adopt now, if anything; refuse orders that cannot be carried out.
+
+        Raises:
+            StorageUnavailable: a state to adopt cannot be stored; read the order again later.
+        """
         if self._next is None:
             self._next = self._held(position.control)
             self._reader.seek({TopicPartition(self._topics.control, 0): self._next})
@@ -80,6 +84,8 @@ class CommandReader:
                 return self._plan(order, position)
             except (OrderRefused, CheckpointCorrupt, OffsetsExpired) as error:
                 self._refuse(order, str(error))
+            except OSError as error:
+                raise StorageUnavailable(f"{order.key} waits, its state cannot be stored: {error}") from error
         return None
 
     def close(self) -> None:

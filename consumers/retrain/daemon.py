@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
+from typing import TypeVar
 
 from consumers.retrain.announcing import Announcer
 from consumers.retrain.champion import Champions
@@ -28,8 +29,7 @@ from pipeline.config import CheckpointConfig, Settings
 from pipeline.control.alarms import RetrainRequest
 from pipeline.control.records import GateDecision
 from pipeline.errors import NoCheckpoint
-from pipeline.eventlog import open_log
-from pipeline.eventlog.patience import patiently
+from pipeline.eventlog.patience import opened, patiently
 from pipeline.eventlog.topics import Topics
 from pipeline.retraining.candidates import Candidates
 from pipeline.retraining.training import RetrainProgress
@@ -39,6 +39,7 @@ from pipeline.training.learner import Learner
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+T = TypeVar("T")
 
 
 def run(
@@ -68,15 +69,15 @@ def run(
     """
     os.nice(settings.retrain.nice)
     metrics.serve_metrics(settings.metrics.host, settings.metrics.retrain, settings.serve.api_keys)
-    with _service(settings, show) as service:
-        try:
+    try:
+        with _service(settings, show) as service:
             finished = service.finish()
             if follow:
                 service.follow()
             elif not finished:
                 service.answer_by_hand(ManualRequest.now(since), settings.checkpoints, wait)
-        except Stopped:
-            log.info("retrainer stopped; the next one goes on")
+    except Stopped:
+        log.info("retrainer stopped; the next one goes on")
 
 
 class RetrainService:
@@ -90,14 +91,14 @@ class RetrainService:
     def finish(self) -> int | None:
         """Publish and finish what was begun; return how many candidates that were, None if stopped.
 
-        What the log interrupts, here and below, is begun again once the log is back.
+        What the log or the storage interrupts, here and below, is begun again once they are back.
         """
-        patiently(self.publish_pending, self._log.stop, self._log.event_log)
-        return patiently(self.finish_begun, self._log.stop, self._log.event_log)
+        self._patiently(self.publish_pending)
+        return self._patiently(self.finish_begun)
 
     def follow(self) -> None:
         """Answer requests until asked to stop."""
-        patiently(self._follow, self._log.stop, self._log.event_log)
+        self._patiently(self._follow)
 
     def _follow(self) -> None:
         """Answer requests; of several that wait, only the newest."""
@@ -125,7 +126,7 @@ class RetrainService:
         is_said = False
         while True:
             try:
-                patiently(lambda: self.answer(request), self._log.stop, self._log.event_log)
+                self._patiently(lambda: self.answer(request))
                 return
             except NoCheckpoint as error:
                 why = f"{error}; {_when(cadence)}"
@@ -136,6 +137,16 @@ class RetrainService:
                 is_said = True
             if self._log.stop.wait(POLL_SECONDS):
                 raise Stopped
+
+    def _patiently(self, action: Callable[[], T]) -> T | None:
+        """Return what an action returns, None if stopped; a full disk is waited for as the log is."""
+        while not self._log.stop.is_set():
+            try:
+                return patiently(action, self._log.stop, self._log.event_log)
+            except OSError as error:
+                log.warning("retraining pauses: %s", error)
+                self._log.stop.wait(POLL_SECONDS)
+        return None
 
     def publish_pending(self) -> None:
         """Publish the decisions that an earlier retrainer made and could not publish."""
@@ -155,7 +166,7 @@ def _service(settings: Settings, show: Callable[[RetrainProgress], None]) -> Ite
     topics, checkpoints, stop = Topics(settings.log.prefix), checkpoints_of(settings), stop_requested()
     candidates = Candidates(checkpoints.folder)
     new_learner = make_learner(_with_threads(settings)).another
-    with candidates.occupied(), closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
+    with candidates.occupied(), opened(settings.log.url, settings.log.secrets, stop) as event_log:
         patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
         log_view = LogView(event_log, topics, stop)
         retrainer = _retrainer(settings, log_view, checkpoints, candidates, new_learner, show)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from threading import Event
@@ -81,21 +81,29 @@ class LogView:
         held_out = self._take(entries, champion.offsets, plan.held_out)
         return Ahead(held_out, self._take(entries, held_out[-1][0].offsets, plan.trial))
 
-    def interactions(self, starts: Offsets, ends: Offsets) -> list[Interaction]:
+    def interactions(
+        self, starts: Offsets, ends: Offsets, accepts: Callable[[int, Interaction], bool]
+    ) -> list[Interaction]:
         """Read each valid interaction between offsets once, in the order of a batch.
+
+        Args:
+            starts, ends: offsets.
+            accepts: whether an event of a partition is one that the learner takes: duplicates and
+                collisions of events before `starts` look valid here.
 
         Raises:
             OffsetsExpired: the log no longer holds them.
         """
         ours = {source: at for source, at in starts.items() if source.topic == self.topics.interactions}
         with closing(RecordBuffer(self.event_log, ours)) as buffer:
-            events = dict[str, Interaction]()
+            events = dict[tuple[int, str], Interaction]()
             for record in buffer.cut_to(ends):
                 try:
                     event = interaction_of(record)
                 except InvalidEvent:
                     continue  # the learner has written a dead letter for it
-                events.setdefault(event.event_id, event)
+                if accepts(record.partition, event):
+                    events.setdefault((record.partition, event.event_id), event)
             return list(events.values())
 
     def batches(self, learner: Learner, start: Position, ahead: Ahead) -> Generator[MicroBatch, None, None]:

@@ -19,6 +19,7 @@ from pipeline.retraining.training import (
     RetrainResult,
     learn_language,
 )
+from pipeline.state.dedupe import Sighting
 from pipeline.training.learner import Learner
 
 
@@ -101,8 +102,13 @@ class Trainer:
     ) -> RetrainResult:
         """Train on the window, which ends at the position; validate on what is held out after it."""
         starts = {TopicPartition.parse(name): offset for name, offset in plan.window.items()}
-        window = self.log.interactions(starts, position.offsets)
-        held_out = self.log.interactions(position.offsets, ahead.held_out[-1][0].offsets)
+        sighting, ends = learner.stream.sighting, ahead.held_out[-1][0].offsets
+        window = self.log.interactions(
+            starts, position.offsets, lambda *event: sighting(*event) is not Sighting.COLLISION
+        )
+        held_out = self.log.interactions(
+            position.offsets, ends, lambda *event: sighting(*event) is Sighting.NEW
+        )
         training = Retraining(learner, self.config.training, window, held_out, candidate.progress)
         return training.run(self._report)
 

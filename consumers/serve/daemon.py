@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from functools import partial
 from threading import Event
 
@@ -23,14 +23,13 @@ from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from pipeline.config import Settings
-from pipeline.eventlog import open_log
-from pipeline.eventlog.patience import patiently
+from pipeline.eventlog.patience import opened, patiently
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
-from pipeline.signals import stop_requested
+from pipeline.signals import Stopped, stop_requested
 from pipeline.snapshots.store import SnapshotStore
 
 GRACE_SECONDS = 3
@@ -52,7 +51,7 @@ def run(settings: Settings) -> None:
         MillstreamError: the follower failed.
     """
     stop = stop_requested()
-    with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
+    with suppress(Stopped), opened(settings.log.url, settings.log.secrets, stop) as event_log:
         topics = Topics(settings.log.prefix)
         patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
         serve(settings, event_log, stop)

@@ -120,6 +120,10 @@ class Checkpoints:
         """Whether a state that was adopted is still there, readable or not."""
         return (self.folder / state / MANIFEST).exists()
 
+    def versions(self) -> list[Version]:
+        """All versions that have a checkpoint, readable or not, oldest first."""
+        return [Version.parse(path.parent.name) for path in self._manifests()]
+
     def positions(self) -> list[Position]:
         """Return the position of each readable checkpoint, oldest first."""
         return [manifest.position for manifest in self._readable()]

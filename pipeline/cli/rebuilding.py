@@ -1,4 +1,4 @@
-"""Rebuild commands: verify recovery, restore an earlier version, audit an answer."""
+"""Rebuild commands: verify recovery, restore an earlier version, audit an answer, audit everything."""
 
 from __future__ import annotations
 
@@ -68,6 +68,38 @@ def rebuild(
     found = agreement(learner, supervisor, position, checkpoints, store)
     console.print(str(found), soft_wrap=True)
     raise typer.Exit(int(found.differs))
+
+
+@app.command()
+def audit(
+    server: Annotated[
+        list[str] | None,
+        typer.Option(help="URL of a server to compare with a new one; repeat for several."),
+    ] = None,
+    users: Annotated[int, typer.Option(min=1, help="How many users the servers are asked about.")] = 20,
+    no_rebuild: Annotated[
+        bool, typer.Option("--no-rebuild", help="Do not learn the journal again: it takes longest.")
+    ] = False,
+) -> None:
+    """Check log, journal, checkpoints, snapshots and servers against each other; exit status 1 on findings.
+
+    Reads only, and may run beside the daemons.
+    """
+    from consumers.audit.audit import audit as run
+    from pipeline.reports.audit import audit_page
+
+    with log_of_settings() as (event_log, topics, settings), progress_bar("rebuilding", None) as progress:
+        checks = run(
+            event_log,
+            topics,
+            settings,
+            servers=server or [],
+            users=users,
+            rebuilds=not no_rebuild,
+            progress=lambda n: progress.advance(progress.task_ids[0], n),
+        )
+    console.print(audit_page(checks), soft_wrap=True)
+    raise typer.Exit(int(any(check.findings for check in checks)))
 
 
 def _compare_answer(impression: str) -> NoReturn:

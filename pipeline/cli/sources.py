@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,24 +66,26 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
     from pipeline.signals import Stopped, stop_requested
     from producers.play import play as run
 
-    with log_of_settings() as (event_log, topics, settings):
-        metrics.serve_metrics(settings.metrics.host, settings.metrics.play, settings.serve.api_keys)
-        stop = stop_requested()
-        patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
-        with (
-            suppress(Stopped),
-            PatientWriter(event_log, stop, settings.play.max_in_flight) as writer,
-            progress_bar("playing", limit) as progress,
-        ):
-            events = run(
-                dataset,
-                writer,
-                topics,
-                _pace(rate, speed),
-                limit,
-                lambda n: progress.advance(progress.task_ids[0], n),
-                stop.is_set,
-            )
+    stop = stop_requested()
+    try:
+        with log_of_settings(stop) as (event_log, topics, settings):
+            metrics.serve_metrics(settings.metrics.host, settings.metrics.play, settings.serve.api_keys)
+            patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
+            with (
+                PatientWriter(event_log, stop, settings.play.max_in_flight) as writer,
+                progress_bar("playing", limit) as progress,
+            ):
+                events = run(
+                    dataset,
+                    writer,
+                    topics,
+                    _pace(rate, speed),
+                    limit,
+                    lambda n: progress.advance(progress.task_ids[0], n),
+                    stop.is_set,
+                )
+    except Stopped:
+        return
     print_drops(dataset, events)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
@@ -42,13 +43,22 @@ ReportOption = Annotated[Path | None, typer.Option(help="Write the figures to th
 
 
 @contextmanager
-def log_of_settings() -> Iterator[tuple[EventLog, Topics, Settings]]:
-    """Open the event log of the settings; yield it with its topics and the settings."""
+def log_of_settings(stop: Event | None = None) -> Iterator[tuple[EventLog, Topics, Settings]]:
+    """Open the event log of the settings; yield it with its topics and the settings.
+
+    With `stop`, a log that is away is waited for until `stop` is set.
+
+    Raises:
+        LogUnavailable: it is away, and there is no `stop`.
+        Stopped: `stop` was set before it could be opened.
+    """
     from pipeline.eventlog import open_log
+    from pipeline.eventlog.patience import opened
     from pipeline.eventlog.topics import Topics
 
     settings = load_settings()
-    with closing(open_log(settings.log.url, settings.log.secrets)) as event_log:
+    where = settings.log.url, settings.log.secrets
+    with opened(*where, stop) if stop else closing(open_log(*where)) as event_log:
         yield event_log, Topics(settings.log.prefix), settings
 
 

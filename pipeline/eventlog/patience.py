@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from threading import Event
 from typing import TypeVar
 
 from pipeline.errors import LogUnavailable
+from pipeline.eventlog import open_log
 from pipeline.eventlog.port import EventLog
+from pipeline.signals import Stopped
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,21 @@ def patiently(
                 logger.warning("the event log is back after %.1f s", clock() - away_since)
             return result
     return None
+
+
+@contextmanager
+def opened(url: str, options: Mapping[str, str], stop: Event) -> Iterator[EventLog]:
+    """Open the event log at a URL, waiting for it as long as it takes; close it at the end.
+
+    Raises:
+        InvalidSettings: see `open_log`.
+        Stopped: `stop` was set before it could be opened.
+    """
+    event_log = patiently(lambda: open_log(url, options), stop)
+    if event_log is None:
+        raise Stopped
+    with closing(event_log):
+        yield event_log
 
 
 def wait_until_back(event_log: EventLog, stop: Event) -> bool:

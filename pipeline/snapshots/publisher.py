@@ -6,6 +6,7 @@ histories topic every act that the snapshot's offsets cover.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.errors import SnapshotCorrupt
 from pipeline.eventlog.port import LogWriter
 from pipeline.eventlog.topics import Topics
 from pipeline.snapshots.codec import encode_delta, encode_full
@@ -23,6 +25,8 @@ from pipeline.snapshots.snapshot import Announcement, Manifest, Seal, Snapshot, 
 from pipeline.snapshots.store import SnapshotStore, digest_of
 from pipeline.state.acted_items import NO_ITEMS, OlderItems
 from pipeline.state.histories import History
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,11 +88,27 @@ class Publisher:
             self._writer.append(self._topics.control, key, record)
         self._writer.flush()
         manifest, seal = self._store_snapshot(publication.snapshot)
+        self._announce(manifest, seal)
+        self._parent = manifest.version
+        return manifest
+
+    def announce(self, version: Version) -> None:
+        """Announce a version of the store, once more if it was announced; a damaged one is left out.
+
+        Raises:
+            DeliveryError: the log did not acknowledge it.
+        """
+        try:
+            manifest, seal = self._store.manifest(version), self._store.seal(version)
+        except SnapshotCorrupt as error:
+            log.error("%s; it is not announced", error)
+            return
+        self._announce(manifest, seal)
+
+    def _announce(self, manifest: Manifest, seal: Seal) -> None:
         announcement = Announcement.of(manifest, seal).encode()
         self._writer.append(self._topics.snapshots, manifest.model, announcement)
         self._writer.flush()
-        self._parent = manifest.version
-        return manifest
 
     def _store_snapshot(self, snapshot: Snapshot) -> tuple[Manifest, Seal]:
         base = self._base_for(snapshot)

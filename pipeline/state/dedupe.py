@@ -49,11 +49,15 @@ class SeenEvents:
             raise InvalidEvent("event_id", reason, RefusalReason.COLLISION)
         return sighting is Sighting.NEW
 
+    def sighting(self, event: Interaction) -> Sighting:
+        """Say what an event is, without remembering it."""
+        return self._sighting(event_digest(event.event_id), interaction_digest(event))
+
     def add(self, digest: int, content: int) -> Sighting:
         """Add the digests of an event unless the window has its id already; say what it is."""
-        known = self._known.get(digest)
-        if known is not None:
-            return Sighting.DUPLICATE if known == content else Sighting.COLLISION
+        sighting = self._sighting(digest, content)
+        if sighting is not Sighting.NEW:
+            return sighting
         self._known[digest] = _CONTENTS[content]
         self._order.append(digest)
         if len(self._order) > self._window:
@@ -63,3 +67,9 @@ class SeenEvents:
     def to_array(self) -> NDArray[np.int64]:
         """Return all digests and contents ``[2, n]``, oldest first; takes about 5 ms per 100,000."""
         return np.array([self._order, [self._known[digest] for digest in self._order]], dtype=np.int64)
+
+    def _sighting(self, digest: int, content: int) -> Sighting:
+        known = self._known.get(digest)
+        if known is None:
+            return Sighting.NEW
+        return Sighting.DUPLICATE if known == content else Sighting.COLLISION

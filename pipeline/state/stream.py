@@ -13,7 +13,7 @@ from pipeline.events import CatalogueRecord, Interaction
 from pipeline.state.catalogue import Catalogue
 from pipeline.state.contributions import Contribution, additions, contribution
 from pipeline.state.covisitation import Covisitation
-from pipeline.state.dedupe import SeenEvents
+from pipeline.state.dedupe import SeenEvents, Sighting
 from pipeline.state.histories import Act, Histories, History, joined
 from pipeline.state.popularity import Popularity
 from pipeline.state.segments import Segment, segment_of
@@ -76,6 +76,11 @@ class StreamState:
         if partition not in self.seen:
             self.seen[partition] = SeenEvents(self.config.dedupe_window)
         return self.seen[partition].is_first(event)
+
+    def sighting(self, partition: int, event: Interaction) -> Sighting:
+        """Say what an event of a partition is to what was folded; an accepted one is a duplicate now."""
+        seen = self.seen.get(partition)
+        return seen.sighting(event) if seen else Sighting.NEW
 
     def segment(self, user: str, new: Sequence[Act]) -> Segment:
         """Build one Segment from a user's history and new acts."""

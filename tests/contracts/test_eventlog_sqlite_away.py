@@ -129,6 +129,20 @@ def test_a_missing_file_is_unavailable_until_it_is_back(path: Path, log: SqliteL
         assert [record.value for record in reader.poll(10, 1.0)] == [b"after"]
 
 
+def test_a_start_while_the_file_is_missing_loses_nothing(path: Path, log: SqliteLog) -> None:
+    """SQLite deletes the write-ahead log of a file that it begins anew, and with it what was acknowledged."""
+    append(log, b"before")
+    path.rename(path.with_name("away"))
+    with pytest.raises(LogUnavailable, match="with its newest records; put it back"):
+        SqliteLog(path)
+    assert not path.exists()
+    path.with_name("away").rename(path)
+    with SqliteLog(path) as started:
+        assert values(started) == [b"before"]
+    append(log, b"after")
+    assert values(log) == [b"before", b"after"]
+
+
 def test_a_file_made_anew_is_noticed(path: Path, log: SqliteLog) -> None:
     append(log, b"old")
     before = log.topic_ids([TOPIC])

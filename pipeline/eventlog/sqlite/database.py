@@ -99,6 +99,7 @@ class Database:
         self._lock = RLock()
         with self._unavailable():
             if create:
+                _check_leftover(path)
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._connect("rwc" if create else "rw")
 
@@ -234,6 +235,20 @@ def existing_slots(connection: sqlite3.Connection, topics: Iterable[str]) -> lis
     if missing:
         raise TopicError(f"no such topic: {', '.join(sorted(missing))} (millstream topics create)")
     return slots
+
+
+def _check_leftover(path: Path) -> None:
+    """Refuse to begin a file where SQLite would delete the newest records of the one that was there.
+
+    Raises:
+        LogUnavailable: the file is missing, but not the one with its newest records.
+    """
+    newest = path.with_name(f"{path.name}-wal")
+    if newest.exists() and not path.exists():
+        raise LogUnavailable(
+            f"{path}: the file is missing, but not {newest.name} with its newest records; put it back, "
+            "or move the other one away, too, to begin another log"
+        )
 
 
 def append_rows(

@@ -17,6 +17,7 @@ COMMANDS = {
     "backtest",
     "learn",
     "rebuild",
+    "audit",
     "rollback",
     "retrain",
     "candidates",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from threading import Event
 from typing import cast
 
 import pytest
 
 from pipeline.errors import DeliveryError, LogUnavailable
-from pipeline.eventlog.patience import patiently, wait_until_back
+from pipeline.eventlog.patience import opened, patiently, wait_until_back
 from pipeline.eventlog.port import EventLog
+from pipeline.signals import Stopped
 
 
 class Clock(Event):
@@ -104,3 +106,23 @@ def test_other_errors_pass() -> None:
 def test_wait_until_back() -> None:
     assert wait_until_back(cast(EventLog, Log(3)), Clock())
     assert not wait_until_back(cast(EventLog, Log(1_000)), Clock(stop_at=5))
+
+
+def test_a_log_is_opened_once_it_is_there(tmp_path: Path) -> None:
+    (tmp_path / "log.db-wal").touch()  # the file itself is away
+
+    class Waits(Clock):
+        def wait(self, timeout: float | None = None) -> bool:
+            (tmp_path / "log.db-wal").unlink(missing_ok=True)
+            return super().wait(timeout)
+
+    stop = Waits()
+    with opened(f"sqlite:///{tmp_path}/log.db", {}, stop) as event_log:
+        assert event_log.describe_topics() == {}
+    assert len(stop.pauses) == 1
+
+
+def test_a_stop_ends_the_wait_for_a_log_to_open(tmp_path: Path) -> None:
+    (tmp_path / "log.db-wal").touch()
+    with pytest.raises(Stopped), opened(f"sqlite:///{tmp_path}/log.db", {}, Clock(stop_at=1)):
+        pass

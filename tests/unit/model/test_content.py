@@ -102,6 +102,29 @@ def test_more_digests_than_a_query_holds_are_found(tmp_path: Path) -> None:
         assert cache.get(list(vectors)) == vectors
 
 
+def test_a_cache_that_cannot_be_opened_costs_only_the_cache(tmp_path: Path, backbone: Backbone) -> None:
+    with closing(encoder_in(tmp_path / "whole", backbone)) as encoder:
+        expected = encoder.encode(TEXTS)
+    (tmp_path / "file").write_text("a folder cannot be made here")
+    with closing(encoder_in(tmp_path / "file", backbone)) as encoder:
+        np.testing.assert_array_equal(encoder.encode(TEXTS), expected)
+        np.testing.assert_array_equal(encoder.encode(TEXTS), expected)
+
+
+def test_a_cache_that_is_full_or_damaged_costs_only_the_cache(tmp_path: Path) -> None:
+    vectors = {"a": np.array([1, 2], dtype=np.float32)}
+    with closing(ContentCache(tmp_path, "digest", 2)) as cache:
+        cache.put(vectors)
+        cache._database.execute("PRAGMA max_page_count = 1")  # as a full disk: "database or disk is full"
+        cache.put({str(n): np.zeros(2, dtype=np.float32) for n in range(1_000)})
+        assert cache.get(["a", "1"]).keys() == {"a"}
+    (tmp_path / "digest.db").write_bytes(b"damaged" * 1_000)
+    with closing(ContentCache(tmp_path, "digest", 2)) as cache:
+        assert cache.get(["a"]) == {}
+        cache.put(vectors)
+        assert cache.get(["a"]).keys() == {"a"}
+
+
 def test_vectors_with_an_adapter_differ_and_are_cached_apart(encoder: TextEncoder) -> None:
     plain = encoder.encode(TEXTS)
     adapter = some_adapter(encoder)

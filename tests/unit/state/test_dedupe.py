@@ -76,3 +76,11 @@ def test_an_event_sent_again_in_another_form_is_a_duplicate() -> None:
 
 def test_content_digests_are_pinned_because_checkpoints_hold_them() -> None:
     assert interaction_digest(purchase("ann", "cup", 1)) == 3_699
+
+
+def test_an_event_can_be_looked_up_without_being_remembered() -> None:
+    seen, event = SeenEvents(5), purchase("ann", "cup", 1)
+    assert seen.sighting(event) is Sighting.NEW
+    assert seen.is_first(event), "it was not remembered"
+    assert seen.sighting(event) is Sighting.DUPLICATE
+    assert seen.sighting(event.model_copy(update={"item": "lamp"})) is Sighting.COLLISION

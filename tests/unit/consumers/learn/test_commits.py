@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from consumers.learn.commits import Cadences, Commits
 from consumers.learn.schedule import Cadence
-from pipeline.errors import SnapshotsAhead, StorageUnavailable
+from pipeline.errors import DeliveryError, SnapshotsAhead, StorageUnavailable
 from pipeline.eventlog.port import read_compacted
+from pipeline.journal.position import Position
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.snapshots.publisher import Publisher
-from pipeline.snapshots.snapshot import Announcement, Manifest, Seal
+from pipeline.snapshots.snapshot import Announcement, Manifest, Seal, Version
 from pipeline.snapshots.store import SnapshotStore
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import PREFIX, USERS, ModelHarness, tiny_settings
@@ -54,6 +56,7 @@ class CommittedLearner:
         publish: Cadence,
         checkpoint: Cadence | None = None,
         publisher: Publisher | None = None,
+        start: Position | None = None,
     ) -> None:
         self._harness = harness
         self._learning = learning
@@ -65,6 +68,7 @@ class CommittedLearner:
             publisher or harness.publisher(),
             harness.checkpoints,
             Cadences(publish, checkpoint or Cadence(NEVER, NEVER)),
+            start=start,
         )
 
     def recover(self) -> None:
@@ -165,7 +169,8 @@ def test_an_idle_learner_publishes_nothing_after_a_restart(harness: ModelHarness
             committed.recover()
             committed.settle()
             committed.finish()
-    assert announced(harness) == ["1-1"]
+    assert announced(harness) == ["1-1", "1-1"], "once more, by the one that had something to recover"
+    assert [manifest.parent for manifest in manifests(harness)] == [None]
 
 
 def test_the_store_of_another_log_is_refused(
@@ -215,6 +220,52 @@ def test_what_the_storage_refused_is_published_once_it_takes_it(harness: ModelHa
     assert read_compacted(harness.log, harness.topics.histories).keys() == set(USERS)
     assert len({letter.key for letter in harness.records(harness.topics.dead_letters)}) == 1
     assert list(harness.checkpoints.digests()) == ["1-2"]
+
+
+def test_a_store_that_is_away_at_the_start_is_waited_for(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: SnapshotStore) -> list[Version]:
+        raise OSError("the store is away")
+
+    with harness.busy() as learning:
+        monkeypatch.setattr(SnapshotStore, "versions", away)
+        with pytest.raises(StorageUnavailable, match="the store is away"):
+            CommittedLearner(harness, learning, Cadence(NEVER, NEVER))
+
+
+class DumbWriter:
+    """A writer of the log that is away when the announcement is due."""
+
+    def __init__(self, harness: ModelHarness) -> None:
+        self._harness = harness
+
+    def append(self, topic: str, *record: Any, **named: Any) -> None:
+        if topic == self._harness.topics.snapshots:
+            raise DeliveryError("the log is away")
+        self._harness.writer.append(topic, *record, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._harness.writer, name)
+
+
+def test_what_was_stored_and_not_announced_is_announced_at_the_next_start(harness: ModelHarness) -> None:
+    with harness.busy() as learning:
+        dumb = Publisher(harness.store, DumbWriter(harness), harness.topics, 50, 20)
+        committed = CommittedLearner(harness, learning, Cadence(0, NEVER), publisher=dumb)
+        committed.learn()
+        with pytest.raises(DeliveryError):
+            committed.finish()
+        stored = [str(version) for version in harness.store.versions()]
+        at = learning.position
+        assert announced(harness) == []
+        assert stored[-1:] == [at.version]
+    with harness.learning() as killed:  # from nothing: it recovers the batches
+        CommittedLearner(harness, killed, Cadence(NEVER, NEVER)).recover()
+        assert announced(harness) == stored[-1:]
+    with harness.learning() as paused:  # from memory: it stands there already
+        CommittedLearner(harness, paused, Cadence(NEVER, NEVER), start=at)
+        assert announced(harness) == 2 * stored[-1:]
 
 
 def test_what_failed_in_the_background_surfaces_at_the_end(harness: ModelHarness) -> None:

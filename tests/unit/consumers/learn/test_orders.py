@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import orjson
 import pytest
 
+from pipeline.checkpoints import store
 from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.store import KEEP_ADOPTED
 from pipeline.control.records import Refusal
+from pipeline.errors import StorageUnavailable
 from pipeline.journal.batch_source import Batch
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
 from pipeline.journal.position import Position
@@ -211,3 +214,22 @@ def test_a_candidates_state_is_not_changed_by_what_adopts_it(harness: ModelHarne
         harness.promote("better")
         learning.new()
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_an_order_waits_until_its_state_can_be_stored(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with harness.busy() as learning:
+        harness.roll_back("1-1")
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "write_durably", full)
+            with pytest.raises(StorageUnavailable, match="No space left"):
+                learning.new()
+        assert harness.published(Refusal) == []
+    with harness.learning() as learning:
+        learning.recover()
+        learning.turns(1)
+        assert learning.position.version == "2-1", "the order is read again, and carried out"

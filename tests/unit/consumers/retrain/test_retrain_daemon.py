@@ -21,6 +21,7 @@ from pipeline.control.history import read_history
 from pipeline.control.records import ControlRecord, GateDecision, Promotion
 from pipeline.errors import NoCheckpoint, Occupied, TopicError
 from pipeline.metrics import Series, value_of
+from pipeline.retraining.candidates import Candidate, Candidates, RetrainPlan
 from pipeline.retraining.training import RetrainProgress
 from pipeline.signals import Stopped
 from tests.support.model_harness import ModelHarness
@@ -103,6 +104,21 @@ def test_a_request_is_answered_once(harness: ModelHarness) -> None:
     assert (answer.request, answer.candidate, answer.outcome) == (ASKED.key, ASKED.key, "promoted")
     service(harness, looks=2).follow()
     assert harness.published(GateDecision) == [answer]
+
+
+def test_a_full_disk_is_waited_for(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin, refusals = Candidates.begin, [OSError(28, "No space left on device")]
+
+    def full_once(self: Candidates, plan: RetrainPlan) -> Candidate:
+        if refusals:
+            raise refusals.pop()
+        return begin(self, plan)
+
+    monkeypatch.setattr(Candidates, "begin", full_once)
+    harness.order(ASKED)
+    service(harness, looks=3).follow()
+    assert not refusals
+    assert [answer.request for answer in harness.published(GateDecision)] == [ASKED.key]
 
 
 def test_of_several_requests_the_newest_is_answered(harness: ModelHarness) -> None:

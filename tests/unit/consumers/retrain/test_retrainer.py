@@ -24,7 +24,7 @@ from pipeline.retraining.training import Retraining
 from pipeline.signals import Stopped
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
-from tests.support.model_harness import ModelHarness
+from tests.support.model_harness import ModelHarness, tiny_settings
 from tests.support.retrain_harness import (
     ACTS,
     ANYTHING_GOES,
@@ -78,6 +78,24 @@ def test_a_candidate_is_judged(harness: ModelHarness) -> None:
         "decision.json",
         "plan.json",
     ]
+
+
+def test_a_collision_with_an_event_before_the_window_is_not_trained_on(
+    tmp_path: Path, backbone_folder: Path
+) -> None:
+    with ModelHarness(tiny_settings(tmp_path, backbone_folder)) as harness:
+        harness.stock()
+        live(harness, ACTS // 4)
+        harness.act("ann", "unheard-of", event_id="live-0")  # the learner refuses it, and has no row for it
+        live(harness, ACTS - ACTS // 4, begin=ACTS // 4)
+        with harness.learning() as learning:
+            learning.new(6)
+            learning.checkpoint()
+            learning.new()
+        candidate, decision = made(harness)
+        assert decision.outcome == "promoted"
+        learner, _ = state_of(harness, candidate)
+        assert "unheard-of" not in learner.stream.catalogue
 
 
 def test_one_that_gains_too_little_is_rejected(harness: ModelHarness) -> None:

@@ -1,0 +1,83 @@
+"""The rebuild: what the journal says was learned, learned again, equals what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from consumers.audit.check import AuditCheck
+from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
+from pipeline.checkpoints.audit import agreement
+from pipeline.checkpoints.rebuild import rebuild
+from pipeline.config import Settings
+from pipeline.errors import CheckpointCorrupt, OffsetsExpired
+from pipeline.eventlog.port import EventLog, Record, read_compacted
+from pipeline.eventlog.topics import Topics
+from pipeline.journal.entry import read_journal
+from pipeline.journal.position import Position
+from pipeline.snapshots.history_records import read_history_record
+from pipeline.snapshots.store import SnapshotStore
+from pipeline.state.histories import Histories
+from pipeline.training.learner import Learner
+
+
+class Rebuilt(NamedTuple):
+    """A learner that was rebuilt from the beginning of the journal, and its position."""
+
+    learner: Learner
+    position: Position
+
+
+def check_rebuild(
+    event_log: EventLog,
+    topics: Topics,
+    settings: Settings,
+    progress: Callable[[int], None] = lambda events: None,
+) -> tuple[AuditCheck, Rebuilt | None]:
+    """Learn the whole journal again, and compare with checkpoint and snapshot of its last version."""
+    learner, supervisor, checkpoints = (
+        make_learner(settings),
+        make_supervisor(settings),
+        checkpoints_of(settings),
+    )
+    try:
+        position = rebuild(
+            event_log, topics, learner, supervisor, checkpoints, from_nothing=True, progress=progress
+        )
+    except (CheckpointCorrupt, OffsetsExpired) as error:
+        return AuditCheck.of("rebuild", "failed", [str(error)]), None
+    store = SnapshotStore.of(settings.snapshots, topics.prefix)
+    found = agreement(learner, supervisor, position, checkpoints, store)
+    check = AuditCheck.of("rebuild", str(found), [str(found)] if found.differs else [])
+    return check, Rebuilt(learner, position)
+
+
+def check_histories(
+    event_log: EventLog, topics: Topics, learner: Learner, position: Position
+) -> list[AuditCheck]:
+    """Compare the published histories with those of a learner at the version of the last publication.
+
+    Nothing is compared if a batch has been journalled since: histories may be newer then.
+    """
+    expected, records = learner.stream.histories, read_compacted(event_log, topics.histories)
+    if next(read_journal(event_log, topics.journal, position.journal), None) is not None:
+        return []
+    findings = [
+        f"the history at {record.source}/{record.offset} {fault}"
+        for user, record in records.items()
+        if (fault := _history_fault(user, record, expected)) is not None
+    ]
+    if lacking := sum(user not in records for user, _ in expected.items()):
+        findings.append(f"{lacking} users have no published history")
+    return [AuditCheck.of("histories", f"{len(records):,} histories", findings)]
+
+
+def _history_fault(user: str, record: Record, expected: Histories) -> str | None:
+    try:
+        history, _, older = read_history_record(user, record.value or b"")
+    except ValueError:
+        return "cannot be read"
+    same = history == expected.of(user) and np.array_equal(older, expected.older(user))
+    return None if same else "differs from the rebuilt one"

@@ -1,0 +1,307 @@
+"""The audit finds nothing in a healthy model, and names each thing that is wrong in a damaged one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from urllib.request import urlopen
+
+import pytest
+
+from consumers.audit import servers
+from consumers.audit.audit import audit
+from consumers.audit.check import AuditCheck
+from consumers.audit.journal import check_journal
+from consumers.serve.daemon import serve
+from consumers.serve.follow.follower import Follower
+from consumers.serve.state.serving_state import HistoryPosition
+from pipeline.config import to_toml
+from pipeline.demo.processes import free_port
+from pipeline.errors import TopicError
+from pipeline.eventlog.port import TopicPartition
+from pipeline.journal.batch_source import Batch
+from pipeline.journal.entry import Adopts, JournalEntry, Verb
+from pipeline.snapshots.publisher import Publication, Publisher
+from pipeline.snapshots.snapshot import Announcement
+from pipeline.state.histories import Histories
+from tests.support.commands import run
+from tests.support.learner_harness import LearnerHarness
+from tests.support.model_harness import USERS, ModelHarness, copy_of
+from tests.support.serve_tools import wait_until
+
+SOURCE = TopicPartition("mill.interactions", 0)
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> Path:
+    """The folder of a model that was learned, refused, rolled back, checkpointed and published."""
+    folder = tmp_path_factory.mktemp("healthy")
+    with copy_of(folder, folder / "model", backbone_folder) as harness:
+        harness.stock()
+        harness.shop(40)
+        harness.act("ann", "red-cup", event_id="e1")  # a duplicate
+        harness.writer.append(harness.topics.interactions, "ann", b"bad")
+        publisher = harness.publisher()
+        with harness.learning() as learning:
+            _publish(learning, publisher, learning.new())
+            learning.checkpoint()
+            harness.roll_back("1-2")
+            harness.shop(20)
+            _publish(learning, publisher, learning.new())
+            learning.checkpoint()
+    return folder / "model"
+
+
+def _publish(learning: LearnerHarness, publisher: Publisher, batches: list[Batch]) -> None:
+    """Publish as the daemon does: histories and dead letters, then the snapshot."""
+    users = {user: end for batch in batches for user, end in batch.users.items()}
+    histories = learning.learner.stream.histories
+    publisher.publish(
+        Publication(
+            learning.snapshot(),
+            {user: (histories.of(user), end) for user, end in users.items()},
+            [letter for batch in batches for letter in batch.refused],
+            [],
+            older={user: histories.older(user) for user in users},
+        )
+    )
+
+
+@pytest.fixture
+def model(healthy: Path, tmp_path: Path, backbone_folder: Path) -> Iterator[ModelHarness]:
+    with copy_of(healthy, tmp_path, backbone_folder) as harness:
+        yield harness
+
+
+def checks_of(harness: ModelHarness, *servers: str, rebuilds: bool = False) -> dict[str, AuditCheck]:
+    checks = audit(harness.log, harness.topics, harness.settings, servers=servers, rebuilds=rebuilds)
+    return {check.subject: check for check in checks}
+
+
+def findings_of(harness: ModelHarness, *servers: str, rebuilds: bool = False) -> list[str]:
+    checks = checks_of(harness, *servers, rebuilds=rebuilds).values()
+    return [text for check in checks for text in check.findings]
+
+
+def test_a_healthy_model_has_no_findings(model: ModelHarness) -> None:
+    checks = checks_of(model, rebuilds=True)
+    assert [check.findings for check in checks.values()] == [()] * len(checks)
+    assert list(checks) == [
+        "journal",
+        "checkpoints",
+        "snapshots",
+        "rebuild",
+        "events",
+        "dead letters",
+        "histories",
+    ]
+    assert checks["events"].checked == "60 events, 1 duplicates, in 3 states"
+    assert checks["dead letters"].checked == "1 refused records"
+    assert checks["checkpoints"].checked == "2 checkpoints"
+    assert checks["rebuild"].checked.endswith("checkpoint agrees, snapshot agrees")
+
+
+def test_nothing_learned_is_an_error(harness: ModelHarness) -> None:
+    with pytest.raises(TopicError, match="start `millstream learn` first"):
+        audit(harness.log, harness.topics, harness.settings)
+
+
+def _lose_snapshot(harness: ModelHarness) -> None:
+    shutil.rmtree(Path(harness.settings.snapshots.store, "mill", str(harness.store.versions()[-1])))
+
+
+def _damage_snapshot(harness: ModelHarness) -> None:
+    version = harness.store.versions()[-1]
+    file = Path(harness.settings.snapshots.store, "mill", str(version), "learned.safetensors")
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def _damage_checkpoint(harness: ModelHarness) -> None:
+    file = harness.checkpoints.folder / str(harness.checkpoints.versions()[-1]) / "counts.safetensors"
+    file.write_bytes(b"")
+
+
+def _rename_snapshot(harness: ModelHarness) -> None:
+    """A snapshot of a version that the journal does not know, as another model's would be."""
+    snapshot = harness.store.load(harness.store.versions()[-1])
+    manifest = snapshot.manifest.model_copy(update={"version": "7-7"})
+    harness.publisher().publish(
+        Publication(type(snapshot)(**{**vars(snapshot), "manifest": manifest}), {}, [], [])
+    )
+
+
+def _count_wrong(harness: ModelHarness) -> None:
+    snapshot = harness.store.load(harness.store.versions()[-1])
+    manifest = snapshot.manifest.model_copy(update={"events": 59})
+    harness.publisher().publish(
+        Publication(type(snapshot)(**{**vars(snapshot), "manifest": manifest}), {}, [], [])
+    )
+
+
+def _announce_nothing(harness: ModelHarness) -> None:
+    one = Announcement(version="2-1", digest="0" * 64, size=1, reason="test", published_at=1)
+    harness.writer.append(harness.topics.snapshots, "mill", one.encode())
+    harness.writer.flush()
+
+
+def _letter(harness: ModelHarness) -> None:
+    harness.writer.append(harness.topics.dead_letters, f"{SOURCE}/0", b"{}")
+    harness.writer.flush()
+
+
+@pytest.mark.parametrize(
+    ("damage", "finding"),
+    [
+        (_lose_snapshot, "was announced, but is not in the store"),
+        (_damage_snapshot, "learned.safetensors"),
+        (_damage_checkpoint, "counts.safetensors is not what was written"),
+        (_rename_snapshot, "snapshot 7-7 is not in the journal"),
+        (_count_wrong, "has learned 59 events, but the log holds 60 before its offsets"),
+        (_announce_nothing, "snapshot 2-1 was announced, but is not in the store"),
+        (_letter, "is valid, but has a dead letter"),
+    ],
+)
+def test_each_fault_is_found(
+    model: ModelHarness, damage: Callable[[ModelHarness], None], finding: str
+) -> None:
+    damage(model)
+    assert finding in " ".join(findings_of(model))
+
+
+def test_a_refused_record_without_a_dead_letter_is_found(harness: ModelHarness) -> None:
+    harness.stock()
+    harness.writer.append(harness.topics.interactions, "ann", b"bad")
+    harness.shop(5)
+    with harness.learning() as learning:
+        learning.new()
+        learning.publish(harness.publisher())
+    findings = findings_of(harness)
+    assert [text for text in findings if text.endswith("was refused, but has no dead letter")]
+
+
+def test_a_rebuild_that_differs_and_one_that_fails_are_found(model: ModelHarness) -> None:
+    folder = model.checkpoints.folder
+    newest = model.checkpoints.versions()[-1]
+    with model.learning() as learning:
+        learning.learner.mixer.weights += 1
+        learning.checkpoint()
+    assert any(
+        f"{newest} " in text and "checkpoint DIFFERS" in text for text in findings_of(model, rebuilds=True)
+    )
+    shutil.rmtree(folder / "adopted")
+    assert any("adopted" in text or "cannot be read" in text for text in findings_of(model, rebuilds=True))
+
+
+def test_a_history_that_differs_is_found(model: ModelHarness) -> None:
+    with model.learning() as learning:
+        histories = learning.learner.stream.histories
+        histories.put("ann", histories.of("ann")[:-1])
+        model.publisher().publish(
+            Publication(learning.snapshot(), {"ann": (histories.of("ann"), 99)}, [], [])
+        )
+    assert any("differs from the rebuilt one" in text for text in findings_of(model, rebuilds=True))
+
+
+@contextmanager
+def served(harness: ModelHarness) -> Iterator[str]:
+    """Run a real server; yield its URL."""
+    settings, stop = harness.settings, Event()
+    serve_config = settings.serve.model_copy(update={"port": free_port()})
+    with ThreadPoolExecutor(1) as threads:
+        serving = threads.submit(
+            serve, settings.model_copy(update={"serve": serve_config}), harness.log, stop
+        )
+        try:
+            yield f"http://127.0.0.1:{serve_config.port}"
+        finally:
+            stop.set()
+        serving.result()
+
+
+def test_a_server_is_compared_with_a_new_one(model: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "EQUAL_SECONDS", 5.0)
+    with served(model) as url:
+        wait_until(lambda: is_ready(url), 30)
+        check = checks_of(model, url)[f"server {url}"]
+        assert (check.checked, check.findings) == (f"{len(USERS)} answers", ())
+
+        monkeypatch.setattr(servers, "Follower", Forgetful)
+        differing = checks_of(model, url)[f"server {url}"].findings
+        assert "differ from a new server's" in differing[0]
+
+
+class Forgetful(Follower):
+    """Begins without histories."""
+
+    def _read_histories(self) -> tuple[Histories, dict[str, HistoryPosition]]:
+        histories, ends = super()._read_histories()
+        return Histories(histories.length), ends
+
+
+def is_ready(url: str) -> bool:
+    try:
+        with urlopen(f"{url}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def test_a_server_that_is_away_is_a_finding(model: ModelHarness) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    assert checks_of(model, url)[f"server {url}"].findings[0].startswith("it does not answer")
+
+
+OFFSETS = {SOURCE: 10}
+
+
+def entry(generation: int, step: int, end: int, verb: Verb = Verb.LEARN, fold_to: int = 0) -> JournalEntry:
+    adopts = Adopts(kind="rollback", state="adopted/2", order="o", reason="r") if verb is Verb.ADOPT else None
+    fold = {SOURCE: fold_to} if fold_to else {}
+    return JournalEntry.of(generation, step, verb, "f", {SOURCE: end}, adopts=adopts, fold_to=fold)
+
+
+START = entry(1, 0, 0, Verb.START)
+
+
+@pytest.mark.parametrize(
+    ("entries", "finding"),
+    [
+        ([START, entry(1, 1, 5), entry(1, 2, 10)], None),
+        ([START, entry(1, 1, 5), entry(2, 2, 10)], None),
+        ([START, entry(1, 1, 9), entry(2, 0, 0, Verb.ADOPT, 9), entry(2, 1, 9, Verb.FOLD, 9)], None),
+        ([START, entry(1, 1, 5), entry(2, 2, 8, Verb.SKIP), entry(2, 3, 10)], None),
+        ([START, entry(1, 1, 5), entry(1, 2, 8, Verb.SKIP)], "skips a gap without a new generation"),
+        ([START, entry(1, 1, 11)], "ends after the log"),
+        ([START, entry(1, 1, 5), entry(1, 2, 4)], "records would be learned twice"),
+        ([START, entry(1, 1, 5), entry(1, 1, 6)], "does not follow 1-1"),
+        ([START, entry(1, 1, 5), entry(1, 3, 6)], "does not follow 1-1"),
+        ([START, entry(1, 1, 5), entry(2, 0, 6, Verb.ADOPT)], "records would be skipped"),
+        ([START, entry(1, 1, 5), entry(1, 0, 0, Verb.ADOPT)], "without a new generation"),
+        (
+            [START, entry(1, 1, 9), entry(2, 0, 0, Verb.ADOPT, 9), entry(2, 1, 9)],
+            "learns before all is folded",
+        ),
+        ([START, START], "start is no batch"),
+    ],
+)
+def test_entries_follow_from_each_other(entries: list[JournalEntry], finding: str | None) -> None:
+    findings = check_journal(entries, OFFSETS).findings
+    assert (finding in " ".join(findings)) if finding else findings == ()
+
+
+def test_the_command_prints_a_table_and_exits_by_the_findings(
+    model: ModelHarness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "millstream.toml").write_text(to_toml(model.settings))
+    good = run("audit", "--no-rebuild")
+    assert good.exit_code == 0
+    assert "60 events, 1 duplicates, in 2 states" in good.stdout
+    _lose_snapshot(model)
+    bad = run("audit", "--no-rebuild")
+    assert bad.exit_code == 1
+    assert "snapshots: snapshot" in bad.stdout
