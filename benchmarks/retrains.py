@@ -157,7 +157,7 @@ def run_stream(
             run.retrains.append(FinishedRetrain(pending.requested_at, pending.seconds, verdict))
             if run.retrains[-1].is_promoted:
                 learner = pending.candidate.learner
-                supervisor.adopted("promotion", f"{batch.generation}-{batch.step}")
+                supervisor.adopted("promotion", f"{batch.generation}-{batch.step}", by_person=False)
             requested_at = pending = None
     return run
 

@@ -73,6 +73,10 @@ class TopicError(MillstreamError):
     """A topic is missing, or exists with other partitions or retention than required."""
 
 
+class TopicRenewed(MillstreamError):
+    """A topic was deleted and made again while it was read; its offsets mean other records now."""
+
+
 class NoCheckpoint(TopicError):
     """The learner has written no checkpoint yet that a retrain could begin from."""
 
@@ -89,14 +93,24 @@ class OffsetsExpired(MillstreamError):
     def __init__(self, topic: str, partition: int, requested: int, begin: int, end: int) -> None:
         super().__init__(
             f"{topic}[{partition}]: offset {requested} is outside the log's range [{begin}, {end}); "
-            f"{max(0, begin - requested)} records are lost to retention: restore a newer "
-            "checkpoint or raise the topic's retention (millstream topics check)"
+            f"{max(0, begin - requested)} records are lost to retention (`millstream topics check` "
+            "compares it with `retention_hours` in [log])"
         )
         self.topic = topic
         self.partition = partition
         self.requested = requested
         self.begin = begin
         self.end = end
+
+
+class RecordsLost(MillstreamError):
+    """The log lost records before the learner learned them, and nobody has accepted that yet."""
+
+    def __init__(self, lost: str) -> None:
+        super().__init__(
+            f"{lost}. Restore the log's data; or go on with the model and without these records: "
+            "`millstream learn --accept-gap`, or `accept_gap = true` in [log]"
+        )
 
 
 class Fenced(MillstreamError):

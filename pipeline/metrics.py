@@ -57,6 +57,9 @@ QUARANTINED = Counter(
 DRIFT_ALARMS = Counter("millstream_drift_alarms_total", "Alarms raised by the drift monitor", ["signal"])
 RETRAIN_REQUESTS = Counter("millstream_retrain_requests_total", "Retrains requested because of an alarm")
 ADOPTIONS = Counter("millstream_adoptions_total", "Promotions and rollbacks carried out", ["kind"])
+BUDGETS_SPENT = Counter(
+    "millstream_budgets_spent_total", "Times that automatic actions were left to a person", ["kind"]
+)
 REFUSED_ORDERS = Counter("millstream_refused_orders_total", "Promotions and rollbacks refused")
 RETRAIN_EPOCHS = Gauge("millstream_retrain_epochs", "Epochs completed by the retrain in progress")
 RETRAIN_COSTS = {
@@ -81,6 +84,9 @@ PUBLISH_SECONDS = Histogram(
 )
 CHECKPOINT_SECONDS = Histogram("millstream_checkpoint_seconds", "Time to write a checkpoint", buckets=SECONDS)
 
+LOST_RECORDS = Counter(
+    "millstream_lost_records_total", "Records that the log lost before they were learned", ["topic"]
+)
 PAUSES = Counter(
     "millstream_pauses_total", "Times that a daemon waited for the event log or the storage", ["daemon"]
 )

@@ -23,6 +23,7 @@ from pipeline.errors import SnapshotsAhead, StorageUnavailable
 from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.port import EventLog, lag
 from pipeline.journal.batch_source import Batch, StateSwitch
+from pipeline.journal.gap import Skip
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.publisher import Publication, Publisher
@@ -121,6 +122,17 @@ class Commits:
         self.position, self._pending = position, Pending(control=[adoption])
         if self._publishing.is_ready(self._version):
             self._publish(quality, reason=f"{adopts.kind}: {adopts.reason}")
+
+    def step_over(self, skip: Skip, quality: Report) -> None:
+        """Publish and checkpoint the state after a gap, so that neither depends on what is lost.
+
+        Where offsets now mean other records, all histories are published again, because servers
+        would leave out acts before the offset where a history ends.
+        """
+        self.position = skip.position
+        if skip.goes_back:
+            self._pending.users = {user: 0 for user, _ in self._learner.stream.histories.items()}
+        self.finish(quality, reason="a gap in the log")
 
     def unpublished(self) -> Pending:
         """Return what no finished publication contains; ask when all writes have ended."""

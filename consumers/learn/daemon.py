@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import chain
 
@@ -20,13 +20,22 @@ from pipeline import metrics
 from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
 from pipeline.checkpoints.fingerprint import fingerprint
 from pipeline.config import Settings
-from pipeline.errors import DeliveryError, LogUnavailable, StorageUnavailable
+from pipeline.errors import (
+    DeliveryError,
+    LogUnavailable,
+    MillstreamError,
+    OffsetsExpired,
+    StorageUnavailable,
+    TopicRenewed,
+)
 from pipeline.eventlog import open_log
 from pipeline.eventlog.patience import patiently, wait_until_back
 from pipeline.eventlog.port import EventLog, FencedWriter, LogWriter
+from pipeline.eventlog.topic_watch import TopicWatch
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import BatchSource, Turn
 from pipeline.journal.entry import read_journal
+from pipeline.journal.gap import Skip, resume
 from pipeline.journal.position import Position, first_position
 from pipeline.signals import stop_requested
 from pipeline.snapshots.publisher import Publisher
@@ -34,6 +43,7 @@ from pipeline.snapshots.store import SnapshotStore
 
 log = logging.getLogger(__name__)
 
+LearnTurn = Turn | Skip | None
 PAUSE_SECONDS = 0.5
 """Between two attempts, so that a full disk does not make the daemon spin."""
 
@@ -43,7 +53,7 @@ def run(settings: Settings) -> None:
 
     Raises:
         TopicError: the topics are missing or not as the settings want them.
-        OffsetsExpired: the log has lost records that the journal names.
+        RecordsLost: the log has lost records that were not learned, and `log.accept_gap` is false.
         SnapshotsAhead: the snapshot store is another log's.
         Fenced: another learner has taken over.
     """
@@ -66,6 +76,7 @@ class LearnDaemon:
         self._learner, self._supervisor = make_learner(settings), make_supervisor(settings)
         self._fingerprint = fingerprint(self._learner, self._supervisor)
         self._checkpoints = checkpoints_of(settings)
+        self._inputs = topics.items, topics.interactions
         self._position: Position | None = None
         self._unpublished = Pending()
 
@@ -75,17 +86,27 @@ class LearnDaemon:
             try:
                 self.learn()
             except (DeliveryError, LogUnavailable, StorageUnavailable) as error:
-                log.warning("learning pauses: %s", error)
-                metrics.PAUSES.labels("learn").inc()
-                self._stop.wait(PAUSE_SECONDS)
-                wait_until_back(self._log, self._stop)
+                self._pause(error)
+            except (OffsetsExpired, TopicRenewed) as error:
+                if isinstance(error, OffsetsExpired) and error.topic not in self._inputs:
+                    raise
+                self._pause(error)  # what is lost is found out at the next attempt
+
+    def _pause(self, error: MillstreamError) -> None:
+        log.warning("learning pauses: %s", error)
+        metrics.PAUSES.labels("learn").inc()
+        self._stop.wait(PAUSE_SECONDS)
+        wait_until_back(self._log, self._stop)
 
     def learn(self) -> None:
         """Restore the newest checkpoint the first time, recover the batches after it, then learn."""
         event_log, topics, learner = self._log, self._topics, self._learner
         with event_log.fenced_writer(topics.journal, owner="learn") as journal, event_log.writer() as writer:
-            start = self._start(journal)
+            watch, before = TopicWatch(event_log, self._inputs), self._start(journal)
+            accepts = self._settings.log.accept_gap
+            start = resume(event_log, topics, journal, before, self._fingerprint, accepts=accepts)
             log.info("learner starts after %s", start.version)
+            skips = [Skip(start, before)] if start.version != before.version else []
             entries = read_journal(event_log, topics.journal, start.journal)
             with (
                 closing(BatchSource(event_log, topics, start, learner.first_seen)) as batches,
@@ -94,14 +115,14 @@ class LearnDaemon:
                 ) as orders,
             ):
                 new = batches.new(journal, self._settings.batch, orders, self._fingerprint, self._stop.is_set)
-                self._run_loop(chain(batches.recover(entries), new), writer)
+                self._run_loop(_watched(chain(skips, batches.recover(entries), new), watch), writer)
 
     def _start(self, journal: FencedWriter) -> Position:
         """Where to go on: where memory, or else the newest checkpoint, or else the journal begins."""
         start = self._position or self._checkpoints.restore(self._learner, self._supervisor)
         return start or first_position(self._log, self._topics, journal, self._fingerprint)
 
-    def _run_loop(self, turns: Iterable[Turn | None], writer: LogWriter) -> None:
+    def _run_loop(self, turns: Iterable[LearnTurn], writer: LogWriter) -> None:
         commits = Commits(
             self._learner,
             self._supervisor,
@@ -117,6 +138,12 @@ class LearnDaemon:
         finally:
             self._position = commits.position or self._position
             self._unpublished = commits.unpublished()
+
+
+def _watched(turns: Iterable[LearnTurn], watch: TopicWatch) -> Iterator[LearnTurn]:
+    for turn in turns:
+        watch.check()
+        yield turn
 
 
 def _publisher(settings: Settings, topics: Topics, writer: LogWriter) -> Publisher:

@@ -11,11 +11,12 @@ from contextlib import closing
 from consumers.learn.commits import Commits
 from pipeline import metrics
 from pipeline.checkpoints.store import Checkpoints
-from pipeline.control.alarms import DriftAlarm, RetrainRequest
+from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
 from pipeline.control.records import ControlRecord, Rollback
 from pipeline.evaluation.prequential import Quality, Scores
 from pipeline.eventlog.refusal_log import RefusalLog
 from pipeline.journal.batch_source import Batch, StateSwitch, Turn
+from pipeline.journal.gap import Skip
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.training.learner import Learner
@@ -28,7 +29,7 @@ QUALITY_HALF_LIFE = 10_000.0
 
 
 def run(
-    turns: Iterable[Turn | None],
+    turns: Iterable[Turn | Skip | None],
     learner: Learner,
     supervisor: Supervisor,
     commits: Commits,
@@ -58,6 +59,11 @@ def run(
                     checkpoints.adopt(learner, supervisor, turn)
                     commits.switch_state(turn, quality.report())
                     _log_adoption(turn)
+                case Skip():
+                    commits.step_over(turn, quality.report())
+                    _measure_position(turn.position)
+                    for source, count in turn.lost.items():
+                        metrics.LOST_RECORDS.labels(source.topic).inc(count)
             commits.settle(quality.report())
             refusals.settle()
         commits.finish(quality.report(), reason="shutdown")
@@ -74,6 +80,15 @@ def _log_records(records: Iterable[ControlRecord]) -> None:
                 log.warning("a retrain is requested: %s", record.key)
             case Rollback():
                 log.warning("a rollback is ordered: %s: %s", record.key, record.reason)
+            case BudgetSpent():
+                metrics.BUDGETS_SPENT.labels(record.action).inc()
+                log.error(
+                    "%s: %s in a row did not help, so the next is left to a person, who promotes a "
+                    "candidate or orders a rollback: %s",
+                    record.action,
+                    record.in_a_row,
+                    record.reason,
+                )
 
 
 def _log_adoption(switch: StateSwitch) -> None:

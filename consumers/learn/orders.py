@@ -24,6 +24,7 @@ from pipeline.eventlog.port import EventLog, LogWriter, Offsets, Record, TopicPa
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import AdoptionPlan
 from pipeline.journal.entry import Adopts
+from pipeline.journal.gap import same_topics
 from pipeline.journal.position import Position
 from pipeline.snapshots.snapshot import Version
 from pipeline.training.learner import Learner
@@ -65,7 +66,7 @@ class CommandReader:
     def due(self, position: Position) -> AdoptionPlan | None:
         """Return what to adopt now, if anything; refuse orders that cannot be carried out."""
         if self._next is None:
-            self._next = position.control
+            self._next = self._held(position.control)
             self._reader.seek({TopicPartition(self._topics.control, 0): self._next})
         if not self._read:
             self._read.extend(self._reader.poll(READ_RECORDS, timeout_seconds=0))
@@ -84,6 +85,15 @@ class CommandReader:
     def close(self) -> None:
         """Close the reader."""
         self._reader.close()
+
+    def _held(self, offset: int) -> int:
+        """Return an offset, or where the control topic begins if it does not hold that offset any more."""
+        source = TopicPartition(self._topics.control, 0)
+        begin = self._log.begin_offsets([source.topic])[source]
+        if begin <= offset <= self._log.end_offsets([source.topic])[source]:
+            return offset
+        log.warning("%s no longer holds offset %s: orders before %s are void", source, offset, begin)
+        return begin
 
     def _plan(self, order: Order, position: Position) -> AdoptionPlan:
         if order.generation not in (None, position.generation):
@@ -120,6 +130,8 @@ class CommandReader:
         """Refuse a state whose next records the log has lost, or never had."""
         if found.offsets.keys() != position.offsets.keys():
             raise OrderRefused("it was learned from other topics or partitions")
+        if not same_topics(found.topic_ids, position.topic_ids):
+            raise OrderRefused("it was learned from topics that have been deleted and made again since")
         topics = {source.topic for source in found.offsets}
         begins, ends = self._log.begin_offsets(topics), self._log.end_offsets(topics)
         for source, offset in found.offsets.items():

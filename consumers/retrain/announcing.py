@@ -44,7 +44,7 @@ def _records_of(decision: GateDecision) -> list[ControlRecord]:
     order = Promotion(
         candidate=decision.candidate,
         generation=decision.generation,
-        ordered_at=decision.decided_at,
+        ordered_at=0,
         reason="the Gate promotes it",
     )
     return [decision, order]

@@ -65,8 +65,8 @@ class Planner:
         alarmed = 0
         for entry, after in self.log.follow_journal(self._journal_before(alarm)):
             version, now = Version.parse(entry.version), recorded(self.log.topics, entry.offsets)
-            if version > alarm and entry.adopts is not None:
-                raise ChampionGone(f"{entry.adopts.order} replaced the model that {request.key} is about")
+            if version > alarm and entry.is_break:
+                raise ChampionGone(f"{entry.cause} replaced the model that {request.key} is about")
             if version <= alarm:
                 alarmed = now
             elif now - alarmed >= self.config.wait_events:
@@ -106,7 +106,7 @@ class Planner:
     def _checkpoint(self) -> Position:
         """The newest checkpoint that has enough events after it, or else the newest."""
         topics = self.log.topics
-        found = self._since_last_adoption()
+        found = self._since_last_break()
         if not found:
             raise NoCheckpoint(
                 "there is no checkpoint to begin from yet, or none since the last promotion or rollback: "
@@ -117,13 +117,13 @@ class Planner:
         fit = [at for at in found if recorded(topics, at.offsets) <= latest]
         return (fit or found)[-1]
 
-    def _since_last_adoption(self) -> list[Position]:
-        """The checkpoints after the last adoption, oldest first."""
+    def _since_last_break(self) -> list[Position]:
+        """The checkpoints after the last adoption or gap, oldest first."""
         found = self.checkpoints.positions()
         begin = min((at.journal for at in found), default=None)
         entries = read_journal(self.log.event_log, self.log.topics.journal, begin)
-        adopted = max((after for entry, after in entries if entry.adopts is not None), default=0)
-        return [at for at in found if at.journal >= adopted]
+        broken = max((after for entry, after in entries if entry.is_break), default=0)
+        return [at for at in found if at.journal >= broken]
 
     def _window(self, ends: Offsets, records: int) -> Offsets:
         """Offsets where the last records before `ends` begin, each partition giving its share."""

@@ -74,7 +74,7 @@ class LogView:
         """Read as much of the journal after the champion's position as the plan needs; wait for it.
 
         Raises:
-            ChampionGone: another state was adopted there.
+            ChampionGone: another state was adopted there, or a gap came.
             Stopped: `stop` was set.
         """
         entries = self.follow_journal(champion.journal)
@@ -108,7 +108,7 @@ class LogView:
         with closing(BatchSource(self.event_log, self.topics, start, learner.first_seen)) as source:
             for turn in source.recover([*ahead.held_out, *ahead.trial]):
                 self.check_goes_on()
-                assert isinstance(turn, Batch), "read_ahead refuses a journal with an adoption in it"
+                assert isinstance(turn, Batch), "read_ahead refuses a journal with a break in it"
                 yield turn.micro
 
     def _take(
@@ -117,8 +117,8 @@ class LogView:
         """Take the next entries, up to the one with which so many interactions have come since `start`."""
         needed, taken = recorded(self.topics, start) + records, list[tuple[JournalEntry, int]]()
         for entry, after in entries:
-            if entry.adopts is not None:
-                raise ChampionGone(f"{entry.adopts.order} replaced the champion")
+            if entry.is_break:
+                raise ChampionGone(f"{entry.cause} replaced the champion")
             taken.append((entry, after))
             if recorded(self.topics, entry.offsets) >= needed:
                 break

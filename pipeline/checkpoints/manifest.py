@@ -20,6 +20,7 @@ from pipeline.config import ModelSizes
 from pipeline.errors import CheckpointCorrupt
 from pipeline.eventlog.port import TopicPartition, named
 from pipeline.events import Milliseconds, Offset
+from pipeline.journal.entry import TopicIds
 from pipeline.journal.position import Position
 from pipeline.sealing import Sha256, seal, unseal
 
@@ -63,6 +64,7 @@ class CheckpointManifest(BaseModel):
     through: Milliseconds
     control: Count
     fold_to: Offsets
+    topic_ids: TopicIds = {}
     model: ModelSizes
     written_at: Milliseconds
     files: Annotated[dict[FileName, StoredFile], Field(max_length=10_000)]
@@ -80,6 +82,7 @@ class CheckpointManifest(BaseModel):
             self.through,
             self.control,
             _offsets(self.fold_to),
+            self.topic_ids,
         )
 
     def encode(self) -> bytes:
@@ -100,6 +103,7 @@ def manifest_of(captured: LearnerState, files: Mapping[str, bytes]) -> Checkpoin
         through=position.through,
         control=position.control,
         fold_to=named(position.fold_to),
+        topic_ids=dict(position.topic_ids),
         model=captured.model,
         written_at=int(time.time() * 1000),
         files={name: StoredFile(sha256=digest, size=len(files[name])) for name, digest in digests.items()},

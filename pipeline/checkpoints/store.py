@@ -23,6 +23,7 @@ from pipeline.checkpoints.manifest import (
     remove,
 )
 from pipeline.checkpoints.state import SUPERVISOR, LearnerState, restore, to_files
+from pipeline.control.records import is_by_person
 from pipeline.errors import CheckpointCorrupt
 from pipeline.journal.batch_source import StateSwitch
 from pipeline.journal.position import Position
@@ -131,7 +132,7 @@ class Checkpoints:
         """
         restore_from(self.folder / switch.adopts.state, learner, None)
         if supervisor is not None:
-            supervisor.adopted(switch.adopts.kind, switch.left)
+            supervisor.adopted(switch.adopts.kind, switch.left, by_person=is_by_person(switch.adopts.order))
 
     def digest(self, captured: LearnerState) -> str:
         """Compute the digest that a checkpoint of this state would have in its manifest."""

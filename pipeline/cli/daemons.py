@@ -24,11 +24,21 @@ def _moment(text: str) -> datetime:
 
 
 @app.command()
-def learn() -> None:
+def learn(
+    accept_gap: Annotated[
+        bool,
+        typer.Option(
+            "--accept-gap", help="Go on without records that the log lost before they were learned."
+        ),
+    ] = False,
+) -> None:
     """Learn from the event log and publish snapshots, until stopped."""
     from consumers.learn.daemon import run
 
-    run(load_settings())
+    settings = load_settings()
+    if accept_gap:
+        settings = settings.model_copy(update={"log": settings.log.model_copy(update={"accept_gap": True})})
+    run(settings)
 
 
 @app.command()

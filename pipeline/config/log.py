@@ -26,6 +26,9 @@ class LogConfig(Config):
     """How long interactions, impressions and the journal are kept."""
     compaction_lag_hours: Hours = 24 * 2
     """How long superseded items and histories stay readable; bounds how far back a checkpoint can restart."""
+    accept_gap: bool = False
+    """Whether the learner goes on without records that the log lost before they were learned; the journal
+    says which. Without it, the learner stops and says what is lost; `learn --accept-gap` accepts it once."""
 
     @property
     def secrets(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pipeline.config.base import Config, Count, CountOrNone
 Nats = Annotated[float, Field(ge=0, le=100)]
 Chance = Annotated[float, Field(gt=0, lt=1)]
 Action = Literal["log", "retrain"]
+InARow = Annotated[int, Field(ge=1, le=100)]
 
 
 class RiseConfig(Config):
@@ -52,6 +53,13 @@ class DriftConfig(Config):
     """`log`: an alarm is a record of the control topic; `retrain`: a request for a retrain as well."""
     cooldown_events: CountOrNone = 10_000
     """Events between two requests."""
+    in_a_row: InARow = 2
+    """Requests that may follow each other without help; then nothing is requested until a person promotes a
+    candidate or orders a rollback. A promotion that survives its probation has helped."""
+    calm_events: Count = 40_000
+    """Events without an alarm after which the next request is the first of another row."""
+    episode_events: Count = 4_000
+    """Events without a change of a signal after which the next change is another alarm."""
     warm_up_events: CountOrNone = 4_000
     """Events before the first alarm: a young learner improves by leaps."""
     lead: RiseConfig = RiseConfig()
@@ -61,10 +69,19 @@ class DriftConfig(Config):
 
 
 class GuardConfig(Config):
-    """[guard] The regression guard: which blocks of events are compared, and what counts as a fall."""
+    """[guard] The regression guard: what counts as a fall, and how often it may lead to a rollback."""
 
     rollback: bool = True
-    """Whether a fall behind the covisitation baseline leads to an automatic rollback."""
+    """Whether a fall of what serves, by its own fault, leads to an automatic rollback."""
+    warm_up_events: CountOrNone = 3_000
+    """Scored events before the first rollback: model and covisitation have to warm up."""
+    cooldown_events: CountOrNone = 4_000
+    """Scored events between two rollbacks."""
+    in_a_row: InARow = 2
+    """Rollbacks that may follow each other without help; then nothing is rolled back until a person promotes
+    a candidate or orders a rollback."""
+    calm_events: Count = 20_000
+    """Scored events without a fall after which the next rollback is the first of another row."""
     block: Count = 32
     """Events in a block."""
     reference: Count = 128
@@ -78,6 +95,7 @@ class GuardConfig(Config):
     probation: Count = 128
     """Blocks after a promotion that are compared with those before it."""
     least: Nats = 0.2
-    """Smallest fall in nats that leads to anything."""
+    """Smallest fall in nats that leads to anything, both of the mixture on like events and of its lead over
+    covisitation."""
     level: Chance = 1e-5
     """Chance of so clear a fall by luck, in one test."""

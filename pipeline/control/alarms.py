@@ -1,4 +1,4 @@
-"""Records of the control topic that the drift monitor leads to: DriftAlarm and RetrainRequest.
+"""Records of the control topic that monitoring leads to: DriftAlarm, RetrainRequest and BudgetSpent.
 
 Keys follow from the learner's position: a learner that recovers after a crash publishes the
 same record under the same key.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar, Literal
 
-from pipeline.bounded import Count, Generation, Step
+from pipeline.bounded import Count, Generation, Reason, Step
 from pipeline.control.records import ControlRecord, Figures
 
 
@@ -24,6 +24,10 @@ class Signal(StrEnum):
     """Share of new baskets whose first item the mixture did not rank among its first twenty."""
     CONTENT = "content"
     """Population stability index of the items acted on, by content."""
+
+
+AutomaticAction = Literal["rollback", "retrain_request"]
+"""What is left to a person when its budget is spent."""
 
 
 class DriftAlarm(ControlRecord):
@@ -72,3 +76,32 @@ class RetrainRequest(ControlRecord):
     def key(self) -> str:
         """Deterministic key; see `ControlRecord`."""
         return f"retrain-{self.alarm.key}"
+
+
+class BudgetSpent(ControlRecord):
+    """An alarm: automatic actions of one kind did not help, and are now left to a person.
+
+    Attributes:
+        action: the kind.
+        generation, step: of the batch after which another one was due.
+        in_a_row: actions since the last that helped.
+        reason: why another one was due.
+    """
+
+    kind: ClassVar[str] = "budget_spent"
+
+    v: Literal[1] = 1
+    action: AutomaticAction
+    generation: Generation
+    step: Step
+    in_a_row: Count
+    reason: Reason
+
+    @property
+    def key(self) -> str:
+        """Deterministic key; see `ControlRecord`.
+
+        >>> BudgetSpent(action="rollback", generation=4, step=9, in_a_row=2, reason="it fell").key
+        'spent-4-9-rollback'
+        """
+        return f"spent-{self.generation}-{self.step}-{self.action}"

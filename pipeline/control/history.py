@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.bounded import fault_of
-from pipeline.control.alarms import DriftAlarm, RetrainRequest
+from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
 from pipeline.control.records import Adoption, ControlRecord, GateDecision, Promotion, Refusal, Rollback
 from pipeline.eventlog.port import EventLog, Record, read
 from pipeline.eventlog.topics import Topics
@@ -17,7 +17,16 @@ log = logging.getLogger(__name__)
 
 KINDS: dict[str, type[ControlRecord]] = {
     kind.kind: kind
-    for kind in (DriftAlarm, RetrainRequest, GateDecision, Promotion, Rollback, Adoption, Refusal)
+    for kind in (
+        DriftAlarm,
+        RetrainRequest,
+        BudgetSpent,
+        GateDecision,
+        Promotion,
+        Rollback,
+        Adoption,
+        Refusal,
+    )
 }
 RESULTS = {"promoted": "won", "rejected": "false"}
 """By outcome of the retrain that an alarm led to."""

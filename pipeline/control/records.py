@@ -55,7 +55,7 @@ class Promotion(ControlRecord):
         candidate: its name among the model's candidates.
         generation: the one that it was compared in; the order is valid in no other. None if a
             person orders it regardless.
-        ordered_at: wall clock, ms.
+        ordered_at: wall clock, ms; 0 if the Gate orders it.
     """
 
     kind: ClassVar[Literal["promotion"]] = "promotion"
@@ -100,6 +100,15 @@ class Rollback(ControlRecord):
 
 Order = Promotion | Rollback
 """What the learner obeys."""
+
+
+def is_by_person(order: str) -> bool:
+    """Return whether the order with this key was given by a person, at some time of the wall clock.
+
+    >>> is_by_person("rollback-3-120-4-1760000000000"), is_by_person("rollback-3-120-4-0")
+    (True, False)
+    """
+    return order.rpartition("-")[2] != "0"
 
 
 class Adoption(ControlRecord):

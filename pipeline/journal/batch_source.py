@@ -136,6 +136,8 @@ class BatchSource:
         for entry, journalled in entries:
             if entry.adopts is not None:
                 yield self._switch_state(entry, entry.adopts, journalled)
+            elif entry.verb is Verb.SKIP:
+                self._go_to(entry, journalled)
             else:
                 yield self._batch(entry, journalled, *self._cut_to(entry.offsets), from_journal=True)
 
@@ -179,6 +181,7 @@ class BatchSource:
                 through=max([self._position.through, *(r.append_time for part in records for r in part)]),
                 control=orders.position(),
                 fold_to=self._position.fold_to if verb is Verb.FOLD else None,
+                topic_ids=self._position.topic_ids,
             )
             journalled = journal.append(entry.encode()) + 1
             yield self._batch(entry, journalled, *records, from_journal=False)
@@ -215,14 +218,20 @@ class BatchSource:
             control=control,
             adopts=plan.adopts,
             fold_to=plan.fold_to,
+            topic_ids=self._position.topic_ids,
         )
         return self._switch_state(entry, plan.adopts, journal.append(entry.encode()) + 1)
 
     def _switch_state(self, entry: JournalEntry, adopts: Adopts, journalled: int) -> StateSwitch:
-        left, self._position = self._position.version, Position.after(entry, journalled)
+        left = self._position.version
+        self._go_to(entry, journalled)
+        return StateSwitch(self._position, adopts, left)
+
+    def _go_to(self, entry: JournalEntry, journalled: int) -> None:
+        """Go on at the offsets of an entry that is no batch."""
+        self._position = Position.after(entry, journalled)
         self._items.seek(entry.offsets)
         self._interactions.seek(entry.offsets)
-        return StateSwitch(self._position, adopts, left)
 
     def _batch(
         self,

@@ -8,7 +8,7 @@ follows from seed, generation and step, and need not be written down.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -33,12 +33,15 @@ class Verb(StrEnum):
     """Add the batch to the stream state, without gradient."""
     ADOPT = "adopt"
     """No batch: go on from another state, at that state's offsets."""
+    SKIP = "skip"
+    """No batch: go on after a gap that was accepted, with the same state."""
 
 
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 Partitions = Annotated[tuple[Offset, ...], Field(max_length=10_000)]
 Ends = Annotated[dict[TopicName, Partitions], Field(max_length=16)]
 """Next offsets of each topic, one per partition."""
+TopicIds = Annotated[dict[TopicName, Key], Field(max_length=16)]
 
 
 class Adopts(BaseModel):
@@ -60,7 +63,7 @@ class Adopts(BaseModel):
 
 
 class JournalEntry(BaseModel):
-    """One batch: everything up to `ends` that no earlier entry covered; or an adoption.
+    """One batch: everything up to `ends` that no earlier entry covered; or an adoption, or a gap.
 
     Attributes:
         fingerprint: of the machine and settings; a batch gives the same bits only if it is equal.
@@ -69,6 +72,7 @@ class JournalEntry(BaseModel):
         control: offset of the next record of the control topic to be obeyed.
         adopts: the adopted state; None unless the entry is an adoption.
         fold_to: offsets up to which records are folded, not learned; empty to learn all.
+        topic_ids: by input topic, the log's id of the topic that the ends are offsets of.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,6 +87,7 @@ class JournalEntry(BaseModel):
     control: Count = 0
     adopts: Adopts | None = None
     fold_to: Ends = {}
+    topic_ids: TopicIds = {}
 
     @classmethod
     def of(
@@ -97,6 +102,7 @@ class JournalEntry(BaseModel):
         control: int = 0,
         adopts: Adopts | None = None,
         fold_to: Offsets | None = None,
+        topic_ids: Mapping[str, str] | None = None,
     ) -> Self:
         """Make the entry of a batch that ends at the given offsets; name all partitions."""
         return cls(
@@ -109,6 +115,7 @@ class JournalEntry(BaseModel):
             control=control,
             adopts=adopts,
             fold_to=_by_topic(fold_to or {}),
+            topic_ids=dict(topic_ids or {}),
         )
 
     @property
@@ -120,6 +127,16 @@ class JournalEntry(BaseModel):
     def folds_to(self) -> dict[TopicPartition, int]:
         """Offsets before which everything is folded, by partition."""
         return _by_partition(self.fold_to)
+
+    @property
+    def is_break(self) -> bool:
+        """Whether what follows does not go on from what came before: an adoption or a gap."""
+        return self.verb in (Verb.ADOPT, Verb.SKIP)
+
+    @property
+    def cause(self) -> str:
+        """What a break comes from: the order that was carried out, or a gap."""
+        return self.adopts.order if self.adopts else "a gap in the log"
 
     @property
     def version(self) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Self
 
 from pipeline.errors import CheckpointCorrupt
@@ -22,6 +23,8 @@ class Position:
         through: append time in ms of the last record before them.
         control: offset of the next record of the control topic to be obeyed.
         fold_to: offsets up to which records are folded, not learned; empty to learn all.
+        topic_ids: by input topic, the log's id of the topic that the offsets are of; empty if the
+            journal is older than ids.
     """
 
     generation: int
@@ -32,6 +35,7 @@ class Position:
     through: int
     control: int
     fold_to: dict[TopicPartition, int]
+    topic_ids: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def after(cls, entry: JournalEntry, journalled: int) -> Self:
@@ -45,6 +49,7 @@ class Position:
             entry.through,
             entry.control,
             entry.folds_to,
+            entry.topic_ids,
         )
 
     @property
@@ -67,9 +72,10 @@ def first_position(event_log: EventLog, topics: Topics, journal: FencedWriter, f
     first = next(read_journal(event_log, topics.journal), None)
     if first is not None:
         return beginning(topics, *first)
-    begins = event_log.begin_offsets([topics.items, topics.interactions])
+    inputs = [topics.items, topics.interactions]
+    begins, ids = event_log.begin_offsets(inputs), event_log.topic_ids(inputs)
     control = event_log.end_offsets([topics.control])[TopicPartition(topics.control, 0)]
-    entry = JournalEntry.of(1, 0, Verb.START, fingerprint, begins, control=control)
+    entry = JournalEntry.of(1, 0, Verb.START, fingerprint, begins, control=control, topic_ids=ids)
     return Position.after(entry, journal.append(entry.encode()) + 1)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import RowRates
+from pipeline.model.device import recurring
 
 EPSILON = 1e-10
 GROWTH = 1.5
@@ -26,7 +27,10 @@ class Rows(NamedTuple):
 
 
 class ItemTable:
-    """The frozen content and the learned residual and bias of every catalogue row."""
+    """The frozen content and the learned residual and bias of every catalogue row.
+
+    The columns always have room for a recurring number of rows; those beyond the size are zero.
+    """
 
     def __init__(self, width: int, device: torch.device, rates: RowRates) -> None:
         self._rates = rates
@@ -46,9 +50,7 @@ class ItemTable:
         """Extend the table to `size` items; new rows are zero."""
         capacity = self._columns["bias"].shape[0]
         if size > capacity:
-            extra = max(size, int(GROWTH * capacity)) - capacity
-            for name, column in self._columns.items():
-                self._columns[name] = torch.cat([column, column.new_zeros(extra, *column.shape[1:])])
+            self._extend(recurring(max(size, int(GROWTH * capacity))) - capacity)
         self._size = size
 
     def set_content(self, rows: Tensor, content: Tensor) -> None:
@@ -58,6 +60,13 @@ class ItemTable:
     def all(self) -> Rows:
         """Return views of all rows, which must not be modified."""
         return Rows(*(self._columns[name][: self._size] for name in Rows._fields))
+
+    def padded(self) -> Rows:
+        """Return views of all rows and of some zero rows after them, so that shapes of products recur.
+
+        A catalogue that grows would otherwise give every batch a shape of its own.
+        """
+        return Rows(*(self._columns[name][: recurring(self._size)] for name in Rows._fields))
 
     def rows(self, rows: Tensor) -> Rows:
         """Return copies of the given rows ``[n]``; residual and bias require gradients."""
@@ -82,3 +91,9 @@ class ItemTable:
         """Restore the columns from a checkpoint."""
         self._columns = {name: state[name].to(column, copy=True) for name, column in self._columns.items()}
         self._size = self._columns["bias"].shape[0]
+        self._extend(recurring(self._size) - self._size)
+
+    def _extend(self, extra: int) -> None:
+        """Append zero rows."""
+        for name, column in self._columns.items():
+            self._columns[name] = torch.cat([column, column.new_zeros(extra, *column.shape[1:])])

@@ -56,7 +56,7 @@ def score_segments(
         segments: have m targets in total.
         users: ``[m, d]`` user vectors before each target.
         recommender: scores users against `items`.
-        items: all n rows of the catalogue.
+        items: all n rows of the catalogue; more rows after them are left out of every output.
         covisitation, popularity: counts over the same n rows.
 
     Yields:
@@ -66,13 +66,14 @@ def score_segments(
     def tensor(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(users.device)
 
-    scores, popular = recommender.score_all(users, items), tensor(popularity.log_share())
+    popular = tensor(popularity.log_share())
+    scores = recommender.score_all(users, items)[:, : len(popular)]
     pairs = [(segment, segment.targets) for segment in segments]
     pasts = [segment.items[:target] for segment, targets in pairs for target in targets]
     shares = tensor(covisitation.suggest(pasts))
     opens_basket = [segment.baskets[targets] != segment.baskets[targets - 1] for segment, targets in pairs]
     situation = tensor(np.concatenate(opens_basket).astype(np.int64))
-    indices, values = evidence(segments, items.bias.shape[0])
+    indices, values = evidence(segments, len(popular))
     for start in range(0, len(users), TARGETS_AT_ONCE):
         block = slice(start, start + TARGETS_AT_ONCE)
         # Facts are in the order of their targets, so those of a block are contiguous.

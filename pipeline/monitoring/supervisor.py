@@ -11,20 +11,26 @@ from typing import Literal
 from typing_extensions import TypedDict
 
 from pipeline.config import DriftConfig, GuardConfig
+from pipeline.control.alarms import BudgetSpent
 from pipeline.control.records import ControlRecord, Rollback
 from pipeline.evaluation.prequential import Scores
+from pipeline.monitoring.action_budget import ActionBudget, Answer, BudgetLimits, BudgetState
 from pipeline.monitoring.drift import Acts, DriftMonitor, DriftPolicy
 from pipeline.monitoring.drift.monitor import DriftState
-from pipeline.monitoring.drift.policy import PolicyState
-from pipeline.monitoring.regression_guard import Guard, GuardState
+from pipeline.monitoring.regression_guard import Fall, Guard, GuardState
 
 
 class SupervisorState(TypedDict):
-    """The states of the parts, and the version after the last batch (None after an adoption)."""
+    """The states of the parts, number of scored events, and version after the last batch.
+
+    The version is None after an adoption.
+    """
 
     monitor: DriftState
-    policy: PolicyState
+    requests: BudgetState
     guard: GuardState
+    rollbacks: BudgetState
+    scored: int
     before: str | None
 
 
@@ -34,54 +40,100 @@ class Supervisor:
     def __init__(self, drift: DriftConfig, guard: GuardConfig) -> None:
         self.configs = drift, guard
         self.monitor = DriftMonitor(drift)
-        self.policy = DriftPolicy(drift.action, drift.cooldown_events)
+        self.policy = DriftPolicy(drift)
         self.guard = Guard(guard)
+        self.rollbacks = ActionBudget(
+            BudgetLimits(
+                warm_up_events=guard.warm_up_events,
+                cooldown_events=guard.cooldown_events,
+                in_a_row=guard.in_a_row,
+                calm_events=guard.calm_events,
+            )
+        )
         self._rolls_back = guard.rollback
+        self._scored = 0
         self._before: str | None = None
 
     def watch(self, generation: int, step: int, scores: Scores, acts: Acts) -> list[ControlRecord]:
         """Update the monitors with a batch; return the control records to publish."""
         alarms = self.monitor.update(generation, step, scores, acts)
         request = self.policy.decide(alarms)
-        rollback = self._rollback(generation, step, scores)
-        return [*alarms, *([request] if request else []), *([rollback] if rollback else [])]
+        answer = self._guard(generation, step, scores)
+        return [*alarms, *([request] if request else []), *([answer] if answer else [])]
 
-    def adopted(self, kind: Literal["promotion", "rollback"], left: str) -> None:
-        """Note that the learner adopted another state; `left` is the version before it."""
+    def adopted(self, kind: Literal["promotion", "rollback"], left: str, *, by_person: bool) -> None:
+        """Note that the learner adopted another state; `left` is the version before it.
+
+        An order by a person renews the budgets of automatic actions.
+        """
         self.monitor.reset()
         if kind == "promotion":
             self.guard.promoted(left)
         else:
             self.guard.returned()
+        if by_person:
+            self.policy.budget.renew()
+            self.rollbacks.renew()
         self._before = None
 
     def state(self) -> SupervisorState:
         """Return the whole state as plain data."""
         return {
             "monitor": self.monitor.state(),
-            "policy": self.policy.state(),
+            "requests": self.policy.budget.state(),
             "guard": self.guard.state(),
+            "rollbacks": self.rollbacks.state(),
+            "scored": self._scored,
             "before": self._before,
         }
 
     def load(self, state: SupervisorState) -> None:
         """Load what `state` returned."""
         self.monitor.load(state["monitor"])
-        self.policy.load(state["policy"])
+        self.policy.budget.load(state["requests"])
         self.guard.load(state["guard"])
+        self.rollbacks.load(state["rollbacks"])
+        self._scored = state["scored"]
         self._before = state["before"]
 
-    def _rollback(self, generation: int, step: int, scores: Scores) -> Rollback | None:
+    def _guard(self, generation: int, step: int, scores: Scores) -> Rollback | BudgetSpent | None:
+        """Update the guard; return what a fall leads to."""
         # A generation that begins without an adoption has no version before its first batch.
         before, self._before = self._before or f"{generation}-{step - 1}", f"{generation}-{step}"
+        self._scored += scores.slices["all"].size
         fall = self.guard.update(before, scores)
-        if fall is None or not self._rolls_back:
-            return None
-        return Rollback(
-            version=fall.version,
-            relearn=False,
-            generation=generation,
-            ordered_at=0,
-            reason=f"at {generation}-{step} its lead over covisitation fell from {fall.before:.3f} to "
-            f"{fall.after:.3f} nats",
-        )
+        if self.guard.is_proven:
+            self.policy.budget.helped()
+            self.rollbacks.helped()
+        return None if fall is None else self._answer(generation, step, fall)
+
+    def _answer(self, generation: int, step: int, fall: Fall) -> Rollback | BudgetSpent | None:
+        answer = self.rollbacks.ask(self._scored) if self._rolls_back else None
+        if answer is Answer.ACT:
+            self.guard.returned()
+            return Rollback(
+                version=fall.version,
+                relearn=False,
+                generation=generation,
+                ordered_at=0,
+                reason=_reason(generation, step, fall),
+            )
+        if not self._rolls_back or self.rollbacks.is_spent:
+            self.guard.forget()  # A person decides; by then, what is usual is what there is now.
+        if answer is Answer.SPENT:
+            return BudgetSpent(
+                action="rollback",
+                generation=generation,
+                step=step,
+                in_a_row=self.rollbacks.row,
+                reason=_reason(generation, step, fall),
+            )
+        return None
+
+
+def _reason(generation: int, step: int, fall: Fall) -> str:
+    return (
+        f"at {generation}-{step} its log-probability of like events fell from {fall.before:.3f} to "
+        f"{fall.after:.3f} nats, and its lead over covisitation from {fall.lead_before:.3f} to "
+        f"{fall.lead_after:.3f}"
+    )

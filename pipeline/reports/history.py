@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
-from pipeline.control.alarms import DriftAlarm, RetrainRequest
+from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
 from pipeline.control.history import HistoryEntry
 from pipeline.control.records import Adoption, ControlRecord, GateDecision, Promotion, Refusal, Rollback
 
@@ -33,6 +33,9 @@ def _row(record: ControlRecord) -> tuple[str, str, str, str]:
         case RetrainRequest():
             alarm = record.alarm
             return f"{alarm.generation}-{alarm.step}", "retrain requested", "", f"alarm: {alarm.signal}"
+        case BudgetSpent():
+            version, event = f"{record.generation}-{record.step}", f"left to a person: {record.action}"
+            return version, event, f"{record.in_a_row} in a row did not help", record.reason
         case GateDecision():
             return (
                 record.champion,

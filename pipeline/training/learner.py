@@ -33,7 +33,7 @@ from pipeline.events import Interaction
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.adapter import NO_ADAPTER, Adapter
 from pipeline.model.content.text import TextEncoder
-from pipeline.model.device import fast_products
+from pipeline.model.device import fast_products, release_freed_memory
 from pipeline.model.item_table import ItemTable
 from pipeline.model.losses import Negatives, draw_negatives
 from pipeline.model.mixer import Mixer, ScorerOutputs
@@ -51,6 +51,8 @@ from pipeline.training.rng import Purpose, random_for
 
 log = logging.getLogger(__name__)
 
+RELEASE_EVERY = 32
+"""Batches after which freed memory is released; the next one pays some page faults for it."""
 Chosen = tuple[ScorerOutputs, Tensor]
 """Scorer outputs for m targets, and the item rows ``[m]`` of these targets."""
 
@@ -126,11 +128,13 @@ class Learner:
         segments, targets = self._segments(batch.interactions)
         scores = self._learn(batch, segments, targets) if batch.learns and targets.users else empty_scores()
         self.stream.fold(batch.interactions)
+        if batch.step % RELEASE_EVERY == 0:
+            release_freed_memory()
         return scores
 
     def scorer_outputs(self, segments: Sequence[Segment], users: Tensor) -> Iterator[ScorerOutputs]:
         """Score the segments' m targets with every scorer; `users` ``[m, d]`` are the vectors before each."""
-        stream, items = self.stream, self.table.all()
+        stream, items = self.stream, self.table.padded()
         return score_segments(
             segments, users, self.recommender, items, stream.covisitation, stream.popularity
         )

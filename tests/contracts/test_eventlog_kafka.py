@@ -14,11 +14,12 @@ from kafka import TopicPartition as KafkaTopicPartition
 from kafka.admin import ConfigResource
 
 from deploy.kafka.broker import Broker
-from pipeline.errors import DeliveryError, LogUnavailable, OffsetsExpired
+from pipeline.errors import DeliveryError, LogUnavailable, OffsetsExpired, TopicError, TopicRenewed
 from pipeline.eventlog import open_log
 from pipeline.eventlog.kafka import KafkaLog, ready
 from pipeline.eventlog.kafka.log import _id_text
 from pipeline.eventlog.port import NO_TOPIC_ID, EventLog, TopicPartition, TopicSpec, read
+from pipeline.eventlog.topic_watch import TopicWatch
 
 
 @pytest.fixture
@@ -84,25 +85,33 @@ def test_a_position_before_the_begin_has_expired(log: EventLog, topic: str, admi
 
 
 def test_a_topic_made_anew_has_another_id(log: EventLog, topic: str, admin: Any) -> None:
-    before = log.topic_ids([topic])[topic]
+    before, watch = log.topic_ids([topic])[topic], TopicWatch(log, [topic], seconds=0)
+    watch.check()
     admin.delete_topics([topic])
     deadline = time.monotonic() + 10
     while log.topic_ids([topic]) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert log.topic_ids([topic]) == {}
+    with pytest.raises(TopicError, match=f"{topic} was deleted; run `millstream topics create`"):
+        watch.check()
     log.create_topics([TopicSpec(topic, 1)])
     assert log.topic_ids([topic])[topic] not in (before, NO_TOPIC_ID)
+    with pytest.raises(TopicRenewed, match=f"{topic} was deleted and made again"):
+        watch.check()
 
 
 def test_added_partitions_are_counted(log: EventLog, topic: str, admin: Any) -> None:
     with log.writer() as writer:
         writer.append(topic, "key", b"")  # the admin client knows the topic by now
         assert log.partition_counts([topic]) == {topic: 1}
+        watch = TopicWatch(log, [topic], seconds=0)
         admin.create_partitions({topic: 3})
         deadline = time.monotonic() + 10
         while log.partition_counts([topic]) == {topic: 1} and time.monotonic() < deadline:
             time.sleep(0.05)
     assert log.partition_counts([topic]) == {topic: 3}
+    with pytest.raises(TopicError, match=f"{topic} has 3 partitions now, 1 before"):
+        watch.check()
     assert len(log.begin_offsets([topic])) == 3
 
 

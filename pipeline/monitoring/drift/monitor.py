@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 from pipeline.config import DriftConfig
 from pipeline.control.alarms import DriftAlarm, Signal
 from pipeline.evaluation.prequential import CUTOFF, Scores
+from pipeline.monitoring.action_budget import ActionBudget, Answer, BudgetLimits, BudgetState
 from pipeline.monitoring.drift.content import ContentState, ContentWatch
 from pipeline.monitoring.drift.detectors import RiseDetector, RiseState
 
@@ -35,23 +36,25 @@ class Acts(NamedTuple):
 
 
 class DriftState(TypedDict):
-    """Number of events seen, and the state of each detector."""
+    """Number of events seen, and the states of each signal's detector and budget."""
 
     events: int
+    episodes: dict[str, BudgetState]
     rises: dict[str, RiseState]
     content: ContentState
 
 
 class DriftMonitor:
-    """Raises DriftAlarms; its state depends on the batches alone, and can be saved."""
+    """Raises DriftAlarms, one per episode of a signal; its state depends on the batches alone."""
 
     def __init__(self, config: DriftConfig) -> None:
         self._config = config
         self._events = 0
+        self._episodes = {signal: ActionBudget(_one_per_episode(config)) for signal in Signal}
         self.reset()
 
     def reset(self) -> None:
-        """Reset the detectors, because another model was adopted."""
+        """Reset the detectors, because another model was adopted; an episode of a signal goes on."""
         self._rises = {
             Signal.LEAD: RiseDetector(self._config.lead),
             Signal.LOSS: RiseDetector(self._config.loss),
@@ -76,16 +79,25 @@ class DriftMonitor:
                 evidence=evidence,
             )
             for signal, before, after, evidence in changes
+            if self._episodes[signal].ask(self._events) is Answer.ACT
         ]
 
     def state(self) -> DriftState:
         """Return the whole state as plain data; later updates do not change it."""
         rises = {signal.value: detector.state() for signal, detector in self._rises.items()}
-        return {"events": self._events, "rises": rises, "content": self._content.state()}
+        episodes = {signal.value: budget.state() for signal, budget in self._episodes.items()}
+        return {
+            "events": self._events,
+            "episodes": episodes,
+            "rises": rises,
+            "content": self._content.state(),
+        }
 
     def load(self, state: DriftState) -> None:
         """Restore a state returned by `state`."""
         self._events = state["events"]
+        for signal, budget in self._episodes.items():
+            budget.load(state["episodes"][signal])
         for signal, detector in self._rises.items():
             detector.load(state["rises"][signal])
         self._content.load(state["content"])
@@ -104,6 +116,16 @@ class DriftMonitor:
         shift = self._content.update(acts.rows, acts.content)
         if shift is not None:
             yield Signal.CONTENT, 0.0, shift.index, asdict(shift)
+
+
+def _one_per_episode(config: DriftConfig) -> BudgetLimits:
+    return BudgetLimits(
+        warm_up_events=config.warm_up_events,
+        cooldown_events=0,
+        in_a_row=1,
+        calm_events=config.episode_events,
+        renews=True,
+    )
 
 
 def _signals(scores: Scores) -> dict[Signal, Values]:

@@ -4,45 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from typing_extensions import TypedDict
-
-from pipeline.config import Action
-from pipeline.control.alarms import DriftAlarm, RetrainRequest
-
-
-class PolicyState(TypedDict):
-    """Number of events at the last request; None before the first."""
-
-    requested_at: int | None
+from pipeline.config import DriftConfig
+from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
+from pipeline.monitoring.action_budget import ActionBudget, Answer, BudgetLimits
 
 
 class DriftPolicy:
-    """Requests a retrain when alarms are raised, at most once per `cooldown` events.
+    """Requests a retrain when alarms are raised, within a budget.
 
     One drift moves several signals for a while; the cooldown reduces this to one request.
-    Decisions depend on the alarms alone, never on outcomes of retrains, because those are not in
-    the journal and a recovering learner must decide the same.
+    Decisions depend on alarms and adoptions alone, never on other outcomes of retrains, because
+    those are not in the journal and a recovering learner must decide the same.
     """
 
-    def __init__(self, action: Action, cooldown: int) -> None:
-        self._action = action
-        self._cooldown = cooldown
-        self._requested_at: int | None = None
+    def __init__(self, config: DriftConfig) -> None:
+        self._action = config.action
+        self.budget = ActionBudget(
+            BudgetLimits(
+                warm_up_events=config.warm_up_events,
+                cooldown_events=config.cooldown_events,
+                in_a_row=config.in_a_row,
+                calm_events=config.calm_events,
+            )
+        )
 
-    def decide(self, alarms: Sequence[DriftAlarm]) -> RetrainRequest | None:
-        """Return the request for the alarms of one batch, if any; it names the first alarm."""
-        if self._action == "log" or not alarms or self._is_cooling(alarms[0].events):
+    def decide(self, alarms: Sequence[DriftAlarm]) -> RetrainRequest | BudgetSpent | None:
+        """Return what the alarms of one batch lead to, if anything; a request names the first alarm."""
+        if self._action == "log" or not alarms:
             return None
-        self._requested_at = alarms[0].events
-        return RetrainRequest(alarm=alarms[0])
-
-    def state(self) -> PolicyState:
-        """Return the whole state as plain data."""
-        return {"requested_at": self._requested_at}
-
-    def load(self, state: PolicyState) -> None:
-        """Restore a state returned by `state`."""
-        self._requested_at = state["requested_at"]
-
-    def _is_cooling(self, events: int) -> bool:
-        return self._requested_at is not None and events - self._requested_at < self._cooldown
+        first = alarms[0]
+        match self.budget.ask(first.events):
+            case Answer.ACT:
+                return RetrainRequest(alarm=first)
+            case Answer.SPENT:
+                return BudgetSpent(
+                    action="retrain_request",
+                    generation=first.generation,
+                    step=first.step,
+                    in_a_row=self.budget.row,
+                    reason=f"alarm: {first.signal}",
+                )
+        return None

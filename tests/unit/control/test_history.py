@@ -12,6 +12,7 @@ from rich.console import Console
 from consumers.learn.commits import Cadences, Commits
 from consumers.learn.loop import run
 from consumers.learn.schedule import Cadence
+from pipeline.config import DriftConfig
 from pipeline.control.alarms import DriftAlarm, RetrainRequest
 from pipeline.control.history import read_history
 from pipeline.control.records import (
@@ -46,7 +47,9 @@ def _commits(harness: ModelHarness, learning: LearnerHarness) -> Commits:
 
 def _alarm_at_once(learning: LearnerHarness) -> None:
     """Let the monitor have seen far better times: every loss is a rise."""
-    learning.supervisor.policy = DriftPolicy("retrain", cooldown=1_000_000)
+    learning.supervisor.policy = DriftPolicy(
+        DriftConfig(action="retrain", cooldown_events=1_000_000, warm_up_events=0)
+    )
     state = learning.supervisor.monitor.state()
     state["events"] = 1_000_000
     for rises in state["rises"].values():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.bounded import LONGEST_REASON
-from pipeline.control.alarms import DriftAlarm, RetrainRequest, Signal
+from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest, Signal
 from pipeline.control.records import (
     Adoption,
     ControlRecord,
@@ -69,6 +69,7 @@ others: st.SearchStrategy[ControlRecord] = st.one_of(
     ),
     alarms,
     st.builds(RetrainRequest, alarm=alarms),
+    st.builds(BudgetSpent, generation=numbers, step=steps, in_a_row=counts),
 )
 records: st.SearchStrategy[ControlRecord] = st.one_of(promotions, rollbacks, others)
 
@@ -151,7 +152,7 @@ def test_orders_are_told_from_the_rest(order: Promotion | Rollback, other: Contr
 
 def test_every_kind_has_a_name_of_its_own() -> None:
     names = [kind.kind for kind in kinds()]
-    assert len(names) == len(set(names)) == 7
+    assert len(names) == len(set(names)) == 8
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from pipeline.errors import InvalidSettings
-from pipeline.model.device import recurring, use_device
+from pipeline.model.device import KERNEL_CACHE, KERNELS, recurring, use_device
 
 PROGRAM = """
 import resource, torch
@@ -71,3 +72,14 @@ def test_libraries_are_excluded_from_garbage_collection_until_exit() -> None:
 @pytest.mark.parametrize(("count", "rounded"), [(0, 0), (15, 15), (17, 18), (33, 36), (530, 576)])
 def test_shapes_recur(count: int, rounded: int) -> None:
     assert recurring(count) == rounded
+
+
+def test_the_cache_of_kernels_is_bounded_unless_the_environment_bounds_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(KERNEL_CACHE, "8")
+    use_device("cpu", threads=1)
+    assert os.environ[KERNEL_CACHE] == "8"
+    monkeypatch.delenv(KERNEL_CACHE)
+    use_device("cpu", threads=1)
+    assert os.environ[KERNEL_CACHE] == KERNELS

@@ -84,3 +84,22 @@ def test_a_loaded_table_continues_like_the_first_and_does_not_change_the_state()
     for name, column in second.state().items():
         assert torch.equal(column, first.state()[name])
         assert torch.equal(state[name], kept[name])
+
+
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_padded_rows_are_zero_and_a_growing_table_has_few_shapes(is_loaded: bool) -> None:
+    table, shapes = table_of(0), set[int]()
+    for size in range(1, 600):
+        table.grow(size)
+        newest = torch.tensor([size - 1])
+        table.set_content(newest, torch.ones(1, WIDTH))
+        table.apply(newest, torch.ones(1, WIDTH), torch.ones(1))
+        seen = table
+        if is_loaded:
+            seen = table_of(0)
+            seen.load(table.state())
+        rows = seen.padded()
+        shapes.add(len(rows.bias))
+        assert not any(bool(column[size:].any()) for column in rows)
+        assert all(torch.equal(padded[:size], own) for padded, own in zip(rows, seen.all(), strict=True))
+    assert len(shapes) <= 16 + 8 * 6, "16 small ones, then 8 each time that the size doubles"

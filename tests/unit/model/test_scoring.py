@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.config import ModelSizes, RowRates
 from pipeline.model import scoring
 from pipeline.model.backbone import Backbone
-from pipeline.model.item_table import ItemTable
+from pipeline.model.item_table import ItemTable, Rows
 from pipeline.model.mixer import ScorerOutputs
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import score_segments
@@ -31,8 +31,11 @@ TARGETS = STARTS[-1]
 EACH = list(zip(SEGMENTS, STARTS, strict=False))
 
 
-def scored(backbone: Backbone, *parts: tuple[Segment, int]) -> list[ScorerOutputs]:
-    """Score segments, each given with the index of its first user; all counts are of `SEGMENTS`."""
+def scored(backbone: Backbone, *parts: tuple[Segment, int], padding: int = 0) -> list[ScorerOutputs]:
+    """Score segments, each given with the index of its first user; all counts are of `SEGMENTS`.
+
+    After the items come so many padding rows, which score above all others.
+    """
     random = torch.Generator().manual_seed(0)
     table = ItemTable(backbone.width, torch.device("cpu"), RowRates())
     table.grow(ITEMS)
@@ -48,7 +51,11 @@ def scored(backbone: Backbone, *parts: tuple[Segment, int]) -> list[ScorerOutput
     recommender = Recommender(backbone, ModelSizes(adapter_rank=4), seed=0)
     part_users = torch.cat([users[start : start + one.targets.size] for one, start in parts])
     segments = [one for one, _ in parts]
-    return list(score_segments(segments, part_users, recommender, table.all(), covisitation, popularity))
+    pads = Rows(
+        torch.ones(padding, backbone.width), torch.ones(padding, backbone.width), torch.full((padding,), 99.0)
+    )
+    rows = Rows(*(torch.cat(pair) for pair in zip(table.all(), pads, strict=True)))
+    return list(score_segments(segments, part_users, recommender, rows, covisitation, popularity))
 
 
 def joined(parts: list[ScorerOutputs]) -> Tensor:
@@ -70,3 +77,9 @@ def test_a_target_has_the_same_scores_in_any_block(
     alone = [part for one in EACH for part in scored(backbone, one)]
     monkeypatch.setattr(scoring, "TARGETS_AT_ONCE", at_once)
     torch.testing.assert_close(joined(scored(backbone, *EACH)), joined(alone), rtol=1e-4, atol=1e-4)
+
+
+def test_padding_rows_are_never_seen(backbone: Backbone) -> None:
+    padded, exact = joined(scored(backbone, *EACH, padding=5)), joined(scored(backbone, *EACH))
+    assert padded.shape == exact.shape
+    torch.testing.assert_close(padded, exact, rtol=1e-6, atol=1e-6)

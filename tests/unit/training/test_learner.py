@@ -19,7 +19,7 @@ from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.state.segments import NEW_BASKET_AFTER_MS
-from pipeline.training.learner import Learner
+from pipeline.training.learner import RELEASE_EVERY, Learner
 from tests.support.build import MINUTE, learner_config, purchase
 
 CONFIG = learner_config(negatives=16, replay=4, replay_capacity=20)
@@ -287,3 +287,12 @@ def test_a_poisoned_row_that_the_loss_does_not_touch_is_caught_as_well(make: Mak
         {n: t for n, t in before.items() if n != "table.content"},
         {n: t for n, t in learned(learner).items() if n != "table.content"},
     )
+
+
+def test_freed_memory_is_released_once_every_so_many_batches(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, released = make(), list[int]()
+    monkeypatch.setattr("pipeline.training.learner.release_freed_memory", lambda: released.append(1))
+    learn(learner, batches(RELEASE_EVERY + 2, size=2))
+    assert len(released) == 1

@@ -100,9 +100,9 @@ def test_the_supervisor_keeps_what_it_knows(harness: ModelHarness, kind: str) ->
         after = learning.supervisor.state()
     assert key.startswith(kind)
     assert after["monitor"]["events"] == before["monitor"]["events"] > 20
-    assert after["policy"] == before["policy"]
+    assert after["requests"] == before["requests"]
     assert after["guard"]["probation"] == ("1-4" if kind == "promotion" else None)
-    kept = [mean for mean, _ in before["guard"]["recent"]] if kind == "promotion" else []
+    kept = [block for block, _ in before["guard"]["recent"]] if kind == "promotion" else []
     assert kept or kind == "rollback"
     assert after["guard"]["reference"] == before["guard"]["reference"] + kept
 

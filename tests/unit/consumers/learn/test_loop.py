@@ -209,7 +209,7 @@ def test_a_fall_that_the_supervisor_sees_is_ordered_on_the_control_topic(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     until_1_2(harness)
-    fall = iter([None, Fall(0.5, -0.5, "1-2"), *repeat(None, 100)])
+    fall = iter([None, Fall(-5.0, -6.0, 0.5, -0.5, "1-2"), *repeat(None, 100)])
     with harness.learning() as learning:
         monkeypatch.setattr(learning.supervisor.guard, "update", lambda version, scores: next(fall))
         run_through(harness, learning, learning.unlearned())

@@ -86,6 +86,20 @@ def test_an_improvement_raises_no_alarm() -> None:
         )
 
 
+def test_an_episode_of_a_signal_raises_one_alarm_and_the_next_episode_another() -> None:
+    """The loss rises by steps, 1,920 events apart, and once more after a pause of 6,400."""
+    monitor = DriftMonitor(CONFIG)
+    assert alarms(monitor, CALM) == []
+    raised = list[DriftAlarm]()
+    for number, steps in enumerate([range(120, 150), range(150, 180), range(180, 280), range(280, 320)]):
+        worse = min(number, 2) + (number == 3) + 1.0
+        raised += alarms(monitor, steps, model=5.0 + worse, covisitation=6.0 + worse)
+    assert [alarm.signal for alarm in raised] == [Signal.LOSS] * 2
+    first, second = (alarm.events for alarm in raised)
+    assert first < 130 * BATCH
+    assert second > 280 * BATCH
+
+
 def test_no_alarm_is_raised_during_the_warm_up() -> None:
     monitor = DriftMonitor(CONFIG.replace(warm_up_events=120 * BATCH))
     assert (

@@ -1,0 +1,145 @@
+"""Gaps: the log lost records before they were learned, or a topic is not the one that it was.
+
+Retention deletes what was not learned in time; a topic can be deleted and made again; a log can be
+restored from an old copy. A learner does not pass over any of these in silence: it stops and says
+what is lost. Once a person has accepted that, a journal entry says where learning goes on, with the
+model as it is, in a new generation.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from pipeline.errors import RecordsLost
+from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, TopicPartition
+from pipeline.eventlog.topics import Topics
+from pipeline.journal.entry import JournalEntry, Verb, read_journal
+from pipeline.journal.position import Position
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A step over a gap in the log, with the same state.
+
+    Attributes:
+        position: of the learner after it, the first of a new generation.
+        before: its position before it.
+    """
+
+    position: Position
+    before: Position
+
+    @property
+    def lost(self) -> dict[TopicPartition, int]:
+        """Number of records that were skipped, by partition; unknown where a topic was made again."""
+        offsets, before = self.position.offsets, self.before.offsets
+        return {source: at - before[source] for source, at in offsets.items() if at > before[source]}
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether offsets from before it mean other records, or none."""
+        offsets, before = self.position.offsets, self.before.offsets
+        return self.position.topic_ids != self.before.topic_ids or any(
+            at < before[source] for source, at in offsets.items()
+        )
+
+
+def resume(
+    event_log: EventLog,
+    topics: Topics,
+    journal: FencedWriter,
+    start: Position,
+    fingerprint: str,
+    *,
+    accepts: bool,
+) -> Position:
+    """Return where a learner goes on that stands at `start`: there, or after the gap that follows.
+
+    Args:
+        event_log, topics: where to read.
+        journal: where a gap is written once it is accepted.
+        start: where the learner stands.
+        fingerprint: the learner's.
+        accepts: whether a gap is accepted that the journal does not have yet.
+
+    Raises:
+        RecordsLost: there is one, and it is not.
+    """
+    last, at = start.generation, start
+    faults = _journal_faults(event_log, topics, start)
+    for entry, journalled in read_journal(event_log, topics.journal, None if faults else start.journal):
+        last = max(last, entry.generation)
+        if entry.verb is Verb.SKIP:
+            at, faults = Position.after(entry, journalled), []
+    ids = event_log.topic_ids([topics.items, topics.interactions])
+    ends = _held(event_log, at, ids)
+    faults += _faults(at, ends, ids)
+    if not faults:
+        return replace(at, topic_ids=ids)
+    lost = f"not learned after {at.version}: {'; '.join(faults)}"
+    if not accepts:
+        raise RecordsLost(lost)
+    log.warning("%s", lost)
+    entry = JournalEntry.of(
+        last + 1,
+        at.step + 1,
+        Verb.SKIP,
+        fingerprint,
+        ends,
+        through=at.through,
+        control=at.control,
+        fold_to={} if _renewed(at.topic_ids, ids) else at.fold_to,
+        topic_ids=ids,
+    )
+    return Position.after(entry, journal.append(entry.encode()) + 1)
+
+
+def same_topics(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Return whether ids, by topic, are of the same topics; an id that is not known is no other one."""
+    return not _renewed(one, other)
+
+
+def _renewed(before: Mapping[str, str], now: Mapping[str, str]) -> set[str]:
+    """Topics that were deleted and made again."""
+    return {topic for topic, topic_id in before.items() if topic_id and now.get(topic) not in (topic_id, "")}
+
+
+def _held(event_log: EventLog, at: Position, ids: Mapping[str, str]) -> dict[TopicPartition, int]:
+    """Return the offsets nearest to those of a position from which the log can be read."""
+    renewed = _renewed(at.topic_ids, ids)
+    topics = {source.topic for source in at.offsets}
+    begins, ends = event_log.begin_offsets(topics), event_log.end_offsets(topics)
+    return {
+        source: begins[source] if source.topic in renewed else min(max(offset, begins[source]), ends[source])
+        for source, offset in at.offsets.items()
+    }
+
+
+def _journal_faults(event_log: EventLog, topics: Topics, start: Position) -> list[str]:
+    """Say whether the journal no longer holds what follows a position, or never did."""
+    source = TopicPartition(topics.journal, 0)
+    begin = event_log.begin_offsets([topics.journal])[source]
+    end = event_log.end_offsets([topics.journal])[source]
+    if begin <= start.journal <= end:
+        return []
+    return [f"{source} holds {begin} to {end}, and not {start.journal}"]
+
+
+def _faults(at: Position, ends: Offsets, ids: Mapping[str, str]) -> list[str]:
+    """Say what the log has lost of what comes after a position."""
+    renewed = _renewed(at.topic_ids, ids)
+    faults = [f"{topic} was deleted and made again" for topic in sorted(renewed)]
+    for source, offset in sorted(at.offsets.items()):
+        if source.topic in renewed or ends[source] == offset:
+            continue
+        if ends[source] > offset:
+            faults.append(
+                f"{source} has lost {ends[source] - offset} records, {offset} to {ends[source] - 1}"
+            )
+        else:
+            faults.append(f"{source} ends at {ends[source]}, before {offset}")
+    return faults

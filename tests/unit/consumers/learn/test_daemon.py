@@ -1,0 +1,74 @@
+"""The learn daemon goes on after a gap only if that is accepted, and then as if nothing had come before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from consumers.learn.daemon import LearnDaemon
+from pipeline.config import Settings
+from pipeline.errors import RecordsLost
+from pipeline.eventlog.port import read_compacted
+from pipeline.journal.entry import read_journal
+from pipeline.snapshots.history_records import read_history_record
+from tests.support.model_harness import USERS, ModelHarness
+from tests.support.serve_tools import wait_until
+
+
+def accepting(settings: Settings) -> Settings:
+    return settings.model_copy(update={"log": settings.log.model_copy(update={"accept_gap": True})})
+
+
+def learn(harness: ModelHarness, settings: Settings, until: Callable[[], bool] | None = None) -> None:
+    """Run a learn daemon until it has learned everything, or until something else is true."""
+    stop = Event()
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(lambda: LearnDaemon(settings, harness.log, harness.topics, stop).run())
+        try:
+            wait_until(lambda: running.done() or (until or (lambda: caught_up(harness)))())
+        finally:
+            stop.set()
+        running.result()
+
+
+def caught_up(harness: ModelHarness) -> bool:
+    entries = [entry for entry, _ in read_journal(harness.log, harness.topics.journal)]
+    return bool(entries) and entries[-1].offsets == harness.log.end_offsets(
+        [harness.topics.items, harness.topics.interactions]
+    )
+
+
+def made_again(harness: ModelHarness, folder: Path) -> ModelHarness:
+    """The same model with an empty log in place of the old one."""
+    harness.__exit__()
+    (folder / "log.db").rename(folder / "old.db")
+    return ModelHarness(harness.settings)
+
+
+def test_a_log_made_again_stops_the_learner_until_that_is_accepted(
+    harness: ModelHarness, tmp_path: Path
+) -> None:
+    harness.stock()
+    harness.shop(40)
+    learn(harness, harness.settings)
+    before = harness.store.versions()[-1]
+    with made_again(harness, tmp_path) as again:
+        again.act("ann", *["red-cup"] * 80)
+        with pytest.raises(RecordsLost, match="was deleted and made again"):
+            learn(again, again.settings)
+        learn(again, accepting(again.settings))
+        newest = again.store.versions()[-1]
+        assert newest.generation == before.generation + 1
+        manifest = again.store.load(newest).manifest
+        ends = again.log.end_offsets([again.topics.interactions])
+        assert all(manifest.offsets[str(source)] == end for source, end in ends.items())
+        histories = {
+            user: read_history_record(user, record.value or b"")
+            for user, record in read_compacted(again.log, again.topics.histories).items()
+        }
+    assert set(histories) == set(USERS), "each again, with an offset of the new topic"
+    assert all(end == 0 for user, (_, end, _) in histories.items() if user != "ann")

@@ -1,0 +1,122 @@
+"""A gap in the log is refused by name until it is accepted; then it is in the journal, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import RecordsLost
+from pipeline.eventlog.port import TopicPartition
+from pipeline.eventlog.sqlite.log import SqliteLog
+from pipeline.journal.entry import Verb, read_journal
+from pipeline.journal.gap import Skip, resume, same_topics
+from pipeline.journal.position import Position
+from tests.support.model_harness import ModelHarness, tiny_settings
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def harness(tmp_path: Path, backbone_folder: Path) -> Iterator[ModelHarness]:
+    with ModelHarness(tiny_settings(tmp_path, backbone_folder)) as harness:
+        yield harness
+
+
+def learned(harness: ModelHarness) -> Position:
+    """Learn a little, and checkpoint it; then more comes."""
+    with harness.busy(batches=2) as learning:
+        learning.catch_up()
+        learning.checkpoint()
+        harness.shop(20)
+        return learning.position
+
+
+def expired(harness: ModelHarness, folder: Path) -> SqliteLog:
+    """The log at a time when retention has taken all of it."""
+    later = max(record.append_time for record in harness.records(harness.topics.interactions))
+    log = SqliteLog(
+        folder / "log.db", lambda: later + int(harness.settings.log.retention_hours * HOUR_MS) + 1
+    )
+    log.upkeep()
+    return log
+
+
+def resumed(harness: ModelHarness, log: SqliteLog, start: Position, *, accepts: bool = True) -> Position:
+    with log.fenced_writer(harness.topics.journal, owner="test") as journal:
+        return resume(log, harness.topics, journal, start, "print", accepts=accepts)
+
+
+def skips(harness: ModelHarness, log: SqliteLog) -> list[str]:
+    entries = [entry for entry, _ in read_journal(log, harness.topics.journal)]
+    return [entry.version for entry in entries if entry.verb is Verb.SKIP]
+
+
+def test_without_a_gap_the_learner_goes_on_where_it_stands(harness: ModelHarness, tmp_path: Path) -> None:
+    start = learned(harness)
+    with SqliteLog(tmp_path / "log.db") as log:
+        assert resumed(harness, log, start, accepts=False) == start
+        assert not skips(harness, log)
+
+
+def test_what_retention_took_unlearned_is_named_and_refused(harness: ModelHarness, tmp_path: Path) -> None:
+    start = learned(harness)
+    with expired(harness, tmp_path) as log:
+        with pytest.raises(RecordsLost, match=r"--accept-gap") as caught:
+            resumed(harness, log, start, accepts=False)
+        assert not skips(harness, log)
+        ends = log.end_offsets([harness.topics.interactions])
+    for source, end in ends.items():
+        lost = end - start.offsets[source]
+        if lost:
+            assert f"{source} has lost {lost} records" in str(caught.value)
+
+
+def test_an_accepted_gap_is_journalled_once_and_counted(harness: ModelHarness, tmp_path: Path) -> None:
+    start = learned(harness)
+    with expired(harness, tmp_path) as log:
+        position = resumed(harness, log, start)
+        assert position.version == f"{start.generation + 1}-{start.step + 1}"
+        assert skips(harness, log) == [position.version]
+        assert sum(Skip(position, start).lost.values()) == 20
+        assert not Skip(position, start).goes_back
+        assert resumed(harness, log, start, accepts=False) == position, "a crash before the next checkpoint"
+        assert resumed(harness, log, position, accepts=False) == position
+        assert skips(harness, log) == [position.version]
+
+
+def test_a_log_made_again_is_read_from_its_begin(harness: ModelHarness, tmp_path: Path) -> None:
+    start = learned(harness)
+    (tmp_path / "log.db").rename(tmp_path / "old.db")
+    with ModelHarness(harness.settings) as again, SqliteLog(tmp_path / "log.db") as log:
+        again.shop(200)  # offsets of before are there once more, and mean other records
+        with pytest.raises(RecordsLost, match=r"mill\.interactions was deleted and made again"):
+            resumed(again, log, start, accepts=False)
+        position = resumed(again, log, start)
+        assert position.generation == start.generation + 1
+        assert set(position.offsets.values()) == {0}
+        assert Skip(position, start).goes_back
+        assert resumed(again, log, position, accepts=False) == position
+
+
+def test_a_log_that_ends_too_early_is_no_log_to_go_on_with(harness: ModelHarness, tmp_path: Path) -> None:
+    start = learned(harness)
+    source = TopicPartition(harness.topics.interactions, 0)
+    ahead = replace(start, offsets=start.offsets | {source: 10_000})
+    with SqliteLog(tmp_path / "log.db") as log:
+        end = log.end_offsets([harness.topics.interactions])[source]
+        with pytest.raises(RecordsLost, match=rf"mill\.interactions/0 ends at {end}, before 10000"):
+            resumed(harness, log, ahead, accepts=False)
+        position = resumed(harness, log, ahead)
+    assert position.offsets == start.offsets | {source: end}
+    assert Skip(position, ahead).goes_back
+
+
+def test_an_id_that_is_not_known_is_no_other_topic() -> None:
+    assert same_topics({}, {"items": "a"})
+    assert same_topics({"items": ""}, {"items": "a"})
+    assert same_topics({"items": "a"}, {"items": ""})
+    assert same_topics({"items": "a"}, {"items": "a"})
+    assert not same_topics({"items": "a"}, {"items": "b"})
