@@ -23,7 +23,11 @@ from pipeline.state.histories import History
 from pipeline.state.segments import COLUMNS, GAP_BUCKETS, TYPES, VALUE_BUCKETS
 
 GROWING = re.compile(r"(step|exp_avg_sq)\..*|mixer\.(square|taken)|.*_squares")
-"""Tensors that grow with the steps taken, and are never negative."""
+"""Tensors that grow with the steps taken, and are never negative.
+
+Sums of squared gradients have no other bound: that of an item without any vector was 1e32.
+"""
+LARGEST_SUM = torch.finfo(torch.float32).max
 COUNT_TYPES = {
     "totals": torch.float64,
     "popularity": torch.float64,
@@ -65,7 +69,7 @@ def check_numbers(file: str, tensors: Mapping[str, Tensor]) -> None:
     for name, values in tensors.items():
         if values.is_floating_point():
             grows = GROWING.fullmatch(name) is not None
-            least, largest = (0.0, LARGEST_COUNT) if grows else (-LARGEST_WEIGHT, LARGEST_WEIGHT)
+            least, largest = (0.0, LARGEST_SUM) if grows else (-LARGEST_WEIGHT, LARGEST_WEIGHT)
             check_range(f"{file}: {name}", values, least, largest)
 
 

@@ -12,13 +12,15 @@ Means of blocks are compared, because events of one basket depend on each other,
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.special import stdtr
 from typing_extensions import TypedDict
 
+from pipeline.bounded import VersionText
 from pipeline.config import GuardConfig
 from pipeline.evaluation.prequential import Scores
 
@@ -47,13 +49,19 @@ class Fall(NamedTuple):
     version: str
 
 
+StoredEvent = Annotated[list[float], Field(min_length=3, max_length=3)]
+StoredBlock = Annotated[
+    list[Annotated[list[float], Field(min_length=LIKE, max_length=LIKE)]], Field(min_length=3, max_length=3)
+]
+
+
 class GuardState(TypedDict):
     """The whole state of a guard; of the rest, kind and log-probabilities of each event."""
 
-    reference: list[list[list[float]]]
-    recent: list[tuple[list[list[float]], str]]
-    rest: list[list[float]]
-    probation: str | None
+    reference: list[StoredBlock]
+    recent: list[tuple[StoredBlock, VersionText]]
+    rest: list[StoredEvent]
+    probation: VersionText | None
     proven: bool
     fallen: bool
 
@@ -119,7 +127,13 @@ class Guard:
         }
 
     def load(self, state: GuardState) -> None:
-        """Load what `state` returned."""
+        """Load what `state` returned.
+
+        Raises:
+            ValueError: it is no such state.
+        """
+        if any(kind not in range(LIKE) for kind, *_ in state["rest"]):
+            raise ValueError("the guard knows no such kind of event")
         self._reference = [np.array(block) for block in state["reference"]]
         self._recent = [(np.array(block), version) for block, version in state["recent"]]
         self._rest = np.array(state["rest"]).reshape(-1, 3)

@@ -10,6 +10,7 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
+from pipeline.bounded import VersionText
 from pipeline.config import DriftConfig, GuardConfig
 from pipeline.control.alarms import BudgetSpent
 from pipeline.control.records import ControlRecord, Rollback
@@ -31,7 +32,7 @@ class SupervisorState(TypedDict):
     guard: GuardState
     rollbacks: BudgetState
     scored: int
-    before: str | None
+    before: VersionText | None
 
 
 class Supervisor:

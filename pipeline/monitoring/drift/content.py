@@ -12,6 +12,7 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor
 from typing_extensions import TypedDict
 
+from pipeline.bounded import Count
 from pipeline.config import ContentConfig
 
 SAMPLE = 4_096
@@ -34,8 +35,8 @@ class Shift:
 class ContentState(TypedDict):
     """Acts of the unfinished block by cluster, counts of finished blocks, cluster centres."""
 
-    rest: list[int]
-    blocks: list[list[int]]
+    rest: list[Count]
+    blocks: list[list[Count]]
     centres: list[list[float]]
 
 
@@ -70,7 +71,14 @@ class ContentWatch:
         return {"rest": list(self._rest), "blocks": blocks, "centres": self._centres.tolist()}
 
     def load(self, state: ContentState) -> None:
-        """Restore a state returned by `state`."""
+        """Restore a state returned by `state`.
+
+        Raises:
+            ValueError: it is no such state.
+        """
+        sizes = {len(counts) for counts in state["blocks"]} | {len(state["centres"]) + 1}
+        if len(sizes) > 1 or any(cluster not in range(max(sizes)) for cluster in state["rest"]):
+            raise ValueError("acts and blocks do not match the clusters")
         self._rest = list(state["rest"])
         self._blocks = [np.array(counts, dtype=np.int64) for counts in state["blocks"]]
         self._centres = np.array(state["centres"] or np.zeros((0, 0)), dtype=np.float64)

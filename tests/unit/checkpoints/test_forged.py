@@ -175,6 +175,11 @@ def replace(folder: Path, file: str, content: bytes | None) -> None:
         ("supervisor.json", b'"means":[', b'"means":[null,'),
         ("supervisor.json", b'"events":52', b'"events":"many"'),
         ("supervisor.json", b'"probation":null', b'"probation":[]'),
+        ("supervisor.json", b'"probation":null', b'"probation":"newest"'),
+        ("supervisor.json", b'"before":"1-4"', b'"before":"newest"'),
+        ("supervisor.json", b'"blocks":[]', b'"blocks":[[1],[1,2]]'),
+        ("supervisor.json", b'"recent":[[[[', b'"recent":[[[[1.0,'),
+        ("supervisor.json", b'"reference":[]', b'"reference":[[]]'),
     ],
 )
 def test_sealed_texts_that_are_impossible_give_way_to_the_one_before(
