@@ -15,6 +15,10 @@ from pipeline.config import RowRates
 from pipeline.model.device import recurring
 
 EPSILON = 1e-10
+LONGEST = 10.0
+"""Length of a row's gradient at most, in medians of the batch. An item without text is a vector of zeros, at
+which the norm of the tower's input makes gradients a million times longer: Adagrad would then hardly ever
+move that row again."""
 GROWTH = 1.5
 
 
@@ -74,8 +78,12 @@ class ItemTable:
         return Rows(content, residual.requires_grad_(), bias.requires_grad_())
 
     def apply(self, rows: Tensor, residual_gradient: Tensor, bias_gradient: Tensor) -> None:
-        """Take an Adagrad step on distinct rows ``[n]`` with gradients ``[n, d]`` and ``[n]``."""
+        """Take an Adagrad step on distinct rows ``[n]`` with gradients ``[n, d]`` and ``[n]``.
+
+        Residual gradients that are far longer than most of the batch are scaled down.
+        """
         columns, rates = self._columns, self._rates
+        residual_gradient = _bounded(residual_gradient)
         columns["residual_squares"].index_add_(0, rows, residual_gradient.square().mean(dim=1))
         columns["bias_squares"].index_add_(0, rows, bias_gradient.square())
         residual_root = columns["residual_squares"][rows].sqrt().unsqueeze(1) + EPSILON
@@ -97,3 +105,11 @@ class ItemTable:
         """Append zero rows."""
         for name, column in self._columns.items():
             self._columns[name] = torch.cat([column, column.new_zeros(extra, *column.shape[1:])])
+
+
+def _bounded(gradient: Tensor) -> Tensor:
+    """Scale the rows of a gradient ``[n, d]`` down to `LONGEST` times their median length."""
+    lengths = gradient.norm(dim=1)
+    most = LONGEST * lengths.where(lengths > 0, torch.nan).nanmedian().nan_to_num()
+    bounded: Tensor = gradient * (most / lengths.maximum(most).clamp_min(EPSILON)).unsqueeze(1)
+    return bounded

@@ -47,6 +47,18 @@ def test_a_row_without_gradient_stays_finite() -> None:
     assert table.all().bias.tolist() == [0]
 
 
+def test_a_gradient_that_dwarfs_all_others_does_not_stop_its_row_for_good() -> None:
+    table, rows = table_of(5), torch.arange(5)
+    huge = torch.ones(5, WIDTH)
+    huge[2] = 1e16
+    table.apply(rows, huge, torch.zeros(5))
+    before = table.all().residual.clone()
+    for _ in range(10):
+        table.apply(rows, torch.ones(5, WIDTH), torch.zeros(5))
+    moved = (table.all().residual - before).abs().mean(dim=1)
+    assert moved[2] > moved[1] / 10
+
+
 def test_growing_keeps_what_was_learned_and_begins_with_zero() -> None:
     table = table_of(2)
     table.set_content(torch.tensor([0, 1]), torch.ones(2, WIDTH))
