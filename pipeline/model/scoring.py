@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.model.item_table import Rows
-from pipeline.model.mixer import ScorerOutputs, from_shares
+from pipeline.model.mixer import ScorerOutputs, from_biases, from_shares
 from pipeline.model.recommender import Recommender
 from pipeline.model.sequences import pack
 from pipeline.state.covisitation import Covisitation
@@ -67,6 +67,7 @@ def score_segments(
         return torch.from_numpy(array).to(users.device)
 
     scores, popular = recommender.score_all(users, items), tensor(popularity.log_share())
+    bias = from_biases(items.bias.detach())
     pairs = [(segment, segment.targets) for segment in segments]
     pasts = [segment.items[:target] for segment, targets in pairs for target in targets]
     shares = tensor(covisitation.suggest(pasts))
@@ -81,6 +82,7 @@ def score_segments(
             model=torch.log_softmax(scores[block], dim=1),
             covisitation=from_shares(shares[block]),
             popularity=popular,
+            bias=bias,
             indices=tensor(indices[:, facts] - [[0], [start], [0]]),
             values=tensor(values[facts]),
             situation=situation[block],
