@@ -7,6 +7,9 @@ may show:
 - at once: by a server that has read the batch up to the act, before and after it reads the act;
 - learned: by servers of two learners that learned the batch with the act and without it, so that what else
   was learned meanwhile is in both ranks.
+What learning moves by itself is seen in another item: the one that was `BEHIND` places behind the rejected
+one without the act, for the same user.
+
 An item with t equals has the middle of their t + 1 ranks. One at the last rank cannot fall, and is shown
 apart.
 """
@@ -61,6 +64,7 @@ MOST = 4
 """Cases in a batch of MovieLens."""
 STRANGERS = 4
 """Other users with a history that are asked about, besides a user without one."""
+BEHIND = 5
 NOBODY = "nobody"
 PREFIX = "benchmark"
 TOPICS = Topics(PREFIX)
@@ -85,13 +89,14 @@ class Rank(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Ranks of an item without and with the negative act."""
+    """Ranks of an item without and with the negative act, and those of an unrelated item."""
 
     kind: str
     who: str
     when: str
     before: Rank
     after: Rank
+    unrelated: tuple[Rank, Rank]
 
     @property
     def is_worse(self) -> bool:
@@ -158,6 +163,12 @@ class Server:
         """Return the items of an answer."""
         rows, _ = self._answer(user, k)
         return [self.view.index.ids[row] for row in rows]
+
+    def behind(self, user: str, item: str) -> str:
+        """Return the item that is `BEHIND` places behind an item; near the last, one before it."""
+        ranked = self.shown(user, len(self.view.index))
+        at = ranked.index(item)
+        return ranked[at + BEHIND if at + BEHIND < len(ranked) else at - BEHIND]
 
     def rank(self, user: str, item: str) -> Rank:
         """Rank an item for a user."""
@@ -249,16 +260,14 @@ def changes_by(
     """
     others = [event for event in batch.interactions if event.event_id != case.act.event_id]
     earlier, later = others[: case.place], others[case.place :]
-    early = server()
-    early.read(earlier)
-    before = _ranks(early, case)
-    early.read([case.act])
-    yield from _changes(case, "at once", before, _ranks(early, case))
+    before, after = server(), server()
+    before.read(earlier)
+    after.read([*earlier, case.act])
+    yield from _changes(case, "at once", before, after)
     learned = (
         _learned(learner, batch, events) for events in ([*earlier, *later], [*earlier, case.act, *later])
     )
-    without, with_act = (_ranks(Server(bench.load(other), other), case) for other in learned)
-    yield from _changes(case, "learned", without, with_act)
+    yield from _changes(case, "learned", *(Server(bench.load(other), other) for other in learned))
 
 
 def _learned(learner: Learner, batch: MicroBatch, events: Sequence[Interaction]) -> Learner:
@@ -268,17 +277,14 @@ def _learned(learner: Learner, batch: MicroBatch, events: Sequence[Interaction])
     return other
 
 
-def _ranks(server: Server, case: Case) -> dict[tuple[str, str], Rank]:
-    """Rank a case's item for its user, the strangers and a user without a history."""
+def _changes(case: Case, when: str, without: Server, with_act: Server) -> Iterator[Change]:
+    """Yield the changes for the case's user, the strangers and a user without a history."""
+    item = case.act.item
     asked = [("user", case.act.user), *(("stranger", user) for user in case.strangers), ("newcomer", NOBODY)]
-    return {(who, user): server.rank(user, case.act.item) for who, user in asked}
-
-
-def _changes(
-    case: Case, when: str, before: dict[tuple[str, str], Rank], after: dict[tuple[str, str], Rank]
-) -> Iterator[Change]:
-    for (who, user), rank in before.items():
-        yield Change(case.kind, who, when, rank, after[who, user])
+    for who, user in asked:
+        other = without.behind(user, item)
+        unrelated = without.rank(user, other), with_act.rank(user, other)
+        yield Change(case.kind, who, when, without.rank(user, item), with_act.rank(user, item), unrelated)
 
 
 def shop_cases(
@@ -382,8 +388,8 @@ def _cells(changes: Sequence[Change]) -> list[str]:
     worse = sum(change.is_worse for change in changes)
     better = sum(change.is_better for change in changes)
     last = sum(change.was_last and not change.is_worse and not change.is_better for change in changes)
-    likelier = sum(change.after.share > change.before.share for change in changes)
-    counts = worse, n - worse - better - last, last, better, likelier
+    unrelated = sum(change.unrelated[1].rank < change.unrelated[0].rank for change in changes)
+    counts = worse, n - worse - better - last, last, better, unrelated
     return [
         str(n),
         *(f"{100 * count / max(n, 1):.1f} %" for count in counts),

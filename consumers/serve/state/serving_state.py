@@ -123,7 +123,7 @@ class ServingState:
         self._texts = TextOverlay(snapshot)
         self._unfolded: list[TailEvent] = []
         self._signals = Signals(snapshot.manifest.signals if snapshot else signals, histories.length)
-        self._tail = Tail(snapshot.rows if snapshot else NO_ROWS, self._signals, histories.length)
+        self._tail = Tail(snapshot.rows if snapshot else NO_ROWS, self._signals)
         self._index: ItemIndex | None = None
         self._rows: Rows | None = None
 
@@ -151,7 +151,7 @@ class ServingState:
         self.snapshot = snapshot
         self._unfolded = [event for event in events if not self._is_learned(event)]
         self._signals = Signals(snapshot.manifest.signals, self._histories.length)
-        self._tail = Tail(snapshot.rows, self._signals, self._histories.length)
+        self._tail = Tail(snapshot.rows, self._signals)
         self._texts = TextOverlay(snapshot, self._catalogue, self._texts)
         self._index = self._rows = None
         return [event for event in events if self._is_learned(event)]
@@ -227,13 +227,11 @@ class ServingState:
 
     def _keep(self, user: str, acts: History) -> None:
         """Keep a user's last acts, and the items of those that have left them."""
-        length = self._histories.length
-        self.updated_histories[user] = acts[-length:]
-        if len(acts) > length:
+        self.updated_histories[user], left = self._signals.remembered(acts)
+        if left:
             older = self.updated_older.get(user)
-            left = (act.item for act in acts[:-length])
             self.updated_older[user] = with_items(
-                self._histories.older(user) if older is None else older, left
+                self._histories.older(user) if older is None else older, (act.item for act in left)
             )
 
     def _is_learned(self, event: TailEvent) -> bool:

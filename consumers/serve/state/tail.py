@@ -47,13 +47,12 @@ class Tail:
         extras: number of each item that the snapshot lacks.
     """
 
-    def __init__(self, known: Mapping[str, int], signals: Signals, history_length: int) -> None:
+    def __init__(self, known: Mapping[str, int], signals: Signals) -> None:
         self.events: deque[TailEvent] = deque(maxlen=MAX_EVENTS)
         self.oldest: int | None = None
         self.extras: dict[str, int] = {}
         self._known = known
         self._signals = signals
-        self._history_length = history_length
         self._covisitation = Covisitation(math.inf, max_partners=0, counts=PairCounts.empty(len(known)))
         self._acts = np.zeros(len(known))
 
@@ -104,7 +103,7 @@ class Tail:
         return [
             one
             for user, acts in by_user.items()
-            for one in contributions(acts, history_of(user), self._signals, self._history_length)
+            for one in contributions(acts, history_of(user), self._signals)
         ]
 
     def _number(self, item: str) -> int:

@@ -67,6 +67,7 @@ def test_a_neutral_act_changes_nothing(bench: Bench, learner: Learner) -> None:
         (who, when) for when in ("at once", "learned") for who in ("user", "stranger", "stranger", "newcomer")
     ]
     assert all(change.before == change.after for change in found)
+    assert all(change.unrelated[0] == change.unrelated[1] for change in found)
 
 
 def test_a_dislike_is_seen_to_lower_for_its_user_alone(bench: Bench, learner: Learner) -> None:
@@ -82,9 +83,9 @@ def test_a_purchase_is_seen_to_raise_for_others(bench: Bench, learner: Learner) 
 
 def test_ties_have_the_middle_of_their_ranks() -> None:
     first, last = Rank(1.5, 0.4, 3), Rank(3, 0.2, 3)
-    fall = Change("dislike", "user", "at once", first, last)
+    fall = Change("dislike", "user", "at once", first, last, (first, first))
     assert (fall.is_worse, fall.is_better, fall.was_last) == (True, False, False)
-    assert Change("dislike", "user", "at once", last, last).was_last
+    assert Change("dislike", "user", "at once", last, last, (last, last)).was_last
 
 
 def test_movielens_is_read_by_time(tmp_path: Path) -> None:
