@@ -367,9 +367,8 @@ def _rows(path: Path) -> Iterator[list[str]]:
 
 def show(changes: Sequence[Change]) -> None:
     """Print the shares of cases in which the item fell, stayed and rose."""
-    table = Table(
-        "act", "who", "when", "cases", "worse", "same", "last", "better", "likelier", "rank", "after"
-    )
+    shares = "worse", "same", "last", "better", "unrelated better"
+    table = Table("act", "who", "when", "cases", *shares, "median rank", "after")
     kinds = list(dict.fromkeys(change.kind for change in changes))
     for kind in [*kinds, "all"]:
         for who in WHO:
