@@ -50,8 +50,8 @@ def check_replay(replay: Mapping[str, NDArray[np.int64]], items: int) -> None:
         ValueError: names what is out of range.
     """
     lengths, acts = replay["lengths"], len(replay["items"])
-    firsts = replay["first_new"]
-    if (lengths < 0).any() or int(lengths.sum()) != acts or len(firsts) != len(lengths):
+    firsts, users = replay["first_new"], replay["users"]
+    if (lengths < 0).any() or int(lengths.sum()) != acts or {len(firsts), len(users)} != {len(lengths)}:
         raise ValueError("the lengths of replayed segments do not match their acts")
     ends = {
         "items": items,
