@@ -11,7 +11,7 @@ What learning moves by itself is seen in another item: the one that was `BEHIND`
 one without the act, for the same user.
 
 An item with t equals has the middle of their t + 1 ranks. One at the last rank cannot fall, and is shown
-apart.
+apart. The column "likeliest" has the largest change of the item's probability.
 """
 
 from __future__ import annotations
@@ -78,6 +78,15 @@ class Case(NamedTuple):
     act: Interaction
     place: int
     strangers: Sequence[str]
+
+
+class Question(NamedTuple):
+    """A user, and the items to rank for this user."""
+
+    who: str
+    user: str
+    item: str
+    unrelated: str
 
 
 class Rank(NamedTuple):
@@ -260,14 +269,20 @@ def changes_by(
     """
     others = [event for event in batch.interactions if event.event_id != case.act.event_id]
     earlier, later = others[: case.place], others[case.place :]
-    before, after = server(), server()
-    before.read(earlier)
-    after.read([*earlier, case.act])
-    yield from _changes(case, "at once", before, after)
-    learned = (
-        _learned(learner, batch, events) for events in ([*earlier, *later], [*earlier, case.act, *later])
+    early = server()
+    early.read(earlier)
+    asked = _asked(case, early)
+    before = _ranks(early, asked)
+    early.read([case.act])
+    yield from _changes(case, "at once", asked, before, _ranks(early, asked))
+    without, with_act = (
+        Server(bench.load(other), other)
+        for other in (
+            _learned(learner, batch, events) for events in ([*earlier, *later], [*earlier, case.act, *later])
+        )
     )
-    yield from _changes(case, "learned", *(Server(bench.load(other), other) for other in learned))
+    asked = _asked(case, without)
+    yield from _changes(case, "learned", asked, _ranks(without, asked), _ranks(with_act, asked))
 
 
 def _learned(learner: Learner, batch: MicroBatch, events: Sequence[Interaction]) -> Learner:
@@ -277,14 +292,27 @@ def _learned(learner: Learner, batch: MicroBatch, events: Sequence[Interaction])
     return other
 
 
-def _changes(case: Case, when: str, without: Server, with_act: Server) -> Iterator[Change]:
-    """Yield the changes for the case's user, the strangers and a user without a history."""
+def _asked(case: Case, without: Server) -> list[Question]:
+    """Whose ranks are compared, given a server without the act."""
     item = case.act.item
     asked = [("user", case.act.user), *(("stranger", user) for user in case.strangers), ("newcomer", NOBODY)]
-    for who, user in asked:
-        other = without.behind(user, item)
-        unrelated = without.rank(user, other), with_act.rank(user, other)
-        yield Change(case.kind, who, when, without.rank(user, item), with_act.rank(user, item), unrelated)
+    return [Question(who, user, item, without.behind(user, item)) for who, user in asked]
+
+
+def _ranks(server: Server, asked: Sequence[Question]) -> list[tuple[Rank, Rank]]:
+    """Rank the item and the unrelated one of each question."""
+    return [(server.rank(one.user, one.item), server.rank(one.user, one.unrelated)) for one in asked]
+
+
+def _changes(
+    case: Case,
+    when: str,
+    asked: Sequence[Question],
+    without: Sequence[tuple[Rank, Rank]],
+    with_act: Sequence[tuple[Rank, Rank]],
+) -> Iterator[Change]:
+    for one, (before, unrelated), (after, moved) in zip(asked, without, with_act, strict=True):
+        yield Change(case.kind, one.who, when, before, after, (unrelated, moved))
 
 
 def shop_cases(
@@ -368,7 +396,7 @@ def _rows(path: Path) -> Iterator[list[str]]:
 def show(changes: Sequence[Change]) -> None:
     """Print the shares of cases in which the item fell, stayed and rose."""
     shares = "worse", "same", "last", "better", "unrelated better"
-    table = Table("act", "who", "when", "cases", *shares, "median rank", "after")
+    table = Table("act", "who", "when", "cases", *shares, "likeliest", "median rank", "after")
     kinds = list(dict.fromkeys(change.kind for change in changes))
     for kind in [*kinds, "all"]:
         for who in WHO:
@@ -392,6 +420,7 @@ def _cells(changes: Sequence[Change]) -> list[str]:
     return [
         str(n),
         *(f"{100 * count / max(n, 1):.1f} %" for count in counts),
+        f"{max((100 * (change.after.share / change.before.share - 1) for change in changes), default=0):+.2f} %",
         f"{median(change.before.rank for change in changes):.1f}" if n else "-",
         f"{median(change.after.rank for change in changes):.1f}" if n else "-",
     ]
