@@ -118,6 +118,11 @@ class Change(NamedTuple):
         return self.after.rank < self.before.rank
 
     @property
+    def gain(self) -> float:
+        """Change of the item's probability, as a share of it."""
+        return self.after.share / self.before.share - 1
+
+    @property
     def was_last(self) -> bool:
         """Whether no item was behind it."""
         return self.before.rank == self.before.of
@@ -420,7 +425,7 @@ def _cells(changes: Sequence[Change]) -> list[str]:
     return [
         str(n),
         *(f"{100 * count / max(n, 1):.1f} %" for count in counts),
-        f"{max((100 * (change.after.share / change.before.share - 1) for change in changes), default=0):+.2f} %",
+        f"{max((change.gain for change in changes), default=0):+.2%}",
         f"{median(change.before.rank for change in changes):.1f}" if n else "-",
         f"{median(change.after.rank for change in changes):.1f}" if n else "-",
     ]

@@ -12,8 +12,8 @@ from pipeline.sealing import open_record, seal_record
 from pipeline.state.acted_items import NO_ITEMS, OlderItems, decode_older
 from pipeline.state.histories import Act, History, encode_history
 
-MOST_ACTS = 30_000
-"""In a record; the largest history that the settings allow: acts that count, others, returned purchases."""
+MOST_ACTS = 40_000
+"""In a record; the largest history that the settings allow: acts of three signs, and returned purchases."""
 
 _ACT = tuple[Id, InteractionType, Milliseconds, Finite | None, Id | None]
 _ACTS = TypeAdapter(Annotated[list[_ACT], Field(max_length=MOST_ACTS)])

@@ -49,7 +49,7 @@ class Additions(NamedTuple):
 def contribution(history: History, act: Act, signals: Signals) -> Contribution:
     """Return what an act adds to the shared counts; `history` are its user's acts before it arrived.
 
-    An act that is older than all acts of its kind that decide on it adds nothing: the history may not keep
+    An act that is older than all acts of its sign that decide on it adds nothing: the history may not keep
     it, so no cap would ever hold, and a return would be obeyed again and again.
     """
     recent = signals.latest(history)
@@ -103,9 +103,9 @@ def _earlier(history: History, act: Act) -> History:
 
 
 def _is_too_old(act: Act, recent: History, signals: Signals) -> bool:
-    """Whether acts of its kind fill the history, and all happened after it."""
-    counts = signals.weight(act) > 0
-    times = [other.time for other in recent if (signals.weight(other) > 0) == counts]
+    """Whether acts of its sign fill the history, and all happened after it."""
+    sign = signals.sign(act)
+    times = [other.time for other in recent if signals.sign(other) == sign]
     return len(times) >= signals.lookback and times[0] > act.time
 
 

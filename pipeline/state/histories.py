@@ -76,7 +76,7 @@ class Histories:
     """The last acts of each user by event time, oldest first, and the items of those that have left.
 
     Attributes:
-        length: number of acts that are kept of each kind, see `Signals.remembered`.
+        length: number of acts of each sign that are kept, see `Signals.remembered`.
     """
 
     def __init__(

@@ -70,8 +70,8 @@ class Signals:
     """The settings of signals, for histories of a given length.
 
     Attributes:
-        length: number of acts that a history keeps of each kind, see `remembered`.
-        lookback: number of latest acts of each kind that decide on what a new one adds to shared counts. It
+        length: number of acts of each sign that a history keeps, see `remembered`.
+        lookback: number of latest acts of each sign that decide on what a new one adds to shared counts. It
             is less than a history, so that a server that lacks the oldest acts, because newer ones are not
             learned yet, counts the same.
     """
@@ -93,8 +93,8 @@ class Signals:
     def remembered(self, acts: History) -> tuple[History, History]:
         """Split a history into what is kept of it and what leaves it.
 
-        The last acts that count are kept, and as many of the others: rejections that would push what a user
-        likes out of the history, or that many likes would push out, would come to nothing.
+        The last acts of each sign are kept: rejections that would push what a user likes out of the history,
+        or that many likes or neutral ratings would push out, would come to nothing.
         """
         return self._split(acts, self.length)
 
@@ -103,21 +103,27 @@ class Signals:
         return self._split(acts, self.lookback)[0]
 
     def _split(self, acts: History, count: int) -> tuple[History, History]:
-        """Split off all but the last `count` acts of each kind; a purchase stays as long as its return."""
+        """Split off all but the last `count` acts of each sign; a purchase stays as long as its return."""
         if len(acts) <= count:
             return acts, ()
         if all(act.type in self._counting for act in acts):
             return acts[-count:], acts[:-count]
         returned = taken_back(acts)
-        counts = [self.weight(act) > 0 for act in acts]
-        counting = [i for i, is_counting in enumerate(counts) if is_counting and i not in returned]
-        others = [i for i, is_counting in enumerate(counts) if not is_counting]
-        kept = {*counting[-count:], *others[-count:]}
+        by_sign: dict[int, list[int]] = defaultdict(list)
+        for i, act in enumerate(acts):
+            if i not in returned:
+                by_sign[self.sign(act)].append(i)
+        kept = {i for found in by_sign.values() for i in found[-count:]}
         kept.update(bought for bought, by in returned.items() if by in kept)
         by_kept: tuple[list[Act], list[Act]] = [], []
         for i, act in enumerate(acts):
             by_kept[i not in kept].append(act)
         return tuple(by_kept[0]), tuple(by_kept[1])
+
+    def sign(self, act: Act) -> int:
+        """Return the sign of an act's weight: 1, 0 or -1."""
+        weight = self.weight(act)
+        return (weight > 0) - (weight < 0)
 
     def read(self, acts: Sequence[Act]) -> Reading:
         """Read acts, oldest first."""

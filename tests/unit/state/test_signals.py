@@ -85,6 +85,8 @@ def test_rejections_and_likes_do_not_push_each_other_out_of_the_history() -> Non
     assert left == (*liked, *flood[:-2], *more[:-3])
     assert signals.remembered((*liked, *flood))[0] == (*liked[-3:], *flood[-3:])
     assert "x" in signals.read(kept).rejected()
+    neutral = tuple(Act(f"n{at}", T.RATING, 200 + at, 3.0) for at in range(50))
+    assert signals.remembered((*kept, *neutral))[0] == (*kept, *neutral[-3:])
 
 
 def test_a_returned_purchase_leaves_the_history_with_its_return() -> None:
