@@ -132,12 +132,12 @@ def check_replay(replay: Mapping[str, NDArray[Any]], items: int) -> None:
         ValueError: names what is out of range.
     """
     lengths, acts = replay["lengths"], len(replay["items"])
-    firsts = replay["first_new"]
+    firsts, users = replay["first_new"], replay["users"]
     if any(
         replay[name].dtype != REPLAY_TYPES.get(name, np.int64) for name in (*COLUMNS, "lengths", "first_new")
     ):
         raise ValueError("replayed segments have other types of numbers")
-    if (lengths < 0).any() or int(lengths.sum()) != acts or len(firsts) != len(lengths):
+    if (lengths < 0).any() or int(lengths.sum()) != acts or {len(firsts), len(users)} != {len(lengths)}:
         raise ValueError("the lengths of replayed segments do not match their acts")
     if not ((firsts >= 0) & (firsts <= lengths)).all() or not 0 <= int(replay["offered"][0]) < 2**62:
         raise ValueError("the new acts of replayed segments are out of range")

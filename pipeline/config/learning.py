@@ -78,7 +78,7 @@ class StreamConfig(Config):
     """[learn.stream] How much of the stream is remembered."""
 
     history_length: Annotated[int, Field(ge=1, le=10_000)] = 200
-    """Last acts that are kept of each user."""
+    """Last acts that are kept of each user: so many of positive weight, of negative, and of none."""
     dedupe_window: Count = 1_000_000
     """Last event ids of each partition by which duplicates are known."""
     covisitation_half_life: HalfLife = 200_000

@@ -1,10 +1,15 @@
 """The mixer: a few weights that combine the scorers' outputs into one probability.
 
-log p(item) ∝ Σ w · feature, over the log-probabilities of model, covisitation and popularity and
-the evidence. It is a conditional logit (McFadden 1974), learned online with Adam, on new events
-only, before any scorer has learned them. There is one set of weights for the first item of a
-basket, which habit and popularity predict better, and one for the items that follow (measured:
+log p(item) ∝ Σ w · feature, over the log-probabilities of model, covisitation and popularity, the
+items' biases and the evidence. It is a conditional logit (McFadden 1974), learned online with Adam,
+on new events only, before any scorer has learned them. There is one set of weights for the first
+item of a basket, which habit and popularity predict better, and one for the items that follow (measured:
 HR@20 of first items .22 → .25 on Online Retail).
+
+A negative act takes counts back, so no scorer has a weight below zero: a return would raise its item
+for everybody else. Within a basket the learner would like one for popularity (-.45 in the simulated
+shop), because model and covisitation both know what is popular. It has the biases for that, which
+are learned, and which no negative act changes.
 """
 
 from __future__ import annotations
@@ -14,15 +19,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.state.evidence import FACTS
+from pipeline.state.evidence import FACTS, ONE_REPEAT
 
-FEATURES = ("model", "covisitation", "popularity", *FACTS)
+SCORERS = ("model", "covisitation", "popularity")
+FEATURES = (*SCORERS, "bias", *FACTS)
 DENSE = len(FEATURES) - len(FACTS)
 """Number of dense features, which have a value for every item; the sparse facts follow them."""
-REJECTED = FEATURES.index("rejected")
+BIAS_SCALE = 10.0
+"""Factor on the biases, which are a tenth of the other features, so that Adam's steps fit their weight too.
+
+Measured: log-loss 6.115 with it and 6.119 without on Online Retail, 5.153 and 5.163 in the shop."""
+REPEAT, IN_BASKET, FOLLOWED, REJECTED = (DENSE + FACTS.index(fact) for fact in FACTS)
 REJECTED_WEIGHT, MOST_REJECTED_WEIGHT = -4.0, -1.0
 """Weight of a rejection at the beginning, and the highest that it may learn: a dislike always lowers."""
-INITIAL_WEIGHTS = (1.0, 0.5, 0.0, 0.3, -0.5, 0.3, REJECTED_WEIGHT)
+INITIAL_WEIGHTS = (1.0, 0.5, 0.0, 0.0, 0.3, -0.5, 0.3, REJECTED_WEIGHT)
 SITUATIONS = ("within_basket", "first_of_basket")
 COVISITATION_FLOOR = 1e-3
 """Added to every share of covisitation, so that the log of a zero share is finite."""
@@ -45,6 +55,7 @@ class ScorerOutputs:
         model: ``[m, n]`` log-probabilities.
         covisitation: ``[m, n]`` log-probabilities.
         popularity: ``[n]`` log-probabilities.
+        bias: ``[n]`` learned biases of the items, see `from_biases`.
         indices, values: ``[3, k]`` and ``[k]``, the nonzero facts, see `pipeline.state.evidence`.
         situation: ``[m]`` index into `SITUATIONS`.
     """
@@ -52,6 +63,7 @@ class ScorerOutputs:
     model: Tensor
     covisitation: Tensor
     popularity: Tensor
+    bias: Tensor
     indices: Tensor
     values: Tensor
     situation: Tensor
@@ -67,6 +79,11 @@ def from_shares(covisitation: Tensor) -> Tensor:
     return covisitation.log_()
 
 
+def from_biases(bias: Tensor) -> Tensor:
+    """Convert the biases ``[n]`` of all items to the feature: centred, and of the size of the others."""
+    return BIAS_SCALE * (bias - bias.mean())
+
+
 def mix(weights: Tensor, outputs: ScorerOutputs) -> Tensor:
     """Compute mixed log-probabilities ``[m, n]`` with weights ``[situations, features]``."""
     return torch.log_softmax(blend(weights, outputs), dim=1)
@@ -75,11 +92,12 @@ def mix(weights: Tensor, outputs: ScorerOutputs) -> Tensor:
 def blend(weights: Tensor, outputs: ScorerOutputs) -> Tensor:
     """Compute weighted sums of the features, ``[m, n]``, with weights ``[situations, features]``."""
     by_target = weights[outputs.situation]
-    model, covisitation, popularity = by_target[:, :DENSE].T.unsqueeze(2)
+    model, covisitation, popularity, bias = by_target[:, :DENSE].T.unsqueeze(2)
     mixed: Tensor = (
         (model * outputs.model)
         .addcmul_(covisitation, outputs.covisitation)
         .addcmul_(popularity, outputs.popularity)
+        .addcmul_(bias, outputs.bias)
     )
     fact, target, item = outputs.indices
     mixed.index_put_((target, item), by_target[target, DENSE + fact] * outputs.values, accumulate=True)
@@ -97,6 +115,7 @@ def weigh(outputs: ScorerOutputs, weights: Tensor) -> Tensor:
     sums[:, 0] = (weights * outputs.model).sum(dim=1)
     sums[:, 1] = (weights * outputs.covisitation).sum(dim=1)
     sums[:, 2] = (weights * outputs.popularity).sum(dim=1)
+    sums[:, 3] = (weights * outputs.bias).sum(dim=1)
     fact, target, item = outputs.indices
     sums.index_put_((target, DENSE + fact), weights[target, item] * outputs.values, accumulate=True)
     return sums
@@ -141,7 +160,19 @@ class Mixer:
             mean = self._mean[number] / (1 - DECAYS[0] ** self._steps[number])
             square = self._square[number] / (1 - DECAYS[1] ** self._steps[number])
             self.weights[number] -= self._rate * mean / (square.sqrt() + EPSILON)
-        self.weights[:, REJECTED].clamp_(max=MOST_REJECTED_WEIGHT)
+        self._keep_signs()
+
+    def _keep_signs(self) -> None:
+        """Keep the scorers from lowering what they suggest, and rejections from raising anything.
+
+        A return also takes a purchase out of the facts. Where they lower what was bought, because nobody
+        buys it twice, the rejection must lower it by more.
+        """
+        self.weights[:, : len(SCORERS)].clamp_(min=0)
+        repeat, in_basket, followed = self.weights[:, [REPEAT, IN_BASKET, FOLLOWED]].clamp(max=0).T
+        freed = torch.minimum(repeat * ONE_REPEAT, in_basket) + followed
+        rejected = self.weights[:, REJECTED]
+        self.weights[:, REJECTED] = torch.minimum(rejected, freed + MOST_REJECTED_WEIGHT)
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of the weights, the moments and the step counts, for a checkpoint."""

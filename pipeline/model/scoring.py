@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.model.item_table import Rows
-from pipeline.model.mixer import ScorerOutputs, from_shares
+from pipeline.model.mixer import ScorerOutputs, from_biases, from_shares
 from pipeline.model.recommender import Recommender
 from pipeline.model.sequences import pack
 from pipeline.state.covisitation import Covisitation
@@ -68,6 +68,7 @@ def score_segments(
 
     popular = tensor(popularity.log_share())
     scores = recommender.score_all(users, items)[:, : len(popular)]
+    bias = from_biases(items.bias[: len(popular)].detach())
     pairs = [(segment, segment.targets) for segment in segments]
     pasts = [segment.items[:target] for segment, targets in pairs for target in targets]
     shares = tensor(covisitation.suggest(pasts))
@@ -82,6 +83,7 @@ def score_segments(
             model=torch.log_softmax(scores[block], dim=1),
             covisitation=from_shares(shares[block]),
             popularity=popular,
+            bias=bias,
             indices=tensor(indices[:, facts] - [[0], [start], [0]]),
             values=tensor(values[facts]),
             situation=situation[block],

@@ -49,12 +49,12 @@ class Additions(NamedTuple):
 def contribution(history: History, act: Act, signals: Signals) -> Contribution:
     """Return what an act adds to the shared counts; `history` are its user's acts before it arrived.
 
-    An act that is older than all acts that decide on it adds nothing: the history may not keep it, so no
-    cap would ever hold.
+    An act that is older than all acts of its sign that decide on it adds nothing: the history may not keep
+    it, so no cap would ever hold, and a return would be obeyed again and again.
     """
-    recent = history[-signals.lookback :]
+    recent = signals.latest(history)
     earlier = _earlier(recent, act)
-    if not earlier and len(recent) == signals.lookback:
+    if earlier is not recent and _is_too_old(act, recent, signals):
         return Contribution(act.item)
     if act.type is InteractionType.RETURN:
         return _taken_back(earlier, act, signals)
@@ -68,21 +68,18 @@ def contribution(history: History, act: Act, signals: Signals) -> Contribution:
     return Contribution(act.item, allowed, pairs, allowed < weight)
 
 
-def contributions(
-    newest: Sequence[Act], after: History, signals: Signals, length: int
-) -> Iterator[Contribution]:
+def contributions(newest: Sequence[Act], after: History, signals: Signals) -> Iterator[Contribution]:
     """Yield the contributions of a user's newest acts, in the order in which they arrived.
 
     Args:
         newest: the acts.
         after: the user's history, these acts included as far as it keeps them.
         signals: what acts say.
-        length: of a history.
     """
     before = without(after, newest)
     for act in newest:
         yield contribution(before, act, signals)
-        before = inserted(before, act)[-length:]
+        before, _ = signals.remembered(inserted(before, act))
 
 
 def additions(found: Iterable[Contribution], row: Callable[[str], int]) -> Additions:
@@ -103,6 +100,13 @@ def _earlier(history: History, act: Act) -> History:
     if not history or history[-1].time <= act.time:
         return history
     return tuple(other for other in history if other.time <= act.time)
+
+
+def _is_too_old(act: Act, recent: History, signals: Signals) -> bool:
+    """Whether acts of its sign fill the history, and all happened after it."""
+    sign = signals.sign(act)
+    times = [other.time for other in recent if signals.sign(other) == sign]
+    return len(times) >= signals.lookback and times[0] > act.time
 
 
 def _pairs(reading: Reading, weight: float, signals: Signals) -> list[tuple[int, float]]:

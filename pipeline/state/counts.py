@@ -66,7 +66,15 @@ class PairCounts:
         self.recent = self.recent + sp.csr_array((stored, (rows, columns)), shape=self.recent.shape)
         self.totals = self.totals + np.bincount(rows, stored, minlength=self.size)
 
-    def remove(
+    def fold(self, rows: NDArray[np.int64], columns: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
+        """Add pairs, then take back those of negative weight, as far as they are left."""
+        given, taken = weights > 0, weights < 0
+        if given.any():
+            self.add(rows[given], columns[given], weights[given])
+        if taken.any():
+            self._remove(rows[taken], columns[taken], -weights[taken])
+
+    def _remove(
         self, rows: NDArray[np.int64], columns: NDArray[np.int64], weights: NDArray[np.float64]
     ) -> None:
         """Subtract pairs, none below zero.

@@ -58,16 +58,12 @@ class Covisitation:
         rows = np.repeat(np.arange(lengths.size), lengths)
         mixing = sp.csr_array((lags / trust, (rows, columns)), shape=(lengths.size, self.counts.size))
         shares = self.counts.mix(mixing)
-        # A server may take back more than is left of a pair that the learner's counts have let decay.
+        # Nothing may be left of a pair that was taken back, except for rounding.
         return np.maximum(shares, 0, out=shares)
 
     def fold(self, new: NDArray[np.int64], old: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
         """Add pairs ``[p]`` in both directions; take back negative ones, as far as they are left."""
-        given, taken = weights > 0, weights < 0
-        if given.any():
-            self.count(new[given], old[given], weights[given])
-        if taken.any():
-            self.counts.remove(*_both_ways(new[taken], old[taken], -weights[taken]))
+        self.counts.fold(*_both_ways(new, old, weights))
 
     def count(self, new: NDArray[np.int64], old: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
         """Add pairs ``[p]`` in both directions, without a bound: sums do not depend on the order."""

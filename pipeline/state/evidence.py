@@ -7,6 +7,7 @@ last item before in the user's history; how strongly the user rejected it since 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,8 @@ from pipeline.state.segments import Segment
 FACTS = ("repeat", "in_basket", "followed", "rejected")
 FADING = 0.97
 REPEAT_SCALE = 10.0
+ONE_REPEAT = math.log1p(REPEAT_SCALE)
+"""The value of "repeat" for one act of weight 1 in the basket before."""
 FADED = FADING ** np.arange(1000)
 """Decay by the number of baskets since; after 1,000 it is negligible."""
 

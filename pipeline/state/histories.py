@@ -6,7 +6,7 @@ the background while learning continues.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Annotated, Any, NamedTuple
 
@@ -16,8 +16,8 @@ from pydantic import Field, TypeAdapter
 from pipeline.events import Finite, Id, Interaction, InteractionType, Milliseconds, Offset
 from pipeline.state.acted_items import NO_ITEMS, OlderItems, decode_older, encode_older, with_items
 
-MOST_ACTS = 10_000
-"""In an encoded history; the largest that the settings allow."""
+MOST_ACTS = 40_000
+"""In an encoded history; the largest that the settings allow: acts of three signs, and returned purchases."""
 
 _ACT = tuple[Id, InteractionType, Milliseconds, Finite | None, Id | None]
 _ACTS = TypeAdapter(Annotated[list[_ACT], Field(max_length=MOST_ACTS)])
@@ -82,7 +82,11 @@ def joined(history: History, new: Sequence[Act]) -> tuple[History, int]:
 
 
 class Histories:
-    """The last `length` acts of each user by event time, oldest first, and items of those before."""
+    """The last acts of each user by event time, oldest first, and the items of those that have left.
+
+    Attributes:
+        length: number of acts of each sign that are kept, see `Signals.remembered`.
+    """
 
     def __init__(
         self,
@@ -102,17 +106,15 @@ class Histories:
         """Return the items of the acts that have left a user's history; empty for most users."""
         return self._older.get(user, NO_ITEMS)
 
-    def fold(self, user: str, act: Act) -> None:
-        """Put an act into its place, and drop the oldest beyond `length`."""
-        acts = inserted(self.of(user), act)
-        left = acts[: -self.length]
+    def fold(self, user: str, act: Act, remembered: Callable[[History], tuple[History, History]]) -> None:
+        """Put an act into its place; `remembered` splits the acts into those that are kept and the others."""
+        self._users[user], left = remembered(inserted(self.of(user), act))
         if left:
             self._older[user] = with_items(self.older(user), (act.item for act in left))
-        self._users[user] = acts[-self.length :]
 
     def put(self, user: str, history: History, older: OlderItems | None = None) -> None:
         """Replace the acts of a user, and the items of the acts before them unless None."""
-        self._users[user] = history[-self.length :]
+        self._users[user] = history
         if older is not None and older.size:
             self._older[user] = older
 

@@ -22,6 +22,7 @@ from pipeline.state.signals import Reading, Rejection, Signals
 
 TYPES = tuple(InteractionType)
 TYPE_NUMBERS = {name: number for number, name in enumerate(TYPES)}
+PURCHASE = TYPE_NUMBERS[InteractionType.PURCHASE]
 COLUMNS = ("items", "types", "values", "gaps", "baskets", "weights", "wanted")
 """The arrays of a Segment that have an entry for each act."""
 VALUE_BUCKETS = 12
@@ -57,6 +58,7 @@ class Segment:
         wanted: whether an act may be a target; an act beyond a cap may not.
         first_new: number of acts that are history; the position of the first new one.
         rejections: for evidence, which needs whole Segments; pieces have none.
+        user: digest of the user, 0 if it does not matter.
     """
 
     items: NDArray[np.int64]
@@ -68,6 +70,7 @@ class Segment:
     wanted: NDArray[np.bool_]
     first_new: int
     rejections: Rejections = NO_REJECTIONS
+    user: int = 0
 
     def __len__(self) -> int:
         return self.items.size
@@ -91,7 +94,15 @@ class Segment:
 
     def select(self, chosen: slice | NDArray[np.bool_], first_new: int) -> Segment:
         """Return chosen acts as a Segment without rejections."""
-        return Segment(**{name: getattr(self, name)[chosen] for name in COLUMNS}, first_new=first_new)
+        columns = {name: getattr(self, name)[chosen] for name in COLUMNS}
+        return Segment(**columns, first_new=first_new, user=self.user)
+
+    def without_last_purchase(self, item: int) -> Segment:
+        """Return the acts without the last purchase of an item, as a Segment without rejections."""
+        purchases = ((self.items == item) & (self.types == PURCHASE)).nonzero()[0][-1:]
+        kept = np.ones(len(self), dtype=np.bool_)
+        kept[purchases] = False
+        return self.select(kept, int(kept[: self.first_new].sum()))
 
     def _wanted(self, start: int) -> NDArray[np.int64]:
         """Positions, from `start` on, of acts that may be targets."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pipeline.config import SignalsConfig
 from pipeline.events import InteractionType
 from pipeline.state.covisitation import LAGS
-from pipeline.state.histories import Act
+from pipeline.state.histories import Act, History
 
 EXACT = 64
 """Weights are multiples of 1 / EXACT: sums of them are exact, whatever the order."""
@@ -70,21 +70,60 @@ class Signals:
     """The settings of signals, for histories of a given length.
 
     Attributes:
-        lookback: number of latest acts that decide on what a new one adds to shared counts. It is less than
-            a history, so that a server that lacks the oldest acts, because newer ones are not learned yet,
-            counts the same.
+        length: number of acts of each sign that a history keeps, see `remembered`.
+        lookback: number of latest acts of each sign that decide on what a new one adds to shared counts. It
+            is less than a history, so that a server that lacks the oldest acts, because newer ones are not
+            learned yet, counts the same.
     """
 
     def __init__(self, config: SignalsConfig, history_length: int) -> None:
         self.config = config
+        self.length = history_length
         self.lookback = max(LAGS, history_length * 3 // 4)
         self._window_ms = config.user_hours * MS_PER_HOUR
         self._by_type = {kind: _exact(getattr(config, _field(kind))) for kind in InteractionType}
+        positive = (kind for kind, weight in self._by_type.items() if weight > 0)
+        self._counting = tuple(kind for kind in positive if kind is not InteractionType.RATING)
 
     def weight(self, act: Act) -> float:
         """Return the signed weight of an act."""
         weight = self._by_type[act.type]
         return weight if act.type is not InteractionType.RATING else self._of_rating(act.value, weight)
+
+    def remembered(self, acts: History) -> tuple[History, History]:
+        """Split a history into what is kept of it and what leaves it.
+
+        The last acts of each sign are kept: rejections that would push what a user likes out of the history,
+        or that many likes or neutral ratings would push out, would come to nothing.
+        """
+        return self._split(acts, self.length)
+
+    def latest(self, acts: History) -> History:
+        """Return the acts of a history that decide on what a new one adds to shared counts."""
+        return self._split(acts, self.lookback)[0]
+
+    def _split(self, acts: History, count: int) -> tuple[History, History]:
+        """Split off all but the last `count` acts of each sign; a purchase stays as long as its return."""
+        if len(acts) <= count:
+            return acts, ()
+        if all(act.type in self._counting for act in acts):
+            return acts[-count:], acts[:-count]
+        returned = taken_back(acts)
+        by_sign: dict[int, list[int]] = defaultdict(list)
+        for i, act in enumerate(acts):
+            if i not in returned:
+                by_sign[self.sign(act)].append(i)
+        kept = {i for found in by_sign.values() for i in found[-count:]}
+        kept.update(bought for bought, by in returned.items() if by in kept)
+        by_kept: tuple[list[Act], list[Act]] = [], []
+        for i, act in enumerate(acts):
+            by_kept[i not in kept].append(act)
+        return tuple(by_kept[0]), tuple(by_kept[1])
+
+    def sign(self, act: Act) -> int:
+        """Return the sign of an act's weight: 1, 0 or -1."""
+        weight = self.weight(act)
+        return (weight > 0) - (weight < 0)
 
     def read(self, acts: Sequence[Act]) -> Reading:
         """Read acts, oldest first."""

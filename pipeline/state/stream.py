@@ -116,7 +116,7 @@ class StreamState:
             if self.signals.weight(act) > 0:
                 wanted.append(row)
             found.append(contribution(self.histories.of(event.user), act, self.signals))
-            self.histories.fold(event.user, act)
+            self.histories.fold(event.user, act, self.signals.remembered)
         self.capped = sum(one.is_capped for one in found)
         self._count(found)
         self.acts = self.acts + np.bincount(np.array(wanted, dtype=np.int64), minlength=self.acts.size)

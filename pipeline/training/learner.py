@@ -29,7 +29,7 @@ from pipeline.evaluation.prequential import (
     rank_by_shared_scores,
     rank_targets,
 )
-from pipeline.events import Interaction
+from pipeline.events import Interaction, InteractionType, event_digest
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.adapter import NO_ADAPTER, Adapter
 from pipeline.model.content.text import TextEncoder
@@ -125,6 +125,7 @@ class Learner:
     def score_and_learn(self, batch: MicroBatch) -> Scores:
         """Score and learn the batch, unless it is to be folded only; fold it into the stream state."""
         self._ingest(batch)
+        self._take_back(batch.interactions)
         segments, targets = self._segments(batch.interactions)
         scores = self._learn(batch, segments, targets) if batch.learns and targets.users else empty_scores()
         self.stream.fold(batch.interactions)
@@ -154,6 +155,13 @@ class Learner:
         self.table.grow(len(self.stream.catalogue))
         self._encode(rows)
 
+    def _take_back(self, events: Sequence[Interaction]) -> None:
+        """Stop replaying purchases that were returned."""
+        returned = [event for event in events if event.type is InteractionType.RETURN]
+        if returned:
+            row = self.stream.catalogue.row
+            self.replay.take_back([(event_digest(event.user), row(event.item)) for event in returned])
+
     def _encode(self, rows: Sequence[int]) -> None:
         """Give rows the content vectors of their texts."""
         content = self.encoder.encode([self.stream.catalogue.text(row) for row in rows])
@@ -168,7 +176,7 @@ class Learner:
         segments, targets = list[Segment](), list[tuple[str, int]]()
         for user, new in by_user.items():
             reading, first_new = self.stream.read(self.stream.histories.of(user), new)
-            segment = self.stream.segment_of(reading, first_new)
+            segment = replace(self.stream.segment_of(reading, first_new), user=event_digest(user))
             segments.append(segment)
             targets += [(user, int(index)) for index in segment.targets]
             flags += [cold[user, reading.acts[index]] for index in segment.targets]

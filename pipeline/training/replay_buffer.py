@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,18 @@ class ReplayBuffer:
             if index < self._capacity:
                 self._kept[index] = segment
 
+    def take_back(self, returned: Sequence[tuple[int, int]]) -> None:
+        """Remove returned purchases: the last of the item in each of the user's Segments.
+
+        Args:
+            returned: digests of users, and the catalogue rows that they returned.
+        """
+        users = {user for user, _ in returned}
+        for index, segment in enumerate(self._kept):
+            if segment.user in users:
+                items = (item for user, item in returned if user == segment.user)
+                self._kept[index] = reduce(Segment.without_last_purchase, items, segment)
+
     def draw(self, amount: int, random: np.random.Generator) -> list[Segment]:
         """Draw `amount` different Segments, or all if there are fewer."""
         indices = random.choice(len(self._kept), size=min(amount, len(self._kept)), replace=False)
@@ -49,6 +62,7 @@ class ReplayBuffer:
         return {
             "lengths": np.array([len(segment) for segment in self._kept], dtype=np.int64),
             "first_new": np.array([segment.first_new for segment in self._kept], dtype=np.int64),
+            "users": np.array([segment.user for segment in self._kept], dtype=np.int64),
             "offered": np.array([self._offered], dtype=np.int64),
             **{c: np.concatenate([getattr(s, c) for s in (NO_ACTS, *self._kept)]) for c in COLUMNS},
         }
@@ -57,9 +71,9 @@ class ReplayBuffer:
         """Restore a state returned by `state`."""
         cuts = np.cumsum(state["lengths"])[:-1]
         parts = zip(*(np.split(state[column], cuts) for column in COLUMNS), strict=True)
-        firsts = state["first_new"].tolist()
+        owners = zip(state["first_new"].tolist(), state["users"].tolist(), strict=True)
         self._kept = [
-            Segment(**dict(zip(COLUMNS, part, strict=True)), first_new=first)
-            for part, first in zip(parts, firsts, strict=False)
+            Segment(**dict(zip(COLUMNS, part, strict=True)), first_new=first, user=user)
+            for part, (first, user) in zip(parts, owners, strict=False)
         ]
         self._offered = int(state["offered"][0])

@@ -12,5 +12,5 @@ from pipeline.state.evidence import FACTS
 def features_of(outputs: ScorerOutputs) -> Tensor:
     """Return all features, including zeros, ``[f, m, n]``."""
     facts = torch.zeros(len(FACTS), *outputs.model.shape).index_put_(tuple(outputs.indices), outputs.values)
-    popularity = outputs.popularity.expand_as(outputs.model)
-    return torch.cat([torch.stack([outputs.model, outputs.covisitation, popularity]), facts])
+    popularity, bias = (shared.expand_as(outputs.model) for shared in (outputs.popularity, outputs.bias))
+    return torch.cat([torch.stack([outputs.model, outputs.covisitation, popularity, bias]), facts])

@@ -147,6 +147,7 @@ class World:
         event_id: str | None = None,
         kind: InteractionType = InteractionType.PURCHASE,
         late_ms: int = 0,
+        value: float | None = None,
     ) -> None:
         """Append one act an item, that happened so long before; an id sent before keeps its time."""
         for item in items:
@@ -159,6 +160,7 @@ class World:
                 time=START
                 + 60_000 * self._numbers.setdefault(event_id or f"e{self._events}", self._events)
                 - late_ms,
+                value=value,
                 session=session,
             )
             self._writer.append(self.topics.interactions, user, encode(event))

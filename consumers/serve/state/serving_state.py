@@ -3,13 +3,14 @@
 The follower alone owns the state; requests see a `View` of it, which never changes. Same
 offsets, same answer: a View depends on the snapshot, the histories and the records up to its
 offsets, and not on how or when those records were polled. (One exception: a user with more
-unlearned acts than a quarter of a full history. A late server no longer sees all acts before them.)
+acts than a quarter of a full history that the histories have and the snapshot has not. A late server
+no longer sees all acts before them.)
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ from pipeline.model.content.text import TextEncoder
 from pipeline.model.item_table import Rows
 from pipeline.state.acted_items import OlderItems, with_items
 from pipeline.state.catalogue import removed_item, upserted
+from pipeline.state.contributions import Contribution, contribution, contributions
 from pipeline.state.counts import PairCounts, grown
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.dedupe import SeenEvents
@@ -130,8 +132,9 @@ class ServingState:
         self._seen: dict[int, SeenEvents] = {}
         self._texts = TextOverlay(snapshot)
         self._unfolded: list[TailEvent] = []
+        self._covered: dict[str, list[TailEvent]] = {}
         self._signals = Signals(snapshot.manifest.signals if snapshot else signals, histories.length)
-        self._tail = Tail(snapshot.rows if snapshot else NO_ROWS, self._signals, histories.length)
+        self._tail = Tail(snapshot.rows if snapshot else NO_ROWS)
         self._index: ItemIndex | None = None
         self._rows: Rows | None = None
 
@@ -155,11 +158,14 @@ class ServingState:
 
     def replace_snapshot(self, snapshot: LoadedSnapshot) -> list[TailEvent]:
         """Continue from another snapshot; return the events of the tail that it has learned."""
-        events = [*self._tail.events, *self._unfolded]
+        self._fold()
+        events = self._tail.events
         self.snapshot = snapshot
         self._unfolded = [event for event in events if not self._is_learned(event)]
-        self._signals = Signals(snapshot.manifest.signals, self._histories.length)
-        self._tail = Tail(snapshot.rows, self._signals, self._histories.length)
+        if snapshot.manifest.signals != self._signals.config:
+            self._signals = Signals(snapshot.manifest.signals, self._histories.length)
+            self._unfolded = _counted_again(self._unfolded, self._history_of, self._signals)
+        self._tail = Tail(snapshot.rows)
         self._texts = TextOverlay(snapshot, self._catalogue, self._texts)
         self._index = self._rows = None
         return [event for event in events if self._is_learned(event)]
@@ -223,14 +229,18 @@ class ServingState:
             metrics.DUPLICATES.labels("serve").inc()
             return []
         act = Act.of(event)
-        if self._is_beyond_history(record, event.user, act):
-            history = inserted(self._history_of(event.user), act)
-            self._keep(event.user, history)
-        read = TailEvent(record.source, record.offset, record.append_time, event.user, act)
-        if self._is_learned(read):
-            return [read]
-        self._unfolded.append(read)
-        return []
+        read = TailEvent(
+            record.source, record.offset, record.append_time, event.user, act, Contribution(act.item)
+        )
+        is_learned, before = self._is_learned(read), self._history_of(event.user)
+        is_beyond = self._is_beyond_history(record, event.user, act)
+        if is_beyond:
+            self._keep(event.user, inserted(before, act))
+        if not is_learned and not is_beyond:
+            self._covered.setdefault(event.user, []).append(read)
+        elif not is_learned:
+            self._unfolded.append(read._replace(contribution=contribution(before, act, self._signals)))
+        return [read] if is_learned else []
 
     def _is_beyond_history(self, record: Record, user: str, act: Act) -> bool:
         """Whether an act is not yet in its user's history; offsets count within their own partition alone.
@@ -246,13 +256,11 @@ class ServingState:
 
     def _keep(self, user: str, acts: History) -> None:
         """Keep a user's last acts, and the items of those that have left them."""
-        length = self._histories.length
-        self.updated_histories[user] = acts[-length:]
-        if len(acts) > length:
+        self.updated_histories[user], left = self._signals.remembered(acts)
+        if left:
             older = self.updated_older.get(user)
-            left = (act.item for act in acts[:-length])
             self.updated_older[user] = with_items(
-                self._histories.older(user) if older is None else older, left
+                self._histories.older(user) if older is None else older, (act.item for act in left)
             )
 
     def _is_learned(self, event: TailEvent) -> bool:
@@ -264,8 +272,10 @@ class ServingState:
 
     def _fold(self) -> None:
         known = len(self._tail.extras)
-        self._tail.extend(self._unfolded, self._history_of)
-        self._unfolded = []
+        covered = [event for events in self._covered.values() for event in events]
+        counted = _counted_again(covered, self._histories.of, self._signals)
+        self._tail.extend([*counted, *self._unfolded])
+        self._unfolded, self._covered = [], {}
         if len(self._tail.extras) > known:
             self._index = None
 
@@ -275,11 +285,33 @@ class ServingState:
         return build_index(digests, rows, self._catalogue, self._tail.extras)
 
 
+def _counted_again(
+    events: Iterable[TailEvent], history_of: Callable[[str], History], signals: Signals
+) -> list[TailEvent]:
+    """Work out what events add from their users' histories, which have these events already."""
+    by_user: dict[str, list[TailEvent]] = {}
+    for event in events:
+        by_user.setdefault(event.user, []).append(event)
+    return [
+        event._replace(contribution=one)
+        for user, own in by_user.items()
+        for event, one in zip(
+            own, contributions([event.act for event in own], history_of(user), signals), strict=True
+        )
+    ]
+
+
 def _pairs(snapshot: LoadedSnapshot | None, tail: Tail, index: ItemIndex) -> PairCounts:
+    """Count the tail's pairs on top of the snapshot's.
+
+    A return may take back more than is left of a pair that the learner's counts have let decay or evicted.
+    """
     size = len(index)
     pairs = grown(snapshot.pairs, size) if snapshot else sp.csr_array((size, size))
-    recent, totals = tail.pairs(index.extras, size), tail.totals(index.extras, size)
-    return PairCounts(pairs, recent, _padded(snapshot.totals if snapshot else np.zeros(0), size) + totals)
+    totals = _padded(snapshot.totals if snapshot else np.zeros(0), size)
+    counts = PairCounts(pairs, sp.csr_array((size, size)), totals)
+    counts.fold(*tail.pairs(index.extras))
+    return counts
 
 
 def _popularity(snapshot: LoadedSnapshot | None, tail: Tail, index: ItemIndex) -> NDArray[np.float64]:

@@ -8,32 +8,35 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from pipeline.eventlog.port import TopicPartition
-from pipeline.state.contributions import Contribution, additions, contributions
+from pipeline.state.contributions import Contribution, additions
 from pipeline.state.counts import PairCounts
 from pipeline.state.covisitation import Covisitation
-from pipeline.state.histories import Act, History
-from pipeline.state.signals import Signals
+from pipeline.state.histories import Act
 
 MAX_EVENTS = 100_000
 """Only the latest events are counted; a learner that is further behind is overloaded."""
 
 
 class TailEvent(NamedTuple):
-    """An interaction and its place in the log; `append_time` in ms."""
+    """An interaction and its place in the log; `append_time` in ms.
+
+    `contribution` is what it adds to shared counts; it depends on its user's acts before it, so it is worked
+    out when it is read. A history that was cut since would not show that a crawler had met its cap.
+    """
 
     source: TopicPartition
     offset: int
     append_time: int
     user: str
     act: Act
+    contribution: Contribution
 
 
 class Tail:
@@ -47,18 +50,16 @@ class Tail:
         extras: number of each item that the snapshot lacks.
     """
 
-    def __init__(self, known: Mapping[str, int], signals: Signals, history_length: int) -> None:
+    def __init__(self, known: Mapping[str, int]) -> None:
         self.events: deque[TailEvent] = deque(maxlen=MAX_EVENTS)
         self.oldest: int | None = None
         self.extras: dict[str, int] = {}
         self._known = known
-        self._signals = signals
-        self._history_length = history_length
         self._covisitation = Covisitation(math.inf, max_partners=0, counts=PairCounts.empty(len(known)))
         self._acts = np.zeros(len(known))
 
-    def extend(self, events: Sequence[TailEvent], history_of: Callable[[str], History]) -> None:
-        """Count events; `history_of` returns a user's acts up to and including the last of these events."""
+    def extend(self, events: Sequence[TailEvent]) -> None:
+        """Count events."""
         if not events:
             return
         self.events.extend(events)
@@ -66,7 +67,7 @@ class Tail:
         self.oldest = first if self.oldest is None else min(self.oldest, first)
         for event in events:
             self._number(event.act.item)
-        items, weights, pairs = additions(self._contributions(events, history_of), self._number)
+        items, weights, pairs = additions((event.contribution for event in events), self._number)
         size = len(self._known) + len(self.extras)
         self._covisitation.grow(size)
         self._covisitation.count(*pairs)
@@ -75,37 +76,20 @@ class Tail:
 
     def acts(self, rows: Mapping[str, int], size: int) -> NDArray[np.float64]:
         """Sum of the weights of acts on each of `size` items, with the extras at the given rows."""
-        return self._scatter(self._acts, rows, size)
-
-    def totals(self, rows: Mapping[str, int], size: int) -> NDArray[np.float64]:
-        """Row sums of `pairs`."""
-        return self._scatter(self._covisitation.counts.totals, rows, size)
-
-    def pairs(self, rows: Mapping[str, int], size: int) -> sp.csr_array:
-        """Pair counts ``[size, size]`` with the extras at the given rows."""
-        counted, indices = self._covisitation.counts.recent.tocoo(), self._indices(rows)
-        return sp.csr_array((counted.data, (indices[counted.row], indices[counted.col])), shape=(size, size))
-
-    def _scatter(self, counts: NDArray[np.number], rows: Mapping[str, int], size: int) -> NDArray[np.float64]:
         scattered = np.zeros(size)
-        scattered[self._indices(rows)] = counts
+        scattered[self._indices(rows)] = self._acts
         return scattered
+
+    def pairs(
+        self, rows: Mapping[str, int]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Rows, columns and counts ``[p]`` of pairs, with the extras at the given rows."""
+        counted, indices = self._covisitation.counts.recent.tocoo(), self._indices(rows)
+        return indices[counted.row], indices[counted.col], counted.data
 
     def _indices(self, rows: Mapping[str, int]) -> NDArray[np.int64]:
         extras = np.array([rows[item] for item in self.extras], dtype=np.int64)
         return np.concatenate([np.arange(len(self._known)), extras])
-
-    def _contributions(
-        self, events: Sequence[TailEvent], history_of: Callable[[str], History]
-    ) -> list[Contribution]:
-        by_user: dict[str, list[Act]] = {}
-        for event in events:
-            by_user.setdefault(event.user, []).append(event.act)
-        return [
-            one
-            for user, acts in by_user.items()
-            for one in contributions(acts, history_of(user), self._signals, self._history_length)
-        ]
 
     def _number(self, item: str) -> int:
         known = self._known.get(item)

@@ -46,11 +46,10 @@ def refold(stream: StreamState, window: Sequence[Interaction], past: float) -> N
 
 def _additions(stream: StreamState, window: Sequence[Interaction]) -> Additions:
     """Return what the window's acts added to the counts."""
-    length = stream.histories.length
     found = (
         one
         for user, acts in acts_by_user(window).items()
-        for one in contributions(acts, stream.histories.of(user), stream.signals, length)
+        for one in contributions(acts, stream.histories.of(user), stream.signals)
     )
     return additions(found, stream.catalogue.row)
 

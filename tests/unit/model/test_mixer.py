@@ -18,23 +18,31 @@ from pipeline.model.mixer import (
     DENSE,
     EPSILON,
     FEATURES,
+    FOLLOWED,
+    IN_BASKET,
     INITIAL_WEIGHTS,
+    MOST_REJECTED_WEIGHT,
+    REJECTED,
+    REPEAT,
     Mixer,
     ScorerOutputs,
+    blend,
     from_shares,
     mix,
 )
+from pipeline.state.evidence import ONE_REPEAT
 from tests.support.scorer_outputs import features_of
 
 TARGETS, ITEMS = 40, 7
-MODEL, COVISITATION, POPULARITY = range(DENSE)
+MODEL, COVISITATION, POPULARITY, BIAS = range(DENSE)
 
 
 def random_outputs(situation: Tensor, seed: int = 0) -> tuple[ScorerOutputs, Tensor]:
     """Random scorer outputs, in which covisitation favours the chosen items; and those items."""
     random = torch.Generator().manual_seed(seed)
     features = torch.randn(len(FEATURES), TARGETS, ITEMS, generator=random)
-    features[POPULARITY] = features[POPULARITY, :1]
+    for shared in POPULARITY, BIAS:
+        features[shared] = features[shared, :1]
     features[DENSE:] *= torch.rand(features[DENSE:].shape, generator=random) < 0.3
     targets = torch.randint(ITEMS, (TARGETS,), generator=random)
     features[COVISITATION].scatter_add_(1, targets.unsqueeze(1), torch.full((TARGETS, 1), 3.0))
@@ -42,11 +50,13 @@ def random_outputs(situation: Tensor, seed: int = 0) -> tuple[ScorerOutputs, Ten
 
 
 def arranged(features: Tensor, situation: Tensor) -> ScorerOutputs:
-    """Scorer outputs from all features ``[f, m, n]``; popularity must be equal for all targets."""
+    """Scorer outputs from all features ``[f, m, n]``; popularity and bias must be equal for all targets."""
     facts = features[DENSE:]
     indices = facts.nonzero().T
-    model, covisitation, popularity = features[:DENSE]
-    return ScorerOutputs(model, covisitation, popularity[0], indices, facts[tuple(indices)], situation)
+    model, covisitation, popularity, bias = features[:DENSE]
+    return ScorerOutputs(
+        model, covisitation, popularity[0], bias[0], indices, facts[tuple(indices)], situation
+    )
 
 
 class MatrixProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -123,13 +133,14 @@ def test_rounding_errors_move_no_weight() -> None:
         model=torch.randn(targets, items, generator=random).log_softmax(dim=1),
         covisitation=torch.full((targets, items), -math.log(items)),
         popularity=torch.full((items,), -math.log(items)),
+        bias=torch.zeros(items),
         indices=torch.zeros(3, 0, dtype=torch.long),
         values=torch.zeros(0),
         situation=torch.zeros(targets, dtype=torch.long),
     )
     mixer = mixer_of()
     mixer.learn(outputs, torch.arange(targets))
-    for feature in (COVISITATION, POPULARITY):
+    for feature in (COVISITATION, POPULARITY, BIAS):
         assert float(mixer.weights[0, feature]) == pytest.approx(INITIAL_WEIGHTS[feature], abs=1e-3)
 
 
@@ -149,6 +160,35 @@ def test_it_learns_to_prefer_the_informative() -> None:
     assert mixer.weights[0].argmax() == COVISITATION
     assert abs(mixer.weights[0, MODEL]) < 0.5
     assert loss(mixer, *unseen) < before / 2
+
+
+@pytest.mark.parametrize("feature", [MODEL, COVISITATION, POPULARITY])
+def test_a_scorer_never_lowers_what_it_suggests(feature: int) -> None:
+    """Even if what was chosen is what it suggested least; the biases may say so instead."""
+    mixer = mixer_of()
+    for seed in range(60):
+        outputs, targets = random_outputs(torch.zeros(TARGETS, dtype=torch.long), seed)
+        features = features_of(outputs)
+        features[[feature, BIAS]] = torch.randn(ITEMS, generator=torch.Generator().manual_seed(seed))
+        mixer.learn(arranged(features, outputs.situation), features[feature, 0].argmin().expand(TARGETS))
+    assert float(mixer.weights[0, feature]) == 0
+    assert float(mixer.weights[0, BIAS]) < -1
+
+
+@pytest.mark.parametrize(("fact", "value"), [(REPEAT, ONE_REPEAT), (IN_BASKET, 1.0), (FOLLOWED, 1.0)])
+def test_a_return_lowers_by_more_than_the_lost_fact_of_its_purchase_did(fact: int, value: float) -> None:
+    """Nobody buys twice here: a purchase lowers its item."""
+    mixer = mixer_of()
+    features = torch.zeros(len(FEATURES), TARGETS, ITEMS)
+    features[fact, :, 1:] = value
+    outputs = arranged(features, torch.zeros(TARGETS, dtype=torch.long))
+    for _ in range(200):
+        mixer.learn(outputs, torch.zeros(TARGETS, dtype=torch.long))
+    features = torch.zeros(len(FEATURES), TARGETS, ITEMS)
+    features[fact, :, 1], features[REJECTED, :, 2] = value, 1
+    bought, returned = blend(mixer.weights, arranged(features, outputs.situation))[0, 1:3]
+    assert float(bought) < -3
+    assert float(returned) <= float(bought) + MOST_REJECTED_WEIGHT
 
 
 def test_a_situation_that_does_not_occur_learns_nothing() -> None:

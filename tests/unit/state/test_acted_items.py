@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config import SignalsConfig
 from pipeline.state.acted_items import (
     MOST_ITEMS,
     NO_ITEMS,
@@ -16,6 +17,7 @@ from pipeline.state.acted_items import (
     with_items,
 )
 from pipeline.state.histories import Act, Histories, decode_history, encode_history
+from pipeline.state.signals import Signals
 from tests.support.build import purchase
 
 
@@ -23,7 +25,9 @@ from tests.support.build import purchase
 def test_a_history_and_its_older_items_hold_every_item_ever_acted_on(items: list[int]) -> None:
     histories = Histories(length=5)
     for number, item in enumerate(items):
-        histories.fold("ann", Act.of(purchase("ann", f"i{item}", number)))
+        histories.fold(
+            "ann", Act.of(purchase("ann", f"i{item}", number)), Signals(SignalsConfig(), 5).remembered
+        )
     older = set(histories.older("ann").tolist())
     recent = {item_digest(act.item) for act in histories.of("ann")}
     assert older | recent == {item_digest(f"i{item}") for item in items}
@@ -58,7 +62,7 @@ def test_damaged_ones_are_refused(text: str) -> None:
 def test_copies_are_independent_and_a_forgotten_user_is_forgotten() -> None:
     histories = Histories(length=1)
     for number, item in enumerate(("cup", "plate", "lamp")):
-        histories.fold("ann", Act.of(purchase("ann", item, number)))
+        histories.fold("ann", Act.of(purchase("ann", item, number)), Signals(SignalsConfig(), 1).remembered)
     copy = histories.copy()
     histories.forget("ann")
     assert (histories.older("ann").size, copy.older("ann").size) == (0, 2)

@@ -34,7 +34,7 @@ def one_by_one(acts: Sequence[Act], signals: Signals = DEFAULT) -> tuple[list[Co
     found = []
     for act in acts:
         found.append(contribution(history, act, signals))
-        history = inserted(history, act)[-LENGTH:]
+        history, _ = signals.remembered(inserted(history, act))
     return found, history
 
 
@@ -77,7 +77,16 @@ def test_a_negative_act_adds_nothing_and_is_no_partner(kind: T) -> None:
 @given(any_acts, st.integers(0, 25))
 def test_late_and_early_readers_count_the_same(acts: list[Act], cut: int) -> None:
     expected, history = one_by_one(acts)
-    assert list(contributions(acts[cut:], history, DEFAULT, LENGTH)) == expected[cut:]
+    assert list(contributions(acts[cut:], history, DEFAULT)) == expected[cut:]
+
+
+@given(st.lists(st.builds(Act, st.sampled_from("abcd"), kinds, st.integers(0, 9 * MINUTE)), max_size=80))
+def test_they_do_when_the_oldest_acts_have_left_the_history(acts: list[Act]) -> None:
+    """As long as no more acts are unlearned than a history has beyond what decides on a contribution."""
+    signals = Signals(SignalsConfig(item_cap=3, user_cap=8), history_length=12)
+    unlearned = signals.length - signals.lookback
+    expected, history = one_by_one(acts, signals)
+    assert list(contributions(acts[-unlearned:], history, signals)) == expected[-unlearned:]
 
 
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=12), st.data())
@@ -109,6 +118,13 @@ def test_a_crawler_adds_no_more_than_the_cap_in_whatever_order_its_acts_arrive(r
     items, pairs = summed(found)
     assert items["x"] == DEFAULT.config.item_cap
     assert sum(pairs.values()) <= DEFAULT.config.item_cap * LAG_WEIGHTS.sum()
+
+
+def test_a_flood_of_old_returns_takes_back_no_more_than_was_given() -> None:
+    signals = Signals(SignalsConfig(), history_length=12)
+    given = [Act("x", T.PURCHASE, 0), *(Act("y", T.SKIP, MINUTE * (9 + at)) for at in range(12))]
+    found, _ = one_by_one([*given, *(Act("x", T.RETURN, MINUTE - at) for at in range(50))], signals)
+    assert sum(one.weight for one in found) >= 0
 
 
 def test_a_crawler_of_the_whole_catalogue_is_capped_by_the_window() -> None:

@@ -109,3 +109,23 @@ def test_more_than_is_left_is_never_a_negative_share() -> None:
     covisitation = covisitation_of([0, 1])
     covisitation.count(np.array([1]), np.array([0]), np.array([-30.0]))
     assert not covisitation.suggest([np.array([0]), np.array([1])]).any()
+
+
+@given(
+    st.lists(st.tuples(histories, st.integers(-3, 3), st.integers(0, 30)), max_size=12),
+    st.lists(histories.filter(bool), min_size=1, max_size=4),
+)
+def test_suggestions_are_shares_whatever_is_taken_back(
+    folded: list[tuple[list[int], int, int]], asked: list[list[int]]
+) -> None:
+    """More than was given, or what has decayed or been evicted since."""
+    covisitation = Covisitation(half_life=10, max_partners=2)
+    covisitation.grow(SIZE)
+    for items, weight, events in folded:
+        new, old, weights = as_pairs(steps(items))
+        covisitation.fold(new, old, weight * weights)
+        covisitation.age(events)
+    shares = covisitation.suggest([np.array(items) for items in asked])
+    assert np.isfinite(shares).all()
+    assert (shares >= 0).all()
+    assert (shares.sum(axis=1) <= 1 + 1e-6).all()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config import SignalsConfig
 from pipeline.event_fields import LATEST_MS
 from pipeline.events import InteractionType
 from pipeline.state.histories import Act, Histories, decode_history, encode_history
+from pipeline.state.signals import Signals
 from tests.support.build import purchase
 
 ids = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=8)
@@ -21,6 +23,9 @@ acts = st.builds(
 )
 
 
+REMEMBERED = Signals(SignalsConfig(), history_length=3).remembered
+
+
 def act(number: int) -> Act:
     return Act(f"i{number}", InteractionType.VIEW, number)
 
@@ -28,7 +33,7 @@ def act(number: int) -> Act:
 def test_the_last_acts_are_kept_oldest_first() -> None:
     histories = Histories(length=3)
     for number in range(5):
-        histories.fold("u", act(number))
+        histories.fold("u", act(number), REMEMBERED)
     assert histories.of("u") == (act(2), act(3), act(4))
     assert histories.of("unknown") == ()
 
@@ -39,20 +44,27 @@ def test_an_act_keeps_what_matters_of_an_event() -> None:
 
 def test_a_copy_is_independent() -> None:
     histories = Histories(length=3)
-    histories.fold("kept", act(0))
-    histories.fold("forgotten", act(0))
+    histories.fold("kept", act(0), REMEMBERED)
+    histories.fold("forgotten", act(0), REMEMBERED)
     captured = histories.copy()
-    histories.fold("kept", act(1))
-    histories.fold("new", act(2))
+    histories.fold("kept", act(1), REMEMBERED)
+    histories.fold("new", act(2), REMEMBERED)
     histories.forget("forgotten")
     assert dict(captured.items()) == {"kept": (act(0),), "forgotten": (act(0),)}
     assert dict(histories.items()) == {"kept": (act(0), act(1)), "new": (act(2),)}
 
 
-def test_put_cuts_to_length_and_forget_may_be_called_twice() -> None:
+def test_what_was_kept_of_a_longer_history_is_cut_when_its_user_acts() -> None:
+    histories = Histories(length=3)
+    histories.put("u", tuple(act(number) for number in range(5)))
+    histories.fold("u", act(5), REMEMBERED)
+    assert histories.of("u") == (act(3), act(4), act(5))
+    assert histories.older("u").size == 3
+
+
+def test_forget_may_be_called_twice() -> None:
     histories = Histories(length=2)
-    histories.put("u", (act(0), act(1), act(2)))
-    assert histories.of("u") == (act(1), act(2))
+    histories.put("u", (act(0),))
     histories.forget("u")
     histories.forget("u")
     assert len(histories) == 0

@@ -74,6 +74,31 @@ def test_a_return_takes_back_the_last_purchase_that_no_other_has() -> None:
     assert taken_back(acts(("a", T.VIEW), ("a", T.RETURN))) == {}
 
 
+def test_rejections_and_likes_do_not_push_each_other_out_of_the_history() -> None:
+    signals = Signals(SignalsConfig(), history_length=3)
+    liked = tuple(Act(f"i{at}", T.LIKE, at) for at in range(4))
+    flood = tuple(Act(f"j{at}", T.SKIP, 10 + at) for at in range(50))
+    rejected = Act("x", T.DISLIKE, 90)
+    more = tuple(Act(f"k{at}", T.VIEW, 100 + at) for at in range(50))
+    kept, left = signals.remembered((*liked, *flood, rejected, *more))
+    assert kept == (*flood[-2:], rejected, *more[-3:])
+    assert left == (*liked, *flood[:-2], *more[:-3])
+    assert signals.remembered((*liked, *flood))[0] == (*liked[-3:], *flood[-3:])
+    assert "x" in signals.read(kept).rejected()
+    neutral = tuple(Act(f"n{at}", T.RATING, 200 + at, 3.0) for at in range(50))
+    assert signals.remembered((*kept, *neutral))[0] == (*kept, *neutral[-3:])
+
+
+def test_a_returned_purchase_leaves_the_history_with_its_return() -> None:
+    """If the return left first, the purchase would count again."""
+    signals = Signals(SignalsConfig(), history_length=2)
+    bought, returned, *skips = acts(("x", T.PURCHASE), ("x", T.RETURN), *[("y", T.SKIP)] * 2)
+    views = acts(*[("z", T.VIEW)] * 9)
+    assert signals.remembered((bought, returned, *views))[0] == (bought, returned, *views[-2:])
+    assert signals.remembered((bought, returned, skips[0]))[0] == (bought, returned, skips[0])
+    assert signals.remembered((bought, returned, *skips))[0] == tuple(skips)
+
+
 def test_one_item_counts_up_to_its_cap_and_again_when_the_first_acts_are_forgotten() -> None:
     signals = Signals(SignalsConfig(item_cap=2), history_length=16)  # looks back 12 acts
     said = acts(*[("a", T.VIEW)] * 3, *[(f"b{n}", T.VIEW) for n in range(12)], ("a", T.VIEW))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from pipeline.config import LearnerConfig, OptimizerConfig, RowRates, SignalsConfig
 from pipeline.evaluation.prequential import COLD_BELOW, Quality, Scores
-from pipeline.events import Interaction, InteractionType, Item
+from pipeline.events import Interaction, InteractionType, Item, event_digest
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.state.micro_batch import MicroBatch
@@ -89,6 +90,13 @@ def in_order_of_users(events: list[Interaction]) -> list[Interaction]:
     """As verdicts are: users by their first event, each one's events in order."""
     users = list(dict.fromkeys(event.user for event in events))
     return sorted(events, key=lambda event: users.index(event.user))
+
+
+def replayed(learner: Learner, row: int) -> Counter[int]:
+    """How many acts on an item each user has in the replay buffer."""
+    state = learner.replay.state()
+    users = np.repeat(state["users"], state["lengths"])
+    return Counter(users[state["items"] == row].tolist())
 
 
 def test_two_runs_are_the_same_to_the_bit(make: Make) -> None:
@@ -259,6 +267,20 @@ def test_a_dislike_is_learned_from_but_not_foreseen(make: Make) -> None:
     scores = learner.score_and_learn(MicroBatch(0, 1, [], records))
     assert scores.slices["all"].size == 1
     assert len(learner.stream.histories.of("u")) == 3
+
+
+def test_a_returned_purchase_is_not_replayed(make: Make) -> None:
+    learner = make()
+    learn(learner, batches(3))
+    bought = learner.stream.histories.of("u0")[-1]
+    row = learner.stream.catalogue.row(bought.item)
+    before = replayed(learner, row)
+    took_back = purchase("u0", bought.item, bought.time + 1).model_copy(
+        update={"type": InteractionType.RETURN}
+    )
+    learner.score_and_learn(MicroBatch(0, 9, [], [took_back]))
+    assert before[event_digest("u0")] > replayed(learner, row)[event_digest("u0")]
+    assert before - replayed(learner, row) == Counter({event_digest("u0"): 1})
 
 
 def test_items_change_their_text_and_keep_what_they_learned(make: Make) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pipeline.state.segments import Segment
+from pipeline.events import InteractionType
+from pipeline.state.segments import PURCHASE, TYPE_NUMBERS, Segment
 from pipeline.training.replay_buffer import ReplayBuffer
 from tests.support.build import segment
 
@@ -59,6 +61,28 @@ def test_a_restored_buffer_continues_like_the_original(amount: int) -> None:
         reservoir.offer([segment([n]) for n in range(50, 60)], np.random.default_rng(2))
     draws = [as_lists(made.draw(8, np.random.default_rng(3))) for made in (first, second)]
     assert draws[0] == draws[1]
+
+
+def test_a_returned_purchase_leaves_the_segments_of_its_user() -> None:
+    """The last one of the item in each; what else the user and others did stays."""
+    made = ReplayBuffer(10)
+    bought = [
+        replace(segment([1, 2, 1, 3], 1), user=7),
+        replace(segment([4, 1], 1), user=7),
+        replace(segment([1, 2], 1), user=8),
+        replace(segment([5, 2], 1), user=7),
+    ]
+    viewed = replace(bought[1], types=bought[1].types + TYPE_NUMBERS[InteractionType.VIEW] - PURCHASE)
+    made.offer([*bought, viewed], np.random.default_rng(0))
+    captured = made.copy()
+    made.take_back([(7, 1), (9, 2)])
+    found = ReplayBuffer(10)
+    found.load(made.state())
+    assert found.state()["lengths"].tolist() == [3, 1, 2, 2, 2]
+    assert found.state()["items"].tolist() == [1, 2, 3, 4, 1, 2, 5, 2, 4, 1]
+    found.take_back([(7, 1)])
+    assert found.state()["items"].tolist() == [2, 3, 4, 1, 2, 5, 2, 4, 1]
+    assert captured.state()["lengths"].tolist() == [4, 2, 2, 2, 2]
 
 
 def test_a_copy_is_independent() -> None:

@@ -11,10 +11,12 @@ from consumers.serve.ranking import RecommendationQuery, mixture, recommend, sim
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import View
 from pipeline.config import SignalsConfig
+from pipeline.events import InteractionType
 from pipeline.model.backbone import Backbone
 from tests.support.serve_harness import COLOURS, THINGS, World
 
 CONTEXT = 5
+T = InteractionType
 UNCAPPED = SignalsConfig(item_cap=1_000, user_cap=1_000)
 
 
@@ -121,6 +123,48 @@ def test_scores_are_probabilities_among_the_eligible(world: World) -> None:
         for history in (current.for_user("ann")[1], ()):
             answer = recommend(view, history, None, RecommendationQuery(k=20, category="red"), CONTEXT)
             assert sum(answer.scores) == pytest.approx(1)
+
+
+def shares_of(view: View, current: CurrentState, user: str) -> dict[str, float]:
+    """The share of each item in an answer of all items."""
+    answer = recommend(view, current.for_user(user)[1], None, RecommendationQuery(k=20), CONTEXT)
+    return dict(zip((view.index.ids[row] for row in answer.rows), answer.scores, strict=True))
+
+
+@pytest.mark.parametrize("kind", [T.DISLIKE, T.SKIP, T.RATING])
+def test_a_flood_of_rejections_lowers_one_item_and_leaves_the_others_as_they_were(
+    world: World, kind: T
+) -> None:
+    """The flood is longer than the history; what the user likes stays in it."""
+    world.open()
+    with world.server() as current:
+        view = world.shown(current)
+        before, *strangers = (shares_of(view, current, user) for user in ("ann", "bob", "nobody"))
+        world.act("ann", *["green-lamp"] * 50, kind=kind, value=1.0)
+        view = world.shown(current)
+        after, *others = (shares_of(view, current, user) for user in ("ann", "bob", "nobody"))
+    assert others == strangers
+    assert after.pop("green-lamp") < before.pop("green-lamp")
+    ratios = [after[item] / before[item] for item in before]
+    assert ratios == pytest.approx([ratios[0]] * len(ratios))
+
+
+def test_a_return_raises_its_item_for_nobody(world: World) -> None:
+    world.upsert("green-bag", "green bag", category="green")
+    world.open()
+    world.act("dan", "green-bag", "green-cup", "blue-cup")
+    world.act("ann", "green-bag")
+    world.learn()
+    world.publish()
+    users = "ann", "bob", "cyd", "nobody"
+    with world.server() as current:
+        view = world.shown(current)
+        before = {user: shares_of(view, current, user)["green-bag"] for user in users}
+        world.act("ann", "green-bag", kind=T.RETURN)
+        view = world.shown(current)
+        after = {user: shares_of(view, current, user)["green-bag"] for user in users}
+    assert all(after[user] <= before[user] * (1 + 1e-9) for user in users)
+    assert all(after[user] < before[user] for user in ("ann", "nobody"))
 
 
 def test_unknown_users_get_popular_items(world: World) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,8 @@ from consumers.serve.impressions import NotRepeatable, StoredQuery
 from consumers.serve.ranking import RecommendationQuery
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
-from pipeline.events import Impression, decode, encode, validate
+from pipeline.events import Impression, InteractionType, decode, encode, validate
+from pipeline.model.backbone import Backbone
 from tests.support.serve_harness import World
 
 
@@ -72,3 +75,43 @@ def test_exclude_seen_reaches_back_beyond_the_history(world: World) -> None:
         assert "blue-cup" in expected
         with world.server() as late:
             assert shown(late) == expected
+
+
+VIEWS = 5_000
+
+
+def shares(world: World, views: int) -> dict[str, list[float]]:
+    """Shares of an item for strangers after a crawler's views of it: at once, and learned."""
+    world.open()
+    found: dict[str, list[float]] = {}
+
+    def ask(when: str) -> None:
+        world.shown(current)
+        service = RecommendationService(current, world.settings.learn.segments.context)
+        for user in ("ann", "bob", "cyd", "nobody"):
+            shown = service.for_user(user, None, RecommendationQuery(k=12)).items
+            found.setdefault(when, []).append(next(one.score for one in shown if one.item == "green-candle"))
+
+    with world.server() as current:
+        ask("before")
+        world.act("crawler", *["green-candle"] * views, kind=InteractionType.VIEW)
+        ask("at once")
+        world.learn()
+        world.publish()
+        ask("learned")
+    return found
+
+
+def test_a_crawlers_views_do_not_make_an_item_the_favourite_of_strangers(
+    tmp_path: Path, backbone: Backbone
+) -> None:
+    """They weigh no more than so many as the cap on one item allows, at once to the bit."""
+    with World(tmp_path / "crawled", backbone) as world:
+        crawled = shares(world, VIEWS)
+        cap = world.settings.signals.item_cap
+    with World(tmp_path / "capped", backbone) as world:
+        capped = shares(world, cap)
+    assert crawled["before"] == capped["before"]
+    assert crawled["at once"] == capped["at once"]
+    assert crawled["learned"] == pytest.approx(capped["learned"], abs=0.01)
+    assert max(crawled["learned"]) < 0.35

@@ -29,7 +29,7 @@ def stream_after(events: Sequence[Interaction], history_length: int = 50) -> Str
     stream = StreamState(StreamConfig(history_length=history_length))
     for event in events:
         stream.catalogue.row(event.item)
-        stream.histories.fold(event.user, Act.of(event))
+        stream.histories.fold(event.user, Act.of(event), stream.signals.remembered)
     return stream
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
+from random import Random
 
 import numpy as np
+import pytest
 import torch
 
 from consumers.serve.ranking import mixture
@@ -15,7 +18,7 @@ from pipeline.eventlog.port import Record
 from pipeline.events import InteractionType, ItemChange, encode
 from pipeline.state.histories import Histories
 from tests.support.build import purchase
-from tests.support.serve_harness import START, World
+from tests.support.serve_harness import COLOURS, START, THINGS, World
 
 USERS = ("ann", "bob", "cyd", "dan")
 
@@ -115,6 +118,58 @@ def test_a_user_whose_acts_are_in_two_partitions_is_followed(world: World) -> No
             assert early.for_user("ann")[1] == late.for_user("ann")[1]
     assert items[-3:] == ["blue-cup", "green-cup", "green-lamp"]
     assert len(items) == 8 + 3
+
+
+NEGATIVE = InteractionType.DISLIKE, InteractionType.SKIP, InteractionType.RETURN
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_late_equals_early_whatever_users_like_reject_and_return(world: World, seed: int) -> None:
+    """Histories are full, and none has more than a quarter of unlearned acts."""
+    random, kinds = Random(seed), [*InteractionType, *NEGATIVE]
+    items = [f"{colour}-{thing}" for colour in COLOURS for thing in THINGS]
+
+    def act_at_random(rounds: int) -> None:
+        for user in random.sample(USERS * rounds, len(USERS) * rounds):
+            kind = random.choice(kinds)
+            value = random.choice([0.5, 3.0, 5.0]) if kind is InteractionType.RATING else None
+            late = random.choice([0, 0, 0, 200_000])
+            world.act(user, random.choice(items), kind=kind, value=value, late_ms=late)
+
+    world.stock()
+    with world.server() as early:
+        for rounds in (30, 3):
+            act_at_random(rounds)
+            world.learn()
+            world.publish()
+            world.shown(early)
+            for _ in range(2):
+                act_at_random(2)
+                with world.server() as late:
+                    assert_same(world, early, late)
+
+
+def test_a_return_takes_back_no_more_than_the_snapshot_has_left(world: World) -> None:
+    """The learner's counts may have decayed, or evicted the pair, since the purchase."""
+    world.open()
+    world.act("ann", "red-lamp", kind=InteractionType.RETURN)
+    with world.server() as server:
+        whole = world.shown(server).snapshot
+        assert whole is not None
+        history = server.for_user("ann")[1]
+    left = replace(
+        whole, pairs=whole.pairs * 0.01, totals=whole.totals * 0.01, popularity=whole.popularity / 9
+    )
+    histories = Histories(20)
+    histories.put("ann", history[:-1])
+    state = ServingState(left, histories, {}, (world.topics.interactions, world.topics.items))
+    state.read(world.records(world.topics.interactions))
+    view = state.view()
+    counts = view.covisitation.counts.merged().toarray()
+    assert view.unlearned == 1
+    assert counts.min() >= 0 and not counts[:, view.index.row("red-lamp")].any()
+    assert view.covisitation.counts.totals == pytest.approx(counts.sum(axis=1), abs=1e-9)
+    assert view.popularity.counts.min() == 0
 
 
 def test_histories_may_end_after_the_snapshot(world: World) -> None:
