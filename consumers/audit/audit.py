@@ -66,7 +66,7 @@ def audit(
     if rebuilds:
         check, rebuilt = check_rebuild(event_log, topics, settings, progress)
         checks.append(check)
-    checks += _events(event_log, topics, settings, entries[0], published, rebuilt)
+    checks += _events(event_log, topics, settings, entries, published, rebuilt)
     if rebuilt and published and published[-1].version == rebuilt.position.version:
         checks += check_histories(event_log, topics, *rebuilt)
     return checks + (check_servers(event_log, topics, settings, servers, users) if servers else [])
@@ -76,12 +76,14 @@ def _events(
     event_log: EventLog,
     topics: Topics,
     settings: Settings,
-    first: JournalEntry,
+    entries: Sequence[JournalEntry],
     published: Sequence[Manifest],
     rebuilt: Rebuilt | None,
 ) -> list[AuditCheck]:
-    """Check events and dead letters, unless some of what was learned has expired."""
-    begins = event_log.begin_offsets([topics.interactions])
+    """Check events and dead letters, unless some of what was learned has expired, or some never was."""
+    if any(entry.verb is Verb.SKIP for entry in entries):
+        return [AuditCheck.of("events", "not counted: a gap in the log was accepted", [])]
+    first, begins = entries[0], event_log.begin_offsets([topics.interactions])
     if first.verb is not Verb.START or any(first.offsets[source] < at for source, at in begins.items()):
         return [AuditCheck.of("events", "not counted: some have expired", [])]
     found: EventTally = tally(event_log, topics, settings.learn.stream.dedupe_window)

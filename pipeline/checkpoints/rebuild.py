@@ -10,7 +10,8 @@ from pipeline.errors import CheckpointCorrupt, TopicError
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import BatchSource, StateSwitch
-from pipeline.journal.entry import JournalEntry, read_journal
+from pipeline.journal.entry import JournalEntry, Verb, read_journal
+from pipeline.journal.gap import same_topics
 from pipeline.journal.position import Position, beginning
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.snapshot import Version
@@ -49,8 +50,9 @@ def rebuild(
 
     Raises:
         TopicError: nothing was ever learned.
-        CheckpointCorrupt: the journal has lost its beginning, there is no checkpoint of `since`, or an
-            adopted state is gone; names the first version that a rebuild can begin from.
+        CheckpointCorrupt: the journal has lost its beginning, there is no checkpoint of `since`, an
+            adopted state is gone, or topics were made again since; names the first version that a rebuild
+            can begin from.
         OffsetsExpired: the log does not hold the journal's records any more.
     """
     if since is not None:
@@ -62,7 +64,13 @@ def rebuild(
         first = next(entries, None)
         if first is None:
             raise TopicError(f"{topics.journal} is empty: start `millstream learn` first")
+        if first[0].verb is not Verb.START:
+            raise CheckpointCorrupt(
+                f"{topics.journal} no longer reaches back to its beginning; "
+                f"{_way_out(event_log, topics, checkpoints)}"
+            )
         position = beginning(topics, *first)
+    _check_topics(event_log, topics, checkpoints, position)
     with closing(BatchSource(event_log, topics, position, learner.first_seen)) as batches:
         for turn in batches.recover(_up_to(until, entries)):
             if isinstance(turn, StateSwitch):
@@ -76,6 +84,15 @@ def rebuild(
     return position
 
 
+def _check_topics(event_log: EventLog, topics: Topics, checkpoints: Checkpoints, position: Position) -> None:
+    """Refuse a position whose offsets mean other records now."""
+    if not same_topics(position.topic_ids, event_log.topic_ids([topics.items, topics.interactions])):
+        raise CheckpointCorrupt(
+            f"what was learned after {position.version} is gone: topics were deleted and made again since; "
+            f"{_way_out(event_log, topics, checkpoints)}"
+        )
+
+
 def _adopt(
     event_log: EventLog,
     topics: Topics,
@@ -87,22 +104,29 @@ def _adopt(
     try:
         checkpoints.adopt(learner, supervisor, switch)
     except CheckpointCorrupt as error:
-        first = first_after_gone_states(event_log, topics, checkpoints)
-        way_out = f"millstream rebuild --from {first}" if first else "wait for the next checkpoint"
         raise CheckpointCorrupt(
             f"{switch.position.version} went on from {switch.adopts.state}, which is gone ({error}); only "
-            f"the last {KEEP_ADOPTED} adopted states are kept. What came later can be rebuilt: {way_out}"
+            f"the last {KEEP_ADOPTED} adopted states are kept; {_way_out(event_log, topics, checkpoints)}"
         ) from error
 
 
-def first_after_gone_states(event_log: EventLog, topics: Topics, checkpoints: Checkpoints) -> str | None:
-    """Return the version of the oldest checkpoint after which the journal needs no state that is gone."""
+def _way_out(event_log: EventLog, topics: Topics, checkpoints: Checkpoints) -> str:
+    first = first_start(event_log, topics, checkpoints)
+    return f"begin later: `millstream rebuild --from {first}`" if first else "wait for the next checkpoint"
+
+
+def first_start(event_log: EventLog, topics: Topics, checkpoints: Checkpoints) -> str | None:
+    """Return the version of the oldest checkpoint after which nothing is needed that is gone.
+
+    That is an adopted state, or topics that were made again.
+    """
     gone = 0
     for entry, after in read_journal(event_log, topics.journal):
         if entry.adopts is not None and not checkpoints.has_state(entry.adopts.state):
             gone = after
-    later = (position for position in checkpoints.positions() if position.journal >= gone)
-    return next((position.version for position in later), None)
+    ids = event_log.topic_ids([topics.items, topics.interactions])
+    held = (at for at in checkpoints.positions() if at.journal >= gone and same_topics(at.topic_ids, ids))
+    return next((at.version for at in held), None)
 
 
 def _up_to(until: Version | None, entries: Entries) -> Entries:

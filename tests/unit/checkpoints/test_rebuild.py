@@ -132,7 +132,7 @@ def test_after_more_rollbacks_than_states_are_kept_a_rebuild_says_where_it_can_b
         learning.new()
         learned = learning.digest()
     with pytest.raises(
-        CheckpointCorrupt, match=f"went on from adopted/2, .* millstream rebuild --from {begin}"
+        CheckpointCorrupt, match=f"went on from adopted/2, .* `millstream rebuild --from {begin}`"
     ):
         harness.rebuilt()
     assert harness.rebuilt(since=begin).digest == learned

@@ -11,7 +11,7 @@ import pytest
 
 from consumers.learn.daemon import LearnDaemon
 from pipeline.config import Settings
-from pipeline.errors import RecordsLost
+from pipeline.errors import CheckpointCorrupt, RecordsLost
 from pipeline.eventlog.port import read_compacted
 from pipeline.journal.entry import read_journal
 from pipeline.snapshots.history_records import read_history_record
@@ -63,6 +63,8 @@ def test_a_log_made_again_stops_the_learner_until_that_is_accepted(
         learn(again, accepting(again.settings))
         newest = again.store.versions()[-1]
         assert newest.generation == before.generation + 1
+        with pytest.raises(CheckpointCorrupt, match=r"begin later: `millstream rebuild --from 2-\d+`"):
+            again.rebuilt()
         manifest = again.store.load(newest).manifest
         ends = again.log.end_offsets([again.topics.interactions])
         assert all(manifest.offsets[str(source)] == end for source, end in ends.items())
