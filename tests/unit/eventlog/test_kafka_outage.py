@@ -41,6 +41,13 @@ class Consumer:
         raise kafka_errors.KafkaConnectionError("111 ECONNREFUSED")
 
 
+class Unsent:
+    """What becomes of a record that is not sent."""
+
+    def get(self, timeout: float) -> Any:
+        raise kafka_errors.KafkaTimeoutError
+
+
 class Producer:
     """A client whose transaction stays stuck, although the broker is back."""
 
@@ -53,8 +60,8 @@ class Producer:
     def begin_transaction(self) -> None:
         pass
 
-    def send(self, *record: object, **named: object) -> None:
-        pass
+    def send(self, *record: object, **named: object) -> Unsent:
+        return Unsent()
 
     def commit_transaction(self) -> None:
         self.closed.wait()
