@@ -69,12 +69,18 @@ class LearnDaemon:
         self._unpublished = Pending()
 
     def run(self) -> None:
-        """Learn until asked to stop; go on from memory whenever log and storage are back."""
+        """Learn until asked to stop; go on from memory whenever log and storage are back.
+
+        The same reason for a pause is logged once, until there is another one.
+        """
+        reason = ""
         while not self._stop.is_set():
             try:
                 self.learn()
             except (DeliveryError, LogUnavailable, StorageUnavailable) as error:
-                log.warning("learning pauses: %s", error)
+                if str(error) != reason:
+                    reason = str(error)
+                    log.warning("learning pauses: %s", reason)
                 metrics.PAUSES.labels("learn").inc()
                 self._stop.wait(PAUSE_SECONDS)
                 wait_until_back(self._log, self._stop)
