@@ -78,9 +78,13 @@ class LearnDaemon:
         self._inputs = topics.items, topics.interactions
         self._position: Position | None = None
         self._unpublished = Pending()
+        self._reason = ""
 
     def run(self) -> None:
-        """Learn until asked to stop; go on from memory whenever log and storage are back."""
+        """Learn until asked to stop; go on from memory whenever log and storage are back.
+
+        The same reason for a pause is logged once, until there is another one.
+        """
         while not self._stop.is_set():
             try:
                 self.learn()
@@ -92,7 +96,9 @@ class LearnDaemon:
                 self._pause(error)  # what is lost is found out at the next attempt
 
     def _pause(self, error: MillstreamError) -> None:
-        log.warning("learning pauses: %s", error)
+        if str(error) != self._reason:
+            self._reason = str(error)
+            log.warning("learning pauses: %s", error)
         metrics.PAUSES.labels("learn").inc()
         self._stop.wait(PAUSE_SECONDS)
         wait_until_back(self._log, self._stop)

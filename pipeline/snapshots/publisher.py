@@ -114,13 +114,11 @@ class Publisher:
         base = self._base_for(snapshot)
         if base is None:
             files, items = encode_full(snapshot), snapshot.items
-            self._full, self._deltas = snapshot, 0
             self._store.prune(self._keep)
         else:
             changed, changed_texts = _differences(base, snapshot)
             files = encode_delta(snapshot, changed, changed_texts)
             items = _select(snapshot.items, changed_texts)
-            self._deltas += 1
         manifest = snapshot.manifest.model_copy(
             update={
                 "kind": "delta" if base else "full",
@@ -134,8 +132,10 @@ class Publisher:
             }
         )
         seal = self._store.publish(manifest, files)
-        if base is None:
-            self._full_digest = seal.digest
+        if base is None:  # only now: a delta must not build on what the store refused
+            self._full, self._full_digest, self._deltas = snapshot, seal.digest, 0
+        else:
+            self._deltas += 1
         return manifest, seal
 
     def _base_for(self, snapshot: Snapshot) -> Snapshot | None:

@@ -16,7 +16,9 @@ import math
 import os
 import random
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -226,6 +228,7 @@ def main(
 ) -> None:
     """Run rounds; exit status 1 on a finding, or if 20 rounds did not reach every fault."""
     console = Console(width=140)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that daemons, broker and disk go, too
     folder.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=folder / "audits.log", level=logging.WARNING)
     with Run(engine, seed, Path(tempfile.mkdtemp(dir=folder.resolve())), console) as run:

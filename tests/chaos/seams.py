@@ -127,7 +127,8 @@ def run_command(arguments: tuple[str, ...], environment: dict[str, str], folder:
         folder: of the armed points and of the store's state.
         output: file that what the command prints is appended to.
     """
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no daemon outlives the tests
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no daemon outlives the tests
     os.environ.update(environment)
     with output.open("ab") as file:
         os.dup2(file.fileno(), 1)

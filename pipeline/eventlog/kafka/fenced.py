@@ -10,8 +10,12 @@ from typing import Any, Self
 from kafka import errors as kafka_errors
 
 from pipeline.errors import DeliveryError, Fenced, LogUnavailable
-from pipeline.eventlog.kafka.client import ANSWER_SECONDS, DELIVERY_SECONDS, close_producer
+from pipeline.eventlog.kafka.client import close_producer
 from pipeline.eventlog.port import check_record
+
+APPEND_SECONDS = 5.0
+"""How long an append may take. After a short outage a transaction of this client can stay stuck for a
+minute, although the broker is back; a new writer is not."""
 
 
 class KafkaFencedWriter:
@@ -34,7 +38,7 @@ class KafkaFencedWriter:
             raise type(self._error)(str(self._error)) from self._error
         try:
             # The client's commit has no timeout of its own.
-            return _within(DELIVERY_SECONDS + ANSWER_SECONDS, lambda: self._append(value))
+            return _within(APPEND_SECONDS, lambda: self._append(value))
         except (kafka_errors.KafkaError, TimeoutError) as error:
             self._error = self._translated(error)
             raise self._error from error
@@ -53,7 +57,7 @@ class KafkaFencedWriter:
         self._producer.begin_transaction()
         future = self._producer.send(self._topic, value, partition=0)
         self._producer.commit_transaction()
-        offset: int = future.get(timeout=ANSWER_SECONDS).offset
+        offset: int = future.get(timeout=APPEND_SECONDS).offset
         return offset
 
     def _translated(self, error: Exception) -> DeliveryError | Fenced:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 from kafka import TopicPartition as KafkaTopicPartition
@@ -12,11 +13,13 @@ from kafka import errors as kafka_errors
 from pipeline.errors import LogUnavailable, OffsetsExpired, TopicError
 from pipeline.eventlog.fairness import fair_shares
 from pipeline.eventlog.kafka.batches import Unreadable
+from pipeline.eventlog.kafka.client import ANSWER_SECONDS
 from pipeline.eventlog.port import Offsets, Record, TopicPartition
 from pipeline.eventlog.unreadable import unreadable
 
 _BUFFERED_RECORDS = 5_000
 _NO_LIMIT = 1 << 30
+_ANSWER_MS = int(ANSWER_SECONDS * 1000)
 
 
 class KafkaReader:
@@ -55,7 +58,7 @@ class KafkaReader:
     def positions(self) -> dict[TopicPartition, int]:
         """See `LogReader.positions`."""
         return {
-            source: buffer[0].offset if buffer else self._consumer.position(KafkaTopicPartition(*source))
+            source: buffer[0].offset if buffer else self._position(KafkaTopicPartition(*source))
             for source, buffer in sorted(self._buffered.items())
         }
 
@@ -86,13 +89,34 @@ class KafkaReader:
         for source, records in fetched.items():
             self._buffered[TopicPartition(*source)].extend(map(_record, records))
 
+    def _position(self, source: Any) -> int:
+        """Return the client's position; after a lost connection it asks the broker.
+
+        Raises:
+            LogUnavailable: the broker does not answer.
+        """
+        with _translated(f"position in {source.topic}/{source.partition}"):
+            position: int | None = self._consumer.position(source, timeout_ms=_ANSWER_MS)
+        if position is None:
+            raise LogUnavailable(f"position in {source.topic}/{source.partition}: no answer")
+        return position
+
     def _expired(self, where: Mapping[Any, int | None]) -> OffsetsExpired:
         source, offset = next(iter(where.items()))
         if offset is None:
-            offset = self._consumer.position(source)
-        begin = self._consumer.beginning_offsets([source])[source]
-        end = self._consumer.end_offsets([source])[source]
+            offset = self._position(source)
+        with _translated(f"offsets of {source.topic}/{source.partition}"):
+            begin = self._consumer.beginning_offsets([source])[source]
+            end = self._consumer.end_offsets([source])[source]
         return OffsetsExpired(source.topic, source.partition, offset, begin, end)
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except kafka_errors.KafkaError as error:
+        raise LogUnavailable(f"{what}: {error}") from error
 
 
 def _record(record: Any) -> Record:

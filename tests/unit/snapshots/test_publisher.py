@@ -101,3 +101,31 @@ def test_the_parent_is_the_version_published_before(harness: ModelHarness) -> No
 
 def test_a_new_publisher_has_published_nothing(harness: ModelHarness) -> None:
     assert harness.publisher().last_version() is None
+
+
+class FailingStore(SnapshotStore):
+    """Refuses the first snapshot."""
+
+    def __init__(self, harness: ModelHarness) -> None:
+        super().__init__(harness.settings.snapshots.store, PREFIX)
+        self._failures = [OSError("the store fails")]
+
+    def publish(self, *arguments: object) -> Seal:
+        if self._failures:
+            raise self._failures.pop()
+        return super().publish(*arguments)  # type: ignore[arg-type]
+
+
+def test_nothing_builds_on_a_snapshot_that_the_store_refused(harness: ModelHarness) -> None:
+    with harness.busy() as learning:
+        publisher = harness.publisher(FailingStore(harness))
+        with pytest.raises(OSError, match="the store fails"):
+            learning.publish(publisher)
+        learning.new(1)
+        after = learning.publish(publisher)
+        assert after.kind == "full"
+        learning.new(1)
+        delta = learning.publish(publisher)
+        assert (delta.kind, delta.base) == ("delta", after.version)
+    for manifest in (after, delta):
+        assert harness.store.load(Version.parse(manifest.version)).manifest == manifest
