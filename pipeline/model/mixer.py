@@ -14,7 +14,7 @@ are learned, and which no negative act changes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -145,10 +145,21 @@ class Mixer:
             outputs: the outputs of all scorers.
             targets: ``[m]`` rows of the chosen items.
         """
-        # The gradient of softmax cross-entropy by the sums: probabilities minus the one-hot target.
+        # Rejections teach their own weight alone. Otherwise the others would learn from one candidate less,
+        # and what one user rejects would change for everybody.
+        rejects = outputs.indices[0] == FACTS.index("rejected")
+        others = replace(outputs, values=outputs.values.masked_fill(rejects, 0))
+        gradients = self._gradients(others, targets)
+        if rejects.any():
+            gradients[:, REJECTED] = self._gradients(outputs, targets)[:, REJECTED]
+        self._step(gradients, outputs.situation)
+
+    def _gradients(self, outputs: ScorerOutputs, targets: Tensor) -> Tensor:
+        """Compute the gradients of the log-loss of each target by the weights, ``[m, features]``."""
+        # Of softmax cross-entropy by the sums: probabilities minus the one-hot target.
         gradient = torch.softmax(blend(self.weights, outputs), dim=1)
         gradient[torch.arange(len(targets), device=targets.device), targets] -= 1
-        self._step(weigh(outputs, gradient), outputs.situation)
+        return weigh(outputs, gradient)
 
     def _step(self, gradients: Tensor, situation: Tensor) -> None:
         """Update the weights of each situation that occurs, with Adam (Kingma & Ba 2015)."""

@@ -168,8 +168,13 @@ class Learner:
         self.table.set_content(self._tensor(np.array(rows, dtype=np.int64)), torch.from_numpy(content))
 
     def _segments(self, events: Sequence[Interaction]) -> tuple[list[Segment], Targets]:
-        """Make one Segment per user, and describe their targets."""
-        by_user: dict[str, list[Act]] = {}
+        """Make one Segment per user, and describe their targets.
+
+        Users are in the order of their first acts that count: an act that does not must not move the
+        boundaries of the mixer's steps for everybody.
+        """
+        weight = self.stream.signals.weight
+        by_user: dict[str, list[Act]] = {e.user: [] for e in events if weight(Act.of(e)) > 0}
         for event in events:
             by_user.setdefault(event.user, []).append(Act.of(event))
         cold, flags = self._cold(events), list[bool]()

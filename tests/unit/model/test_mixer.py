@@ -101,20 +101,45 @@ def test_probabilities_are_a_softmax_of_the_weighted_sum() -> None:
     torch.testing.assert_close(mixer_of().log_probabilities(outputs), weighted.log_softmax(dim=1))
 
 
+def without_rejections(outputs: ScorerOutputs) -> ScorerOutputs:
+    features = features_of(outputs)
+    features[REJECTED] = 0
+    return arranged(features, outputs.situation)
+
+
 def test_its_gradient_is_that_of_autograd() -> None:
+    """Rejections have a part in that of their own weight only."""
     situation = torch.arange(TARGETS) % 2
     outputs, targets = random_outputs(situation)
     mixer = mixer_of()
-    weights = mixer.weights.clone().requires_grad_()
-    chosen = mix(weights, outputs).gather(1, targets.unsqueeze(1)).squeeze(1)
-    torch.autograd.backward(-chosen[situation == 0].mean() - chosen[situation == 1].mean())
+
+    def gradient_of(given: ScorerOutputs) -> Tensor:
+        weights = mixer.weights.clone().requires_grad_()
+        chosen = mix(weights, given).gather(1, targets.unsqueeze(1)).squeeze(1)
+        torch.autograd.backward(-chosen[situation == 0].mean() - chosen[situation == 1].mean())
+        assert weights.grad is not None
+        return weights.grad
+
+    expected = gradient_of(without_rejections(outputs))
+    expected[:, REJECTED] = gradient_of(outputs)[:, REJECTED]
     mixer.learn(outputs, targets)
     gradient = mixer.state()["mean"] / (1 - DECAYS[0])  # after one step from zero
-    torch.testing.assert_close(gradient, weights.grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_rejected_changes_no_other_weight() -> None:
+    outputs, targets = random_outputs(torch.arange(TARGETS) % 2)
+    one, other = mixer_of(), mixer_of()
+    for mixer, given in (one, outputs), (other, without_rejections(outputs)):
+        for _ in range(3):
+            mixer.learn(given, targets)
+    assert torch.equal(one.weights[:, :REJECTED], other.weights[:, :REJECTED])
+    assert not torch.equal(one.weights[:, REJECTED], other.weights[:, REJECTED])
 
 
 def test_its_steps_are_those_of_torchs_adam() -> None:
     outputs, targets = random_outputs(torch.zeros(TARGETS, dtype=torch.long))
+    outputs = without_rejections(outputs)
     mixer = mixer_of()
     weights = mixer.weights.clone().requires_grad_()
     adam = torch.optim.Adam([weights], lr=0.05, eps=EPSILON)

@@ -269,6 +269,25 @@ def test_a_dislike_is_learned_from_but_not_foreseen(make: Make) -> None:
     assert len(learner.stream.histories.of("u")) == 3
 
 
+def test_a_skip_changes_nothing_of_what_is_learned_of_others(make: Make) -> None:
+    """Nor the order in which users are learned, and with it the boundaries of the mixer's steps."""
+    one, other = make(), make()
+    first, second = batches(2)
+    users = list(dict.fromkeys(event.user for event in second.interactions))
+    skip = purchase(users[-1], "green-candle", second.interactions[0].time).model_copy(
+        update={"type": InteractionType.SKIP}
+    )
+    with_skip = replace(second, interactions=[skip, *second.interactions])
+    learn(one, [first])
+    learn(other, [first])
+    expected = one.score_and_learn(second).targets.users
+    assert other.score_and_learn(with_skip).targets.users == expected
+    left, right = learned(one), learned(other)
+    rejected = {"mixer.weights", "mixer.mean", "mixer.square"}
+    assert same(*({n: part for n, part in of.items() if n not in rejected} for of in (left, right)))
+    assert all(torch.equal(left[name][:, :-1], right[name][:, :-1]) for name in rejected)
+
+
 def test_a_returned_purchase_is_not_replayed(make: Make) -> None:
     learner = make()
     learn(learner, batches(3))
