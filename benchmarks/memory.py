@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -64,9 +65,12 @@ def main(
             samples.append(Sample(learned, len(learner.stream.catalogue), resident(), every / (now - began)))
             console.print("{:,} events, {:,} items: {:,.0f} MiB, {:,.0f} events/s".format(*samples[-1]))
             began = now
-    warm = [sample for sample in samples if sample.events >= WARM_UP * learned]
-    growth = warm[-1].resident / warm[0].resident - 1
-    console.print(f"after {warm[0].events:,} events the resident set grew by {growth:.1%}")
+    warm = [sample.resident for sample in samples if sample.events >= WARM_UP * learned]
+    first, second = warm[: len(warm) // 2], warm[len(warm) // 2 :]
+    console.print(
+        f"after the warm-up: {min(warm):,.0f} to {max(warm):,.0f} MiB; the mean of the second half is "
+        f"{mean(second) / mean(first) - 1:+.1%} of the first"
+    )
     if report:
         report.write_text(json.dumps([sample._asdict() for sample in samples], indent=2) + "\n")
 
