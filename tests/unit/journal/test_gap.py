@@ -89,7 +89,8 @@ def test_an_accepted_gap_is_journalled_once_and_counted(harness: ModelHarness, t
 
 def test_a_log_made_again_is_read_from_its_begin(harness: ModelHarness, tmp_path: Path) -> None:
     start = learned(harness)
-    (tmp_path / "log.db").rename(tmp_path / "old.db")
+    for file in tmp_path.glob("log.db*"):
+        file.rename(file.with_name(f"old-{file.name}"))
     with ModelHarness(harness.settings) as again, SqliteLog(tmp_path / "log.db") as log:
         again.shop(200)  # offsets of before are there once more, and mean other records
         with pytest.raises(RecordsLost, match=r"mill\.interactions was deleted and made again"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from itertools import islice, repeat
+from itertools import groupby, islice, repeat
 from pathlib import Path
 
 import pytest
@@ -234,7 +234,7 @@ def killed(turns: Iterator[Turn], after: int) -> Iterator[Turn]:
 
 @pytest.mark.parametrize("lost", [False, True], ids=["checkpoint", "no checkpoint"])
 @pytest.mark.parametrize("after", [2, 3, 4, 5])
-def test_killed_around_an_adoption_it_shows_each_version_once_and_the_same(
+def test_killed_around_an_adoption_it_shows_each_version_and_the_same(
     harness: ModelHarness, settings: Settings, tmp_path: Path, after: int, lost: bool
 ) -> None:
     until_1_2(harness)
@@ -256,7 +256,8 @@ def test_killed_around_an_adoption_it_shows_each_version_once_and_the_same(
         run_through(harness, learning, learning.unlearned(), publish_events=1)
         assert learning.learner.stream.events == end
     published = manifests(harness)
-    assert announced(harness) == sorted(published, key=Version.parse), "each once, in order"
+    versions = [version for version, _ in groupby(announced(harness))]
+    assert versions == sorted(published, key=Version.parse), "in order; the last before a kill perhaps again"
     assert published.keys() >= expected.keys()
     assert {version: published[version].digest for version in expected} == {
         version: manifest.digest for version, manifest in expected.items()
