@@ -9,6 +9,7 @@ model as it is, in a new generation.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,10 @@ from pipeline.journal.entry import JournalEntry, Verb, read_journal
 from pipeline.journal.position import Position
 
 log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 10.0
+"""For a log that ends too early: a broker that has just come back may answer with an earlier end at first."""
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ def resume(
     Raises:
         RecordsLost: there is one, and it is not.
     """
+    _wait_for_the_end(event_log, topics, start)
     last, at = start.generation, start
     faults = _journal_faults(event_log, topics, start)
     for entry, journalled in read_journal(event_log, topics.journal, None if faults else start.journal):
@@ -117,6 +123,17 @@ def _held(event_log: EventLog, at: Position, ids: Mapping[str, str]) -> dict[Top
         source: begins[source] if source.topic in renewed else min(max(offset, begins[source]), ends[source])
         for source, offset in at.offsets.items()
     }
+
+
+def _wait_for_the_end(event_log: EventLog, topics: Topics, start: Position) -> None:
+    """Wait until the log reaches a position, but not for ever."""
+    expected = {TopicPartition(topics.journal, 0): start.journal, **start.offsets}
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        ends = event_log.end_offsets({source.topic for source in expected})
+        if all(ends[source] >= offset for source, offset in expected.items()):
+            return
+        time.sleep(POLL_SECONDS)
 
 
 def _journal_faults(event_log: EventLog, topics: Topics, start: Position) -> list[str]:

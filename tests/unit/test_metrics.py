@@ -23,17 +23,8 @@ Exposed = Callable[[], Series]
 DECLARED: dict[str, Metric] = {
     name: declared for name, declared in vars(metrics).items() if isinstance(declared, Metric)
 }
-LABELS = set("daemon scorer slice figure route status outcome signal kind reason topic".split())
-    "daemon",
-    "scorer",
-    "slice",
-    "figure",
-    "route",
-    "status",
-    "outcome",
-    "signal",
-    "kind",
-    "reason",
+LABELS = {
+    *("daemon", "scorer", "slice", "figure", "route", "status", "outcome", "signal", "kind", "reason"),
     "topic",
 }
 

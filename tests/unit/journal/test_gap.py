@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,18 @@ import pytest
 from pipeline.errors import RecordsLost
 from pipeline.eventlog.port import TopicPartition
 from pipeline.eventlog.sqlite.log import SqliteLog
+from pipeline.journal import gap
 from pipeline.journal.entry import Verb, read_journal
 from pipeline.journal.gap import Skip, resume, same_topics
 from pipeline.journal.position import Position
 from tests.support.model_harness import ModelHarness, tiny_settings
 
 HOUR_MS = 3_600_000
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gap, "PATIENCE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -113,6 +120,24 @@ def test_a_log_that_ends_too_early_is_no_log_to_go_on_with(harness: ModelHarness
         position = resumed(harness, log, ahead)
     assert position.offsets == start.offsets | {source: end}
     assert Skip(position, ahead).goes_back
+
+
+def test_a_broker_that_has_just_come_back_may_say_less_at_first(
+    harness: ModelHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = learned(harness)
+    monkeypatch.setattr(gap, "PATIENCE_SECONDS", 10.0)
+    monkeypatch.setattr(gap, "POLL_SECONDS", 0.0)
+    with SqliteLog(tmp_path / "log.db") as log:
+        ends, answers = log.end_offsets, repeat(0, 3)
+
+        def early(topics: Iterable[str]) -> dict[TopicPartition, int]:
+            """The end of an empty log, three times."""
+            return {source: next(answers, end) for source, end in ends(topics).items()}
+
+        monkeypatch.setattr(log, "end_offsets", early)
+        assert resumed(harness, log, start, accepts=False) == start
+        assert next(answers, None) is None
 
 
 def test_an_id_that_is_not_known_is_no_other_topic() -> None:

@@ -13,6 +13,7 @@ from consumers.learn.daemon import LearnDaemon
 from pipeline.config import Settings
 from pipeline.errors import CheckpointCorrupt, RecordsLost
 from pipeline.eventlog.port import read_compacted
+from pipeline.journal import gap
 from pipeline.journal.entry import read_journal
 from pipeline.snapshots.history_records import read_history_record
 from tests.support.model_harness import USERS, ModelHarness
@@ -50,8 +51,9 @@ def made_again(harness: ModelHarness, folder: Path) -> ModelHarness:
 
 
 def test_a_log_made_again_stops_the_learner_until_that_is_accepted(
-    harness: ModelHarness, tmp_path: Path
+    harness: ModelHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(gap, "PATIENCE_SECONDS", 0.0)
     harness.stock()
     harness.shop(40)
     learn(harness, harness.settings)
