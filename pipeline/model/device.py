@@ -17,8 +17,8 @@ from pipeline.errors import InvalidSettings
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of `mallopt`, from glibc's malloc.h."""
-KERNEL_CACHE, KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"
-"""A few times the products of a batch: some of their shapes differ from batch to batch."""
+KERNEL_CACHE, KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32"
+"""About half of the products of a batch: more make it no faster, since shapes differ from batch to batch."""
 KEPT_BYTES, LARGEST_BYTES = 128 << 20, 32 << 20
 
 
