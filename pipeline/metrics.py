@@ -18,6 +18,7 @@ from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
+from pipeline.errors import InvalidSettings
 from pipeline.keys import HEADER, is_key
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300)
@@ -139,6 +140,9 @@ def serve_metrics(host: str, port: int, keys: Sequence[SecretStr] = ()) -> None:
     """Serve the metrics over HTTP at an address; port 0 turns it off.
 
     If there are keys, a request needs one of them in its header X-API-Key, as at the server.
+
+    Raises:
+        InvalidSettings: the address cannot be listened at; another daemon may be running there.
     """
     if not port:
         return
@@ -146,7 +150,13 @@ def serve_metrics(host: str, port: int, keys: Sequence[SecretStr] = ()) -> None:
     class Server(ThreadingWSGIServer):
         address_family = getaddrinfo(host, port)[0][0]
 
-    server = make_server(host, port, _with_key(make_wsgi_app(), keys), Server, _QuietHandler)
+    try:
+        server = make_server(host, port, _with_key(make_wsgi_app(), keys), Server, _QuietHandler)
+    except OSError as error:
+        raise InvalidSettings(
+            f"metrics cannot be served at {host}:{port} ({error}): is such a daemon running already? Stop it "
+            "or set another port in [metrics]; 0 turns them off"
+        ) from error
     Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
 

@@ -10,14 +10,15 @@ import numpy as np
 from consumers.audit.check import AuditCheck
 from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
 from pipeline.checkpoints.audit import agreement
-from pipeline.checkpoints.rebuild import rebuild
+from pipeline.checkpoints.rebuild import first_start, rebuild
 from pipeline.config import Settings
 from pipeline.errors import CheckpointCorrupt, OffsetsExpired
 from pipeline.eventlog.port import EventLog, Record, read_compacted
 from pipeline.eventlog.topics import Topics
-from pipeline.journal.entry import read_journal
+from pipeline.journal.entry import Verb, read_journal
 from pipeline.journal.position import Position
 from pipeline.snapshots.history_records import read_history_record
+from pipeline.snapshots.snapshot import Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.histories import Histories
 from pipeline.training.learner import Learner
@@ -36,15 +37,28 @@ def check_rebuild(
     settings: Settings,
     progress: Callable[[int], None] = lambda events: None,
 ) -> tuple[AuditCheck, Rebuilt | None]:
-    """Learn the whole journal again, and compare with checkpoint and snapshot of its last version."""
+    """Learn the whole journal again, and compare with checkpoint and snapshot of its last version.
+
+    If a gap in the log was accepted, begin after it.
+    """
     learner, supervisor, checkpoints = (
         make_learner(settings),
         make_supervisor(settings),
         checkpoints_of(settings),
     )
+    entries = (entry for entry, _ in read_journal(event_log, topics.journal))
+    has_gap = any(entry.verb is Verb.SKIP for entry in entries)
+    first = first_start(event_log, topics, checkpoints) if has_gap else None
     try:
         position = rebuild(
-            event_log, topics, learner, supervisor, checkpoints, from_nothing=True, progress=progress
+            event_log,
+            topics,
+            learner,
+            supervisor,
+            checkpoints,
+            from_nothing=first is None,
+            since=Version.parse(first) if first else None,
+            progress=progress,
         )
     except (CheckpointCorrupt, OffsetsExpired) as error:
         return AuditCheck.of("rebuild", "failed", [str(error)]), None

@@ -118,11 +118,12 @@ def _way_out(event_log: EventLog, topics: Topics, checkpoints: Checkpoints) -> s
 def first_start(event_log: EventLog, topics: Topics, checkpoints: Checkpoints) -> str | None:
     """Return the version of the oldest checkpoint after which nothing is needed that is gone.
 
-    That is an adopted state, or topics that were made again.
+    That is an adopted state, records of an accepted gap, or topics that were made again.
     """
     gone = 0
     for entry, after in read_journal(event_log, topics.journal):
-        if entry.adopts is not None and not checkpoints.has_state(entry.adopts.state):
+        state = entry.adopts.state if entry.adopts else None
+        if entry.verb is Verb.SKIP or (state and not checkpoints.has_state(state)):
             gone = after
     ids = event_log.topic_ids([topics.items, topics.interactions])
     held = (at for at in checkpoints.positions() if at.journal >= gone and same_topics(at.topic_ids, ids))

@@ -42,6 +42,7 @@ def rebuild(
     from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
     from pipeline.checkpoints.audit import agreement, version_at
     from pipeline.checkpoints.rebuild import rebuild as run
+    from pipeline.errors import TopicError
     from pipeline.snapshots.snapshot import Version
     from pipeline.snapshots.store import SnapshotStore
 
@@ -64,6 +65,8 @@ def rebuild(
             until=until,
             progress=lambda n: progress.advance(progress.task_ids[0], n),
         )
+    if until is not None and position.version != str(until):
+        raise TopicError(f"the journal knows no version {until}, only {position.version} before it")
     store = SnapshotStore(settings.snapshots.store, settings.log.prefix)
     found = agreement(learner, supervisor, position, checkpoints, store)
     console.print(str(found), soft_wrap=True)
@@ -85,6 +88,9 @@ def audit(
 
     Reads only, and may run beside the daemons.
     """
+    for url in server or []:
+        if not url.startswith(("http://", "https://")):
+            raise typer.BadParameter(f"--server {url}: write http://host:port")
     from consumers.audit.audit import audit as run
     from pipeline.reports.audit import audit_page
 

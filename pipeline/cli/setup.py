@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from pipeline.cli.terminal import console, log_of_settings
 from pipeline.config import load_settings, to_toml
+from pipeline.config.log import PREFIX
 
 app = typer.Typer()
 topics_app = typer.Typer(help="Create and check the topics of the event log.", no_args_is_help=True)
@@ -24,7 +26,7 @@ def config() -> None:
 @topics_app.command("create")
 def create_topics() -> None:
     """Create the missing topics."""
-    with log_of_settings() as (event_log, topics, settings):
+    with log_of_settings(create=True) as (event_log, topics, settings):
         created = topics.create(event_log, *settings.log.topic_sizes)
     console.print("\n".join(created) if created else "all topics exist")
 
@@ -54,6 +56,8 @@ def migrate_topics(
     from pipeline.eventlog.migrate import migrate
     from pipeline.eventlog.topics import Topics
 
+    if not re.fullmatch(PREFIX, to):
+        raise typer.BadParameter(f"--to {to!r} is no prefix: letters, digits, '.', '_' and '-', at most 100")
     with log_of_settings() as (event_log, topics, settings):
         _, retention_ms, compaction_lag_ms = settings.log.topic_sizes
         copied = migrate(event_log, topics, Topics(to), partitions, retention_ms, compaction_lag_ms)

@@ -43,7 +43,9 @@ ReportOption = Annotated[Path | None, typer.Option(help="Write the figures to th
 
 
 @contextmanager
-def log_of_settings(stop: Event | None = None) -> Iterator[tuple[EventLog, Topics, Settings]]:
+def log_of_settings(
+    stop: Event | None = None, *, create: bool = False
+) -> Iterator[tuple[EventLog, Topics, Settings]]:
     """Open the event log of the settings; yield it with its topics and the settings.
 
     With `stop`, a log that is away is waited for until `stop` is set.
@@ -58,7 +60,7 @@ def log_of_settings(stop: Event | None = None) -> Iterator[tuple[EventLog, Topic
 
     settings = load_settings()
     where = settings.log.url, settings.log.secrets
-    with opened(*where, stop) if stop else closing(open_log(*where)) as event_log:
+    with opened(*where, stop) if stop else closing(open_log(*where, create=create)) as event_log:
         yield event_log, Topics(settings.log.prefix), settings
 
 

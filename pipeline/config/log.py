@@ -9,6 +9,8 @@ from pydantic import Field, SecretStr
 from pipeline.config.base import Config, Hours, Text
 
 HOUR_MS = 3_600_000
+PREFIX = r"^[A-Za-z0-9._-]{1,100}$"
+"""What the prefix of topic names looks like."""
 
 
 class LogConfig(Config):
@@ -18,7 +20,7 @@ class LogConfig(Config):
     """`sqlite:///path` or `kafka://host:port,…`."""
     options: dict[str, SecretStr] = Field(default_factory=dict)
     """Passed to the Kafka client: security_protocol, sasl_mechanism, ssl_cafile, …"""
-    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "millstream"
+    prefix: Annotated[str, Field(pattern=PREFIX)] = "millstream"
     """Prefix of all topic names; also the model's name."""
     partitions: Annotated[int, Field(ge=1, le=256)] = 16
     """Partitions of the topics keyed by user or item; fixed when the topics are created."""

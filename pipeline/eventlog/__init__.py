@@ -11,12 +11,13 @@ from pipeline.eventlog.port import EventLog
 __all__ = ["open_log"]
 
 
-def open_log(url: str, options: Mapping[str, str] | None = None) -> EventLog:
+def open_log(url: str, options: Mapping[str, str] | None = None, *, create: bool = True) -> EventLog:
     """Open the event log at a URL; imports only the engine that the URL names.
 
-    ``sqlite:///run/log.db`` is a file relative to the working directory (created if missing),
-    ``sqlite:////var/log.db`` an absolute one, ``kafka://host:port,host:port`` a Kafka cluster.
+    ``sqlite:///run/log.db`` is a file relative to the working directory, ``sqlite:////var/log.db`` an
+    absolute one, ``kafka://host:port,host:port`` a Kafka cluster.
     `options` are TLS and SASL settings under kafka-python's names; their values are never logged.
+    `create` lets a missing file be made: to look must not begin a log where the real one is away.
 
     Raises:
         InvalidSettings: the scheme is unknown, the URL is malformed or an option is unknown.
@@ -24,7 +25,7 @@ def open_log(url: str, options: Mapping[str, str] | None = None) -> EventLog:
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite":
-        return _open_sqlite(rest, options or {})
+        return _open_sqlite(rest, options or {}, create)
     if separator and scheme == "kafka":
         return _open_kafka(rest, options or {})
     raise InvalidSettings(
@@ -32,7 +33,7 @@ def open_log(url: str, options: Mapping[str, str] | None = None) -> EventLog:
     )
 
 
-def _open_sqlite(rest: str, options: Mapping[str, str]) -> EventLog:
+def _open_sqlite(rest: str, options: Mapping[str, str], create: bool) -> EventLog:
     from pipeline.eventlog.sqlite import SqliteLog  # noqa: PLC0415
 
     path = rest.removeprefix("/")
@@ -40,7 +41,7 @@ def _open_sqlite(rest: str, options: Mapping[str, str]) -> EventLog:
         raise InvalidSettings("event log: write sqlite:///relative/log.db or sqlite:////absolute/log.db")
     if options:
         raise InvalidSettings(f"event log: sqlite takes no options, remove {', '.join(sorted(options))}")
-    return SqliteLog(Path(path))
+    return SqliteLog(Path(path), create=create)
 
 
 def _open_kafka(rest: str, options: Mapping[str, str]) -> EventLog:

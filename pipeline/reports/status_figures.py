@@ -133,9 +133,9 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
 def _addresses(settings: Settings) -> Iterable[tuple[str, str, Mapping[str, str]]]:
     at, serve = settings.metrics, settings.serve
     key = {"X-API-Key": serve.api_keys[0].get_secret_value()} if serve.api_keys else {}
-    yield "learn", _url(at.host, at.learn), {}
+    yield "learn", _url(at.host, at.learn), key
     yield "serve", _url(serve.host, serve.port), key
-    yield "retrain", _url(at.host, at.retrain), {}
+    yield "retrain", _url(at.host, at.retrain), key
 
 
 def _url(host: str, port: int) -> str:
@@ -189,7 +189,7 @@ def _learner_lag(event_log: EventLog, topics: Topics) -> float | None:
 def _announced(event_log: EventLog, topics: Topics) -> str | None:
     record = read_compacted(event_log, topics.snapshots).get(topics.prefix)
     try:
-        return Announcement.model_validate_json(record.value or b"").version if record else None
+        return Announcement.decode(record.value or b"").version if record else None
     except ValueError:
         return None
 

@@ -101,6 +101,10 @@ class Database:
             if create:
                 _check_leftover(path)
                 path.parent.mkdir(parents=True, exist_ok=True)
+            elif not path.exists():
+                raise LogUnavailable(
+                    f"{path}: there is no such file; put it back, or run `millstream topics create`"
+                )
             self._connect("rwc" if create else "rw")
 
     @contextmanager

@@ -37,11 +37,13 @@ class SqliteLog:
     `busy_seconds` is how long a transaction waits for the lock of another process.
     """
 
-    def __init__(self, path: Path, clock: Clock = _now_ms, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self, path: Path, clock: Clock = _now_ms, busy_seconds: float = BUSY_SECONDS, *, create: bool = True
+    ) -> None:
         self._path = path
         self._clock = clock
         self._busy_seconds = busy_seconds
-        self._database = Database(path, busy_seconds, follow=True)
+        self._database = Database(path, busy_seconds, create=create, follow=True)
 
     def ping(self, timeout_seconds: float) -> None:
         """See `EventLog.ping`; takes the file's write lock for a moment."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import memory
+from benchmarks.memory import main
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.training.learner import Learner
@@ -20,11 +20,11 @@ from tests.support.build import learner_config
 def tiny(backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     learner = Learner(learner_config(), backbone, TextEncoder(backbone, tmp_path / "cache", 8, cpu), cpu)
-    monkeypatch.setattr(memory, "new_learner", lambda cache: learner)
+    monkeypatch.setattr("benchmarks.memory.new_learner", lambda cache: learner)
 
 
 def samples_of(report: Path, data: Path | None = None, events: int = 1_000) -> list[dict[str, float]]:
-    memory.main(data, events, users=5, items=30, every=256, report=report)
+    main(data, events, users=5, items=30, every=256, report=report)
     samples: list[dict[str, float]] = json.loads(report.read_text())
     return samples
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -38,8 +39,17 @@ def test_missing_topics_are_an_error_with_a_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = fails(monkeypatch, capsys, "topics", "check")
-    assert line.startswith("TopicError: mill.interactions: missing; run `millstream topics create`\n")
+    assert line.startswith("LogUnavailable: ")
+    assert "there is no such file; put it back, or run `millstream topics create`" in line
     assert "Traceback" not in line
+
+
+def test_looking_begins_no_log_where_the_real_one_is_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for command in (["status"], ["history"], ["dead-letters", "list"], ["rebuild"], ["rollback", "1-1"]):
+        fails(monkeypatch, capsys, *command)
+    assert not (tmp_path / "log.db").exists()
 
 
 def test_topics_that_differ_from_the_settings_are_named(

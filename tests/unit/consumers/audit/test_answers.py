@@ -183,7 +183,7 @@ def collect_answers(harness: ModelHarness) -> Answers:
             learning.catch_up()
             publish(harness, learning, publisher)
             answers |= ask_all(server, "learned")
-            harness.act("dan", "blue-cup", "red-plate", session="s1")  # a new item alone moves no blue one
+            harness.act("cyd", "blue-cup", "red-plate", session="s1")  # a new item alone moves no blue one
             server.may_encode.clear()
             upsert(harness, "green-bag", "green bag", "green")
             answers |= ask_all(server, "pending_texts", pending_texts=1)

@@ -9,6 +9,7 @@ from threading import Event
 
 import pytest
 
+from consumers.audit.audit import audit
 from consumers.learn.daemon import LearnDaemon
 from pipeline.config import Settings
 from pipeline.errors import CheckpointCorrupt, RecordsLost
@@ -67,6 +68,8 @@ def test_a_log_made_again_stops_the_learner_until_that_is_accepted(
         assert newest.generation == before.generation + 1
         with pytest.raises(CheckpointCorrupt, match=r"begin later: `millstream rebuild --from 2-\d+`"):
             again.rebuilt()
+        checks = audit(again.log, again.topics, again.settings)
+        assert [check for check in checks if check.findings] == [], "it begins after the gap"
         manifest = again.store.load(newest).manifest
         ends = again.log.end_offsets([again.topics.interactions])
         assert all(manifest.offsets[str(source)] == end for source, end in ends.items())
