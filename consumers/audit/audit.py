@@ -54,6 +54,7 @@ def audit(
     if not entries:
         raise TopicError(f"{topics.journal} is empty: start `millstream learn` first")
     versions = versions_of(entries)
+    has_gap = any(entry.verb is Verb.SKIP for entry in entries)
     snapshots, published = check_snapshots(
         event_log, topics, stored, announced, settings.snapshots.keep, versions
     )
@@ -64,9 +65,12 @@ def audit(
     ]
     rebuilt: Rebuilt | None = None
     if rebuilds:
-        check, rebuilt = check_rebuild(event_log, topics, settings, progress)
+        check, rebuilt = check_rebuild(event_log, topics, settings, has_gap, progress)
         checks.append(check)
-    checks += _events(event_log, topics, settings, entries, published, rebuilt)
+    if has_gap:
+        checks.append(AuditCheck.of("events", "not counted: a gap in the log was accepted", []))
+    else:
+        checks += _events(event_log, topics, settings, entries[0], published, rebuilt)
     if rebuilt and published and published[-1].version == rebuilt.position.version:
         checks += check_histories(event_log, topics, *rebuilt)
     return checks + (check_servers(event_log, topics, settings, servers, users) if servers else [])
@@ -76,14 +80,12 @@ def _events(
     event_log: EventLog,
     topics: Topics,
     settings: Settings,
-    entries: Sequence[JournalEntry],
+    first: JournalEntry,
     published: Sequence[Manifest],
     rebuilt: Rebuilt | None,
 ) -> list[AuditCheck]:
-    """Check events and dead letters, unless some of what was learned has expired, or some never was."""
-    if any(entry.verb is Verb.SKIP for entry in entries):
-        return [AuditCheck.of("events", "not counted: a gap in the log was accepted", [])]
-    first, begins = entries[0], event_log.begin_offsets([topics.interactions])
+    """Check events and dead letters, unless some of what was learned has expired."""
+    begins = event_log.begin_offsets([topics.interactions])
     if first.verb is not Verb.START or any(first.offsets[source] < at for source, at in begins.items()):
         return [AuditCheck.of("events", "not counted: some have expired", [])]
     found: EventTally = tally(event_log, topics, settings.learn.stream.dedupe_window)

@@ -15,7 +15,7 @@ from pipeline.config import Settings
 from pipeline.errors import CheckpointCorrupt, OffsetsExpired
 from pipeline.eventlog.port import EventLog, Record, read_compacted
 from pipeline.eventlog.topics import Topics
-from pipeline.journal.entry import Verb, read_journal
+from pipeline.journal.entry import read_journal
 from pipeline.journal.position import Position
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.snapshots.snapshot import Version
@@ -35,19 +35,18 @@ def check_rebuild(
     event_log: EventLog,
     topics: Topics,
     settings: Settings,
+    has_gap: bool,
     progress: Callable[[int], None] = lambda events: None,
 ) -> tuple[AuditCheck, Rebuilt | None]:
     """Learn the whole journal again, and compare with checkpoint and snapshot of its last version.
 
-    If a gap in the log was accepted, begin after it.
+    Begin after the last gap in the log if the journal has one.
     """
     learner, supervisor, checkpoints = (
         make_learner(settings),
         make_supervisor(settings),
         checkpoints_of(settings),
     )
-    entries = (entry for entry, _ in read_journal(event_log, topics.journal))
-    has_gap = any(entry.verb is Verb.SKIP for entry in entries)
     first = first_start(event_log, topics, checkpoints) if has_gap else None
     try:
         position = rebuild(

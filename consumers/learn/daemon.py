@@ -88,10 +88,10 @@ class LearnDaemon:
         while not self._stop.is_set():
             try:
                 self.learn()
-            except (DeliveryError, LogUnavailable, StorageUnavailable) as error:
+            except (DeliveryError, LogUnavailable, StorageUnavailable, TopicRenewed) as error:
                 self._pause(error)
-            except (OffsetsExpired, TopicRenewed) as error:
-                if isinstance(error, OffsetsExpired) and error.topic not in self._inputs:
+            except OffsetsExpired as error:
+                if error.topic not in self._inputs:
                     raise
                 self._pause(error)  # what is lost is found out at the next attempt
 

@@ -12,7 +12,7 @@ from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import BatchSource, StateSwitch
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
 from pipeline.journal.gap import same_topics
-from pipeline.journal.position import Position, beginning
+from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.snapshot import Version
 from pipeline.training.learner import Learner
@@ -69,7 +69,7 @@ def rebuild(
                 f"{topics.journal} no longer reaches back to its beginning; "
                 f"{_way_out(event_log, topics, checkpoints)}"
             )
-        position = beginning(topics, *first)
+        position = Position.after(*first)
     _check_topics(event_log, topics, checkpoints, position)
     with closing(BatchSource(event_log, topics, position, learner.first_seen)) as batches:
         for turn in batches.recover(_up_to(until, entries)):

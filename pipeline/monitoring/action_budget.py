@@ -18,8 +18,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Self
 
 from typing_extensions import TypedDict
+
+from pipeline.config import DriftConfig, GuardConfig
 
 
 class Answer(Enum):
@@ -48,6 +51,11 @@ class BudgetLimits:
     in_a_row: int
     calm_events: int
     renews: bool = False
+
+    @classmethod
+    def of(cls, config: DriftConfig | GuardConfig) -> Self:
+        """Return the limits that a section of the settings has."""
+        return cls(config.warm_up_events, config.cooldown_events, config.in_a_row, config.calm_events)
 
 
 class BudgetState(TypedDict):

@@ -43,14 +43,7 @@ class Supervisor:
         self.monitor = DriftMonitor(drift)
         self.policy = DriftPolicy(drift)
         self.guard = Guard(guard)
-        self.rollbacks = ActionBudget(
-            BudgetLimits(
-                warm_up_events=guard.warm_up_events,
-                cooldown_events=guard.cooldown_events,
-                in_a_row=guard.in_a_row,
-                calm_events=guard.calm_events,
-            )
-        )
+        self.rollbacks = ActionBudget(BudgetLimits.of(guard))
         self._rolls_back = guard.rollback
         self._scored = 0
         self._before: str | None = None

@@ -19,14 +19,7 @@ class DriftPolicy:
 
     def __init__(self, config: DriftConfig) -> None:
         self._action = config.action
-        self.budget = ActionBudget(
-            BudgetLimits(
-                warm_up_events=config.warm_up_events,
-                cooldown_events=config.cooldown_events,
-                in_a_row=config.in_a_row,
-                calm_events=config.calm_events,
-            )
-        )
+        self.budget = ActionBudget(BudgetLimits.of(config))
 
     def decide(self, alarms: Sequence[DriftAlarm]) -> RetrainRequest | BudgetSpent | None:
         """Return what the alarms of one batch lead to, if anything; a request names the first alarm."""
