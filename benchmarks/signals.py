@@ -193,7 +193,7 @@ class Server:
 
     def _answer(self, user: str, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         context = self._learner.config.segments.context
-        answer = recommend(self.view, self.history(user), None, RecommendationQuery(k=k), context)
+        answer = recommend(self.view, self.history(user), None, RecommendationQuery(k=k), context, now=0)
         return np.array(answer.rows), np.array(answer.scores)
 
 

@@ -1,7 +1,7 @@
-"""Write the settings page of the docs from the settings classes: `make settings` runs it.
+"""Write what the docs have of the classes, the settings page and the schemas: `make settings` runs it.
 
-The page must never say anything that the classes do not, so nobody edits it by hand; a test
-compares the committed page with what this module makes.
+They must never say anything that the classes do not, so nobody edits them by hand; a test
+compares the committed files with what this module makes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from docs.schemas import documents
 from pipeline.config import Settings
 
 PAGE = Path(__file__).with_name("settings.md")
@@ -129,5 +130,7 @@ def _one_line(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(settings_page(Settings))
-    sys.stdout.write(f"{PAGE} is written\n")
+    for path, content in {PAGE: settings_page(Settings), **documents()}.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+        sys.stdout.write(f"{path} is written\n")

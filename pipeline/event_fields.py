@@ -31,6 +31,17 @@ MICROSECONDS_FROM, NANOSECONDS_FROM, NANOSECONDS_UNTIL = (SECONDS_FROM * 10**n f
 ISO_TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(?P<zone>Z|[+-]\d\d:?\d\d)?", re.IGNORECASE
 )
+TIME_SCHEMA = {
+    "anyOf": [
+        {"type": "integer", "minimum": 0, "maximum": LATEST_MS},
+        {
+            "type": "string",
+            "format": "date-time",
+            "pattern": r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?([Zz]|[+-]\d\d:?\d\d)$",
+        },
+    ]
+}
+"""What `milliseconds` reads, as JSON Schema."""
 TIME_REMEDY = "send milliseconds since 1970 as a number, or ISO 8601 with a zone such as 2026-11-25T20:00:00Z"
 REASONS = {
     "missing": RefusalReason.MISSING_FIELD,

@@ -16,17 +16,22 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from pipeline.errors import InvalidEvent, RefusalReason
-from pipeline.event_fields import LATEST_MS, invalid_event, milliseconds
+from pipeline.event_fields import LATEST_MS, TIME_SCHEMA, invalid_event, milliseconds
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The version that is written. 2: catalogue records have attributes, times of sale, media and vectors."""
+READABLE_VERSIONS = 1, SCHEMA_VERSION
 MAX_WIRE_BYTES = 65_536
 MAX_TIME_AHEAD_MS = 5 * 60 * 1000
 """An event time further ahead of its append time than this means that the producer's clock is wrong."""
@@ -36,7 +41,12 @@ CONTENT_DIGESTS = 2**16
 """Number of short digests of an interaction's content."""
 
 Id = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Milliseconds = Annotated[int, Field(ge=0, le=LATEST_MS), BeforeValidator(milliseconds)]
+Milliseconds = Annotated[
+    int,
+    Field(ge=0, le=LATEST_MS),
+    BeforeValidator(milliseconds),
+    WithJsonSchema(TIME_SCHEMA, mode="validation"),
+]
 """Since the Unix epoch, UTC; up to the year 3000. ISO 8601 with a zone is read, too."""
 Title = Annotated[str, Field(max_length=1_000)]
 Description = Annotated[str, Field(max_length=16_000)]
@@ -47,6 +57,14 @@ Scalar = Annotated[str, Field(max_length=512)] | bool | Integer | Finite
 Propensity = Annotated[Finite, Field(ge=0, le=1)]
 Offset = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Context = Annotated[dict[Id, Scalar], Field(max_length=32)]
+Scalars = Annotated[tuple[Scalar, ...], Field(strict=False, max_length=64)]
+Attribute = Annotated[
+    Annotated[Scalar, Tag("value")] | Annotated[Scalars, Tag("values")],
+    Discriminator(lambda value: "values" if isinstance(value, list | tuple) else "value"),
+]
+Attributes = Annotated[dict[Id, Attribute], Field(max_length=64)]
+Url = Annotated[str, Field(max_length=2_048, pattern=r"^https?://[^\s\x00-\x1f\x7f]+$")]
+Vector = Annotated[tuple[Finite, ...], Field(strict=False, min_length=1, max_length=1_024)]
 
 
 class InteractionType(StrEnum):
@@ -96,21 +114,40 @@ class Interaction(_Event):
     context: Context = Field(default_factory=dict)
 
 
-class Item(_Event):
-    """A catalogue upsert of a whole item: fields that are left out get their defaults.
-
-    A record with an item's key and no value (a tombstone) removes the item.
-    """
+class _CatalogueRecord(_Event):
+    """What a whole item and a change have in common; the fields from `attributes` on are new in schema 2."""
 
     kind: ClassVar[str] = "item"
-    remedy: ClassVar[str] = "leave it out, or add to the description what recommendations should know"
+    remedy: ClassVar[str] = "leave it out, or put it into attributes"
 
     item: Id
-    title: Title
     description: Description = ""
     category: Category | None = None
     available: bool = True
     time: Milliseconds = 0
+    attributes: Attributes = Field(default_factory=dict)
+    published: Milliseconds | None = None
+    expires: Milliseconds | None = None
+    media: Annotated[dict[Id, Url], Field(max_length=16)] = Field(default_factory=dict)
+    vectors: Annotated[dict[Id, Vector], Field(max_length=8)] = Field(default_factory=dict)
+
+    @field_validator("expires")
+    @classmethod
+    def _after_publication(cls, expires: int | None, info: ValidationInfo) -> int | None:
+        published = info.data.get("published")
+        if expires is not None and published is not None and expires <= published:
+            raise PydanticCustomError("expires", "must be after published")
+        return expires
+
+
+class Item(_CatalogueRecord):
+    """A catalogue upsert of a whole item: fields that are left out get their defaults.
+
+    It may be recommended from `published` on and before `expires`, if it is `available`.
+    A record with an item's key and no value (a tombstone) removes the item.
+    """
+
+    title: Title
 
     @property
     def text(self) -> str:
@@ -118,20 +155,12 @@ class Item(_Event):
         return f"{self.title}. {self.description}" if self.description else self.title
 
 
-class ItemChange(_Event):
+class ItemChange(_CatalogueRecord):
     """A partial upsert: an item record without a title changes the fields that it has, and no others.
 
-    It has at least one field besides the item.
+    It has at least one field besides the item. A field is changed as a whole: attributes that the change
+    does not repeat are gone.
     """
-
-    kind: ClassVar[str] = "item"
-    remedy: ClassVar[str] = Item.remedy
-
-    item: Id
-    description: Description = ""
-    category: Category | None = None
-    available: bool = True
-    time: Milliseconds = 0
 
     def applied_to(self, before: Item | None) -> Item:
         """Return the item after the change; an item that was not in the catalogue has an empty title."""
@@ -164,6 +193,7 @@ class Impression(_Event):
         return propensities
 
 
+NEW_IN_2 = frozenset({"attributes", "published", "expires", "media", "vectors"})
 Event = Interaction | Item | ItemChange | Impression
 CatalogueRecord = Item | ItemChange | str
 """What a record of the items topic says: a whole item, a change, or the id of an item to remove."""
@@ -228,12 +258,19 @@ def _fields(kind: type[_Event], wire: bytes) -> dict[str, object]:
         raise InvalidEvent("event", f"not JSON: {error}", RefusalReason.NOT_JSON) from None
     if not isinstance(fields, dict):
         raise InvalidEvent("event", "not a JSON object", RefusalReason.NOT_JSON)
-    version = fields.pop("v", None)
-    if type(version) is not int or version != SCHEMA_VERSION:
-        raise InvalidEvent("v", f"schema version must be {SCHEMA_VERSION}", RefusalReason.SCHEMA)
+    _check_version(fields.pop("v", None), fields)
     if fields.pop("kind", None) != kind.kind:
         raise InvalidEvent("kind", f"must be {kind.kind!r}", RefusalReason.SCHEMA)
     return fields
+
+
+def _check_version(version: object, fields: Mapping[str, object]) -> None:
+    if type(version) is not int or version not in READABLE_VERSIONS:
+        readable = " or ".join(map(str, READABLE_VERSIONS))
+        raise InvalidEvent("v", f"schema version must be {readable}", RefusalReason.SCHEMA)
+    later = [name for name in fields if version == 1 and name in NEW_IN_2]
+    if later:
+        raise InvalidEvent(later[0], 'is new in schema version 2: send "v": 2', RefusalReason.SCHEMA)
 
 
 def _check_size(wire: bytes) -> None:

@@ -109,7 +109,7 @@ def reproduce_answer(
         state.encode(encoder.adapted(snapshot.encoder), max(0, state.pending_texts - stored.pending_texts))
     current = CurrentState()
     current.replace(state.view(), learner.stream.histories, state.updated_histories, state.updated_older)
-    service = RecommendationService(current, settings.learn.segments.context)
+    service = RecommendationService(current, settings.learn.segments.context, clock=lambda: recorded.time)
     return AnswerComparison(recorded, service.for_user(recorded.user, stored.session, stored.query))
 
 

@@ -62,6 +62,8 @@ def recommend(
     query: RecommendationQuery,
     context: int,
     older: OlderItems = NO_ITEMS,
+    *,
+    now: int,
 ) -> Answer:
     """Return the items that a user is most likely to act on next; popular ones for an unknown user.
 
@@ -70,8 +72,9 @@ def recommend(
         session: the user's current session; None continues the last act's.
         context: number of the latest acts that the model reads.
         older: items of the acts before the history, which `exclude_seen` leaves out, too.
+        now: ms since the epoch, at which the items must be on sale.
     """
-    eligible = _eligible(view, query)
+    eligible = _eligible(view, query, now)
     if query.exclude_seen:
         eligible[view.index.rows_of(act.item for act in history)] = False
         if older.size:
@@ -86,10 +89,11 @@ def recommend(
     return Answer(*_best(_shares(scores, eligible), eligible, query.k), "model")
 
 
-def similar(view: View, item: str, query: RecommendationQuery) -> Answer:
+def similar(view: View, item: str, query: RecommendationQuery, *, now: int) -> Answer:
     """Return the items whose vectors have the smallest angle to an item's; the score is its cosine.
 
-    Returns popular items if there is no snapshot, or if the item has no text and no learned weights.
+    They must be on sale at `now`, in ms since the epoch. Returns popular items if there is no snapshot, or
+    if the item has no text and no learned weights.
 
     Raises:
         KeyError: the item is unknown.
@@ -97,7 +101,7 @@ def similar(view: View, item: str, query: RecommendationQuery) -> Answer:
     row = view.index.row(item)
     if row is None:
         raise KeyError(item)
-    eligible = _eligible(view, query)
+    eligible = _eligible(view, query, now)
     eligible[row] = False
     if view.snapshot is None or view.items is None:
         return _popular(view, eligible, query.k, "no_snapshot")
@@ -144,8 +148,8 @@ def _cosines(snapshot: LoadedSnapshot, items: Rows, row: int) -> NDArray[np.floa
     return cosines
 
 
-def _eligible(view: View, query: RecommendationQuery) -> NDArray[np.bool_]:
-    eligible = view.index.available.copy()
+def _eligible(view: View, query: RecommendationQuery, now: int) -> NDArray[np.bool_]:
+    eligible = view.index.available_at(now)
     if query.category is not None:
         eligible &= view.index.in_category(query.category)
     eligible[view.index.rows_of(query.exclude)] = False

@@ -73,9 +73,10 @@ class RecommendationService:
         view, history = self._current.for_user(user)
         view = _ready(view)
         older = self._current.older(user) if query.exclude_seen else NO_ITEMS
-        answer = recommend(view, history, session, query, self._context, older)
+        now = self._clock()
+        answer = recommend(view, history, session, query, self._context, older, now=now)
         stored = StoredQuery.from_query(query, session, view.pending_texts)
-        return self._recommendations(view, answer, self._submit_impression(user, view, stored, answer))
+        return self._recommendations(view, answer, self._submit_impression(user, view, stored, answer, now))
 
     def for_history(
         self, history: Sequence[AnonymousAct], session: str | None, query: RecommendationQuery
@@ -86,7 +87,7 @@ class RecommendationService:
             NotReady: the log was not read to its end yet.
         """
         view = _ready(self._current.view)
-        answer = recommend(view, _acts(history), session, query, self._context)
+        answer = recommend(view, _acts(history), session, query, self._context, now=self._clock())
         return self._recommendations(view, answer, impression=None)
 
     def similar_to(self, item: str, query: RecommendationQuery) -> Recommendations:
@@ -99,7 +100,7 @@ class RecommendationService:
         view = _ready(self._current.view)
         if view.index.row(item) is None:
             raise UnknownItem("this item is in neither the catalogue nor any interaction")
-        return self._recommendations(view, similar(view, item, query), impression=None)
+        return self._recommendations(view, similar(view, item, query, now=self._clock()), impression=None)
 
     def unknown(self, items: Sequence[str]) -> list[str]:
         """Return which of the items nobody knows; none while the server is not ready."""
@@ -157,7 +158,9 @@ class RecommendationService:
         since = self._current.log_away_since
         return 0.0 if since is None else max(0.0, self._clock() / 1000 - since)
 
-    def _submit_impression(self, user: str, view: View, stored: StoredQuery, answer: Answer) -> str | None:
+    def _submit_impression(
+        self, user: str, view: View, stored: StoredQuery, answer: Answer, now: int
+    ) -> str | None:
         """Submit an impression with all that reproducing the answer needs; return its id.
 
         An item's propensity is its probability under the mixture among all eligible items: the
@@ -172,7 +175,7 @@ class RecommendationService:
                 "impression_id": impression,
                 "user": user,
                 "snapshot": str(view.snapshot.version) if view.snapshot else NO_SNAPSHOT,
-                "time": self._clock(),
+                "time": now,
                 "items": [view.index.ids[row] for row in answer.rows],
                 "propensities": answer.scores,
                 "offsets": view.offsets,

@@ -13,7 +13,7 @@ import pytest
 
 from consumers.serve.schemas import AnonymousHistory, Problem, Recommendations
 from pipeline.config import load_settings
-from pipeline.events import Interaction, Item, decode
+from pipeline.events import Interaction, decode, decode_item
 from tests.support.commands import run
 from tests.support.documents import Block, blocks, name_of, pages
 from tests.support.shell_lines import check_line
@@ -95,7 +95,7 @@ def test_settings_are_settings(block: Block, tmp_path: Path, monkeypatch: pytest
 
 READERS: Mapping[str, Callable[[bytes], object]] = {
     "event_id": lambda wire: decode(Interaction, wire),
-    "kind": lambda wire: decode(Item, wire),
+    "kind": decode_item,
     "history": AnonymousHistory.model_validate_json,
     "staleness_seconds": Recommendations.model_validate_json,
     "status": Problem.model_validate_json,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,21 +15,26 @@ from pipeline.errors import InvalidEvent
 from pipeline.events import (
     MAX_INTEGER,
     MAX_WIRE_BYTES,
+    NEW_IN_2,
+    READABLE_VERSIONS,
     SCHEMA_VERSION,
     Event,
     Impression,
     Interaction,
     InteractionType,
     Item,
+    ItemChange,
     decode,
+    decode_item,
     encode,
     event_digest,
     validate,
 )
 
-Kind = type[Interaction] | type[Item] | type[Impression]
+Kind = type[Interaction] | type[Item] | type[ItemChange] | type[Impression]
 
 VALID: dict[Kind, dict[str, Any]] = {
+    ItemChange: {"item": "85123A"},
     Interaction: {"event_id": "e-1", "user": "17850", "item": "85123A", "type": "purchase", "time": 5},
     Item: {"item": "85123A", "title": "White hanging heart T-light holder"},
     Impression: {
@@ -42,12 +48,18 @@ VALID: dict[Kind, dict[str, Any]] = {
     },
 }
 
+KINDS: dict[str, type[Interaction] | type[Impression]] = {
+    "interaction": Interaction,
+    "impression": Impression,
+}
 ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=128)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=400)
 times = st.integers(0, 32_503_680_000_000)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 integers = st.integers(-MAX_INTEGER, MAX_INTEGER)
 contexts = st.dictionaries(ids, texts | st.booleans() | integers | finite, max_size=4)
+GOLDEN = Path(__file__).parent / "golden"
+"""Records as each schema version has them, one a line; they stay readable for ever."""
 
 interactions = st.builds(
     Interaction,
@@ -61,9 +73,15 @@ interactions = st.builds(
     impression=st.none() | ids,
     context=contexts,
 )
+scalars = texts | st.booleans() | integers | finite
 items = st.builds(
     Item,
     item=ids,
+    attributes=st.dictionaries(ids, scalars | st.lists(scalars, max_size=4).map(tuple), max_size=4),
+    published=st.none() | st.integers(0, 999),
+    expires=st.none() | st.integers(1_000, 2_000),
+    media=st.dictionaries(ids, st.just("https://cdn.example/mug.jpg"), max_size=2),
+    vectors=st.dictionaries(ids, st.lists(finite, min_size=1, max_size=4).map(tuple), max_size=2),
     title=texts,
     description=texts,
     category=st.none() | texts.filter(lambda text: len(text) <= 256),
@@ -123,9 +141,9 @@ def test_the_least_event_of_each_kind_is_valid(kind: Kind) -> None:
         (b"[1]", "event", "not a JSON object"),
         (b"[" * MAX_WIRE_BYTES, "event", "not JSON"),
         (b" " * (MAX_WIRE_BYTES + 1), "event", "larger than 65536 bytes"),
-        (b'{"kind":"item","item":"x","title":""}', "v", "schema version must be 1"),
-        (b'{"v":2,"kind":"item","item":"x","title":""}', "v", "schema version must be 1"),
-        (b'{"v":true,"kind":"item","item":"x","title":""}', "v", "schema version must be 1"),
+        (b'{"kind":"item","item":"x","title":""}', "v", "schema version must be 1 or 2"),
+        (b'{"v":3,"kind":"item","item":"x","title":""}', "v", "schema version must be 1 or 2"),
+        (b'{"v":true,"kind":"item","item":"x","title":""}', "v", "schema version must be 1 or 2"),
         (b'{"v":1,"item":"x","title":""}', "kind", "must be 'item'"),
         (b'{"v":1,"kind":"interaction","item":"x","title":""}', "kind", "must be 'item'"),
     ],
@@ -136,47 +154,60 @@ def test_a_bad_envelope_is_refused(wire: bytes, field: str, reason: str) -> None
     assert reason in error.reason
 
 
-@pytest.mark.parametrize(
-    ("kind", "change", "field", "reason"),
-    [
-        (Interaction, {"nonsense": 1}, "nonsense", "not permitted"),
-        (Interaction, {"user": ""}, "user", "at least 1 character"),
-        (Interaction, {"user": "x" * 129}, "user", "at most 128 characters"),
-        (Interaction, {"user": "x\n"}, "user", "match pattern"),
-        (Interaction, {"user": 17850}, "user", "valid string"),
-        (Interaction, {"user": "\ud800"}, "user", "unicode"),
-        (Interaction, {"type": "buy"}, "type", "'purchase'"),
-        (Interaction, {"time": "5"}, "time", "valid integer"),
-        (Interaction, {"time": True}, "time", "valid integer"),
-        (Interaction, {"time": 5.5}, "time", "valid integer"),
-        (Interaction, {"time": -1}, "time", "greater than or equal to 0"),
-        (Interaction, {"time": 32_503_680_000_001}, "time", "less than or equal to"),
-        (Interaction, {"value": "5"}, "value", "valid number"),
-        (Interaction, {"value": True}, "value", "valid number"),
-        (Interaction, {"value": float("nan")}, "value", "finite number"),
-        (Interaction, {"value": float("inf")}, "value", "finite number"),
-        (Interaction, {"value": 10**400}, "value", "valid number"),
-        (Interaction, {"context": {"page": float("nan")}}, "context.page", "finite number"),
-        (Interaction, {"context": {"page": None}}, "context.page", "valid string"),
-        (Interaction, {"context": {"page": [1]}}, "context.page", "valid string"),
-        (Interaction, {"context": {"page": 10**400}}, "context.page", "less than or equal to"),
-        (Interaction, {"context": {"page": "x" * 513}}, "context.page", "at most 512 characters"),
-        (Interaction, {"context": {"": 1}}, "context.", "at least 1 character"),
-        (Interaction, {"context": {str(n): n for n in range(33)}}, "context", "at most 32"),
-        (Item, {"title": "x" * 1_001}, "title", "at most 1000 characters"),
-        (Item, {"title": None}, "title", "valid string"),
-        (Item, {"description": "\udfff"}, "description", "unicode"),
-        (Item, {"available": "yes"}, "available", "valid boolean"),
-        (Impression, {"propensities": [0.5]}, "propensities", "there must be one per item"),
-        (Impression, {"propensities": [0.5, 1.5]}, "propensities.1", "less than or equal to 1"),
-        (Impression, {"propensities": [0.5, float("nan")]}, "propensities.1", "finite number"),
-        (Impression, {"items": [], "propensities": []}, "items", "at least 1 item"),
-        (Impression, {"items": ["x", 3]}, "items.1", "valid string"),
-        (Impression, {"items": "xy"}, "items", "valid tuple"),
-        (Impression, {"offsets": {"t/0": -1}}, "offsets.t/0", "greater than or equal to 0"),
-        (Impression, {"offsets": {"t/0": 2**63}}, "offsets.t/0", "less than or equal to"),
-    ],
-)
+INVALID: list[tuple[Kind, dict[str, object], str, str]] = [
+    (Interaction, {"nonsense": 1}, "nonsense", "not permitted"),
+    (Interaction, {"user": ""}, "user", "at least 1 character"),
+    (Interaction, {"user": "x" * 129}, "user", "at most 128 characters"),
+    (Interaction, {"user": "x\n"}, "user", "match pattern"),
+    (Interaction, {"user": 17850}, "user", "valid string"),
+    (Interaction, {"user": "\ud800"}, "user", "unicode"),
+    (Interaction, {"type": "buy"}, "type", "'purchase'"),
+    (Interaction, {"time": "5"}, "time", "valid integer"),
+    (Interaction, {"time": True}, "time", "valid integer"),
+    (Interaction, {"time": 5.5}, "time", "valid integer"),
+    (Interaction, {"time": -1}, "time", "greater than or equal to 0"),
+    (Interaction, {"time": 32_503_680_000_001}, "time", "less than or equal to"),
+    (Interaction, {"value": "5"}, "value", "valid number"),
+    (Interaction, {"value": True}, "value", "valid number"),
+    (Interaction, {"value": float("nan")}, "value", "finite number"),
+    (Interaction, {"value": float("inf")}, "value", "finite number"),
+    (Interaction, {"value": 10**400}, "value", "valid number"),
+    (Interaction, {"context": {"page": float("nan")}}, "context.page", "finite number"),
+    (Interaction, {"context": {"page": None}}, "context.page", "valid string"),
+    (Interaction, {"context": {"page": [1]}}, "context.page", "valid string"),
+    (Interaction, {"context": {"page": 10**400}}, "context.page", "less than or equal to"),
+    (Interaction, {"context": {"page": "x" * 513}}, "context.page", "at most 512 characters"),
+    (Interaction, {"context": {"": 1}}, "context.", "at least 1 character"),
+    (Interaction, {"context": {str(n): n for n in range(33)}}, "context", "at most 32"),
+    (Item, {"title": "x" * 1_001}, "title", "at most 1000 characters"),
+    (Item, {"title": None}, "title", "valid string"),
+    (Item, {"description": "\udfff"}, "description", "unicode"),
+    (Item, {"available": "yes"}, "available", "valid boolean"),
+    (Item, {"attributes": {"brand": None}}, "attributes.brand", "valid string"),
+    (Item, {"attributes": {"sizes": [1, [2]]}}, "attributes.sizes", "valid"),
+    (Item, {"attributes": {"sizes": ["x"] * 65}}, "attributes.sizes", "at most 64"),
+    (Item, {"attributes": {"price": float("inf")}}, "attributes.price", "finite number"),
+    (Item, {"attributes": {str(n): n for n in range(65)}}, "attributes", "at most 64"),
+    (Item, {"published": "tomorrow"}, "published", "ISO 8601"),
+    (Item, {"published": 2_000, "expires": 2_000}, "expires", "must be after published"),
+    (Item, {"media": {"image": "ftp://cdn/mug.jpg"}}, "media.image", "match pattern"),
+    (Item, {"media": {"image": "https://cdn/a b"}}, "media.image", "match pattern"),
+    (Item, {"vectors": {"image": []}}, "vectors.image", "at least 1 item"),
+    (Item, {"vectors": {"image": [float("nan")]}}, "vectors.image", "finite number"),
+    (ItemChange, {"published": 2_000, "expires": 1_000}, "expires", "must be after published"),
+    (Impression, {"propensities": [0.5]}, "propensities", "there must be one per item"),
+    (Impression, {"propensities": [0.5, 1.5]}, "propensities.1", "less than or equal to 1"),
+    (Impression, {"propensities": [0.5, float("nan")]}, "propensities.1", "finite number"),
+    (Impression, {"items": [], "propensities": []}, "items", "at least 1 item"),
+    (Impression, {"items": ["x", 3]}, "items.1", "valid string"),
+    (Impression, {"items": "xy"}, "items", "valid tuple"),
+    (Impression, {"offsets": {"t/0": -1}}, "offsets.t/0", "greater than or equal to 0"),
+    (Impression, {"offsets": {"t/0": 2**63}}, "offsets.t/0", "less than or equal to"),
+]
+"""Changes of a valid event, with the field and the reason for which each is refused."""
+
+
+@pytest.mark.parametrize(("kind", "change", "field", "reason"), INVALID)
 def test_a_bad_field_is_refused_by_name(
     kind: Kind, change: dict[str, object], field: str, reason: str
 ) -> None:
@@ -214,6 +245,25 @@ def test_an_event_that_no_reader_would_accept_is_not_written() -> None:
     error = refusal(lambda: encode(item))
     assert error.field == "event"
     assert "larger than 65536 bytes" in error.reason
+
+
+@pytest.mark.parametrize("line", [line for file in sorted(GOLDEN.iterdir()) for line in file.open("rb")])
+def test_records_of_every_schema_version_stay_readable(line: bytes) -> None:
+    fields = orjson.loads(line)
+    event = decode_item(line) if fields["kind"] == "item" else decode(KINDS[fields["kind"]], line)
+    assert orjson.loads(encode(event)) == fields | {"v": SCHEMA_VERSION}
+
+
+def test_every_schema_version_has_golden_records() -> None:
+    assert sorted(file.name for file in GOLDEN.iterdir()) == [
+        f"events-{version}.jsonl" for version in READABLE_VERSIONS
+    ]
+
+
+@pytest.mark.parametrize("field", sorted(NEW_IN_2))
+def test_a_record_of_version_1_has_no_field_of_version_2(field: str) -> None:
+    error = refusal(lambda: decode_item(orjson.dumps({"v": 1, "kind": "item", "item": "x", field: {}})))
+    assert (error.field, error.reason) == (field, 'is new in schema version 2: send "v": 2')
 
 
 def test_an_item_reads_as_title_and_description() -> None:

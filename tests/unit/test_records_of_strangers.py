@@ -63,7 +63,7 @@ def check_answers(cases: list[Sent]) -> None:
     """Check the right answers to the ten cases, in their order."""
     hidden, attributes, number, iso, whole, seconds, micro, upper, first, second = map(read, cases)
     assert hidden == ItemChange(item="B", available=False)
-    _check_refusal(attributes, RefusalReason.UNKNOWN_FIELD, "price", "leave it out, or add")
+    _check_refusal(attributes, RefusalReason.UNKNOWN_FIELD, "price", "leave it out, or put it")
     _check_refusal(number, RefusalReason.NUMERIC_ID, "item", "send it as a string")
     assert isinstance(iso, Interaction) and iso.time == 1_795_636_800_000
     assert isinstance(whole, Interaction) and (whole.time, type(whole.time)) == (DUE, int)

@@ -19,6 +19,8 @@ from pipeline.state.acted_items import item_digest
 from pipeline.state.catalogue import content_digest
 
 NO_CATEGORY = -1
+ALWAYS = -1, np.iinfo(np.int64).max
+"""When an item without times of sale is on sale."""
 
 
 class CatalogueEntry(NamedTuple):
@@ -51,7 +53,8 @@ class ItemIndex:
     Attributes:
         ids: item id of each row.
         entries: catalogue item of each row, None where the catalogue has none.
-        available: ``[n]`` whether an item may be recommended.
+        available: ``[n]`` whether an item may be recommended while it is on sale.
+        on_sale: ``[2, n]`` from when and until when, in ms since the epoch; the end is not included.
         categories: ``[n]`` category numbers, or `NO_CATEGORY`.
         category_numbers: number of each category.
         rows: row of each item of the snapshot.
@@ -61,6 +64,7 @@ class ItemIndex:
     ids: tuple[str, ...]
     entries: tuple[Item | None, ...]
     available: NDArray[np.bool_]
+    on_sale: NDArray[np.int64]
     categories: NDArray[np.int64]
     category_numbers: dict[str, int]
     rows: Mapping[str, int]
@@ -82,6 +86,12 @@ class ItemIndex:
     def item_digests(self) -> NDArray[np.int64]:
         """``[n]`` digests of the ids, as older items have them; computed when first needed."""
         return np.array([item_digest(item) for item in self.ids], dtype=np.int64)
+
+    def available_at(self, time: int) -> NDArray[np.bool_]:
+        """``[n]`` mask of the items that may be recommended at a time, in ms since the epoch."""
+        published, expires = self.on_sale
+        mask: NDArray[np.bool_] = self.available & (published <= time) & (time < expires)
+        return mask
 
     def in_category(self, category: str) -> NDArray[np.bool_]:
         """``[n]`` mask of the items of a category."""
@@ -112,10 +122,22 @@ def build_index(
         ids=ids,
         entries=entries,
         available=np.array([_available(item, catalogue, digests) for item in ids], dtype=np.bool_),
+        on_sale=np.array([_on_sale(item) for item in entries], dtype=np.int64).reshape(-1, 2).T,
         categories=np.array([NO_CATEGORY if n is None else numbers[n] for n in names], dtype=np.int64),
         category_numbers=numbers,
         rows=rows,
         extras={item: row for row, item in enumerate(extras, start=len(rows))},
+    )
+
+
+def _on_sale(item: Item | None) -> tuple[int, int]:
+    """From when and until when an item may be recommended."""
+    start, end = ALWAYS
+    if item is None:
+        return start, end
+    return (
+        start if item.published is None else item.published,
+        end if item.expires is None else item.expires,
     )
 
 

@@ -15,7 +15,7 @@ from pipeline.events import InteractionType
 from pipeline.model.backbone import Backbone
 from tests.support.serve_harness import COLOURS, THINGS, World
 
-CONTEXT = 5
+CONTEXT, NOW = 5, 1_790_000_000_000
 T = InteractionType
 UNCAPPED = SignalsConfig(item_cap=1_000, user_cap=1_000)
 
@@ -51,7 +51,12 @@ def test_every_length_of_history_is_scored_as_the_learner_scores_it(
             ]
             for length in lengths:
                 query = RecommendationQuery(k=3)
-                assert len(recommend(view, current.for_user(f"u{length}")[1], None, query, context).rows) == 3
+                assert (
+                    len(
+                        recommend(view, current.for_user(f"u{length}")[1], None, query, context, now=NOW).rows
+                    )
+                    == 3
+                )
         for length in lengths:
             world.act(f"u{length}", "red-lamp", session="s1")
         scores = world.learn()
@@ -100,7 +105,7 @@ def test_queries_are_respected(world: World) -> None:
         history = current.for_user("ann")[1]
 
         def items(query: RecommendationQuery) -> list[str]:
-            answer = recommend(view, history, None, query, CONTEXT)
+            answer = recommend(view, history, None, query, CONTEXT, now=NOW)
             assert (answer.source, answer.reason) == ("model", None)
             assert answer.scores == sorted(answer.scores, reverse=True)
             return [view.index.ids[row] for row in answer.rows]
@@ -121,13 +126,15 @@ def test_scores_are_probabilities_among_the_eligible(world: World) -> None:
     with world.server() as current:
         view = world.shown(current)
         for history in (current.for_user("ann")[1], ()):
-            answer = recommend(view, history, None, RecommendationQuery(k=20, category="red"), CONTEXT)
+            answer = recommend(
+                view, history, None, RecommendationQuery(k=20, category="red"), CONTEXT, now=NOW
+            )
             assert sum(answer.scores) == pytest.approx(1)
 
 
 def shares_of(view: View, current: CurrentState, user: str) -> dict[str, float]:
     """The share of each item in an answer of all items."""
-    answer = recommend(view, current.for_user(user)[1], None, RecommendationQuery(k=20), CONTEXT)
+    answer = recommend(view, current.for_user(user)[1], None, RecommendationQuery(k=20), CONTEXT, now=NOW)
     return dict(zip((view.index.ids[row] for row in answer.rows), answer.scores, strict=True))
 
 
@@ -175,7 +182,9 @@ def test_unknown_users_get_popular_items(world: World) -> None:
     world.publish()
     with world.server() as current:
         view = world.shown(current)
-        answer = recommend(view, current.for_user("nobody")[1], None, RecommendationQuery(k=3), CONTEXT)
+        answer = recommend(
+            view, current.for_user("nobody")[1], None, RecommendationQuery(k=3), CONTEXT, now=NOW
+        )
     assert (answer.source, answer.reason) == ("popular", "unknown_user")
     assert view.index.ids[answer.rows[0]] == "green-lamp"
 
@@ -185,10 +194,10 @@ def test_before_the_first_snapshot_there_are_popular_items(world: World) -> None
     world.act("ann", "red-cup", "red-lamp", "red-cup")
     with world.server() as current:
         view = world.shown(current)
-        answer = recommend(view, current.for_user("ann")[1], None, RecommendationQuery(k=2), CONTEXT)
+        answer = recommend(view, current.for_user("ann")[1], None, RecommendationQuery(k=2), CONTEXT, now=NOW)
         assert (answer.source, answer.reason) == ("popular", "no_snapshot")
         assert [view.index.ids[row] for row in answer.rows] == ["red-cup", "red-lamp"]
-        assert similar(view, "red-cup", RecommendationQuery(k=2)).reason == "no_snapshot"
+        assert similar(view, "red-cup", RecommendationQuery(k=2), now=NOW).reason == "no_snapshot"
 
 
 def test_similar_items_share_words(world: World) -> None:
@@ -197,13 +206,13 @@ def test_similar_items_share_words(world: World) -> None:
     world.publish()
     with world.server() as current:
         view = world.shown(current)
-        answer = similar(view, "red-cup", RecommendationQuery(k=5))
+        answer = similar(view, "red-cup", RecommendationQuery(k=5), now=NOW)
     assert answer.source == "model"
     found = {view.index.ids[row] for row in answer.rows}
     assert "red-cup" not in found
     assert found == {"red-plate", "red-lamp", "red-candle", "blue-cup", "green-cup"}
     with pytest.raises(KeyError):
-        similar(view, "never heard of", RecommendationQuery(k=5))
+        similar(view, "never heard of", RecommendationQuery(k=5), now=NOW)
 
 
 def test_an_item_without_text_has_nothing_similar(world: World) -> None:
@@ -212,7 +221,7 @@ def test_an_item_without_text_has_nothing_similar(world: World) -> None:
     world.publish()
     with world.server() as current:
         world.act("ann", "mystery")
-        answer = similar(world.shown(current), "mystery", RecommendationQuery(k=5))
+        answer = similar(world.shown(current), "mystery", RecommendationQuery(k=5), now=NOW)
     assert (answer.source, answer.reason) == ("popular", "unknown_item")
 
 
@@ -232,9 +241,9 @@ def test_new_item_is_recommended_by_its_text(world: World) -> None:
         new, old = view.index.row("new-red-cup"), view.index.row("red-cup")
         assert new is not None and old is not None
         assert np.array_equal(view.items.content[new], view.items.content[old])
-        answer = similar(view, "red-cup", RecommendationQuery(k=1))
+        answer = similar(view, "red-cup", RecommendationQuery(k=1), now=NOW)
         assert answer.rows == [new]
-        shown = recommend(view, current.for_user("ann")[1], None, RecommendationQuery(k=20), CONTEXT)
+        shown = recommend(view, current.for_user("ann")[1], None, RecommendationQuery(k=20), CONTEXT, now=NOW)
         assert new in shown.rows
 
 
@@ -245,7 +254,7 @@ def test_changed_text_counts_at_once(world: World) -> None:
     with world.server() as current:
         world.shown(current)
         world.upsert("green-lamp", "red cup")
-        answer = similar(world.shown(current), "red-cup", RecommendationQuery(k=1))
+        answer = similar(world.shown(current), "red-cup", RecommendationQuery(k=1), now=NOW)
         assert current.view is not None
         assert [current.view.index.ids[row] for row in answer.rows] == ["green-lamp"]
         assert answer.scores[0] == pytest.approx(1, abs=1e-5)
@@ -263,7 +272,9 @@ def test_unavailable_items_are_never_shown(world: World, learned: bool) -> None:
         world.upsert("red-lamp", "red lamp", category="red", available=False)
         view = world.shown(current)
         for user in ("ann", "nobody"):
-            answer = recommend(view, current.for_user(user)[1], None, RecommendationQuery(k=20), CONTEXT)
+            answer = recommend(
+                view, current.for_user(user)[1], None, RecommendationQuery(k=20), CONTEXT, now=NOW
+            )
             shown = {view.index.ids[row] for row in answer.rows}
             assert len(shown) == 10
             assert not shown & {"red-cup", "red-lamp"}
@@ -271,3 +282,31 @@ def test_unavailable_items_are_never_shown(world: World, learned: bool) -> None:
         view = world.shown(current)
         row = view.index.row("red-cup")
         assert row is not None and view.index.available[row]
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_items_are_shown_while_they_are_on_sale_and_at_no_other_time(world: World, learned: bool) -> None:
+    world.stock()
+    world.shop()
+    if learned:
+        world.learn()
+        world.publish()
+    with world.server() as current:
+        world.change("red-cup", published=NOW, expires=NOW + 10)
+        view = world.shown(current)
+        query = RecommendationQuery(k=20)
+
+        def shown_at(now: int) -> list[bool]:
+            answers = [
+                *(
+                    recommend(view, current.for_user(u)[1], None, query, CONTEXT, now=now)
+                    for u in ("ann", "x")
+                ),
+                similar(view, "red-lamp", query, now=now),
+            ]
+            return ["red-cup" in {view.index.ids[row] for row in answer.rows} for answer in answers]
+
+        for now in (0, NOW - 1, NOW + 10, NOW + 1_000):
+            assert not any(shown_at(now)), now
+        assert all(shown_at(NOW))
+        assert all(shown_at(NOW + 9))

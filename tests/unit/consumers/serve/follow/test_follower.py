@@ -18,6 +18,8 @@ from pipeline.snapshots.snapshot import Announcement, Version
 from tests.support.serve_harness import PREFIX, World
 from tests.support.serve_tools import wait_until
 
+NOW = 1_790_000_000_000
+
 
 def learned_and_published(world: World) -> Version:
     world.shop(rounds=1)
@@ -40,7 +42,7 @@ def test_swaps_under_load(world: World) -> None:
         while not stop.is_set():
             view, history = current.for_user("ann")
             assert view is not None and view.snapshot is not None
-            answers.append(recommend(view, history, None, RecommendationQuery(k=12), context=5))
+            answers.append(recommend(view, history, None, RecommendationQuery(k=12), context=5, now=NOW))
             versions.add(str(view.snapshot.version))
         return answers, versions
 

@@ -1,0 +1,67 @@
+"""The schemas of the docs accept what the event classes accept, and refuse what they refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from jsonschema import Draft202012Validator
+
+from docs.schemas import FOLDER, KINDS, asyncapi, documents, event_schema
+from pipeline.events import SCHEMA_VERSION, Event, Item, ItemChange, decode_item, encode
+from tests.unit.test_events import GOLDEN, INVALID, VALID, Kind, impressions, interactions, items
+
+VALIDATORS = {kind: Draft202012Validator(event_schema(kind)) for kind in KINDS}
+CLASSES_ALONE = {"finite number", "unicode", "must be after published", "there must be one per item"}
+"""Refusals that JSON Schema cannot express: JSON has no infinite numbers and no halves of characters."""
+NOT_HERE: list[Mapping[str, object]] = [{"user": "x\n"}, {"value": 10**400}, {"context": {"page": 10**400}}]
+"""Python's `$` matches before a last newline, unlike that of JSON Schema; its integers have no end."""
+
+
+def test_the_files_are_current() -> None:
+    made = {path: path.read_text() for path in FOLDER.iterdir()}
+    assert made == documents(), "run `make settings`"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_schema_is_one(kind: Kind) -> None:
+    Draft202012Validator.check_schema(event_schema(kind))
+
+
+@given(interactions | items | impressions())
+def test_what_is_written_fits_the_schema(event: Event) -> None:
+    VALIDATORS[type(event)].validate(json.loads(encode(event)))
+
+
+@pytest.mark.parametrize("line", (GOLDEN / f"events-{SCHEMA_VERSION}.jsonl").read_text().splitlines())
+def test_golden_records_fit_a_schema(line: str) -> None:
+    fields = json.loads(line)
+    of_items = type(decode_item(line.encode())) if fields["kind"] == "item" else None
+    kinds = [kind for kind in KINDS if kind.kind == fields["kind"]]
+    fitting = [kind for kind in kinds if VALIDATORS[kind].is_valid(fields)]
+    assert fitting == ([of_items] if of_items else kinds)
+
+
+@pytest.mark.parametrize(("kind", "change", "field", "reason"), INVALID)
+def test_what_is_refused_does_not_fit(
+    kind: Kind, change: Mapping[str, object], field: str, reason: str
+) -> None:
+    record = {"v": SCHEMA_VERSION, "kind": kind.kind, **VALID[kind], **change}
+    if reason not in CLASSES_ALONE and change not in NOT_HERE:
+        assert not VALIDATORS[kind].is_valid(record), field
+
+
+def test_the_asyncapi_document_refers_to_what_there_is() -> None:
+    document = asyncapi()
+    payloads = [
+        message["payload"]["schema"]["$ref"]
+        for channel in document["channels"].values()
+        for message in channel["messages"].values()
+    ]
+    assert {(FOLDER / payload).resolve() for payload in payloads} <= set(documents())
+    assert len(payloads) == len(KINDS)
+    names = {operation["channel"]["$ref"].rpartition("/")[2] for operation in document["operations"].values()}
+    assert names == set(document["channels"])
+    assert {Item.__name__, ItemChange.__name__} == set(document["channels"]["items"]["messages"])
