@@ -62,7 +62,7 @@ class LogUnavailable(MillstreamError):
 
 
 class StorageUnavailable(MillstreamError):
-    """The snapshot store or the checkpoint folder refused a write: it is away, or there is no room."""
+    """Snapshot store, checkpoint folder or a report's file refused a write: it is away, or full."""
 
 
 class DeliveryError(MillstreamError):

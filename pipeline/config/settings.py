@@ -11,6 +11,7 @@ import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_settings import (
@@ -76,8 +77,11 @@ class Settings(BaseSettings):
         return init_settings, env_settings, toml
 
 
-def load_settings() -> Settings:
+def load_settings(**overrides: Any) -> Settings:
     """Read the settings.
+
+    Args:
+        overrides: by table, a dictionary of values that come before environment and file.
 
     Raises:
         InvalidSettings: a key is unknown or a value out of bounds; names it.
@@ -88,7 +92,7 @@ def load_settings() -> Settings:
     for name in _unknown_variables():
         raise InvalidSettings(f"{name} sets nothing: there is no such table; see `millstream config`")
     try:
-        return Settings()
+        return Settings(**overrides)
     except (SettingsError, tomllib.TOMLDecodeError) as error:
         raise InvalidSettings(f"{file or FILE} or the environment cannot be read: {error}") from None
     except ValidationError as error:
