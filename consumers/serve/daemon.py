@@ -59,11 +59,15 @@ def run(settings: Settings) -> None:
 
 
 def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
-    """Follow the log and answer requests until `stop` is set."""
+    """Follow the log and answer requests until `stop` is set.
+
+    Raises:
+        InvalidSettings: the snapshot store cannot be opened.
+    """
     device = use_device("cpu", settings.model.threads)
     topics, current = Topics(settings.log.prefix), CurrentState()
-    backbone = load_backbone(settings.model.backbone)
     store = SnapshotStore.of(settings.snapshots, settings.log.prefix)
+    backbone = load_backbone(settings.model.backbone)
     watcher = SnapshotWatcher(SnapshotLoader(store, backbone, settings.model), settings.log.prefix, current)
     follower = Follower(
         event_log,

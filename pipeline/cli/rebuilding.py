@@ -52,7 +52,7 @@ def rebuild(
             begin = Version.parse(since) if since else None
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
-        checkpoints = checkpoints_of(settings)
+        checkpoints, store = checkpoints_of(settings), SnapshotStore.of(settings.snapshots, topics.prefix)
         learner, supervisor = make_learner(settings), make_supervisor(settings)
         position = run(
             event_log,
@@ -67,7 +67,6 @@ def rebuild(
         )
     if until is not None and position.version != str(until):
         raise TopicError(f"the journal knows no version {until}, only {position.version} before it")
-    store = SnapshotStore(settings.snapshots.store, settings.log.prefix)
     found = agreement(learner, supervisor, position, checkpoints, store)
     console.print(str(found), soft_wrap=True)
     raise typer.Exit(int(found.differs))

@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from pipeline import assembly
 from pipeline.config import Settings
 from pipeline.snapshots.snapshot import Version
 from tests.support.commands import fails, run
@@ -83,3 +84,19 @@ def test_a_time_before_the_first_entry_is_an_error(
     with ModelHarness(settings) as harness, harness.learning():
         pass
     assert "TopicError" in fails(monkeypatch, capsys, "rebuild", "--at", "1999-12-31")
+
+
+@pytest.mark.parametrize("command", [["rebuild"], ["audit"]])
+def test_a_store_that_cannot_be_opened_is_refused_at_once(
+    command: list[str],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with ModelHarness(settings) as harness, harness.learning() as learning:
+        harness.shop(20)
+        learning.new()
+    monkeypatch.setattr(assembly, "make_learner", pytest.fail)
+    monkeypatch.setenv("MILLSTREAM_SNAPSHOTS__STORE", "foo://x")
+    line = fails(monkeypatch, capsys, *command).splitlines()[-1]
+    assert line.startswith("InvalidSettings: snapshots.store: foo://")

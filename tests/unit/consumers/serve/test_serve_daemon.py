@@ -18,7 +18,7 @@ import pytest
 
 from consumers.serve.daemon import run, serve
 from pipeline.config import Settings, to_toml
-from pipeline.errors import LogUnavailable, TopicError
+from pipeline.errors import InvalidSettings, LogUnavailable, TopicError
 from tests.support.serve_harness import World
 from tests.support.serve_tools import wait_until
 
@@ -104,6 +104,12 @@ def test_a_port_that_is_taken_ends_it(world: World, settings: Settings) -> None:
         taken.listen()
         with pytest.raises(SystemExit):
             serve(settings, world.log, Event())
+
+
+def test_a_store_that_cannot_be_opened_is_refused(world: World, settings: Settings) -> None:
+    snapshots = settings.snapshots.replace(store="foo://x")
+    with pytest.raises(InvalidSettings, match="snapshots.store: foo://"):
+        serve(settings.model_copy(update={"snapshots": snapshots}), world.log, Event())
 
 
 def test_missing_topics_are_named(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
