@@ -145,6 +145,14 @@ class CheckpointCorrupt(MillstreamError):
     """The files of a checkpoint do not match their digests or the format version."""
 
 
+class CheckpointMissing(CheckpointCorrupt):
+    """A checkpoint that is named, in an order, in the journal or by a person, is not there."""
+
+
+class VersionUnknown(MillstreamError):
+    """A version is named that neither the journal nor a checkpoint holds."""
+
+
 class SnapshotCorrupt(MillstreamError):
     """The files of a snapshot do not match its manifest; it must not be served."""
 

@@ -24,7 +24,7 @@ from pipeline.checkpoints.manifest import (
 )
 from pipeline.checkpoints.state import SUPERVISOR, LearnerState, restore, to_files
 from pipeline.control.records import is_by_person
-from pipeline.errors import CheckpointCorrupt
+from pipeline.errors import CheckpointCorrupt, CheckpointMissing
 from pipeline.journal.batch_source import StateSwitch
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
@@ -110,8 +110,12 @@ class Checkpoints:
         """Put learner and supervisor into the state of one version.
 
         Raises:
-            CheckpointCorrupt: there is no readable checkpoint of it.
+            CheckpointMissing: there is none of it; names those that there are.
+            CheckpointCorrupt: it cannot be read.
         """
+        if not self.holds(str(version)):
+            there = ", ".join(map(str, self.versions())) or "none yet"
+            raise CheckpointMissing(f"there is no checkpoint {version} in {self.folder}; there are: {there}")
         folder = self.folder / str(version)
         named_manifest(folder / MANIFEST)
         return restore_from(folder, learner, supervisor)

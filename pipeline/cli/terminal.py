@@ -82,6 +82,16 @@ def log_of_settings(
         yield event_log, Topics(settings.log.prefix), settings
 
 
+def as_version(text: str) -> str:
+    """Read the text of a version; the parser of arguments and options that name one."""
+    from pipeline.snapshots.snapshot import Version
+
+    try:
+        return str(Version.parse(text))
+    except ValueError:
+        raise typer.BadParameter(f"{text} is not a version such as 3-120") from None
+
+
 def progress_bar(what: str, total: int | None) -> Progress:
     """Create a progress bar on stderr with one task, counted in events."""
     columns = (

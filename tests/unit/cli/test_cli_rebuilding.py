@@ -11,7 +11,7 @@ import pytest
 from pipeline import assembly
 from pipeline.config import Settings
 from pipeline.snapshots.snapshot import Version
-from tests.support.commands import fails, run
+from tests.support.commands import fails, misused, run
 from tests.support.model_harness import ModelHarness
 
 SHOP = "shop:events=60,users=10,items=90,arrivals=0"
@@ -74,7 +74,7 @@ def test_a_rebuild_begins_at_a_checkpoint_when_asked(settings: Settings) -> None
         expected = f"{learning.position.version} {digest}: checkpoint agrees, snapshot is not there"
     rebuilt = run("rebuild", "--from", begin)
     assert (rebuilt.exit_code, " ".join(rebuilt.stdout.split())) == (0, expected)
-    assert run("rebuild", "--from", "the start").exit_code == 2
+    assert "the start is not a version such as 3-120" in misused("rebuild", "--from", "the start")
     assert "exclude each other" in run("rebuild", "--from", begin, "--at", begin).output
 
 
@@ -100,3 +100,19 @@ def test_a_store_that_cannot_be_opened_is_refused_at_once(
     monkeypatch.setenv("MILLSTREAM_SNAPSHOTS__STORE", "foo://x")
     line = fails(monkeypatch, capsys, *command).splitlines()[-1]
     assert line.startswith("InvalidSettings: snapshots.store: foo://")
+
+
+def test_what_cannot_be_rebuilt_is_refused_before_the_model_is_made(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ModelHarness(settings) as harness, harness.busy():
+        pass
+    monkeypatch.setattr(assembly, "make_learner", pytest.fail)
+    assert "VersionUnknown: version 9-9 " in fails(monkeypatch, capsys, "rebuild", "--at", "9-9")
+
+
+@pytest.mark.parametrize("moment", ["@now", "yesterday", "12345678901234567890-1"])
+def test_a_moment_in_another_form_is_refused(settings: Settings, moment: str) -> None:
+    with ModelHarness(settings) as harness, harness.learning():
+        pass
+    assert f"{moment} is no version such as 3-120, time such as" in misused("rebuild", "--at", moment)
