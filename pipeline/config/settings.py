@@ -93,8 +93,13 @@ def load_settings(**overrides: Any) -> Settings:
         raise InvalidSettings(f"{name} sets nothing: there is no such table; see `millstream config`")
     try:
         return Settings(**overrides)
-    except (SettingsError, tomllib.TOMLDecodeError) as error:
-        raise InvalidSettings(f"{file or FILE} or the environment cannot be read: {error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InvalidSettings(f"{file or FILE} cannot be read: {error}") from None
+    except SettingsError as error:
+        raise InvalidSettings(
+            f"the environment cannot be read: {error}; write a table as JSON, or set each of its values by a "
+            f"variable of its own, such as {PREFIX}LOG__PARTITIONS"
+        ) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
