@@ -18,6 +18,7 @@ import uvicorn
 from consumers.serve.follow.follower import Follower
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.http.app import create_app
+from consumers.serve.http.listening import listening
 from consumers.serve.impressions import ImpressionWriter
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
@@ -62,7 +63,7 @@ def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
     """Follow the log and answer requests until `stop` is set.
 
     Raises:
-        InvalidSettings: the snapshot store cannot be opened.
+        InvalidSettings: the snapshot store cannot be opened, or host and port cannot be listened at.
     """
     device = use_device("cpu", settings.model.threads)
     topics, current = Topics(settings.log.prefix), CurrentState()
@@ -102,17 +103,24 @@ def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
 def _run_both(
     server: uvicorn.Server, follower: Follower, make_encoder: Callable[[], TextEncoder], stop: Event
 ) -> None:
-    """Run server and follower until one of them ends, then end the other; raise the follower's error."""
+    """Run server and follower until one of them ends, then end the other; raise the follower's error.
+
+    Raises:
+        InvalidSettings: the server cannot listen at its host and port.
+    """
 
     def end_server(_: Future[None]) -> None:
         server.should_exit = True
 
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="follower") as threads:
+    with (
+        listening(server.config.host, server.config.port) as sockets,
+        ThreadPoolExecutor(max_workers=1, thread_name_prefix="follower") as threads,
+    ):
         following = threads.submit(follower.run, make_encoder, stop)
         following.add_done_callback(end_server)
         try:
             if not stop.is_set():
-                server.run()
+                server.run(sockets)
         finally:
             stop.set()
         following.result()
