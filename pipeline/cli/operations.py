@@ -32,7 +32,7 @@ def history() -> None:
     from pipeline.reports.history import history_table
 
     with log_of_settings() as (event_log, topics, _):
-        console.print(history_table(read_history(event_log, topics)))
+        console.print(history_table(read_history(event_log, topics)), soft_wrap=True)
 
 
 @app.command()
@@ -68,7 +68,7 @@ def list_candidates() -> None:
     """List all kept candidates, oldest first."""
     from pipeline.reports.candidates import candidates_table
 
-    console.print(candidates_table(_candidates().all()))
+    console.print(candidates_table(_candidates().all()), soft_wrap=True)
 
 
 @candidates_app.command("show")

@@ -136,6 +136,6 @@ def _compare_answer(impression: str) -> NoReturn:
             impression,
             lambda n: progress.advance(progress.task_ids[0], n),
         )
-    console.print(answers_table(comparison))
+    console.print(answers_table(comparison), soft_wrap=True)
     console.print(str(comparison), soft_wrap=True)
     raise typer.Exit(int(not comparison.same_items))

@@ -224,3 +224,14 @@ def test_a_rollback_by_hand_is_ordered_and_obeyed(settings: Settings, relearn: b
         assert order.reason == "poison"
         (first, *_) = learning.new()
         assert (first.position.version, first.micro.learns) == ("2-3", relearn)
+
+
+def test_names_and_versions_are_whole_in_a_narrow_terminal(harness: ModelHarness) -> None:
+    name = "retrain-drift-12-345678-first_of_basket"
+    verbose = decision(name).model_copy(update={"reasons": ["it [red]is[/red] better " * 9]})
+    decided(harness, verbose)
+    harness.order(verbose)
+    listed = run("candidates", "list", columns=60).output
+    assert re.search(rf"^│ {name} │ 1-7 +│", listed, flags=re.MULTILINE)
+    assert "[red]" in listed, "reasons are no markup"
+    assert re.search(r"│ 1-7 +│", run("history", columns=60).output)
