@@ -169,8 +169,9 @@ class Checkpoints:
         return [path for folder in self._folders() if (path := folder / MANIFEST).exists()]
 
     def _folders(self) -> list[Path]:
-        """Return the folders that are named after a version, oldest first."""
-        found = ((Version.named(path.name), path) for path in self.folder.glob("*-*") if path.is_dir())
+        """Return the folders that are named after a version, oldest first; an empty one is a stranger's."""
+        folders = (path for path in self.folder.glob("*-*") if path.is_dir() and any(path.iterdir()))
+        found = ((Version.named(path.name), path) for path in folders)
         return [path for _, path in sorted((version, path) for version, path in found if version is not None)]
 
     def _prune(self) -> None:
