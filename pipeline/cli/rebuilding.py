@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, NoReturn
+from urllib.parse import urlsplit
 
 import typer
 
@@ -57,7 +58,7 @@ def rebuild(
     from pipeline.snapshots.store import SnapshotStore
 
     with log_of_settings() as (event_log, topics, settings), progress_bar("rebuilding", None) as progress:
-        until = _version_at(event_log, topics, at) if at else None
+        until = _version_at(event_log, topics, at) if at is not None else None
         checkpoints, store = checkpoints_of(settings), SnapshotStore.of(settings.snapshots, topics.prefix)
         if until is not None:
             check_known(event_log, topics, checkpoints, until)
@@ -78,11 +79,25 @@ def rebuild(
     raise typer.Exit(int(found.differs))
 
 
+def _server_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        if url.scheme in ("http", "https") and url.hostname and url.port != 0:
+            return text
+    except ValueError:  # of its brackets or its port
+        pass
+    raise typer.BadParameter(f"{text}: write http://host:port")
+
+
 @app.command()
 def audit(
     server: Annotated[
         list[str] | None,
-        typer.Option(help="URL of a server to compare with a new one; repeat for several."),
+        typer.Option(
+            parser=_server_url,
+            metavar="URL",
+            help="URL of a server to compare with a new one; repeat for several.",
+        ),
     ] = None,
     users: Annotated[int, typer.Option(min=1, help="How many users the servers are asked about.")] = 20,
     no_rebuild: Annotated[
@@ -93,9 +108,6 @@ def audit(
 
     Reads only, and may run beside the daemons.
     """
-    for url in server or []:
-        if not url.startswith(("http://", "https://")):
-            raise typer.BadParameter(f"--server {url}: write http://host:port")
     from consumers.audit.audit import audit as run
     from pipeline.reports.audit import audit_page
 

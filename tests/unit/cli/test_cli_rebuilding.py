@@ -111,8 +111,15 @@ def test_what_cannot_be_rebuilt_is_refused_before_the_model_is_made(
     assert "VersionUnknown: version 9-9 " in fails(monkeypatch, capsys, "rebuild", "--at", "9-9")
 
 
-@pytest.mark.parametrize("moment", ["@now", "yesterday", "12345678901234567890-1"])
+@pytest.mark.parametrize("moment", ["", "@now", "yesterday", "12345678901234567890-1"])
 def test_a_moment_in_another_form_is_refused(settings: Settings, moment: str) -> None:
     with ModelHarness(settings) as harness, harness.learning():
         pass
     assert f"{moment} is no version such as 3-120, time such as" in misused("rebuild", "--at", moment)
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "ftp://host", "http://", "http://[::1", "http://host:99999"]
+)
+def test_a_server_is_named_by_its_url(url: str) -> None:
+    assert f"{url}: write http://host:port" in misused("audit", "--server", url)
