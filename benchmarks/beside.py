@@ -26,6 +26,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.cli.terminal import ReportOption
 from pipeline.config import load_settings
 from pipeline.datasets import open_dataset
 from pipeline.demo.processes import DaemonDied, Daemons, free_port
@@ -77,7 +78,7 @@ def main(
     seconds: Annotated[float, typer.Option(help="Duration of a phase.")] = 20,
     events: Annotated[int, typer.Option(help="Events to play beforehand.")] = 600_000,
     seed: Annotated[int, typer.Option(help="Seed of the shop.")] = 0,
-    report: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
+    report: ReportOption = None,
 ) -> None:
     """Run the learner through alternating phases without and with a retrain."""
     console = Console()

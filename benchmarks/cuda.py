@@ -30,6 +30,7 @@ from rich.table import Table
 
 from benchmarks.cuda_serving import LIST_LENGTH, ServingComparison, compare_serving
 from pipeline.assembly import make_learner
+from pipeline.cli.terminal import ReportOption
 from pipeline.config import (
     CheckpointConfig,
     LearnerConfig,
@@ -117,7 +118,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Seed of adapters, negatives and replay.")] = 0,
     batch: Annotated[list[int], typer.Option(help="Events per batch.")] = [256, 1024, 4096],  # noqa: B006
     backbone: Annotated[str, typer.Option(help="A folder, or a name on the hub.")] = DEFAULT,
-    report: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
+    report: ReportOption = None,
 ) -> None:
     """Run the learner on the CPU and on CUDA, on one thread; encode the catalogue on each."""
     if not torch.cuda.is_available():

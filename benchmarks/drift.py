@@ -40,6 +40,7 @@ from benchmarks.retrains import (
     new_learner,
     run_stream,
 )
+from pipeline.cli.terminal import ReportOption
 from pipeline.config import DriftConfig, GuardConfig
 from pipeline.control.alarms import DriftAlarm, RetrainRequest
 from pipeline.control.records import ControlRecord, Rollback
@@ -98,7 +99,7 @@ def main(
     ),
     seed: Annotated[int, typer.Option(help="Seed of the shops.")] = 3,
     plots: Annotated[Path | None, typer.Option(help="Write plots to this folder.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
+    report: ReportOption = None,
     cache: Annotated[Path, typer.Option(help="Folder of content vectors.")] = Path(".cache/content"),
 ) -> None:
     """Run each policy on each kind of drift, on one thread; takes some minutes per kind."""

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from pipeline.cli.terminal import ReportOption
 from pipeline.config import DriftConfig, LearnerConfig
 from pipeline.control.alarms import DriftAlarm, Signal
 from pipeline.datasets import open_dataset
@@ -47,7 +48,7 @@ def main(
         int, typer.Option(help=f"Number of shops without drift, of {CALM_EVENTS} events each.")
     ] = 4,
     first: Annotated[int, typer.Option(help="First seed of each kind; settings were chosen on 0.")] = 0,
-    report: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
+    report: ReportOption = None,
     cache: Annotated[Path, typer.Option(help="Folder of content vectors.")] = Path(".cache/content"),
 ) -> None:
     """Run every shop through the learner and the monitor, on one thread."""

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from pipeline.cli.terminal import ReportOption
 from pipeline.config import LearnerConfig, ReplayConfig, SegmentConfig
 from pipeline.datasets import open_dataset
 from pipeline.evaluation.prequential import Quality
@@ -51,7 +52,7 @@ def main(
     length: Annotated[list[int], typer.Option(help="Latest acts learned of each replayed Segment.")] = [8],  # noqa: B006
     context: Annotated[list[int], typer.Option(help="Acts of context before the new ones.")] = [20],  # noqa: B006
     seeds: Annotated[int, typer.Option(help="Number of seeds, each used for shop and learner.")] = 3,
-    report: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
+    report: ReportOption = None,
     cache: Annotated[Path, typer.Option(help="Folder of content vectors.")] = Path(".cache/content"),
 ) -> None:
     """Learn the same shops with each combination of replay and context, on one thread."""

@@ -43,6 +43,7 @@ from benchmarks.retrains import (
     new_learner,
     retrain,
 )
+from pipeline.cli.terminal import ReportOption
 from pipeline.config import GateConfig, TrainingConfig
 from pipeline.datasets import open_dataset
 from pipeline.evaluation.prequential import Scores
@@ -88,7 +89,7 @@ class Stage:
 def main(
     seeds: Annotated[int, typer.Option(help="Number of shops.")] = 20,
     first: Annotated[int, typer.Option(help="First seed; settings were chosen on 0-3, 5-8, 10-12.")] = 0,
-    report: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
+    report: ReportOption = None,
     cache: Annotated[Path, typer.Option(help="Folder of content vectors.")] = Path(".cache/content"),
 ) -> None:
     """Make and judge the candidates of every shop, on one thread; one or two minutes per shop."""

@@ -23,6 +23,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.retrains import batches_of, copy_of, new_learner
+from pipeline.cli.terminal import ReportOption
 from pipeline.config import DriftConfig, GuardConfig
 from pipeline.control.records import ControlRecord, Rollback
 from pipeline.datasets import open_dataset
@@ -57,7 +58,7 @@ def main(
     first: Annotated[int, typer.Option(help="First seed.")] = 0,
     events: Annotated[int, typer.Option(help="Events of a shop.")] = 20_000,
     poison: Annotated[bool, typer.Option(help="Poison copies of the learner too.")] = True,
-    report: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
+    report: ReportOption = None,
     cache: Annotated[Path, typer.Option(help="Folder of content vectors.")] = Path(".cache/content"),
 ) -> None:
     """Run every shop through the learner and the supervisor, on one thread."""

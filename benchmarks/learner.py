@@ -40,6 +40,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
+from pipeline.cli.terminal import ReportOption
 from pipeline.config import LearnerConfig
 from pipeline.datasets import open_dataset
 from pipeline.evaluation.prequential import COLD_BELOW, Quality, Scores, empty_scores, rank_targets
@@ -177,7 +178,7 @@ def main(
     limit: Annotated[int, typer.Option(help="Number of interactions to learn.")] = 39_000,
     seed: Annotated[int, typer.Option(help="Seed of adapters, negatives and replay.")] = 0,
     stock: Annotated[bool, typer.Option("--stock", help="Give the plain learner torch defaults.")] = False,
-    report: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
+    report: ReportOption = None,
     cache: Annotated[Path, typer.Option(help="Folder of content vectors.")] = Path(".cache/content"),
 ) -> None:
     """Run our learner and a plain one on the same events, batch by batch in turn, on one thread.

@@ -23,6 +23,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.retrains import BATCH, new_learner
+from pipeline.cli.terminal import ReportOption
 from pipeline.events import Interaction, InteractionType
 from pipeline.state.micro_batch import MicroBatch
 
@@ -51,7 +52,7 @@ def main(
     users: Annotated[int, typer.Option(help="Simulated users.")] = 500,
     items: Annotated[int, typer.Option(help="Simulated items.")] = 2_000,
     every: Annotated[int, typer.Option(help="Events between two samples.")] = 25_000,
-    report: Annotated[Path | None, typer.Option(help="Write the samples to this file as JSON.")] = None,
+    report: ReportOption = None,
 ) -> None:
     """Learn ids in this process, on one thread, and print its memory as it goes."""
     learner, samples = new_learner(Path(".cache/content")), list[Sample]()

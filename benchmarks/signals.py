@@ -39,6 +39,7 @@ from consumers.serve.ranking import RecommendationQuery, recommend
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from consumers.serve.state.serving_state import ServingState
 from pipeline.checkpoints.capture import snapshot_of
+from pipeline.cli.terminal import ReportOption
 from pipeline.config import LogConfig, ModelConfig
 from pipeline.datasets import open_dataset
 from pipeline.eventlog import open_log
@@ -227,7 +228,7 @@ def main(
     movielens: Annotated[Path | None, typer.Option(help="Folder of MovieLens, instead of the shop.")] = None,
     batches: Annotated[int, typer.Option(help="Batches with cases.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of the shop, and of the choice of cases.")] = 0,
-    report: Annotated[Path | None, typer.Option(help="Write all ranks to this file as JSON.")] = None,
+    report: ReportOption = None,
     cache: Annotated[Path, typer.Option(help="Folder of content vectors.")] = Path(".cache/content"),
 ) -> None:
     """Compare the ranks of rejected items, on one thread; four cases a batch, some seconds each."""

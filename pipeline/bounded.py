@@ -21,8 +21,15 @@ Place = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}/[0-9]{1,5}$")]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Key = Annotated[str, Field(max_length=512)]
 """Of a record of the control topic."""
-Reason = Annotated[str, AfterValidator(lambda text: text[:LONGEST_REASON])]
-"""Cut off rather than refused: people and other programs' errors write it."""
+
+
+def _storable(text: str) -> str:
+    """Cut a text off, and replace what is not Unicode: bytes of a command line or of a file's name."""
+    return text[:LONGEST_REASON].encode(errors="replace").decode()
+
+
+Reason = Annotated[str, AfterValidator(_storable)]
+"""Mended rather than refused: people and other programs' errors write it."""
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 StatePath = Annotated[str, Field(pattern=rf"^{_PART}(/{_PART}){{0,3}}$")]
 """Of a checkpoint below the model's folder: it cannot lead out of it."""

@@ -62,7 +62,7 @@ class LogUnavailable(MillstreamError):
 
 
 class StorageUnavailable(MillstreamError):
-    """The snapshot store or the checkpoint folder refused a write: it is away, or there is no room."""
+    """Snapshot store, checkpoint folder or a report's file refused a write: it is away, or full."""
 
 
 class DeliveryError(MillstreamError):
@@ -143,6 +143,14 @@ class BackboneNotFound(MillstreamError):
 
 class CheckpointCorrupt(MillstreamError):
     """The files of a checkpoint do not match their digests or the format version."""
+
+
+class CheckpointMissing(CheckpointCorrupt):
+    """A checkpoint that is named, in an order, in the journal or by a person, is not there."""
+
+
+class VersionUnknown(MillstreamError):
+    """A version is named that neither the journal nor a checkpoint holds."""
 
 
 class SnapshotCorrupt(MillstreamError):

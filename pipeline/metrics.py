@@ -147,10 +147,11 @@ def serve_metrics(host: str, port: int, keys: Sequence[SecretStr] = ()) -> None:
     if not port:
         return
 
-    class Server(ThreadingWSGIServer):
-        address_family = getaddrinfo(host, port)[0][0]
-
     try:
+
+        class Server(ThreadingWSGIServer):
+            address_family = getaddrinfo(host, port)[0][0]
+
         server = make_server(host, port, _with_key(make_wsgi_app(), keys), Server, _QuietHandler)
     except OSError as error:
         raise InvalidSettings(

@@ -104,8 +104,13 @@ class LearnDaemon:
         wait_until_back(self._log, self._stop)
 
     def learn(self) -> None:
-        """Restore the newest checkpoint the first time, recover the batches after it, then learn."""
+        """Restore the newest checkpoint the first time, recover the batches after it, then learn.
+
+        Raises:
+            InvalidSettings: the snapshot store cannot be opened.
+        """
         event_log, topics, learner = self._log, self._topics, self._learner
+        store = SnapshotStore.of(self._settings.snapshots, topics.prefix)  # first: it may be refused
         with event_log.fenced_writer(topics.journal, owner="learn") as journal, event_log.writer() as writer:
             watch, before = TopicWatch(event_log, self._inputs), self._start(journal)
             accepts = self._settings.log.accept_gap
@@ -120,20 +125,25 @@ class LearnDaemon:
                 ) as orders,
             ):
                 new = batches.new(journal, self._settings.batch, orders, self._fingerprint, self._stop.is_set)
-                self._run_loop(_watched(chain(skips, batches.recover(entries), new), watch), writer, start)
+                turns = _watched(chain(skips, batches.recover(entries), new), watch)
+                self._run_loop(turns, self._publisher(store, writer), start)
 
     def _start(self, journal: FencedWriter) -> Position:
         """Where to go on: where memory, or else the newest checkpoint, or else the journal begins."""
         start = self._position or self._checkpoints.restore(self._learner, self._supervisor)
         return start or first_position(self._log, self._topics, journal, self._fingerprint)
 
-    def _run_loop(self, turns: Iterable[LearnTurn], writer: LogWriter, start: Position) -> None:
+    def _publisher(self, store: SnapshotStore, writer: LogWriter) -> Publisher:
+        snapshots = self._settings.snapshots
+        return Publisher(store, writer, self._topics, snapshots.full_every, snapshots.keep)
+
+    def _run_loop(self, turns: Iterable[LearnTurn], publisher: Publisher, start: Position) -> None:
         commits = Commits(
             self._learner,
             self._supervisor,
             self._topics.prefix,
             self._log,
-            _publisher(self._settings, self._topics, writer),
+            publisher,
             self._checkpoints,
             _cadences(self._settings),
             self._unpublished,
@@ -150,12 +160,6 @@ def _watched(turns: Iterable[LearnTurn], watch: TopicWatch) -> Iterator[LearnTur
     for turn in turns:
         watch.check()
         yield turn
-
-
-def _publisher(settings: Settings, topics: Topics, writer: LogWriter) -> Publisher:
-    snapshots = settings.snapshots
-    store = SnapshotStore.of(snapshots, settings.log.prefix)
-    return Publisher(store, writer, topics, snapshots.full_every, snapshots.keep)
 
 
 def _cadences(settings: Settings) -> Cadences:

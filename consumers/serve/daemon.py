@@ -18,6 +18,7 @@ import uvicorn
 from consumers.serve.follow.follower import Follower
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.http.app import create_app
+from consumers.serve.http.listening import listening
 from consumers.serve.impressions import ImpressionWriter
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
@@ -59,11 +60,15 @@ def run(settings: Settings) -> None:
 
 
 def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
-    """Follow the log and answer requests until `stop` is set."""
+    """Follow the log and answer requests until `stop` is set.
+
+    Raises:
+        InvalidSettings: the snapshot store cannot be opened, or host and port cannot be listened at.
+    """
     device = use_device("cpu", settings.model.threads)
     topics, current = Topics(settings.log.prefix), CurrentState()
-    backbone = load_backbone(settings.model.backbone)
     store = SnapshotStore.of(settings.snapshots, settings.log.prefix)
+    backbone = load_backbone(settings.model.backbone)
     watcher = SnapshotWatcher(SnapshotLoader(store, backbone, settings.model), settings.log.prefix, current)
     follower = Follower(
         event_log,
@@ -98,17 +103,24 @@ def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
 def _run_both(
     server: uvicorn.Server, follower: Follower, make_encoder: Callable[[], TextEncoder], stop: Event
 ) -> None:
-    """Run server and follower until one of them ends, then end the other; raise the follower's error."""
+    """Run server and follower until one of them ends, then end the other; raise the follower's error.
+
+    Raises:
+        InvalidSettings: the server cannot listen at its host and port.
+    """
 
     def end_server(_: Future[None]) -> None:
         server.should_exit = True
 
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="follower") as threads:
+    with (
+        listening(server.config.host, server.config.port) as sockets,
+        ThreadPoolExecutor(max_workers=1, thread_name_prefix="follower") as threads,
+    ):
         following = threads.submit(follower.run, make_encoder, stop)
         following.add_done_callback(end_server)
         try:
             if not stop.is_set():
-                server.run()
+                server.run(sockets)
         finally:
             stop.set()
         following.result()

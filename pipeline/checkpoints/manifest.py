@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.bounded import Count, Generation, Key, Place, Step, fault_of
 from pipeline.checkpoints.state import LearnerState
 from pipeline.config import ModelSizes
-from pipeline.errors import CheckpointCorrupt
+from pipeline.errors import CheckpointCorrupt, CheckpointMissing
 from pipeline.eventlog.port import TopicPartition, named
 from pipeline.events import Milliseconds, Offset
 from pipeline.journal.entry import TopicIds
@@ -129,11 +129,14 @@ def read_manifest(path: Path) -> CheckpointManifest:
     """Read and verify a manifest.
 
     Raises:
-        CheckpointCorrupt: it does not exist, is not what was sealed, or is out of bounds.
+        CheckpointMissing: it does not exist.
+        CheckpointCorrupt: it is not what was sealed, or is out of bounds.
     """
     try:
         sealed = _read(path, MOST_MANIFEST_BYTES)
         return CheckpointManifest.model_validate_json(unseal(sealed, FORMAT))
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointMissing(f"there is no checkpoint {path.parent}: {path.name} is missing") from None
     except (OSError, ValueError) as error:
         raise CheckpointCorrupt(
             f"checkpoint {path.parent.name} cannot be read: {fault_of(error)}; use the version that wrote "

@@ -24,7 +24,7 @@ from pipeline.checkpoints.manifest import (
 )
 from pipeline.checkpoints.state import SUPERVISOR, LearnerState, restore, to_files
 from pipeline.control.records import is_by_person
-from pipeline.errors import CheckpointCorrupt
+from pipeline.errors import CheckpointCorrupt, CheckpointMissing
 from pipeline.journal.batch_source import StateSwitch
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
@@ -110,8 +110,12 @@ class Checkpoints:
         """Put learner and supervisor into the state of one version.
 
         Raises:
-            CheckpointCorrupt: there is no readable checkpoint of it.
+            CheckpointMissing: there is none of it; names those that there are.
+            CheckpointCorrupt: it cannot be read.
         """
+        if not self.holds(str(version)):
+            there = ", ".join(map(str, self.versions())) or "none yet"
+            raise CheckpointMissing(f"there is no checkpoint {version} in {self.folder}; there are: {there}")
         folder = self.folder / str(version)
         named_manifest(folder / MANIFEST)
         return restore_from(folder, learner, supervisor)
@@ -165,8 +169,9 @@ class Checkpoints:
         return [path for folder in self._folders() if (path := folder / MANIFEST).exists()]
 
     def _folders(self) -> list[Path]:
-        """Return the folders that are named after a version, oldest first."""
-        found = ((Version.named(path.name), path) for path in self.folder.glob("*-*") if path.is_dir())
+        """Return the folders that are named after a version, oldest first; an empty one is a stranger's."""
+        folders = (path for path in self.folder.glob("*-*") if path.is_dir() and any(path.iterdir()))
+        found = ((Version.named(path.name), path) for path in folders)
         return [path for _, path in sorted((version, path) for version, path in found if version is not None)]
 
     def _prune(self) -> None:

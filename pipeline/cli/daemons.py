@@ -35,10 +35,7 @@ def learn(
     """Learn from the event log and publish snapshots, until stopped."""
     from consumers.learn.daemon import run
 
-    settings = load_settings()
-    if accept_gap:
-        settings = settings.model_copy(update={"log": settings.log.model_copy(update={"accept_gap": True})})
-    run(settings)
+    run(load_settings(log={"accept_gap": True} if accept_gap else {}))
 
 
 @app.command()
@@ -70,6 +67,5 @@ def serve(
     """Answer requests for recommendations; load new snapshots without a restart."""
     from consumers.serve.daemon import run
 
-    settings = load_settings()
     changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    run(settings.model_copy(update={"serve": settings.serve.model_copy(update=changes)}))
+    run(load_settings(serve=changes))

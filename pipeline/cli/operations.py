@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 
-from pipeline.cli.terminal import console, log_of_settings, now
+from pipeline.cli.terminal import as_version, console, log_of_settings, now
 from pipeline.config import load_settings
 
 if TYPE_CHECKING:
     from pipeline.control.records import ControlRecord
+    from pipeline.eventlog.port import EventLog
+    from pipeline.eventlog.topics import Topics
     from pipeline.retraining.candidates import Candidates
 
 app = typer.Typer()
@@ -20,13 +21,8 @@ candidates_app = typer.Typer(
     help="List, show, promote and reject the candidates of retrains.", no_args_is_help=True
 )
 app.add_typer(candidates_app, name="candidates")
+OUTCOME = "`millstream history` shows whether the learner carries it out"
 ReasonOption = Annotated[str, typer.Option(help="Reason, shown in the history.")]
-
-
-def _version(text: str) -> str:
-    if not re.fullmatch(r"\d+-\d+", text):
-        raise typer.BadParameter(f"{text} is not a version such as 3-120")
-    return text
 
 
 @app.command()
@@ -36,7 +32,7 @@ def history() -> None:
     from pipeline.reports.history import history_table
 
     with log_of_settings() as (event_log, topics, _):
-        console.print(history_table(read_history(event_log, topics)))
+        console.print(history_table(read_history(event_log, topics)), soft_wrap=True)
 
 
 @app.command()
@@ -44,7 +40,7 @@ def rollback(
     version: Annotated[
         str,
         typer.Argument(
-            parser=_version,
+            parser=as_version,
             metavar="VERSION",
             help="The version to return to, such as 3-120; see `millstream history`.",
         ),
@@ -54,10 +50,17 @@ def rollback(
     ] = False,
     reason: ReasonOption = "by hand",
 ) -> None:
-    """Order learner and servers to return to an earlier version."""
+    """Order learner and servers to return to an earlier version, if journal or checkpoints know it."""
+    from pipeline.assembly import checkpoints_of
+    from pipeline.checkpoints.versions import check_known
     from pipeline.control.records import Rollback
+    from pipeline.snapshots.snapshot import Version
 
-    _order(Rollback(version=version, relearn=relearn, generation=None, ordered_at=now(), reason=reason))
+    order = Rollback(version=version, relearn=relearn, generation=None, ordered_at=now(), reason=reason)
+    with log_of_settings() as (event_log, topics, settings):
+        check_known(event_log, topics, checkpoints_of(settings), Version.parse(version))
+        _append(event_log, topics, order)
+    console.print(f"recorded: {order.key}; {OUTCOME}", soft_wrap=True)
 
 
 @candidates_app.command("list")
@@ -65,7 +68,7 @@ def list_candidates() -> None:
     """List all kept candidates, oldest first."""
     from pipeline.reports.candidates import candidates_table
 
-    console.print(candidates_table(_candidates().all()))
+    console.print(candidates_table(_candidates().all()), soft_wrap=True)
 
 
 @candidates_app.command("show")
@@ -88,26 +91,34 @@ def promote_candidate(
     """Order the learner to adopt a candidate, regardless of the Gate."""
     from pipeline.control.records import Promotion
 
-    decision = _candidates().named(name).decided()
+    candidate = _candidates().named(name)
+    decision = candidate.decided()
+    candidate.check_trained()
     generation = None if force else decision.generation
-    _order(Promotion(candidate=name, generation=generation, ordered_at=now(), reason=reason))
+    order = Promotion(candidate=candidate.name, generation=generation, ordered_at=now(), reason=reason)
+    with log_of_settings() as (event_log, topics, _):
+        _append(event_log, topics, order)
+    console.print(f"recorded: {order.key}; {OUTCOME}", soft_wrap=True)
 
 
 @candidates_app.command("reject")
 def reject_candidate(name: str, reason: ReasonOption = "by hand") -> None:
     """Reject a candidate."""
+    from pipeline.control.records import GateDecision
+
     candidate = _candidates().named(name)
     changes = {"outcome": "rejected", "reasons": [reason], "decided_at": now()}
-    decision = candidate.decided().model_copy(update=changes)
-    candidate.conclude(decision)
-    _order(decision)
+    decision = GateDecision.model_validate({**dict(candidate.decided()), **changes})
+    with log_of_settings() as (event_log, topics, _):
+        candidate.conclude(decision)
+        _append(event_log, topics, decision)
+    console.print(f"recorded: {decision.key}", soft_wrap=True)
 
 
-def _order(record: ControlRecord) -> None:
-    with log_of_settings() as (event_log, topics, _), event_log.writer() as writer:
+def _append(event_log: EventLog, topics: Topics, record: ControlRecord) -> None:
+    with event_log.writer() as writer:
         writer.append(topics.control, record.key, record.encode())
         writer.flush()
-    console.print(f"recorded: {record.key}", soft_wrap=True)
 
 
 def _candidates() -> Candidates:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
+from urllib.parse import urlsplit
 
 import typer
 
-from pipeline.cli.terminal import console, log_of_settings, progress_bar
+from pipeline.cli.terminal import as_version, console, log_of_settings, progress_bar
+
+if TYPE_CHECKING:
+    from pipeline.eventlog.port import EventLog
+    from pipeline.eventlog.topics import Topics
+    from pipeline.snapshots.snapshot import Version
 
 app = typer.Typer()
 
@@ -22,7 +28,12 @@ def rebuild(
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option("--from", help="Begin at the checkpoint of a version, such as 3-120, not at the start."),
+        typer.Option(
+            "--from",
+            parser=as_version,
+            metavar="VERSION",
+            help="Begin at the checkpoint of a version, such as 3-120, not at the start.",
+        ),
     ] = None,
     answer: Annotated[
         str | None,
@@ -40,19 +51,17 @@ def rebuild(
     if answer is not None:
         _compare_answer(answer)
     from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
-    from pipeline.checkpoints.audit import agreement, version_at
+    from pipeline.checkpoints.audit import agreement
     from pipeline.checkpoints.rebuild import rebuild as run
-    from pipeline.errors import TopicError
+    from pipeline.checkpoints.versions import check_known
     from pipeline.snapshots.snapshot import Version
     from pipeline.snapshots.store import SnapshotStore
 
     with log_of_settings() as (event_log, topics, settings), progress_bar("rebuilding", None) as progress:
-        try:
-            until = version_at(event_log, topics, at) if at else None
-            begin = Version.parse(since) if since else None
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
-        checkpoints = checkpoints_of(settings)
+        until = _version_at(event_log, topics, at) if at is not None else None
+        checkpoints, store = checkpoints_of(settings), SnapshotStore.of(settings.snapshots, topics.prefix)
+        if until is not None:
+            check_known(event_log, topics, checkpoints, until)
         learner, supervisor = make_learner(settings), make_supervisor(settings)
         position = run(
             event_log,
@@ -61,23 +70,34 @@ def rebuild(
             supervisor,
             checkpoints,
             from_nothing=at is None,
-            since=begin,
+            since=Version.parse(since) if since else None,
             until=until,
             progress=lambda n: progress.advance(progress.task_ids[0], n),
         )
-    if until is not None and position.version != str(until):
-        raise TopicError(f"the journal knows no version {until}, only {position.version} before it")
-    store = SnapshotStore(settings.snapshots.store, settings.log.prefix)
     found = agreement(learner, supervisor, position, checkpoints, store)
     console.print(str(found), soft_wrap=True)
     raise typer.Exit(int(found.differs))
+
+
+def _server_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        if url.scheme in ("http", "https") and url.hostname and url.port != 0:
+            return text
+    except ValueError:  # of its brackets or its port
+        pass
+    raise typer.BadParameter(f"{text}: write http://host:port")
 
 
 @app.command()
 def audit(
     server: Annotated[
         list[str] | None,
-        typer.Option(help="URL of a server to compare with a new one; repeat for several."),
+        typer.Option(
+            parser=_server_url,
+            metavar="URL",
+            help="URL of a server to compare with a new one; repeat for several.",
+        ),
     ] = None,
     users: Annotated[int, typer.Option(min=1, help="How many users the servers are asked about.")] = 20,
     no_rebuild: Annotated[
@@ -88,9 +108,6 @@ def audit(
 
     Reads only, and may run beside the daemons.
     """
-    for url in server or []:
-        if not url.startswith(("http://", "https://")):
-            raise typer.BadParameter(f"--server {url}: write http://host:port")
     from consumers.audit.audit import audit as run
     from pipeline.reports.audit import audit_page
 
@@ -108,6 +125,17 @@ def audit(
     raise typer.Exit(int(any(check.findings for check in checks)))
 
 
+def _version_at(event_log: EventLog, topics: Topics, moment: str) -> Version:
+    from pipeline.checkpoints.audit import version_at
+
+    try:
+        return version_at(event_log, topics, moment)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{moment} is no version such as 3-120, time such as 2026-11-22T09:30 or offset such as @1234"
+        ) from None
+
+
 def _compare_answer(impression: str) -> NoReturn:
     from consumers.audit.answers import reproduce_answer
     from pipeline.reports.answers import answers_table
@@ -120,6 +148,6 @@ def _compare_answer(impression: str) -> NoReturn:
             impression,
             lambda n: progress.advance(progress.task_ids[0], n),
         )
-    console.print(answers_table(comparison))
+    console.print(answers_table(comparison), soft_wrap=True)
     console.print(str(comparison), soft_wrap=True)
     raise typer.Exit(int(not comparison.same_items))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -23,7 +24,7 @@ from rich.progress import (
 
 from pipeline.config import Settings, load_settings
 from pipeline.datasets.cells import DateForm
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, StorageUnavailable
 
 if TYPE_CHECKING:
     from pipeline.datasets import Dataset
@@ -39,7 +40,24 @@ DatesOption = Annotated[
     DateForm | None, typer.Option(help="Form of dates that could be read in more than one way.")
 ]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Stop after this many interactions.")]
-ReportOption = Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")]
+
+
+def _report_file(file: Path | None) -> Path | None:
+    """Refuse, before the work begins, a report that could not be written at its end."""
+    if file is None:
+        return None
+    if not file.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {file.parent}: make it first")
+    if file.is_dir():
+        raise typer.BadParameter(f"{file} is a folder: name a file in it")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise typer.BadParameter(f"{file} may not be written: name a file where you may write")
+    return file
+
+
+ReportOption = Annotated[
+    Path | None, typer.Option(callback=_report_file, help="Write the figures to this file as JSON.")
+]
 
 
 @contextmanager
@@ -62,6 +80,16 @@ def log_of_settings(
     where = settings.log.url, settings.log.secrets
     with opened(*where, stop) if stop else closing(open_log(*where, create=create)) as event_log:
         yield event_log, Topics(settings.log.prefix), settings
+
+
+def as_version(text: str) -> str:
+    """Read the text of a version; the parser of arguments and options that name one."""
+    from pipeline.snapshots.snapshot import Version
+
+    try:
+        return str(Version.parse(text))
+    except ValueError:
+        raise typer.BadParameter(f"{text} is not a version such as 3-120") from None
 
 
 def progress_bar(what: str, total: int | None) -> Progress:
@@ -107,9 +135,17 @@ def print_drops(dataset: Dataset, events: int) -> None:
 
 
 def write_report(file: Path | None, figures: dict[str, object]) -> None:
-    """Write figures as JSON, if there is a file."""
-    if file is not None:
+    """Write figures as JSON, if there is a file.
+
+    Raises:
+        StorageUnavailable: the file cannot be written.
+    """
+    if file is None:
+        return
+    try:
         file.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2))
+    except OSError as error:
+        raise StorageUnavailable(f"the report cannot be written to {file}: {error}") from error
 
 
 def now() -> int:

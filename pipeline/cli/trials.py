@@ -38,10 +38,7 @@ def backtest(
     from pipeline.reports.quality import quality_table
     from pipeline.training.backtest import backtest as run
 
-    settings = load_settings()
-    if seed is not None:
-        learn = settings.learn.model_copy(update={"seed": seed})
-        settings = settings.model_copy(update={"learn": learn})
+    settings = load_settings(learn={} if seed is None else {"seed": seed})
     dataset = open_dataset(data, encoding, dates)
     learner = make_learner(settings)
     with progress_bar("learning", total=limit) as progress:

@@ -8,6 +8,7 @@ import orjson
 import typer
 
 from pipeline.cli.terminal import console, log_of_settings, now
+from pipeline.errors import RefusalReason
 
 app = typer.Typer()
 letters_app = typer.Typer(help="List and show the records that were refused.", no_args_is_help=True)
@@ -30,21 +31,30 @@ def status(
     if as_json:
         console.print_json(orjson.dumps(found.to_json()).decode())
     else:
-        console.print(status_page(found))
+        console.print(status_page(found), soft_wrap=True)
     raise typer.Exit(int(found.state == "red"))
 
 
 @letters_app.command("list")
 def list_letters(
-    reason: Annotated[str | None, typer.Option(help="Only this reason, such as numeric_id.")] = None,
+    reason: Annotated[
+        RefusalReason | None, typer.Option(metavar="REASON", help="Only this reason, such as numeric_id.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many of the newest to list.")] = 20,
 ) -> None:
     """Count dead letters by reason, and list the newest first."""
-    from pipeline.reports.dead_letters import letters_page, read_letters
+    from pipeline.reports.dead_letters import counts_by_reason, letters_page, read_letters
 
     with log_of_settings() as (event_log, topics, _):
         letters = read_letters(event_log, topics)
-    console.print(letters_page([one for one in letters if reason in (None, one["code"])], limit))
+    found = [one for one in letters if reason in (None, one["code"])]
+    if reason and not found:
+        others = ", ".join(f"{code} {count:,}" for code, count in counts_by_reason(letters))
+        console.print(
+            f"no dead letter has the reason {reason}; there are: {others or 'none'}", soft_wrap=True
+        )
+    else:
+        console.print(letters_page(found, limit), soft_wrap=True)
 
 
 @letters_app.command("show")

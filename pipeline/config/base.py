@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_settings import NoDecode
 
 
 class Config(BaseModel):
@@ -38,7 +40,21 @@ def _long_enough_if_set(secret: SecretStr | None) -> SecretStr | None:
     return None if secret is None else _long_enough(secret)
 
 
+def _listed(value: object) -> object:
+    """Read the text of a list, as an environment variable holds it: JSON, or divided by commas."""
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith(("[", '"')):
+        return [part.strip() for part in value.split(",")]
+    try:
+        found = json.loads(value)
+    except ValueError:
+        raise ValueError('a list is written as ["one", "another"], or divided by commas') from None
+    return [found] if isinstance(found, str) else found
+
+
 Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
+Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_listed), Field(max_length=1_000)]
 SecretOrNone = Annotated[SecretStr | None, AfterValidator(_long_enough_if_set)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 CountOrNone = Annotated[int, Field(ge=0, le=1_000_000_000)]

@@ -122,7 +122,7 @@ class SnapshotConfig(Config):
     """[snapshots] Where snapshots are, and how often one is published."""
 
     store: Text = "run/snapshots"
-    """A folder, or any fsspec URL such as s3://bucket/path."""
+    """A folder, or any fsspec URL such as s3://bucket/path, whose package (here s3fs) must be installed."""
     seconds: Seconds = 1.0
     """A snapshot is published when so much time has passed,"""
     events: Count = 10_000

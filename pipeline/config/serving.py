@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.config.base import Config, Count, Port, Seconds, Secret, Text
+from pipeline.config.base import Config, Count, Port, Seconds, Secrets, Text
 
 
 class ServeConfig(Config):
@@ -16,9 +16,9 @@ class ServeConfig(Config):
     """Address to listen on."""
     port: Port = 8000
     """Port to listen on."""
-    api_keys: Annotated[tuple[Secret, ...], Field(max_length=1_000)] = ()
+    api_keys: Secrets = ()
     """If there are any, a request needs one of them in its X-API-Key header, and so does one for the metrics
-    of learn, retrain and play. Each has at least 16 characters."""
+    of learn, retrain and play. Each has at least 16 characters; in the environment, commas divide them."""
     recommendations: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Items in an answer, unless a request says how many."""
     most_recommendations: Annotated[int, Field(ge=1, le=10_000)] = 200

@@ -11,6 +11,7 @@ import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_settings import (
@@ -76,8 +77,11 @@ class Settings(BaseSettings):
         return init_settings, env_settings, toml
 
 
-def load_settings() -> Settings:
+def load_settings(**overrides: Any) -> Settings:
     """Read the settings.
+
+    Args:
+        overrides: by table, a dictionary of values that come before environment and file.
 
     Raises:
         InvalidSettings: a key is unknown or a value out of bounds; names it.
@@ -88,9 +92,14 @@ def load_settings() -> Settings:
     for name in _unknown_variables():
         raise InvalidSettings(f"{name} sets nothing: there is no such table; see `millstream config`")
     try:
-        return Settings()
-    except (SettingsError, tomllib.TOMLDecodeError) as error:
-        raise InvalidSettings(f"{file or FILE} or the environment cannot be read: {error}") from None
+        return Settings(**overrides)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InvalidSettings(f"{file or FILE} cannot be read: {error}") from None
+    except SettingsError as error:
+        raise InvalidSettings(
+            f"the environment cannot be read: {error}; write a table as JSON, or set each of its values by a "
+            f"variable of its own, such as {PREFIX}LOG__PARTITIONS"
+        ) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -94,8 +94,15 @@ class Rollback(ControlRecord):
 
     @property
     def key(self) -> str:
-        """Deterministic key; see `ControlRecord`."""
-        return f"rollback-{self.version}-{self.generation}-{self.ordered_at}"
+        """Deterministic key; see `ControlRecord`.
+
+        >>> Rollback(version="3-120", relearn=False, generation=4, ordered_at=0, reason="it fell").key
+        'rollback-3-120-4-0'
+        >>> Rollback(version="3-120", relearn=False, generation=None, ordered_at=9, reason="by hand").key
+        'rollback-3-120-9'
+        """
+        left = "" if self.generation is None else f"{self.generation}-"
+        return f"rollback-{self.version}-{left}{self.ordered_at}"
 
 
 Order = Promotion | Rollback

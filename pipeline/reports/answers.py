@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
-from rich.table import Table
+from rich.console import RenderableType
 
 from consumers.audit.answers import AnswerComparison
+from pipeline.reports.layout import table
 
 
-def answers_table(comparison: AnswerComparison) -> Table:
+def answers_table(comparison: AnswerComparison) -> RenderableType:
     """One row per position: the recorded and the reproduced item, each with its propensity."""
-    table = Table(title=f"impression {comparison.recorded.impression_id}", title_justify="left")
-    for heading in ("position", "recorded", "propensity", "reproduced", "propensity"):
-        table.add_column(heading, justify="left" if heading in ("recorded", "reproduced") else "right")
     recorded = [*zip(comparison.recorded.items, comparison.recorded.propensities, strict=True)]
     reproduced = [(shown.item, shown.score) for shown in comparison.reproduced.items]
-    for index in range(max(len(recorded), len(reproduced))):
-        table.add_row(str(index + 1), *_cells(recorded, index), *_cells(reproduced, index))
-    return table
+    rows = [
+        (str(index + 1), *_cells(recorded, index), *_cells(reproduced, index))
+        for index in range(max(len(recorded), len(reproduced)))
+    ]
+    return table(
+        f"impression {comparison.recorded.impression_id}",
+        ("position", "recorded", "propensity", "reproduced", "propensity"),
+        rows,
+        whole=("recorded", "reproduced"),
+        right=("position", "propensity"),
+    )
 
 
 def _cells(answer: list[tuple[str, float]], index: int) -> tuple[str, str]:
     if index >= len(answer):
         return "–", "–"
     item, propensity = answer[index]
-    return escape(item), f"{propensity:.6f}"
+    return item, f"{propensity:.6f}"

@@ -5,16 +5,14 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
 
 from pipeline.eventlog.port import EventLog, read
 from pipeline.eventlog.topics import Topics
+from pipeline.reports.layout import table, utc
 
 OLD_CODE = "invalid"
 """Of letters that were written before reasons had a code."""
@@ -42,19 +40,26 @@ def read_letters(event_log: EventLog, topics: Topics) -> list[Letter]:
 
 def letters_page(letters: Sequence[Letter], limit: int) -> RenderableType:
     """Return how many letters there are of each reason, then the newest ones; no value is shown."""
-    counts = Table(title=f"{len(letters):,} dead letters", title_justify="left")
-    for heading in ("reason", "letters"):
-        counts.add_column(heading)
-    for code, count in Counter(letter["code"] for letter in letters).most_common():
-        counts.add_row(escape(str(code)), f"{count:,}")
-    newest = Table(title=f"the newest {min(limit, len(letters))}", title_justify="left")
-    for heading in ("place", "appended (UTC)", "reason", "field", "what is wrong"):
-        newest.add_column(heading, overflow="fold")
-    for letter in reversed(letters[-limit:]):
-        when = datetime.fromtimestamp(letter["append_time"] / 1000, UTC).isoformat(" ", "seconds")
-        cells = (letter["place"], when, letter["code"], letter["field"], letter["reason"])
-        newest.add_row(*(escape(str(cell)) for cell in cells))
-    return Group(counts, newest)
+    counts = [(code, f"{count:,}") for code, count in counts_by_reason(letters)]
+    return Group(
+        table(f"{len(letters):,} dead letters", ("reason", "letters"), counts),
+        table(
+            f"the newest {min(limit, len(letters))}",
+            ("place", "reason", "when appended (UTC), and what is wrong"),
+            map(_row, reversed(letters[-limit:])),
+            whole=("place", "reason"),
+        ),
+    )
+
+
+def counts_by_reason(letters: Sequence[Letter]) -> list[tuple[str, int]]:
+    """Count the letters of each reason, most first."""
+    return Counter(str(letter["code"]) for letter in letters).most_common()
+
+
+def _row(letter: Letter) -> tuple[str, ...]:
+    fault = f"{letter['field']}: {letter['reason']}"
+    return str(letter["place"]), str(letter["code"]), f"{utc(letter['append_time'])}\n{fault}"
 
 
 def letter_whole(letter: Letter) -> Letter:

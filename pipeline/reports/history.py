@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 
-from rich.table import Table
+from rich.console import RenderableType
 
 from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
 from pipeline.control.history import HistoryEntry
 from pipeline.control.records import Adoption, ControlRecord, GateDecision, Promotion, Refusal, Rollback
+from pipeline.reports.layout import table, utc
 
 
-def history_table(entries: Iterable[HistoryEntry]) -> Table:
+def history_table(entries: Iterable[HistoryEntry]) -> RenderableType:
     """One row per entry: append time, version, event, figures and reason."""
-    table = Table(title="history", title_justify="left")
-    for heading in ("appended (UTC)", "version", "event", "figures", "reason"):
-        table.add_column(heading, overflow="fold")
-    for entry in entries:
-        when = datetime.fromtimestamp(entry.append_time / 1000, UTC).isoformat(sep=" ", timespec="seconds")
-        version, event, figures, reason = _row(entry.record)
-        table.add_row(when, version, f"{event} {entry.result}".strip(), figures, reason)
-    return table
+    return table(
+        "history",
+        ("appended (UTC)", "version", "event", "figures", "reason"),
+        map(_row, entries),
+        whole=("version",),
+    )
 
 
-def _row(record: ControlRecord) -> tuple[str, str, str, str]:
+def _row(entry: HistoryEntry) -> tuple[str, ...]:
+    version, event, figures, reason = _cells(entry.record)
+    return utc(entry.append_time), version, f"{event} {entry.result}".strip(), figures, reason
+
+
+def _cells(record: ControlRecord) -> tuple[str, str, str, str]:
     """Version, event, figures and reason."""
     match record:
         case DriftAlarm():

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.atomic_files import replace_durably
 from pipeline.bounded import Count, Key, Place, VersionText, fault_of
+from pipeline.checkpoints.manifest import MANIFEST
 from pipeline.checkpoints.store import CANDIDATE_CHECKPOINT, CANDIDATES
 from pipeline.control.records import CandidateName, GateDecision
 from pipeline.errors import CandidateUnknown, Occupied
@@ -149,6 +150,17 @@ class Candidate:
         if decision is None:
             raise CandidateUnknown(f"{self.plan().name} is not decided yet: see `millstream candidates list`")
         return decision
+
+    def check_trained(self) -> None:
+        """Refuse a candidate that was decided before there was a state to adopt.
+
+        Raises:
+            CandidateUnknown: it has no checkpoint.
+        """
+        if not (self.checkpoint / MANIFEST).exists():
+            raise CandidateUnknown(
+                f"{self.name} has no checkpoint to adopt: `millstream candidates list` shows its outcome"
+            )
 
     def conclude(self, decision: GateDecision) -> None:
         """Write down a decision, and remove the files that are of no use after it."""

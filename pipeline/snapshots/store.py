@@ -12,9 +12,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 
-import fsspec
 import orjson
-from fsspec.core import url_to_fs
 from pydantic import SecretStr, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
@@ -26,6 +24,7 @@ from pipeline.errors import SnapshotCorrupt, SnapshotMissing
 from pipeline.sealing import BrokenSeal, seal, sealed_digest, unseal
 from pipeline.snapshots.bounds import check_base, check_manifest, tensors_in
 from pipeline.snapshots.codec import apply_delta, full_snapshot
+from pipeline.snapshots.filesystem import open_filesystem
 from pipeline.snapshots.snapshot import FORMAT, FileDigest, Manifest, Seal, Snapshot, Version
 from pipeline.snapshots.values import check_values
 
@@ -53,9 +52,12 @@ class SnapshotStore:
             model: whose snapshots.
             key: signs manifests that are published; those that are read must be signed with it.
             most_bytes: the largest manifest, and the largest files together, that are read.
+
+        Raises:
+            InvalidSettings: the URL has an unknown scheme, or one whose package is not installed.
+            StorageUnavailable: the store does not answer.
         """
-        self._fs: fsspec.AbstractFileSystem
-        self._fs, root = url_to_fs(url)
+        self._fs, root = open_filesystem(url)
         self._root = f"{root.rstrip('/')}/{model}"
         self._model = model
         self._key = key.get_secret_value().encode() if key else None

@@ -83,6 +83,16 @@ def test_every_route_is_listed() -> None:
     assert any(isinstance(route, APIRoute) for route in app.routes)
 
 
+def test_every_status_of_an_error_is_listed() -> None:
+    app = create_app(RecommendationService(CurrentState(), context=5), ServeConfig())
+    operations = [one for routes in app.openapi()["paths"].values() for one in routes.values()]
+    declared = {status for one in operations for status in one["responses"] if status >= "400"}
+    text = (DOCS / "http-api.md").read_text()
+    rows = re.findall(r"^\| ([0-9, ]+) \|", text[text.index("## Errors") :], flags=re.MULTILINE)
+    listed = {status for row in rows for status in row.split(", ")}
+    assert listed == declared | {"405"}, "405 is the framework's, and belongs to no route"
+
+
 def test_the_layers_are_those_that_are_checked() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = [layer.replace("pipeline.", "") for layer in contracts[0]["layers"]]

@@ -11,9 +11,9 @@ from typer.testing import CliRunner, Result
 from pipeline import cli
 
 
-def run(*arguments: str) -> Result:
-    """Run a command in a wide terminal; an unforeseen error is raised."""
-    return CliRunner().invoke(cli.app, arguments, catch_exceptions=False, env={"COLUMNS": "200"})
+def run(*arguments: str, columns: int = 200) -> Result:
+    """Run a command in a terminal of so many columns; an unforeseen error is raised."""
+    return CliRunner().invoke(cli.app, arguments, catch_exceptions=False, env={"COLUMNS": str(columns)})
 
 
 def misused(*arguments: str) -> str:

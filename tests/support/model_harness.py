@@ -109,7 +109,7 @@ class ModelHarness:
     @property
     def store(self) -> SnapshotStore:
         """A newly opened store, without the cache of earlier loads."""
-        return SnapshotStore(self.settings.snapshots.store, self.settings.log.prefix)
+        return SnapshotStore.of(self.settings.snapshots, self.settings.log.prefix)
 
     def publisher(
         self, store: SnapshotStore | None = None, full_every: int = 50, keep: int = 20

@@ -58,16 +58,17 @@ ANYTHING_GOES = GateConfig(
     least_users=2,
     least_probes=1,
     least_slice=10,
-    least_gain=-10,
-    ndcg_margin=10,
-    slice_log_loss_margin=10,
-    slice_ndcg_margin=10,
+    least_gain=-100,
+    ndcg_margin=100,
+    slice_log_loss_margin=100,
+    slice_ndcg_margin=100,
     least_jaccard=0,
     least_diversity=0,
     most_latency=1e6,
     most_size=1e6,
     sampling=SamplingConfig(resamples=100),
 )
+"""Promotes what can be compared at all."""
 NOTHING_GOES = ANYTHING_GOES.replace(least_gain=100)
 
 

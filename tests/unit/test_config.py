@@ -153,6 +153,47 @@ def test_a_short_key_is_refused_at_start(key: str, monkeypatch: pytest.MonkeyPat
                 load_settings()
 
 
+@pytest.mark.parametrize(
+    "text", ["{one}", "{one},{other}", " {one} , {other}", '["{one}", "{other}"]', '"{one}"']
+)
+def test_keys_in_the_environment_are_divided_by_commas_or_json(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = "1234567890123456", "my-other-secret-key"
+    monkeypatch.setenv("MILLSTREAM_SERVE__API_KEYS", text.replace("{one}", one).replace("{other}", other))
+    keys = [key.get_secret_value() for key in load_settings().serve.api_keys]
+    assert keys == [one, other][: len(keys)]
+    assert len(keys) == 1 + ("other" in text)
+
+
+@pytest.mark.parametrize("text", ["hush", '["hush"', '["hush"]', "hush,hush", "[1]", '{"hush": 1}'])
+def test_keys_that_cannot_be_read_are_refused_by_name_and_not_printed(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MILLSTREAM_SERVE__API_KEYS", text)
+    with pytest.raises(InvalidSettings, match=r"^serve\.api_keys") as refused:
+        load_settings()
+    assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["MILLSTREAM_LOG", "MILLSTREAM_LOG__OPTIONS"])
+def test_a_table_in_the_environment_that_cannot_be_read_is_not_printed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "hush")
+    with pytest.raises(InvalidSettings, match=r'"log" .*; write a table as JSON, or set each') as refused:
+        load_settings()
+    assert "hush" not in str(refused.value)
+
+
+def test_a_file_that_is_no_text_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_bytes(b"\xff")
+    monkeypatch.setenv("MILLSTREAM_CONFIG", str(file))
+    with pytest.raises(InvalidSettings, match=f"{file} cannot be read: "):
+        load_settings()
+
+
 def test_a_secret_that_is_not_set_is_printed_as_a_comment() -> None:
     assert "# key = …  # Shared by learner and servers" in to_toml(Settings())
     assert "**********" in to_toml(Settings(snapshots=SnapshotConfig(key=SecretStr("quiet" * 4))))

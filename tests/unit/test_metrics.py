@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import socket
 from collections.abc import Callable, Iterator
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -16,6 +17,7 @@ from pydantic import SecretStr
 
 from pipeline import metrics
 from pipeline.demo.processes import free_port
+from pipeline.errors import InvalidSettings
 from pipeline.metrics import Series, exposition, quantiles, scrape, value_of
 
 Metric = Counter | Gauge | Histogram
@@ -73,6 +75,15 @@ def test_nobody_answers_where_nothing_is_served() -> None:
     metrics.serve_metrics("127.0.0.1", 0)
     with pytest.raises(OSError):
         scrape(f"http://127.0.0.1:{free_port()}/metrics", timeout_seconds=1)
+
+
+def test_an_address_that_cannot_be_listened_at_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InvalidSettings, match=f"served at 127.0.0.1:{port} .* another port in .metrics"):
+            metrics.serve_metrics("127.0.0.1", port)
+    with pytest.raises(InvalidSettings, match=f"served at no such host:{port} "):
+        metrics.serve_metrics("no such host", port)
 
 
 @pytest.fixture

@@ -45,6 +45,18 @@ PROBLEMS: Responses = {
     422: {"model": Problem, "description": "A parameter is unknown or out of bounds"},
     503: {"model": Problem, "description": "The server is still reading the log"},
 }
+BODY_PROBLEMS: Responses = {
+    400: {"model": Problem, "description": "The body is no JSON in UTF-8"},
+    411: {"model": Problem, "description": "The body's length is not declared"},
+    413: {"model": Problem, "description": "The body is too large"},
+    415: {"model": Problem, "description": "The body is not declared as application/json"},
+}
+ROUTING_FAULTS = {
+    400: "the body cannot be read: send JSON in UTF-8",
+    404: "there is no such route: /docs lists them",
+    405: "the route has another method: see the header Allow, and /docs",
+}
+"""What the framework's own answers say instead of their status in words."""
 NOT_FOUND: Responses = {404: {"model": Problem, "description": "The item is unknown"}}
 Session = Annotated[
     Id | None,
@@ -115,7 +127,7 @@ def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:
         """
         return service.for_user(user, session, query)
 
-    @routes.post("/v1/recommendations")
+    @routes.post("/v1/recommendations", dependencies=[Depends(_check_json)], responses=BODY_PROBLEMS)
     def recommendations_for_a_history(
         body: AnonymousHistory,
         query: Annotated[RecommendationQuery, Depends(read_query)],
@@ -175,6 +187,13 @@ def _key_check(settings: ServeConfig) -> Any:
     return check
 
 
+async def _check_json(request: Request) -> None:
+    """Refuse a body that is not declared as JSON: it is not read, so its fields would all seem wrong."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise HTTPException(415, "send JSON, with the header Content-Type: application/json")
+
+
 def _invalid(_: Request, error: Exception) -> JSONResponse:
     """Name each invalid field and its fault, never its value."""
     assert isinstance(error, RequestValidationError)
@@ -184,7 +203,8 @@ def _invalid(_: Request, error: Exception) -> JSONResponse:
 
 def _http_problem(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, StarletteHTTPException)
-    return problem(error.status_code, HTTPStatus(error.status_code).phrase, str(error.detail))
+    detail = ROUTING_FAULTS.get(error.status_code, str(error.detail))
+    return problem(error.status_code, HTTPStatus(error.status_code).phrase, detail, error.headers)
 
 
 def _not_ready(_: Request, error: Exception) -> JSONResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
@@ -64,7 +65,7 @@ class RequestTimes:
             metrics.REQUEST_SECONDS.labels(route, str(status)).observe(seconds)
 
 
-def problem(status: int, title: str, detail: str) -> JSONResponse:
+def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Return a problem response (RFC 9457)."""
     body = Problem(title=title, status=status, detail=detail).model_dump()
-    return JSONResponse(body, status, media_type="application/problem+json")
+    return JSONResponse(body, status, headers, media_type="application/problem+json")

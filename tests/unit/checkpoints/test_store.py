@@ -115,6 +115,19 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     assert "checkpoint 1-4" in caplog.text and "trying the one before it" in caplog.text
 
 
+def test_an_empty_folder_is_left_alone_quietly(
+    harness: ModelHarness, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpointed_twice(harness)
+    (folder / "9-99").mkdir()
+    assert version(restored(harness)) == "1-4"
+    assert [str(one) for one in harness.checkpoints.versions()] == ["1-2", "1-4"]
+    assert caplog.messages == []
+    (folder / "9-99" / "learned.safetensors").touch()
+    assert version(restored(harness)) == "1-4"
+    assert "9-99" in caplog.text, "what is left of a checkpoint is said"
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"format":', b"\xff"])
 def test_a_damaged_manifest_gives_way_to_the_one_before(
     harness: ModelHarness, folder: Path, content: bytes

@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from consumers.learn import daemon as learn
 from consumers.retrain import daemon as retrain
+from consumers.serve import daemon as serve
 from pipeline.cli.terminal import retrain_bar
 from pipeline.config import Settings
 from pipeline.retraining.training import RetrainProgress
-from tests.support.commands import misused, run
+from tests.support.commands import fails, misused, run
 
 Show = Callable[[RetrainProgress], None]
 
@@ -65,3 +67,23 @@ def test_follow_and_since_exclude_each_other() -> None:
 
 def test_an_invalid_time_is_refused() -> None:
     assert "yesterday is not a time such as 2026-11-22T09:30" in misused("retrain", "--since", "yesterday")
+
+
+def test_options_come_before_environment_and_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLSTREAM_SERVE__PORT", "81")
+    monkeypatch.setenv("MILLSTREAM_SERVE__RECOMMENDATIONS", "7")
+    received = list[Settings]()
+    monkeypatch.setattr(serve, "run", received.append)
+    monkeypatch.setattr(learn, "run", received.append)
+    for command in (["serve", "--port", "82"], ["serve"], ["learn", "--accept-gap"], ["learn"]):
+        assert run(*command).exit_code == 0
+    assert [one.serve.port for one in received] == [82, 81, 81, 81]
+    assert [one.log.accept_gap for one in received] == [False, False, True, False]
+    assert {(one.serve.recommendations, one.log.prefix) for one in received} == {(7, "mill")}
+
+
+def test_an_empty_host_is_refused_as_the_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = fails(monkeypatch, capsys, "serve", "--host", "")  # it would listen at every address
+    assert line.startswith("InvalidSettings: serve.host: ")

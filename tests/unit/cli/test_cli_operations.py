@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from pipeline.checkpoints.manifest import MANIFEST
 from pipeline.cli import operations
 from pipeline.config import Settings
 from pipeline.control.records import Adoption, GateDecision, Promotion, Refusal, Rollback
@@ -44,21 +45,49 @@ def planned(harness: ModelHarness, name: str = "one") -> Candidate:
 
 def decided(harness: ModelHarness, judged: GateDecision) -> Candidate:
     candidate = planned(harness, judged.candidate)
+    candidate.checkpoint.mkdir()
+    (candidate.checkpoint / MANIFEST).touch()
     candidate.conclude(judged)
     return candidate
 
 
 @pytest.mark.parametrize(("arguments", "relearn"), [([], False), (["--relearn"], True)])
 def test_a_rollback_is_ordered(harness: ModelHarness, arguments: list[str], relearn: bool) -> None:
-    result = run("rollback", "3-120", "--reason", "a bad day", *arguments)
+    with harness.busy():
+        result = run("rollback", "1-2", "--reason", "a bad day", *arguments)
     expected = Rollback(
-        version="3-120", relearn=relearn, generation=None, ordered_at=MOMENT_MS, reason="a bad day"
+        version="1-2", relearn=relearn, generation=None, ordered_at=MOMENT_MS, reason="a bad day"
     )
     assert harness.published(Rollback) == [expected]
-    assert expected.key in result.output
+    assert result.stdout == (
+        f"recorded: rollback-1-2-{MOMENT_MS}; `millstream history` shows whether the learner carries it out\n"
+    )
 
 
-@pytest.mark.parametrize("version", ["junk", "3", "3-", "-3-1", "3-1-2", "3-1\n", "3--1", "+3-1"])
+def test_a_version_that_was_never_learned_is_refused(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with harness.busy():
+        line = fails(monkeypatch, capsys, "rollback", "3-120")
+    assert line.startswith("VersionUnknown: version 3-120 was never learned, ")
+    assert harness.published(Rollback) == []
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        "junk",
+        "3",
+        "3-",
+        "-3-1",
+        "3-1-2",
+        "3-1\n",
+        "3--1",
+        "+3-1",
+        "12345678901234567890-1",
+        "3-1234567890123456",
+    ],
+)
 def test_an_invalid_version_is_refused(harness: ModelHarness, version: str) -> None:
     assert "is not a version such as 3-120" in misused("rollback", "--", version)
     assert harness.published(Rollback) == []
@@ -96,6 +125,15 @@ def test_a_forced_promotion_is_valid_in_any_generation(harness: ModelHarness) ->
     decided(harness, decision(outcome="rejected"))
     run("candidates", "promote", "one", "--force")
     assert [order.generation for order in harness.published(Promotion)] == [None]
+
+
+def test_a_candidate_without_a_checkpoint_is_not_promoted(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned(harness).conclude(decision(outcome="cancelled"))
+    line = fails(monkeypatch, capsys, "candidates", "promote", "one", "--force")
+    assert line.startswith("CandidateUnknown: one has no checkpoint to adopt: ")
+    assert harness.records(harness.topics.control) == []
 
 
 def test_a_rejection_is_published_and_stored(harness: ModelHarness) -> None:
@@ -147,7 +185,8 @@ def test_the_history_lists_all_records_in_order(harness: ModelHarness) -> None:
     run("candidates", "list")
     decided(harness, decision(request=request(1, 4).key))
     run("candidates", "promote", "one")
-    run("rollback", "1-3", "--reason", "worse")
+    with harness.busy():
+        run("rollback", "1-3", "--reason", "worse")
     harness.order(Adoption(order="promotion-one", version="2-9", left="1-12", reason="by hand"))
     harness.order(Refusal(order="rollback-1-3", reason="it is gone"))
     lines = run("history").output.splitlines()
@@ -180,8 +219,19 @@ def test_a_rollback_by_hand_is_ordered_and_obeyed(settings: Settings, relearn: b
         learning.new()
         result = run("rollback", "1-2", "--reason", "poison", *(["--relearn"] if relearn else []))
         (order,) = harness.published(Rollback)
-        assert result.stdout == f"recorded: {order.key}\n"
+        assert result.stdout.startswith(f"recorded: {order.key}; ")
         assert (order.version, order.relearn, order.generation) == ("1-2", relearn, None)
         assert order.reason == "poison"
         (first, *_) = learning.new()
         assert (first.position.version, first.micro.learns) == ("2-3", relearn)
+
+
+def test_names_and_versions_are_whole_in_a_narrow_terminal(harness: ModelHarness) -> None:
+    name = "retrain-drift-12-345678-first_of_basket"
+    verbose = decision(name).model_copy(update={"reasons": ["it [red]is[/red] better " * 9]})
+    decided(harness, verbose)
+    harness.order(verbose)
+    listed = run("candidates", "list", columns=60).output
+    assert re.search(rf"^│ {name} │ 1-7 +│", listed, flags=re.MULTILINE)
+    assert "[red]" in listed, "reasons are no markup"
+    assert re.search(r"│ 1-7 +│", run("history", columns=60).output)

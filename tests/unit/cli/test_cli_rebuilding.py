@@ -8,9 +8,10 @@ from pathlib import Path
 import orjson
 import pytest
 
+from pipeline import assembly
 from pipeline.config import Settings
 from pipeline.snapshots.snapshot import Version
-from tests.support.commands import fails, run
+from tests.support.commands import fails, misused, run
 from tests.support.model_harness import ModelHarness
 
 SHOP = "shop:events=60,users=10,items=90,arrivals=0"
@@ -73,7 +74,7 @@ def test_a_rebuild_begins_at_a_checkpoint_when_asked(settings: Settings) -> None
         expected = f"{learning.position.version} {digest}: checkpoint agrees, snapshot is not there"
     rebuilt = run("rebuild", "--from", begin)
     assert (rebuilt.exit_code, " ".join(rebuilt.stdout.split())) == (0, expected)
-    assert run("rebuild", "--from", "the start").exit_code == 2
+    assert "the start is not a version such as 3-120" in misused("rebuild", "--from", "the start")
     assert "exclude each other" in run("rebuild", "--from", begin, "--at", begin).output
 
 
@@ -83,3 +84,42 @@ def test_a_time_before_the_first_entry_is_an_error(
     with ModelHarness(settings) as harness, harness.learning():
         pass
     assert "TopicError" in fails(monkeypatch, capsys, "rebuild", "--at", "1999-12-31")
+
+
+@pytest.mark.parametrize("command", [["rebuild"], ["audit"]])
+def test_a_store_that_cannot_be_opened_is_refused_at_once(
+    command: list[str],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with ModelHarness(settings) as harness, harness.learning() as learning:
+        harness.shop(20)
+        learning.new()
+    monkeypatch.setattr(assembly, "make_learner", pytest.fail)
+    monkeypatch.setenv("MILLSTREAM_SNAPSHOTS__STORE", "foo://x")
+    line = fails(monkeypatch, capsys, *command).splitlines()[-1]
+    assert line.startswith("InvalidSettings: snapshots.store: foo://")
+
+
+def test_what_cannot_be_rebuilt_is_refused_before_the_model_is_made(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ModelHarness(settings) as harness, harness.busy():
+        pass
+    monkeypatch.setattr(assembly, "make_learner", pytest.fail)
+    assert "VersionUnknown: version 9-9 " in fails(monkeypatch, capsys, "rebuild", "--at", "9-9")
+
+
+@pytest.mark.parametrize("moment", ["", "@now", "yesterday", "12345678901234567890-1"])
+def test_a_moment_in_another_form_is_refused(settings: Settings, moment: str) -> None:
+    with ModelHarness(settings) as harness, harness.learning():
+        pass
+    assert f"{moment} is no version such as 3-120, time such as" in misused("rebuild", "--at", moment)
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "ftp://host", "http://", "http://[::1", "http://host:99999"]
+)
+def test_a_server_is_named_by_its_url(url: str) -> None:
+    assert f"{url}: write http://host:port" in misused("audit", "--server", url)

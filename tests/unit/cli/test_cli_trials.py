@@ -1,4 +1,4 @@
-"""The backtest command: its table and its report."""
+"""Trial commands: the table of a backtest, and reports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.support.commands import fails, run
+from tests.support.commands import fails, misused, run
 
 SHOP = "shop:events=60,users=10,items=90,arrivals=0"
 CSV = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
@@ -55,3 +55,33 @@ def test_encoding_and_form_of_dates_can_be_named(folder: Path) -> None:
     (folder / "sales.csv").write_bytes(text.encode("cp1252"))
     result = run("backtest", "sales.csv", "--encoding", "cp1252", "--dates", "day-first")
     assert "3 events in" in result.output
+
+
+@pytest.mark.parametrize("command", ["backtest", "demo"])
+@pytest.mark.parametrize(
+    ("report", "fault"),
+    [
+        ("nowhere/report.json", "there is no folder nowhere: make it first"),
+        (".", ". is a folder"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(
+    folder: Path, command: str, report: str, fault: str
+) -> None:
+    before = sorted(folder.rglob("*"))
+    assert f"Invalid value for '--report': {fault}" in misused(command, SHOP, "--report", report)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_report_that_finds_no_room_is_an_error_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = fails(monkeypatch, capsys, "backtest", SHOP, "--limit", "20", "--report", "/dev/full")
+    assert "StorageUnavailable: the report cannot be written to /dev/full: " in line
+
+
+def test_a_seed_out_of_bounds_is_refused_as_the_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = fails(monkeypatch, capsys, "backtest", SHOP, "--seed", str(2**63))
+    assert line.startswith("InvalidSettings: learn.seed: Input should be less than")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from pipeline.config import MetricsConfig, ServeConfig, Settings, to_toml
 from pipeline.demo.processes import free_port
+from pipeline.errors import RefusalReason
 from pipeline.eventlog.intake import dead_letter, interaction_of
 from pipeline.metrics import serve_metrics
 from pipeline.reports.status_figures import MANY
@@ -119,3 +121,33 @@ def test_dead_letters_are_counted_listed_and_shown(harness: ModelHarness) -> Non
     assert (shown["value"], shown["code"], shown["place"]) == (orjson.loads(NUMERIC), "numeric_id", place)
     assert orjson.loads(run("dead-letters", "show").output)["value"] == "text"
     assert "there is no dead letter" in misused("dead-letters", "show", "mill.interactions/0/999")
+
+
+@pytest.mark.parametrize("columns", [30, 80])
+def test_places_and_reasons_are_whole_in_a_narrow_terminal(harness: ModelHarness, columns: int) -> None:
+    send(harness, NUMERIC)
+    refuse(harness)
+    (record,) = harness.records(harness.topics.interactions)
+    place = f"{record.source}/{record.offset}"
+    listed = run("dead-letters", "list", columns=columns).output
+    assert re.search(rf"^│ {place} +│ numeric_id +│ \d{{4}}-", listed, flags=re.MULTILINE)
+    assert "send it as" in " ".join(re.sub("[│\n]", " ", listed).split()), "the rest folds, and is not lost"
+    page = run("status", columns=columns).output
+    assert f"(numeric_id 1), {place} the last" in page
+    assert f"│ {place} │" in page
+    assert run("dead-letters", "show", place).exit_code == 0
+
+
+def test_a_reason_that_no_letter_has_is_answered_with_those_that_there_are(harness: ModelHarness) -> None:
+    nothing = run("dead-letters", "list", "--reason", "collision")
+    assert nothing.output == "no dead letter has the reason collision; there are: none\n"
+    send(harness, NUMERIC, b"text", b"more text")
+    refuse(harness)
+    others = run("dead-letters", "list", "--reason", "collision")
+    assert others.output == "no dead letter has the reason collision; there are: not_json 2, numeric_id 1\n"
+
+
+def test_a_reason_that_does_not_exist_is_refused_with_all_that_do() -> None:
+    answer = misused("dead-letters", "list", "--reason", "foo")
+    assert "'foo' is not one of" in answer
+    assert all(f"'{reason}'" in answer for reason in RefusalReason)

@@ -135,6 +135,12 @@ def test_a_long_reason_is_cut_off() -> None:
     assert len(order.reason) == LONGEST_REASON
 
 
+def test_a_reason_of_bytes_that_are_no_text_is_mended() -> None:
+    order = Rollback(version="1-3", relearn=False, generation=None, ordered_at=0, reason="caf\udce9")
+    assert order_in(order.encode()) == order
+    assert order.reason == "caf?"
+
+
 @given(one=promotions | rollbacks, other=promotions | rollbacks)
 def test_orders_of_equal_keys_differ_in_words_at_most(
     one: Promotion | Rollback, other: Promotion | Rollback

@@ -1,4 +1,4 @@
-"""The learn daemon goes on whenever log and storage are back, and says once why it pauses."""
+"""The learn daemon goes on whenever log and storage are back, says once why it pauses, and refuses early."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from consumers.learn import daemon
 from consumers.learn.daemon import LearnDaemon
-from pipeline.errors import StorageUnavailable
+from pipeline.errors import InvalidSettings, StorageUnavailable
 from tests.support.model_harness import ModelHarness
 
 
@@ -27,3 +27,13 @@ def test_a_pause_is_told_once_for_each_reason(
     LearnDaemon(harness.settings, harness.log, harness.topics, stop).run()
     pauses = [message for message in caplog.messages if message.startswith("learning pauses")]
     assert pauses == ["learning pauses: the store is away", "learning pauses: no room"]
+
+
+def test_a_store_that_cannot_be_opened_is_refused_before_the_journal_is_touched(
+    harness: ModelHarness,
+) -> None:
+    snapshots = harness.settings.snapshots.replace(store="foo://x")
+    settings = harness.settings.model_copy(update={"snapshots": snapshots})
+    with pytest.raises(InvalidSettings, match="snapshots.store: foo://"):
+        LearnDaemon(settings, harness.log, harness.topics, Event()).run()
+    assert harness.records(harness.topics.journal) == []

@@ -38,7 +38,7 @@ def refused(harness: ModelHarness, learning: LearnerHarness, key: str) -> str:
 
 def test_an_unknown_candidate_is_refused(harness: ModelHarness) -> None:
     with harness.busy() as learning:
-        assert "cannot be read" in refused(harness, learning, harness.promote("nobody"))
+        assert "there is no checkpoint" in refused(harness, learning, harness.promote("nobody"))
 
 
 def flip_a_bit(path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from consumers.serve.daemon import run, serve
 from pipeline.config import Settings, to_toml
-from pipeline.errors import LogUnavailable, TopicError
+from pipeline.errors import InvalidSettings, LogUnavailable, TopicError
 from tests.support.serve_harness import World
 from tests.support.serve_tools import wait_until
 
@@ -102,8 +102,21 @@ def test_a_port_that_is_taken_ends_it(world: World, settings: Settings) -> None:
     with socket.socket() as taken:
         taken.bind((settings.serve.host, settings.serve.port))
         taken.listen()
-        with pytest.raises(SystemExit):
+        where = f"{settings.serve.host}:{settings.serve.port}"
+        with pytest.raises(InvalidSettings, match=f"cannot listen at {where} .* port or host in .serve"):
             serve(settings, world.log, Event())
+
+
+def test_a_host_that_is_not_here_ends_it(world: World, settings: Settings) -> None:
+    serve_config = settings.serve.replace(host="no such host")
+    with pytest.raises(InvalidSettings, match=r"cannot listen at no such host:\d+ "):
+        serve(settings.model_copy(update={"serve": serve_config}), world.log, Event())
+
+
+def test_a_store_that_cannot_be_opened_is_refused(world: World, settings: Settings) -> None:
+    snapshots = settings.snapshots.replace(store="foo://x")
+    with pytest.raises(InvalidSettings, match="snapshots.store: foo://"):
+        serve(settings.model_copy(update={"snapshots": snapshots}), world.log, Event())
 
 
 def test_missing_topics_are_named(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

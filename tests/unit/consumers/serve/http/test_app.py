@@ -156,6 +156,42 @@ def test_bounds_of_bodies(client: TestClient, body: object) -> None:
     assert client.post("/v1/recommendations", json=body).status_code == 422
 
 
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "json"])
+def test_a_body_that_is_not_declared_as_json_is_refused(client: TestClient, kind: str | None) -> None:
+    headers = {} if kind is None else {"Content-Type": kind}
+    answer = client.post("/v1/recommendations", content=b'{"history": []}', headers=headers)
+    assert answer.status_code == 415
+    assert "Content-Type: application/json" in answer.json()["detail"]
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.shop+json"]
+)
+def test_json_may_be_declared_in_several_ways(client: TestClient, kind: str) -> None:
+    headers = {"Content-Type": kind}
+    assert client.post("/v1/recommendations", content=b'{"history": []}', headers=headers).status_code == 200
+
+
+def test_a_body_in_another_encoding_is_refused(client: TestClient) -> None:
+    answer = client.post(
+        "/v1/recommendations",
+        content=b'{"history": [{"item": "caf\xe9"}]}',
+        headers={"Content-Type": "application/json"},
+    )
+    assert (answer.status_code, answer.json()["detail"]) == (
+        400,
+        "the body cannot be read: send JSON in UTF-8",
+    )
+
+
+def test_another_method_or_route_is_refused_with_what_there_is(client: TestClient) -> None:
+    method, route = client.get("/v1/recommendations"), client.get("/v1/recommendation")
+    assert (method.status_code, method.headers["allow"]) == (405, "POST")
+    assert "see the header Allow" in method.json()["detail"]
+    assert (route.status_code, route.json()["detail"]) == (404, "there is no such route: /docs lists them")
+
+
 def test_size_of_bodies() -> None:
     client = client_on(CurrentState(), ServeConfig())
     large = client.post("/v1/recommendations", content=b" " * (MAX_BODY_BYTES + 1))
@@ -215,6 +251,7 @@ def test_keys(open_shop: World) -> None:
             assert client.get(path, headers={"X-API-Key": "first" * 4}).status_code == 200
             assert client.get(path, headers={b"X-API-Key": ("sécond" * 3).encode()}).status_code == 200
         refused = client.get(FOR_ANN)
+        assert client.post("/v1/recommendations", content=b"who am I").status_code == 401
     assert refused.headers["content-type"] == "application/problem+json"
 
 
