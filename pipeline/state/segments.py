@@ -97,6 +97,10 @@ class Segment:
         columns = {name: getattr(self, name)[chosen] for name in COLUMNS}
         return Segment(**columns, first_new=first_new, user=self.user)
 
+    def copied(self) -> Segment:
+        """Return the same acts in arrays of their own: a piece keeps alive all of the Segment it was cut from."""
+        return self.select(np.ones(len(self), dtype=np.bool_), self.first_new)
+
     def without_last_purchase(self, item: int) -> Segment:
         """Return the acts without the last purchase of an item, as a Segment without rejections."""
         purchases = ((self.items == item) & (self.types == PURCHASE)).nonzero()[0][-1:]

@@ -24,15 +24,15 @@ class ReplayBuffer:
         return len(self._kept)
 
     def offer(self, segments: Iterable[Segment], random: np.random.Generator) -> None:
-        """Offer Segments; once the buffer is full, an accepted one replaces a random one."""
+        """Offer Segments, of which copies are kept; in a full buffer an accepted one replaces a random one."""
         for segment in segments:
             self._offered += 1
             if len(self._kept) < self._capacity:
-                self._kept.append(segment)
+                self._kept.append(segment.copied())
                 continue
             index = int(random.integers(self._offered))
             if index < self._capacity:
-                self._kept[index] = segment
+                self._kept[index] = segment.copied()
 
     def take_back(self, returned: Sequence[tuple[int, int]]) -> None:
         """Remove returned purchases: the last of the item in each of the user's Segments.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.events import InteractionType
-from pipeline.state.segments import PURCHASE, TYPE_NUMBERS, Segment
+from pipeline.state.segments import COLUMNS, PURCHASE, TYPE_NUMBERS, Segment
 from pipeline.training.replay_buffer import ReplayBuffer
 from tests.support.build import segment
 
@@ -31,6 +31,16 @@ def as_lists(segments: list[Segment]) -> list[tuple[list[int], int]]:
 def test_it_keeps_everything_until_it_is_full_and_never_more() -> None:
     assert kept(offered(5, 4)) == [0, 1, 2, 3]
     assert len(offered(5, 100)) == 5
+
+
+def test_a_piece_does_not_keep_the_segment_alive_that_it_was_cut_from() -> None:
+    """Pieces of long histories once held ten times their own size."""
+    whole, random = segment(list(range(200)), 190), np.random.default_rng(0)
+    reservoir = ReplayBuffer(1)
+    for start in (180, 0):  # the second one replaces the first, or is not kept
+        reservoir.offer([whole.cut(start, 190)], random)
+        (piece,) = reservoir.draw(1, random)
+        assert not any(np.shares_memory(getattr(piece, name), getattr(whole, name)) for name in COLUMNS)
 
 
 def test_every_segment_has_the_same_chance() -> None:
