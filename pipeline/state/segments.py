@@ -98,7 +98,7 @@ class Segment:
         return Segment(**columns, first_new=first_new, user=self.user)
 
     def copied(self) -> Segment:
-        """Return the same acts in arrays of their own: a piece keeps alive all of the Segment it was cut from."""
+        """Return the same acts in arrays of their own; a piece keeps the whole Segment's alive."""
         return self.select(np.ones(len(self), dtype=np.bool_), self.first_new)
 
     def without_last_purchase(self, item: int) -> Segment:

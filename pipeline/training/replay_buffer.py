@@ -24,7 +24,7 @@ class ReplayBuffer:
         return len(self._kept)
 
     def offer(self, segments: Iterable[Segment], random: np.random.Generator) -> None:
-        """Offer Segments, of which copies are kept; in a full buffer an accepted one replaces a random one."""
+        """Offer Segments, to keep copies; once the buffer is full, one replaces a random one."""
         for segment in segments:
             self._offered += 1
             if len(self._kept) < self._capacity:
