@@ -131,6 +131,10 @@ EXPIRED_READS = Counter(
     "Reads that failed because retention had deleted the records",
     ["daemon"],
 )
+DEGRADED = Gauge(
+    "millstream_degraded",
+    "1 while a server cannot follow the event log and answers from memory; else 0",
+)
 STALENESS = Gauge(
     "millstream_staleness_seconds", "Age of the oldest record that the served weights have not learned"
 )

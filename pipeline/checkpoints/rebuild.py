@@ -8,10 +8,10 @@ from contextlib import closing
 from pipeline.checkpoints.store import KEEP_ADOPTED, Checkpoints
 from pipeline.errors import CheckpointCorrupt, TopicError
 from pipeline.eventlog.port import EventLog
+from pipeline.eventlog.replaced import same_topics
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import BatchSource, StateSwitch
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
-from pipeline.journal.gap import same_topics
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.snapshot import Version

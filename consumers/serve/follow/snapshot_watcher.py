@@ -46,7 +46,8 @@ class SnapshotWatcher:
 
     A refused snapshot is not tried again, and does not stand in the way of lower versions that are
     announced. A snapshot that the store cannot read is tried again until a higher one is loaded.
-    A server that serves none falls back to the newest good version in the store.
+    A server that serves none falls back to the newest good version in the store: the announcement of
+    that version is refused, or gone with the log that held it.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class SnapshotWatcher:
         self._number = 0
         self._refused = deque[int](maxlen=MOST_REFUSED)
         self._refused_number = 0
-        self._falls_back = False
+        self._falls_back = True
         self._ceiling: Version | None = None
         self._retry_at = 0.0
 

@@ -73,6 +73,7 @@ def test_a_log_made_again_stops_the_learner_until_that_is_accepted(
         manifest = again.store.load(newest).manifest
         ends = again.log.end_offsets([again.topics.interactions])
         assert all(manifest.offsets[str(source)] == end for source, end in ends.items())
+        assert manifest.topic_ids == again.log.topic_ids([again.topics.items, again.topics.interactions])
         histories = {
             user: read_history_record(user, record.value or b"")
             for user, record in read_compacted(again.log, again.topics.histories).items()
