@@ -171,12 +171,9 @@ class Follower:
             self._publish_view(reader, state, histories)
             self._recover()
             while not stop.is_set() and state.snapshot is self._snapshot:
-                watch.check()
-                self._step(reader, state, histories, watch.ids)
+                self._step(reader, state, histories, watch)
 
-    def _step(
-        self, reader: LogReader, state: ServingState, histories: Histories, topic_ids: Mapping[str, str]
-    ) -> None:
+    def _step(self, reader: LogReader, state: ServingState, histories: Histories, watch: TopicWatch) -> None:
         """Read new records, load a newer snapshot, encode some new texts; publish each at once."""
         records = self._poll(reader, 0 if state.pending_texts else self._poll_seconds)
         if records:
@@ -185,12 +182,12 @@ class Follower:
         started = time.monotonic()
         snapshot = self._watcher.load_newest()
         if snapshot is not None:
-            self._swap(state, snapshot, topic_ids)
+            self._swap(state, snapshot, watch.ids)
             self._publish_view(reader, state, histories)
             metrics.SWAP_SECONDS.observe(time.monotonic() - started)
         if state.encode(self._encoder, TEXTS_PER_STEP):
             self._publish_view(reader, state, histories)
-        self._report(reader.positions())
+        self._report(reader.positions(), watch)
 
     def _swap(self, state: ServingState, snapshot: LoadedSnapshot, topic_ids: Mapping[str, str]) -> None:
         """Replace the snapshot of the state.
@@ -271,8 +268,8 @@ class Follower:
             starts[source] = min(max(first, learned - DEDUPE_WINDOW), ends[source])
         return starts
 
-    def _report(self, positions: Offsets) -> None:
-        """Update the gauges, about once a second."""
+    def _report(self, positions: Offsets, watch: TopicWatch) -> None:
+        """Check the topics and update the gauges, about once a second."""
         now, view = time.monotonic(), self._current.view
         if now < self._report_at or view is None:
             return
@@ -280,6 +277,7 @@ class Follower:
         self._refusals.settle()
         try:
             self._log.ping(PING_SECONDS)
+            watch.check()  # after the ping, because an answer of a log that is away is waited for
             ends = self._log.end_offsets(self._inputs)
         except LogUnavailable as error:
             self._degrade(error)

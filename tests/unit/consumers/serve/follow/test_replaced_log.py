@@ -21,6 +21,7 @@ from tests.support.serve_tools import wait_until
 @pytest.fixture(autouse=True)
 def attentive(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(follower, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(follower, "REPORT_SECONDS", 0.01)
     monkeypatch.setattr(follower, "TopicWatch", partial(TopicWatch, seconds=0))
     yield
     metrics.DEGRADED.set(0)
