@@ -42,8 +42,21 @@ class Skip:
     @property
     def lost(self) -> dict[TopicPartition, int]:
         """Number of records that were skipped, by partition; unknown where a topic was made again."""
-        offsets, before = self.position.offsets, self.before.offsets
-        return {source: at - before[source] for source, at in offsets.items() if at > before[source]}
+        return _lost(self.before, self.position.offsets, self.position.topic_ids)
+
+    @property
+    def topics(self) -> set[str]:
+        """The topics that have lost records, were made again, or end too early."""
+        moved = {
+            source.topic for source, at in self.position.offsets.items() if at != self.before.offsets[source]
+        }
+        return moved | renewed(self.before.topic_ids, self.position.topic_ids)
+
+    @property
+    def reason(self) -> str:
+        """What was lost, in words."""
+        faults = _faults(self.before, self.position.offsets, self.position.topic_ids)
+        return "; ".join(faults) or "the journal has lost entries"
 
     @property
     def goes_back(self) -> bool:
@@ -139,9 +152,17 @@ def _journal_faults(event_log: EventLog, topics: Topics, start: Position) -> lis
 
 def _faults(at: Position, held: Offsets, ids: Mapping[str, str]) -> list[str]:
     """Say what the log has lost of what comes after a position; `held`: the nearest offsets that it holds."""
-    others = renewed(at.topic_ids, ids)
     return replacements(at.offsets, at.topic_ids, held, ids) + [
-        f"{source} has lost {held[source] - offset} records, {offset} to {held[source] - 1}"
-        for source, offset in sorted(at.offsets.items())
-        if source.topic not in others and held[source] > offset
+        f"{source} has lost {count} records, {held[source] - count} to {held[source] - 1}"
+        for source, count in sorted(_lost(at, held, ids).items())
     ]
+
+
+def _lost(at: Position, held: Offsets, ids: Mapping[str, str]) -> dict[TopicPartition, int]:
+    """Count by partition what the log no longer holds after a position, in topics that are still the same."""
+    others = renewed(at.topic_ids, ids)
+    return {
+        source: held[source] - offset
+        for source, offset in at.offsets.items()
+        if source.topic not in others and held[source] > offset
+    }

@@ -9,7 +9,15 @@ from rich.table import Table
 
 from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
 from pipeline.control.history import HistoryEntry
-from pipeline.control.records import Adoption, ControlRecord, GateDecision, Promotion, Refusal, Rollback
+from pipeline.control.records import (
+    Adoption,
+    ControlRecord,
+    Gap,
+    GateDecision,
+    Promotion,
+    Refusal,
+    Rollback,
+)
 
 
 def history_table(entries: Iterable[HistoryEntry]) -> Table:
@@ -50,6 +58,9 @@ def _row(record: ControlRecord) -> tuple[str, str, str, str]:
             return record.version, "rollback ordered", f"later events are {later}", record.reason
         case Adoption():
             return record.version, "adopted", f"after {record.left}", record.reason
+        case Gap():
+            figures = f"after {record.left}, {record.lost:,} records lost"
+            return record.version, "gap accepted", figures, record.reason
         case Refusal():
             return "", f"{record.order} refused", "", record.reason
     raise AssertionError(f"{record.kind} has no row")

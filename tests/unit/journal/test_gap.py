@@ -88,6 +88,8 @@ def test_an_accepted_gap_is_journalled_once_and_counted(harness: ModelHarness, t
         assert position.version == f"{start.generation + 1}-{start.step + 1}"
         assert skips(harness, log) == [position.version]
         assert sum(Skip(position, start).lost.values()) == 20
+        assert Skip(position, start).topics == {harness.topics.interactions}
+        assert "mill.interactions/0 has lost" in Skip(position, start).reason
         assert not Skip(position, start).goes_back
         assert resumed(harness, log, start, accepts=False) == position, "a crash before the next checkpoint"
         assert resumed(harness, log, position, accepts=False) == position
@@ -105,7 +107,13 @@ def test_a_log_made_again_is_read_from_its_begin(harness: ModelHarness, tmp_path
         position = resumed(again, log, start)
         assert position.generation == start.generation + 1
         assert set(position.offsets.values()) == {0}
-        assert Skip(position, start).goes_back
+        skip = Skip(position, start)
+        assert skip.goes_back and not skip.lost, "what the old topic had is not known"
+        assert skip.topics == {again.topics.items, again.topics.interactions}
+        assert (
+            skip.reason
+            == "mill.interactions was deleted and made again; mill.items was deleted and made again"
+        )
         assert resumed(again, log, position, accepts=False) == position
 
 

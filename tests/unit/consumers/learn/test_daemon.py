@@ -11,7 +11,9 @@ import pytest
 
 from consumers.audit.audit import audit
 from consumers.learn.daemon import LearnDaemon
+from pipeline import metrics
 from pipeline.config import Settings
+from pipeline.control.records import Gap
 from pipeline.errors import CheckpointCorrupt, RecordsLost
 from pipeline.eventlog.port import read_compacted
 from pipeline.journal import gap
@@ -63,7 +65,12 @@ def test_a_log_made_again_stops_the_learner_until_that_is_accepted(
         again.act("ann", *["red-cup"] * 80)
         with pytest.raises(RecordsLost, match="was deleted and made again"):
             learn(again, again.settings)
+        counted = metrics.GAPS.labels(again.topics.interactions)._value.get()
         learn(again, accepting(again.settings))
+        assert metrics.GAPS.labels(again.topics.interactions)._value.get() == counted + 1
+        (gap_record,) = again.published(Gap)
+        assert (gap_record.left, gap_record.lost) == (str(before), 0)
+        assert "mill.interactions was deleted and made again" in gap_record.reason
         newest = again.store.versions()[-1]
         assert newest.generation == before.generation + 1
         with pytest.raises(CheckpointCorrupt, match=r"begin later: `millstream rebuild --from 2-\d+`"):
