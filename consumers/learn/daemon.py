@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from itertools import chain
 
 from consumers.learn.commits import Cadences, Commits, Pending
@@ -35,7 +36,7 @@ from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import BatchSource, Turn
 from pipeline.journal.entry import read_journal
 from pipeline.journal.gap import Skip, resume
-from pipeline.journal.position import Position, first_position
+from pipeline.journal.position import Position, check_position, first_position
 from pipeline.signals import Stopped, stop_requested
 from pipeline.snapshots.publisher import Publisher
 from pipeline.snapshots.store import SnapshotStore
@@ -124,7 +125,8 @@ class LearnDaemon:
 
     def _start(self, journal: FencedWriter) -> Position:
         """Where to go on: where memory, or else the newest checkpoint, or else the journal begins."""
-        start = self._position or self._checkpoints.restore(self._learner, self._supervisor)
+        check = partial(check_position, self._log, self._topics)
+        start = self._position or self._checkpoints.restore(self._learner, self._supervisor, check=check)
         return start or first_position(self._log, self._topics, journal, self._fingerprint)
 
     def _run_loop(self, turns: Iterable[LearnTurn], writer: LogWriter, start: Position) -> None:

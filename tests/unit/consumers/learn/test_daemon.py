@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -12,6 +13,7 @@ import pytest
 from consumers.audit.audit import audit
 from consumers.learn.daemon import LearnDaemon
 from pipeline import metrics
+from pipeline.checkpoints.capture import capture
 from pipeline.config import Settings
 from pipeline.control.records import Gap
 from pipeline.errors import CheckpointCorrupt, RecordsLost
@@ -87,3 +89,21 @@ def test_a_log_made_again_stops_the_learner_until_that_is_accepted(
         }
     assert set(histories) == set(USERS), "each again, with an offset of the new topic"
     assert all(end == 0 for user, (_, end, _) in histories.items() if user != "ann")
+
+
+def test_a_checkpoint_that_stands_beyond_the_log_gives_way_to_the_one_before(
+    harness: ModelHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    with harness.busy(batches=2) as learning:
+        learning.checkpoint()
+        learning.new(1)
+        learning.checkpoint()
+        version, position = learning.position.version, learning.position
+        beyond = replace(position, offsets={source: at + 10**6 for source, at in position.offsets.items()})
+        state = capture(learning.learner, learning.supervisor, beyond)
+        harness.checkpoints.write_to(harness.checkpoints.folder / version, state)
+    learn(harness, harness.settings)
+    assert f"checkpoint {version} does not stand where the journal says" in caplog.text
+    newest = str(harness.checkpoints.versions()[-1])
+    assert newest != version
+    assert harness.checkpoints.digests()[newest] == harness.rebuilt().digest, "learned again, and not skipped"
