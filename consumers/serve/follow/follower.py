@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from threading import Event
 
+from consumers.serve.follow.log_check import LogCheck
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.state.current import CurrentState, Degradation
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
@@ -44,7 +45,7 @@ from pipeline.eventlog.port import (
     read_compacted,
 )
 from pipeline.eventlog.refusal_log import RefusalLog
-from pipeline.eventlog.replaced import replacements, same_topics
+from pipeline.eventlog.replaced import same_topics
 from pipeline.eventlog.topic_watch import TopicWatch
 from pipeline.eventlog.topics import Topics
 from pipeline.model.content.text import TextEncoder
@@ -85,6 +86,7 @@ class Follower:
         self._poll_seconds = poll_seconds
         self._signals = signals
         self._snapshot: LoadedSnapshot | None = None
+        self._check = LogCheck(event_log, self._inputs)
         self._encoder: TextEncoder
         self._report_at = 0.0
         self._refusals = RefusalLog("serve")
@@ -140,18 +142,16 @@ class Follower:
         """Begin with the newest snapshot that can be served.
 
         Raises:
-            RecordsLost: it was learned from another log than this one.
+            RecordsLost: all snapshots were learned from another log than this one.
             TopicError: a topic is missing.
         """
         self._watcher.observe(read(self._log, self._topics.snapshots))
-        newest = self._watcher.load_newest()
+        newest = self._watcher.load_newest(self._check)
         if newest is not None:
             self._use(newest)
-        if self._snapshot is not None:
-            ends, ids = self._log.end_offsets(self._inputs), self._log.topic_ids(self._inputs)
-            lost = replacements(self._snapshot.offsets, self._snapshot.manifest.topic_ids, ends, ids)
-            if lost:
-                raise RecordsLost(f"not the log of snapshot {self._snapshot.version}: {'; '.join(lost)}")
+        lost = self._check.fault_of(self._snapshot) if self._snapshot else self._check.refused
+        if lost:
+            raise RecordsLost(lost)
 
     def _follow(self, stop: Event) -> None:
         """Read from the snapshot's offsets, until stopped or until a snapshot needs older records."""
@@ -180,7 +180,7 @@ class Follower:
             _observe_freshness(state.read(records))
             self._publish_view(reader, state, histories)
         started = time.monotonic()
-        snapshot = self._watcher.load_newest()
+        snapshot = self._watcher.load_newest(self._check)
         if snapshot is not None:
             self._swap(state, snapshot, watch.ids)
             self._publish_view(reader, state, histories)

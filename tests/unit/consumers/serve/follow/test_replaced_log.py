@@ -110,16 +110,47 @@ def test_one_topic_made_again_is_another_log(world: World, kind: str) -> None:
             assert reason(started) == reason(current)
 
 
+def promote(world: World, **change: object) -> None:
+    """Publish a later snapshot with other values in its manifest."""
+    snapshot = world.snapshot()
+    manifest = snapshot.manifest.model_copy(update=change)
+    world.promote(replace(snapshot, manifest=manifest), Version(1, 9))
+
+
+def beyond(world: World) -> dict[str, int]:
+    """Offsets that the log has not reached."""
+    return {place: offset + 1_000 for place, offset in world.snapshot().manifest.offsets.items()}
+
+
 def test_a_log_that_ends_before_what_was_learned_is_another_log(world: World) -> None:
     """As one that was restored from an old copy."""
-    world.open()
-    snapshot = world.snapshot()
-    later = {place: offset + 1_000 for place, offset in snapshot.manifest.offsets.items()}
-    manifest = snapshot.manifest.model_copy(update={"offsets": later})
-    world.promote(replace(snapshot, manifest=manifest), Version(1, 9))
+    world.stock()
+    world.shop()
+    world.learn()
+    promote(world, offsets=beyond(world))
     with world.server() as current:
         assert "shop.interactions/0 ends at" in reason(current)
         assert current.view is None
+
+
+@pytest.mark.parametrize("is_renewed", [True, False])
+def test_a_snapshot_of_another_log_costs_no_server_the_one_that_it_has(
+    world: World, is_renewed: bool
+) -> None:
+    """As a forged one, or one from a store that two logs share."""
+    world.open()
+    change = {"topic_ids": {world.topics.items: "other"}} if is_renewed else {"offsets": beyond(world)}
+    with world.server() as running:
+        promote(world, **change)
+        wait_until(lambda: running.refusal is not None)
+        with world.server() as started:
+            for current in (running, started):
+                assert current.refusal is not None
+                assert "not the log of snapshot 1-9" in current.refusal.reason
+                assert world.store.versions()[-1] == Version(1, 9)
+                assert current.view is not None and current.view.snapshot is not None
+                assert current.view.snapshot.version == Version(1, 1)
+                assert current.degradation is None
 
 
 def test_a_server_without_a_snapshot_reads_whatever_log_there_is(world: World) -> None:
