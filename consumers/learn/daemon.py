@@ -19,6 +19,7 @@ from consumers.learn.orders import CommandReader
 from consumers.learn.schedule import Cadence
 from pipeline import metrics
 from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
+from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.fingerprint import fingerprint
 from pipeline.config import Settings
 from pipeline.errors import (
@@ -26,11 +27,13 @@ from pipeline.errors import (
     LogUnavailable,
     MillstreamError,
     OffsetsExpired,
+    RecordsLost,
     StorageUnavailable,
     TopicRenewed,
 )
 from pipeline.eventlog.patience import opened, patiently, wait_until_back
 from pipeline.eventlog.port import EventLog, FencedWriter, LogWriter
+from pipeline.eventlog.replaced import same_topics
 from pipeline.eventlog.topic_watch import TopicWatch
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import BatchSource, Turn
@@ -109,8 +112,7 @@ class LearnDaemon:
         event_log, topics, learner = self._log, self._topics, self._learner
         with event_log.fenced_writer(topics.journal, owner="learn") as journal, event_log.writer() as writer:
             watch, before = TopicWatch(event_log, self._inputs), self._start(journal)
-            accepts = self._settings.log.accept_gap
-            start = resume(event_log, topics, journal, before, self._fingerprint, accepts=accepts)
+            start = self._resumed(journal, before)
             log.info("learner starts after %s", start.version)
             skips = [Skip(start, before)] if start.version != before.version else []
             entries = read_journal(event_log, topics.journal, start.journal)
@@ -128,6 +130,22 @@ class LearnDaemon:
         check = partial(check_position, self._log, self._topics)
         start = self._position or self._checkpoints.restore(self._learner, self._supervisor, check=check)
         return start or first_position(self._log, self._topics, journal, self._fingerprint)
+
+    def _resumed(self, journal: FencedWriter, before: Position) -> Position:
+        """Where to go on, over a gap if that is accepted; what memory alone has is not lost with it.
+
+        Raises:
+            RecordsLost: there is a gap, and it is not.
+        """
+        accepts = self._settings.log.accept_gap
+        try:
+            return resume(self._log, self._topics, journal, before, self._fingerprint, accepts=accepts)
+        except RecordsLost:
+            is_replaced = not same_topics(before.topic_ids, self._log.topic_ids(self._inputs))
+            if is_replaced and self._position is not None:
+                # What was learned since the last checkpoint cannot be learned again from another log.
+                self._checkpoints.write(capture(self._learner, self._supervisor, self._position))
+            raise
 
     def _run_loop(self, turns: Iterable[LearnTurn], writer: LogWriter, start: Position) -> None:
         commits = Commits(

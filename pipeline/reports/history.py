@@ -59,8 +59,8 @@ def _row(record: ControlRecord) -> tuple[str, str, str, str]:
         case Adoption():
             return record.version, "adopted", f"after {record.left}", record.reason
         case Gap():
-            figures = f"after {record.left}, {record.lost:,} records lost"
-            return record.version, "gap accepted", figures, record.reason
+            lost = f", {record.lost:,} records lost" if record.lost else ""
+            return record.version, "gap accepted", f"after {record.left}{lost}", record.reason
         case Refusal():
             return "", f"{record.order} refused", "", record.reason
     raise AssertionError(f"{record.kind} has no row")

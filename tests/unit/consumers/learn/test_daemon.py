@@ -107,3 +107,28 @@ def test_a_checkpoint_that_stands_beyond_the_log_gives_way_to_the_one_before(
     newest = str(harness.checkpoints.versions()[-1])
     assert newest != version
     assert harness.checkpoints.digests()[newest] == harness.rebuilt().digest, "learned again, and not skipped"
+
+
+def test_what_memory_alone_has_outlasts_the_stop_beside_a_log_made_again(
+    harness: ModelHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gap, "PATIENCE_SECONDS", 0.0)
+    harness.stock()
+    harness.shop(40)
+    replaced: list[ModelHarness] = []
+
+    def replaces() -> bool:
+        if caught_up(harness) and not replaced:
+            assert not harness.checkpoints.versions()
+            for file in tmp_path.glob("log.db*"):
+                file.rename(file.with_name(f"old-{file.name}"))
+            replaced.append(ModelHarness(harness.settings))
+        return False
+
+    with pytest.raises(RecordsLost, match="was deleted and made again"):
+        learn(harness, harness.settings, until=replaces)
+    with replaced[0] as again:
+        (kept,) = again.checkpoints.versions()
+        learn(again, accepting(again.settings))
+        assert again.store.versions()[-1].generation == kept.generation + 1
+        assert len(read_compacted(again.log, again.topics.histories)) == len(USERS)
