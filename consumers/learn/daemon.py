@@ -29,6 +29,7 @@ from pipeline.errors import (
     OffsetsExpired,
     RecordsLost,
     StorageUnavailable,
+    TopicError,
     TopicRenewed,
 )
 from pipeline.eventlog.patience import opened, patiently, wait_until_back
@@ -98,6 +99,15 @@ class LearnDaemon:
                 if error.topic not in self._inputs:
                     raise
                 self._pause(error)  # what is lost is found out at the next attempt
+            except (RecordsLost, TopicError):
+                self._keep()
+                raise
+
+    def _keep(self) -> None:
+        """Checkpoint what was learned from topics that are gone: it cannot be learned again."""
+        at = self._position
+        if at is not None and not same_topics(at.topic_ids, self._log.topic_ids(self._inputs)):
+            self._checkpoints.write(capture(self._learner, self._supervisor, at))
 
     def _pause(self, error: MillstreamError) -> None:
         if str(error) != self._reason:
@@ -112,7 +122,8 @@ class LearnDaemon:
         event_log, topics, learner = self._log, self._topics, self._learner
         with event_log.fenced_writer(topics.journal, owner="learn") as journal, event_log.writer() as writer:
             watch, before = TopicWatch(event_log, self._inputs), self._start(journal)
-            start = self._resumed(journal, before)
+            accepts = self._settings.log.accept_gap
+            start = resume(event_log, topics, journal, before, self._fingerprint, accepts=accepts)
             log.info("learner starts after %s", start.version)
             skips = [Skip(start, before)] if start.version != before.version else []
             entries = read_journal(event_log, topics.journal, start.journal)
@@ -130,22 +141,6 @@ class LearnDaemon:
         check = partial(check_position, self._log, self._topics)
         start = self._position or self._checkpoints.restore(self._learner, self._supervisor, check=check)
         return start or first_position(self._log, self._topics, journal, self._fingerprint)
-
-    def _resumed(self, journal: FencedWriter, before: Position) -> Position:
-        """Where to go on, over a gap if that is accepted; what memory alone has is not lost with it.
-
-        Raises:
-            RecordsLost: there is a gap, and it is not.
-        """
-        accepts = self._settings.log.accept_gap
-        try:
-            return resume(self._log, self._topics, journal, before, self._fingerprint, accepts=accepts)
-        except RecordsLost:
-            is_replaced = not same_topics(before.topic_ids, self._log.topic_ids(self._inputs))
-            if is_replaced and self._position is not None:
-                # What was learned since the last checkpoint cannot be learned again from another log.
-                self._checkpoints.write(capture(self._learner, self._supervisor, self._position))
-            raise
 
     def _run_loop(self, turns: Iterable[LearnTurn], writer: LogWriter, start: Position) -> None:
         commits = Commits(
