@@ -70,7 +70,7 @@ class DeliveryError(MillstreamError):
 
 
 class TopicError(MillstreamError):
-    """A topic is missing, or exists with other partitions or retention than required."""
+    """A topic, or the file of them all, is missing; or one has other partitions or retention than needed."""
 
 
 class TopicRenewed(MillstreamError):

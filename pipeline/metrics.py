@@ -88,6 +88,11 @@ CHECKPOINT_SECONDS = Histogram("millstream_checkpoint_seconds", "Time to write a
 LOST_RECORDS = Counter(
     "millstream_lost_records_total", "Records that the log lost before they were learned", ["topic"]
 )
+GAPS = Counter(
+    "millstream_gaps_total",
+    "Gaps that the learner went on after: lost records, or a topic made again",
+    ["topic"],
+)
 PAUSES = Counter(
     "millstream_pauses_total", "Times that a daemon waited for the event log or the storage", ["daemon"]
 )
@@ -130,6 +135,10 @@ EXPIRED_READS = Counter(
     "millstream_expired_reads_total",
     "Reads that failed because retention had deleted the records",
     ["daemon"],
+)
+DEGRADED = Gauge(
+    "millstream_degraded",
+    "1 while a server cannot follow the event log and answers from memory; else 0",
 )
 STALENESS = Gauge(
     "millstream_staleness_seconds", "Age of the oldest record that the served weights have not learned"

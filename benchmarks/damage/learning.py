@@ -28,7 +28,7 @@ from pipeline.checkpoints.capture import capture, snapshot_of
 from pipeline.checkpoints.manifest import FORMAT, StoredFile
 from pipeline.control.alarms import DriftAlarm, RetrainRequest, Signal
 from pipeline.control.history import KINDS, read_history
-from pipeline.control.records import Adoption, ControlRecord, Promotion, Refusal, Rollback
+from pipeline.control.records import Adoption, ControlRecord, Gap, Promotion, Refusal, Rollback
 from pipeline.errors import CandidateUnknown, JournalCorrupt, MillstreamError
 from pipeline.eventlog.port import Record
 from pipeline.journal.batch_source import BatchSource
@@ -256,6 +256,7 @@ def _records(number: int) -> tuple[ControlRecord, ...]:
         Promotion(candidate=NAME, generation=1, ordered_at=number, reason="case"),
         Rollback(version="1-4", relearn=False, generation=1, ordered_at=number, reason="case"),
         Adoption(order=f"order-{number}", version=f"2-{number}", left="1-6", reason="case"),
+        Gap(version=f"2-{number}", left="1-6", lost=number, reason="case"),
         Refusal(order=f"order-{number}", reason="case"),
         decision(f"candidate-{number}"),
         alarm,

@@ -19,7 +19,7 @@ from pipeline import metrics
 from pipeline.checkpoints.capture import capture, snapshot_of
 from pipeline.checkpoints.state import LearnerState
 from pipeline.checkpoints.store import Checkpoints
-from pipeline.control.records import Adoption, ControlRecord
+from pipeline.control.records import Adoption, ControlRecord, Gap
 from pipeline.errors import SnapshotsAhead, StorageUnavailable
 from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.port import EventLog, lag
@@ -151,6 +151,13 @@ class Commits:
         would leave out acts before the offset where a history ends.
         """
         self.position = skip.position
+        gap = Gap(
+            version=skip.position.version,
+            left=skip.before.version,
+            lost=sum(skip.lost.values()),
+            reason=skip.reason,
+        )
+        self._pending.control.append(gap)
         if skip.goes_back:
             self._pending.users = {user: 0 for user, _ in self._learner.stream.histories.items()}
         self.finish(quality, reason="a gap in the log")

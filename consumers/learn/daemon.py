@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from itertools import chain
 
 from consumers.learn.commits import Cadences, Commits, Pending
@@ -18,6 +19,7 @@ from consumers.learn.orders import CommandReader
 from consumers.learn.schedule import Cadence
 from pipeline import metrics
 from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
+from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.fingerprint import fingerprint
 from pipeline.config import Settings
 from pipeline.errors import (
@@ -25,17 +27,20 @@ from pipeline.errors import (
     LogUnavailable,
     MillstreamError,
     OffsetsExpired,
+    RecordsLost,
     StorageUnavailable,
+    TopicError,
     TopicRenewed,
 )
 from pipeline.eventlog.patience import opened, patiently, wait_until_back
 from pipeline.eventlog.port import EventLog, FencedWriter, LogWriter
+from pipeline.eventlog.replaced import same_topics
 from pipeline.eventlog.topic_watch import TopicWatch
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import BatchSource, Turn
 from pipeline.journal.entry import read_journal
 from pipeline.journal.gap import Skip, resume
-from pipeline.journal.position import Position, first_position
+from pipeline.journal.position import Position, check_position, first_position
 from pipeline.signals import Stopped, stop_requested
 from pipeline.snapshots.publisher import Publisher
 from pipeline.snapshots.store import SnapshotStore
@@ -94,6 +99,15 @@ class LearnDaemon:
                 if error.topic not in self._inputs:
                     raise
                 self._pause(error)  # what is lost is found out at the next attempt
+            except (RecordsLost, TopicError):
+                self._keep()
+                raise
+
+    def _keep(self) -> None:
+        """Checkpoint what was learned from topics that are gone: it cannot be learned again."""
+        at = self._position
+        if at is not None and not same_topics(at.topic_ids, self._log.topic_ids(self._inputs)):
+            self._checkpoints.write(capture(self._learner, self._supervisor, at))
 
     def _pause(self, error: MillstreamError) -> None:
         if str(error) != self._reason:
@@ -130,7 +144,8 @@ class LearnDaemon:
 
     def _start(self, journal: FencedWriter) -> Position:
         """Where to go on: where memory, or else the newest checkpoint, or else the journal begins."""
-        start = self._position or self._checkpoints.restore(self._learner, self._supervisor)
+        check = partial(check_position, self._log, self._topics)
+        start = self._position or self._checkpoints.restore(self._learner, self._supervisor, check=check)
         return start or first_position(self._log, self._topics, journal, self._fingerprint)
 
     def _publisher(self, store: SnapshotStore, writer: LogWriter) -> Publisher:

@@ -61,9 +61,7 @@ def run(
                     _log_adoption(turn)
                 case Skip():
                     commits.step_over(turn, quality.report())
-                    _measure_position(turn.position)
-                    for source, count in turn.lost.items():
-                        metrics.LOST_RECORDS.labels(source.topic).inc(count)
+                    _measure_gap(turn)
             commits.settle(quality.report())
             refusals.settle()
         commits.finish(quality.report(), reason="shutdown")
@@ -96,6 +94,14 @@ def _log_adoption(switch: StateSwitch) -> None:
     metrics.ADOPTIONS.labels(adopts.kind).inc()
     _measure_position(switch.position)
     log.warning("%s: %s goes on from %s, %s", adopts.kind, version, adopts.state, adopts.reason)
+
+
+def _measure_gap(skip: Skip) -> None:
+    _measure_position(skip.position)
+    for topic in skip.topics:
+        metrics.GAPS.labels(topic).inc()
+    for source, count in skip.lost.items():
+        metrics.LOST_RECORDS.labels(source.topic).inc(count)
 
 
 def _measure_position(position: Position) -> None:

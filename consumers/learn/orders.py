@@ -21,10 +21,10 @@ from pipeline.checkpoints.store import KEEP_ADOPTED, Checkpoints, restore_from
 from pipeline.control.records import Order, Promotion, Refusal, order_in
 from pipeline.errors import CheckpointCorrupt, OffsetsExpired, OrderRefused, StorageUnavailable
 from pipeline.eventlog.port import EventLog, LogWriter, Offsets, Record, TopicPartition
+from pipeline.eventlog.replaced import same_topics
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import AdoptionPlan
 from pipeline.journal.entry import Adopts
-from pipeline.journal.gap import same_topics
 from pipeline.journal.position import Position
 from pipeline.snapshots.snapshot import Version
 from pipeline.training.learner import Learner

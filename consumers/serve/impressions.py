@@ -123,7 +123,11 @@ class ImpressionWriter:
         self._thread.join()
 
     def _write(self) -> None:
-        """Write until closed; open a new writer after each failure, because a failed one stays failed."""
+        """Write until closed; open a new writer after each failure, because a failed one stays failed.
+
+        The same reason for a failure is logged once, until there is another one.
+        """
+        reason = ""
         while True:
             last_try = self._closing.is_set()
             try:
@@ -131,7 +135,9 @@ class ImpressionWriter:
                     self._write_with(writer)
                 return
             except MillstreamError as error:
-                log.warning("impressions were lost: %s", error)
+                if str(error) != reason:
+                    reason = str(error)
+                    log.warning("impressions are lost: %s", error)
             if last_try:
                 metrics.IMPRESSIONS.labels("dropped").inc(self._queue.qsize())
                 return

@@ -69,8 +69,8 @@ class AnswerProvenance(_Response):
         description="Age of the oldest interaction that was read but not learned; 0 if there is none."
     )
     log_away_seconds: float = Field(
-        description="For how long the event log has not answered, so that nothing newer is known; 0 while "
-        "it answers."
+        description="For how long the event log has not answered, or has been another one than that which "
+        "was learned from, so that nothing newer is known; else 0."
     )
 
 
@@ -132,11 +132,15 @@ class Health(_Response):
 
 
 class Readiness(_Response):
-    """Whether the log was read to its end once, and which snapshot is served."""
+    """Whether the log was read to its end once, which snapshot is served, and what is wrong."""
 
     ready: bool
     snapshot: str | None
     refused: RefusedSnapshot | None
+    degraded: str | None = Field(
+        description="Why nothing newer can be read, so that answers come from memory, with the remedy: the "
+        "event log does not answer, or is not the one that was learned from. null while the log is followed."
+    )
 
 
 class Problem(_Response):

@@ -125,10 +125,14 @@ class RecommendationService:
         )
 
     def readiness(self) -> Readiness:
-        """Report whether the service can answer, and with which snapshot."""
-        view = self._current.view
-        snapshot = str(view.snapshot.version) if view and view.snapshot else None
-        return Readiness(ready=view is not None, snapshot=snapshot, refused=self._refused())
+        """Report whether the service can answer, with which snapshot, and whether only from memory."""
+        view, degradation = self._current.view, self._current.degradation
+        return Readiness(
+            ready=view is not None,
+            snapshot=str(view.snapshot.version) if view and view.snapshot else None,
+            refused=self._refused(),
+            degraded=degradation.reason if degradation else None,
+        )
 
     def _recommendations(self, view: View, answer: Answer, impression: str | None) -> Recommendations:
         items = []
@@ -155,8 +159,8 @@ class RecommendationService:
         )
 
     def _log_away_seconds(self) -> float:
-        since = self._current.log_away_since
-        return 0.0 if since is None else max(0.0, self._clock() / 1000 - since)
+        degradation = self._current.degradation
+        return max(0.0, self._clock() / 1000 - degradation.since) if degradation else 0.0
 
     def _submit_impression(
         self, user: str, view: View, stored: StoredQuery, answer: Answer, now: int
@@ -191,7 +195,7 @@ class RecommendationService:
 
 def _ready(view: View | None) -> View:
     if view is None:
-        raise NotReady("the server is still reading the log; see /readyz")
+        raise NotReady("the server has not read the log yet; /readyz says whether something is wrong")
     return view
 
 

@@ -65,6 +65,7 @@ def snapshot_of(learner: Learner, model: str, position: Position, quality: Repor
         rows=len(items),
         items=items,
         offsets=named(position.offsets),
+        topic_ids=dict(position.topic_ids),
         learned_through=position.through,
         published_at=0,
         events=stream.events,

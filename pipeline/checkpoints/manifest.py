@@ -14,13 +14,12 @@ from typing import Annotated
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.bounded import Count, Generation, Key, Place, Step, fault_of
+from pipeline.bounded import Count, Generation, Key, Place, Step, TopicIds, fault_of
 from pipeline.checkpoints.state import LearnerState
 from pipeline.config import ModelSizes
 from pipeline.errors import CheckpointCorrupt, CheckpointMissing
 from pipeline.eventlog.port import TopicPartition, named
 from pipeline.events import Milliseconds, Offset
-from pipeline.journal.entry import TopicIds
 from pipeline.journal.position import Position
 from pipeline.sealing import Sha256, seal, unseal
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 
 from pipeline.checkpoints.store import KEEP_ADOPTED, Checkpoints
 from pipeline.errors import CheckpointCorrupt, TopicError
 from pipeline.eventlog.port import EventLog
+from pipeline.eventlog.replaced import same_topics
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import BatchSource, StateSwitch
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
-from pipeline.journal.gap import same_topics
-from pipeline.journal.position import Position
+from pipeline.journal.position import Position, check_position
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.snapshot import Version
 from pipeline.training.learner import Learner
@@ -55,10 +56,11 @@ def rebuild(
             can begin from.
         OffsetsExpired: the log does not hold the journal's records any more.
     """
+    check = partial(check_position, event_log, topics)
     if since is not None:
-        position: Position | None = checkpoints.restore_version(learner, supervisor, since)
+        position: Position | None = checkpoints.restore_version(learner, supervisor, since, check)
     else:
-        position = None if from_nothing else checkpoints.restore(learner, supervisor, until)
+        position = None if from_nothing else checkpoints.restore(learner, supervisor, until, check)
     entries = read_journal(event_log, topics.journal, position.journal if position else None)
     if position is None:
         first = next(entries, None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -84,30 +85,41 @@ class Checkpoints:
         return manifest
 
     def restore(
-        self, learner: Learner, supervisor: Supervisor | None, until: Version | None = None
+        self,
+        learner: Learner,
+        supervisor: Supervisor | None,
+        until: Version | None = None,
+        check: Callable[[Position], None] = lambda position: None,
     ) -> Position | None:
         """Put learner and supervisor into the newest readable state; return None where there is none.
 
-        A checkpoint that is damaged or of another format is logged and the one before it is
-        taken: the journal makes up for the difference.
+        A checkpoint that is damaged, of another format or of another log is logged and the one before it
+        is taken: the journal makes up for the difference.
 
         Args:
             learner: any; all its state is replaced.
             supervisor: None if its state is not needed.
             until: the last version to consider.
+            check: raises CheckpointCorrupt for the position of a checkpoint that is not to be taken.
         """
         for folder in reversed(self._folders()):
             if until is not None and Version.parse(folder.name) > until:
                 continue
             try:
-                named_manifest(folder / MANIFEST)
+                check(named_manifest(folder / MANIFEST).position)
                 return restore_from(folder, learner, supervisor)
             except CheckpointCorrupt as error:
                 log.error("%s; trying the one before it", error)
         return None
 
-    def restore_version(self, learner: Learner, supervisor: Supervisor | None, version: Version) -> Position:
-        """Put learner and supervisor into the state of one version.
+    def restore_version(
+        self,
+        learner: Learner,
+        supervisor: Supervisor | None,
+        version: Version,
+        check: Callable[[Position], None] = lambda position: None,
+    ) -> Position:
+        """Put learner and supervisor into the state of one version; see `restore`.
 
         Raises:
             CheckpointMissing: there is none of it; names those that there are.
@@ -117,7 +129,7 @@ class Checkpoints:
             there = ", ".join(map(str, self.versions())) or "none yet"
             raise CheckpointMissing(f"there is no checkpoint {version} in {self.folder}; there are: {there}")
         folder = self.folder / str(version)
-        named_manifest(folder / MANIFEST)
+        check(named_manifest(folder / MANIFEST).position)
         return restore_from(folder, learner, supervisor)
 
     def has_state(self, state: str) -> bool:

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 from pipeline.bounded import fault_of
 from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
-from pipeline.control.records import Adoption, ControlRecord, GateDecision, Promotion, Refusal, Rollback
+from pipeline.control.records import (
+    Adoption,
+    ControlRecord,
+    Gap,
+    GateDecision,
+    Promotion,
+    Refusal,
+    Rollback,
+)
 from pipeline.eventlog.port import EventLog, Record, read
 from pipeline.eventlog.topics import Topics
 from pipeline.sealing import open_record
@@ -25,6 +33,7 @@ KINDS: dict[str, type[ControlRecord]] = {
         Promotion,
         Rollback,
         Adoption,
+        Gap,
         Refusal,
     )
 }

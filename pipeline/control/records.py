@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.bounded import Generation, Key, Name, Reason, VersionText
+from pipeline.bounded import Count, Generation, Key, Name, Reason, VersionText
 from pipeline.events import Milliseconds
 from pipeline.sealing import open_record, seal_record
 
@@ -139,6 +139,31 @@ class Adoption(ControlRecord):
     def key(self) -> str:
         """Deterministic key; see `ControlRecord`."""
         return f"adoption-{self.version}"
+
+
+class Gap(ControlRecord):
+    """A gap in the log that was accepted: the learner went on after it with the same state.
+
+    Attributes:
+        version: the first one of the new generation.
+        left: the last version before it.
+        lost: number of records that the log lost before they were learned; not those of a topic that was
+            made again, which nobody knows.
+        reason: what was lost, by partition or topic.
+    """
+
+    kind: ClassVar[str] = "gap"
+
+    v: Literal[1] = 1
+    version: VersionText
+    left: VersionText
+    lost: Count
+    reason: Reason
+
+    @property
+    def key(self) -> str:
+        """Deterministic key; see `ControlRecord`."""
+        return f"gap-{self.version}"
 
 
 class Refusal(ControlRecord):

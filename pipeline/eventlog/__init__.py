@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.errors import InvalidSettings
+from pipeline.errors import InvalidSettings, TopicError
 from pipeline.eventlog.port import EventLog
 
 __all__ = ["open_log"]
@@ -17,10 +17,12 @@ def open_log(url: str, options: Mapping[str, str] | None = None, *, create: bool
     ``sqlite:///run/log.db`` is a file relative to the working directory, ``sqlite:////var/log.db`` an
     absolute one, ``kafka://host:port,host:port`` a Kafka cluster.
     `options` are TLS and SASL settings under kafka-python's names; their values are never logged.
-    `create` lets a missing file be made: to look must not begin a log where the real one is away.
+    `create` lets a missing file be made: to look, learn or serve must not begin a log where the real one is
+    away.
 
     Raises:
         InvalidSettings: the scheme is unknown, the URL is malformed or an option is unknown.
+        TopicError: the file was never made, or all of it is away, and it is not to be made.
         LogUnavailable: the file cannot be opened. A Kafka cluster is contacted on first use.
     """
     scheme, separator, rest = url.partition("://")
@@ -41,7 +43,22 @@ def _open_sqlite(rest: str, options: Mapping[str, str], create: bool) -> EventLo
         raise InvalidSettings("event log: write sqlite:///relative/log.db or sqlite:////absolute/log.db")
     if options:
         raise InvalidSettings(f"event log: sqlite takes no options, remove {', '.join(sorted(options))}")
+    if not create and not _was_made(Path(path)):
+        raise TopicError(f"{path}: there is no such file; put it back, or run `millstream topics create`")
     return SqliteLog(Path(path), create=create)
+
+
+def _was_made(path: Path) -> bool:
+    """Whether there is such a file, or only its newest records; a disk that does not answer may have it."""
+    for part in (path, path.with_name(f"{path.name}-wal")):
+        try:
+            part.stat()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return True
+        return True
+    return False
 
 
 def _open_kafka(rest: str, options: Mapping[str, str]) -> EventLog:

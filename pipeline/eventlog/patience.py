@@ -63,11 +63,14 @@ def patiently(
 def opened(url: str, options: Mapping[str, str], stop: Event) -> Iterator[EventLog]:
     """Open the event log at a URL, waiting for it as long as it takes; close it at the end.
 
+    A file that seems never to have been made is not waited for, because nobody would make it. One that goes
+    missing later is.
+
     Raises:
-        InvalidSettings: see `open_log`.
+        InvalidSettings, TopicError: see `open_log`.
         Stopped: `stop` was set before it could be opened.
     """
-    event_log = patiently(lambda: open_log(url, options), stop)
+    event_log = patiently(lambda: open_log(url, options, create=False), stop)
     if event_log is None:
         raise Stopped
     with closing(event_log):

@@ -17,13 +17,16 @@ class TopicWatch:
 
     The log would answer reads of a topic that was deleted and made again, with other records under
     the same offsets; and partitions that were added would not be read.
+
+    Attributes:
+        ids: of the topics, at its begin.
     """
 
     def __init__(self, event_log: EventLog, topics: Iterable[str], seconds: float = SECONDS) -> None:
         self._log = event_log
         self._topics = tuple(topics)
         self._seconds = seconds
-        self._ids = event_log.topic_ids(self._topics)
+        self.ids = event_log.topic_ids(self._topics)
         self._partitions = event_log.partition_counts(self._topics)
         self._due = time.monotonic() + seconds
 
@@ -40,7 +43,7 @@ class TopicWatch:
         ids, partitions = self._log.topic_ids(self._topics), self._log.partition_counts(self._topics)
         for topic in self._topics:
             self._check_partitions(topic, partitions.get(topic))
-            if ids.get(topic) != self._ids[topic]:
+            if ids.get(topic) != self.ids[topic]:
                 raise TopicRenewed(f"{topic} was deleted and made again")
         self._due = time.monotonic() + self._seconds
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.bounded import Count, Generation, Key, Reason, StatePath, Step, fault_of
+from pipeline.bounded import Count, Generation, Key, Reason, StatePath, Step, TopicIds, TopicName, fault_of
 from pipeline.errors import JournalCorrupt
 from pipeline.eventlog.port import EventLog, Offsets, Record, TopicPartition, read
 from pipeline.events import Milliseconds, Offset
@@ -37,11 +37,9 @@ class Verb(StrEnum):
     """No batch: go on after a gap that was accepted, with the same state."""
 
 
-TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 Partitions = Annotated[tuple[Offset, ...], Field(max_length=10_000)]
 Ends = Annotated[dict[TopicName, Partitions], Field(max_length=16)]
 """Next offsets of each topic, one per partition."""
-TopicIds = Annotated[dict[TopicName, Key], Field(max_length=16)]
 
 
 class Adopts(BaseModel):

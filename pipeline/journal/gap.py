@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.errors import RecordsLost
 from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, TopicPartition
+from pipeline.eventlog.replaced import renewed, replacements
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
 from pipeline.journal.position import Position
@@ -41,8 +42,21 @@ class Skip:
     @property
     def lost(self) -> dict[TopicPartition, int]:
         """Number of records that were skipped, by partition; unknown where a topic was made again."""
-        offsets, before = self.position.offsets, self.before.offsets
-        return {source: at - before[source] for source, at in offsets.items() if at > before[source]}
+        return _lost(self.before, self.position.offsets, self.position.topic_ids)
+
+    @property
+    def topics(self) -> set[str]:
+        """The topics that have lost records, were made again, or end too early."""
+        moved = {
+            source.topic for source, at in self.position.offsets.items() if at != self.before.offsets[source]
+        }
+        return moved | renewed(self.before.topic_ids, self.position.topic_ids)
+
+    @property
+    def reason(self) -> str:
+        """What was lost, in words."""
+        faults = _faults(self.before, self.position.offsets, self.position.topic_ids)
+        return "; ".join(faults) or "the journal has lost entries"
 
     @property
     def goes_back(self) -> bool:
@@ -82,8 +96,8 @@ def resume(
         if entry.verb is Verb.SKIP:
             at, faults = Position.after(entry, journalled), []
     ids = event_log.topic_ids([topics.items, topics.interactions])
-    ends = _held(event_log, at, ids)
-    faults += _faults(at, ends, ids)
+    held = _held(event_log, at, ids)
+    faults += _faults(at, held, ids)
     if not faults:
         return replace(at, topic_ids=ids)
     lost = f"not learned after {at.version}: {'; '.join(faults)}"
@@ -95,32 +109,22 @@ def resume(
         at.step + 1,
         Verb.SKIP,
         fingerprint,
-        ends,
+        held,
         through=at.through,
         control=at.control,
-        fold_to={} if _renewed(at.topic_ids, ids) else at.fold_to,
+        fold_to={} if renewed(at.topic_ids, ids) else at.fold_to,
         topic_ids=ids,
     )
     return Position.after(entry, journal.append(entry.encode()) + 1)
 
 
-def same_topics(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
-    """Return whether ids, by topic, are of the same topics; an id that is not known is no other one."""
-    return not _renewed(one, other)
-
-
-def _renewed(before: Mapping[str, str], now: Mapping[str, str]) -> set[str]:
-    """Topics that were deleted and made again."""
-    return {topic for topic, topic_id in before.items() if topic_id and now.get(topic) not in (topic_id, "")}
-
-
 def _held(event_log: EventLog, at: Position, ids: Mapping[str, str]) -> dict[TopicPartition, int]:
     """Return the offsets nearest to those of a position from which the log can be read."""
-    renewed = _renewed(at.topic_ids, ids)
+    others = renewed(at.topic_ids, ids)
     topics = {source.topic for source in at.offsets}
     begins, ends = event_log.begin_offsets(topics), event_log.end_offsets(topics)
     return {
-        source: begins[source] if source.topic in renewed else min(max(offset, begins[source]), ends[source])
+        source: begins[source] if source.topic in others else min(max(offset, begins[source]), ends[source])
         for source, offset in at.offsets.items()
     }
 
@@ -146,17 +150,19 @@ def _journal_faults(event_log: EventLog, topics: Topics, start: Position) -> lis
     return [f"{source} holds {begin} to {end}, and not {start.journal}"]
 
 
-def _faults(at: Position, ends: Offsets, ids: Mapping[str, str]) -> list[str]:
-    """Say what the log has lost of what comes after a position."""
-    renewed = _renewed(at.topic_ids, ids)
-    faults = [f"{topic} was deleted and made again" for topic in sorted(renewed)]
-    for source, offset in sorted(at.offsets.items()):
-        if source.topic in renewed or ends[source] == offset:
-            continue
-        if ends[source] > offset:
-            faults.append(
-                f"{source} has lost {ends[source] - offset} records, {offset} to {ends[source] - 1}"
-            )
-        else:
-            faults.append(f"{source} ends at {ends[source]}, before {offset}")
-    return faults
+def _faults(at: Position, held: Offsets, ids: Mapping[str, str]) -> list[str]:
+    """Say what the log has lost of what comes after a position; `held`: the nearest offsets that it holds."""
+    return replacements(at.offsets, at.topic_ids, held, ids) + [
+        f"{source} has lost {count} records, {held[source] - count} to {held[source] - 1}"
+        for source, count in sorted(_lost(at, held, ids).items())
+    ]
+
+
+def _lost(at: Position, held: Offsets, ids: Mapping[str, str]) -> dict[TopicPartition, int]:
+    """Count by partition what the log no longer holds after a position, in topics that are still the same."""
+    others = renewed(at.topic_ids, ids)
+    return {
+        source: held[source] - offset
+        for source, offset in at.offsets.items()
+        if source.topic not in others and held[source] > offset
+    }

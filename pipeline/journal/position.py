@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Self
 
-from pipeline.errors import CheckpointCorrupt
-from pipeline.eventlog.port import EventLog, FencedWriter, TopicPartition
+from pipeline.errors import CheckpointCorrupt, JournalCorrupt
+from pipeline.eventlog.port import EventLog, FencedWriter, TopicPartition, read
+from pipeline.eventlog.replaced import same_topics
 from pipeline.eventlog.topics import Topics
-from pipeline.journal.entry import JournalEntry, Verb, read_journal
+from pipeline.journal.entry import JournalEntry, Verb, entry_of, read_journal
 
 
 @dataclass(frozen=True)
@@ -91,3 +92,44 @@ def beginning(topics: Topics, entry: JournalEntry, journalled: int) -> Position:
             "put one back, or begin another model under another log.prefix"
         )
     return Position.after(entry, journalled)
+
+
+def check_position(event_log: EventLog, topics: Topics, position: Position) -> None:
+    """Check where a checkpoint stands against what the journal says of its version, if it says anything.
+
+    Raises:
+        CheckpointCorrupt: the journal says otherwise.
+    """
+    written = _written(event_log, topics, position)
+    if written is None:
+        return
+    same = same_topics(written.topic_ids, position.topic_ids)
+    if not same or written != replace(position, topic_ids=written.topic_ids):
+        raise CheckpointCorrupt(
+            f"checkpoint {position.version} does not stand where the journal says that {position.version} "
+            "does: it is another log's, or forged"
+        )
+
+
+def _written(event_log: EventLog, topics: Topics, position: Position) -> Position | None:
+    """Return the journal's position of the same version; where it is not expected, search all of it."""
+    source = TopicPartition(topics.journal, 0)
+    begin, end = (
+        offsets([topics.journal])[source] for offsets in (event_log.begin_offsets, event_log.end_offsets)
+    )
+    last = position.journal - 1
+    if begin <= last < end:
+        at = next(_readable(event_log, source, last), None)
+        if at is not None and at.version == position.version:
+            return at
+    found = _readable(event_log, source, begin)
+    return next((at for at in found if at.version == position.version), None)
+
+
+def _readable(event_log: EventLog, source: TopicPartition, start: int) -> Iterator[Position]:
+    """Yield the positions after the entries from an offset on that can be read."""
+    for record in read(event_log, source.topic, {source: start}):
+        try:
+            yield Position.after(entry_of(record), record.offset + 1)
+        except JournalCorrupt:
+            continue  # who learns it again names it

@@ -8,7 +8,15 @@ from rich.console import RenderableType
 
 from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
 from pipeline.control.history import HistoryEntry
-from pipeline.control.records import Adoption, ControlRecord, GateDecision, Promotion, Refusal, Rollback
+from pipeline.control.records import (
+    Adoption,
+    ControlRecord,
+    Gap,
+    GateDecision,
+    Promotion,
+    Refusal,
+    Rollback,
+)
 from pipeline.reports.layout import table, utc
 
 
@@ -53,6 +61,9 @@ def _cells(record: ControlRecord) -> tuple[str, str, str, str]:
             return record.version, "rollback ordered", f"later events are {later}", record.reason
         case Adoption():
             return record.version, "adopted", f"after {record.left}", record.reason
+        case Gap():
+            lost = f", {record.lost:,} records lost" if record.lost else ""
+            return record.version, "gap accepted", f"after {record.left}{lost}", record.reason
         case Refusal():
             return "", f"{record.order} refused", "", record.reason
     raise AssertionError(f"{record.kind} has no row")

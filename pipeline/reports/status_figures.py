@@ -112,8 +112,8 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
         _recent(event_log, topics.interactions, interaction_of, now_ms),
         _recent(event_log, topics.items, item_of, now_ms),
     ]
-    findings = [*_away(daemons), *_refusing(incoming)]
     learner, server = series.get("learn", {}), series.get("serve", {})
+    findings = [*_away(daemons), *_degraded(server), *_refusing(incoming)]
     return Status(
         state=_worst(findings),
         findings=[text for _, text in findings],
@@ -224,6 +224,11 @@ def _away(daemons: Iterable[DaemonStatus]) -> Iterable[tuple[State, str]]:
     for daemon in daemons:
         if daemon.away is not None and daemon.name != "retrain":  # which not everybody runs
             yield ("red" if daemon.url else "yellow"), f"{daemon.name} is away: {daemon.away}"
+
+
+def _degraded(server: Series) -> Iterable[tuple[State, str]]:
+    if value_of(server, "millstream_degraded"):
+        yield "red", "serve cannot follow the event log: /readyz says why, and what to do"
 
 
 def _refusing(incoming: Iterable[RecentRecords]) -> Iterable[tuple[State, str]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor
 
-from pipeline.bounded import Count, Name, Place, Reason, VersionText
+from pipeline.bounded import Count, Name, Place, Reason, TopicIds, VersionText
 from pipeline.config import ModelSizes, SignalsConfig
 from pipeline.eventlog.port import TopicPartition
 from pipeline.events import Id, Milliseconds, Offset
@@ -119,6 +119,8 @@ class Manifest(BaseModel):
         items: item id to content digest, in the order of rows; in a delta, the changed ones.
         rows: the number of catalogue rows.
         offsets: ``topic/partition`` to the next offset that has not been learned.
+        topic_ids: by input topic, the log's id of the topic that the offsets are of; empty if the snapshot
+            is older than ids.
         learned_through: append time in ms of the last record learned or folded.
         published_at: wall clock in ms.
         events: total number of interactions folded.
@@ -143,6 +145,7 @@ class Manifest(BaseModel):
     rows: Count
     items: dict[Id, ContentDigest]
     offsets: Annotated[dict[Place, Offset], Field(max_length=1_024)]
+    topic_ids: TopicIds = {}
     learned_through: Milliseconds
     published_at: Milliseconds
     events: Count

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from consumers.serve.schemas import AnonymousHistory, Problem, Recommendations
+from consumers.serve.schemas import AnonymousHistory, Problem, Readiness, Recommendations
 from pipeline.config import load_settings
 from pipeline.events import Interaction, decode, decode_item
 from tests.support.commands import run
@@ -99,6 +99,7 @@ READERS: Mapping[str, Callable[[bytes], object]] = {
     "history": AnonymousHistory.model_validate_json,
     "staleness_seconds": Recommendations.model_validate_json,
     "status": Problem.model_validate_json,
+    "ready": Readiness.model_validate_json,
 }
 """How to read a JSON object, by the first of these fields that it has."""
 

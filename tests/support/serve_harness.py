@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -166,6 +167,39 @@ class World:
             self._writer.append(self.topics.interactions, user, encode(event))
         self._flush()
 
+    @contextmanager
+    def replaced(self) -> Iterator[World]:
+        """The same shop with an empty log in place of the old one, which is put back at the end.
+
+        Its learner goes on from this one's, as after an accepted gap: at the first publication, with all
+        histories again, in a new generation.
+        """
+        files = [file.name for file in self.folder.glob("log.db*")]
+        for name in files:
+            (self.folder / name).rename(self.folder / f"old-{name}")
+        try:
+            with World(self.folder, self.backbone) as again:
+                again.learner, again._step = self.learner, self._step + 1
+                again.generation, again._events = self.generation + 1, self._events
+                again._users = {user: 0 for user, _ in self.learner.stream.histories.items()}
+                yield again
+        finally:
+            for file in self.folder.glob("log.db*"):
+                file.unlink()
+            for name in files:
+                (self.folder / f"old-{name}").rename(self.folder / name)
+
+    def delete(self, topic: str) -> None:
+        """Delete a topic, as no command of ours does."""
+        with closing(sqlite3.connect(self.folder / "log.db")) as file, file:
+            file.execute("DELETE FROM topics WHERE name = ?", (topic,))
+            file.execute("DELETE FROM partitions WHERE topic = ?", (topic,))
+
+    def make_again(self, topic: str) -> None:
+        """Delete a topic and make it again."""
+        self.delete(topic)
+        self.topics.create(self.log, *self.settings.log.topic_sizes)
+
     def remember(self, user: str, history: History) -> None:
         """Give a user a past, as if it had been learned; the next publication holds it."""
         self.learner.stream.histories.put(user, history)
@@ -262,7 +296,8 @@ class World:
     def snapshot(self) -> Snapshot:
         """The learner's public state."""
         offsets, through = self._reader.positions(), self._learned_through
-        position = Position(self.generation, self._step, "test", 0, offsets, through, control=0, fold_to={})
+        ids = self.log.topic_ids([self.topics.items, self.topics.interactions])
+        position = Position(self.generation, self._step, "test", 0, offsets, through, 0, {}, ids)
         return snapshot_of(self.learner, PREFIX, position, {}, "test")
 
     def promote(self, snapshot: Snapshot, version: Version) -> None:
@@ -297,7 +332,7 @@ class World:
 
     @contextmanager
     def server(self) -> Iterator[CurrentState]:
-        """Run a follower in a thread, once caught up; raise the follower's error at the end."""
+        """Run a follower in a thread, once caught up or degraded; raise the follower's error at the end."""
         current, stop = CurrentState(), Event()
         follower = Follower(
             self.log,
@@ -310,7 +345,7 @@ class World:
         with ThreadPoolExecutor(1) as threads:
             following = threads.submit(follower.run, self.encoder, stop)
             try:
-                wait_until(lambda: current.view is not None or following.done())
+                wait_until(lambda: bool(current.view or current.degradation) or following.done())
                 yield current
             finally:
                 stop.set()

@@ -3,25 +3,37 @@
 It starts from the newest snapshot and the histories, reads the catalogue and the tail up to
 the end of the log, publishes the first View, and continues. It alone owns this state. When it
 fails, the server must exit, because it would otherwise serve stale answers without a warning.
+
+A log that is away, or has been replaced by another one, is no failure: the last View stays, and
+the server says that it is degraded. A replaced log is followed once the learner has published a
+snapshot of it: offsets and histories of the old one mean nothing there.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from threading import Event
 
+from consumers.serve.follow.log_check import LogCheck
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
-from consumers.serve.state.current import CurrentState
+from consumers.serve.state.current import CurrentState, Degradation
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import DEDUPE_WINDOW, HistoryPosition, ServingState
 from consumers.serve.state.tail import MAX_EVENTS, TailEvent
 from pipeline import metrics
 from pipeline.config import SignalsConfig
-from pipeline.errors import LogUnavailable, OffsetsExpired
-from pipeline.eventlog.patience import patiently, wait_until_back
+from pipeline.errors import (
+    LogUnavailable,
+    MillstreamError,
+    OffsetsExpired,
+    RecordsLost,
+    TopicError,
+    TopicRenewed,
+)
+from pipeline.eventlog.patience import wait_until_back
 from pipeline.eventlog.port import (
     EventLog,
     LogReader,
@@ -33,8 +45,9 @@ from pipeline.eventlog.port import (
     read_compacted,
 )
 from pipeline.eventlog.refusal_log import RefusalLog
+from pipeline.eventlog.replaced import same_topics
+from pipeline.eventlog.topic_watch import TopicWatch
 from pipeline.eventlog.topics import Topics
-from pipeline.model.content.adapter import NO_ADAPTER
 from pipeline.model.content.text import TextEncoder
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.state.histories import Histories
@@ -45,6 +58,8 @@ TEXTS_PER_STEP = 32
 """Encoding them takes some tenths of a second on a CPU; no event is read meanwhile."""
 REPORT_SECONDS = 1.0
 PING_SECONDS = 1.0
+RETRY_SECONDS = 1.0
+"""Between two looks at a log that was replaced, of some cheap requests and the snapshots topic each."""
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +79,14 @@ class Follower:
     ) -> None:
         self._log = event_log
         self._topics = topics
+        self._inputs = topics.interactions, topics.items
         self._watcher = watcher
         self._current = current
         self._history_length = history_length
         self._poll_seconds = poll_seconds
         self._signals = signals
         self._snapshot: LoadedSnapshot | None = None
+        self._check = LogCheck(event_log, self._inputs)
         self._encoder: TextEncoder
         self._report_at = 0.0
         self._refusals = RefusalLog("serve")
@@ -81,50 +98,70 @@ class Follower:
             make_encoder: called in this thread, which then owns the encoder's cache.
             stop: checked at least once a second.
 
-        While the log is away, requests are answered from memory.
+        While the log is away or another one, requests are answered from memory.
 
         """
         with closing(make_encoder()) as self._encoder:
-            patiently(self._begin, stop, self._log)
             while not stop.is_set():
                 try:
                     self._follow(stop)
                 except OffsetsExpired as error:
                     metrics.EXPIRED_READS.labels("serve").inc()
                     log.error("reading again from the snapshot, without the expired records: %s", error)
+                except TopicRenewed as error:
+                    log.warning("reading again from the snapshot: %s", error)
+                except (RecordsLost, TopicError) as error:
+                    self._degrade(error)
+                    stop.wait(RETRY_SECONDS)
                 except LogUnavailable as error:
-                    self._set_away(error)
-                    if wait_until_back(self._log, stop):
-                        self._set_back()
+                    self._degrade(error)
+                    wait_until_back(self._log, stop)
 
-    def _begin(self) -> None:
-        """Serve the newest snapshot that can be served."""
-        self._watcher.observe(read(self._log, self._topics.snapshots))
-        self._use(self._watcher.load_newest())
+    def _degrade(self, error: MillstreamError) -> None:
+        """Say that nothing newer can be read; each reason once."""
+        before = self._current.degradation
+        if before is None or before.reason != str(error):
+            without = "answers come from memory" if self._current.view else "there are no answers yet"
+            log.warning("the event log cannot be followed, %s: %s", without, error)
+            self._current.degradation = Degradation(before.since if before else time.time(), str(error))
+            metrics.DEGRADED.set(1)
 
-    def _set_away(self, error: LogUnavailable) -> None:
-        if self._current.log_away_since is None:
-            log.warning("the event log is away, answers come from memory: %s", error)
-            self._current.log_away_since = time.time()
+    def _recover(self) -> None:
+        """Say that the log is followed, if it was not."""
+        if self._current.degradation is not None:
+            log.warning("the event log is followed again")
+            self._current.degradation = None
+            metrics.DEGRADED.set(0)
 
-    def _set_back(self) -> None:
-        if self._current.log_away_since is not None:
-            log.warning("the event log is back")
-            self._current.log_away_since = None
-
-    def _use(self, snapshot: LoadedSnapshot | None) -> None:
+    def _use(self, snapshot: LoadedSnapshot) -> None:
         """Serve another snapshot from now on, and encode texts with its adapter."""
         self._snapshot = snapshot
-        self._encoder = self._encoder.adapted(snapshot.encoder if snapshot else NO_ADAPTER)
+        self._encoder = self._encoder.adapted(snapshot.encoder)
+
+    def _begin(self) -> None:
+        """Begin with the newest snapshot that can be served.
+
+        Raises:
+            RecordsLost: all snapshots were learned from another log than this one.
+            TopicError: a topic is missing.
+        """
+        self._watcher.observe(read(self._log, self._topics.snapshots))
+        newest = self._watcher.load_newest(self._check)
+        if newest is not None:
+            self._use(newest)
+        lost = self._check.fault_of(self._snapshot) if self._snapshot else self._check.refused
+        if lost:
+            raise RecordsLost(lost)
 
     def _follow(self, stop: Event) -> None:
         """Read from the snapshot's offsets, until stopped or until a snapshot needs older records."""
+        watch = TopicWatch(self._log, self._inputs)
+        self._begin()
         histories, ends_of_histories = self._read_histories()
-        topics = (self._topics.interactions, self._topics.items)
         # Read after the histories, so that no history reaches beyond these ends.
-        ends = self._log.end_offsets(topics)
+        ends = self._log.end_offsets(self._inputs)
         state = ServingState(
-            self._snapshot, histories, ends_of_histories, topics, self._refusals, self._signals
+            self._snapshot, histories, ends_of_histories, self._inputs, self._refusals, self._signals
         )
         with self._log.reader(self._start_offsets(ends)) as reader:
             while _has_unread(reader.positions(), ends):
@@ -132,30 +169,36 @@ class Follower:
                     return
                 state.read(self._poll(reader, timeout_seconds=1.0))
             self._publish_view(reader, state, histories)
+            self._recover()
             while not stop.is_set() and state.snapshot is self._snapshot:
-                self._step(reader, state, histories)
+                self._step(reader, state, histories, watch)
 
-    def _step(self, reader: LogReader, state: ServingState, histories: Histories) -> None:
+    def _step(self, reader: LogReader, state: ServingState, histories: Histories, watch: TopicWatch) -> None:
         """Read new records, load a newer snapshot, encode some new texts; publish each at once."""
         records = self._poll(reader, 0 if state.pending_texts else self._poll_seconds)
         if records:
             _observe_freshness(state.read(records))
             self._publish_view(reader, state, histories)
         started = time.monotonic()
-        snapshot = self._watcher.load_newest()
+        snapshot = self._watcher.load_newest(self._check)
         if snapshot is not None:
-            self._swap(state, snapshot)
+            self._swap(state, snapshot, watch.ids)
             self._publish_view(reader, state, histories)
             metrics.SWAP_SECONDS.observe(time.monotonic() - started)
         if state.encode(self._encoder, TEXTS_PER_STEP):
             self._publish_view(reader, state, histories)
-        self._report(reader.positions())
+        self._report(reader.positions(), watch)
 
-    def _swap(self, state: ServingState, snapshot: LoadedSnapshot) -> None:
-        """Replace the snapshot of the state; a snapshot that has learned less needs a new state."""
+    def _swap(self, state: ServingState, snapshot: LoadedSnapshot, topic_ids: Mapping[str, str]) -> None:
+        """Replace the snapshot of the state.
+
+        One that has learned less, or from other topics than those with `topic_ids`, needs a new state.
+        """
         before = self._snapshot
         self._use(snapshot)
-        if before is not None and _has_learned_less(snapshot.offsets, before.offsets):
+        if not same_topics(snapshot.manifest.topic_ids, topic_ids):
+            log.info("snapshot %s was learned from other topics: reading again", snapshot.version)
+        elif before is not None and _has_learned_less(snapshot.offsets, before.offsets):
             log.info("snapshot %s has learned less than its parent: reading again", snapshot.version)
         else:
             _observe_freshness(state.replace_snapshot(snapshot))
@@ -225,8 +268,8 @@ class Follower:
             starts[source] = min(max(first, learned - DEDUPE_WINDOW), ends[source])
         return starts
 
-    def _report(self, positions: Offsets) -> None:
-        """Update the gauges, about once a second."""
+    def _report(self, positions: Offsets, watch: TopicWatch) -> None:
+        """Check the topics and update the gauges, about once a second."""
         now, view = time.monotonic(), self._current.view
         if now < self._report_at or view is None:
             return
@@ -234,11 +277,12 @@ class Follower:
         self._refusals.settle()
         try:
             self._log.ping(PING_SECONDS)
-            ends = self._log.end_offsets([self._topics.interactions, self._topics.items])
+            watch.check()  # after the ping, because an answer of a log that is away is waited for
+            ends = self._log.end_offsets(self._inputs)
         except LogUnavailable as error:
-            self._set_away(error)
+            self._degrade(error)
             return
-        self._set_back()
+        self._recover()
         metrics.LAG.labels("serve").set(sum(lag(ends, positions).values()))
         metrics.STALENESS.set(view.staleness(int(time.time() * 1000)))
         metrics.ITEMS.labels("serve").set(len(view.index))

@@ -19,6 +19,7 @@ from pipeline.errors import SnapshotCorrupt, SnapshotMissing
 from pipeline.eventlog.port import Record
 from pipeline.snapshots.snapshot import Announcement, Version
 
+Check = Callable[[LoadedSnapshot], None]
 RETRY_SECONDS = 2.0
 NO_VERSION = Version(-1, -1)
 MOST_PENDING = 8
@@ -46,7 +47,8 @@ class SnapshotWatcher:
 
     A refused snapshot is not tried again, and does not stand in the way of lower versions that are
     announced. A snapshot that the store cannot read is tried again until a higher one is loaded.
-    A server that serves none falls back to the newest good version in the store.
+    A server that serves none falls back to the newest good version in the store: the announcement of
+    that version is refused, or gone with the log that held it.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class SnapshotWatcher:
         self._number = 0
         self._refused = deque[int](maxlen=MOST_REFUSED)
         self._refused_number = 0
-        self._falls_back = False
+        self._falls_back = True
         self._ceiling: Version | None = None
         self._retry_at = 0.0
 
@@ -75,19 +77,22 @@ class SnapshotWatcher:
             if record.key == self._model and record.value is not None:
                 self._observe(record.value, f"{record.source}/{record.offset}")
 
-    def load_newest(self) -> LoadedSnapshot | None:
+    def load_newest(self, check: Check = lambda snapshot: None) -> LoadedSnapshot | None:
         """Load the newest fit snapshot that is announced, or one to fall back to.
 
         None if all were loaded or refused before, or if the store must be waited for.
+
+        Args:
+            check: raises SnapshotCorrupt for a snapshot that is not to be served.
         """
         if not (self._pending or self._falls_back) or self._clock() < self._retry_at:
             return None
         try:
-            snapshot = self._load_announced()
+            snapshot = self._load_announced(check)
         except OSError as error:
             snapshot = None
             self._wait_for_store(error)
-        return snapshot or self._fall_back()
+        return snapshot or self._fall_back(check)
 
     def _observe(self, wire: bytes, where: str) -> None:
         record = hash((where, wire))
@@ -108,13 +113,14 @@ class SnapshotWatcher:
             if len(self._pending) > MOST_PENDING:
                 del self._pending[next(iter(self._pending))]
 
-    def _load_announced(self) -> LoadedSnapshot | None:
+    def _load_announced(self, check: Check) -> LoadedSnapshot | None:
         """Load the highest announced version that is fit; forget those that are not."""
         while self._pending:
             version = max(self._pending)
             number, announced, record = self._pending[version]
             try:
                 snapshot = self._loader.load(version, announced.seal)
+                check(snapshot)
             except SnapshotCorrupt as error:
                 del self._pending[version]
                 missing = isinstance(error, SnapshotMissing)
@@ -125,7 +131,7 @@ class SnapshotWatcher:
             return self._keep(snapshot)
         return None
 
-    def _fall_back(self) -> LoadedSnapshot | None:
+    def _fall_back(self, check: Check) -> LoadedSnapshot | None:
         """Load the newest fit version below those that were announced; None if one is served already."""
         if self._loaded != NO_VERSION or not self._falls_back:
             return None
@@ -133,6 +139,7 @@ class SnapshotWatcher:
         for version in self._older_versions():
             try:
                 snapshot = self._loader.load(version)
+                check(snapshot)
             except SnapshotCorrupt as error:
                 log.error("snapshot refused: %s", error)
                 metrics.REFUSED_SNAPSHOTS.inc()

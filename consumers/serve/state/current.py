@@ -21,12 +21,25 @@ class Refusal:
     reason: str
 
 
+@dataclass(frozen=True)
+class Degradation:
+    """Answers come from memory: the log does not answer, or is not the one that was learned from.
+
+    Attributes:
+        since: wall clock in seconds.
+        reason: names the fault and the remedy.
+    """
+
+    since: float
+    reason: str
+
+
 class CurrentState:
     """One View, replaced as a whole, so that no request sees a half-updated state.
 
     Attributes:
         refusal: the last snapshot that was refused, until another one is served.
-        log_away_since: wall clock in seconds when the event log stopped answering; None while it answers.
+        degradation: set while nothing newer can be read; None while the log is followed.
     """
 
     def __init__(self) -> None:
@@ -34,7 +47,7 @@ class CurrentState:
         self._view: View | None = None
         self._histories = Histories(length=1)
         self.refusal: Refusal | None = None
-        self.log_away_since: float | None = None
+        self.degradation: Degradation | None = None
 
     @property
     def view(self) -> View | None:

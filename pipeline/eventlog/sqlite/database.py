@@ -102,9 +102,7 @@ class Database:
                 _check_leftover(path)
                 path.parent.mkdir(parents=True, exist_ok=True)
             elif not path.exists():
-                raise LogUnavailable(
-                    f"{path}: there is no such file; put it back, or run `millstream topics create`"
-                )
+                raise LogUnavailable(f"{path}: the file is missing; put it back")
             self._connect("rwc" if create else "rw")
 
     @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +55,17 @@ def test_progress_is_a_bar_on_a_terminal_only(
         with retrain_bar(4) as show:
             show(RetrainProgress(epoch=2, segments=5, total=10))
         assert ("epoch 2 of at most 4, 5 of 10 segments" in capsys.readouterr().err) == (forced == "1")
+
+
+@pytest.mark.parametrize("command", ["learn", "serve", "retrain", "play shop:events=5"])
+def test_a_daemon_begins_no_log_where_the_real_one_is_away(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    line = fails(monkeypatch, capsys, *command.split())
+    assert line.startswith("TopicError: ")
+    assert "log.db: there is no such file; put it back, or run `millstream topics create`" in line
+    assert not (folder / "log.db").exists()
 
 
 def test_follow_and_wait_exclude_each_other() -> None:

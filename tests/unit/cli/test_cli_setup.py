@@ -39,7 +39,7 @@ def test_missing_topics_are_an_error_with_a_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = fails(monkeypatch, capsys, "topics", "check")
-    assert line.startswith("LogUnavailable: ")
+    assert line.startswith("TopicError: ")
     assert "there is no such file; put it back, or run `millstream topics create`" in line
     assert "Traceback" not in line
 

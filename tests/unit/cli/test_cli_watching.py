@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from pipeline import metrics
 from pipeline.config import MetricsConfig, ServeConfig, Settings, to_toml
 from pipeline.demo.processes import free_port
 from pipeline.errors import RefusalReason
@@ -23,8 +24,8 @@ from tests.support.model_harness import ModelHarness
 @pytest.fixture
 def settings(folder: Path, settings: Settings) -> Settings:
     """Ports at which nobody answers, unless a test does."""
-    metrics = MetricsConfig(learn=free_port(), retrain=free_port())
-    changed = settings.model_copy(update={"metrics": metrics, "serve": ServeConfig(port=free_port())})
+    ports = MetricsConfig(learn=free_port(), retrain=free_port())
+    changed = settings.model_copy(update={"metrics": ports, "serve": ServeConfig(port=free_port())})
     (folder / "millstream.toml").write_text(to_toml(changed))
     return changed
 
@@ -83,6 +84,17 @@ def test_a_quiet_stream_is_green(harness: ModelHarness, settings: Settings) -> N
     assert learner["away"] is None and learner["memory_bytes"] > 10**6
     assert set(found["quality"]) == {"mixture", "model", "covisitation", "popularity"}
     assert found["incoming"][0]["records"] == 30
+
+
+def test_a_server_that_cannot_follow_the_log_is_red(settings: Settings) -> None:
+    answer_for_both(settings)
+    metrics.DEGRADED.set(1)
+    try:
+        code, found = status()
+    finally:
+        metrics.DEGRADED.set(0)
+    assert (code, found["state"]) == (1, "red")
+    assert found["findings"] == ["serve cannot follow the event log: /readyz says why, and what to do"]
 
 
 def test_a_producer_of_which_every_event_is_refused_is_red(harness: ModelHarness, settings: Settings) -> None:

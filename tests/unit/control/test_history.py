@@ -19,6 +19,7 @@ from pipeline.control.records import (
     Adoption,
     ControlRecord,
     DecisionOutcome,
+    Gap,
     Promotion,
     Refusal,
     Rollback,
@@ -134,6 +135,10 @@ KINDS = [
     (
         Adoption(order="promotion-one-0", version="2-9", left="1-12", reason="better"),
         r"2-9 +│ adopted +│ after 1-12 +│ better",
+    ),
+    (
+        Gap(version="2-9", left="1-8", lost=2_000, reason="shop.items was deleted"),
+        r"2-9 +│ gap accepted +│ after 1-8, 2,000 records lost +│ shop.items was deleted",
     ),
     (
         Refusal(order="promotion-one-0", reason="it is gone"),

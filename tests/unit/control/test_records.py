@@ -16,6 +16,7 @@ from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest, Sig
 from pipeline.control.records import (
     Adoption,
     ControlRecord,
+    Gap,
     GateDecision,
     Promotion,
     Refusal,
@@ -54,6 +55,7 @@ alarms = st.builds(
 )
 others: st.SearchStrategy[ControlRecord] = st.one_of(
     st.builds(Adoption, order=words, version=versions, left=versions, reason=words),
+    st.builds(Gap, version=versions, left=versions, lost=counts, reason=words),
     st.builds(Refusal, order=words, reason=words),
     st.builds(
         GateDecision,
@@ -158,7 +160,7 @@ def test_orders_are_told_from_the_rest(order: Promotion | Rollback, other: Contr
 
 def test_every_kind_has_a_name_of_its_own() -> None:
     names = [kind.kind for kind in kinds()]
-    assert len(names) == len(set(names)) == 8
+    assert len(names) == len(set(names)) == 9
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from typing import cast
 
 import pytest
 
-from pipeline.errors import DeliveryError, LogUnavailable
+from pipeline.errors import DeliveryError, LogUnavailable, TopicError
+from pipeline.eventlog import open_log
 from pipeline.eventlog.patience import opened, patiently, wait_until_back
 from pipeline.eventlog.port import EventLog
 from pipeline.signals import Stopped
@@ -109,17 +110,26 @@ def test_wait_until_back() -> None:
 
 
 def test_a_log_is_opened_once_it_is_there(tmp_path: Path) -> None:
-    (tmp_path / "log.db-wal").touch()  # the file itself is away
+    open_log(f"sqlite:///{tmp_path}/log.db").close()
+    (tmp_path / "log.db").rename(tmp_path / "away")
+    (tmp_path / "log.db-wal").touch()  # its newest records show that it was there
 
     class Waits(Clock):
         def wait(self, timeout: float | None = None) -> bool:
-            (tmp_path / "log.db-wal").unlink(missing_ok=True)
+            (tmp_path / "away").rename(tmp_path / "log.db")
             return super().wait(timeout)
 
     stop = Waits()
     with opened(f"sqlite:///{tmp_path}/log.db", {}, stop) as event_log:
         assert event_log.describe_topics() == {}
     assert len(stop.pauses) == 1
+
+
+def test_a_missing_file_is_not_waited_for(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log.db"
+    with pytest.raises(TopicError, match=r"log\.db: there is no such file"), opened(url, {}, Clock()):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_stop_ends_the_wait_for_a_log_to_open(tmp_path: Path) -> None:

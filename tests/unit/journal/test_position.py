@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from pipeline.assembly import make_learner, make_supervisor
@@ -9,7 +12,7 @@ from pipeline.checkpoints.fingerprint import fingerprint
 from pipeline.errors import CheckpointCorrupt
 from pipeline.eventlog.port import TopicPartition
 from pipeline.journal.entry import Adopts, JournalEntry, Verb
-from pipeline.journal.position import Position, first_position
+from pipeline.journal.position import Position, check_position, first_position
 from pipeline.model.content.text import TextEncoder
 from tests.support.model_harness import PARTITIONS, ModelHarness
 
@@ -65,3 +68,54 @@ def test_a_position_is_what_the_entry_says() -> None:
     position = Position.after(entry, 17)
     assert position == Position(2, 3, "machine", 17, ends, through=11, control=4, fold_to=gap)
     assert position.version == "2-3"
+
+
+SOURCE = TopicPartition("mill.interactions", 0)
+
+
+def journalled(harness: ModelHarness) -> list[Position]:
+    """Positions after three entries of a journal."""
+    entries = [JournalEntry.of(1, step, Verb.LEARN, "f", {SOURCE: step}, control=7) for step in range(3)]
+    with harness.log.fenced_writer(harness.topics.journal, owner="test") as journal:
+        return [Position.after(entry, journal.append(entry.encode()) + 1) for entry in entries]
+
+
+def test_a_position_that_the_journal_has_is_right(harness: ModelHarness) -> None:
+    for position in journalled(harness):
+        check_position(harness.log, harness.topics, position)
+        check_position(harness.log, harness.topics, replace(position, topic_ids={"mill.items": "a"}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"offsets": {SOURCE: 10**9}},
+        {"offsets": {}},
+        {"journal": 10**9},
+        {"journal": 1},
+        {"journal": 0},
+        {"control": 10**9},
+        {"fold_to": {SOURCE: 10**9}},
+    ],
+    ids=str,
+)
+def test_a_position_of_which_the_journal_says_otherwise_is_refused(
+    harness: ModelHarness, change: dict[str, Any]
+) -> None:
+    forged = replace(journalled(harness)[-1], **change)
+    with pytest.raises(CheckpointCorrupt, match="checkpoint 1-2 does not stand where the journal says"):
+        check_position(harness.log, harness.topics, forged)
+
+
+def test_a_position_of_which_the_journal_says_nothing_is_not_judged(harness: ModelHarness) -> None:
+    """Its log may have been restored from an old copy, which is a gap, and for a person to accept."""
+    last = journalled(harness)[-1]
+    check_position(harness.log, harness.topics, replace(last, step=9, journal=10))
+    check_position(harness.log, harness.topics, replace(last, step=9))
+
+
+def test_a_damaged_entry_is_left_to_who_learns_it_again(harness: ModelHarness) -> None:
+    last = journalled(harness)[-1]
+    with harness.log.fenced_writer(harness.topics.journal, owner="test") as journal:
+        after = journal.append(b"damaged") + 1
+    check_position(harness.log, harness.topics, replace(last, step=3, journal=after))

@@ -29,7 +29,7 @@ from pipeline import cli
 from pipeline.checkpoints.audit import version_at
 from pipeline.config import to_toml
 from pipeline.errors import OffsetsExpired, TopicError
-from pipeline.eventlog.port import EventLog, read
+from pipeline.eventlog.port import EventLog, TopicSpec, read
 from pipeline.eventlog.sqlite import SqliteLog
 from pipeline.events import Impression, Item, decode, encode
 from pipeline.journal.entry import read_journal
@@ -341,13 +341,10 @@ def test_an_impression_of_an_older_server_is_refused(harness: ModelHarness, answ
 def test_expired_records_are_an_error(harness: ModelHarness, answers: Answers, tmp_path: Path) -> None:
     interactions = harness.records(harness.topics.interactions)
     later = interactions[-1].append_time + int(harness.settings.log.retention_hours * HOUR_MS) + 1
-    shown = harness.records(harness.topics.impressions)
-    entries = harness.records(harness.topics.journal)
-    with SqliteLog(tmp_path / "log.db", lambda: later) as log, log.writer() as writer:
+    with SqliteLog(tmp_path / "log.db", lambda: later) as log:
+        for topic in (harness.topics.impressions, harness.topics.journal):
+            log.alter_topic(TopicSpec(topic, 1, retention_ms=None), ["retention_ms"])
         log.upkeep()
-        for record in [*shown, *entries]:
-            writer.append(record.topic, record.key, record.value)
-        writer.flush()
         with pytest.raises(OffsetsExpired):
             reproduce(harness, answers["fresh: plain"].impression, log)
 

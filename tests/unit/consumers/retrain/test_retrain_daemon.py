@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from threading import Event
 
 import pytest
@@ -322,8 +321,8 @@ def test_there_is_one_at_a_time(harness: ModelHarness, small: Settings) -> None:
         run(small, follow=True, since=None)
 
 
-def test_without_topics_nothing_is_answered(small: Settings, tmp_path: Path) -> None:
-    elsewhere = small.log.model_copy(update={"url": f"sqlite:///{tmp_path}/other.db"})
+def test_without_topics_nothing_is_answered(harness: ModelHarness, small: Settings) -> None:
+    elsewhere = small.log.model_copy(update={"prefix": "elsewhere"})
     with pytest.raises(TopicError, match="missing"):
         run(small.model_copy(update={"log": elsewhere}), follow=True, since=None)
 

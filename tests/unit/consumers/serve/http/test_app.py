@@ -15,7 +15,7 @@ from consumers.serve.http.middleware import MAX_BODY_BYTES
 from consumers.serve.impressions import Fields
 from consumers.serve.schemas import MAX_ACTS, MAX_EXCLUDED
 from consumers.serve.service import RecommendationService
-from consumers.serve.state.current import CurrentState
+from consumers.serve.state.current import CurrentState, Degradation
 from pipeline.config import ServeConfig
 from pipeline.events import Impression, validate
 from tests.support.serve_harness import World
@@ -217,7 +217,12 @@ def test_before_the_first_snapshot(world: World) -> None:
         assert (answer["snapshot"], answer["learned_through"]) == (None, None)
         assert (answer["source"], answer["reason"]) == ("popular", "no_snapshot")
         assert answer["items"][0]["item"] == "red-cup"
-        assert client.get("/readyz").json() == {"ready": True, "snapshot": None, "refused": None}
+        assert client.get("/readyz").json() == {
+            "ready": True,
+            "snapshot": None,
+            "refused": None,
+            "degraded": None,
+        }
         assert client.get("/v1/model").json()["card"] is None
 
 
@@ -238,6 +243,17 @@ def test_a_refused_snapshot_is_reported(world: World) -> None:
             assert body["snapshot"] == "1-1"
             assert body["refused"]["version"] == "1-2"
             assert "learned.safetensors" in body["refused"]["reason"]
+
+
+def test_a_log_that_cannot_be_followed_is_reported(world: World) -> None:
+    world.open()
+    with world.server() as current:
+        client = client_on(current, ServeConfig())
+    current.degradation = Degradation(since=0.0, reason="shop.items was deleted and made again")
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.json()["ready"]) == (200, True)
+    assert ready.json()["degraded"] == "shop.items was deleted and made again"
+    assert client.get(FOR_ANN).json()["log_away_seconds"] > 0
 
 
 def test_keys(open_shop: World) -> None:
