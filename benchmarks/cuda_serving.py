@@ -59,7 +59,7 @@ class ServingComparison:
 def compare_serving(settings: Settings, learner: Learner) -> ServingComparison:
     """Write a learner as checkpoint and snapshot, and compare it with those that read them."""
     restored = _restores_to_the_same_bits(settings, learner)
-    users = sorted(user for user, _ in learner.stream.histories.items())[:PROBES]
+    users = sorted(learner.stream.histories.users())[:PROBES]
     with torch.inference_mode():
         learned: NDArray[np.float64] = next_act_mixture(learner, users).double().cpu().numpy()
     served = _served_mixture(settings, learner, users)

@@ -326,7 +326,7 @@ def shop_cases(
 ) -> list[Case]:
     """One case of each kind, at random places, by users with a history."""
     cases = list[Case]()
-    users = sorted(user for user, _ in learner.stream.histories.items())
+    users = sorted(learner.stream.histories.users())
     for kind in SHOP_KINDS:
         user = users[random.integers(len(users))]
         place = int(random.integers(len(batch.interactions)))
@@ -355,7 +355,7 @@ def low_ratings(
     server: Server, learner: Learner, batch: MicroBatch, random: np.random.Generator
 ) -> list[Case]:
     """Draw recorded low ratings by users who have acted positively before."""
-    users = sorted(user for user, _ in learner.stream.histories.items())
+    users = sorted(learner.stream.histories.users())
     found = [
         Case(f"rating {event.value}", event, place, _strangers(users, event.user, random))
         for place, event in enumerate(batch.interactions)

@@ -159,7 +159,7 @@ class Commits:
         )
         self._pending.control.append(gap)
         if skip.goes_back:
-            self._pending.users = {user: 0 for user, _ in self._learner.stream.histories.items()}
+            self._pending.users = dict.fromkeys(self._learner.stream.histories.users(), 0)
         self.finish(quality, reason="a gap in the log")
 
     def unpublished(self) -> Pending:

@@ -86,9 +86,9 @@ def to_files(captured: LearnerState, partitions: int) -> dict[str, bytes]:
     if captured.supervisor is not None:
         files[SUPERVISOR] = captured.supervisor
     histories: list[dict[str, str]] = [{} for _ in range(partitions)]
-    for user, history in sorted(captured.histories.items()):
+    for user in sorted(captured.histories.users()):
         histories[partition_of(user, partitions)][user] = encode_history(
-            history, 0, captured.histories.older(user)
+            captured.histories.of(user), 0, captured.histories.older(user)
         ).decode()
     for partition in range(partitions):
         seen = captured.seen.get(partition, np.zeros((2, 0), dtype=np.int64))

@@ -101,7 +101,7 @@ def _probe(*learners: Learner) -> list[tuple[NDArray[np.int64], float]]:
     They take turns, so that other load on the machine affects all alike.
     """
     stream = learners[0].stream
-    users = sorted(user for user, _ in stream.histories.items())
+    users = sorted(stream.histories.users())
     shuffled = (users[i] for i in np.random.default_rng(learners[0].config.seed).permutation(len(users)))
     probes = list(islice((user for user in shuffled if stream.segment_before_next(user)), PROBES))
     turns = [[_timed(learner, probes) for learner in learners] for _ in range(REPEATS)]

@@ -1,12 +1,14 @@
-"""Histories: the last acts of each user, as immutable tuples that are replaced.
+"""Histories: the last acts of each user, as immutable values that are replaced.
 
-Copying all histories is therefore one shallow copy of a dict, so a checkpoint can be written in
-the background while learning continues.
+Copying all histories is therefore a shallow copy of a dict, so a checkpoint can be written in
+the background while learning continues. Histories that were written lately are tuples of acts; all
+others are packed, in a fifth of the memory and as one object each that garbage collection passes over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, KeysView, Sequence
+from functools import lru_cache
 from operator import attrgetter
 from typing import Annotated, Any, NamedTuple
 
@@ -19,6 +21,9 @@ from pipeline.state.acted_items import NO_ITEMS, OlderItems, decode_older, encod
 MOST_ACTS = 40_000
 """In an encoded history; the largest that the settings allow: acts of three signs, and returned purchases."""
 
+RECENT = 1_024
+"""Histories that are not packed, at most: the users of some batches. Packing costs some microseconds."""
+_TYPES = {kind.value: kind for kind in InteractionType}
 _ACT = tuple[Id, InteractionType, Milliseconds, Finite | None, Id | None]
 _ACTS = TypeAdapter(Annotated[list[_ACT], Field(max_length=MOST_ACTS)])
 _OFFSET = TypeAdapter(Offset)
@@ -48,6 +53,8 @@ class Act(NamedTuple):
 
 
 History = tuple[Act, ...]
+NO_ACTS = b"[]"
+"""A packed history without acts."""
 
 
 def inserted(history: History, act: Act) -> History:
@@ -88,19 +95,16 @@ class Histories:
         length: number of acts of each sign that are kept, see `Signals.remembered`.
     """
 
-    def __init__(
-        self,
-        length: int,
-        users: Mapping[str, History] | None = None,
-        older: Mapping[str, OlderItems] | None = None,
-    ) -> None:
+    def __init__(self, length: int) -> None:
         self.length = length
-        self._users: dict[str, History] = dict(users or {})
-        self._older: dict[str, OlderItems] = dict(older or {})
+        self._packed: dict[str, bytes] = {}  # all users; superseded for those in `_recent`
+        self._recent: dict[str, History] = {}
+        self._older: dict[str, OlderItems] = {}
 
     def of(self, user: str) -> History:
-        """Return the acts of a user; empty for an unknown user."""
-        return self._users.get(user, ())
+        """Return the acts of a user; empty for an unknown user. Other threads may call it meanwhile."""
+        recent = self._recent.get(user)
+        return _unpacked(self._packed.get(user, NO_ACTS)) if recent is None else recent
 
     def older(self, user: str) -> OlderItems:
         """Return the items of the acts that have left a user's history; empty for most users."""
@@ -108,31 +112,63 @@ class Histories:
 
     def fold(self, user: str, act: Act, remembered: Callable[[History], tuple[History, History]]) -> None:
         """Put an act into its place; `remembered` splits the acts into those that are kept and the others."""
-        self._users[user], left = remembered(inserted(self.of(user), act))
+        kept, left = remembered(inserted(self.of(user), act))
+        self._set(user, kept)
         if left:
             self._older[user] = with_items(self.older(user), (act.item for act in left))
 
     def put(self, user: str, history: History, older: OlderItems | None = None) -> None:
         """Replace the acts of a user, and the items of the acts before them unless None."""
-        self._users[user] = history
+        self._set(user, history)
         if older is not None and older.size:
             self._older[user] = older
 
     def forget(self, user: str) -> None:
         """Remove a user."""
-        self._users.pop(user, None)
+        self._recent.pop(user, None)
+        self._packed.pop(user, None)
         self._older.pop(user, None)
 
     def copy(self) -> Histories:
-        """Return an independent copy; costs two shallow copies of dicts."""
-        return Histories(self.length, self._users, self._older)
+        """Return an independent copy; costs three shallow copies of dicts."""
+        copied = Histories(self.length)
+        copied._packed, copied._recent = dict(self._packed), dict(self._recent)
+        copied._older = dict(self._older)
+        return copied
+
+    def users(self) -> KeysView[str]:
+        """Return a view of all users."""
+        return self._packed.keys()
 
     def items(self) -> Iterator[tuple[str, History]]:
-        """Iterate over users and their acts."""
-        return iter(self._users.items())
+        """Iterate over users and their acts, which are unpacked one by one."""
+        return ((user, self.of(user)) for user in self._packed)
 
     def __len__(self) -> int:
-        return len(self._users)
+        return len(self._packed)
+
+    def _set(self, user: str, history: History) -> None:
+        """Set a user's acts; if too many are recent, pack those that have been so for longest."""
+        self._recent[user] = history
+        self._packed.setdefault(user, NO_ACTS)
+        if len(self._recent) > RECENT:
+            oldest = next(iter(self._recent))
+            self._packed[oldest] = _packed(self._recent[oldest])
+            del self._recent[oldest]
+
+
+def _packed(history: History) -> bytes:
+    wire = orjson.dumps([tuple(act) for act in history])  # orjson knows no named tuples
+    return bytes(memoryview(wire))  # in its own size: orjson's buffers leave gaps of 4 kB
+
+
+@lru_cache(RECENT)
+def _unpacked(packed: bytes) -> History:
+    """Unpack a history; the last ones are remembered, because a batch reads each several times."""
+    return tuple(
+        Act(item, _TYPES[kind], time, value, session)
+        for item, kind, time, value, session in orjson.loads(packed)
+    )
 
 
 def encode_history(history: History, offset: int, older: OlderItems = NO_ITEMS) -> bytes:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import gc
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import SignalsConfig
 from pipeline.event_fields import LATEST_MS
 from pipeline.events import InteractionType
-from pipeline.state.histories import Act, Histories, decode_history, encode_history
+from pipeline.state import histories as module
+from pipeline.state.histories import (
+    RECENT,
+    Act,
+    Histories,
+    History,
+    decode_history,
+    encode_history,
+    inserted,
+)
 from pipeline.state.signals import Signals
 from tests.support.build import purchase
 
@@ -60,6 +72,29 @@ def test_what_was_kept_of_a_longer_history_is_cut_when_its_user_acts() -> None:
     histories.fold("u", act(5), REMEMBERED)
     assert histories.of("u") == (act(3), act(4), act(5))
     assert histories.older("u").size == 3
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), acts), max_size=30))
+def test_packed_histories_are_read_as_they_were_written(folded: list[tuple[str, Act]]) -> None:
+    plain: dict[str, History] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "RECENT", 2)
+        histories = Histories(length=3)
+        for user, one in folded:
+            histories.fold(user, one, REMEMBERED)
+            plain[user] = REMEMBERED(inserted(plain.get(user, ()), one))[0]
+        copied = histories.copy()
+        histories.fold("e", act(0), REMEMBERED)
+    assert dict(copied.items()) == plain
+    assert repr(dict(copied.items())) == repr(plain), "a type is an InteractionType again, and 1.0 no integer"
+    assert len(copied) == len(plain)
+
+
+def test_few_histories_cost_the_garbage_collector_anything() -> None:
+    histories, tracked = Histories(length=10), len(gc.get_objects())
+    for number in range(20_000):
+        histories.fold(f"u{number}", act(number), REMEMBERED)
+    assert len(gc.get_objects()) - tracked < 5 * RECENT
 
 
 def test_forget_may_be_called_twice() -> None:
