@@ -125,24 +125,9 @@ class ModelCard(AnswerProvenance):
     pending_texts: int = Field(description="New texts that are not encoded yet.")
 
 
-class Health(_Response):
-    """The process is alive."""
-
-    status: Literal["ok"] = "ok"
-
-
 class Readiness(_Response):
     """Whether the log was read to its end once, and which snapshot is served."""
 
     ready: bool
     snapshot: str | None
     refused: RefusedSnapshot | None
-
-
-class Problem(_Response):
-    """An error (RFC 9457)."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str

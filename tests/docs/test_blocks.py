@@ -11,9 +11,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from consumers.serve.schemas import AnonymousHistory, Problem, Recommendations
+from consumers.serve.schemas import AnonymousHistory, Recommendations
 from pipeline.config import load_settings
 from pipeline.events import Interaction, decode, decode_item
+from pipeline.http.problems import Problem
 from tests.support.commands import run
 from tests.support.documents import Block, blocks, name_of, pages
 from tests.support.shell_lines import check_line
