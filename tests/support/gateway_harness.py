@@ -20,6 +20,7 @@ from pipeline.events import CatalogueRecord, Interaction
 from producers.gateway.app import create_app
 from producers.gateway.group_writer import GroupWriter
 
+HOUR_MS = 3_600_000
 NOW = 1_790_000_000_000
 TOPICS = Topics("shop")
 VIEW = {"user": "ann", "item": "mug", "type": "view", "time": NOW}
@@ -39,7 +40,7 @@ class GatewayHarness:
 
     def __init__(self, folder: Path, event_log: EventLog | None = None, **settings: Any) -> None:
         self.log = open_log(f"sqlite:///{folder}/log.db")
-        TOPICS.create(self.log, 2, 1_000_000, 0)
+        TOPICS.create(self.log, 2, HOUR_MS, HOUR_MS)
         self.writer = GroupWriter(event_log or self.log, pause_seconds=0.0)
         self.app = create_app(self.writer, TOPICS, GatewayConfig(**settings), clock=lambda: NOW)
         self.client = TestClient(self.app)

@@ -1,13 +1,13 @@
-"""Groups share a flush; a log that is away fails requests at once, and every acknowledged record is stored."""
+"""Groups share a flush; a log that is away fails requests at once; what was acknowledged is stored."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from fastapi.testclient import TestClient
@@ -186,13 +186,13 @@ def test_requests_are_told_that_the_log_is_away(tmp_path: Path) -> None:
 def test_too_many_requests_in_flight_are_turned_away() -> None:
     log = Log()
     log.leave.clear()
-    with writing(log) as (writer, _), ThreadPoolExecutor(2) as threads:
-        with TestClient(create_app(writer, TOPICS, GatewayConfig(max_in_flight=1))) as client:
-            post: Callable[[], Any] = lambda: client.post("/v1/items", json=MUG)  # noqa: E731
-            first = threads.submit(post)
+    with writing(log) as (writer, _), ThreadPoolExecutor(1) as threads:
+        app = create_app(writer, TOPICS, GatewayConfig(max_in_flight=1))
+        with TestClient(app) as client:
+            first = threads.submit(client.post, "/v1/items", json=MUG)
             assert log.flushing.wait(10)
-            busy = post()
+            busy = client.post("/v1/items", json=MUG)
             log.leave.set()
             assert first.result(10).status_code == 202
-            assert post().status_code == 202, "its place is free again"
+            assert client.post("/v1/items", json=MUG).status_code == 202, "its place is free again"
     assert (busy.status_code, busy.headers["retry-after"]) == (429, "1")
