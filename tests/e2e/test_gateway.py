@@ -1,4 +1,4 @@
-"""SIGKILL of the gateway while events are posted: what it acknowledged is in the log, each event by one id."""
+"""SIGKILL of the gateway while events are posted: what it acknowledged is in the log, each by one id."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from threading import Event
 import httpx
 import pytest
 
-from pipeline.config import Settings, to_toml
+from pipeline.config import GatewayConfig, LogConfig, Settings, to_toml
 from pipeline.demo.processes import free_port
 from pipeline.errors import InvalidSettings, TopicError
 from pipeline.eventlog import open_log
@@ -26,12 +26,14 @@ from producers.gateway.daemon import run, serve
 from tests.support.gateway_harness import VIEW
 from tests.support.serve_tools import wait_until
 
+HEAD = b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(
-        log={"url": f"sqlite:///{tmp_path}/log.db", "partitions": 2},
-        gateway={"port": free_port(), "max_body_bytes": 2_000},
+        log=LogConfig(url=f"sqlite:///{tmp_path}/log.db", partitions=2),
+        gateway=GatewayConfig(port=free_port(), max_body_bytes=2_000),
     )
 
 
@@ -51,6 +53,10 @@ def is_ready(settings: Settings) -> bool:
         return httpx.get(url(settings, "/readyz")).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+def connected(settings: Settings) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", settings.gateway.port), timeout=10)
 
 
 @contextmanager
@@ -73,28 +79,21 @@ def test_takes_in_events_until_stopped(settings: Settings, event_log: EventLog) 
 
 
 def test_an_endless_body_is_not_read_to_its_end(settings: Settings, event_log: EventLog) -> None:
-    head = b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-    with serving(settings, event_log):
-        with socket.create_connection(("127.0.0.1", settings.gateway.port), timeout=10) as sender:
-            sender.sendall(
-                head + b"Transfer-Encoding: chunked\r\n\r\n" + 3 * (b"3e8\r\n" + b" " * 1_000 + b"\r\n")
-            )
-            answer = b""
-            while part := sender.recv(4_096):  # the connection ends, although the body does not
-                answer += part
+    answer, chunk = b"", b"3e8\r\n" + b" " * 1_000 + b"\r\n"
+    with serving(settings, event_log), connected(settings) as sender:
+        sender.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + 3 * chunk)
+        while part := sender.recv(4_096):  # the connection ends, although the body does not
+            answer += part
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_sender_that_goes_away_leaves_nothing_behind(
     settings: Settings, event_log: EventLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    head = (
-        b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
-    )
     with serving(settings, event_log):
         for _ in range(settings.gateway.max_in_flight + 1):
-            with socket.create_connection(("127.0.0.1", settings.gateway.port), timeout=10) as sender:
-                sender.sendall(head + b"[")
+            with connected(settings) as sender:
+                sender.sendall(HEAD + b"Content-Length: 9\r\n\r\n[")
         wait_until(lambda: httpx.post(url(settings, "/v1/interactions"), json=VIEW).status_code == 202)
     assert "Exception" not in caplog.text
 
