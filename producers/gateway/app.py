@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from pipeline import metrics
 from pipeline.config import GatewayConfig
+from pipeline.errors import DeliveryError
 from pipeline.eventlog.refusal_log import RefusalLines
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Id, Interaction, Item, ItemChange
@@ -24,7 +25,7 @@ from pipeline.http.operations import Responses, add_operations, guards, problems
 from pipeline.http.problems import answer_with_problems, problem
 from producers.gateway.acceptance import Decision, GatewayRecord, decide, removal
 from producers.gateway.bodies import lines_of, read_body
-from producers.gateway.group_writer import GroupWriter, LogAway
+from producers.gateway.group_writer import GroupWriter
 from producers.gateway.openapi import add_components, posting
 from producers.gateway.schemas import GatewayReadiness, Receipt
 
@@ -71,14 +72,14 @@ class Door:
         self._settings = settings
         self._clock = clock
         self._in_flight = 0
-        self._refusals = RefusalLines("its sender was told")
+        self._refusals = RefusalLines("the answer to its sender says so")
 
     async def post(self, request: Request, kind: str | None) -> Response:
         """Take in the events of a body; `kind` is that of events which name none.
 
         Raises:
             HTTPException: the body cannot be divided into events, or too much is in flight.
-            LogAway: the events were not acknowledged.
+            DeliveryError: the events were not acknowledged.
         """
         with self._place():
             body = await read_body(request, self._settings.max_body_bytes)
@@ -90,7 +91,7 @@ class Door:
         """Remove an item from the catalogue.
 
         Raises:
-            HTTPException, LogAway: as `post`.
+            HTTPException, DeliveryError: as `post`.
         """
         with self._place():
             decision = Decision([removal(item, self._topics)], [])
@@ -109,7 +110,7 @@ class Door:
             retry = {"Retry-After": str(BUSY_SECONDS)}
             raise HTTPException(429, "too many requests are in flight: send it again later", retry)
         if self._writer.is_away:
-            raise LogAway(AWAY)
+            raise DeliveryError(AWAY)
         self._in_flight += 1
         try:
             yield
@@ -162,7 +163,7 @@ def create_app(
     app = FastAPI(title="millstream gateway", description=DESCRIPTION, version="1", redoc_url=None)
     app.add_middleware(RequestTimes)
     answer_with_problems(app)
-    app.add_exception_handler(LogAway, _log_away)
+    app.add_exception_handler(DeliveryError, _log_away)
     door, guarded = Door(writer, topics, settings, clock), guards(settings.api_keys)
     app.include_router(_v1(door), dependencies=guarded, responses=ALWAYS)
     app.include_router(_open_routes(door))

@@ -25,10 +25,6 @@ PAUSE_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
-class LogAway(MillstreamError):
-    """The event log did not acknowledge the records of a request; they may or may not be stored."""
-
-
 class _Submission(NamedTuple):
     records: Sequence[GatewayRecord]
     done: Future[None]
@@ -51,15 +47,15 @@ class GroupWriter:
         return self._away
 
     def submit(self, records: Sequence[GatewayRecord]) -> Future[None]:
-        """Submit the records of one request; the future ends when they are durable, or fails with LogAway.
+        """Submit the records of one request; the future ends when they are durable, or fails.
 
         Raises:
-            LogAway: the log is away, or the writer is closed.
+            DeliveryError: the log is away, or the writer is closed. The future fails with it, too.
         """
         submission = _Submission(records, Future())
         with self._changed:
             if self._away or self._closing.is_set():
-                raise LogAway("the event log is away")
+                raise DeliveryError("the event log is away")
             self._waiting.append(submission)
             self._changed.notify()
         return submission.done
@@ -79,7 +75,7 @@ class GroupWriter:
                     self._wait_for_the_log(error)
         finally:
             self._closing.set()
-            self._fail_waiting(LogAway("the gateway stops"))
+            self._fail_waiting(DeliveryError("the gateway stops"))
 
     def close(self) -> None:
         """Let `run` end once everything submitted is written, or at once if the log is away."""
@@ -116,7 +112,7 @@ class GroupWriter:
         with self._changed:
             self._away = True
         metrics.PAUSES.labels("gateway").inc()
-        log.warning("events were not acknowledged, their senders are told to send them again: %s", error)
+        log.warning("events were not acknowledged, their senders may send them again: %s", error)
         self._fail_waiting(error)
         self._closing.wait(self._pause_seconds)
         if wait_until_back(self._log, self._closing):
@@ -131,6 +127,6 @@ class GroupWriter:
 
 def _fail(group: Sequence[_Submission], error: MillstreamError) -> None:
     for submission in group:
-        failure = LogAway("the event log did not acknowledge the events")
+        failure = DeliveryError("the event log did not acknowledge the events")
         failure.__cause__ = error
         submission.done.set_exception(failure)
