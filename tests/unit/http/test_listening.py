@@ -32,3 +32,13 @@ def test_nothing_stays_open_when_one_address_is_taken(monkeypatch: pytest.Monkey
         ):
             pass
     socket.create_server(("127.0.0.2", port)).close()
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement() -> None:
+    with (
+        listening("127.0.0.1", 0, "serve") as (one,),
+        socket.create_connection(one.getsockname(), timeout=5),
+    ):
+        accepted, _ = one.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
