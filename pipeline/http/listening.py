@@ -54,7 +54,7 @@ def listening(host: str, port: int, table: str) -> Iterator[list[socket]]:
                 f"it, or set another port or host in [{table}]"
             ) from error
         for one in sockets:
-            # Connections inherit it. asyncio sets it only where a socket names its protocol, and these do not:
+            # Connections inherit it. asyncio sets it only where a socket names its protocol, as these do not;
             # without it, the body of an answer waits 40 ms for the client to acknowledge the head.
             one.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         yield sockets
