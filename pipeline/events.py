@@ -220,7 +220,7 @@ def decode(kind: type[E], wire: bytes) -> E:
         InvalidEvent: the wire form is too large, not JSON, or of another schema version or kind;
             or a field is missing, unknown, of the wrong type or out of bounds.
     """
-    return validate(kind, _fields(kind, wire))
+    return build(kind, parse(wire))
 
 
 def decode_item(wire: bytes) -> Item | ItemChange:
@@ -229,11 +229,54 @@ def decode_item(wire: bytes) -> Item | ItemChange:
     Raises:
         InvalidEvent: as `decode`; or the record has neither a title nor a field to change.
     """
-    fields = _fields(Item, wire)
-    changes = fields.keys() & ItemChange.model_fields.keys() - {"item"}
-    if changes and "title" not in fields:
-        return validate(ItemChange, fields)
-    return validate(Item, fields)
+    return build_item(parse(wire))
+
+
+def parse(wire: bytes) -> dict[str, object]:
+    """Read the JSON object of a wire form.
+
+    Raises:
+        InvalidEvent: the wire form is too large, or no JSON object.
+    """
+    _check_size(wire)
+    try:
+        fields = orjson.loads(wire)
+    except orjson.JSONDecodeError as error:
+        raise InvalidEvent("event", f"not JSON: {error}", RefusalReason.NOT_JSON) from None
+    return as_object(fields)
+
+
+def as_object(value: object) -> dict[str, object]:
+    """Return a value of JSON if it is an object.
+
+    Raises:
+        InvalidEvent: it is none.
+    """
+    if not isinstance(value, dict):
+        raise InvalidEvent("event", "not a JSON object", RefusalReason.NOT_JSON)
+    return value
+
+
+def build(kind: type[E], fields: Mapping[str, object]) -> E:
+    """Build one event of the given kind from the object of its wire form.
+
+    Raises:
+        InvalidEvent: as `decode`.
+    """
+    return validate(kind, _without_envelope(kind, fields))
+
+
+def build_item(fields: Mapping[str, object]) -> Item | ItemChange:
+    """Build an item or a change of one from the object of its wire form.
+
+    Raises:
+        InvalidEvent: as `decode_item`.
+    """
+    inner = _without_envelope(Item, fields)
+    changes = inner.keys() & ItemChange.model_fields.keys() - {"item"}
+    if changes and "title" not in inner:
+        return validate(ItemChange, inner)
+    return validate(Item, inner)
 
 
 def validate(kind: type[E], fields: Mapping[str, object]) -> E:
@@ -249,19 +292,13 @@ def validate(kind: type[E], fields: Mapping[str, object]) -> E:
         raise invalid_event(error, f"an {kind.kind}", [*known], kind.remedy) from None
 
 
-def _fields(kind: type[_Event], wire: bytes) -> dict[str, object]:
-    """Read the envelope; return the fields of the event."""
-    _check_size(wire)
-    try:
-        fields = orjson.loads(wire)
-    except orjson.JSONDecodeError as error:
-        raise InvalidEvent("event", f"not JSON: {error}", RefusalReason.NOT_JSON) from None
-    if not isinstance(fields, dict):
-        raise InvalidEvent("event", "not a JSON object", RefusalReason.NOT_JSON)
-    _check_version(fields.pop("v", None), fields)
-    if fields.pop("kind", None) != kind.kind:
+def _without_envelope(kind: type[_Event], fields: Mapping[str, object]) -> dict[str, object]:
+    """Check version and kind; return the fields of the event."""
+    inner = dict(fields)
+    _check_version(inner.pop("v", None), inner)
+    if inner.pop("kind", None) != kind.kind:
         raise InvalidEvent("kind", f"must be {kind.kind!r}", RefusalReason.SCHEMA)
-    return fields
+    return inner
 
 
 def _check_version(version: object, fields: Mapping[str, object]) -> None:

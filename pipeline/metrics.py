@@ -30,6 +30,12 @@ DEAD_LETTERS = Counter(
     "Invalid records; learn sends them to the dead-letter topic",
     ["daemon", "reason"],
 )
+ACCEPTED_RECORDS = Counter(
+    "millstream_accepted_records_total", "Records that the gateway made durable and acknowledged", ["kind"]
+)
+REFUSED_LINES = Counter(
+    "millstream_refused_lines_total", "Events that the gateway refused, as its answers say", ["reason"]
+)
 UNREADABLE_RECORDS = Counter(
     "millstream_unreadable_records_total", "Records that the event log could not read, each place once"
 )

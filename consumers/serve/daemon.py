@@ -18,7 +18,6 @@ import uvicorn
 from consumers.serve.follow.follower import Follower
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.http.app import create_app
-from consumers.serve.http.listening import listening
 from consumers.serve.impressions import ImpressionWriter
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
@@ -27,18 +26,12 @@ from pipeline.config import Settings
 from pipeline.eventlog.patience import opened, patiently
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
+from pipeline.http.listening import http_server, listening
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
 from pipeline.signals import Stopped, stop_requested
 from pipeline.snapshots.store import SnapshotStore
-
-GRACE_SECONDS = 3
-"""Time that running requests have to finish at shutdown."""
-
-KEEP_ALIVE_SECONDS = 75
-"""Longer than proxies keep idle connections, usually 60 s: if the server closed first, a request on its way
-would be lost, which a proxy answers with 502."""
 
 log = logging.getLogger(__name__)
 
@@ -86,17 +79,7 @@ def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
         app = create_app(
             RecommendationService(current, settings.learn.segments.context, submit), settings.serve
         )
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                host=settings.serve.host,
-                port=settings.serve.port,
-                log_config=None,
-                access_log=False,  # its lines would contain user ids
-                timeout_graceful_shutdown=GRACE_SECONDS,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            )
-        )
+        server = http_server(app, settings.serve.host, settings.serve.port)
         _run_both(server, follower, make_encoder, stop)
 
 
@@ -113,7 +96,7 @@ def _run_both(
         server.should_exit = True
 
     with (
-        listening(server.config.host, server.config.port) as sockets,
+        listening(server.config.host, server.config.port, "serve") as sockets,
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="follower") as threads,
     ):
         following = threads.submit(follower.run, make_encoder, stop)

@@ -125,12 +125,6 @@ class ModelCard(AnswerProvenance):
     pending_texts: int = Field(description="New texts that are not encoded yet.")
 
 
-class Health(_Response):
-    """The process is alive."""
-
-    status: Literal["ok"] = "ok"
-
-
 class Readiness(_Response):
     """Whether the log was read to its end once, which snapshot is served, and what is wrong."""
 
@@ -141,12 +135,3 @@ class Readiness(_Response):
         description="Why nothing newer can be read, so that answers come from memory, with the remedy: the "
         "event log does not answer, or is not the one that was learned from. null while the log is followed."
     )
-
-
-class Problem(_Response):
-    """An error (RFC 9457)."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str

@@ -1,4 +1,4 @@
-"""Daemon commands: learn, retrain, serve."""
+"""Daemon commands: learn, retrain, serve, gateway."""
 
 from __future__ import annotations
 
@@ -67,5 +67,20 @@ def serve(
     """Answer requests for recommendations; load new snapshots without a restart."""
     from consumers.serve.daemon import run
 
-    changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    run(load_settings(serve=changes))
+    run(load_settings(serve=_address(host, port)))
+
+
+@app.command()
+def gateway(
+    host: Annotated[str | None, typer.Option(help="Overrides gateway.host.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Overrides gateway.port.")] = None,
+) -> None:
+    """Take in events over HTTP and append them to the event log, until stopped."""
+    from producers.gateway.daemon import run
+
+    run(load_settings(gateway=_address(host, port)))
+
+
+def _address(host: str | None, port: int | None) -> dict[str, object]:
+    """Collect the settings that options override."""
+    return {name: value for name, value in (("host", host), ("port", port)) if value is not None}

@@ -5,6 +5,7 @@ and the event log must not.
 """
 
 from pipeline.config.base import Config, Precision
+from pipeline.config.gateway import GatewayConfig
 from pipeline.config.learning import (
     BatchConfig,
     CheckpointConfig,
@@ -42,6 +43,7 @@ __all__ = [
     "ContentConfig",
     "DriftConfig",
     "GateConfig",
+    "GatewayConfig",
     "GuardConfig",
     "LanguageConfig",
     "LearnerConfig",

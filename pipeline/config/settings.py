@@ -22,6 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pipeline.config.gateway import GatewayConfig
 from pipeline.config.learning import BatchConfig, CheckpointConfig, LearnerConfig, SnapshotConfig
 from pipeline.config.log import LogConfig
 from pipeline.config.model import ModelConfig
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     retrain: RetrainConfig = RetrainConfig()
     gate: GateConfig = GateConfig()
     serve: ServeConfig = ServeConfig()
+    gateway: GatewayConfig = GatewayConfig()
     play: PlayConfig = PlayConfig()
     metrics: MetricsConfig = MetricsConfig()
 

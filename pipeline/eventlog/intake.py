@@ -29,10 +29,7 @@ def interaction_of(record: Record) -> Interaction:
     event = decode(Interaction, _value(record))
     if record.key != event.user:
         raise InvalidEvent("user", "is not the record's key", RefusalReason.KEY)
-    _check_time(event.time)
-    if event.time > record.append_time + MAX_TIME_AHEAD_MS:
-        reason = f"more than {MAX_TIME_AHEAD_MS} ms ahead of the append time: set the producer's clock"
-        raise InvalidEvent("time", reason, RefusalReason.TIME_AHEAD)
+    check_interaction(event, record.append_time)
     return event
 
 
@@ -51,8 +48,30 @@ def item_of(record: Record) -> CatalogueRecord:
     item = decode_item(record.value)
     if record.key != item.item:
         raise InvalidEvent("item", "is not the record's key", RefusalReason.KEY)
-    _check_time(item.time)
+    check_unit(item.time)
     return item
+
+
+def check_interaction(event: Interaction, append_time: int) -> None:
+    """Check the time of an interaction against the time of its append.
+
+    Raises:
+        InvalidEvent: it is in seconds, or more than MAX_TIME_AHEAD_MS ahead.
+    """
+    check_unit(event.time)
+    if event.time > append_time + MAX_TIME_AHEAD_MS:
+        reason = f"more than {MAX_TIME_AHEAD_MS} ms ahead of the append time: set the producer's clock"
+        raise InvalidEvent("time", reason, RefusalReason.TIME_AHEAD)
+
+
+def check_unit(time: int) -> None:
+    """Check that the time of an event is in milliseconds.
+
+    Raises:
+        InvalidEvent: it is in seconds.
+    """
+    if is_in_seconds(time):
+        raise InvalidEvent("time", IN_SECONDS, RefusalReason.TIME_UNIT)
 
 
 def dead_letter(record: Record, error: InvalidEvent) -> tuple[str, bytes]:
@@ -79,11 +98,6 @@ def dead_letter(record: Record, error: InvalidEvent) -> tuple[str, bytes]:
 def _check_readable(record: Record) -> None:
     if record.error is not None:
         raise InvalidEvent("record", record.error)
-
-
-def _check_time(time: int) -> None:
-    if is_in_seconds(time):
-        raise InvalidEvent("time", IN_SECONDS, RefusalReason.TIME_UNIT)
 
 
 def _value(record: Record) -> bytes:

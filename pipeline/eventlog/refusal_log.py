@@ -18,30 +18,31 @@ RATE_SECONDS = 60.0
 log = logging.getLogger(__name__)
 
 
-class RefusalLog:
-    """Counts refused records by reason, and writes about them without repeating a value.
+class RefusalLines:
+    """Writes about refusals without repeating a value: a line for each reason, then one line a minute.
 
-    A storm of refusals costs one line for each reason, and then one line a minute.
+    `remedy` says where to look further. For one thread at a time.
     """
 
-    def __init__(self, daemon: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """`daemon` is the label of the metric."""
-        self._daemon = daemon
+    def __init__(self, remedy: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._remedy = remedy
         self._clock = clock
         self._known: set[str] = set()
         self._since = clock()
         self._recent = Counter[str]()
         self._last_place = ""
 
-    def add(self, record: Record, error: InvalidEvent) -> None:
-        """Count a refused record; write about it at once if it is the first of its reason."""
-        self._add(error.code, f"{record.source}/{record.offset}", error.field, error.reason)
-
-    def add_letters(self, letters: Iterable[tuple[str, bytes]]) -> None:
-        """Count the records of dead letters, given by key and value; the key is the record's place."""
-        for place, value in letters:
-            letter = orjson.loads(value)
-            self._add(letter["code"], place, letter["field"], letter["reason"])
+    def add(self, code: str, place: str, field: str, reason: str) -> None:
+        """Write about a refusal at once if it is the first of its reason."""
+        if code in self._known:
+            self._recent[code] += 1
+            self._last_place = place
+            return
+        self._known.add(code)
+        # The field's name is the sender's: quoted, so that it cannot break the line.
+        log.warning(
+            "first refusal of reason %s: %s, field %r: %s; %s", code, place, field, reason, self._remedy
+        )
 
     def settle(self) -> None:
         """Write how many were refused since the last time, at most once a minute."""
@@ -54,20 +55,28 @@ class RefusalLog:
         self._recent.clear()
         self._since = self._clock()
 
+
+class RefusalLog:
+    """Counts refused records by reason, and writes about them as `RefusalLines`."""
+
+    def __init__(self, daemon: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """`daemon` is the label of the metric."""
+        self._daemon = daemon
+        self._lines = RefusalLines("see `millstream dead-letters list`", clock)
+        self.settle = self._lines.settle
+
+    def add(self, record: Record, error: InvalidEvent) -> None:
+        """Count a refused record; write about it at once if it is the first of its reason."""
+        self._add(error.code, f"{record.source}/{record.offset}", error.field, error.reason)
+
+    def add_letters(self, letters: Iterable[tuple[str, bytes]]) -> None:
+        """Count the records of dead letters, given by key and value; the key is the record's place."""
+        for place, value in letters:
+            letter = orjson.loads(value)
+            self._add(letter["code"], place, letter["field"], letter["reason"])
+
     def _add(self, code: str, place: str, field: str, reason: str) -> None:
         metrics.DEAD_LETTERS.labels(self._daemon, code).inc()
         if code == RefusalReason.COLLISION:
             metrics.COLLISIONS.labels(self._daemon).inc()
-        if code in self._known:
-            self._recent[code] += 1
-            self._last_place = place
-            return
-        self._known.add(code)
-        # The field's name is the sender's: quoted, so that it cannot break the line.
-        log.warning(
-            "first refusal of reason %s: %s, field %r: %s; see `millstream dead-letters list`",
-            code,
-            place,
-            field,
-            reason,
-        )
+        self._lines.add(code, place, field, reason)

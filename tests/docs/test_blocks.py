@@ -11,9 +11,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from consumers.serve.schemas import AnonymousHistory, Problem, Readiness, Recommendations
+from consumers.serve.schemas import AnonymousHistory, Readiness, Recommendations
 from pipeline.config import load_settings
 from pipeline.events import Interaction, decode, decode_item
+from pipeline.http.problems import Problem
+from producers.gateway.schemas import Receipt
 from tests.support.commands import run
 from tests.support.documents import Block, blocks, name_of, pages
 from tests.support.shell_lines import check_line
@@ -94,6 +96,7 @@ def test_settings_are_settings(block: Block, tmp_path: Path, monkeypatch: pytest
 
 
 READERS: Mapping[str, Callable[[bytes], object]] = {
+    "accepted": Receipt.model_validate_json,
     "event_id": lambda wire: decode(Interaction, wire),
     "kind": decode_item,
     "history": AnonymousHistory.model_validate_json,

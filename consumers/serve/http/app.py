@@ -4,32 +4,27 @@
 # `create_app`, so annotations must be evaluated in place.
 
 from collections.abc import Awaitable, Callable, Sequence
-from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.security import APIKeyHeader
-from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from consumers.serve.http.middleware import BodyLimit, RequestTimes, problem
+from consumers.serve.http.middleware import BodyLimit
 from consumers.serve.http.parameters import check_excluded, check_parameters
 from consumers.serve.ranking import RecommendationQuery
 from consumers.serve.schemas import (
     MAX_EXCLUDED,
     AnonymousHistory,
-    Health,
     ModelCard,
-    Problem,
     Readiness,
     Recommendations,
 )
 from consumers.serve.service import NotReady, RecommendationService, UnknownItem
-from pipeline import metrics
 from pipeline.config import ServeConfig
 from pipeline.events import Id
-from pipeline.keys import HEADER, is_key
+from pipeline.http.middleware import RequestTimes
+from pipeline.http.operations import add_operations, guards, problems
+from pipeline.http.problems import answer_with_problems, problem
 
 DESCRIPTION = """
 Recommendations from a model that keeps learning from an event stream.
@@ -37,27 +32,22 @@ Recommendations from a model that keeps learning from an event stream.
 Answers reflect a user's events within milliseconds of their append, and new weights within
 seconds. Each answer names the snapshot of the weights and how stale they are.
 """
-MAX_FAULTS = 5
-EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
-Responses = dict[int | str, dict[str, Any]]
-PROBLEMS: Responses = {
-    401: {"model": Problem, "description": "The header X-API-Key is missing or wrong"},
-    422: {"model": Problem, "description": "A parameter is unknown or out of bounds"},
-    503: {"model": Problem, "description": "The server is still reading the log"},
-}
-BODY_PROBLEMS: Responses = {
-    400: {"model": Problem, "description": "The body is no JSON in UTF-8"},
-    411: {"model": Problem, "description": "The body's length is not declared"},
-    413: {"model": Problem, "description": "The body is too large"},
-    415: {"model": Problem, "description": "The body is not declared as application/json"},
-}
-ROUTING_FAULTS = {
-    400: "the body cannot be read: send JSON in UTF-8",
-    404: "there is no such route: /docs lists them",
-    405: "the route has another method: see the header Allow, and /docs",
-}
-"""What the framework's own answers say instead of their status in words."""
-NOT_FOUND: Responses = {404: {"model": Problem, "description": "The item is unknown"}}
+PROBLEMS = problems(
+    {
+        401: "The header X-API-Key is missing or wrong",
+        422: "A parameter is unknown or out of bounds",
+        503: "The server is still reading the log",
+    }
+)
+BODY_PROBLEMS = problems(
+    {
+        400: "The body is no JSON in UTF-8",
+        411: "The body's length is not declared",
+        413: "The body is too large",
+        415: "The body is not declared as application/json",
+    }
+)
+NOT_FOUND = problems({404: "The item is unknown"})
 Session = Annotated[
     Id | None,
     Query(
@@ -71,16 +61,13 @@ def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI
     app = FastAPI(title="millstream", description=DESCRIPTION, version="1", redoc_url=None)
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestTimes)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(StarletteHTTPException, _http_problem)
+    answer_with_problems(app)
     app.add_exception_handler(NotReady, _not_ready)
     app.add_exception_handler(UnknownItem, _unknown_item)
-    guarded = [Depends(_key_check(settings))] if settings.api_keys else []
+    guarded = guards(settings.api_keys)
     app.include_router(_open_routes(service))
     app.include_router(_v1(service, settings), dependencies=guarded, responses=PROBLEMS)
-    app.add_api_route(
-        "/metrics", _metrics, dependencies=guarded, tags=["operations"], response_class=Response
-    )
+    add_operations(app, guarded)
     return app
 
 
@@ -157,11 +144,6 @@ def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:
 def _open_routes(service: RecommendationService) -> APIRouter:
     routes = APIRouter(tags=["operations"])
 
-    @routes.get("/healthz")
-    def health() -> Health:
-        """Report that the process is alive."""
-        return Health()
-
     @routes.get("/readyz", responses={503: {"model": Readiness}})
     def readiness(response: Response) -> Readiness:
         """Return 200 once the log was read to its end, and 503 before."""
@@ -172,21 +154,6 @@ def _open_routes(service: RecommendationService) -> APIRouter:
     return routes
 
 
-def _metrics() -> Response:
-    """Return all metrics of this process in the Prometheus format."""
-    return Response(metrics.exposition(), media_type=EXPOSITION)
-
-
-def _key_check(settings: ServeConfig) -> Any:
-    header = APIKeyHeader(name=HEADER, auto_error=False)
-
-    async def check(key: Annotated[str | None, Depends(header)]) -> None:
-        if not is_key(key, settings.api_keys):
-            raise HTTPException(401, "send a valid key in the header X-API-Key")
-
-    return check
-
-
 async def _check_json(request: Request) -> None:
     """Refuse a body that is not declared as JSON: it is not read, so its fields would all seem wrong."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -194,22 +161,9 @@ async def _check_json(request: Request) -> None:
         raise HTTPException(415, "send JSON, with the header Content-Type: application/json")
 
 
-def _invalid(_: Request, error: Exception) -> JSONResponse:
-    """Name each invalid field and its fault, never its value."""
-    assert isinstance(error, RequestValidationError)
-    faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-    return problem(422, "Unprocessable Content", "; ".join(faults[:MAX_FAULTS]))
-
-
-def _http_problem(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, StarletteHTTPException)
-    detail = ROUTING_FAULTS.get(error.status_code, str(error.detail))
-    return problem(error.status_code, HTTPStatus(error.status_code).phrase, detail, error.headers)
-
-
 def _not_ready(_: Request, error: Exception) -> JSONResponse:
-    return problem(503, "Service Unavailable", str(error))
+    return problem(503, str(error))
 
 
 def _unknown_item(_: Request, error: Exception) -> JSONResponse:
-    return problem(404, "Not Found", str(error))
+    return problem(404, str(error))

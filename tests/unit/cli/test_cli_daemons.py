@@ -15,6 +15,7 @@ from consumers.serve import daemon as serve
 from pipeline.cli.terminal import retrain_bar
 from pipeline.config import Settings
 from pipeline.retraining.training import RetrainProgress
+from producers.gateway import daemon as gateway
 from tests.support.commands import fails, misused, run
 
 Show = Callable[[RetrainProgress], None]
@@ -93,6 +94,15 @@ def test_options_come_before_environment_and_file(monkeypatch: pytest.MonkeyPatc
     assert [one.serve.port for one in received] == [82, 81, 81, 81]
     assert [one.log.accept_gap for one in received] == [False, False, True, False]
     assert {(one.serve.recommendations, one.log.prefix) for one in received} == {(7, "mill")}
+
+
+def test_the_gateways_address_comes_before_environment_and_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLSTREAM_GATEWAY__PORT", "81")
+    received = list[Settings]()
+    monkeypatch.setattr(gateway, "run", received.append)
+    for options in (["--port", "82", "--host", "::1"], []):
+        assert run("gateway", *options).exit_code == 0
+    assert [(one.gateway.host, one.gateway.port) for one in received] == [("::1", 82), ("127.0.0.1", 81)]
 
 
 def test_an_empty_host_is_refused_as_the_setting(

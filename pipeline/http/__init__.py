@@ -1,0 +1,1 @@
+"""What every HTTP server of ours shares: sockets, problems, keys, times of requests, routes of operation."""

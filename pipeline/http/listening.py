@@ -1,0 +1,60 @@
+"""The server of an application, and its sockets: opened before it starts, so that a taken port has a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from socket import AI_PASSIVE, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY, create_server, getaddrinfo, socket
+
+import uvicorn
+from fastapi import FastAPI
+
+from pipeline.errors import InvalidSettings
+
+GRACE_SECONDS = 3
+"""Time that running requests have to finish at shutdown."""
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than proxies keep idle connections, usually 60 s: if the server closed first, a request on its way
+would be lost, which a proxy answers with 502."""
+
+
+def http_server(app: FastAPI, host: str, port: int) -> uvicorn.Server:
+    """Make the server of an application; it writes no line per request, which would contain user ids."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        )
+    )
+
+
+@contextmanager
+def listening(host: str, port: int, table: str) -> Iterator[list[socket]]:
+    """Listen at every address of a host; `table` of the settings names host and port.
+
+    Raises:
+        InvalidSettings: the host has no address here, or the port is taken or not allowed.
+    """
+    with ExitStack() as opened:
+        try:
+            found = getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE)
+            addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+            sockets = [
+                opened.enter_context(create_server(address, family=family)) for family, address in addresses
+            ]
+        except OSError as error:
+            raise InvalidSettings(
+                f"the server cannot listen at {host}:{port} ({error}): is another one running there? Stop "
+                f"it, or set another port or host in [{table}]"
+            ) from error
+        for one in sockets:
+            # Connections inherit it. asyncio sets it only where a socket names its protocol, as these do not;
+            # without it, the body of an answer waits 40 ms for the client to acknowledge the head.
+            one.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        yield sockets

@@ -1,0 +1,1 @@
+"""The gateway: events come in over HTTP, and are acknowledged once they are durable in the log."""

@@ -1,0 +1,226 @@
+"""The HTTP interface of the gateway: routes, keys, back-pressure; OpenAPI at /docs."""
+
+# No `from __future__ import annotations` here: FastAPI must evaluate the annotations of nested functions.
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, FastAPI, HTTPException, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from pipeline import metrics
+from pipeline.config import GatewayConfig
+from pipeline.errors import DeliveryError
+from pipeline.eventlog.refusal_log import RefusalLines
+from pipeline.eventlog.topics import Topics
+from pipeline.events import Id, Interaction, Item, ItemChange
+from pipeline.http.middleware import RequestTimes
+from pipeline.http.operations import Responses, add_operations, guards, problems
+from pipeline.http.problems import answer_with_problems, problem
+from producers.gateway.acceptance import Decision, GatewayRecord, decide, removal
+from producers.gateway.bodies import lines_of, read_body
+from producers.gateway.group_writer import GroupWriter
+from producers.gateway.openapi import add_components, posting
+from producers.gateway.schemas import GatewayReadiness, Receipt
+
+DESCRIPTION = """
+Events come in here, and are acknowledged with 202 once they are durable in the event log.
+
+Sent again, an event counts once: by its `event_id`, or by an id that is derived.
+"""
+BUSY_SECONDS, AWAY_SECONDS = 1, 5
+"""What the header Retry-After says when too much is in flight, and when the log is away."""
+INLINE_BYTES = 16_384
+"""A larger body is decoded in another thread, so that other requests need not wait for it."""
+MAX_KEY_CHARACTERS = 255
+AWAY = "the event log is away: send the same request again; what was stored already counts once"
+ALWAYS = problems(
+    {
+        401: "The header X-API-Key is missing or wrong",
+        429: "Too many requests are in flight; Retry-After says when to try again",
+        503: "The event log is away; Retry-After says when to try again",
+    }
+)
+BODY_PROBLEMS: Responses = {
+    **problems(
+        {
+            400: "The body is empty or ended too early, or Idempotency-Key is too long",
+            408: "The body took too long to arrive",
+            413: "The body is too large, or holds too many events",
+            415: "The body is of another media type, or compressed",
+        }
+    ),
+    422: {"model": Receipt, "description": "Every event was refused"},
+}
+INVALID_ITEM = problems({422: "The id of the item is out of bounds"})
+
+
+class Door:
+    """Takes in requests, a bounded number at a time, and waits until their events are durable."""
+
+    def __init__(
+        self, writer: GroupWriter, topics: Topics, settings: GatewayConfig, clock: Callable[[], int]
+    ) -> None:
+        self._writer = writer
+        self._topics = topics
+        self._settings = settings
+        self._clock = clock
+        self._in_flight = 0
+        self._refusals = RefusalLines("the answer to its sender says so")
+
+    async def post(self, request: Request, kind: str | None) -> Response:
+        """Take in the events of a body; `kind` is that of events which name none.
+
+        Raises:
+            HTTPException: the body cannot be divided into events, or too much is in flight.
+            DeliveryError: the events were not acknowledged.
+        """
+        with self._place():
+            body = await read_body(request, self._settings.max_body_bytes)
+            decision = await self._decision(body, request, kind)
+            await self._store(decision.records)
+        return self._receipt(decision, request.url.path)
+
+    async def remove(self, item: str) -> Response:
+        """Remove an item from the catalogue.
+
+        Raises:
+            HTTPException, DeliveryError: as `post`.
+        """
+        with self._place():
+            decision = Decision([removal(item, self._topics)], [])
+            await self._store(decision.records)
+        return self._receipt(decision, "")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether events can be made durable now."""
+        return not self._writer.is_away
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Hold one of the places of requests in flight."""
+        if self._in_flight >= self._settings.max_in_flight:
+            retry = {"Retry-After": str(BUSY_SECONDS)}
+            raise HTTPException(429, "too many requests are in flight: send it again later", retry)
+        if self._writer.is_away:
+            raise DeliveryError(AWAY)
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
+    async def _decision(self, body: bytes, request: Request, kind: str | None) -> Decision:
+        key = request.headers.get("idempotency-key")
+        if key is not None and not 0 < len(key) <= MAX_KEY_CHARACTERS:
+            raise HTTPException(400, f"Idempotency-Key has 1 to {MAX_KEY_CHARACTERS} characters")
+        if len(body) <= INLINE_BYTES:
+            return self._decide(body, request, kind, key)
+        return await run_in_threadpool(self._decide, body, request, kind, key)
+
+    def _decide(self, body: bytes, request: Request, kind: str | None, key: str | None) -> Decision:
+        lines, most = lines_of(body, request.headers), self._settings.max_batch_events
+        if len(lines) > most:
+            raise HTTPException(413, f"a request has at most {most} events: divide it into several")
+        return decide(lines, self._topics, self._clock(), kind, key)
+
+    async def _store(self, records: Sequence[GatewayRecord]) -> None:
+        if not records:
+            return
+        await asyncio.wrap_future(self._writer.submit(records))
+        for record in records:
+            metrics.ACCEPTED_RECORDS.labels(record.kind).inc()
+
+    def _receipt(self, decision: Decision, route: str) -> Response:
+        for refused in decision.refused:
+            metrics.REFUSED_LINES.labels(refused.code).inc()
+            self._refusals.add(refused.code, f"{route} line {refused.line}", refused.field, refused.reason)
+        self._refusals.settle()
+        receipt = {
+            "accepted": len(decision.records),
+            "refused": [refused.model_dump() for refused in decision.refused],
+        }
+        status = 202 if decision.records else 422
+        return Response(orjson.dumps(receipt), status, media_type="application/json")
+
+
+def now_ms() -> int:
+    """Return the time in ms since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def create_app(
+    writer: GroupWriter, topics: Topics, settings: GatewayConfig, clock: Callable[[], int] = now_ms
+) -> FastAPI:
+    """Create the application; with API keys, only health, readiness and documentation need no key."""
+    app = FastAPI(title="millstream gateway", description=DESCRIPTION, version="1", redoc_url=None)
+    app.add_middleware(RequestTimes)
+    answer_with_problems(app)
+    app.add_exception_handler(DeliveryError, _log_away)
+    door, guarded = Door(writer, topics, settings, clock), guards(settings.api_keys)
+    app.include_router(_v1(door), dependencies=guarded, responses=ALWAYS)
+    app.include_router(_open_routes(door))
+    add_operations(app, guarded)
+    add_components(app.openapi())
+    return app
+
+
+def _v1(door: Door) -> APIRouter:
+    routes = APIRouter(tags=["events"])
+
+    def taking(kind: str | None, *kinds: type[BaseModel]) -> dict[str, Any]:
+        """Options of a route that takes events of these kinds."""
+        return {
+            "status_code": 202,
+            "response_model": Receipt,
+            "responses": BODY_PROBLEMS,
+            "openapi_extra": posting(kinds, needs_kind=kind is None),
+        }
+
+    @routes.post("/v1/events", **taking(None, Interaction, Item, ItemChange))
+    async def post_events(request: Request) -> Response:
+        """Take in interactions, items and changes of items; each names its `kind`.
+
+        Answers 202 if at least one event is durable now, and lists those that were refused.
+        """
+        return await door.post(request, None)
+
+    @routes.post("/v1/interactions", **taking(Interaction.kind, Interaction))
+    async def post_interactions(request: Request) -> Response:
+        """Take in interactions, which need not name their `kind`. See /v1/events."""
+        return await door.post(request, Interaction.kind)
+
+    @routes.post("/v1/items", **taking(Item.kind, Item, ItemChange))
+    async def post_items(request: Request) -> Response:
+        """Take in items and changes of items, which need not name their `kind`. See /v1/events."""
+        return await door.post(request, Item.kind)
+
+    @routes.delete("/v1/items/{item:path}", status_code=202, response_model=Receipt, responses=INVALID_ITEM)
+    async def delete_item(item: Annotated[Id, Path()]) -> Response:
+        """Remove an item from the catalogue; one that is not there, too."""
+        return await door.remove(item)
+
+    return routes
+
+
+def _open_routes(door: Door) -> APIRouter:
+    routes = APIRouter(tags=["operations"])
+
+    @routes.get("/readyz", responses={503: {"model": GatewayReadiness}})
+    async def readiness(response: Response) -> GatewayReadiness:
+        """Return 200 while events can be made durable, and 503 while the event log is away."""
+        response.status_code = 200 if door.is_ready else 503
+        return GatewayReadiness(ready=door.is_ready)
+
+    return routes
+
+
+def _log_away(_: Request, error: Exception) -> JSONResponse:
+    return problem(503, AWAY, {"Retry-After": str(AWAY_SECONDS)})
