@@ -45,8 +45,8 @@ class TimeOrder:
 
     def _spill(self) -> None:
         self._acts.sort(key=_order)
-        run = self._stack.enter_context(TemporaryFile())
-        run.writelines(orjson.dumps(act) + b"\n" for act in self._acts)
+        run = self._stack.enter_context(TemporaryFile())  # noqa: SIM115  # closed with the stack
+        run.writelines(orjson.dumps(tuple(act)) + b"\n" for act in self._acts)
         self._runs.append(run)
         self._acts = []
 
