@@ -42,7 +42,7 @@ class MappedDataset:
         Args:
             source: a file, or a folder.
             mapping: of its columns.
-            most_rows: of the interactions' files, of which no more are read; all without it.
+            most_rows: of interactions, and of items, of which no more are read; all without it.
 
         Raises:
             DatasetError: there is no file that the mapping names.
@@ -176,9 +176,10 @@ class MappedDataset:
         if items is None or items.layout is None:
             return
         reader = ItemReader(items, self._reader(items.layout))
-        for path in self._item_files:
-            for row in read_rows(path, items.layout, items.sources()):
-                yield from self._item_of_row(reader, row, opening)
+        layout, sources = items.layout, list(items.sources())
+        found = (row for path in self._item_files for row in read_rows(path, layout, sources))
+        for row in itertools.islice(found, self._most_rows):
+            yield from self._item_of_row(reader, row, opening)
 
     def _item_of_row(self, reader: ItemReader, row: Row, opening: int) -> Iterator[Item]:
         try:

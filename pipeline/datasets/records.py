@@ -136,7 +136,8 @@ def _parquet_rows(path: Path, needed: Sequence[FieldSource]) -> Iterator[Row]:
             columns = file.schema_arrow.names
             check_columns(str(path), columns, needed)
             for batch in file.iter_batches(BATCH_ROWS, columns=_read_columns(columns, needed)):
-                for number, cells in enumerate(batch.to_pylist(), start=number + 1):
+                for cells in batch.to_pylist():
+                    number += 1
                     yield Row(f"{path}:{number}", cells)
     except (arrow.ArrowException, OSError) as error:
         raise DatasetError(f"{path}:{number + 1}: not readable as Parquet: {error}") from error

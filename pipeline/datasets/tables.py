@@ -1,4 +1,4 @@
-"""Read csv files and lines of text, compressed or not; an unreadable file raises DatasetError with its line."""
+"""Read csv files and lines of text; an unreadable file raises DatasetError with path and line."""
 
 from __future__ import annotations
 
