@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -27,6 +28,8 @@ FIRST_LINES = {
     "yoochoose": re.compile(r"\d+,\d{4}-\d\d-\d\dT[\d:.]+Z,\d+,\w+\s*"),
 }
 """What the first line looks like of files without a header."""
+MOST_LINES = 1_000_000
+"""Lines that are looked at; a later one of another encoding ends the reading with its place."""
 OLD_ENCODING = "cp1252"
 """Of the films of MovieLens 1M; those of 10M are UTF-8."""
 
@@ -83,9 +86,9 @@ def _with_items_as_found(source: Path, mapping: Mapping) -> Mapping:
 
 
 def is_readable(path: Path, layout: Layout) -> bool:
-    """Whether a file of text is of the encoding of a layout."""
+    """Whether the first lines of a file of text are of the encoding of a layout."""
     try:
-        for _ in lines(table_of(path, layout)):
+        for _ in itertools.islice(lines(table_of(path, layout)), MOST_LINES):
             pass
     except DatasetError:
         return layout.encoding != UTF8

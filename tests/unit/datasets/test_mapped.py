@@ -173,7 +173,7 @@ def test_an_export_that_grows_or_is_packed_keeps_its_ids(
     rows = [{**BASE, "sku": f"i{number % 7}"} for number in range(30)]
     first = acts(events(as_csv(tmp_path / "a.csv", rows), simple()))
     table = as_csv(tmp_path / "b.csv", [*rows, {**BASE, "sku": "new"}]).read_bytes()
-    ending = {gzip.compress: "gz", bz2.compress: "bz2", lzma.compress: "xz"}[pack]  # type: ignore[index]
+    ending = {gzip.compress: "gz", bz2.compress: "bz2", lzma.compress: "xz"}[pack]
     packed = tmp_path / f"b.csv.{ending}"
     packed.write_bytes(pack(table))
     grown = acts(events(packed, simple()))
