@@ -186,11 +186,6 @@ class TimeForm(_Part):
             raise ValueError(f"no time zone is called {name!r}: write a name such as Europe/Berlin") from None
         return name
 
-    @property
-    def is_asked(self) -> bool:
-        """Whether the order of day and month is to be proved by the dates."""
-        return self.format is None
-
 
 class DropRule(_Part):
     """Rows that are left out: those whose cell is wholly matched by a pattern, or is a number up to one."""

@@ -14,6 +14,8 @@ from pipeline.datasets.mapping import ENDINGS, FieldSource, FileFormat, Layout
 from pipeline.datasets.tables import Table, check_encoding, compression_of, lines, rows
 from pipeline.errors import DatasetError
 
+ANY_FILE = Layout().files
+"""Files of any name; a README.txt beside other files is none of them."""
 BATCH_ROWS = 4_096
 """Rows of a Parquet file that are in memory at a time."""
 PARQUET_REMEDY = "reading Parquet needs pyarrow: pip install 'millstream[parquet]'"
@@ -47,11 +49,12 @@ def files_of(source: Path, layout: Layout) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise DatasetError(f"{source}: found neither a file nor a folder")
-    found = [
-        file for file in source.glob(layout.files) if file.is_file() and (layout.format or format_of(file))
-    ]
+    matching = [file for file in source.glob(layout.files) if file.is_file()]
+    found = [file for file in matching if layout.format or format_of(file)]
     if not found:
         raise DatasetError(f"{source}: found no data file {layout.files} in this folder")
+    if layout.files == ANY_FILE:
+        found = [file for file in found if Path(file.name.lower()).suffix != ".txt"] or found
     return sorted(found, key=_by_name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline.datasets.guessing import time_format
 from pipeline.datasets.inspection import Inspection, inspect
 from pipeline.datasets.mapping import Mapping
 from tests.support.cases import case_file
+from tests.support.recorded import as_parquet
 
 NOW = 1_790_000_000_000
 ROW = {"user_id": "u1", "product_id": "p1", "event": "add_to_cart", "ts": 1_700_000_000}
@@ -149,6 +151,13 @@ def test_values_that_are_no_type_are_named_and_counted(tmp_path: Path) -> None:
     found = jsonl(tmp_path, ROW, {**ROW, "event": "pondered"})
     assert "event has values that are no known type, and are left out: pondered" in found.warnings
     assert found.drops.counts == {"event is no type that [types] names": 1}
+
+
+def test_a_parquet_file_is_inspected_by_its_types(tmp_path: Path) -> None:
+    rows = [{**ROW, "ts": datetime(2023, 11, 14, 22, 13, 20)}, {**ROW, "user_id": "u2", "ts": None}]
+    found = inspect(as_parquet(tmp_path / "rows.parquet", rows), NOW)
+    assert [act.time for act in found.interactions] == [1_700_000_000_000]
+    assert found.drops.counts == {"no ts": 1}
 
 
 def test_without_a_user_or_an_item_nothing_is_guessed(tmp_path: Path) -> None:

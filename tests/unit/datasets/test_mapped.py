@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import bz2
-import csv
 import gzip
-import io
 import lzma
-import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,6 +20,7 @@ from pipeline.datasets.ordering import TimeOrder
 from pipeline.datasets.row_reader import Act
 from pipeline.errors import DatasetError
 from pipeline.events import Event, Interaction, InteractionType, Item
+from tests.support.recorded import Row, as_csv, as_jsonl, as_parquet, pyarrow
 
 CONTENT = {
     "name": "my-shop",
@@ -50,7 +46,6 @@ CONTENT = {
 }
 COLUMNS = ("who", "sku", "what", "when", "amount", "visit", "channel", "name", "group", "price", "tags")
 BASE = {"who": "u1", "sku": "i1", "what": "buy", "when": 1_700_000_000_000, "amount": 1.5}
-Row = dict[str, Any]
 
 
 def mapping(**changes: Any) -> Mapping:
@@ -63,40 +58,6 @@ def events(source: Path, how: Mapping) -> list[Event]:
 
 def acts(found: Sequence[Event]) -> list[Interaction]:
     return [event for event in found if isinstance(event, Interaction)]
-
-
-def as_csv(path: Path, rows: Sequence[Row], number: Callable[[float], str] = str, **form: Any) -> Path:
-    """Write rows as a table; floats are written by `number`."""
-    encoding = form.pop("encoding", "utf-8")
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), **form)
-    writer.writeheader()
-    for row in rows:
-        cells = {key: number(cell) if isinstance(cell, float) else cell for key, cell in row.items()}
-        writer.writerow(
-            {key: "|".join(cell) if isinstance(cell, list) else cell for key, cell in cells.items()}
-        )
-    path.write_bytes(text.getvalue().encode(encoding))
-    return path
-
-
-def as_jsonl(path: Path, rows: Sequence[Row]) -> Path:
-    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    return path
-
-
-def pyarrow() -> Any:
-    """An extra: without it the test is skipped aloud, except under CI."""
-    if os.environ.get("CI") != "true":
-        pytest.importorskip("pyarrow", reason="reading Parquet needs millstream[parquet]")
-    import_module("pyarrow.parquet")
-    return import_module("pyarrow")
-
-
-def as_parquet(path: Path, rows: Sequence[Row]) -> Path:
-    arrow = pyarrow()
-    arrow.parquet.write_table(arrow.Table.from_pylist(list(rows)), path)
-    return path
 
 
 LATIN = st.text(st.characters(codec="cp1252", categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=12)
@@ -184,7 +145,8 @@ def test_an_export_that_grows_or_is_packed_keeps_its_ids(
 def test_files_of_a_folder_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     for number in (10, 9, 1):
         as_jsonl(tmp_path / f"part-{number}.jsonl", [{**BASE, "sku": f"i{number}"}])
-    (tmp_path / "readme.md").write_text("no data")
+    for name in ("readme.md", "README.txt"):
+        (tmp_path / name).write_text("no data")
     assert [act.item for act in acts(events(tmp_path, simple()))] == ["i1", "i9", "i10"]
 
 
