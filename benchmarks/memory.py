@@ -8,7 +8,6 @@ early, so that after the warm-up the resident set should not grow.
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import json
 import os
@@ -24,6 +23,7 @@ from rich.console import Console
 
 from benchmarks.retrains import BATCH, new_learner
 from pipeline.cli.terminal import ReportOption
+from pipeline.datasets import open_dataset
 from pipeline.events import Interaction, InteractionType
 from pipeline.state.micro_batch import MicroBatch
 
@@ -89,13 +89,7 @@ def _batches(acts: Iterator[Interaction]) -> Iterator[list[Interaction]]:
 
 def _recorded(folder: Path) -> Iterator[Interaction]:
     """Yield the acts of all periods; a session is a user."""
-    number = 0
-    for path in sorted(folder.glob("period_*.txt.gz"), key=lambda path: int(path.stem.split("_")[1][:-4])):
-        with gzip.open(path, "rt") as lines:
-            for line in lines:
-                user, item = line.split()
-                yield _view(number, user, item)
-                number += 1
+    return (event for event in open_dataset(str(folder)).events() if isinstance(event, Interaction))
 
 
 def _simulated(random: np.random.Generator, users: int, items: int) -> Iterator[Interaction]:

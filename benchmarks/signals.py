@@ -16,7 +16,6 @@ apart. The column "likeliest" has the largest change of the item's probability.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -45,7 +44,7 @@ from pipeline.datasets import open_dataset
 from pipeline.eventlog import open_log
 from pipeline.eventlog.port import Record
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Event, Interaction, InteractionType, Item, encode
+from pipeline.events import Interaction, InteractionType, encode
 from pipeline.journal.position import Position
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.snapshots.publisher import Publication, Publisher
@@ -251,7 +250,7 @@ def shop_source(seed: int, batches: int, warm_up: int = 80) -> Source:
 
 def movielens_source(folder: Path, batches: int) -> Source:
     """MovieLens by time; the cases are in evenly spaced batches of the second half."""
-    stream = batches_of(movielens_events(folder))
+    stream = batches_of(open_dataset(str(folder)).events())
     warm_up = len(stream) // 2
     return Source(stream, warm_up, max(1, (len(stream) - warm_up) // batches), low_ratings)
 
@@ -374,29 +373,6 @@ def _has_liked(learner: Learner, batch: MicroBatch, place: int) -> bool:
 def _strangers(users: Sequence[str], user: str, random: np.random.Generator) -> list[str]:
     others = [other for other in users if other != user]
     return [others[index] for index in random.permutation(len(others))[:STRANGERS]]
-
-
-def movielens_events(folder: Path) -> Iterator[Event]:
-    """Yield the films of MovieLens, then its ratings by time."""
-    for film, title, genres in _rows(folder / "movies.csv"):
-        yield Item(item=film, title=title, description=genres.replace("|", ", "))
-    ratings = sorted(_rows(folder / "ratings.csv"), key=lambda row: int(row[3]))
-    for user, film, value, seconds in ratings:
-        yield Interaction(
-            event_id=f"{user}-{film}",
-            user=user,
-            item=film,
-            type=InteractionType.RATING,
-            time=int(seconds) * 1000,
-            value=float(value),
-        )
-
-
-def _rows(path: Path) -> Iterator[list[str]]:
-    with path.open(newline="") as file:
-        rows = csv.reader(file)
-        next(rows)
-        yield from rows
 
 
 def show(changes: Sequence[Change]) -> None:

@@ -12,11 +12,11 @@ from pipeline.cli.terminal import (
     DatesOption,
     EncodingOption,
     LimitOption,
+    MappingOption,
     log_of_settings,
     print_drops,
     progress_bar,
 )
-from pipeline.datasets.tables import DEFAULT_ENCODING
 
 if TYPE_CHECKING:
     from pipeline.datasets import Dataset
@@ -33,13 +33,14 @@ def play(
     rate: RateOption = None,
     speed: SpeedOption = None,
     limit: LimitOption = None,
-    encoding: EncodingOption = DEFAULT_ENCODING,
+    encoding: EncodingOption = None,
     dates: DatesOption = None,
+    mapping: MappingOption = None,
 ) -> None:
     """Play a data set into the event log; at full speed without --rate or --speed."""
     from pipeline.datasets import open_dataset
 
-    _play(open_dataset(data, encoding, dates), rate, speed, limit)
+    _play(open_dataset(data, encoding, dates, mapping), rate, speed, limit)
 
 
 @app.command()

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 console = Console()
 
 DataArgument = Annotated[str, typer.Argument(help="A file, a folder, or shop[:seed=7,events=20000].")]
-EncodingOption = Annotated[str, typer.Option(help="Encoding of the files, such as cp1252.")]
+MappingOption = Annotated[
+    Path | None, typer.Option(help="File that says which column is what; `millstream inspect` writes one.")
+]
+EncodingOption = Annotated[str | None, typer.Option(help="Encoding of the files, such as cp1252.")]
 DatesOption = Annotated[
     DateForm | None, typer.Option(help="Form of dates that could be read in more than one way.")
 ]
@@ -131,7 +134,7 @@ def print_drops(dataset: Dataset, events: int) -> None:
     for line in dataset.drops.lines():
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     if dataset.drops.counts and not events:
-        raise DatasetError("not one row is an identified purchase; see the reasons above")
+        raise DatasetError("not one row became an interaction; see the reasons above")
 
 
 def write_report(file: Path | None, figures: dict[str, object]) -> None:

@@ -11,6 +11,7 @@ from pipeline.cli.terminal import (
     DatesOption,
     EncodingOption,
     LimitOption,
+    MappingOption,
     ReportOption,
     console,
     print_drops,
@@ -18,7 +19,6 @@ from pipeline.cli.terminal import (
     write_report,
 )
 from pipeline.config import load_settings
-from pipeline.datasets.tables import DEFAULT_ENCODING
 
 app = typer.Typer()
 
@@ -29,8 +29,9 @@ def backtest(
     limit: LimitOption = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Overrides learn.seed.")] = None,
     report: ReportOption = None,
-    encoding: EncodingOption = DEFAULT_ENCODING,
+    encoding: EncodingOption = None,
     dates: DatesOption = None,
+    mapping: MappingOption = None,
 ) -> None:
     """Run recorded data through the production learner and compare it with its baselines."""
     from pipeline.assembly import make_learner
@@ -39,7 +40,7 @@ def backtest(
     from pipeline.training.backtest import backtest as run
 
     settings = load_settings(learn={} if seed is None else {"seed": seed})
-    dataset = open_dataset(data, encoding, dates)
+    dataset = open_dataset(data, encoding, dates, mapping)
     learner = make_learner(settings)
     with progress_bar("learning", total=limit) as progress:
         result = run(
@@ -66,8 +67,9 @@ def demo(
     limit: Annotated[int, typer.Option(min=1_000, help="Interactions to play.")] = 15_000,
     rate: Annotated[float, typer.Option(min=1, help="Interactions per second.")] = 250,
     report: ReportOption = None,
+    mapping: MappingOption = None,
 ) -> None:
     """Run the whole system on one machine, show its progress, and end with a summary."""
     from pipeline.demo.run import DemoPlan, run
 
-    write_report(report, run(DemoPlan(data, log_url, limit, rate), console))
+    write_report(report, run(DemoPlan(data, log_url, limit, rate, mapping), console))

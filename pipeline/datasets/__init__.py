@@ -6,21 +6,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.datasets import online_retail
 from pipeline.datasets.cells import DateForm
 from pipeline.datasets.drops import Drops
-from pipeline.datasets.online_retail import OnlineRetail
+from pipeline.datasets.mapped import MappedDataset
+from pipeline.datasets.mapping import Layout, Mapping, load_mapping
+from pipeline.datasets.presets import recognised
+from pipeline.datasets.records import columns_of, files_of
 from pipeline.datasets.shop import Shop, ShopSettings
-from pipeline.datasets.tables import DEFAULT_ENCODING, Table, check_encoding, rows
+from pipeline.datasets.tables import check_encoding
 from pipeline.errors import DatasetError
 from pipeline.events import Event
 
-__all__ = ["Dataset", "DateForm", "Drops", "OnlineRetail", "Shop", "ShopSettings", "open_dataset"]
+__all__ = ["Dataset", "DateForm", "Drops", "MappedDataset", "Mapping", "Shop", "ShopSettings", "open_dataset"]
 
+KNOWN = (
+    "the columns InvoiceNo,StockCode,Description,Quantity,InvoiceDate,CustomerID (Online Retail), or as "
+    "MovieLens, session files, RetailRocket, Yoochoose or Amazon Reviews 2023 have them"
+)
 SUPPORTED = (
-    f"a csv or csv.gz file, or a folder of them, with the columns {','.join(online_retail.COLUMNS)} "
-    "(in any order, among others, or by their names in Online Retail II), "
-    "or the simulated shop as 'shop' or 'shop:seed=7,drift=abrupt'"
+    "a csv, JSONL or Parquet file, or a folder of them, with {known}; any other columns with --mapping, "
+    "which `millstream inspect` writes; or the simulated shop as 'shop' or 'shop:seed=7,drift=abrupt'"
 )
 
 
@@ -54,45 +59,54 @@ class Dataset(Protocol):
         ...
 
 
-def open_dataset(source: str, encoding: str = DEFAULT_ENCODING, dates: DateForm | None = None) -> Dataset:
-    """Open the data set at a path, recognised by its columns, or the simulated shop.
+def open_dataset(
+    source: str,
+    encoding: str | None = None,
+    dates: DateForm | None = None,
+    mapping: Path | None = None,
+) -> Dataset:
+    """Open the data set at a path, read by a mapping or recognised by its files, or the simulated shop.
 
     Args:
         source: a file, a folder of files, or ``shop`` with optional settings, as in
             ``shop:seed=7,drift=abrupt``.
-        encoding: of the files.
-        dates: the form of dates that could be read in more than one way.
+        encoding: of the files, instead of the mapping's.
+        dates: the form of dates that could be read in more than one way, instead of the mapping's.
+        mapping: file of the mapping.
 
     Raises:
-        DatasetError: the source does not exist or is not supported; names what was found and what
-            is supported.
+        DatasetError: the source does not exist or is not supported, or the mapping does not fit; names
+            what was found and what is supported.
     """
     if source.partition(":")[0] == Shop.name:
         return Shop(ShopSettings.parse(source.partition(":")[2]))
-    files = _files(Path(source))
-    encoding = check_encoding(encoding)
-    columns = _columns(Table(files[0], encoding))
-    if online_retail.column_names(columns) is None:
-        raise DatasetError(
-            f"{files[0]}: found the columns {','.join(columns) or 'none'}; supported is {SUPPORTED}"
-        )
-    return OnlineRetail(files, encoding, dates)
+    if encoding is not None:
+        check_encoding(encoding)
+    path = Path(source)
+    found = load_mapping(mapping) if mapping else recognised(path, encoding)
+    if found is None:
+        raise DatasetError(_unsupported(path, encoding))
+    return MappedDataset(path, adjusted(found, encoding, dates))
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise DatasetError(f"{path}: found neither a file nor a folder; supported is {SUPPORTED}")
-    files = sorted(file for file in path.iterdir() if file.name.endswith((".csv", ".csv.gz")))
-    if not files:
-        raise DatasetError(f"{path}: found no csv file in this folder; supported is {SUPPORTED}")
-    return files
+def adjusted(mapping: Mapping, encoding: str | None, dates: DateForm | None) -> Mapping:
+    """Return a mapping with another encoding of the interactions' files, or form of dates."""
+    if encoding is not None:
+        layout = mapping.layout.model_copy(update={"encoding": encoding})
+        mapping = mapping.model_copy(update={"layout": layout})
+    if dates is not None:
+        time = mapping.time.model_copy(update={"format": str(dates)})
+        mapping = mapping.model_copy(update={"time": time})
+    return mapping
 
 
-def _columns(table: Table) -> tuple[str, ...]:
+def _unsupported(path: Path, encoding: str | None) -> str:
+    """Say what was found and what is supported."""
+    supported = SUPPORTED.format(known=KNOWN)
+    layout = Layout() if encoding is None else Layout(encoding=encoding)
     try:
-        _, columns = next(rows(table), ("", []))
+        first = files_of(path, layout)[0]
+        found = f"{first}: found the columns {','.join(columns_of(first, layout)) or 'none'}"
     except DatasetError as error:
-        raise DatasetError(f"{error}; supported is {SUPPORTED}") from error
-    return tuple(columns)
+        found = str(error)
+    return f"{found}; supported is {supported}"

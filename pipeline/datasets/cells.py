@@ -1,15 +1,18 @@
-"""Read single cells of recorded data: dates, numbers, customers; nothing is guessed."""
+"""Read single cells of recorded data: times, numbers, texts, customers; nothing is guessed."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import lru_cache
+from typing import Literal
 
 from pipeline.errors import DatasetError
+from pipeline.event_fields import LATEST_MS, is_in_seconds
 
 DIVIDED_DATE = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?:[ T]+(\d{1,2}):(\d\d)(?::(\d\d))?)?")
 """Two numbers that are day and month in either order, then the year; the time is optional."""
@@ -19,6 +22,9 @@ SPREADSHEET_EPOCH = datetime(1899, 12, 30, tzinfo=UTC)
 MOST_MONTHS = 12
 DECIMAL_COMMA = re.compile(r"-?\d+,(\d{1,2}|\d{4,})")
 """One comma that cannot divide thousands, because three digits would follow it."""
+NUMBER_UNITS = {"s": Decimal(1000), "ms": Decimal(1), "us": Decimal("1e-3"), "ns": Decimal("1e-6")}
+"""Milliseconds in the units in which times are counted since 1970."""
+Decimals = Literal[".", ","]
 NO_VALUE = {"", "nan", "null", "none", "n/a", "#n/a", "na"}
 """What programs write for a missing value, in lower case."""
 
@@ -36,30 +42,85 @@ class AmbiguousDate(ValueError):
     """A date whose day and month cannot be distinguished without knowing the others."""
 
 
+def moment(cell: object, form: str | None, zone: tzinfo) -> int:
+    """Convert a time of any kind to ms since the epoch.
+
+    Args:
+        cell: a time, or a number or text of the form.
+        form: a unit of `NUMBER_UNITS`, a `DateForm`, a pattern of strptime, or None for a date that is
+            read in the one way that is possible.
+        zone: of times that name none.
+
+    Raises:
+        AmbiguousDate: it is day and month in an unknown order.
+        ValueError: it is no time, or one of another form.
+    """
+    if isinstance(cell, datetime):
+        return _of_moment(cell if cell.tzinfo else cell.replace(tzinfo=zone))
+    if isinstance(cell, date):
+        return _of_moment(datetime(cell.year, cell.month, cell.day, tzinfo=zone))
+    if form in NUMBER_UNITS:
+        return _of_number(plain_text(cell), form)
+    if isinstance(cell, int | float) and form != DateForm.EXCEL:
+        raise ValueError("is a number: say what it counts, as in format = 's' or 'ms' in [time]")
+    if form is not None and "%" in form:
+        return _of_pattern(plain_text(cell), form, zone)
+    return milliseconds(plain_text(cell), None if form is None else DateForm(form), zone)
+
+
+def plain_text(cell: object) -> str:
+    """Convert a cell to text with single spaces; a whole number has no fraction, a list is joined.
+
+    Raises:
+        ValueError: it is an object or bytes.
+
+    >>> plain_text(" a \\n b "), plain_text(5.0), plain_text(["a", "b"]), plain_text(None)
+    ('a b', '5', 'a b', '')
+    """
+    match cell:
+        case str():
+            return " ".join(cell.split())
+        case None:
+            return ""
+        case bool():
+            return str(cell).lower()
+        case float() if cell.is_integer():
+            return str(int(cell))
+        case datetime() | date():
+            return cell.isoformat()
+        case list() | tuple():
+            return " ".join(filter(None, map(plain_text, cell)))
+        case int() | float() | Decimal():
+            return str(cell)
+    raise ValueError("is neither text nor number: name one of its parts, as in column = 'user.id'")
+
+
 @lru_cache(maxsize=1024)  # the lines of an invoice share their date, and parsing is slow
-def milliseconds(text: str, form: DateForm | None) -> int:
-    """Convert a date to ms since the epoch; without a zone it is UTC.
+def milliseconds(text: str, form: DateForm | None, zone: tzinfo = UTC) -> int:
+    """Convert a date to ms since the epoch.
 
     Args:
         text: ISO 8601; or of the given form.
         form: of dates that are not ISO 8601.
+        zone: of dates that name none.
 
     Raises:
         AmbiguousDate: it is day and month in an unknown order.
         ValueError: it is no date, or one of another form.
     """
     if form is DateForm.EXCEL and SERIAL_DATE.fullmatch(text):
-        return _of_moment(SPREADSHEET_EPOCH + timedelta(seconds=round(float(text) * 86_400)))
+        naive = SPREADSHEET_EPOCH + timedelta(seconds=round(float(text) * 86_400))
+        return _of_moment(naive.replace(tzinfo=zone))
     divided = DIVIDED_DATE.fullmatch(text)
     if divided:
-        return _of_moment(_of_divided(divided, form))
+        return _of_moment(_of_divided(divided, form).replace(tzinfo=zone))
     if SERIAL_DATE.fullmatch(text):
         raise ValueError("is a number: if it counts a spreadsheet's days, say --dates excel")
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError("is no date: write 2010-12-31 08:26:00, or name the form with --dates") from None
-    return _of_moment(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    return _of_moment(found if found.tzinfo else found.replace(tzinfo=zone))
 
 
 def order_of(text: str) -> DateForm | None:
@@ -104,12 +165,18 @@ def common_order(dates: Iterator[tuple[str, str]], column: str) -> DateForm:
     return next(iter(proofs))
 
 
-def number(text: str) -> float:
+def number(text: str, decimal: Decimals | None = None) -> float:
     """Convert a number; a decimal comma is read where it cannot divide thousands.
+
+    Args:
+        text: of the number.
+        decimal: what begins the fraction; the other sign divides thousands.
 
     Raises:
         ValueError: it is no finite number, or its comma is ambiguous.
     """
+    if decimal is not None:
+        text = text.replace("." if decimal == "," else ",", "").replace(decimal, ".")
     if DECIMAL_COMMA.fullmatch(text):
         text = text.replace(",", ".")
     try:
@@ -151,6 +218,27 @@ def _of_divided(found: re.Match[str], form: DateForm | None) -> datetime:
         raise ValueError(f"is no date if it is {form}") from None
 
 
-def _of_moment(moment: datetime) -> int:
-    whole = int(moment.replace(microsecond=0).timestamp())
-    return whole * 1000 + moment.microsecond // 1000
+def _of_moment(found: datetime) -> int:
+    whole = int(found.replace(microsecond=0).timestamp())
+    return whole * 1000 + found.microsecond // 1000
+
+
+def _of_number(text: str, unit: str) -> int:
+    try:
+        found = int(Decimal(text) * NUMBER_UNITS[unit])
+    except (InvalidOperation, ValueError, OverflowError):
+        raise ValueError(f"is no number of {unit} since 1970: see format in [time]") from None
+    if unit == "ms" and is_in_seconds(found):
+        raise ValueError("is in seconds, not milliseconds: say format = 's' in [time]")
+    if not 0 <= found <= LATEST_MS:
+        raise ValueError(f"is beyond the year 3000 in {unit}: say another format in [time]")
+    return found
+
+
+@lru_cache(maxsize=1024)  # as `milliseconds`
+def _of_pattern(text: str, pattern: str, zone: tzinfo) -> int:
+    try:
+        found = datetime.strptime(text, pattern)
+    except ValueError:
+        raise ValueError(f"is not of the form {pattern!r}") from None
+    return _of_moment(found if found.tzinfo else found.replace(tzinfo=zone))

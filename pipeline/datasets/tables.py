@@ -1,10 +1,12 @@
-"""Read the csv files of recorded data sets; an unreadable file raises DatasetError with path and line."""
+"""Read csv files and lines of text; an unreadable file raises DatasetError with path and line."""
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import csv
 import gzip
+import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,15 +17,22 @@ from pipeline.errors import DatasetError
 DEFAULT_ENCODING = "utf-8-sig"
 """UTF-8, with or without a byte-order mark."""
 DELIMITERS = ",;\t|"
+COMPRESSIONS: dict[str, Callable[..., IO[str] | IO[bytes]]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}
+UNREADABLE = (csv.Error, EOFError, OSError, zlib.error, lzma.LZMAError)
 MOST_HEADER_BYTES = 65_536
 ENCODING_REMEDY = "save the file as UTF-8, or name its encoding, as in --encoding cp1252"
 
 
 class Table(NamedTuple):
-    """How a csv or csv.gz file is read."""
+    """How a file of text is read; without a delimiter, it is the most frequent one of the header."""
 
     path: Path
     encoding: str = DEFAULT_ENCODING
+    delimiter: str | None = None
 
 
 def check_encoding(name: str) -> str:
@@ -44,15 +53,18 @@ def check_encoding(name: str) -> str:
 def rows(table: Table) -> Iterator[tuple[str, list[str]]]:
     """Yield the rows of a file, header first, each with its ``path:line``; the line is the row's first.
 
-    Columns are divided by comma, semicolon, tab or bar: by the one that is most frequent in the header.
+    A delimiter of several characters divides without regard to quotes.
 
     Raises:
-        DatasetError: the content is not gzip (for csv.gz), of the encoding, or csv.
+        DatasetError: the content is not of the compression, of the encoding, or csv.
     """
     path, line = table.path, 1
     try:
-        delimiter = _delimiter(table)
+        delimiter = table.delimiter or _delimiter(table)
         with _open(table) as file:
+            if len(delimiter) > 1:
+                yield from ((f"{path}:{line}", cells) for line, cells in _divided(file, delimiter))
+                return
             reader = csv.reader(file, strict=True, delimiter=delimiter)
             for cells in reader:
                 if cells:  # a blank line is no row
@@ -60,8 +72,37 @@ def rows(table: Table) -> Iterator[tuple[str, list[str]]]:
                 line = reader.line_num + 1
     except UnicodeError:
         raise DatasetError(_undecodable(table)) from None
-    except (csv.Error, EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{path}:{line}: not readable as csv: {error}") from error
+
+
+def lines(table: Table) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a file that are not blank, each with its ``path:line``.
+
+    Raises:
+        DatasetError: the content is not of the compression or of the encoding.
+    """
+    number = 0
+    try:
+        with _open(table) as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield f"{table.path}:{number}", line
+    except UnicodeError:
+        raise DatasetError(_undecodable(table)) from None
+    except UNREADABLE as error:
+        raise DatasetError(f"{table.path}:{number + 1}: not readable: {error}") from error
+
+
+def compression_of(path: Path) -> str:
+    """The ending of a compressed file's name; empty if it is not compressed."""
+    return path.suffix if path.suffix in COMPRESSIONS else ""
+
+
+def _divided(file: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    for line, text in enumerate(file, start=1):
+        if text.strip():
+            yield line, text.rstrip("\r\n").split(delimiter)
 
 
 def _delimiter(table: Table) -> str:
@@ -93,4 +134,4 @@ def _open(table: Table) -> TextIO:
 
 
 def _opener(path: Path) -> Callable[..., IO[str] | IO[bytes]]:
-    return cast("Callable[..., IO[str] | IO[bytes]]", gzip.open if path.suffix == ".gz" else open)
+    return COMPRESSIONS.get(path.suffix, open)

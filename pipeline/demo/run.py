@@ -37,12 +37,22 @@ REFRESH_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """The data set, the log, the number of interactions to play, and their rate per second."""
+    """The data set, the log, the number of interactions to play, their rate per second, and the mapping."""
 
     data: str
     log_url: str | None
     limit: int
     rate: float
+    mapping: Path | None = None
+
+    def dataset(self) -> Dataset:
+        """Open the data set."""
+        return open_dataset(self.data, mapping=self.mapping)
+
+    def play_arguments(self) -> list[str]:
+        """The command that plays it."""
+        mapping = ["--mapping", str(self.mapping)] if self.mapping else []
+        return ["play", self.data, "--rate", str(self.rate), "--limit", str(self.limit), *mapping]
 
 
 class DemoStuck(MillstreamError):
@@ -61,14 +71,14 @@ def run(plan: DemoPlan, console: Console) -> dict[str, object]:
     environment = _environment(plan)
     os.environ.update(environment)
     settings = load_settings()
-    people = shoppers(open_dataset(plan.data), plan.limit, SHOPPERS)
-    items = _fill_catalogue(open_dataset(plan.data), settings)
+    people = shoppers(plan.dataset(), plan.limit, SHOPPERS)
+    items = _fill_catalogue(plan.dataset(), settings)
     with Daemons(FOLDER, environment) as daemons:
         with console.status("starting the daemons"):
             _start(daemons, settings)
         with console.status(f"encoding {items:,} titles for the first time"):
             _wait_for_catalogue(items, daemons, settings)
-        daemons.start("play", plan.data, "--rate", str(plan.rate), "--limit", str(plan.limit))
+        daemons.start(*plan.play_arguments())
         figures = _watch(plan, daemons, settings, console)
         answers = {person.user: _recommended(settings, person.user) for person in people}
     report = figures.report(plan.data)

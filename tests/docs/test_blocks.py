@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from consumers.serve.schemas import AnonymousHistory, Readiness, Recommendations
 from pipeline.config import load_settings
+from pipeline.datasets.mapping import Mapping as DataMapping
 from pipeline.events import Interaction, decode, decode_item
 from pipeline.http.problems import Problem
 from producers.gateway.schemas import Receipt
@@ -93,6 +95,11 @@ def test_settings_are_settings(block: Block, tmp_path: Path, monkeypatch: pytest
     file.write_text(block.text)
     monkeypatch.setenv("MILLSTREAM_CONFIG", str(file))
     load_settings()
+
+
+def test_the_mapping_of_the_docs_is_one() -> None:
+    (text,) = [block.text for block in _of("text") if "[interactions]" in block.text]
+    assert DataMapping.model_validate(tomllib.loads(text)).name == "my-shop"
 
 
 READERS: Mapping[str, Callable[[bytes], object]] = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.signals import Bench, Case, Change, Rank, Server, Source, compare, movielens_events
+from benchmarks.signals import Bench, Case, Change, Rank, Server, Source, compare
 from pipeline.config import ModelConfig
 from pipeline.events import Interaction, InteractionType, Item
 from pipeline.model.backbone import Backbone
@@ -86,19 +86,3 @@ def test_ties_have_the_middle_of_their_ranks() -> None:
     fall = Change("dislike", "user", "at once", first, last, (first, first))
     assert (fall.is_worse, fall.is_better, fall.was_last) == (True, False, False)
     assert Change("dislike", "user", "at once", last, last, (last, last)).was_last
-
-
-def test_movielens_is_read_by_time(tmp_path: Path) -> None:
-    (tmp_path / "movies.csv").write_text('movieId,title,genres\n1,"Toys, The",Comedy|War\n2,Heat,Crime\n')
-    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n7,2,1.0,20\n7,1,4.5,10\n")
-    films = [
-        Item(item="1", title="Toys, The", description="Comedy, War"),
-        Item(item="2", title="Heat", description="Crime"),
-    ]
-    found = list(movielens_events(tmp_path))
-    assert found[:2] == films
-    ratings = [event for event in found if isinstance(event, Interaction)]
-    assert [(event.item, event.value, event.time) for event in ratings] == [
-        ("1", 4.5, 10_000),
-        ("2", 1.0, 20_000),
-    ]

@@ -47,7 +47,7 @@ def test_a_file_of_dropped_rows_alone_is_an_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "sales.csv").write_text(CSV.splitlines()[0] + "\n1,A,red cup,1,2010-12-01 08:27:00,1,,UK\n")
-    assert "not one row is an identified purchase" in fails(monkeypatch, capsys, "backtest", "sales.csv")
+    assert "not one row became an interaction" in fails(monkeypatch, capsys, "backtest", "sales.csv")
 
 
 def test_encoding_and_form_of_dates_can_be_named(folder: Path) -> None:

@@ -84,6 +84,12 @@ def test_only_identified_purchases_count(write: Write) -> None:
     assert [purchase.session for purchase in purchases(dataset)] == ["536369"]
 
 
+def test_a_line_without_an_item_is_left_out_and_counted(write: Write) -> None:
+    dataset = write(line(item=""), line())
+    assert len(purchases(dataset)) == 1
+    assert dataset.drops.counts == {"no StockCode": 1}
+
+
 def ids(dataset: Dataset) -> list[str]:
     return [purchase.event_id for purchase in purchases(dataset)]
 
@@ -183,7 +189,7 @@ def test_blank_lines_are_no_rows(write: Write) -> None:
         (line(quantity="nan"), "Quantity 'nan' is not a finite number"),
         (line(quantity='"1,500"'), "Quantity '1,500' may be a decimal comma or thousands"),
         (line(customer="17850.5"), "CustomerID is not a whole number"),
-        (line(item=""), "item: String should have at least 1 character"),
+        (line(item="x" * 129), "item: String should have at most 128 characters"),
         (line(description='"A"B'), "not readable as csv"),
         (line(description="x" * 200_000), "not readable as csv"),
     ],

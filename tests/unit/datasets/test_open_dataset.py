@@ -70,7 +70,7 @@ def test_an_unknown_file_is_named_by_its_columns(tmp_path: Path, content: bytes,
 
 
 def test_a_folder_without_csv_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="found no csv file in this folder"):
+    with pytest.raises(DatasetError, match="found no data file"):
         open_dataset(str(tmp_path))
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from pipeline.datasets import Drops
 from pipeline.demo.processes import DaemonDied, Daemons, free_port
+from pipeline.demo.run import DemoPlan
 from pipeline.demo.shoppers import SHOWN, Shopper, shoppers
 from pipeline.demo.view import Figures, summary, view
 from pipeline.events import Interaction, InteractionType, Item
@@ -114,6 +115,17 @@ def test_daemons_are_killed_or_terminated(daemons: Daemons) -> None:
     daemons.stop("two")
     with pytest.raises(DaemonDied, match="status -9"):
         daemons.check("one")
+
+
+def test_what_the_demo_plays_is_read_by_its_mapping(tmp_path: Path) -> None:
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text("name = 'mine'\n[interactions]\nuser = 'u'\nitem = 'i'\ntype = 't'\n")
+    data = tmp_path / "acts.csv"
+    data.write_text("u,i,t\n1,2,view\n")
+    plan = DemoPlan(str(data), None, 1_000, 250.0, mapping)
+    assert plan.dataset().name == "mine"
+    assert plan.play_arguments()[-2:] == ["--mapping", str(mapping)]
+    assert "--mapping" not in DemoPlan("shop", None, 1_000, 250.0).play_arguments()
 
 
 def test_a_free_port_is_free() -> None:

@@ -1,0 +1,98 @@
+"""The command that looks at a file before it is read: which mapping fits, and what it makes of the rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from pipeline.cli.terminal import DatesOption, EncodingOption, MappingOption, console, now
+from pipeline.errors import DatasetError, StorageUnavailable
+
+if TYPE_CHECKING:
+    from pipeline.datasets.inspection import Inspection
+    from pipeline.datasets.mapping import FieldSource, Mapping
+
+app = typer.Typer()
+SHOWN_EVENTS, SHOWN_VALUES, SHOWN_CHARACTERS = 5, 3, 30
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A file, or a folder.")],
+    mapping: MappingOption = None,
+    write: Annotated[Path | None, typer.Option(help="Write the mapping to this file.")] = None,
+    encoding: EncodingOption = None,
+    dates: DatesOption = None,
+) -> None:
+    """Look at a file: recognise or guess its mapping, show the first events, drops and warnings."""
+    from pipeline.datasets.inspection import inspect as run
+    from pipeline.datasets.mapping import load_mapping, to_toml
+
+    found = run(file, now(), encoding, dates, load_mapping(mapping) if mapping else None)
+    console.print(_columns(found))
+    if found.mapping is not None:
+        origin = found.mapping.name if found.is_known else "guessed, check it"
+        _print(f"Mapping ({origin}):\n\n{to_toml(found.mapping)}")
+    _print_events(found)
+    for warning in found.warnings:
+        _print(f"warning: {warning}")
+    if found.questions or found.mapping is None:
+        raise DatasetError("; ".join(found.questions))
+    if write is not None:
+        _write(write, to_toml(found.mapping))
+
+
+def _print(text: str) -> None:
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def _columns(found: Inspection) -> Table:
+    table = Table("column", "read as", "values")
+    read_as = _fields_by_column(found.mapping) if found.mapping else {}
+    for name, values in found.samples.items():
+        shown = dict.fromkeys(str(value)[:SHOWN_CHARACTERS] for value in values)
+        table.add_row(name, ", ".join(read_as.get(name, [])), " · ".join([*shown][:SHOWN_VALUES]))
+    return table
+
+
+def _fields_by_column(mapping: Mapping) -> dict[str, list[str]]:
+    fields: dict[str, list[str]] = {}
+
+    def add(source: FieldSource | None, field: str) -> None:
+        for column in source.column if source else ():
+            fields.setdefault(column, []).append(field)
+
+    for field in ("user", "item", "type", "time", "value", "session", "event_id"):
+        add(getattr(mapping.interactions, field), field)
+    for name, source in mapping.interactions.context.items():
+        add(source, f"context.{name}")
+    if mapping.items is not None and mapping.titles_are_in_rows:
+        for field in ("title", "description", "category", "published", "expires"):
+            add(getattr(mapping.items, field), field)
+        for name, source in mapping.items.attributes.items():
+            add(source, f"attributes.{name}")
+    return fields
+
+
+def _print_events(found: Inspection) -> None:
+    from pipeline.events import encode
+
+    for item in found.items[:SHOWN_EVENTS]:
+        _print(encode(item).decode())
+    for act in found.interactions[:SHOWN_EVENTS]:
+        _print(encode(act).decode())
+    counts = f"{len(found.items):,} items and {len(found.interactions):,} interactions"
+    _print(f"The first rows become {counts}.")
+    for line in found.drops.lines():
+        _print(line)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageUnavailable(f"the mapping cannot be written to {file}: {error.strerror}") from None
+    _print(f"Mapping written to {file}: give it to play, backtest or demo with --mapping {file}")

@@ -1,0 +1,203 @@
+"""Guess what columns are by their names and values; what cannot be known is a question, not a guess."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC
+
+from pipeline.datasets.cells import DECIMAL_COMMA, DIVIDED_DATE, SERIAL_DATE, moment, order_of, plain_text
+from pipeline.datasets.mapping import InteractionMapping, ItemMapping, Layout, Mapping, TimeForm
+from pipeline.events import InteractionType
+
+COLUMN_NAMES = {
+    "event_id": "eventid eventuuid uuid insertid messageid rowid id",
+    "user": "userid user customerid customer visitorid memberid clientid accountid userpseudoid reviewerid "
+    "uid username buyer person shopper viewer who",
+    "item": "itemid item productid product sku stockcode articleid article parentasin asin movieid contentid "
+    "newsid trackid songid bookid isbn iid what",
+    "time": "timestamp eventtime eventtimestamp datetime time createdat occurredat invoicedate orderdate "
+    "date ts unixtime unixreviewtime when",
+    "type": "eventtype eventname event action interactiontype interaction behaviortype behavior "
+    "behaviour type",
+    "value": "rating stars score overall quantity qty value amount count",
+    "session": "sessionid session visitid usersession orderid ordernumber order invoiceno invoice basketid "
+    "basket transactionid cartid",
+    "title": "title itemname productname itemtitle producttitle movietitle name description",
+    "category": "category categorycode categoryname maincategory genre genres department categoryid",
+}
+"""Names of columns by field, without case and separators, the surest first."""
+ATTRIBUTE_NAMES = {
+    "brand": "text",
+    "price": "number",
+    "unitprice": "number",
+    "color": "text",
+    "colour": "text",
+}
+TYPE_NAMES = {
+    InteractionType.VIEW: "view views pageview pv productview viewitem detail detailproductview visit",
+    InteractionType.CLICK: "click clicks clicked selectitem",
+    InteractionType.CART: "cart addtocart addcart addtobasket basket",
+    InteractionType.PURCHASE: "purchase purchased buy bought order ordered ordercompleted transaction "
+    "checkout sale",
+    InteractionType.RATING: "rating rate rated review",
+    InteractionType.LIKE: "like liked fav favorite favourite wishlist addtowishlist thumbsup upvote",
+    InteractionType.DISLIKE: "dislike disliked thumbsdown downvote",
+    InteractionType.SKIP: "skip skipped",
+    InteractionType.RETURN: "return returned refund refunded",
+}
+PATTERNS = (
+    "%Y%m%d",
+    "%Y%m%d%H%M%S",
+    "%Y/%m/%d",
+    "%Y/%m/%d %H:%M",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y-%m-%d %H:%M:%S UTC",
+    "%d %b %Y",
+    "%b %d, %Y",
+    "%d-%b-%Y",
+    "%d/%b/%Y:%H:%M:%S %z",
+    "%a %b %d %H:%M:%S %Y",
+)
+"""Forms of times that leave no doubt, besides ISO 8601."""
+UNTIL = {"s": 1e11, "ms": 1e14, "us": 1e17, "ns": 1e20}
+"""Numbers below these count seconds and so on; as seconds it is the year 5138."""
+Samples = dict[str, list[object]]
+
+
+def guess(samples: Samples, layout: Layout) -> tuple[Mapping | None, list[str]]:
+    """Guess a mapping.
+
+    Args:
+        samples: values of each column that are not missing.
+        layout: of the files.
+
+    Returns:
+        The mapping, None if there is no user or no item; and what is to be checked or answered.
+    """
+    names = columns_by_field(samples)
+    missing = [field for field in ("user", "item") if field not in names]
+    if missing:
+        return None, [f"no column looks like the {' or the '.join(missing)}: name it in a mapping"]
+    warnings = _check_ids(samples, names)
+    types = _types(samples, names, warnings)
+    if "time" not in names:
+        warnings.append("no column looks like the time: the rows are taken to be in order of time")
+    wanted = ("user", "item", "time", "value", "session", "event_id")
+    fields = {field: names[field] for field in wanted if field in names}
+    kind = names["type"] if types else {"default": _only_type(names)}
+    made = Mapping(
+        layout=layout.model_copy(update={"decimal": _decimal(samples, names), "sorted": "time" not in names}),
+        interactions=InteractionMapping.model_validate({**fields, "type": kind}),
+        time=TimeForm(format=time_format(samples.get(names.get("time", ""), []))),
+        types={called: found for called, found in types.items() if called != found},
+        items=_items(samples, names),
+    )
+    return made, warnings
+
+
+def columns_by_field(samples: Iterable[str]) -> dict[str, str]:
+    """Return the column of each field that one is named like; a column has one field."""
+    plain = {_plain(column): column for column in reversed(list(samples))}
+    found: dict[str, str] = {}
+    for field, names in COLUMN_NAMES.items():
+        for name in names.split():
+            if name in plain and plain[name] not in found.values():
+                found[field] = plain[name]
+                break
+    return found
+
+
+def time_format(values: Sequence[object]) -> str | None:
+    """Guess the format of times; None if they are read without one, or are of no known form."""
+    texts = [plain_text(value) for value in values if isinstance(value, str | int | float)]
+    are_texts = all(isinstance(value, str) for value in values)
+    if not texts or (are_texts and _reads_all(texts, None)):
+        return None
+    for pattern in PATTERNS:
+        if _reads_all(texts, pattern):
+            return pattern
+    if all(SERIAL_DATE.fullmatch(text) for text in texts):
+        return "excel"
+    if all(re.fullmatch(r"\d+(\.\d+)?", text) for text in texts):
+        largest = max(map(float, texts))
+        return next((unit for unit, until in UNTIL.items() if largest < until), None)
+    return None
+
+
+def is_ambiguous(values: Sequence[object]) -> bool:
+    """Whether there are dates with day and month, and none of them proves their order."""
+    texts = [plain_text(value) for value in values if isinstance(value, str)]
+    divided = [text for text in texts if DIVIDED_DATE.fullmatch(text)]
+    return bool(divided) and not any(map(order_of, divided))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.rpartition(".")[2].lower())
+
+
+def _reads_all(texts: Sequence[str], pattern: str | None) -> bool:
+    with suppress(ValueError):
+        for text in texts:
+            if pattern is not None or not DIVIDED_DATE.fullmatch(text):
+                moment(text, pattern, UTC)
+        return True
+    return False
+
+
+def _check_ids(samples: Samples, names: dict[str, str]) -> list[str]:
+    """An id that several rows have is that of a session, or of nothing."""
+    column = names.get("event_id")
+    if column is None or len({plain_text(value) for value in samples[column]}) == len(samples[column]):
+        return []
+    del names["event_id"]
+    return [f"{column} is the same for several rows: it is not taken for event_id, which tells events apart"]
+
+
+def _types(samples: Samples, names: dict[str, str], warnings: list[str]) -> dict[str, InteractionType]:
+    """What the rows call the types; empty if no column has any."""
+    known = {name: kind for kind, every in TYPE_NAMES.items() for name in every.split()}
+    column = names.get("type", "")
+    called = list(dict.fromkeys(plain_text(value) for value in samples.get(column, [])))
+    types = {name: known[_plain(name)] for name in called if _plain(name) in known}
+    unknown = [name for name in called if name not in types]
+    if types and unknown:
+        warnings.append(
+            f"{column} has values that are no known type, and are left out: {', '.join(unknown[:9])}"
+        )
+    if not types:
+        warnings.append(f"no column says the type of act: each is taken for a {_only_type(names)}")
+    return types
+
+
+def _only_type(names: dict[str, str]) -> str:
+    if _plain(names.get("value", "")) in ("rating", "stars", "score", "overall"):
+        return "rating"
+    bought = _plain(names.get("value", "")) in ("quantity", "qty") or re.search(
+        "order|invoice|basket|transaction", _plain(names.get("session", ""))
+    )
+    return "purchase" if bought else "view"
+
+
+def _decimal(samples: Samples, names: dict[str, str]) -> str | None:
+    numbers = [column for column in samples if column == names.get("value") or _is_number(column)]
+    texts = [plain_text(value) for column in numbers for value in samples[column] if isinstance(value, str)]
+    has_commas = any(DECIMAL_COMMA.fullmatch(text) for text in texts)
+    return "," if has_commas and not any(re.fullmatch(r"-?\d+\.\d{1,2}", text) for text in texts) else None
+
+
+def _is_number(column: str) -> bool:
+    return ATTRIBUTE_NAMES.get(_plain(column)) == "number"
+
+
+def _items(samples: Samples, names: dict[str, str]) -> ItemMapping | None:
+    described = {field: names[field] for field in ("title", "category") if field in names}
+    attributes = {
+        _plain(column): {"column": column, "kind": ATTRIBUTE_NAMES[_plain(column)]}
+        for column in samples
+        if _plain(column) in ATTRIBUTE_NAMES
+    }
+    if not described:
+        return None
+    return ItemMapping.model_validate({"item": names["item"], **described, "attributes": attributes})

@@ -1,0 +1,173 @@
+"""Look at files of an unknown data set: recognise or guess their mapping, and show what it would make."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from collections.abc import Mapping as Dictionary
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.datasets.cells import DateForm
+from pipeline.datasets.drops import Drops
+from pipeline.datasets.guessing import Samples, guess, is_ambiguous, time_format
+from pipeline.datasets.mapped import MappedDataset
+from pipeline.datasets.mapping import FieldSource, FileFormat, Layout, Mapping
+from pipeline.datasets.presets import OLD_ENCODING, is_readable, recognised
+from pipeline.datasets.records import files_of, format_of, read_rows
+from pipeline.datasets.row_reader import cell_of
+from pipeline.errors import DatasetError
+from pipeline.events import Interaction, Item
+
+MOST_ROWS = 10_000
+EARLIEST_MS = 631_152_000_000
+"""1990: shops that kept logs came later."""
+DAY_MS = 86_400_000
+
+
+class Inspection(NamedTuple):
+    """What was found.
+
+    Attributes:
+        samples: values of the columns in the first `MOST_ROWS` rows.
+        mapping: recognised, guessed or given; None if none could be guessed.
+        is_known: whether it was recognised or given.
+        items, interactions: what the first rows become.
+        drops: of the first rows.
+        questions: what must be answered before the data set can be read.
+        warnings: what looks wrong.
+    """
+
+    samples: Samples
+    mapping: Mapping | None
+    is_known: bool
+    items: list[Item]
+    interactions: list[Interaction]
+    drops: Drops
+    questions: list[str]
+    warnings: list[str]
+
+
+def inspect(
+    source: Path,
+    now: int,
+    encoding: str | None = None,
+    dates: DateForm | None = None,
+    given: Mapping | None = None,
+) -> Inspection:
+    """Inspect the files at a path.
+
+    Args:
+        source: a file, or a folder.
+        now: the wall clock in ms.
+        encoding: of the files, if it is known.
+        dates: form of the dates, if it is known.
+        given: the mapping, if there is one.
+
+    Raises:
+        DatasetError: there is no file, or it cannot be read at all.
+    """
+    warnings = list[str]()
+    encoding = encoding or _encoding(source, given, warnings)
+    known = given or recognised(source, encoding)
+    layout = known.layout if known else Layout()
+    if encoding is not None:
+        layout = layout.model_copy(update={"encoding": encoding})
+    samples = _samples(source, layout)
+    if known is None:
+        mapping, guessed = guess(samples, layout)
+        warnings += guessed
+    else:
+        mapping = known.model_copy(update={"layout": layout})
+    if mapping is None:
+        return Inspection(samples, None, False, [], [], Drops(), warnings, [])
+    mapping, questions = _with_time(mapping, samples, dates)
+    found = Inspection(samples, mapping, known is not None, [], [], Drops(), questions, warnings)
+    return (
+        found if questions else _with_events(found, MappedDataset(source, _tolerant(mapping), MOST_ROWS), now)
+    )
+
+
+def _encoding(source: Path, given: Mapping | None, warnings: list[str]) -> str | None:
+    """The encoding of text that is not UTF-8 is taken for the most frequent other one."""
+    layout = given.layout if given else Layout()
+    first = files_of(source, layout)[0]
+    if given or format_of(first) is FileFormat.PARQUET or is_readable(first, layout):
+        return None
+    warnings.append(
+        f"the text is not UTF-8, and is read as {OLD_ENCODING}: check the titles, or say --encoding"
+    )
+    return OLD_ENCODING
+
+
+def _samples(source: Path, layout: Layout) -> Samples:
+    samples: Samples = {}
+    rows = (row for path in files_of(source, layout) for row in read_rows(path, layout))
+    for row in itertools.islice(rows, MOST_ROWS):
+        if row.repeats_header:
+            continue
+        for name, value in _flat(row.cells):
+            if value is not None and value != "":
+                samples.setdefault(name, []).append(value)
+            samples.setdefault(name, [])
+    return samples
+
+
+def _flat(cells: Dictionary[str, object], path: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in cells.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
+
+
+def _with_time(mapping: Mapping, samples: Samples, dates: DateForm | None) -> tuple[Mapping, list[str]]:
+    """Complete the form of times; ask for what the dates do not prove."""
+    source = mapping.interactions.time
+    if source is None or (mapping.time.format is not None and dates is None):
+        return mapping, []
+    values = _values(samples, source)
+    form = str(dates) if dates else time_format(values)
+    if form is None and is_ambiguous(values):
+        question = f"{source.name}: day and month cannot be told apart: say --dates day-first or month-first"
+        return mapping, [question]
+    return mapping.model_copy(update={"time": mapping.time.model_copy(update={"format": form})}), []
+
+
+def _values(samples: Samples, source: FieldSource) -> list[object]:
+    found = cell_of({name: values for name, values in samples.items() if values}, source)
+    return found if isinstance(found, list) else []
+
+
+def _tolerant(mapping: Mapping) -> Mapping:
+    return mapping.model_copy(update={"invalid": "drop"})
+
+
+def _with_events(found: Inspection, dataset: MappedDataset, now: int) -> Inspection:
+    try:
+        events = list(dataset.events())
+    except DatasetError as error:
+        return found._replace(questions=[*found.questions, str(error)])
+    acts = [event for event in events if isinstance(event, Interaction)]
+    items = [event for event in events if isinstance(event, Item)]
+    warnings = [*found.warnings, *_doubts(acts, items, now)]
+    return found._replace(items=items, interactions=acts, drops=dataset.drops, warnings=warnings)
+
+
+def _doubts(acts: list[Interaction], items: list[Item], now: int) -> Iterator[str]:
+    """Yield what looks wrong about events."""
+    if not acts:
+        yield "not one row became an interaction"
+        return
+    first, last = min(act.time for act in acts), max(act.time for act in acts)
+    if first < EARLIEST_MS:
+        yield "the first time is before 1990: is the unit of time right (format in [time])?"
+    if last > now + DAY_MS:
+        yield "the last time is in the future: are the unit and the order of day and month right?"
+    for field, values in (("user", {act.user for act in acts}), ("item", {act.item for act in acts})):
+        if len(values) == 1 and len(acts) > 1:
+            yield f"all rows have the same {field}: is the column right?"
+    if len({act.event_id for act in acts}) < len(acts):
+        yield "event_id is the same for several rows: leave it out, and it follows from the row"
+    if items and all(item.title == item.item for item in items):
+        yield "no item has a title: the model knows items by their titles"

@@ -1,0 +1,269 @@
+"""A recorded data set, read from files as a mapping says: first its catalogue, then its acts by time."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from pipeline.datasets.cells import DateForm, common_order, plain_text
+from pipeline.datasets.drops import Drops
+from pipeline.datasets.mapping import ItemMapping, Layout, Mapping
+from pipeline.datasets.ordering import TimeOrder, checked
+from pipeline.datasets.records import Row, files_of, read_rows
+from pipeline.datasets.row_reader import Act, ActReader, CellReader, Fields, InvalidField, ItemReader, cell_of
+from pipeline.errors import DatasetError, InvalidEvent
+from pipeline.events import Interaction, Item, validate
+
+ID_BYTES = 12
+SEEN_BEFORE = "in an earlier file already"
+
+
+class MappedDataset:
+    """The files at a path, read by a mapping.
+
+    Items from files of their own are yielded in the order of these files. Items that the rows of the acts
+    describe are those with an act, the one with the latest act first; a title is the most frequent one.
+
+    Without an id in the rows, an event id consists of a digest of the act and a number that counts equal
+    ones within a file: an invoice may have the same line twice. So an export that has grown, is packed or
+    is written in another format gives the same ids, and exports that overlap are read once.
+
+    Attributes:
+        drops: rows left out in the last iteration, by reason.
+    """
+
+    def __init__(self, source: Path, mapping: Mapping, most_rows: int | None = None) -> None:
+        """Open the data set.
+
+        Args:
+            source: a file, or a folder.
+            mapping: of its columns.
+            most_rows: of interactions, and of items, of which no more are read; all without it.
+
+        Raises:
+            DatasetError: there is no file that the mapping names.
+        """
+        self._mapping = mapping
+        self._most_rows = most_rows
+        self._files = files_of(source, mapping.layout)
+        self._item_files = _item_files(source, mapping.items)
+        cells = CellReader(mapping, mapping.layout, lambda: self._order)
+        self._acts = ActReader(mapping, cells)
+        self.drops = Drops()
+
+    @property
+    def name(self) -> str:
+        """Short name for reports."""
+        return self._mapping.name
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex sha256 of the files' bytes on disk."""
+        digest = hashlib.sha256()
+        for path in [*self._files, *self._item_files]:
+            with path.open("rb") as file:
+                while block := file.read(2**20):
+                    digest.update(block)
+        return digest.hexdigest()
+
+    def events(self) -> Iterator[Item | Interaction]:
+        """Yield the catalogue, then the acts; of rows that are `sorted`, each item before its first act.
+
+        Raises:
+            DatasetError: a row has other columns or an invalid value; names file, line, column,
+                value and remedy. A user's id is never repeated.
+        """
+        self.drops = Drops()
+        described = _DescribedItems(self._mapping, self._reader(self._mapping.layout))
+        if self._mapping.layout.sorted:
+            yield from self._streamed(described)
+            return
+        with TimeOrder() as order:
+            for act in self._read_acts(described):
+                described.add_act(act)
+                order.add(act)
+            yield from self._catalogue(described.opening)
+            yield from self._valid(described.with_acts())
+            yield from self._interactions(order.sorted())
+
+    def _streamed(self, described: _DescribedItems) -> Iterator[Item | Interaction]:
+        acts = checked(self._read_acts(described))
+        first = next(acts, None)
+        if first is None:
+            return
+        yield from self._catalogue(first.time)
+        for event in self._interactions(itertools.chain([first], acts)):
+            yield from self._valid(described.before_its_first_act(event))
+            yield event
+
+    def _read_acts(self, described: _DescribedItems) -> Iterator[Act]:
+        """Yield the acts in the order of the rows; count the others."""
+        for number, (file, row) in enumerate(self._rows()):
+            if row.repeats_header:
+                self.drops.add("the header again", row.place)
+                continue
+            try:
+                described.add_row(row)
+                act = self._acts.read(row, number, file)
+            except InvalidField as error:
+                self._refuse(row.place, error.detail, error.reason)
+                continue
+            if isinstance(act, str):
+                self.drops.add(act, row.place)
+            else:
+                yield act
+
+    def _rows(self) -> Iterator[tuple[int, Row]]:
+        found = (
+            (file, row)
+            for file, path in enumerate(self._files)
+            for row in read_rows(path, self._mapping.layout, self._mapping.of_rows())
+        )
+        return itertools.islice(found, self._most_rows)
+
+    @cached_property
+    def _order(self) -> DateForm:
+        """The order of day and month; all dates are read once more for it."""
+        source = self._mapping.interactions.time
+        if source is None:
+            raise ValueError("has day and month in an unknown order: name the format in [time]")
+        cells = ((row.place, plain_text(cell_of(row.cells, source))) for _, row in self._rows())
+        return common_order(cells, source.name)
+
+    def _interactions(self, acts: Iterator[Act]) -> Iterator[Interaction]:
+        for _, same_time in itertools.groupby(acts, key=lambda act: act.time):
+            occurrences, seen = Counter[tuple[int, str]](), set[str]()
+            for act in same_time:
+                event_id = self._event_id(act, occurrences)
+                if event_id in seen and "event_id" not in act.fields:
+                    self.drops.add(SEEN_BEFORE, act.place)
+                    continue
+                seen.add(event_id)
+                yield from self._valid_act(act, event_id)
+
+    def _event_id(self, act: Act, occurrences: Counter[tuple[int, str]]) -> str:
+        if "event_id" in act.fields:
+            return str(act.fields["event_id"])
+        digest = hashlib.blake2b(self._content(act).encode(), digest_size=ID_BYTES).hexdigest()
+        occurrences[act.file, digest] += 1
+        return f"{digest}-{occurrences[act.file, digest]}"
+
+    def _content(self, act: Act) -> str:
+        """What makes an act the same one in another export."""
+        fields = act.fields
+        named = [
+            fields["user"],
+            fields["item"],
+            act.time,
+            repr(fields.get("value")),
+            fields.get("session", ""),
+        ]
+        return "\x1f".join(map(str, [*named, fields["type"]] if self._acts.has_types else named))
+
+    def _valid_act(self, act: Act, event_id: str) -> Iterator[Interaction]:
+        try:
+            yield validate(Interaction, {**act.fields, "event_id": event_id, "time": act.time})
+        except InvalidEvent as error:
+            self._refuse(act.place, str(error), str(error))
+
+    def _catalogue(self, opening: int) -> Iterator[Item]:
+        """Yield the items from files of their own."""
+        items = self._mapping.items
+        if items is None or items.layout is None:
+            return
+        reader = ItemReader(items, self._reader(items.layout))
+        layout, sources = items.layout, list(items.sources())
+        found = (row for path in self._item_files for row in read_rows(path, layout, sources))
+        for row in itertools.islice(found, self._most_rows):
+            yield from self._item_of_row(reader, row, opening)
+
+    def _item_of_row(self, reader: ItemReader, row: Row, opening: int) -> Iterator[Item]:
+        try:
+            item = reader.item(row.cells)
+            if not item or row.repeats_header:
+                self.drops.add("the header again" if row.repeats_header else "an item without id", row.place)
+                return
+            title = reader.title(row.cells) or item
+            fields = {"item": item, "title": title, "time": opening, **reader.others(row.cells)}
+        except InvalidField as error:
+            self._refuse(row.place, error.detail, error.reason)
+            return
+        yield from self._valid([(row.place, fields)])
+
+    def _valid(self, items: Iterator[tuple[str, Fields]] | list[tuple[str, Fields]]) -> Iterator[Item]:
+        for place, fields in items:
+            try:
+                yield validate(Item, fields)
+            except InvalidEvent as error:
+                self._refuse(place, str(error), str(error))
+
+    def _refuse(self, place: str, detail: str, reason: str) -> None:
+        if self._mapping.invalid == "refuse":
+            raise DatasetError(f"{place}: {detail}")
+        self.drops.add(reason, place)
+
+    def _reader(self, layout: Layout) -> CellReader:
+        return CellReader(self._mapping, layout, lambda: self._order)
+
+
+class _DescribedItems:
+    """Items as the rows of the acts describe them: titles by frequency, the latest of all other fields."""
+
+    def __init__(self, mapping: Mapping, cells: CellReader) -> None:
+        described = mapping.items if mapping.titles_are_in_rows else None
+        self._reader = ItemReader(described, cells) if described else None
+        self._titles: dict[str, Counter[str]] = {}
+        self._others: dict[str, Fields] = {}
+        self._first: dict[str, Act] = {}
+        self._last: dict[str, tuple[int, int]] = {}
+
+    @property
+    def opening(self) -> int:
+        """Time of the first act."""
+        return min((act.time for act in self._first.values()), default=0)
+
+    def add_row(self, row: Row) -> None:
+        """Add what a row says of its item; rows without an act say it, too."""
+        if self._reader is None or not (item := self._reader.item(row.cells)):
+            return
+        if title := self._reader.title(row.cells):
+            self._titles.setdefault(item, Counter())[title] += 1
+        if others := self._reader.others(row.cells):
+            self._others[item] = others
+
+    def add_act(self, act: Act) -> None:
+        """Note an act that may be the first or the last on its item."""
+        item, at = str(act.fields["item"]), (act.time, act.number)
+        first = self._first.get(item)
+        if first is None or at < (first.time, first.number):
+            self._first[item] = act
+        self._last[item] = max(at, self._last.get(item, at))
+
+    def with_acts(self) -> Iterator[tuple[str, Fields]]:
+        """Yield place and fields of each item that has an act, the one with the latest act first."""
+        if self._reader is None:
+            return
+        opening = self.opening
+        for item in sorted(self._last, key=self._last.__getitem__, reverse=True):
+            yield self._first[item].place, self._fields(item, opening)
+
+    def before_its_first_act(self, act: Interaction) -> Iterator[tuple[str, Fields]]:
+        """Yield the item of an act if it is new."""
+        if self._reader is not None and act.item not in self._first:
+            self._first[act.item] = Act(act.time, 0, 0, "", {})
+            yield act.item, self._fields(act.item, act.time)
+
+    def _fields(self, item: str, time: int) -> Fields:
+        titles = self._titles.get(item)
+        title = titles.most_common(1)[0][0] if titles else item
+        return {"item": item, "title": title, "time": time, **self._others.get(item, {})}
+
+
+def _item_files(source: Path, items: ItemMapping | None) -> list[Path]:
+    if items is None or items.layout is None:
+        return []
+    return files_of(source.parent if source.is_file() else source, items.layout)

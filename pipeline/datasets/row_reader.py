@@ -1,0 +1,244 @@
+"""Convert the rows of a data set to the fields of events, as a mapping says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from pipeline.datasets import mapping as mappings
+from pipeline.datasets.cells import NO_VALUE, AmbiguousDate, DateForm, customer, moment, number, plain_text
+from pipeline.datasets.mapping import FieldKind, FieldSource, Layout
+from pipeline.datasets.records import Cells, Row
+from pipeline.events import InteractionType
+
+MOST_SHOWN = 40
+"""Characters of a cell that a message repeats."""
+TYPES = {str(kind): kind for kind in InteractionType}
+Fields = dict[str, object]
+
+
+class InvalidField(ValueError):
+    """A cell that cannot be read.
+
+    Attributes:
+        reason: column and reason, without the value.
+        detail: the same with the value; it is not shown where it names a person.
+    """
+
+    def __init__(self, column: str, shown: str | None, reason: object) -> None:
+        self.reason = f"{column} {reason}"
+        self.detail = f"{column} {reason}" if shown is None else f"{column} {shown[:MOST_SHOWN]!r} {reason}"
+        super().__init__(self.detail)
+
+
+class Act(NamedTuple):
+    """The fields of one interaction.
+
+    Attributes:
+        time: ms since the epoch.
+        number: of the row among all rows of all files, from 0.
+        file: number of the file.
+        place: ``path:line`` of the row.
+        fields: all others, by their names in the event.
+    """
+
+    time: int
+    number: int
+    file: int
+    place: str
+    fields: Fields
+
+
+class CellReader:
+    """Reads single fields from rows.
+
+    `order` finds the order of day and month of a data set's dates, when first it is needed.
+    """
+
+    def __init__(self, mapping: mappings.Mapping, layout: Layout, order: Callable[[], DateForm]) -> None:
+        self._form = mapping.time.format
+        self._zone = ZoneInfo(mapping.time.zone)
+        self._decimal = layout.decimal
+        self._order = order
+
+    def text(self, cells: Cells, source: FieldSource) -> str:
+        """Return a text, empty if it is missing."""
+        found = cell_of(cells, source)
+        try:
+            text = plain_text(found)
+        except ValueError as error:
+            raise InvalidField(source.name, None, error) from None
+        return ", ".join(filter(None, text.split(source.split))) if source.split else text
+
+    def user(self, cells: Cells, source: FieldSource) -> str | None:
+        """Return a user's id, None if it is missing; a message never repeats it."""
+        try:
+            return customer(self.text(cells, source))
+        except ValueError as error:
+            raise InvalidField(source.name, None, error) from None
+
+    def number(self, cells: Cells, source: FieldSource) -> float | None:
+        """Return a number, None if it is missing."""
+        found = cell_of(cells, source)
+        if isinstance(found, int | float):
+            found = repr(float(found))
+            decimal = None
+        else:
+            found, decimal = self.text(cells, source), self._decimal
+        if found.lower() in NO_VALUE:
+            return None
+        try:
+            return number(found, decimal)
+        except ValueError as error:
+            raise InvalidField(source.name, found, error) from None
+
+    def time(self, cells: Cells, source: FieldSource) -> int | None:
+        """Return a time in ms, None if it is missing."""
+        found = cell_of(cells, source)
+        if found is None:
+            return None
+        try:
+            try:
+                return moment(found, self._form, self._zone)
+            except AmbiguousDate:
+                return moment(found, self._order(), self._zone)
+        except ValueError as error:
+            raise InvalidField(source.name, self.text(cells, source), error) from None
+
+    def value(self, cells: Cells, source: FieldSource) -> object:
+        """Return an attribute or a context field: text, number or list; None if it is missing."""
+        if source.kind is FieldKind.NUMBER:
+            return self.number(cells, source)
+        found = cell_of(cells, source)
+        if isinstance(found, list | tuple):
+            return [plain_text(part) for part in found]
+        if source.split and isinstance(found, str):
+            return [" ".join(part.split()) for part in found.split(source.split) if part.strip()]
+        return self.text(cells, source) or None
+
+
+class ActReader:
+    """Reads interactions from rows."""
+
+    def __init__(self, mapping: mappings.Mapping, cells: CellReader) -> None:
+        self._mapping = mapping
+        self._fields = mapping.interactions
+        self._cells = cells
+        self._types = {**TYPES, **mapping.types}
+        self._rules = [
+            (rule, re.compile(rule.matches) if rule.matches is not None else None) for rule in mapping.drop
+        ]
+
+    def read(self, row: Row, number: int, file: int) -> Act | str:
+        """Return the act of a row, or the reason why the row is left out.
+
+        Raises:
+            InvalidField: a cell cannot be read.
+        """
+        reason = self._rule_that_applies(row.cells)
+        if reason:
+            return reason
+        user = self._cells.user(row.cells, self._fields.user)
+        item = self._cells.text(row.cells, self._fields.item)
+        time = self._time(row.cells, number)
+        if not user or not item or time is None:
+            missing = self._fields.user if not user else self._fields.item if not item else self._fields.time
+            return f"no {missing.name if missing else 'time'}"
+        kind = self._types.get(called := self._cells.text(row.cells, self._fields.type)) or self._types.get(
+            called.lower()
+        )
+        if kind is None:
+            return f"{self._fields.type.name} is no type that [types] names"
+        fields = {"user": user, "item": item, "type": str(kind), **dict(self._others(row.cells))}
+        return Act(time, number, file, row.place, fields)
+
+    @cached_property
+    def has_types(self) -> bool:
+        """Whether the type comes from a column, and so tells acts apart."""
+        return bool(self._fields.type.column)
+
+    def _rule_that_applies(self, cells: Cells) -> str | None:
+        for rule, pattern in self._rules:
+            if pattern is not None:
+                applies = pattern.fullmatch(self._cells.text(cells, rule.column)) is not None
+            else:
+                applies = self._required_number(cells, rule.column) <= (rule.up_to or 0)
+            if applies:
+                return rule.reason
+        return None
+
+    def _required_number(self, cells: Cells, source: FieldSource) -> float:
+        found = self._cells.number(cells, source)
+        if found is None:
+            raise InvalidField(source.name, self._cells.text(cells, source), "is not a finite number")
+        return found
+
+    def _time(self, cells: Cells, number: int) -> int | None:
+        if self._fields.time is None:
+            return self._mapping.time.start_ms + self._mapping.time.step_ms * number
+        return self._cells.time(cells, self._fields.time)
+
+    def _others(self, cells: Cells) -> Iterator[tuple[str, object]]:
+        if self._fields.value is not None:
+            yield "value", self._cells.number(cells, self._fields.value)
+        for name, source in (("session", self._fields.session), ("event_id", self._fields.event_id)):
+            if source is not None and (text := self._cells.text(cells, source)):
+                yield name, text
+        context = _present(
+            (name, self._cells.value(cells, source)) for name, source in self._fields.context.items()
+        )
+        if context:
+            yield "context", context
+
+
+class ItemReader:
+    """Reads the fields of items from rows."""
+
+    def __init__(self, mapping: mappings.ItemMapping, cells: CellReader) -> None:
+        self._fields = mapping
+        self._cells = cells
+
+    def item(self, cells: Cells) -> str:
+        """Return an item's id, empty if it is missing."""
+        return self._cells.text(cells, self._fields.item)
+
+    def title(self, cells: Cells) -> str:
+        """Return an item's title, empty if it is missing."""
+        return self._cells.text(cells, self._fields.title) if self._fields.title else ""
+
+    def others(self, cells: Cells) -> Fields:
+        """Return all other fields that have values.
+
+        Raises:
+            InvalidField: a cell cannot be read.
+        """
+        fields = self._fields
+        texts = (("description", fields.description), ("category", fields.category))
+        times = (("time", fields.time), ("published", fields.published), ("expires", fields.expires))
+        found = _present((name, self._cells.text(cells, source) or None) for name, source in texts if source)
+        found |= _present((name, self._cells.time(cells, source)) for name, source in times if source)
+        attributes = ((name, self._cells.value(cells, source)) for name, source in fields.attributes.items())
+        named = _present(attributes)
+        return {**found, "attributes": named} if named else found
+
+
+def cell_of(cells: Cells, source: FieldSource) -> object:
+    """Return the value of a source in a row: of its first column that has one, else its default."""
+    for column in source.column:
+        found = cells[column] if column in cells else _inside(cells, column)
+        if found is not None and not (isinstance(found, str) and not found.strip()):
+            return found
+    return source.default
+
+
+def _inside(cells: object, path: str) -> object:
+    for name in path.split("."):
+        cells = cells.get(name) if isinstance(cells, Mapping) else None
+    return cells
+
+
+def _present(fields: Iterator[tuple[str, object]]) -> Fields:
+    return {name: value for name, value in fields if value is not None}
