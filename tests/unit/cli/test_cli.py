@@ -12,6 +12,8 @@ from pipeline import cli
 from tests.support.commands import fails, run
 
 COMMANDS = {
+    "gateway",
+    "inspect",
     "config",
     "topics",
     "backtest",

