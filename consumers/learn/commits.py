@@ -22,7 +22,9 @@ from pipeline.checkpoints.store import Checkpoints
 from pipeline.control.records import Adoption, ControlRecord, Gap
 from pipeline.errors import SnapshotsAhead, StorageUnavailable
 from pipeline.evaluation.prequential import Report
+from pipeline.eventlog.partitioner import partition_of
 from pipeline.eventlog.port import EventLog, lag
+from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import Batch, StateSwitch
 from pipeline.journal.gap import Skip
 from pipeline.journal.position import Position
@@ -133,12 +135,17 @@ class Commits:
             schedule.cadence.count(len(batch.micro.interactions))
 
     def switch_state(self, switch: StateSwitch, quality: Report) -> None:
-        """Publish an adopted state at once; call `finish` before the adoption."""
+        """Publish an adopted state at once; call `finish` before the adoption.
+
+        A state that has learned more than the one that is left, which had gone back to learn again, brings
+        histories back that were published as they were in between: all are published.
+        """
         adopts, position = switch.adopts, switch.position
         adoption = Adoption(
             order=adopts.order, version=position.version, left=switch.left, reason=adopts.reason
         )
-        self.position, self._pending = position, Pending(control=[adoption])
+        users = self._ends(position) if _goes_on(self.position, position) else {}
+        self.position, self._pending = position, Pending(users=users, control=[adoption])
         if self._publishing.is_ready(self._version):
             self._publish(quality, reason=f"{adopts.kind}: {adopts.reason}")
         else:
@@ -196,6 +203,12 @@ class Commits:
     def close(self) -> None:
         """Stop the threads once their writes are done."""
         self._threads.shutdown()
+
+    def _ends(self, position: Position) -> dict[str, int]:
+        """The users of the learner, each with the offset at a position in the partition of the user's key."""
+        topic = Topics(self._model).interactions
+        ends = {source.partition: end for source, end in position.offsets.items() if source.topic == topic}
+        return {user: ends[partition_of(user, len(ends))] for user in self._learner.stream.histories.users()}
 
     def _take_back_failures(self) -> None:
         """Try again later what the store or the disk refused: it may be away for a while, or full."""
@@ -262,6 +275,13 @@ class Commits:
         with metrics.CHECKPOINT_SECONDS.time():
             manifest = self._checkpoints.write(captured)
         log.info("checkpoint %s-%s, digest %s", manifest.generation, manifest.step, manifest.digest[:16])
+
+
+def _goes_on(before: Position | None, position: Position) -> bool:
+    """Whether a position is after another one in any partition, or may be."""
+    return before is None or any(
+        end > before.offsets.get(source, 0) for source, end in position.offsets.items()
+    )
 
 
 def _last_version(publisher: Publisher) -> Version | None:

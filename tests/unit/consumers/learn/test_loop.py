@@ -24,7 +24,7 @@ from pipeline.snapshots.history_records import read_history_record
 from pipeline.snapshots.snapshot import Announcement, Manifest, Version
 from pipeline.state.histories import Act
 from tests.support.learner_harness import LearnerHarness
-from tests.support.model_harness import PREFIX, ModelHarness, tiny_settings
+from tests.support.model_harness import BATCH, PREFIX, ModelHarness, tiny_settings
 
 NEVER = 10**9
 Exposed = Callable[[], Series]
@@ -270,3 +270,28 @@ def test_killed_around_an_adoption_it_shows_each_version_and_the_same(
         user = record.key or ""
         _, reached, _ = read_history_record(user, histories[user].value or b"")
         assert record.offset < reached <= newest.learned_offsets[record.source]
+
+
+def test_histories_that_an_adoption_brings_back_are_published(harness: ModelHarness) -> None:
+    """A rollback to learn again, and before that is done a rollback to a state that has learned more."""
+    harness.stock()
+    for _ in range(3):
+        harness.act("zoë", "red-cup")
+        harness.shop(BATCH - 1)
+
+    def turns(learning: LearnerHarness) -> Iterator[Turn]:
+        yield from learning.unlearned()
+        harness.roll_back("1-1", relearn=True)
+        yield from islice(learning.unlearned(), 2)
+        harness.roll_back("1-3")
+        yield from learning.unlearned()
+
+    with harness.learning() as learning:
+        run_through(harness, learning, turns(learning))
+    histories = learning.learner.stream.histories
+    published = {
+        user: read_history_record(user, record.value or b"")[0]
+        for user, record in read_compacted(harness.log, harness.topics.histories).items()
+    }
+    assert published == dict(histories.items())
+    assert len(published["zoë"]) == 3
