@@ -1,4 +1,4 @@
-"""The histories benchmark in short: it says what they take after each act, and how long a collection lasts."""
+"""The histories benchmark in short: what they take after each act, and how long a collection lasts."""
 
 from __future__ import annotations
 

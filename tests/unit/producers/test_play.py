@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.datasets import Shop, ShopSettings, open_dataset
-from pipeline.eventlog.intake import interaction_of, item_of
+from pipeline.eventlog.intake import interaction_of
 from pipeline.events import Interaction
 from pipeline.metrics import Series, value_of
 from producers import play as play_module
@@ -84,7 +84,7 @@ def test_every_event_arrives_and_is_acknowledged(harness: ModelHarness) -> None:
     flushed: list[int] = []
     assert play(SHOP, harness.writer, harness.topics, flat_out, progress=flushed.append) == sum(flushed) == 60
     assert sorted(played(harness), key=str) == sorted(interactions(SHOP), key=str)
-    assert len({item_of(record).item for record in harness.records(harness.topics.items)}) == 90
+    assert len({record.key for record in harness.records(harness.topics.items)}) == 90
 
 
 def test_playing_again_writes_the_same_events(harness: ModelHarness) -> None:
