@@ -13,11 +13,10 @@ import pytest
 
 from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.manifest import FORMAT, MANIFEST, CheckpointManifest
-from pipeline.checkpoints.state import LearnerState
 from pipeline.checkpoints.store import KEEP_LAST, restore_from
 from pipeline.errors import CheckpointCorrupt
-from pipeline.journal.position import Position
 from pipeline.sealing import unseal
+from tests.support.checkpoint_tools import born, checkpointed_twice, restored, version
 from tests.support.model_harness import PREFIX, ModelHarness
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -26,32 +25,6 @@ HOUR, DAY = 3600.0, 86_400.0
 @pytest.fixture
 def folder(harness: ModelHarness) -> Path:
     return harness.settings.checkpoints.folder / PREFIX
-
-
-def checkpointed_twice(harness: ModelHarness) -> tuple[str, str]:
-    """Checkpoints at 1-2 and 1-4; their digests."""
-    harness.stock()
-    harness.shop(60)
-    with harness.learning() as learning:
-        learning.new(2)
-        older = learning.checkpoint()
-        learning.new(2)
-        return older, learning.checkpoint()
-
-
-def born(harness: ModelHarness, step: int) -> LearnerState:
-    """A learner that has seen nothing, but says that it stands after a step."""
-    position = Position(1, step, "", 0, {}, through=0, control=0, fold_to={})
-    return capture(harness.learner(), harness.supervisor(), position)
-
-
-def restored(harness: ModelHarness) -> Position | None:
-    """Restore the newest readable checkpoint into a new learner."""
-    return harness.checkpoints.restore(harness.learner(), harness.supervisor())
-
-
-def version(position: Position | None) -> str | None:
-    return position.version if position else None
 
 
 def flip_a_bit(path: Path) -> None:
