@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
-
 from pipeline.eventlog.topics import Topics
 from pipeline.events import SCHEMA_VERSION, Impression, Interaction, Item, ItemChange
 
@@ -23,12 +21,15 @@ PREFIX = "{prefix}"
 """Stands for `log.prefix` in the names of topics, as an AsyncAPI parameter."""
 
 
+EventKind = type[Interaction | Item | ItemChange | Impression]
+
+
 class Channel(NamedTuple):
     """A topic that others write or read: who does, the kinds of record in it, and what its key is."""
 
     address: str
     action: str
-    kinds: tuple[type[BaseModel], ...]
+    kinds: tuple[EventKind, ...]
     key: str
 
 
@@ -38,15 +39,10 @@ CHANNELS = {
     "items": Channel(_TOPICS.items, "receive", (Item, ItemChange), "the item"),
     "impressions": Channel(_TOPICS.impressions, "send", (Impression,), "the user"),
 }
-KINDS: tuple[type[Interaction | Item | ItemChange | Impression], ...] = (
-    Interaction,
-    Item,
-    ItemChange,
-    Impression,
-)
+KINDS = tuple(kind for channel in CHANNELS.values() for kind in channel.kinds)
 
 
-def event_schema(kind: type[Interaction | Item | ItemChange | Impression]) -> dict[str, Any]:
+def event_schema(kind: EventKind) -> dict[str, Any]:
     """Return the JSON Schema of a kind of event in its wire form, with the envelope."""
     schema = kind.model_json_schema()
     envelope = {"v": {"const": SCHEMA_VERSION}, "kind": {"const": kind.kind}}
@@ -95,7 +91,7 @@ def _channel(channel: Channel) -> dict[str, Any]:
     }
 
 
-def _message(kind: type[BaseModel], key: str) -> dict[str, Any]:
+def _message(kind: EventKind, key: str) -> dict[str, Any]:
     return {
         "contentType": "application/json",
         "payload": {

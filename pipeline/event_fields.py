@@ -28,16 +28,15 @@ milliseconds the second day of 1970 to March 1973, before there were shops that 
 are left alone, because they are times of a clock that starts at 0."""
 IN_SECONDS = "is in seconds, not milliseconds: multiply it by 1,000"
 MICROSECONDS_FROM, NANOSECONDS_FROM, NANOSECONDS_UNTIL = (SECONDS_FROM * 10**n for n in (6, 9, 12))
-ISO_TIME = re.compile(
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(?P<zone>Z|[+-]\d\d:?\d\d)?", re.IGNORECASE
-)
+_MOMENT, _ZONE = r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?", r"[Zz]|[+-]\d\d:?\d\d"
+ISO_TIME = re.compile(f"{_MOMENT}(?P<zone>{_ZONE})?")
 TIME_SCHEMA = {
     "anyOf": [
         {"type": "integer", "minimum": 0, "maximum": LATEST_MS},
         {
             "type": "string",
             "format": "date-time",
-            "pattern": r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?([Zz]|[+-]\d\d:?\d\d)$",
+            "pattern": f"^{_MOMENT}({_ZONE})$",
         },
     ]
 }

@@ -82,7 +82,7 @@ def check_histories(
         for user, record in records.items()
         if (fault := _history_fault(user, record, expected)) is not None
     ]
-    if lacking := sum(user not in records for user, _ in expected.items()):
+    if lacking := len(expected.users() - records.keys()):
         findings.append(f"{lacking} users have no published history")
     return [AuditCheck.of("histories", f"{len(records):,} histories", findings)]
 

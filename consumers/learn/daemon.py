@@ -32,7 +32,7 @@ from pipeline.errors import (
     TopicError,
     TopicRenewed,
 )
-from pipeline.eventlog.patience import opened, patiently, wait_until_back
+from pipeline.eventlog.patience import checked, wait_until_back
 from pipeline.eventlog.port import EventLog, FencedWriter, LogWriter
 from pipeline.eventlog.replaced import same_topics
 from pipeline.eventlog.topic_watch import TopicWatch
@@ -63,9 +63,7 @@ def run(settings: Settings) -> None:
     """
     stop = stop_requested()
     metrics.serve_metrics(settings.metrics.host, settings.metrics.learn, settings.serve.api_keys)
-    with suppress(Stopped), opened(settings.log.url, settings.log.secrets, stop) as event_log:
-        topics = Topics(settings.log.prefix)
-        patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
+    with suppress(Stopped), checked(settings.log, stop) as (event_log, topics):
         LearnDaemon(settings, event_log, topics, stop).run()
     log.info("learner stopped")
 

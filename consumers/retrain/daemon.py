@@ -29,8 +29,7 @@ from pipeline.config import CheckpointConfig, Settings
 from pipeline.control.alarms import RetrainRequest
 from pipeline.control.records import GateDecision
 from pipeline.errors import NoCheckpoint
-from pipeline.eventlog.patience import opened, patiently
-from pipeline.eventlog.topics import Topics
+from pipeline.eventlog.patience import checked, patiently
 from pipeline.retraining.candidates import Candidates
 from pipeline.retraining.training import RetrainProgress
 from pipeline.signals import Stopped, stop_requested
@@ -163,11 +162,10 @@ class RetrainService:
 
 @contextmanager
 def _service(settings: Settings, show: Callable[[RetrainProgress], None]) -> Iterator[RetrainService]:
-    topics, checkpoints, stop = Topics(settings.log.prefix), checkpoints_of(settings), stop_requested()
+    checkpoints, stop = checkpoints_of(settings), stop_requested()
     candidates = Candidates(checkpoints.folder)
     new_learner = make_learner(_with_threads(settings)).another
-    with candidates.occupied(), opened(settings.log.url, settings.log.secrets, stop) as event_log:
-        patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
+    with candidates.occupied(), checked(settings.log, stop) as (event_log, topics):
         log_view = LogView(event_log, topics, stop)
         retrainer = _retrainer(settings, log_view, checkpoints, candidates, new_learner, show)
         yield RetrainService(log_view, candidates, retrainer)

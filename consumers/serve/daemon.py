@@ -23,7 +23,7 @@ from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from pipeline.config import Settings
-from pipeline.eventlog.patience import opened, patiently
+from pipeline.eventlog.patience import checked
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
 from pipeline.http.listening import http_server, listening
@@ -45,9 +45,7 @@ def run(settings: Settings) -> None:
         MillstreamError: the follower failed.
     """
     stop = stop_requested()
-    with suppress(Stopped), opened(settings.log.url, settings.log.secrets, stop) as event_log:
-        topics = Topics(settings.log.prefix)
-        patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
+    with suppress(Stopped), checked(settings.log, stop) as (event_log, _):
         serve(settings, event_log, stop)
     log.info("server stopped")
 

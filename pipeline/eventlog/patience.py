@@ -9,9 +9,11 @@ from contextlib import closing, contextmanager
 from threading import Event
 from typing import TypeVar
 
+from pipeline.config import LogConfig
 from pipeline.errors import LogUnavailable
 from pipeline.eventlog import open_log
 from pipeline.eventlog.port import EventLog
+from pipeline.eventlog.topics import Topics
 from pipeline.signals import Stopped
 
 logger = logging.getLogger(__name__)
@@ -75,6 +77,20 @@ def opened(url: str, options: Mapping[str, str], stop: Event) -> Iterator[EventL
         raise Stopped
     with closing(event_log):
         yield event_log
+
+
+@contextmanager
+def checked(config: LogConfig, stop: Event) -> Iterator[tuple[EventLog, Topics]]:
+    """Open the event log of the settings as `opened` does, and check its topics; wait for both.
+
+    Raises:
+        TopicError: topics are missing or differ from the settings.
+        InvalidSettings, Stopped: see `opened`.
+    """
+    topics = Topics(config.prefix)
+    with opened(config.url, config.secrets, stop) as event_log:
+        patiently(lambda: topics.check(event_log, *config.topic_sizes), stop, event_log)
+        yield event_log, topics
 
 
 def wait_until_back(event_log: EventLog, stop: Event) -> bool:

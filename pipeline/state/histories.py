@@ -53,7 +53,7 @@ class Act(NamedTuple):
 
 
 History = tuple[Act, ...]
-NO_ACTS = b"[]"
+_NONE_PACKED = b"[]"
 """A packed history without acts."""
 
 
@@ -104,7 +104,7 @@ class Histories:
     def of(self, user: str) -> History:
         """Return the acts of a user; empty for an unknown user. Other threads may call it meanwhile."""
         recent = self._recent.get(user)
-        return _unpacked(self._packed.get(user, NO_ACTS)) if recent is None else recent
+        return _unpacked(self._packed.get(user, _NONE_PACKED)) if recent is None else recent
 
     def older(self, user: str) -> OlderItems:
         """Return the items of the acts that have left a user's history; empty for most users."""
@@ -150,15 +150,20 @@ class Histories:
     def _set(self, user: str, history: History) -> None:
         """Set a user's acts; if too many are recent, pack those that have been so for longest."""
         self._recent[user] = history
-        self._packed.setdefault(user, NO_ACTS)
+        self._packed.setdefault(user, _NONE_PACKED)
         if len(self._recent) > RECENT:
             oldest = next(iter(self._recent))
             self._packed[oldest] = _packed(self._recent[oldest])
             del self._recent[oldest]
 
 
+def _rows(history: History) -> list[tuple[object, ...]]:
+    """Return acts as orjson takes them; it knows no named tuples."""
+    return [tuple(act) for act in history]
+
+
 def _packed(history: History) -> bytes:
-    wire = orjson.dumps([tuple(act) for act in history])  # orjson knows no named tuples
+    wire = orjson.dumps(_rows(history))
     return bytes(memoryview(wire))  # in its own size: orjson's buffers leave gaps of 4 kB
 
 
@@ -173,9 +178,8 @@ def _unpacked(packed: bytes) -> History:
 
 def encode_history(history: History, offset: int, older: OlderItems = NO_ITEMS) -> bytes:
     """Encode a user's acts, the offset in their partition up to which they are complete, and older items."""
-    acts = [[act.item, act.type, act.time, act.value, act.session] for act in history]
     extra = {"older": encode_older(older)} if older.size else {}
-    return orjson.dumps({"offset": offset, "acts": acts, **extra})
+    return orjson.dumps({"offset": offset, "acts": _rows(history), **extra})
 
 
 def decode_history(wire: bytes | str) -> tuple[History, int, OlderItems]:

@@ -13,7 +13,7 @@ from threading import Event
 import uvicorn
 
 from pipeline.config import Settings
-from pipeline.eventlog.patience import opened, patiently
+from pipeline.eventlog.patience import checked
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
 from pipeline.http.listening import http_server, listening
@@ -31,9 +31,7 @@ def run(settings: Settings) -> None:
         TopicError: topics are missing or differ from the settings.
     """
     stop = stop_requested()
-    with suppress(Stopped), opened(settings.log.url, settings.log.secrets, stop) as event_log:
-        topics = Topics(settings.log.prefix)
-        patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
+    with suppress(Stopped), checked(settings.log, stop) as (event_log, _):
         serve(settings, event_log, stop)
     log.info("gateway stopped")
 

@@ -181,7 +181,7 @@ class World:
             with World(self.folder, self.backbone) as again:
                 again.learner, again._step = self.learner, self._step + 1
                 again.generation, again._events = self.generation + 1, self._events
-                again._users = {user: 0 for user, _ in self.learner.stream.histories.items()}
+                again._users = dict.fromkeys(self.learner.stream.histories.users(), 0)
                 yield again
         finally:
             for file in self.folder.glob("log.db*"):
@@ -376,7 +376,7 @@ class World:
 
     def _older(self) -> dict[str, OlderItems]:
         histories = self.learner.stream.histories
-        return {user: histories.older(user) for user, _ in histories.items()}
+        return {user: histories.older(user) for user in histories.users()}
 
     def _newest(self, view: View) -> bool:
         versions = self.store.versions()
