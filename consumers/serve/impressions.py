@@ -10,16 +10,16 @@ import logging
 from collections.abc import Mapping
 from queue import Empty, Full, Queue
 from threading import Event, Thread
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Json, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Json, PlainSerializer, ValidationError
 
-from consumers.serve.ranking import RecommendationQuery
+from consumers.serve.query import ALL_TYPES, NO_TYPES, RecommendationQuery
 from pipeline import metrics
 from pipeline.errors import InvalidEvent, MillstreamError
 from pipeline.eventlog.port import EventLog, LogWriter
-from pipeline.events import Context, Impression, encode, validate
+from pipeline.events import Context, Impression, InteractionType, encode, validate
 
 MAX_QUEUED = 10_000
 MAX_BATCH = 500
@@ -37,12 +37,23 @@ class NotRepeatable(MillstreamError):
     """The answer of this impression cannot be reproduced."""
 
 
+def _listed(stored: object) -> object:
+    """Read types divided by commas; older impressions have true for all types."""
+    if isinstance(stored, bool):
+        return ALL_TYPES if stored else NO_TYPES
+    return stored.split(",") if isinstance(stored, str) else stored
+
+
+def _joined(types: frozenset[InteractionType]) -> str:
+    return ",".join(sorted(types))
+
+
 class StoredQuery(BaseModel):
     """The query of an answer, as stored in the context of its impression.
 
     Attributes:
         asked: whether the whole query is stored; ``partial`` if it excluded too many items.
-        k, session, category, exclude_seen: see `RecommendationQuery` and `recommend`.
+        k, session, category, exclude_seen, hide_disliked_ms: see `RecommendationQuery` and `recommend`.
         exclude: the excluded items, as a JSON list.
         pending_texts: number of new texts that the server had not encoded yet.
     """
@@ -53,7 +64,10 @@ class StoredQuery(BaseModel):
     k: int
     session: str | None = None
     category: str | None = None
-    exclude_seen: bool = False
+    exclude_seen: Annotated[
+        frozenset[InteractionType], BeforeValidator(_listed), PlainSerializer(_joined)
+    ] = NO_TYPES
+    hide_disliked_ms: int = 0
     exclude: Json[tuple[str, ...]] = ()
     pending_texts: int = 0
 
@@ -69,6 +83,7 @@ class StoredQuery(BaseModel):
                 "session": session,
                 "category": query.category,
                 "exclude_seen": query.exclude_seen,
+                "hide_disliked_ms": query.hide_disliked_ms,
                 "exclude": exclude if fits else "[]",
                 "pending_texts": pending_texts,
             }
@@ -92,7 +107,9 @@ class StoredQuery(BaseModel):
     @property
     def query(self) -> RecommendationQuery:
         """The query without session and pending texts."""
-        return RecommendationQuery(self.k, frozenset(self.exclude), self.category, self.exclude_seen)
+        return RecommendationQuery(
+            self.k, frozenset(self.exclude), self.category, self.exclude_seen, self.hide_disliked_ms
+        )
 
     def context(self) -> Context:
         """The context to write into the impression."""

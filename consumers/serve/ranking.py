@@ -12,28 +12,19 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from consumers.serve.explanation import Explanation, explain, explain_cosines, explain_popular
+from consumers.serve.query import RecommendationQuery
 from consumers.serve.scoring import NOTHING_REJECTED, mixture, popular, shares
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import View
+from pipeline.events import InteractionType
 from pipeline.model.item_table import Rows
-from pipeline.state.acted_items import NO_ITEMS, OlderItems
-from pipeline.state.histories import History
+from pipeline.state.acted_items import NO_ITEMS, OlderItems, digests_of
+from pipeline.state.histories import History, disliked
 
 Source = Literal["model", "popular"]
 Reason = Literal["no_snapshot", "unknown_user", "unknown_item"]
 """Why an answer has popular items: no snapshot yet; an unknown user, or a history of unknown or rejected
 items only; an item with neither a text nor learned weights."""
-
-
-@dataclass(frozen=True)
-class RecommendationQuery:
-    """Select at most `k` items: not excluded, and of the category if there is one."""
-
-    k: int
-    exclude: frozenset[str] = frozenset()
-    category: str | None = None
-    exclude_seen: bool = False
-    explain: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,14 +62,10 @@ def recommend(
         history: the user's acts, oldest first; acts on unknown items are ignored.
         session: the user's current session; None continues the last act's.
         context: number of the latest acts that the model reads.
-        older: items of the acts before the history, which `exclude_seen` leaves out, too.
+        older: items of the acts before the history, which count for what is left out, too.
         now: ms since the epoch, at which the items must be on sale.
     """
-    eligible = _eligible(view, query, now)
-    if query.exclude_seen:
-        eligible[view.index.rows_of(act.item for act in history)] = False
-        if older.size:
-            eligible &= ~np.isin(view.index.item_digests, older)
+    eligible = _eligible(view, query, now) & _wanted(view, query, history, older, now)
     known = [act for act in history if view.index.row(act.item) is not None]
     reading = view.signals.read(known)
     if view.snapshot is None or view.items is None:
@@ -129,6 +116,25 @@ def _eligible(view: View, query: RecommendationQuery, now: int) -> NDArray[np.bo
         eligible &= view.index.in_category(query.category)
     eligible[view.index.rows_of(query.exclude)] = False
     return eligible
+
+
+def _wanted(
+    view: View, query: RecommendationQuery, history: History, older: OlderItems, now: int
+) -> NDArray[np.bool_]:
+    """``[n]`` mask of the items that the user's own acts do not exclude.
+
+    The time of a dislike that left the history is not known: it lasts as long as dislikes hide anything.
+    """
+    items = {act.item for act in history if act.type in query.exclude_seen}
+    types = set(query.exclude_seen)
+    if query.hide_disliked_ms:
+        items |= disliked(history, now - query.hide_disliked_ms)
+        types.add(InteractionType.DISLIKE)
+    wanted = np.ones(len(view.index), dtype=np.bool_)
+    wanted[view.index.rows_of(items)] = False
+    if older.size and types:
+        wanted &= ~np.isin(view.index.item_digests, digests_of(older, types))
+    return wanted
 
 
 def _popular(

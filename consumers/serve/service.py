@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 from consumers.serve.explanation import Explanation
 from consumers.serve.impressions import Fields, StoredQuery
-from consumers.serve.ranking import Answer, RecommendationQuery, recommend, similar
+from consumers.serve.query import RecommendationQuery
+from consumers.serve.ranking import Answer, recommend, similar
 from consumers.serve.schemas import (
     AnonymousAct,
     AnswerProvenance,
@@ -24,7 +25,6 @@ from consumers.serve.schemas import (
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import View
 from pipeline.errors import MillstreamError
-from pipeline.state.acted_items import NO_ITEMS
 from pipeline.state.histories import Act
 
 NO_SNAPSHOT = "none"
@@ -75,8 +75,7 @@ class RecommendationService:
         """
         view, history = self._current.for_user(user)
         view = _ready(view)
-        older = self._current.older(user) if query.exclude_seen else NO_ITEMS
-        now = self._clock()
+        older, now = self._current.older(user), self._clock()
         answer = recommend(view, history, session, query, self._context, older, now=now)
         stored = StoredQuery.from_query(query, session, view.pending_texts)
         return self._recommendations(view, answer, self._submit_impression(user, view, stored, answer, now))
@@ -89,8 +88,8 @@ class RecommendationService:
         Raises:
             NotReady: the log was not read to its end yet.
         """
-        view = _ready(self._current.view)
-        answer = recommend(view, _acts(history), session, query, self._context, now=self._clock())
+        view, now = _ready(self._current.view), self._clock()
+        answer = recommend(view, _acts(history, now), session, query, self._context, now=now)
         return self._recommendations(view, answer, impression=None)
 
     def similar_to(self, item: str, query: RecommendationQuery) -> Recommendations:
@@ -232,11 +231,12 @@ def _explained(found: Explanation) -> ScoreExplanation:
     )
 
 
-def _acts(history: Sequence[AnonymousAct]) -> tuple[Act, ...]:
-    """Convert to acts of the log; an act without a time gets the time of the act before it."""
+def _acts(history: Sequence[AnonymousAct], now: int) -> tuple[Act, ...]:
+    """Convert to acts of the log; an act without a time gets that of the act before it, or of the first."""
     acts: list[Act] = []
+    time = next((act.time for act in history if act.time is not None), now)
     for act in history:
-        time = act.time if act.time is not None else (acts[-1].time if acts else 0)
+        time = time if act.time is None else act.time
         acts.append(Act(act.item, act.type, time, act.value, act.session))
     return tuple(acts)
 

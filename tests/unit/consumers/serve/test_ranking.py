@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from consumers.serve.ranking import RecommendationQuery, recommend, similar
+from consumers.serve.query import ALL_TYPES, RecommendationQuery
+from consumers.serve.ranking import recommend, similar
 from consumers.serve.scoring import mixture
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import View
@@ -119,7 +120,7 @@ def test_queries_are_respected(world: World) -> None:
         assert len(items(RecommendationQuery(k=20, category="blue"))) == 4
         assert not items(RecommendationQuery(k=20, category="nothing"))
         seen = {act.item for act in history}
-        assert set(items(RecommendationQuery(k=20, exclude_seen=True))) == set(everything) - seen
+        assert set(items(RecommendationQuery(k=20, exclude_seen=ALL_TYPES))) == set(everything) - seen
 
 
 def test_scores_are_probabilities_among_the_eligible(world: World) -> None:
