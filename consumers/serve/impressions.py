@@ -37,6 +37,10 @@ class NotRepeatable(MillstreamError):
     """The answer of this impression cannot be reproduced."""
 
 
+AS_THEY_ARE = ("k", "category", "exclude_seen", "hide_disliked_ms", "diversity", "most_per_category")
+"""The fields of a query that are stored as they are; to explain an answer changes nothing in it."""
+
+
 def _listed(stored: object) -> object:
     """Read types divided by commas; older impressions have true for all types."""
     if isinstance(stored, bool):
@@ -53,9 +57,11 @@ class StoredQuery(BaseModel):
 
     Attributes:
         asked: whether the whole query is stored; ``partial`` if it excluded too many items.
-        k, session, category, exclude_seen, hide_disliked_ms: see `RecommendationQuery` and `recommend`.
+        session: see `recommend`.
         exclude: the excluded items, as a JSON list.
         pending_texts: number of new texts that the server had not encoded yet.
+
+    All others are fields of `RecommendationQuery`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,6 +74,8 @@ class StoredQuery(BaseModel):
         frozenset[InteractionType], BeforeValidator(_listed), PlainSerializer(_joined)
     ] = NO_TYPES
     hide_disliked_ms: int = 0
+    diversity: float = 0.0
+    most_per_category: int | None = None
     exclude: Json[tuple[str, ...]] = ()
     pending_texts: int = 0
 
@@ -78,12 +86,9 @@ class StoredQuery(BaseModel):
         fits = len(exclude) <= MAX_CONTEXT_CHARACTERS
         return cls.model_validate(
             {
+                **{name: getattr(query, name) for name in AS_THEY_ARE},
                 "asked": "whole" if fits else "partial",
-                "k": query.k,
                 "session": session,
-                "category": query.category,
-                "exclude_seen": query.exclude_seen,
-                "hide_disliked_ms": query.hide_disliked_ms,
                 "exclude": exclude if fits else "[]",
                 "pending_texts": pending_texts,
             }
@@ -107,9 +112,8 @@ class StoredQuery(BaseModel):
     @property
     def query(self) -> RecommendationQuery:
         """The query without session and pending texts."""
-        return RecommendationQuery(
-            self.k, frozenset(self.exclude), self.category, self.exclude_seen, self.hide_disliked_ms
-        )
+        fields = {name: getattr(self, name) for name in AS_THEY_ARE}
+        return RecommendationQuery(exclude=frozenset(self.exclude), **fields)
 
     def context(self) -> Context:
         """The context to write into the impression."""

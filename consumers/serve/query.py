@@ -20,6 +20,8 @@ class RecommendationQuery:
     Attributes:
         exclude_seen: leave out items with an act of the user of these types.
         hide_disliked_ms: for how long a dislike removes its item; 0 if it only lowers it.
+        diversity: from 0, by score alone, to 1; see `consumers.serve.diversity`.
+        most_per_category: items of one category, at most; None for no limit.
         explain: say what each score is made of.
     """
 
@@ -28,6 +30,8 @@ class RecommendationQuery:
     category: str | None = None
     exclude_seen: frozenset[InteractionType] = NO_TYPES
     hide_disliked_ms: int = 0
+    diversity: float = 0.0
+    most_per_category: int | None = None
     explain: bool = False
 
     @classmethod
@@ -37,4 +41,6 @@ class RecommendationQuery:
             settings.recommendations,
             exclude_seen=frozenset(settings.exclude_seen),
             hide_disliked_ms=int(settings.hide_disliked_days * MS_PER_DAY),
+            diversity=settings.diversity,
+            most_per_category=settings.most_per_category,
         )

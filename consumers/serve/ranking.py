@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from consumers.serve.diversity import POOL, capped, diversified
 from consumers.serve.explanation import Explanation, explain, explain_cosines, explain_popular
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.scoring import NOTHING_REJECTED, mixture, popular, shares
@@ -73,7 +74,7 @@ def recommend(
     if not reading.acts:
         return _popular(view, eligible, query, "unknown_user", reading.rejected())
     scores = mixture(view, view.snapshot, view.items, known, session, context)
-    answer = Answer(*_best(shares(scores, eligible), eligible, query.k), "model")
+    answer = _answer(_best(view, query, scores, eligible), shares(scores, eligible), "model")
     if not query.explain:
         return answer
     found = explain(view, view.snapshot, view.items, known, session, context, eligible, answer.rows)
@@ -99,15 +100,22 @@ def similar(view: View, item: str, query: RecommendationQuery, *, now: int) -> A
     cosines = _cosines(view.snapshot, view.items, row)
     if not cosines.any():
         return _popular(view, eligible, query, "unknown_item")
-    answer = Answer(*_best(cosines, eligible, query.k), "model")
+    answer = _answer(_best(view, query, cosines, eligible), cosines, "model")
     return replace(answer, explanations=explain_cosines(cosines, answer.rows)) if query.explain else answer
 
 
-@torch.inference_mode()
 def _cosines(snapshot: LoadedSnapshot, items: Rows, row: int) -> NDArray[np.float64]:
-    vectors = normalize(snapshot.recommender.item_vectors(items), dim=1)
-    cosines: NDArray[np.float64] = (vectors @ vectors[row]).double().numpy()
+    vectors = _directions(snapshot, items, np.arange(len(items.bias)))
+    cosines: NDArray[np.float64] = (vectors @ vectors[row]).astype(np.float64)
     return cosines
+
+
+@torch.inference_mode()
+def _directions(snapshot: LoadedSnapshot, items: Rows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the items' vectors ``[m, d]``, of length 1; those of items without any are zero."""
+    chosen = Rows(*(column[torch.from_numpy(rows)] for column in items))
+    vectors: NDArray[np.float32] = normalize(snapshot.recommender.item_vectors(chosen), dim=1).numpy()
+    return vectors
 
 
 def _eligible(view: View, query: RecommendationQuery, now: int) -> NDArray[np.bool_]:
@@ -146,14 +154,32 @@ def _popular(
 ) -> Answer:
     """Return popular items; those that the user rejected, with the strengths given, are lowered."""
     scores = popular(view, rejected)
-    answer = Answer(*_best(shares(scores, eligible), eligible, query.k), "popular", reason)
+    answer = _answer(_best(view, query, scores, eligible), shares(scores, eligible), "popular", reason)
     return (
         replace(answer, explanations=explain_popular(view, scores, answer.rows)) if query.explain else answer
     )
 
 
-def _best(scores: NDArray[np.float64], eligible: NDArray[np.bool_], k: int) -> tuple[list[int], list[float]]:
-    """Return the k eligible rows with the highest scores; ties in the order of rows."""
+def _best(
+    view: View,
+    query: RecommendationQuery,
+    relevance: NDArray[np.float64],
+    eligible: NDArray[np.bool_],
+) -> list[int]:
+    """Return the k eligible rows to show, best first; ties in the order of rows."""
     rows = np.flatnonzero(eligible)
-    best = rows[np.argsort(-scores[rows], kind="stable")[:k]]
-    return best.tolist(), scores[best].tolist()
+    rows = rows[np.argsort(-relevance[rows], kind="stable")]
+    if query.most_per_category is not None:
+        rows = rows[capped(view.index.categories[rows], query.most_per_category)]
+    if query.diversity and view.snapshot is not None and view.items is not None:
+        pool = rows[: POOL * query.k]
+        vectors = _directions(view.snapshot, view.items, pool)
+        rows = pool[diversified(relevance[pool], vectors, query.diversity, query.k)]
+    best: list[int] = rows[: query.k].tolist()
+    return best
+
+
+def _answer(
+    rows: list[int], scores: NDArray[np.float64], source: Source, reason: Reason | None = None
+) -> Answer:
+    return Answer(rows, scores[rows].tolist(), source, reason)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.config.base import Config, Count, Port, Seconds, Secrets, Text
+from pipeline.config.base import Config, Count, Port, Seconds, Secrets, Share, Text
 from pipeline.events import InteractionType
 
 
@@ -32,6 +32,11 @@ class ServeConfig(Config):
     hide_disliked_days: Annotated[float, Field(ge=0, le=3_660)] = 365
     """For how long a dislike removes its item from its user's answers, unless the user wants it after all (by
     a cart, purchase or like). 0 only lowers the item. A dislike that has left the history lasts for ever."""
+    diversity: Share = 0.0
+    """How much an answer avoids items that are near each other, unless its request says otherwise: 0 ranks by
+    score alone, 1 by distance alone after the first item."""
+    most_per_category: Count | None = None
+    """Items of one category in an answer, at most, unless its request says otherwise."""
     impressions: bool = True
     """Whether what was shown is written to the impressions topic."""
 

@@ -97,6 +97,18 @@ def _query_reader(
                 "for several. Customers buy again, so the default is the setting serve.exclude_seen.",
             ),
         ] = settings.exclude_seen,
+        diversity: Annotated[
+            float,
+            Query(
+                ge=0,
+                le=1,
+                description="How much to avoid items that are near each other: 0 ranks by score alone, 1 by "
+                "distance alone after the first item.",
+            ),
+        ] = settings.diversity,
+        most_per_category: Annotated[
+            int | None, Query(ge=1, le=10_000, description="Maximum number of items of one category.")
+        ] = settings.most_per_category,
         explain: Annotated[
             bool,
             Query(description="Say of each item what its score is made of, and which act it is owed to."),
@@ -109,6 +121,8 @@ def _query_reader(
             exclude=frozenset(exclude),
             category=category,
             exclude_seen=_types(exclude_seen),
+            diversity=diversity,
+            most_per_category=most_per_category,
             explain=explain,
         )
 

@@ -27,6 +27,7 @@ T = InteractionType
         (RecommendationQuery(7, frozenset({"b", "a", 'quo"ted', "ümlaut"}), "tea & coffee"), "s 1", 3),
         (RecommendationQuery(1, category="", exclude_seen=ALL_TYPES), "s", 0),
         (RecommendationQuery(1, exclude_seen=frozenset({T.CART, T.RETURN}), hide_disliked_ms=5), "s", 0),
+        (RecommendationQuery(1, diversity=0.3, most_per_category=2), None, 0),
     ],
 )
 def test_an_impression_stores_its_query(

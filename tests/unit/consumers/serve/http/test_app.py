@@ -93,6 +93,9 @@ def test_defaults_are_settings(open_shop: World) -> None:
     with client_of(open_shop, exclude_seen=(InteractionType.PURCHASE,)) as client:
         assert not any(item.startswith("red") for item in items(client))
         assert len(items(client, exclude_seen=False)) == 12
+    with client_of(open_shop, most_per_category=1, diversity=0.5) as client:
+        assert len(items(client)) == 3
+        assert len(items(client, most_per_category=3)) == 9
 
 
 def test_an_answer_is_explained_if_asked(client: TestClient) -> None:
@@ -352,7 +355,11 @@ def test_openapi_describes_everything(client: TestClient) -> None:
         ("limit=3", "query.limit", "did you mean k?"),
         ("Category=red", "query.Category", "did you mean category?"),
         ("sesion=a", "query.sesion", "did you mean session?"),
-        ("zzz=1", "query.zzz", "it has category, exclude, exclude_seen, explain, k, session"),
+        (
+            "zzz=1",
+            "query.zzz",
+            "it has category, diversity, exclude, exclude_seen, explain, k, most_",
+        ),
         ("exclude=red-cup,blue-cup", "query.exclude", "exclude=A&exclude=B"),
         ("k=3&k=5", "query.k", "send it once"),
         ("x" * 5_000 + "=1", "query.xxx", "is no parameter of this route"),
