@@ -44,6 +44,8 @@ DatesOption = Annotated[
 ]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Stop after this many interactions.")]
 
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a page.")]
+
 
 def _report_file(file: Path | None) -> Path | None:
     """Refuse, before the work begins, a report that could not be written at its end."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from pipeline.cli.terminal import console, log_of_settings, now
+from pipeline.cli.terminal import JsonOption, console, log_of_settings, now
 from pipeline.errors import RefusalReason
 
 app = typer.Typer()
@@ -16,9 +16,7 @@ app.add_typer(letters_app, name="dead-letters")
 
 
 @app.command()
-def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a page.")] = False,
-) -> None:
+def status(as_json: JsonOption = False) -> None:
     """Show lag, freshness, snapshot, quality, refusals and memory on one page; exit status 1 if it is red.
 
     Red: learner or server is away, every record of the last 10 minutes was refused, or ten were.

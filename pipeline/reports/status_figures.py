@@ -13,7 +13,7 @@ from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import interaction_of, item_of
 from pipeline.eventlog.port import EventLog, Record, lag, read_compacted
 from pipeline.eventlog.topics import Topics
-from pipeline.metrics import Series, quantiles, scrape, value_of
+from pipeline.metrics import Series, quantiles, reached, scrape, value_of
 from pipeline.snapshots.snapshot import Announcement
 
 RECENT_MS = 10 * 60 * 1000
@@ -139,8 +139,7 @@ def _addresses(settings: Settings) -> Iterable[tuple[str, str, Mapping[str, str]
 
 
 def _url(host: str, port: int) -> str:
-    reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
-    return f"http://{reached}:{port}/metrics" if port else ""
+    return f"http://{reached(host)}:{port}/metrics" if port else ""
 
 
 def _daemon(name: str, url: str, headers: Mapping[str, str], found: dict[str, Series]) -> DaemonStatus:
