@@ -66,11 +66,11 @@ def _fields_by_column(mapping: Mapping) -> dict[str, list[str]]:
             fields.setdefault(column, []).append(field)
 
     for field in ("user", "item", "type", "time", "value", "session", "event_id"):
-        add(getattr(mapping.interactions, field), field)
-    for name, source in mapping.interactions.context.items():
+        add(getattr(mapping.acts, field), field)
+    for name, source in mapping.acts.context.items():
         add(source, f"context.{name}")
     if mapping.items is not None and mapping.titles_are_in_rows:
-        for field in ("title", "description", "category", "published", "expires"):
+        for field in ("title", "description", "category", "published", "expires", "available"):
             add(getattr(mapping.items, field), field)
         for name, source in mapping.items.attributes.items():
             add(source, f"attributes.{name}")

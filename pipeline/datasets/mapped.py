@@ -14,7 +14,16 @@ from pipeline.datasets.drops import Drops
 from pipeline.datasets.mapping import ItemMapping, Layout, Mapping
 from pipeline.datasets.ordering import TimeOrder, checked
 from pipeline.datasets.records import Row, files_of, read_rows
-from pipeline.datasets.row_reader import Act, ActReader, CellReader, Fields, InvalidField, ItemReader, cell_of
+from pipeline.datasets.row_reader import (
+    Act,
+    ActReader,
+    CellReader,
+    Fields,
+    InvalidField,
+    ItemReader,
+    LeftOut,
+    cell_of,
+)
 from pipeline.errors import DatasetError, InvalidEvent
 from pipeline.events import Interaction, Item, validate
 
@@ -45,7 +54,7 @@ class MappedDataset:
             most_rows: of interactions, and of items, of which no more are read; all without it.
 
         Raises:
-            DatasetError: there is no file that the mapping names.
+            DatasetError: there is no file that the mapping names, or it makes items only.
         """
         self._mapping = mapping
         self._most_rows = most_rows
@@ -112,8 +121,8 @@ class MappedDataset:
             except InvalidField as error:
                 self._refuse(row.place, error.detail, error.reason)
                 continue
-            if isinstance(act, str):
-                self.drops.add(act, row.place)
+            if isinstance(act, LeftOut):
+                self.drops.add(act.reason, row.place)
             else:
                 yield act
 
@@ -128,7 +137,7 @@ class MappedDataset:
     @cached_property
     def _order(self) -> DateForm:
         """The order of day and month; all dates are read once more for it."""
-        source = self._mapping.interactions.time
+        source = self._mapping.acts.time
         if source is None:
             raise ValueError("has day and month in an unknown order: name the format in [time]")
         cells = ((row.place, plain_text(cell_of(row.cells, source))) for _, row in self._rows())

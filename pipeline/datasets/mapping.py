@@ -56,12 +56,14 @@ class FieldSource(_Part):
         default: what a row without a value has; a source without a column is a constant.
         split: divides a text into a list of values (attributes), or joins them with ", " (texts).
         kind: of an attribute or a context field.
+        scale: what numbers are multiplied by, as 0.01 for a price in cents.
     """
 
     column: tuple[str, ...] = ()
     default: str | int | float | bool | None = None
     split: str | None = Field(default=None, min_length=1)
     kind: FieldKind = FieldKind.TEXT
+    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -127,7 +129,10 @@ class InteractionMapping(_Part):
 
 
 class ItemMapping(_Part):
-    """Where the fields of an item come from: the same rows, or the files of its own layout."""
+    """Where the fields of an item come from: the same rows, or the files of its own layout.
+
+    `available` is a yes or no, or a number of pieces in stock.
+    """
 
     item: FieldSource
     title: FieldSource | None = None
@@ -136,6 +141,7 @@ class ItemMapping(_Part):
     time: FieldSource | None = None
     published: FieldSource | None = None
     expires: FieldSource | None = None
+    available: FieldSource | None = None
     attributes: dict[str, FieldSource] = {}
     layout: Layout | None = None
 
@@ -149,6 +155,7 @@ class ItemMapping(_Part):
             self.time,
             self.published,
             self.expires,
+            self.available,
         )
         yield from (source for source in fields if source is not None)
         yield from self.attributes.values()
@@ -210,16 +217,34 @@ class Mapping(_Part):
         invalid: what becomes of a row that cannot be read: refuse ends the reading, drop counts it.
         types: types of interaction by what the rows call them; a type's own name needs none.
         drop: rules that leave out rows, the first that applies.
+        interactions: None where the rows describe items only, as those of a catalogue's topic.
     """
 
     name: str = Field(default="mapped", min_length=1, max_length=64)
     invalid: Literal["refuse", "drop"] = "refuse"
     layout: Layout = Layout()
-    interactions: InteractionMapping
+    interactions: InteractionMapping | None = None
     time: TimeForm = TimeForm()
     types: dict[str, Annotated[InteractionType, Field(strict=False)]] = {}
     items: ItemMapping | None = None
     drop: tuple[DropRule, ...] = ()
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Self:
+        if self.interactions is None and self.items is None:
+            raise ValueError("write a table [interactions], [items], or both")
+        return self
+
+    @property
+    def acts(self) -> InteractionMapping:
+        """Where the fields of interactions come from.
+
+        Raises:
+            DatasetError: the rows describe items only.
+        """
+        if self.interactions is None:
+            raise DatasetError(f"the mapping {self.name} has no table [interactions]: it makes items only")
+        return self.interactions
 
     @property
     def titles_are_in_rows(self) -> bool:
@@ -229,7 +254,7 @@ class Mapping(_Part):
     def of_rows(self) -> Iterator[FieldSource]:
         """Yield what is read from the rows of the interactions."""
         yield from (rule.column for rule in self.drop)
-        yield from self.interactions.sources()
+        yield from self.acts.sources()
         if self.items is not None and self.items.layout is None:
             yield from self.items.sources()
 
