@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.datasets.cells import DateForm, common_order, plain_text
 from pipeline.datasets.drops import Drops
+from pipeline.datasets.each import rows_of
 from pipeline.datasets.mapping import ItemMapping, Layout, Mapping
 from pipeline.datasets.ordering import TimeOrder, checked
 from pipeline.datasets.records import Row, files_of, read_rows
@@ -128,9 +129,10 @@ class MappedDataset:
 
     def _rows(self) -> Iterator[tuple[int, Row]]:
         found = (
-            (file, row)
+            (file, part)
             for file, path in enumerate(self._files)
             for row in read_rows(path, self._mapping.layout, self._mapping.of_rows())
+            for part in rows_of(row, self._mapping.each)
         )
         return itertools.islice(found, self._most_rows)
 
