@@ -3,11 +3,13 @@
     python -m tests.chaos.bridge --kills 50 --engine kafka --seed 0
 
 The source is always a topic on Kafka; the event log is on either engine. In the end each well-formed record
-is an interaction exactly once by id, each malformed one a dead letter with its place, and nothing else is there.
+is an interaction exactly once by id, each malformed one a dead letter with its place, and nothing else is
+there.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import tempfile
 import time
@@ -25,7 +27,7 @@ import typer
 from rich.console import Console
 
 from deploy.kafka.broker import Broker
-from pipeline.config import Settings
+from pipeline.config import LogConfig, Settings
 from pipeline.demo.processes import Daemons, free_port
 from pipeline.eventlog import open_log
 from pipeline.eventlog.intake import interaction_of
@@ -77,14 +79,13 @@ class Stranger:
         self._thread.join()
 
     def _send(self) -> None:
-        number = 0
+        numbers = itertools.count()
         with self._source.writer() as writer:
             while not self._stop.is_set():
-                for number in range(number, number + CHUNK):
+                for number in itertools.islice(numbers, CHUNK):
                     fault, value = self._record(number)
                     partition = self._dice.randrange(TOPIC_PARTITIONS)
                     writer.append(self._topic, fault, value, partition=partition)
-                number += 1
                 writer.flush()
                 self._stop.wait(CHUNK_SECONDS)
 
@@ -201,7 +202,7 @@ def main(
     with tempfile.TemporaryDirectory() as name, Broker(Path(name) / "kafka", quick_start=True) as broker:
         url = broker.url if engine == "kafka" else f"sqlite:///{name}/log.db"
         environment = {"MILLSTREAM_LOG__URL": url, "MILLSTREAM_LOG__PARTITIONS": "4"}
-        settings = Settings(log={"url": url, "partitions": 4})
+        settings = Settings(log=LogConfig(url=url, partitions=4))
         began = time.monotonic()
         outcome = kill_and_compare(environment, settings, broker.url, Path(name), kills, seed)
         seconds = round(time.monotonic() - began)
