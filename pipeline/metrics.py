@@ -213,6 +213,11 @@ def exposition() -> bytes:
 Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
+def reached(host: str) -> str:
+    """Return the host at which this machine reaches a daemon that listens at `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
+
+
 def scrape(url: str, timeout_seconds: float = 5.0, headers: Mapping[str, str] | None = None) -> Series:
     """Fetch the series that a daemon exposes at a URL; `headers` may hold a key.
 

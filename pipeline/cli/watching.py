@@ -7,8 +7,8 @@ from typing import Annotated
 import orjson
 import typer
 
-from pipeline.cli.terminal import console, log_of_settings, now
-from pipeline.errors import RefusalReason
+from pipeline.cli.terminal import JsonOption, console, log_of_settings, now
+from pipeline.errors import LogUnavailable, RefusalReason
 
 app = typer.Typer()
 letters_app = typer.Typer(help="List and show the records that were refused.", no_args_is_help=True)
@@ -17,7 +17,9 @@ app.add_typer(letters_app, name="dead-letters")
 
 @app.command()
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a page.")] = False,
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until stopped.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two pages of --watch.")] = 2.0,
 ) -> None:
     """Show lag, freshness, snapshot, quality, refusals and memory on one page; exit status 1 if it is red.
 
@@ -26,6 +28,11 @@ def status(
     from pipeline.reports.status import status_page
     from pipeline.reports.status_figures import gather
 
+    if watch and as_json:
+        raise typer.BadParameter("--watch and --json exclude each other")
+    if watch:
+        _watch(every)
+        return
     with log_of_settings() as (event_log, topics, settings):
         found = gather(settings, event_log, topics, now())
     if as_json:
@@ -33,6 +40,25 @@ def status(
     else:
         console.print(status_page(found), soft_wrap=True)
     raise typer.Exit(int(found.state == "red"))
+
+
+def _watch(seconds: float) -> None:
+    from rich.console import RenderableType
+
+    from pipeline.reports.live import follow
+    from pipeline.reports.status import status_page
+    from pipeline.reports.status_figures import gather
+    from pipeline.signals import stop_requested
+
+    def page() -> RenderableType:
+        try:
+            return status_page(gather(settings, event_log, topics, now()))
+        except LogUnavailable as error:
+            return f"the event log is away: {error}"
+
+    stop = stop_requested()
+    with log_of_settings() as (event_log, topics, settings):
+        follow(page, console, stop, seconds)
 
 
 @letters_app.command("list")

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from rich.console import Group, RenderableType
 
-from pipeline.eventlog.port import EventLog, read
+from pipeline.eventlog.port import EventLog, Record, read
 from pipeline.eventlog.topics import Topics
 from pipeline.reports.layout import table, utc
 
@@ -27,15 +27,22 @@ def read_letters(event_log: EventLog, topics: Topics) -> list[Letter]:
     """
     letters: dict[str, Letter] = {}
     for record in read(event_log, topics.dead_letters):
-        if record.key is None or record.value is None:
-            continue
-        try:
-            letter = orjson.loads(record.value)
-        except orjson.JSONDecodeError:
-            continue  # not ours
-        letters.pop(record.key, None)
-        letters[record.key] = {"code": OLD_CODE, **letter, "place": record.key}
+        letter = letter_of(record)
+        if letter is not None:
+            letters.pop(letter["place"], None)
+            letters[letter["place"]] = letter
     return list(letters.values())
+
+
+def letter_of(record: Record) -> Letter | None:
+    """Read a record of the dead-letters topic; None if it is none of ours."""
+    if record.key is None or record.value is None:
+        return None
+    try:
+        letter = orjson.loads(record.value)
+    except orjson.JSONDecodeError:
+        return None
+    return {"code": OLD_CODE, **letter, "place": record.key} if isinstance(letter, dict) else None
 
 
 def letters_page(letters: Sequence[Letter], limit: int) -> RenderableType:

@@ -27,7 +27,9 @@ COMMANDS = {
     "play",
     "simulate",
     "demo",
+    "doctor",
     "history",
+    "items",
     "status",
     "dead-letters",
 }

@@ -135,6 +135,23 @@ def test_dead_letters_are_counted_listed_and_shown(harness: ModelHarness) -> Non
     assert "there is no dead letter" in misused("dead-letters", "show", "mill.interactions/0/999")
 
 
+def test_the_status_counts_dead_letters_by_reason(harness: ModelHarness, settings: Settings) -> None:
+    answer_for_both(settings)
+    send(harness, NUMERIC, b"text", b"more text")
+    refuse(harness)
+    _, found = status()
+    assert found["format"] == 1
+    letters = found["dead_letters"]
+    assert (letters["kept"], letters["by_reason"]) == (3, {"not_json": 2, "numeric_id": 1})
+    assert letters["recent"] == letters["by_reason"]
+    assert letters["last"].startswith("mill.interactions/")
+    assert "3 dead letters, the last of mill.interactions/" in run("status").output
+
+
+def test_a_page_for_people_is_no_json() -> None:
+    assert "exclude each other" in misused("status", "--watch", "--json")
+
+
 @pytest.mark.parametrize("columns", [30, 80])
 def test_places_and_reasons_are_whole_in_a_narrow_terminal(harness: ModelHarness, columns: int) -> None:
     send(harness, NUMERIC)
