@@ -5,6 +5,7 @@ and the event log must not.
 """
 
 from pipeline.config.base import Config, Precision
+from pipeline.config.bridge import BridgeConfig, BridgedTopic
 from pipeline.config.gateway import GatewayConfig
 from pipeline.config.learning import (
     BatchConfig,
@@ -37,6 +38,8 @@ from pipeline.config.toml import to_toml
 __all__ = [
     "Action",
     "BatchConfig",
+    "BridgeConfig",
+    "BridgedTopic",
     "CandidateSizes",
     "CheckpointConfig",
     "Config",

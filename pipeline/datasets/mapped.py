@@ -19,10 +19,10 @@ from pipeline.datasets.row_reader import (
     Act,
     ActReader,
     CellReader,
+    Drop,
     Fields,
     InvalidField,
     ItemReader,
-    LeftOut,
     cell_of,
 )
 from pipeline.errors import DatasetError, InvalidEvent
@@ -122,7 +122,7 @@ class MappedDataset:
             except InvalidField as error:
                 self._refuse(row.place, error.detail, error.reason)
                 continue
-            if isinstance(act, LeftOut):
+            if isinstance(act, Drop):
                 self.drops.add(act.reason, row.place)
             else:
                 yield act
