@@ -142,7 +142,7 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
         _recent(event_log, topics.items, item_of, now_ms),
     ]
     learner, server = series.get("learn", {}), series.get("serve", {})
-    findings = [*_away(daemons), *_degraded(server), *_refusing(incoming)]
+    findings = [*_away(daemons), *_degraded(server), *_stopped(learner), *_refusing(incoming)]
     return Status(
         state=_worst(findings),
         findings=[text for _, text in findings],
@@ -280,6 +280,11 @@ def _away(daemons: Iterable[DaemonStatus]) -> Iterable[tuple[State, str]]:
 def _degraded(server: Series) -> Iterable[tuple[State, str]]:
     if value_of(server, "millstream_degraded"):
         yield "red", "serve cannot follow the event log: /readyz says why, and what to do"
+
+
+def _stopped(learner: Series) -> Iterable[tuple[State, str]]:
+    if _gauge(learner, "millstream_reading_stopped", "learn"):
+        yield "red", "learn reads nothing, because too many records were refused: its log says what to do"
 
 
 def _refusing(incoming: Iterable[RecentRecords]) -> Iterable[tuple[State, str]]:
