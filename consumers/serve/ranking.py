@@ -1,10 +1,9 @@
-"""Ranking: score a history against a View with exactly the learner's mixture, and select items."""
+"""Ranking: select the eligible items that score highest, and explain them if asked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,30 +11,21 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from consumers.serve.diversity import POOL, capped, diversified
+from consumers.serve.explanation import Explanation, explain, explain_cosines, explain_popular
+from consumers.serve.query import RecommendationQuery
+from consumers.serve.scoring import NOTHING_REJECTED, mixture, popular, shares
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import View
+from pipeline.events import InteractionType
 from pipeline.model.item_table import Rows
-from pipeline.model.mixer import REJECTED_WEIGHT, mix
-from pipeline.model.scoring import score_segments, users_before_last
-from pipeline.state.acted_items import NO_ITEMS, OlderItems
-from pipeline.state.evidence import rejection
-from pipeline.state.histories import Act, History
-from pipeline.state.segments import Segment, segment_of
+from pipeline.state.acted_items import NO_ITEMS, OlderItems, digests_of
+from pipeline.state.histories import History, disliked
 
 Source = Literal["model", "popular"]
 Reason = Literal["no_snapshot", "unknown_user", "unknown_item"]
 """Why an answer has popular items: no snapshot yet; an unknown user, or a history of unknown or rejected
 items only; an item with neither a text nor learned weights."""
-
-
-@dataclass(frozen=True)
-class RecommendationQuery:
-    """Select at most `k` items: not excluded, and of the category if there is one."""
-
-    k: int
-    exclude: frozenset[str] = frozenset()
-    category: str | None = None
-    exclude_seen: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,12 +37,14 @@ class Answer:
         scores: of each item; a recommendation's is its probability among all eligible items.
         source: what ranked the items.
         reason: why the model did not.
+        explanations: of each item, if the query asked for them.
     """
 
     rows: list[int]
     scores: list[float]
     source: Source
     reason: Reason | None = None
+    explanations: list[Explanation] | None = None
 
 
 def recommend(
@@ -71,22 +63,22 @@ def recommend(
         history: the user's acts, oldest first; acts on unknown items are ignored.
         session: the user's current session; None continues the last act's.
         context: number of the latest acts that the model reads.
-        older: items of the acts before the history, which `exclude_seen` leaves out, too.
+        older: items of the acts before the history, which count for what is left out, too.
         now: ms since the epoch, at which the items must be on sale.
     """
-    eligible = _eligible(view, query, now)
-    if query.exclude_seen:
-        eligible[view.index.rows_of(act.item for act in history)] = False
-        if older.size:
-            eligible &= ~np.isin(view.index.item_digests, older)
+    eligible = _eligible(view, query, now) & _wanted(view, query, history, older, now)
     known = [act for act in history if view.index.row(act.item) is not None]
     reading = view.signals.read(known)
     if view.snapshot is None or view.items is None:
-        return _popular(view, eligible, query.k, "no_snapshot", reading.rejected())
+        return _popular(view, eligible, query, "no_snapshot", reading.rejected())
     if not reading.acts:
-        return _popular(view, eligible, query.k, "unknown_user", reading.rejected())
+        return _popular(view, eligible, query, "unknown_user", reading.rejected())
     scores = mixture(view, view.snapshot, view.items, known, session, context)
-    return Answer(*_best(_shares(scores, eligible), eligible, query.k), "model")
+    answer = _answer(_best(view, query, scores, eligible), shares(scores, eligible), "model")
+    if not query.explain:
+        return answer
+    found = explain(view, view.snapshot, view.items, known, session, context, eligible, answer.rows)
+    return replace(answer, explanations=found)
 
 
 def similar(view: View, item: str, query: RecommendationQuery, *, now: int) -> Answer:
@@ -104,48 +96,26 @@ def similar(view: View, item: str, query: RecommendationQuery, *, now: int) -> A
     eligible = _eligible(view, query, now)
     eligible[row] = False
     if view.snapshot is None or view.items is None:
-        return _popular(view, eligible, query.k, "no_snapshot")
+        return _popular(view, eligible, query, "no_snapshot")
     cosines = _cosines(view.snapshot, view.items, row)
     if not cosines.any():
-        return _popular(view, eligible, query.k, "unknown_item")
-    return Answer(*_best(cosines, eligible, query.k), "model")
+        return _popular(view, eligible, query, "unknown_item")
+    answer = _answer(_best(view, query, cosines, eligible), cosines, "model")
+    return replace(answer, explanations=explain_cosines(cosines, answer.rows)) if query.explain else answer
 
 
-@torch.inference_mode()
-def mixture(
-    view: View, snapshot: LoadedSnapshot, items: Rows, known: list[Act], session: str | None, context: int
-) -> NDArray[np.float64]:
-    """Return the log-probabilities ``[n]`` of the next act under the learner's mixture.
-
-    Args:
-        known: acts on items of the index, at least one of them of positive weight.
-        session, context: see `recommend`.
-    """
-    segment, model = _segment_with_next(view, known, session), snapshot.recommender
-    user = users_before_last([segment], model, items, context)
-    (outputs,) = score_segments([segment], user, model, items, view.covisitation, view.popularity)
-    mixed: NDArray[np.float64] = mix(snapshot.mixer, outputs)[0].double().numpy()
-    return mixed
-
-
-def _segment_with_next(view: View, known: list[Act], session: str | None) -> Segment:
-    """Return the acts as a Segment whose last act is the one to predict."""
-
-    def row(item: str) -> int:
-        found = view.index.row(item)
-        assert found is not None
-        return found
-
-    reading = view.signals.read(known)
-    coming = reading.acts[-1].coming(session)
-    return segment_of(reading, len(reading.acts), view.signals, row, coming)
-
-
-@torch.inference_mode()
 def _cosines(snapshot: LoadedSnapshot, items: Rows, row: int) -> NDArray[np.float64]:
-    vectors = normalize(snapshot.recommender.item_vectors(items), dim=1)
-    cosines: NDArray[np.float64] = (vectors @ vectors[row]).double().numpy()
+    vectors = _directions(snapshot, items, np.arange(len(items.bias)))
+    cosines: NDArray[np.float64] = (vectors @ vectors[row]).astype(np.float64)
     return cosines
+
+
+@torch.inference_mode()
+def _directions(snapshot: LoadedSnapshot, items: Rows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the items' vectors ``[m, d]``, of length 1; those of items without any are zero."""
+    chosen = Rows(*(column[torch.from_numpy(rows)] for column in items))
+    vectors: NDArray[np.float32] = normalize(snapshot.recommender.item_vectors(chosen), dim=1).numpy()
+    return vectors
 
 
 def _eligible(view: View, query: RecommendationQuery, now: int) -> NDArray[np.bool_]:
@@ -156,35 +126,60 @@ def _eligible(view: View, query: RecommendationQuery, now: int) -> NDArray[np.bo
     return eligible
 
 
+def _wanted(
+    view: View, query: RecommendationQuery, history: History, older: OlderItems, now: int
+) -> NDArray[np.bool_]:
+    """``[n]`` mask of the items that the user's own acts do not exclude.
+
+    The time of a dislike that left the history is not known: it lasts as long as dislikes hide anything.
+    """
+    items = {act.item for act in history if act.type in query.exclude_seen}
+    types = set(query.exclude_seen)
+    if query.hide_disliked_ms:
+        items |= disliked(history, now - query.hide_disliked_ms)
+        types.add(InteractionType.DISLIKE)
+    wanted = np.ones(len(view.index), dtype=np.bool_)
+    wanted[view.index.rows_of(items)] = False
+    if older.size and types:
+        wanted &= ~np.isin(view.index.item_digests, digests_of(older, types))
+    return wanted
+
+
 def _popular(
     view: View,
     eligible: NDArray[np.bool_],
-    k: int,
+    query: RecommendationQuery,
     reason: Reason,
-    rejected: Mapping[str, float] = MappingProxyType({}),
+    rejected: Mapping[str, float] = NOTHING_REJECTED,
 ) -> Answer:
     """Return popular items; those that the user rejected, with the strengths given, are lowered."""
-    scores = view.popularity.log_share().astype(np.float64)
-    for item, strength in rejected.items():
-        row = view.index.row(item)
-        if row is not None:
-            scores[row] += REJECTED_WEIGHT * rejection(np.array(strength))
-    shares = _shares(scores, eligible)
-    return Answer(*_best(shares, eligible, k), "popular", reason)
+    scores = popular(view, rejected)
+    answer = _answer(_best(view, query, scores, eligible), shares(scores, eligible), "popular", reason)
+    return (
+        replace(answer, explanations=explain_popular(view, scores, answer.rows)) if query.explain else answer
+    )
 
 
-def _shares(log_probabilities: NDArray[np.float64], eligible: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Normalise to probabilities among the eligible items; the others get zero."""
-    if not eligible.any():
-        return np.zeros_like(log_probabilities)
-    masked = np.where(eligible, log_probabilities, -np.inf)
-    weights = np.exp(masked - masked.max())
-    shares: NDArray[np.float64] = weights / weights.sum()
-    return shares
-
-
-def _best(scores: NDArray[np.float64], eligible: NDArray[np.bool_], k: int) -> tuple[list[int], list[float]]:
-    """Return the k eligible rows with the highest scores; ties in the order of rows."""
+def _best(
+    view: View,
+    query: RecommendationQuery,
+    relevance: NDArray[np.float64],
+    eligible: NDArray[np.bool_],
+) -> list[int]:
+    """Return the k eligible rows to show, best first; ties in the order of rows."""
     rows = np.flatnonzero(eligible)
-    best = rows[np.argsort(-scores[rows], kind="stable")[:k]]
-    return best.tolist(), scores[best].tolist()
+    rows = rows[np.argsort(-relevance[rows], kind="stable")]
+    if query.most_per_category is not None:
+        rows = rows[capped(view.index.categories[rows], query.most_per_category)]
+    if query.diversity and view.snapshot is not None and view.items is not None:
+        pool = rows[: POOL * query.k]
+        vectors = _directions(view.snapshot, view.items, pool)
+        rows = pool[diversified(relevance[pool], vectors, query.diversity, query.k)]
+    best: list[int] = rows[: query.k].tolist()
+    return best
+
+
+def _answer(
+    rows: list[int], scores: NDArray[np.float64], source: Source, reason: Reason | None = None
+) -> Answer:
+    return Answer(rows, scores[rows].tolist(), source, reason)

@@ -6,8 +6,10 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
+from consumers.serve.explanation import Explanation
 from consumers.serve.impressions import Fields, StoredQuery
-from consumers.serve.ranking import Answer, RecommendationQuery, recommend, similar
+from consumers.serve.query import RecommendationQuery
+from consumers.serve.ranking import Answer, recommend, similar
 from consumers.serve.schemas import (
     AnonymousAct,
     AnswerProvenance,
@@ -15,13 +17,14 @@ from consumers.serve.schemas import (
     Readiness,
     Recommendations,
     RefusedSnapshot,
+    ScoreCause,
+    ScoreExplanation,
     ShownItem,
     SnapshotCard,
 )
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import View
 from pipeline.errors import MillstreamError
-from pipeline.state.acted_items import NO_ITEMS
 from pipeline.state.histories import Act
 
 NO_SNAPSHOT = "none"
@@ -72,8 +75,7 @@ class RecommendationService:
         """
         view, history = self._current.for_user(user)
         view = _ready(view)
-        older = self._current.older(user) if query.exclude_seen else NO_ITEMS
-        now = self._clock()
+        older, now = self._current.older(user), self._clock()
         answer = recommend(view, history, session, query, self._context, older, now=now)
         stored = StoredQuery.from_query(query, session, view.pending_texts)
         return self._recommendations(view, answer, self._submit_impression(user, view, stored, answer, now))
@@ -86,8 +88,8 @@ class RecommendationService:
         Raises:
             NotReady: the log was not read to its end yet.
         """
-        view = _ready(self._current.view)
-        answer = recommend(view, _acts(history), session, query, self._context, now=self._clock())
+        view, now = _ready(self._current.view), self._clock()
+        answer = recommend(view, _acts(history, now), session, query, self._context, now=now)
         return self._recommendations(view, answer, impression=None)
 
     def similar_to(self, item: str, query: RecommendationQuery) -> Recommendations:
@@ -135,11 +137,11 @@ class RecommendationService:
         )
 
     def _recommendations(self, view: View, answer: Answer, impression: str | None) -> Recommendations:
-        items = []
-        for row, score in zip(answer.rows, answer.scores, strict=True):
-            entry = view.index.entries[row]
-            title, category = (entry.title, entry.category) if entry else (None, None)
-            items.append(ShownItem(item=view.index.ids[row], title=title, category=category, score=score))
+        explanations: Sequence[Explanation | None] = answer.explanations or [None] * len(answer.rows)
+        items = [
+            _shown(view, row, score, explanation)
+            for row, score, explanation in zip(answer.rows, answer.scores, explanations, strict=True)
+        ]
         return Recommendations(
             **dict(self._provenance(view)),
             items=items,
@@ -199,11 +201,42 @@ def _ready(view: View | None) -> View:
     return view
 
 
-def _acts(history: Sequence[AnonymousAct]) -> tuple[Act, ...]:
-    """Convert to acts of the log; an act without a time gets the time of the act before it."""
+def _shown(view: View, row: int, score: float, explanation: Explanation | None) -> ShownItem:
+    entry = view.index.entries[row]
+    title, category = (entry.title, entry.category) if entry else (None, None)
+    return ShownItem(
+        item=view.index.ids[row],
+        title=title,
+        category=category,
+        score=score,
+        explanation=_explained(explanation) if explanation else None,
+    )
+
+
+def _explained(found: Explanation) -> ScoreExplanation:
+    because = found.because
+    return ScoreExplanation(
+        logit=found.logit,
+        parts=found.parts,
+        companion=found.companion,
+        because=ScoreCause(
+            item=because.act.item,
+            type=because.act.type,
+            time=because.act.time,
+            score_without=because.score,
+            place_without=because.place,
+        )
+        if because
+        else None,
+    )
+
+
+def _acts(history: Sequence[AnonymousAct], now: int) -> tuple[Act, ...]:
+    """Convert to acts of the log; an act without a time gets that of the act before it, or of the first."""
     acts: list[Act] = []
+    time = next((act.time for act in history if act.time is not None), now)
     for act in history:
-        time = act.time if act.time is not None else (acts[-1].time if acts else 0)
+        time = time if act.time is None else act.time
         acts.append(Act(act.item, act.type, time, act.value, act.session))
     return tuple(acts)
 

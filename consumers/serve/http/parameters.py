@@ -14,6 +14,7 @@ from pipeline.event_fields import nearest
 
 SYNONYMS = dict.fromkeys(("n", "count", "limit", "num", "number", "size", "top", "top_k", "topk"), "k")
 """What other services call a parameter that no spelling is near to."""
+REPEATED = frozenset({"exclude", "exclude_seen"})
 MAX_NAME_CHARACTERS = 64
 """Longest part of a name that an answer repeats: the sender chose it."""
 COMMA = "no item has this id, which holds a comma: to leave out several, repeat exclude=A&exclude=B"
@@ -32,7 +33,7 @@ def check_parameters(request: Request) -> None:
     for name, times in Counter(key for key, _ in request.query_params.multi_items()).items():
         if name not in known:
             faults.append(_fault(name, _remedy(name, known)))
-        elif times > 1 and name != "exclude":
+        elif times > 1 and name not in REPEATED:
             faults.append(_fault(name, "is sent more than once: send it once"))
     if faults:
         raise RequestValidationError(faults)
