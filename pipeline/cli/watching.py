@@ -82,10 +82,9 @@ def list_letters(
     found = _chosen(letters, reason, topic)
     named = [f"the reason {reason}"] * bool(reason) + [f"topic {topic}"] * bool(topic)
     if named and not found:
-        others = ", ".join(f"{code} {count:,}" for code, count in counts_by_reason(letters))
-            [*([f"the reason {reason}"] if reason else []), *([f"topic {topic}"] if topic else [])]
-        )
-        console.print(f"no dead letter has {' and '.join(named)}; there are: {others or 'none'}", soft_wrap=True)
+        others = ", ".join(f"{code} {count:,}" for code, count in counts_by_reason(letters)) or "none"
+        wanted = " and ".join(named)
+        console.print(f"no dead letter has {wanted}; there are: {others}", soft_wrap=True)
     else:
         console.print(letters_page(found, limit), soft_wrap=True)
 
