@@ -105,11 +105,12 @@ class _MappedRecords:
     """Reads the values of letters as rows of a mapping: acts, or else items."""
 
     def __init__(self, topics: Topics, mapping: mappings.Mapping) -> None:
-        cells = CellReader(mapping, mapping.layout, _unproven_order)
+        cells = CellReader(mapping.time, mapping.layout, _unproven_order)
+        item_cells = CellReader(mapping.item_times, mapping.layout, _unproven_order)
         self._topics = topics
         self._acts = ActReader(mapping, cells) if mapping.interactions else None
         self._has_times = mapping.interactions is not None and mapping.interactions.time is not None
-        self._items = ItemReader(mapping.items, cells) if mapping.items else None
+        self._items = ItemReader(mapping.items, item_cells) if mapping.items else None
 
     def record(self, letter: Letter, now: int) -> tuple[str, str, bytes]:
         """Make the record of a letter."""

@@ -29,13 +29,14 @@ class RecordMapper:
     """
 
     def __init__(self, mapping: Mapping, form: str, topics: Topics) -> None:
-        cells = CellReader(mapping, mapping.layout, _unproven_order)
+        cells = CellReader(mapping.time, mapping.layout, _unproven_order)
+        item_cells = CellReader(mapping.item_times, mapping.layout, _unproven_order)
         self._row = ROW_FORMS[form]
         self._topics = topics
         self._acts = ActReader(mapping, cells) if mapping.interactions else None
         self._has_times = mapping.interactions is not None and mapping.interactions.time is not None
         described = mapping.items if mapping.titles_are_in_rows or self._acts is None else None
-        self._items = ItemMapper(topics.items, ItemReader(described, cells)) if described else None
+        self._items = ItemMapper(topics.items, ItemReader(described, item_cells)) if described else None
 
     def decide(self, record: Record, event_id: str, now: int) -> Decision:
         """Decide about a record.
