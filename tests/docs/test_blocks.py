@@ -15,7 +15,7 @@ import pytest
 from consumers.serve.schemas import AnonymousHistory, Readiness, Recommendations
 from pipeline.config import load_settings
 from pipeline.datasets.mapping import Mapping as DataMapping
-from pipeline.events import Interaction, decode, decode_item
+from pipeline.events import Interaction, User, decode, decode_item
 from pipeline.http.problems import Problem
 from producers.gateway.schemas import Receipt
 from tests.support.commands import run
@@ -105,6 +105,7 @@ def test_the_mapping_of_the_docs_is_one() -> None:
 READERS: Mapping[str, Callable[[bytes], object]] = {
     "accepted": Receipt.model_validate_json,
     "event_id": lambda wire: decode(Interaction, wire),
+    "user": lambda wire: decode(User, wire),
     "kind": decode_item,
     "history": AnonymousHistory.model_validate_json,
     "staleness_seconds": Recommendations.model_validate_json,

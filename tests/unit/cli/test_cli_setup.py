@@ -30,7 +30,7 @@ def test_config_loads_no_torch() -> None:
 def test_topics_are_created_once_and_then_match_the_settings() -> None:
     created = run("topics", "create")
     assert created.output.split()[0] == "mill.interactions"
-    assert len(created.output.split()) == 8
+    assert len(created.output.split()) == 10
     assert run("topics", "create").output == "all topics exist\n"
     assert run("topics", "check").output == "all topics match the settings\n"
 
