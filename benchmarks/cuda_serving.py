@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from consumers.serve.ranking import mixture
+from consumers.serve.scoring import mixture
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from consumers.serve.state.serving_state import ServingState, View
 from pipeline.assembly import checkpoints_of

@@ -1,10 +1,9 @@
-"""Ranking: score a history against a View with exactly the learner's mixture, and select items."""
+"""Ranking: select the eligible items that score highest, and explain them if asked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,15 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from consumers.serve.explanation import Explanation, explain, explain_cosines, explain_popular
+from consumers.serve.scoring import NOTHING_REJECTED, mixture, popular, shares
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import View
 from pipeline.model.item_table import Rows
-from pipeline.model.mixer import REJECTED_WEIGHT, mix
-from pipeline.model.scoring import score_segments, users_before_last
 from pipeline.state.acted_items import NO_ITEMS, OlderItems
-from pipeline.state.evidence import rejection
-from pipeline.state.histories import Act, History
-from pipeline.state.segments import Segment, segment_of
+from pipeline.state.histories import History
 
 Source = Literal["model", "popular"]
 Reason = Literal["no_snapshot", "unknown_user", "unknown_item"]
@@ -36,6 +33,7 @@ class RecommendationQuery:
     exclude: frozenset[str] = frozenset()
     category: str | None = None
     exclude_seen: bool = False
+    explain: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,12 +45,14 @@ class Answer:
         scores: of each item; a recommendation's is its probability among all eligible items.
         source: what ranked the items.
         reason: why the model did not.
+        explanations: of each item, if the query asked for them.
     """
 
     rows: list[int]
     scores: list[float]
     source: Source
     reason: Reason | None = None
+    explanations: list[Explanation] | None = None
 
 
 def recommend(
@@ -82,11 +82,15 @@ def recommend(
     known = [act for act in history if view.index.row(act.item) is not None]
     reading = view.signals.read(known)
     if view.snapshot is None or view.items is None:
-        return _popular(view, eligible, query.k, "no_snapshot", reading.rejected())
+        return _popular(view, eligible, query, "no_snapshot", reading.rejected())
     if not reading.acts:
-        return _popular(view, eligible, query.k, "unknown_user", reading.rejected())
+        return _popular(view, eligible, query, "unknown_user", reading.rejected())
     scores = mixture(view, view.snapshot, view.items, known, session, context)
-    return Answer(*_best(_shares(scores, eligible), eligible, query.k), "model")
+    answer = Answer(*_best(shares(scores, eligible), eligible, query.k), "model")
+    if not query.explain:
+        return answer
+    found = explain(view, view.snapshot, view.items, known, session, context, eligible, answer.rows)
+    return replace(answer, explanations=found)
 
 
 def similar(view: View, item: str, query: RecommendationQuery, *, now: int) -> Answer:
@@ -104,41 +108,12 @@ def similar(view: View, item: str, query: RecommendationQuery, *, now: int) -> A
     eligible = _eligible(view, query, now)
     eligible[row] = False
     if view.snapshot is None or view.items is None:
-        return _popular(view, eligible, query.k, "no_snapshot")
+        return _popular(view, eligible, query, "no_snapshot")
     cosines = _cosines(view.snapshot, view.items, row)
     if not cosines.any():
-        return _popular(view, eligible, query.k, "unknown_item")
-    return Answer(*_best(cosines, eligible, query.k), "model")
-
-
-@torch.inference_mode()
-def mixture(
-    view: View, snapshot: LoadedSnapshot, items: Rows, known: list[Act], session: str | None, context: int
-) -> NDArray[np.float64]:
-    """Return the log-probabilities ``[n]`` of the next act under the learner's mixture.
-
-    Args:
-        known: acts on items of the index, at least one of them of positive weight.
-        session, context: see `recommend`.
-    """
-    segment, model = _segment_with_next(view, known, session), snapshot.recommender
-    user = users_before_last([segment], model, items, context)
-    (outputs,) = score_segments([segment], user, model, items, view.covisitation, view.popularity)
-    mixed: NDArray[np.float64] = mix(snapshot.mixer, outputs)[0].double().numpy()
-    return mixed
-
-
-def _segment_with_next(view: View, known: list[Act], session: str | None) -> Segment:
-    """Return the acts as a Segment whose last act is the one to predict."""
-
-    def row(item: str) -> int:
-        found = view.index.row(item)
-        assert found is not None
-        return found
-
-    reading = view.signals.read(known)
-    coming = reading.acts[-1].coming(session)
-    return segment_of(reading, len(reading.acts), view.signals, row, coming)
+        return _popular(view, eligible, query, "unknown_item")
+    answer = Answer(*_best(cosines, eligible, query.k), "model")
+    return replace(answer, explanations=explain_cosines(cosines, answer.rows)) if query.explain else answer
 
 
 @torch.inference_mode()
@@ -159,28 +134,16 @@ def _eligible(view: View, query: RecommendationQuery, now: int) -> NDArray[np.bo
 def _popular(
     view: View,
     eligible: NDArray[np.bool_],
-    k: int,
+    query: RecommendationQuery,
     reason: Reason,
-    rejected: Mapping[str, float] = MappingProxyType({}),
+    rejected: Mapping[str, float] = NOTHING_REJECTED,
 ) -> Answer:
     """Return popular items; those that the user rejected, with the strengths given, are lowered."""
-    scores = view.popularity.log_share().astype(np.float64)
-    for item, strength in rejected.items():
-        row = view.index.row(item)
-        if row is not None:
-            scores[row] += REJECTED_WEIGHT * rejection(np.array(strength))
-    shares = _shares(scores, eligible)
-    return Answer(*_best(shares, eligible, k), "popular", reason)
-
-
-def _shares(log_probabilities: NDArray[np.float64], eligible: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Normalise to probabilities among the eligible items; the others get zero."""
-    if not eligible.any():
-        return np.zeros_like(log_probabilities)
-    masked = np.where(eligible, log_probabilities, -np.inf)
-    weights = np.exp(masked - masked.max())
-    shares: NDArray[np.float64] = weights / weights.sum()
-    return shares
+    scores = popular(view, rejected)
+    answer = Answer(*_best(shares(scores, eligible), eligible, query.k), "popular", reason)
+    return (
+        replace(answer, explanations=explain_popular(view, scores, answer.rows)) if query.explain else answer
+    )
 
 
 def _best(scores: NDArray[np.float64], eligible: NDArray[np.bool_], k: int) -> tuple[list[int], list[float]]:

@@ -40,6 +40,31 @@ class AnonymousHistory(_Request):
     history: Annotated[list[AnonymousAct], Field(max_length=MAX_ACTS, description="Oldest first.")]
 
 
+class ScoreCause(_Response):
+    """The item of the history without which a recommended item would be lower."""
+
+    item: str
+    type: InteractionType = Field(description="Of the last act on it.")
+    time: int = Field(description="Of the last act on it, ms since the epoch.")
+    score_without: float = Field(description="The recommended item's score without all acts on this item.")
+    place_without: int = Field(description="Its place by score without them, from 1.")
+
+
+class ScoreExplanation(_Response):
+    """Why an item has its score."""
+
+    logit: float = Field(
+        description="The scores of two recommended items have the ratio exp(difference of their logits)."
+    )
+    parts: dict[str, float] = Field(description="What each part adds to the logit; they sum to it.")
+    companion: str | None = Field(
+        description="The item of the history to which covisitation owes most of what it suggests here."
+    )
+    because: ScoreCause | None = Field(
+        description="null if the item would be no lower without any of the latest items of the history."
+    )
+
+
 class ShownItem(_Response):
     """One item of an answer."""
 
@@ -50,6 +75,7 @@ class ShownItem(_Response):
         description="For a recommendation: probability that the next act is on this item, among all "
         "eligible items. For a similar item: cosine of the angle between the two item vectors."
     )
+    explanation: ScoreExplanation | None = Field(None, description="Only if the request says explain=true.")
 
 
 class AnswerProvenance(_Response):

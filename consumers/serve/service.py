@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
+from consumers.serve.explanation import Explanation
 from consumers.serve.impressions import Fields, StoredQuery
 from consumers.serve.ranking import Answer, RecommendationQuery, recommend, similar
 from consumers.serve.schemas import (
@@ -15,6 +16,8 @@ from consumers.serve.schemas import (
     Readiness,
     Recommendations,
     RefusedSnapshot,
+    ScoreCause,
+    ScoreExplanation,
     ShownItem,
     SnapshotCard,
 )
@@ -135,11 +138,11 @@ class RecommendationService:
         )
 
     def _recommendations(self, view: View, answer: Answer, impression: str | None) -> Recommendations:
-        items = []
-        for row, score in zip(answer.rows, answer.scores, strict=True):
-            entry = view.index.entries[row]
-            title, category = (entry.title, entry.category) if entry else (None, None)
-            items.append(ShownItem(item=view.index.ids[row], title=title, category=category, score=score))
+        explanations: Sequence[Explanation | None] = answer.explanations or [None] * len(answer.rows)
+        items = [
+            _shown(view, row, score, explanation)
+            for row, score, explanation in zip(answer.rows, answer.scores, explanations, strict=True)
+        ]
         return Recommendations(
             **dict(self._provenance(view)),
             items=items,
@@ -197,6 +200,36 @@ def _ready(view: View | None) -> View:
     if view is None:
         raise NotReady("the server has not read the log yet; /readyz says whether something is wrong")
     return view
+
+
+def _shown(view: View, row: int, score: float, explanation: Explanation | None) -> ShownItem:
+    entry = view.index.entries[row]
+    title, category = (entry.title, entry.category) if entry else (None, None)
+    return ShownItem(
+        item=view.index.ids[row],
+        title=title,
+        category=category,
+        score=score,
+        explanation=_explained(explanation) if explanation else None,
+    )
+
+
+def _explained(found: Explanation) -> ScoreExplanation:
+    because = found.because
+    return ScoreExplanation(
+        logit=found.logit,
+        parts=found.parts,
+        companion=found.companion,
+        because=ScoreCause(
+            item=because.act.item,
+            type=because.act.type,
+            time=because.act.time,
+            score_without=because.score,
+            place_without=because.place,
+        )
+        if because
+        else None,
+    )
 
 
 def _acts(history: Sequence[AnonymousAct]) -> tuple[Act, ...]:

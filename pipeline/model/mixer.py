@@ -104,6 +104,17 @@ def blend(weights: Tensor, outputs: ScorerOutputs) -> Tensor:
     return mixed
 
 
+def parts_of(weights: Tensor, outputs: ScorerOutputs, items: Tensor) -> Tensor:
+    """Split `blend` of the first target at `items` ``[k]`` into what each feature adds: ``[k, features]``."""
+    own = weights[outputs.situation[0]]
+    dense = [outputs.model[0], outputs.covisitation[0], outputs.popularity, outputs.bias]
+    sparse = weights.new_zeros(len(FACTS), outputs.bias.numel())
+    fact, target, item = outputs.indices
+    first = target == 0
+    sparse.index_put_((fact[first], item[first]), outputs.values[first])
+    return torch.stack([*(column[items] for column in dense), *sparse[:, items]], dim=1) * own
+
+
 def weigh(outputs: ScorerOutputs, weights: Tensor) -> Tensor:
     """Sum each feature over the items, weighted by ``[m, n]``: ``[m, features]``.
 

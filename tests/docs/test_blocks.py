@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from consumers.serve.schemas import AnonymousHistory, Readiness, Recommendations
+from consumers.serve.schemas import AnonymousHistory, Readiness, Recommendations, ScoreExplanation
 from pipeline.config import load_settings
 from pipeline.datasets.mapping import Mapping as DataMapping
 from pipeline.events import Interaction, User, decode, decode_item
@@ -109,6 +109,7 @@ READERS: Mapping[str, Callable[[bytes], object]] = {
     "kind": decode_item,
     "history": AnonymousHistory.model_validate_json,
     "staleness_seconds": Recommendations.model_validate_json,
+    "logit": ScoreExplanation.model_validate_json,
     "status": Problem.model_validate_json,
     "ready": Readiness.model_validate_json,
 }

@@ -90,9 +90,13 @@ def _query_reader(
             bool,
             Query(description="Leave out what the user ever acted on; off by default: customers buy again."),
         ] = False,
+        explain: Annotated[
+            bool,
+            Query(description="Say of each item what its score is made of, and which act it is owed to."),
+        ] = False,
     ) -> RecommendationQuery:
         check_excluded(service.unknown(exclude))
-        return RecommendationQuery(k, frozenset(exclude), category, exclude_seen)
+        return RecommendationQuery(k, frozenset(exclude), category, exclude_seen, explain)
 
     return read_query
 

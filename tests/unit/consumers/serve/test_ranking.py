@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from consumers.serve.ranking import RecommendationQuery, mixture, recommend, similar
+from consumers.serve.ranking import RecommendationQuery, recommend, similar
+from consumers.serve.scoring import mixture
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import View
 from pipeline.config import SignalsConfig

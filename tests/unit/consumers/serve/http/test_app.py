@@ -57,7 +57,7 @@ def test_recommendations_say_what_they_are_based_on(open_shop: World, client: Te
     assert answer["staleness_seconds"] == 0
     assert (answer["source"], answer["reason"], answer["impression"]) == ("model", None, None)
     assert len(answer["items"]) == 5
-    assert set(answer["items"][0]) == {"item", "title", "category", "score"}
+    assert set(answer["items"][0]) == {"item", "title", "category", "score", "explanation"}
     first = answer["items"][0]
     assert first["title"] == first["item"].replace("-", " ")
     assert first["category"] == first["item"].split("-")[0]
@@ -81,6 +81,19 @@ def test_query_parameters(client: TestClient) -> None:
     assert len(items(k=20, category="red")) == 4
     assert not any(item.startswith("red") for item in items(k=20, exclude_seen=True))
     assert items(k=20, session="new") != everything
+
+
+def test_an_answer_is_explained_if_asked(client: TestClient) -> None:
+    (shown,) = client.get(FOR_ANN, params={"k": 1, "explain": True}).json()["items"]
+    found = shown["explanation"]
+    assert sum(found["parts"].values()) == pytest.approx(found["logit"], abs=1e-4)
+    assert found["companion"].startswith("red")
+    assert found["because"]["type"] == "purchase"
+    assert found["because"]["score_without"] < shown["score"]
+    assert found["because"]["place_without"] >= 1
+    assert client.get(FOR_ANN).json()["items"][0]["explanation"] is None
+    similar = client.get("/v1/items/red-cup/similar", params={"k": 1, "explain": True}).json()["items"][0]
+    assert similar["explanation"]["parts"] == {"cosine": similar["score"]}
 
 
 def test_unknown_users_and_unusual_ids(client: TestClient) -> None:
@@ -327,7 +340,7 @@ def test_openapi_describes_everything(client: TestClient) -> None:
         ("limit=3", "query.limit", "did you mean k?"),
         ("Category=red", "query.Category", "did you mean category?"),
         ("sesion=a", "query.sesion", "did you mean session?"),
-        ("zzz=1", "query.zzz", "it has category, exclude, exclude_seen, k, session"),
+        ("zzz=1", "query.zzz", "it has category, exclude, exclude_seen, explain, k, session"),
         ("exclude=red-cup,blue-cup", "query.exclude", "exclude=A&exclude=B"),
         ("k=3&k=5", "query.k", "send it once"),
         ("x" * 5_000 + "=1", "query.xxx", "is no parameter of this route"),

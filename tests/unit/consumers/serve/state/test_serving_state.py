@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from consumers.serve.ranking import mixture
+from consumers.serve.scoring import mixture
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import ServingState, View
 from pipeline.eventlog.partitioner import partition_of
