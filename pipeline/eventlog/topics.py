@@ -72,6 +72,11 @@ class Topics:
         """The batches that the learner learned, one entry per batch."""
         return f"{self.prefix}.journal"
 
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The topics that answers follow from, beside snapshots."""
+        return self.interactions, self.items, self.users, self.rules
+
     def specs(self, partitions: int, retention_ms: int, compaction_lag_ms: int) -> list[TopicSpec]:
         """List the required settings of every topic.
 

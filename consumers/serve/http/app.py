@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Req
 from fastapi.responses import JSONResponse
 
 from consumers.serve.http.middleware import BodyLimit
-from consumers.serve.http.parameters import check_excluded, check_parameters
+from consumers.serve.http.parameters import MAX_CONTEXT, check_excluded, check_parameters, read_context
 from consumers.serve.ranking import RecommendationQuery
 from consumers.serve.schemas import (
     MAX_EXCLUDED,
@@ -94,9 +94,18 @@ def _query_reader(
             bool,
             Query(description="Say of each item what its score is made of, and which act it is owed to."),
         ] = False,
+        context: Annotated[
+            Sequence[Id],
+            Query(
+                max_length=MAX_CONTEXT,
+                description="What business rules may know of the request, as name=value such as page=home; "
+                "repeat for several.",
+            ),
+        ] = (),
     ) -> RecommendationQuery:
         check_excluded(service.unknown(exclude))
-        return RecommendationQuery(k, frozenset(exclude), category, exclude_seen, explain)
+        said = read_context(context)
+        return RecommendationQuery(k, frozenset(exclude), category, exclude_seen, explain, said)
 
     return read_query
 

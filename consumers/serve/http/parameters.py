@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
@@ -14,6 +14,12 @@ from pipeline.event_fields import nearest
 
 SYNONYMS = dict.fromkeys(("n", "count", "limit", "num", "number", "size", "top", "top_k", "topk"), "k")
 """What other services call a parameter that no spelling is near to."""
+REPEATED = frozenset({"exclude", "context"})
+MAX_CONTEXT = 8
+MAX_CONTEXT_CHARACTERS = 400
+"""Of all together, so that an impression can hold them."""
+OF_THE_REQUEST = frozenset({"query", "k", "category"})
+"""Names that the request itself has in the conditions of rules."""
 MAX_NAME_CHARACTERS = 64
 """Longest part of a name that an answer repeats: the sender chose it."""
 COMMA = "no item has this id, which holds a comma: to leave out several, repeat exclude=A&exclude=B"
@@ -32,10 +38,33 @@ def check_parameters(request: Request) -> None:
     for name, times in Counter(key for key, _ in request.query_params.multi_items()).items():
         if name not in known:
             faults.append(_fault(name, _remedy(name, known)))
-        elif times > 1 and name != "exclude":
+        elif times > 1 and name not in REPEATED:
             faults.append(_fault(name, "is sent more than once: send it once"))
     if faults:
         raise RequestValidationError(faults)
+
+
+def read_context(pairs: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Read what a request says of itself, from ``name=value`` pairs; sorted by name.
+
+    Raises:
+        RequestValidationError: a pair has another form, a name comes twice or is taken, or they are too long.
+    """
+    read = [tuple(pair.partition("=")[::2]) for pair in pairs]
+    names = [name for name, _ in read]
+    if any("=" not in pair for pair in pairs) or not all(names):
+        raise RequestValidationError(
+            [_fault("context", "send it as context=page%3Dhome: a name, = and a value")]
+        )
+    if taken := OF_THE_REQUEST.intersection(names):
+        raise RequestValidationError([_fault("context", f"{min(taken)} is what the request itself says")])
+    if len(set(names)) < len(names):
+        raise RequestValidationError([_fault("context", "has a name twice: send each once")])
+    if sum(map(len, pairs)) > MAX_CONTEXT_CHARACTERS:
+        raise RequestValidationError(
+            [_fault("context", f"is longer than {MAX_CONTEXT_CHARACTERS} characters")]
+        )
+    return tuple(sorted((name, value) for name, value in read))
 
 
 def check_excluded(unknown: Iterable[str]) -> None:
