@@ -43,7 +43,7 @@ from pipeline.config import (
 from pipeline.datasets import open_dataset
 from pipeline.evaluation.prequential import Quality, rank_targets
 from pipeline.events import Event, Interaction, Item
-from pipeline.model.backbone import DEFAULT
+from pipeline.model.backbone_files import DEFAULT
 from pipeline.model.mixer import Mixer
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.evidence import evidence

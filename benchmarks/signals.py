@@ -34,7 +34,8 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.retrains import BATCH, batches_of, copy_of, new_learner
-from consumers.serve.ranking import RecommendationQuery, recommend
+from consumers.serve.query import RecommendationQuery
+from consumers.serve.ranking import recommend
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from consumers.serve.state.serving_state import ServingState
 from pipeline.checkpoints.capture import snapshot_of

@@ -36,8 +36,21 @@ ACCEPTED_RECORDS = Counter(
 REFUSED_LINES = Counter(
     "millstream_refused_lines_total", "Events that the gateway refused, as its answers say", ["reason"]
 )
+BRIDGED_RECORDS = Counter(
+    "millstream_bridged_records_total", "Records that the bridge made of those of its source", ["kind"]
+)
+DROPPED_RECORDS = Counter(
+    "millstream_dropped_records_total",
+    "Records of the bridge's source that its mapping leaves out, by the reason that the mapping gives",
+    ["reason"],
+)
 UNREADABLE_RECORDS = Counter(
     "millstream_unreadable_records_total", "Records that the event log could not read, each place once"
+)
+READING_STOPPED = Gauge(
+    "millstream_reading_stopped",
+    "1 while a daemon reads nothing, because too many of the last records were refused; else 0",
+    ["daemon"],
 )
 DUPLICATES = Counter("millstream_duplicates_total", "Duplicate interactions dropped", ["daemon"])
 COLLISIONS = Counter(
@@ -92,11 +105,13 @@ PUBLISH_SECONDS = Histogram(
 CHECKPOINT_SECONDS = Histogram("millstream_checkpoint_seconds", "Time to write a checkpoint", buckets=SECONDS)
 
 LOST_RECORDS = Counter(
-    "millstream_lost_records_total", "Records that the log lost before they were learned", ["topic"]
+    "millstream_lost_records_total",
+    "Records that the log, or a bridge's source, lost before they were read",
+    ["topic"],
 )
 GAPS = Counter(
     "millstream_gaps_total",
-    "Gaps that the learner went on after: lost records, or a topic made again",
+    "Gaps that learner or bridge went on after: lost records, or a topic made again",
     ["topic"],
 )
 PAUSES = Counter(
@@ -204,6 +219,11 @@ def exposition() -> bytes:
 
 
 Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def reached(host: str) -> str:
+    """Return the host at which this machine reaches a daemon that listens at `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
 
 
 def scrape(url: str, timeout_seconds: float = 5.0, headers: Mapping[str, str] | None = None) -> Series:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from threading import Event
 from typing import TypeVar
@@ -21,7 +22,7 @@ from consumers.audit.answers import TOLERANCE
 from consumers.audit.check import AuditCheck
 from consumers.serve.follow.follower import Follower
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
-from consumers.serve.ranking import RecommendationQuery
+from consumers.serve.query import RecommendationQuery
 from consumers.serve.schemas import ModelCard, Recommendations
 from consumers.serve.service import NotReady, RecommendationService
 from consumers.serve.state.current import CurrentState
@@ -91,12 +92,17 @@ def new_server(event_log: EventLog, topics: Topics, settings: Settings) -> Itera
 
 
 class _Server:
-    """A running server."""
+    """A running server, whose settings are ours.
+
+    Attributes:
+        query: what a request for `ITEMS` items without other parameters asks it.
+    """
 
     def __init__(self, url: str, settings: Settings) -> None:
         self.url = url.rstrip("/")
         keys = settings.serve.api_keys
         self._headers = {HEADER: keys[0].get_secret_value()} if keys else {}
+        self.query = replace(RecommendationQuery.by_default(settings.serve), k=ITEMS)
 
     def recommend(self, user: str) -> Recommendations:
         """Ask for a user's recommendations."""
@@ -142,9 +148,8 @@ def _behind(one: ModelCard, other: ModelCard) -> str:
 def _compared(server: _Server, new: RecommendationService, user: str) -> str | None:
     """Say how the answers for a user differ; None if they are the same. Both must have read the same."""
     deadline = time.monotonic() + EQUAL_SECONDS
-    query = RecommendationQuery(ITEMS)
     while True:
-        early, late = server.recommend(user), new.for_user(user, None, query)
+        early, late = server.recommend(user), new.for_user(user, None, server.query)
         if _standpoint(early) == _standpoint(late):
             return _difference(user, early, late)
         if time.monotonic() > deadline:

@@ -10,16 +10,16 @@ import logging
 from collections.abc import Mapping
 from queue import Empty, Full, Queue
 from threading import Event, Thread
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Json, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Json, PlainSerializer, ValidationError
 
-from consumers.serve.ranking import RecommendationQuery
+from consumers.serve.query import ALL_TYPES, NO_TYPES, RecommendationQuery
 from pipeline import metrics
 from pipeline.errors import InvalidEvent, MillstreamError
 from pipeline.eventlog.port import EventLog, LogWriter
-from pipeline.events import Context, Impression, encode, validate
+from pipeline.events import Context, Impression, InteractionType, encode, validate
 
 MAX_QUEUED = 10_000
 MAX_BATCH = 500
@@ -37,16 +37,33 @@ class NotRepeatable(MillstreamError):
     """The answer of this impression cannot be reproduced."""
 
 
+AS_THEY_ARE = ("k", "category", "exclude_seen", "hide_disliked_ms", "diversity", "most_per_category")
+"""The fields of a query that are stored as they are; to explain an answer changes nothing in it."""
+
+
+def _listed(stored: object) -> object:
+    """Read types divided by commas; older impressions have true for all types."""
+    if isinstance(stored, bool):
+        return ALL_TYPES if stored else NO_TYPES
+    return stored.split(",") if isinstance(stored, str) else stored
+
+
+def _joined(types: frozenset[InteractionType]) -> str:
+    return ",".join(sorted(types))
+
+
 class StoredQuery(BaseModel):
     """The query of an answer, as stored in the context of its impression.
 
     Attributes:
         asked: whether the whole query is stored; ``partial`` if it was too long.
-        k, session, category, exclude_seen: see `RecommendationQuery` and `recommend`.
+        session: see `recommend`.
         exclude: the excluded items, as a JSON list.
         pending_texts: number of new texts that the server had not encoded yet.
-        said: what the request said of itself, as a JSON list of pairs.
+        said: the context of the query, as a JSON list of pairs.
         rules: digest of what business rules made the answer depend on; empty without rules.
+
+    All others are fields of `RecommendationQuery`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -55,7 +72,12 @@ class StoredQuery(BaseModel):
     k: int
     session: str | None = None
     category: str | None = None
-    exclude_seen: bool = False
+    exclude_seen: Annotated[
+        frozenset[InteractionType], BeforeValidator(_listed), PlainSerializer(_joined)
+    ] = NO_TYPES
+    hide_disliked_ms: int = 0
+    diversity: float = 0.0
+    most_per_category: int | None = None
     exclude: Json[tuple[str, ...]] = ()
     pending_texts: int = 0
     said: Json[tuple[tuple[str, str], ...]] = ()
@@ -71,11 +93,9 @@ class StoredQuery(BaseModel):
         fits = max(len(exclude), len(said)) <= MAX_CONTEXT_CHARACTERS
         return cls.model_validate(
             {
+                **{name: getattr(query, name) for name in AS_THEY_ARE},
                 "asked": "whole" if fits else "partial",
-                "k": query.k,
                 "session": session,
-                "category": query.category,
-                "exclude_seen": query.exclude_seen,
                 "exclude": exclude if fits else "[]",
                 "pending_texts": pending_texts,
                 "said": said if fits else "[]",
@@ -103,9 +123,8 @@ class StoredQuery(BaseModel):
     @property
     def query(self) -> RecommendationQuery:
         """The query without session and pending texts."""
-        return RecommendationQuery(
-            self.k, frozenset(self.exclude), self.category, self.exclude_seen, context=self.said
-        )
+        fields = {name: getattr(self, name) for name in AS_THEY_ARE}
+        return RecommendationQuery(exclude=frozenset(self.exclude), context=self.said, **fields)
 
     def context(self) -> Context:
         """The context to write into the impression."""

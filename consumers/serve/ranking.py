@@ -12,45 +12,23 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from consumers.serve.diversity import POOL, capped, diversified
 from consumers.serve.explanation import Explanation, explain, explain_cosines, explain_popular
+from consumers.serve.query import RecommendationQuery
 from consumers.serve.scoring import NOTHING_REJECTED, mixture, popular, shares
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import View
-from pipeline.events import Scalar
+from pipeline.events import InteractionType
 from pipeline.model.item_table import Rows
 from pipeline.rules.compiled import NO_SHAPING, Shaping
 from pipeline.rules.slate import Slate
-from pipeline.state.acted_items import NO_ITEMS, OlderItems
-from pipeline.state.histories import History
+from pipeline.state.acted_items import NO_ITEMS, OlderItems, digests_of
+from pipeline.state.histories import History, disliked
 
 Source = Literal["model", "popular"]
 Reason = Literal["no_snapshot", "unknown_user", "unknown_item"]
 """Why an answer has popular items: no snapshot yet; an unknown user, or a history of unknown or rejected
 items only; an item with neither a text nor learned weights."""
-
-
-@dataclass(frozen=True)
-class RecommendationQuery:
-    """Select at most `k` items: not excluded, and of the category if there is one.
-
-    `context` is what the request says of itself to business rules, by name.
-    """
-
-    k: int
-    exclude: frozenset[str] = frozenset()
-    category: str | None = None
-    exclude_seen: bool = False
-    explain: bool = False
-    context: tuple[tuple[str, str], ...] = ()
-
-
-QueryKind = Literal["user", "history", "similar"]
-
-
-def facts_of(query: RecommendationQuery, kind: QueryKind) -> dict[str, Scalar]:
-    """Return what a request carries, for the conditions of business rules."""
-    own: dict[str, Scalar] = {"query": kind, "k": query.k}
-    return {**dict(query.context), **own, **({"category": query.category} if query.category else {})}
 
 
 @dataclass(frozen=True)
@@ -91,15 +69,11 @@ def recommend(
         history: the user's acts, oldest first; acts on unknown items are ignored.
         session: the user's current session; None continues the last act's.
         context: number of the latest acts that the model reads.
-        older: items of the acts before the history, which `exclude_seen` leaves out, too.
+        older: items of the acts before the history, which count for what is left out, too.
         shaping: what business rules do to the answer.
         now: ms since the epoch, at which the items must be on sale.
     """
-    eligible = _eligible(view, query, now)
-    if query.exclude_seen:
-        eligible[view.index.rows_of(act.item for act in history)] = False
-        if older.size:
-            eligible &= ~np.isin(view.index.item_digests, older)
+    eligible = _eligible(view, query, now) & _wanted(view, query, history, older, now)
     known = [act for act in history if view.index.row(act.item) is not None]
     reading = view.signals.read(known)
     eligible = shaping.filtered(eligible)
@@ -107,11 +81,11 @@ def recommend(
         return _popular(view, eligible, query, "no_snapshot", shaping, reading.rejected())
     if not reading.acts:
         return _popular(view, eligible, query, "unknown_user", shaping, reading.rejected())
-    share = partial(_shares, eligible, shaping)
-    probabilities = share(mixture(view, view.snapshot, view.items, known, session, context))
-    answer = _shaped(probabilities, probabilities, eligible, query.k, shaping, "model")
+    scores = shaping.shifted(mixture(view, view.snapshot, view.items, known, session, context))
+    answer = _answer(_slate(view, query, scores, eligible, shaping), shares(scores, eligible), "model")
     if not query.explain:
         return answer
+    share = partial(_shares, eligible, shaping)
     found = explain(view, view.snapshot, view.items, known, session, context, share, answer.rows)
     return _explained(answer, found, shaping)
 
@@ -140,15 +114,22 @@ def similar(
     if not cosines.any():
         return _popular(view, eligible, query, "unknown_item", shaping)
     by = shaping.shifted(cosines, per_nat=1 / view.snapshot.recommender.log_scale.detach().exp().item())
-    answer = _shaped(cosines, by, eligible, query.k, shaping, "model")
+    answer = _answer(_slate(view, query, by, eligible, shaping), cosines, "model")
     return replace(answer, explanations=explain_cosines(cosines, answer.rows)) if query.explain else answer
 
 
-@torch.inference_mode()
 def _cosines(snapshot: LoadedSnapshot, items: Rows, row: int) -> NDArray[np.float64]:
-    vectors = normalize(snapshot.recommender.item_vectors(items), dim=1)
-    cosines: NDArray[np.float64] = (vectors @ vectors[row]).double().numpy()
+    vectors = _directions(snapshot, items, np.arange(len(items.bias)))
+    cosines: NDArray[np.float64] = (vectors @ vectors[row]).astype(np.float64)
     return cosines
+
+
+@torch.inference_mode()
+def _directions(snapshot: LoadedSnapshot, items: Rows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the items' vectors ``[m, d]``, of length 1; those of items without any are zero."""
+    chosen = Rows(*(column[torch.from_numpy(rows)] for column in items))
+    vectors: NDArray[np.float32] = normalize(snapshot.recommender.item_vectors(chosen), dim=1).numpy()
+    return vectors
 
 
 def _eligible(view: View, query: RecommendationQuery, now: int) -> NDArray[np.bool_]:
@@ -157,6 +138,25 @@ def _eligible(view: View, query: RecommendationQuery, now: int) -> NDArray[np.bo
         eligible &= view.index.in_category(query.category)
     eligible[view.index.rows_of(query.exclude)] = False
     return eligible
+
+
+def _wanted(
+    view: View, query: RecommendationQuery, history: History, older: OlderItems, now: int
+) -> NDArray[np.bool_]:
+    """``[n]`` mask of the items that the user's own acts do not exclude.
+
+    The time of a dislike that left the history is not known: it lasts as long as dislikes hide anything.
+    """
+    items = {act.item for act in history if act.type in query.exclude_seen}
+    types = set(query.exclude_seen)
+    if query.hide_disliked_ms:
+        items |= disliked(history, now - query.hide_disliked_ms)
+        types.add(InteractionType.DISLIKE)
+    wanted = np.ones(len(view.index), dtype=np.bool_)
+    wanted[view.index.rows_of(items)] = False
+    if older.size and types:
+        wanted &= ~np.isin(view.index.item_digests, digests_of(older, types))
+    return wanted
 
 
 def _popular(
@@ -169,8 +169,9 @@ def _popular(
 ) -> Answer:
     """Return popular items; those that the user rejected, with the strengths given, are lowered."""
     scores = popular(view, rejected)
-    probabilities = _shares(eligible, shaping, scores)
-    answer = _shaped(probabilities, probabilities, eligible, query.k, shaping, "popular", reason)
+    shifted = shaping.shifted(scores)
+    slate = _slate(view, query, shifted, eligible, shaping)
+    answer = _answer(slate, shares(shifted, eligible), "popular", reason)
     if not query.explain:
         return answer
     return _explained(answer, explain_popular(view, scores, answer.rows), shaping)
@@ -183,21 +184,32 @@ def _shares(
     return shares(shaping.shifted(logits), eligible)
 
 
-def _shaped(
-    scores: NDArray[np.float64],
-    by: NDArray[np.float64],
+def _slate(
+    view: View,
+    query: RecommendationQuery,
+    relevance: NDArray[np.float64],
     eligible: NDArray[np.bool_],
-    k: int,
     shaping: Shaping,
-    source: Source,
-    reason: Reason | None = None,
-) -> Answer:
-    """Answer with the k eligible rows that are highest `by` these values, but for pins and caps.
-
-    Ties are in the order of rows.
-    """
+) -> Slate:
+    """Choose the k eligible rows to show, best first; ties in the order of rows."""
     rows = np.flatnonzero(eligible)
-    slate = shaping.slate(rows[np.argsort(-by[rows], kind="stable")], eligible, k)
+    rows = rows[np.argsort(-relevance[rows], kind="stable")]
+    if query.most_per_category is not None:
+        if shaping.is_ordered:
+            shaping = shaping.with_cap(view.index.categories, query.most_per_category)
+        else:
+            rows = rows[capped(view.index.categories[rows], query.most_per_category)]
+    if query.diversity and view.snapshot is not None and view.items is not None:
+        pool = rows[: POOL * query.k]
+        vectors = _directions(view.snapshot, view.items, pool)
+        picked = pool[diversified(relevance[pool], vectors, query.diversity, query.k)]
+        rows = np.concatenate([picked, rows[~np.isin(rows, picked)]])
+    return shaping.slate(rows, eligible, query.k)
+
+
+def _answer(
+    slate: Slate, scores: NDArray[np.float64], source: Source, reason: Reason | None = None
+) -> Answer:
     return Answer(slate.rows, scores[slate.rows].tolist(), source, reason, slate=slate)
 
 

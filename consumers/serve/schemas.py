@@ -28,7 +28,7 @@ class AnonymousAct(_Request):
     item: Id
     type: InteractionType = InteractionType.VIEW
     time: Annotated[Milliseconds, AfterValidator(refuse_seconds)] | None = Field(
-        None, description="ms since the epoch; defaults to the time of the act before it."
+        None, description="ms since the epoch; defaults to that of the act before it, or to now."
     )
     value: Finite | None = Field(None, description="A measured value: stars, units, seconds.")
     session: Id | None = None

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 from consumers.serve.explanation import Explanation
 from consumers.serve.impressions import Fields, StoredQuery
-from consumers.serve.ranking import Answer, QueryKind, RecommendationQuery, facts_of, recommend, similar
+from consumers.serve.query import QueryKind, RecommendationQuery, facts_of
+from consumers.serve.ranking import Answer, recommend, similar
 from consumers.serve.schemas import (
     AnonymousAct,
     AnswerProvenance,
@@ -29,7 +30,6 @@ from pipeline import metrics
 from pipeline.errors import MillstreamError
 from pipeline.rules.compiled import NO_SHAPING, RequestFacts, Shaping
 from pipeline.rules.slate import Slate
-from pipeline.state.acted_items import NO_ITEMS
 from pipeline.state.histories import Act
 
 NO_SNAPSHOT = "none"
@@ -80,8 +80,7 @@ class RecommendationService:
         """
         view, history = self._current.for_user(user)
         view = _ready(view)
-        older = self._current.older(user) if query.exclude_seen else NO_ITEMS
-        now = self._clock()
+        older, now = self._current.older(user), self._clock()
         attributes = self._current.attributes(user)
         shaping = _shaping(view, query, "user", now, attributes)
         answer = recommend(view, history, session, query, self._context, older, shaping, now=now)
@@ -101,7 +100,7 @@ class RecommendationService:
         """
         view, now = _ready(self._current.view), self._clock()
         shaping = _shaping(view, query, "history", now)
-        answer = recommend(view, _acts(history), session, query, self._context, shaping=shaping, now=now)
+        answer = recommend(view, _acts(history, now), session, query, self._context, shaping=shaping, now=now)
         return self._recommendations(view, query, answer, shaping)
 
     def similar_to(self, item: str, query: RecommendationQuery) -> Recommendations:
@@ -273,11 +272,12 @@ def _explained(found: Explanation) -> ScoreExplanation:
     )
 
 
-def _acts(history: Sequence[AnonymousAct]) -> tuple[Act, ...]:
-    """Convert to acts of the log; an act without a time gets the time of the act before it."""
+def _acts(history: Sequence[AnonymousAct], now: int) -> tuple[Act, ...]:
+    """Convert to acts of the log; an act without a time gets that of the act before it, or of the first."""
     acts: list[Act] = []
+    time = next((act.time for act in history if act.time is not None), now)
     for act in history:
-        time = act.time if act.time is not None else (acts[-1].time if acts else 0)
+        time = time if act.time is None else act.time
         acts.append(Act(act.item, act.type, time, act.value, act.session))
     return tuple(acts)
 

@@ -1,14 +1,16 @@
-"""Setup commands: settings, and topics of the event log."""
+"""Setup commands: settings, topics of the event log, and the doctor."""
 
 from __future__ import annotations
 
 import re
 import sys
+from dataclasses import asdict
 from typing import Annotated
 
+import orjson
 import typer
 
-from pipeline.cli.terminal import console, log_of_settings
+from pipeline.cli.terminal import JsonOption, console, log_of_settings
 from pipeline.config import load_settings, to_toml
 from pipeline.config.log import PREFIX
 
@@ -21,6 +23,23 @@ app.add_typer(topics_app, name="topics")
 def config() -> None:
     """Print the settings in force, from defaults, file and environment."""
     sys.stdout.write(to_toml(load_settings()))
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Check versions, folders, ports, language model, log, topics and memory; exit status 1 with a fault.
+
+    Changes nothing, and names the remedy of each fault.
+    """
+    from pipeline.doctor.examination import examine
+    from pipeline.reports.doctor import doctor_page
+
+    findings = list(examine())
+    if as_json:
+        console.print_json(orjson.dumps({"findings": [asdict(one) for one in findings]}).decode())
+    else:
+        console.print(doctor_page(findings), soft_wrap=True, highlight=False)
+    raise typer.Exit(int(any(one.state == "fault" for one in findings)))
 
 
 @topics_app.command("create")

@@ -27,14 +27,16 @@ from pipeline.datasets.cells import DateForm
 from pipeline.errors import DatasetError, StorageUnavailable
 
 if TYPE_CHECKING:
-    from pipeline.datasets import Dataset
+    from pipeline.datasets import Dataset, Drops
     from pipeline.eventlog.port import EventLog
     from pipeline.eventlog.topics import Topics
     from pipeline.retraining.training import RetrainProgress
 
 console = Console()
 
-DataArgument = Annotated[str, typer.Argument(help="A file, a folder, or shop[:seed=7,events=20000].")]
+DataArgument = Annotated[
+    str, typer.Argument(help="A file, a folder, a URL of one, or shop[:seed=7,events=20000].")
+]
 MappingOption = Annotated[
     Path | None, typer.Option(help="File that says which column is what; `millstream inspect` writes one.")
 ]
@@ -43,6 +45,8 @@ DatesOption = Annotated[
     DateForm | None, typer.Option(help="Form of dates that could be read in more than one way.")
 ]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Stop after this many interactions.")]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a page.")]
 
 
 def _report_file(file: Path | None) -> Path | None:
@@ -131,10 +135,19 @@ def print_drops(dataset: Dataset, events: int) -> None:
     Raises:
         DatasetError: it left out rows, and not one event remained.
     """
-    for line in dataset.drops.lines():
+    print_drop_lines(dataset.drops, events, "interaction")
+
+
+def print_drop_lines(drops: Drops, read: int, kind: str) -> None:
+    """Print what was left out, by reason; `read` is the number of events of a kind that were not.
+
+    Raises:
+        DatasetError: rows were left out, and not one event remained.
+    """
+    for line in drops.lines():
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    if dataset.drops.counts and not events:
-        raise DatasetError("not one row became an interaction; see the reasons above")
+    if drops.counts and not read:
+        raise DatasetError(f"not one row became an {kind}; see the reasons above")
 
 
 def write_report(file: Path | None, figures: dict[str, object]) -> None:

@@ -5,6 +5,7 @@ and the event log must not.
 """
 
 from pipeline.config.base import Config, Precision
+from pipeline.config.bridge import BridgeConfig, BridgedTopic
 from pipeline.config.gateway import GatewayConfig
 from pipeline.config.learning import (
     BatchConfig,
@@ -17,7 +18,7 @@ from pipeline.config.learning import (
     SnapshotConfig,
     StreamConfig,
 )
-from pipeline.config.log import LogConfig
+from pipeline.config.log import LogConfig, RefusalsConfig
 from pipeline.config.model import ModelConfig, ModelSizes
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
 from pipeline.config.retraining import (
@@ -37,6 +38,8 @@ from pipeline.config.toml import to_toml
 __all__ = [
     "Action",
     "BatchConfig",
+    "BridgeConfig",
+    "BridgedTopic",
     "CandidateSizes",
     "CheckpointConfig",
     "Config",
@@ -55,6 +58,7 @@ __all__ = [
     "PlanConfig",
     "PlayConfig",
     "Precision",
+    "RefusalsConfig",
     "ReplayConfig",
     "RetrainConfig",
     "RiseConfig",

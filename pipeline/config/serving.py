@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.config.base import Config, Count, Port, Seconds, Secrets, Text
+from pipeline.config.base import Config, Count, Port, Seconds, Secrets, Share, Text
+from pipeline.events import InteractionType
 
 
 class ServeConfig(Config):
@@ -25,6 +26,17 @@ class ServeConfig(Config):
     """Items that a request may ask for, at most."""
     poll_seconds: Seconds = 0.1
     """How long the follower waits for new records."""
+    exclude_seen: tuple[InteractionType, ...] = ()
+    """An answer leaves out what the user ever acted on in these ways, unless its request says otherwise; most
+    customers buy again."""
+    hide_disliked_days: Annotated[float, Field(ge=0, le=3_660)] = 365
+    """For how long a dislike removes its item from its user's answers, unless the user wants it after all (by
+    a cart, purchase or like). 0 only lowers the item. A dislike that has left the history lasts for ever."""
+    diversity: Share = 0.0
+    """How much an answer avoids items that are near each other, unless its request says otherwise: 0 ranks by
+    score alone, 1 by distance alone after the first item."""
+    most_per_category: Count | None = None
+    """Items of one category in an answer, at most, unless its request says otherwise."""
     impressions: bool = True
     """Whether what was shown is written to the impressions topic."""
 

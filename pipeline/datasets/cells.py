@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 from typing import Literal
@@ -89,10 +89,16 @@ def plain_text(cell: object) -> str:
         case datetime() | date():
             return cell.isoformat()
         case list() | tuple():
-            return " ".join(filter(None, map(plain_text, cell)))
+            return " ".join(filter(None, map(_part_text, cell)))
         case int() | float() | Decimal():
             return str(cell)
     raise ValueError("is neither text nor number: name one of its parts, as in column = 'user.id'")
+
+
+def _part_text(cell: object) -> str:
+    if isinstance(cell, list | tuple):  # which may be nested deeper than functions can call each other
+        raise ValueError("is a list of lists: name one of its parts")
+    return plain_text(cell)
 
 
 @lru_cache(maxsize=1024)  # the lines of an invoice share their date, and parsing is slow
@@ -190,6 +196,15 @@ def number(text: str, decimal: Decimals | None = None) -> float:
     raise ValueError("is not a finite number")
 
 
+def scaled(value: float, scale: float) -> float:
+    """Multiply as people do, with decimals: 255 cents are 2.55, and not 2.5500000000000003.
+
+    >>> scaled(255, 0.01)
+    2.55
+    """
+    return value if scale == 1 else float(Decimal(repr(value)) * Decimal(repr(scale)))
+
+
 def customer(text: str) -> str | None:
     """Convert a customer's id to text: ``17850.0``, as pandas writes numbers, is ``17850``; None if missing.
 
@@ -226,7 +241,7 @@ def _of_moment(found: datetime) -> int:
 def _of_number(text: str, unit: str) -> int:
     try:
         found = int(Decimal(text) * NUMBER_UNITS[unit])
-    except (InvalidOperation, ValueError, OverflowError):
+    except (ArithmeticError, ValueError):
         raise ValueError(f"is no number of {unit} since 1970: see format in [time]") from None
     if unit == "ms" and is_in_seconds(found):
         raise ValueError("is in seconds, not milliseconds: say format = 's' in [time]")

@@ -43,7 +43,7 @@ TYPE_NAMES = {
     "checkout sale",
     InteractionType.RATING: "rating rate rated review",
     InteractionType.LIKE: "like liked fav favorite favourite wishlist addtowishlist thumbsup upvote",
-    InteractionType.DISLIKE: "dislike disliked thumbsdown downvote",
+    InteractionType.DISLIKE: "dislike disliked thumbsdown downvote hide hidden notinterested",
     InteractionType.SKIP: "skip skipped",
     InteractionType.RETURN: "return returned refund refunded",
 }

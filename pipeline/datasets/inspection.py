@@ -123,7 +123,7 @@ def _flat(cells: Dictionary[str, object], path: str = "") -> Iterator[tuple[str,
 
 def _with_time(mapping: Mapping, samples: Samples, dates: DateForm | None) -> tuple[Mapping, list[str]]:
     """Complete the form of times; ask for what the dates do not prove."""
-    source = mapping.interactions.time
+    source = mapping.acts.time
     if source is None or (mapping.time.format is not None and dates is None):
         return mapping, []
     values = _values(samples, source)

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from pipeline.datasets import mapping as mappings
-from pipeline.datasets.cells import NO_VALUE, AmbiguousDate, DateForm, customer, moment, number, plain_text
-from pipeline.datasets.mapping import FieldKind, FieldSource, Layout
+from pipeline.datasets.cells import (
+    NO_VALUE,
+    AmbiguousDate,
+    DateForm,
+    customer,
+    moment,
+    number,
+    plain_text,
+    scaled,
+)
+from pipeline.datasets.mapping import FieldKind, FieldSource, Layout, TimeForm
 from pipeline.datasets.records import Cells, Row
+from pipeline.errors import RefusalReason
 from pipeline.events import InteractionType
 
 MOST_SHOWN = 40
 """Characters of a cell that a message repeats."""
+YES, NO = {"true", "yes", "y", "t"}, {"false", "no", "n", "f"}
 TYPES = {str(kind): kind for kind in InteractionType}
 Fields = dict[str, object]
 
@@ -24,11 +35,23 @@ class InvalidField(ValueError):
     """A cell that cannot be read.
 
     Attributes:
-        reason: column and reason, without the value.
+        column: name of the column.
+        problem: what is wrong, without the value.
+        reason: column and problem.
         detail: the same with the value; it is not shown where it names a person.
+        code: the reason in one word.
     """
 
-    def __init__(self, column: str, shown: str | None, reason: object) -> None:
+    def __init__(
+        self,
+        column: str,
+        shown: str | None,
+        reason: object,
+        code: RefusalReason = RefusalReason.WRONG_TYPE,
+    ) -> None:
+        self.column = column
+        self.problem = str(reason)
+        self.code = code
         self.reason = f"{column} {reason}"
         self.detail = f"{column} {reason}" if shown is None else f"{column} {shown[:MOST_SHOWN]!r} {reason}"
         super().__init__(self.detail)
@@ -52,15 +75,29 @@ class Act(NamedTuple):
     fields: Fields
 
 
+class Drop(NamedTuple):
+    """A row that is no act.
+
+    Attributes:
+        reason: why it is none.
+        field: the column at fault; None if a rule of the mapping leaves the row out on purpose.
+        code: the reason in one word, where a column is at fault.
+    """
+
+    reason: str
+    field: str | None = None
+    code: RefusalReason = RefusalReason.INVALID
+
+
 class CellReader:
     """Reads single fields from rows.
 
     `order` finds the order of day and month of a data set's dates, when first it is needed.
     """
 
-    def __init__(self, mapping: mappings.Mapping, layout: Layout, order: Callable[[], DateForm]) -> None:
-        self._form = mapping.time.format
-        self._zone = ZoneInfo(mapping.time.zone)
+    def __init__(self, times: TimeForm, layout: Layout, order: Callable[[], DateForm]) -> None:
+        self._form = times.format
+        self._zone = ZoneInfo(times.zone)
         self._decimal = layout.decimal
         self._order = order
 
@@ -91,7 +128,7 @@ class CellReader:
         if found.lower() in NO_VALUE:
             return None
         try:
-            return number(found, decimal)
+            return scaled(number(found, decimal), source.scale)
         except ValueError as error:
             raise InvalidField(source.name, found, error) from None
 
@@ -106,7 +143,20 @@ class CellReader:
             except AmbiguousDate:
                 return moment(found, self._order(), self._zone)
         except ValueError as error:
-            raise InvalidField(source.name, self.text(cells, source), error) from None
+            shown = self.text(cells, source)
+            raise InvalidField(source.name, shown, error, RefusalReason.TIME_UNIT) from None
+
+    def flag(self, cells: Cells, source: FieldSource) -> bool | None:
+        """Return a yes or no, or whether a number of pieces is positive; None if it is missing."""
+        text = self.text(cells, source).lower()
+        if text in YES or text in NO:
+            return text in YES
+        try:
+            pieces = self.number(cells, source)
+        except InvalidField:
+            problem = "is neither yes nor no, nor a number of pieces"
+            raise InvalidField(source.name, text, problem) from None
+        return None if pieces is None else pieces > 0
 
     def value(self, cells: Cells, source: FieldSource) -> object:
         """Return an attribute or a context field: text, number or list; None if it is missing."""
@@ -114,10 +164,16 @@ class CellReader:
             return self.number(cells, source)
         found = cell_of(cells, source)
         if isinstance(found, list | tuple):
-            return [plain_text(part) for part in found]
+            return self._texts(found, source)
         if source.split and isinstance(found, str):
             return [" ".join(part.split()) for part in found.split(source.split) if part.strip()]
         return self.text(cells, source) or None
+
+    def _texts(self, found: Iterable[object], source: FieldSource) -> list[str]:
+        try:
+            return [plain_text(part) for part in found]
+        except ValueError as error:
+            raise InvalidField(source.name, None, error) from None
 
 
 class ActReader:
@@ -125,33 +181,35 @@ class ActReader:
 
     def __init__(self, mapping: mappings.Mapping, cells: CellReader) -> None:
         self._mapping = mapping
-        self._fields = mapping.interactions
+        self._fields = mapping.acts
         self._cells = cells
         self._types = {**TYPES, **mapping.types}
         self._rules = [
             (rule, re.compile(rule.matches) if rule.matches is not None else None) for rule in mapping.drop
         ]
 
-    def read(self, row: Row, number: int, file: int) -> Act | str:
-        """Return the act of a row, or the reason why the row is left out.
+    def read(self, row: Row, number: int, file: int) -> Act | Drop:
+        """Return the act of a row, or why the row is left out.
 
         Raises:
             InvalidField: a cell cannot be read.
         """
         reason = self._rule_that_applies(row.cells)
         if reason:
-            return reason
+            return Drop(reason)
         user = self._cells.user(row.cells, self._fields.user)
         item = self._cells.text(row.cells, self._fields.item)
         time = self._time(row.cells, number)
         if not user or not item or time is None:
             missing = self._fields.user if not user else self._fields.item if not item else self._fields.time
-            return f"no {missing.name if missing else 'time'}"
+            name = missing.name if missing else "time"
+            return Drop(f"no {name}", name, RefusalReason.MISSING_FIELD)
         kind = self._types.get(called := self._cells.text(row.cells, self._fields.type)) or self._types.get(
             called.lower()
         )
         if kind is None:
-            return f"{self._fields.type.name} is no type that [types] names"
+            name = self._fields.type.name
+            return Drop(f"{name} is no type that [types] names", name, RefusalReason.UNKNOWN_TYPE)
         fields = {"user": user, "item": item, "type": str(kind), **dict(self._others(row.cells))}
         return Act(time, number, file, row.place, fields)
 
@@ -220,6 +278,9 @@ class ItemReader:
         times = (("time", fields.time), ("published", fields.published), ("expires", fields.expires))
         found = _present((name, self._cells.text(cells, source) or None) for name, source in texts if source)
         found |= _present((name, self._cells.time(cells, source)) for name, source in times if source)
+        found |= _present(
+            [("available", self._cells.flag(cells, fields.available))] if fields.available else []
+        )
         attributes = ((name, self._cells.value(cells, source)) for name, source in fields.attributes.items())
         named = _present(attributes)
         return {**found, "attributes": named} if named else found
@@ -240,5 +301,5 @@ def _inside(cells: object, path: str) -> object:
     return cells
 
 
-def _present(fields: Iterator[tuple[str, object]]) -> Fields:
+def _present(fields: Iterable[tuple[str, object]]) -> Fields:
     return {name: value for name, value in fields if value is not None}

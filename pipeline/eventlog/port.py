@@ -128,6 +128,9 @@ class EventLog(_Closing, Protocol):
     def ping(self, timeout_seconds: float) -> None:
         """Raise LogUnavailable unless the log answers within a time; cheap."""
 
+    def version(self) -> str:
+        """Return the name and version of the engine, such as ``SQLite 3.45.1`` or ``Kafka 4.1``."""
+
     def create_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
         """Create the topics that do not exist yet; return their names, in the order of `specs`."""
 

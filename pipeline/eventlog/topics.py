@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipeline.errors import TopicError
 from pipeline.eventlog.port import EventLog, TopicSpec
 
 READABLE_COMPRESSION = frozenset({"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"})
 """The values of Kafka's `compression.type` that every reader of this version can read."""
+
+
+class TopicFault(NamedTuple):
+    """What is wrong with a topic, and what mends it."""
+
+    text: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,11 @@ class Topics:
         return f"{self.prefix}.dead-letters"
 
     @property
+    def positions(self) -> str:
+        """Where bridges are in the topics that they read, compacted; the key is bridge and topic."""
+        return f"{self.prefix}.positions"
+
+    @property
     def journal(self) -> str:
         """The batches that the learner learned, one entry per batch."""
         return f"{self.prefix}.journal"
@@ -95,6 +108,7 @@ class Topics:
             TopicSpec(self.rules, 1, compacted=True, compaction_lag_ms=compaction_lag_ms),
             TopicSpec(self.histories, partitions, compacted=True),
             TopicSpec(self.snapshots, 1, compacted=True),
+            TopicSpec(self.positions, 1, compacted=True),
             TopicSpec(self.control, 1, retention_ms=retention_ms),
             TopicSpec(self.dead_letters, 1, retention_ms=retention_ms),
             TopicSpec(self.journal, 1, retention_ms=retention_ms),
@@ -110,11 +124,17 @@ class Topics:
         Raises:
             TopicError: a topic does not match; lists every fault with the command that mends it.
         """
+        faults = self.faults(log, partitions, retention_ms, compaction_lag_ms)
+        if faults:
+            raise TopicError("\n".join(f"{text}; {remedy}" for text, remedy in faults))
+
+    def faults(
+        self, log: EventLog, partitions: int, retention_ms: int, compaction_lag_ms: int
+    ) -> list[TopicFault]:
+        """List where the topics differ from their required settings; a longer retention is accepted."""
         present = log.describe_topics()
         specs = self.specs(partitions, retention_ms, compaction_lag_ms)
-        faults = [fault for spec in specs for fault in self._faults(log, spec, present.get(spec.name))]
-        if faults:
-            raise TopicError("\n".join(faults))
+        return [fault for spec in specs for fault in self._faults(log, spec, present.get(spec.name))]
 
     def alter(self, log: EventLog, partitions: int, retention_ms: int, compaction_lag_ms: int) -> list[str]:
         """Set what differs in the settings of existing topics, except the partitions; return the names."""
@@ -128,22 +148,22 @@ class Topics:
                 altered.append(spec.name)
         return altered
 
-    def _faults(self, log: EventLog, required: TopicSpec, actual: TopicSpec | None) -> Iterator[str]:
+    def _faults(self, log: EventLog, required: TopicSpec, actual: TopicSpec | None) -> Iterator[TopicFault]:
         name = required.name
         if actual is None:
-            yield f"{name}: missing; run `millstream topics create`"
+            yield TopicFault(f"{name}: missing", "run `millstream topics create`")
             return
         if actual.partitions != required.partitions:
-            yield f"{name}: {self._other_partitions(required.partitions, actual.partitions)}"
+            yield self._other_partitions(name, required.partitions, actual.partitions)
         for field, fault in _differences(required, actual):
-            yield f"{name}: {fault}; run `{log.alter_command(required, field)}`"
+            yield TopicFault(f"{name}: {fault}", f"run `{log.alter_command(required, field)}`")
 
-    def _other_partitions(self, required: int, actual: int) -> str:
+    def _other_partitions(self, name: str, required: int, actual: int) -> TopicFault:
         setting = f"write `partitions = {actual}` in [log], or " if required > 1 else ""
-        return (
-            f"{actual} partitions instead of {required}; keys must stay in their partition: {setting}copy the"
-            f" events to new topics, `millstream topics migrate --to {self.prefix}-{required}"
-            f" --partitions {required}`"
+        return TopicFault(
+            f"{name}: {actual} partitions instead of {required}",
+            f"keys must stay in their partition: {setting}copy the events to new topics, `millstream topics"
+            f" migrate --to {self.prefix}-{required} --partitions {required}`",
         )
 
 

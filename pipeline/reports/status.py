@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 
 from pipeline.reports.layout import table
-from pipeline.reports.status_figures import FIGURES, DaemonStatus, RecentRecords, Status
+from pipeline.reports.status_figures import FIGURES, DaemonStatus, DeadLetters, RecentRecords, Status
 
 MIB = 2**20
 
@@ -18,7 +18,8 @@ def status_page(status: Status) -> RenderableType:
     lag = ", ".join(f"{name} {_number(records)}" for name, records in status.lag.items())
     lines.append(f"snapshot {status.snapshot or '–'}; unread records: {lag}")
     lines.append(f"staleness of the served weights: {_seconds(status.staleness_seconds)}")
-    return Group("\n".join(lines), _daemons(status), _freshness(status), _quality(status), _incoming(status))
+    tables = (_daemons(status), _freshness(status), _quality(status), _incoming(status))
+    return Group("\n".join(lines), *tables, _letters(status.dead_letters))
 
 
 def _daemons(status: Status) -> RenderableType:
@@ -59,6 +60,15 @@ def _recent(recent: RecentRecords) -> tuple[str, ...]:
     reasons = "\n".join(f"{reason} {count:,}" for reason, count in recent.refused.items())
     refused = sum(recent.refused.values())
     return recent.topic, f"{recent.records:,}", f"{refused:,}", reasons, recent.last or ""
+
+
+def _letters(letters: DeadLetters) -> RenderableType:
+    rows = [
+        (reason, f"{count:,}", f"{letters.recent.get(reason, 0):,}")
+        for reason, count in letters.by_reason.items()
+    ]
+    title = f"{sum(letters.by_reason.values()):,} dead letters, the last of {letters.last or '–'}"
+    return table(title, ("reason", "letters", "of the last minutes"), rows, whole=("reason",))
 
 
 def _number(value: float | None) -> str:

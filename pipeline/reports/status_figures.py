@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Literal
+
+from pydantic import SecretStr
 
 from pipeline.config import Settings
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import interaction_of, item_of
 from pipeline.eventlog.port import EventLog, Record, lag, read_compacted
 from pipeline.eventlog.topics import Topics
-from pipeline.metrics import Series, quantiles, scrape, value_of
+from pipeline.keys import HEADER
+from pipeline.metrics import Series, quantiles, reached, scrape, value_of
+from pipeline.reports.dead_letters import counts_by_reason, letters_of
 from pipeline.snapshots.snapshot import Announcement
 
 RECENT_MS = 10 * 60 * 1000
 """Records appended since then are looked at."""
 MOST_RECENT = 500
 """Records of a partition that are looked at, at most: reading them takes some hundred ms in all."""
+MOST_LETTERS = 5_000
+"""Dead letters that are looked at, at most."""
+FORMAT = 1
+"""Of what ``--json`` prints: fields are added without another number, and taken away only with one."""
+OPTIONAL = ("retrain", "gateway")
+"""Daemons that not everybody runs."""
 MANY = 10
 """So many refusals within `RECENT_MS` are a broken producer, however many records the others send."""
 SCRAPE_SECONDS = 2.0
@@ -72,6 +82,23 @@ class RecentRecords:
 
 
 @dataclass(frozen=True)
+class DeadLetters:
+    """The dead letters that the log keeps.
+
+    Attributes:
+        kept: number of records in their topic; what was written again or sent once more counts again.
+        by_reason: of the newest `MOST_LETTERS`.
+        recent: of them, those whose records were appended in the last minutes, by reason.
+        last: place of the record that was refused last.
+    """
+
+    kept: int
+    by_reason: Mapping[str, int]
+    recent: Mapping[str, int]
+    last: str | None
+
+
+@dataclass(frozen=True)
 class Status:
     """What `millstream status` shows.
 
@@ -83,6 +110,7 @@ class Status:
         staleness_seconds: of the served weights; None if the server is away.
         snapshot: version announced last.
         quality: figures of each scorer.
+        incoming: the newest records of each input topic.
     """
 
     state: State
@@ -94,10 +122,11 @@ class Status:
     snapshot: str | None
     quality: dict[str, dict[str, float | None]]
     incoming: list[RecentRecords]
+    dead_letters: DeadLetters
 
     def to_json(self) -> dict[str, object]:
         """Convert to what ``--json`` prints."""
-        return asdict(self)
+        return {"format": FORMAT, **asdict(self)}
 
 
 def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int) -> Status:
@@ -113,7 +142,7 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
         _recent(event_log, topics.items, item_of, now_ms),
     ]
     learner, server = series.get("learn", {}), series.get("serve", {})
-    findings = [*_away(daemons), *_degraded(server), *_refusing(incoming)]
+    findings = [*_away(daemons), *_degraded(server), *_stopped(learner), *_refusing(incoming)]
     return Status(
         state=_worst(findings),
         findings=[text for _, text in findings],
@@ -127,20 +156,26 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
         snapshot=_announced(event_log, topics),
         quality=_quality(learner),
         incoming=incoming,
+        dead_letters=_dead_letters(event_log, topics, now_ms),
     )
 
 
 def _addresses(settings: Settings) -> Iterable[tuple[str, str, Mapping[str, str]]]:
     at, serve = settings.metrics, settings.serve
-    key = {"X-API-Key": serve.api_keys[0].get_secret_value()} if serve.api_keys else {}
+    key = _key(serve.api_keys)
     yield "learn", _url(at.host, at.learn), key
     yield "serve", _url(serve.host, serve.port), key
     yield "retrain", _url(at.host, at.retrain), key
+    gateway = settings.gateway
+    yield "gateway", _url(gateway.host, gateway.port), _key(gateway.api_keys)
+
+
+def _key(keys: Sequence[SecretStr]) -> Mapping[str, str]:
+    return {HEADER: keys[0].get_secret_value()} if keys else {}
 
 
 def _url(host: str, port: int) -> str:
-    reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
-    return f"http://{reached}:{port}/metrics" if port else ""
+    return f"http://{reached(host)}:{port}/metrics" if port else ""
 
 
 def _daemon(name: str, url: str, headers: Mapping[str, str], found: dict[str, Series]) -> DaemonStatus:
@@ -208,10 +243,20 @@ def _recent(
     return RecentRecords(topic, read, dict(refused), last, bool(read) and refused.total() == read)
 
 
-def _newest(event_log: EventLog, topic: str, since_ms: int) -> Iterable[Record]:
+def _dead_letters(event_log: EventLog, topics: Topics, now_ms: int) -> DeadLetters:
+    begins, ends = (at([topics.dead_letters]) for at in (event_log.begin_offsets, event_log.end_offsets))
+    letters = letters_of(_newest(event_log, topics.dead_letters, 0, MOST_LETTERS))
+    by_reason = counts_by_reason(letters)
+    recent = counts_by_reason([one for one in letters if one["append_time"] >= now_ms - RECENT_MS])
+    kept = sum(ends.values()) - sum(begins.values())
+    return DeadLetters(kept, dict(by_reason), dict(recent), letters[-1]["place"] if letters else None)
+
+
+def _newest(event_log: EventLog, topic: str, since_ms: int, most: int = MOST_RECENT) -> Iterable[Record]:
+    """Yield the records since a time, of each partition so many of the newest at most."""
     ends = event_log.end_offsets([topic])
     starts = event_log.offsets_at([topic], since_ms)
-    starts = {source: max(start, ends[source] - MOST_RECENT) for source, start in starts.items()}
+    starts = {source: max(start, ends[source] - most) for source, start in starts.items()}
     with closing(event_log.reader(starts)) as reader:
         while any(offset < ends[source] for source, offset in reader.positions().items()):
             records = reader.poll(MOST_RECENT, timeout_seconds=1.0)
@@ -222,13 +267,18 @@ def _newest(event_log: EventLog, topic: str, since_ms: int) -> Iterable[Record]:
 
 def _away(daemons: Iterable[DaemonStatus]) -> Iterable[tuple[State, str]]:
     for daemon in daemons:
-        if daemon.away is not None and daemon.name != "retrain":  # which not everybody runs
+        if daemon.away is not None and daemon.name not in OPTIONAL:
             yield ("red" if daemon.url else "yellow"), f"{daemon.name} is away: {daemon.away}"
 
 
 def _degraded(server: Series) -> Iterable[tuple[State, str]]:
     if value_of(server, "millstream_degraded"):
         yield "red", "serve cannot follow the event log: /readyz says why, and what to do"
+
+
+def _stopped(learner: Series) -> Iterable[tuple[State, str]]:
+    if _gauge(learner, "millstream_reading_stopped", "learn"):
+        yield "red", "learn reads nothing, because too many records were refused: its log says what to do"
 
 
 def _refusing(incoming: Iterable[RecentRecords]) -> Iterable[tuple[State, str]]:

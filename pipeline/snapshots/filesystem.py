@@ -8,6 +8,9 @@ from fsspec.core import url_to_fs
 from pipeline.bounded import fault_of
 from pipeline.errors import InvalidSettings, StorageUnavailable
 
+MANIFEST = "manifest.json"
+"""The file of a snapshot that is written last."""
+
 
 def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """Open the file system of a folder or of an fsspec URL; return it with the path in it.

@@ -24,11 +24,10 @@ from pipeline.errors import SnapshotCorrupt, SnapshotMissing
 from pipeline.sealing import BrokenSeal, seal, sealed_digest, unseal
 from pipeline.snapshots.bounds import check_base, check_manifest, tensors_in
 from pipeline.snapshots.codec import apply_delta, full_snapshot
-from pipeline.snapshots.filesystem import open_filesystem
+from pipeline.snapshots.filesystem import MANIFEST, open_filesystem
 from pipeline.snapshots.snapshot import FORMAT, FileDigest, Manifest, Seal, Snapshot, Version
 from pipeline.snapshots.values import check_values
 
-MANIFEST = "manifest.json"
 MISMATCHES = ArithmeticError, LookupError, MemoryError, RuntimeError, SafetensorError, TypeError, ValueError
 """What reading files raises that are sealed and yet no snapshot."""
 

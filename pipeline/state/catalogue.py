@@ -10,6 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from pipeline.errors import InvalidEvent
+from pipeline.eventlog.intake import item_of
+from pipeline.eventlog.port import EventLog, read
 from pipeline.events import Item, ItemChange
 
 REMOVED = "-"
@@ -99,3 +102,22 @@ class Catalogue:
         self.entries[row] = entry
         digest = content_digest(entry.text) if entry else ""
         self.digests[row] = REMOVED if entry and not digest and not entry.available else digest
+
+
+def read_catalogue(event_log: EventLog, topic: str) -> Catalogue:
+    """Read the catalogue from its topic; records that are refused are passed over.
+
+    Raises:
+        LogUnavailable: the log does not answer.
+    """
+    catalogue = Catalogue()
+    for record in read(event_log, topic):
+        try:
+            item = item_of(record)
+        except InvalidEvent:
+            continue
+        if isinstance(item, str):
+            catalogue.remove(item)
+        else:
+            catalogue.upsert(item)
+    return catalogue

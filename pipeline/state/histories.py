@@ -7,7 +7,7 @@ others are packed, in a fifth of the memory and as one object each that garbage 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, KeysView, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import Annotated, Any, NamedTuple
@@ -16,13 +16,15 @@ import orjson
 from pydantic import Field, TypeAdapter
 
 from pipeline.events import Finite, Id, Interaction, InteractionType, Milliseconds, Offset
-from pipeline.state.acted_items import NO_ITEMS, OlderItems, decode_older, encode_older, with_items
+from pipeline.state.acted_items import NO_ITEMS, OlderItems, decode_older, encode_older, untyped, with_acts
 
 MOST_ACTS = 40_000
 """In an encoded history; the largest that the settings allow: acts of three signs, and returned purchases."""
 
 RECENT = 1_024
 """Histories that are not packed, at most: the users of some batches. Packing costs some microseconds."""
+WANTING = frozenset({InteractionType.CART, InteractionType.PURCHASE, InteractionType.LIKE})
+"""Acts that lift a dislike: their user wants the item after all. To see it again is not enough."""
 _TYPES = {kind.value: kind for kind in InteractionType}
 _ACT = tuple[Id, InteractionType, Milliseconds, Finite | None, Id | None]
 _ACTS = TypeAdapter(Annotated[list[_ACT], Field(max_length=MOST_ACTS)])
@@ -88,6 +90,29 @@ def joined(history: History, new: Sequence[Act]) -> tuple[History, int]:
     return (*past, *fresh), len(past)
 
 
+def disliked(acts: Iterable[Act], since: int = 0) -> set[str]:
+    """Return the items that a user has disliked since a time in ms, and has not wanted after that.
+
+    Args:
+        acts: oldest first.
+    """
+    items = set()
+    for act in acts:
+        if act.type is InteractionType.DISLIKE and act.time >= since:
+            items.add(act.item)
+        elif act.type in WANTING:
+            items.discard(act.item)
+    return items
+
+
+def lasting(left: Sequence[Act], acts: History) -> Iterator[tuple[str, InteractionType]]:
+    """Yield item and type of acts that leave a history; without dislikes that later acts of it lifted."""
+    standing = disliked(acts)
+    for act in left:
+        if act.type is not InteractionType.DISLIKE or act.item in standing:
+            yield act.item, act.type
+
+
 class Histories:
     """The last acts of each user by event time, oldest first, and the items of those that have left.
 
@@ -112,10 +137,11 @@ class Histories:
 
     def fold(self, user: str, act: Act, remembered: Callable[[History], tuple[History, History]]) -> None:
         """Put an act into its place; `remembered` splits the acts into those that are kept and the others."""
-        kept, left = remembered(inserted(self.of(user), act))
+        acts = inserted(self.of(user), act)
+        kept, left = remembered(acts)
         self._set(user, kept)
         if left:
-            self._older[user] = with_items(self.older(user), (act.item for act in left))
+            self._older[user] = with_acts(self.older(user), lasting(left, acts))
 
     def put(self, user: str, history: History, older: OlderItems | None = None) -> None:
         """Replace the acts of a user, and the items of the acts before them unless None."""
@@ -178,7 +204,7 @@ def _unpacked(packed: bytes) -> History:
 
 def encode_history(history: History, offset: int, older: OlderItems = NO_ITEMS) -> bytes:
     """Encode a user's acts, the offset in their partition up to which they are complete, and older items."""
-    extra = {"older": encode_older(older)} if older.size else {}
+    extra = {"acted": encode_older(older)} if older.size else {}
     return orjson.dumps({"offset": offset, "acts": _rows(history), **extra})
 
 
@@ -197,8 +223,9 @@ def history_of(fields: Any) -> tuple[History, int, OlderItems]:
     Raises:
         ValueError: they are no history, or out of bounds.
     """
-    if not isinstance(fields, dict) or fields.keys() - {"older"} != {"acts", "offset"}:
+    if not isinstance(fields, dict) or fields.keys() - {"older", "acted"} != {"acts", "offset"}:
         raise ValueError("it has other fields than a history")
     acts = tuple(Act(*act) for act in _ACTS.validate_python(fields["acts"]))
-    older = decode_older(_TEXT.validate_python(fields.get("older", "")))
-    return acts, _OFFSET.validate_python(fields["offset"]), older
+    before_types = untyped(decode_older(_TEXT.validate_python(fields.get("older", ""))))
+    older = decode_older(_TEXT.validate_python(fields.get("acted", "")))
+    return acts, _OFFSET.validate_python(fields["offset"]), older if older.size else before_types

@@ -23,6 +23,7 @@ occupied online output packed patient pending planner problem progress purpose r
 real rebuilt recent refused repeatable report result retail run sampling seen setting shown size slot source
 spec sqlite status stopped storage stored stuck tensor time to tolerant touched trained trainer type
 unavailable unknown unreadable
+fault left out
 """
 """Words of programming, of other products, and of plain English."""
 

@@ -44,10 +44,11 @@ from pipeline.journal.position import Position
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.sealing import seal, sealed_digest, unseal
+from pipeline.snapshots.filesystem import MANIFEST
 from pipeline.snapshots.history_records import history_record
 from pipeline.snapshots.publisher import Publication, Publisher
 from pipeline.snapshots.snapshot import FORMAT, Announcement, Manifest, Snapshot, Version
-from pipeline.snapshots.store import MANIFEST, SnapshotStore
+from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.acted_items import OlderItems
 from pipeline.state.histories import History
 from pipeline.state.micro_batch import MicroBatch

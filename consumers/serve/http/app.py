@@ -4,14 +4,15 @@
 # `create_app`, so annotations must be evaluated in place.
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from consumers.serve.http.middleware import BodyLimit
 from consumers.serve.http.parameters import MAX_CONTEXT, check_excluded, check_parameters, read_context
-from consumers.serve.ranking import RecommendationQuery
+from consumers.serve.query import ALL_TYPES, RecommendationQuery
 from consumers.serve.schemas import (
     MAX_EXCLUDED,
     AnonymousHistory,
@@ -21,7 +22,7 @@ from consumers.serve.schemas import (
 )
 from consumers.serve.service import NotReady, RecommendationService, UnknownItem
 from pipeline.config import ServeConfig
-from pipeline.events import Id
+from pipeline.events import Id, InteractionType
 from pipeline.http.middleware import RequestTimes
 from pipeline.http.operations import add_operations, guards, problems
 from pipeline.http.problems import answer_with_problems, problem
@@ -48,10 +49,19 @@ BODY_PROBLEMS = problems(
     }
 )
 NOT_FOUND = problems({404: "The item is unknown"})
+SeenType = InteractionType | Literal["true", "false"]
 Session = Annotated[
     Id | None,
     Query(
         description="The user's current session; one that differs from the last act's begins a new basket."
+    ),
+]
+RequestContext = Annotated[
+    Sequence[Id],
+    Query(
+        max_length=MAX_CONTEXT,
+        description="What business rules may know of the request, as name=value such as page=home; repeat for "
+        "several.",
     ),
 ]
 
@@ -75,6 +85,7 @@ def _query_reader(
     service: RecommendationService, settings: ServeConfig
 ) -> Callable[..., Awaitable[RecommendationQuery]]:
     """Make the dependency that reads a query from the request's parameters; its bounds are settings."""
+    default = RecommendationQuery.by_default(settings)
 
     async def read_query(
         k: Annotated[
@@ -87,27 +98,51 @@ def _query_reader(
             str | None, Query(max_length=256, description="Only items of this category.")
         ] = None,
         exclude_seen: Annotated[
-            bool,
-            Query(description="Leave out what the user ever acted on; off by default: customers buy again."),
-        ] = False,
+            Sequence[SeenType],
+            Query(
+                max_length=len(ALL_TYPES),
+                description="Leave out what the user ever acted on in this way, or in any with true; repeat "
+                "for several. Customers buy again, so the default is the setting serve.exclude_seen.",
+            ),
+        ] = settings.exclude_seen,
+        diversity: Annotated[
+            float,
+            Query(
+                ge=0,
+                le=1,
+                description="How much to avoid items that are near each other: 0 ranks by score alone, 1 by "
+                "distance alone after the first item.",
+            ),
+        ] = settings.diversity,
+        most_per_category: Annotated[
+            int | None, Query(ge=1, le=10_000, description="Maximum number of items of one category.")
+        ] = settings.most_per_category,
         explain: Annotated[
             bool,
             Query(description="Say of each item what its score is made of, and which act it is owed to."),
         ] = False,
-        context: Annotated[
-            Sequence[Id],
-            Query(
-                max_length=MAX_CONTEXT,
-                description="What business rules may know of the request, as name=value such as page=home; "
-                "repeat for several.",
-            ),
-        ] = (),
+        context: RequestContext = (),
     ) -> RecommendationQuery:
         check_excluded(service.unknown(exclude))
-        said = read_context(context)
-        return RecommendationQuery(k, frozenset(exclude), category, exclude_seen, explain, said)
+        return replace(
+            default,
+            k=k,
+            exclude=frozenset(exclude),
+            category=category,
+            exclude_seen=_types(exclude_seen),
+            diversity=diversity,
+            most_per_category=most_per_category,
+            explain=explain,
+            context=read_context(context),
+        )
 
     return read_query
+
+
+def _types(exclude_seen: Sequence[SeenType]) -> frozenset[InteractionType]:
+    if "true" in exclude_seen:
+        return ALL_TYPES
+    return frozenset(InteractionType(kind) for kind in exclude_seen if kind != "false")
 
 
 def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:

@@ -14,7 +14,7 @@ from pipeline.event_fields import nearest
 
 SYNONYMS = dict.fromkeys(("n", "count", "limit", "num", "number", "size", "top", "top_k", "topk"), "k")
 """What other services call a parameter that no spelling is near to."""
-REPEATED = frozenset({"exclude", "context"})
+REPEATED = frozenset({"exclude", "exclude_seen", "context"})
 MAX_CONTEXT = 8
 MAX_CONTEXT_CHARACTERS = 400
 """Of all together, so that an impression can hold them."""

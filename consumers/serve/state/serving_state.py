@@ -33,13 +33,13 @@ from pipeline.events import Interaction, Item, ItemChange
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.item_table import Rows
 from pipeline.rules.compiled import NO_RULES, CompiledRules
-from pipeline.state.acted_items import OlderItems, with_items
+from pipeline.state.acted_items import OlderItems, with_acts
 from pipeline.state.catalogue import removed_item, upserted
 from pipeline.state.contributions import Contribution, contribution, contributions
 from pipeline.state.counts import PairCounts, grown
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.dedupe import SeenEvents
-from pipeline.state.histories import Act, Histories, History, inserted
+from pipeline.state.histories import Act, Histories, History, inserted, lasting
 from pipeline.state.popularity import Popularity
 from pipeline.state.signals import Signals
 
@@ -269,8 +269,8 @@ class ServingState:
         self.updated_histories[user], left = self._signals.remembered(acts)
         if left:
             older = self.updated_older.get(user)
-            self.updated_older[user] = with_items(
-                self._histories.older(user) if older is None else older, (act.item for act in left)
+            self.updated_older[user] = with_acts(
+                self._histories.older(user) if older is None else older, lasting(left, acts)
             )
 
     def _is_learned(self, event: TailEvent) -> bool:

@@ -46,6 +46,12 @@ class KafkaLog:
         if not self._admin.ask("ping", lambda admin: admin.describe_cluster()["brokers"], timeout_seconds):
             raise LogUnavailable("ping: the cluster has no broker")
 
+    def version(self) -> str:
+        """See `EventLog.version`; as far as the requests tell that its brokers know."""
+        broker = self._admin.ask("version", lambda admin: admin.describe_cluster()["brokers"][0]["broker_id"])
+        known = self._admin.ask("version", lambda admin: admin.get_broker_version_data(broker).broker_version)
+        return f"Kafka {'.'.join(map(str, known))}"
+
     def create_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
         """See `EventLog.create_topics`; the replication factor is the cluster's default."""
         present = self._admin.ask("list topics", lambda admin: set(admin.list_topics()))

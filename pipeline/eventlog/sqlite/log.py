@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -53,6 +54,10 @@ class SqliteLog:
                 pass
         finally:
             database.close()
+
+    def version(self) -> str:
+        """See `EventLog.version`."""
+        return f"SQLite {sqlite3.sqlite_version}"
 
     def create_topics(self, specs: Sequence[TopicSpec]) -> list[str]:
         """See `EventLog.create_topics`."""

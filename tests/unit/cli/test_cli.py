@@ -12,6 +12,7 @@ from pipeline import cli
 from tests.support.commands import fails, run
 
 COMMANDS = {
+    "bridge",
     "gateway",
     "inspect",
     "config",
@@ -27,7 +28,9 @@ COMMANDS = {
     "play",
     "simulate",
     "demo",
+    "doctor",
     "history",
+    "items",
     "status",
     "dead-letters",
 }

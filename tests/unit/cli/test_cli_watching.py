@@ -97,6 +97,17 @@ def test_a_server_that_cannot_follow_the_log_is_red(settings: Settings) -> None:
     assert found["findings"] == ["serve cannot follow the event log: /readyz says why, and what to do"]
 
 
+def test_a_learner_that_has_stopped_reading_is_red(settings: Settings) -> None:
+    answer_for_both(settings)
+    metrics.READING_STOPPED.labels("learn").set(1)
+    try:
+        code, found = status()
+    finally:
+        metrics.READING_STOPPED.labels("learn").set(0)
+    assert (code, found["state"]) == (1, "red")
+    assert "learn reads nothing" in found["findings"][0]
+
+
 def test_a_producer_of_which_every_event_is_refused_is_red(harness: ModelHarness, settings: Settings) -> None:
     answer_for_both(settings)
     send(harness, NUMERIC, NUMERIC)
@@ -133,6 +144,23 @@ def test_dead_letters_are_counted_listed_and_shown(harness: ModelHarness) -> Non
     assert (shown["value"], shown["code"], shown["place"]) == (orjson.loads(NUMERIC), "numeric_id", place)
     assert orjson.loads(run("dead-letters", "show").output)["value"] == "text"
     assert "there is no dead letter" in misused("dead-letters", "show", "mill.interactions/0/999")
+
+
+def test_the_status_counts_dead_letters_by_reason(harness: ModelHarness, settings: Settings) -> None:
+    answer_for_both(settings)
+    send(harness, NUMERIC, b"text", b"more text")
+    refuse(harness)
+    _, found = status()
+    assert found["format"] == 1
+    letters = found["dead_letters"]
+    assert (letters["kept"], letters["by_reason"]) == (3, {"not_json": 2, "numeric_id": 1})
+    assert letters["recent"] == letters["by_reason"]
+    assert letters["last"].startswith("mill.interactions/")
+    assert "3 dead letters, the last of mill.interactions/" in run("status").output
+
+
+def test_a_page_for_people_is_no_json() -> None:
+    assert "exclude each other" in misused("status", "--watch", "--json")
 
 
 @pytest.mark.parametrize("columns", [30, 80])

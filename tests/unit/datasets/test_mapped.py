@@ -227,7 +227,7 @@ def test_a_row_that_cannot_be_read_is_refused_or_dropped(
     assert counted == 1 and "rows.csv:2)" in dataset.drops.lines()[0]
 
 
-def test_what_is_left_out_is_counted_by_reason(tmp_path: Path) -> None:
+def test_what_is_dropped_is_counted_by_reason(tmp_path: Path) -> None:
     gaps: list[Row] = [
         {"who": None},
         {"sku": ""},
@@ -366,3 +366,45 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, reas
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DatasetError, match=reason):
         events(tmp_path / name, simple())
+
+
+@pytest.mark.parametrize(
+    ("cell", "available"),
+    [(True, True), ("No", False), (0, False), ("12", True), ("0", False), (None, True), ("", True)],
+)
+def test_available_is_a_flag_or_a_number_of_pieces(tmp_path: Path, cell: object, available: bool) -> None:
+    items = {"item": "sku", "title": "name", "available": "stock"}
+    item, _ = events(as_jsonl(tmp_path / "rows.jsonl", [{**BASE, "stock": cell}]), mapping(items=items))
+    assert isinstance(item, Item) and item.available is available
+
+
+def test_a_number_is_scaled(tmp_path: Path) -> None:
+    interactions = {**CONTENT["interactions"], "value": {"column": "cents", "scale": 0.01}}  # type: ignore[dict-item]
+    (act,) = acts(
+        events(
+            as_jsonl(tmp_path / "rows.jsonl", [{**BASE, "cents": 1250}]), mapping(interactions=interactions)
+        )
+    )
+    assert act.value == 12.5
+
+
+def test_a_mapping_of_items_alone_plays_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="has no table \\[interactions\\]"):
+        events(as_jsonl(tmp_path / "rows.jsonl", [BASE]), mapping(interactions=None))
+    with pytest.raises(ValueError, match="write a table"):
+        mapping(interactions=None, items=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"when": "1e999999999"}, "when '1e999999999' is no number of ms since 1970"),
+        ({"tags": [{"a": 1}]}, "tags is neither text nor number"),
+        ({"name": [[[1]]]}, "name is a list of lists"),
+        ({"stock": "many"}, "stock 'many' is neither yes nor no, nor a number of pieces"),
+    ],
+)
+def test_a_hostile_cell_is_named(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
+    items = {**CONTENT["items"], "available": "stock"}  # type: ignore[dict-item]
+    with pytest.raises(DatasetError, match=reason):
+        events(as_jsonl(tmp_path / "rows.jsonl", [{**BASE, **changes}]), mapping(items=items))

@@ -20,7 +20,7 @@ from consumers.audit.answers import AnswerComparison, ImpressionUnknown, reprodu
 from consumers.serve.follow.follower import Follower
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.impressions import ImpressionWriter, NotRepeatable
-from consumers.serve.ranking import RecommendationQuery
+from consumers.serve.query import ALL_TYPES, RecommendationQuery
 from consumers.serve.schemas import Recommendations
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
@@ -141,7 +141,8 @@ QUERIES: dict[str, tuple[str, RecommendationQuery, str | None]] = {
     "new session": ("bob", RecommendationQuery(5), "another"),
     "category": ("cyd", RecommendationQuery(3, category="blue"), None),
     "excluded": ("ann", RecommendationQuery(5, frozenset({"red-cup", "blue-lamp", "unknown"})), None),
-    "unseen": ("bob", RecommendationQuery(20, exclude_seen=True), "another"),
+    "unseen": ("bob", RecommendationQuery(20, exclude_seen=ALL_TYPES), "another"),
+    "diverse": ("ann", RecommendationQuery(5, diversity=0.4, most_per_category=2), None),
     "everything": ("eve", RecommendationQuery(20), None),
     "newcomer": ("zoe", RecommendationQuery(5), "s1"),
     "nobody": ("nobody", RecommendationQuery(4), None),

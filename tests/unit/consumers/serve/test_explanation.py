@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from consumers.serve.explanation import Explanation
-from consumers.serve.ranking import Answer, RecommendationQuery, recommend, similar
+from consumers.serve.query import RecommendationQuery
+from consumers.serve.ranking import Answer, recommend, similar
 from consumers.serve.state.serving_state import View
 from pipeline.events import InteractionType
 from pipeline.state.histories import Act, History

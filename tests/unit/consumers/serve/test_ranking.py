@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from consumers.serve.ranking import RecommendationQuery, recommend, similar
+from consumers.serve.query import ALL_TYPES, RecommendationQuery
+from consumers.serve.ranking import recommend, similar
 from consumers.serve.scoring import mixture
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import View
@@ -119,7 +121,7 @@ def test_queries_are_respected(world: World) -> None:
         assert len(items(RecommendationQuery(k=20, category="blue"))) == 4
         assert not items(RecommendationQuery(k=20, category="nothing"))
         seen = {act.item for act in history}
-        assert set(items(RecommendationQuery(k=20, exclude_seen=True))) == set(everything) - seen
+        assert set(items(RecommendationQuery(k=20, exclude_seen=ALL_TYPES))) == set(everything) - seen
 
 
 def test_scores_are_probabilities_among_the_eligible(world: World) -> None:
@@ -131,6 +133,46 @@ def test_scores_are_probabilities_among_the_eligible(world: World) -> None:
                 view, history, None, RecommendationQuery(k=20, category="red"), CONTEXT, now=NOW
             )
             assert sum(answer.scores) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("user", ["ann", "nobody"])
+def test_categories_are_capped_and_the_list_is_still_full(world: World, user: str) -> None:
+    world.open()
+    world.upsert("lonely", "lonely thing", category=None)
+    world.upsert("lonely-2", "lonely thing", category=None)
+    with world.server() as current:
+        view = world.shown(current)
+    history = current.for_user(user)[1]
+    for most in (1, 2, 3):
+        for diversity in (0.0, 0.5, 1.0):
+            query = RecommendationQuery(k=8, most_per_category=most, diversity=diversity)
+            rows = recommend(view, history, None, query, CONTEXT, now=NOW).rows
+            found = Counter(view.index.ids[row].partition("-")[0] for row in rows)
+            lonely = found.pop("lonely", 0)
+            assert max(found.values()) <= most
+            assert sum(found.values()) + lonely == min(8, 3 * most + 2)
+
+
+def test_a_diverse_answer_begins_with_the_best_item_and_is_more_diverse(world: World) -> None:
+    world.open()
+    with world.server() as current:
+        view = world.shown(current)
+    history = current.for_user("ann")[1]
+
+    def rows(diversity: float) -> list[int]:
+        query = RecommendationQuery(k=4, diversity=diversity)
+        return recommend(view, history, None, query, CONTEXT, now=NOW).rows
+
+    def nearness(chosen: list[int]) -> float:
+        first = view.index.ids[chosen[0]]
+        nearest = similar(view, first, RecommendationQuery(k=20), now=NOW)
+        cosines = dict(zip(nearest.rows, nearest.scores, strict=True))
+        return sum(cosines[row] for row in chosen[1:])
+
+    plain = rows(0.0)
+    assert plain == rows(1e-9)
+    assert rows(1.0)[0] == plain[0]
+    assert nearness(rows(1.0)) < nearness(plain)
 
 
 def shares_of(view: View, current: CurrentState, user: str) -> dict[str, float]:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.serve.http.app import create_app
-from consumers.serve.ranking import RecommendationQuery, facts_of, recommend, similar
+from consumers.serve.query import ALL_TYPES, NO_TYPES, QueryKind, RecommendationQuery, facts_of
+from consumers.serve.ranking import recommend, similar
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
@@ -135,7 +136,9 @@ queries = st.builds(
     k=SOME([1, 3, 5, 20]),
     exclude=st.frozensets(SOME(ITEMS), max_size=3),
     category=st.none() | SOME(COLOURS),
-    exclude_seen=st.booleans(),
+    exclude_seen=SOME([NO_TYPES, ALL_TYPES]),
+    diversity=SOME([0.0, 0.7]),
+    most_per_category=SOME([None, 1, 3]),
     context=st.just(()) | st.tuples(st.tuples(st.just("page"), SOME(["red", "1"]))),
 )
 
@@ -231,8 +234,8 @@ def test_no_answer_breaks_a_rule(
 
 def check(served: Served, view: View, rules: list[Rule], query: RecommendationQuery, kind: str) -> None:
     """Ask, and compare with the oracle."""
-    of_kind = "similar" if kind == "similar" else "user"
-    facts = RequestFacts(NOW, facts_of(query, of_kind), {"tier": "red"})  # type: ignore[arg-type]
+    of_kind: QueryKind = "similar" if kind == "similar" else "user"
+    facts = RequestFacts(NOW, facts_of(query, of_kind), {"tier": "red"})
     shaping, index = view.rules.shaping(facts), view.index
     history = served.history if kind == "user" else ()
     if kind == "similar":
@@ -241,7 +244,8 @@ def check(served: Served, view: View, rules: list[Rule], query: RecommendationQu
         answer = similar(view, "red-cup", query, shaping, now=NOW)
     else:
         answer = recommend(view, history, None, query, CONTEXT, shaping=shaping, now=NOW)
-    oracle = Oracle(view, rules, facts)
+    own = [] if query.most_per_category is None else [rule("own", "cap", most=query.most_per_category)]
+    oracle = Oracle(view, [*rules, *own], facts)
     left_out = {*query.exclude, *({act.item for act in history} if query.exclude_seen else ())}
     left_out |= {"red-cup"} if kind == "similar" else set()
     available = index.available_at(NOW)
@@ -263,7 +267,7 @@ def check(served: Served, view: View, rules: list[Rule], query: RecommendationQu
         waiting = [row for row, is_eligible in eligible.items() if is_eligible and row not in rows]
         assert not any(oracle.within_caps([*rows, row]) for row in waiting), "no shorter than it must be"
     free = [score for row, score in zip(rows, answer.scores, strict=True) if row not in placed.values()]
-    if kind != "similar":
+    if kind != "similar" and not query.diversity:
         assert free == sorted(free, reverse=True)
 
 

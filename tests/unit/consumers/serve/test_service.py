@@ -9,20 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.serve.impressions import NotRepeatable, StoredQuery
-from consumers.serve.ranking import RecommendationQuery
+from consumers.serve.query import ALL_TYPES, NO_TYPES, RecommendationQuery
+from consumers.serve.schemas import AnonymousAct
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
-from pipeline.events import Impression, InteractionType, decode, encode, validate
+from pipeline.events import Context, Impression, InteractionType, decode, encode, validate
 from pipeline.model.backbone import Backbone
 from tests.support.serve_harness import World
+
+T = InteractionType
 
 
 @pytest.mark.parametrize(
     ("query", "session", "pending_texts"),
     [
         (RecommendationQuery(1), None, 0),
-        (RecommendationQuery(7, frozenset({"b", "a", 'quo"ted', "ümlaut"}), "tea & coffee", True), "s 1", 3),
-        (RecommendationQuery(1, category=""), "s", 0),
+        (RecommendationQuery(7, frozenset({"b", "a", 'quo"ted', "ümlaut"}), "tea & coffee"), "s 1", 3),
+        (RecommendationQuery(1, category="", exclude_seen=ALL_TYPES), "s", 0),
+        (RecommendationQuery(1, exclude_seen=frozenset({T.CART, T.RETURN}), hide_disliked_ms=5), "s", 0),
+        (RecommendationQuery(1, diversity=0.3, most_per_category=2), None, 0),
     ],
 )
 def test_an_impression_stores_its_query(
@@ -30,6 +35,12 @@ def test_an_impression_stores_its_query(
 ) -> None:
     stored = StoredQuery.from_context(StoredQuery.from_query(query, session, pending_texts).context())
     assert (stored.query, stored.session, stored.pending_texts) == (query, session, pending_texts)
+
+
+def test_older_impressions_store_whether_all_types_were_excluded() -> None:
+    for stored, types in ((True, ALL_TYPES), (False, NO_TYPES)):
+        context: Context = {"asked": "whole", "k": 5, "exclude_seen": stored}
+        assert StoredQuery.from_context(context).query == RecommendationQuery(5, exclude_seen=types)
 
 
 def test_too_many_exclusions_make_a_stored_query_partial() -> None:
@@ -46,7 +57,7 @@ def test_too_many_exclusions_make_a_stored_query_partial() -> None:
 )
 def test_a_stored_query_is_within_the_bounds_of_an_impression(exclude: set[str]) -> None:
     context = StoredQuery.from_query(
-        RecommendationQuery(5, frozenset(exclude), "c" * 256, True), "s" * 128, 10**6
+        RecommendationQuery(5, frozenset(exclude), "c" * 256, ALL_TYPES, 10**12), "s" * 128, 10**6
     ).context()
     shown = {"impression_id": "i", "user": "u", "snapshot": "1-1", "time": 0, "items": ["a"]}
     fields = {**shown, "propensities": [1.0], "offsets": {}, "context": {"source": "model", **context}}
@@ -59,7 +70,7 @@ def test_exclude_seen_reaches_back_beyond_the_history(world: World) -> None:
     def shown(current: CurrentState) -> set[str]:
         world.shown(current)
         service = RecommendationService(current, context=5)
-        query = RecommendationQuery(k=100, exclude_seen=True)
+        query = RecommendationQuery(k=100, exclude_seen=ALL_TYPES)
         return {shown.item for shown in service.for_user("dan", None, query).items}
 
     with world.server() as early:
@@ -75,6 +86,64 @@ def test_exclude_seen_reaches_back_beyond_the_history(world: World) -> None:
         assert "blue-cup" in expected
         with world.server() as late:
             assert shown(late) == expected
+
+
+def test_what_a_user_disliked_never_comes_again(world: World) -> None:
+    """Not even when the dislike has left the history, and whatever else the user does."""
+    world.open()
+    query = RecommendationQuery(k=100, hide_disliked_ms=10**13)
+
+    def shown(current: CurrentState, user: str = "ann") -> set[str]:
+        world.shown(current)
+        service = RecommendationService(current, context=5)
+        return {shown.item for shown in service.for_user(user, None, query).items}
+
+    with world.server() as early:
+        world.act("ann", "red-cup", "red-lamp", kind=T.DISLIKE)
+        assert not shown(early) & {"red-cup", "red-lamp"}
+        assert {"red-cup", "red-lamp"} <= shown(early, "bob") & shown(early, "nobody")
+        world.act("ann", "red-lamp", kind=T.LIKE)
+        world.act("ann", "red-cup", kind=T.VIEW)
+        assert {"red-lamp"} == shown(early) & {"red-cup", "red-lamp"}
+        world.act("ann", *[f"bad-{number}" for number in range(30)], kind=T.DISLIKE)
+        world.shown(early)
+        assert "red-cup" not in {act.item for act in early.for_user("ann")[1] if act.type is T.DISLIKE}
+        expected = shown(early)
+        assert not {name for name in expected if name.startswith(("bad", "red-cup"))}
+        assert "red-lamp" in expected
+        world.learn()
+        world.publish()
+        with world.server() as late:
+            assert shown(early) == shown(late) == expected
+
+
+@pytest.mark.parametrize("types", [{T.PURCHASE}, {T.VIEW}, {T.VIEW, T.LIKE}, set(T)])
+def test_exclude_seen_by_type_reaches_back_beyond_the_history(world: World, types: set[T]) -> None:
+    world.open()
+    query = RecommendationQuery(k=100, exclude_seen=frozenset(types))
+    acts = {"red-cup": T.VIEW, "red-lamp": T.PURCHASE, "blue-cup": T.LIKE}
+    with world.server() as current:
+        for item, kind in acts.items():
+            world.act("dan", item, kind=kind)
+        for fill in (0, 30):
+            world.act("dan", *["green-cup"] * fill, kind=T.CLICK)
+            world.shown(current)
+            found = RecommendationService(current, context=5).for_user("dan", None, query).items
+            assert acts.keys() - {one.item for one in found} == {
+                i for i, kind in acts.items() if kind in types
+            }
+
+
+def test_acts_without_a_time_are_of_now(world: World) -> None:
+    world.open()
+    query = RecommendationQuery(k=100, hide_disliked_ms=1_000)
+    with world.server() as current:
+        world.shown(current)
+        service = RecommendationService(current, context=5)
+        for kind in (T.DISLIKE, T.VIEW):
+            act = AnonymousAct.model_validate({"item": "red-cup", "type": kind})
+            items = {shown.item for shown in service.for_history([act], None, query).items}
+            assert ("red-cup" in items) == (kind is T.VIEW)
 
 
 VIEWS = 5_000

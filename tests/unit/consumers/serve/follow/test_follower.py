@@ -9,7 +9,8 @@ from threading import Event
 import pytest
 
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
-from consumers.serve.ranking import Answer, RecommendationQuery, recommend
+from consumers.serve.query import RecommendationQuery
+from consumers.serve.ranking import Answer, recommend
 from consumers.serve.state.current import CurrentState
 from pipeline import metrics
 from pipeline.config import ModelSizes

@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 
 from consumers.serve.follow import follower
-from consumers.serve.ranking import Answer, RecommendationQuery, recommend
+from consumers.serve.query import RecommendationQuery
+from consumers.serve.ranking import Answer, recommend
 from consumers.serve.state.current import CurrentState
 from pipeline import metrics
 from pipeline.eventlog.topic_watch import TopicWatch

@@ -17,7 +17,7 @@ from consumers.serve.schemas import MAX_ACTS, MAX_EXCLUDED
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState, Degradation
 from pipeline.config import ServeConfig
-from pipeline.events import Impression, validate
+from pipeline.events import Impression, InteractionType, validate
 from tests.support.serve_harness import World
 
 NOW = 2_000_000_000_000
@@ -81,7 +81,22 @@ def test_query_parameters(client: TestClient) -> None:
     assert items(k=20, exclude=everything[:2]) == everything[2:]
     assert len(items(k=20, category="red")) == 4
     assert not any(item.startswith("red") for item in items(k=20, exclude_seen=True))
+    assert not any(item.startswith("red") for item in items(k=20, exclude_seen="purchase"))
+    assert items(k=20, exclude_seen=["view", "like"]) == items(k=20, exclude_seen=False) == everything
     assert items(k=20, session="new") != everything
+    assert client.get(FOR_ANN, params={"exclude_seen": "bought"}).status_code == 422
+
+
+def test_defaults_are_settings(open_shop: World) -> None:
+    def items(client: TestClient, **query: Any) -> list[str]:
+        return [shown["item"] for shown in client.get(FOR_ANN, params={"k": 20, **query}).json()["items"]]
+
+    with client_of(open_shop, exclude_seen=(InteractionType.PURCHASE,)) as client:
+        assert not any(item.startswith("red") for item in items(client))
+        assert len(items(client, exclude_seen=False)) == 12
+    with client_of(open_shop, most_per_category=1, diversity=0.5) as client:
+        assert len(items(client)) == 3
+        assert len(items(client, most_per_category=3)) == 9
 
 
 def test_an_answer_is_explained_if_asked(client: TestClient) -> None:
@@ -341,7 +356,11 @@ def test_openapi_describes_everything(client: TestClient) -> None:
         ("limit=3", "query.limit", "did you mean k?"),
         ("Category=red", "query.Category", "did you mean category?"),
         ("sesion=a", "query.sesion", "did you mean session?"),
-        ("zzz=1", "query.zzz", "it has category, context, exclude, exclude_seen, explain, k, session"),
+        (
+            "zzz=1",
+            "query.zzz",
+            "it has category, context, diversity, exclude, exclude_seen, explain, k, most_",
+        ),
         ("exclude=red-cup,blue-cup", "query.exclude", "exclude=A&exclude=B"),
         ("k=3&k=5", "query.k", "send it once"),
         ("x" * 5_000 + "=1", "query.xxx", "is no parameter of this route"),

@@ -1,0 +1,57 @@
+"""What a request asks for, beside the user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from pipeline.config import ServeConfig
+from pipeline.events import InteractionType, Scalar
+
+MS_PER_DAY = 24 * 60 * 60 * 1000
+NO_TYPES: frozenset[InteractionType] = frozenset()
+ALL_TYPES = frozenset(InteractionType)
+
+
+QueryKind = Literal["user", "history", "similar"]
+
+
+@dataclass(frozen=True)
+class RecommendationQuery:
+    """Select at most `k` items: not excluded, and of the category if there is one.
+
+    Attributes:
+        exclude_seen: leave out items with an act of the user of these types.
+        hide_disliked_ms: for how long a dislike removes its item; 0 if it only lowers it.
+        diversity: from 0, by score alone, to 1; see `consumers.serve.diversity`.
+        most_per_category: items of one category, at most; None for no limit.
+        explain: say what each score is made of.
+        context: what the request says of itself to business rules, by name.
+    """
+
+    k: int
+    exclude: frozenset[str] = frozenset()
+    category: str | None = None
+    exclude_seen: frozenset[InteractionType] = NO_TYPES
+    hide_disliked_ms: int = 0
+    diversity: float = 0.0
+    most_per_category: int | None = None
+    explain: bool = False
+    context: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def by_default(cls, settings: ServeConfig) -> Self:
+        """Return the query of a request without parameters."""
+        return cls(
+            settings.recommendations,
+            exclude_seen=frozenset(settings.exclude_seen),
+            hide_disliked_ms=int(settings.hide_disliked_days * MS_PER_DAY),
+            diversity=settings.diversity,
+            most_per_category=settings.most_per_category,
+        )
+
+
+def facts_of(query: RecommendationQuery, kind: QueryKind) -> dict[str, Scalar]:
+    """Return what a request carries, for the conditions of business rules."""
+    own: dict[str, Scalar] = {"query": kind, "k": query.k}
+    return {**dict(query.context), **own, **({"category": query.category} if query.category else {})}

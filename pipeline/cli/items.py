@@ -1,0 +1,128 @@
+"""Commands for the catalogue: load, list, show, search, remove."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+
+from pipeline.cli.terminal import (
+    DatesOption,
+    EncodingOption,
+    MappingOption,
+    console,
+    log_of_settings,
+    now,
+    print_drop_lines,
+    progress_bar,
+)
+
+if TYPE_CHECKING:
+    from pipeline.events import Item
+    from pipeline.state.catalogue import Catalogue
+
+app = typer.Typer()
+items_app = typer.Typer(help="Load, list, show, search and remove items.", no_args_is_help=True)
+app.add_typer(items_app, name="items")
+LimitOption = Annotated[int, typer.Option(min=1, help="How many to show.")]
+
+
+@items_app.command("load")
+def load_items(
+    file: Annotated[str, typer.Argument(help="A file, a folder, or a URL of one.")],
+    mapping: MappingOption = None,
+    encoding: EncodingOption = None,
+    dates: DatesOption = None,
+) -> None:
+    """Read a catalogue and append its items to the log, after every row was checked.
+
+    Without --mapping, FILE is JSONL whose lines are items or changes of items, as in docs/events.md.
+    """
+    from pipeline.datasets import adjusted
+    from pipeline.datasets.catalogue_file import CatalogueFile
+    from pipeline.datasets.mapping import load_mapping
+    from pipeline.datasets.remote import local
+    from pipeline.events import encode
+
+    found = load_mapping(mapping) if mapping else None
+    catalogue = CatalogueFile(local(file), found and adjusted(found, encoding, dates), now())
+    records = [(item.item, encode(item)) for item in catalogue.items()]
+    with (
+        log_of_settings() as (event_log, topics, _),
+        event_log.writer() as writer,
+        progress_bar("loading", len(records)) as progress,
+    ):
+        for item, wire in progress.track(records, task_id=progress.task_ids[0]):
+            writer.append(topics.items, item, wire)
+        writer.flush()
+    print_drop_lines(catalogue.drops, len(records), "item")
+    console.print(f"{len(records):,} items are in {topics.items}")
+
+
+@items_app.command("list")
+def list_items(limit: LimitOption = 20) -> None:
+    """Count the items of the catalogue, and list them by id."""
+    from pipeline.reports.catalogue import items_page
+
+    console.print(items_page(_known(_catalogue()), limit), soft_wrap=True)
+
+
+@items_app.command("search")
+def search_items(
+    words: Annotated[list[str], typer.Argument(help="Words; a title has all of them.")],
+    limit: LimitOption = 20,
+) -> None:
+    """List the items whose titles have all words, in any order and case."""
+    from pipeline.reports.catalogue import items_page
+
+    wanted = [word.casefold() for word in words]
+    found = [one for one in _known(_catalogue()) if all(word in one.title.casefold() for word in wanted)]
+    console.print(items_page(found, limit), soft_wrap=True)
+
+
+@items_app.command("show")
+def show_item(item: str) -> None:
+    """Print an item as JSON."""
+    console.print_json(orjson.dumps(_entry(item).model_dump()).decode())
+
+
+@items_app.command("remove")
+def remove_item(
+    item: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove an item from the catalogue: it is not recommended any more, until it is loaded again."""
+    title = _entry(item).title
+    if not yes:
+        typer.confirm(f"Remove {item} ({title})?", abort=True)
+    with log_of_settings() as (event_log, topics, _), event_log.writer() as writer:
+        writer.append(topics.items, item, None)
+        writer.flush()
+    console.print(f"{item} is removed", markup=False)
+
+
+def _catalogue() -> Catalogue:
+    from pipeline.state.catalogue import read_catalogue
+
+    with log_of_settings() as (event_log, topics, _):
+        return read_catalogue(event_log, topics.items)
+
+
+def _known(catalogue: Catalogue) -> list[Item]:
+    """The items that are in the catalogue, and not removed, by id."""
+    from pipeline.state.catalogue import REMOVED
+
+    rows = zip(catalogue.entries, catalogue.digests, strict=True)
+    found = [entry for entry, digest in rows if entry is not None and digest != REMOVED]
+    return sorted(found, key=lambda entry: entry.item)
+
+
+def _entry(item: str) -> Item:
+    from pipeline.event_fields import nearest
+
+    found = {entry.item: entry for entry in _known(_catalogue())}
+    if item not in found:
+        hint = f"; the nearest is {near!r}" if (near := nearest(item, found)) else ""
+        raise typer.BadParameter(f"no item has the id {item!r}{hint}")
+    return found[item]

@@ -1,0 +1,110 @@
+"""A catalogue in files: items that a mapping makes of rows, or JSONL of items and changes of items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from pipeline.datasets.cells import DateForm, common_order, plain_text
+from pipeline.datasets.drops import Drops
+from pipeline.datasets.mapping import FileFormat, ItemMapping, Layout, Mapping
+from pipeline.datasets.records import Row, files_of, read_rows
+from pipeline.datasets.row_reader import CellReader, InvalidField, ItemReader, cell_of
+from pipeline.errors import DatasetError, InvalidEvent
+from pipeline.events import SCHEMA_VERSION, Item, ItemChange, build_item, validate
+
+ENVELOPE = {"v": SCHEMA_VERSION, "kind": Item.kind}
+"""What a line of JSONL may leave out."""
+NO_ITEMS = "the mapping {} has no table [items]: it says nothing about items"
+
+
+class CatalogueFile:
+    """The items in a file, or in the files of a folder, in their order.
+
+    Attributes:
+        drops: rows left out in the last iteration, by reason.
+    """
+
+    def __init__(self, source: Path, mapping: Mapping | None, time: int) -> None:
+        """Open the files.
+
+        Args:
+            source: a file, or a folder.
+            mapping: of its columns; None for JSONL whose lines are items or changes of items.
+            time: in ms, of items that have none.
+
+        Raises:
+            DatasetError: there is no such file, or the mapping has no items.
+        """
+        if mapping is not None and mapping.items is None:
+            raise DatasetError(NO_ITEMS.format(mapping.name))
+        self._mapping, self._time = mapping, time
+        self._layout = _layout(mapping)
+        self._files = [source] if source.is_file() else files_of(source, self._layout)
+        self.drops = Drops()
+
+    def items(self) -> Iterator[Item | ItemChange]:
+        """Yield the items.
+
+        Raises:
+            DatasetError: a row is invalid; names file, line, field, reason and remedy.
+        """
+        self.drops = Drops()
+        for row in self._rows():
+            try:
+                yield from self._read(row)
+            except (InvalidEvent, InvalidField) as error:
+                self._refuse(row, error)
+
+    def _read(self, row: Row) -> Iterator[Item | ItemChange]:
+        if self._reader is None:
+            yield build_item({**ENVELOPE, **row.cells})
+            return
+        item = "" if row.repeats_header else self._reader.item(row.cells)
+        if not item:
+            self.drops.add("the header again" if row.repeats_header else "an item without id", row.place)
+            return
+        title = self._reader.title(row.cells) or item
+        fields = {"item": item, "title": title, "time": self._time, **self._reader.others(row.cells)}
+        yield validate(Item, fields)
+
+    def _rows(self) -> Iterator[Row]:
+        sources = list(self._fields.sources()) if self._fields else []
+        return (row for file in self._files for row in read_rows(file, self._layout, sources))
+
+    @property
+    def _fields(self) -> ItemMapping | None:
+        return self._mapping.items if self._mapping else None
+
+    @cached_property
+    def _reader(self) -> ItemReader | None:
+        if self._mapping is None or self._fields is None:
+            return None
+        return ItemReader(
+            self._fields,
+            CellReader(self._mapping.item_times, self._layout, lambda: self._order),
+        )
+
+    @cached_property
+    def _order(self) -> DateForm:
+        """The order of day and month; all dates are read once more for it."""
+        fields = self._fields
+        times = (fields.time, fields.published, fields.expires) if fields else ()
+        sources = [source for source in times if source is not None]
+        cells = (
+            (row.place, plain_text(cell_of(row.cells, source))) for row in self._rows() for source in sources
+        )
+        return common_order(cells, sources[0].name)
+
+    def _refuse(self, row: Row, error: InvalidEvent | InvalidField) -> None:
+        if self._mapping is None or self._mapping.invalid == "refuse":
+            detail = error.detail if isinstance(error, InvalidField) else str(error)
+            raise DatasetError(f"{row.place}: {detail}") from None
+        self.drops.add(error.reason, row.place)
+
+
+def _layout(mapping: Mapping | None) -> Layout:
+    if mapping is None:
+        return Layout(format=FileFormat.JSONL)
+    return (mapping.items.layout if mapping.items else None) or mapping.layout

@@ -1,0 +1,82 @@
+"""Ports that the daemons listen at: free, held by one of ours, or taken by another program."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pydantic import SecretStr
+
+from pipeline.config import Settings
+from pipeline.doctor.finding import Finding, fault, ok, warning
+from pipeline.keys import HEADER
+from pipeline.metrics import reached, scrape
+
+ASK_SECONDS = 2.0
+LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+class _Port(NamedTuple):
+    """Where a daemon listens; `setting` names the port, `keys` are those that its metrics ask for."""
+
+    setting: str
+    host: str
+    port: int
+    keys: Sequence[SecretStr]
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Check each port of the settings, and whether strangers can reach a server that asks for no key."""
+    ports = [port for port in _ports(settings) if port.port]
+    by_place: dict[tuple[str, int], str] = {}
+    for port in ports:
+        other = by_place.setdefault((port.host, port.port), port.setting)
+        if other != port.setting:
+            text = f"{port.setting} and {other} are both {port.port}"
+            yield fault("ports", text, f"set `{port.setting}` to another port")
+        else:
+            yield _state(port)
+    for name, host, keys in (
+        ("serve", settings.serve.host, settings.serve.api_keys),
+        ("gateway", settings.gateway.host, settings.gateway.api_keys),
+    ):
+        if host not in LOCAL and not keys:
+            text = f"{name} listens at {host} and asks for no key"
+            yield warning("access", text, f"set `{name}.api_keys`; `openssl rand -hex 32` makes one")
+
+
+def _ports(settings: Settings) -> Iterator[_Port]:
+    serve, gateway, metrics = settings.serve, settings.gateway, settings.metrics
+    yield _Port("serve.port", serve.host, serve.port, serve.api_keys)
+    yield _Port("gateway.port", gateway.host, gateway.port, gateway.api_keys)
+    for name in ("learn", "retrain", "play"):
+        yield _Port(f"metrics.{name}", metrics.host, getattr(metrics, name), serve.api_keys)
+
+
+def _state(port: _Port) -> Finding:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(port.host, port.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except OSError as error:
+        return _taken(port, error)
+    return ok("ports", f"{port.setting}: {port.port} is free")
+
+
+def _taken(port: _Port, error: OSError) -> Finding:
+    if _is_ours(port):
+        return ok("ports", f"{port.setting}: a millstream daemon answers at {port.port}")
+    text = f"{port.setting}: {port.host}:{port.port} cannot be listened at ({error.strerror or error})"
+    table = port.setting.partition(".")[0]
+    return fault("ports", text, f"stop the program there, or set `{port.setting}` or `{table}.host`")
+
+
+def _is_ours(port: _Port) -> bool:
+    headers = {HEADER: port.keys[0].get_secret_value()} if port.keys else {}
+    try:
+        series = scrape(f"http://{reached(port.host)}:{port.port}/metrics", ASK_SECONDS, headers)
+    except (OSError, ValueError):
+        return False
+    return any(name.startswith("millstream_") for name, _ in series)

@@ -1,0 +1,48 @@
+"""The snapshot store: whether it answers, and whether it holds what was announced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.config import Settings
+from pipeline.doctor.finding import Finding, fault, ok, warning
+from pipeline.errors import InvalidSettings, StorageUnavailable
+from pipeline.eventlog.port import EventLog, read_compacted
+from pipeline.eventlog.topics import Topics
+from pipeline.sealing import open_record
+from pipeline.snapshots.filesystem import MANIFEST, open_filesystem
+
+
+def check_store(settings: Settings) -> Iterator[Finding]:
+    """Open the store and list its snapshots."""
+    try:
+        fs, root = open_filesystem(settings.snapshots.store)
+        number = len(fs.glob(f"{root.rstrip('/')}/{settings.log.prefix}/*/{MANIFEST}"))
+    except InvalidSettings as error:
+        yield fault("snapshots", str(error), "set `snapshots.store`, or install what its scheme needs")
+    except (StorageUnavailable, OSError) as error:
+        yield fault("snapshots", f"the store does not answer: {error}", "check `snapshots.store`")
+    else:
+        yield ok("snapshots", f"the store answers and holds {number} snapshots")
+
+
+def check_announced(opened: EventLog, topics: Topics, settings: Settings) -> Iterator[Finding]:
+    """Look for the snapshot that was announced last; servers load no other."""
+    record = read_compacted(opened, topics.snapshots).get(topics.prefix)
+    if record is None:
+        return
+    try:
+        version = str(open_record(record.value or b"")["version"])
+        fs, root = open_filesystem(settings.snapshots.store)
+        there = fs.exists(f"{root.rstrip('/')}/{topics.prefix}/{version}/{MANIFEST}")
+    except (InvalidSettings, StorageUnavailable, OSError):
+        return  # `check_store` says so
+    except (ValueError, LookupError):
+        yield warning("snapshots", "the last announcement is damaged", "let the learner publish again")
+        return
+    if there:
+        yield ok("snapshots", f"{version}, announced last, is in the store")
+    else:
+        text = f"{version} was announced and is not in the store {settings.snapshots.store}"
+        remedy = "set `snapshots.store` as at the learner, let it publish again, or `millstream rollback`"
+        yield fault("snapshots", text, remedy)

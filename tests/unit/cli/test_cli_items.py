@@ -1,0 +1,131 @@
+"""Items are loaded from files, listed, searched, shown and removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from pipeline import cli
+from pipeline.config import Settings
+from tests.support.commands import fails, misused, run
+from tests.support.model_harness import ModelHarness
+
+MAPPING = """
+[layout]
+delimiter = ";"
+encoding = "cp1252"
+decimal = ","
+
+[interactions]
+user = "customer"
+item = "sku"
+type = "action"
+
+[time]
+zone = "Europe/Berlin"
+
+[items]
+item = "sku"
+title = "name"
+category = "group"
+published = "since"
+attributes = { price = { column = "price", kind = "number" } }
+"""
+PRODUCTS = """sku;name;group;price;since
+mug-1;Weiße Tasse;Tassen;4,50;25.11.2026
+mug-2;Rote Tasse;Tassen;1.004,50;01.12.2026
+"""
+
+
+@pytest.fixture
+def products(folder: Path) -> Path:
+    (folder / "mapping.toml").write_text(MAPPING)
+    (folder / "products.csv").write_text(PRODUCTS, encoding="cp1252")
+    run("topics", "create")
+    return folder / "products.csv"
+
+
+def load(file: Path | str, *options: str) -> str:
+    return run("items", "load", str(file), "--mapping", "mapping.toml", *options).output
+
+
+def shown(item: str) -> dict[str, object]:
+    found: dict[str, object] = orjson.loads(run("items", "show", item).output)
+    return found
+
+
+def test_a_catalogue_of_a_spreadsheet_is_loaded(products: Path) -> None:
+    assert load(products).endswith("2 items are in mill.items\n")
+    cup = shown("mug-2")
+    assert (cup["title"], cup["category"], cup["attributes"]) == ("Rote Tasse", "Tassen", {"price": 1004.5})
+    assert cup["published"] == 1_796_079_600_000  # 1 December, because 25.11. proves the order
+    page = run("items", "list").output
+    assert "2 items" in page and "Weiße Tasse" in page and "price=4.5" in page
+
+
+def test_a_catalogue_loaded_again_replaces_what_it_repeats(products: Path) -> None:
+    load(products)
+    products.write_text(PRODUCTS.replace("Rote", "Blaue"), encoding="cp1252")
+    load(products)
+    assert shown("mug-2")["title"] == "Blaue Tasse"
+    assert "2 items" in run("items", "list").output
+
+
+def test_a_bad_row_is_named_and_nothing_is_loaded(
+    products: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    products.write_text(PRODUCTS + "m3;Teller;Teller;teuer;25.11.2026\n", encoding="cp1252")
+    line = fails(monkeypatch, capsys, "items", "load", str(products), "--mapping", "mapping.toml")
+    assert "products.csv:4: price 'teuer'" in line
+    assert "0 items" in run("items", "list").output
+
+
+def test_bad_rows_are_counted_where_the_mapping_says_so(products: Path) -> None:
+    Path("mapping.toml").write_text('invalid = "drop"\n' + MAPPING)
+    products.write_text(PRODUCTS + "m3;Teller;Teller;teuer;25.11.2026\n;;;;\n", encoding="cp1252")
+    output = load(products)
+    assert "dropped 1 rows: price" in output and "dropped 1 rows: an item without id" in output
+    assert output.endswith("2 items are in mill.items\n")
+
+
+def test_items_and_changes_are_loaded_from_our_own_lines(products: Path) -> None:
+    lines = [
+        {"item": "a", "title": "White mug", "attributes": {"brand": "Ember"}},
+        {"item": "a", "available": False},
+        {"v": 2, "kind": "item", "item": "b", "title": "Red plate"},
+    ]
+    Path("items.jsonl").write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    run("items", "load", "items.jsonl")
+    mug = shown("a")
+    assert (mug["title"], mug["available"], mug["attributes"]) == ("White mug", False, {"brand": "Ember"})
+
+
+def test_a_line_that_is_no_item_is_named_with_the_remedy(
+    products: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("items.jsonl").write_text('{"item": "a", "title": "White mug"}\n{"item": 5, "title": "Plate"}\n')
+    line = fails(monkeypatch, capsys, "items", "load", "items.jsonl")
+    assert "items.jsonl:2: item: " in line and "send it as a string" in line
+
+
+def test_titles_are_searched_by_words(products: Path) -> None:
+    load(products)
+    assert "mug-1" in run("items", "search", "tasse", "WEISSE").output
+    assert "mug-2" not in run("items", "search", "tasse", "weiße").output
+    assert "0 items" in run("items", "search", "teller").output
+
+
+def test_an_item_is_removed_after_a_question(products: Path, settings: Settings) -> None:
+    load(products)
+    asked = CliRunner().invoke(cli.app, ["items", "remove", "mug-1"], input="n\n")
+    assert "Remove mug-1 (Weiße Tasse)?" in asked.output and asked.exit_code == 1
+    assert shown("mug-1")
+    assert run("items", "remove", "mug-1", "--yes").output == "mug-1 is removed\n"
+    assert "no item has the id 'mug-1'; the nearest is 'mug-2'" in misused("items", "show", "mug-1")
+    with ModelHarness(settings) as harness:
+        assert [one.key for one in harness.records(harness.topics.items) if one.value is None] == ["mug-1"]
+    load(products)
+    assert shown("mug-1")["title"] == "Weiße Tasse"

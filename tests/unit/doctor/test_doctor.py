@@ -1,0 +1,286 @@
+"""Set-ups that are broken in earnest: the doctor names the fault and the remedy, and changes nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+import pytest
+
+from pipeline.config import CheckpointConfig, GatewayConfig, MetricsConfig, ServeConfig, Settings, to_toml
+from pipeline.demo.processes import free_port
+from pipeline.doctor import folders
+from pipeline.eventlog import open_log
+from pipeline.eventlog.topics import Topics
+from pipeline.metrics import serve_metrics
+from pipeline.snapshots.snapshot import Announcement
+from tests.support.commands import run
+from tests.support.model_harness import PREFIX, ModelHarness
+
+FILE = "millstream.toml"
+TOPICS = Topics(PREFIX)
+NOBODY = 65_534
+"""The user id that owns nothing."""
+
+
+class SetUp(NamedTuple):
+    """A set-up in the working directory that a test breaks."""
+
+    folder: Path
+    settings: Settings
+    monkeypatch: pytest.MonkeyPatch
+
+    def set(self, **tables: dict[str, object]) -> None:
+        """Set settings by the environment."""
+        for table, values in tables.items():
+            for key, value in values.items():
+                self.monkeypatch.setenv(f"MILLSTREAM_{table}__{key}".upper(), str(value))
+
+    def sql(self, statement: str, *values: object) -> None:
+        """Change the log's file behind everybody's back."""
+        with sqlite3.connect(self.folder / "log.db") as connection:
+            connection.execute(statement, values)
+        connection.close()
+
+
+@pytest.fixture
+def healthy(
+    settings: Settings, lived_harness: ModelHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> SetUp:
+    """A model that has learned and published, whose daemons are not running."""
+    lived_harness.log.report(
+        f"{PREFIX}.learn", lived_harness.log.end_offsets([TOPICS.interactions, TOPICS.items])
+    )
+    changed = settings.model_copy(
+        update={
+            "metrics": MetricsConfig(learn=free_port(), retrain=free_port()),
+            "serve": ServeConfig(port=free_port()),
+            "gateway": GatewayConfig(port=free_port()),
+        }
+    )
+    (tmp_path / FILE).write_text(to_toml(changed))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    return SetUp(tmp_path, changed, monkeypatch)
+
+
+def examined() -> dict[str, list[tuple[str, str, str]]]:
+    """State, text and remedy of all findings, by check; the exit status follows from them."""
+    result = run("doctor", "--json")
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for one in orjson.loads(result.output)["findings"]:
+        found.setdefault(one["check"], []).append((one["state"], one["text"], one["remedy"]))
+    states = {state for lines in found.values() for state, _, _ in lines}
+    assert result.exit_code == int("fault" in states)
+    return found
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All files but those that SQLite makes beside an open one."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.endswith(("-wal", "-shm"))
+    }
+
+
+def test_a_healthy_set_up_has_no_fault_and_stays_as_it_is(healthy: SetUp) -> None:
+    before = files(healthy.folder)
+    assert {state for lines in examined().values() for state, _, _ in lines} == {"ok"}
+    assert files(healthy.folder) == before
+    page = run("doctor").output
+    assert "✔ topics" in page and "0 faults, 0 warnings" in page and "✘" not in page
+
+
+def test_a_running_daemon_may_have_its_port(healthy: SetUp) -> None:
+    serve_metrics("127.0.0.1", healthy.settings.metrics.learn)
+    lines = examined()["ports"]
+    port = healthy.settings.metrics.learn
+    assert ("ok", f"metrics.learn: a millstream daemon answers at {port}", "") in lines
+
+
+def unknown_key(setup: SetUp) -> None:
+    with (setup.folder / FILE).open("a") as file:
+        file.write("\n[serving]\nport = 1\n")
+
+
+def torn_file(setup: SetUp) -> None:
+    (setup.folder / FILE).write_text("[log\nurl = 1")
+
+
+def missing_file(setup: SetUp) -> None:
+    setup.monkeypatch.setenv("MILLSTREAM_CONFIG", "elsewhere.toml")
+
+
+def old_package(setup: SetUp) -> None:
+    metadata = setup.folder / "packages" / "torch-1.0.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.0\n")
+    setup.monkeypatch.syspath_prepend(str(setup.folder / "packages"))
+
+
+def missing_log(setup: SetUp) -> None:
+    setup.set(log={"url": f"sqlite:///{setup.folder}/other.db"})
+
+
+def broker_away(setup: SetUp) -> None:
+    setup.set(log={"url": f"kafka://127.0.0.1:{free_port()}"})
+    setup.monkeypatch.setattr("pipeline.doctor.examination.PING_SECONDS", 0.5)
+
+
+def other_partitions(setup: SetUp) -> None:
+    setup.set(log={"partitions": 8})
+
+
+def short_retention(setup: SetUp) -> None:
+    setup.sql("UPDATE topics SET retention_ms = 1000 WHERE name = ?", TOPICS.interactions)
+
+
+def lost_records(setup: SetUp) -> None:
+    with open_log(setup.settings.log.url) as log:
+        log.report(f"{PREFIX}.learn", dict.fromkeys(log.end_offsets([TOPICS.interactions]), 0))
+    setup.sql("UPDATE partitions SET begin_offset = 5 WHERE topic = ?", TOPICS.interactions)
+
+
+def restored_copy(setup: SetUp) -> None:
+    with open_log(setup.settings.log.url) as log:
+        ends = log.end_offsets([TOPICS.interactions])
+        log.report(f"{PREFIX}.learn", {source: end + 7 for source, end in ends.items()})
+
+
+def fast_clock(setup: SetUp) -> None:
+    setup.sql("UPDATE records SET append_time = ?", (time.time_ns() // 1_000_000) + 3_600_000)
+
+
+def many_users(setup: SetUp) -> None:
+    setup.sql("UPDATE partitions SET end_offset = 1 << 40 WHERE topic = ?", TOPICS.histories)
+
+
+def huge_checkpoint(setup: SetUp) -> None:
+    folder = setup.folder / "checkpoints" / PREFIX / "9-9"
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    with (folder / "state").open("wb") as file:
+        file.truncate(8 * 2**40)  # sparse: it takes no room
+
+
+def file_for_a_folder(setup: SetUp) -> None:
+    (setup.folder / "taken").write_text("")
+    setup.set(checkpoints={"folder": setup.folder / "taken" / "checkpoints"})
+
+
+def too_many_threads(setup: SetUp) -> None:
+    setup.set(model={"threads": 1_000})
+
+
+def no_backbone(setup: SetUp) -> None:
+    setup.monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    setup.set(model={"backbone": "nobody/has-this-model"})
+
+
+def torn_backbone(setup: SetUp) -> None:
+    folder = setup.folder / "copied"
+    folder.mkdir()
+    for file in Path(setup.settings.model.backbone).iterdir():
+        (folder / file.name).write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
+    (folder / "config.json").write_text("{}")
+    setup.set(model={"backbone": folder})
+
+
+def same_ports(setup: SetUp) -> None:
+    setup.set(gateway={"port": setup.settings.serve.port})
+
+
+def unknown_store(setup: SetUp) -> None:
+    setup.set(snapshots={"store": "s4://bucket/path"})
+
+
+def other_store(setup: SetUp) -> None:
+    announced = Announcement(version="1-5", digest="0" * 64, size=1, reason="schedule", published_at=0)
+    with open_log(setup.settings.log.url) as log, log.writer() as writer:
+        writer.append(TOPICS.snapshots, PREFIX, announced.encode())
+    setup.set(snapshots={"store": setup.folder / "empty"})
+
+
+BROKEN: dict[Callable[[SetUp], None], tuple[str, str, str]] = {
+    unknown_key: ("settings", "serving", "`millstream config`"),
+    torn_file: ("settings", "millstream.toml cannot be read", "`millstream config`"),
+    missing_file: ("settings", "elsewhere.toml, which is no file", "`millstream config`"),
+    old_package: ("packages", "torch 1.0 is not", "`pip install 'torch<2.16,>=2.9'`"),
+    missing_log: ("log", "other.db: there is no such file", "`millstream topics create`"),
+    broker_away: ("log", "does not answer", "start the broker, or set `log.url`"),
+    other_partitions: ("topics", "mill.items: 4 partitions instead of 8", "`partitions = 4`"),
+    short_retention: ("topics", "keeps records 1000 ms", "`millstream topics alter`"),
+    lost_records: ("retention", "records that were not learned", "`millstream learn --accept-gap`"),
+    restored_copy: ("retention", "another log, or an old copy", "put the log back"),
+    fast_clock: ("clock", "more than 2 s ahead of this machine", "`timedatectl set-ntp true`"),
+    many_users: ("memory", "users", "add memory"),
+    huge_checkpoint: ("disk", "24,576.0 GiB are needed", "make room"),
+    file_for_a_folder: ("folders", "taken is a file", "set `checkpoints.folder`"),
+    too_many_threads: ("threads", "1000 torch threads on", "set `model.threads ="),
+    no_backbone: ("backbone", "nobody/has-this-model", "set `model.backbone`"),
+    torn_backbone: ("backbone", "is cut off or damaged", "copy the folder again"),
+    same_ports: ("ports", "gateway.port and serve.port are both", "set `gateway.port`"),
+    unknown_store: ("snapshots", "s4:// cannot be opened", "set `snapshots.store`"),
+    other_store: ("snapshots", "announced and is not in the store", "set `snapshots.store`"),
+}
+
+
+@pytest.mark.parametrize("breaks", BROKEN, ids=lambda breaks: breaks.__name__)
+def test_a_broken_set_up_is_named_with_its_remedy(healthy: SetUp, breaks: Callable[[SetUp], None]) -> None:
+    breaks(healthy)
+    check, text, remedy = BROKEN[breaks]
+    faults = {
+        name: [(said, mends) for state, said, mends in lines if state == "fault"]
+        for name, lines in examined().items()
+    }
+    assert {name for name, lines in faults.items() if lines} == {check}, "one fault, and no other"
+    assert any(text in said and remedy in mends for said, mends in faults[check]), faults[check]
+    page = run("doctor")
+    assert page.exit_code == 1 and f"✘ {check}" in page.output
+
+
+def test_a_port_of_another_program_is_a_fault(healthy: SetUp) -> None:
+    port = healthy.settings.serve.port
+    with socket.create_server(("127.0.0.1", port)):
+        lines = examined()["ports"]
+    (found,) = [line for line in lines if line[0] == "fault"]
+    assert f"serve.port: 127.0.0.1:{port} cannot be listened at" in found[1]
+    assert "set `serve.port`" in found[2]
+
+
+def test_a_server_for_strangers_without_keys_is_a_warning(healthy: SetUp) -> None:
+    healthy.set(serve={"host": "0.0.0.0"})
+    ((state, text, remedy),) = examined()["access"]
+    assert (state, text) == ("warning", "serve listens at 0.0.0.0 and asks for no key")
+    assert "set `serve.api_keys`" in remedy
+
+
+@contextmanager
+def as_a_stranger() -> Iterator[None]:
+    """Run as a user who owns nothing here, because root may write everywhere."""
+    if is_root := os.geteuid() == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+def test_folders_that_this_user_may_not_write_are_faults(tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    settings = Settings(checkpoints=CheckpointConfig(folder=locked / "checkpoints"))
+    with as_a_stranger():
+        found = next(folders.check(settings))
+    assert found.state == "fault" and "may not be written by this user" in found.text
+    assert "`chown" in found.remedy and "set `checkpoints.folder`" in found.remedy
