@@ -56,12 +56,21 @@ Session = Annotated[
         description="The user's current session; one that differs from the last act's begins a new basket."
     ),
 ]
+Diversity = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=1,
+        description="How much to avoid items that are near each other: 0 ranks by score alone, 1 by distance "
+        "alone after the first item.",
+    ),
+]
 RequestContext = Annotated[
     Sequence[Id],
     Query(
         max_length=MAX_CONTEXT,
-        description="What business rules may know of the request, as name=value such as page=home; repeat for "
-        "several.",
+        description="What business rules may know of the request, as name=value such as page=home; repeat "
+        "for several.",
     ),
 ]
 
@@ -105,15 +114,7 @@ def _query_reader(
                 "for several. Customers buy again, so the default is the setting serve.exclude_seen.",
             ),
         ] = settings.exclude_seen,
-        diversity: Annotated[
-            float,
-            Query(
-                ge=0,
-                le=1,
-                description="How much to avoid items that are near each other: 0 ranks by score alone, 1 by "
-                "distance alone after the first item.",
-            ),
-        ] = settings.diversity,
+        diversity: Diversity = settings.diversity,
         most_per_category: Annotated[
             int | None, Query(ge=1, le=10_000, description="Maximum number of items of one category.")
         ] = settings.most_per_category,
