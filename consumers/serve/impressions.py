@@ -60,7 +60,7 @@ class StoredQuery(BaseModel):
         session: see `recommend`.
         exclude: the excluded items, as a JSON list.
         pending_texts: number of new texts that the server had not encoded yet.
-        said: what the request said of itself, as a JSON list of pairs.
+        said: the context of the query, as a JSON list of pairs.
         rules: digest of what business rules made the answer depend on; empty without rules.
 
     All others are fields of `RecommendationQuery`.
