@@ -92,7 +92,7 @@ class Bridge:
             topic: resume(self._source, topic, stored.get(topic), self._config) for topic in self._mappers
         }
         with PatientWriter(self._log, self._stop) as writer:
-            positions = Positions(found, self._topics, self._config.name)
+            positions = Positions(found, self._topics, self._config.name, self._config.batch_records)
             positions.write(writer)
             writer.flush()  # else a bridge that starts at the end would begin later after a crash
             with self._source.reader(positions.offsets) as reader:
