@@ -122,7 +122,7 @@ class Bridge:
             if made.kind == Interaction.kind:
                 metrics.EVENTS.labels("bridge").inc()
         if decision.refusal is not None:
-            writer.append(self._topics.dead_letters, *dead_letter(record, decision.refusal))
+            writer.append(self._topics.dead_letters, *dead_letter(record, decision.refusal, event_id))
             self._refusals.add(record, decision.refusal)
         if decision.dropped is not None:
             self._drop(record, decision.dropped)

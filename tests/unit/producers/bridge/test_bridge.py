@@ -43,6 +43,7 @@ def test_bridges_acts_and_letters_and_goes_on_where_it_was(harness: BridgeHarnes
     (letter,) = harness.letters()
     assert (letter["topic"], letter["partition"], letter["offset"]) == (CLICKS, 0, 1)
     assert (letter["field"], letter["code"]) == ("event", "not_json")
+    assert letter["event_id"].endswith("-0-1"), "that of its event, should it be sent once more"
     assert position(harness).offsets == {0: 3, 1: 1}
     harness.send(click(4))
     harness.run()
