@@ -59,6 +59,7 @@ class Bridge:
         self._refusals = RefusalLog("bridge")
         self._known_drops: set[str] = set()
         self._last_turn: float | None = None
+        self._reason = ""
 
     @property
     def is_ready(self) -> bool:
@@ -134,7 +135,9 @@ class Bridge:
             log.info("first record left out: %s/%d: %s", record.source, record.offset, reason)
 
     def _pause(self, error: MillstreamError) -> None:
-        log.warning("bridging pauses: %s", error)
+        if str(error) != self._reason:
+            self._reason = str(error)
+            log.warning("bridging pauses: %s", error)
         metrics.PAUSES.labels("bridge").inc()
         self._stop.wait(PAUSE_SECONDS)
         wait_until_back(self._source, self._stop)

@@ -23,6 +23,8 @@ from pipeline.signals import Stopped, stop_requested
 from producers.bridge.app import create_app
 from producers.bridge.bridge import Bridge
 from producers.bridge.record_mapper import RecordMapper
+from producers.bridge.schema_registry import open_registry
+from producers.bridge.values import framed_values, json_object
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +81,11 @@ def mappers_of(config: BridgeConfig, topics: Topics) -> dict[str, RecordMapper]:
     """
     if not config.topics:
         raise InvalidSettings("the bridge has no topic: name one, with its mapping, as `topics` in [bridge]")
+    read = json_object
+    if config.registry:
+        read = framed_values(open_registry(config.registry, config.registry_login.get_secret_value()))
     return {
-        topic: RecordMapper(load_mapping(Path(one.mapping)), one.format, topics)
+        topic: RecordMapper(load_mapping(Path(one.mapping)), one.format, topics, read)
         for topic, one in config.topics.items()
     }
 

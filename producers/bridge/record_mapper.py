@@ -18,6 +18,7 @@ from pipeline.events import Interaction, encode, validate
 from producers.bridge.decision import BridgedRecord, Decision
 from producers.bridge.item_mapper import ItemMapper
 from producers.bridge.rows import ROW_FORMS, SourceRow
+from producers.bridge.values import ReadValue, json_object
 
 DELETED = "a deleted row: what was done stays done"
 
@@ -28,9 +29,10 @@ class RecordMapper:
     A catalogue's own files, which a mapping may name, are not read here.
     """
 
-    def __init__(self, mapping: Mapping, form: str, topics: Topics) -> None:
+    def __init__(self, mapping: Mapping, form: str, topics: Topics, read: ReadValue = json_object) -> None:
+        """Create it; `form` is a key of ROW_FORMS, and `read` reads the values of records."""
         cells = CellReader(mapping, mapping.layout, _unproven_order)
-        self._row = ROW_FORMS[form]
+        self._row, self._read = ROW_FORMS[form], read
         self._topics = topics
         self._acts = ActReader(mapping, cells) if mapping.interactions else None
         self._has_times = mapping.interactions is not None and mapping.interactions.time is not None
@@ -38,7 +40,7 @@ class RecordMapper:
         self._items = ItemMapper(topics.items, ItemReader(described, cells)) if described else None
 
     def decide(self, record: Record, event_id: str, now: int) -> Decision:
-        """Decide about a record.
+        """Decide about a record; raise LogUnavailable while the Schema Registry does not answer.
 
         Args:
             record: of the source.
@@ -46,7 +48,7 @@ class RecordMapper:
             now: in ms; stands for the time at which the events will be appended.
         """
         try:
-            row = self._row(record)
+            row = self._row(record, self._read)
             if isinstance(row, Drop):
                 return Decision(dropped=row.reason)
             if self._acts is not None:
