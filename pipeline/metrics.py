@@ -47,6 +47,11 @@ DROPPED_RECORDS = Counter(
 UNREADABLE_RECORDS = Counter(
     "millstream_unreadable_records_total", "Records that the event log could not read, each place once"
 )
+READING_STOPPED = Gauge(
+    "millstream_reading_stopped",
+    "1 while a daemon reads nothing, because too many of the last records were refused; else 0",
+    ["daemon"],
+)
 DUPLICATES = Counter("millstream_duplicates_total", "Duplicate interactions dropped", ["daemon"])
 COLLISIONS = Counter(
     "millstream_collisions_total", "Interactions refused because another event has their id", ["daemon"]

@@ -31,11 +31,16 @@ def learn(
             "--accept-gap", help="Go on without records that the log lost before they were learned."
         ),
     ] = False,
+    accept_refused: Annotated[
+        bool,
+        typer.Option("--accept-refused", help="Go on however many records are refused; see [refusals]."),
+    ] = False,
 ) -> None:
     """Learn from the event log and publish snapshots, until stopped."""
     from consumers.learn.daemon import run
 
-    run(load_settings(log={"accept_gap": True} if accept_gap else {}))
+    log = {"accept_gap": True} if accept_gap else {}
+    run(load_settings(log=log, refusals={"most_share": 1.0} if accept_refused else {}))
 
 
 @app.command()

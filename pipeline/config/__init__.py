@@ -18,7 +18,7 @@ from pipeline.config.learning import (
     SnapshotConfig,
     StreamConfig,
 )
-from pipeline.config.log import LogConfig
+from pipeline.config.log import LogConfig, RefusalsConfig
 from pipeline.config.model import ModelConfig, ModelSizes
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
 from pipeline.config.retraining import (
@@ -58,6 +58,7 @@ __all__ = [
     "PlanConfig",
     "PlayConfig",
     "Precision",
+    "RefusalsConfig",
     "ReplayConfig",
     "RetrainConfig",
     "RiseConfig",

@@ -25,7 +25,7 @@ from pydantic_settings import (
 from pipeline.config.bridge import BridgeConfig
 from pipeline.config.gateway import GatewayConfig
 from pipeline.config.learning import BatchConfig, CheckpointConfig, LearnerConfig, SnapshotConfig
-from pipeline.config.log import LogConfig
+from pipeline.config.log import LogConfig, RefusalsConfig
 from pipeline.config.model import ModelConfig
 from pipeline.config.monitoring import DriftConfig, GuardConfig
 from pipeline.config.retraining import GateConfig, RetrainConfig
@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     )
 
     log: LogConfig = LogConfig()
+    refusals: RefusalsConfig = RefusalsConfig()
     model: ModelConfig = ModelConfig()
     signals: SignalsConfig = SignalsConfig()
     learn: LearnerConfig = LearnerConfig()

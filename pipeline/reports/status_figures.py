@@ -17,7 +17,7 @@ from pipeline.eventlog.port import EventLog, Record, lag, read_compacted
 from pipeline.eventlog.topics import Topics
 from pipeline.keys import HEADER
 from pipeline.metrics import Series, quantiles, reached, scrape, value_of
-from pipeline.reports.dead_letters import letter_of
+from pipeline.reports.dead_letters import counts_by_reason, letters_of
 from pipeline.snapshots.snapshot import Announcement
 
 RECENT_MS = 10 * 60 * 1000
@@ -86,9 +86,9 @@ class DeadLetters:
     """The dead letters that the log keeps.
 
     Attributes:
-        kept: number of records in their topic; one that was written again counts again.
+        kept: number of records in their topic; what was written again or sent once more counts again.
         by_reason: of the newest `MOST_LETTERS`.
-        recent: of them, those of the last minutes, by reason.
+        recent: of them, those whose records were appended in the last minutes, by reason.
         last: place of the record that was refused last.
     """
 
@@ -142,7 +142,7 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
         _recent(event_log, topics.items, item_of, now_ms),
     ]
     learner, server = series.get("learn", {}), series.get("serve", {})
-    findings = [*_away(daemons), *_degraded(server), *_refusing(incoming)]
+    findings = [*_away(daemons), *_degraded(server), *_stopped(learner), *_refusing(incoming)]
     return Status(
         state=_worst(findings),
         findings=[text for _, text in findings],
@@ -244,18 +244,12 @@ def _recent(
 
 
 def _dead_letters(event_log: EventLog, topics: Topics, now_ms: int) -> DeadLetters:
-    by_reason, recent, last = Counter[str](), Counter[str](), None
     begins, ends = (at([topics.dead_letters]) for at in (event_log.begin_offsets, event_log.end_offsets))
-    for record in _newest(event_log, topics.dead_letters, 0, MOST_LETTERS):
-        letter = letter_of(record)
-        if letter is None:
-            continue
-        by_reason[letter["code"]] += 1
-        last = letter["place"]
-        if record.append_time >= now_ms - RECENT_MS:
-            recent[letter["code"]] += 1
+    letters = letters_of(_newest(event_log, topics.dead_letters, 0, MOST_LETTERS))
+    by_reason = counts_by_reason(letters)
+    recent = counts_by_reason([one for one in letters if one["append_time"] >= now_ms - RECENT_MS])
     kept = sum(ends.values()) - sum(begins.values())
-    return DeadLetters(kept, dict(by_reason.most_common()), dict(recent.most_common()), last)
+    return DeadLetters(kept, dict(by_reason), dict(recent), letters[-1]["place"] if letters else None)
 
 
 def _newest(event_log: EventLog, topic: str, since_ms: int, most: int = MOST_RECENT) -> Iterable[Record]:
@@ -280,6 +274,11 @@ def _away(daemons: Iterable[DaemonStatus]) -> Iterable[tuple[State, str]]:
 def _degraded(server: Series) -> Iterable[tuple[State, str]]:
     if value_of(server, "millstream_degraded"):
         yield "red", "serve cannot follow the event log: /readyz says why, and what to do"
+
+
+def _stopped(learner: Series) -> Iterable[tuple[State, str]]:
+    if _gauge(learner, "millstream_reading_stopped", "learn"):
+        yield "red", "learn reads nothing, because too many records were refused: its log says what to do"
 
 
 def _refusing(incoming: Iterable[RecentRecords]) -> Iterable[tuple[State, str]]:

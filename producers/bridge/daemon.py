@@ -81,9 +81,8 @@ def mappers_of(config: BridgeConfig, topics: Topics) -> dict[str, RecordMapper]:
     """
     if not config.topics:
         raise InvalidSettings("the bridge has no topic: name one, with its mapping, as `topics` in [bridge]")
-    read = json_object
-    if config.registry:
-        read = framed_values(open_registry(config.registry, config.registry_login.get_secret_value()))
+    login = config.registry_login.get_secret_value()
+    read = framed_values(open_registry(config.registry, login)) if config.registry else json_object
     return {
         topic: RecordMapper(load_mapping(Path(one.mapping)), one.format, topics, read)
         for topic, one in config.topics.items()

@@ -115,4 +115,4 @@ def test_the_client_is_a_program(
 
 def test_every_example_is_tested() -> None:
     files = {file.name for file in Path(ROOT / "examples").iterdir() if not file.name.startswith("_")}
-    assert files == {"millstream.toml", "producer.py", "client.py"}
+    assert files == {"millstream.toml", "producer.py", "client.py", "cookbook"}
