@@ -40,6 +40,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     for name, host, keys in (
         ("serve", settings.serve.host, settings.serve.api_keys),
         ("gateway", settings.gateway.host, settings.gateway.api_keys),
+        ("bridge", settings.bridge.host, settings.bridge.api_keys),
     ):
         if host not in LOCAL and not keys:
             text = f"{name} listens at {host} and asks for no key"
@@ -47,9 +48,9 @@ def check(settings: Settings) -> Iterator[Finding]:
 
 
 def _ports(settings: Settings) -> Iterator[_Port]:
-    serve, gateway, metrics = settings.serve, settings.gateway, settings.metrics
-    yield _Port("serve.port", serve.host, serve.port, serve.api_keys)
-    yield _Port("gateway.port", gateway.host, gateway.port, gateway.api_keys)
+    serve, metrics = settings.serve, settings.metrics
+    for name, server in (("serve", serve), ("gateway", settings.gateway), ("bridge", settings.bridge)):
+        yield _Port(f"{name}.port", server.host, server.port, server.api_keys)
     for name in ("learn", "retrain", "play"):
         yield _Port(f"metrics.{name}", metrics.host, getattr(metrics, name), serve.api_keys)
 

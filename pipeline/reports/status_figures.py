@@ -28,7 +28,7 @@ MOST_LETTERS = 5_000
 """Dead letters that are looked at, at most."""
 FORMAT = 1
 """Of what ``--json`` prints: fields are added without another number, and taken away only with one."""
-OPTIONAL = ("retrain", "gateway")
+OPTIONAL = ("retrain", "gateway", "bridge")
 """Daemons that not everybody runs."""
 MANY = 10
 """So many refusals within `RECENT_MS` are a broken producer, however many records the others send."""
@@ -166,8 +166,8 @@ def _addresses(settings: Settings) -> Iterable[tuple[str, str, Mapping[str, str]
     yield "learn", _url(at.host, at.learn), key
     yield "serve", _url(serve.host, serve.port), key
     yield "retrain", _url(at.host, at.retrain), key
-    gateway = settings.gateway
-    yield "gateway", _url(gateway.host, gateway.port), _key(gateway.api_keys)
+    for name, door in (("gateway", settings.gateway), ("bridge", settings.bridge)):
+        yield name, _url(door.host, door.port), _key(door.api_keys)
 
 
 def _key(keys: Sequence[SecretStr]) -> Mapping[str, str]:
