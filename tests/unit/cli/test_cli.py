@@ -30,6 +30,7 @@ COMMANDS = {
     "doctor",
     "history",
     "items",
+    "users",
     "status",
     "dead-letters",
 }
