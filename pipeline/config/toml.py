@@ -45,6 +45,10 @@ def _toml(value: object) -> str:
         case list() | tuple():
             return "[" + ", ".join(_toml(part) for part in value) + "]"
         case dict():
-            return "{" + ", ".join(f"{key} = {_toml(part)}" for key, part in value.items()) + "}"
+            return (
+                "{"
+                + ", ".join(f"{key} = {_toml(part)}" for key, part in value.items() if part is not None)
+                + "}"
+            )
         case _:
             return str(value)
