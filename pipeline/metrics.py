@@ -35,6 +35,14 @@ ACCEPTED_RECORDS = Counter(
 REFUSED_LINES = Counter(
     "millstream_refused_lines_total", "Events that the gateway refused, as its answers say", ["reason"]
 )
+BRIDGED_RECORDS = Counter(
+    "millstream_bridged_records_total", "Records that the bridge made of those of its source", ["kind"]
+)
+DROPPED_RECORDS = Counter(
+    "millstream_dropped_records_total",
+    "Records of the bridge's source that its mapping leaves out, by the reason that the mapping gives",
+    ["reason"],
+)
 UNREADABLE_RECORDS = Counter(
     "millstream_unreadable_records_total", "Records that the event log could not read, each place once"
 )
@@ -96,11 +104,13 @@ PUBLISH_SECONDS = Histogram(
 CHECKPOINT_SECONDS = Histogram("millstream_checkpoint_seconds", "Time to write a checkpoint", buckets=SECONDS)
 
 LOST_RECORDS = Counter(
-    "millstream_lost_records_total", "Records that the log lost before they were learned", ["topic"]
+    "millstream_lost_records_total",
+    "Records that the log, or a bridge's source, lost before they were read",
+    ["topic"],
 )
 GAPS = Counter(
     "millstream_gaps_total",
-    "Gaps that the learner went on after: lost records, or a topic made again",
+    "Gaps that learner or bridge went on after: lost records, or a topic made again",
     ["topic"],
 )
 PAUSES = Counter(

@@ -6,6 +6,7 @@ and the event log must not.
 
 from pipeline.config.access import Guarded, KeyConfig, Scope
 from pipeline.config.base import Config, Precision
+from pipeline.config.bridge import BridgeConfig, BridgedTopic
 from pipeline.config.gateway import GatewayConfig
 from pipeline.config.learning import (
     BatchConfig,
@@ -38,6 +39,8 @@ from pipeline.config.toml import to_toml
 __all__ = [
     "Action",
     "BatchConfig",
+    "BridgeConfig",
+    "BridgedTopic",
     "CandidateSizes",
     "CheckpointConfig",
     "Config",

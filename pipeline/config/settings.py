@@ -22,6 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pipeline.config.bridge import BridgeConfig
 from pipeline.config.gateway import GatewayConfig
 from pipeline.config.learning import BatchConfig, CheckpointConfig, LearnerConfig, SnapshotConfig
 from pipeline.config.log import LogConfig, RefusalsConfig
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     gate: GateConfig = GateConfig()
     serve: ServeConfig = ServeConfig()
     gateway: GatewayConfig = GatewayConfig()
+    bridge: BridgeConfig = BridgeConfig()
     play: PlayConfig = PlayConfig()
     metrics: MetricsConfig = MetricsConfig()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.datasets.cells import DateForm, common_order, plain_text
 from pipeline.datasets.drops import Drops
+from pipeline.datasets.each import rows_of
 from pipeline.datasets.mapping import ItemMapping, Layout, Mapping
 from pipeline.datasets.ordering import TimeOrder, checked
 from pipeline.datasets.records import Row, files_of, read_rows
@@ -18,10 +19,10 @@ from pipeline.datasets.row_reader import (
     Act,
     ActReader,
     CellReader,
+    Drop,
     Fields,
     InvalidField,
     ItemReader,
-    LeftOut,
     cell_of,
 )
 from pipeline.errors import DatasetError, InvalidEvent
@@ -121,16 +122,17 @@ class MappedDataset:
             except InvalidField as error:
                 self._refuse(row.place, error.detail, error.reason)
                 continue
-            if isinstance(act, LeftOut):
+            if isinstance(act, Drop):
                 self.drops.add(act.reason, row.place)
             else:
                 yield act
 
     def _rows(self) -> Iterator[tuple[int, Row]]:
         found = (
-            (file, row)
+            (file, part)
             for file, path in enumerate(self._files)
             for row in read_rows(path, self._mapping.layout, self._mapping.of_rows())
+            for part in rows_of(row, self._mapping.each)
         )
         return itertools.islice(found, self._most_rows)
 

@@ -38,6 +38,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     for name, host, guarded in (
         ("serve", settings.serve.host, settings.serve),
         ("gateway", settings.gateway.host, settings.gateway),
+        ("bridge", settings.bridge.host, settings.bridge),
     ):
         if host not in LOCAL and not guarded.api_keys and not guarded.keys:
             text = f"{name} listens at {host} and asks for no key"
@@ -48,6 +49,7 @@ def _ports(settings: Settings) -> Iterator[_Port]:
     serve, gateway, metrics = settings.serve, settings.gateway, settings.metrics
     yield _Port("serve.port", serve.host, serve.port, serve)
     yield _Port("gateway.port", gateway.host, gateway.port, gateway)
+    yield _Port("bridge.port", settings.bridge.host, settings.bridge.port, settings.bridge)
     for name in ("learn", "retrain", "play"):
         yield _Port(f"metrics.{name}", metrics.host, getattr(metrics, name), serve)
 

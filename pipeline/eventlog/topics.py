@@ -66,6 +66,11 @@ class Topics:
         return f"{self.prefix}.dead-letters"
 
     @property
+    def positions(self) -> str:
+        """Where bridges are in the topics that they read, compacted; the key is bridge and topic."""
+        return f"{self.prefix}.positions"
+
+    @property
     def journal(self) -> str:
         """The batches that the learner learned, one entry per batch."""
         return f"{self.prefix}.journal"
@@ -84,6 +89,7 @@ class Topics:
             TopicSpec(self.items, partitions, compacted=True, compaction_lag_ms=compaction_lag_ms),
             TopicSpec(self.histories, partitions, compacted=True),
             TopicSpec(self.snapshots, 1, compacted=True),
+            TopicSpec(self.positions, 1, compacted=True),
             TopicSpec(self.control, 1, retention_ms=retention_ms),
             TopicSpec(self.dead_letters, 1, retention_ms=retention_ms),
             TopicSpec(self.journal, 1, retention_ms=retention_ms),

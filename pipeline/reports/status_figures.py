@@ -26,7 +26,7 @@ MOST_LETTERS = 5_000
 """Dead letters that are looked at, at most."""
 FORMAT = 1
 """Of what ``--json`` prints: fields are added without another number, and taken away only with one."""
-OPTIONAL = ("retrain", "gateway")
+OPTIONAL = ("retrain", "gateway", "bridge")
 """Daemons that not everybody runs."""
 MANY = 10
 """So many refusals within `RECENT_MS` are a broken producer, however many records the others send."""
@@ -164,8 +164,9 @@ def _addresses(settings: Settings) -> Iterable[tuple[str, str, Mapping[str, str]
     yield "learn", _url(at.host, at.learn), key
     yield "serve", _url(serve.host, serve.port), key
     yield "retrain", _url(at.host, at.retrain), key
-    gateway = settings.gateway
+    gateway, bridge = settings.gateway, settings.bridge
     yield "gateway", _url(gateway.host, gateway.port), _key(gateway)
+    yield "bridge", _url(bridge.host, bridge.port), _key(bridge)
 
 
 def _key(guarded: Guarded) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from pipeline import cli
 from tests.support.commands import fails, run
 
 COMMANDS = {
+    "bridge",
     "gateway",
     "inspect",
     "config",

@@ -26,12 +26,12 @@ def log(tmp_path: Path) -> Iterator[EventLog]:
 def test_names_carry_the_prefix() -> None:
     assert [spec.name for spec in TOPICS.specs(4, HOUR, HOUR)] == [
         *["shop.interactions", "shop.impressions", "shop.items", "shop.histories"],
-        *["shop.snapshots", "shop.control", "shop.dead-letters", "shop.journal"],
+        *["shop.snapshots", "shop.positions", "shop.control", "shop.dead-letters", "shop.journal"],
     ]
 
 
 def test_what_is_created_passes_the_check(log: EventLog) -> None:
-    assert len(TOPICS.create(log, 4, 24 * HOUR, HOUR)) == 8
+    assert len(TOPICS.create(log, 4, 24 * HOUR, HOUR)) == 9
     assert TOPICS.create(log, 4, 24 * HOUR, HOUR) == []
     TOPICS.check(log, 4, 24 * HOUR, HOUR)
     TOPICS.check(log, 4, HOUR, 0)
@@ -60,6 +60,7 @@ def test_every_mismatch_is_listed(log: EventLog) -> None:
             ("shop.items", "must stay 3600000 ms"),
             ("shop.histories", "is not compacted, must be compacted"),
             ("shop.snapshots", "must keep them for ever"),
+            ("shop.positions", "missing"),
             ("shop.dead-letters", "missing"),
         ],
         strict=True,
