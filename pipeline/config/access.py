@@ -59,18 +59,18 @@ class Guarded(Config):
     """A server that may ask for keys."""
 
     api_keys: Secrets = ()
-    """If there are any, or any in `keys`, a request needs one in its header X-API-Key, and so does one for
-    metrics; those of [serve] are for the metrics of learn, retrain and play, too. Each allows everything and
-    has at least 16 characters; in the environment, commas divide them."""
-    keys: NamedKeys = Field(default_factory=dict)
-    """Keys with names, each a table such as [gateway.keys.shop]: `sha256` of the key (or `secret`, by the
-    environment), `scopes`, and where it is limited `requests_per_second` and `burst`. The gateway takes
+    """If there are any, or any in `named_keys`, a request needs one in its header X-API-Key, and so does one
+    for metrics; those of [serve] are for the metrics of learn, retrain and play, too. Each allows everything
+    and has at least 16 characters; in the environment, commas divide them."""
+    named_keys: NamedKeys = Field(default_factory=dict)
+    """Keys with names, each a table such as [gateway.named_keys.shop]: `sha256` of the key (or `secret`, by
+    the environment), `scopes`, and where it is limited `requests_per_second` and `burst`. The gateway takes
     events with the scope ingest, the server answers with read, metrics need read, admin allows everything."""
 
     def keys_for(self, scope: Scope) -> tuple[Key, ...]:
         """Return the keys that allow a scope; one that nobody has, where there are others only."""
-        allowing = (*self.api_keys, *(one.key for one in self.keys.values() if one.allows(scope)))
-        return allowing or ((NOBODY,) if self.keys else ())
+        allowing = (*self.api_keys, *(one.key for one in self.named_keys.values() if one.allows(scope)))
+        return allowing or ((NOBODY,) if self.named_keys else ())
 
     @property
     def reading_keys(self) -> tuple[Key, ...]:

@@ -40,7 +40,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         ("gateway", settings.gateway.host, settings.gateway),
         ("bridge", settings.bridge.host, settings.bridge),
     ):
-        if host not in LOCAL and not guarded.api_keys and not guarded.keys:
+        if host not in LOCAL and not guarded.api_keys and not guarded.named_keys:
             text = f"{name} listens at {host} and asks for no key"
             yield warning("access", text, f"set `{name}.api_keys`; `openssl rand -hex 32` makes one")
 

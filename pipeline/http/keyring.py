@@ -53,7 +53,7 @@ class Keyring:
     def __init__(self, guarded: Guarded, clock: Clock = time.monotonic) -> None:
         self._entries = [
             *(_Entry(digest_of_key(key)) for key in guarded.api_keys),
-            *(_entry(config, clock) for config in guarded.keys.values()),
+            *(_entry(config, clock) for config in guarded.named_keys.values()),
         ]
 
     def guards(self, scope: Scope) -> list[Any]:

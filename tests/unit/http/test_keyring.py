@@ -26,7 +26,9 @@ class Clock:
 
 
 def shop(*scopes: Scope, **limits: float) -> GatewayConfig:
-    return GatewayConfig.model_validate({"keys": {"shop": {"sha256": HASH, "scopes": scopes, **limits}}})
+    return GatewayConfig.model_validate(
+        {"named_keys": {"shop": {"sha256": HASH, "scopes": scopes, **limits}}}
+    )
 
 
 def status(ring: Keyring, sent: str | None, scope: Scope) -> int:
@@ -96,9 +98,11 @@ def test_a_key_is_given_once_and_in_a_form_that_holds(given: dict[str, str]) -> 
 
 
 def test_metrics_are_closed_where_no_key_may_read_them() -> None:
-    config: Guarded = ServeConfig.model_validate({"keys": {"shop": {"sha256": HASH, "scopes": ["ingest"]}}})
+    config: Guarded = ServeConfig.model_validate(
+        {"named_keys": {"shop": {"sha256": HASH, "scopes": ["ingest"]}}}
+    )
     assert config.reading_keys and not is_key(SHOP, config.reading_keys)
     assert not is_key("", config.reading_keys)
     assert config.own_key is None
-    reader = ServeConfig.model_validate({"keys": {"shop": {"sha256": HASH, "scopes": ["read"]}}})
+    reader = ServeConfig.model_validate({"named_keys": {"shop": {"sha256": HASH, "scopes": ["read"]}}})
     assert is_key(SHOP, reader.reading_keys)

@@ -222,7 +222,7 @@ def test_keys_have_scopes_and_rates(tmp_path: Path) -> None:
         "shop": {"secret": "shop" * 4, "scopes": ["ingest"], "requests_per_second": 0.001, "burst": 2},
         "prometheus": {"secret": "reader" * 4, "scopes": ["read"]},
     }
-    with GatewayHarness(tmp_path, keys=keys) as gateway:
+    with GatewayHarness(tmp_path, named_keys=keys) as gateway:
         assert gateway.post("/v1/items", MUG).status_code == 401
         refused = gateway.post("/v1/items", MUG, X_API_Key="reader" * 4)
         assert refused.status_code == 403
