@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from threading import Event
 
 from pipeline import metrics
-from pipeline.config import BridgeConfig
+from pipeline.config import BridgeConfig, RefusalsConfig
 from pipeline.errors import LogUnavailable, MillstreamError, OffsetsExpired, TopicRenewed
 from pipeline.eventlog.intake import dead_letter
 from pipeline.eventlog.patience import wait_until_back
 from pipeline.eventlog.patient_writer import PatientWriter
 from pipeline.eventlog.port import EventLog, LogReader, LogWriter, Record
+from pipeline.eventlog.refusal_limit import RefusalLimit
 from pipeline.eventlog.refusal_log import RefusalLog
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Interaction
@@ -27,6 +28,10 @@ from producers.bridge.record_mapper import RecordMapper
 from producers.bridge.resuming import resume
 from producers.bridge.source_watch import SourceWatch
 
+REMEDY = (
+    "mend the mapping and start the bridge again, or set `refusals.most_share`; afterwards,"
+    " `millstream dead-letters replay` sends the refused ones once more"
+)
 POLL_SECONDS = 0.5
 PAUSE_SECONDS = 0.5
 READY_SECONDS = 15.0
@@ -51,12 +56,14 @@ class Bridge:
         config: BridgeConfig,
         mappers: Mapping[str, RecordMapper],
         stop: Event,
+        refusals: RefusalsConfig,
         clock: Callable[[], int] = now_ms,
     ) -> None:
         """Create the bridge; `mappers` is by topic of the source, and `clock` in ms."""
         self._source, self._log, self._topics, self._config = source, event_log, topics, config
         self._mappers, self._stop, self._clock = mappers, stop, clock
         self._refusals = RefusalLog("bridge")
+        self._limit = RefusalLimit("bridge", refusals, REMEDY)
         self._known_drops: set[str] = set()
         self._last_turn: float | None = None
 
@@ -64,6 +71,11 @@ class Bridge:
     def is_ready(self) -> bool:
         """Whether it has turned just now: both logs answer."""
         return self._last_turn is not None and time.monotonic() - self._last_turn < READY_SECONDS
+
+    @property
+    def reads_nothing(self) -> bool:
+        """Whether it has stopped reading, because nearly everything was refused."""
+        return self._limit.is_exceeded
 
     def run(self) -> None:
         """Bridge until stopped; wait while one of the logs is away.
@@ -104,16 +116,24 @@ class Bridge:
             writer.flush()
 
     def _turn(self, reader: LogReader, writer: LogWriter, positions: Positions) -> None:
+        if self.reads_nothing:
+            self._stop.wait(POLL_SECONDS)
+            return
         records = reader.poll(self._config.batch_records, POLL_SECONDS)
-        for record in records:
-            self._append(record, positions.of(record).identity, writer)
+        letters = [
+            letter
+            for record in records
+            for letter in self._append(record, positions.of(record).identity, writer)
+        ]
+        self._limit.add(len(records), letters)
         if records:
             writer.flush()
             positions.advance(records)
         self._refusals.settle()
         positions.write_if_due(writer)
 
-    def _append(self, record: Record, identity: str, writer: LogWriter) -> None:
+    def _append(self, record: Record, identity: str, writer: LogWriter) -> list[tuple[str, bytes]]:
+        """Append what a record becomes; return its dead letter, if it is refused."""
         event_id = of_place(record.topic, identity, record.partition, record.offset)
         decision = self._mappers[record.topic].decide(record, event_id, self._clock())
         for made in decision.records:
@@ -121,11 +141,14 @@ class Bridge:
             metrics.BRIDGED_RECORDS.labels(made.kind).inc()
             if made.kind == Interaction.kind:
                 metrics.EVENTS.labels("bridge").inc()
-        if decision.refusal is not None:
-            writer.append(self._topics.dead_letters, *dead_letter(record, decision.refusal))
-            self._refusals.add(record, decision.refusal)
         if decision.dropped is not None:
             self._drop(record, decision.dropped)
+        if decision.refusal is None:
+            return []
+        letter = dead_letter(record, decision.refusal)
+        writer.append(self._topics.dead_letters, *letter)
+        self._refusals.add(record, decision.refusal)
+        return [letter]
 
     def _drop(self, record: Record, reason: str) -> None:
         metrics.DROPPED_RECORDS.labels(reason).inc()

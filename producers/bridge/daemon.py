@@ -43,7 +43,8 @@ def run(settings: Settings) -> None:
         opened(*source_place(settings), stop) as source,
         checked(settings.log, stop) as (event_log, _),
     ):
-        serve(Bridge(source, event_log, topics, settings.bridge, mappers, stop), settings.bridge, stop)
+        bridge = Bridge(source, event_log, topics, settings.bridge, mappers, stop, settings.refusals)
+        serve(bridge, settings.bridge, stop)
     log.info("bridge stopped")
 
 

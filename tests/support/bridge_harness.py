@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import orjson
 
-from pipeline.config import BridgeConfig
+from pipeline.config import BridgeConfig, RefusalsConfig
 from pipeline.datasets.mapping import Mapping as DataMapping
 from pipeline.eventlog import open_log
 from pipeline.eventlog.intake import interaction_of, item_of
@@ -68,6 +68,7 @@ class BridgeHarness:
         self.log = open_log(f"sqlite:///{folder}/log.db")
         TOPICS.create(self.log, 2, HOUR_MS, HOUR_MS)
         self.config = BridgeConfig(**config)
+        self.refusals = RefusalsConfig(most_share=1.0)
         self.create()
 
     def __enter__(self) -> Self:
@@ -98,6 +99,7 @@ class BridgeHarness:
             self.config,
             mappers or {CLICKS: mapper()},
             self.stop,
+            self.refusals,
             clock=lambda: NOW,
         )
 

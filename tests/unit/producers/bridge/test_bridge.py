@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import orjson
 import pytest
 
+from pipeline.config import RefusalsConfig
 from pipeline.errors import DeliveryError, LogUnavailable, RecordsLost, TopicError
 from pipeline.eventlog.port import TopicPartition
 from producers.bridge import resuming
 from producers.bridge.position import SourcePosition, key_of, stored_positions
 from tests.support.bridge_harness import CLICK, CLICKS, PRODUCTS, TOPICS, BridgeHarness, StopsAtTheEnd, mapper
+from tests.support.serve_tools import wait_until
 
 
 @pytest.fixture
@@ -243,3 +246,16 @@ def test_a_flood_of_refusals_is_dead_lettered_in_batches(harness: BridgeHarness)
     harness.send(*[b"{"] * 1_000, click(1))
     harness.run()
     assert len(harness.letters()) == 1_000 and items(harness) == ["i1"]
+
+
+def test_a_topic_of_which_nearly_everything_is_refused_is_read_no_further(harness: BridgeHarness) -> None:
+    harness.config = harness.config.replace(batch_records=50)
+    harness.refusals = RefusalsConfig(window_records=100)
+    harness.send(*[b"{"] * 1_000)
+    bridge = harness.bridge()
+    thread = Thread(target=bridge.run)
+    thread.start()
+    wait_until(lambda: bridge.reads_nothing)
+    harness.stop.set()
+    thread.join()
+    assert len(harness.letters()) == 100
