@@ -6,20 +6,18 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.config.base import Config, Count, Port, Seconds, Secrets, Share, Text
+from pipeline.config.access import Guarded
+from pipeline.config.base import Config, Count, Port, Seconds, Share, Text
 from pipeline.events import InteractionType
 
 
-class ServeConfig(Config):
+class ServeConfig(Guarded):
     """[serve] How the server answers."""
 
     host: Text = "127.0.0.1"
     """Address to listen on."""
     port: Port = 8000
     """Port to listen on."""
-    api_keys: Secrets = ()
-    """If there are any, a request needs one of them in its X-API-Key header, and so does one for the metrics
-    of learn, retrain and play. Each has at least 16 characters; in the environment, commas divide them."""
     recommendations: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Items in an answer, unless a request says how many."""
     most_recommendations: Annotated[int, Field(ge=1, le=10_000)] = 200

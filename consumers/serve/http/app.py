@@ -21,17 +21,18 @@ from consumers.serve.http.parameters import (
     MostPerCategory,
     Session,
     check_excluded,
-    check_parameters,
     read_context,
     types_of,
 )
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.schemas import AnonymousHistory, ModelCard, Readiness, Recommendations
 from consumers.serve.service import NotReady, RecommendationService, UnknownItem
-from pipeline.config import ServeConfig
+from pipeline.config import Scope, ServeConfig
 from pipeline.events import Id
+from pipeline.http.keyring import Keyring
 from pipeline.http.middleware import RequestTimes
-from pipeline.http.operations import add_operations, guards, problems
+from pipeline.http.operations import add_operations, problems
+from pipeline.http.parameters import check_parameters
 from pipeline.http.problems import answer_with_problems, problem
 
 DESCRIPTION = """
@@ -43,7 +44,9 @@ seconds. Each answer names the snapshot of the weights and how stale they are.
 PROBLEMS = problems(
     {
         401: "The header X-API-Key is missing or wrong",
+        403: "The key does not have the scope `read`",
         422: "A parameter is unknown or out of bounds",
+        429: "The key is used too often; Retry-After says when to try again",
         503: "The server is still reading the log",
     }
 )
@@ -66,7 +69,7 @@ def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI
     answer_with_problems(app)
     app.add_exception_handler(NotReady, _not_ready)
     app.add_exception_handler(UnknownItem, _unknown_item)
-    guarded = guards(settings.api_keys)
+    guarded = Keyring(settings).guards(Scope.READ)
     app.include_router(_open_routes(service))
     app.include_router(_v1(service, settings), dependencies=guarded, responses=PROBLEMS)
     add_operations(app, guarded)
