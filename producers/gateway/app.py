@@ -12,7 +12,6 @@ import orjson
 from fastapi import APIRouter, FastAPI, HTTPException, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 
 from pipeline import metrics
 from pipeline.config import GatewayConfig
@@ -21,12 +20,12 @@ from pipeline.eventlog.refusal_log import RefusalLines
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Id, Interaction, Item, ItemChange
 from pipeline.http.middleware import RequestTimes
-from pipeline.http.operations import Responses, add_operations, guards, problems
+from pipeline.http.operations import Responses, add_components, add_operations, guards, operation_id, problems
 from pipeline.http.problems import answer_with_problems, problem
 from producers.gateway.acceptance import Decision, GatewayRecord, decide, removal
 from producers.gateway.bodies import lines_of, read_body
 from producers.gateway.group_writer import GroupWriter
-from producers.gateway.openapi import add_components, posting
+from producers.gateway.openapi import KINDS, Kind, event_schemas, posting
 from producers.gateway.schemas import GatewayReadiness, Receipt
 
 DESCRIPTION = """
@@ -160,7 +159,13 @@ def create_app(
     writer: GroupWriter, topics: Topics, settings: GatewayConfig, clock: Callable[[], int] = now_ms
 ) -> FastAPI:
     """Create the application; with API keys, only health, readiness and documentation need no key."""
-    app = FastAPI(title="millstream gateway", description=DESCRIPTION, version="1", redoc_url=None)
+    app = FastAPI(
+        title="millstream gateway",
+        description=DESCRIPTION,
+        version="1",
+        redoc_url=None,
+        generate_unique_id_function=operation_id,
+    )
     app.add_middleware(RequestTimes)
     answer_with_problems(app)
     app.add_exception_handler(DeliveryError, _log_away)
@@ -168,14 +173,14 @@ def create_app(
     app.include_router(_v1(door), dependencies=guarded, responses=ALWAYS)
     app.include_router(_open_routes(door))
     add_operations(app, guarded)
-    add_components(app.openapi())
+    add_components(app, event_schemas())
     return app
 
 
 def _v1(door: Door) -> APIRouter:
     routes = APIRouter(tags=["events"])
 
-    def taking(kind: str | None, *kinds: type[BaseModel]) -> dict[str, Any]:
+    def taking(kind: str | None, *kinds: Kind) -> dict[str, Any]:
         """Options of a route that takes events of these kinds."""
         return {
             "status_code": 202,
@@ -184,7 +189,7 @@ def _v1(door: Door) -> APIRouter:
             "openapi_extra": posting(kinds, needs_kind=kind is None),
         }
 
-    @routes.post("/v1/events", **taking(None, Interaction, Item, ItemChange))
+    @routes.post("/v1/events", **taking(None, *KINDS))
     async def post_events(request: Request) -> Response:
         """Take in interactions, items and changes of items; each names its `kind`.
 

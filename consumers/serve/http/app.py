@@ -24,7 +24,7 @@ from consumers.serve.service import NotReady, RecommendationService, UnknownItem
 from pipeline.config import ServeConfig
 from pipeline.events import Id, InteractionType
 from pipeline.http.middleware import RequestTimes
-from pipeline.http.operations import add_operations, guards, problems
+from pipeline.http.operations import add_components, add_operations, guards, operation_id, problems
 from pipeline.http.problems import answer_with_problems, problem
 
 DESCRIPTION = """
@@ -60,7 +60,13 @@ Session = Annotated[
 
 def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI:
     """Create the application; with API keys, only health, readiness and documentation need no key."""
-    app = FastAPI(title="millstream", description=DESCRIPTION, version="1", redoc_url=None)
+    app = FastAPI(
+        title="millstream",
+        description=DESCRIPTION,
+        version="1",
+        redoc_url=None,
+        generate_unique_id_function=operation_id,
+    )
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestTimes)
     answer_with_problems(app)
@@ -70,6 +76,7 @@ def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI
     app.include_router(_open_routes(service))
     app.include_router(_v1(service, settings), dependencies=guarded, responses=PROBLEMS)
     add_operations(app, guarded)
+    add_components(app, {})
     return app
 
 
