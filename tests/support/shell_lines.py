@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -155,6 +156,19 @@ def _curl(arguments: list[str]) -> None:
     assert answer.status_code not in {NEVER_FOUND, NO_SUCH_METHOD, 422}, f"{method} {url.path}: {answer.text}"
 
 
+def _npm(arguments: list[str]) -> None:
+    """Fail unless a script of the TypeScript client is called, or one that npm itself has."""
+    scripts = json.loads((ROOT / "clients" / "typescript" / "package.json").read_text())["scripts"]
+    if arguments[0] == "run":
+        arguments = arguments[1:]
+    assert arguments[0] in {"ci", *scripts}, f"npm: no script {arguments[0]}"
+
+
+def _pip(arguments: list[str]) -> None:
+    assert arguments[0] == "install"
+    assert (ROOT / arguments[1] / "pyproject.toml").exists(), f"pip: {arguments[1]} is no distribution"
+
+
 def _docker(arguments: list[str]) -> None:
     assert arguments[0] == "compose"
     assert (ROOT / arguments[arguments.index("-f") + 1]).exists()
@@ -174,6 +188,8 @@ CHECKS: Mapping[str, Callable[[list[str]], None]] = {
     "pytest": _pytest,
     "curl": _curl,
     "docker": _docker,
+    "npm": _npm,
+    "pip": _pip,
     "run": _file_of_ours(".ci/run"),
     "pre-commit": _file_of_ours(".pre-commit-config.yaml"),
 }
