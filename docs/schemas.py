@@ -1,6 +1,6 @@
-"""The events as JSON Schema, and the topics as an AsyncAPI document: `make settings` writes both.
+"""The events as JSON Schema, the topics as AsyncAPI, the HTTP interfaces as OpenAPI: see `make settings`.
 
-They are made of the event classes, so that they never say anything else. What JSON Schema cannot say
+The schemas are made of the event classes, so that they never say anything else. What JSON Schema cannot say
 stays with the classes: that `expires` is after `published`, and the bound on a record's size.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from docs.openapi import openapi
 from pipeline.eventlog.topics import Topics
 from pipeline.events import SCHEMA_VERSION, Impression, Interaction, Item, ItemChange, User
 
@@ -80,6 +81,7 @@ def documents() -> dict[Path, str]:
     made: Mapping[str, dict[str, Any]] = {
         **{f"{kind.__name__}.json": event_schema(kind) for kind in KINDS},
         "asyncapi.json": asyncapi(),
+        **openapi(),
     }
     return {FOLDER / name: json.dumps(content, indent=2) + "\n" for name, content in made.items()}
 

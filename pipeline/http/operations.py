@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter, FastAPI, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import metrics
@@ -26,19 +27,32 @@ class Health(BaseModel):
 
 def problems(descriptions: dict[int, str]) -> Responses:
     """Describe problems in OpenAPI, given when each status is answered."""
-    content = {PROBLEM_TYPE: {"schema": Problem.model_json_schema()}}
+    content = {PROBLEM_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
     return {
         status: {"description": description, "content": content}
         for status, description in descriptions.items()
     }
 
 
+def operation_id(route: APIRoute) -> str:
+    """Name an operation of OpenAPI after its function, as clients that are generated call it."""
+    return route.name
+
+
 def add_operations(app: FastAPI, guarded: Sequence[Any]) -> None:
     """Add /healthz, which needs no key, and /metrics, which is guarded."""
     routes = APIRouter(tags=["operations"])
-    routes.add_api_route("/healthz", _health, response_model=Health)
-    routes.add_api_route("/metrics", _metrics, dependencies=list(guarded), response_class=Response)
+    routes.add_api_route("/healthz", _health, response_model=Health, name="health")
+    routes.add_api_route(
+        "/metrics", _metrics, name="metrics", dependencies=list(guarded), response_class=Response
+    )
     app.include_router(routes)
+
+
+def add_components(app: FastAPI, schemas: Mapping[str, Any]) -> None:
+    """Add schemas to the OpenAPI document of an application that has all its routes: problems, and these."""
+    components = app.openapi().setdefault("components", {}).setdefault("schemas", {})
+    components.update({Problem.__name__: Problem.model_json_schema(), **schemas})
 
 
 async def _health() -> Health:

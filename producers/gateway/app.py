@@ -21,13 +21,13 @@ from pipeline.eventlog.topics import Topics
 from pipeline.events import Id, Interaction, Item, ItemChange, User
 from pipeline.http.keyring import Keyring
 from pipeline.http.middleware import RequestTimes
-from pipeline.http.operations import Responses, add_operations, problems
+from pipeline.http.operations import Responses, add_components, add_operations, operation_id, problems
 from pipeline.http.parameters import check_parameters
 from pipeline.http.problems import answer_with_problems, problem
 from producers.gateway.acceptance import Decision, GatewayRecord, decide, removal
 from producers.gateway.bodies import lines_of, read_body
 from producers.gateway.group_writer import GroupWriter
-from producers.gateway.openapi import KINDS, Kind, add_components, posting
+from producers.gateway.openapi import KINDS, Kind, event_schemas, posting
 from producers.gateway.schemas import GatewayReadiness, Receipt
 
 DESCRIPTION = """
@@ -167,7 +167,13 @@ def create_app(
     writer: GroupWriter, topics: Topics, settings: GatewayConfig, clock: Callable[[], int] = now_ms
 ) -> FastAPI:
     """Create the application; with API keys, only health, readiness and documentation need no key."""
-    app = FastAPI(title="millstream gateway", description=DESCRIPTION, version="1", redoc_url=None)
+    app = FastAPI(
+        title="millstream gateway",
+        description=DESCRIPTION,
+        version="1",
+        redoc_url=None,
+        generate_unique_id_function=operation_id,
+    )
     app.add_middleware(RequestTimes)
     answer_with_problems(app)
     app.add_exception_handler(DeliveryError, _log_away)
@@ -175,7 +181,7 @@ def create_app(
     app.include_router(_v1(door, topics), dependencies=keyring.guards(Scope.INGEST), responses=ALWAYS)
     app.include_router(_open_routes(door))
     add_operations(app, keyring.guards(Scope.READ))
-    add_components(app.openapi())
+    add_components(app, event_schemas())
     return app
 
 

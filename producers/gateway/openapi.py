@@ -41,23 +41,25 @@ def posting(kinds: Iterable[Kind], needs_kind: bool) -> Schema:
     return {"parameters": HEADERS, "requestBody": body}
 
 
-def add_components(document: Schema) -> None:
-    """Add the parts that the schemas of events refer to."""
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+def event_schemas() -> Schema:
+    """Return the schemas that those of bodies refer to, by name: the events as senders may leave them."""
+    schemas: Schema = {}
     for kind in KINDS:
-        schemas.update(kind.model_json_schema(ref_template=REFERENCE).get("$defs", {}))
+        schema = kind.model_json_schema(ref_template=REFERENCE)
+        schemas |= schema.pop("$defs", {})
+        schemas[kind.__name__] = _as_sent(kind, schema)
+    return schemas
 
 
 def _event(kind: Kind, needs_kind: bool) -> Schema:
-    schema = kind.model_json_schema(ref_template=REFERENCE)
-    schema.pop("$defs", None)
+    named = {"$ref": REFERENCE.format(model=kind.__name__)}
+    return {"allOf": [named, {"required": ["kind"]}]} if needs_kind else named
+
+
+def _as_sent(kind: Kind, schema: Schema) -> Schema:
     envelope: Schema = {"v": {"enum": list(READABLE_VERSIONS)}, "kind": {"const": kind.kind}}
     required = [field for field in schema["required"] if field != OPTIONAL]
-    return {
-        **schema,
-        "properties": {**envelope, **schema["properties"]},
-        "required": [*(["kind"] if needs_kind else []), *required],
-    }
+    return {**schema, "properties": {**envelope, **schema["properties"]}, "required": required}
 
 
 def _cloud_event(event: Schema) -> Schema:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
 from jsonschema import Draft202012Validator
 
+from docs.openapi import openapi
 from docs.schemas import FOLDER, KINDS, asyncapi, documents, event_schema
 from pipeline.events import SCHEMA_VERSION, Event, Item, ItemChange, decode_item, encode
 from tests.unit.test_events import GOLDEN, INVALID, VALID, Kind, impressions, interactions, items, users
@@ -51,6 +54,15 @@ def test_what_is_refused_does_not_fit(
     record = {"v": SCHEMA_VERSION, "kind": kind.kind, **VALID[kind], **change}
     if reason not in CLASSES_ALONE and change not in NOT_HERE:
         assert not VALIDATORS[kind].is_valid(record), field
+
+
+@pytest.mark.parametrize("document", openapi().values(), ids=openapi())
+def test_an_openapi_document_refers_to_what_there_is(document: Mapping[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert named <= set(schemas)
+    for schema in schemas.values():
+        Draft202012Validator.check_schema(schema)
 
 
 def test_the_asyncapi_document_refers_to_what_there_is() -> None:

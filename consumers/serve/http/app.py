@@ -31,7 +31,7 @@ from pipeline.config import Scope, ServeConfig
 from pipeline.events import Id
 from pipeline.http.keyring import Keyring
 from pipeline.http.middleware import RequestTimes
-from pipeline.http.operations import add_operations, problems
+from pipeline.http.operations import add_components, add_operations, operation_id, problems
 from pipeline.http.parameters import check_parameters
 from pipeline.http.problems import answer_with_problems, problem
 
@@ -63,7 +63,13 @@ NOT_FOUND = problems({404: "The item is unknown"})
 
 def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI:
     """Create the application; with API keys, only health, readiness and documentation need no key."""
-    app = FastAPI(title="millstream", description=DESCRIPTION, version="1", redoc_url=None)
+    app = FastAPI(
+        title="millstream",
+        description=DESCRIPTION,
+        version="1",
+        redoc_url=None,
+        generate_unique_id_function=operation_id,
+    )
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestTimes)
     answer_with_problems(app)
@@ -73,6 +79,7 @@ def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI
     app.include_router(_open_routes(service))
     app.include_router(_v1(service, settings), dependencies=guarded, responses=PROBLEMS)
     add_operations(app, guarded)
+    add_components(app, {})
     return app
 
 
