@@ -15,17 +15,19 @@ from fastapi.responses import JSONResponse
 
 from pipeline import metrics
 from pipeline.config import GatewayConfig
-from pipeline.errors import DeliveryError
+from pipeline.errors import DeliveryError, LogUnavailable
 from pipeline.eventlog.refusal_log import RefusalLines
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Id, Interaction, Item, ItemChange, User
 from pipeline.http.middleware import RequestTimes
 from pipeline.http.operations import Responses, add_operations, guards, problems
 from pipeline.http.problems import answer_with_problems, problem
+from pipeline.rules.store import RuleStore
 from producers.gateway.acceptance import Decision, GatewayRecord, decide, removal
 from producers.gateway.bodies import lines_of, read_body
 from producers.gateway.group_writer import GroupWriter
 from producers.gateway.openapi import KINDS, Kind, add_components, posting
+from producers.gateway.rules import rule_routes
 from producers.gateway.schemas import GatewayReadiness, Receipt
 
 DESCRIPTION = """
@@ -43,6 +45,12 @@ ALWAYS = problems(
     {
         401: "The header X-API-Key is missing or wrong",
         429: "Too many requests are in flight; Retry-After says when to try again",
+        503: "The event log is away; Retry-After says when to try again",
+    }
+)
+RULES_ALWAYS = problems(
+    {
+        401: "The header X-API-Key is missing or wrong",
         503: "The event log is away; Retry-After says when to try again",
     }
 )
@@ -164,7 +172,10 @@ def create_app(
     answer_with_problems(app)
     app.add_exception_handler(DeliveryError, _log_away)
     door, guarded = Door(writer, topics, settings, clock), guards(settings.api_keys)
+    app.add_exception_handler(LogUnavailable, _log_away)
     app.include_router(_v1(door, topics), dependencies=guarded, responses=ALWAYS)
+    rules = rule_routes(RuleStore(writer.event_log, topics.rules))
+    app.include_router(rules, dependencies=guarded, responses=RULES_ALWAYS)
     app.include_router(_open_routes(door))
     add_operations(app, guarded)
     add_components(app.openapi())

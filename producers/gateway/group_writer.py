@@ -31,10 +31,14 @@ class _Submission(NamedTuple):
 
 
 class GroupWriter:
-    """Writes submitted records until it is closed; `run` is for a thread of its own."""
+    """Writes submitted records until it is closed; `run` is for a thread of its own.
+
+    Attributes:
+        event_log: the log that it writes to.
+    """
 
     def __init__(self, event_log: EventLog, pause_seconds: float = PAUSE_SECONDS) -> None:
-        self._log = event_log
+        self.event_log = event_log
         self._pause_seconds = pause_seconds
         self._changed = Condition()
         self._waiting: list[_Submission] = []
@@ -69,7 +73,7 @@ class GroupWriter:
         try:
             while not self._closing.is_set():
                 try:
-                    with self._log.writer() as writer:
+                    with self.event_log.writer() as writer:
                         self._write_with(writer)
                 except (DeliveryError, LogUnavailable) as error:
                     self._wait_for_the_log(error)
@@ -115,7 +119,7 @@ class GroupWriter:
         log.warning("events were not acknowledged, their senders may send them again: %s", error)
         self._fail_waiting(error)
         self._closing.wait(self._pause_seconds)
-        if wait_until_back(self._log, self._closing):
+        if wait_until_back(self.event_log, self._closing):
             with self._changed:
                 self._away = False
 

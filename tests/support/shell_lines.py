@@ -20,6 +20,7 @@ from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
 from pipeline import cli
 from pipeline.config import GatewayConfig, ServeConfig, load_settings
+from pipeline.errors import LogUnavailable
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
 from producers.gateway.app import create_app as create_gateway
@@ -166,9 +167,16 @@ def _server() -> FastAPI:
     return create_app(RecommendationService(CurrentState(), context=5), ServeConfig())
 
 
+class _AwayLog:
+    """A log that never answers."""
+
+    def __getattr__(self, name: str) -> object:
+        raise LogUnavailable(f"{name}: there is no log")
+
+
 def _gateway() -> FastAPI:
     """A gateway whose writer is closed, so that it answers 503 to whatever is valid."""
-    writer = GroupWriter(cast(EventLog, None))
+    writer = GroupWriter(cast(EventLog, _AwayLog()))
     writer.close()
     return create_gateway(writer, Topics("shop"), GatewayConfig())
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "items",
     "status",
     "dead-letters",
+    "rules",
 }
 
 
