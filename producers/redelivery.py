@@ -11,15 +11,15 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from pipeline.datasets import mapping as mappings
-from pipeline.datasets.cells import DateForm
-from pipeline.datasets.records import Row
-from pipeline.datasets.row_reader import Act, ActReader, CellReader, InvalidField, ItemReader
 from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.eventlog.intake import check_interaction, check_unit
-from pipeline.eventlog.port import EventLog
+from pipeline.eventlog.port import EventLog, Record
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Interaction, Item, build, build_item, encode, parse, validate
+from pipeline.events import Interaction, build, build_item, encode, parse
+from producers.bridge.decision import BridgedRecord
+from producers.bridge.event_ids import of_place
+from producers.bridge.position import stored_positions
+from producers.bridge.record_mapper import RecordMapper
 
 DIGEST_BYTES = 12
 COLLISION = "another event has this id: its sender must send it with an id of its own"
@@ -27,32 +27,28 @@ FOREIGN = "is no input topic of this model: say with --mapping how its records b
 Letter = Mapping[str, Any]
 Decide = Callable[[Letter, int], "Redelivery"]
 """Decides about a letter at a time in ms."""
+EventIds = Callable[[Letter], str]
 
 
 class Redelivery(NamedTuple):
-    """What becomes of a dead letter that is sent once more: a record, or another refusal."""
+    """What becomes of a dead letter that is sent once more: records, or another refusal."""
 
     place: str
-    record: tuple[str, str, bytes] | None = None
+    records: tuple[BridgedRecord, ...] = ()
     refusal: InvalidEvent | None = None
 
 
-def decider(topics: Topics, mapping: mappings.Mapping | None) -> Decide:
-    """Make what decides about letters; with a mapping, their values are rows of JSON and not events.
-
-    Raises:
-        DatasetError: the mapping has no interactions and no items.
-    """
-    make = _MappedRecords(topics, mapping).record if mapping else _by_schema(topics)
+def decider(topics: Topics, mapper_of: Callable[[str], RecordMapper | None], id_of: EventIds) -> Decide:
+    """Make what decides about letters; `mapper_of` a topic reads its records as rows, and not as events."""
 
     def decide(letter: Letter, now: int) -> Redelivery:
         try:
-            return Redelivery(letter["place"], make(letter, now))
-        except InvalidField as error:
-            refusal = InvalidEvent(error.column, error.problem, error.code)
+            wire, mapper = _whole_value(letter), mapper_of(letter["topic"])
+            if mapper is None:
+                return Redelivery(letter["place"], (_by_schema(letter, wire, topics, now),))
+            return _mapped(letter, wire, mapper, id_of(letter), now)
         except InvalidEvent as error:
-            refusal = error
-        return Redelivery(letter["place"], refusal=refusal)
+            return Redelivery(letter["place"], refusal=error)
 
     return decide
 
@@ -65,11 +61,10 @@ def send(event_log: EventLog, topics: Topics, found: Iterable[Redelivery]) -> No
     Raises:
         DeliveryError: the log did not acknowledge an append.
     """
-    sent = [one for one in found if one.record is not None]
+    sent = [one for one in found if one.refusal is None]
     with event_log.writer() as writer:
-        for one in sent:
-            if one.record is not None:
-                writer.append(*one.record)
+        for made in (record for one in sent for record in one.records):
+            writer.append(made.topic, made.key, made.value)
         writer.flush()
         for one in sent:
             writer.append(topics.dead_letters, one.place, None)
@@ -85,51 +80,39 @@ def event_id_of(place: str) -> str:
     return f"letter-{hashlib.blake2b(place.encode(), digest_size=DIGEST_BYTES, person=b'letter').hexdigest()}"
 
 
-def _by_schema(topics: Topics) -> Callable[[Letter, int], tuple[str, str, bytes]]:
-    def record(letter: Letter, now: int) -> tuple[str, str, bytes]:
-        wire = _whole_value(letter)
-        if letter["topic"] == topics.items:
-            item = build_item(parse(wire))
-            check_unit(item.time)
-            return topics.items, item.item, encode(item)
-        if letter["topic"] == topics.interactions:
-            event = build(Interaction, {"event_id": event_id_of(letter["place"]), **parse(wire)})
-            check_interaction(event, now)
-            return topics.interactions, event.user, encode(event)
-        raise InvalidEvent("topic", FOREIGN, RefusalReason.SCHEMA)
+def bridged_ids(event_log: EventLog, topics: Topics, bridge: str) -> EventIds:
+    """Make ids as the bridge of a name does, so that its reading everything again doubles nothing.
 
-    return record
+    Raises:
+        TopicError: a position cannot be read.
+    """
+    stored = stored_positions(event_log, topics, bridge)
+
+    def event_id(letter: Letter) -> str:
+        at = stored.get(letter["topic"])
+        return of_place(letter["topic"], at.identity if at else "", letter["partition"], letter["offset"])
+
+    return event_id
 
 
-class _MappedRecords:
-    """Reads the values of letters as rows of a mapping: acts, or else items."""
+def _mapped(letter: Letter, wire: bytes, mapper: RecordMapper, event_id: str, now: int) -> Redelivery:
+    record = Record(letter["topic"], letter["partition"], letter["offset"], letter["append_time"], None, wire)
+    decision = mapper.decide(record, event_id, now)
+    if decision.dropped is not None:
+        raise InvalidEvent("event", f"the mapping leaves it out: {decision.dropped}")
+    return Redelivery(letter["place"], decision.records, decision.refusal)
 
-    def __init__(self, topics: Topics, mapping: mappings.Mapping) -> None:
-        cells = CellReader(mapping.time, mapping.layout, _unproven_order)
-        item_cells = CellReader(mapping.item_times, mapping.layout, _unproven_order)
-        self._topics = topics
-        self._acts = ActReader(mapping, cells) if mapping.interactions else None
-        self._has_times = mapping.interactions is not None and mapping.interactions.time is not None
-        self._items = ItemReader(mapping.items, item_cells) if mapping.items else None
 
-    def record(self, letter: Letter, now: int) -> tuple[str, str, bytes]:
-        """Make the record of a letter."""
-        row = Row(letter["place"], parse(_whole_value(letter)))
-        if self._acts is not None:
-            return self._of_act(self._acts.read(row, 0, 0), letter, now)
-        assert self._items is not None
-        fields = {"item": self._items.item(row.cells), **self._items.others(row.cells)}
-        title = self._items.title(row.cells) or fields["item"]
-        item = validate(Item, {"time": letter["append_time"], "title": title, **fields})
-        return self._topics.items, item.item, encode(item)
-
-    def _of_act(self, act: object, letter: Letter, now: int) -> tuple[str, str, bytes]:
-        if not isinstance(act, Act):
-            raise InvalidEvent("event", f"the mapping leaves it out: {getattr(act, 'reason', act)}")
-        time = act.time if self._has_times else letter["append_time"]
-        event = validate(Interaction, {"event_id": event_id_of(letter["place"]), **act.fields, "time": time})
+def _by_schema(letter: Letter, wire: bytes, topics: Topics, now: int) -> BridgedRecord:
+    if letter["topic"] == topics.items:
+        item = build_item(parse(wire))
+        check_unit(item.time)
+        return BridgedRecord(topics.items, item.item, encode(item), item.kind)
+    if letter["topic"] == topics.interactions:
+        event = build(Interaction, {"event_id": event_id_of(letter["place"]), **parse(wire)})
         check_interaction(event, now)
-        return self._topics.interactions, event.user, encode(event)
+        return BridgedRecord(topics.interactions, event.user, encode(event), event.kind)
+    raise InvalidEvent("topic", FOREIGN, RefusalReason.SCHEMA)
 
 
 def _whole_value(letter: Letter) -> bytes:
@@ -140,8 +123,3 @@ def _whole_value(letter: Letter) -> bytes:
         reason = f"the letter holds only the first {len(value)} of {letter['size']} bytes"
         raise InvalidEvent("event", reason, RefusalReason.TOO_LARGE)
     return value
-
-
-def _unproven_order() -> DateForm:
-    """A letter has no other dates that could prove the order."""
-    raise ValueError("has day and month in an unknown order: name the format in [time]")

@@ -11,8 +11,6 @@ from pipeline.events import InteractionType, Scalar
 MS_PER_DAY = 24 * 60 * 60 * 1000
 NO_TYPES: frozenset[InteractionType] = frozenset()
 ALL_TYPES = frozenset(InteractionType)
-
-
 QueryKind = Literal["user", "history", "similar"]
 
 

@@ -12,16 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from consumers.serve.diversity import POOL, capped, diversified
+from consumers.serve.diversity import diversified, pool_size
 from consumers.serve.explanation import Explanation, explain, explain_cosines, explain_popular
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.scoring import NOTHING_REJECTED, mixture, popular, shares
+from consumers.serve.state.item_index import NO_CATEGORY, ItemIndex
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import View
 from pipeline.events import InteractionType
 from pipeline.model.item_table import Rows
+from pipeline.rules.columns import Column
 from pipeline.rules.compiled import NO_SHAPING, Shaping
-from pipeline.rules.slate import Slate
+from pipeline.rules.slate import Cap, Slate
 from pipeline.state.acted_items import NO_ITEMS, OlderItems, digests_of
 from pipeline.state.histories import History, disliked
 
@@ -81,11 +83,11 @@ def recommend(
         return _popular(view, eligible, query, "no_snapshot", shaping, reading.rejected())
     if not reading.acts:
         return _popular(view, eligible, query, "unknown_user", shaping, reading.rejected())
-    scores = shaping.shifted(mixture(view, view.snapshot, view.items, known, session, context))
-    answer = _answer(_slate(view, query, scores, eligible, shaping), shares(scores, eligible), "model")
+    share = partial(_shares, eligible, shaping)
+    logits = shaping.shifted(mixture(view, view.snapshot, view.items, known, session, context))
+    answer = _answer(shares(logits, eligible), _slate(view, query, logits, eligible, shaping), "model")
     if not query.explain:
         return answer
-    share = partial(_shares, eligible, shaping)
     found = explain(view, view.snapshot, view.items, known, session, context, share, answer.rows)
     return _explained(answer, found, shaping)
 
@@ -114,7 +116,7 @@ def similar(
     if not cosines.any():
         return _popular(view, eligible, query, "unknown_item", shaping)
     by = shaping.shifted(cosines, per_nat=1 / view.snapshot.recommender.log_scale.detach().exp().item())
-    answer = _answer(_slate(view, query, by, eligible, shaping), cosines, "model")
+    answer = _answer(cosines, _slate(view, query, by, eligible, shaping), "model")
     return replace(answer, explanations=explain_cosines(cosines, answer.rows)) if query.explain else answer
 
 
@@ -169,19 +171,15 @@ def _popular(
 ) -> Answer:
     """Return popular items; those that the user rejected, with the strengths given, are lowered."""
     scores = popular(view, rejected)
-    shifted = shaping.shifted(scores)
-    slate = _slate(view, query, shifted, eligible, shaping)
-    answer = _answer(slate, shares(shifted, eligible), "popular", reason)
+    answer = _answer(
+        _shares(eligible, shaping, scores),
+        _slate(view, query, shaping.shifted(scores), eligible, shaping),
+        "popular",
+        reason,
+    )
     if not query.explain:
         return answer
     return _explained(answer, explain_popular(view, scores, answer.rows), shaping)
-
-
-def _shares(
-    eligible: NDArray[np.bool_], shaping: Shaping, logits: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the probabilities of the eligible items after boosts and buries."""
-    return shares(shaping.shifted(logits), eligible)
 
 
 def _slate(
@@ -191,26 +189,36 @@ def _slate(
     eligible: NDArray[np.bool_],
     shaping: Shaping,
 ) -> Slate:
-    """Choose the k eligible rows to show, best first; ties in the order of rows."""
+    """Choose the k eligible rows to show: best first but for diversity, pins and caps; ties by row."""
     rows = np.flatnonzero(eligible)
     rows = rows[np.argsort(-relevance[rows], kind="stable")]
-    if query.most_per_category is not None:
-        if shaping.is_ordered:
-            shaping = shaping.with_cap(view.index.categories, query.most_per_category)
-        else:
-            rows = rows[capped(view.index.categories[rows], query.most_per_category)]
     if query.diversity and view.snapshot is not None and view.items is not None:
-        pool = rows[: POOL * query.k]
-        vectors = _directions(view.snapshot, view.items, pool)
-        picked = pool[diversified(relevance[pool], vectors, query.diversity, query.k)]
-        rows = np.concatenate([picked, rows[~np.isin(rows, picked)]])
+        size = pool_size(query.k)
+        vectors = _directions(view.snapshot, view.items, rows[:size])
+        order = diversified(relevance[rows[:size]], vectors, query.diversity)
+        rows = np.concatenate([rows[:size][order], rows[size:]])
+    if query.most_per_category is not None:
+        shaping = replace(shaping, caps=(*shaping.caps, _category_cap(view.index, query.most_per_category)))
     return shaping.slate(rows, eligible, query.k)
 
 
+def _category_cap(index: ItemIndex, most: int) -> Cap:
+    rows = np.flatnonzero(index.categories != NO_CATEGORY)
+    column = Column(len(index), rows, index.categories[rows], np.full(rows.size, np.nan), {})
+    return Cap(None, most, column, np.ones(len(index), dtype=np.bool_))
+
+
 def _answer(
-    slate: Slate, scores: NDArray[np.float64], source: Source, reason: Reason | None = None
+    scores: NDArray[np.float64], slate: Slate, source: Source, reason: Reason | None = None
 ) -> Answer:
     return Answer(slate.rows, scores[slate.rows].tolist(), source, reason, slate=slate)
+
+
+def _shares(
+    eligible: NDArray[np.bool_], shaping: Shaping, logits: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the probabilities of the eligible items after boosts and buries."""
+    return shares(shaping.shifted(logits), eligible)
 
 
 def _explained(answer: Answer, found: Sequence[Explanation], shaping: Shaping) -> Answer:

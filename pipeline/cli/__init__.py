@@ -19,6 +19,7 @@ from pipeline.cli import (
     setup,
     sources,
     trials,
+    users,
     watching,
 )
 from pipeline.errors import MillstreamError
@@ -29,7 +30,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,  # locals may hold keys and user ids
 )
-for module in (setup, inspecting, items, rules, sources, daemons, watching, operations, rebuilding, trials):
+for module in (
+    *(setup, inspecting, items, users, rules, sources, daemons),
+    *(watching, operations, rebuilding, trials),
+):
     app.add_typer(module.app)
 
 

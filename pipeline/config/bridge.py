@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from pipeline.config.base import Config, Port, Secrets, Text
+from pipeline.config.access import Guarded
+from pipeline.config.base import Config, Port, Text
 
 
 class BridgedTopic(Config):
@@ -18,7 +19,7 @@ class BridgedTopic(Config):
     """json: each value is an object; debezium: the envelope of a change of a table's row."""
 
 
-class BridgeConfig(Config):
+class BridgeConfig(Guarded):
     """[bridge] Which topics, made by others, become events."""
 
     url: Annotated[str, Field(max_length=4_096)] = ""
@@ -27,6 +28,11 @@ class BridgeConfig(Config):
     """Passed to the Kafka client, if there is a `url`: security_protocol, sasl_mechanism, ssl_cafile, …"""
     topics: Annotated[dict[str, BridgedTopic], Field(max_length=64)] = Field(default_factory=dict)
     """By topic, its `mapping` and `format`."""
+    registry: Annotated[str, Field(max_length=4_096)] = ""
+    """Schema Registry of values in Avro, Protobuf or JSON that its serializers framed: a URL, or a folder of
+    `<id>.avsc`, `<id>.desc` (a descriptor set) and `<id>.json`. Needs `millstream[schema-registry]`."""
+    registry_login: Annotated[SecretStr, Field(max_length=1_024)] = SecretStr("")
+    """`user:password` for the registry, if it asks for them."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "bridge"
     """Under which the position is kept. Bridges of the same topics need names of their own, and so does a
     bridge that is to read everything again."""
@@ -41,6 +47,3 @@ class BridgeConfig(Config):
     """Address to listen on, for /readyz, /healthz and /metrics."""
     port: Port = 8002
     """Port to listen on."""
-    api_keys: Secrets = ()
-    """If there are any, a request for the metrics needs one of them in its X-API-Key header. Each has at
-    least 16 characters; in the environment, commas divide them."""

@@ -88,8 +88,10 @@ def check_unit(time: int) -> None:
         raise InvalidEvent("time", IN_SECONDS, RefusalReason.TIME_UNIT)
 
 
-def dead_letter(record: Record, error: InvalidEvent) -> tuple[str, bytes]:
+def dead_letter(record: Record, error: InvalidEvent, event_id: str | None = None) -> tuple[str, bytes]:
     """Build the key and value of the dead letter for an invalid record.
+
+    `event_id` is what its event would have, if that follows from the record's place.
 
     The key is the record's partition and offset, so republishing it after a restart is idempotent.
     The value is kept up to MAX_WIRE_BYTES.
@@ -103,6 +105,7 @@ def dead_letter(record: Record, error: InvalidEvent) -> tuple[str, bytes]:
         "code": error.code,
         "field": error.field,
         "reason": error.reason,
+        **({} if event_id is None else {"event_id": event_id}),
         "size": len(value),
         "value": base64.b64encode(value[:MAX_WIRE_BYTES]).decode(),
     }

@@ -1,18 +1,15 @@
-"""The routes and keys that every server has for those who run it: /healthz, /metrics, X-API-Key."""
+"""The routes that every server has for those who run it: /healthz, /metrics."""
 
-# No `from __future__ import annotations` here: FastAPI must evaluate the annotations of a nested
-# function, whose names are local.
+from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Response
-from fastapi.security import APIKeyHeader
-from pydantic import BaseModel, ConfigDict, SecretStr
+from fastapi import APIRouter, FastAPI, Response
+from pydantic import BaseModel, ConfigDict
 
 from pipeline import metrics
 from pipeline.http.problems import PROBLEM_TYPE, Problem
-from pipeline.keys import HEADER, is_key
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 Responses = dict[int | str, dict[str, Any]]
@@ -34,17 +31,6 @@ def problems(descriptions: dict[int, str]) -> Responses:
         status: {"description": description, "content": content}
         for status, description in descriptions.items()
     }
-
-
-def guards(keys: Sequence[SecretStr]) -> list[Any]:
-    """Make the dependencies that refuse a request without one of the keys; none if there are no keys."""
-    header = APIKeyHeader(name=HEADER, auto_error=False)
-
-    async def check(key: Annotated[str | None, Depends(header)]) -> None:
-        if not is_key(key, keys):
-            raise HTTPException(401, f"send a valid key in the header {HEADER}")
-
-    return [Depends(check)] if keys else []
 
 
 def add_operations(app: FastAPI, guarded: Sequence[Any]) -> None:

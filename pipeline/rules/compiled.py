@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.events import Scalar
-from pipeline.rules.columns import Column, Columns, Items, Mask
+from pipeline.rules.columns import Columns, Items, Mask
 from pipeline.rules.conditions import Values
 from pipeline.rules.rule import (
     MAX_RULES,
@@ -31,8 +31,6 @@ from pipeline.rules.slate import Cap, Pin, Slate, make_slate
 
 MAX_SHAPINGS = 16
 """Combinations of rules in force that are kept ready; each holds up to 9 bytes an item."""
-REQUEST = ""
-"""Stands for the name of a rule where the request itself asks for a cap."""
 NO_NAMES: frozenset[str] = frozenset()
 NO_MASKS: Mapping[ItemMatch, Mask] = {}
 
@@ -95,22 +93,9 @@ class Shaping:
         """Return scores ``[n]`` with boosts and buries; `per_nat` is what a nat is in units of the scores."""
         return scores if self.shift is None else scores + per_nat * self.shift
 
-    @property
-    def is_ordered(self) -> bool:
-        """Whether a pin or a cap decides about the order, beside the scores."""
-        return bool(self.pins or self.caps)
-
-    def with_cap(self, groups: NDArray[np.int64], most: int) -> Shaping:
-        """Add the request's own cap: at most so many of each group; items of a group below 0 have none."""
-        rows = np.flatnonzero(groups >= 0)
-        column = Column(groups.size, rows, groups[rows], np.zeros(0), {})
-        return replace(
-            self, caps=(*self.caps, Cap(REQUEST, most, column, np.ones(groups.size, dtype=np.bool_)))
-        )
-
     def slate(self, order: NDArray[np.int64], eligible: Mask, k: int) -> Slate:
         """Choose the items to show; see `make_slate`."""
-        if not self.is_ordered:
+        if not self.pins and not self.caps:
             return Slate(order[:k].tolist())
         return make_slate(order, eligible, k, self.pins, self.caps)
 
@@ -130,7 +115,7 @@ class Shaping:
         that held an item back.
         """
         shifted = {shift.rule for shift in self.shifts if shift.mask[slate.rows].any()}
-        return (self.filters | shifted | set(slate.pinned.values()) | slate.capped) - {REQUEST}
+        return self.filters | shifted | set(slate.pinned.values()) | slate.capped
 
 
 NO_SHAPING = Shaping()

@@ -22,9 +22,9 @@ class Pin(NamedTuple):
 
 
 class Cap(NamedTuple):
-    """At most so many of the items of a mask ``[n]`` for each value of a column, by a rule."""
+    """At most so many of the items of a mask ``[n]`` for each value of a column, by a rule or a request."""
 
-    rule: str
+    rule: str | None
     most: int
     column: Column
     mask: Mask
@@ -86,7 +86,7 @@ class _Counts:
             for cap, counts in zip(self._caps, self._counts, strict=True)
             if cap.mask[row] and any(counts[code] >= cap.most for code in self._codes_of(cap, row))
         }
-        self.capped |= full
+        self.capped |= {rule for rule in full if rule is not None}
         return not full
 
     def add(self, row: int) -> bool:

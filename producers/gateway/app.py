@@ -9,18 +9,20 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, FastAPI, HTTPException, Path, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from pipeline import metrics
-from pipeline.config import GatewayConfig
+from pipeline.config import GatewayConfig, Scope
 from pipeline.errors import DeliveryError, LogUnavailable
 from pipeline.eventlog.refusal_log import RefusalLines
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Id, Interaction, Item, ItemChange, User
+from pipeline.http.keyring import Keyring
 from pipeline.http.middleware import RequestTimes
-from pipeline.http.operations import Responses, add_operations, guards, problems
+from pipeline.http.operations import Responses, add_operations, problems
+from pipeline.http.parameters import check_parameters
 from pipeline.http.problems import answer_with_problems, problem
 from pipeline.rules.store import RuleStore
 from producers.gateway.acceptance import Decision, GatewayRecord, decide, removal
@@ -44,13 +46,8 @@ AWAY = "the event log is away: send the same request again; what was stored alre
 ALWAYS = problems(
     {
         401: "The header X-API-Key is missing or wrong",
-        429: "Too many requests are in flight; Retry-After says when to try again",
-        503: "The event log is away; Retry-After says when to try again",
-    }
-)
-RULES_ALWAYS = problems(
-    {
-        401: "The header X-API-Key is missing or wrong",
+        403: "The key does not have the scope `ingest`",
+        429: "Too many requests are in flight or come with this key; Retry-After says when to try again",
         503: "The event log is away; Retry-After says when to try again",
     }
 )
@@ -63,9 +60,15 @@ BODY_PROBLEMS: Responses = {
             415: "The body is of another media type, or compressed",
         }
     ),
-    422: {"model": Receipt, "description": "Every event was refused"},
+    422: {
+        "description": "Every event was refused; or the route has no such query parameter",
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/Receipt"}},
+            **problems({422: ""})[422]["content"],
+        },
+    },
 }
-INVALID_ID = problems({422: "The id is out of bounds"})
+INVALID_ID = problems({422: "The id is out of bounds, or there is no such query parameter"})
 
 
 class Door:
@@ -105,10 +108,9 @@ class Door:
             await self._store(decision.records)
         return self._receipt(decision, "")
 
-    @property
     def is_ready(self) -> bool:
-        """Whether events can be made durable now."""
-        return not self._writer.is_away
+        """Whether events can be made durable now; asks the log."""
+        return not self._writer.is_away and self._writer.log_answers()
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -171,19 +173,18 @@ def create_app(
     app.add_middleware(RequestTimes)
     answer_with_problems(app)
     app.add_exception_handler(DeliveryError, _log_away)
-    door, guarded = Door(writer, topics, settings, clock), guards(settings.api_keys)
     app.add_exception_handler(LogUnavailable, _log_away)
-    app.include_router(_v1(door, topics), dependencies=guarded, responses=ALWAYS)
-    rules = rule_routes(RuleStore(writer.event_log, topics.rules))
-    app.include_router(rules, dependencies=guarded, responses=RULES_ALWAYS)
+    door, keyring = Door(writer, topics, settings, clock), Keyring(settings)
+    app.include_router(_v1(door, topics), dependencies=keyring.guards(Scope.INGEST), responses=ALWAYS)
+    app.include_router(rule_routes(RuleStore(writer.event_log, topics.rules), keyring))
     app.include_router(_open_routes(door))
-    add_operations(app, guarded)
+    add_operations(app, keyring.guards(Scope.READ))
     add_components(app.openapi())
     return app
 
 
 def _v1(door: Door, topics: Topics) -> APIRouter:
-    routes = APIRouter(tags=["events"])
+    routes = APIRouter(tags=["events"], dependencies=[Depends(check_parameters)])
 
     def taking(kind: str | None, *kinds: Kind) -> dict[str, Any]:
         """Options of a route that takes events of these kinds."""
@@ -234,10 +235,11 @@ def _open_routes(door: Door) -> APIRouter:
     routes = APIRouter(tags=["operations"])
 
     @routes.get("/readyz", responses={503: {"model": GatewayReadiness}})
-    async def readiness(response: Response) -> GatewayReadiness:
+    def readiness(response: Response) -> GatewayReadiness:
         """Return 200 while events can be made durable, and 503 while the event log is away."""
-        response.status_code = 200 if door.is_ready else 503
-        return GatewayReadiness(ready=door.is_ready)
+        ready = door.is_ready()
+        response.status_code = 200 if ready else 503
+        return GatewayReadiness(ready=ready)
 
     return routes
 

@@ -123,4 +123,4 @@ def test_the_sample_rules_have_every_action() -> None:
 
 def test_every_example_is_tested() -> None:
     files = {file.name for file in Path(ROOT / "examples").iterdir() if not file.name.startswith("_")}
-    assert files == {"millstream.toml", "producer.py", "client.py", "cookbook", "rules.toml"}
+    assert files == {"millstream.toml", "producer.py", "client.py", "rules.toml", "cookbook"}

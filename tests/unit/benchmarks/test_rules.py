@@ -11,7 +11,7 @@ def test_both_sides_are_asked(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, backbone_folder: object
 ) -> None:
     monkeypatch.setenv("MILLSTREAM_MODEL__BACKBONE", str(backbone_folder))
-    main(items=50, rules=12, requests=6, events=300)
+    main(items=80, rules=12, requests=6, events=300)
     printed = capsys.readouterr().out
-    assert "50 items" in printed
+    assert "80 items" in printed
     assert "compiled in" in printed

@@ -31,6 +31,7 @@ COMMANDS = {
     "doctor",
     "history",
     "items",
+    "users",
     "status",
     "dead-letters",
     "rules",

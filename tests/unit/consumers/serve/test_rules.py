@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.serve.http.app import create_app
-from consumers.serve.query import ALL_TYPES, NO_TYPES, QueryKind, RecommendationQuery, facts_of
+from consumers.serve.query import RecommendationQuery, facts_of
 from consumers.serve.ranking import recommend, similar
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
@@ -23,6 +23,7 @@ from consumers.serve.state.steering import Steering
 from pipeline import metrics
 from pipeline.eventlog.port import Record
 from pipeline.events import Impression, Item, User, encode, validate
+from pipeline.events import InteractionType as T
 from pipeline.metrics import exposition
 from pipeline.model.backbone import Backbone
 from pipeline.rules.compiled import RequestFacts, is_in_force
@@ -37,7 +38,7 @@ from pipeline.rules.rule import (
     build_rule,
     encode_rule,
 )
-from pipeline.state.histories import Histories, History
+from pipeline.state.histories import Act, Histories, History
 from tests.support.rules import conditions, rule, values
 from tests.support.serve_harness import COLOURS, THINGS, World
 from tests.support.serve_tools import wait_until
@@ -136,9 +137,10 @@ queries = st.builds(
     k=SOME([1, 3, 5, 20]),
     exclude=st.frozensets(SOME(ITEMS), max_size=3),
     category=st.none() | SOME(COLOURS),
-    exclude_seen=SOME([NO_TYPES, ALL_TYPES]),
-    diversity=SOME([0.0, 0.7]),
-    most_per_category=SOME([None, 1, 3]),
+    exclude_seen=st.frozensets(SOME([T.PURCHASE, T.VIEW, T.DISLIKE])),
+    hide_disliked_ms=SOME([0, NOW]),
+    diversity=SOME([0.0, 0.3, 1.0]),
+    most_per_category=SOME([None, 1, 2]),
     context=st.just(()) | st.tuples(st.tuples(st.just("page"), SOME(["red", "1"]))),
 )
 
@@ -234,19 +236,22 @@ def test_no_answer_breaks_a_rule(
 
 def check(served: Served, view: View, rules: list[Rule], query: RecommendationQuery, kind: str) -> None:
     """Ask, and compare with the oracle."""
-    of_kind: QueryKind = "similar" if kind == "similar" else "user"
-    facts = RequestFacts(NOW, facts_of(query, of_kind), {"tier": "red"})
+    of_kind = "similar" if kind == "similar" else "user"
+    facts = RequestFacts(NOW, facts_of(query, of_kind), {"tier": "red"})  # type: ignore[arg-type]
     shaping, index = view.rules.shaping(facts), view.index
-    history = served.history if kind == "user" else ()
+    history = (*served.history, Act("blue-cup", T.DISLIKE, NOW - 1)) if kind == "user" else ()
     if kind == "similar":
         if index.row("red-cup") is None:
             return
         answer = similar(view, "red-cup", query, shaping, now=NOW)
     else:
         answer = recommend(view, history, None, query, CONTEXT, shaping=shaping, now=NOW)
-    own = [] if query.most_per_category is None else [rule("own", "cap", most=query.most_per_category)]
-    oracle = Oracle(view, [*rules, *own], facts)
-    left_out = {*query.exclude, *({act.item for act in history} if query.exclude_seen else ())}
+    by_request = (
+        [] if query.most_per_category is None else [rule("request", "cap", most=query.most_per_category)]
+    )
+    oracle = Oracle(view, [*rules, *by_request], facts)
+    left_out = {*query.exclude, *(act.item for act in history if act.type in query.exclude_seen)}
+    left_out |= {"blue-cup"} if history and query.hide_disliked_ms else set()
     left_out |= {"red-cup"} if kind == "similar" else set()
     available = index.available_at(NOW)
     eligible = {

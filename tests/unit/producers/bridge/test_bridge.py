@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from pipeline.config import RefusalsConfig
 from pipeline.errors import DeliveryError, LogUnavailable, RecordsLost, TopicError
 from pipeline.eventlog.port import TopicPartition
 from producers.bridge import resuming
 from producers.bridge.position import SourcePosition, key_of, stored_positions
 from tests.support.bridge_harness import CLICK, CLICKS, PRODUCTS, TOPICS, BridgeHarness, StopsAtTheEnd, mapper
+from tests.support.serve_tools import wait_until
 
 
 @pytest.fixture
@@ -43,6 +46,7 @@ def test_bridges_acts_and_letters_and_goes_on_where_it_was(harness: BridgeHarnes
     (letter,) = harness.letters()
     assert (letter["topic"], letter["partition"], letter["offset"]) == (CLICKS, 0, 1)
     assert (letter["field"], letter["code"]) == ("event", "not_json")
+    assert letter["event_id"].endswith("-0-1"), "that of its event, should it be sent once more"
     assert position(harness).offsets == {0: 3, 1: 1}
     harness.send(click(4))
     harness.run()
@@ -243,3 +247,22 @@ def test_a_flood_of_refusals_is_dead_lettered_in_batches(harness: BridgeHarness)
     harness.send(*[b"{"] * 1_000, click(1))
     harness.run()
     assert len(harness.letters()) == 1_000 and items(harness) == ["i1"]
+
+
+def test_stops_reading_when_nearly_all_is_refused(
+    harness: BridgeHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.config = harness.config.replace(batch_records=50)
+    harness.refusals = RefusalsConfig(most_share=0.5, window_records=100)
+    harness.send(click(1), *[b"{"] * 1_000)
+    bridge = harness.bridge()
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(bridge.run)
+        try:
+            wait_until(lambda: "bridge reads nothing more" in caplog.text)
+        finally:
+            harness.stop.set()
+        running.result(timeout=10)
+    assert not bridge.is_ready
+    assert len(harness.letters()) == 99 and items(harness) == ["i1"]
+    assert position(harness).offsets == {0: 100, 1: 0}
