@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from consumers.serve.explanation import Explanation
 from consumers.serve.impressions import Fields, StoredQuery
@@ -51,6 +52,29 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
+class UserAnswer(NamedTuple):
+    """An answer, and what it followed from.
+
+    Attributes:
+        view: what was known.
+        answer: the items.
+        shaping: what business rules did to it.
+        steered_by: digest of all that rules made it depend on.
+        now: ms since the epoch.
+    """
+
+    view: View
+    answer: Answer
+    shaping: Shaping
+    steered_by: str
+    now: int
+
+    @property
+    def items(self) -> list[str]:
+        """Ids of the items, best first."""
+        return [self.view.index.ids[row] for row in self.answer.rows]
+
+
 class RecommendationService:
     """Answers all queries of the HTTP interface; thread-safe."""
 
@@ -83,6 +107,17 @@ class RecommendationService:
         Raises:
             NotReady: the log was not read to its end yet.
         """
+        view, answer, shaping, digest, now = self.answer_for(user, session, query)
+        stored = StoredQuery.from_query(query, session, view.pending_texts, digest)
+        impression = self._submit_impression(user, view, stored, answer, now)
+        return self._recommendations(view, query, answer, shaping, impression)
+
+    def answer_for(self, user: str, session: str | None, query: RecommendationQuery) -> UserAnswer:
+        """Choose items for a user, without an impression.
+
+        Raises:
+            NotReady: the log was not read to its end yet.
+        """
         view, history = self._current.for_user(user)
         view = _ready(view)
         older, now = self._current.older(user), self._clock()
@@ -90,11 +125,7 @@ class RecommendationService:
         shaping = _shaping(view, query, "user", now, attributes)
         shown = self._shown.since(user, now - query.exclude_shown_ms) if query.exclude_shown_ms else NO_ITEMS
         answer = recommend(view, history, session, query, self._context, older, shaping, now=now, shown=shown)
-        stored = StoredQuery.from_query(
-            query, session, view.pending_texts, steered_by(view.rules, attributes)
-        )
-        impression = self._submit_impression(user, view, stored, answer, now)
-        return self._recommendations(view, query, answer, shaping, impression)
+        return UserAnswer(view, answer, shaping, steered_by(view.rules, attributes), now)
 
     def for_history(
         self, history: Sequence[AnonymousAct], session: str | None, query: RecommendationQuery
