@@ -162,6 +162,10 @@ class ItemChange(_CatalogueRecord):
     does not repeat are gone.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={"not": {"propertyNames": {"enum": ["v", "kind", "item"]}}}  # an item alone
+    )
+
     def applied_to(self, before: Item | None) -> Item:
         """Return the item after the change; an item that was not in the catalogue has an empty title."""
         changes = {name: getattr(self, name) for name in self.model_fields_set}

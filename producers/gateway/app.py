@@ -20,7 +20,16 @@ from pipeline.eventlog.refusal_log import RefusalLines
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Id, Interaction, Item, ItemChange
 from pipeline.http.middleware import RequestTimes
-from pipeline.http.operations import Responses, add_components, add_operations, guards, operation_id, problems
+from pipeline.http.operations import (
+    NO_KEY,
+    Responses,
+    add_components,
+    add_operations,
+    guards,
+    operation_id,
+    problems,
+)
+from pipeline.http.paths import register_ids
 from pipeline.http.problems import answer_with_problems, problem
 from producers.gateway.acceptance import Decision, GatewayRecord, decide, removal
 from producers.gateway.bodies import lines_of, read_body
@@ -41,7 +50,7 @@ MAX_KEY_CHARACTERS = 255
 AWAY = "the event log is away: send the same request again; what was stored already counts once"
 ALWAYS = problems(
     {
-        401: "The header X-API-Key is missing or wrong",
+        401: NO_KEY,
         429: "Too many requests are in flight; Retry-After says when to try again",
         503: "The event log is away; Retry-After says when to try again",
     }
@@ -159,6 +168,7 @@ def create_app(
     writer: GroupWriter, topics: Topics, settings: GatewayConfig, clock: Callable[[], int] = now_ms
 ) -> FastAPI:
     """Create the application; with API keys, only health, readiness and documentation need no key."""
+    register_ids()
     app = FastAPI(
         title="millstream gateway",
         description=DESCRIPTION,
@@ -207,7 +217,7 @@ def _v1(door: Door) -> APIRouter:
         """Take in items and changes of items, which need not name their `kind`. See /v1/events."""
         return await door.post(request, Item.kind)
 
-    @routes.delete("/v1/items/{item:path}", status_code=202, response_model=Receipt, responses=INVALID_ITEM)
+    @routes.delete("/v1/items/{item:id}", status_code=202, response_model=Receipt, responses=INVALID_ITEM)
     async def delete_item(item: Annotated[Id, Path()]) -> Response:
         """Remove an item from the catalogue; one that is not there, too."""
         return await door.remove(item)

@@ -24,7 +24,8 @@ from consumers.serve.service import NotReady, RecommendationService, UnknownItem
 from pipeline.config import ServeConfig
 from pipeline.events import Id, InteractionType
 from pipeline.http.middleware import RequestTimes
-from pipeline.http.operations import add_components, add_operations, guards, operation_id, problems
+from pipeline.http.operations import NO_KEY, add_components, add_operations, guards, operation_id, problems
+from pipeline.http.paths import register_ids
 from pipeline.http.problems import answer_with_problems, problem
 
 DESCRIPTION = """
@@ -35,7 +36,7 @@ seconds. Each answer names the snapshot of the weights and how stale they are.
 """
 PROBLEMS = problems(
     {
-        401: "The header X-API-Key is missing or wrong",
+        401: NO_KEY,
         422: "A parameter is unknown or out of bounds",
         503: "The server is still reading the log",
     }
@@ -60,6 +61,7 @@ Session = Annotated[
 
 def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI:
     """Create the application; with API keys, only health, readiness and documentation need no key."""
+    register_ids()
     app = FastAPI(
         title="millstream",
         description=DESCRIPTION,
@@ -146,7 +148,7 @@ def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:
     routes = APIRouter(tags=["recommendations"], dependencies=[Depends(check_parameters)])
     read_query = _query_reader(service, settings)
 
-    @routes.get("/v1/users/{user:path}/recommendations")
+    @routes.get("/v1/users/{user:id}/recommendations")
     def recommendations_for_a_user(
         user: Annotated[Id, Path()],
         query: Annotated[RecommendationQuery, Depends(read_query)],
@@ -171,7 +173,7 @@ def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:
         """
         return service.for_history(body.history, session, query)
 
-    @routes.get("/v1/items/{item:path}/similar", responses=NOT_FOUND)
+    @routes.get("/v1/items/{item:id}/similar", responses=NOT_FOUND)
     def similar_items(
         item: Annotated[Id, Path()], query: Annotated[RecommendationQuery, Depends(read_query)]
     ) -> Recommendations:

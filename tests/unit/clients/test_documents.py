@@ -91,8 +91,7 @@ def shape(schema: Mapping[str, Any], parts: Mapping[str, Any]) -> object:
         case "array":
             return ("array", shape(schema["items"], parts))
         case "object":
-            (values,) = schema.get("patternProperties", {"": schema.get("additionalProperties")}).values()
-            return ("object", shape(values, parts))
+            return ("object", shape(schema["additionalProperties"], parts))
         case kind:
             return kind
 
