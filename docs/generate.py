@@ -110,6 +110,8 @@ def _type(field: Schema, schema: Schema) -> str:
     match field.get("type"):
         case "array":
             return f"list of {_type(field['items'], schema)}"
+        case "object" if "properties" in field:
+            return f"table with {', '.join(f'`{name}`' for name in field['properties'])}"
         case "object":
             return f"table of {_type(field['additionalProperties'], schema)}"
         case "string":

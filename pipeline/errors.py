@@ -104,12 +104,15 @@ class OffsetsExpired(MillstreamError):
 
 
 class RecordsLost(MillstreamError):
-    """The log lost records before the learner learned them, and nobody has accepted that yet."""
+    """A log lost records before a learner or a bridge had read them, and nobody has accepted that yet."""
 
-    def __init__(self, lost: str) -> None:
+    def __init__(
+        self, lost: str, without: str = "with the model and without these records", daemon: str = "learn"
+    ) -> None:
+        table = "log" if daemon == "learn" else daemon
         super().__init__(
-            f"{lost}. Restore the log's data; or go on with the model and without these records: "
-            "`millstream learn --accept-gap`, or `accept_gap = true` in [log]"
+            f"{lost}. Restore the log's data; or go on {without}: "
+            f"`millstream {daemon} --accept-gap`, or `accept_gap = true` in [{table}]"
         )
 
 

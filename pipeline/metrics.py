@@ -16,10 +16,9 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 from prometheus_client import Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
 from prometheus_client.parser import text_string_to_metric_families
-from pydantic import SecretStr
 
 from pipeline.errors import InvalidSettings
-from pipeline.keys import HEADER, is_key
+from pipeline.keys import HEADER, Key, is_key
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300)
 FRESHNESS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5, 10, 30, 60, 300, 1800)
@@ -36,8 +35,21 @@ ACCEPTED_RECORDS = Counter(
 REFUSED_LINES = Counter(
     "millstream_refused_lines_total", "Events that the gateway refused, as its answers say", ["reason"]
 )
+BRIDGED_RECORDS = Counter(
+    "millstream_bridged_records_total", "Records that the bridge made of those of its source", ["kind"]
+)
+DROPPED_RECORDS = Counter(
+    "millstream_dropped_records_total",
+    "Records of the bridge's source that its mapping leaves out, by the reason that the mapping gives",
+    ["reason"],
+)
 UNREADABLE_RECORDS = Counter(
     "millstream_unreadable_records_total", "Records that the event log could not read, each place once"
+)
+READING_STOPPED = Gauge(
+    "millstream_reading_stopped",
+    "1 while a daemon reads nothing, because too many of the last records were refused; else 0",
+    ["daemon"],
 )
 DUPLICATES = Counter("millstream_duplicates_total", "Duplicate interactions dropped", ["daemon"])
 COLLISIONS = Counter(
@@ -92,11 +104,13 @@ PUBLISH_SECONDS = Histogram(
 CHECKPOINT_SECONDS = Histogram("millstream_checkpoint_seconds", "Time to write a checkpoint", buckets=SECONDS)
 
 LOST_RECORDS = Counter(
-    "millstream_lost_records_total", "Records that the log lost before they were learned", ["topic"]
+    "millstream_lost_records_total",
+    "Records that the log, or a bridge's source, lost before they were read",
+    ["topic"],
 )
 GAPS = Counter(
     "millstream_gaps_total",
-    "Gaps that the learner went on after: lost records, or a topic made again",
+    "Gaps that learner or bridge went on after: lost records, or a topic made again",
     ["topic"],
 )
 PAUSES = Counter(
@@ -137,6 +151,9 @@ REQUEST_SECONDS = Histogram(
 IMPRESSIONS = Counter(
     "millstream_impressions_total", "Impressions by outcome: written, dropped or failed", ["outcome"]
 )
+RULE_APPLICATIONS = Counter(
+    "millstream_rule_applications_total", "Answers that a business rule had a part in", ["rule"]
+)
 EXPIRED_READS = Counter(
     "millstream_expired_reads_total",
     "Reads that failed because retention had deleted the records",
@@ -151,7 +168,7 @@ STALENESS = Gauge(
 )
 
 
-def serve_metrics(host: str, port: int, keys: Sequence[SecretStr] = ()) -> None:
+def serve_metrics(host: str, port: int, keys: Sequence[Key] = ()) -> None:
     """Serve the metrics over HTTP at an address; port 0 turns it off.
 
     If there are keys, a request needs one of them in its header X-API-Key, as at the server.
@@ -183,7 +200,7 @@ class _QuietHandler(WSGIRequestHandler):
         """Drop the message."""
 
 
-def _with_key(app: Any, keys: Sequence[SecretStr]) -> Any:
+def _with_key(app: Any, keys: Sequence[Key]) -> Any:
     """Wrap a WSGI application so that it answers 401 to requests without a key."""
 
     def guarded(environ: dict[str, Any], start_response: Any) -> Any:

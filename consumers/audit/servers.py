@@ -100,8 +100,8 @@ class _Server:
 
     def __init__(self, url: str, settings: Settings) -> None:
         self.url = url.rstrip("/")
-        keys = settings.serve.api_keys
-        self._headers = {HEADER: keys[0].get_secret_value()} if keys else {}
+        key = settings.serve.own_key
+        self._headers = {HEADER: key.get_secret_value()} if key else {}
         self.query = replace(RecommendationQuery.by_default(settings.serve), k=ITEMS)
 
     def recommend(self, user: str) -> Recommendations:

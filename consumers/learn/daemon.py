@@ -34,6 +34,7 @@ from pipeline.errors import (
 )
 from pipeline.eventlog.patience import checked, wait_until_back
 from pipeline.eventlog.port import EventLog, FencedWriter, LogWriter
+from pipeline.eventlog.refusal_limit import RefusalLimit
 from pipeline.eventlog.replaced import same_topics
 from pipeline.eventlog.topic_watch import TopicWatch
 from pipeline.eventlog.topics import Topics
@@ -48,6 +49,10 @@ from pipeline.snapshots.store import SnapshotStore
 log = logging.getLogger(__name__)
 
 LearnTurn = Turn | Skip | None
+REMEDY = (
+    "mend the producer, then start `millstream learn --accept-refused`, which goes on however many are"
+    " refused, or set `refusals.most_share`"
+)
 PAUSE_SECONDS = 0.5
 """Between two attempts, so that a full disk does not make the daemon spin."""
 
@@ -62,7 +67,7 @@ def run(settings: Settings) -> None:
         Fenced: another learner has taken over.
     """
     stop = stop_requested()
-    metrics.serve_metrics(settings.metrics.host, settings.metrics.learn, settings.serve.api_keys)
+    metrics.serve_metrics(settings.metrics.host, settings.metrics.learn, settings.serve.reading_keys)
     with suppress(Stopped), checked(settings.log, stop) as (event_log, topics):
         LearnDaemon(settings, event_log, topics, stop).run()
     log.info("learner stopped")
@@ -82,6 +87,7 @@ class LearnDaemon:
         self._position: Position | None = None
         self._unpublished = Pending()
         self._reason = ""
+        self._limit = RefusalLimit("learn", settings.refusals, REMEDY)
 
     def run(self) -> None:
         """Learn until asked to stop; go on from memory whenever log and storage are back.
@@ -136,7 +142,14 @@ class LearnDaemon:
                     CommandReader(event_log, topics, writer, self._checkpoints, learner.another)
                 ) as orders,
             ):
-                new = batches.new(journal, self._settings.batch, orders, self._fingerprint, self._stop.is_set)
+                new = batches.new(
+                    journal,
+                    self._settings.batch,
+                    orders,
+                    self._fingerprint,
+                    self._stop.is_set,
+                    self._limit,
+                )
                 turns = _watched(chain(skips, batches.recover(entries), new), watch)
                 self._run_loop(turns, self._publisher(store, writer), start)
 

@@ -1,4 +1,4 @@
-"""Daemon commands: learn, retrain, serve, gateway."""
+"""Daemon commands: learn, retrain, serve, gateway, bridge."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.terminal import retrain_bar
+from pipeline.cli.terminal import console, retrain_bar
 from pipeline.config import load_settings
 
 app = typer.Typer()
@@ -31,11 +31,16 @@ def learn(
             "--accept-gap", help="Go on without records that the log lost before they were learned."
         ),
     ] = False,
+    accept_refused: Annotated[
+        bool,
+        typer.Option("--accept-refused", help="Go on however many records are refused; see [refusals]."),
+    ] = False,
 ) -> None:
     """Learn from the event log and publish snapshots, until stopped."""
     from consumers.learn.daemon import run
 
-    run(load_settings(log={"accept_gap": True} if accept_gap else {}))
+    log = {"accept_gap": True} if accept_gap else {}
+    run(load_settings(log=log, refusals={"most_share": 1.0} if accept_refused else {}))
 
 
 @app.command()
@@ -79,6 +84,36 @@ def gateway(
     from producers.gateway.daemon import run
 
     run(load_settings(gateway=_address(host, port)))
+
+
+@app.command()
+def bridge(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what the newest records would become; write nothing.")
+    ] = False,
+    accept_gap: Annotated[
+        bool,
+        typer.Option(
+            "--accept-gap", help="Go on without records that the source lost before they were read."
+        ),
+    ] = False,
+    accept_refused: Annotated[
+        bool,
+        typer.Option("--accept-refused", help="Go on however many records are refused; see [refusals]."),
+    ] = False,
+) -> None:
+    """Append the records of topics made by others to the event log, as a mapping says, until stopped."""
+    gap, refusals = {"accept_gap": True}, {"most_share": 1.0}
+    settings = load_settings(bridge=gap if accept_gap else {}, refusals=refusals if accept_refused else {})
+    if dry_run:
+        from pipeline.reports.bridge import dry_run_page
+        from producers.bridge.dry_run import run as look
+
+        console.print(dry_run_page(look(settings)), soft_wrap=True)
+        return
+    from producers.bridge.daemon import run
+
+    run(settings)
 
 
 def _address(host: str | None, port: int | None) -> dict[str, object]:

@@ -21,7 +21,7 @@ SHOWN_EVENTS, SHOWN_VALUES, SHOWN_CHARACTERS = 5, 3, 30
 
 @app.command()
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A file, or a folder.")],
+    file: Annotated[str, typer.Argument(help="A file, a folder, or a URL of one.")],
     mapping: MappingOption = None,
     write: Annotated[Path | None, typer.Option(help="Write the mapping to this file.")] = None,
     encoding: EncodingOption = None,
@@ -30,8 +30,9 @@ def inspect(
     """Look at a file: recognise or guess its mapping, show the first events, drops and warnings."""
     from pipeline.datasets.inspection import inspect as run
     from pipeline.datasets.mapping import load_mapping, to_toml
+    from pipeline.datasets.remote import local
 
-    found = run(file, now(), encoding, dates, load_mapping(mapping) if mapping else None)
+    found = run(local(file), now(), encoding, dates, load_mapping(mapping) if mapping else None)
     console.print(_columns(found))
     if found.mapping is not None:
         origin = found.mapping.name if found.is_known else "guessed, check it"

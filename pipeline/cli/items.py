@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
@@ -31,7 +30,7 @@ LimitOption = Annotated[int, typer.Option(min=1, help="How many to show.")]
 
 @items_app.command("load")
 def load_items(
-    file: Annotated[Path, typer.Argument(help="A file, or a folder.")],
+    file: Annotated[str, typer.Argument(help="A file, a folder, or a URL of one.")],
     mapping: MappingOption = None,
     encoding: EncodingOption = None,
     dates: DatesOption = None,
@@ -43,10 +42,11 @@ def load_items(
     from pipeline.datasets import adjusted
     from pipeline.datasets.catalogue_file import CatalogueFile
     from pipeline.datasets.mapping import load_mapping
+    from pipeline.datasets.remote import local
     from pipeline.events import encode
 
     found = load_mapping(mapping) if mapping else None
-    catalogue = CatalogueFile(file, found and adjusted(found, encoding, dates), now())
+    catalogue = CatalogueFile(local(file), found and adjusted(found, encoding, dates), now())
     records = [(item.item, encode(item)) for item in catalogue.items()]
     with (
         log_of_settings() as (event_log, topics, _),

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 console = Console()
 
-DataArgument = Annotated[str, typer.Argument(help="A file, a folder, or shop[:seed=7,events=20000].")]
+DataArgument = Annotated[
+    str, typer.Argument(help="A file, a folder, a URL of one, or shop[:seed=7,events=20000].")
+]
 MappingOption = Annotated[
     Path | None, typer.Option(help="File that says which column is what; `millstream inspect` writes one.")
 ]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 
-from pipeline.cli.terminal import JsonOption, console, log_of_settings, now
+from pipeline.cli.terminal import JsonOption, MappingOption, console, log_of_settings, now
 from pipeline.errors import LogUnavailable, RefusalReason
 
+if TYPE_CHECKING:
+    from pipeline.reports.dead_letters import Letter
+
 app = typer.Typer()
-letters_app = typer.Typer(help="List and show the records that were refused.", no_args_is_help=True)
+letters_app = typer.Typer(help="List, show and replay the records that were refused.", no_args_is_help=True)
 app.add_typer(letters_app, name="dead-letters")
+ReasonFilter = Annotated[
+    RefusalReason | None, typer.Option(metavar="REASON", help="Only this reason, such as numeric_id.")
+]
+TopicFilter = Annotated[str | None, typer.Option(help="Only records of this topic.")]
 
 
 @app.command()
@@ -63,9 +70,8 @@ def _watch(seconds: float) -> None:
 
 @letters_app.command("list")
 def list_letters(
-    reason: Annotated[
-        RefusalReason | None, typer.Option(metavar="REASON", help="Only this reason, such as numeric_id.")
-    ] = None,
+    reason: ReasonFilter = None,
+    topic: TopicFilter = None,
     limit: Annotated[int, typer.Option(min=1, help="How many of the newest to list.")] = 20,
 ) -> None:
     """Count dead letters by reason, and list the newest first."""
@@ -73,14 +79,54 @@ def list_letters(
 
     with log_of_settings() as (event_log, topics, _):
         letters = read_letters(event_log, topics)
-    found = [one for one in letters if reason in (None, one["code"])]
-    if reason and not found:
-        others = ", ".join(f"{code} {count:,}" for code, count in counts_by_reason(letters))
-        console.print(
-            f"no dead letter has the reason {reason}; there are: {others or 'none'}", soft_wrap=True
-        )
+    found = _chosen(letters, reason, topic)
+    named = [f"the reason {reason}"] * bool(reason) + [f"topic {topic}"] * bool(topic)
+    if named and not found:
+        others = ", ".join(f"{code} {count:,}" for code, count in counts_by_reason(letters)) or "none"
+        wanted = " and ".join(named)
+        console.print(f"no dead letter has {wanted}; there are: {others}", soft_wrap=True)
     else:
         console.print(letters_page(found, limit), soft_wrap=True)
+
+
+@letters_app.command("replay")
+def replay_letters(
+    place: Annotated[
+        str | None, typer.Argument(help="Only the letter of this record; see the list for its place.")
+    ] = None,
+    reason: ReasonFilter = None,
+    topic: TopicFilter = None,
+    mapping: MappingOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
+) -> None:
+    """Send dead letters once more, after the schema, or the mapping of a foreign topic, was mended.
+
+    Each is validated again; what is refused again stays. What is sent twice counts once, by its event id.
+    """
+    from pipeline.datasets.mapping import load_mapping
+    from pipeline.reports.dead_letters import read_letters, redelivery_page
+    from producers.bridge.daemon import mappers_of
+    from producers.bridge.record_mapper import RecordMapper
+    from producers.redelivery import bridged_ids, decider, send
+
+    how = load_mapping(mapping) if mapping else None
+    with log_of_settings() as (event_log, topics, settings):
+        bridged = RecordMapper(how, "json", topics) if how else None
+        mappers = mappers_of(settings.bridge, topics) if settings.bridge.topics and not how else {}
+        ids = bridged_ids(event_log, topics, settings.bridge.name)
+        decide = decider(topics, lambda name: bridged or mappers.get(name), ids)
+        letters = _chosen(read_letters(event_log, topics), reason, topic, place)
+        found = [decide(letter, now()) for letter in letters]
+        if not dry_run:
+            send(event_log, topics, found)
+    console.print(redelivery_page(found, sent=not dry_run), soft_wrap=True)
+
+
+def _chosen(
+    letters: list[Letter], reason: str | None, topic: str | None, place: str | None = None
+) -> list[Letter]:
+    wanted = {"code": reason, "topic": topic, "place": place}
+    return [one for one in letters if all(value in (None, one[field]) for field, value in wanted.items())]
 
 
 @letters_app.command("show")

@@ -4,7 +4,9 @@ They live together in this room, because a component's own room may load torch, 
 and the event log must not.
 """
 
+from pipeline.config.access import Guarded, KeyConfig, Scope
 from pipeline.config.base import Config, Precision
+from pipeline.config.bridge import BridgeConfig, BridgedTopic
 from pipeline.config.gateway import GatewayConfig
 from pipeline.config.learning import (
     BatchConfig,
@@ -17,7 +19,7 @@ from pipeline.config.learning import (
     SnapshotConfig,
     StreamConfig,
 )
-from pipeline.config.log import LogConfig
+from pipeline.config.log import LogConfig, RefusalsConfig
 from pipeline.config.model import ModelConfig, ModelSizes
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
 from pipeline.config.retraining import (
@@ -37,6 +39,8 @@ from pipeline.config.toml import to_toml
 __all__ = [
     "Action",
     "BatchConfig",
+    "BridgeConfig",
+    "BridgedTopic",
     "CandidateSizes",
     "CheckpointConfig",
     "Config",
@@ -45,6 +49,9 @@ __all__ = [
     "GateConfig",
     "GatewayConfig",
     "GuardConfig",
+    "Guarded",
+    "KeyConfig",
+    "Scope",
     "LanguageConfig",
     "LearnerConfig",
     "LogConfig",
@@ -55,6 +62,7 @@ __all__ = [
     "PlanConfig",
     "PlayConfig",
     "Precision",
+    "RefusalsConfig",
     "ReplayConfig",
     "RetrainConfig",
     "RiseConfig",

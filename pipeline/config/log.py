@@ -6,11 +6,21 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from pipeline.config.base import Config, Hours, Text
+from pipeline.config.base import Config, Count, Hours, Share, Text
 
 HOUR_MS = 3_600_000
 PREFIX = r"^[A-Za-z0-9._-]{1,100}$"
 """What the prefix of topic names looks like."""
+
+
+class RefusalsConfig(Config):
+    """[refusals] When so much is refused that a daemon stops reading."""
+
+    most_share: Share = 0.9
+    """Share of the last records that may be refused. Beyond it learner and bridge read nothing more, say
+    so, and wait for a person: else nearly a whole topic would become dead letters. 1 for no limit."""
+    window_records: Count = 1_000
+    """How many of the last records are looked at, at least."""
 
 
 class LogConfig(Config):

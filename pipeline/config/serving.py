@@ -6,27 +6,25 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.config.base import Config, Count, Port, Seconds, Secrets, Share, Text
+from pipeline.config.access import Guarded
+from pipeline.config.base import Config, Count, Port, Seconds, Share, Text
 from pipeline.events import InteractionType
 
 
-class ServeConfig(Config):
+class ServeConfig(Guarded):
     """[serve] How the server answers."""
 
     host: Text = "127.0.0.1"
     """Address to listen on."""
     port: Port = 8000
     """Port to listen on."""
-    api_keys: Secrets = ()
-    """If there are any, a request needs one of them in its X-API-Key header, and so does one for the metrics
-    of learn, retrain and play. Each has at least 16 characters; in the environment, commas divide them."""
     recommendations: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Items in an answer, unless a request says how many."""
     most_recommendations: Annotated[int, Field(ge=1, le=10_000)] = 200
     """Items that a request may ask for, at most."""
     poll_seconds: Seconds = 0.1
     """How long the follower waits for new records."""
-    exclude_seen: tuple[InteractionType, ...] = ()
+    exclude_seen: Annotated[tuple[InteractionType, ...], Field(max_length=len(InteractionType))] = ()
     """An answer leaves out what the user ever acted on in these ways, unless its request says otherwise; most
     customers buy again."""
     hide_disliked_days: Annotated[float, Field(ge=0, le=3_660)] = 365
@@ -35,7 +33,7 @@ class ServeConfig(Config):
     diversity: Share = 0.0
     """How much an answer avoids items that are near each other, unless its request says otherwise: 0 ranks by
     score alone, 1 by distance alone after the first item."""
-    most_per_category: Count | None = None
+    most_per_category: Annotated[int | None, Field(ge=1, le=10_000)] = None
     """Items of one category in an answer, at most, unless its request says otherwise."""
     impressions: bool = True
     """Whether what was shown is written to the impressions topic."""

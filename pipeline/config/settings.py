@@ -22,9 +22,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pipeline.config.bridge import BridgeConfig
 from pipeline.config.gateway import GatewayConfig
 from pipeline.config.learning import BatchConfig, CheckpointConfig, LearnerConfig, SnapshotConfig
-from pipeline.config.log import LogConfig
+from pipeline.config.log import LogConfig, RefusalsConfig
 from pipeline.config.model import ModelConfig
 from pipeline.config.monitoring import DriftConfig, GuardConfig
 from pipeline.config.retraining import GateConfig, RetrainConfig
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
     )
 
     log: LogConfig = LogConfig()
+    refusals: RefusalsConfig = RefusalsConfig()
     model: ModelConfig = ModelConfig()
     signals: SignalsConfig = SignalsConfig()
     learn: LearnerConfig = LearnerConfig()
@@ -62,6 +64,7 @@ class Settings(BaseSettings):
     gate: GateConfig = GateConfig()
     serve: ServeConfig = ServeConfig()
     gateway: GatewayConfig = GatewayConfig()
+    bridge: BridgeConfig = BridgeConfig()
     play: PlayConfig = PlayConfig()
     metrics: MetricsConfig = MetricsConfig()
 

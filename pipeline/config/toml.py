@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from pydantic import BaseModel
@@ -9,6 +10,8 @@ from pydantic.fields import FieldInfo
 
 from pipeline.config.base import Config
 from pipeline.config.settings import Settings
+
+BARE_KEY = re.compile("[A-Za-z0-9_-]+")
 
 
 def to_toml(settings: Settings) -> str:
@@ -36,6 +39,11 @@ def _line(key: str, value: object, field: FieldInfo) -> str:
     return f"{key} = {_toml(value)}" + (f"  # {about}" if about else "")
 
 
+def _key(key: str) -> str:
+    """Names of topics have dots, which would divide the key."""
+    return key if BARE_KEY.fullmatch(key) else _toml(key)
+
+
 def _toml(value: object) -> str:
     match value:
         case bool():
@@ -45,6 +53,7 @@ def _toml(value: object) -> str:
         case list() | tuple():
             return "[" + ", ".join(_toml(part) for part in value) + "]"
         case dict():
-            return "{" + ", ".join(f"{key} = {_toml(part)}" for key, part in value.items()) + "}"
+            there = {key: part for key, part in value.items() if part is not None}
+            return "{" + ", ".join(f"{_key(key)} = {_toml(part)}" for key, part in there.items()) + "}"
         case _:
             return str(value)

@@ -12,6 +12,7 @@ from pipeline.datasets.mapped import MappedDataset
 from pipeline.datasets.mapping import Layout, Mapping, load_mapping
 from pipeline.datasets.presets import recognised
 from pipeline.datasets.records import columns_of, files_of
+from pipeline.datasets.remote import local
 from pipeline.datasets.shop import Shop, ShopSettings
 from pipeline.datasets.tables import check_encoding
 from pipeline.errors import DatasetError
@@ -21,7 +22,7 @@ __all__ = ["Dataset", "DateForm", "Drops", "MappedDataset", "Mapping", "Shop", "
 
 KNOWN = (
     "the columns InvoiceNo,StockCode,Description,Quantity,InvoiceDate,CustomerID (Online Retail), or as "
-    "MovieLens, session files, RetailRocket, Yoochoose or Amazon Reviews 2023 have them"
+    "MovieLens, session files, RetailRocket, Yoochoose, Amazon Reviews 2023 or MIND have them"
 )
 SUPPORTED = (
     "a csv, JSONL or Parquet file, or a folder of them, with {known}; any other columns with --mapping, "
@@ -68,7 +69,7 @@ def open_dataset(
     """Open the data set at a path, read by a mapping or recognised by its files, or the simulated shop.
 
     Args:
-        source: a file, a folder of files, or ``shop`` with optional settings, as in
+        source: a file, a folder of files, an fsspec URL of one, or ``shop`` with optional settings, as in
             ``shop:seed=7,drift=abrupt``.
         encoding: of the files, instead of the mapping's.
         dates: the form of dates that could be read in more than one way, instead of the mapping's.
@@ -82,7 +83,7 @@ def open_dataset(
         return Shop(ShopSettings.parse(source.partition(":")[2]))
     if encoding is not None:
         check_encoding(encoding)
-    path = Path(source)
+    path = local(source)
     found = load_mapping(mapping) if mapping else recognised(path, encoding)
     if found is None:
         raise DatasetError(_unsupported(path, encoding))

@@ -196,6 +196,15 @@ def number(text: str, decimal: Decimals | None = None) -> float:
     raise ValueError("is not a finite number")
 
 
+def scaled(value: float, scale: float) -> float:
+    """Multiply as people do, with decimals: 255 cents are 2.55, and not 2.5500000000000003.
+
+    >>> scaled(255, 0.01)
+    2.55
+    """
+    return value if scale == 1 else float(Decimal(repr(value)) * Decimal(repr(scale)))
+
+
 def customer(text: str) -> str | None:
     """Convert a customer's id to text: ``17850.0``, as pandas writes numbers, is ``17850``; None if missing.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.datasets.cells import DateForm, common_order, plain_text
 from pipeline.datasets.drops import Drops
+from pipeline.datasets.each import rows_of
 from pipeline.datasets.mapping import ItemMapping, Layout, Mapping
 from pipeline.datasets.ordering import TimeOrder, checked
 from pipeline.datasets.records import Row, files_of, read_rows
@@ -18,10 +19,10 @@ from pipeline.datasets.row_reader import (
     Act,
     ActReader,
     CellReader,
+    Drop,
     Fields,
     InvalidField,
     ItemReader,
-    LeftOut,
     cell_of,
 )
 from pipeline.errors import DatasetError, InvalidEvent
@@ -60,7 +61,7 @@ class MappedDataset:
         self._most_rows = most_rows
         self._files = files_of(source, mapping.layout)
         self._item_files = _item_files(source, mapping.items)
-        cells = CellReader(mapping, mapping.layout, lambda: self._order)
+        cells = CellReader(mapping.time, mapping.layout, lambda: self._order)
         self._acts = ActReader(mapping, cells)
         self.drops = Drops()
 
@@ -121,16 +122,17 @@ class MappedDataset:
             except InvalidField as error:
                 self._refuse(row.place, error.detail, error.reason)
                 continue
-            if isinstance(act, LeftOut):
+            if isinstance(act, Drop):
                 self.drops.add(act.reason, row.place)
             else:
                 yield act
 
     def _rows(self) -> Iterator[tuple[int, Row]]:
         found = (
-            (file, row)
+            (file, part)
             for file, path in enumerate(self._files)
             for row in read_rows(path, self._mapping.layout, self._mapping.of_rows())
+            for part in rows_of(row, self._mapping.each)
         )
         return itertools.islice(found, self._most_rows)
 
@@ -216,7 +218,7 @@ class MappedDataset:
         self.drops.add(reason, place)
 
     def _reader(self, layout: Layout) -> CellReader:
-        return CellReader(self._mapping, layout, lambda: self._order)
+        return CellReader(self._mapping.item_times, layout, lambda: self._order)
 
 
 class _DescribedItems:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 from enum import StrEnum
@@ -95,6 +96,7 @@ class Layout(_Part):
         format: of the files; by the endings of their names without it.
         delimiter: between the cells of a csv file; without it the most frequent one of its header.
         columns: names of the columns of csv files that have no header.
+        quoted: whether a cell of a csv file may stand in quotes; else they are characters like others.
         decimal: what begins a number's fraction, so that the other sign divides thousands; without it,
             a sign that could be either is refused.
         sorted: the rows are in order of time, and are streamed; an earlier time is refused.
@@ -105,60 +107,9 @@ class Layout(_Part):
     delimiter: str | None = Field(default=None, min_length=1)
     encoding: str = UTF8
     columns: tuple[str, ...] = ()
+    quoted: bool = True
     decimal: Literal[".", ","] | None = None
     sorted: bool = False
-
-
-class InteractionMapping(_Part):
-    """Where the fields of an interaction come from. Without `time`, rows are a step of time apart."""
-
-    user: FieldSource
-    item: FieldSource
-    type: FieldSource
-    time: FieldSource | None = None
-    value: FieldSource | None = None
-    session: FieldSource | None = None
-    event_id: FieldSource | None = None
-    context: dict[str, FieldSource] = {}
-
-    def sources(self) -> Iterator[FieldSource]:
-        """Yield where all fields come from."""
-        fields = (self.user, self.item, self.type, self.time, self.value, self.session, self.event_id)
-        yield from (source for source in fields if source is not None)
-        yield from self.context.values()
-
-
-class ItemMapping(_Part):
-    """Where the fields of an item come from: the same rows, or the files of its own layout.
-
-    `available` is a yes or no, or a number of pieces in stock.
-    """
-
-    item: FieldSource
-    title: FieldSource | None = None
-    description: FieldSource | None = None
-    category: FieldSource | None = None
-    time: FieldSource | None = None
-    published: FieldSource | None = None
-    expires: FieldSource | None = None
-    available: FieldSource | None = None
-    attributes: dict[str, FieldSource] = {}
-    layout: Layout | None = None
-
-    def sources(self) -> Iterator[FieldSource]:
-        """Yield where all fields come from."""
-        fields = (
-            self.item,
-            self.title,
-            self.description,
-            self.category,
-            self.time,
-            self.published,
-            self.expires,
-            self.available,
-        )
-        yield from (source for source in fields if source is not None)
-        yield from self.attributes.values()
 
 
 class TimeForm(_Part):
@@ -194,6 +145,91 @@ class TimeForm(_Part):
         return name
 
 
+class InteractionMapping(_Part):
+    """Where the fields of an interaction come from. Without `time`, rows are a step of time apart."""
+
+    user: FieldSource
+    item: FieldSource
+    type: FieldSource
+    time: FieldSource | None = None
+    value: FieldSource | None = None
+    session: FieldSource | None = None
+    event_id: FieldSource | None = None
+    context: dict[str, FieldSource] = {}
+
+    def sources(self) -> Iterator[FieldSource]:
+        """Yield where all fields come from."""
+        fields = (self.user, self.item, self.type, self.time, self.value, self.session, self.event_id)
+        yield from (source for source in fields if source is not None)
+        yield from self.context.values()
+
+
+class ItemMapping(_Part):
+    """Where the fields of an item come from: the same rows, or the files of its own layout.
+
+    `available` is a yes or no, or a number of pieces in stock. `times` says how times are written, if in
+    another way than those of the interactions.
+    """
+
+    item: FieldSource
+    title: FieldSource | None = None
+    description: FieldSource | None = None
+    category: FieldSource | None = None
+    time: FieldSource | None = None
+    published: FieldSource | None = None
+    expires: FieldSource | None = None
+    available: FieldSource | None = None
+    attributes: dict[str, FieldSource] = {}
+    layout: Layout | None = None
+    times: TimeForm | None = None
+
+    def sources(self) -> Iterator[FieldSource]:
+        """Yield where all fields come from."""
+        fields = (
+            self.item,
+            self.title,
+            self.description,
+            self.category,
+            self.time,
+            self.published,
+            self.expires,
+            self.available,
+        )
+        yield from (source for source in fields if source is not None)
+        yield from self.attributes.values()
+
+
+class RowLines(_Part):
+    """Makes several rows of one, such as the lines of an order or the items of a list.
+
+    Attributes:
+        column: a list, each of whose elements takes its place; or a text that is divided. A dotted path for
+            JSON.
+        split: divides the text.
+        pattern: its named groups become columns of the row; a part that it does not match has none.
+    """
+
+    column: str = Field(min_length=1)
+    split: str | None = Field(default=None, min_length=1)
+    pattern: str | None = None
+
+    @field_validator("pattern")
+    @classmethod
+    def _has_groups(cls, pattern: str | None) -> str | None:
+        try:
+            has_groups = pattern is None or re.compile(pattern).groupindex
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        if not has_groups:
+            raise ValueError("has no named group: write one as (?P<item>[0-9]+)")
+        return pattern
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """Names of the columns that the pattern makes."""
+        return frozenset(re.compile(self.pattern).groupindex) if self.pattern else frozenset()
+
+
 class DropRule(_Part):
     """Rows that are left out: those whose cell is wholly matched by a pattern, or is a number up to one."""
 
@@ -215,6 +251,7 @@ class Mapping(_Part):
     Attributes:
         name: of the data set, in reports.
         invalid: what becomes of a row that cannot be read: refuse ends the reading, drop counts it.
+        each: what makes several rows of one.
         types: types of interaction by what the rows call them; a type's own name needs none.
         drop: rules that leave out rows, the first that applies.
         interactions: None where the rows describe items only, as those of a catalogue's topic.
@@ -223,6 +260,7 @@ class Mapping(_Part):
     name: str = Field(default="mapped", min_length=1, max_length=64)
     invalid: Literal["refuse", "drop"] = "refuse"
     layout: Layout = Layout()
+    each: RowLines | None = None
     interactions: InteractionMapping | None = None
     time: TimeForm = TimeForm()
     types: dict[str, Annotated[InteractionType, Field(strict=False)]] = {}
@@ -247,12 +285,23 @@ class Mapping(_Part):
         return self.interactions
 
     @property
+    def item_times(self) -> TimeForm:
+        """How the times of items are written."""
+        return (self.items.times if self.items else None) or self.time
+
+    @property
     def titles_are_in_rows(self) -> bool:
         """Whether the items are described by the rows of the interactions."""
         return self.items is not None and self.items.layout is None
 
     def of_rows(self) -> Iterator[FieldSource]:
-        """Yield what is read from the rows of the interactions."""
+        """Yield what is read from the rows of the interactions, as they are in their files."""
+        made = self.each.groups if self.each else frozenset[str]()
+        if self.each:
+            yield FieldSource(column=(self.each.column,))
+        yield from (source for source in self._read() if made.isdisjoint(source.column))
+
+    def _read(self) -> Iterator[FieldSource]:
         yield from (rule.column for rule in self.drop)
         yield from self.acts.sources()
         if self.items is not None and self.items.layout is None:
@@ -284,9 +333,9 @@ def to_toml(mapping: Mapping) -> str:
     tables = {key: value for key, value in plain.items() if isinstance(value, dict)}
     lines = [f"{key} = {_toml(value)}" for key, value in plain.items() if key not in tables]
     for name, table in tables.items():
-        layout = table.pop("layout", {}) if name == "items" else {}
+        inner = {key: table.pop(key) for key in ("layout", "times") if name == "items" and key in table}
         lines += _table(f"[{name}]", table)
-        lines += _table(f"[{name}.layout]", layout) if layout else []
+        lines += [line for key, part in inner.items() for line in _table(f"[{name}.{key}]", part)]
     for rule in rules:
         lines += _table("[[drop]]", rule)
     return "\n".join(lines).lstrip("\n") + "\n"

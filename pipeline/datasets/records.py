@@ -101,7 +101,7 @@ def columns_of(path: Path, layout: Layout) -> list[str]:
 
 def table_of(path: Path, layout: Layout) -> Table:
     """How a file of text is read by a layout."""
-    return Table(path, check_encoding(layout.encoding), layout.delimiter)
+    return Table(path, check_encoding(layout.encoding), layout.delimiter, layout.quoted)
 
 
 def _csv_rows(path: Path, layout: Layout, needed: Sequence[FieldSource]) -> Iterator[Row]:

@@ -9,8 +9,17 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from pipeline.datasets import mapping as mappings
-from pipeline.datasets.cells import NO_VALUE, AmbiguousDate, DateForm, customer, moment, number, plain_text
-from pipeline.datasets.mapping import FieldKind, FieldSource, Layout
+from pipeline.datasets.cells import (
+    NO_VALUE,
+    AmbiguousDate,
+    DateForm,
+    customer,
+    moment,
+    number,
+    plain_text,
+    scaled,
+)
+from pipeline.datasets.mapping import FieldKind, FieldSource, Layout, TimeForm
 from pipeline.datasets.records import Cells, Row
 from pipeline.errors import RefusalReason
 from pipeline.events import InteractionType
@@ -66,7 +75,7 @@ class Act(NamedTuple):
     fields: Fields
 
 
-class LeftOut(NamedTuple):
+class Drop(NamedTuple):
     """A row that is no act.
 
     Attributes:
@@ -86,9 +95,9 @@ class CellReader:
     `order` finds the order of day and month of a data set's dates, when first it is needed.
     """
 
-    def __init__(self, mapping: mappings.Mapping, layout: Layout, order: Callable[[], DateForm]) -> None:
-        self._form = mapping.time.format
-        self._zone = ZoneInfo(mapping.time.zone)
+    def __init__(self, times: TimeForm, layout: Layout, order: Callable[[], DateForm]) -> None:
+        self._form = times.format
+        self._zone = ZoneInfo(times.zone)
         self._decimal = layout.decimal
         self._order = order
 
@@ -119,7 +128,7 @@ class CellReader:
         if found.lower() in NO_VALUE:
             return None
         try:
-            return number(found, decimal) * source.scale
+            return scaled(number(found, decimal), source.scale)
         except ValueError as error:
             raise InvalidField(source.name, found, error) from None
 
@@ -179,7 +188,7 @@ class ActReader:
             (rule, re.compile(rule.matches) if rule.matches is not None else None) for rule in mapping.drop
         ]
 
-    def read(self, row: Row, number: int, file: int) -> Act | LeftOut:
+    def read(self, row: Row, number: int, file: int) -> Act | Drop:
         """Return the act of a row, or why the row is left out.
 
         Raises:
@@ -187,20 +196,20 @@ class ActReader:
         """
         reason = self._rule_that_applies(row.cells)
         if reason:
-            return LeftOut(reason)
+            return Drop(reason)
         user = self._cells.user(row.cells, self._fields.user)
         item = self._cells.text(row.cells, self._fields.item)
         time = self._time(row.cells, number)
         if not user or not item or time is None:
             missing = self._fields.user if not user else self._fields.item if not item else self._fields.time
             name = missing.name if missing else "time"
-            return LeftOut(f"no {name}", name, RefusalReason.MISSING_FIELD)
+            return Drop(f"no {name}", name, RefusalReason.MISSING_FIELD)
         kind = self._types.get(called := self._cells.text(row.cells, self._fields.type)) or self._types.get(
             called.lower()
         )
         if kind is None:
             name = self._fields.type.name
-            return LeftOut(f"{name} is no type that [types] names", name, RefusalReason.UNKNOWN_TYPE)
+            return Drop(f"{name} is no type that [types] names", name, RefusalReason.UNKNOWN_TYPE)
         fields = {"user": user, "item": item, "type": str(kind), **dict(self._others(row.cells))}
         return Act(time, number, file, row.place, fields)
 

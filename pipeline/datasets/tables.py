@@ -33,6 +33,7 @@ class Table(NamedTuple):
     path: Path
     encoding: str = DEFAULT_ENCODING
     delimiter: str | None = None
+    quoted: bool = True
 
 
 def check_encoding(name: str) -> str:
@@ -65,7 +66,8 @@ def rows(table: Table) -> Iterator[tuple[str, list[str]]]:
             if len(delimiter) > 1:
                 yield from ((f"{path}:{line}", cells) for line, cells in _divided(file, delimiter))
                 return
-            reader = csv.reader(file, strict=True, delimiter=delimiter)
+            quotes = '"' if table.quoted else None
+            reader = csv.reader(file, strict=True, delimiter=delimiter, quotechar=quotes)
             for cells in reader:
                 if cells:  # a blank line is no row
                     yield f"{path}:{line}", cells

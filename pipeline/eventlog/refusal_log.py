@@ -1,4 +1,4 @@
-"""Refusals in the log of a daemon: the first of each reason at once, then how many a minute."""
+"""Refusals in the log of a daemon: the first of each reason and a rise at once, then how many a minute."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.eventlog.port import Record
 
 RATE_SECONDS = 60.0
+RISE_TIMES, RISE_FROM = 10, 100
+"""So many times as many as in the minute before, and at least so many, are a rise."""
 
 log = logging.getLogger(__name__)
 
 
 class RefusalLines:
     """Writes about refusals without repeating a value: a line for each reason, then one line a minute.
+
+    A rise within a minute is written at once.
 
     `remedy` says where to look further. For one thread at a time.
     """
@@ -31,12 +35,15 @@ class RefusalLines:
         self._since = clock()
         self._recent = Counter[str]()
         self._last_place = ""
+        self._before = 0
+        self._rise_is_known = False
 
     def add(self, code: str, place: str, field: str, reason: str) -> None:
         """Write about a refusal at once if it is the first of its reason."""
         if code in self._known:
             self._recent[code] += 1
             self._last_place = place
+            self._watch_for_rise()
             return
         self._known.add(code)
         # The field's name is the sender's: quoted, so that it cannot break the line.
@@ -50,19 +57,44 @@ class RefusalLines:
         if seconds < RATE_SECONDS:
             return
         if self._recent:
-            counts = ", ".join(f"{code} {count:,}" for code, count in self._recent.most_common())
-            log.warning("refused in the last %.0f s: %s; the last was %s", seconds, counts, self._last_place)
+            counts, last = _counts(self._recent), self._last_place
+            log.warning("refused in the last %.0f s: %s; the last was %s", seconds, counts, last)
+        self._before, self._rise_is_known = self._recent.total(), False
         self._recent.clear()
         self._since = self._clock()
+
+    def _watch_for_rise(self) -> None:
+        number = self._recent.total()
+        if self._rise_is_known or number < max(RISE_FROM, RISE_TIMES * self._before):
+            return
+        self._rise_is_known = True
+        log.warning(
+            "refusals rise: %s in %.0f s (%s), %s in the minute before; the last was %s; %s",
+            f"{number:,}",
+            self._clock() - self._since,
+            _counts(self._recent),
+            f"{self._before:,}",
+            self._last_place,
+            self._remedy,
+        )
+
+
+def _counts(codes: Counter[str]) -> str:
+    return ", ".join(f"{code} {count:,}" for code, count in codes.most_common())
 
 
 class RefusalLog:
     """Counts refused records by reason, and writes about them as `RefusalLines`."""
 
-    def __init__(self, daemon: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """`daemon` is the label of the metric."""
+    def __init__(
+        self,
+        daemon: str,
+        clock: Callable[[], float] = time.monotonic,
+        remedy: str = "see `millstream dead-letters list`",
+    ) -> None:
+        """`daemon` is the label of the metric, `remedy` says where to look further."""
         self._daemon = daemon
-        self._lines = RefusalLines("see `millstream dead-letters list`", clock)
+        self._lines = RefusalLines(remedy, clock)
         self.settle = self._lines.settle
 
     def add(self, record: Record, error: InvalidEvent) -> None:

@@ -6,9 +6,12 @@ restored from an old copy ends before offsets that were read.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
-from pipeline.eventlog.port import Offsets
+from pipeline.eventlog.port import EventLog, Offsets
+
+POLL_SECONDS = 0.2
 
 
 def renewed(before: Mapping[str, str], now: Mapping[str, str]) -> set[str]:
@@ -37,3 +40,16 @@ def replacements(
         for source, offset in sorted(offsets.items())
         if source.topic not in others and ends.get(source, 0) < offset
     ]
+
+
+def wait_for_the_end(event_log: EventLog, expected: Offsets, seconds: float) -> None:
+    """Wait until a log reaches some offsets, but not for ever.
+
+    A broker that has just come back may answer with an earlier end at first.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        ends = event_log.end_offsets({source.topic for source in expected})
+        if all(ends.get(source, 0) >= offset for source, offset in expected.items()):
+            return
+        time.sleep(POLL_SECONDS)

@@ -6,6 +6,7 @@ Adoptions may come between them: the batches after one are those after another s
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -15,6 +16,7 @@ from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import dead_letter, interaction_of, item_of
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, Record, TopicPartition
+from pipeline.eventlog.refusal_limit import RefusalLimit
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Interaction
 from pipeline.journal.entry import Adopts, JournalEntry, Verb
@@ -148,10 +150,12 @@ class BatchSource:
         orders: Orders,
         fingerprint: str,
         stop: Callable[[], bool],
+        limit: RefusalLimit,
     ) -> Iterator[Turn | None]:
         """Yield new batches and adoptions, each journalled before it is yielded, until `stop` says so.
 
-        Yields None when there was nothing to read, so that the caller can do what is due by time.
+        Yields None when there was nothing to read, so that the caller can do what is due by time; and from
+        then on, when so many records were refused that `limit` is exceeded.
 
         Raises:
             Fenced: another learner took over the journal.
@@ -167,6 +171,10 @@ class BatchSource:
             if plan is not None:
                 generation += 1
                 yield self._adopt(journal, plan, generation, fingerprint, orders.position())
+                continue
+            if limit.is_exceeded:
+                time.sleep(config.wait_seconds)
+                yield None
                 continue
             verb, records = self._pull(config)
             if verb is Verb.LEARN and not any(records):
@@ -184,7 +192,9 @@ class BatchSource:
                 topic_ids=self._position.topic_ids,
             )
             journalled = journal.append(entry.encode()) + 1
-            yield self._batch(entry, journalled, *records, from_journal=False)
+            batch = self._batch(entry, journalled, *records, from_journal=False)
+            limit.add(sum(map(len, records)), batch.refused)
+            yield batch
 
     def close(self) -> None:
         """Close the readers."""

@@ -9,13 +9,12 @@ model as it is, in a new generation.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pipeline.errors import RecordsLost
 from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, TopicPartition
-from pipeline.eventlog.replaced import renewed, replacements
+from pipeline.eventlog.replaced import renewed, replacements, wait_for_the_end
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
 from pipeline.journal.position import Position
@@ -23,8 +22,7 @@ from pipeline.journal.position import Position
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 10.0
-"""For a log that ends too early: a broker that has just come back may answer with an earlier end at first."""
-POLL_SECONDS = 0.2
+"""For a log that ends too early."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,8 @@ def resume(
     Raises:
         RecordsLost: there is one, and it is not.
     """
-    _wait_for_the_end(event_log, topics, start)
+    expected = {TopicPartition(topics.journal, 0): start.journal, **start.offsets}
+    wait_for_the_end(event_log, expected, PATIENCE_SECONDS)
     last, at = start.generation, start
     faults = _journal_faults(event_log, topics, start)
     for entry, journalled in read_journal(event_log, topics.journal, None if faults else start.journal):
@@ -127,17 +126,6 @@ def _held(event_log: EventLog, at: Position, ids: Mapping[str, str]) -> dict[Top
         source: begins[source] if source.topic in others else min(max(offset, begins[source]), ends[source])
         for source, offset in at.offsets.items()
     }
-
-
-def _wait_for_the_end(event_log: EventLog, topics: Topics, start: Position) -> None:
-    """Wait until the log reaches a position, but not for ever."""
-    expected = {TopicPartition(topics.journal, 0): start.journal, **start.offsets}
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        ends = event_log.end_offsets({source.topic for source in expected})
-        if all(ends[source] >= offset for source, offset in expected.items()):
-            return
-        time.sleep(POLL_SECONDS)
 
 
 def _journal_faults(event_log: EventLog, topics: Topics, start: Position) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -13,9 +13,11 @@ from rich.console import Group, RenderableType
 from pipeline.eventlog.port import EventLog, Record, read
 from pipeline.eventlog.topics import Topics
 from pipeline.reports.layout import table, utc
+from producers.redelivery import Redelivery
 
 OLD_CODE = "invalid"
 """Of letters that were written before reasons had a code."""
+SHOWN_REFUSALS = 10
 Letter = dict[str, Any]
 
 
@@ -25,24 +27,28 @@ def read_letters(event_log: EventLog, topics: Topics) -> list[Letter]:
     Raises:
         LogUnavailable: the log does not answer.
     """
+    return letters_of(read(event_log, topics.dead_letters))
+
+
+def letters_of(records: Iterable[Record]) -> list[Letter]:
+    """Return the letters of records of their topic; one that was sent once more since is none any more."""
     letters: dict[str, Letter] = {}
-    for record in read(event_log, topics.dead_letters):
-        letter = letter_of(record)
+    for record in records:
+        if record.key is None:
+            continue
+        letters.pop(record.key, None)
+        letter = _letter(record.key, record.value or b"")
         if letter is not None:
-            letters.pop(letter["place"], None)
-            letters[letter["place"]] = letter
+            letters[record.key] = letter
     return list(letters.values())
 
 
-def letter_of(record: Record) -> Letter | None:
-    """Read a record of the dead-letters topic; None if it is none of ours."""
-    if record.key is None or record.value is None:
-        return None
+def _letter(place: str, value: bytes) -> Letter | None:
     try:
-        letter = orjson.loads(record.value)
+        letter = orjson.loads(value)
     except orjson.JSONDecodeError:
-        return None
-    return {"code": OLD_CODE, **letter, "place": record.key} if isinstance(letter, dict) else None
+        return None  # it was sent once more, or is not ours
+    return {"code": OLD_CODE, **letter, "place": place} if isinstance(letter, dict) else None
 
 
 def letters_page(letters: Sequence[Letter], limit: int) -> RenderableType:
@@ -84,3 +90,20 @@ def _decoded(value: bytes, encoded: str) -> object:
         return value.decode()
     except UnicodeDecodeError:
         return {"base64": encoded}
+
+
+def redelivery_page(found: Sequence[Redelivery], sent: bool) -> RenderableType:
+    """Say how many letters were, or would be, sent once more, and which stay, by reason."""
+    accepted = sum(one.refusal is None for one in found)
+    verb = "sent once more" if sent else "would be accepted"
+    refused = [one for one in found if one.refusal is not None]
+    counts = Counter(str(one.refusal.code) for one in refused if one.refusal)
+    rows = [
+        (one.place, str(one.refusal.code), f"{one.refusal.field}: {one.refusal.reason}")
+        for one in refused[-SHOWN_REFUSALS:]
+        if one.refusal
+    ]
+    why = ", ".join(f"{code} {count:,}" for code, count in counts.most_common())
+    lines = [f"{accepted:,} {verb}; {len(refused):,} refused again" + (f": {why}" if why else "")]
+    headings = ("place", "reason", "what is wrong")
+    return Group(*lines, *([table("refused again", headings, rows, whole=headings[:2])] if rows else []))

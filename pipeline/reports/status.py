@@ -67,7 +67,7 @@ def _letters(letters: DeadLetters) -> RenderableType:
         (reason, f"{count:,}", f"{letters.recent.get(reason, 0):,}")
         for reason, count in letters.by_reason.items()
     ]
-    title = f"{letters.kept:,} dead letters, the last of {letters.last or '–'}"
+    title = f"{sum(letters.by_reason.values()):,} dead letters, the last of {letters.last or '–'}"
     return table(title, ("reason", "letters", "of the last minutes"), rows, whole=("reason",))
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-from pydantic import SecretStr
-
-from pipeline.config import Settings
+from pipeline.config import Guarded, Settings
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import interaction_of, item_of
 from pipeline.eventlog.port import EventLog, Record, lag, read_compacted
 from pipeline.eventlog.topics import Topics
 from pipeline.keys import HEADER
 from pipeline.metrics import Series, quantiles, reached, scrape, value_of
-from pipeline.reports.dead_letters import letter_of
+from pipeline.reports.dead_letters import counts_by_reason, letters_of
 from pipeline.snapshots.snapshot import Announcement
 
 RECENT_MS = 10 * 60 * 1000
@@ -28,7 +26,7 @@ MOST_LETTERS = 5_000
 """Dead letters that are looked at, at most."""
 FORMAT = 1
 """Of what ``--json`` prints: fields are added without another number, and taken away only with one."""
-OPTIONAL = ("retrain", "gateway")
+OPTIONAL = ("retrain", "gateway", "bridge")
 """Daemons that not everybody runs."""
 MANY = 10
 """So many refusals within `RECENT_MS` are a broken producer, however many records the others send."""
@@ -86,9 +84,9 @@ class DeadLetters:
     """The dead letters that the log keeps.
 
     Attributes:
-        kept: number of records in their topic; one that was written again counts again.
+        kept: number of records in their topic; what was written again or sent once more counts again.
         by_reason: of the newest `MOST_LETTERS`.
-        recent: of them, those of the last minutes, by reason.
+        recent: of them, those whose records were appended in the last minutes, by reason.
         last: place of the record that was refused last.
     """
 
@@ -142,7 +140,7 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
         _recent(event_log, topics.items, item_of, now_ms),
     ]
     learner, server = series.get("learn", {}), series.get("serve", {})
-    findings = [*_away(daemons), *_degraded(server), *_refusing(incoming)]
+    findings = [*_away(daemons), *_degraded(server), *_stopped(learner), *_refusing(incoming)]
     return Status(
         state=_worst(findings),
         findings=[text for _, text in findings],
@@ -162,16 +160,17 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
 
 def _addresses(settings: Settings) -> Iterable[tuple[str, str, Mapping[str, str]]]:
     at, serve = settings.metrics, settings.serve
-    key = _key(serve.api_keys)
+    key = _key(serve)
     yield "learn", _url(at.host, at.learn), key
     yield "serve", _url(serve.host, serve.port), key
     yield "retrain", _url(at.host, at.retrain), key
-    gateway = settings.gateway
-    yield "gateway", _url(gateway.host, gateway.port), _key(gateway.api_keys)
+    for name, door in (("gateway", settings.gateway), ("bridge", settings.bridge)):
+        yield name, _url(door.host, door.port), _key(door)
 
 
-def _key(keys: Sequence[SecretStr]) -> Mapping[str, str]:
-    return {HEADER: keys[0].get_secret_value()} if keys else {}
+def _key(guarded: Guarded) -> Mapping[str, str]:
+    key = guarded.own_key
+    return {HEADER: key.get_secret_value()} if key else {}
 
 
 def _url(host: str, port: int) -> str:
@@ -244,18 +243,12 @@ def _recent(
 
 
 def _dead_letters(event_log: EventLog, topics: Topics, now_ms: int) -> DeadLetters:
-    by_reason, recent, last = Counter[str](), Counter[str](), None
     begins, ends = (at([topics.dead_letters]) for at in (event_log.begin_offsets, event_log.end_offsets))
-    for record in _newest(event_log, topics.dead_letters, 0, MOST_LETTERS):
-        letter = letter_of(record)
-        if letter is None:
-            continue
-        by_reason[letter["code"]] += 1
-        last = letter["place"]
-        if record.append_time >= now_ms - RECENT_MS:
-            recent[letter["code"]] += 1
+    letters = letters_of(_newest(event_log, topics.dead_letters, 0, MOST_LETTERS))
+    by_reason = counts_by_reason(letters)
+    recent = counts_by_reason([one for one in letters if one["append_time"] >= now_ms - RECENT_MS])
     kept = sum(ends.values()) - sum(begins.values())
-    return DeadLetters(kept, dict(by_reason.most_common()), dict(recent.most_common()), last)
+    return DeadLetters(kept, dict(by_reason), dict(recent), letters[-1]["place"] if letters else None)
 
 
 def _newest(event_log: EventLog, topic: str, since_ms: int, most: int = MOST_RECENT) -> Iterable[Record]:
@@ -280,6 +273,11 @@ def _away(daemons: Iterable[DaemonStatus]) -> Iterable[tuple[State, str]]:
 def _degraded(server: Series) -> Iterable[tuple[State, str]]:
     if value_of(server, "millstream_degraded"):
         yield "red", "serve cannot follow the event log: /readyz says why, and what to do"
+
+
+def _stopped(learner: Series) -> Iterable[tuple[State, str]]:
+    if _gauge(learner, "millstream_reading_stopped", "learn"):
+        yield "red", "learn reads nothing, because too many records were refused: its log says what to do"
 
 
 def _refusing(incoming: Iterable[RecentRecords]) -> Iterable[tuple[State, str]]:

@@ -8,9 +8,11 @@ senders try again, and the ids of the events tell what was stored already.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from threading import Condition, Event
+from threading import Condition, Event, Lock
 from typing import NamedTuple
 
 from pipeline import metrics
@@ -21,6 +23,7 @@ from producers.gateway.acceptance import GatewayRecord
 
 PAUSE_SECONDS = 1.0
 """How long nothing is tried after a failure, so that a full disk costs one line a second."""
+ASK_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +43,21 @@ class GroupWriter:
         self._waiting: list[_Submission] = []
         self._away = False
         self._closing = Event()
+        self._asking = Lock()
+        self._answers, self._ask_at = True, -math.inf
 
     @property
     def is_away(self) -> bool:
         """Whether the log is away, so that nothing can be submitted."""
         return self._away
+
+    def log_answers(self) -> bool:
+        """Whether the log answers; asks it at most once in `PAUSE_SECONDS`."""
+        with self._asking:
+            if time.monotonic() >= self._ask_at:
+                self._answers = _answers(self._log)
+                self._ask_at = time.monotonic() + PAUSE_SECONDS
+            return self._answers
 
     def submit(self, records: Sequence[GatewayRecord]) -> Future[None]:
         """Submit the records of one request; the future ends when they are durable, or fails.
@@ -123,6 +136,14 @@ class GroupWriter:
         with self._changed:
             taken, self._waiting = self._waiting, []
         _fail([submission for submission in taken if submission.done.set_running_or_notify_cancel()], error)
+
+
+def _answers(event_log: EventLog) -> bool:
+    try:
+        event_log.ping(ASK_SECONDS)
+    except MillstreamError:
+        return False
+    return True
 
 
 def _fail(group: Sequence[_Submission], error: MillstreamError) -> None:

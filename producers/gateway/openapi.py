@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.event_fields import EventJsonSchema
-from pipeline.events import NEW_IN_2, READABLE_VERSIONS, SCHEMA_VERSION, Interaction, Item, ItemChange
+from pipeline.events import NEW_IN_2, READABLE_VERSIONS, SCHEMA_VERSION, Interaction, Item, ItemChange, User
 from producers.gateway.bodies import CLOUD_EVENT, CLOUD_EVENTS, JSON, NDJSON
 from producers.gateway.cloud_events import REQUIRED, VERSION
 
 Schema = dict[str, Any]
-Kind = type[Interaction | Item | ItemChange]
-KINDS: tuple[Kind, ...] = (Interaction, Item, ItemChange)
+Kind = type[Interaction | Item | ItemChange | User]
+KINDS: tuple[Kind, ...] = (Interaction, Item, ItemChange, User)
 OPTIONAL = "event_id"
 """Derived where it is missing."""
 REFERENCE = "#/components/schemas/{model}"
@@ -58,7 +58,10 @@ def _event(kind: Kind, needs_kind: bool) -> Schema:
 
 
 def _as_sent(kind: Kind, schema: Schema) -> Schema:
-    envelope: Schema = {"v": {"enum": list(READABLE_VERSIONS)}, "kind": {"const": kind.kind}}
+    envelope: Schema = {
+        "v": {"enum": [version for version in READABLE_VERSIONS if version >= kind.since]},
+        "kind": {"const": kind.kind},
+    }
     required = [field for field in schema["required"] if field != OPTIONAL]
     of_version_2 = {"properties": {"v": {"const": SCHEMA_VERSION}}}
     return {

@@ -163,7 +163,7 @@ def test_a_key_has_the_same_partition_on_every_engine(log: EventLog, topic: str)
     assert found == {key: partition_of(key, PARTITIONS) for key in keys}
 
 
-def test_a_partition_may_be_chosen_and_a_key_left_out(log: EventLog, topic: str) -> None:
+def test_a_partition_may_be_chosen_and_a_key_dropped(log: EventLog, topic: str) -> None:
     with log.writer() as writer:
         writer.append(topic, None, b"no key")
         writer.append(topic, "key", b"chosen", partition=3)

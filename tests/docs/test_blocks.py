@@ -15,8 +15,12 @@ import pytest
 from consumers.serve.schemas import AnonymousHistory, Readiness, Recommendations, ScoreExplanation
 from pipeline.config import load_settings
 from pipeline.datasets.mapping import Mapping as DataMapping
-from pipeline.events import Interaction, ItemChange, decode, decode_item
+from pipeline.eventlog.port import Record
+from pipeline.eventlog.topics import Topics
+from pipeline.events import Interaction, ItemChange, User, decode, decode_item
 from pipeline.http.problems import Problem
+from producers.bridge.event_ids import of_place
+from producers.bridge.record_mapper import RecordMapper
 from producers.gateway.schemas import Receipt
 from tests.support.commands import run
 from tests.support.documents import ROOT, Block, blocks, name_of, pages
@@ -118,14 +122,31 @@ def test_settings_are_settings(block: Block, tmp_path: Path, monkeypatch: pytest
     load_settings()
 
 
-def test_the_mapping_of_the_docs_is_one() -> None:
-    (text,) = [block.text for block in _of("text") if "[interactions]" in block.text]
-    assert DataMapping.model_validate(tomllib.loads(text)).name == "my-shop"
+MAPPINGS = [block for block in _of("text") if "[interactions]" in block.text]
+
+
+@pytest.mark.parametrize("block", MAPPINGS, ids=_ids)
+def test_the_mappings_of_the_docs_are_mappings(block: Block) -> None:
+    assert DataMapping.model_validate(tomllib.loads(block.text)).interactions
+
+
+def test_the_record_of_the_bridges_page_becomes_the_event_that_it_shows() -> None:
+    texts = [block.text for block in ALL_BLOCKS if "bridge.md" in block.place]
+    (mapping,), (record, event) = (
+        [text for text in texts if "[interactions]" in text],
+        [text for text in texts if text.startswith("{")],
+    )
+    shown = orjson.loads(event)
+    mapper = RecordMapper(DataMapping.model_validate(tomllib.loads(mapping)), "json", Topics("shop"))
+    source = Record("web.clicks", 3, 128712, shown["time"], None, record.encode())
+    (made,) = mapper.decide(source, of_place("web.clicks", "", 3, 128712), shown["time"]).records
+    assert orjson.loads(made.value or b"") == shown
 
 
 READERS: Mapping[str, Callable[[bytes], object]] = {
     "accepted": Receipt.model_validate_json,
     "event_id": lambda wire: decode(Interaction, wire),
+    "user": lambda wire: decode(User, wire),
     "kind": decode_item,
     "history": AnonymousHistory.model_validate_json,
     "staleness_seconds": Recommendations.model_validate_json,

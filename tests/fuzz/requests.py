@@ -21,7 +21,14 @@ from tests.fuzz.apps import Maker
 
 KEY = "a key of the fuzzed applications"
 UNSAID_CODES = {"time_unit", "time_ahead", "too_large"}
-UNSAID_REASONS = ("must be after published", "is in seconds", "no item has this id, which holds a comma")
+UNSAID_REASONS = (
+    "must be after published",
+    "is in seconds",
+    "no item has this id, which holds a comma",
+    "is what the request itself says",
+    "has a name twice",
+    "is longer than",
+)
 """Why a request is refused that fits the document: what JSON Schema cannot say."""
 Statuses = Counter[int]
 Operation = APIOperation[Any, Any, Any, Any]

@@ -10,6 +10,7 @@ from pipeline.checkpoints.capture import capture, snapshot_of
 from pipeline.checkpoints.fingerprint import fingerprint
 from pipeline.checkpoints.state import LearnerState
 from pipeline.eventlog.port import FencedWriter
+from pipeline.eventlog.refusal_limit import RefusalLimit
 from pipeline.journal.batch_source import Batch, BatchSource, StateSwitch, Turn
 from pipeline.journal.entry import read_journal
 from pipeline.journal.position import Position
@@ -63,7 +64,12 @@ class LearnerHarness:
         self._harness = harness
         self._recover = batches.recover(read_journal(harness.log, harness.topics.journal, start.journal))
         self._new = batches.new(
-            journal, harness.settings.batch, orders, fingerprint(learner, supervisor), stop=lambda: False
+            journal,
+            harness.settings.batch,
+            orders,
+            fingerprint(learner, supervisor),
+            stop=lambda: False,
+            limit=RefusalLimit("learn", harness.settings.refusals, "mend it"),
         )
 
     def recover(self) -> list[Batch]:

@@ -20,11 +20,13 @@ NAMES = (
     "retailrocket",
     "yoochoose",
     "amazon-reviews",
+    "mind",
 )
 """In the order in which they are tried."""
 FIRST_LINES = {
     "movielens-dat": re.compile(r"\d+::\d+::[\d.]+::\d+\s*"),
     "sessions": re.compile(r"\d+ \d+\s*"),
+    "mind": re.compile(r"\d+\tU\d+\t\d+/\d+/\d{4} \d+:\d\d:\d\d [AP]M\t[N\d ]*\t[N\d -]+\s*"),
     "yoochoose": re.compile(r"\d+,\d{4}-\d\d-\d\dT[\d:.]+Z,\d+,\w+\s*"),
 }
 """What the first line looks like of files without a header."""

@@ -12,6 +12,7 @@ from pipeline import cli
 from tests.support.commands import fails, run
 
 COMMANDS = {
+    "bridge",
     "gateway",
     "inspect",
     "config",
@@ -30,6 +31,7 @@ COMMANDS = {
     "doctor",
     "history",
     "items",
+    "users",
     "status",
     "dead-letters",
 }

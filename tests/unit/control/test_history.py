@@ -185,7 +185,7 @@ def test_a_person_has_the_last_word(harness: ModelHarness) -> None:
 @pytest.mark.parametrize(
     "wire", [b"", b"\xff", b"[]", b"1", b"{}", b'{"kind":"party"}', b'{"kind":"rollback"}']
 )
-def test_what_is_no_record_of_ours_is_left_out(
+def test_what_is_no_record_of_ours_is_dropped(
     harness: ModelHarness, wire: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.order(request(1, 4))

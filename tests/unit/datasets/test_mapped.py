@@ -227,7 +227,7 @@ def test_a_row_that_cannot_be_read_is_refused_or_dropped(
     assert counted == 1 and "rows.csv:2)" in dataset.drops.lines()[0]
 
 
-def test_what_is_left_out_is_counted_by_reason(tmp_path: Path) -> None:
+def test_what_is_dropped_is_counted_by_reason(tmp_path: Path) -> None:
     gaps: list[Row] = [
         {"who": None},
         {"sku": ""},

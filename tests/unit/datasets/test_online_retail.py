@@ -84,7 +84,7 @@ def test_only_identified_purchases_count(write: Write) -> None:
     assert [purchase.session for purchase in purchases(dataset)] == ["536369"]
 
 
-def test_a_line_without_an_item_is_left_out_and_counted(write: Write) -> None:
+def test_a_line_without_an_item_is_dropped_and_counted(write: Write) -> None:
     dataset = write(line(item=""), line())
     assert len(purchases(dataset)) == 1
     assert dataset.drops.counts == {"no StockCode": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import orjson
 import pytest
 
 from pipeline.datasets import Dataset, open_dataset
+from pipeline.datasets.inspection import inspect
 from pipeline.datasets.presets import NAMES, preset, recognised
 from pipeline.events import Interaction, Item
 
@@ -97,9 +99,59 @@ def test_retailrocket_yoochoose_and_amazon_are_read(tmp_path: Path) -> None:
     assert (act.value, act.time) == (4.0, 1_588_687_728_923)
 
 
+def test_mind_has_an_act_for_each_click_and_titles_with_quotes(tmp_path: Path) -> None:
+    (tmp_path / "behaviors.tsv").write_text(
+        "1\tU1\t11/11/2019 9:05:58 PM\tN9 N8\tN1-0 N2-1 N3-1\n2\tU2\t11/12/2019 8:00:00 AM\t\tN2-0\n"
+    )
+    (tmp_path / "news.tsv").write_text('N2\tnews\tus\t"Wheel" fans\tAn "abstract\thttp://x\t[]\t[]\n')
+    for source in (tmp_path, tmp_path / "behaviors.tsv"):
+        dataset = open_dataset(str(source))
+        (news,), clicks = parts(dataset)
+        assert (dataset.name, news.title, news.description) == ("mind", '"Wheel" fans', 'An "abstract')
+        assert (news.category, news.attributes) == ("news", {"subcategory": "us"})
+        assert [(act.user, act.item, str(act.type)) for act in clicks] == [
+            ("U1", n, "click") for n in ("N2", "N3")
+        ]
+        assert clicks[0].time == clicks[1].time == 1_573_506_358_000
+        assert dict(dataset.drops.counts) == {"shown and not clicked": 2}
+
+
+SAMPLES = {
+    "online-retail": (
+        "retail.csv",
+        "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+        "536365,85123A,HEART,6,2010-12-01 08:26:00,2.55,17850,United Kingdom\n",
+    ),
+    "movielens": ("ratings.csv", "userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n"),
+    "movielens-dat": ("ratings.dat", "1::1193::5::978300760\n"),
+    "sessions": ("period_1.txt", "12 7\n12 8\n"),
+    "retailrocket": (
+        "events.csv",
+        "timestamp,visitorid,event,itemid,transactionid\n1433221332117,257597,view,355908,\n",
+    ),
+    "yoochoose": ("yoochoose-clicks.dat", "1,2014-04-07T10:51:09.277Z,214536502,0\n"),
+    "amazon-reviews": (
+        "Books.jsonl",
+        '{"rating":5.0,"title":"Good","parent_asin":"B01","user_id":"AG","timestamp":1588687728923}\n',
+    ),
+    "mind": ("behaviors.tsv", "1\tU1\t11/11/2019 9:05:58 AM\tN9\tN1-0 N2-1\n"),
+}
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_every_preset_is_a_mapping(name: str) -> None:
-    assert preset(name).name in name
+@pytest.mark.parametrize("packed", [False, True])
+def test_inspect_finds_the_mapping_of_every_known_data_set_unaided(
+    tmp_path: Path, name: str, packed: bool
+) -> None:
+    file, content = SAMPLES[name]
+    path = tmp_path / (f"{file}.gz" if packed else file)
+    path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
+    for source in (tmp_path, path):
+        found = inspect(source, now=1_790_000_000_000)
+        assert found.mapping is not None
+        assert (found.is_known, found.questions) == (True, [])
+        assert found.mapping.name == preset(name).name
+        assert found.interactions
 
 
 def test_a_table_of_two_numbers_is_no_session_file(tmp_path: Path) -> None:

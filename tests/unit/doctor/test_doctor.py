@@ -14,7 +14,15 @@ from typing import NamedTuple
 import orjson
 import pytest
 
-from pipeline.config import CheckpointConfig, GatewayConfig, MetricsConfig, ServeConfig, Settings, to_toml
+from pipeline.config import (
+    BridgeConfig,
+    CheckpointConfig,
+    GatewayConfig,
+    MetricsConfig,
+    ServeConfig,
+    Settings,
+    to_toml,
+)
 from pipeline.demo.processes import free_port
 from pipeline.doctor import folders
 from pipeline.eventlog import open_log
@@ -63,6 +71,7 @@ def healthy(
             "metrics": MetricsConfig(learn=free_port(), retrain=free_port()),
             "serve": ServeConfig(port=free_port()),
             "gateway": GatewayConfig(port=free_port()),
+            "bridge": BridgeConfig(port=free_port()),
         }
     )
     (tmp_path / FILE).write_text(to_toml(changed))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from pipeline.config import RefusalsConfig, Settings
 from pipeline.errors import Fenced
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.events import MAX_TIME_AHEAD_MS, Item, encode
@@ -229,3 +230,23 @@ def test_a_record_outside_the_partition_of_its_key_is_learned_and_told_once(
         f"{harness.topics.interactions}/{(home + 1) % PARTITIONS}/0" in warnings[0]
         and "ann" not in warnings[0]
     )
+
+
+def test_a_stream_of_refusals_is_read_no_further(settings: Settings) -> None:
+    changed = settings.model_copy(update={"refusals": RefusalsConfig(window_records=2 * BATCH)})
+    with ModelHarness(changed) as harness:
+        for _ in range(5 * BATCH):
+            harness.writer.append(harness.topics.interactions, "ann", b"of another format")
+        harness.writer.flush()
+        with harness.learning() as learning:
+            batches = learning.new()
+            assert sum(len(batch.refused) for batch in batches) == 2 * BATCH
+            harness.act("ann", "red-cup")
+            assert learning.new() == []
+        with harness.learning() as restarted:
+            restarted.recover()
+            assert len(restarted.new()) == 2, "a restart looks at a window again"
+        accepting = changed.model_copy(update={"refusals": RefusalsConfig(most_share=1.0)})
+    with ModelHarness(accepting) as harness, harness.learning() as learning:
+        learning.catch_up()
+        assert [event.item for batch in learning.learned for event in batch.micro.interactions] == ["red-cup"]

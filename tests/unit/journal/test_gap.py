@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import RecordsLost
+from pipeline.eventlog import replaced
 from pipeline.eventlog.port import TopicPartition
 from pipeline.eventlog.sqlite.log import SqliteLog
 from pipeline.journal import gap
@@ -135,7 +136,7 @@ def test_a_broker_that_has_just_come_back_may_say_less_at_first(
 ) -> None:
     start = learned(harness)
     monkeypatch.setattr(gap, "PATIENCE_SECONDS", 10.0)
-    monkeypatch.setattr(gap, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(replaced, "POLL_SECONDS", 0.0)
     with SqliteLog(tmp_path / "log.db") as log:
         ends, answers = log.end_offsets, repeat(0, 3)
 

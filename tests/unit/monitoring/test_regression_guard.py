@@ -211,7 +211,7 @@ def test_batches_without_scores_change_nothing() -> None:
     assert guard.state() == before
 
 
-def test_values_that_are_not_finite_are_left_out() -> None:
+def test_values_that_are_not_finite_are_dropped() -> None:
     guard, other, broken = Guard(CONFIG), Guard(CONFIG), batch(0, 1, 0.5)
     broken.by_scorer["mixture"].log_probabilities[:10] = -np.inf
     broken.by_scorer["covisitation"].log_probabilities[10:20] = np.nan

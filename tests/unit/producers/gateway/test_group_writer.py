@@ -75,7 +75,7 @@ def writing(log: Log) -> Iterator[tuple[GroupWriter, Future[None]]]:
 
 
 def record(key: str) -> GatewayRecord:
-    return removal(key, TOPICS)
+    return removal(TOPICS.items, key)
 
 
 def test_requests_that_wait_together_share_a_flush() -> None:
@@ -152,7 +152,7 @@ def test_closing_does_not_wait_for_a_log_that_is_away() -> None:
         running.result(10)
 
 
-def test_a_request_that_was_given_up_is_left_out() -> None:
+def test_a_request_that_was_given_up_is_dropped() -> None:
     log = Log()
     log.leave.clear()
     with writing(log) as (writer, _):

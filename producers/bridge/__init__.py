@@ -1,0 +1,1 @@
+"""The bridge: reads topics that others made, and appends what their records mean to the event log."""

@@ -1,0 +1,221 @@
+"""Nested records of strangers become our events, or a refusal that names field and reason; nothing raises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import RefusalReason
+from pipeline.events import Interaction, InteractionType, Item, ItemChange, decode, decode_item
+from producers.bridge.decision import Decision
+from tests.support.bridge_harness import ACTS, CLICK, NOW, PRODUCTS, TOPICS, mapper, record
+
+MUG = {"id": "mug", "name": "Mug", "stock": 3, "brand": "Ashdene"}
+
+
+def decided(value: object, mapping: Any = ACTS, form: str = "json", key: str | None = None) -> Decision:
+    return mapper(mapping, form).decide(record(value, key), "bridge-1", NOW)
+
+
+def act_of(decision: Decision) -> Interaction:
+    assert decision.refusal is None, decision.refusal
+    (made,) = decision.records
+    event = decode(Interaction, made.value or b"")
+    assert (made.topic, made.key) == (TOPICS.interactions, event.user)
+    return event
+
+
+def refusal_of(decision: Decision) -> tuple[str, str]:
+    assert decision.refusal is not None and not decision.records
+    return decision.refusal.field, decision.refusal.code
+
+
+def test_a_nested_record_becomes_an_act() -> None:
+    act = act_of(decided(CLICK))
+    assert (act.event_id, act.user, act.item, act.time) == ("bridge-1", "17850", "mug", NOW)
+    assert (act.type, act.value, act.context) == (InteractionType.PURCHASE, 2.5, {"channel": "web"})
+
+
+def test_an_id_of_its_own_and_a_missing_time_are_as_the_mapping_says() -> None:
+    interactions = {**ACTS["interactions"], "event_id": "uuid"}
+    del interactions["time"]
+    act = act_of(decided({**CLICK, "uuid": "theirs"}, {**ACTS, "interactions": interactions}))
+    assert (act.event_id, act.time) == ("theirs", NOW)
+
+
+@pytest.mark.parametrize(
+    ("value", "field", "code"),
+    [
+        (b"{", "event", RefusalReason.NOT_JSON),
+        (b"\xff\xfe", "event", RefusalReason.NOT_JSON),
+        ([1], "event", RefusalReason.NOT_JSON),
+        (None, "event", RefusalReason.NO_VALUE),
+        ({}, "actor.id", RefusalReason.MISSING_FIELD),
+        ({**CLICK, "actor": {"id": {"x": 1}}}, "actor.id", RefusalReason.WRONG_TYPE),
+        ({**CLICK, "actor": "ann"}, "actor.id", RefusalReason.MISSING_FIELD),
+        ({**CLICK, "target": {"sku": "x" * 200}}, "item", RefusalReason.OUT_OF_BOUNDS),
+        ({**CLICK, "verb": "sneezed"}, "verb", RefusalReason.UNKNOWN_TYPE),
+        ({**CLICK, "at": "soon"}, "at", RefusalReason.TIME_UNIT),
+        ({**CLICK, "at": NOW // 1000 + 3600}, "time", RefusalReason.TIME_AHEAD),
+        ({**CLICK, "cents": "many"}, "cents", RefusalReason.WRONG_TYPE),
+    ],
+)
+def test_a_malformed_record_is_refused_by_field_and_reason(value: object, field: str, code: str) -> None:
+    assert refusal_of(decided(value)) == (field, code)
+
+
+def test_an_unreadable_record_is_refused() -> None:
+    decision = mapper().decide(record(b"", error="its checksum is wrong"), "bridge-1", NOW)
+    assert refusal_of(decision) == ("record", RefusalReason.INVALID)
+
+
+def test_a_rule_leaves_a_record_out() -> None:
+    decision = decided({**CLICK, "actor": {"id": 1, "kind": "bot"}})
+    assert decision == Decision(dropped="a bot")
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text(max_size=8)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
+CLOSE = st.fixed_dictionaries(
+    {},
+    optional={
+        "actor": st.fixed_dictionaries({}, optional={"id": ANYTHING, "kind": ANYTHING}) | ANYTHING,
+        "target": st.fixed_dictionaries({"sku": ANYTHING}),
+        "verb": st.sampled_from(["bought", "view"]) | ANYTHING,
+        "at": st.integers(0, 2 * 10**9) | ANYTHING,
+        "cents": ANYTHING,
+        **dict.fromkeys(("id", "name", "stock", "brand", "op", "after", "before", "payload"), ANYTHING),
+    },
+)
+
+
+@given(
+    value=CLOSE.map(orjson.dumps) | ANYTHING.map(orjson.dumps) | st.binary(max_size=20),
+    key=st.none() | st.text(st.characters(codec="utf-8"), max_size=9),
+    form=st.sampled_from(["json", "debezium"]),
+    mapping=st.sampled_from([ACTS, PRODUCTS, {**ACTS, "items": {"item": "target.sku", "title": "name"}}]),
+)
+def test_any_record_is_decided(value: bytes, key: str | None, form: str, mapping: Any) -> None:
+    decision = mapper(mapping, form).decide(record(value, key), "bridge-1", NOW)
+    assert sum([bool(decision.records), decision.refusal is not None, decision.dropped is not None]) == 1
+
+
+def test_a_product_becomes_an_item_and_a_part_of_it_a_change() -> None:
+    (made,) = decided(MUG, PRODUCTS).records
+    item = decode_item(made.value or b"")
+    assert isinstance(item, Item) and (item.title, item.available, item.time) == ("Mug", True, NOW)
+    (made,) = decided({"id": "mug", "stock": 0}, PRODUCTS).records
+    change = decode_item(made.value or b"")
+    assert isinstance(change, ItemChange) and (made.kind, change.available) == ("change", False)
+    assert refusal_of(decided({"id": "mug"}, PRODUCTS)) == ("title", RefusalReason.MISSING_FIELD)
+    assert refusal_of(decided({"name": "Mug"}, PRODUCTS)) == ("item", RefusalReason.MISSING_FIELD)
+
+
+@pytest.mark.parametrize("key", ["mug", '{"id": "mug"}'])
+def test_a_record_without_value_removes_the_item_of_its_key(key: str) -> None:
+    (made,) = decided(None, PRODUCTS, key=key).records
+    assert (made.topic, made.key, made.value, made.kind) == (TOPICS.items, "mug", None, "removal")
+
+
+def test_the_item_of_an_act_is_described_when_it_changes() -> None:
+    described = mapper({**ACTS, "items": {"item": "target.sku", "title": "target.name"}})
+
+    def kinds(name: str | None) -> list[str]:
+        target = {"sku": "mug", **({"name": name} if name else {})}
+        return [made.kind for made in described.decide(record({**CLICK, "target": target}), "a", NOW).records]
+
+    assert [kinds(name) for name in ("Mug", "Mug", None, "Cup")] == [
+        *[["item", "interaction"], ["interaction"], ["interaction"], ["item", "interaction"]]
+    ]
+
+
+def change(op: str, after: object = None, before: object = None) -> dict[str, object]:
+    return {"op": op, "after": after, "before": before, "ts_ms": NOW, "source": {"table": "products"}}
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("op", ["c", "u", "r"])
+def test_an_upsert_of_debezium_is_the_row_after_it(op: str, wrapped: bool) -> None:
+    value: dict[str, object] = change(op, MUG, {**MUG, "name": "Old"})
+    value = {"schema": {"type": "struct"}, "payload": value} if wrapped else value
+    (made,) = decided(value, PRODUCTS, "debezium").records
+    item = decode_item(made.value or b"")
+    assert isinstance(item, Item) and item.title == "Mug"
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        (change("d", before=MUG), None),
+        (change("d"), '{"schema": {}, "payload": {"id": "mug"}}'),
+        (None, '{"id": "mug"}'),
+        ({"schema": {}, "payload": None}, '{"id": "mug"}'),
+    ],
+)
+def test_a_deletion_of_debezium_removes_the_item(value: object, key: str | None) -> None:
+    (made,) = decided(value, PRODUCTS, "debezium", key).records
+    assert (made.key, made.value) == ("mug", None)
+
+
+def test_a_deleted_act_stays_done_and_a_tombstone_says_nothing() -> None:
+    assert decided(change("d", before=CLICK), ACTS, "debezium").dropped
+    assert decided(None, ACTS, "debezium").dropped
+    assert decided(change("t"), PRODUCTS, "debezium").dropped
+
+
+def test_the_envelope_can_be_mapped() -> None:
+    times = {"column": "$envelope.ts_ms"}
+    mapping = {**ACTS, "interactions": {**ACTS["interactions"], "time": times}, "time": {"format": "ms"}}
+    mapping["drop"] = [{"column": "$envelope.op", "matches": "u", "reason": "an order that changed"}]
+    assert act_of(decided(change("c", CLICK), mapping, "debezium")).time == NOW
+    assert decided(change("u", CLICK), mapping, "debezium").dropped == "an order that changed"
+
+
+@pytest.mark.parametrize(
+    ("value", "field"), [(CLICK, "op"), (change("x"), "op"), (change("c"), "after"), ({"op": "c"}, "after")]
+)
+def test_another_form_than_debeziums_is_refused(value: object, field: str) -> None:
+    assert refusal_of(decided(value, ACTS, "debezium"))[0] == field
+
+
+ORDER = {
+    "customer": 7,
+    "id": "order-1",
+    "lines": [
+        {"sku": "cup", "n": 2},
+        {"sku": "mug", "n": "x"},
+        {"sku": "gift", "n": 1},
+        {"sku": "cup", "n": 2},
+    ],
+}
+LINES: dict[str, Any] = {
+    "each": {"column": "lines"},
+    "interactions": {
+        "user": "customer",
+        "item": "lines.sku",
+        "type": {"default": "purchase"},
+        "value": "lines.n",
+    },
+    "drop": [{"column": "lines.sku", "matches": "gift", "reason": "a gift"}],
+}
+
+
+@pytest.mark.parametrize(("column", "first"), [(None, "bridge-1"), ("id", "order-1")])
+def test_the_lines_of_an_order_are_acts_with_ids_of_their_own(column: str | None, first: str) -> None:
+    interactions = {**LINES["interactions"], **({"event_id": column} if column else {})}
+    decision = decided(ORDER, {**LINES, "interactions": interactions})
+    acts = [decode(Interaction, made.value or b"") for made in decision.records]
+    assert [(act.event_id, act.item) for act in acts] == [(first, "cup"), (f"{first}-4", "cup")]
+    assert decision.refusal is not None and decision.refusal.field == "lines.n"
+    assert decision.dropped == "a gift"
+
+
+def test_an_order_without_lines_is_refused() -> None:
+    assert refusal_of(decided({**ORDER, "lines": []}, LINES)) == ("lines.sku", RefusalReason.MISSING_FIELD)
