@@ -64,6 +64,10 @@ benchmark: install ## our learner beside a plain one, on the same events; DATA=<
 damage: install ## damage or forge files and records while a server answers; CASES=<number> SEED=<number>
 	$(BIN)/python -m benchmarks.damage --cases $(CASES) --seed $(SEED)
 
+.PHONY: fuzz
+fuzz: install ## send server and gateway requests made up from their OpenAPI documents; CASES= SEED=
+	$(BIN)/python -m tests.fuzz.run --cases '$(CASES)' --seed '$(SEED)'
+
 .PHONY: chaos
 chaos: install ## kill, freeze and starve the daemons at random, and audit; ROUNDS=20 ENGINE=kafka SEED=0
 	$(BIN)/python -m tests.chaos.run --rounds '$(ROUNDS)' --engine '$(ENGINE)' --seed '$(SEED)'

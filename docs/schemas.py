@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from docs.openapi import openapi
+from pipeline.event_fields import EventJsonSchema
 from pipeline.eventlog.topics import Topics
 from pipeline.events import SCHEMA_VERSION, Impression, Interaction, Item, ItemChange, User
 
@@ -46,7 +47,7 @@ KINDS = tuple(kind for channel in CHANNELS.values() for kind in channel.kinds)
 
 def event_schema(kind: EventKind) -> dict[str, Any]:
     """Return the JSON Schema of a kind of event in its wire form, with the envelope."""
-    schema = kind.model_json_schema()
+    schema = kind.model_json_schema(schema_generator=EventJsonSchema)
     envelope = {"v": {"const": SCHEMA_VERSION}, "kind": {"const": kind.kind}}
     return {
         "$schema": DIALECT,

@@ -11,8 +11,11 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline import metrics
 from pipeline.http.problems import PROBLEM_TYPE, Problem
+from pipeline.keys import HEADER
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+NO_KEY = f"The header {HEADER} is missing or wrong"
+TOO_OFTEN = "The key is used too often; Retry-After says when to try again"
 Responses = dict[int | str, dict[str, Any]]
 """What a route answers besides success, by status, as OpenAPI has it."""
 
@@ -44,7 +47,12 @@ def add_operations(app: FastAPI, guarded: Sequence[Any]) -> None:
     routes = APIRouter(tags=["operations"])
     routes.add_api_route("/healthz", _health, response_model=Health, name="health")
     routes.add_api_route(
-        "/metrics", _metrics, name="metrics", dependencies=list(guarded), response_class=Response
+        "/metrics",
+        _metrics,
+        name="metrics",
+        dependencies=list(guarded),
+        response_class=Response,
+        responses=problems({401: NO_KEY, 403: "The key does not have the scope `read`", 429: TOO_OFTEN}),
     )
     app.include_router(routes)
 

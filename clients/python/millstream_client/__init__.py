@@ -1,6 +1,7 @@
 """A typed client of millstream's server and gateway, sync (`Client`) and async (`AsyncClient`)."""
 
 from millstream_client.answers import (
+    AppliedRule,
     GatewayReadiness,
     ModelCard,
     Readiness,
@@ -30,12 +31,13 @@ from millstream_client.errors import (
     UnexpectedAnswer,
     Unreachable,
 )
-from millstream_client.events import AnonymousAct, Interaction, InteractionType, Item, ItemChange
+from millstream_client.events import AnonymousAct, Interaction, InteractionType, Item, ItemChange, User
 from millstream_client.retries import Retries
 
 __all__ = [
     "AnonymousAct",
     "AnswerQuery",
+    "AppliedRule",
     "AsyncClient",
     "Batches",
     "Busy",
@@ -67,4 +69,5 @@ __all__ = [
     "Unavailable",
     "UnexpectedAnswer",
     "Unreachable",
+    "User",
 ]

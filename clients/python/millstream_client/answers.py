@@ -32,14 +32,22 @@ class ScoreExplanation(_Answer):
     because: ScoreCause | None
 
 
+class AppliedRule(_Answer):
+    """A business rule that acted on an item, and what it added to the item's logit."""
+
+    rule: str
+    nats: float
+
+
 class ShownItem(_Answer):
-    """One item of an answer; `explanation` is there if it was asked for."""
+    """One item of an answer; `explanation` and `rules` are there if they were asked for."""
 
     item: str
     title: str | None
     category: str | None
     score: float
     explanation: ScoreExplanation | None = None
+    rules: list[AppliedRule] | None = None
 
 
 class _Provenance(_Answer):

@@ -10,9 +10,9 @@ import httpx
 
 from millstream_client import calls
 from millstream_client.answers import GatewayReadiness, ModelCard, Readiness, Receipt, Recommendations
-from millstream_client.calls import INTERACTIONS, ITEMS, AnswerQuery, Call, SessionQuery
+from millstream_client.calls import INTERACTIONS, ITEMS, USERS, AnswerQuery, Call, SessionQuery
 from millstream_client.connection import GATEWAY, SERVER, Connection, Options
-from millstream_client.events import AnonymousAct, Interaction, Item, ItemChange
+from millstream_client.events import AnonymousAct, Interaction, Item, ItemChange, User
 from millstream_client.exchange import Attempt, Exchange, Outcome
 
 T = TypeVar("T")
@@ -87,6 +87,14 @@ class AsyncClient:
     async def remove_item(self, item: str) -> Receipt:
         """Remove an item from the catalogue; one that is not there, too."""
         return await self._ask(calls.remove_item(item))
+
+    async def send_users(self, users: User | Iterable[User]) -> Receipt:
+        """Send what business rules may know of users, one or many; look at `refused` of the receipt."""
+        return await self._run(self._connection.send(USERS, users))
+
+    async def remove_user(self, user: str) -> Receipt:
+        """Remove the attributes of a user; what the user did is kept."""
+        return await self._ask(calls.remove_user(user))
 
     async def _ask(self, call: Call[T]) -> T:
         return await self._run(self._connection.ask(call))

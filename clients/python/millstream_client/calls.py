@@ -22,7 +22,7 @@ T_co = TypeVar("T_co", covariant=True)
 M = TypeVar("M", bound=BaseModel)
 Service = Literal["server", "gateway"]
 Pairs = tuple[tuple[str, str], ...]
-INTERACTIONS, ITEMS = "/v1/interactions", "/v1/items"
+INTERACTIONS, ITEMS, USERS = "/v1/interactions", "/v1/items", "/v1/users"
 JSON, NDJSON = "application/json", "application/x-ndjson"
 
 
@@ -36,6 +36,7 @@ class AnswerQuery(TypedDict, total=False):
     diversity: float | None
     most_per_category: int | None
     explain: bool
+    context: Mapping[str, str]
 
 
 class SessionQuery(AnswerQuery, total=False):
@@ -109,6 +110,11 @@ def remove_item(item: str) -> Call[Receipt]:
     return Call("gateway", "DELETE", f"/v1/items/{_part(item)}", Receipt.model_validate_json)
 
 
+def remove_user(user: str) -> Call[Receipt]:
+    """Remove the attributes of a user."""
+    return Call("gateway", "DELETE", f"/v1/users/{_part(user)}", Receipt.model_validate_json)
+
+
 def _get(path: str, answer: type[M], query: Mapping[str, object] | None = None) -> Call[M]:
     return Call("server", "GET", path, answer.model_validate_json, _pairs(query or {}))
 
@@ -125,7 +131,9 @@ def _pairs(query: Mapping[str, object]) -> Pairs:
 
 
 def _values(value: object) -> Iterator[object]:
-    if isinstance(value, Iterable) and not isinstance(value, str):
+    if isinstance(value, Mapping):
+        yield from (f"{name}={said}" for name, said in value.items())
+    elif isinstance(value, Iterable) and not isinstance(value, str):
         yield from value
     elif value is not None:
         yield value

@@ -1,4 +1,4 @@
-"""What is sent: acts of a history, interactions, items and changes of items.
+"""What is sent: acts of a history, interactions, items, changes of items, and users.
 
 The server checks bounds, and names the field and the remedy; here are names and types.
 """
@@ -60,6 +60,14 @@ class Interaction(Sent):
     session: str | None = None
     impression: str | None = None
     context: dict[str, Scalar] = Field(default_factory=dict)
+
+
+class User(Sent):
+    """What business rules may know of a user; it replaces what they knew before."""
+
+    user: str
+    attributes: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict)
+    time: Time = 0
 
 
 class ItemChange(Sent):

@@ -19,6 +19,7 @@ import type {
   Receipt,
   Recommendations,
   SessionQuery,
+  User,
 } from "./types.js";
 
 export * from "./batches.js";
@@ -106,6 +107,18 @@ export class Client {
   /** Remove an item from the catalogue; one that is not there, too. */
   removeItem(item: string): Promise<Receipt> {
     return answered(this.#gateway.DELETE("/v1/items/{item}", { params: { path: { item } } }));
+  }
+
+  /** Send what business rules may know of users; look at `refused` of the receipt. */
+  sendUsers(users: Iterable<User>): Promise<Receipt> {
+    return this.#send(users, crypto.randomUUID(), (body, headers) =>
+      this.#gateway.POST("/v1/users", { body, headers }),
+    );
+  }
+
+  /** Remove the attributes of a user; what the user did is kept. */
+  removeUser(user: string): Promise<Receipt> {
+    return answered(this.#gateway.DELETE("/v1/users/{user}", { params: { path: { user } } }));
   }
 
   /** Send events in batches; number the refused ones through all of them. */

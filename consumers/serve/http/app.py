@@ -31,8 +31,9 @@ from pipeline.config import Scope, ServeConfig
 from pipeline.events import Id
 from pipeline.http.keyring import Keyring
 from pipeline.http.middleware import RequestTimes
-from pipeline.http.operations import add_components, add_operations, operation_id, problems
+from pipeline.http.operations import NO_KEY, TOO_OFTEN, add_components, add_operations, operation_id, problems
 from pipeline.http.parameters import check_parameters
+from pipeline.http.paths import register_ids
 from pipeline.http.problems import answer_with_problems, problem
 
 DESCRIPTION = """
@@ -43,10 +44,10 @@ seconds. Each answer names the snapshot of the weights and how stale they are.
 """
 PROBLEMS = problems(
     {
-        401: "The header X-API-Key is missing or wrong",
+        401: NO_KEY,
         403: "The key does not have the scope `read`",
         422: "A parameter is unknown or out of bounds",
-        429: "The key is used too often; Retry-After says when to try again",
+        429: TOO_OFTEN,
         503: "The server is still reading the log",
     }
 )
@@ -63,6 +64,7 @@ NOT_FOUND = problems({404: "The item is unknown"})
 
 def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI:
     """Create the application; with API keys, only health, readiness and documentation need no key."""
+    register_ids()
     app = FastAPI(
         title="millstream",
         description=DESCRIPTION,
@@ -130,7 +132,7 @@ def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:
     routes = APIRouter(tags=["recommendations"], dependencies=[Depends(check_parameters)])
     read_query = _query_reader(service, settings)
 
-    @routes.get("/v1/users/{user:path}/recommendations")
+    @routes.get("/v1/users/{user:id}/recommendations")
     def recommendations_for_a_user(
         user: Annotated[Id, Path()],
         query: Annotated[RecommendationQuery, Depends(read_query)],
@@ -155,7 +157,7 @@ def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:
         """
         return service.for_history(body.history, session, query)
 
-    @routes.get("/v1/items/{item:path}/similar", responses=NOT_FOUND)
+    @routes.get("/v1/items/{item:id}/similar", responses=NOT_FOUND)
     def similar_items(
         item: Annotated[Id, Path()], query: Annotated[RecommendationQuery, Depends(read_query)]
     ) -> Recommendations:

@@ -29,13 +29,14 @@ from millstream_client import (
     Retries,
     Unauthorized,
     Unavailable,
+    User,
 )
 from pipeline.config import ServeConfig
 from pipeline.events import Item as EventItem
 from pipeline.events import ItemChange as EventItemChange
 from pipeline.model.backbone import Backbone
 from tests.support.app_transport import AppTransport
-from tests.support.gateway_harness import NOW, GatewayHarness
+from tests.support.gateway_harness import NOW, TOPICS, GatewayHarness
 from tests.support.serve_harness import World
 
 SERVER, GATEWAY = "http://server", "http://gateway"
@@ -109,6 +110,12 @@ def test_recommendations_obey_every_parameter(client: Client) -> None:
     assert len(capped) == len(set(capped)) == 3
     assert client.recommend("ann", diversity=1.0, k=12).items != plain.items
     assert plain.items[0].explanation is None
+
+
+def test_the_context_of_a_request_is_pairs(make: Maker, current: CurrentState) -> None:
+    transport = AppTransport({"server": server(current)})
+    assert make(transport).recommend("ann", context={"page": "home", "a b": "=&"}).items
+    assert transport.requests[0].url.params.get_list("context") == ["page=home", "a b==&"]
 
 
 def test_an_explanation_sums_to_its_logit(client: Client) -> None:
@@ -189,6 +196,10 @@ def test_events_reach_the_log(make: Maker, gateway: GatewayHarness) -> None:
     ]
     assert client.send_items(items).accepted == 2
     assert client.remove_item("a/b").accepted == 1
+    assert client.send_users(User(user="ann", attributes={"tier": "gold"})).accepted == 1
+    assert client.remove_user("ann").accepted == 1
+    gold, gone = gateway.records(TOPICS.users)
+    assert (gold.key, gone.key, gone.value) == ("ann", "ann", None)
     (stored,) = gateway.interactions()
     assert (stored.time, stored.context) == (1_789_984_800_000, {"page": 3})
     mug, change, removed = gateway.catalogue()
