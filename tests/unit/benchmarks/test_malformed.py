@@ -20,6 +20,7 @@ from benchmarks.malformed.inputs import (
     ITEMS,
     ROW_FAULTS,
     TOPIC_FAULTS,
+    Door,
     input_of,
     row_of,
 )
@@ -80,9 +81,8 @@ def test_what_is_malformed_is_refused_by_name_and_the_rest_is_learned(
 
 
 def test_every_kind_of_fault_comes_up() -> None:
-    found = {
-        input_of(0, door, number, now()).fault for door in ("gateway", "topics") for number in range(3_000)
-    }  # type: ignore[arg-type]
+    doors: tuple[Door, ...] = ("gateway", "topics")
+    found = {input_of(0, door, number, now()).fault for door in doors for number in range(3_000)}
     assert found == {*ANY_FAULTS, *INTERACTION_FAULTS, *ITEM_FAULTS, *TOPIC_FAULTS, *RECORD_FAULTS, ""}
     assert {row_of(0, number, now())[1] for number in range(200)} == {*ROW_FAULTS, ""}
 
@@ -94,13 +94,10 @@ def test_inputs_are_the_same_each_time(number: int) -> None:
 
 
 def test_an_input_that_should_not_be_accepted_would_be_found(harness: ModelHarness, tmp_path: Path) -> None:
-    doors = Doors(
-        lambda path, body, kind: (202, b'{"accepted": 50, "refused": []}'),
-        harness.log,
-        harness.topics,
-        tmp_path,
-        SEED,
-    )
+    def post(path: str, body: bytes, kind: str) -> tuple[int, bytes]:
+        return 202, b'{"accepted": 50, "refused": []}'
+
+    doors = Doors(post, harness.log, harness.topics, tmp_path, SEED)
     doors.gateway(0, 50, now())
     malformed = sum(number for (_, fault), number in doors.sent.counts.items() if fault)
     assert len(doors.sent.findings) == malformed
