@@ -97,9 +97,14 @@ def bridge(
             "--accept-gap", help="Go on without records that the source lost before they were read."
         ),
     ] = False,
+    accept_refused: Annotated[
+        bool,
+        typer.Option("--accept-refused", help="Go on however many records are refused; see [refusals]."),
+    ] = False,
 ) -> None:
     """Append the records of topics made by others to the event log, as a mapping says, until stopped."""
-    settings = load_settings(bridge={"accept_gap": True} if accept_gap else {})
+    gap, refusals = {"accept_gap": True}, {"most_share": 1.0}
+    settings = load_settings(bridge=gap if accept_gap else {}, refusals=refusals if accept_refused else {})
     if dry_run:
         from pipeline.reports.bridge import dry_run_page
         from producers.bridge.dry_run import run as look

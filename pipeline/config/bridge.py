@@ -28,6 +28,11 @@ class BridgeConfig(Guarded):
     """Passed to the Kafka client, if there is a `url`: security_protocol, sasl_mechanism, ssl_cafile, …"""
     topics: Annotated[dict[str, BridgedTopic], Field(max_length=64)] = Field(default_factory=dict)
     """By topic, its `mapping` and `format`."""
+    registry: Annotated[str, Field(max_length=4_096)] = ""
+    """Schema Registry of values in Avro, Protobuf or JSON that its serializers framed: a URL, or a folder of
+    `<id>.avsc`, `<id>.desc` (a descriptor set) and `<id>.json`. Needs `millstream[schema-registry]`."""
+    registry_login: Annotated[SecretStr, Field(max_length=1_024)] = SecretStr("")
+    """`user:password` for the registry, if it asks for them."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "bridge"
     """Under which the position is kept. Bridges of the same topics need names of their own, and so does a
     bridge that is to read everything again."""

@@ -17,8 +17,8 @@ class RefusalsConfig(Config):
     """[refusals] When so much is refused that a daemon stops reading."""
 
     most_share: Share = 0.9
-    """Share of the last records that may be refused. Beyond it the learner reads nothing more, says so, and
-    waits for a person: nearly a whole topic in a wrong format would become dead letters. 1 for no limit."""
+    """Share of the last records that may be refused. Beyond it learner and bridge read nothing more, say
+    so, and wait for a person: else nearly a whole topic would become dead letters. 1 for no limit."""
     window_records: Count = 1_000
     """How many of the last records are looked at, at least."""
 

@@ -81,7 +81,10 @@ class CatalogueFile:
     def _reader(self) -> ItemReader | None:
         if self._mapping is None or self._fields is None:
             return None
-        return ItemReader(self._fields, CellReader(self._mapping, self._layout, lambda: self._order))
+        return ItemReader(
+            self._fields,
+            CellReader(self._mapping.item_times, self._layout, lambda: self._order),
+        )
 
     @cached_property
     def _order(self) -> DateForm:

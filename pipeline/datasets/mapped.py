@@ -61,7 +61,7 @@ class MappedDataset:
         self._most_rows = most_rows
         self._files = files_of(source, mapping.layout)
         self._item_files = _item_files(source, mapping.items)
-        cells = CellReader(mapping, mapping.layout, lambda: self._order)
+        cells = CellReader(mapping.time, mapping.layout, lambda: self._order)
         self._acts = ActReader(mapping, cells)
         self.drops = Drops()
 
@@ -218,7 +218,7 @@ class MappedDataset:
         self.drops.add(reason, place)
 
     def _reader(self, layout: Layout) -> CellReader:
-        return CellReader(self._mapping, layout, lambda: self._order)
+        return CellReader(self._mapping.item_times, layout, lambda: self._order)
 
 
 class _DescribedItems:

@@ -112,58 +112,6 @@ class Layout(_Part):
     sorted: bool = False
 
 
-class InteractionMapping(_Part):
-    """Where the fields of an interaction come from. Without `time`, rows are a step of time apart."""
-
-    user: FieldSource
-    item: FieldSource
-    type: FieldSource
-    time: FieldSource | None = None
-    value: FieldSource | None = None
-    session: FieldSource | None = None
-    event_id: FieldSource | None = None
-    context: dict[str, FieldSource] = {}
-
-    def sources(self) -> Iterator[FieldSource]:
-        """Yield where all fields come from."""
-        fields = (self.user, self.item, self.type, self.time, self.value, self.session, self.event_id)
-        yield from (source for source in fields if source is not None)
-        yield from self.context.values()
-
-
-class ItemMapping(_Part):
-    """Where the fields of an item come from: the same rows, or the files of its own layout.
-
-    `available` is a yes or no, or a number of pieces in stock.
-    """
-
-    item: FieldSource
-    title: FieldSource | None = None
-    description: FieldSource | None = None
-    category: FieldSource | None = None
-    time: FieldSource | None = None
-    published: FieldSource | None = None
-    expires: FieldSource | None = None
-    available: FieldSource | None = None
-    attributes: dict[str, FieldSource] = {}
-    layout: Layout | None = None
-
-    def sources(self) -> Iterator[FieldSource]:
-        """Yield where all fields come from."""
-        fields = (
-            self.item,
-            self.title,
-            self.description,
-            self.category,
-            self.time,
-            self.published,
-            self.expires,
-            self.available,
-        )
-        yield from (source for source in fields if source is not None)
-        yield from self.attributes.values()
-
-
 class TimeForm(_Part):
     """How times are written.
 
@@ -195,6 +143,60 @@ class TimeForm(_Part):
         except (KeyError, ValueError, OSError):
             raise ValueError(f"no time zone is called {name!r}: write a name such as Europe/Berlin") from None
         return name
+
+
+class InteractionMapping(_Part):
+    """Where the fields of an interaction come from. Without `time`, rows are a step of time apart."""
+
+    user: FieldSource
+    item: FieldSource
+    type: FieldSource
+    time: FieldSource | None = None
+    value: FieldSource | None = None
+    session: FieldSource | None = None
+    event_id: FieldSource | None = None
+    context: dict[str, FieldSource] = {}
+
+    def sources(self) -> Iterator[FieldSource]:
+        """Yield where all fields come from."""
+        fields = (self.user, self.item, self.type, self.time, self.value, self.session, self.event_id)
+        yield from (source for source in fields if source is not None)
+        yield from self.context.values()
+
+
+class ItemMapping(_Part):
+    """Where the fields of an item come from: the same rows, or the files of its own layout.
+
+    `available` is a yes or no, or a number of pieces in stock. `times` says how times are written, if in
+    another way than those of the interactions.
+    """
+
+    item: FieldSource
+    title: FieldSource | None = None
+    description: FieldSource | None = None
+    category: FieldSource | None = None
+    time: FieldSource | None = None
+    published: FieldSource | None = None
+    expires: FieldSource | None = None
+    available: FieldSource | None = None
+    attributes: dict[str, FieldSource] = {}
+    layout: Layout | None = None
+    times: TimeForm | None = None
+
+    def sources(self) -> Iterator[FieldSource]:
+        """Yield where all fields come from."""
+        fields = (
+            self.item,
+            self.title,
+            self.description,
+            self.category,
+            self.time,
+            self.published,
+            self.expires,
+            self.available,
+        )
+        yield from (source for source in fields if source is not None)
+        yield from self.attributes.values()
 
 
 class RowLines(_Part):
@@ -283,6 +285,11 @@ class Mapping(_Part):
         return self.interactions
 
     @property
+    def item_times(self) -> TimeForm:
+        """How the times of items are written."""
+        return (self.items.times if self.items else None) or self.time
+
+    @property
     def titles_are_in_rows(self) -> bool:
         """Whether the items are described by the rows of the interactions."""
         return self.items is not None and self.items.layout is None
@@ -326,9 +333,9 @@ def to_toml(mapping: Mapping) -> str:
     tables = {key: value for key, value in plain.items() if isinstance(value, dict)}
     lines = [f"{key} = {_toml(value)}" for key, value in plain.items() if key not in tables]
     for name, table in tables.items():
-        layout = table.pop("layout", {}) if name == "items" else {}
+        inner = {key: table.pop(key) for key in ("layout", "times") if name == "items" and key in table}
         lines += _table(f"[{name}]", table)
-        lines += _table(f"[{name}.layout]", layout) if layout else []
+        lines += [line for key, part in inner.items() for line in _table(f"[{name}.{key}]", part)]
     for rule in rules:
         lines += _table("[[drop]]", rule)
     return "\n".join(lines).lstrip("\n") + "\n"

@@ -19,7 +19,7 @@ from pipeline.datasets.cells import (
     plain_text,
     scaled,
 )
-from pipeline.datasets.mapping import FieldKind, FieldSource, Layout
+from pipeline.datasets.mapping import FieldKind, FieldSource, Layout, TimeForm
 from pipeline.datasets.records import Cells, Row
 from pipeline.errors import RefusalReason
 from pipeline.events import InteractionType
@@ -95,9 +95,9 @@ class CellReader:
     `order` finds the order of day and month of a data set's dates, when first it is needed.
     """
 
-    def __init__(self, mapping: mappings.Mapping, layout: Layout, order: Callable[[], DateForm]) -> None:
-        self._form = mapping.time.format
-        self._zone = ZoneInfo(mapping.time.zone)
+    def __init__(self, times: TimeForm, layout: Layout, order: Callable[[], DateForm]) -> None:
+        self._form = times.format
+        self._zone = ZoneInfo(times.zone)
         self._decimal = layout.decimal
         self._order = order
 

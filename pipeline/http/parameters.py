@@ -14,10 +14,9 @@ from pipeline.event_fields import nearest
 
 SYNONYMS = dict.fromkeys(("n", "count", "limit", "num", "number", "size", "top", "top_k", "topk"), "k")
 """What other services call a parameter that no spelling is near to."""
-REPEATED = frozenset({"exclude", "exclude_seen"})
+REPEATED = frozenset({"exclude", "exclude_seen", "context"})
 MAX_NAME_CHARACTERS = 64
 """Longest part of a name that an answer repeats: the sender chose it."""
-COMMA = "no item has this id, which holds a comma: to leave out several, repeat exclude=A&exclude=B"
 
 
 def check_parameters(request: Request) -> None:
@@ -32,21 +31,11 @@ def check_parameters(request: Request) -> None:
     faults = []
     for name, times in Counter(key for key, _ in request.query_params.multi_items()).items():
         if name not in known:
-            faults.append(_fault(name, _remedy(name, known)))
+            faults.append(fault(name, _remedy(name, known)))
         elif times > 1 and name not in REPEATED:
-            faults.append(_fault(name, "is sent more than once: send it once"))
+            faults.append(fault(name, "is sent more than once: send it once"))
     if faults:
         raise RequestValidationError(faults)
-
-
-def check_excluded(unknown: Iterable[str]) -> None:
-    """Refuse an excluded item that nobody knows if it looks like a list of several.
-
-    Raises:
-        RequestValidationError: one of the unknown ids holds a comma.
-    """
-    if any("," in item for item in unknown):
-        raise RequestValidationError([_fault("exclude", COMMA)])
 
 
 def _parameters(dependant: Dependant) -> Iterator[str]:
@@ -67,5 +56,6 @@ def _remedy(name: str, known: Iterable[str]) -> str:
     return f"is no parameter of this route; {meant}it has {', '.join(names)}"
 
 
-def _fault(name: str, message: str) -> dict[str, object]:
+def fault(name: str, message: str) -> dict[str, object]:
+    """Describe what is wrong with a parameter, as FastAPI describes faults."""
     return {"loc": ("query", name[:MAX_NAME_CHARACTERS]), "msg": message, "type": "parameter"}

@@ -164,9 +164,8 @@ def _addresses(settings: Settings) -> Iterable[tuple[str, str, Mapping[str, str]
     yield "learn", _url(at.host, at.learn), key
     yield "serve", _url(serve.host, serve.port), key
     yield "retrain", _url(at.host, at.retrain), key
-    gateway, bridge = settings.gateway, settings.bridge
-    yield "gateway", _url(gateway.host, gateway.port), _key(gateway)
-    yield "bridge", _url(bridge.host, bridge.port), _key(bridge)
+    for name, door in (("gateway", settings.gateway), ("bridge", settings.bridge)):
+        yield name, _url(door.host, door.port), _key(door)
 
 
 def _key(guarded: Guarded) -> Mapping[str, str]:

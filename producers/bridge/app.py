@@ -18,7 +18,7 @@ class BridgeReadiness(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    ready: bool = Field(description="false while the event log or the source is away.")
+    ready: bool = Field(description="false while a log is away, or after too much was refused.")
 
 
 def create_app(is_ready: Callable[[], bool], guarded: Guarded) -> FastAPI:
@@ -28,7 +28,7 @@ def create_app(is_ready: Callable[[], bool], guarded: Guarded) -> FastAPI:
 
     @app.get("/readyz", tags=["operations"], responses={503: {"model": BridgeReadiness}})
     async def readiness(response: Response) -> BridgeReadiness:
-        """Return 200 while records become events, and 503 while the event log or the source is away."""
+        """Return 200 while records become events, and 503 while a log is away or too much is refused."""
         found = BridgeReadiness(ready=is_ready())
         response.status_code = 200 if found.ready else 503
         return found

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from threading import Event
 
 from pipeline import metrics
-from pipeline.config import BridgeConfig, RefusalsConfig
+from pipeline.config import BridgeConfig
 from pipeline.errors import LogUnavailable, MillstreamError, OffsetsExpired, TopicRenewed
 from pipeline.eventlog.intake import dead_letter
 from pipeline.eventlog.patience import wait_until_back
@@ -28,14 +28,13 @@ from producers.bridge.record_mapper import RecordMapper
 from producers.bridge.resuming import resume
 from producers.bridge.source_watch import SourceWatch
 
-REMEDY = (
-    "mend the mapping and start the bridge again, or set `refusals.most_share`; afterwards,"
-    " `millstream dead-letters replay` sends the refused ones once more"
-)
 POLL_SECONDS = 0.5
 PAUSE_SECONDS = 0.5
 READY_SECONDS = 15.0
 """A turn takes less while both logs answer."""
+
+Letter = tuple[str, bytes]
+"""Key and value of a dead letter."""
 
 log = logging.getLogger(__name__)
 
@@ -55,27 +54,24 @@ class Bridge:
         topics: Topics,
         config: BridgeConfig,
         mappers: Mapping[str, RecordMapper],
+        limit: RefusalLimit,
         stop: Event,
-        refusals: RefusalsConfig,
         clock: Callable[[], int] = now_ms,
     ) -> None:
         """Create the bridge; `mappers` is by topic of the source, and `clock` in ms."""
         self._source, self._log, self._topics, self._config = source, event_log, topics, config
-        self._mappers, self._stop, self._clock = mappers, stop, clock
+        self._mappers, self._limit, self._stop, self._clock = mappers, limit, stop, clock
         self._refusals = RefusalLog("bridge")
-        self._limit = RefusalLimit("bridge", refusals, REMEDY)
         self._known_drops: set[str] = set()
         self._last_turn: float | None = None
+        self._reason = ""
 
     @property
     def is_ready(self) -> bool:
-        """Whether it has turned just now: both logs answer."""
-        return self._last_turn is not None and time.monotonic() - self._last_turn < READY_SECONDS
-
-    @property
-    def reads_nothing(self) -> bool:
-        """Whether it has stopped reading, because nearly everything was refused."""
-        return self._limit.is_exceeded
+        """Whether it has turned just now, because both logs answer, and has not stopped reading."""
+        if self._last_turn is None or self._limit.is_exceeded:
+            return False
+        return time.monotonic() - self._last_turn < READY_SECONDS
 
     def run(self) -> None:
         """Bridge until stopped; wait while one of the logs is away.
@@ -104,7 +100,7 @@ class Bridge:
             topic: resume(self._source, topic, stored.get(topic), self._config) for topic in self._mappers
         }
         with PatientWriter(self._log, self._stop) as writer:
-            positions = Positions(found, self._topics, self._config.name)
+            positions = Positions(found, self._topics, self._config.name, self._config.batch_records)
             positions.write(writer)
             writer.flush()  # else a bridge that starts at the end would begin later after a crash
             with self._source.reader(positions.offsets) as reader:
@@ -116,24 +112,21 @@ class Bridge:
             writer.flush()
 
     def _turn(self, reader: LogReader, writer: LogWriter, positions: Positions) -> None:
-        if self.reads_nothing:
+        if self._limit.is_exceeded:
             self._stop.wait(POLL_SECONDS)
             return
-        records = reader.poll(self._config.batch_records, POLL_SECONDS)
-        letters = [
-            letter
-            for record in records
-            for letter in self._append(record, positions.of(record).identity, writer)
-        ]
-        self._limit.add(len(records), letters)
+        records, letters = reader.poll(self._config.batch_records, POLL_SECONDS), list[Letter]()
+        for record in records:
+            letters += self._append(record, positions.of(record).identity, writer)
         if records:
             writer.flush()
             positions.advance(records)
+            self._limit.add(len(records), letters)
         self._refusals.settle()
         positions.write_if_due(writer)
 
-    def _append(self, record: Record, identity: str, writer: LogWriter) -> list[tuple[str, bytes]]:
-        """Append what a record becomes; return its dead letter, if it is refused."""
+    def _append(self, record: Record, identity: str, writer: LogWriter) -> list[Letter]:
+        """Append what a record becomes; return its dead letter, if it has one."""
         event_id = of_place(record.topic, identity, record.partition, record.offset)
         decision = self._mappers[record.topic].decide(record, event_id, self._clock())
         for made in decision.records:
@@ -145,7 +138,7 @@ class Bridge:
             self._drop(record, decision.dropped)
         if decision.refusal is None:
             return []
-        letter = dead_letter(record, decision.refusal)
+        letter = dead_letter(record, decision.refusal, event_id)
         writer.append(self._topics.dead_letters, *letter)
         self._refusals.add(record, decision.refusal)
         return [letter]
@@ -157,7 +150,9 @@ class Bridge:
             log.info("first record left out: %s/%d: %s", record.source, record.offset, reason)
 
     def _pause(self, error: MillstreamError) -> None:
-        log.warning("bridging pauses: %s", error)
+        if str(error) != self._reason:
+            self._reason = str(error)
+            log.warning("bridging pauses: %s", error)
         metrics.PAUSES.labels("bridge").inc()
         self._stop.wait(PAUSE_SECONDS)
         wait_until_back(self._source, self._stop)

@@ -17,12 +17,20 @@ from pipeline.config import BridgeConfig, Settings
 from pipeline.datasets.mapping import load_mapping
 from pipeline.errors import InvalidSettings
 from pipeline.eventlog.patience import checked, opened
+from pipeline.eventlog.refusal_limit import RefusalLimit
 from pipeline.eventlog.topics import Topics
 from pipeline.http.listening import http_server, listening
 from pipeline.signals import Stopped, stop_requested
 from producers.bridge.app import create_app
 from producers.bridge.bridge import Bridge
 from producers.bridge.record_mapper import RecordMapper
+from producers.bridge.schema_registry import open_registry
+from producers.bridge.values import framed_values, json_object
+
+REMEDY = (
+    "mend the mapping (`millstream bridge --dry-run`) or the producer, then start `millstream bridge"
+    " --accept-refused`, which goes on however many are refused, or set `refusals.most_share`"
+)
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +51,8 @@ def run(settings: Settings) -> None:
         opened(*source_place(settings), stop) as source,
         checked(settings.log, stop) as (event_log, _),
     ):
-        bridge = Bridge(source, event_log, topics, settings.bridge, mappers, stop, settings.refusals)
+        limit = RefusalLimit("bridge", settings.refusals, REMEDY)
+        bridge = Bridge(source, event_log, topics, settings.bridge, mappers, limit, stop)
         serve(bridge, settings.bridge, stop)
     log.info("bridge stopped")
 
@@ -80,8 +89,10 @@ def mappers_of(config: BridgeConfig, topics: Topics) -> dict[str, RecordMapper]:
     """
     if not config.topics:
         raise InvalidSettings("the bridge has no topic: name one, with its mapping, as `topics` in [bridge]")
+    login = config.registry_login.get_secret_value()
+    read = framed_values(open_registry(config.registry, login)) if config.registry else json_object
     return {
-        topic: RecordMapper(load_mapping(Path(one.mapping)), one.format, topics)
+        topic: RecordMapper(load_mapping(Path(one.mapping)), one.format, topics, read)
         for topic, one in config.topics.items()
     }
 

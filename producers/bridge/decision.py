@@ -17,8 +17,14 @@ class BridgedRecord(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Records to append; or a refusal; or a reason why the record is left out."""
+    """Records to append, a refusal, a reason to leave something out; more than one if it has several acts."""
 
     records: tuple[BridgedRecord, ...] = ()
     refusal: InvalidEvent | None = None
     dropped: str | None = None
+
+    def with_others(self, others: Decision) -> Decision:
+        """Return both; of two refusals, or two reasons, the first."""
+        return Decision(
+            self.records + others.records, self.refusal or others.refusal, self.dropped or others.dropped
+        )

@@ -7,7 +7,7 @@ the topic is made again. Then a bridge would read everything again, or pass over
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import orjson
@@ -19,7 +19,7 @@ from pipeline.eventlog.port import EventLog, LogWriter, Record, TopicPartition, 
 from pipeline.eventlog.topics import Topics
 
 POSITION_SECONDS = 1.0
-"""Between two stored positions, so that a slow stream does not fill their topic."""
+"""Between two stored positions of a slow stream, so that it does not fill their topic."""
 Partition = Annotated[int, Field(ge=0, lt=1_000_000, strict=False)]
 
 
@@ -84,11 +84,16 @@ def _decoded(record: Record) -> SourcePosition:
 class Positions:
     """The positions in all topics of a source, and when they were last stored."""
 
-    def __init__(self, found: Mapping[str, SourcePosition], topics: Topics, bridge: str) -> None:
+    def __init__(
+        self, found: Mapping[str, SourcePosition], topics: Topics, bridge: str, most_pending: int
+    ) -> None:
+        """Begin at some positions; after a crash, so many records or those of a second are read again."""
         self._found = dict(found)
         self._topic = topics.positions
         self._bridge = bridge
         self._changed = set(found)
+        self._most_pending = most_pending
+        self._pending = 0
         self._due = 0.0
 
     @property
@@ -100,7 +105,7 @@ class Positions:
         """Return the position in the topic of a record."""
         return self._found[record.topic]
 
-    def advance(self, records: Iterable[Record]) -> None:
+    def advance(self, records: Sequence[Record]) -> None:
         """Go on behind records whose events are durable."""
         offsets: dict[str, dict[int, int]] = {}
         for record in records:
@@ -108,15 +113,16 @@ class Positions:
         for topic, at in offsets.items():
             self._found[topic] = self._found[topic].at({**self._found[topic].offsets, **at})
         self._changed.update(offsets)
+        self._pending += len(records)
 
     def write_if_due(self, writer: LogWriter) -> None:
-        """Store what has changed, at most once in POSITION_SECONDS."""
-        if self._changed and time.monotonic() >= self._due:
+        """Store what has changed, if it is much, or some time after it changed."""
+        if self._pending >= self._most_pending or (self._changed and time.monotonic() >= self._due):
             self.write(writer)
-            self._due = time.monotonic() + POSITION_SECONDS
 
     def write(self, writer: LogWriter) -> None:
         """Store what has changed; a flush makes it durable."""
         for topic in sorted(self._changed):
             writer.append(self._topic, key_of(self._bridge, topic), self._found[topic].encode())
         self._changed.clear()
+        self._pending, self._due = 0, time.monotonic() + POSITION_SECONDS

@@ -7,6 +7,7 @@ record's place, so the learner knows it as a duplicate.
 from __future__ import annotations
 
 from pipeline.datasets.cells import DateForm
+from pipeline.datasets.each import rows_of
 from pipeline.datasets.mapping import Mapping
 from pipeline.datasets.records import Row
 from pipeline.datasets.row_reader import ActReader, CellReader, Drop, InvalidField, ItemReader
@@ -18,6 +19,7 @@ from pipeline.events import Interaction, encode, validate
 from producers.bridge.decision import BridgedRecord, Decision
 from producers.bridge.item_mapper import ItemMapper
 from producers.bridge.rows import ROW_FORMS, SourceRow
+from producers.bridge.values import ReadValue, json_object
 
 DELETED = "a deleted row: what was done stays done"
 
@@ -28,17 +30,19 @@ class RecordMapper:
     A catalogue's own files, which a mapping may name, are not read here.
     """
 
-    def __init__(self, mapping: Mapping, form: str, topics: Topics) -> None:
-        cells = CellReader(mapping, mapping.layout, _unproven_order)
-        self._row = ROW_FORMS[form]
-        self._topics = topics
+    def __init__(self, mapping: Mapping, form: str, topics: Topics, read: ReadValue = json_object) -> None:
+        """Create it; `form` is a key of ROW_FORMS, and `read` reads the values of records."""
+        cells = CellReader(mapping.time, mapping.layout, _unproven_order)
+        item_cells = CellReader(mapping.item_times, mapping.layout, _unproven_order)
+        self._row, self._read = ROW_FORMS[form], read
+        self._topics, self._each = topics, mapping.each
         self._acts = ActReader(mapping, cells) if mapping.interactions else None
         self._has_times = mapping.interactions is not None and mapping.interactions.time is not None
         described = mapping.items if mapping.titles_are_in_rows or self._acts is None else None
-        self._items = ItemMapper(topics.items, ItemReader(described, cells)) if described else None
+        self._items = ItemMapper(topics.items, ItemReader(described, item_cells)) if described else None
 
     def decide(self, record: Record, event_id: str, now: int) -> Decision:
-        """Decide about a record.
+        """Decide about a record; raise LogUnavailable while the Schema Registry does not answer.
 
         Args:
             record: of the source.
@@ -46,33 +50,60 @@ class RecordMapper:
             now: in ms; stands for the time at which the events will be appended.
         """
         try:
-            row = self._row(record)
+            row = self._row(record, self._read)
             if isinstance(row, Drop):
                 return Decision(dropped=row.reason)
             if self._acts is not None:
-                return self._of_act(self._acts, row, record, event_id, now)
+                return self._of_acts(self._acts, row, record, event_id, now)
             return Decision((self._items.record(row, record.append_time),) if self._items else ())
-        except InvalidField as error:
-            return Decision(refusal=InvalidEvent(error.column, error.problem, error.code))
-        except InvalidEvent as error:
-            return Decision(refusal=error)
+        except (InvalidField, InvalidEvent) as error:
+            return Decision(refusal=_refusal(error))
 
-    def _of_act(self, acts: ActReader, row: SourceRow, record: Record, event_id: str, now: int) -> Decision:
+    def _of_acts(self, acts: ActReader, row: SourceRow, record: Record, event_id: str, now: int) -> Decision:
+        """Decide about the acts of a record, each on its own; of several refusals the first counts."""
         if record.value is None:
             raise InvalidEvent("event", "the record has no value", RefusalReason.NO_VALUE)
         if row.deleted:
             return Decision(dropped=DELETED)
-        act = acts.read(Row("", row.cells), 0, 0)
+        found, ids = Decision(), set[str]()
+        for number, part in enumerate(rows_of(Row("", row.cells), self._each), start=1):
+            try:
+                found = found.with_others(self._of_act(acts, part, record, (event_id, number), ids, now))
+            except (InvalidField, InvalidEvent) as error:
+                found = found.with_others(Decision(refusal=_refusal(error)))
+        return found
+
+    def _of_act(
+        self, acts: ActReader, row: Row, record: Record, place: tuple[str, int], ids: set[str], now: int
+    ) -> Decision:
+        act = acts.read(row, 0, 0)
         if isinstance(act, Drop):
             if act.field is None:
                 return Decision(dropped=act.reason)
             raise InvalidEvent(act.field, act.reason, act.code)
         time = act.time if self._has_times else record.append_time
-        event = validate(Interaction, {"event_id": event_id, **act.fields, "time": time})
+        given = {"event_id": _event_id(act.fields.get("event_id"), place, ids), "time": time}
+        event = validate(Interaction, {**act.fields, **given})
         check_interaction(event, now)
-        items = self._items.description(row, event.item, time) if self._items else ()
+        ids.add(event.event_id)
+        items = self._items.description(SourceRow(row.cells), event.item, time) if self._items else ()
         made = BridgedRecord(self._topics.interactions, event.user, encode(event), event.kind)
         return Decision((*items, made))
+
+
+def _event_id(given: object, place: tuple[str, int], ids: set[str]) -> str:
+    """Return the id that the mapping gives, or that of the place; acts of one record differ by a number."""
+    event_id, number = place
+    if isinstance(given, str) and given not in ids:
+        return given
+    event_id = given if isinstance(given, str) else event_id
+    return event_id if number == 1 else f"{event_id}-{number}"
+
+
+def _refusal(error: InvalidField | InvalidEvent) -> InvalidEvent:
+    if isinstance(error, InvalidEvent):
+        return error
+    return InvalidEvent(error.column, error.problem, error.code)
 
 
 def _unproven_order() -> DateForm:

@@ -15,6 +15,7 @@ from pipeline.datasets.row_reader import Drop
 from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.eventlog.port import Record
 from pipeline.events import as_object
+from producers.bridge.values import ReadValue
 
 KEY, ENVELOPE = "$key", "$envelope"
 WRAPPER = {"schema", "payload"}
@@ -29,12 +30,12 @@ class SourceRow(NamedTuple):
     deleted: bool = False
 
 
-RowForm = Callable[[Record], SourceRow | Drop]
-"""How to read a record; raises InvalidEvent."""
+RowForm = Callable[[Record, ReadValue], SourceRow | Drop]
+"""How to read a record whose value is read by a function; raises InvalidEvent."""
 
 
-def json_row(record: Record) -> SourceRow | Drop:
-    """Read a record whose value is a JSON object.
+def json_row(record: Record, read: ReadValue) -> SourceRow | Drop:
+    """Read a record whose value is the row.
 
     Raises:
         InvalidEvent: it is none, or the record cannot be read.
@@ -43,10 +44,10 @@ def json_row(record: Record) -> SourceRow | Drop:
     key = _key(record)
     if record.value is None:
         return SourceRow({**_fields(key), KEY: key}, deleted=True)
-    return SourceRow({**_object(record.value), KEY: key})
+    return SourceRow({**read(record.value), KEY: key})
 
 
-def debezium_row(record: Record) -> SourceRow | Drop:
+def debezium_row(record: Record, read: ReadValue) -> SourceRow | Drop:
     """Read a record that is Debezium's envelope of a change: the row after it, or the one that it deleted.
 
     Raises:
@@ -54,7 +55,7 @@ def debezium_row(record: Record) -> SourceRow | Drop:
     """
     _check_readable(record)
     key = _unwrapped(_key(record))
-    envelope = None if record.value is None else _unwrapped(_object(record.value))
+    envelope = None if record.value is None else _unwrapped(read(record.value))
     if envelope is None:
         return SourceRow({**_fields(key), KEY: key}, deleted=True) if _fields(key) else TOMBSTONE
     more = {KEY: key, ENVELOPE: envelope}
@@ -76,13 +77,6 @@ ROW_FORMS: Mapping[str, RowForm] = {"json": json_row, "debezium": debezium_row}
 def _check_readable(record: Record) -> None:
     if record.error is not None:
         raise InvalidEvent("record", record.error)
-
-
-def _object(value: bytes) -> dict[str, object]:
-    try:
-        return as_object(orjson.loads(value))
-    except orjson.JSONDecodeError as error:
-        raise InvalidEvent("event", f"not JSON: {error}", RefusalReason.NOT_JSON) from None
 
 
 def _key(record: Record) -> object:

@@ -31,7 +31,7 @@ from pipeline.config import LogConfig, Settings
 from pipeline.demo.processes import Daemons, free_port
 from pipeline.eventlog import open_log
 from pipeline.eventlog.intake import interaction_of
-from pipeline.eventlog.port import EventLog, Record, TopicSpec, read
+from pipeline.eventlog.port import EventLog, LogWriter, Record, TopicSpec, read
 from pipeline.eventlog.topics import Topics
 from producers.bridge.position import stored_positions
 from tests.support.serve_tools import wait_until
@@ -65,8 +65,12 @@ FIRST_MS = 1_700_000_000_000
 class Stranger:
     """Sends numbered records to a foreign topic; the key says which field of a malformed one is at fault."""
 
-    def __init__(self, source: EventLog, topic: str, dice: random.Random) -> None:
-        self._source, self._topic, self._dice = source, topic, dice
+    def __init__(
+        self, source: EventLog, topic: str, dice: random.Random, malformed: float = MALFORMED
+    ) -> None:
+        """Create it; `malformed` is a share."""
+        self._source, self._topic, self._dice, self._malformed = source, topic, dice, malformed
+        self._numbers = itertools.count()
         self._stop = Event()
         self._thread = Thread(target=self._send)
 
@@ -78,15 +82,18 @@ class Stranger:
         self._stop.set()
         self._thread.join()
 
+    def send(self, writer: LogWriter, records: int) -> None:
+        """Send so many records, and wait until they are durable."""
+        for number in itertools.islice(self._numbers, records):
+            fault, value = self._record(number)
+            partition = self._dice.randrange(TOPIC_PARTITIONS)
+            writer.append(self._topic, fault, value, partition=partition)
+        writer.flush()
+
     def _send(self) -> None:
-        numbers = itertools.count()
         with self._source.writer() as writer:
             while not self._stop.is_set():
-                for number in itertools.islice(numbers, CHUNK):
-                    fault, value = self._record(number)
-                    partition = self._dice.randrange(TOPIC_PARTITIONS)
-                    writer.append(self._topic, fault, value, partition=partition)
-                writer.flush()
+                self.send(writer, CHUNK)
                 self._stop.wait(CHUNK_SECONDS)
 
     def _record(self, number: int) -> tuple[str, bytes]:
@@ -105,7 +112,7 @@ class Stranger:
             "verb": orjson.dumps({**record, "verb": "sneezed"}),
             "when.at": orjson.dumps({**record, "when": {"at": FIRST_MS // 1000}}),
         }
-        if self._dice.random() < MALFORMED:
+        if self._dice.random() < self._malformed:
             fault = self._dice.choice(sorted(faults))
             return fault, faults[fault]
         return "", orjson.dumps(record)
@@ -134,14 +141,8 @@ def kill_and_compare(
     """Kill a bridge so many times, let it read the rest, and compare what it made with what was sent."""
     dice, topics = random.Random(seed), Topics(settings.log.prefix)
     foreign = f"{settings.log.prefix}-foreign"
-    mapping = folder / "mapping.toml"
-    mapping.write_text(MAPPING)
-    bridge = {
-        "MILLSTREAM_BRIDGE__URL": source_url,
-        "MILLSTREAM_BRIDGE__TOPICS": orjson.dumps({foreign: {"mapping": str(mapping)}}).decode(),
-        "MILLSTREAM_BRIDGE__PORT": str(port := free_port()),
-        "MILLSTREAM_BRIDGE__BATCH_RECORDS": "100",
-    }
+    port = free_port()
+    bridge = bridging(source_url, foreign, folder, port) | {"MILLSTREAM_BRIDGE__BATCH_RECORDS": "100"}
     with closing(open_log(source_url)) as source, closing(open_log(settings.log.url)) as event_log:
         topics.create(event_log, *settings.log.topic_sizes)
         source.create_topics([TopicSpec(foreign, TOPIC_PARTITIONS)])
@@ -150,24 +151,37 @@ def kill_and_compare(
                 for _ in range(kills):
                     daemons.start("bridge")
                     if dice.random() < 0.7:
-                        wait_until(lambda: _is_ready(port), PATIENCE_SECONDS)
+                        wait_until(lambda: is_ready(port), PATIENCE_SECONDS)
                     time.sleep(dice.uniform(0, LONGEST_LIFE))
                     daemons.kill("bridge")
             daemons.start("bridge")
             ends = source.end_offsets([foreign])
-            wait_until(lambda: _position(event_log, topics, foreign) == ends, PATIENCE_SECONDS)
+            wait_until(lambda: position_of(event_log, topics, foreign) == ends, PATIENCE_SECONDS)
             daemons.stop("bridge")
         return compare(event_log, topics, list(read(source, foreign)))
 
 
-def _is_ready(port: int) -> bool:
+def bridging(source_url: str, foreign: str, folder: Path, port: int) -> dict[str, str]:
+    """Settings of a bridge that reads a topic by `MAPPING`."""
+    mapping = folder / "mapping.toml"
+    mapping.write_text(MAPPING)
+    return {
+        "MILLSTREAM_BRIDGE__URL": source_url,
+        "MILLSTREAM_BRIDGE__TOPICS": orjson.dumps({foreign: {"mapping": str(mapping)}}).decode(),
+        "MILLSTREAM_BRIDGE__PORT": str(port),
+    }
+
+
+def is_ready(port: int) -> bool:
+    """Whether the bridge at a port bridges."""
     try:
         return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
     except httpx.TransportError:
         return False
 
 
-def _position(event_log: EventLog, topics: Topics, foreign: str) -> object:
+def position_of(event_log: EventLog, topics: Topics, foreign: str) -> object:
+    """The stored offsets of a bridge; None while there are none."""
     found = stored_positions(event_log, topics, "bridge").get(foreign)
     return found and found.by_partition
 

@@ -14,6 +14,7 @@ from pipeline.datasets.mapping import Mapping as DataMapping
 from pipeline.eventlog import open_log
 from pipeline.eventlog.intake import interaction_of, item_of
 from pipeline.eventlog.port import EventLog, Record, TopicSpec, read
+from pipeline.eventlog.refusal_limit import RefusalLimit
 from pipeline.eventlog.topics import Topics
 from pipeline.events import CatalogueRecord, Interaction
 from producers.bridge.bridge import Bridge
@@ -64,6 +65,7 @@ class BridgeHarness:
     """Two logs, and a bridge that runs until it has read everything."""
 
     def __init__(self, folder: Path, **config: Any) -> None:
+        self.refusals = RefusalsConfig(most_share=1)
         self.source = open_log(f"sqlite:///{folder}/source.db")
         self.log = open_log(f"sqlite:///{folder}/log.db")
         TOPICS.create(self.log, 2, HOUR_MS, HOUR_MS)
@@ -98,8 +100,8 @@ class BridgeHarness:
             TOPICS,
             self.config,
             mappers or {CLICKS: mapper()},
+            RefusalLimit("bridge", self.refusals, "mend it"),
             self.stop,
-            self.refusals,
             clock=lambda: NOW,
         )
 

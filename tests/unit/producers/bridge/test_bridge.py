@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import orjson
@@ -46,6 +46,7 @@ def test_bridges_acts_and_letters_and_goes_on_where_it_was(harness: BridgeHarnes
     (letter,) = harness.letters()
     assert (letter["topic"], letter["partition"], letter["offset"]) == (CLICKS, 0, 1)
     assert (letter["field"], letter["code"]) == ("event", "not_json")
+    assert letter["event_id"].endswith("-0-1"), "that of its event, should it be sent once more"
     assert position(harness).offsets == {0: 3, 1: 1}
     harness.send(click(4))
     harness.run()
@@ -248,14 +249,20 @@ def test_a_flood_of_refusals_is_dead_lettered_in_batches(harness: BridgeHarness)
     assert len(harness.letters()) == 1_000 and items(harness) == ["i1"]
 
 
-def test_a_topic_of_which_nearly_everything_is_refused_is_read_no_further(harness: BridgeHarness) -> None:
+def test_stops_reading_when_nearly_all_is_refused(
+    harness: BridgeHarness, caplog: pytest.LogCaptureFixture
+) -> None:
     harness.config = harness.config.replace(batch_records=50)
-    harness.refusals = RefusalsConfig(window_records=100)
-    harness.send(*[b"{"] * 1_000)
+    harness.refusals = RefusalsConfig(most_share=0.5, window_records=100)
+    harness.send(click(1), *[b"{"] * 1_000)
     bridge = harness.bridge()
-    thread = Thread(target=bridge.run)
-    thread.start()
-    wait_until(lambda: bridge.reads_nothing)
-    harness.stop.set()
-    thread.join()
-    assert len(harness.letters()) == 100
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(bridge.run)
+        try:
+            wait_until(lambda: "bridge reads nothing more" in caplog.text)
+        finally:
+            harness.stop.set()
+        running.result(timeout=10)
+    assert not bridge.is_ready
+    assert len(harness.letters()) == 99 and items(harness) == ["i1"]
+    assert position(harness).offsets == {0: 100, 1: 0}

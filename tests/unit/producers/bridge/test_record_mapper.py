@@ -183,3 +183,39 @@ def test_the_envelope_can_be_mapped() -> None:
 )
 def test_another_form_than_debeziums_is_refused(value: object, field: str) -> None:
     assert refusal_of(decided(value, ACTS, "debezium"))[0] == field
+
+
+ORDER = {
+    "customer": 7,
+    "id": "order-1",
+    "lines": [
+        {"sku": "cup", "n": 2},
+        {"sku": "mug", "n": "x"},
+        {"sku": "gift", "n": 1},
+        {"sku": "cup", "n": 2},
+    ],
+}
+LINES: dict[str, Any] = {
+    "each": {"column": "lines"},
+    "interactions": {
+        "user": "customer",
+        "item": "lines.sku",
+        "type": {"default": "purchase"},
+        "value": "lines.n",
+    },
+    "drop": [{"column": "lines.sku", "matches": "gift", "reason": "a gift"}],
+}
+
+
+@pytest.mark.parametrize(("column", "first"), [(None, "bridge-1"), ("id", "order-1")])
+def test_the_lines_of_an_order_are_acts_with_ids_of_their_own(column: str | None, first: str) -> None:
+    interactions = {**LINES["interactions"], **({"event_id": column} if column else {})}
+    decision = decided(ORDER, {**LINES, "interactions": interactions})
+    acts = [decode(Interaction, made.value or b"") for made in decision.records]
+    assert [(act.event_id, act.item) for act in acts] == [(first, "cup"), (f"{first}-4", "cup")]
+    assert decision.refusal is not None and decision.refusal.field == "lines.n"
+    assert decision.dropped == "a gift"
+
+
+def test_an_order_without_lines_is_refused() -> None:
+    assert refusal_of(decided({**ORDER, "lines": []}, LINES)) == ("lines.sku", RefusalReason.MISSING_FIELD)
