@@ -148,6 +148,9 @@ def run(folder: Path, url: str, inputs: int, seed: int) -> tuple[Sent, int]:
             sent.findings += running.check(first)
             first += CHUNK
         _check_learned(running, sent, topics.interactions)
+        _settled(
+            lambda: _kept(event_log, topics), {"letters": sent.letters.total()}
+        )  # they leave at a commit
         letters = read_letters(event_log, topics)
         doors.check_letters(letters, [base64.b64decode(one["value"]) for one in letters])
         sent.findings += running.check(first)
@@ -169,6 +172,10 @@ def _check_figures(daemon: str, series: Callable[[], Series], expected: Figures,
     found = _settled(lambda: _figures(series(), daemon), expected)
     if found != expected:
         sent.findings.append(f"{daemon}: expected {expected}, found {found}")
+
+
+def _kept(event_log: EventLog, topics: Topics) -> Figures:
+    return {"letters": sum(event_log.end_offsets([topics.dead_letters]).values())}
 
 
 def _settled(figures: Callable[[], Figures], expected: Figures) -> Figures:
