@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.eventlog.topics import Topics
-from pipeline.events import SCHEMA_VERSION, Impression, Interaction, Item, ItemChange
+from pipeline.events import SCHEMA_VERSION, Impression, Interaction, Item, ItemChange, User
 
 FOLDER = Path(__file__).with_name("schemas")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -21,7 +21,7 @@ PREFIX = "{prefix}"
 """Stands for `log.prefix` in the names of topics, as an AsyncAPI parameter."""
 
 
-EventKind = type[Interaction | Item | ItemChange | Impression]
+EventKind = type[Interaction | Item | ItemChange | User | Impression]
 
 
 class Channel(NamedTuple):
@@ -37,6 +37,7 @@ _TOPICS = Topics(PREFIX)
 CHANNELS = {
     "interactions": Channel(_TOPICS.interactions, "receive", (Interaction,), "the user"),
     "items": Channel(_TOPICS.items, "receive", (Item, ItemChange), "the item"),
+    "users": Channel(_TOPICS.users, "receive", (User,), "the user"),
     "impressions": Channel(_TOPICS.impressions, "send", (Impression,), "the user"),
 }
 KINDS = tuple(kind for channel in CHANNELS.values() for kind in channel.kinds)

@@ -1,4 +1,4 @@
-"""The events in the log: Interaction, Item, ItemChange and Impression, with bounds and wire form.
+"""The events in the log: Interaction, Item, ItemChange, User and Impression, with bounds and wire form.
 
 Events are validated once, at the edge (`decode`); all code behind it may trust them.
 The wire form is one JSON object (orjson) with a schema version ``v`` and a ``kind``.
@@ -30,7 +30,7 @@ from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.event_fields import LATEST_MS, TIME_SCHEMA, invalid_event, milliseconds
 
 SCHEMA_VERSION = 2
-"""The version that is written. 2: catalogue records have attributes, times of sale, media and vectors."""
+"""The version that is written. 2: catalogue records have attributes, times of sale, media, vectors; users."""
 READABLE_VERSIONS = 1, SCHEMA_VERSION
 MAX_WIRE_BYTES = 65_536
 MAX_TIME_AHEAD_MS = 5 * 60 * 1000
@@ -89,6 +89,8 @@ class _Event(BaseModel):
     # Strict: "5" and true are not numbers. A field is lax only where JSON lacks its Python type.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     kind: ClassVar[str]
+    since: ClassVar[int] = 1
+    """The schema version that brought the kind."""
     remedy: ClassVar[str] = "leave it out"
     """What to do with a field that the event does not have."""
 
@@ -168,6 +170,21 @@ class ItemChange(_CatalogueRecord):
         return (before or Item(item=self.item, title="")).model_copy(update=changes)
 
 
+class User(_Event):
+    """A user upsert: what business rules may know of a user. It replaces the one before as a whole.
+
+    A record with a user's key and no value (a tombstone) removes the user's attributes.
+    """
+
+    kind: ClassVar[str] = "user"
+    since: ClassVar[int] = 2
+    remedy: ClassVar[str] = "leave it out, or put it into attributes"
+
+    user: Id
+    attributes: Attributes = Field(default_factory=dict)
+    time: Milliseconds = 0
+
+
 class Impression(_Event):
     """The items shown to a user, in order, with their propensities and the snapshot that ranked them.
 
@@ -194,9 +211,11 @@ class Impression(_Event):
 
 
 NEW_IN_2 = frozenset({"attributes", "published", "expires", "media", "vectors"})
-Event = Interaction | Item | ItemChange | Impression
+Event = Interaction | Item | ItemChange | User | Impression
 CatalogueRecord = Item | ItemChange | str
 """What a record of the items topic says: a whole item, a change, or the id of an item to remove."""
+UserRecord = User | str
+"""What a record of the users topic says: a user's attributes, or the id of a user to remove."""
 E = TypeVar("E", bound=_Event)
 
 
@@ -295,9 +314,12 @@ def validate(kind: type[E], fields: Mapping[str, object]) -> E:
 def _without_envelope(kind: type[_Event], fields: Mapping[str, object]) -> dict[str, object]:
     """Check version and kind; return the fields of the event."""
     inner = dict(fields)
-    _check_version(inner.pop("v", None), inner)
+    version = inner.pop("v", None)
+    _check_version(version, inner)
     if inner.pop("kind", None) != kind.kind:
         raise InvalidEvent("kind", f"must be {kind.kind!r}", RefusalReason.SCHEMA)
+    if version == 1 < kind.since:
+        raise InvalidEvent("kind", 'is new in schema version 2: send "v": 2', RefusalReason.SCHEMA)
     return inner
 
 

@@ -152,6 +152,9 @@ REQUEST_SECONDS = Histogram(
 IMPRESSIONS = Counter(
     "millstream_impressions_total", "Impressions by outcome: written, dropped or failed", ["outcome"]
 )
+RULE_APPLICATIONS = Counter(
+    "millstream_rule_applications_total", "Answers that a business rule had a part in", ["rule"]
+)
 EXPIRED_READS = Counter(
     "millstream_expired_reads_total",
     "Reads that failed because retention had deleted the records",

@@ -16,7 +16,7 @@ from pipeline import metrics
 from pipeline.datasets import Dataset
 from pipeline.eventlog.port import LogWriter
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Impression, Interaction, Item, ItemChange, encode
+from pipeline.events import Impression, Interaction, Item, ItemChange, User, encode
 
 FLUSH_SECONDS = 0.02
 FLUSH_EVENTS = 1_000
@@ -92,10 +92,12 @@ def play(
     return number
 
 
-def _append_other(event: Item | ItemChange | Impression, writer: LogWriter, topics: Topics) -> None:
-    """Append an item or impression, which precedes its interactions, without waiting for its time."""
+def _append_other(event: Item | ItemChange | User | Impression, writer: LogWriter, topics: Topics) -> None:
+    """Append an item, user or impression, which precedes its interactions, without waiting for its time."""
     if isinstance(event, Item | ItemChange):
         writer.append(topics.items, event.item, encode(event))
+    elif isinstance(event, User):
+        writer.append(topics.users, event.user, encode(event))
     else:
         writer.append(topics.impressions, event.user, encode(event))
 

@@ -8,7 +8,7 @@ that the server had read after them. All other code is the server's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ from consumers.serve.service import NO_SNAPSHOT, RecommendationService
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from consumers.serve.state.serving_state import DEDUPE_WINDOW, ServingState
+from consumers.serve.state.steering import Steering, steered_by
 from pipeline.assembly import checkpoints_of, make_learner
 from pipeline.checkpoints.capture import snapshot_of
 from pipeline.checkpoints.rebuild import rebuild
@@ -37,6 +38,10 @@ from pipeline.snapshots.store import SnapshotStore, digest_of
 from pipeline.state.catalogue import REMOVED, Catalogue
 from pipeline.training.learner import Learner
 
+RULES_GONE = (
+    "the log no longer holds the rules, or the user's attributes, of that time: they are kept for "
+    "log.compaction_lag_hours after a later record has replaced them"
+)
 TOLERANCE = 1e-4
 """Relative; another CPU sums in another order."""
 
@@ -104,11 +109,15 @@ def reproduce_answer(
     backbone = load_backbone(settings.model.backbone)
     made = snapshot_of(learner, topics.prefix, position, {}, "audit")
     snapshot = _load(made, backbone, settings)
-    state = _state(event_log, topics, learner, snapshot, _offsets(recorded))
+    steering = Steering(topics.users, topics.rules)
+    state = _state(event_log, topics, learner, snapshot, _offsets(recorded), steering)
     with closing(TextEncoder(backbone, settings.model.cache, settings.model.max_tokens, device)) as encoder:
         state.encode(encoder.adapted(snapshot.encoder), max(0, state.pending_texts - stored.pending_texts))
     current = CurrentState()
-    current.replace(state.view(), learner.stream.histories, state.updated_histories, state.updated_older)
+    view, histories = state.view(), learner.stream.histories
+    current.replace(view, histories, state.updated_histories, state.updated_older, steering)
+    if steered_by(view.rules, current.attributes(recorded.user)) != stored.rules:
+        raise NotRepeatable(RULES_GONE)
     service = RecommendationService(current, settings.learn.segments.context, clock=lambda: recorded.time)
     return AnswerComparison(recorded, service.for_user(recorded.user, stored.session, stored.query))
 
@@ -137,17 +146,37 @@ def _load(snapshot: Snapshot, backbone: Backbone, settings: Settings) -> LoadedS
 
 
 def _state(
-    event_log: EventLog, topics: Topics, learner: Learner, snapshot: LoadedSnapshot, ends: Offsets
+    event_log: EventLog,
+    topics: Topics,
+    learner: Learner,
+    snapshot: LoadedSnapshot,
+    ends: Offsets,
+    steering: Steering,
 ) -> ServingState:
     """Build the state of a server with this snapshot that had read up to `ends`."""
     if any(ends.get(source, 0) < offset for source, offset in snapshot.offsets.items()):
         raise NotRepeatable("the server had read less than its snapshot had learned")
-    state = ServingState(snapshot, learner.stream.histories, {}, (topics.interactions, topics.items))
+    state = ServingState(
+        snapshot,
+        learner.stream.histories,
+        {},
+        (topics.interactions, topics.items),
+        steering=steering,
+    )
+    state.read(_steering_records(event_log, topics, ends))
     state.read(_catalogue_records(topics.items, learner.stream.catalogue))
     with closing(RecordBuffer(event_log, _start_offsets(event_log, topics, snapshot.offsets))) as buffer:
         state.read(buffer.cut_to(ends))
     state.positions = dict(ends)
     return state
+
+
+def _steering_records(event_log: EventLog, topics: Topics, ends: Offsets) -> Iterator[Record]:
+    """Yield the records of users and rules that the server had read."""
+    for topic in (topics.users, topics.rules):
+        for record in read(event_log, topic):
+            if record.offset < ends.get(record.source, 0):
+                yield record
 
 
 def _start_offsets(event_log: EventLog, topics: Topics, learned: Offsets) -> dict[TopicPartition, int]:

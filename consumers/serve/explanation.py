@@ -7,14 +7,14 @@ answer; a weight of attention, or the largest part, would not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from consumers.serve.scoring import popular, score, shares
+from consumers.serve.scoring import popular, score
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import View
 from pipeline.model.item_table import Rows
@@ -22,6 +22,7 @@ from pipeline.model.mixer import FEATURES, blend, mix, parts_of
 from pipeline.state.covisitation import LAG_WEIGHTS, LAGS
 from pipeline.state.histories import Act
 
+Share = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 MOST_LEFT_OUT = 20
 """Latest items of a history that are left out in turn; each costs one more score of all items."""
 
@@ -78,22 +79,22 @@ def explain(
     known: Sequence[Act],
     session: str | None,
     context: int,
-    eligible: NDArray[np.bool_],
+    share: Share,
     rows: Sequence[int],
 ) -> list[Explanation]:
     """Explain the items that were recommended for a history.
 
     Args:
         known, session, context: see `consumers.serve.scoring.score`.
-        eligible: ``[n]`` mask of the items among which the answer was chosen.
+        share: from logits to the probabilities by which the answer was chosen.
         rows: the items to explain.
     """
     outputs = score(view, snapshot, items, [known], session, context)
     logits = blend(snapshot.mixer, outputs)[0].double().numpy()
-    with_all = shares(logits, eligible)
+    with_all = share(logits)
     parts = parts_of(snapshot.mixer, outputs, torch.tensor(rows, dtype=torch.long)).double()
     left_out = _latest(view, known)
-    without = _shares_without(view, snapshot, items, known, session, context, eligible, left_out)
+    without = _shares_without(view, snapshot, items, known, session, context, share, left_out)
     companions = _companions(view, known, rows)
     return [
         Explanation(
@@ -121,15 +122,15 @@ def _shares_without(
     known: Sequence[Act],
     session: str | None,
     context: int,
-    eligible: NDArray[np.bool_],
+    share: Share,
     left_out: Sequence[Act],
 ) -> NDArray[np.float64]:
     """Score all items without the acts on each item left out: probabilities ``[left out, n]``."""
     rest = [[act for act in known if act.item != out.item] for out in left_out]
     if len(left_out) == 1:  # nothing is left that the model could read
-        return shares(popular(view, view.signals.read(rest[0]).rejected()), eligible)[None]
+        return share(popular(view, view.signals.read(rest[0]).rejected()))[None]
     mixed = mix(snapshot.mixer, score(view, snapshot, items, rest, session, context)).double().numpy()
-    return np.stack([shares(log_probabilities, eligible) for log_probabilities in mixed])
+    return np.stack([share(log_probabilities) for log_probabilities in mixed])
 
 
 def _because(

@@ -56,10 +56,12 @@ class StoredQuery(BaseModel):
     """The query of an answer, as stored in the context of its impression.
 
     Attributes:
-        asked: whether the whole query is stored; ``partial`` if it excluded too many items.
+        asked: whether the whole query is stored; ``partial`` if it was too long.
         session: see `recommend`.
         exclude: the excluded items, as a JSON list.
         pending_texts: number of new texts that the server had not encoded yet.
+        said: the context of the query, as a JSON list of pairs.
+        rules: digest of what business rules made the answer depend on; empty without rules.
 
     All others are fields of `RecommendationQuery`.
     """
@@ -78,12 +80,17 @@ class StoredQuery(BaseModel):
     most_per_category: int | None = None
     exclude: Json[tuple[str, ...]] = ()
     pending_texts: int = 0
+    said: Json[tuple[tuple[str, str], ...]] = ()
+    rules: str = ""
 
     @classmethod
-    def from_query(cls, query: RecommendationQuery, session: str | None, pending_texts: int) -> Self:
+    def from_query(
+        cls, query: RecommendationQuery, session: str | None, pending_texts: int, rules: str = ""
+    ) -> Self:
         """Store the query of an answer given now."""
         exclude = orjson.dumps(sorted(query.exclude)).decode()
-        fits = len(exclude) <= MAX_CONTEXT_CHARACTERS
+        said = orjson.dumps(query.context).decode()
+        fits = max(len(exclude), len(said)) <= MAX_CONTEXT_CHARACTERS
         return cls.model_validate(
             {
                 **{name: getattr(query, name) for name in AS_THEY_ARE},
@@ -91,6 +98,8 @@ class StoredQuery(BaseModel):
                 "session": session,
                 "exclude": exclude if fits else "[]",
                 "pending_texts": pending_texts,
+                "said": said if fits else "[]",
+                "rules": rules,
             }
         )
 
@@ -106,14 +115,16 @@ class StoredQuery(BaseModel):
         except ValidationError:
             raise NotRepeatable("the impression does not store its query; older ones do not") from None
         if stored.asked == "partial":
-            raise NotRepeatable("the query excluded more items than the impression can store")
+            raise NotRepeatable(
+                "the query excluded more items, or had a longer context, than the impression can store"
+            )
         return stored
 
     @property
     def query(self) -> RecommendationQuery:
         """The query without session and pending texts."""
         fields = {name: getattr(self, name) for name in AS_THEY_ARE}
-        return RecommendationQuery(exclude=frozenset(self.exclude), **fields)
+        return RecommendationQuery(exclude=frozenset(self.exclude), context=self.said, **fields)
 
     def context(self) -> Context:
         """The context to write into the impression."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 from pipeline.config import ServeConfig
-from pipeline.events import InteractionType
+from pipeline.events import InteractionType, Scalar
 
 MS_PER_DAY = 24 * 60 * 60 * 1000
 NO_TYPES: frozenset[InteractionType] = frozenset()
 ALL_TYPES = frozenset(InteractionType)
+QueryKind = Literal["user", "history", "similar"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class RecommendationQuery:
         diversity: from 0, by score alone, to 1; see `consumers.serve.diversity`.
         most_per_category: items of one category, at most; None for no limit.
         explain: say what each score is made of.
+        context: what the request says of itself to business rules, by name.
     """
 
     k: int
@@ -33,6 +35,7 @@ class RecommendationQuery:
     diversity: float = 0.0
     most_per_category: int | None = None
     explain: bool = False
+    context: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def by_default(cls, settings: ServeConfig) -> Self:
@@ -44,3 +47,9 @@ class RecommendationQuery:
             diversity=settings.diversity,
             most_per_category=settings.most_per_category,
         )
+
+
+def facts_of(query: RecommendationQuery, kind: QueryKind) -> dict[str, Scalar]:
+    """Return what a request carries, for the conditions of business rules."""
+    own: dict[str, Scalar] = {"query": kind, "k": query.k}
+    return {**dict(query.context), **own, **({"category": query.category} if query.category else {})}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -11,14 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from consumers.serve.diversity import POOL, capped, diversified
+from consumers.serve.diversity import diversified, pool_size
 from consumers.serve.explanation import Explanation, explain, explain_cosines, explain_popular
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.scoring import NOTHING_REJECTED, mixture, popular, shares
+from consumers.serve.state.item_index import NO_CATEGORY, ItemIndex
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import View
 from pipeline.events import InteractionType
 from pipeline.model.item_table import Rows
+from pipeline.rules.columns import Column
+from pipeline.rules.compiled import NO_SHAPING, Shaping
+from pipeline.rules.slate import Cap, Slate
 from pipeline.state.acted_items import NO_ITEMS, OlderItems, digests_of
 from pipeline.state.histories import History, disliked
 
@@ -38,6 +43,7 @@ class Answer:
         source: what ranked the items.
         reason: why the model did not.
         explanations: of each item, if the query asked for them.
+        slate: the rows, and what rules placed or held back.
     """
 
     rows: list[int]
@@ -45,6 +51,7 @@ class Answer:
     source: Source
     reason: Reason | None = None
     explanations: list[Explanation] | None = None
+    slate: Slate = Slate([])
 
 
 def recommend(
@@ -54,6 +61,7 @@ def recommend(
     query: RecommendationQuery,
     context: int,
     older: OlderItems = NO_ITEMS,
+    shaping: Shaping = NO_SHAPING,
     *,
     now: int,
 ) -> Answer:
@@ -64,28 +72,34 @@ def recommend(
         session: the user's current session; None continues the last act's.
         context: number of the latest acts that the model reads.
         older: items of the acts before the history, which count for what is left out, too.
+        shaping: what business rules do to the answer.
         now: ms since the epoch, at which the items must be on sale.
     """
     eligible = _eligible(view, query, now) & _wanted(view, query, history, older, now)
     known = [act for act in history if view.index.row(act.item) is not None]
     reading = view.signals.read(known)
+    eligible = shaping.filtered(eligible)
     if view.snapshot is None or view.items is None:
-        return _popular(view, eligible, query, "no_snapshot", reading.rejected())
+        return _popular(view, eligible, query, "no_snapshot", shaping, reading.rejected())
     if not reading.acts:
-        return _popular(view, eligible, query, "unknown_user", reading.rejected())
-    scores = mixture(view, view.snapshot, view.items, known, session, context)
-    answer = _answer(_best(view, query, scores, eligible), shares(scores, eligible), "model")
+        return _popular(view, eligible, query, "unknown_user", shaping, reading.rejected())
+    share = partial(_shares, eligible, shaping)
+    logits = shaping.shifted(mixture(view, view.snapshot, view.items, known, session, context))
+    answer = _answer(shares(logits, eligible), _slate(view, query, logits, eligible, shaping), "model")
     if not query.explain:
         return answer
-    found = explain(view, view.snapshot, view.items, known, session, context, eligible, answer.rows)
-    return replace(answer, explanations=found)
+    found = explain(view, view.snapshot, view.items, known, session, context, share, answer.rows)
+    return _explained(answer, found, shaping)
 
 
-def similar(view: View, item: str, query: RecommendationQuery, *, now: int) -> Answer:
+def similar(
+    view: View, item: str, query: RecommendationQuery, shaping: Shaping = NO_SHAPING, *, now: int
+) -> Answer:
     """Return the items whose vectors have the smallest angle to an item's; the score is its cosine.
 
-    They must be on sale at `now`, in ms since the epoch. Returns popular items if there is no snapshot, or
-    if the item has no text and no learned weights.
+    They must be on sale at `now`, in ms since the epoch. Boosts and buries move items as in the model's
+    logits, where a cosine counts by its learned scale; the score stays the cosine. Returns popular items if
+    there is no snapshot, or if the item has no text and no learned weights.
 
     Raises:
         KeyError: the item is unknown.
@@ -95,12 +109,14 @@ def similar(view: View, item: str, query: RecommendationQuery, *, now: int) -> A
         raise KeyError(item)
     eligible = _eligible(view, query, now)
     eligible[row] = False
+    eligible = shaping.filtered(eligible)
     if view.snapshot is None or view.items is None:
-        return _popular(view, eligible, query, "no_snapshot")
+        return _popular(view, eligible, query, "no_snapshot", shaping)
     cosines = _cosines(view.snapshot, view.items, row)
     if not cosines.any():
-        return _popular(view, eligible, query, "unknown_item")
-    answer = _answer(_best(view, query, cosines, eligible), cosines, "model")
+        return _popular(view, eligible, query, "unknown_item", shaping)
+    by = shaping.shifted(cosines, per_nat=1 / view.snapshot.recommender.log_scale.detach().exp().item())
+    answer = _answer(cosines, _slate(view, query, by, eligible, shaping), "model")
     return replace(answer, explanations=explain_cosines(cosines, answer.rows)) if query.explain else answer
 
 
@@ -150,36 +166,68 @@ def _popular(
     eligible: NDArray[np.bool_],
     query: RecommendationQuery,
     reason: Reason,
+    shaping: Shaping,
     rejected: Mapping[str, float] = NOTHING_REJECTED,
 ) -> Answer:
     """Return popular items; those that the user rejected, with the strengths given, are lowered."""
     scores = popular(view, rejected)
-    answer = _answer(_best(view, query, scores, eligible), shares(scores, eligible), "popular", reason)
-    return (
-        replace(answer, explanations=explain_popular(view, scores, answer.rows)) if query.explain else answer
+    answer = _answer(
+        _shares(eligible, shaping, scores),
+        _slate(view, query, shaping.shifted(scores), eligible, shaping),
+        "popular",
+        reason,
     )
+    if not query.explain:
+        return answer
+    return _explained(answer, explain_popular(view, scores, answer.rows), shaping)
 
 
-def _best(
+def _slate(
     view: View,
     query: RecommendationQuery,
     relevance: NDArray[np.float64],
     eligible: NDArray[np.bool_],
-) -> list[int]:
-    """Return the k eligible rows to show, best first; ties in the order of rows."""
+    shaping: Shaping,
+) -> Slate:
+    """Choose the k eligible rows to show: best first but for diversity, pins and caps; ties by row."""
     rows = np.flatnonzero(eligible)
     rows = rows[np.argsort(-relevance[rows], kind="stable")]
-    if query.most_per_category is not None:
-        rows = rows[capped(view.index.categories[rows], query.most_per_category)]
     if query.diversity and view.snapshot is not None and view.items is not None:
-        pool = rows[: POOL * query.k]
-        vectors = _directions(view.snapshot, view.items, pool)
-        rows = pool[diversified(relevance[pool], vectors, query.diversity, query.k)]
-    best: list[int] = rows[: query.k].tolist()
-    return best
+        size = pool_size(query.k)
+        vectors = _directions(view.snapshot, view.items, rows[:size])
+        order = diversified(relevance[rows[:size]], vectors, query.diversity)
+        rows = np.concatenate([rows[:size][order], rows[size:]])
+    if query.most_per_category is not None:
+        shaping = replace(shaping, caps=(*shaping.caps, _category_cap(view.index, query.most_per_category)))
+    return shaping.slate(rows, eligible, query.k)
+
+
+def _category_cap(index: ItemIndex, most: int) -> Cap:
+    rows = np.flatnonzero(index.categories != NO_CATEGORY)
+    column = Column(len(index), rows, index.categories[rows], np.full(rows.size, np.nan), {})
+    return Cap(None, most, column, np.ones(len(index), dtype=np.bool_))
 
 
 def _answer(
-    rows: list[int], scores: NDArray[np.float64], source: Source, reason: Reason | None = None
+    scores: NDArray[np.float64], slate: Slate, source: Source, reason: Reason | None = None
 ) -> Answer:
-    return Answer(rows, scores[rows].tolist(), source, reason)
+    return Answer(slate.rows, scores[slate.rows].tolist(), source, reason, slate=slate)
+
+
+def _shares(
+    eligible: NDArray[np.bool_], shaping: Shaping, logits: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the probabilities of the eligible items after boosts and buries."""
+    return shares(shaping.shifted(logits), eligible)
+
+
+def _explained(answer: Answer, found: Sequence[Explanation], shaping: Shaping) -> Answer:
+    """Add what rules gave an item to its logit."""
+    with_rules = [
+        explanation._replace(
+            logit=explanation.logit + nats,
+            parts={**explanation.parts, "rules": nats} if nats else explanation.parts,
+        )
+        for explanation, nats in zip(found, map(shaping.nats, answer.rows), strict=True)
+    ]
+    return replace(answer, explanations=with_rules)

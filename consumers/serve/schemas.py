@@ -65,6 +65,13 @@ class ScoreExplanation(_Response):
     )
 
 
+class AppliedRule(_Response):
+    """A business rule that acted on an item."""
+
+    rule: str
+    nats: float = Field(description="What it added to the item's logit; 0 if it gave the item its place.")
+
+
 class ShownItem(_Response):
     """One item of an answer."""
 
@@ -76,6 +83,9 @@ class ShownItem(_Response):
         "eligible items. For a similar item: cosine of the angle between the two item vectors."
     )
     explanation: ScoreExplanation | None = Field(None, description="Only if the request says explain=true.")
+    rules: list[AppliedRule] | None = Field(
+        None, description="Business rules that acted on the item; only if the request says explain=true."
+    )
 
 
 class AnswerProvenance(_Response):

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 
 from consumers.serve.explanation import Explanation
 from consumers.serve.impressions import Fields, StoredQuery
-from consumers.serve.query import RecommendationQuery
+from consumers.serve.query import QueryKind, RecommendationQuery, facts_of
 from consumers.serve.ranking import Answer, recommend, similar
 from consumers.serve.schemas import (
     AnonymousAct,
     AnswerProvenance,
+    AppliedRule,
     ModelCard,
     Readiness,
     Recommendations,
@@ -24,7 +25,11 @@ from consumers.serve.schemas import (
 )
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import View
+from consumers.serve.state.steering import NO_ATTRIBUTES, read_attributes, steered_by
+from pipeline import metrics
 from pipeline.errors import MillstreamError
+from pipeline.rules.compiled import NO_SHAPING, RequestFacts, Shaping
+from pipeline.rules.slate import Slate
 from pipeline.state.histories import Act
 
 NO_SNAPSHOT = "none"
@@ -76,9 +81,14 @@ class RecommendationService:
         view, history = self._current.for_user(user)
         view = _ready(view)
         older, now = self._current.older(user), self._clock()
-        answer = recommend(view, history, session, query, self._context, older, now=now)
-        stored = StoredQuery.from_query(query, session, view.pending_texts)
-        return self._recommendations(view, answer, self._submit_impression(user, view, stored, answer, now))
+        attributes = self._current.attributes(user)
+        shaping = _shaping(view, query, "user", now, attributes)
+        answer = recommend(view, history, session, query, self._context, older, shaping, now=now)
+        stored = StoredQuery.from_query(
+            query, session, view.pending_texts, steered_by(view.rules, attributes)
+        )
+        impression = self._submit_impression(user, view, stored, answer, now)
+        return self._recommendations(view, query, answer, shaping, impression)
 
     def for_history(
         self, history: Sequence[AnonymousAct], session: str | None, query: RecommendationQuery
@@ -89,8 +99,9 @@ class RecommendationService:
             NotReady: the log was not read to its end yet.
         """
         view, now = _ready(self._current.view), self._clock()
-        answer = recommend(view, _acts(history, now), session, query, self._context, now=now)
-        return self._recommendations(view, answer, impression=None)
+        shaping = _shaping(view, query, "history", now)
+        answer = recommend(view, _acts(history, now), session, query, self._context, shaping=shaping, now=now)
+        return self._recommendations(view, query, answer, shaping)
 
     def similar_to(self, item: str, query: RecommendationQuery) -> Recommendations:
         """List items similar to an item.
@@ -102,7 +113,9 @@ class RecommendationService:
         view = _ready(self._current.view)
         if view.index.row(item) is None:
             raise UnknownItem("this item is in neither the catalogue nor any interaction")
-        return self._recommendations(view, similar(view, item, query, now=self._clock()), impression=None)
+        now = self._clock()
+        shaping = _shaping(view, query, "similar", now)
+        return self._recommendations(view, query, similar(view, item, query, shaping, now=now), shaping)
 
     def unknown(self, items: Sequence[str]) -> list[str]:
         """Return which of the items nobody knows; none while the server is not ready."""
@@ -136,10 +149,21 @@ class RecommendationService:
             degraded=degradation.reason if degradation else None,
         )
 
-    def _recommendations(self, view: View, answer: Answer, impression: str | None) -> Recommendations:
+    def _recommendations(
+        self,
+        view: View,
+        query: RecommendationQuery,
+        answer: Answer,
+        shaping: Shaping,
+        impression: str | None = None,
+    ) -> Recommendations:
+        for rule in shaping.applied(answer.slate):
+            metrics.RULE_APPLICATIONS.labels(rule).inc()
         explanations: Sequence[Explanation | None] = answer.explanations or [None] * len(answer.rows)
         items = [
-            _shown(view, row, score, explanation)
+            _shown(
+                view, row, score, explanation, _rules(shaping, row, answer.slate) if query.explain else None
+            )
             for row, score, explanation in zip(answer.rows, answer.scores, explanations, strict=True)
         ]
         return Recommendations(
@@ -201,7 +225,23 @@ def _ready(view: View | None) -> View:
     return view
 
 
-def _shown(view: View, row: int, score: float, explanation: Explanation | None) -> ShownItem:
+def _shaping(
+    view: View, query: RecommendationQuery, kind: QueryKind, now: int, attributes: bytes = NO_ATTRIBUTES
+) -> Shaping:
+    """Return what the rules do to an answer; `attributes` are the user's, as they are stored."""
+    if not view.rules.rules:
+        return NO_SHAPING
+    user = read_attributes(attributes) if view.rules.reads_users else {}
+    return view.rules.shaping(RequestFacts(now, facts_of(query, kind), user))
+
+
+def _rules(shaping: Shaping, row: int, slate: Slate) -> list[AppliedRule]:
+    return [AppliedRule(rule=touch.rule, nats=touch.nats) for touch in shaping.touches(row, slate)]
+
+
+def _shown(
+    view: View, row: int, score: float, explanation: Explanation | None, rules: list[AppliedRule] | None
+) -> ShownItem:
     entry = view.index.entries[row]
     title, category = (entry.title, entry.category) if entry else (None, None)
     return ShownItem(
@@ -210,6 +250,7 @@ def _shown(view: View, row: int, score: float, explanation: Explanation | None) 
         category=category,
         score=score,
         explanation=_explained(explanation) if explanation else None,
+        rules=rules,
     )
 
 

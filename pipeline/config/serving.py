@@ -26,7 +26,7 @@ class ServeConfig(Config):
     """Items that a request may ask for, at most."""
     poll_seconds: Seconds = 0.1
     """How long the follower waits for new records."""
-    exclude_seen: tuple[InteractionType, ...] = ()
+    exclude_seen: Annotated[tuple[InteractionType, ...], Field(max_length=len(InteractionType))] = ()
     """An answer leaves out what the user ever acted on in these ways, unless its request says otherwise; most
     customers buy again."""
     hide_disliked_days: Annotated[float, Field(ge=0, le=3_660)] = 365
@@ -35,7 +35,7 @@ class ServeConfig(Config):
     diversity: Share = 0.0
     """How much an answer avoids items that are near each other, unless its request says otherwise: 0 ranks by
     score alone, 1 by distance alone after the first item."""
-    most_per_category: Count | None = None
+    most_per_category: Annotated[int | None, Field(ge=1, le=10_000)] = None
     """Items of one category in an answer, at most, unless its request says otherwise."""
     impressions: bool = True
     """Whether what was shown is written to the impressions topic."""

@@ -14,6 +14,8 @@ from pipeline.events import (
     MAX_WIRE_BYTES,
     CatalogueRecord,
     Interaction,
+    User,
+    UserRecord,
     decode,
     decode_item,
 )
@@ -27,8 +29,7 @@ def interaction_of(record: Record) -> Interaction:
             its time is in seconds or more than MAX_TIME_AHEAD_MS ahead of its append time.
     """
     event = decode(Interaction, _value(record))
-    if record.key != event.user:
-        raise InvalidEvent("user", "is not the record's key", RefusalReason.KEY)
+    _check_key(record.key, "user", event.user)
     check_interaction(event, record.append_time)
     return event
 
@@ -40,16 +41,29 @@ def item_of(record: Record) -> CatalogueRecord:
         InvalidEvent: the record cannot be read, is neither, its key is not the item, or its time is in
             seconds.
     """
-    _check_readable(record)
-    if not record.key:
-        raise InvalidEvent("item", "the record has no key: send the item as the key", RefusalReason.KEY)
+    key = _key(record, "item")
     if record.value is None:
-        return record.key
+        return key
     item = decode_item(record.value)
-    if record.key != item.item:
-        raise InvalidEvent("item", "is not the record's key", RefusalReason.KEY)
+    _check_key(key, "item", item.item)
     check_unit(item.time)
     return item
+
+
+def user_of(record: Record) -> UserRecord:
+    """Decode the upsert in a record, or return the id of the user whom a tombstone removes.
+
+    Raises:
+        InvalidEvent: the record cannot be read, is no user, its key is not the user, or its time is in
+            seconds.
+    """
+    key = _key(record, "user")
+    if record.value is None:
+        return key
+    user = decode(User, record.value)
+    _check_key(key, "user", user.user)
+    check_unit(user.time)
+    return user
 
 
 def check_interaction(event: Interaction, append_time: int) -> None:
@@ -96,6 +110,19 @@ def dead_letter(record: Record, error: InvalidEvent, event_id: str | None = None
         "value": base64.b64encode(value[:MAX_WIRE_BYTES]).decode(),
     }
     return f"{record.source}/{record.offset}", orjson.dumps(letter)
+
+
+def _key(record: Record, field: str) -> str:
+    """Return the key of a record that can be read; `field` is what the key is."""
+    _check_readable(record)
+    if not record.key:
+        raise InvalidEvent(field, f"the record has no key: send the {field} as the key", RefusalReason.KEY)
+    return record.key
+
+
+def _check_key(key: str | None, field: str, value: str) -> None:
+    if key != value:
+        raise InvalidEvent(field, "is not the record's key", RefusalReason.KEY)
 
 
 def _check_readable(record: Record) -> None:

@@ -5,10 +5,10 @@ topic sends a user's new events to another partition than the old ones: their or
 is the dedupe by event id, which is per partition.
 
 Decision. The number of partitions of a topic never changes. More partitions are new topics under
-another prefix, into which the events are copied: `interactions`, `impressions` and `items`, byte for
-byte, in the order of append over all partitions. So each key is in one partition, in its order, with
-its event ids, and dedupe drops what it would have dropped before. This also mends topics whose
-partitions were added by hand. The old topics stay as they are, for the way back.
+another prefix, into which the events are copied: `interactions`, `impressions`, `items`, `users` and
+`rules`, byte for byte, in the order of append over all partitions. So each key is in one partition, in
+its order, with its event ids, and dedupe drops what it would have dropped before. This also mends topics
+whose partitions were added by hand. The old topics stay as they are, for the way back.
 
 What is not copied, because it names offsets of the old topics or follows from the events: journal,
 snapshots, histories, control, dead letters. A learner that starts under the new prefix is a new
@@ -77,19 +77,22 @@ def migrate(
 
     Raises:
         InvalidSettings: source and target are the same.
-        TopicError: a source topic is missing; a target topic has other settings or holds records
-            that are not copies; or the copy differs from the source.
+        TopicError: a source topic is missing (`users` and `rules` may be: older versions have none);
+            a target topic has other settings or holds records that are not copies; or the copy differs.
     """
     if source == target:
         raise InvalidSettings("the new topics need another prefix than the old ones")
     log.end_offsets([source.interactions, source.impressions, source.items])  # they must exist
     target.create(log, partitions, retention_ms, compaction_lag_ms)
     target.check(log, partitions, retention_ms, compaction_lag_ms)
-    return {
-        source.interactions: copy_topic(log, source.interactions, target.interactions),
-        source.impressions: copy_topic(log, source.impressions, target.impressions),
-        source.items: copy_topic(log, source.items, target.items),
+    copies = {
+        source.interactions: target.interactions,
+        source.impressions: target.impressions,
+        source.items: target.items,
+        source.users: target.users,
+        source.rules: target.rules,
     }
+    return {old: copy_topic(log, old, copies[old]) for old in log.partition_counts(copies)}
 
 
 def copy_topic(log: EventLog, source: str, target: str, until: Offsets | None = None) -> Copied:

@@ -86,10 +86,15 @@ def _counts(codes: Counter[str]) -> str:
 class RefusalLog:
     """Counts refused records by reason, and writes about them as `RefusalLines`."""
 
-    def __init__(self, daemon: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """`daemon` is the label of the metric."""
+    def __init__(
+        self,
+        daemon: str,
+        clock: Callable[[], float] = time.monotonic,
+        remedy: str = "see `millstream dead-letters list`",
+    ) -> None:
+        """`daemon` is the label of the metric, `remedy` says where to look further."""
         self._daemon = daemon
-        self._lines = RefusalLines("see `millstream dead-letters list`", clock)
+        self._lines = RefusalLines(remedy, clock)
         self.settle = self._lines.settle
 
     def add(self, record: Record, error: InvalidEvent) -> None:

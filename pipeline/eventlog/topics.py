@@ -41,6 +41,16 @@ class Topics:
         return f"{self.prefix}.items"
 
     @property
+    def users(self) -> str:
+        """What rules may know of each user, compacted; the key is the user."""
+        return f"{self.prefix}.users"
+
+    @property
+    def rules(self) -> str:
+        """Business rules, compacted; the key is the rule's name."""
+        return f"{self.prefix}.rules"
+
+    @property
     def impressions(self) -> str:
         """Items shown to users; the key is the user."""
         return f"{self.prefix}.impressions"
@@ -75,18 +85,27 @@ class Topics:
         """The batches that the learner learned, one entry per batch."""
         return f"{self.prefix}.journal"
 
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The topics that answers follow from, beside snapshots."""
+        return self.interactions, self.items, self.users, self.rules
+
     def specs(self, partitions: int, retention_ms: int, compaction_lag_ms: int) -> list[TopicSpec]:
         """List the required settings of every topic.
 
         `partitions` can never change, because keys must stay in their partition. `retention_ms`
         must cover the windows that retraining and rebuilding read. `compaction_lag_ms` must cover
         the time within which a journal may be replayed, because a replay must find the item
-        records that were read the first time. Histories need no lag: only the last is read.
+        records that were read the first time; and the time within which a stored request is asked
+        again, because its answer followed from the users and rules of its day. Histories need no lag: only
+        the last is read.
         """
         return [
             TopicSpec(self.interactions, partitions, retention_ms=retention_ms),
             TopicSpec(self.impressions, partitions, retention_ms=retention_ms),
             TopicSpec(self.items, partitions, compacted=True, compaction_lag_ms=compaction_lag_ms),
+            TopicSpec(self.users, partitions, compacted=True, compaction_lag_ms=compaction_lag_ms),
+            TopicSpec(self.rules, 1, compacted=True, compaction_lag_ms=compaction_lag_ms),
             TopicSpec(self.histories, partitions, compacted=True),
             TopicSpec(self.snapshots, 1, compacted=True),
             TopicSpec(self.positions, 1, compacted=True),

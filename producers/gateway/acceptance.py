@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.eventlog.intake import check_interaction, check_unit
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Interaction, Item, ItemChange, build, build_item, encode
+from pipeline.events import Interaction, Item, ItemChange, User, build, build_item, encode
 from producers.gateway import event_ids
 from producers.gateway.bodies import Line
 from producers.gateway.cloud_events import SentEvent
@@ -22,7 +22,7 @@ DEFAULT_VERSION = 2
 """The schema version of an event that names none; part of what /v1 promises."""
 PENDING = "pending"
 """Stands for an id until the content is known to be valid."""
-KINDS = (Interaction.kind, Item.kind)
+KINDS = (Interaction.kind, Item.kind, User.kind)
 REMOVAL, CHANGE = "removal", "change"
 
 
@@ -64,9 +64,9 @@ def decide(
     return decision
 
 
-def removal(item: str, topics: Topics) -> GatewayRecord:
-    """Make the record that removes an item: a tombstone."""
-    return GatewayRecord(topics.items, item, None, REMOVAL)
+def removal(topic: str, key: str) -> GatewayRecord:
+    """Make the record that removes an item or a user: a tombstone."""
+    return GatewayRecord(topic, key, None, REMOVAL)
 
 
 def _record(
@@ -82,6 +82,10 @@ def _record(
         check_unit(item.time)
         name = CHANGE if isinstance(item, ItemChange) else item.kind
         return GatewayRecord(topics.items, item.item, encode(item), name)
+    if fields["kind"] == User.kind and kind in (None, User.kind):
+        user = build(User, fields)
+        check_unit(user.time)
+        return GatewayRecord(topics.users, user.user, encode(user), user.kind)
     raise InvalidEvent("kind", _kind_remedy(kind), RefusalReason.SCHEMA)
 
 
@@ -96,4 +100,4 @@ def _interaction(fields: Mapping[str, object], now: int) -> Interaction:
 def _kind_remedy(kind: str | None) -> str:
     if kind is not None:
         return f"must be {kind!r} at this route, or left out: /v1/events takes every kind"
-    return f"must be {' or '.join(map(repr, KINDS))}; only /v1/interactions and /v1/items do without"
+    return f"must be {' or '.join(map(repr, KINDS))}; only the routes of one kind do without"

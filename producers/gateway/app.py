@@ -12,21 +12,20 @@ import orjson
 from fastapi import APIRouter, FastAPI, HTTPException, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 
 from pipeline import metrics
 from pipeline.config import GatewayConfig
 from pipeline.errors import DeliveryError
 from pipeline.eventlog.refusal_log import RefusalLines
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Id, Interaction, Item, ItemChange
+from pipeline.events import Id, Interaction, Item, ItemChange, User
 from pipeline.http.middleware import RequestTimes
 from pipeline.http.operations import Responses, add_operations, guards, problems
 from pipeline.http.problems import answer_with_problems, problem
 from producers.gateway.acceptance import Decision, GatewayRecord, decide, removal
 from producers.gateway.bodies import lines_of, read_body
 from producers.gateway.group_writer import GroupWriter
-from producers.gateway.openapi import add_components, posting
+from producers.gateway.openapi import KINDS, Kind, add_components, posting
 from producers.gateway.schemas import GatewayReadiness, Receipt
 
 DESCRIPTION = """
@@ -58,7 +57,7 @@ BODY_PROBLEMS: Responses = {
     ),
     422: {"model": Receipt, "description": "Every event was refused"},
 }
-INVALID_ITEM = problems({422: "The id of the item is out of bounds"})
+INVALID_ID = problems({422: "The id is out of bounds"})
 
 
 class Door:
@@ -87,14 +86,14 @@ class Door:
             await self._store(decision.records)
         return self._receipt(decision, request.url.path)
 
-    async def remove(self, item: str) -> Response:
-        """Remove an item from the catalogue.
+    async def remove(self, topic: str, key: str) -> Response:
+        """Remove an item or a user: append a tombstone to its topic.
 
         Raises:
             HTTPException, DeliveryError: as `post`.
         """
         with self._place():
-            decision = Decision([removal(item, self._topics)], [])
+            decision = Decision([removal(topic, key)], [])
             await self._store(decision.records)
         return self._receipt(decision, "")
 
@@ -165,17 +164,17 @@ def create_app(
     answer_with_problems(app)
     app.add_exception_handler(DeliveryError, _log_away)
     door, guarded = Door(writer, topics, settings, clock), guards(settings.api_keys)
-    app.include_router(_v1(door), dependencies=guarded, responses=ALWAYS)
+    app.include_router(_v1(door, topics), dependencies=guarded, responses=ALWAYS)
     app.include_router(_open_routes(door))
     add_operations(app, guarded)
     add_components(app.openapi())
     return app
 
 
-def _v1(door: Door) -> APIRouter:
+def _v1(door: Door, topics: Topics) -> APIRouter:
     routes = APIRouter(tags=["events"])
 
-    def taking(kind: str | None, *kinds: type[BaseModel]) -> dict[str, Any]:
+    def taking(kind: str | None, *kinds: Kind) -> dict[str, Any]:
         """Options of a route that takes events of these kinds."""
         return {
             "status_code": 202,
@@ -184,9 +183,9 @@ def _v1(door: Door) -> APIRouter:
             "openapi_extra": posting(kinds, needs_kind=kind is None),
         }
 
-    @routes.post("/v1/events", **taking(None, Interaction, Item, ItemChange))
+    @routes.post("/v1/events", **taking(None, *KINDS))
     async def post_events(request: Request) -> Response:
-        """Take in interactions, items and changes of items; each names its `kind`.
+        """Take in interactions, items, changes of items and users; each names its `kind`.
 
         Answers 202 if at least one event is durable now, and lists those that were refused.
         """
@@ -202,10 +201,20 @@ def _v1(door: Door) -> APIRouter:
         """Take in items and changes of items, which need not name their `kind`. See /v1/events."""
         return await door.post(request, Item.kind)
 
-    @routes.delete("/v1/items/{item:path}", status_code=202, response_model=Receipt, responses=INVALID_ITEM)
+    @routes.delete("/v1/items/{item:path}", status_code=202, response_model=Receipt, responses=INVALID_ID)
     async def delete_item(item: Annotated[Id, Path()]) -> Response:
         """Remove an item from the catalogue; one that is not there, too."""
-        return await door.remove(item)
+        return await door.remove(topics.items, item)
+
+    @routes.post("/v1/users", **taking(User.kind, User))
+    async def post_users(request: Request) -> Response:
+        """Take in users, which need not name their `kind`. See /v1/events."""
+        return await door.post(request, User.kind)
+
+    @routes.delete("/v1/users/{user:path}", status_code=202, response_model=Receipt, responses=INVALID_ID)
+    async def delete_user(user: Annotated[Id, Path()]) -> Response:
+        """Remove the attributes of a user; of one who has none, too. What the user did is kept."""
+        return await door.remove(topics.users, user)
 
     return routes
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel
-
-from pipeline.events import READABLE_VERSIONS, Interaction, Item, ItemChange
+from pipeline.events import READABLE_VERSIONS, Interaction, Item, ItemChange, User
 from producers.gateway.bodies import CLOUD_EVENT, CLOUD_EVENTS, JSON, NDJSON
 from producers.gateway.cloud_events import REQUIRED, VERSION
 
 Schema = dict[str, Any]
+Kind = type[Interaction | Item | ItemChange | User]
+KINDS: tuple[Kind, ...] = (Interaction, Item, ItemChange, User)
 OPTIONAL = "event_id"
 """Derived where it is missing."""
 REFERENCE = "#/components/schemas/{model}"
@@ -27,7 +27,7 @@ HEADERS: list[Schema] = [
 ]
 
 
-def posting(kinds: Iterable[type[BaseModel]], needs_kind: bool) -> Schema:
+def posting(kinds: Iterable[Kind], needs_kind: bool) -> Schema:
     """Describe headers and body of a route that takes events of these kinds."""
     event: Schema = {"anyOf": [_event(kind, needs_kind) for kind in kinds]}
     cloud = _cloud_event(event)
@@ -44,15 +44,14 @@ def posting(kinds: Iterable[type[BaseModel]], needs_kind: bool) -> Schema:
 def add_components(document: Schema) -> None:
     """Add the parts that the schemas of events refer to."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for kind in (Interaction, Item, ItemChange):
+    for kind in KINDS:
         schemas.update(kind.model_json_schema(ref_template=REFERENCE).get("$defs", {}))
 
 
-def _event(kind: type[BaseModel], needs_kind: bool) -> Schema:
+def _event(kind: Kind, needs_kind: bool) -> Schema:
     schema = kind.model_json_schema(ref_template=REFERENCE)
     schema.pop("$defs", None)
-    name = Interaction.kind if kind is Interaction else Item.kind
-    envelope: Schema = {"v": {"enum": list(READABLE_VERSIONS)}, "kind": {"const": name}}
+    envelope: Schema = {"v": {"enum": list(READABLE_VERSIONS)}, "kind": {"const": kind.kind}}
     required = [field for field in schema["required"] if field != OPTIONAL]
     return {
         **schema,

@@ -69,11 +69,14 @@ def go(log: EventLog, old: Topics, new: Topics) -> dict[str, Copied]:
 def test_every_event_is_copied_in_the_order_of_its_key(log: EventLog, old: Topics, new: Topics) -> None:
     append(log, old.interactions, range(500))
     append(log, old.items, range(100))
+    append(log, old.users, range(50))
     copied = go(log, old, new)
     assert {topic: result.records for topic, result in copied.items()} == {
         old.interactions: 500,
         old.impressions: 0,
         old.items: 100,
+        old.users: 50,
+        old.rules: 0,
     }
     assert copied[old.interactions].source == log.end_offsets([old.interactions])
     assert copied[old.interactions].target == log.end_offsets([new.interactions])
@@ -179,3 +182,12 @@ def test_the_same_prefix_and_missing_topics_are_refused(log: EventLog, old: Topi
     log.create_topics([TopicSpec(f"{prefix}-3.interactions", 3, retention_ms=24 * HOUR)])
     with pytest.raises(TopicError, match="3 partitions instead of 4"):
         go(log, old, Topics(f"{prefix}-3"))
+
+
+def test_topics_of_an_older_version_are_copied_without_users_and_rules(
+    log: EventLog, prefix: str, new: Topics
+) -> None:
+    old = Topics(prefix)
+    later = {old.users, old.rules}
+    log.create_topics([spec for spec in old.specs(2, *SIZES) if spec.name not in later])
+    assert set(go(log, old, new)) == {old.interactions, old.impressions, old.items}

@@ -17,7 +17,7 @@ from pipeline.config import load_settings
 from pipeline.datasets.mapping import Mapping as DataMapping
 from pipeline.eventlog.port import Record
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Interaction, decode, decode_item
+from pipeline.events import Interaction, User, decode, decode_item
 from pipeline.http.problems import Problem
 from producers.bridge.event_ids import of_place
 from producers.bridge.record_mapper import RecordMapper
@@ -125,6 +125,7 @@ def test_the_record_of_the_bridges_page_becomes_the_event_that_it_shows() -> Non
 READERS: Mapping[str, Callable[[bytes], object]] = {
     "accepted": Receipt.model_validate_json,
     "event_id": lambda wire: decode(Interaction, wire),
+    "user": lambda wire: decode(User, wire),
     "kind": decode_item,
     "history": AnonymousHistory.model_validate_json,
     "staleness_seconds": Recommendations.model_validate_json,

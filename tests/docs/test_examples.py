@@ -25,6 +25,8 @@ from pipeline.eventlog.port import read
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Item
 from pipeline.model.backbone import Backbone
+from pipeline.rules.files import read_rules
+from pipeline.rules.rule import KINDS, decode_rule, encode_rule
 from tests.support.documents import ROOT
 from tests.support.serve_harness import World
 from tests.support.serve_tools import wait_until
@@ -113,6 +115,12 @@ def test_the_client_is_a_program(
     assert basis.startswith("by model, snapshot 1-1")
 
 
+def test_the_sample_rules_have_every_action() -> None:
+    rules = read_rules(ROOT / "examples" / "rules.toml")
+    assert {rule.action for rule in rules} == set(KINDS) - {"keep"}
+    assert decode_rule(encode_rule(rules[0])) == rules[0]
+
+
 def test_every_example_is_tested() -> None:
     files = {file.name for file in Path(ROOT / "examples").iterdir() if not file.name.startswith("_")}
-    assert files == {"millstream.toml", "producer.py", "client.py", "cookbook"}
+    assert files == {"millstream.toml", "producer.py", "client.py", "rules.toml", "cookbook"}

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from docs.schemas import FOLDER, KINDS, asyncapi, documents, event_schema
 from pipeline.events import SCHEMA_VERSION, Event, Item, ItemChange, decode_item, encode
-from tests.unit.test_events import GOLDEN, INVALID, VALID, Kind, impressions, interactions, items
+from tests.unit.test_events import GOLDEN, INVALID, VALID, Kind, impressions, interactions, items, users
 
 VALIDATORS = {kind: Draft202012Validator(event_schema(kind)) for kind in KINDS}
 CLASSES_ALONE = {"finite number", "unicode", "must be after published", "there must be one per item"}
@@ -30,7 +30,7 @@ def test_a_schema_is_one(kind: Kind) -> None:
     Draft202012Validator.check_schema(event_schema(kind))
 
 
-@given(interactions | items | impressions())
+@given(interactions | items | users | impressions())
 def test_what_is_written_fits_the_schema(event: Event) -> None:
     VALIDATORS[type(event)].validate(json.loads(encode(event)))
 

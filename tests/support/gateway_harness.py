@@ -12,10 +12,10 @@ from fastapi.testclient import TestClient
 
 from pipeline.config import GatewayConfig
 from pipeline.eventlog import open_log
-from pipeline.eventlog.intake import interaction_of, item_of
+from pipeline.eventlog.intake import interaction_of, item_of, user_of
 from pipeline.eventlog.port import EventLog, Record, read
 from pipeline.eventlog.topics import Topics
-from pipeline.events import CatalogueRecord, Interaction
+from pipeline.events import CatalogueRecord, Interaction, UserRecord
 from producers.gateway.app import create_app
 from producers.gateway.group_writer import GroupWriter
 
@@ -25,6 +25,7 @@ TOPICS = Topics("shop")
 VIEW = {"user": "ann", "item": "mug", "type": "view", "time": NOW}
 """A valid interaction, but for its id and its envelope."""
 MUG = {"item": "mug", "title": "White mug"}
+DELETIONS = {"items": "/v1/items/{item}", "users": "/v1/users/{user}"}
 FRAMEWORK_STATUSES = {404, 405}
 """These belong to no route."""
 
@@ -90,12 +91,16 @@ class GatewayHarness:
         """All records of the catalogue, as consumers decode them."""
         return [item_of(record) for record in self.records(TOPICS.items)]
 
+    def users(self) -> list[UserRecord]:
+        """All records of the users topic, as consumers decode them."""
+        return [user_of(record) for record in self.records(TOPICS.users)]
+
 
 def check_documented(document: Mapping[str, Any], method: str, path: str, answer: Answer) -> None:
     """Fail unless OpenAPI describes the status and media type of an answer."""
     if answer.status_code in FRAMEWORK_STATUSES:
         return
-    route = "/v1/items/{item}" if method == "DELETE" else path
+    route = DELETIONS[path.split("/")[2]] if method == "DELETE" else path
     responses = document["paths"][route][method.lower()]["responses"]
     assert str(answer.status_code) in responses, f"{method} {route}: {answer.status_code} is not described"
     kinds = responses[str(answer.status_code)].get("content", {})

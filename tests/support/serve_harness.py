@@ -354,7 +354,7 @@ class World:
 
     def shown(self, current: CurrentState) -> View:
         """Wait until the server has read everything and loaded the newest snapshot; return its view."""
-        ends = self.log.end_offsets([self.topics.items, self.topics.interactions])
+        ends = self.log.end_offsets(self.topics.served)
         read = {str(source): offset for source, offset in ends.items()}
 
         def settled() -> bool:

@@ -24,6 +24,7 @@ from pipeline.events import (
     InteractionType,
     Item,
     ItemChange,
+    User,
     decode,
     decode_item,
     encode,
@@ -31,12 +32,13 @@ from pipeline.events import (
     validate,
 )
 
-Kind = type[Interaction] | type[Item] | type[ItemChange] | type[Impression]
+Kind = type[Interaction] | type[Item] | type[ItemChange] | type[User] | type[Impression]
 
 VALID: dict[Kind, dict[str, Any]] = {
     ItemChange: {"item": "85123A"},
     Interaction: {"event_id": "e-1", "user": "17850", "item": "85123A", "type": "purchase", "time": 5},
     Item: {"item": "85123A", "title": "White hanging heart T-light holder"},
+    User: {"user": "17850"},
     Impression: {
         "impression_id": "i-1",
         "user": "17850",
@@ -48,8 +50,9 @@ VALID: dict[Kind, dict[str, Any]] = {
     },
 }
 
-KINDS: dict[str, type[Interaction] | type[Impression]] = {
+KINDS: dict[str, type[Interaction] | type[User] | type[Impression]] = {
     "interaction": Interaction,
+    "user": User,
     "impression": Impression,
 }
 ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=128)
@@ -90,6 +93,9 @@ items = st.builds(
 )
 
 
+users = st.builds(User, user=ids, attributes=st.dictionaries(ids, scalars, max_size=4), time=times)
+
+
 @st.composite
 def impressions(draw: st.DrawFn) -> Impression:
     shown = draw(st.lists(st.tuples(ids, st.floats(0, 1)), min_size=1, max_size=20))
@@ -116,7 +122,7 @@ def wire_of(kind: Kind, fields: Mapping[str, object]) -> bytes:
     return orjson.dumps({"v": SCHEMA_VERSION, "kind": kind.kind, **fields})
 
 
-@given(interactions | items | impressions())
+@given(interactions | items | users | impressions())
 def test_an_event_survives_the_wire_with_its_types(event: Event) -> None:
     wire = encode(event)
     read: Event = decode(type(event), wire)
@@ -195,6 +201,10 @@ INVALID: list[tuple[Kind, dict[str, object], str, str]] = [
     (Item, {"vectors": {"image": []}}, "vectors.image", "at least 1 item"),
     (Item, {"vectors": {"image": [float("nan")]}}, "vectors.image", "finite number"),
     (ItemChange, {"published": 2_000, "expires": 1_000}, "expires", "must be after published"),
+    (User, {"item": "mug"}, "item", "put it into attributes"),
+    (User, {"attributes": {"tier": None}}, "attributes.tier", "valid string"),
+    (User, {"attributes": {str(n): n for n in range(65)}}, "attributes", "at most 64"),
+    (User, {"time": -1}, "time", "greater than or equal to 0"),
     (Impression, {"propensities": [0.5]}, "propensities", "there must be one per item"),
     (Impression, {"propensities": [0.5, 1.5]}, "propensities.1", "less than or equal to 1"),
     (Impression, {"propensities": [0.5, float("nan")]}, "propensities.1", "finite number"),
@@ -264,6 +274,11 @@ def test_every_schema_version_has_golden_records() -> None:
 def test_a_record_of_version_1_has_no_field_of_version_2(field: str) -> None:
     error = refusal(lambda: decode_item(orjson.dumps({"v": 1, "kind": "item", "item": "x", field: {}})))
     assert (error.field, error.reason) == (field, 'is new in schema version 2: send "v": 2')
+
+
+def test_version_1_has_no_users() -> None:
+    error = refusal(lambda: decode(User, b'{"v": 1, "kind": "user", "user": "ann"}'))
+    assert (error.field, error.reason) == ("kind", 'is new in schema version 2: send "v": 2')
 
 
 def test_an_item_reads_as_title_and_description() -> None:

@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from functools import partial
 from threading import Event
 
 from consumers.serve.follow.log_check import LogCheck
@@ -22,6 +23,7 @@ from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.state.current import CurrentState, Degradation
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import DEDUPE_WINDOW, HistoryPosition, ServingState
+from consumers.serve.state.steering import Steering
 from consumers.serve.state.tail import MAX_EVENTS, TailEvent
 from pipeline import metrics
 from pipeline.config import SignalsConfig
@@ -52,6 +54,7 @@ from pipeline.model.content.text import TextEncoder
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.state.histories import Histories
 
+MEND = "servers alone read this topic, so there is no dead letter: send it again as docs/events.md has it"
 MAX_RECORDS = 2_000
 """Records per poll."""
 TEXTS_PER_STEP = 32
@@ -80,6 +83,7 @@ class Follower:
         self._log = event_log
         self._topics = topics
         self._inputs = topics.interactions, topics.items
+        self._compacted = topics.items, topics.users, topics.rules
         self._watcher = watcher
         self._current = current
         self._history_length = history_length
@@ -90,6 +94,7 @@ class Follower:
         self._encoder: TextEncoder
         self._report_at = 0.0
         self._refusals = RefusalLog("serve")
+        self._steering_refusals = RefusalLog("serve", remedy=MEND)
 
     def run(self, make_encoder: Callable[[], TextEncoder], stop: Event) -> None:
         """Follow the log until `stop` is set.
@@ -155,38 +160,48 @@ class Follower:
 
     def _follow(self, stop: Event) -> None:
         """Read from the snapshot's offsets, until stopped or until a snapshot needs older records."""
-        watch = TopicWatch(self._log, self._inputs)
+        watch = TopicWatch(self._log, self._topics.served)
         self._begin()
         histories, ends_of_histories = self._read_histories()
         # Read after the histories, so that no history reaches beyond these ends.
-        ends = self._log.end_offsets(self._inputs)
+        ends = self._log.end_offsets(self._topics.served)
+        steering = Steering(self._topics.users, self._topics.rules, self._steering_refusals)
         state = ServingState(
-            self._snapshot, histories, ends_of_histories, self._inputs, self._refusals, self._signals
+            self._snapshot,
+            histories,
+            ends_of_histories,
+            self._inputs,
+            self._refusals,
+            self._signals,
+            steering,
         )
         with self._log.reader(self._start_offsets(ends)) as reader:
             while _has_unread(reader.positions(), ends):
                 if stop.is_set():
                     return
                 state.read(self._poll(reader, timeout_seconds=1.0))
-            self._publish_view(reader, state, histories)
+            publish = partial(self._publish_view, reader, state, histories, steering)
+            publish()
             self._recover()
             while not stop.is_set() and state.snapshot is self._snapshot:
-                self._step(reader, state, histories, watch)
+                self._step(reader, state, publish, watch)
 
-    def _step(self, reader: LogReader, state: ServingState, histories: Histories, watch: TopicWatch) -> None:
+    def _step(
+        self, reader: LogReader, state: ServingState, publish: Callable[[], None], watch: TopicWatch
+    ) -> None:
         """Read new records, load a newer snapshot, encode some new texts; publish each at once."""
         records = self._poll(reader, 0 if state.pending_texts else self._poll_seconds)
         if records:
             _observe_freshness(state.read(records))
-            self._publish_view(reader, state, histories)
+            publish()
         started = time.monotonic()
         snapshot = self._watcher.load_newest(self._check)
         if snapshot is not None:
             self._swap(state, snapshot, watch.ids)
-            self._publish_view(reader, state, histories)
+            publish()
             metrics.SWAP_SECONDS.observe(time.monotonic() - started)
         if state.encode(self._encoder, TEXTS_PER_STEP):
-            self._publish_view(reader, state, histories)
+            publish()
         self._report(reader.positions(), watch)
 
     def _swap(self, state: ServingState, snapshot: LoadedSnapshot, topic_ids: Mapping[str, str]) -> None:
@@ -211,12 +226,14 @@ class Follower:
         metrics.EVENTS.labels("serve").inc(events)
         return records
 
-    def _publish_view(self, reader: LogReader, state: ServingState, histories: Histories) -> None:
+    def _publish_view(
+        self, reader: LogReader, state: ServingState, histories: Histories, steering: Steering
+    ) -> None:
         """Make everything read so far visible to requests."""
         positions = reader.positions()
         state.positions = {s: offset for s, offset in positions.items() if s.topic != self._topics.snapshots}
         before, view = self._current.view, state.view()
-        self._current.replace(view, histories, state.updated_histories, state.updated_older)
+        self._current.replace(view, histories, state.updated_histories, state.updated_older, steering)
         state.updated_histories, state.updated_older = {}, {}
         if before is None:
             log.info("caught up with the log: %s items, %s users", len(view.index), self._current.users)
@@ -249,12 +266,12 @@ class Follower:
         return histories, ends
 
     def _start_offsets(self, ends: Offsets) -> dict[TopicPartition, int]:
-        """Return where to start: all items and announcements, interactions near the snapshot's end.
+        """Return where to start: interactions near the snapshot's end, all else at its begin.
 
         Interactions start `DEDUPE_WINDOW` before that end, so that a late server recognises the
         same duplicates as an early one.
         """
-        begins = self._log.begin_offsets([self._topics.items, self._topics.snapshots])
+        begins = self._log.begin_offsets([*self._compacted, self._topics.snapshots])
         held = self._log.begin_offsets([self._topics.interactions])
         most = MAX_EVENTS // len(held)
         starts = dict(begins)
@@ -275,10 +292,11 @@ class Follower:
             return
         self._report_at = now + REPORT_SECONDS
         self._refusals.settle()
+        self._steering_refusals.settle()
         try:
             self._log.ping(PING_SECONDS)
             watch.check()  # after the ping, because an answer of a log that is away is waited for
-            ends = self._log.end_offsets(self._inputs)
+            ends = self._log.end_offsets(self._topics.served)
         except LogUnavailable as error:
             self._degrade(error)
             return

@@ -3,26 +3,33 @@
 # No `from __future__ import annotations` here: the bounds of parameters are local variables of
 # `create_app`, so annotations must be evaluated in place.
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from consumers.serve.http.middleware import BodyLimit
-from consumers.serve.http.parameters import check_excluded, check_parameters
-from consumers.serve.query import ALL_TYPES, RecommendationQuery
-from consumers.serve.schemas import (
-    MAX_EXCLUDED,
-    AnonymousHistory,
-    ModelCard,
-    Readiness,
-    Recommendations,
+from consumers.serve.http.parameters import (
+    Category,
+    ContextPairs,
+    Diversity,
+    Exclude,
+    ExcludeSeen,
+    Explain,
+    MostPerCategory,
+    Session,
+    check_excluded,
+    check_parameters,
+    read_context,
+    types_of,
 )
+from consumers.serve.query import RecommendationQuery
+from consumers.serve.schemas import AnonymousHistory, ModelCard, Readiness, Recommendations
 from consumers.serve.service import NotReady, RecommendationService, UnknownItem
 from pipeline.config import ServeConfig
-from pipeline.events import Id, InteractionType
+from pipeline.events import Id
 from pipeline.http.middleware import RequestTimes
 from pipeline.http.operations import add_operations, guards, problems
 from pipeline.http.problems import answer_with_problems, problem
@@ -49,13 +56,6 @@ BODY_PROBLEMS = problems(
     }
 )
 NOT_FOUND = problems({404: "The item is unknown"})
-SeenType = InteractionType | Literal["true", "false"]
-Session = Annotated[
-    Id | None,
-    Query(
-        description="The user's current session; one that differs from the last act's begins a new basket."
-    ),
-]
 
 
 def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI:
@@ -83,36 +83,13 @@ def _query_reader(
         k: Annotated[
             int, Query(ge=1, le=settings.most_recommendations, description="Maximum number of items.")
         ] = settings.recommendations,
-        exclude: Annotated[
-            Sequence[Id], Query(max_length=MAX_EXCLUDED, description="Item to leave out; repeat for several.")
-        ] = (),
-        category: Annotated[
-            str | None, Query(max_length=256, description="Only items of this category.")
-        ] = None,
-        exclude_seen: Annotated[
-            Sequence[SeenType],
-            Query(
-                max_length=len(ALL_TYPES),
-                description="Leave out what the user ever acted on in this way, or in any with true; repeat "
-                "for several. Customers buy again, so the default is the setting serve.exclude_seen.",
-            ),
-        ] = settings.exclude_seen,
-        diversity: Annotated[
-            float,
-            Query(
-                ge=0,
-                le=1,
-                description="How much to avoid items that are near each other: 0 ranks by score alone, 1 by "
-                "distance alone after the first item.",
-            ),
-        ] = settings.diversity,
-        most_per_category: Annotated[
-            int | None, Query(ge=1, le=10_000, description="Maximum number of items of one category.")
-        ] = settings.most_per_category,
-        explain: Annotated[
-            bool,
-            Query(description="Say of each item what its score is made of, and which act it is owed to."),
-        ] = False,
+        exclude: Exclude = (),
+        category: Category = None,
+        exclude_seen: ExcludeSeen = settings.exclude_seen,
+        diversity: Diversity = settings.diversity,
+        most_per_category: MostPerCategory = settings.most_per_category,
+        explain: Explain = False,
+        context: ContextPairs = (),
     ) -> RecommendationQuery:
         check_excluded(service.unknown(exclude))
         return replace(
@@ -120,19 +97,14 @@ def _query_reader(
             k=k,
             exclude=frozenset(exclude),
             category=category,
-            exclude_seen=_types(exclude_seen),
+            exclude_seen=types_of(exclude_seen),
             diversity=diversity,
             most_per_category=most_per_category,
             explain=explain,
+            context=read_context(context),
         )
 
     return read_query
-
-
-def _types(exclude_seen: Sequence[SeenType]) -> frozenset[InteractionType]:
-    if "true" in exclude_seen:
-        return ALL_TYPES
-    return frozenset(InteractionType(kind) for kind in exclude_seen if kind != "false")
 
 
 def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:

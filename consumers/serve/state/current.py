@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from consumers.serve.state.serving_state import View
+from consumers.serve.state.steering import Steering, UserAttributes
 from pipeline.state.acted_items import OlderItems
 from pipeline.state.histories import Histories, History
 
@@ -46,6 +47,7 @@ class CurrentState:
         self._lock = Lock()
         self._view: View | None = None
         self._histories = Histories(length=1)
+        self._attributes = UserAttributes()
         self.refusal: Refusal | None = None
         self.degradation: Degradation | None = None
 
@@ -69,15 +71,27 @@ class CurrentState:
         with self._lock:
             return self._histories.older(user)
 
+    def attributes(self, user: str) -> bytes:
+        """Return a user's attributes as they are stored."""
+        with self._lock:
+            return self._attributes.stored(user)
+
     def replace(
         self,
         view: View,
         histories: Histories,
         updated: Mapping[str, History],
         older: Mapping[str, OlderItems] = NOTHING_OLDER,
+        steering: Steering | None = None,
     ) -> None:
-        """Replace the View and update histories by user; from here on only this method writes them."""
+        """Replace the View, update histories by user, and apply what `steering` read of users.
+
+        From here on only this method writes them.
+        """
         with self._lock:
             for user, history in updated.items():
                 histories.put(user, history, older.get(user))
+            if steering is not None:
+                steering.apply()
+                self._attributes = steering.users
             self._view, self._histories = view, histories

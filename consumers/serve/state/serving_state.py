@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from consumers.serve.state.item_index import CatalogueEntry, ItemIndex, build_index, entry_of
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.new_texts import TextOverlay
+from consumers.serve.state.steering import Steering
 from consumers.serve.state.tail import Tail, TailEvent
 from pipeline import metrics
 from pipeline.config import SignalsConfig
@@ -31,6 +32,7 @@ from pipeline.eventlog.refusal_log import RefusalLog
 from pipeline.events import Interaction, Item, ItemChange
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.item_table import Rows
+from pipeline.rules.compiled import NO_RULES, CompiledRules
 from pipeline.state.acted_items import OlderItems, with_acts
 from pipeline.state.catalogue import removed_item, upserted
 from pipeline.state.contributions import Contribution, contribution, contributions
@@ -69,6 +71,7 @@ class View:
         oldest_unlearned: append time in ms of the oldest interaction that the snapshot lacks.
         unlearned: number of interactions that the snapshot lacks.
         pending_texts: number of texts not encoded yet.
+        rules: the business rules over the items.
     """
 
     snapshot: LoadedSnapshot | None
@@ -81,6 +84,7 @@ class View:
     oldest_unlearned: int | None
     unlearned: int
     pending_texts: int
+    rules: CompiledRules = NO_RULES
 
     def staleness(self, now_ms: int) -> float:
         """Seconds since the append of the oldest unlearned interaction, 0 if there is none."""
@@ -107,6 +111,7 @@ class ServingState:
         topics: tuple[str, str],
         refusals: RefusalLog | None = None,
         signals: SignalsConfig = SignalsConfig(),  # noqa: B008 (frozen)
+        steering: Steering | None = None,
     ) -> None:
         """Start before any record was read.
 
@@ -118,6 +123,7 @@ class ServingState:
             topics: names of the topics of interactions and of items.
             refusals: counts the records that are no valid events; None to count none.
             signals: what acts say, as long as no snapshot says so.
+            steering: reads rules and users; None to have none.
         """
         self.snapshot = snapshot
         self.positions: dict[TopicPartition, int] = {}
@@ -128,6 +134,7 @@ class ServingState:
         self._first_snapshot_ends = snapshot.offsets if snapshot else NO_OFFSETS
         self._interactions, self._items = topics
         self._refusals = refusals
+        self._steering = steering
         self._catalogue: dict[str, CatalogueEntry | None] = {}
         self._seen: dict[int, SeenEvents] = {}
         self._texts = TextOverlay(snapshot)
@@ -146,6 +153,8 @@ class ServingState:
         """
         learned = []
         for record in records:
+            if self._steering is not None:
+                self._steering.read(record)
             try:
                 if record.topic == self._items:
                     self._read_item(record)
@@ -202,6 +211,7 @@ class ServingState:
             oldest_unlearned=tail.oldest,
             unlearned=len(tail.events),
             pending_texts=self.pending_texts,
+            rules=self._steering.compiled(index) if self._steering else NO_RULES,
         )
 
     def _read_item(self, record: Record) -> None:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InvalidEvent
-from pipeline.eventlog.intake import dead_letter, interaction_of, item_of
+from pipeline.eventlog.intake import dead_letter, interaction_of, item_of, user_of
 from pipeline.eventlog.port import Record
-from pipeline.events import MAX_TIME_AHEAD_MS, MAX_WIRE_BYTES, Item, encode
+from pipeline.events import MAX_TIME_AHEAD_MS, MAX_WIRE_BYTES, Item, User, encode
 from tests.support.build import purchase
 
 APPENDED = 1_700_000_000_000
@@ -58,6 +58,28 @@ def test_an_item_is_an_upsert_or_a_tombstone() -> None:
 def test_an_item_under_another_key_is_refused(key: str | None) -> None:
     with pytest.raises(InvalidEvent):
         item_of(record(key, encode(Item(item="cup", title=""))))
+
+
+def test_a_user_is_an_upsert_or_a_tombstone() -> None:
+    user = User(user="ann", attributes={"tier": "gold"})
+    assert user_of(record("ann", encode(user))) == user
+    assert user_of(record("ann", None)) == "ann"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "field"),
+    [
+        ("bob", encode(User(user="ann")), "user"),
+        (None, encode(User(user="ann")), "user"),
+        ("ann", b"{}", "v"),
+        ("ann", encode(Item(item="ann", title="")), "kind"),
+        ("ann", encode(User(user="ann", time=APPENDED // 1_000)), "time"),
+    ],
+)
+def test_a_record_that_is_no_user_is_refused(key: str | None, value: bytes, field: str) -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        user_of(record(key, value))
+    assert caught.value.field == field
 
 
 @given(value=st.none() | st.binary(max_size=300), reason=st.text(max_size=50))

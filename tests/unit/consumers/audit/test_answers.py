@@ -56,8 +56,8 @@ class Server:
 
     def settle(self, pending_texts: int = 0) -> None:
         """Wait until it has read everything and loaded the newest snapshot."""
-        topics = [self._harness.topics.items, self._harness.topics.interactions]
-        ends = {str(source): end for source, end in self._harness.log.end_offsets(topics).items()}
+        offsets = self._harness.log.end_offsets(self._harness.topics.served)
+        ends = {str(source): end for source, end in offsets.items()}
         newest = self._harness.store.versions()[-1:]
 
         def settled() -> bool:

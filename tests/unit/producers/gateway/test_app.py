@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import SecretStr
 
-from pipeline.events import InteractionType, Item, ItemChange
+from pipeline.events import InteractionType, Item, ItemChange, User
 from pipeline.metrics import exposition
 from producers.gateway.app import MAX_KEY_CHARACTERS
 from producers.gateway.bodies import MEDIA_TYPES, NDJSON
@@ -53,6 +53,18 @@ def test_items_changes_and_removals_reach_the_catalogue(gateway: GatewayHarness)
     assert by_key["a/b c"].value is None
 
 
+def test_users_and_removals_reach_the_log(gateway: GatewayHarness) -> None:
+    ann, bob = {"user": "ann", "attributes": {"tier": "gold", "likes": ["tea"]}}, {"user": "b/b"}
+    assert gateway.post("/v1/users", lines(ann, bob, {"user": 5}), NDJSON).json()["accepted"] == 2
+    assert gateway.post("/v1/events", {"kind": "user", **ann}).status_code == 202
+    assert gateway.send("DELETE", "/v1/users/b/b").status_code == 202
+    found = gateway.users()
+    assert found.count(User(user="ann", attributes={"tier": "gold", "likes": ("tea",)})) == 2
+    assert set(map(type, found)) == {User, str} and "b/b" in found
+    late = gateway.post("/v1/users", {**ann, "time": NOW // 1_000})
+    assert late.json()["refused"][0]["code"] == "time_unit"
+
+
 def test_the_path_may_name_kind_and_version(gateway: GatewayHarness) -> None:
     assert gateway.post("/v1/interactions", VIEW).status_code == 202
     assert gateway.post("/v1/items", MUG).status_code == 202
@@ -65,7 +77,7 @@ def test_the_path_may_name_kind_and_version(gateway: GatewayHarness) -> None:
 def test_impressions_are_the_servers(gateway: GatewayHarness) -> None:
     answer = gateway.post("/v1/events", {"kind": "impression"})
     assert answer.status_code == 422
-    assert "must be 'interaction' or 'item'" in answer.json()["refused"][0]["reason"]
+    assert "must be 'interaction' or 'item' or 'user'" in answer.json()["refused"][0]["reason"]
 
 
 def test_good_lines_are_stored_and_bad_ones_named(gateway: GatewayHarness) -> None:
@@ -244,11 +256,13 @@ def test_openapi_describes_every_body_that_is_taken(gateway: GatewayHarness) -> 
     document = gateway.client.get("/openapi.json").json()
     assert set(document["paths"]) == {
         *("/v1/events", "/v1/interactions", "/v1/items", "/v1/items/{item}"),
+        *("/v1/users", "/v1/users/{user}"),
         *("/healthz", "/readyz", "/metrics"),
     }
     for path, good, bad in (
         ("/v1/interactions", VIEW, {**VIEW, "type": "theft"}),
         ("/v1/items", MUG, {"item": "mug", "colour": "red"}),
+        ("/v1/users", {"user": "ann"}, {"user": "ann", "item": "mug"}),
         ("/v1/events", {"kind": "item", **MUG}, MUG),
     ):
         content = document["paths"][path]["post"]["requestBody"]["content"]

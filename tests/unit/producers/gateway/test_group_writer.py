@@ -75,7 +75,7 @@ def writing(log: Log) -> Iterator[tuple[GroupWriter, Future[None]]]:
 
 
 def record(key: str) -> GatewayRecord:
-    return removal(key, TOPICS)
+    return removal(TOPICS.items, key)
 
 
 def test_requests_that_wait_together_share_a_flush() -> None:

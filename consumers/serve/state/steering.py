@@ -1,0 +1,117 @@
+"""Steering: the business rules, and what they may know of users, as read from the log."""
+
+from __future__ import annotations
+
+import hashlib
+
+import orjson
+
+from pipeline import metrics
+from pipeline.errors import InvalidEvent
+from pipeline.eventlog.intake import user_of
+from pipeline.eventlog.port import Record
+from pipeline.eventlog.refusal_log import RefusalLog
+from pipeline.rules.columns import Items
+from pipeline.rules.compiled import NO_RULES, CompiledRules
+from pipeline.rules.conditions import Values
+from pipeline.rules.rule import Rule, rule_of
+
+NO_ATTRIBUTES = b""
+"""Of a user without a record."""
+
+
+class UserAttributes:
+    """Attributes by user, each kept as JSON: about a tenth of the memory of a dictionary."""
+
+    def __init__(self) -> None:
+        self._stored: dict[str, bytes] = {}
+
+    def stored(self, user: str) -> bytes:
+        """Return a user's attributes as they are stored; equal ones are equal bytes."""
+        return self._stored.get(user, NO_ATTRIBUTES)
+
+    def put(self, user: str, stored: bytes) -> None:
+        """Replace the attributes of a user."""
+        if stored:
+            self._stored[user] = stored
+        else:
+            self._stored.pop(user, None)
+
+
+def read_attributes(stored: bytes) -> Values:
+    """Read stored attributes."""
+    values: Values = orjson.loads(stored) if stored else {}
+    return values
+
+
+def steered_by(rules: CompiledRules, attributes: bytes) -> str:
+    """Return the digest of all that rules make an answer depend on; empty without rules.
+
+    `attributes` are those of the user, as they are stored.
+    """
+    if not rules.digest:
+        return ""
+    read = attributes if rules.reads_users else NO_ATTRIBUTES
+    return hashlib.blake2b(rules.digest.encode() + read, digest_size=8).hexdigest()
+
+
+class Steering:
+    """Rules and attributes of users; for one thread, but for `users`.
+
+    Attributes:
+        users: as requests see them; changed by `apply` alone.
+    """
+
+    def __init__(self, users: str, rules: str, refusals: RefusalLog | None = None) -> None:
+        """Start before any record was read.
+
+        Args:
+            users, rules: names of topics.
+            refusals: counts the records that are no users and no rules; None to count none.
+        """
+        self._refusals = refusals
+        self.users = UserAttributes()
+        self._updated: dict[str, bytes] = {}
+        self._topics = {users: self._read_user, rules: self._read_rule}
+        self._rules: dict[str, Rule] = {}
+        self._compiled = NO_RULES
+        self._is_changed = False
+
+    def read(self, record: Record) -> None:
+        """Read a record; skip one of another topic, and one that is no user or rule."""
+        read = self._topics.get(record.topic)
+        try:
+            if read is not None:
+                read(record)
+        except InvalidEvent as error:
+            if self._refusals is not None:
+                self._refusals.add(record, error)
+
+    def apply(self) -> None:
+        """Make what was read of users visible to requests, which must not look meanwhile."""
+        for user, stored in self._updated.items():
+            self.users.put(user, stored)
+        self._updated.clear()
+
+    def compiled(self, items: Items) -> CompiledRules:
+        """Return the rules for the items of an index."""
+        if self._is_changed or not self._compiled.is_of(items):
+            self._compiled = CompiledRules(self._rules.values(), items, self._compiled)
+            self._is_changed = False
+        return self._compiled
+
+    def _read_user(self, record: Record) -> None:
+        found = user_of(record)
+        if isinstance(found, str):
+            self._updated[found] = NO_ATTRIBUTES
+        else:
+            self._updated[found.user] = orjson.dumps(found.attributes, option=orjson.OPT_SORT_KEYS)
+
+    def _read_rule(self, record: Record) -> None:
+        found = rule_of(record)
+        self._is_changed = True
+        if isinstance(found, str):
+            self._rules.pop(found, None)
+            metrics.RULE_APPLICATIONS.remove(found)
+        else:
+            self._rules[found.name] = found

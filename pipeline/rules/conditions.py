@@ -1,0 +1,98 @@
+"""Conditions on values by name: attributes of items and users, and what a request carries."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline.events import Finite, Id, Scalar
+
+MAX_CONDITIONS = 16
+MAX_VALUES = 256
+
+Value = Scalar | Sequence[Scalar]
+"""A list has each of its values."""
+Values = Mapping[str, Value]
+Wanted = Annotated[tuple[Scalar, ...], Field(strict=False, min_length=1, max_length=MAX_VALUES)]
+
+
+class RuleData(BaseModel):
+    """A part of a rule: bounded, strict data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Condition(RuleData):
+    """Tests of one value by its name; all that are given must hold.
+
+    A list passes `equals`, `any_of`, `at_least` and `at_most` if one of its values does. Without the value,
+    only `none_of` and ``present = false`` hold. A number never equals text, nor true.
+    """
+
+    name: Id
+    equals: Scalar | None = None
+    any_of: Wanted | None = None
+    none_of: Wanted | None = None
+    at_least: Finite | None = None
+    at_most: Finite | None = None
+    present: bool | None = None
+
+    @model_validator(mode="after")
+    def _has_a_test(self) -> Self:
+        if self.model_fields_set <= {"name"}:
+            raise PydanticCustomError(
+                "no_test", "has no test: add equals, any_of, none_of, at_least, at_most or present"
+            )
+        return self
+
+    @property
+    def wanted(self) -> frozenset[Hashable] | None:
+        """Keys of the values of which one must be there; None if `equals` and `any_of` do not ask for any."""
+        asked = [
+            frozenset(map(key_of, values))
+            for values in (None if self.equals is None else (self.equals,), self.any_of)
+            if values is not None
+        ]
+        return frozenset.intersection(*asked) if asked else None
+
+    @property
+    def unwanted(self) -> frozenset[Hashable]:
+        """Keys of the values that must not be there."""
+        return frozenset(map(key_of, self.none_of or ()))
+
+    def holds(self, values: Values) -> bool:
+        """Whether all tests hold."""
+        value = values.get(self.name)
+        parts = parts_of(value)
+        keys = set(map(key_of, parts))
+        numbers = [number for part in parts if (number := number_of(part)) is not None]
+        return (
+            (self.wanted is None or not keys.isdisjoint(self.wanted))
+            and keys.isdisjoint(self.unwanted)
+            and (self.at_least is None or any(number >= self.at_least for number in numbers))
+            and (self.at_most is None or any(number <= self.at_most for number in numbers))
+            and self.present in (None, bool(parts))
+        )
+
+
+Conditions = Annotated[tuple[Condition, ...], Field(strict=False, max_length=MAX_CONDITIONS)]
+
+
+def parts_of(value: Value | None) -> Sequence[Scalar]:
+    """Return the values of a list, or the value itself as the only one; none if there is none."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str | bool | int | float) else value
+
+
+def number_of(value: Scalar) -> float | None:
+    """Return a value if it is a number; true and false are none."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def key_of(value: Scalar) -> Hashable:
+    """Return what equal values have in common: 1 and 1.0 are equal, 1 and true are not."""
+    return isinstance(value, bool), value

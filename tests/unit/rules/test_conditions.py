@@ -1,0 +1,54 @@
+"""A condition means the same for one value and for a column of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.events import Attribute, Item
+from pipeline.rules.columns import Columns
+from pipeline.rules.conditions import Condition
+from pipeline.rules.rule import ItemMatch
+from tests.support.rules import BareItems, conditions, values
+
+
+@pytest.mark.parametrize(
+    ("test", "value", "holds"),
+    [
+        ({"equals": "red"}, "red", True),
+        ({"equals": "red"}, ("blue", "red"), True),
+        ({"equals": "red"}, None, False),
+        ({"equals": 1}, True, False),
+        ({"equals": True}, 1, False),
+        ({"equals": 1}, 1.0, True),
+        ({"equals": 1}, "1", False),
+        ({"any_of": ["red", "blue"]}, ("green", "blue"), True),
+        ({"any_of": ["red", "blue"]}, "green", False),
+        ({"none_of": ["red"]}, ("green", "red"), False),
+        ({"none_of": ["red"]}, None, True),
+        ({"none_of": ["red"]}, (), True),
+        ({"at_least": 5}, 5, True),
+        ({"at_least": 5}, (1, 7.5), True),
+        ({"at_least": 5}, "7", False),
+        ({"at_most": 5}, True, False),
+        ({"at_least": 5, "at_most": 6}, 7, False),
+        ({"present": True}, False, True),
+        ({"present": True}, (), False),
+        ({"present": False}, None, True),
+        ({"equals": "red", "any_of": ["blue"]}, ("red", "blue"), False),
+    ],
+)
+def test_a_condition_holds(test: dict[str, Any], value: Attribute | None, holds: bool) -> None:
+    found = Condition.model_validate({"name": "x", **test})
+    assert found.holds({} if value is None else {"x": value}) is holds
+
+
+@given(conditions("x"), st.lists(st.none() | values, max_size=6))
+def test_a_column_is_tested_as_each_value_is(condition: Condition, column: list[Any]) -> None:
+    rows = [{} if value is None else {"x": value} for value in column]
+    items = BareItems([Item(item=str(row), title="", attributes=own) for row, own in enumerate(rows)])
+    mask = Columns(items).mask(ItemMatch(attributes=(condition,)))
+    assert mask.tolist() == [condition.holds(own) for own in rows]
