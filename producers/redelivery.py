@@ -11,48 +11,48 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from pipeline.datasets import mapping as mappings
-from pipeline.datasets.cells import DateForm
-from pipeline.datasets.records import Row
-from pipeline.datasets.row_reader import Act, ActReader, CellReader, InvalidField, ItemReader
 from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.eventlog.intake import check_interaction, check_unit
-from pipeline.eventlog.port import EventLog
+from pipeline.eventlog.port import EventLog, Record
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Interaction, Item, build, build_item, encode, parse, validate
+from pipeline.events import Interaction, build, build_item, encode, parse
+from producers.bridge.record_mapper import RecordMapper
 
 DIGEST_BYTES = 12
 COLLISION = "another event has this id: its sender must send it with an id of its own"
-FOREIGN = "is no input topic of this model: say with --mapping how its records become events"
+FOREIGN = "is no input topic of this model, and none of [bridge]: say with --mapping what its records become"
 Letter = Mapping[str, Any]
+NewRecord = tuple[str, str, bytes | None]
+"""Topic, key and value."""
 Decide = Callable[[Letter, int], "Redelivery"]
 """Decides about a letter at a time in ms."""
 
 
 class Redelivery(NamedTuple):
-    """What becomes of a dead letter that is sent once more: a record, or another refusal."""
+    """What becomes of a dead letter that is sent once more: records, or another refusal."""
 
     place: str
-    record: tuple[str, str, bytes] | None = None
+    records: tuple[NewRecord, ...] = ()
     refusal: InvalidEvent | None = None
 
 
-def decider(topics: Topics, mapping: mappings.Mapping | None) -> Decide:
-    """Make what decides about letters; with a mapping, their values are rows of JSON and not events.
+def decider(topics: Topics, mappers: Mapping[str, RecordMapper], given: RecordMapper | None = None) -> Decide:
+    """Make what decides about letters.
 
-    Raises:
-        DatasetError: the mapping has no interactions and no items.
+    Args:
+        topics: of the model.
+        mappers: of the bridge, by topic of its source.
+        given: for the records of all letters; without it, those of other topics are events.
     """
-    make = _MappedRecords(topics, mapping).record if mapping else _by_schema(topics)
+    by_schema = _by_schema(topics)
 
     def decide(letter: Letter, now: int) -> Redelivery:
+        mapper = given or mappers.get(letter["topic"])
         try:
-            return Redelivery(letter["place"], make(letter, now))
-        except InvalidField as error:
-            refusal = InvalidEvent(error.column, error.problem, error.code)
+            made = _mapped(mapper, letter, now) if mapper else (by_schema(letter, now),)
         except InvalidEvent as error:
-            refusal = error
-        return Redelivery(letter["place"], refusal=refusal)
+            return Redelivery(letter["place"], refusal=error)
+        return Redelivery(letter["place"], made)
 
     return decide
 
@@ -65,11 +65,10 @@ def send(event_log: EventLog, topics: Topics, found: Iterable[Redelivery]) -> No
     Raises:
         DeliveryError: the log did not acknowledge an append.
     """
-    sent = [one for one in found if one.record is not None]
+    sent = [one for one in found if one.records]
     with event_log.writer() as writer:
-        for one in sent:
-            if one.record is not None:
-                writer.append(*one.record)
+        for topic, key, value in (record for one in sent for record in one.records):
+            writer.append(topic, key, value)
         writer.flush()
         for one in sent:
             writer.append(topics.dead_letters, one.place, None)
@@ -85,8 +84,8 @@ def event_id_of(place: str) -> str:
     return f"letter-{hashlib.blake2b(place.encode(), digest_size=DIGEST_BYTES, person=b'letter').hexdigest()}"
 
 
-def _by_schema(topics: Topics) -> Callable[[Letter, int], tuple[str, str, bytes]]:
-    def record(letter: Letter, now: int) -> tuple[str, str, bytes]:
+def _by_schema(topics: Topics) -> Callable[[Letter, int], NewRecord]:
+    def record(letter: Letter, now: int) -> NewRecord:
         wire = _whole_value(letter)
         if letter["topic"] == topics.items:
             item = build_item(parse(wire))
@@ -101,35 +100,19 @@ def _by_schema(topics: Topics) -> Callable[[Letter, int], tuple[str, str, bytes]
     return record
 
 
-class _MappedRecords:
-    """Reads the values of letters as rows of a mapping: acts, or else items."""
+def _mapped(mapper: RecordMapper, letter: Letter, now: int) -> tuple[NewRecord, ...]:
+    """Read the value of a letter as the bridge does; all its events are sent, or none.
 
-    def __init__(self, topics: Topics, mapping: mappings.Mapping) -> None:
-        cells = CellReader(mapping.time, mapping.layout, _unproven_order)
-        item_cells = CellReader(mapping.item_times, mapping.layout, _unproven_order)
-        self._topics = topics
-        self._acts = ActReader(mapping, cells) if mapping.interactions else None
-        self._has_times = mapping.interactions is not None and mapping.interactions.time is not None
-        self._items = ItemReader(mapping.items, item_cells) if mapping.items else None
-
-    def record(self, letter: Letter, now: int) -> tuple[str, str, bytes]:
-        """Make the record of a letter."""
-        row = Row(letter["place"], parse(_whole_value(letter)))
-        if self._acts is not None:
-            return self._of_act(self._acts.read(row, 0, 0), letter, now)
-        assert self._items is not None
-        fields = {"item": self._items.item(row.cells), **self._items.others(row.cells)}
-        title = self._items.title(row.cells) or fields["item"]
-        item = validate(Item, {"time": letter["append_time"], "title": title, **fields})
-        return self._topics.items, item.item, encode(item)
-
-    def _of_act(self, act: object, letter: Letter, now: int) -> tuple[str, str, bytes]:
-        if not isinstance(act, Act):
-            raise InvalidEvent("event", f"the mapping leaves it out: {getattr(act, 'reason', act)}")
-        time = act.time if self._has_times else letter["append_time"]
-        event = validate(Interaction, {"event_id": event_id_of(letter["place"]), **act.fields, "time": time})
-        check_interaction(event, now)
-        return self._topics.interactions, event.user, encode(event)
+    Those that were bridged already have the same ids.
+    """
+    place = letter["topic"], letter["partition"], letter["offset"], letter["append_time"]
+    record = Record(*place, letter.get("record_key"), _whole_value(letter))
+    decision = mapper.decide(record, letter.get("event_id") or event_id_of(letter["place"]), now)
+    if decision.refusal is not None:
+        raise decision.refusal
+    if not decision.records:
+        raise InvalidEvent("event", f"the mapping leaves it out: {decision.dropped}")
+    return tuple((made.topic, made.key, made.value) for made in decision.records)
 
 
 def _whole_value(letter: Letter) -> bytes:
@@ -140,8 +123,3 @@ def _whole_value(letter: Letter) -> bytes:
         reason = f"the letter holds only the first {len(value)} of {letter['size']} bytes"
         raise InvalidEvent("event", reason, RefusalReason.TOO_LARGE)
     return value
-
-
-def _unproven_order() -> DateForm:
-    """A letter has no other dates that could prove the order."""
-    raise ValueError("has day and month in an unknown order: name the format in [time]")
