@@ -14,7 +14,6 @@ from pipeline.eventlog.intake import dead_letter, interaction_of, item_of
 from pipeline.eventlog.port import Record
 from pipeline.events import MAX_TIME_AHEAD_MS, Interaction
 from pipeline.reports.dead_letters import read_letters
-from producers.bridge.event_ids import of_place
 from tests.support.commands import run
 from tests.support.model_harness import ModelHarness
 
@@ -126,7 +125,7 @@ def test_records_of_a_foreign_topic_become_events_by_a_mapping(harness: ModelHar
     assert "1 sent once more; 1 refused again: time_unit 1" in output and "clicks/1/8" in output
     (event,) = learned(harness)
     assert (event.user, event.item, event.time) == ("ann", "mug", 1_690_000_000_000)
-    assert event.event_id == of_place("clicks", "", 1, 7), "the bridge reads it again as the same event"
+    assert event.event_id == event_id_of("clicks/1/7")
 
 
 def test_the_topics_of_the_bridge_have_its_mappings(harness: ModelHarness, tmp_path: Path) -> None:
@@ -135,6 +134,25 @@ def test_the_topics_of_the_bridge_have_its_mappings(harness: ModelHarness, tmp_p
     changed = harness.settings.model_copy(update={"bridge": bridge})
     (tmp_path / "millstream.toml").write_text(to_toml(changed))
     assert "1 sent once more" in run("dead-letters", "replay").output
+
+
+def test_letters_of_the_bridge_become_its_events_by_its_mapping(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = {
+        "clicks": {"mapping": "mapping.toml"},
+        "sales": {"mapping": "mapping.toml", "format": "debezium"},
+    }
+    monkeypatch.setenv("MILLSTREAM_BRIDGE__TOPICS", orjson.dumps(topics).decode())
+    click = {"customer": {"id": "ann"}, "sku": "mug", "at": 1_690_000_000_000}
+    for topic, value in (("clicks", click), ("sales", {"op": "c", "after": {**click, "sku": "cup"}})):
+        record = Record(topic, 1, 7, 1_700_000_000_000, "ann", orjson.dumps(value))
+        wrong = InvalidEvent("sku", "by an older mapping")
+        harness.writer.append(harness.topics.dead_letters, *dead_letter(record, wrong, f"bridge-{topic}-1-7"))
+    harness.writer.flush()
+    assert "2 sent once more; 0 refused again" in run("dead-letters", "replay").output
+    found = {(event.event_id, event.item) for event in learned(harness)}
+    assert found == {("bridge-clicks-1-7", "mug"), ("bridge-sales-1-7", "cup")}
 
 
 def test_what_cannot_be_sent_again_says_why(harness: ModelHarness) -> None:

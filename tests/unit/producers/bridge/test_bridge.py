@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -139,11 +139,11 @@ class Leaving(StopsAtTheEnd):
         super().__init__(harness)
         self.answers = answers
 
-    def topic_ids(self, topics: Any) -> Mapping[str, str]:
+    def topic_ids(self, topics: Any) -> dict[str, str]:
         self.answers -= 1
         if self.answers == 0:
             raise LogUnavailable("away")
-        ids: Mapping[str, str] = self._harness.source.topic_ids(topics)
+        ids: dict[str, str] = self._harness.source.topic_ids(topics)
         return ids
 
 
@@ -154,11 +154,31 @@ def test_waits_for_a_source_that_is_away(
     monkeypatch.setattr("producers.bridge.bridge.PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("producers.bridge.source_watch.SECONDS", 0.0)
     harness.send(click(1), click(2))
-    bridge = harness.bridge(Leaving(harness, answers))  # type: ignore[arg-type]
+    bridge = harness.bridge(Leaving(harness, answers))
     assert not bridge.is_ready
     bridge.run()
     assert bridge.is_ready
     assert {act.item for act in harness.interactions()} == {"i1", "i2"}
+
+
+class Renewed(Leaving):
+    """A source whose topic is made again just before its first record is read."""
+
+    def topic_ids(self, topics: Any) -> dict[str, str]:
+        self.answers -= 1
+        return self._harness.source.topic_ids(topics) if self.answers >= 0 else {CLICKS: "another"}
+
+
+def test_records_of_a_topic_that_was_made_again_are_not_taken_for_those_of_the_old_one(
+    harness: BridgeHarness,
+) -> None:
+    harness.send(click(1), click(2))
+    with pytest.raises(RecordsLost, match="web.clicks was deleted and made again"):
+        harness.bridge(Renewed(harness, 2)).run()
+    assert not items(harness)
+    harness.config = harness.config.replace(accept_gap=True)
+    harness.bridge(Renewed(harness, 0)).run()
+    assert items(harness) == ["i1", "i2"]
 
 
 def lose(harness: BridgeHarness, offsets: dict[int, int], topic_id: str | None = None) -> None:
