@@ -14,6 +14,7 @@ from pipeline.eventlog.intake import dead_letter, interaction_of, item_of
 from pipeline.eventlog.port import Record
 from pipeline.events import MAX_TIME_AHEAD_MS, Interaction
 from pipeline.reports.dead_letters import read_letters
+from producers.redelivery import event_id_of
 from tests.support.commands import run
 from tests.support.model_harness import ModelHarness
 
