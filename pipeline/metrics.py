@@ -16,10 +16,9 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 from prometheus_client import Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
 from prometheus_client.parser import text_string_to_metric_families
-from pydantic import SecretStr
 
 from pipeline.errors import InvalidSettings
-from pipeline.keys import HEADER, is_key
+from pipeline.keys import HEADER, Key, is_key
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300)
 FRESHNESS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5, 10, 30, 60, 300, 1800)
@@ -169,7 +168,7 @@ STALENESS = Gauge(
 )
 
 
-def serve_metrics(host: str, port: int, keys: Sequence[SecretStr] = ()) -> None:
+def serve_metrics(host: str, port: int, keys: Sequence[Key] = ()) -> None:
     """Serve the metrics over HTTP at an address; port 0 turns it off.
 
     If there are keys, a request needs one of them in its header X-API-Key, as at the server.
@@ -201,7 +200,7 @@ class _QuietHandler(WSGIRequestHandler):
         """Drop the message."""
 
 
-def _with_key(app: Any, keys: Sequence[SecretStr]) -> Any:
+def _with_key(app: Any, keys: Sequence[Key]) -> Any:
     """Wrap a WSGI application so that it answers 401 to requests without a key."""
 
     def guarded(environ: dict[str, Any], start_response: Any) -> Any:

@@ -67,7 +67,7 @@ def run(settings: Settings) -> None:
         Fenced: another learner has taken over.
     """
     stop = stop_requested()
-    metrics.serve_metrics(settings.metrics.host, settings.metrics.learn, settings.serve.api_keys)
+    metrics.serve_metrics(settings.metrics.host, settings.metrics.learn, settings.serve.reading_keys)
     with suppress(Stopped), checked(settings.log, stop) as (event_log, topics):
         LearnDaemon(settings, event_log, topics, stop).run()
     log.info("learner stopped")

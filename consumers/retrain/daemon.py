@@ -67,7 +67,7 @@ def run(
         Occupied: another retrainer works for this model.
     """
     os.nice(settings.retrain.nice)
-    metrics.serve_metrics(settings.metrics.host, settings.metrics.retrain, settings.serve.api_keys)
+    metrics.serve_metrics(settings.metrics.host, settings.metrics.retrain, settings.serve.reading_keys)
     try:
         with _service(settings, show) as service:
             finished = service.finish()

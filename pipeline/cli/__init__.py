@@ -9,7 +9,19 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.cli import daemons, inspecting, items, operations, rebuilding, setup, sources, trials, watching
+from pipeline.cli import (
+    daemons,
+    inspecting,
+    items,
+    operations,
+    rebuilding,
+    rules,
+    setup,
+    sources,
+    trials,
+    users,
+    watching,
+)
 from pipeline.errors import MillstreamError
 
 app = typer.Typer(
@@ -18,7 +30,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,  # locals may hold keys and user ids
 )
-for module in (setup, inspecting, items, sources, daemons, watching, operations, rebuilding, trials):
+for module in (
+    *(setup, inspecting, items, users, rules, sources, daemons),
+    *(watching, operations, rebuilding, trials),
+):
     app.add_typer(module.app)
 
 

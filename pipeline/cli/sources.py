@@ -70,7 +70,7 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
     stop = stop_requested()
     try:
         with log_of_settings(stop) as (event_log, topics, settings):
-            metrics.serve_metrics(settings.metrics.host, settings.metrics.play, settings.serve.api_keys)
+            metrics.serve_metrics(settings.metrics.host, settings.metrics.play, settings.serve.reading_keys)
             patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
             with (
                 PatientWriter(event_log, stop, settings.play.max_in_flight) as writer,

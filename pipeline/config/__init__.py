@@ -4,6 +4,7 @@ They live together in this room, because a component's own room may load torch, 
 and the event log must not.
 """
 
+from pipeline.config.access import Guarded, KeyConfig, Scope
 from pipeline.config.base import Config, Precision
 from pipeline.config.bridge import BridgeConfig, BridgedTopic
 from pipeline.config.gateway import GatewayConfig
@@ -48,6 +49,9 @@ __all__ = [
     "GateConfig",
     "GatewayConfig",
     "GuardConfig",
+    "Guarded",
+    "KeyConfig",
+    "Scope",
     "LanguageConfig",
     "LearnerConfig",
     "LogConfig",

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from pipeline.config.base import Config, Port, Secrets, Text
+from pipeline.config.access import Guarded
+from pipeline.config.base import Config, Port, Text
 
 
 class BridgedTopic(Config):
@@ -18,7 +19,7 @@ class BridgedTopic(Config):
     """json: each value is an object; debezium: the envelope of a change of a table's row."""
 
 
-class BridgeConfig(Config):
+class BridgeConfig(Guarded):
     """[bridge] Which topics, made by others, become events."""
 
     url: Annotated[str, Field(max_length=4_096)] = ""
@@ -46,6 +47,3 @@ class BridgeConfig(Config):
     """Address to listen on, for /readyz, /healthz and /metrics."""
     port: Port = 8002
     """Port to listen on."""
-    api_keys: Secrets = ()
-    """If there are any, a request for the metrics needs one of them in its X-API-Key header. Each has at
-    least 16 characters; in the environment, commas divide them."""

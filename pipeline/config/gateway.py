@@ -6,19 +6,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.config.base import Config, Port, Secrets, Text
+from pipeline.config.access import Guarded
+from pipeline.config.base import Port, Text
 
 
-class GatewayConfig(Config):
+class GatewayConfig(Guarded):
     """[gateway] How events come in over HTTP."""
 
     host: Text = "127.0.0.1"
     """Address to listen on."""
     port: Port = 8001
     """Port to listen on."""
-    api_keys: Secrets = ()
-    """If there are any, a request needs one of them in its X-API-Key header, and so does one for the metrics.
-    Each has at least 16 characters; in the environment, commas divide them."""
     max_body_bytes: Annotated[int, Field(ge=1_024, le=1 << 30)] = 8 << 20
     """Bytes that the body of a request may have, at most."""
     max_batch_events: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000

@@ -53,6 +53,7 @@ def _toml(value: object) -> str:
         case list() | tuple():
             return "[" + ", ".join(_toml(part) for part in value) + "]"
         case dict():
-            return "{" + ", ".join(f"{_key(key)} = {_toml(part)}" for key, part in value.items()) + "}"
+            there = {key: part for key, part in value.items() if part is not None}
+            return "{" + ", ".join(f"{_key(key)} = {_toml(part)}" for key, part in there.items()) + "}"
         case _:
             return str(value)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from pydantic import SecretStr
-
-from pipeline.config import Settings
+from pipeline.config import Guarded, Settings
 from pipeline.doctor.finding import Finding, fault, ok, warning
 from pipeline.keys import HEADER
 from pipeline.metrics import reached, scrape
@@ -18,12 +16,12 @@ LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 class _Port(NamedTuple):
-    """Where a daemon listens; `setting` names the port, `keys` are those that its metrics ask for."""
+    """Where a daemon listens; `setting` names the port, `guarded` has the keys of its metrics."""
 
     setting: str
     host: str
     port: int
-    keys: Sequence[SecretStr]
+    guarded: Guarded
 
 
 def check(settings: Settings) -> Iterator[Finding]:
@@ -37,22 +35,23 @@ def check(settings: Settings) -> Iterator[Finding]:
             yield fault("ports", text, f"set `{port.setting}` to another port")
         else:
             yield _state(port)
-    for name, host, keys in (
-        ("serve", settings.serve.host, settings.serve.api_keys),
-        ("gateway", settings.gateway.host, settings.gateway.api_keys),
-        ("bridge", settings.bridge.host, settings.bridge.api_keys),
+    for name, host, guarded in (
+        ("serve", settings.serve.host, settings.serve),
+        ("gateway", settings.gateway.host, settings.gateway),
+        ("bridge", settings.bridge.host, settings.bridge),
     ):
-        if host not in LOCAL and not keys:
+        if host not in LOCAL and not guarded.api_keys and not guarded.named_keys:
             text = f"{name} listens at {host} and asks for no key"
             yield warning("access", text, f"set `{name}.api_keys`; `openssl rand -hex 32` makes one")
 
 
 def _ports(settings: Settings) -> Iterator[_Port]:
-    serve, metrics = settings.serve, settings.metrics
-    for name, server in (("serve", serve), ("gateway", settings.gateway), ("bridge", settings.bridge)):
-        yield _Port(f"{name}.port", server.host, server.port, server.api_keys)
+    serve, gateway, metrics = settings.serve, settings.gateway, settings.metrics
+    yield _Port("serve.port", serve.host, serve.port, serve)
+    yield _Port("gateway.port", gateway.host, gateway.port, gateway)
+    yield _Port("bridge.port", settings.bridge.host, settings.bridge.port, settings.bridge)
     for name in ("learn", "retrain", "play"):
-        yield _Port(f"metrics.{name}", metrics.host, getattr(metrics, name), serve.api_keys)
+        yield _Port(f"metrics.{name}", metrics.host, getattr(metrics, name), serve)
 
 
 def _state(port: _Port) -> Finding:
@@ -75,7 +74,8 @@ def _taken(port: _Port, error: OSError) -> Finding:
 
 
 def _is_ours(port: _Port) -> bool:
-    headers = {HEADER: port.keys[0].get_secret_value()} if port.keys else {}
+    key = port.guarded.own_key
+    headers = {HEADER: key.get_secret_value()} if key else {}
     try:
         series = scrape(f"http://{reached(port.host)}:{port.port}/metrics", ASK_SECONDS, headers)
     except (OSError, ValueError):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-from pydantic import SecretStr
-
-from pipeline.config import Settings
+from pipeline.config import Guarded, Settings
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import interaction_of, item_of
 from pipeline.eventlog.port import EventLog, Record, lag, read_compacted
@@ -162,16 +160,17 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
 
 def _addresses(settings: Settings) -> Iterable[tuple[str, str, Mapping[str, str]]]:
     at, serve = settings.metrics, settings.serve
-    key = _key(serve.api_keys)
+    key = _key(serve)
     yield "learn", _url(at.host, at.learn), key
     yield "serve", _url(serve.host, serve.port), key
     yield "retrain", _url(at.host, at.retrain), key
     for name, door in (("gateway", settings.gateway), ("bridge", settings.bridge)):
-        yield name, _url(door.host, door.port), _key(door.api_keys)
+        yield name, _url(door.host, door.port), _key(door)
 
 
-def _key(keys: Sequence[SecretStr]) -> Mapping[str, str]:
-    return {HEADER: keys[0].get_secret_value()} if keys else {}
+def _key(guarded: Guarded) -> Mapping[str, str]:
+    key = guarded.own_key
+    return {HEADER: key.get_secret_value()} if key else {}
 
 
 def _url(host: str, port: int) -> str:

@@ -2,12 +2,14 @@
 
 # No `from __future__ import annotations` here: FastAPI must evaluate the annotations of nested functions.
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from fastapi import FastAPI, Response
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.http.operations import add_operations, guards
+from pipeline.config import Guarded, Scope
+from pipeline.http.keyring import Keyring
+from pipeline.http.operations import add_operations
 from pipeline.http.problems import answer_with_problems
 
 
@@ -19,7 +21,7 @@ class BridgeReadiness(BaseModel):
     ready: bool = Field(description="false while a log is away, or after too much was refused.")
 
 
-def create_app(is_ready: Callable[[], bool], keys: Sequence[SecretStr]) -> FastAPI:
+def create_app(is_ready: Callable[[], bool], guarded: Guarded) -> FastAPI:
     """Create the application; with API keys, the metrics need one."""
     app = FastAPI(title="millstream bridge", version="1", redoc_url=None)
     answer_with_problems(app)
@@ -31,5 +33,5 @@ def create_app(is_ready: Callable[[], bool], keys: Sequence[SecretStr]) -> FastA
         response.status_code = 200 if found.ready else 503
         return found
 
-    add_operations(app, guards(keys))
+    add_operations(app, Keyring(guarded).guards(Scope.READ))
     return app

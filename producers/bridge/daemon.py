@@ -64,7 +64,7 @@ def serve(bridge: Bridge, config: BridgeConfig, stop: Event) -> None:
         InvalidSettings, TopicError, RecordsLost: see `run`.
         Stopped: the log was away when `stop` was set.
     """
-    server = http_server(create_app(lambda: bridge.is_ready, config.api_keys), config.host, config.port)
+    server = http_server(create_app(lambda: bridge.is_ready, config), config.host, config.port)
     with (
         listening(config.host, config.port, "bridge") as sockets,
         ThreadPoolExecutor(2, thread_name_prefix="bridge") as threads,

@@ -9,23 +9,35 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, FastAPI, HTTPException, Path, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from pipeline import metrics
-from pipeline.config import GatewayConfig
-from pipeline.errors import DeliveryError
+from pipeline.config import GatewayConfig, Scope
+from pipeline.errors import DeliveryError, LogUnavailable
 from pipeline.eventlog.refusal_log import RefusalLines
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Id, Interaction, Item, ItemChange, User
+from pipeline.http.keyring import Keyring
 from pipeline.http.middleware import RequestTimes
-from pipeline.http.operations import Responses, add_operations, guards, problems
+from pipeline.http.operations import (
+    NO_KEY,
+    Responses,
+    add_components,
+    add_operations,
+    operation_id,
+    problems,
+)
+from pipeline.http.parameters import check_parameters
+from pipeline.http.paths import register_ids
 from pipeline.http.problems import answer_with_problems, problem
+from pipeline.rules.store import RuleStore
 from producers.gateway.acceptance import Decision, GatewayRecord, decide, removal
 from producers.gateway.bodies import lines_of, read_body
 from producers.gateway.group_writer import GroupWriter
-from producers.gateway.openapi import KINDS, Kind, add_components, posting
+from producers.gateway.openapi import KINDS, Kind, event_schemas, posting
+from producers.gateway.rules import rule_routes
 from producers.gateway.schemas import GatewayReadiness, Receipt
 
 DESCRIPTION = """
@@ -41,8 +53,9 @@ MAX_KEY_CHARACTERS = 255
 AWAY = "the event log is away: send the same request again; what was stored already counts once"
 ALWAYS = problems(
     {
-        401: "The header X-API-Key is missing or wrong",
-        429: "Too many requests are in flight; Retry-After says when to try again",
+        401: NO_KEY,
+        403: "The key does not have the scope `ingest`",
+        429: "Too many requests are in flight or come with this key; Retry-After says when to try again",
         503: "The event log is away; Retry-After says when to try again",
     }
 )
@@ -55,9 +68,15 @@ BODY_PROBLEMS: Responses = {
             415: "The body is of another media type, or compressed",
         }
     ),
-    422: {"model": Receipt, "description": "Every event was refused"},
+    422: {
+        "description": "Every event was refused; or the route has no such query parameter",
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/Receipt"}},
+            **problems({422: ""})[422]["content"],
+        },
+    },
 }
-INVALID_ID = problems({422: "The id is out of bounds"})
+INVALID_ID = problems({422: "The id is out of bounds, or there is no such query parameter"})
 
 
 class Door:
@@ -97,10 +116,9 @@ class Door:
             await self._store(decision.records)
         return self._receipt(decision, "")
 
-    @property
     def is_ready(self) -> bool:
-        """Whether events can be made durable now."""
-        return not self._writer.is_away
+        """Whether events can be made durable now; asks the log."""
+        return not self._writer.is_away and self._writer.log_answers()
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -159,20 +177,29 @@ def create_app(
     writer: GroupWriter, topics: Topics, settings: GatewayConfig, clock: Callable[[], int] = now_ms
 ) -> FastAPI:
     """Create the application; with API keys, only health, readiness and documentation need no key."""
-    app = FastAPI(title="millstream gateway", description=DESCRIPTION, version="1", redoc_url=None)
+    register_ids()
+    app = FastAPI(
+        title="millstream gateway",
+        description=DESCRIPTION,
+        version="1",
+        redoc_url=None,
+        generate_unique_id_function=operation_id,
+    )
     app.add_middleware(RequestTimes)
     answer_with_problems(app)
     app.add_exception_handler(DeliveryError, _log_away)
-    door, guarded = Door(writer, topics, settings, clock), guards(settings.api_keys)
-    app.include_router(_v1(door, topics), dependencies=guarded, responses=ALWAYS)
+    app.add_exception_handler(LogUnavailable, _log_away)
+    door, keyring = Door(writer, topics, settings, clock), Keyring(settings)
+    app.include_router(_v1(door, topics), dependencies=keyring.guards(Scope.INGEST), responses=ALWAYS)
+    app.include_router(rule_routes(RuleStore(writer.event_log, topics.rules), keyring))
     app.include_router(_open_routes(door))
-    add_operations(app, guarded)
-    add_components(app.openapi())
+    add_operations(app, keyring.guards(Scope.READ))
+    add_components(app, event_schemas())
     return app
 
 
 def _v1(door: Door, topics: Topics) -> APIRouter:
-    routes = APIRouter(tags=["events"])
+    routes = APIRouter(tags=["events"], dependencies=[Depends(check_parameters)])
 
     def taking(kind: str | None, *kinds: Kind) -> dict[str, Any]:
         """Options of a route that takes events of these kinds."""
@@ -201,7 +228,7 @@ def _v1(door: Door, topics: Topics) -> APIRouter:
         """Take in items and changes of items, which need not name their `kind`. See /v1/events."""
         return await door.post(request, Item.kind)
 
-    @routes.delete("/v1/items/{item:path}", status_code=202, response_model=Receipt, responses=INVALID_ID)
+    @routes.delete("/v1/items/{item:id}", status_code=202, response_model=Receipt, responses=INVALID_ID)
     async def delete_item(item: Annotated[Id, Path()]) -> Response:
         """Remove an item from the catalogue; one that is not there, too."""
         return await door.remove(topics.items, item)
@@ -211,7 +238,7 @@ def _v1(door: Door, topics: Topics) -> APIRouter:
         """Take in users, which need not name their `kind`. See /v1/events."""
         return await door.post(request, User.kind)
 
-    @routes.delete("/v1/users/{user:path}", status_code=202, response_model=Receipt, responses=INVALID_ID)
+    @routes.delete("/v1/users/{user:id}", status_code=202, response_model=Receipt, responses=INVALID_ID)
     async def delete_user(user: Annotated[Id, Path()]) -> Response:
         """Remove the attributes of a user; of one who has none, too. What the user did is kept."""
         return await door.remove(topics.users, user)
@@ -223,10 +250,11 @@ def _open_routes(door: Door) -> APIRouter:
     routes = APIRouter(tags=["operations"])
 
     @routes.get("/readyz", responses={503: {"model": GatewayReadiness}})
-    async def readiness(response: Response) -> GatewayReadiness:
+    def readiness(response: Response) -> GatewayReadiness:
         """Return 200 while events can be made durable, and 503 while the event log is away."""
-        response.status_code = 200 if door.is_ready else 503
-        return GatewayReadiness(ready=door.is_ready)
+        ready = door.is_ready()
+        response.status_code = 200 if ready else 503
+        return GatewayReadiness(ready=ready)
 
     return routes
 

@@ -8,9 +8,11 @@ senders try again, and the ids of the events tell what was stored already.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from threading import Condition, Event
+from threading import Condition, Event, Lock
 from typing import NamedTuple
 
 from pipeline import metrics
@@ -21,6 +23,7 @@ from producers.gateway.acceptance import GatewayRecord
 
 PAUSE_SECONDS = 1.0
 """How long nothing is tried after a failure, so that a full disk costs one line a second."""
+ASK_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -31,20 +34,34 @@ class _Submission(NamedTuple):
 
 
 class GroupWriter:
-    """Writes submitted records until it is closed; `run` is for a thread of its own."""
+    """Writes submitted records until it is closed; `run` is for a thread of its own.
+
+    Attributes:
+        event_log: the log that it writes to.
+    """
 
     def __init__(self, event_log: EventLog, pause_seconds: float = PAUSE_SECONDS) -> None:
-        self._log = event_log
+        self.event_log = event_log
         self._pause_seconds = pause_seconds
         self._changed = Condition()
         self._waiting: list[_Submission] = []
         self._away = False
         self._closing = Event()
+        self._asking = Lock()
+        self._answers, self._ask_at = True, -math.inf
 
     @property
     def is_away(self) -> bool:
         """Whether the log is away, so that nothing can be submitted."""
         return self._away
+
+    def log_answers(self) -> bool:
+        """Whether the log answers; asks it at most once in `PAUSE_SECONDS`."""
+        with self._asking:
+            if time.monotonic() >= self._ask_at:
+                self._answers = _answers(self.event_log)
+                self._ask_at = time.monotonic() + PAUSE_SECONDS
+            return self._answers
 
     def submit(self, records: Sequence[GatewayRecord]) -> Future[None]:
         """Submit the records of one request; the future ends when they are durable, or fails.
@@ -69,7 +86,7 @@ class GroupWriter:
         try:
             while not self._closing.is_set():
                 try:
-                    with self._log.writer() as writer:
+                    with self.event_log.writer() as writer:
                         self._write_with(writer)
                 except (DeliveryError, LogUnavailable) as error:
                     self._wait_for_the_log(error)
@@ -115,7 +132,7 @@ class GroupWriter:
         log.warning("events were not acknowledged, their senders may send them again: %s", error)
         self._fail_waiting(error)
         self._closing.wait(self._pause_seconds)
-        if wait_until_back(self._log, self._closing):
+        if wait_until_back(self.event_log, self._closing):
             with self._changed:
                 self._away = False
 
@@ -123,6 +140,14 @@ class GroupWriter:
         with self._changed:
             taken, self._waiting = self._waiting, []
         _fail([submission for submission in taken if submission.done.set_running_or_notify_cancel()], error)
+
+
+def _answers(event_log: EventLog) -> bool:
+    try:
+        event_log.ping(ASK_SECONDS)
+    except MillstreamError:
+        return False
+    return True
 
 
 def _fail(group: Sequence[_Submission], error: MillstreamError) -> None:

@@ -70,6 +70,7 @@ class BridgeHarness:
         self.log = open_log(f"sqlite:///{folder}/log.db")
         TOPICS.create(self.log, 2, HOUR_MS, HOUR_MS)
         self.config = BridgeConfig(**config)
+        self.refusals = RefusalsConfig(most_share=1.0)
         self.create()
 
     def __enter__(self) -> Self:

@@ -31,8 +31,10 @@ COMMANDS = {
     "doctor",
     "history",
     "items",
+    "users",
     "status",
     "dead-letters",
+    "rules",
 }
 
 

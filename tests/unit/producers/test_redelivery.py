@@ -7,12 +7,14 @@ from pathlib import Path
 import orjson
 import pytest
 
-from pipeline.config import Settings, to_toml
+from pipeline.config import BridgeConfig, Settings, to_toml
+from pipeline.config.bridge import BridgedTopic
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import dead_letter, interaction_of, item_of
 from pipeline.eventlog.port import Record
 from pipeline.events import MAX_TIME_AHEAD_MS, Interaction
 from pipeline.reports.dead_letters import read_letters
+from producers.bridge.event_ids import of_place
 from tests.support.commands import run
 from tests.support.model_harness import ModelHarness
 
@@ -124,6 +126,15 @@ def test_records_of_a_foreign_topic_become_events_by_a_mapping(harness: ModelHar
     assert "1 sent once more; 1 refused again: time_unit 1" in output and "clicks/1/8" in output
     (event,) = learned(harness)
     assert (event.user, event.item, event.time) == ("ann", "mug", 1_690_000_000_000)
+    assert event.event_id == of_place("clicks", "", 1, 7), "the bridge reads it again as the same event"
+
+
+def test_the_topics_of_the_bridge_have_its_mappings(harness: ModelHarness, tmp_path: Path) -> None:
+    letter(harness, {"customer": {"id": "ann"}, "sku": "mug", "at": 1_690_000_000_000}, "clicks")
+    bridge = BridgeConfig(topics={"clicks": BridgedTopic(mapping="mapping.toml")})
+    changed = harness.settings.model_copy(update={"bridge": bridge})
+    (tmp_path / "millstream.toml").write_text(to_toml(changed))
+    assert "1 sent once more" in run("dead-letters", "replay").output
 
 
 def test_letters_of_the_bridge_become_its_events_by_its_mapping(

@@ -209,7 +209,7 @@ def test_a_key_that_is_too_long_is_refused(gateway: GatewayHarness) -> None:
         assert gateway.post("/v1/interactions", VIEW, Idempotency_Key=key).status_code == status
 
 
-@pytest.mark.parametrize("item", ["%01", "i" * 129])
+@pytest.mark.parametrize("item", ["%01", "i" * 129, "mug%0A", "a%0Ab"])
 def test_an_invalid_item_is_not_removed(gateway: GatewayHarness, item: str) -> None:
     answer = gateway.send("DELETE", f"/v1/items/{item}")
     assert (answer.status_code, answer.json()["title"]) == (422, "Unprocessable Content")
@@ -227,6 +227,39 @@ def test_keys(tmp_path: Path) -> None:
             assert gateway.send("DELETE", "/v1/items/a", headers={"X-API-Key": key}).status_code == status
         assert gateway.client.post("/v1/items", content=b"who am I").status_code == 401
         assert len(gateway.records(TOPICS.items)) == 2
+
+
+def test_keys_have_scopes_and_rates(tmp_path: Path) -> None:
+    keys = {
+        "shop": {"secret": "shop" * 4, "scopes": ["ingest"], "requests_per_second": 0.001, "burst": 2},
+        "prometheus": {"secret": "reader" * 4, "scopes": ["read"]},
+    }
+    with GatewayHarness(tmp_path, named_keys=keys) as gateway:
+        assert gateway.post("/v1/items", MUG).status_code == 401
+        refused = gateway.post("/v1/items", MUG, X_API_Key="reader" * 4)
+        assert refused.status_code == 403
+        assert refused.json()["detail"] == "this key allows read, and the route needs ingest"
+        assert gateway.client.get("/metrics", headers={"X-API-Key": "shop" * 4}).status_code == 403
+        assert gateway.client.get("/metrics", headers={"X-API-Key": "reader" * 4}).status_code == 200
+        answers = [gateway.post("/v1/items", MUG, X_API_Key="shop" * 4) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [202, 202, 429]
+        assert int(answers[-1].headers["Retry-After"]) > 900
+        assert len(gateway.records(TOPICS.items)) == 2
+
+
+def test_an_unknown_query_parameter_is_refused(gateway: GatewayHarness) -> None:
+    answer = gateway.send("POST", "/v1/items?dry_run=true", json=MUG)
+    assert answer.status_code == 422 and answer.headers["content-type"] == "application/problem+json"
+    assert "query.dry_run: " in answer.json()["detail"]
+    assert gateway.send("DELETE", "/v1/items/mug?force=1").status_code == 422
+    assert gateway.records(TOPICS.items) == []
+
+
+def test_readiness_notices_a_log_that_is_gone(gateway: GatewayHarness, tmp_path: Path) -> None:
+    for file in tmp_path.glob("log.db*"):
+        file.rename(file.with_name(f"away-{file.name}"))
+    answer = gateway.client.get("/readyz")
+    assert (answer.status_code, answer.json()) == (503, {"ready": False})
 
 
 def test_metrics_count_what_was_accepted_and_refused(
@@ -256,7 +289,7 @@ def test_openapi_describes_every_body_that_is_taken(gateway: GatewayHarness) -> 
     document = gateway.client.get("/openapi.json").json()
     assert set(document["paths"]) == {
         *("/v1/events", "/v1/interactions", "/v1/items", "/v1/items/{item}"),
-        *("/v1/users", "/v1/users/{user}"),
+        *("/v1/users", "/v1/users/{user}", "/v1/rules", "/v1/rules/{name}"),
         *("/healthz", "/readyz", "/metrics"),
     }
     for path, good, bad in (
