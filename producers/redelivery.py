@@ -16,43 +16,45 @@ from pipeline.eventlog.intake import check_interaction, check_unit
 from pipeline.eventlog.port import EventLog, Record
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Interaction, build, build_item, encode, parse
+from producers.bridge.decision import BridgedRecord
+from producers.bridge.event_ids import of_place
+from producers.bridge.position import stored_positions
 from producers.bridge.record_mapper import RecordMapper
 
 DIGEST_BYTES = 12
 COLLISION = "another event has this id: its sender must send it with an id of its own"
-FOREIGN = "is no input topic of this model, and none of [bridge]: say with --mapping what its records become"
+FOREIGN = "is no input topic of this model: say with --mapping how its records become events"
 Letter = Mapping[str, Any]
-NewRecord = tuple[str, str, bytes | None]
-"""Topic, key and value."""
 Decide = Callable[[Letter, int], "Redelivery"]
 """Decides about a letter at a time in ms."""
+EventIds = Callable[[Letter], str]
 
 
 class Redelivery(NamedTuple):
     """What becomes of a dead letter that is sent once more: records, or another refusal."""
 
     place: str
-    records: tuple[NewRecord, ...] = ()
+    records: tuple[BridgedRecord, ...] = ()
     refusal: InvalidEvent | None = None
 
 
-def decider(topics: Topics, mappers: Mapping[str, RecordMapper], given: RecordMapper | None = None) -> Decide:
+def decider(topics: Topics, mapper_of: Callable[[str], RecordMapper | None], id_of: EventIds) -> Decide:
     """Make what decides about letters.
 
     Args:
         topics: of the model.
-        mappers: of the bridge, by topic of its source.
-        given: for the records of all letters; without it, those of other topics are events.
+        mapper_of: what reads the records of a topic as rows, and not as events.
+        id_of: the id that the event of a letter has which does not say it.
     """
-    by_schema = _by_schema(topics)
 
     def decide(letter: Letter, now: int) -> Redelivery:
-        mapper = given or mappers.get(letter["topic"])
         try:
-            made = _mapped(mapper, letter, now) if mapper else (by_schema(letter, now),)
+            wire, mapper = _whole_value(letter), mapper_of(letter["topic"])
+            if mapper is None:
+                return Redelivery(letter["place"], (_by_schema(letter, wire, topics, now),))
+            return _mapped(letter, wire, mapper, letter.get("event_id") or id_of(letter), now)
         except InvalidEvent as error:
             return Redelivery(letter["place"], refusal=error)
-        return Redelivery(letter["place"], made)
 
     return decide
 
@@ -65,10 +67,10 @@ def send(event_log: EventLog, topics: Topics, found: Iterable[Redelivery]) -> No
     Raises:
         DeliveryError: the log did not acknowledge an append.
     """
-    sent = [one for one in found if one.records]
+    sent = [one for one in found if one.refusal is None]
     with event_log.writer() as writer:
-        for topic, key, value in (record for one in sent for record in one.records):
-            writer.append(topic, key, value)
+        for made in (record for one in sent for record in one.records):
+            writer.append(made.topic, made.key, made.value)
         writer.flush()
         for one in sent:
             writer.append(topics.dead_letters, one.place, None)
@@ -84,35 +86,40 @@ def event_id_of(place: str) -> str:
     return f"letter-{hashlib.blake2b(place.encode(), digest_size=DIGEST_BYTES, person=b'letter').hexdigest()}"
 
 
-def _by_schema(topics: Topics) -> Callable[[Letter, int], NewRecord]:
-    def record(letter: Letter, now: int) -> NewRecord:
-        wire = _whole_value(letter)
-        if letter["topic"] == topics.items:
-            item = build_item(parse(wire))
-            check_unit(item.time)
-            return topics.items, item.item, encode(item)
-        if letter["topic"] == topics.interactions:
-            event = build(Interaction, {"event_id": event_id_of(letter["place"]), **parse(wire)})
-            check_interaction(event, now)
-            return topics.interactions, event.user, encode(event)
-        raise InvalidEvent("topic", FOREIGN, RefusalReason.SCHEMA)
+def bridged_ids(event_log: EventLog, topics: Topics, bridge: str) -> EventIds:
+    """Make ids as the bridge of a name does, so that its reading everything again doubles nothing.
 
-    return record
-
-
-def _mapped(mapper: RecordMapper, letter: Letter, now: int) -> tuple[NewRecord, ...]:
-    """Read the value of a letter as the bridge does; all its events are sent, or none.
-
-    Those that were bridged already have the same ids.
+    Raises:
+        TopicError: a position cannot be read.
     """
+    stored = stored_positions(event_log, topics, bridge)
+
+    def event_id(letter: Letter) -> str:
+        at = stored.get(letter["topic"])
+        return of_place(letter["topic"], at.identity if at else "", letter["partition"], letter["offset"])
+
+    return event_id
+
+
+def _mapped(letter: Letter, wire: bytes, mapper: RecordMapper, event_id: str, now: int) -> Redelivery:
     place = letter["topic"], letter["partition"], letter["offset"], letter["append_time"]
-    record = Record(*place, letter.get("record_key"), _whole_value(letter))
-    decision = mapper.decide(record, letter.get("event_id") or event_id_of(letter["place"]), now)
-    if decision.refusal is not None:
-        raise decision.refusal
-    if not decision.records:
+    record = Record(*place, letter.get("record_key"), wire)
+    decision = mapper.decide(record, event_id, now)
+    if not decision.records and decision.dropped is not None:
         raise InvalidEvent("event", f"the mapping leaves it out: {decision.dropped}")
-    return tuple((made.topic, made.key, made.value) for made in decision.records)
+    return Redelivery(letter["place"], decision.records, decision.refusal)
+
+
+def _by_schema(letter: Letter, wire: bytes, topics: Topics, now: int) -> BridgedRecord:
+    if letter["topic"] == topics.items:
+        item = build_item(parse(wire))
+        check_unit(item.time)
+        return BridgedRecord(topics.items, item.item, encode(item), item.kind)
+    if letter["topic"] == topics.interactions:
+        event = build(Interaction, {"event_id": event_id_of(letter["place"]), **parse(wire)})
+        check_interaction(event, now)
+        return BridgedRecord(topics.interactions, event.user, encode(event), event.kind)
+    raise InvalidEvent("topic", FOREIGN, RefusalReason.SCHEMA)
 
 
 def _whole_value(letter: Letter) -> bytes:

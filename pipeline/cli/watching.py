@@ -102,18 +102,19 @@ def replay_letters(
     """Send dead letters once more, after the schema, or the mapping of a foreign topic, was mended.
 
     Each is validated again; what is refused again stays. What is sent twice counts once, by its event id.
-    Records of the bridge's topics become events by its mappings; those of others need --mapping.
     """
     from pipeline.datasets.mapping import load_mapping
     from pipeline.reports.dead_letters import read_letters, redelivery_page
     from producers.bridge.daemon import mappers_of
     from producers.bridge.record_mapper import RecordMapper
-    from producers.redelivery import decider, send
+    from producers.redelivery import bridged_ids, decider, send
 
     how = load_mapping(mapping) if mapping else None
     with log_of_settings() as (event_log, topics, settings):
+        bridged = RecordMapper(how, "json", topics) if how else None
         mappers = mappers_of(settings.bridge, topics) if settings.bridge.topics and not how else {}
-        decide = decider(topics, mappers, RecordMapper(how, "json", topics) if how else None)
+        ids = bridged_ids(event_log, topics, settings.bridge.name)
+        decide = decider(topics, lambda name: bridged or mappers.get(name), ids)
         letters = _chosen(read_letters(event_log, topics), reason, topic, place)
         found = [decide(letter, now()) for letter in letters]
         if not dry_run:
