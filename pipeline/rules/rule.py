@@ -111,6 +111,7 @@ class CapRule(RuleBase):
 
 
 Rule = KeepRule | LeaveOutRule | BoostRule | BuryRule | PinRule | CapRule
+AnyRule = Annotated[Rule, Field(discriminator="action")]
 RuleKind = type[Rule]
 KINDS: Mapping[str, RuleKind] = {
     "keep": KeepRule,

@@ -209,7 +209,7 @@ def test_a_key_that_is_too_long_is_refused(gateway: GatewayHarness) -> None:
         assert gateway.post("/v1/interactions", VIEW, Idempotency_Key=key).status_code == status
 
 
-@pytest.mark.parametrize("item", ["%01", "i" * 129])
+@pytest.mark.parametrize("item", ["%01", "i" * 129, "mug%0A", "a%0Ab"])
 def test_an_invalid_item_is_not_removed(gateway: GatewayHarness, item: str) -> None:
     answer = gateway.send("DELETE", f"/v1/items/{item}")
     assert (answer.status_code, answer.json()["title"]) == (422, "Unprocessable Content")
@@ -289,7 +289,7 @@ def test_openapi_describes_every_body_that_is_taken(gateway: GatewayHarness) -> 
     document = gateway.client.get("/openapi.json").json()
     assert set(document["paths"]) == {
         *("/v1/events", "/v1/interactions", "/v1/items", "/v1/items/{item}"),
-        *("/v1/users", "/v1/users/{user}"),
+        *("/v1/users", "/v1/users/{user}", "/v1/rules", "/v1/rules/{name}"),
         *("/healthz", "/readyz", "/metrics"),
     }
     for path, good, bad in (
