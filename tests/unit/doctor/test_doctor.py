@@ -264,6 +264,14 @@ def test_a_broken_set_up_is_named_with_its_remedy(healthy: SetUp, breaks: Callab
     assert page.exit_code == 1 and f"✘ {check}" in page.output
 
 
+def test_topics_without_ids_are_a_warning(healthy: SetUp) -> None:
+    healthy.sql("UPDATE topics SET id = ''")
+    warned = [line for line in examined()["topics"] if line[0] == "warning"]
+    assert [(text[:36], "Kafka 2.8" in remedy) for _, text, remedy in warned] == [
+        ("the log gives its topics no ids: nob", True)
+    ]
+
+
 def test_a_port_of_another_program_is_a_fault(healthy: SetUp) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
