@@ -103,7 +103,7 @@ class Status:
     Attributes:
         state: red if a person must act; yellow if one should look.
         findings: why it is not green.
-        lag: records that the learner, and the server, have not read; None if unknown.
+        lag: records that learner, server and bridge have not read; None if unknown.
         freshness: p50 and p95 of the seconds from append, by stage.
         staleness_seconds: of the served weights; None if the server is away.
         snapshot: version announced last.
@@ -148,6 +148,7 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
         lag={
             "learn": _learner_lag(event_log, topics),
             "serve": _gauge(server, "millstream_lag_records", "serve"),
+            "bridge": _gauge(series.get("bridge", {}), "millstream_lag_records", "bridge"),
         },
         freshness={stage: _percentiles(series.get(of, {}), name) for stage, (of, name) in STAGES.items()},
         staleness_seconds=value_of(server, "millstream_staleness_seconds") if server else None,
