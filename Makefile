@@ -9,6 +9,7 @@ ENGINE ?= sqlite
 SEED ?= 0
 REPORT ?=
 CASES ?= 2000
+INPUTS ?= 100000
 
 .DEFAULT_GOAL := help
 
@@ -16,9 +17,9 @@ CASES ?= 2000
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --editable clients/python
 	@touch $@
 
 .PHONY: install
@@ -63,6 +64,14 @@ benchmark: install ## our learner beside a plain one, on the same events; DATA=<
 .PHONY: damage
 damage: install ## damage or forge files and records while a server answers; CASES=<number> SEED=<number>
 	$(BIN)/python -m benchmarks.damage --cases $(CASES) --seed $(SEED)
+
+.PHONY: fuzz
+fuzz: install ## send server and gateway requests made up from their OpenAPI documents; CASES= SEED=
+	$(BIN)/python -m tests.fuzz.run --cases '$(CASES)' --seed '$(SEED)'
+
+.PHONY: malformed
+malformed: install ## send malformed inputs through every door of running daemons; INPUTS=<number> SEED= ENGINE=
+	$(BIN)/python -m benchmarks.malformed --inputs '$(INPUTS)' --seed '$(SEED)' --engine '$(ENGINE)'
 
 .PHONY: chaos
 chaos: install ## kill, freeze and starve the daemons at random, and audit; ROUNDS=20 ENGINE=kafka SEED=0

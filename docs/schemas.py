@@ -1,6 +1,6 @@
-"""The events as JSON Schema, and the topics as an AsyncAPI document: `make settings` writes both.
+"""The events as JSON Schema, the topics as AsyncAPI, the HTTP interfaces as OpenAPI: see `make settings`.
 
-They are made of the event classes, so that they never say anything else. What JSON Schema cannot say
+The schemas are made of the event classes, so that they never say anything else. What JSON Schema cannot say
 stays with the classes: that `expires` is after `published`, and the bound on a record's size.
 """
 
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from docs.openapi import openapi
+from pipeline.event_fields import EventJsonSchema
 from pipeline.eventlog.topics import Topics
 from pipeline.events import SCHEMA_VERSION, Impression, Interaction, Item, ItemChange, User
 from pipeline.rules.rule import KINDS as RULE_KINDS
@@ -48,7 +50,7 @@ KINDS = tuple(kind for channel in CHANNELS.values() for kind in channel.kinds)
 
 def event_schema(kind: EventKind) -> dict[str, Any]:
     """Return the JSON Schema of a kind of event in its wire form, with the envelope."""
-    schema = kind.model_json_schema()
+    schema = kind.model_json_schema(schema_generator=EventJsonSchema)
     envelope = {"v": {"const": SCHEMA_VERSION}, "kind": {"const": kind.kind}}
     return {
         "$schema": DIALECT,
@@ -83,6 +85,7 @@ def documents() -> dict[Path, str]:
     made: Mapping[str, dict[str, Any]] = {
         **{f"{kind.__name__}.json": event_schema(kind) for kind in KINDS},
         "asyncapi.json": asyncapi(),
+        **openapi(),
     }
     return {FOLDER / name: json.dumps(content, indent=2) + "\n" for name, content in made.items()}
 

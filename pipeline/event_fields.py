@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, PydanticCustomError, ValidationError
+from pydantic_core.core_schema import DictSchema
 
 from pipeline.errors import InvalidEvent, RefusalReason
 
@@ -28,15 +30,15 @@ milliseconds the second day of 1970 to March 1973, before there were shops that 
 are left alone, because they are times of a clock that starts at 0."""
 IN_SECONDS = "is in seconds, not milliseconds: multiply it by 1,000"
 MICROSECONDS_FROM, NANOSECONDS_FROM, NANOSECONDS_UNTIL = (SECONDS_FROM * 10**n for n in (6, 9, 12))
-_MOMENT, _ZONE = r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?", r"[Zz]|[+-]\d\d:?\d\d"
-ISO_TIME = re.compile(f"{_MOMENT}(?P<zone>{_ZONE})?")
+_AFTER_YEAR, _ZONE = r"-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?", r"[Zz]|[+-]\d\d:?\d\d"
+ISO_TIME = re.compile(rf"\d{{4}}{_AFTER_YEAR}(?P<zone>{_ZONE})?")
 TIME_SCHEMA = {
     "anyOf": [
         {"type": "integer", "minimum": 0, "maximum": LATEST_MS},
         {
             "type": "string",
             "format": "date-time",
-            "pattern": f"^{_MOMENT}({_ZONE})$",
+            "pattern": rf"^(19[7-9]\d|2\d{{3}}){_AFTER_YEAR}({_ZONE})$",
         },
     ]
 }
@@ -50,6 +52,18 @@ REASONS = {
     "time_form": RefusalReason.TIME_UNIT,
 }
 """Reasons by Pydantic's name of the error; all others are by kind, see `_reason`."""
+
+
+class EventJsonSchema(GenerateJsonSchema):
+    """JSON Schema that bounds the keys of objects; Pydantic's allows any value under a key that is none."""
+
+    def dict_schema(self, schema: DictSchema) -> JsonSchemaValue:
+        """Return the schema of an object with any number of keys."""
+        made = super().dict_schema(schema)
+        for values in made.pop("patternProperties", {}).values():
+            made["additionalProperties"] = values
+            made["propertyNames"] = self.generate_inner(schema["keys_schema"])
+        return made
 
 
 def milliseconds(value: object) -> object:

@@ -63,7 +63,14 @@ Attribute = Annotated[
     Discriminator(lambda value: "values" if isinstance(value, list | tuple) else "value"),
 ]
 Attributes = Annotated[dict[Id, Attribute], Field(max_length=64)]
-Url = Annotated[str, Field(max_length=2_048, pattern=r"^https?://[^\s\x00-\x1f\x7f]+$")]
+# Spaces one by one: what \s is differs between Rust, which checks here, and the dialect of JSON Schema.
+Url = Annotated[
+    str,
+    Field(
+        max_length=2_048,
+        pattern=r"^https?://[^\x00-\x20\x7f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+$",
+    ),
+]
 Vector = Annotated[tuple[Finite, ...], Field(strict=False, min_length=1, max_length=1_024)]
 
 
@@ -163,6 +170,10 @@ class ItemChange(_CatalogueRecord):
     It has at least one field besides the item. A field is changed as a whole: attributes that the change
     does not repeat are gone.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={"not": {"propertyNames": {"enum": ["v", "kind", "item"]}}}  # an item alone
+    )
 
     def applied_to(self, before: Item | None) -> Item:
         """Return the item after the change; an item that was not in the catalogue has an empty title."""

@@ -17,7 +17,7 @@ from pipeline import events, metrics
 from pipeline.config import Settings, to_toml
 
 ROOT = Path(__file__).parents[1]
-PRODUCT = ("pipeline", "consumers", "producers")
+PRODUCT = ("pipeline", "consumers", "producers", "clients/python")
 FOREIGN = {"rich.live.Live"}
 """Names of libraries that happen to be old names of ours."""
 

@@ -26,11 +26,13 @@ from consumers.serve.schemas import (
 )
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import View
+from consumers.serve.state.shown import ShownItems
 from consumers.serve.state.steering import NO_ATTRIBUTES, read_attributes, steered_by
 from pipeline import metrics
 from pipeline.errors import MillstreamError
 from pipeline.rules.compiled import NO_SHAPING, RequestFacts, Shaping
 from pipeline.rules.slate import Slate
+from pipeline.state.acted_items import NO_ITEMS
 from pipeline.state.histories import Act
 
 NO_SNAPSHOT = "none"
@@ -82,6 +84,7 @@ class RecommendationService:
         context: int,
         submit: Callable[[Fields], None] | None = None,
         clock: Callable[[], int] = now_ms,
+        shown: ShownItems | None = None,
     ) -> None:
         """Answer from the state that the follower keeps up to date.
 
@@ -90,11 +93,13 @@ class RecommendationService:
             context: number of the latest acts that the model reads.
             submit: called with the fields of each `Impression`; None to write no impressions.
             clock: ms since the epoch.
+            shown: what was shown lately; nothing without it. Impressions that are submitted are added.
         """
         self._current = current
         self._context = context
         self._submit = submit
         self._clock = clock
+        self._shown = shown or ShownItems()
 
     def for_user(self, user: str, session: str | None, query: RecommendationQuery) -> Recommendations:
         """Recommend items for a user, and submit an impression of them.
@@ -118,7 +123,8 @@ class RecommendationService:
         older, now = self._current.older(user), self._clock()
         attributes = self._current.attributes(user)
         shaping = _shaping(view, query, "user", now, attributes)
-        answer = recommend(view, history, session, query, self._context, older, shaping, now=now)
+        shown = self._shown.since(user, now - query.exclude_shown_ms) if query.exclude_shown_ms else NO_ITEMS
+        answer = recommend(view, history, session, query, self._context, older, shaping, now=now, shown=shown)
         return UserAnswer(view, answer, shaping, steered_by(view.rules, attributes), now)
 
     def for_history(
@@ -230,14 +236,15 @@ class RecommendationService:
         """
         if self._submit is None or not answer.rows:
             return None
-        impression = uuid.uuid4().hex
+        impression, items = uuid.uuid4().hex, [view.index.ids[row] for row in answer.rows]
+        self._shown.add(impression, user, items, now)
         self._submit(
             {
                 "impression_id": impression,
                 "user": user,
                 "snapshot": str(view.snapshot.version) if view.snapshot else NO_SNAPSHOT,
                 "time": now,
-                "items": [view.index.ids[row] for row in answer.rows],
+                "items": items,
                 "propensities": answer.scores,
                 "offsets": view.offsets,
                 "context": {"source": answer.source, **stored.context()},

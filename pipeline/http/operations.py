@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter, FastAPI, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import metrics
 from pipeline.http.problems import PROBLEM_TYPE, Problem
+from pipeline.keys import HEADER
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+NO_KEY = f"The header {HEADER} is missing or wrong"
+TOO_OFTEN = "The key is used too often; Retry-After says when to try again"
 Responses = dict[int | str, dict[str, Any]]
 """What a route answers besides success, by status, as OpenAPI has it."""
 
@@ -26,19 +30,37 @@ class Health(BaseModel):
 
 def problems(descriptions: dict[int, str]) -> Responses:
     """Describe problems in OpenAPI, given when each status is answered."""
-    content = {PROBLEM_TYPE: {"schema": Problem.model_json_schema()}}
+    content = {PROBLEM_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
     return {
         status: {"description": description, "content": content}
         for status, description in descriptions.items()
     }
 
 
+def operation_id(route: APIRoute) -> str:
+    """Name an operation of OpenAPI after its function, as clients that are generated call it."""
+    return route.name
+
+
 def add_operations(app: FastAPI, guarded: Sequence[Any]) -> None:
     """Add /healthz, which needs no key, and /metrics, which is guarded."""
     routes = APIRouter(tags=["operations"])
-    routes.add_api_route("/healthz", _health, response_model=Health)
-    routes.add_api_route("/metrics", _metrics, dependencies=list(guarded), response_class=Response)
+    routes.add_api_route("/healthz", _health, response_model=Health, name="health")
+    routes.add_api_route(
+        "/metrics",
+        _metrics,
+        name="metrics",
+        dependencies=list(guarded),
+        response_class=Response,
+        responses=problems({401: NO_KEY, 403: "The key does not have the scope `read`", 429: TOO_OFTEN}),
+    )
     app.include_router(routes)
+
+
+def add_components(app: FastAPI, schemas: Mapping[str, Any]) -> None:
+    """Add schemas to the OpenAPI document of an application that has all its routes: problems, and these."""
+    components = app.openapi().setdefault("components", {}).setdefault("schemas", {})
+    components.update({Problem.__name__: Problem.model_json_schema(), **schemas})
 
 
 async def _health() -> Health:

@@ -21,14 +21,22 @@ from pipeline.eventlog.topics import Topics
 from pipeline.events import Id, Interaction, Item, ItemChange, User
 from pipeline.http.keyring import Keyring
 from pipeline.http.middleware import RequestTimes
-from pipeline.http.operations import Responses, add_operations, problems
+from pipeline.http.operations import (
+    NO_KEY,
+    Responses,
+    add_components,
+    add_operations,
+    operation_id,
+    problems,
+)
 from pipeline.http.parameters import check_parameters
+from pipeline.http.paths import register_ids
 from pipeline.http.problems import answer_with_problems, problem
 from pipeline.rules.store import RuleStore
 from producers.gateway.acceptance import Decision, GatewayRecord, decide, removal
 from producers.gateway.bodies import lines_of, read_body
 from producers.gateway.group_writer import GroupWriter
-from producers.gateway.openapi import KINDS, Kind, add_components, posting
+from producers.gateway.openapi import KINDS, Kind, event_schemas, posting
 from producers.gateway.rules import rule_routes
 from producers.gateway.schemas import GatewayReadiness, Receipt
 
@@ -45,7 +53,7 @@ MAX_KEY_CHARACTERS = 255
 AWAY = "the event log is away: send the same request again; what was stored already counts once"
 ALWAYS = problems(
     {
-        401: "The header X-API-Key is missing or wrong",
+        401: NO_KEY,
         403: "The key does not have the scope `ingest`",
         429: "Too many requests are in flight or come with this key; Retry-After says when to try again",
         503: "The event log is away; Retry-After says when to try again",
@@ -169,7 +177,14 @@ def create_app(
     writer: GroupWriter, topics: Topics, settings: GatewayConfig, clock: Callable[[], int] = now_ms
 ) -> FastAPI:
     """Create the application; with API keys, only health, readiness and documentation need no key."""
-    app = FastAPI(title="millstream gateway", description=DESCRIPTION, version="1", redoc_url=None)
+    register_ids()
+    app = FastAPI(
+        title="millstream gateway",
+        description=DESCRIPTION,
+        version="1",
+        redoc_url=None,
+        generate_unique_id_function=operation_id,
+    )
     app.add_middleware(RequestTimes)
     answer_with_problems(app)
     app.add_exception_handler(DeliveryError, _log_away)
@@ -179,7 +194,7 @@ def create_app(
     app.include_router(rule_routes(RuleStore(writer.event_log, topics.rules), keyring))
     app.include_router(_open_routes(door))
     add_operations(app, keyring.guards(Scope.READ))
-    add_components(app.openapi())
+    add_components(app, event_schemas())
     return app
 
 
@@ -213,7 +228,7 @@ def _v1(door: Door, topics: Topics) -> APIRouter:
         """Take in items and changes of items, which need not name their `kind`. See /v1/events."""
         return await door.post(request, Item.kind)
 
-    @routes.delete("/v1/items/{item:path}", status_code=202, response_model=Receipt, responses=INVALID_ID)
+    @routes.delete("/v1/items/{item:id}", status_code=202, response_model=Receipt, responses=INVALID_ID)
     async def delete_item(item: Annotated[Id, Path()]) -> Response:
         """Remove an item from the catalogue; one that is not there, too."""
         return await door.remove(topics.items, item)
@@ -223,7 +238,7 @@ def _v1(door: Door, topics: Topics) -> APIRouter:
         """Take in users, which need not name their `kind`. See /v1/events."""
         return await door.post(request, User.kind)
 
-    @routes.delete("/v1/users/{user:path}", status_code=202, response_model=Receipt, responses=INVALID_ID)
+    @routes.delete("/v1/users/{user:id}", status_code=202, response_model=Receipt, responses=INVALID_ID)
     async def delete_user(user: Annotated[Id, Path()]) -> Response:
         """Remove the attributes of a user; of one who has none, too. What the user did is kept."""
         return await door.remove(topics.users, user)

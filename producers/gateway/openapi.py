@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipeline.events import READABLE_VERSIONS, Interaction, Item, ItemChange, User
+from pipeline.event_fields import EventJsonSchema
+from pipeline.events import NEW_IN_2, READABLE_VERSIONS, SCHEMA_VERSION, Interaction, Item, ItemChange, User
 from producers.gateway.bodies import CLOUD_EVENT, CLOUD_EVENTS, JSON, NDJSON
 from producers.gateway.cloud_events import REQUIRED, VERSION
 
@@ -41,22 +42,33 @@ def posting(kinds: Iterable[Kind], needs_kind: bool) -> Schema:
     return {"parameters": HEADERS, "requestBody": body}
 
 
-def add_components(document: Schema) -> None:
-    """Add the parts that the schemas of events refer to."""
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+def event_schemas() -> Schema:
+    """Return the schemas that those of bodies refer to, by name: the events as senders may leave them."""
+    schemas: Schema = {}
     for kind in KINDS:
-        schemas.update(kind.model_json_schema(ref_template=REFERENCE).get("$defs", {}))
+        schema = kind.model_json_schema(ref_template=REFERENCE, schema_generator=EventJsonSchema)
+        schemas |= schema.pop("$defs", {})
+        schemas[kind.__name__] = _as_sent(kind, schema)
+    return schemas
 
 
 def _event(kind: Kind, needs_kind: bool) -> Schema:
-    schema = kind.model_json_schema(ref_template=REFERENCE)
-    schema.pop("$defs", None)
-    envelope: Schema = {"v": {"enum": list(READABLE_VERSIONS)}, "kind": {"const": kind.kind}}
+    named = {"$ref": REFERENCE.format(model=kind.__name__)}
+    return {"allOf": [named, {"required": ["kind"]}]} if needs_kind else named
+
+
+def _as_sent(kind: Kind, schema: Schema) -> Schema:
+    envelope: Schema = {
+        "v": {"enum": [version for version in READABLE_VERSIONS if version >= kind.since]},
+        "kind": {"const": kind.kind},
+    }
     required = [field for field in schema["required"] if field != OPTIONAL]
+    of_version_2 = {"properties": {"v": {"const": SCHEMA_VERSION}}}
     return {
         **schema,
         "properties": {**envelope, **schema["properties"]},
-        "required": [*(["kind"] if needs_kind else []), *required],
+        "required": required,
+        "dependentSchemas": dict.fromkeys(sorted(NEW_IN_2 & set(schema["properties"])), of_version_2),
     }
 
 

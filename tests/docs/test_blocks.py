@@ -17,14 +17,15 @@ from pipeline.config import load_settings
 from pipeline.datasets.mapping import Mapping as DataMapping
 from pipeline.eventlog.port import Record
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Interaction, User, decode, decode_item
+from pipeline.events import Interaction, ItemChange, User, decode, decode_item
 from pipeline.http.problems import Problem
 from pipeline.rules.rule import decode_rule
 from producers.bridge.event_ids import of_place
 from producers.bridge.record_mapper import RecordMapper
 from producers.gateway.schemas import Receipt
 from tests.support.commands import run
-from tests.support.documents import Block, blocks, name_of, pages
+from tests.support.documents import ROOT, Block, blocks, name_of, pages
+from tests.support.gateway_harness import GatewayHarness
 from tests.support.shell_lines import check_line
 
 ALL_BLOCKS = [block for page in pages() for block in blocks(page)]
@@ -50,7 +51,7 @@ def test_no_block_escapes(page: Path) -> None:
 
 @pytest.mark.parametrize("block", ALL_BLOCKS, ids=_ids)
 def test_every_kind_is_known(block: Block) -> None:
-    assert block.language in {"sh", "python", "toml", "json", "yaml", "text"}
+    assert block.language in {"sh", "python", "typescript", "toml", "json", "yaml", "text"}
 
 
 @pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.runs], ids=_ids)
@@ -78,7 +79,7 @@ def test_the_marked_commands_of_a_page_run(page: Path, folder: Path) -> None:
 @pytest.mark.parametrize(
     "page", [p for p in pages() if any(b.language == "python" for b in blocks(p))], ids=name_of
 )
-def test_the_python_of_a_page_runs(page: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_of_a_page_runs(page: Path, folder: Path, services: GatewayHarness) -> None:
     run("topics", "create")
     for block in (block for block in blocks(page) if block.language == "python"):
         exec(compile(block.text, block.place, "exec"), {})  # our own page, run as a reader would run it
@@ -88,10 +89,30 @@ def test_what_the_producer_of_the_docs_prints_is_what_the_docs_show(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("topics", "create")
-    (python,) = _of("python")
+    (python,) = [block for block in _of("python") if "open_log" in block.text]
     exec(compile(python.text, python.place, "exec"), {})
     shown = [orjson.loads(block.text) for block in _of("json")]
     assert orjson.loads(capsys.readouterr().out) in shown
+
+
+def test_the_clients_of_the_docs_do_what_they_say(
+    services: GatewayHarness, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_client, with_async = [block for block in _of("python") if "millstream_client" in block.text]
+    exec(compile(with_client.text, with_client.place, "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 5
+    (click,) = services.interactions()
+    assert click.item == "85123A"
+    exec(compile(with_async.text, with_async.place, "exec"), {})
+    assert capsys.readouterr().out.endswith("] 1\n")
+    (change,) = services.catalogue()
+    assert isinstance(change, ItemChange) and not change.available
+
+
+@pytest.mark.parametrize("block", _of("typescript"), ids=_ids)
+def test_typescript_is_part_of_the_example(block: Block) -> None:
+    """An end-to-end test builds and runs it."""
+    assert block.text in (ROOT / "clients" / "typescript" / "example.ts").read_text()
 
 
 @pytest.mark.parametrize("block", _of("toml"), ids=_ids)

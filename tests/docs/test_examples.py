@@ -2,49 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from threading import Thread
 
 import pytest
 import uvicorn
-from pydantic import SecretStr
+from fastapi import FastAPI
 
 from consumers.serve.http.app import create_app
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
+from examples import async_client as async_example
 from examples import client as client_example
 from examples import producer as producer_example
-from examples.client import Client
 from pipeline.config import ServeConfig, load_settings
 from pipeline.eventlog import open_log
 from pipeline.eventlog.intake import interaction_of, item_of
 from pipeline.eventlog.port import read
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Item
+from pipeline.events import InteractionType, Item
 from pipeline.model.backbone import Backbone
 from pipeline.rules.files import read_rules
 from pipeline.rules.rule import KINDS, decode_rule, encode_rule
 from tests.support.documents import ROOT
+from tests.support.gateway_harness import NOW, GatewayHarness
 from tests.support.serve_harness import World
 from tests.support.serve_tools import wait_until
 
 LOCAL = "127.0.0.1"
 
 
+def answering(current: CurrentState, settings: ServeConfig) -> AbstractContextManager[str]:
+    """A real HTTP server of recommendations; its URL."""
+    return listening(create_app(RecommendationService(current, context=5), settings))
+
+
 @contextmanager
-def answering(current: CurrentState, settings: ServeConfig) -> Iterator[str]:
+def listening(app: FastAPI) -> Iterator[str]:
     """A real HTTP server in a thread; its URL."""
-    app = create_app(RecommendationService(current, context=5), settings)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None))
-    with socket.create_server((LOCAL, 0)) as listening:
-        thread = Thread(target=server.run, kwargs={"sockets": [listening]})
+    with socket.create_server((LOCAL, 0)) as opened:
+        thread = Thread(target=server.run, kwargs={"sockets": [opened]})
         thread.start()
         try:
             wait_until(lambda: server.started)
-            yield f"http://{LOCAL}:{listening.getsockname()[1]}"
+            yield f"http://{LOCAL}:{opened.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join()
@@ -85,26 +92,6 @@ def test_the_producer_writes_what_a_learner_reads(
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
-def test_the_client_asks_a_real_server(current: CurrentState, shop: World) -> None:
-    with answering(current, shop.settings.serve) as url:
-        client = Client(url)
-        known = client.for_user("ann", k=3, session="new")
-        assert (len(known["items"]), known["source"]) == (3, "model")
-        assert client.for_user("a/b")["source"] == "popular"
-        assert client.for_history(["red-cup", "blue-cup"])["source"] == "model"
-        assert len(client.similar_to("red-cup", k=2)["items"]) == 2
-        with pytest.raises(RuntimeError, match="Not Found: this item is in neither the catalogue"):
-            client.similar_to("never")
-
-
-def test_the_client_sends_a_key(current: CurrentState, shop: World) -> None:
-    guarded = shop.settings.serve.model_copy(update={"api_keys": (SecretStr("secret"),)})
-    with answering(current, guarded) as url:
-        assert Client(url, key="secret").for_user("ann")["items"]
-        with pytest.raises(RuntimeError, match="Unauthorized"):
-            Client(url).for_user("ann")
-
-
 def test_the_client_is_a_program(
     current: CurrentState, shop: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +102,36 @@ def test_the_client_is_a_program(
     assert basis.startswith("by model, snapshot 1-1")
 
 
+def test_the_client_sends_a_click(
+    current: CurrentState,
+    shop: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: NOW * 1_000_000)  # the gateway's clock
+    with (
+        GatewayHarness(tmp_path) as gateway,
+        answering(current, shop.settings.serve) as url,
+        listening(gateway.app) as gateway_url,
+    ):
+        client_example.main(url, "ann", gateway_url)
+        (click,) = gateway.interactions()
+    *_, sent = capsys.readouterr().out.splitlines()
+    assert sent == "1 accepted"
+    assert (click.user, click.type) == ("ann", InteractionType.CLICK)
+
+
+def test_the_async_client_asks_for_many(
+    current: CurrentState, shop: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(current, shop.settings.serve) as url:
+        asyncio.run(async_example.main(url, "ann", "nobody"))
+    ann, nobody = capsys.readouterr().out.splitlines()
+    assert ann.startswith("ann ") and ann.endswith("by model")
+    assert nobody.startswith("nobody ") and nobody.endswith("by popular")
+
+
 def test_the_sample_rules_have_every_action() -> None:
     rules = read_rules(ROOT / "examples" / "rules.toml")
     assert {rule.action for rule in rules} == set(KINDS) - {"keep"}
@@ -123,4 +140,11 @@ def test_the_sample_rules_have_every_action() -> None:
 
 def test_every_example_is_tested() -> None:
     files = {file.name for file in Path(ROOT / "examples").iterdir() if not file.name.startswith("_")}
-    assert files == {"millstream.toml", "producer.py", "client.py", "rules.toml", "cookbook"}
+    assert files == {
+        "millstream.toml",
+        "producer.py",
+        "client.py",
+        "async_client.py",
+        "rules.toml",
+        "cookbook",
+    }

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from jsonschema import Draft202012Validator
 
+from docs.openapi import openapi
 from docs.schemas import FOLDER, KINDS, asyncapi, documents, event_schema
-from pipeline.events import SCHEMA_VERSION, Event, Item, ItemChange, decode_item, encode
+from pipeline.errors import InvalidEvent
+from pipeline.events import SCHEMA_VERSION, Event, Interaction, Item, ItemChange, decode, decode_item, encode
 from pipeline.rules.rule import decode_rule
 from tests.unit.test_events import GOLDEN, INVALID, VALID, Kind, impressions, interactions, items, users
 
@@ -53,6 +58,39 @@ def test_what_is_refused_does_not_fit(
     record = {"v": SCHEMA_VERSION, "kind": kind.kind, **VALID[kind], **change}
     if reason not in CLASSES_ALONE and change not in NOT_HERE:
         assert not VALIDATORS[kind].is_valid(record), field
+
+
+UNFIT: list[tuple[Kind, Mapping[str, object]]] = [
+    (Interaction, {"context": {"two\nlines": 1}}),
+    (Interaction, {"context": {"": 1}}),
+    (Interaction, {"context": {"n" * 129: 1}}),
+    (Item, {"vectors": {"two\nlines": []}}),
+    (Interaction, {"time": "1969-12-31T23:00:00Z"}),
+    (Item, {"published": "3000-06-01T00:00:00Z"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "change"), UNFIT)
+def test_keys_and_years_are_bounded(kind: Kind, change: Mapping[str, object]) -> None:
+    record = {"v": SCHEMA_VERSION, "kind": kind.kind, **VALID[kind], **change}
+    assert not VALIDATORS[kind].is_valid(record)
+    with pytest.raises(InvalidEvent):
+        decode(kind, orjson.dumps(record))
+
+
+def test_a_change_changes_something() -> None:
+    alone = {"v": SCHEMA_VERSION, "kind": "item", "item": "mug"}
+    assert not VALIDATORS[ItemChange].is_valid(alone)
+    assert VALIDATORS[ItemChange].is_valid({**alone, "category": None})
+
+
+@pytest.mark.parametrize("document", openapi().values(), ids=openapi())
+def test_an_openapi_document_refers_to_what_there_is(document: Mapping[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert named <= set(schemas)
+    for schema in schemas.values():
+        Draft202012Validator.check_schema(schema)
 
 
 def test_the_asyncapi_document_refers_to_what_there_is() -> None:

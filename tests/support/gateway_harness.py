@@ -52,6 +52,7 @@ class GatewayHarness:
     """Posts to a gateway and reads what it wrote; each answer must be one that OpenAPI describes."""
 
     def __init__(self, folder: Path, event_log: EventLog | None = None, **settings: Any) -> None:
+        folder.mkdir(exist_ok=True)
         self.log = open_log(f"sqlite:///{folder}/log.db")
         TOPICS.create(self.log, 2, HOUR_MS, HOUR_MS)
         self.writer = GroupWriter(event_log or self.log, pause_seconds=0.0)

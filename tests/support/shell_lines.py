@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from consumers.serve.http.app import create_app
-from consumers.serve.service import RecommendationService
-from consumers.serve.state.current import CurrentState
+from docs.openapi import gateway, server
 from pipeline import cli
-from pipeline.config import GatewayConfig, ServeConfig, load_settings
-from pipeline.errors import LogUnavailable
-from pipeline.eventlog.port import EventLog
-from pipeline.eventlog.topics import Topics
-from producers.gateway.app import create_app as create_gateway
-from producers.gateway.group_writer import GroupWriter
+from pipeline.config import GatewayConfig, load_settings
 from tests.support.documents import ROOT
 
 OPERATORS = {"|", "&", "&&", ";"}
@@ -156,29 +149,24 @@ def _curl(arguments: list[str]) -> None:
     method = arguments[arguments.index("-X") + 1] if "-X" in arguments else "GET"
     body = arguments[arguments.index("-d") + 1] if "-d" in arguments else None
     (url,) = (urlsplit(word) for word in arguments if word.startswith("http"))
-    client = TestClient(_gateway() if url.port == GatewayConfig().port else _server())
+    client = TestClient(gateway() if url.port == GatewayConfig().port else server())
     named = [arguments[place + 1] for place, word in enumerate(arguments) if word == "-H"]
     headers = {"Content-Type": "application/json", **dict(header.split(": ", 1) for header in named)}
     answer = client.request(method, f"{url.path}?{url.query}", content=body, headers=headers)
     assert answer.status_code not in {NEVER_FOUND, NO_SUCH_METHOD, 422}, f"{method} {url.path}: {answer.text}"
 
 
-def _server() -> FastAPI:
-    return create_app(RecommendationService(CurrentState(), context=5), ServeConfig())
+def _npm(arguments: list[str]) -> None:
+    """Fail unless a script of the TypeScript client is called, or one that npm itself has."""
+    scripts = json.loads((ROOT / "clients" / "typescript" / "package.json").read_text())["scripts"]
+    if arguments[0] == "run":
+        arguments = arguments[1:]
+    assert arguments[0] in {"ci", *scripts}, f"npm: no script {arguments[0]}"
 
 
-class _AwayLog:
-    """A log that never answers."""
-
-    def __getattr__(self, name: str) -> object:
-        raise LogUnavailable(f"{name}: there is no log")
-
-
-def _gateway() -> FastAPI:
-    """A gateway whose writer is closed, so that it answers 503 to whatever is valid."""
-    writer = GroupWriter(cast(EventLog, _AwayLog()))
-    writer.close()
-    return create_gateway(writer, Topics("shop"), GatewayConfig())
+def _pip(arguments: list[str]) -> None:
+    assert arguments[0] == "install"
+    assert (ROOT / arguments[1] / "pyproject.toml").exists(), f"pip: {arguments[1]} is no distribution"
 
 
 def _docker(arguments: list[str]) -> None:
@@ -200,6 +188,8 @@ CHECKS: Mapping[str, Callable[[list[str]], None]] = {
     "pytest": _pytest,
     "curl": _curl,
     "docker": _docker,
+    "npm": _npm,
+    "pip": _pip,
     "run": _file_of_ours(".ci/run"),
     "pre-commit": _file_of_ours(".pre-commit-config.yaml"),
 }

@@ -24,15 +24,16 @@ from consumers.serve.http.parameters import (
     read_context,
     types_of,
 )
-from consumers.serve.query import RecommendationQuery
+from consumers.serve.query import MS_PER_MINUTE, RecommendationQuery
 from consumers.serve.schemas import AnonymousHistory, ModelCard, Readiness, Recommendations
 from consumers.serve.service import NotReady, RecommendationService, UnknownItem
 from pipeline.config import Scope, ServeConfig
 from pipeline.events import Id
 from pipeline.http.keyring import Keyring
 from pipeline.http.middleware import RequestTimes
-from pipeline.http.operations import add_operations, problems
+from pipeline.http.operations import NO_KEY, TOO_OFTEN, add_components, add_operations, operation_id, problems
 from pipeline.http.parameters import check_parameters
+from pipeline.http.paths import register_ids
 from pipeline.http.problems import answer_with_problems, problem
 
 DESCRIPTION = """
@@ -43,10 +44,10 @@ seconds. Each answer names the snapshot of the weights and how stale they are.
 """
 PROBLEMS = problems(
     {
-        401: "The header X-API-Key is missing or wrong",
+        401: NO_KEY,
         403: "The key does not have the scope `read`",
         422: "A parameter is unknown or out of bounds",
-        429: "The key is used too often; Retry-After says when to try again",
+        429: TOO_OFTEN,
         503: "The server is still reading the log",
     }
 )
@@ -63,7 +64,14 @@ NOT_FOUND = problems({404: "The item is unknown"})
 
 def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI:
     """Create the application; with API keys, only health, readiness and documentation need no key."""
-    app = FastAPI(title="millstream", description=DESCRIPTION, version="1", redoc_url=None)
+    register_ids()
+    app = FastAPI(
+        title="millstream",
+        description=DESCRIPTION,
+        version="1",
+        redoc_url=None,
+        generate_unique_id_function=operation_id,
+    )
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestTimes)
     answer_with_problems(app)
@@ -73,6 +81,7 @@ def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI
     app.include_router(_open_routes(service))
     app.include_router(_v1(service, settings), dependencies=guarded, responses=PROBLEMS)
     add_operations(app, guarded)
+    add_components(app, {})
     return app
 
 
@@ -89,6 +98,14 @@ def _query_reader(
         exclude: Exclude = (),
         category: Category = None,
         exclude_seen: ExcludeSeen = settings.exclude_seen,
+        exclude_shown_minutes: Annotated[
+            float,
+            Query(
+                ge=0,
+                le=60 * settings.shown_hours,
+                description="Leave out what the user was shown in the last so many minutes.",
+            ),
+        ] = settings.exclude_shown_minutes,
         diversity: Diversity = settings.diversity,
         most_per_category: MostPerCategory = settings.most_per_category,
         explain: Explain = False,
@@ -101,6 +118,7 @@ def _query_reader(
             exclude=frozenset(exclude),
             category=category,
             exclude_seen=types_of(exclude_seen),
+            exclude_shown_ms=int(exclude_shown_minutes * MS_PER_MINUTE),
             diversity=diversity,
             most_per_category=most_per_category,
             explain=explain,
@@ -114,7 +132,7 @@ def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:
     routes = APIRouter(tags=["recommendations"], dependencies=[Depends(check_parameters)])
     read_query = _query_reader(service, settings)
 
-    @routes.get("/v1/users/{user:path}/recommendations")
+    @routes.get("/v1/users/{user:id}/recommendations")
     def recommendations_for_a_user(
         user: Annotated[Id, Path()],
         query: Annotated[RecommendationQuery, Depends(read_query)],
@@ -139,7 +157,7 @@ def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:
         """
         return service.for_history(body.history, session, query)
 
-    @routes.get("/v1/items/{item:path}/similar", responses=NOT_FOUND)
+    @routes.get("/v1/items/{item:id}/similar", responses=NOT_FOUND)
     def similar_items(
         item: Annotated[Id, Path()], query: Annotated[RecommendationQuery, Depends(read_query)]
     ) -> Recommendations:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from fastapi import Query
 from fastapi.exceptions import RequestValidationError
+from pydantic import WithJsonSchema
 
 from consumers.serve.query import ALL_TYPES
 from consumers.serve.schemas import MAX_EXCLUDED
@@ -53,8 +54,14 @@ MostPerCategory = Annotated[
 Explain = Annotated[
     bool, Query(description="Say of each item what its score is made of, and which act it is owed to.")
 ]
+Pair = Annotated[
+    Id,
+    WithJsonSchema(
+        {"type": "string", "maxLength": 128, "pattern": r"^[^=\x00-\x1f\x7f]+=[^\x00-\x1f\x7f]*$"}
+    ),
+]
 ContextPairs = Annotated[
-    Sequence[Id],
+    Sequence[Pair],
     Query(
         max_length=MAX_CONTEXT,
         description="What business rules may know of the request, as name=value such as page=home; repeat "

@@ -219,6 +219,11 @@ def other_store(setup: SetUp) -> None:
     setup.set(snapshots={"store": setup.folder / "empty"})
 
 
+def torn_mapping(setup: SetUp) -> None:
+    (setup.folder / "mapping.toml").write_text("[interactions")
+    setup.monkeypatch.setenv("MILLSTREAM_BRIDGE__TOPICS", '{"clicks": {"mapping": "mapping.toml"}}')
+
+
 BROKEN: dict[Callable[[SetUp], None], tuple[str, str, str]] = {
     unknown_key: ("settings", "serving", "`millstream config`"),
     torn_file: ("settings", "millstream.toml cannot be read", "`millstream config`"),
@@ -239,6 +244,7 @@ BROKEN: dict[Callable[[SetUp], None], tuple[str, str, str]] = {
     torn_backbone: ("backbone", "is cut off or damaged", "copy the folder again"),
     same_ports: ("ports", "gateway.port and serve.port are both", "set `gateway.port`"),
     unknown_store: ("snapshots", "s4:// cannot be opened", "set `snapshots.store`"),
+    torn_mapping: ("mappings", "mapping.toml is not TOML", "set `bridge.topics.clicks.mapping`"),
     other_store: ("snapshots", "announced and is not in the store", "set `snapshots.store`"),
 }
 

@@ -209,7 +209,7 @@ def test_a_key_that_is_too_long_is_refused(gateway: GatewayHarness) -> None:
         assert gateway.post("/v1/interactions", VIEW, Idempotency_Key=key).status_code == status
 
 
-@pytest.mark.parametrize("item", ["%01", "i" * 129])
+@pytest.mark.parametrize("item", ["%01", "i" * 129, "mug%0A", "a%0Ab"])
 def test_an_invalid_item_is_not_removed(gateway: GatewayHarness, item: str) -> None:
     answer = gateway.send("DELETE", f"/v1/items/{item}")
     assert (answer.status_code, answer.json()["title"]) == (422, "Unprocessable Content")

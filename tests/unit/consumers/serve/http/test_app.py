@@ -119,6 +119,11 @@ def test_unknown_users_and_unusual_ids(client: TestClient) -> None:
         assert (answer.json()["source"], answer.json()["reason"]) == ("popular", "unknown_user")
 
 
+def test_an_id_with_a_line_break_is_no_other_id(client: TestClient) -> None:
+    for path in ("/v1/users/ann%0A/recommendations", "/v1/items/red-cup%0A/similar"):
+        assert client.get(path).status_code == 422
+
+
 def test_an_anonymous_history_is_answered_as_the_users_own(open_shop: World) -> None:
     with client_of(open_shop) as client, open_shop.server() as current:
         acts = [
@@ -359,7 +364,7 @@ def test_openapi_describes_everything(client: TestClient) -> None:
         (
             "zzz=1",
             "query.zzz",
-            "it has category, context, diversity, exclude, exclude_seen, explain, k,",
+            "it has category, context, diversity, exclude, exclude_seen,",
         ),
         ("exclude=red-cup,blue-cup", "query.exclude", "exclude=A&exclude=B"),
         ("k=3&k=5", "query.k", "send it once"),

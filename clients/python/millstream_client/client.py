@@ -1,0 +1,116 @@
+"""The client for synchronous programs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Self, TypeVar, Unpack
+
+import httpx
+
+from millstream_client import calls
+from millstream_client.answers import GatewayReadiness, ModelCard, Readiness, Receipt, Recommendations
+from millstream_client.calls import INTERACTIONS, ITEMS, USERS, AnswerQuery, Call, SessionQuery
+from millstream_client.connection import GATEWAY, SERVER, Connection, Options
+from millstream_client.events import AnonymousAct, Interaction, Item, ItemChange, User
+from millstream_client.exchange import Attempt, Exchange, Outcome
+
+T = TypeVar("T")
+
+
+class Client:
+    """Asks the server and sends to the gateway; threads may share it.
+
+    Every method raises a `ClientError` where it gets no answer.
+    """
+
+    def __init__(
+        self,
+        server: str = SERVER,
+        gateway: str = GATEWAY,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        self._connection = Connection(server, gateway, **options)
+        self._http = httpx.Client(transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def recommend(self, user: str, **query: Unpack[SessionQuery]) -> Recommendations:
+        """Return what a user is most likely to act on next."""
+        return self._ask(calls.recommend(user, query))
+
+    def recommend_for_history(
+        self, history: Iterable[AnonymousAct], **query: Unpack[SessionQuery]
+    ) -> Recommendations:
+        """Return what somebody with this history, oldest first, is most likely to act on next."""
+        return self._ask(calls.recommend_for_history(history, query))
+
+    def similar(self, item: str, **query: Unpack[AnswerQuery]) -> Recommendations:
+        """Return the items that are closest to another."""
+        return self._ask(calls.similar(item, query))
+
+    def model(self) -> ModelCard:
+        """Return the snapshot that is served, and what was read since."""
+        return self._ask(calls.model())
+
+    def readiness(self) -> Readiness:
+        """Return whether the server has read the log, and what is wrong."""
+        return self._ask(calls.readiness())
+
+    def gateway_readiness(self) -> GatewayReadiness:
+        """Return whether the gateway can make events durable."""
+        return self._ask(calls.gateway_readiness())
+
+    def send_interactions(
+        self, events: Interaction | Iterable[Interaction], *, idempotency_key: str | None = None
+    ) -> Receipt:
+        """Send one interaction or many; look at `refused` of the receipt.
+
+        Give an `idempotency_key` of your own where the call itself may be repeated, with the same events.
+        """
+        return self._run(self._connection.send(INTERACTIONS, events, idempotency_key))
+
+    def send_items(self, items: Item | ItemChange | Iterable[Item | ItemChange]) -> Receipt:
+        """Send items and changes of items, one or many; look at `refused` of the receipt."""
+        return self._run(self._connection.send(ITEMS, items))
+
+    def remove_item(self, item: str) -> Receipt:
+        """Remove an item from the catalogue; one that is not there, too."""
+        return self._ask(calls.remove_item(item))
+
+    def send_users(self, users: User | Iterable[User]) -> Receipt:
+        """Send what business rules may know of users, one or many; look at `refused` of the receipt."""
+        return self._run(self._connection.send(USERS, users))
+
+    def remove_user(self, user: str) -> Receipt:
+        """Remove the attributes of a user; what the user did is kept."""
+        return self._ask(calls.remove_user(user))
+
+    def _ask(self, call: Call[T]) -> T:
+        return self._run(self._connection.ask(call))
+
+    def _run(self, steps: Exchange[T]) -> T:
+        try:
+            attempt = next(steps)
+            while True:
+                attempt = steps.send(self._outcome(attempt))
+        except StopIteration as done:
+            answer: T = done.value
+            return answer
+
+    def _outcome(self, attempt: Attempt) -> Outcome:
+        time.sleep(attempt.pause)
+        try:
+            return self._http.send(self._connection.request(attempt.call))
+        except httpx.TransportError as error:
+            return error

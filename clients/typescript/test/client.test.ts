@@ -1,0 +1,192 @@
+/** What the client sends, when it sends it again, and what it makes of answers; against a server that plays a script. */
+
+import assert from "node:assert/strict";
+import { createServer, type IncomingMessage, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, test } from "node:test";
+
+import { Client, Problem, Unreachable, type Interaction, type Options } from "../src/index.js";
+
+interface Asked {
+  url: string;
+  method: string;
+  headers: IncomingMessage["headers"];
+  body: string;
+}
+interface Answer {
+  status: number;
+  body?: unknown;
+  type?: string;
+  headers?: Record<string, string>;
+}
+
+const LOST: Answer = { status: 0 };
+const PROBLEM_TYPE = "application/problem+json";
+const ANSWER = {
+  snapshot: "1-1",
+  learned_through: null,
+  offsets: {},
+  staleness_seconds: 0,
+  log_away_seconds: 0,
+  items: [],
+  source: "popular",
+  reason: null,
+  impression: null,
+  of_tomorrow: true,
+};
+let server: Server | undefined;
+
+afterEach(() => {
+  server?.closeAllConnections();
+  server?.close();
+});
+
+/** A client of a server that gives these answers in turn, and what it was asked. */
+async function playing(answers: Answer[], options: Partial<Options> = {}): Promise<[Client, Asked[]]> {
+  const asked: Asked[] = [];
+  server = createServer(async (request, response) => {
+    let body = "";
+    for await (const chunk of request) body += chunk;
+    asked.push({ url: request.url!, method: request.method!, headers: request.headers, body });
+    const answer = answers[asked.length - 1] ?? { status: 500 };
+    if (answer === LOST) return void request.socket.destroy();
+    const type = answer.type ?? "application/json";
+    response.writeHead(answer.status, { "Content-Type": type, ...answer.headers });
+    response.end(JSON.stringify(answer.body ?? ANSWER));
+  });
+  await new Promise<void>((listening) => server!.listen(0, "127.0.0.1", listening));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const retries = { firstPause: 0, attempts: 3, ...options.retries };
+  return [new Client({ server: url, gateway: url, ...options, retries }), asked];
+}
+
+const ok: Answer = { status: 200 };
+
+function problem(status: number, headers: Record<string, string> = {}): Answer {
+  const body = { type: "about:blank", title: "Title", status, detail: "look" };
+  return { status, body, type: PROBLEM_TYPE, headers };
+}
+
+function receipt(accepted: number, ...lines: number[]): Answer {
+  const refused = lines.map((line) => ({ line, field: "user", reason: "so", code: "schema" }));
+  return { status: accepted ? 202 : 422, body: { accepted, refused } };
+}
+
+function views(count: number): Interaction[] {
+  return Array.from({ length: count }, (_, n) => ({ user: `user-${n}`, item: "mug", type: "view", time: n }));
+}
+
+const keys = (asked: Asked[]) => asked.map(({ headers }) => headers["idempotency-key"]);
+
+test("parameters are repeated and ids escaped", async () => {
+  const [client, asked] = await playing([ok]);
+  const answer = await client.recommend("a/b?c", { k: 3, exclude: ["x", "y z"], explain: true });
+  assert.equal(answer.source, "popular");
+  assert.equal(asked[0]!.url, "/v1/users/a%2Fb%3Fc/recommendations?k=3&exclude=x&exclude=y%20z&explain=true");
+});
+
+test("a history is sent as JSON", async () => {
+  const [client, asked] = await playing([ok]);
+  await client.recommendForHistory([{ item: "mug" }, { item: "cup", type: "purchase" }], { k: 2 });
+  assert.deepEqual(JSON.parse(asked[0]!.body), {
+    history: [{ item: "mug" }, { item: "cup", type: "purchase" }],
+  });
+});
+
+test("each service gets its key", async () => {
+  const [client, asked] = await playing([ok, receipt(1)], { key: "one", gatewayKey: "other" });
+  await client.similar("mug");
+  await client.removeItem("mug");
+  assert.deepEqual(
+    asked.map(({ headers }) => headers["x-api-key"]),
+    ["one", "other"],
+  );
+});
+
+test("what may pass is sent again, when the answer says", async () => {
+  const [client, asked] = await playing([problem(503, { "Retry-After": "1" }), LOST, ok]);
+  const started = performance.now();
+  await client.recommend("ann");
+  assert.equal(asked.length, 3);
+  assert.ok(performance.now() - started >= 990);
+});
+
+test("what stays is not sent again", async () => {
+  const [client, asked] = await playing([problem(404)]);
+  await assert.rejects(client.similar("never"), (error) => {
+    assert.ok(error instanceof Problem);
+    assert.deepEqual([error.status, error.title, error.detail], [404, "Title", "look"]);
+    return true;
+  });
+  assert.equal(asked.length, 1);
+});
+
+test("attempts are bounded", async () => {
+  const [client, asked] = await playing([LOST, LOST, LOST, LOST]);
+  await assert.rejects(client.model(), Unreachable);
+  assert.equal(asked.length, 3);
+});
+
+test("a longer pause than allowed fails at once", async () => {
+  const [client, asked] = await playing([problem(429, { "Retry-After": "31" })]);
+  await assert.rejects(client.model(), (error) => error instanceof Problem && error.retryAfter === 31);
+  assert.equal(asked.length, 1);
+});
+
+test("an error of a proxy is a problem", async () => {
+  const [client] = await playing([{ status: 403, body: "no", type: "text/html" }]);
+  await assert.rejects(client.model(), (error) => error instanceof Problem && error.title === "Forbidden");
+});
+
+test("not ready is an answer", async () => {
+  const [client, asked] = await playing([{ status: 503, body: { ready: false } }]);
+  assert.equal((await client.readiness()).ready, false);
+  assert.equal(asked.length, 1);
+});
+
+test("events are divided, and refused ones numbered through", async () => {
+  const [client, asked] = await playing([receipt(1, 2), receipt(0, 1, 2), receipt(1)], { batches: { events: 2 } });
+  const sent = await client.sendInteractions(views(5));
+  assert.deepEqual(
+    asked.map(({ body }) => JSON.parse(body).length),
+    [2, 2, 1],
+  );
+  assert.equal(sent.accepted, 2);
+  assert.deepEqual(
+    sent.refused.map(({ line }) => line),
+    [2, 3, 4],
+  );
+});
+
+test("bodies are bounded in bytes", async () => {
+  const [client, asked] = await playing([receipt(1), receipt(1)], { batches: { maxBytes: 100 } });
+  await client.sendItems([
+    { item: "mug", title: "m".repeat(80) },
+    { item: "cup", available: false },
+  ]);
+  assert.equal(asked.length, 2);
+});
+
+test("a batch that is sent again has the same key and the same body", async () => {
+  const answers = [LOST, problem(429, { "Retry-After": "0" }), receipt(2), receipt(2)];
+  const [client, asked] = await playing(answers, { batches: { events: 2 } });
+  await client.sendInteractions(views(4), "order-7");
+  assert.deepEqual(keys(asked), ["order-7-0", "order-7-0", "order-7-0", "order-7-1"]);
+  assert.equal(new Set(asked.slice(0, 3).map(({ body }) => body)).size, 1);
+});
+
+test("every call has a key of its own", async () => {
+  const [client, asked] = await playing([receipt(1), receipt(1)]);
+  await client.sendInteractions(views(1));
+  await client.sendInteractions(views(1));
+  assert.equal(new Set(keys(asked)).size, 2);
+});
+
+test("an error tells what became of the batches before", async () => {
+  const [client] = await playing([receipt(1, 2), problem(413)], { batches: { events: 2 } });
+  await assert.rejects(client.sendInteractions(views(4)), (error) => {
+    assert.ok(error instanceof Problem);
+    assert.equal(error.receipt?.accepted, 1);
+    return true;
+  });
+});
