@@ -12,7 +12,7 @@ from tests.fuzz.requests import fuzz
 CASES, SEED = 25, 7
 NAMED = "similar", "GET /v1/rules/{name}"
 """Made up names are hardly ever those of an item or a rule."""
-OPEN = {"GET /readyz", "GET /healthz", "GET /metrics", "GET /v1/model"}
+OPEN = {"GET /readyz", "GET /healthz", "GET /metrics", "GET /v1/model", "GET /v1/rules"}
 """They have no parameters, so that nothing about a request can be invalid."""
 
 
