@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 import orjson
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.errors import InvalidEvent, RefusalReason
@@ -23,7 +23,15 @@ MAX_NATS = 20.0
 
 RuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Nats = Annotated[Finite, Field(gt=0, le=MAX_NATS)]
-Place = Annotated[int, Field(ge=1, le=MAX_PLACE)]
+
+
+def _whole(value: object) -> object:
+    """Read a whole number that is written as 5.0, as JSON Schema does."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Place = Annotated[int, Field(ge=1, le=MAX_PLACE), BeforeValidator(_whole)]
+Priority = Annotated[int, Field(ge=-1_000, le=1_000), BeforeValidator(_whole)]
 
 
 class ItemMatch(RuleData):
@@ -54,7 +62,7 @@ class RuleBase(RuleData):
 
     name: RuleName
     enabled: bool = True
-    priority: Annotated[int, Field(ge=-1_000, le=1_000)] = 0
+    priority: Priority = 0
     items: ItemMatch = ItemMatch()
     when: When = When()
 

@@ -14,7 +14,7 @@ from pipeline.events import MAX_WIRE_BYTES, parse
 from pipeline.http.keyring import Keyring
 from pipeline.http.operations import problems
 from pipeline.http.parameters import check_parameters
-from pipeline.rules.rule import AnyRule, RuleName, build_rule
+from pipeline.rules.rule import KINDS, AnyRule, RuleKind, RuleName, build_rule
 from pipeline.rules.store import RuleStore
 from producers.gateway.bodies import read_body
 
@@ -36,11 +36,26 @@ BODY_PROBLEMS = problems(
         422: "The rule is invalid, or there is no such query parameter",
     }
 )
+REFERENCE = "#/components/schemas/{model}"
+
+
+def _body(kind: RuleKind) -> dict[str, Any]:
+    """Describe a rule without its name, which the path has."""
+    schema = kind.model_json_schema(ref_template=REFERENCE)
+    schema.pop("$defs", None)
+    fields = {name: field for name, field in schema["properties"].items() if name != "name"}
+    return {
+        **schema,
+        "properties": fields,
+        "required": [name for name in schema["required"] if name != "name"],
+    }
+
+
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "A rule as the page Rules describes it; its name may be left out.",
-        "content": {"application/json": {"schema": {"type": "object"}}},
+        "description": "A rule, as the page Rules has it, without its name or with that of the path.",
+        "content": {"application/json": {"schema": {"anyOf": [_body(kind) for kind in KINDS.values()]}}},
     }
 }
 INVALID_NAME = "The name is out of bounds, or there is no such query parameter"
