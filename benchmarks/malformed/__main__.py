@@ -2,10 +2,10 @@
 
     python -m benchmarks.malformed --inputs 100000 --seed 0 --engine sqlite
 
-Gateway, learner and server are processes of a tiny model. Two of three inputs are malformed, in some forty
-ways: by the gateway's HTTP, in files that are played, and straight into the topics. Each must be refused or
-dead-lettered with its source, field and reason; every well-formed one must be learned and served; no daemon
-may end, and the server answers all the time. Exit status 1 on a finding.
+Gateway, bridge, learner and server are processes of a tiny model. Two of three inputs are malformed, in some
+fifty ways: by the gateway's HTTP, in files that are played, straight into the topics, and in a topic of the
+bridge. Each must be refused or dead-lettered with its source, field and reason; every well-formed one must be
+learned and served; no daemon may end, and the server answers all the time. Exit status 1 on a finding.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
+import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.malformed.doors import Doors, Sent
-from benchmarks.malformed.inputs import ITEMS, NAMES
+from benchmarks.malformed.inputs import FOREIGN_MAPPING, FOREIGN_TOPIC, ITEMS, NAMES
 from deploy.kafka.broker import Broker
 from pipeline.demo.processes import Daemons, free_port
 from pipeline.eventlog import open_log
-from pipeline.eventlog.port import EventLog
+from pipeline.eventlog.port import EventLog, TopicSpec
 from pipeline.eventlog.topics import Topics
 from pipeline.metrics import Series, scrape
 from pipeline.reports.dead_letters import read_letters
 from tests.support.tiny_backbone import tiny_backbone
 
 Figures = dict[str, int]
-DAEMONS = ("learn", "serve", "gateway")
+DAEMONS = ("learn", "serve", "gateway", "bridge")
 CHUNK = 300
 """Inputs a door and turn."""
 PARTITIONS, RETENTION_MS, LAG_MS = 4, 90 * 86_400_000, 2 * 86_400_000
@@ -105,6 +106,8 @@ def _ask(request: Request) -> tuple[int, bytes]:
 
 @contextmanager
 def _running(folder: Path, url: str) -> Iterator[tuple[Running, EventLog, Topics]]:
+    mapping = folder / "mapping.toml"
+    mapping.write_text(FOREIGN_MAPPING)
     environment = {
         "MILLSTREAM_LOG__URL": url,
         "MILLSTREAM_LOG__PARTITIONS": str(PARTITIONS),
@@ -116,10 +119,13 @@ def _running(folder: Path, url: str) -> Iterator[tuple[Running, EventLog, Topics
         "MILLSTREAM_METRICS__LEARN": str(free_port()),
         "MILLSTREAM_SERVE__PORT": str(free_port()),
         "MILLSTREAM_GATEWAY__PORT": str(free_port()),
+        "MILLSTREAM_BRIDGE__PORT": str(free_port()),
+        "MILLSTREAM_BRIDGE__TOPICS": orjson.dumps({FOREIGN_TOPIC: {"mapping": str(mapping)}}).decode(),
     }
     topics = Topics("millstream")
     with open_log(url) as event_log, Daemons(folder, environment) as daemons:
         topics.create(event_log, PARTITIONS, RETENTION_MS, LAG_MS)
+        event_log.create_topics([TopicSpec(FOREIGN_TOPIC, PARTITIONS)])
         for daemon in DAEMONS:
             daemons.start(daemon)
         running = Running(folder, daemons, environment)
@@ -143,7 +149,7 @@ def run(folder: Path, url: str, inputs: int, seed: int) -> tuple[Sent, int]:
         sent, first = doors.sent, 0
         while sent.malformed < inputs:
             now = time.time_ns() // 1_000_000
-            for door in (doors.gateway, doors.files, doors.topics):
+            for door in (doors.gateway, doors.files, doors.topics, doors.bridge):
                 door(first, CHUNK, now)
             sent.findings += running.check(first)
             first += CHUNK
@@ -163,7 +169,9 @@ def _check_learned(running: Running, sent: Sent, interactions: str) -> None:
     The server's number of events is that of all records of the topic `interactions`.
     """
     refused = sum(count for (topic, _), count in sent.letters.items() if topic == interactions)
-    expected = {"events": len(sent.events), "refused": sent.letters.total(), "items": len(sent.items)}
+    bridged = sum(count for (topic, _), count in sent.letters.items() if topic == FOREIGN_TOPIC)
+    ours = sent.letters.total() - bridged
+    expected = {"events": len(sent.events), "refused": ours, "items": len(sent.items)}
     _check_figures("learn", running.learned, expected, sent)
     _check_figures("serve", running.served, {**expected, "events": len(sent.events) + refused}, sent)
 
@@ -210,7 +218,7 @@ def _is_of(labels: frozenset[tuple[str, str]], daemon: str) -> bool:
 def table_of(sent: Sent) -> Table:
     """One row per door: inputs, malformed ones, and kinds of fault."""
     table = Table("door", "inputs", "malformed", "kinds of fault")
-    for door in ("gateway", "files", "topics"):
+    for door in ("gateway", "files", "topics", "bridge"):
         counts = {fault: number for (name, fault), number in sent.counts.items() if name == door}
         malformed = sum(number for fault, number in counts.items() if fault)
         table.add_row(door, f"{sum(counts.values()):,}", f"{malformed:,}", str(len(counts) - ("" in counts)))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 
-from benchmarks.malformed.inputs import COLUMNS, MAPPING, Input, input_of, row_of
+from benchmarks.malformed.inputs import COLUMNS, FOREIGN_TOPIC, MAPPING, Input, foreign_of, input_of, row_of
 from pipeline.datasets.mapped import MappedDataset
 from pipeline.datasets.mapping import Mapping
 from pipeline.eventlog.port import EventLog
@@ -61,7 +61,7 @@ class Sent:
 
 
 class Doors:
-    """The doors of one model: a gateway, files that are played, and its topics."""
+    """The doors of one model: a gateway, files that are played, its topics, and a foreign topic."""
 
     def __init__(self, post: Post, event_log: EventLog, topics: Topics, folder: Path, seed: int) -> None:
         self.sent = Sent()
@@ -134,6 +134,17 @@ class Doors:
                 self.sent.add("topics", one)
                 if one.fault:
                     self.sent.letters[topic, (one.wire or b"")[:MAX_WIRE_BYTES]] += 1
+            writer.flush()
+
+    def bridge(self, first: int, number: int, now: int) -> None:
+        """Append records to the foreign topic; what becomes of them is known when they are bridged."""
+        with self._log.writer() as writer:
+            for index in range(number):
+                one = foreign_of(self._seed, first + index, now)
+                writer.append(FOREIGN_TOPIC, f"key-{index % 7}", one.wire)
+                self.sent.add("bridge", one)
+                if one.fault:
+                    self.sent.letters[FOREIGN_TOPIC, one.wire or b""] += 1
             writer.flush()
 
     def check_letters(self, letters: Sequence[dict[str, object]], values: Sequence[bytes]) -> None:

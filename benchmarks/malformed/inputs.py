@@ -217,3 +217,51 @@ def row_of(seed: int, number: int, now: int) -> tuple[dict[str, str], str]:
     fault = random.choice(list(ROW_FAULTS))
     column = random.choice(list(ROW_FAULTS[fault]))
     return {**row, column: random.choice(ROW_FAULTS[fault][column])}, fault
+
+
+FOREIGN_TOPIC = "clicks"
+FOREIGN_MAPPING = """
+[interactions]
+user = "customer.id"
+item = "sku"
+type = "what"
+time = "at"
+value = "amount"
+event_id = "id"
+
+[time]
+format = "ms"
+"""
+"""How the records of a topic that was not made for us become events, by the bridge."""
+FOREIGN_FAULTS: Mapping[str, Spoil] = {
+    "cut off": _cut_off,
+    "no JSON value": lambda random, fields: orjson.dumps(fields | {"sku": "?"}).replace(b'"?"', b"NaN"),
+    "no object": lambda random, _: random.choice((b"[]", b"5", b'"text"', b"null", b"", b"hello")),
+    "nested too deep": ANY_FAULTS["nested too deep"],
+    "missing field": _without("customer", "sku", "what", "at"),
+    "no user": _set(customer=({}, {"id": None}, {"id": ""}, 5, ["id"], "ann")),
+    "id out of bounds": _set(sku=("x" * 129, "a\x07b"), id=("x" * 129,), customer=({"id": "y" * 129},)),
+    "nested where text is": _set(sku=({"a": 1}, [[1]]), what=({"a": 1},)),
+    "unknown type": _set(what=("buy", "VIEWED", 5)),
+    "time": _set(at=("yesterday", -5, {}, [], 1e300)),
+    "time in seconds": _set(at=(1_700_000_000,)),
+    "time ahead": lambda random, fields: orjson.dumps({**fields, "at": fields["at"] + 3 * HOUR_MS}),
+    "value": _set(amount=("many", "1,2,3", {}, ["x"])),
+}
+
+
+def foreign_of(seed: int, number: int, now: int) -> Input:
+    """Make a record of the foreign topic; the same for the same arguments."""
+    random = Random(f"{seed}/bridge/{number}")
+    fields: Fields = {
+        "id": f"bridge-{number}",
+        "customer": {"id": f"{random.choice(NAMES)}-{random.randrange(USERS)}", "country": "DE"},
+        "sku": f"item-{random.randrange(ITEMS)}",
+        "what": str(random.choice(list(InteractionType))),
+        "at": now - random.randrange(HOUR_MS),
+        "amount": random.choice((None, 1.5, "3")),
+    }
+    if random.random() > SHARE_MALFORMED:
+        return Input("interactions", None, orjson.dumps(fields), "", fields["id"])
+    fault = random.choice(list(FOREIGN_FAULTS))
+    return Input("interactions", None, FOREIGN_FAULTS[fault](random, fields), fault, "")
