@@ -6,9 +6,10 @@ is the dedupe by event id, which is per partition.
 
 Decision. The number of partitions of a topic never changes. More partitions are new topics under
 another prefix, into which the events are copied: `interactions`, `impressions`, `items`, `users`,
-`rules` and the `positions` of bridges, byte for byte, in the order of append over all partitions. So each key is in one partition, in
-its order, with its event ids, and dedupe drops what it would have dropped before. This also mends topics
-whose partitions were added by hand. The old topics stay as they are, for the way back.
+`rules` and the `positions` of bridges, byte for byte, in the order of append over all partitions. So
+each key is in one partition, in its order, with its event ids, and dedupe drops what it would have
+dropped before. This also mends topics whose partitions were added by hand. The old topics stay as they
+are, for the way back.
 
 What is not copied, because it names offsets of the old topics or follows from the events: journal,
 snapshots, histories, control, dead letters. A learner that starts under the new prefix is a new
