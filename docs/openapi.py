@@ -10,10 +10,18 @@ from consumers.serve.http.app import create_app as create_server
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
 from pipeline.config import GatewayConfig, ServeConfig
+from pipeline.errors import LogUnavailable
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
 from producers.gateway.app import create_app as create_gateway
 from producers.gateway.group_writer import GroupWriter
+
+
+class _AwayLog:
+    """A log that never answers."""
+
+    def __getattr__(self, name: str) -> object:
+        raise LogUnavailable(f"{name}: there is no log")
 
 
 def server() -> FastAPI:
@@ -23,7 +31,7 @@ def server() -> FastAPI:
 
 def gateway() -> FastAPI:
     """Return a gateway whose log is away: it answers 503 to whatever is valid."""
-    writer = GroupWriter(cast(EventLog, None))
+    writer = GroupWriter(cast(EventLog, _AwayLog()))
     writer.close()
     return create_gateway(writer, Topics("millstream"), GatewayConfig())
 

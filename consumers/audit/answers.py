@@ -15,11 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from consumers.serve.impressions import NotRepeatable, StoredQuery
+from consumers.serve.query import RecommendationQuery
 from consumers.serve.schemas import Recommendations
 from consumers.serve.service import NO_SNAPSHOT, RecommendationService
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from consumers.serve.state.serving_state import DEDUPE_WINDOW, ServingState
+from consumers.serve.state.shown import ShownItems
 from consumers.serve.state.steering import Steering, steered_by
 from pipeline.assembly import checkpoints_of, make_learner
 from pipeline.checkpoints.capture import snapshot_of
@@ -118,7 +120,12 @@ def reproduce_answer(
     current.replace(view, histories, state.updated_histories, state.updated_older, steering)
     if steered_by(view.rules, current.attributes(recorded.user)) != stored.rules:
         raise NotRepeatable(RULES_GONE)
-    service = RecommendationService(current, settings.learn.segments.context, clock=lambda: recorded.time)
+    service = RecommendationService(
+        current,
+        settings.learn.segments.context,
+        clock=lambda: recorded.time,
+        shown=_shown_before(event_log, topics, recorded, stored.query),
+    )
     return AnswerComparison(recorded, service.for_user(recorded.user, stored.session, stored.query))
 
 
@@ -129,6 +136,20 @@ def _find_impression(event_log: EventLog, topics: Topics, name: str) -> Impressi
             if found.impression_id == name:
                 return found
     raise ImpressionUnknown(f"{topics.impressions} holds no impression {name}")
+
+
+def _shown_before(
+    event_log: EventLog, topics: Topics, recorded: Impression, query: RecommendationQuery
+) -> ShownItems:
+    """Return what the user was shown before; impressions of a user are in one partition, in order."""
+    shown = ShownItems()
+    for record in read(event_log, topics.impressions) if query.exclude_shown_ms else ():
+        if record.key == recorded.user and record.value is not None:
+            earlier = decode(Impression, record.value)
+            if earlier.impression_id == recorded.impression_id:
+                break
+            shown.add(earlier.impression_id, earlier.user, earlier.items, earlier.time)
+    return shown
 
 
 def _version(recorded: Impression) -> Version:

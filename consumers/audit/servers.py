@@ -62,7 +62,14 @@ def check_servers(
 
 @contextmanager
 def new_server(event_log: EventLog, topics: Topics, settings: Settings) -> Iterator[RecommendationService]:
-    """Follow the log in a thread, as a server does that has just started; yield it once it is ready.
+    """Follow the log as `new_state` does; yield the service that answers from it."""
+    with new_state(event_log, topics, settings) as current:
+        yield RecommendationService(current, settings.learn.segments.context)
+
+
+@contextmanager
+def new_state(event_log: EventLog, topics: Topics, settings: Settings) -> Iterator[CurrentState]:
+    """Follow the log in a thread, as a server does that has just started; yield its state once it is ready.
 
     Raises:
         NotReady: it did not come to the end of the log in time.
@@ -85,7 +92,7 @@ def new_server(event_log: EventLog, topics: Topics, settings: Settings) -> Itera
         try:
             if not _wait(lambda: current.view is not None or following.done(), READY_SECONDS):
                 raise NotReady("a new server did not come to the end of the log")
-            yield RecommendationService(current, settings.learn.segments.context)
+            yield current
         finally:
             stop.set()
         following.result()

@@ -7,7 +7,7 @@ It exits when its follower fails, because its answers would become stale.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext, suppress
 from functools import partial
@@ -16,12 +16,15 @@ from threading import Event
 import uvicorn
 
 from consumers.serve.follow.follower import Follower
+from consumers.serve.follow.impression_follower import ImpressionFollower
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.http.app import create_app
 from consumers.serve.impressions import ImpressionWriter
+from consumers.serve.query import MS_PER_HOUR
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
+from consumers.serve.state.shown import ShownItems
 from pipeline.config import Settings
 from pipeline.eventlog.patience import checked
 from pipeline.eventlog.port import EventLog
@@ -71,20 +74,24 @@ def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
         settings.signals,
     )
     make_encoder = partial(TextEncoder, backbone, settings.model.cache, settings.model.max_tokens, device)
+    shown = ShownItems()
+    impression_follower = ImpressionFollower(
+        event_log,
+        topics.impressions,
+        shown,
+        int(settings.serve.shown_hours * MS_PER_HOUR),
+        settings.serve.poll_seconds,
+    )
     impressions = ImpressionWriter(event_log, topics.impressions) if settings.serve.impressions else None
     with closing(impressions) if impressions else nullcontext():
         submit = impressions.submit if impressions else None
-        app = create_app(
-            RecommendationService(current, settings.learn.segments.context, submit), settings.serve
-        )
-        server = http_server(app, settings.serve.host, settings.serve.port)
-        _run_both(server, follower, make_encoder, stop)
+        service = RecommendationService(current, settings.learn.segments.context, submit, shown=shown)
+        server = http_server(create_app(service, settings.serve), settings.serve.host, settings.serve.port)
+        _run_all(server, [partial(follower.run, make_encoder), impression_follower.run], stop)
 
 
-def _run_both(
-    server: uvicorn.Server, follower: Follower, make_encoder: Callable[[], TextEncoder], stop: Event
-) -> None:
-    """Run server and follower until one of them ends, then end the other; raise the follower's error.
+def _run_all(server: uvicorn.Server, followers: Sequence[Callable[[Event], None]], stop: Event) -> None:
+    """Run server and followers until one of them ends, then end the others; raise a follower's error.
 
     Raises:
         InvalidSettings: the server cannot listen at its host and port.
@@ -95,13 +102,15 @@ def _run_both(
 
     with (
         listening(server.config.host, server.config.port, "serve") as sockets,
-        ThreadPoolExecutor(max_workers=1, thread_name_prefix="follower") as threads,
+        ThreadPoolExecutor(len(followers), thread_name_prefix="follower") as threads,
     ):
-        following = threads.submit(follower.run, make_encoder, stop)
-        following.add_done_callback(end_server)
+        following = [threads.submit(follower, stop) for follower in followers]
+        for one in following:
+            one.add_done_callback(end_server)
         try:
             if not stop.is_set():
                 server.run(sockets)
         finally:
             stop.set()
-        following.result()
+        for one in following:
+            one.result()

@@ -37,7 +37,15 @@ class NotRepeatable(MillstreamError):
     """The answer of this impression cannot be reproduced."""
 
 
-AS_THEY_ARE = ("k", "category", "exclude_seen", "hide_disliked_ms", "diversity", "most_per_category")
+AS_THEY_ARE = (
+    "k",
+    "category",
+    "exclude_seen",
+    "hide_disliked_ms",
+    "exclude_shown_ms",
+    "diversity",
+    "most_per_category",
+)
 """The fields of a query that are stored as they are; to explain an answer changes nothing in it."""
 
 
@@ -76,6 +84,7 @@ class StoredQuery(BaseModel):
         frozenset[InteractionType], BeforeValidator(_listed), PlainSerializer(_joined)
     ] = NO_TYPES
     hide_disliked_ms: int = 0
+    exclude_shown_ms: int = 0
     diversity: float = 0.0
     most_per_category: int | None = None
     exclude: Json[tuple[str, ...]] = ()

@@ -8,7 +8,9 @@ from typing import Literal, Self
 from pipeline.config import ServeConfig
 from pipeline.events import InteractionType, Scalar
 
-MS_PER_DAY = 24 * 60 * 60 * 1000
+MS_PER_MINUTE = 60_000
+MS_PER_HOUR = 60 * MS_PER_MINUTE
+MS_PER_DAY = 24 * MS_PER_HOUR
 NO_TYPES: frozenset[InteractionType] = frozenset()
 ALL_TYPES = frozenset(InteractionType)
 QueryKind = Literal["user", "history", "similar"]
@@ -21,6 +23,7 @@ class RecommendationQuery:
     Attributes:
         exclude_seen: leave out items with an act of the user of these types.
         hide_disliked_ms: for how long a dislike removes its item; 0 if it only lowers it.
+        exclude_shown_ms: leave out what the user was shown in the last so many ms.
         diversity: from 0, by score alone, to 1; see `consumers.serve.diversity`.
         most_per_category: items of one category, at most; None for no limit.
         explain: say what each score is made of.
@@ -32,6 +35,7 @@ class RecommendationQuery:
     category: str | None = None
     exclude_seen: frozenset[InteractionType] = NO_TYPES
     hide_disliked_ms: int = 0
+    exclude_shown_ms: int = 0
     diversity: float = 0.0
     most_per_category: int | None = None
     explain: bool = False
@@ -44,6 +48,7 @@ class RecommendationQuery:
             settings.recommendations,
             exclude_seen=frozenset(settings.exclude_seen),
             hide_disliked_ms=int(settings.hide_disliked_days * MS_PER_DAY),
+            exclude_shown_ms=int(settings.exclude_shown_minutes * MS_PER_MINUTE),
             diversity=settings.diversity,
             most_per_category=settings.most_per_category,
         )

@@ -64,6 +64,7 @@ def recommend(
     shaping: Shaping = NO_SHAPING,
     *,
     now: int,
+    shown: NDArray[np.int64] = NO_ITEMS,
 ) -> Answer:
     """Return the items that a user is most likely to act on next; popular ones for an unknown user.
 
@@ -74,8 +75,11 @@ def recommend(
         older: items of the acts before the history, which count for what is left out, too.
         shaping: what business rules do to the answer.
         now: ms since the epoch, at which the items must be on sale.
+        shown: digests of items that were shown just now, and are not to be shown again.
     """
     eligible = _eligible(view, query, now) & _wanted(view, query, history, older, now)
+    if shown.size:
+        eligible &= ~np.isin(view.index.item_digests, shown)
     known = [act for act in history if view.index.row(act.item) is not None]
     reading = view.signals.read(known)
     eligible = shaping.filtered(eligible)

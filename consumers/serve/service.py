@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from consumers.serve.explanation import Explanation
 from consumers.serve.impressions import Fields, StoredQuery
@@ -25,11 +26,13 @@ from consumers.serve.schemas import (
 )
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import View
+from consumers.serve.state.shown import ShownItems
 from consumers.serve.state.steering import NO_ATTRIBUTES, read_attributes, steered_by
 from pipeline import metrics
 from pipeline.errors import MillstreamError
 from pipeline.rules.compiled import NO_SHAPING, RequestFacts, Shaping
 from pipeline.rules.slate import Slate
+from pipeline.state.acted_items import NO_ITEMS
 from pipeline.state.histories import Act
 
 NO_SNAPSHOT = "none"
@@ -49,6 +52,29 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
+class UserAnswer(NamedTuple):
+    """An answer, and what it followed from.
+
+    Attributes:
+        view: what was known.
+        answer: the items.
+        shaping: what business rules did to it.
+        steered_by: digest of all that rules made it depend on.
+        now: ms since the epoch.
+    """
+
+    view: View
+    answer: Answer
+    shaping: Shaping
+    steered_by: str
+    now: int
+
+    @property
+    def items(self) -> list[str]:
+        """Ids of the items, best first."""
+        return [self.view.index.ids[row] for row in self.answer.rows]
+
+
 class RecommendationService:
     """Answers all queries of the HTTP interface; thread-safe."""
 
@@ -58,6 +84,7 @@ class RecommendationService:
         context: int,
         submit: Callable[[Fields], None] | None = None,
         clock: Callable[[], int] = now_ms,
+        shown: ShownItems | None = None,
     ) -> None:
         """Answer from the state that the follower keeps up to date.
 
@@ -66,14 +93,27 @@ class RecommendationService:
             context: number of the latest acts that the model reads.
             submit: called with the fields of each `Impression`; None to write no impressions.
             clock: ms since the epoch.
+            shown: what was shown lately; nothing without it. Impressions that are submitted are added.
         """
         self._current = current
         self._context = context
         self._submit = submit
         self._clock = clock
+        self._shown = shown or ShownItems()
 
     def for_user(self, user: str, session: str | None, query: RecommendationQuery) -> Recommendations:
         """Recommend items for a user, and submit an impression of them.
+
+        Raises:
+            NotReady: the log was not read to its end yet.
+        """
+        view, answer, shaping, digest, now = self.answer_for(user, session, query)
+        stored = StoredQuery.from_query(query, session, view.pending_texts, digest)
+        impression = self._submit_impression(user, view, stored, answer, now)
+        return self._recommendations(view, query, answer, shaping, impression)
+
+    def answer_for(self, user: str, session: str | None, query: RecommendationQuery) -> UserAnswer:
+        """Choose items for a user, without an impression.
 
         Raises:
             NotReady: the log was not read to its end yet.
@@ -83,12 +123,9 @@ class RecommendationService:
         older, now = self._current.older(user), self._clock()
         attributes = self._current.attributes(user)
         shaping = _shaping(view, query, "user", now, attributes)
-        answer = recommend(view, history, session, query, self._context, older, shaping, now=now)
-        stored = StoredQuery.from_query(
-            query, session, view.pending_texts, steered_by(view.rules, attributes)
-        )
-        impression = self._submit_impression(user, view, stored, answer, now)
-        return self._recommendations(view, query, answer, shaping, impression)
+        shown = self._shown.since(user, now - query.exclude_shown_ms) if query.exclude_shown_ms else NO_ITEMS
+        answer = recommend(view, history, session, query, self._context, older, shaping, now=now, shown=shown)
+        return UserAnswer(view, answer, shaping, steered_by(view.rules, attributes), now)
 
     def for_history(
         self, history: Sequence[AnonymousAct], session: str | None, query: RecommendationQuery
@@ -199,14 +236,15 @@ class RecommendationService:
         """
         if self._submit is None or not answer.rows:
             return None
-        impression = uuid.uuid4().hex
+        impression, items = uuid.uuid4().hex, [view.index.ids[row] for row in answer.rows]
+        self._shown.add(impression, user, items, now)
         self._submit(
             {
                 "impression_id": impression,
                 "user": user,
                 "snapshot": str(view.snapshot.version) if view.snapshot else NO_SNAPSHOT,
                 "time": now,
-                "items": [view.index.ids[row] for row in answer.rows],
+                "items": items,
                 "propensities": answer.scores,
                 "offsets": view.offsets,
                 "context": {"source": answer.source, **stored.context()},

@@ -15,6 +15,7 @@ from pipeline.cli import (
     items,
     operations,
     rebuilding,
+    rules,
     setup,
     sources,
     trials,
@@ -29,7 +30,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,  # locals may hold keys and user ids
 )
-for module in (setup, inspecting, items, sources, daemons, watching, operations, rebuilding, trials, users):
+for module in (
+    *(setup, inspecting, items, users, rules, sources, daemons),
+    *(watching, operations, rebuilding, trials),
+):
     app.add_typer(module.app)
 
 

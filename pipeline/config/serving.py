@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.access import Guarded
 from pipeline.config.base import Config, Count, Port, Seconds, Share, Text
@@ -30,6 +30,12 @@ class ServeConfig(Guarded):
     hide_disliked_days: Annotated[float, Field(ge=0, le=3_660)] = 365
     """For how long a dislike removes its item from its user's answers, unless the user wants it after all (by
     a cart, purchase or like). 0 only lowers the item. A dislike that has left the history lasts for ever."""
+    exclude_shown_minutes: Annotated[float, Field(ge=0, le=60 * 24 * 31)] = 0
+    """An answer leaves out what its user was shown in the last so many minutes, unless its request says
+    otherwise. Needs `impressions`."""
+    shown_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 24
+    """For how long servers remember what they and other servers have shown: the most that a request may leave
+    out, and how far back a server reads when it starts."""
     diversity: Share = 0.0
     """How much an answer avoids items that are near each other, unless its request says otherwise: 0 ranks by
     score alone, 1 by distance alone after the first item."""
@@ -37,6 +43,12 @@ class ServeConfig(Guarded):
     """Items of one category in an answer, at most, unless its request says otherwise."""
     impressions: bool = True
     """Whether what was shown is written to the impressions topic."""
+
+    @model_validator(mode="after")
+    def _remembers_long_enough(self) -> Self:
+        if self.exclude_shown_minutes > 60 * self.shown_hours:
+            raise ValueError("exclude_shown_minutes is longer than shown_hours: raise the latter")
+        return self
 
 
 class PlayConfig(Config):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -47,8 +48,12 @@ class Column:
 
     def codes_of(self, row: int) -> list[int]:
         """The numbers of a row's values."""
-        first, last = np.searchsorted(self.rows, (row, row + 1))
-        return sorted(set(self.codes[first:last].tolist()))
+        return sorted(set(self.codes[self._starts[row] : self._starts[row + 1]].tolist()))
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """``[n + 1]`` where the values of each row begin."""
+        return np.searchsorted(self.rows, np.arange(self.size + 1))
 
     def having(self, keys: Iterable[Hashable]) -> Mask:
         """``[n]`` mask of the items that have one of the values."""

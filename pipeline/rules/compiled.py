@@ -232,7 +232,7 @@ def _sum(shifts: Sequence[Shift]) -> NDArray[np.float64] | None:
         return None
     total = np.zeros(shifts[0].mask.size)
     for shift in shifts:
-        total[shift.mask] += shift.nats
+        np.add(total, shift.nats, out=total, where=shift.mask)
     return total
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -48,7 +49,7 @@ class Condition(RuleData):
             )
         return self
 
-    @property
+    @cached_property
     def wanted(self) -> frozenset[Hashable] | None:
         """Keys of the values of which one must be there; None if `equals` and `any_of` do not ask for any."""
         asked = [
@@ -58,23 +59,26 @@ class Condition(RuleData):
         ]
         return frozenset.intersection(*asked) if asked else None
 
-    @property
+    @cached_property
     def unwanted(self) -> frozenset[Hashable]:
         """Keys of the values that must not be there."""
         return frozenset(map(key_of, self.none_of or ()))
 
     def holds(self, values: Values) -> bool:
         """Whether all tests hold."""
-        value = values.get(self.name)
-        parts = parts_of(value)
-        keys = set(map(key_of, parts))
+        parts = parts_of(values.get(self.name))
+        keys = [key_of(part) for part in parts]
+        if self.wanted is not None and self.wanted.isdisjoint(keys):
+            return False
+        return self.unwanted.isdisjoint(keys) and self.present in (None, bool(parts)) and self._within(parts)
+
+    def _within(self, parts: Sequence[Scalar]) -> bool:
+        """Whether one of the values is at least, and one at most, what it must be."""
+        if self.at_least is None and self.at_most is None:
+            return True
         numbers = [number for part in parts if (number := number_of(part)) is not None]
-        return (
-            (self.wanted is None or not keys.isdisjoint(self.wanted))
-            and keys.isdisjoint(self.unwanted)
-            and (self.at_least is None or any(number >= self.at_least for number in numbers))
-            and (self.at_most is None or any(number <= self.at_most for number in numbers))
-            and self.present in (None, bool(parts))
+        return (self.at_least is None or any(number >= self.at_least for number in numbers)) and (
+            self.at_most is None or any(number <= self.at_most for number in numbers)
         )
 
 

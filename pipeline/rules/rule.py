@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 import orjson
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.errors import InvalidEvent, RefusalReason
-from pipeline.event_fields import MAX_FIELD_CHARACTERS, nearest
+from pipeline.event_fields import MAX_FIELD_CHARACTERS, nearest, whole
 from pipeline.eventlog.port import Record
 from pipeline.events import MAX_WIRE_BYTES, SCHEMA_VERSION, Category, Finite, Id, parse
 from pipeline.rules.conditions import Conditions, RuleData
@@ -24,7 +24,7 @@ MAX_NATS = 20.0
 
 RuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Nats = Annotated[Finite, Field(gt=0, le=MAX_NATS)]
-Place = Annotated[int, Field(ge=1, le=MAX_PLACE)]
+Place = Annotated[int, Field(ge=1, le=MAX_PLACE), BeforeValidator(whole)]
 
 
 class ItemMatch(RuleData):
@@ -53,7 +53,7 @@ class RuleBase(RuleData):
 
     name: RuleName
     enabled: bool = True
-    priority: Annotated[int, Field(ge=-1_000, le=1_000)] = 0
+    priority: Annotated[int, Field(ge=-1_000, le=1_000), BeforeValidator(whole)] = 0
     items: ItemMatch = ItemMatch()
     when: When = When()
 
@@ -111,6 +111,7 @@ class CapRule(RuleBase):
 
 
 Rule = KeepRule | LeaveOutRule | BoostRule | BuryRule | PinRule | CapRule
+AnyRule = Annotated[Rule, Field(discriminator="action")]
 RuleKind = type[Rule]
 KINDS: Mapping[str, RuleKind] = {
     "keep": KeepRule,

@@ -76,6 +76,7 @@ class _Counts:
     def __init__(self, caps: Sequence[Cap]) -> None:
         self._caps = caps
         self._counts = [Counter[int]() for _ in caps]
+        self._codes: dict[tuple[int, int], list[int]] = {}
         self.capped: set[str] = set()
 
     def admits(self, row: int) -> bool:
@@ -83,7 +84,7 @@ class _Counts:
         full = {
             cap.rule
             for cap, counts in zip(self._caps, self._counts, strict=True)
-            if cap.mask[row] and any(counts[code] >= cap.most for code in cap.column.codes_of(row))
+            if cap.mask[row] and any(counts[code] >= cap.most for code in self._codes_of(cap, row))
         }
         self.capped |= {rule for rule in full if rule is not None}
         return not full
@@ -92,10 +93,17 @@ class _Counts:
         """Count an item; return whether that has filled a cap for a value."""
         filled = False
         for cap, counts in zip(self._caps, self._counts, strict=True):
-            for code in cap.column.codes_of(row) if cap.mask[row] else ():
+            for code in self._codes_of(cap, row) if cap.mask[row] else ():
                 counts[code] += 1
                 filled |= counts[code] == cap.most
         return filled
+
+    def _codes_of(self, cap: Cap, row: int) -> list[int]:
+        """The numbers of a row's values; caps often share a column."""
+        place = id(cap.column), row
+        if place not in self._codes:
+            self._codes[place] = cap.column.codes_of(row)
+        return self._codes[place]
 
     def without_full(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Leave out the rows that a full cap holds back."""

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 
 from pipeline import metrics
 from pipeline.config import GatewayConfig, Scope
-from pipeline.errors import DeliveryError
+from pipeline.errors import DeliveryError, LogUnavailable
 from pipeline.eventlog.refusal_log import RefusalLines
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Id, Interaction, Item, ItemChange, User
@@ -32,10 +32,12 @@ from pipeline.http.operations import (
 from pipeline.http.parameters import check_parameters
 from pipeline.http.paths import register_ids
 from pipeline.http.problems import answer_with_problems, problem
+from pipeline.rules.store import RuleStore
 from producers.gateway.acceptance import Decision, GatewayRecord, decide, removal
 from producers.gateway.bodies import lines_of, read_body
 from producers.gateway.group_writer import GroupWriter
 from producers.gateway.openapi import KINDS, Kind, event_schemas, posting
+from producers.gateway.rules import rule_routes
 from producers.gateway.schemas import GatewayReadiness, Receipt
 
 DESCRIPTION = """
@@ -186,8 +188,10 @@ def create_app(
     app.add_middleware(RequestTimes)
     answer_with_problems(app)
     app.add_exception_handler(DeliveryError, _log_away)
+    app.add_exception_handler(LogUnavailable, _log_away)
     door, keyring = Door(writer, topics, settings, clock), Keyring(settings)
     app.include_router(_v1(door, topics), dependencies=keyring.guards(Scope.INGEST), responses=ALWAYS)
+    app.include_router(rule_routes(RuleStore(writer.event_log, topics.rules), keyring))
     app.include_router(_open_routes(door))
     add_operations(app, keyring.guards(Scope.READ))
     add_components(app, event_schemas())

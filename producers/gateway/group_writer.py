@@ -34,10 +34,14 @@ class _Submission(NamedTuple):
 
 
 class GroupWriter:
-    """Writes submitted records until it is closed; `run` is for a thread of its own."""
+    """Writes submitted records until it is closed; `run` is for a thread of its own.
+
+    Attributes:
+        event_log: the log that it writes to.
+    """
 
     def __init__(self, event_log: EventLog, pause_seconds: float = PAUSE_SECONDS) -> None:
-        self._log = event_log
+        self.event_log = event_log
         self._pause_seconds = pause_seconds
         self._changed = Condition()
         self._waiting: list[_Submission] = []
@@ -55,7 +59,7 @@ class GroupWriter:
         """Whether the log answers; asks it at most once in `PAUSE_SECONDS`."""
         with self._asking:
             if time.monotonic() >= self._ask_at:
-                self._answers = _answers(self._log)
+                self._answers = _answers(self.event_log)
                 self._ask_at = time.monotonic() + PAUSE_SECONDS
             return self._answers
 
@@ -82,7 +86,7 @@ class GroupWriter:
         try:
             while not self._closing.is_set():
                 try:
-                    with self._log.writer() as writer:
+                    with self.event_log.writer() as writer:
                         self._write_with(writer)
                 except (DeliveryError, LogUnavailable) as error:
                     self._wait_for_the_log(error)
@@ -128,7 +132,7 @@ class GroupWriter:
         log.warning("events were not acknowledged, their senders may send them again: %s", error)
         self._fail_waiting(error)
         self._closing.wait(self._pause_seconds)
-        if wait_until_back(self._log, self._closing):
+        if wait_until_back(self.event_log, self._closing):
             with self._changed:
                 self._away = False
 

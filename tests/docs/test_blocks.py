@@ -19,6 +19,7 @@ from pipeline.eventlog.port import Record
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Interaction, ItemChange, User, decode, decode_item
 from pipeline.http.problems import Problem
+from pipeline.rules.rule import decode_rule
 from producers.bridge.event_ids import of_place
 from producers.bridge.record_mapper import RecordMapper
 from producers.gateway.schemas import Receipt
@@ -143,10 +144,23 @@ def test_the_record_of_the_bridges_page_becomes_the_event_that_it_shows() -> Non
     assert orjson.loads(made.value or b"") == shown
 
 
+RULES = [block for block in _of("text") if "[[rules]]" in block.text]
+
+
+@pytest.mark.parametrize("block", RULES, ids=_ids)
+def test_the_rules_of_the_docs_can_be_put(block: Block, folder: Path) -> None:
+    (folder / "rules.toml").write_text(block.text)
+    run("topics", "create")
+    assert run("rules", "put", "rules.toml").exit_code == 0
+    listed = run("rules", "list").output
+    assert all(rule["name"] in listed for rule in tomllib.loads(block.text)["rules"])
+
+
 READERS: Mapping[str, Callable[[bytes], object]] = {
     "accepted": Receipt.model_validate_json,
     "event_id": lambda wire: decode(Interaction, wire),
     "user": lambda wire: decode(User, wire),
+    "action": decode_rule,
     "kind": decode_item,
     "history": AnonymousHistory.model_validate_json,
     "staleness_seconds": Recommendations.model_validate_json,

@@ -24,7 +24,7 @@ from consumers.serve.http.parameters import (
     read_context,
     types_of,
 )
-from consumers.serve.query import RecommendationQuery
+from consumers.serve.query import MS_PER_MINUTE, RecommendationQuery
 from consumers.serve.schemas import AnonymousHistory, ModelCard, Readiness, Recommendations
 from consumers.serve.service import NotReady, RecommendationService, UnknownItem
 from pipeline.config import Scope, ServeConfig
@@ -98,6 +98,14 @@ def _query_reader(
         exclude: Exclude = (),
         category: Category = None,
         exclude_seen: ExcludeSeen = settings.exclude_seen,
+        exclude_shown_minutes: Annotated[
+            float,
+            Query(
+                ge=0,
+                le=60 * settings.shown_hours,
+                description="Leave out what the user was shown in the last so many minutes.",
+            ),
+        ] = settings.exclude_shown_minutes,
         diversity: Diversity = settings.diversity,
         most_per_category: MostPerCategory = settings.most_per_category,
         explain: Explain = False,
@@ -110,6 +118,7 @@ def _query_reader(
             exclude=frozenset(exclude),
             category=category,
             exclude_seen=types_of(exclude_seen),
+            exclude_shown_ms=int(exclude_shown_minutes * MS_PER_MINUTE),
             diversity=diversity,
             most_per_category=most_per_category,
             explain=explain,

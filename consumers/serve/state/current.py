@@ -76,6 +76,13 @@ class CurrentState:
         with self._lock:
             return self._attributes.stored(user)
 
+    def with_view(self, view: View) -> CurrentState:
+        """Return a state with another View over the same users, for comparison; it is not kept up to date."""
+        other = CurrentState()
+        with self._lock:
+            other._view, other._histories, other._attributes = view, self._histories, self._attributes
+        return other
+
     def replace(
         self,
         view: View,

@@ -34,6 +34,7 @@ COMMANDS = {
     "users",
     "status",
     "dead-letters",
+    "rules",
 }
 
 

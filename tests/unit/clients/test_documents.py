@@ -64,7 +64,7 @@ SENT: Mapping[str, list[type[Sent]]] = {
     "gateway": [Interaction, Item, ItemChange, User],
 }
 ENVELOPE = {"v", "kind"}
-NOT_CALLED = {"GET /healthz", "GET /metrics", "POST /v1/events"}
+NOT_CALLED = re.compile("/healthz|/metrics|/v1/events|/v1/rules.*")
 """For those who run millstream, and for events of mixed kinds, which the other routes take by kind."""
 CALLS = [
     calls.recommend("{user}", {}),
@@ -132,10 +132,12 @@ def test_every_answer_is_compared() -> None:
     declared = {
         part.rpartition("/")[2]
         for document in DOCUMENTS.values()
-        for part in _references(document["paths"], "responses")
+        for path, methods in document["paths"].items()
+        if not NOT_CALLED.fullmatch(path)
+        for part in _references(methods, "responses")
     }
     compared = {model.__name__ for models in ANSWERS.values() for model in models}
-    assert declared - {"Health", "Problem"} <= compared
+    assert declared - {"Problem"} <= compared
 
 
 def _references(value: object, below: str) -> Iterator[str]:
@@ -186,7 +188,7 @@ def test_every_route_is_called() -> None:
         for service, document in DOCUMENTS.items()
         for path, methods in document["paths"].items()
         for method in methods
-        if f"{method.upper()} {path}" not in NOT_CALLED
+        if not NOT_CALLED.fullmatch(path)
     }
     called = {(call.service, f"{call.method} {unquote(call.path)}") for call in CALLS}
     assert called == served

@@ -31,13 +31,15 @@ from pipeline.config import to_toml
 from pipeline.errors import OffsetsExpired, TopicError
 from pipeline.eventlog.port import EventLog, TopicSpec, read
 from pipeline.eventlog.sqlite import SqliteLog
-from pipeline.events import Impression, Item, decode, encode
+from pipeline.events import Impression, Item, User, decode, encode
 from pipeline.journal.entry import read_journal
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
+from pipeline.rules.rule import encode_rule
 from pipeline.snapshots.publisher import Publication, Publisher
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import COLOURS, THINGS, ModelHarness, tiny_settings
+from tests.support.rules import rule
 from tests.support.serve_tools import wait_until
 
 HOUR_MS = 3_600_000
@@ -134,6 +136,20 @@ def remove(harness: ModelHarness, item: str) -> None:
     harness.writer.flush()
 
 
+def steer(harness: ModelHarness, tier: str, pinned: str) -> None:
+    """Replace ann's attributes, and the rule that pins an item for gold users at home."""
+    when = {
+        "user": [{"name": "tier", "equals": "gold"}],
+        "request": [{"name": "page", "equals": "home"}],
+    }
+    pin = rule("first", "pin", item=pinned, place=1, when=when)
+    user = User(user="ann", attributes={"tier": tier})
+    harness.writer.append(harness.topics.users, "ann", encode(user))
+    harness.writer.append(harness.topics.rules, pin.name, encode_rule(pin))
+    harness.writer.flush()
+
+
+AT_HOME = RecommendationQuery(5, context=(("page", "home"),))
 Answers = dict[str, Recommendations]
 QUERIES: dict[str, tuple[str, RecommendationQuery, str | None]] = {
     "plain": ("ann", RecommendationQuery(5), None),
@@ -143,6 +159,7 @@ QUERIES: dict[str, tuple[str, RecommendationQuery, str | None]] = {
     "excluded": ("ann", RecommendationQuery(5, frozenset({"red-cup", "blue-lamp", "unknown"})), None),
     "unseen": ("bob", RecommendationQuery(20, exclude_seen=ALL_TYPES), "another"),
     "diverse": ("ann", RecommendationQuery(5, diversity=0.4, most_per_category=2), None),
+    "not shown again": ("fay", RecommendationQuery(2, exclude_shown_ms=10**13), None),
     "everything": ("eve", RecommendationQuery(20), None),
     "newcomer": ("zoe", RecommendationQuery(5), "s1"),
     "nobody": ("nobody", RecommendationQuery(4), None),
@@ -193,7 +210,11 @@ def collect_answers(harness: ModelHarness) -> Answers:
             learning.turns(1)
             publish(harness, learning, publisher)
             answers |= ask_all(server, "rolled back")
+            steer(harness, "gold", "green-bag")
+            server.settle()
+            answers["steered"] = server.ask("ann", AT_HOME)
         learning.catch_up()
+        steer(harness, "silver", "blue-bag")
         for thing in THINGS:
             upsert(harness, f"red-{thing}", f"green {thing} of the clock", "green")
         harness.shop(40)
@@ -247,6 +268,23 @@ def forged(harness: ModelHarness, impression: str | None, **changes: Any) -> str
     harness.writer.append(harness.topics.impressions, changed.user, encode(changed))
     harness.writer.flush()
     return "forged"
+
+
+def test_an_answer_is_reproduced_under_the_rules_of_its_time(harness: ModelHarness, answers: Answers) -> None:
+    then = answers["steered"]
+    assert then.items[0].item == "green-bag"
+    found = reproduce(harness, then.impression)
+    assert found.same_items and found.same_propensities
+
+
+@pytest.mark.parametrize("change", [{"rules": "another"}, {"rules": ""}])
+def test_rules_that_are_gone_are_named(
+    harness: ModelHarness, answers: Answers, change: dict[str, str]
+) -> None:
+    before = impressions(harness)[str(answers["steered"].impression)]
+    name = forged(harness, answers["steered"].impression, context={**before.context, **change})
+    with pytest.raises(NotRepeatable, match="no longer holds the rules"):
+        reproduce(harness, name)
 
 
 @pytest.mark.parametrize("when", TIMES)

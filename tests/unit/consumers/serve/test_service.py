@@ -18,6 +18,7 @@ from pipeline.model.backbone import Backbone
 from tests.support.serve_harness import World
 
 T = InteractionType
+NOW = 1_790_000_000_000
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ T = InteractionType
         (RecommendationQuery(7, frozenset({"b", "a", 'quo"ted', "ümlaut"}), "tea & coffee"), "s 1", 3),
         (RecommendationQuery(1, category="", exclude_seen=ALL_TYPES), "s", 0),
         (RecommendationQuery(1, exclude_seen=frozenset({T.CART, T.RETURN}), hide_disliked_ms=5), "s", 0),
-        (RecommendationQuery(1, diversity=0.3, most_per_category=2), None, 0),
+        (RecommendationQuery(1, diversity=0.3, most_per_category=2, exclude_shown_ms=9), None, 0),
     ],
 )
 def test_an_impression_stores_its_query(
@@ -132,6 +133,27 @@ def test_exclude_seen_by_type_reaches_back_beyond_the_history(world: World, type
             assert acts.keys() - {one.item for one in found} == {
                 i for i, kind in acts.items() if kind in types
             }
+
+
+def test_what_was_shown_just_now_is_not_shown_again(world: World) -> None:
+    """An endless scroll repeats nothing, and begins again when the time is over."""
+    world.open()
+    query, clock = RecommendationQuery(k=5, exclude_shown_ms=1_000), [NOW]
+    with world.server() as current:
+        world.shown(current)
+        service = RecommendationService(current, 5, lambda fields: None, lambda: clock[0])
+
+        def page(user: str = "ann", asked: RecommendationQuery = query) -> list[str]:
+            clock[0] += 1
+            return [shown.item for shown in service.for_user(user, None, asked).items]
+
+        everything = page("bob", RecommendationQuery(k=20))
+        pages = [page() for _ in range(4)]
+        assert [len(items) for items in pages] == [5, 5, 2, 0]
+        assert {item for items in pages for item in items} == set(everything)
+        assert page("cyd") and page(asked=RecommendationQuery(k=5)) == pages[0]
+        clock[0] += 1_000
+        assert page() == pages[0]
 
 
 def test_acts_without_a_time_are_of_now(world: World) -> None:

@@ -289,7 +289,7 @@ def test_openapi_describes_every_body_that_is_taken(gateway: GatewayHarness) -> 
     document = gateway.client.get("/openapi.json").json()
     assert set(document["paths"]) == {
         *("/v1/events", "/v1/interactions", "/v1/items", "/v1/items/{item}"),
-        *("/v1/users", "/v1/users/{user}"),
+        *("/v1/users", "/v1/users/{user}", "/v1/rules", "/v1/rules/{name}"),
         *("/healthz", "/readyz", "/metrics"),
     }
     for path, good, bad in (

@@ -364,7 +364,7 @@ def test_openapi_describes_everything(client: TestClient) -> None:
         (
             "zzz=1",
             "query.zzz",
-            "it has category, context, diversity, exclude, exclude_seen, explain, k,",
+            "it has category, context, diversity, exclude, exclude_seen,",
         ),
         ("exclude=red-cup,blue-cup", "query.exclude", "exclude=A&exclude=B"),
         ("k=3&k=5", "query.k", "send it once"),

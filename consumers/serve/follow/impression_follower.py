@@ -1,0 +1,59 @@
+"""A thread that reads impressions, so that a server knows what other servers have shown, too.
+
+It is apart from the follower: answers neither wait for it nor fail with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from threading import Event
+
+from consumers.serve.state.shown import ShownItems
+from pipeline.errors import InvalidEvent, LogUnavailable, OffsetsExpired, TopicError, TopicRenewed
+from pipeline.eventlog.patience import wait_until_back
+from pipeline.eventlog.port import EventLog, Record
+from pipeline.eventlog.refusal_log import RefusalLog
+from pipeline.events import Impression, decode
+
+MAX_RECORDS = 1_000
+RETRY_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class ImpressionFollower:
+    """Adds the impressions of the last hours, and then each new one, to what was shown."""
+
+    def __init__(
+        self, event_log: EventLog, topic: str, shown: ShownItems, keep_ms: int, poll_seconds: float
+    ) -> None:
+        self._log, self._topic, self._shown = event_log, topic, shown
+        self._keep_ms, self._poll_seconds = keep_ms, poll_seconds
+        self._refusals = RefusalLog("serve")
+
+    def run(self, stop: Event) -> None:
+        """Read until `stop` is set; after a fault of the log, read again: adding one twice is harmless."""
+        while not stop.is_set():
+            try:
+                self._follow(stop)
+            except (LogUnavailable, OffsetsExpired, TopicError, TopicRenewed) as error:
+                log.warning("what other servers show is not known until the log is back: %s", error)
+                stop.wait(RETRY_SECONDS)
+                wait_until_back(self._log, stop)
+
+    def _follow(self, stop: Event) -> None:
+        since = int(time.time() * 1000) - self._keep_ms
+        with self._log.reader(self._log.offsets_at([self._topic], since)) as reader:
+            while not stop.is_set():
+                for record in reader.poll(MAX_RECORDS, self._poll_seconds):
+                    self._add(record)
+                self._refusals.settle()
+
+    def _add(self, record: Record) -> None:
+        try:
+            shown = decode(Impression, record.value or b"")
+        except InvalidEvent as error:
+            self._refusals.add(record, error)
+        else:
+            self._shown.add(shown.impression_id, shown.user, shown.items, shown.time)

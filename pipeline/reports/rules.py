@@ -1,0 +1,49 @@
+"""Tables of business rules, and of what they would do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from consumers.audit.dry_run import DryRun
+from pipeline.rules.rule import ItemMatch, Rule, RuleBase, When
+
+MOST_ITEMS = 10
+
+
+def rules_page(rules: Iterable[Rule]) -> RenderableType:
+    """Make the page of all rules."""
+    table = Table("name", "action", "does", "on items", "when", "priority")
+    for rule in rules:
+        own = rule.model_dump(exclude={*RuleBase.model_fields, "action"})
+        table.add_row(
+            rule.name,
+            rule.action if rule.enabled else f"{rule.action} (off)",
+            ", ".join(f"{name} {value}" for name, value in own.items() if value is not None),
+            "some" if rule.items != ItemMatch() else "all",
+            "sometimes" if rule.when != When() else "always",
+            str(rule.priority),
+        )
+    return table if table.row_count else "there are no rules"
+
+
+def dry_run_page(found: DryRun) -> RenderableType:
+    """Make the page of a dry run."""
+    rules = Table("rule", "answers it had a part in")
+    for name, count in sorted(found.applied.items()):
+        rules.add_row(name, f"{count:,}")
+    items = Table("item", "enters", "leaves", "moves")
+    touched = found.entered + found.left + found.moved
+    for item, _ in touched.most_common(MOST_ITEMS):
+        items.add_row(item, *(f"{counts[item]:,}" for counts in (found.entered, found.left, found.moved)))
+    return Group(_summary(found), *(table for table in (rules, items) if table.row_count))
+
+
+def _summary(found: DryRun) -> str:
+    entered, moved = found.entered.total(), found.moved.total()
+    return (
+        f"{found.answers:,} requests asked again: {found.changed:,} answers would change, {entered:,} items "
+        f"would enter, {moved:,} would move; nothing was written"
+    )

@@ -1,0 +1,72 @@
+"""A server knows what other servers show, and outlasts a log that is away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
+
+import pytest
+
+from consumers.serve.follow import impression_follower
+from consumers.serve.follow.impression_follower import ImpressionFollower
+from consumers.serve.service import now_ms
+from consumers.serve.state.shown import ShownItems
+from pipeline.errors import LogUnavailable
+from pipeline.events import Impression, encode
+from tests.support.serve_harness import World
+from tests.support.serve_tools import wait_until
+
+HOUR = 3_600_000
+
+
+def show(world: World, impression: str, user: str, *items: str) -> None:
+    shown = Impression(
+        impression_id=impression,
+        user=user,
+        snapshot="1-1",
+        time=now_ms(),
+        items=items,
+        propensities=(1 / len(items),) * len(items),
+        offsets={},
+    )
+    append(world, user, encode(shown))
+
+
+def append(world: World, key: str, value: bytes) -> None:
+    with world.log.writer() as writer:
+        writer.append(world.topics.impressions, key, value)
+        writer.flush()
+
+
+@contextmanager
+def following(world: World) -> Iterator[ShownItems]:
+    shown, stop = ShownItems(), Event()
+    follower = ImpressionFollower(world.log, world.topics.impressions, shown, HOUR, poll_seconds=0.01)
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(follower.run, stop)
+        try:
+            yield shown
+        finally:
+            stop.set()
+        running.result(timeout=10)
+
+
+def test_earlier_and_later_impressions_are_known(world: World) -> None:
+    show(world, "1", "ann", "red-cup", "blue-cup")
+    append(world, "ann", b"{")
+    with following(world) as shown:
+        wait_until(lambda: shown.since("ann", 0).size == 2)
+        show(world, "2", "ann", "red-lamp")
+        wait_until(lambda: shown.since("ann", 0).size == 3)
+        assert shown.since("bob", 0).size == 0
+
+
+def test_a_log_that_is_away_for_a_while_costs_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(impression_follower, "RETRY_SECONDS", 0.01)
+    show(world, "1", "ann", "red-cup")
+    failing = world.reader_fails_once(monkeypatch, LogUnavailable("away"))
+    with following(world) as shown:
+        wait_until(lambda: shown.since("ann", 0).size == 1)
+    assert not failing
