@@ -20,14 +20,15 @@ class _Response(BaseModel):
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Strict, as events are: "5" and true are not numbers.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class AnonymousAct(_Request):
     """One act of an anonymous history."""
 
     item: Id
-    type: InteractionType = InteractionType.VIEW
+    type: Annotated[InteractionType, Field(strict=False)] = InteractionType.VIEW
     time: Annotated[Milliseconds, AfterValidator(refuse_seconds)] | None = Field(
         None, description="ms since the epoch; defaults to that of the act before it, or to now."
     )
