@@ -79,4 +79,5 @@ chaos: install ## kill, freeze and starve the daemons at random, and audit; ROUN
 
 .PHONY: clean
 clean: ## remove the virtual environment and what runs have left; keep the caches
-	rm -rf $(VENV) run build site *.egg-info
+	rm -rf $(VENV) run build site *.egg-info clients/python/*.egg-info
+	cd clients/typescript && rm -rf node_modules dist src/generated

@@ -79,11 +79,15 @@ def milliseconds(value: object) -> object:
     """
     if isinstance(value, str):
         return _of_iso(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if type(value) is int:
-        _check_unit(value)
-    return value
+    number = whole(value)
+    if type(number) is int:
+        _check_unit(number)
+    return number
+
+
+def whole(value: object) -> object:
+    """Convert a whole number that is written as a float: JSON has no integers; leave all else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def is_in_seconds(time: int) -> bool:

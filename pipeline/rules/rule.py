@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.errors import InvalidEvent, RefusalReason
-from pipeline.event_fields import MAX_FIELD_CHARACTERS, nearest
+from pipeline.event_fields import MAX_FIELD_CHARACTERS, nearest, whole
 from pipeline.eventlog.port import Record
 from pipeline.events import MAX_WIRE_BYTES, SCHEMA_VERSION, Category, Finite, Id, parse
 from pipeline.rules.conditions import Conditions, RuleData
@@ -23,15 +23,8 @@ MAX_NATS = 20.0
 
 RuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Nats = Annotated[Finite, Field(gt=0, le=MAX_NATS)]
-
-
-def _whole(value: object) -> object:
-    """Read a whole number that is written as 5.0, as JSON Schema does."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Place = Annotated[int, Field(ge=1, le=MAX_PLACE), BeforeValidator(_whole)]
-Priority = Annotated[int, Field(ge=-1_000, le=1_000), BeforeValidator(_whole)]
+Place = Annotated[int, Field(ge=1, le=MAX_PLACE), BeforeValidator(whole)]
+Priority = Annotated[int, Field(ge=-1_000, le=1_000), BeforeValidator(whole)]
 
 
 class ItemMatch(RuleData):

@@ -17,6 +17,7 @@ from pipeline.http.parameters import check_parameters
 from pipeline.rules.rule import KINDS, AnyRule, RuleKind, RuleName, build_rule
 from pipeline.rules.store import RuleStore
 from producers.gateway.bodies import read_body
+from producers.gateway.openapi import REFERENCE
 
 ALWAYS = problems(
     {
@@ -36,30 +37,20 @@ BODY_PROBLEMS = problems(
         422: "The rule is invalid, or there is no such query parameter",
     }
 )
-REFERENCE = "#/components/schemas/{model}"
-
-
-def _body(kind: RuleKind) -> dict[str, Any]:
-    """Describe a rule without its name, which the path has."""
-    schema = kind.model_json_schema(ref_template=REFERENCE)
-    schema.pop("$defs", None)
-    fields = {name: field for name, field in schema["properties"].items() if name != "name"}
-    return {
-        **schema,
-        "properties": fields,
-        "required": [name for name in schema["required"] if name != "name"],
-    }
-
-
-BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "A rule, as the page Rules has it, without its name or with that of the path.",
-        "content": {"application/json": {"schema": {"anyOf": [_body(kind) for kind in KINDS.values()]}}},
-    }
-}
 INVALID_NAME = "The name is out of bounds, or there is no such query parameter"
 Name = Annotated[RuleName, Path()]
+
+
+def _body() -> dict[str, Any]:
+    """Describe the body of a request that writes a rule; its parts are those of `ListedRules`."""
+    schema = {"anyOf": [_nameless(kind) for kind in KINDS.values()]}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _nameless(kind: RuleKind) -> dict[str, Any]:
+    schema = kind.model_json_schema(ref_template=REFERENCE)
+    del schema["$defs"], schema["properties"]["name"]
+    return {**schema, "required": [field for field in schema["required"] if field != "name"]}
 
 
 class ListedRules(BaseModel):
@@ -91,7 +82,7 @@ def _reading(store: RuleStore) -> APIRouter:
         return ListedRules(rules=[*store.all().values()])
 
     @routes.get(
-        "/v1/rules/{name}",
+        "/v1/rules/{name:id}",
         response_model=AnyRule,
         response_model_exclude_defaults=True,
         responses=problems({404: "There is no such rule", 422: INVALID_NAME}),
@@ -110,10 +101,10 @@ def _writing(store: RuleStore) -> APIRouter:
     routes = APIRouter()
 
     @routes.put(
-        "/v1/rules/{name}",
+        "/v1/rules/{name:id}",
         status_code=204,
         responses=BODY_PROBLEMS,
-        openapi_extra=BODY,
+        openapi_extra=_body(),
     )
     async def put_rule(name: Name, request: Request) -> Response:
         """Add a rule, or replace the one of this name; it is durable when this answers."""
@@ -129,7 +120,7 @@ def _writing(store: RuleStore) -> APIRouter:
             raise HTTPException(409, str(error)) from None
         return Response(status_code=204)
 
-    @routes.delete("/v1/rules/{name}", status_code=204, responses=problems({422: INVALID_NAME}))
+    @routes.delete("/v1/rules/{name:id}", status_code=204, responses=problems({422: INVALID_NAME}))
     def delete_rule(name: Name) -> Response:
         """Remove a rule; one that is not there, too."""
         store.remove(name)

@@ -102,6 +102,12 @@ def test_the_client_is_a_program(
     assert basis.startswith("by model, snapshot 1-1")
 
 
+def test_the_sample_rules_have_every_action() -> None:
+    rules = read_rules(ROOT / "examples" / "rules.toml")
+    assert {rule.action for rule in rules} == set(KINDS) - {"keep"}
+    assert decode_rule(encode_rule(rules[0])) == rules[0]
+
+
 def test_the_client_sends_a_click(
     current: CurrentState,
     shop: World,
@@ -132,19 +138,8 @@ def test_the_async_client_asks_for_many(
     assert nobody.startswith("nobody ") and nobody.endswith("by popular")
 
 
-def test_the_sample_rules_have_every_action() -> None:
-    rules = read_rules(ROOT / "examples" / "rules.toml")
-    assert {rule.action for rule in rules} == set(KINDS) - {"keep"}
-    assert decode_rule(encode_rule(rules[0])) == rules[0]
-
-
 def test_every_example_is_tested() -> None:
     files = {file.name for file in Path(ROOT / "examples").iterdir() if not file.name.startswith("_")}
     assert files == {
-        "millstream.toml",
-        "producer.py",
-        "client.py",
-        "async_client.py",
-        "rules.toml",
-        "cookbook",
+        *("millstream.toml", "producer.py", "client.py", "async_client.py", "rules.toml", "cookbook")
     }

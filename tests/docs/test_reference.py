@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -37,6 +38,15 @@ def test_the_version_is_that_of_the_changelog() -> None:
     headings = re.findall(r"^## \[(.+?)\](.*)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
     assert [name for name, _ in headings][:2] == ["Unreleased", version]
     assert re.fullmatch(r" - \d{4}-\d\d-\d\d", headings[1][1])
+
+
+def test_the_clients_have_the_version_of_the_product() -> None:
+    clients = ROOT / "clients"
+    python = tomllib.loads((clients / "python" / "pyproject.toml").read_text())["project"]["version"]
+    typescript = json.loads((clients / "typescript" / "package.json").read_text())["version"]
+    locked = json.loads((clients / "typescript" / "package-lock.json").read_text())["version"]
+    product = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert {python, typescript, locked} == {product}
 
 
 def test_the_settings_page_is_current(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,16 +23,15 @@ KEY = "a key of the fuzzed applications"
 UNSAID_CODES = {"time_unit", "time_ahead", "too_large"}
 UNSAID_REASONS = (
     "must be after published",
-    "must be after starts",
-    "has no test",
-    "acts on every item",
-    "is no time zone",
-    "larger than",
     "is in seconds",
     "no item has this id, which holds a comma",
     "is what the request itself says",
     "has a name twice",
     "is longer than",
+    "acts on every item",
+    "has no test",
+    "is no time zone",
+    "must be after starts",
 )
 """Why a request is refused that fits the document: what JSON Schema cannot say."""
 Statuses = Counter[int]
@@ -91,7 +90,7 @@ def _sent(operation: Operation, mode: GenerationMode, cases: int, seed: int) -> 
 
 def _not_for(answer: Response) -> list[CheckFunction]:
     """The checks that do not apply: of a batch, each event is taken or refused on its own."""
-    said = answer.json() if "json" in "".join(answer.headers.get("content-type", [])) else {}
+    said = answer.json() if "json" in answer.headers.get("content-type", [""])[0] else {}
     refused = said.get("refused") or [] if isinstance(said, Mapping) else []
     excluded: list[CheckFunction] = [negative_data_rejection] if refused and said["accepted"] else []
     if answer.status_code == 422 and _is_unsaid(refused, str(said)):

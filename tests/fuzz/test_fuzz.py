@@ -10,8 +10,6 @@ from tests.fuzz.apps import APPS
 from tests.fuzz.requests import fuzz
 
 CASES, SEED = 25, 7
-NAMED = "similar", "GET /v1/rules/{name}"
-"""Made up names are hardly ever those of an item or a rule."""
 OPEN = {"GET /readyz", "GET /healthz", "GET /metrics", "GET /v1/model", "GET /v1/rules"}
 """They have no parameters, so that nothing about a request can be invalid."""
 
@@ -26,4 +24,4 @@ def test_answers_are_as_the_document_says(name: str, tmp_path: Path) -> None:
             assert set(found) <= {200}
         else:
             assert found.total() >= CASES, f"{label}: too few requests"
-            assert mode == "negative" or min(found) < 300 or any(name in label for name in NAMED), label
+            assert mode == "negative" or {200, 202, 204, 404} & set(found), label

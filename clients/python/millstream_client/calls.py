@@ -35,6 +35,7 @@ class AnswerQuery(TypedDict, total=False):
     category: str | None
     diversity: float | None
     most_per_category: int | None
+    exclude_shown_minutes: float | None
     explain: bool
     context: Mapping[str, str]
 
