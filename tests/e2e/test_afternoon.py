@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
@@ -52,6 +53,23 @@ title = "bezeichnung"
 category = "abteilung"
 available = "bestand"
 attributes = { price = { column = "preis", kind = "number" } }
+"""
+RULES = """
+[[rules]]
+name = "nothing-dear"
+action = "leave_out"
+items = { attributes = [{ name = "price", at_least = 20.0 }] }
+
+[[rules]]
+name = "mug-of-the-week"
+action = "pin"
+item = "k7"
+place = 2
+
+[[rules]]
+name = "departments"
+action = "cap"
+most = 4
 """
 ACTS_MAPPING = """
 [interactions]
@@ -99,7 +117,7 @@ def test_an_afternoon(settings: Settings, daemons: Daemons, tmp_path: Path) -> N
         wait_until_served(settings, daemons, USERS * ACTS)
         assert len(read_letters(event_log, Topics(settings.log.prefix))) == MALFORMED
         check_personal(settings)
-        # The place of three rules: put them with `millstream rules`, ask again, and check each answer.
+        check_rules(settings, tmp_path)
 
 
 def type_commands(folder: Path) -> None:
@@ -185,6 +203,23 @@ def answer_of(settings: Settings, user: int) -> list[str]:
     url = f"http://127.0.0.1:{settings.serve.port}/v1/users/{user}/recommendations?k=10"
     with urlopen(url, timeout=30) as answer:
         return [one["item"] for one in orjson.loads(answer.read())["items"]]
+
+
+def check_rules(settings: Settings, folder: Path) -> None:
+    """Put three rules, and wait until every user's answer obeys them and is still full."""
+    file = folder / "rules.toml"
+    file.write_text(RULES)
+    assert run("rules", "check", str(file)).exit_code == run("rules", "put", str(file)).exit_code == 0
+    prices = {item: len(name) + 0.5 for item, _, name in articles()}
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while answer_of(settings, 0)[1] != "k7":
+        assert time.monotonic() < deadline, "the server does not obey the rules"
+        time.sleep(0.1)
+    for user in range(USERS):
+        items = answer_of(settings, user)
+        assert len(items) == 10 and items[1] == "k7"
+        assert all(prices[item] < 20 for item in items)
+        assert max(Counter(item[0] for item in items).values()) <= 4
 
 
 def check_personal(settings: Settings) -> None:
