@@ -9,6 +9,7 @@ ENGINE ?= sqlite
 SEED ?= 0
 REPORT ?=
 CASES ?= 2000
+INPUTS ?= 100000
 
 .DEFAULT_GOAL := help
 
@@ -67,6 +68,10 @@ damage: install ## damage or forge files and records while a server answers; CAS
 .PHONY: fuzz
 fuzz: install ## send server and gateway requests made up from their OpenAPI documents; CASES= SEED=
 	$(BIN)/python -m tests.fuzz.run --cases '$(CASES)' --seed '$(SEED)'
+
+.PHONY: malformed
+malformed: install ## send malformed inputs through every door of running daemons; INPUTS=<number> SEED= ENGINE=
+	$(BIN)/python -m benchmarks.malformed --inputs '$(INPUTS)' --seed '$(SEED)' --engine '$(ENGINE)'
 
 .PHONY: chaos
 chaos: install ## kill, freeze and starve the daemons at random, and audit; ROUNDS=20 ENGINE=kafka SEED=0

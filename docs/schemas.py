@@ -15,6 +15,8 @@ from docs.openapi import openapi
 from pipeline.event_fields import EventJsonSchema
 from pipeline.eventlog.topics import Topics
 from pipeline.events import SCHEMA_VERSION, Impression, Interaction, Item, ItemChange, User
+from pipeline.rules.rule import KINDS as RULE_KINDS
+from pipeline.rules.rule import RuleKind
 
 FOLDER = Path(__file__).with_name("schemas")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -23,7 +25,7 @@ PREFIX = "{prefix}"
 """Stands for `log.prefix` in the names of topics, as an AsyncAPI parameter."""
 
 
-EventKind = type[Interaction | Item | ItemChange | User | Impression]
+EventKind = type[Interaction | Item | ItemChange | User | Impression] | RuleKind
 
 
 class Channel(NamedTuple):
@@ -40,6 +42,7 @@ CHANNELS = {
     "interactions": Channel(_TOPICS.interactions, "receive", (Interaction,), "the user"),
     "items": Channel(_TOPICS.items, "receive", (Item, ItemChange), "the item"),
     "users": Channel(_TOPICS.users, "receive", (User,), "the user"),
+    "rules": Channel(_TOPICS.rules, "receive", tuple(RULE_KINDS.values()), "the rule's name"),
     "impressions": Channel(_TOPICS.impressions, "send", (Impression,), "the user"),
 }
 KINDS = tuple(kind for channel in CHANNELS.values() for kind in channel.kinds)

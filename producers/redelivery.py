@@ -39,14 +39,20 @@ class Redelivery(NamedTuple):
 
 
 def decider(topics: Topics, mapper_of: Callable[[str], RecordMapper | None], id_of: EventIds) -> Decide:
-    """Make what decides about letters; `mapper_of` a topic reads its records as rows, and not as events."""
+    """Make what decides about letters.
+
+    Args:
+        topics: of the model.
+        mapper_of: what reads the records of a topic as rows, and not as events.
+        id_of: the id that the event of a letter has which does not say it.
+    """
 
     def decide(letter: Letter, now: int) -> Redelivery:
         try:
             wire, mapper = _whole_value(letter), mapper_of(letter["topic"])
             if mapper is None:
                 return Redelivery(letter["place"], (_by_schema(letter, wire, topics, now),))
-            return _mapped(letter, wire, mapper, id_of(letter), now)
+            return _mapped(letter, wire, mapper, letter.get("event_id") or id_of(letter), now)
         except InvalidEvent as error:
             return Redelivery(letter["place"], refusal=error)
 
@@ -96,9 +102,10 @@ def bridged_ids(event_log: EventLog, topics: Topics, bridge: str) -> EventIds:
 
 
 def _mapped(letter: Letter, wire: bytes, mapper: RecordMapper, event_id: str, now: int) -> Redelivery:
-    record = Record(letter["topic"], letter["partition"], letter["offset"], letter["append_time"], None, wire)
+    place = letter["topic"], letter["partition"], letter["offset"], letter["append_time"]
+    record = Record(*place, letter.get("record_key"), wire)
     decision = mapper.decide(record, event_id, now)
-    if decision.dropped is not None:
+    if not decision.records and decision.dropped is not None:
         raise InvalidEvent("event", f"the mapping leaves it out: {decision.dropped}")
     return Redelivery(letter["place"], decision.records, decision.refusal)
 

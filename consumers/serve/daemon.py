@@ -21,6 +21,7 @@ from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.http.app import create_app
 from consumers.serve.impressions import ImpressionWriter
 from consumers.serve.query import MS_PER_HOUR
+from consumers.serve.rewards import RewardWriter
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
@@ -83,9 +84,14 @@ def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
         settings.serve.poll_seconds,
     )
     impressions = ImpressionWriter(event_log, topics.impressions) if settings.serve.impressions else None
-    with closing(impressions) if impressions else nullcontext():
+    with (
+        closing(RewardWriter(event_log, topics.interactions)) as rewards,
+        closing(impressions) if impressions else nullcontext(),
+    ):
         submit = impressions.submit if impressions else None
-        service = RecommendationService(current, settings.learn.segments.context, submit, shown=shown)
+        service = RecommendationService(
+            current, settings.learn.segments.context, submit, shown=shown, append=rewards.append
+        )
         server = http_server(create_app(service, settings.serve), settings.serve.host, settings.serve.port)
         _run_all(server, [partial(follower.run, make_encoder), impression_follower.run], stop)
 

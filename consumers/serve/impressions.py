@@ -66,7 +66,7 @@ class StoredQuery(BaseModel):
     Attributes:
         asked: whether the whole query is stored; ``partial`` if it was too long.
         session: see `recommend`.
-        exclude: the excluded items, as a JSON list.
+        exclude, only: the items to leave out, and to choose among, as JSON lists.
         pending_texts: number of new texts that the server had not encoded yet.
         said: the context of the query, as a JSON list of pairs.
         rules: digest of what business rules made the answer depend on; empty without rules.
@@ -88,6 +88,7 @@ class StoredQuery(BaseModel):
     diversity: float = 0.0
     most_per_category: int | None = None
     exclude: Json[tuple[str, ...]] = ()
+    only: Json[tuple[str, ...] | None] = None
     pending_texts: int = 0
     said: Json[tuple[tuple[str, str], ...]] = ()
     rules: str = ""
@@ -98,14 +99,16 @@ class StoredQuery(BaseModel):
     ) -> Self:
         """Store the query of an answer given now."""
         exclude = orjson.dumps(sorted(query.exclude)).decode()
+        only = orjson.dumps(None if query.only is None else sorted(query.only)).decode()
         said = orjson.dumps(query.context).decode()
-        fits = max(len(exclude), len(said)) <= MAX_CONTEXT_CHARACTERS
+        fits = max(len(exclude), len(said), len(only)) <= MAX_CONTEXT_CHARACTERS
         return cls.model_validate(
             {
                 **{name: getattr(query, name) for name in AS_THEY_ARE},
                 "asked": "whole" if fits else "partial",
                 "session": session,
                 "exclude": exclude if fits else "[]",
+                "only": only if fits else "null",
                 "pending_texts": pending_texts,
                 "said": said if fits else "[]",
                 "rules": rules,
@@ -133,7 +136,8 @@ class StoredQuery(BaseModel):
     def query(self) -> RecommendationQuery:
         """The query without session and pending texts."""
         fields = {name: getattr(self, name) for name in AS_THEY_ARE}
-        return RecommendationQuery(exclude=frozenset(self.exclude), context=self.said, **fields)
+        only = None if self.only is None else frozenset(self.only)
+        return RecommendationQuery(exclude=frozenset(self.exclude), only=only, context=self.said, **fields)
 
     def context(self) -> Context:
         """The context to write into the impression."""

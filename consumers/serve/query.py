@@ -18,7 +18,7 @@ QueryKind = Literal["user", "history", "similar"]
 
 @dataclass(frozen=True)
 class RecommendationQuery:
-    """Select at most `k` items: not excluded, and of the category if there is one.
+    """Select at most `k` items: not excluded, of the category if there is one, and among `only` if given.
 
     Attributes:
         exclude_seen: leave out items with an act of the user of these types.
@@ -40,6 +40,7 @@ class RecommendationQuery:
     most_per_category: int | None = None
     explain: bool = False
     context: tuple[tuple[str, str], ...] = ()
+    only: frozenset[str] | None = None
 
     @classmethod
     def by_default(cls, settings: ServeConfig) -> Self:

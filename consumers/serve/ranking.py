@@ -143,7 +143,7 @@ def _eligible(view: View, query: RecommendationQuery, now: int) -> NDArray[np.bo
     if query.category is not None:
         eligible &= view.index.in_category(query.category)
     eligible[view.index.rows_of(query.exclude)] = False
-    return eligible
+    return eligible if query.only is None else eligible & view.index.mask_of(query.only)
 
 
 def _wanted(

@@ -12,6 +12,7 @@ from pipeline.events import Finite, Id, InteractionType, Milliseconds
 
 MAX_ACTS = 200
 MAX_EXCLUDED = 500
+MAX_ACTIONS = 500
 
 
 class _Response(BaseModel):
@@ -123,6 +124,51 @@ class Recommendations(AnswerProvenance):
     impression: str | None = Field(
         description="Id to send with the interactions that follow; null if no impression was written."
     )
+
+
+class RankingRequest(_Request):
+    """Actions to rank for a user."""
+
+    user: Id
+    actions: Annotated[
+        list[Id], Field(min_length=1, max_length=MAX_ACTIONS, description="Items of the catalogue.")
+    ]
+    session: Id | None = None
+
+
+class RankedAction(_Response):
+    """An action with its rank."""
+
+    item: str
+    score: float = Field(description="Probability that the user acts on it next, among the ranked actions.")
+
+
+class Ranking(AnswerProvenance):
+    """Actions, best first."""
+
+    event_id: str | None = Field(
+        description="Id to send the reward to, and with the interactions that follow as their `impression`; "
+        "null if no action could be ranked, or no impressions are written."
+    )
+    ranking: list[RankedAction]
+    left_out: list[str] = Field(
+        description="Actions that must not be shown: unknown, not available, or left out by a business rule."
+    )
+
+
+class RewardRequest(_Request):
+    """What came of an answer."""
+
+    reward: Finite = Field(description="How good it was; 0 or less for nothing.")
+    item: Id | None = Field(None, description="The item that it came of; the first by default.")
+
+
+class RewardedAct(_Response):
+    """The act that a reward has become."""
+
+    event_id: str
+    item: str
+    type: InteractionType
 
 
 class SnapshotCard(_Response):

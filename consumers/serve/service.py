@@ -11,14 +11,20 @@ from consumers.serve.explanation import Explanation
 from consumers.serve.impressions import Fields, StoredQuery
 from consumers.serve.query import QueryKind, RecommendationQuery, facts_of
 from consumers.serve.ranking import Answer, recommend, similar
+from consumers.serve.rewards import UnknownImpression, reward_event
 from consumers.serve.schemas import (
     AnonymousAct,
     AnswerProvenance,
     AppliedRule,
     ModelCard,
+    RankedAction,
+    Ranking,
+    RankingRequest,
     Readiness,
     Recommendations,
     RefusedSnapshot,
+    RewardedAct,
+    RewardRequest,
     ScoreCause,
     ScoreExplanation,
     ShownItem,
@@ -29,12 +35,17 @@ from consumers.serve.state.serving_state import View
 from consumers.serve.state.shown import ShownItems
 from consumers.serve.state.steering import NO_ATTRIBUTES, read_attributes, steered_by
 from pipeline import metrics
-from pipeline.errors import MillstreamError
+from pipeline.errors import DeliveryError, MillstreamError
+from pipeline.events import Interaction
 from pipeline.rules.compiled import NO_SHAPING, RequestFacts, Shaping
 from pipeline.rules.slate import Slate
 from pipeline.state.acted_items import NO_ITEMS
 from pipeline.state.histories import Act
 
+NOT_REMEMBERED = (
+    "no answer with this id is remembered: it is too old, its server wrote no impression, or that of another "
+    "server is not read yet; an interaction that names it as its impression is taken in at any time"
+)
 NO_SNAPSHOT = "none"
 """The snapshot in the impression of an answer without one."""
 
@@ -85,6 +96,7 @@ class RecommendationService:
         submit: Callable[[Fields], None] | None = None,
         clock: Callable[[], int] = now_ms,
         shown: ShownItems | None = None,
+        append: Callable[[Interaction], None] | None = None,
     ) -> None:
         """Answer from the state that the follower keeps up to date.
 
@@ -94,12 +106,14 @@ class RecommendationService:
             submit: called with the fields of each `Impression`; None to write no impressions.
             clock: ms since the epoch.
             shown: what was shown lately; nothing without it. Impressions that are submitted are added.
+            append: appends an act to the log; None to take in no rewards.
         """
         self._current = current
         self._context = context
         self._submit = submit
         self._clock = clock
         self._shown = shown or ShownItems()
+        self._append = append
 
     def for_user(self, user: str, session: str | None, query: RecommendationQuery) -> Recommendations:
         """Recommend items for a user, and submit an impression of them.
@@ -153,6 +167,44 @@ class RecommendationService:
         now = self._clock()
         shaping = _shaping(view, query, "similar", now)
         return self._recommendations(view, query, similar(view, item, query, shaping, now=now), shaping)
+
+    def rank(self, request: RankingRequest) -> Ranking:
+        """Rank given actions for a user, and submit an impression of them.
+
+        Business rules and the times of sale decide which may be shown; what the user saw, bought or disliked
+        does not, because the caller chose the actions.
+
+        Raises:
+            NotReady: the log was not read to its end yet.
+        """
+        query = RecommendationQuery(len(request.actions), only=frozenset(request.actions))
+        answer = self.for_user(request.user, request.session, query)
+        ranking = [RankedAction(item=shown.item, score=shown.score) for shown in answer.items]
+        ranked = {action.item for action in ranking}
+        return Ranking(
+            **{name: getattr(answer, name) for name in AnswerProvenance.model_fields},
+            event_id=answer.impression,
+            ranking=ranking,
+            left_out=[item for item in dict.fromkeys(request.actions) if item not in ranked],
+        )
+
+    def reward(self, impression: str, request: RewardRequest) -> RewardedAct:
+        """Append what came of an answer as an act of its user.
+
+        Raises:
+            UnknownImpression: no impression of this id is remembered.
+            DeliveryError, LogUnavailable: the act may or may not be stored.
+        """
+        target = self._shown.first(impression)
+        if target is None:
+            raise UnknownImpression(NOT_REMEMBERED)
+        if self._append is None:
+            raise DeliveryError("this server does not append to the log")
+        event = reward_event(
+            impression, target.user, request.item or target.item, request.reward, target.time
+        )
+        self._append(event)
+        return RewardedAct(event_id=event.event_id, item=event.item, type=event.type)
 
     def unknown(self, items: Sequence[str]) -> list[str]:
         """Return which of the items nobody knows; none while the server is not ready."""

@@ -1,8 +1,8 @@
-"""Commands for users: show what is known of one."""
+"""Commands for users: list, show, remove."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
@@ -16,32 +16,60 @@ if TYPE_CHECKING:
     from pipeline.state.histories import Act
 
 app = typer.Typer()
-users_app = typer.Typer(help="Show what is known of a user.", no_args_is_help=True)
+users_app = typer.Typer(help="List, show and remove users.", no_args_is_help=True)
 app.add_typer(users_app, name="users")
 
 
-@users_app.callback()
-def users() -> None:
-    """Show what is known of a user."""
+@users_app.command("list")
+def list_users(
+    limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
+) -> None:
+    """Count the users who have a history or attributes, and list them by id, which may name people."""
+    from pipeline.eventlog.port import read_compacted
+    from pipeline.reports.layout import table
+
+    with log_of_settings() as (event_log, topics, _):
+        acted, known = (set(read_compacted(event_log, topic)) for topic in (topics.histories, topics.users))
+    users = sorted(acted | known)
+    rows = [(user, *("yes" if user in found else "" for found in (acted, known))) for user in users[:limit]]
+    shown = f", the first {limit:,}" if len(users) > limit else ""
+    page = table(f"{len(users):,} users{shown}", ("user", "history", "attributes"), rows, whole=("user",))
+    console.print(page, soft_wrap=True)
 
 
 @users_app.command("show")
 def show_user(user: str) -> None:
-    """Print a user's acts as JSON, oldest first: those of the published history, and those since then."""
+    """Print a user's attributes and acts as JSON: those of the published history, and those since then."""
     from pipeline.state.catalogue import read_catalogue
     from pipeline.state.user_history import read_user
 
     with log_of_settings() as (event_log, topics, _):
         found = read_user(event_log, topics, user)
         catalogue = read_catalogue(event_log, topics.items)
-    if not found.published and not found.since:
+    if not (found.published or found.since or found.attributes):
         raise typer.BadParameter(f"nothing is known of a user {user!r}")
     shown = {
         "user": user,
+        "attributes": found.attributes,
         "published": [_act(act, catalogue) for act in found.published],
         "since": [_act(act, catalogue) for act in found.since],
     }
     console.print_json(orjson.dumps(shown).decode())
+
+
+@users_app.command("remove")
+def remove_user(user: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Remove a user's attributes and published history; the topic of interactions keeps the acts.
+
+    Servers forget the history at their next start, until the user acts again.
+    """
+    if not yes:
+        typer.confirm(f"Remove the attributes and the history of {user}?", abort=True)
+    with log_of_settings() as (event_log, topics, _), event_log.writer() as writer:
+        for topic in (topics.users, topics.histories):
+            writer.append(topic, user, None)
+        writer.flush()
+    console.print(f"{user} is removed", markup=False)
 
 
 def _act(act: Act, catalogue: Catalogue) -> Mapping[str, object]:

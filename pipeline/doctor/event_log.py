@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pipeline.config import LogConfig
 from pipeline.doctor.finding import Finding, fault, ok, warning
-from pipeline.eventlog.port import EventLog
+from pipeline.eventlog.port import NO_TOPIC_ID, EventLog
 from pipeline.eventlog.topics import Topics
 
 CLOCK_MS = 2_000
@@ -20,6 +20,9 @@ def check_topics(opened: EventLog, topics: Topics, config: LogConfig) -> Iterato
     faults = topics.faults(opened, *config.topic_sizes)
     for one in faults:
         yield fault("topics", one.text, one.remedy)
+    if NO_TOPIC_ID in opened.topic_ids([topics.interactions]).values():
+        text = "the log gives its topics no ids: nobody notices that one was deleted and made again"
+        yield warning("topics", text, "upgrade the brokers to Kafka 2.8 or later")
     if not faults:
         yield ok("topics", f"all are as the settings want them, {config.partitions} partitions")
 

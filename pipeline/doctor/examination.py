@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from pipeline.config import Settings, load_settings
-from pipeline.doctor import backbone, capacity, event_log, folders, machine, ports, snapshots, versions
+from pipeline.doctor import (
+    backbone,
+    capacity,
+    event_log,
+    folders,
+    machine,
+    mappings,
+    ports,
+    snapshots,
+    versions,
+)
 from pipeline.doctor.finding import Finding, fault, ok
 from pipeline.errors import InvalidSettings, LogUnavailable, TopicError
 from pipeline.eventlog import open_log
@@ -30,6 +40,7 @@ def examine() -> Iterator[Finding]:
     yield from folders.check(settings)
     yield from ports.check(settings)
     yield from backbone.check(settings)
+    yield from mappings.check(settings)
     yield from snapshots.check_store(settings)
     yield from _check_log(settings)
 

@@ -102,6 +102,7 @@ def dead_letter(record: Record, error: InvalidEvent, event_id: str | None = None
         "partition": record.partition,
         "offset": record.offset,
         "append_time": record.append_time,
+        "record_key": record.key,
         "code": error.code,
         "field": error.field,
         "reason": error.reason,

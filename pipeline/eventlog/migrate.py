@@ -5,10 +5,11 @@ topic sends a user's new events to another partition than the old ones: their or
 is the dedupe by event id, which is per partition.
 
 Decision. The number of partitions of a topic never changes. More partitions are new topics under
-another prefix, into which the events are copied: `interactions`, `impressions`, `items`, `users` and
-`rules`, byte for byte, in the order of append over all partitions. So each key is in one partition, in
-its order, with its event ids, and dedupe drops what it would have dropped before. This also mends topics
-whose partitions were added by hand. The old topics stay as they are, for the way back.
+another prefix, into which the events are copied: `interactions`, `impressions`, `items`, `users`,
+`rules` and the `positions` of bridges, byte for byte, in the order of append over all partitions. So
+each key is in one partition, in its order, with its event ids, and dedupe drops what it would have
+dropped before. This also mends topics whose partitions were added by hand. The old topics stay as they
+are, for the way back.
 
 What is not copied, because it names offsets of the old topics or follows from the events: journal,
 snapshots, histories, control, dead letters. A learner that starts under the new prefix is a new
@@ -77,7 +78,7 @@ def migrate(
 
     Raises:
         InvalidSettings: source and target are the same.
-        TopicError: a source topic is missing (`users` and `rules` may be: older versions have none);
+        TopicError: a source topic is missing (`positions`, `users` and `rules` may be, as in older versions);
             a target topic has other settings or holds records that are not copies; or the copy differs.
     """
     if source == target:
@@ -86,13 +87,15 @@ def migrate(
     target.create(log, partitions, retention_ms, compaction_lag_ms)
     target.check(log, partitions, retention_ms, compaction_lag_ms)
     copies = {
+        source.positions: target.positions,  # first: a bridge must not go on behind events not copied yet
         source.interactions: target.interactions,
         source.impressions: target.impressions,
         source.items: target.items,
         source.users: target.users,
         source.rules: target.rules,
     }
-    return {old: copy_topic(log, old, copies[old]) for old in log.partition_counts(copies)}
+    present = log.partition_counts(copies)
+    return {old: copy_topic(log, old, new) for old, new in copies.items() if old in present}
 
 
 def copy_topic(log: EventLog, source: str, target: str, until: Offsets | None = None) -> Copied:

@@ -103,7 +103,7 @@ class Status:
     Attributes:
         state: red if a person must act; yellow if one should look.
         findings: why it is not green.
-        lag: records that the learner, and the server, have not read; None if unknown.
+        lag: records that learner, server and bridge have not read; None if unknown.
         freshness: p50 and p95 of the seconds from append, by stage.
         staleness_seconds: of the served weights; None if the server is away.
         snapshot: version announced last.
@@ -140,7 +140,7 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
         _recent(event_log, topics.items, item_of, now_ms),
     ]
     learner, server = series.get("learn", {}), series.get("serve", {})
-    findings = [*_away(daemons), *_degraded(server), *_stopped(learner), *_refusing(incoming)]
+    findings = [*_away(daemons), *_degraded(server), *_stopped(series), *_refusing(incoming)]
     return Status(
         state=_worst(findings),
         findings=[text for _, text in findings],
@@ -148,6 +148,7 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
         lag={
             "learn": _learner_lag(event_log, topics),
             "serve": _gauge(server, "millstream_lag_records", "serve"),
+            **_bridge_lag(series),
         },
         freshness={stage: _percentiles(series.get(of, {}), name) for stage, (of, name) in STAGES.items()},
         staleness_seconds=value_of(server, "millstream_staleness_seconds") if server else None,
@@ -275,9 +276,16 @@ def _degraded(server: Series) -> Iterable[tuple[State, str]]:
         yield "red", "serve cannot follow the event log: /readyz says why, and what to do"
 
 
-def _stopped(learner: Series) -> Iterable[tuple[State, str]]:
-    if _gauge(learner, "millstream_reading_stopped", "learn"):
-        yield "red", "learn reads nothing, because too many records were refused: its log says what to do"
+def _bridge_lag(series: Mapping[str, Series]) -> dict[str, float | None]:
+    """Not everybody runs one."""
+    return {name: _gauge(series[name], "millstream_lag_records", name) for name in series.keys() & {"bridge"}}
+
+
+def _stopped(series: Mapping[str, Series]) -> Iterable[tuple[State, str]]:
+    for name in ("learn", "bridge"):
+        if _gauge(series.get(name, {}), "millstream_reading_stopped", name):
+            reason = "too many records were refused: its log says what to do"
+            yield "red", f"{name} reads nothing, because {reason}"
 
 
 def _refusing(incoming: Iterable[RecentRecords]) -> Iterable[tuple[State, str]]:

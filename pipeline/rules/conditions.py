@@ -43,7 +43,7 @@ class Condition(RuleData):
 
     @model_validator(mode="after")
     def _has_a_test(self) -> Self:
-        if self.model_fields_set <= {"name"}:
+        if all(getattr(self, test) is None for test in type(self).model_fields if test != "name"):
             raise PydanticCustomError(
                 "no_test", "has no test: add equals, any_of, none_of, at_least, at_most or present"
             )

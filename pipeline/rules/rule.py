@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import orjson
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -16,7 +16,6 @@ from pipeline.events import MAX_WIRE_BYTES, SCHEMA_VERSION, Category, Finite, Id
 from pipeline.rules.conditions import Conditions, RuleData
 from pipeline.rules.time_window import TimeWindow
 
-KIND = "rule"
 MAX_RULES = 500
 """Rules in force at a time, the first by name; each may hold a bit for every item."""
 MAX_PLACE = 1_000
@@ -25,6 +24,7 @@ MAX_NATS = 20.0
 RuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Nats = Annotated[Finite, Field(gt=0, le=MAX_NATS)]
 Place = Annotated[int, Field(ge=1, le=MAX_PLACE), BeforeValidator(whole)]
+Priority = Annotated[int, Field(ge=-1_000, le=1_000), BeforeValidator(whole)]
 
 
 class ItemMatch(RuleData):
@@ -51,9 +51,11 @@ class RuleBase(RuleData):
     `priority` decides between pins: the higher one comes first, equal ones by name.
     """
 
+    kind: ClassVar[str] = "rule"
+
     name: RuleName
     enabled: bool = True
-    priority: Annotated[int, Field(ge=-1_000, le=1_000), BeforeValidator(whole)] = 0
+    priority: Priority = 0
     items: ItemMatch = ItemMatch()
     when: When = When()
 
@@ -149,7 +151,7 @@ def encode_rule(rule: Rule) -> bytes:
         InvalidEvent: every field is within bounds, but together they exceed MAX_WIRE_BYTES.
     """
     fields = rule.model_dump(mode="json", exclude_defaults=True)
-    wire = orjson.dumps({"v": SCHEMA_VERSION, "kind": KIND, **fields})
+    wire = orjson.dumps({"v": SCHEMA_VERSION, "kind": rule.kind, **fields})
     if len(wire) > MAX_WIRE_BYTES:
         raise InvalidEvent("rule", f"larger than {MAX_WIRE_BYTES} bytes", RefusalReason.TOO_LARGE)
     return wire
@@ -162,7 +164,7 @@ def decode_rule(wire: bytes) -> Rule:
         InvalidEvent: it is too large, not JSON, of another version or kind, or no rule.
     """
     fields = parse(wire)
-    for name, expected in (("v", SCHEMA_VERSION), ("kind", KIND)):
+    for name, expected in (("v", SCHEMA_VERSION), ("kind", RuleBase.kind)):
         if fields.pop(name, None) != expected:
             raise InvalidEvent(name, f"must be {expected!r}", RefusalReason.SCHEMA)
     return build_rule(fields)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -75,7 +75,5 @@ def _minutes(text: str) -> int:
 @lru_cache(64)
 def _local(time_zone: str, minute: int) -> tuple[int, int]:
     """Return the weekday, Monday being 0, and the minute of the day in a time zone."""
-    moment = (datetime.fromtimestamp(0, ZoneInfo("UTC")) + timedelta(minutes=minute)).astimezone(
-        ZoneInfo(time_zone)
-    )
+    moment = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)).astimezone(ZoneInfo(time_zone))
     return moment.weekday(), 60 * moment.hour + moment.minute

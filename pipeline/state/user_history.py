@@ -5,23 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.errors import InvalidEvent
-from pipeline.eventlog.intake import interaction_of
+from pipeline.eventlog.intake import interaction_of, user_of
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.eventlog.port import EventLog, Record, TopicPartition, read
 from pipeline.eventlog.topics import Topics
+from pipeline.events import Attributes
 from pipeline.sealing import open_record
 from pipeline.state.histories import Act, History, history_of
 
 
 @dataclass(frozen=True)
 class RecentHistory:
-    """The acts of a user, oldest first.
+    """The acts of a user, oldest first, and what else is known.
 
     Attributes:
+        attributes: of the user, as they were sent last.
         published: as the learner published them last.
         since: those that were appended since then, each event once.
     """
 
+    attributes: Attributes
     published: History
     since: History
 
@@ -46,7 +49,18 @@ def read_user(event_log: EventLog, topics: Topics, user: str) -> RecentHistory:
         except InvalidEvent:
             continue
         since.setdefault(event.event_id, Act.of(event))
-    return RecentHistory(published, tuple(since.values()))
+    return RecentHistory(_attributes(event_log, topics, user), published, tuple(since.values()))
+
+
+def _attributes(event_log: EventLog, topics: Topics, user: str) -> Attributes:
+    attributes: Attributes = {}
+    for record in _of(event_log, topics.users, user, None):
+        try:
+            found = user_of(record)
+        except InvalidEvent:
+            continue
+        attributes = {} if isinstance(found, str) else found.attributes
+    return attributes
 
 
 def _of(event_log: EventLog, topic: str, user: str, offset: int | None) -> list[Record]:

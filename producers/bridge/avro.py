@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import time
 from io import BytesIO
 from typing import Any
@@ -37,6 +37,11 @@ def avro_decoder(schema: Schema) -> Callable[[bytes], object]:
     except (ValueError, TypeError, LookupError, fastavro.schema.SchemaParseException) as error:
         reason = f"the schema {schema.number} cannot be used: {type(error).__name__}"
         raise InvalidEvent("event", reason, RefusalReason.SCHEMA) from error
+    if _contains_itself(parsed, named, frozenset()):
+        reason = (
+            f"the schema {schema.number} contains itself, which is not read: a value could nest without end"
+        )
+        raise InvalidEvent("event", reason, RefusalReason.SCHEMA)
 
     def decode(wire: bytes) -> object:
         stream = BytesIO(wire)
@@ -49,6 +54,21 @@ def avro_decoder(schema: Schema) -> Callable[[bytes], object]:
         return _plain(found)
 
     return decode
+
+
+def _contains_itself(schema: Any, named: Mapping[str, Any], above: frozenset[str]) -> bool:
+    """Whether a parsed schema is recursive; fastavro, given a value that nests deeply, ends the process."""
+    match schema:
+        case str():
+            return schema in above or (schema in named and _contains_itself(named[schema], named, above))
+        case list():
+            return any(_contains_itself(one, named, above) for one in schema)
+        case {"fields": fields, "name": name}:
+            inside = above | {name}
+            return name in above or any(_contains_itself(one["type"], named, inside) for one in fields)
+        case {"type": "array", "items": inner} | {"type": "map", "values": inner} | {"type": dict(inner)}:
+            return _contains_itself(inner, named, above)
+    return False
 
 
 def _plain(value: object) -> object:

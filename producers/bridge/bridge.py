@@ -105,17 +105,19 @@ class Bridge:
             writer.flush()  # else a bridge that starts at the end would begin later after a crash
             with self._source.reader(positions.offsets) as reader:
                 while not self._stop.is_set():
-                    self._turn(reader, writer, positions)
+                    self._turn(reader, writer, positions, watch)
                     watch.check(reader)
                     self._last_turn = time.monotonic()
             positions.write(writer)
             writer.flush()
 
-    def _turn(self, reader: LogReader, writer: LogWriter, positions: Positions) -> None:
+    def _turn(self, reader: LogReader, writer: LogWriter, positions: Positions, watch: SourceWatch) -> None:
         if self._limit.is_exceeded:
             self._stop.wait(POLL_SECONDS)
             return
         records, letters = reader.poll(self._config.batch_records, POLL_SECONDS), list[Letter]()
+        if records:
+            watch.confirm()  # before they become events: their ids rest on it
         for record in records:
             letters += self._append(record, positions.of(record).identity, writer)
         if records:

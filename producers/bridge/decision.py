@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.errors import InvalidEvent
@@ -23,8 +24,11 @@ class Decision(NamedTuple):
     refusal: InvalidEvent | None = None
     dropped: str | None = None
 
-    def with_others(self, others: Decision) -> Decision:
-        """Return both; of two refusals, or two reasons, the first."""
-        return Decision(
-            self.records + others.records, self.refusal or others.refusal, self.dropped or others.dropped
-        )
+
+def together(decisions: Sequence[Decision]) -> Decision:
+    """Return all records; of several refusals, or several reasons, the first."""
+    return Decision(
+        tuple(record for one in decisions for record in one.records),
+        next((one.refusal for one in decisions if one.refusal is not None), None),
+        next((one.dropped for one in decisions if one.dropped is not None), None),
+    )

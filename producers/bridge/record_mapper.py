@@ -16,7 +16,7 @@ from pipeline.eventlog.intake import check_interaction
 from pipeline.eventlog.port import Record
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Interaction, encode, validate
-from producers.bridge.decision import BridgedRecord, Decision
+from producers.bridge.decision import BridgedRecord, Decision, together
 from producers.bridge.item_mapper import ItemMapper
 from producers.bridge.rows import ROW_FORMS, SourceRow
 from producers.bridge.values import ReadValue, json_object
@@ -65,13 +65,13 @@ class RecordMapper:
             raise InvalidEvent("event", "the record has no value", RefusalReason.NO_VALUE)
         if row.deleted:
             return Decision(dropped=DELETED)
-        found, ids = Decision(), set[str]()
+        found, ids = list[Decision](), set[str]()
         for number, part in enumerate(rows_of(Row("", row.cells), self._each), start=1):
             try:
-                found = found.with_others(self._of_act(acts, part, record, (event_id, number), ids, now))
+                found.append(self._of_act(acts, part, record, (event_id, number), ids, now))
             except (InvalidField, InvalidEvent) as error:
-                found = found.with_others(Decision(refusal=_refusal(error)))
-        return found
+                found.append(Decision(refusal=_refusal(error)))
+        return together(found)
 
     def _of_act(
         self, acts: ActReader, row: Row, record: Record, place: tuple[str, int], ids: set[str], now: int

@@ -14,7 +14,7 @@ SECONDS = 2.0
 
 
 class SourceWatch:
-    """Compares ids and partitions of topics with those at its begin, now and then; sets the lag metric."""
+    """Compares ids and partitions of topics with those at its begin; sets the lag metric now and then."""
 
     def __init__(
         self, source: EventLog, topics: Iterable[str], clock: Callable[[], float] = time.monotonic
@@ -22,11 +22,24 @@ class SourceWatch:
         self._source = source
         self._topics = tuple(topics)
         self._clock = clock
-        self._known = self._look()
+        self._ids = source.topic_ids(self._topics)
+        self._partitions = source.partition_counts(self._topics)
         self._due = clock()
 
+    def confirm(self) -> None:
+        """Check that what was read until now is of these topics, at the price of one request.
+
+        A topic that was made again has other records under the same offsets, and the log would return them.
+
+        Raises:
+            TopicRenewed: a topic was deleted or made again.
+            LogUnavailable: the source does not answer.
+        """
+        if self._source.topic_ids(self._topics) != self._ids:
+            raise TopicRenewed("a topic of the bridge's source was deleted or made again")
+
     def check(self, reader: LogReader) -> None:
-        """Check the topics, if a check is due.
+        """Check the topics and measure the lag, if that is due.
 
         Raises:
             TopicRenewed: a topic was deleted, was made again, or has more partitions than are read.
@@ -34,11 +47,9 @@ class SourceWatch:
         """
         if self._clock() < self._due:
             return
-        if self._look() != self._known:
-            raise TopicRenewed("topics of the bridge's source are not those that it began to read")
+        self.confirm()
+        if self._source.partition_counts(self._topics) != self._partitions:
+            raise TopicRenewed("a topic of the bridge's source has other partitions than before")
         behind = lag(self._source.end_offsets(self._topics), reader.positions())
         metrics.LAG.labels("bridge").set(sum(behind.values()))
         self._due = self._clock() + SECONDS
-
-    def _look(self) -> tuple[dict[str, str], dict[str, int]]:
-        return self._source.topic_ids(self._topics), self._source.partition_counts(self._topics)

@@ -14,7 +14,7 @@ from pipeline.eventlog import migrate as migrating
 from pipeline.eventlog import open_log
 from pipeline.eventlog.migrate import Copied, copy_topic, migrate
 from pipeline.eventlog.partitioner import partition_of
-from pipeline.eventlog.port import EventLog, TopicPartition, TopicSpec, read
+from pipeline.eventlog.port import EventLog, TopicPartition, TopicSpec, read, read_compacted
 from pipeline.eventlog.topics import Topics
 
 HOUR = 3_600_000
@@ -72,6 +72,7 @@ def test_every_event_is_copied_in_the_order_of_its_key(log: EventLog, old: Topic
     append(log, old.users, range(50))
     copied = go(log, old, new)
     assert {topic: result.records for topic, result in copied.items()} == {
+        old.positions: 0,
         old.interactions: 500,
         old.impressions: 0,
         old.items: 100,
@@ -184,10 +185,22 @@ def test_the_same_prefix_and_missing_topics_are_refused(log: EventLog, old: Topi
         go(log, old, Topics(f"{prefix}-3"))
 
 
-def test_topics_of_an_older_version_are_copied_without_users_and_rules(
+def test_positions_of_bridges_are_copied_before_the_events_that_they_speak_of(
+    log: EventLog, old: Topics, new: Topics
+) -> None:
+    """Else a bridge that goes on meanwhile would stand behind events that were not copied."""
+    append(log, old.positions, range(20))
+    assert next(iter(go(log, old, new))) == old.positions
+    copied, there = read_compacted(log, new.positions), read_compacted(log, old.positions)
+    assert {key: record.value for key, record in copied.items()} == {
+        key: record.value for key, record in there.items()
+    }
+
+
+def test_topics_of_an_older_version_are_copied_without_those_that_it_lacks(
     log: EventLog, prefix: str, new: Topics
 ) -> None:
     old = Topics(prefix)
-    later = {old.users, old.rules}
+    later = {old.positions, old.users, old.rules}
     log.create_topics([spec for spec in old.specs(2, *SIZES) if spec.name not in later])
     assert set(go(log, old, new)) == {old.interactions, old.impressions, old.items}

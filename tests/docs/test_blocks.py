@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from consumers.serve.schemas import AnonymousHistory, Readiness, Recommendations, ScoreExplanation
+from consumers.serve.schemas import AnonymousHistory, Ranking, Readiness, Recommendations, ScoreExplanation
 from pipeline.config import load_settings
 from pipeline.datasets.mapping import Mapping as DataMapping
 from pipeline.eventlog.port import Record
@@ -156,8 +156,13 @@ def test_the_rules_of_the_docs_can_be_put(block: Block, folder: Path) -> None:
     assert all(rule["name"] in listed for rule in tomllib.loads(block.text)["rules"])
 
 
+PROVENANCE = {
+    **dict.fromkeys(("snapshot", "learned_through")),
+    **{"offsets": {}, "staleness_seconds": 0, "log_away_seconds": 0},
+}
 READERS: Mapping[str, Callable[[bytes], object]] = {
     "accepted": Receipt.model_validate_json,
+    "ranking": lambda wire: Ranking.model_validate({**PROVENANCE, **orjson.loads(wire)}),
     "event_id": lambda wire: decode(Interaction, wire),
     "user": lambda wire: decode(User, wire),
     "action": decode_rule,

@@ -22,7 +22,7 @@ from tests.support.documents import ROOT
 
 OPERATORS = {"|", "&", "&&", ";"}
 ASSIGNMENT = re.compile(r"[A-Z_][A-Z0-9_]*=")
-NEVER_FOUND = 404
+NEVER_FOUND, NO_ROUTE = 404, "there is no such route: /docs lists them"
 NO_SUCH_METHOD = 405
 PLACEHOLDERS = {"…", "COMMAND"}
 KNOWN_PROGRAMS = {"printf", "kafka-console-producer.sh", "source", "git", "cd"}
@@ -153,7 +153,9 @@ def _curl(arguments: list[str]) -> None:
     named = [arguments[place + 1] for place, word in enumerate(arguments) if word == "-H"]
     headers = {"Content-Type": "application/json", **dict(header.split(": ", 1) for header in named)}
     answer = client.request(method, f"{url.path}?{url.query}", content=body, headers=headers)
-    assert answer.status_code not in {NEVER_FOUND, NO_SUCH_METHOD, 422}, f"{method} {url.path}: {answer.text}"
+    is_unknown = answer.status_code == NEVER_FOUND and answer.json()["detail"] == NO_ROUTE
+    assert not is_unknown, f"{method} {url.path}: no such route"
+    assert answer.status_code not in {NO_SUCH_METHOD, 422}, f"{method} {url.path}: {answer.text}"
 
 
 def _npm(arguments: list[str]) -> None:

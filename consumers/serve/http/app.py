@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from consumers.serve.http.bodies import BODY_PROBLEMS, check_json
 from consumers.serve.http.middleware import BodyLimit
 from consumers.serve.http.parameters import (
     Category,
@@ -24,10 +25,13 @@ from consumers.serve.http.parameters import (
     read_context,
     types_of,
 )
+from consumers.serve.http.ranking import log_away, ranking_routes, unknown_impression
 from consumers.serve.query import MS_PER_MINUTE, RecommendationQuery
+from consumers.serve.rewards import UnknownImpression
 from consumers.serve.schemas import AnonymousHistory, ModelCard, Readiness, Recommendations
 from consumers.serve.service import NotReady, RecommendationService, UnknownItem
 from pipeline.config import Scope, ServeConfig
+from pipeline.errors import DeliveryError, LogUnavailable
 from pipeline.events import Id
 from pipeline.http.keyring import Keyring
 from pipeline.http.middleware import RequestTimes
@@ -51,14 +55,6 @@ PROBLEMS = problems(
         503: "The server is still reading the log",
     }
 )
-BODY_PROBLEMS = problems(
-    {
-        400: "The body is no JSON in UTF-8",
-        411: "The body's length is not declared",
-        413: "The body is too large",
-        415: "The body is not declared as application/json",
-    }
-)
 NOT_FOUND = problems({404: "The item is unknown"})
 
 
@@ -77,9 +73,14 @@ def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI
     answer_with_problems(app)
     app.add_exception_handler(NotReady, _not_ready)
     app.add_exception_handler(UnknownItem, _unknown_item)
-    guarded = Keyring(settings).guards(Scope.READ)
+    app.add_exception_handler(UnknownImpression, unknown_impression)
+    app.add_exception_handler(DeliveryError, log_away)
+    app.add_exception_handler(LogUnavailable, log_away)
+    keyring = Keyring(settings)
+    guarded = keyring.guards(Scope.READ)
     app.include_router(_open_routes(service))
     app.include_router(_v1(service, settings), dependencies=guarded, responses=PROBLEMS)
+    app.include_router(ranking_routes(service, keyring, PROBLEMS))
     add_operations(app, guarded)
     add_components(app, {})
     return app
@@ -145,7 +146,7 @@ def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:
         """
         return service.for_user(user, session, query)
 
-    @routes.post("/v1/recommendations", dependencies=[Depends(_check_json)], responses=BODY_PROBLEMS)
+    @routes.post("/v1/recommendations", dependencies=[Depends(check_json)], responses=BODY_PROBLEMS)
     def recommendations_for_a_history(
         body: AnonymousHistory,
         query: Annotated[RecommendationQuery, Depends(read_query)],
@@ -183,13 +184,6 @@ def _open_routes(service: RecommendationService) -> APIRouter:
         return found
 
     return routes
-
-
-async def _check_json(request: Request) -> None:
-    """Refuse a body that is not declared as JSON: it is not read, so its fields would all seem wrong."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
-        raise HTTPException(415, "send JSON, with the header Content-Type: application/json")
 
 
 def _not_ready(_: Request, error: Exception) -> JSONResponse:

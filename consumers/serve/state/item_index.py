@@ -82,6 +82,12 @@ class ItemIndex:
         """The rows of the given items; items that the index does not have are left out."""
         return np.array([row for item in items if (row := self.row(item)) is not None], dtype=np.int64)
 
+    def mask_of(self, items: Iterable[str]) -> NDArray[np.bool_]:
+        """``[n]`` mask of the given items."""
+        mask = np.zeros(len(self), dtype=np.bool_)
+        mask[self.rows_of(items)] = True
+        return mask
+
     @cached_property
     def item_digests(self) -> NDArray[np.int64]:
         """``[n]`` digests of the ids, as older items have them; computed when first needed."""

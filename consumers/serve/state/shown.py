@@ -32,10 +32,11 @@ class _Shown(NamedTuple):
 
 
 class ImpressionTarget(NamedTuple):
-    """The user and the first item of an impression."""
+    """The user and the first item of an impression, and when they were shown, in ms."""
 
     user: str
     item: str
+    time: int
 
 
 class ShownItems:
@@ -52,7 +53,7 @@ class ShownItems:
         """Add an impression, shown at a time in ms."""
         digests = np.array([item_digest(item) for item in items], dtype=np.int64)
         with self._lock:
-            self._first[impression] = ImpressionTarget(user, items[0])
+            self._first[impression] = ImpressionTarget(user, items[0], time)
             if len(self._first) > self._most_impressions:
                 self._first.popitem(last=False)
             before = self._by_user.get(user, _Shown(NO_ITEMS, NO_ITEMS))
@@ -69,7 +70,7 @@ class ShownItems:
         return NO_ITEMS if shown is None else shown.digests[shown.times >= time]
 
     def first(self, impression: str) -> ImpressionTarget | None:
-        """Return user and first item of an impression; None if it is unknown, or too many followed it."""
+        """Return the target of an impression; None if it is unknown, or too many followed it."""
         with self._lock:
             return self._first.get(impression)
 

@@ -11,6 +11,7 @@ from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import user_of
 from pipeline.eventlog.port import Record
 from pipeline.eventlog.refusal_log import RefusalLog
+from pipeline.events import Attributes
 from pipeline.rules.columns import Items
 from pipeline.rules.compiled import NO_RULES, CompiledRules
 from pipeline.rules.conditions import Values
@@ -21,7 +22,7 @@ NO_ATTRIBUTES = b""
 
 
 class UserAttributes:
-    """Attributes by user, each kept as JSON: about a tenth of the memory of a dictionary."""
+    """Attributes by user, each kept as JSON, in a third of the memory of a dictionary."""
 
     def __init__(self) -> None:
         self._stored: dict[str, bytes] = {}
@@ -36,6 +37,12 @@ class UserAttributes:
             self._stored[user] = stored
         else:
             self._stored.pop(user, None)
+
+
+def stored_attributes(attributes: Attributes) -> bytes:
+    """Return attributes as they are stored."""
+    # A copy, because bytes that orjson has made hold 4 KB each (measured), whatever their length.
+    return bytes(memoryview(orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS)))
 
 
 def read_attributes(stored: bytes) -> Values:
@@ -105,7 +112,7 @@ class Steering:
         if isinstance(found, str):
             self._updated[found] = NO_ATTRIBUTES
         else:
-            self._updated[found.user] = orjson.dumps(found.attributes, option=orjson.OPT_SORT_KEYS)
+            self._updated[found.user] = stored_attributes(found.attributes)
 
     def _read_rule(self, record: Record) -> None:
         found = rule_of(record)

@@ -89,10 +89,12 @@ def test_options_come_before_environment_and_file(monkeypatch: pytest.MonkeyPatc
     received = list[Settings]()
     monkeypatch.setattr(serve, "run", received.append)
     monkeypatch.setattr(learn, "run", received.append)
-    for command in (["serve", "--port", "82"], ["serve"], ["learn", "--accept-gap"], ["learn"]):
+    learning = (["learn", "--accept-gap"], ["learn", "--accept-refused"], ["learn"])
+    for command in (["serve", "--port", "82"], ["serve"], *learning):
         assert run(*command).exit_code == 0
-    assert [one.serve.port for one in received] == [82, 81, 81, 81]
-    assert [one.log.accept_gap for one in received] == [False, False, True, False]
+    assert [one.serve.port for one in received] == [82, 81, 81, 81, 81]
+    assert [one.log.accept_gap for one in received] == [False, False, True, False, False]
+    assert [one.refusals.most_share for one in received] == [0.9, 0.9, 0.9, 1.0, 0.9]
     assert {(one.serve.recommendations, one.log.prefix) for one in received} == {(7, "mill")}
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import orjson
+from typer.testing import CliRunner
 
+from pipeline import cli
 from pipeline.config import Settings
-from pipeline.events import InteractionType
+from pipeline.events import InteractionType, User, encode
 from pipeline.snapshots.history_records import history_record
 from pipeline.state.histories import Act
 from tests.support.commands import misused, run
@@ -44,3 +46,27 @@ def test_acts_are_shown_before_anything_is_published(settings: Settings) -> None
 def test_a_user_of_whom_nothing_is_known_is_said(settings: Settings) -> None:
     with ModelHarness(settings):
         assert "nothing is known of a user 'ann'" in misused("users", "show", "ann")
+
+
+def test_attributes_are_shown_as_they_were_sent_last(settings: Settings) -> None:
+    with ModelHarness(settings) as harness:
+        for country in ("DE", "FR"):
+            user = User(user="ann", attributes={"country": country})
+            harness.writer.append(harness.topics.users, "ann", encode(user))
+        harness.writer.flush()
+    assert orjson.loads(run("users", "show", "ann").output)["attributes"] == {"country": "FR"}
+
+
+def test_users_are_listed_and_removed_after_a_question(settings: Settings) -> None:
+    with ModelHarness(settings) as harness:
+        publish(harness, "ann", "mug", offset=0)
+        harness.writer.append(harness.topics.users, "bob", encode(User(user="bob", attributes={"age": 5})))
+        harness.writer.flush()
+    page = run("users", "list").output
+    assert "2 users" in page and "ann" in page and "bob" in page
+    assert CliRunner().invoke(cli.app, ["users", "remove", "ann"], input="n\n").exit_code == 1
+    assert "2 users" in run("users", "list").output
+    assert run("users", "remove", "ann", "--yes").output == "ann is removed\n"
+    assert "1 users, the first" not in run("users", "list").output
+    assert "ann" not in run("users", "list").output
+    assert "nothing is known" in misused("users", "show", "ann")

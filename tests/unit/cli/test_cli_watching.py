@@ -97,15 +97,21 @@ def test_a_server_that_cannot_follow_the_log_is_red(settings: Settings) -> None:
     assert found["findings"] == ["serve cannot follow the event log: /readyz says why, and what to do"]
 
 
-def test_a_learner_that_has_stopped_reading_is_red(settings: Settings) -> None:
+@pytest.mark.parametrize("daemon", ["learn", "bridge"])
+def test_a_daemon_that_has_stopped_reading_is_red(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, daemon: str
+) -> None:
     answer_for_both(settings)
-    metrics.READING_STOPPED.labels("learn").set(1)
+    monkeypatch.setenv("MILLSTREAM_BRIDGE__PORT", str(settings.metrics.learn))
+    metrics.LAG.labels("bridge").set(7)
+    metrics.READING_STOPPED.labels(daemon).set(1)
     try:
         code, found = status()
     finally:
-        metrics.READING_STOPPED.labels("learn").set(0)
+        metrics.READING_STOPPED.labels(daemon).set(0)
     assert (code, found["state"]) == (1, "red")
-    assert "learn reads nothing" in found["findings"][0]
+    assert f"{daemon} reads nothing" in found["findings"][0]
+    assert found["lag"]["bridge"] == 7
 
 
 def test_a_producer_of_which_every_event_is_refused_is_red(harness: ModelHarness, settings: Settings) -> None:

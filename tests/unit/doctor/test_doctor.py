@@ -66,14 +66,14 @@ def healthy(
     lived_harness.log.report(
         f"{PREFIX}.learn", lived_harness.log.end_offsets([TOPICS.interactions, TOPICS.items])
     )
-    changed = settings.model_copy(
-        update={
-            "metrics": MetricsConfig(learn=free_port(), retrain=free_port()),
-            "serve": ServeConfig(port=free_port()),
-            "gateway": GatewayConfig(port=free_port()),
-            "bridge": BridgeConfig(port=free_port()),
-        }
-    )
+    # Port 0 is not looked at: other processes of a busy machine take and leave ports.
+    ports = {
+        "serve": ServeConfig(port=0),
+        "gateway": GatewayConfig(port=0),
+        "bridge": BridgeConfig(port=0),
+        "metrics": MetricsConfig(learn=0, retrain=0),
+    }
+    changed = settings.model_copy(update=ports)
     (tmp_path / FILE).write_text(to_toml(changed))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -110,10 +110,11 @@ def test_a_healthy_set_up_has_no_fault_and_stays_as_it_is(healthy: SetUp) -> Non
 
 
 def test_a_running_daemon_may_have_its_port(healthy: SetUp) -> None:
-    serve_metrics("127.0.0.1", healthy.settings.metrics.learn)
-    lines = examined()["ports"]
-    port = healthy.settings.metrics.learn
-    assert ("ok", f"metrics.learn: a millstream daemon answers at {port}", "") in lines
+    port = free_port()
+    healthy.set(metrics={"learn": port})
+    assert examined()["ports"] == [("ok", f"metrics.learn: {port} is free", "")]
+    serve_metrics("127.0.0.1", port)
+    assert examined()["ports"] == [("ok", f"metrics.learn: a millstream daemon answers at {port}", "")]
 
 
 def unknown_key(setup: SetUp) -> None:
@@ -205,7 +206,7 @@ def torn_backbone(setup: SetUp) -> None:
 
 
 def same_ports(setup: SetUp) -> None:
-    setup.set(gateway={"port": setup.settings.serve.port})
+    setup.set(gateway={"port": (port := free_port())}, serve={"port": port})
 
 
 def unknown_store(setup: SetUp) -> None:
@@ -217,6 +218,11 @@ def other_store(setup: SetUp) -> None:
     with open_log(setup.settings.log.url) as log, log.writer() as writer:
         writer.append(TOPICS.snapshots, PREFIX, announced.encode())
     setup.set(snapshots={"store": setup.folder / "empty"})
+
+
+def torn_mapping(setup: SetUp) -> None:
+    (setup.folder / "mapping.toml").write_text("[interactions")
+    setup.monkeypatch.setenv("MILLSTREAM_BRIDGE__TOPICS", '{"clicks": {"mapping": "mapping.toml"}}')
 
 
 BROKEN: dict[Callable[[SetUp], None], tuple[str, str, str]] = {
@@ -239,6 +245,7 @@ BROKEN: dict[Callable[[SetUp], None], tuple[str, str, str]] = {
     torn_backbone: ("backbone", "is cut off or damaged", "copy the folder again"),
     same_ports: ("ports", "gateway.port and serve.port are both", "set `gateway.port`"),
     unknown_store: ("snapshots", "s4:// cannot be opened", "set `snapshots.store`"),
+    torn_mapping: ("mappings", "mapping.toml is not TOML", "set `bridge.topics.clicks.mapping`"),
     other_store: ("snapshots", "announced and is not in the store", "set `snapshots.store`"),
 }
 
@@ -257,11 +264,20 @@ def test_a_broken_set_up_is_named_with_its_remedy(healthy: SetUp, breaks: Callab
     assert page.exit_code == 1 and f"✘ {check}" in page.output
 
 
+def test_topics_without_ids_are_a_warning(healthy: SetUp) -> None:
+    healthy.sql("UPDATE topics SET id = ''")
+    warned = [line for line in examined()["topics"] if line[0] == "warning"]
+    assert [(text[:36], "Kafka 2.8" in remedy) for _, text, remedy in warned] == [
+        ("the log gives its topics no ids: nob", True)
+    ]
+
+
 def test_a_port_of_another_program_is_a_fault(healthy: SetUp) -> None:
-    port = healthy.settings.serve.port
-    with socket.create_server(("127.0.0.1", port)):
-        lines = examined()["ports"]
-    (found,) = [line for line in lines if line[0] == "fault"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        healthy.set(serve={"port": port})
+        (found,) = examined()["ports"]
+    assert found[0] == "fault"
     assert f"serve.port: 127.0.0.1:{port} cannot be listened at" in found[1]
     assert "set `serve.port`" in found[2]
 

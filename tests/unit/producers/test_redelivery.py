@@ -137,6 +137,25 @@ def test_the_topics_of_the_bridge_have_its_mappings(harness: ModelHarness, tmp_p
     assert "1 sent once more" in run("dead-letters", "replay").output
 
 
+def test_letters_of_the_bridge_become_its_events_by_its_mapping(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = {
+        "clicks": {"mapping": "mapping.toml"},
+        "sales": {"mapping": "mapping.toml", "format": "debezium"},
+    }
+    monkeypatch.setenv("MILLSTREAM_BRIDGE__TOPICS", orjson.dumps(topics).decode())
+    click = {"customer": {"id": "ann"}, "sku": "mug", "at": 1_690_000_000_000}
+    for topic, value in (("clicks", click), ("sales", {"op": "c", "after": {**click, "sku": "cup"}})):
+        record = Record(topic, 1, 7, 1_700_000_000_000, "ann", orjson.dumps(value))
+        wrong = InvalidEvent("sku", "by an older mapping")
+        harness.writer.append(harness.topics.dead_letters, *dead_letter(record, wrong, f"bridge-{topic}-1-7"))
+    harness.writer.flush()
+    assert "2 sent once more; 0 refused again" in run("dead-letters", "replay").output
+    found = {(event.event_id, event.item) for event in learned(harness)}
+    assert found == {("bridge-clicks-1-7", "mug"), ("bridge-sales-1-7", "cup")}
+
+
 def test_what_cannot_be_sent_again_says_why(harness: ModelHarness) -> None:
     letter(harness, b" " * 70_000)
     output = run("dead-letters", "replay").output

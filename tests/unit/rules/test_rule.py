@@ -61,6 +61,7 @@ def test_a_rule_survives_the_wire(fields: dict[str, Any]) -> None:
         ({"items": {}}, "rule", "acts on every item"),
         ({"items": {"brand": "x"}}, "items.brand", "not permitted"),
         ({"items": {"attributes": [{"name": "brand"}]}}, "items.attributes.0", "has no test"),
+        ({"items": {"attributes": [{"name": "b", "equals": None}]}}, "items.attributes.0", "has no test"),
         ({"items": {"attributes": [{"name": "b", "any_of": []}]}}, "items.attributes.0.any_of", "at least 1"),
         ({"items": {"attributes": [{"name": "b", "equals": 1}] * 17}}, "items.attributes", "at most 16"),
         ({"items": {"ids": [str(n) for n in range(1_001)]}}, "items.ids", "at most 1000"),

@@ -160,6 +160,7 @@ QUERIES: dict[str, tuple[str, RecommendationQuery, str | None]] = {
     "unseen": ("bob", RecommendationQuery(20, exclude_seen=ALL_TYPES), "another"),
     "diverse": ("ann", RecommendationQuery(5, diversity=0.4, most_per_category=2), None),
     "not shown again": ("fay", RecommendationQuery(2, exclude_shown_ms=10**13), None),
+    "ranked": ("cyd", RecommendationQuery(5, only=frozenset({"red-cup", "blue-cup", "blue-lamp"})), None),
     "everything": ("eve", RecommendationQuery(20), None),
     "newcomer": ("zoe", RecommendationQuery(5), "s1"),
     "nobody": ("nobody", RecommendationQuery(4), None),

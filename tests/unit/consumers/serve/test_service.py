@@ -28,6 +28,7 @@ NOW = 1_790_000_000_000
         (RecommendationQuery(7, frozenset({"b", "a", 'quo"ted', "ümlaut"}), "tea & coffee"), "s 1", 3),
         (RecommendationQuery(1, category="", exclude_seen=ALL_TYPES), "s", 0),
         (RecommendationQuery(1, exclude_seen=frozenset({T.CART, T.RETURN}), hide_disliked_ms=5), "s", 0),
+        (RecommendationQuery(2, only=frozenset({"b", "a"})), None, 0),
         (RecommendationQuery(1, diversity=0.3, most_per_category=2, exclude_shown_ms=9), None, 0),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,83 @@ def test_waits_for_a_log_that_does_not_acknowledge(harness: BridgeHarness) -> No
     assert len(found) == 9 and len({act.event_id for act in found}) == 3
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing after it is done."""
+
+
+class Mortal:
+    """A log whose writer is killed at its n-th step; what was not flushed is lost, or it is kept."""
+
+    def __init__(self, log: Any, steps: int, keeps: bool) -> None:
+        self._log, self._steps, self._keeps = log, steps, keeps
+        self._waiting: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def writer(self, **options: Any) -> Any:
+        return self
+
+    def append(
+        self, topic: str, key: str | None, value: bytes | None, *, partition: int | None = None
+    ) -> None:
+        self._waiting.append((topic, key, value))
+        self._step()
+
+    def flush(self) -> None:
+        self._step()
+        self._store()
+        self._step()
+
+    def close(self) -> None: ...
+
+    def _step(self) -> None:
+        self._steps -= 1
+        if self._steps == 0:
+            if self._keeps:
+                self._store()
+            raise Killed
+
+    def _store(self) -> None:
+        with self._log.writer() as writer:
+            for topic, key, value in self._waiting:
+                writer.append(topic, key, value)
+            writer.flush()
+        self._waiting.clear()
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+def test_killed_at_any_step_it_loses_and_doubles_nothing(tmp_path: Path, keeps: bool, start: str) -> None:
+    steps, killed = 0, True
+    while killed:
+        steps += 1
+        (folder := tmp_path / f"{steps}").mkdir()
+        with BridgeHarness(folder, batch_records=2, start=start) as harness:
+            if start == "latest":
+                harness.run()  # its position is durable, so what is sent from now on must be there
+            harness.send(click(1), b"{", click(2), click(3))
+            harness.send(click(4), click(5), partition=1)
+            killed = is_killed(harness, steps, keeps)
+            harness.run()
+            events = {act.event_id: act.item for act in harness.interactions()}
+            assert sorted(events.values()) == ["i1", "i2", "i3", "i4", "i5"], steps
+            assert {letter["offset"] for letter in harness.letters()} == {1}
+    assert steps > 15
+
+
+def is_killed(harness: BridgeHarness, steps: int, keeps: bool) -> bool:
+    """Run a bridge that is killed after so many steps, unless it needs fewer."""
+    log, harness.log = harness.log, Mortal(harness.log, steps, keeps)
+    try:
+        harness.run()
+    except Killed:
+        return True
+    finally:
+        harness.log = log
+    return False
+
+
 class Leaving(StopsAtTheEnd):
     """A source that does not answer once it has been asked a number of times."""
 
@@ -139,11 +216,11 @@ class Leaving(StopsAtTheEnd):
         super().__init__(harness)
         self.answers = answers
 
-    def topic_ids(self, topics: Any) -> Mapping[str, str]:
+    def topic_ids(self, topics: Any) -> dict[str, str]:
         self.answers -= 1
         if self.answers == 0:
             raise LogUnavailable("away")
-        ids: Mapping[str, str] = self._harness.source.topic_ids(topics)
+        ids: dict[str, str] = self._harness.source.topic_ids(topics)
         return ids
 
 
@@ -154,11 +231,31 @@ def test_waits_for_a_source_that_is_away(
     monkeypatch.setattr("producers.bridge.bridge.PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("producers.bridge.source_watch.SECONDS", 0.0)
     harness.send(click(1), click(2))
-    bridge = harness.bridge(Leaving(harness, answers))  # type: ignore[arg-type]
+    bridge = harness.bridge(Leaving(harness, answers))
     assert not bridge.is_ready
     bridge.run()
     assert bridge.is_ready
     assert {act.item for act in harness.interactions()} == {"i1", "i2"}
+
+
+class Renewed(Leaving):
+    """A source whose topic is made again just before its first record is read."""
+
+    def topic_ids(self, topics: Any) -> dict[str, str]:
+        self.answers -= 1
+        return self._harness.source.topic_ids(topics) if self.answers >= 0 else {CLICKS: "another"}
+
+
+def test_records_of_a_topic_that_was_made_again_are_not_taken_for_those_of_the_old_one(
+    harness: BridgeHarness,
+) -> None:
+    harness.send(click(1), click(2))
+    with pytest.raises(RecordsLost, match="web.clicks was deleted and made again"):
+        harness.bridge(Renewed(harness, 2)).run()
+    assert not items(harness)
+    harness.config = harness.config.replace(accept_gap=True)
+    harness.bridge(Renewed(harness, 0)).run()
+    assert items(harness) == ["i1", "i2"]
 
 
 def lose(harness: BridgeHarness, offsets: dict[int, int], topic_id: str | None = None) -> None:

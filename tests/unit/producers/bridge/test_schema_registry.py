@@ -245,6 +245,18 @@ def test_without_a_registry_the_remedy_is_named() -> None:
     assert refusal is not None and "say where it is, as `registry` in [bridge]" in refusal.reason
 
 
+@pytest.mark.parametrize(
+    "inner", [["null", "N"], {"type": "array", "items": "N"}, {"type": "map", "values": ["null", "N"]}]
+)
+def test_a_schema_that_contains_itself_is_refused(inner: object) -> None:
+    """fastavro ends the process, with a fault of memory, at a value that nests some thousand times."""
+    extra("fastavro")
+    schema = {"type": "record", "name": "N", "fields": [{"name": "next", "type": inner}]}
+    read = framed_values(One(Schema(1, SchemaKind.AVRO, json.dumps(schema).encode())))
+    with pytest.raises(InvalidEvent, match="the schema 1 contains itself"):
+        read(framed(1, b"\x02" * 100_000))
+
+
 class One:
     """A registry of one schema."""
 

@@ -345,6 +345,8 @@ def test_openapi_describes_everything(client: TestClient) -> None:
         "/readyz",
         "/metrics",
         "/v1/model",
+        "/v1/rank",
+        "/v1/events/{event_id}/reward",
         "/v1/recommendations",
         "/v1/users/{user}/recommendations",
         "/v1/items/{item}/similar",

@@ -35,8 +35,8 @@ def test_items_count_by_their_latest_time_in_any_order_and_twice(
         found = recent.since(user, since).tolist()
         assert len(found) == len(set(found))
         assert set(found) == expected
-    for impression, user, items, _ in named:
-        assert recent.first(impression) == ImpressionTarget(user, items[0])
+    for impression, user, items, time in named:
+        assert recent.first(impression) == ImpressionTarget(user, items[0], time)
 
 
 def test_of_a_user_the_last_are_kept() -> None:
