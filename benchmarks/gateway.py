@@ -1,7 +1,7 @@
-"""Post events to a gateway on a new SQLite log; print how many a second it acknowledges, as JSON.
+"""Post events to a gateway on a new log; print how many a second it acknowledges, as JSON.
 
     python -m benchmarks.gateway --batch 1000 --seconds 10
-    python -m benchmarks.gateway --batch 1 --connections 32
+    python -m benchmarks.gateway --batch 1 --connections 32 --engine kafka
 
 The senders share the machine with the gateway, so they are made of the plainest client that Python has.
 """
@@ -16,12 +16,13 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import orjson
 import typer
 from rich.console import Console
 
+from deploy.kafka.broker import Broker
 from pipeline.config import LogConfig
 from pipeline.demo.processes import Daemons, free_port
 from pipeline.eventlog import open_log
@@ -80,15 +81,25 @@ def _body(sender: int, number: int, batch: int) -> bytes:
 
 
 @contextmanager
-def _gateway(folder: Path) -> Iterator[tuple[int, str]]:
-    """Run a gateway on a new log; yield its port and the log's URL once it listens."""
-    port, url = free_port(), f"sqlite:///{folder}/log.db"
+def _log(folder: Path, engine: str) -> Iterator[str]:
+    """Yield the URL of a new log; its broker, if any, runs beside the gateway."""
+    if engine == "sqlite":
+        yield f"sqlite:///{folder}/log.db"
+        return
+    with Broker(folder / "kafka", quick_start=True) as broker:
+        yield broker.url
+
+
+@contextmanager
+def _gateway(folder: Path, url: str) -> Iterator[int]:
+    """Run a gateway on a log; yield its port once it listens."""
+    port = free_port()
     with closing(open_log(url)) as event_log:
         Topics("millstream").create(event_log, *LogConfig().topic_sizes)
     with Daemons(folder, {"MILLSTREAM_LOG__URL": url, "MILLSTREAM_GATEWAY__PORT": str(port)}) as daemons:
         daemons.start("gateway")
         _wait(port, daemons)
-        yield port, url
+        yield port
         daemons.check("gateway")
 
 
@@ -106,9 +117,18 @@ def _wait(port: int, daemons: Daemons) -> None:
     raise TimeoutError("the gateway does not listen")
 
 
-def main(batch: int = 1_000, connections: int = 4, seconds: float = 10.0) -> None:
+def main(
+    batch: int = 1_000,
+    connections: int = 4,
+    seconds: float = 10.0,
+    engine: Annotated[str, typer.Option(help="sqlite or kafka: where the event log is.")] = "sqlite",
+) -> None:
     """Print events per second, latencies in ms, and whether the log holds what was acknowledged."""
-    with TemporaryDirectory() as folder, _gateway(Path(folder)) as (port, url):
+    with (
+        TemporaryDirectory() as folder,
+        _log(Path(folder), engine) as url,
+        _gateway(Path(folder), url) as port,
+    ):
         began = time.monotonic()
         with ThreadPoolExecutor(connections) as threads:
             sent = [*threads.map(lambda sender: send(port, sender, batch, seconds), range(connections))]
