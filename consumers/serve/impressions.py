@@ -43,6 +43,7 @@ AS_THEY_ARE = (
     "exclude_seen",
     "hide_disliked_ms",
     "exclude_shown_ms",
+    "owner_attribute",
     "diversity",
     "most_per_category",
 )
@@ -85,6 +86,7 @@ class StoredQuery(BaseModel):
     ] = NO_TYPES
     hide_disliked_ms: int = 0
     exclude_shown_ms: int = 0
+    owner_attribute: str | None = None
     diversity: float = 0.0
     most_per_category: int | None = None
     exclude: Json[tuple[str, ...]] = ()

@@ -24,6 +24,7 @@ class RecommendationQuery:
         exclude_seen: leave out items with an act of the user of these types.
         hide_disliked_ms: for how long a dislike removes its item; 0 if it only lowers it.
         exclude_shown_ms: leave out what the user was shown in the last so many ms.
+        owner_attribute: leave out items whose attribute of this name is the user, or a list with the user.
         diversity: from 0, by score alone, to 1; see `consumers.serve.diversity`.
         most_per_category: items of one category, at most; None for no limit.
         explain: say what each score is made of.
@@ -36,6 +37,7 @@ class RecommendationQuery:
     exclude_seen: frozenset[InteractionType] = NO_TYPES
     hide_disliked_ms: int = 0
     exclude_shown_ms: int = 0
+    owner_attribute: str | None = None
     diversity: float = 0.0
     most_per_category: int | None = None
     explain: bool = False
@@ -50,6 +52,7 @@ class RecommendationQuery:
             exclude_seen=frozenset(settings.exclude_seen),
             hide_disliked_ms=int(settings.hide_disliked_days * MS_PER_DAY),
             exclude_shown_ms=int(settings.exclude_shown_minutes * MS_PER_MINUTE),
+            owner_attribute=settings.owner_attribute,
             diversity=settings.diversity,
             most_per_category=settings.most_per_category,
         )

@@ -23,6 +23,7 @@ from pipeline.events import InteractionType
 from pipeline.model.item_table import Rows
 from pipeline.rules.columns import Column
 from pipeline.rules.compiled import NO_SHAPING, Shaping
+from pipeline.rules.conditions import key_of
 from pipeline.rules.slate import Cap, Slate
 from pipeline.state.acted_items import NO_ITEMS, OlderItems, digests_of
 from pipeline.state.histories import History, disliked
@@ -65,6 +66,7 @@ def recommend(
     *,
     now: int,
     shown: NDArray[np.int64] = NO_ITEMS,
+    user: str | None = None,
 ) -> Answer:
     """Return the items that a user is most likely to act on next; popular ones for an unknown user.
 
@@ -76,8 +78,11 @@ def recommend(
         shaping: what business rules do to the answer.
         now: ms since the epoch, at which the items must be on sale.
         shown: digests of items that were shown just now, and are not to be shown again.
+        user: whose own items are left out, if the query names the attribute of owners.
     """
     eligible = _eligible(view, query, now) & _wanted(view, query, history, older, now)
+    if query.owner_attribute is not None and user is not None:
+        eligible &= ~view.index.columns.of(query.owner_attribute).having([key_of(user)])
     if shown.size:
         eligible &= ~np.isin(view.index.item_digests, shown)
     known = [act for act in history if view.index.row(act.item) is not None]

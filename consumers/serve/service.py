@@ -138,7 +138,9 @@ class RecommendationService:
         attributes = self._current.attributes(user)
         shaping = _shaping(view, query, "user", now, attributes)
         shown = self._shown.since(user, now - query.exclude_shown_ms) if query.exclude_shown_ms else NO_ITEMS
-        answer = recommend(view, history, session, query, self._context, older, shaping, now=now, shown=shown)
+        answer = recommend(
+            view, history, session, query, self._context, older, shaping, now=now, shown=shown, user=user
+        )
         return UserAnswer(view, answer, shaping, steered_by(view.rules, attributes), now)
 
     def for_history(

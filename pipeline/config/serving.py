@@ -36,6 +36,9 @@ class ServeConfig(Guarded):
     shown_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 24
     """For how long servers remember what they and other servers have shown: the most that a request may leave
     out, and how far back a server reads when it starts."""
+    owner_attribute: Annotated[str | None, Field(min_length=1, max_length=128)] = None
+    """Attribute of items that names their owner, or a list of owners: they are not recommended what they
+    sell or wrote."""
     diversity: Share = 0.0
     """How much an answer avoids items that are near each other, unless its request says otherwise: 0 ranks by
     score alone, 1 by distance alone after the first item."""

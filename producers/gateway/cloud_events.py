@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from pydantic_core import PydanticCustomError
+
 from pipeline.errors import InvalidEvent, RefusalReason
+from pipeline.event_fields import milliseconds
 from pipeline.events import as_object
 from producers.gateway import event_ids
 
@@ -79,5 +82,17 @@ def _given(envelope: Mapping[str, object], prefix: str) -> dict[str, object]:
             reason = "missing: a CloudEvent has it, as text that is not empty"
             raise InvalidEvent(f"{prefix}{name}", reason, RefusalReason.MISSING_FIELD)
     event_id = event_ids.of_cloud_event(str(envelope["source"]), str(envelope["id"]))
-    time = {"time": envelope["time"]} if "time" in envelope else {}
-    return {"event_id": event_id, **time}
+    return {"event_id": event_id, **_time(envelope, prefix)}
+
+
+def _time(envelope: Mapping[str, object], prefix: str) -> dict[str, object]:
+    """Check the time of an envelope, if it has one; an event that has its own does not need it."""
+    if "time" not in envelope:
+        return {}
+    time = envelope["time"]
+    try:
+        if not isinstance(time, str):
+            raise PydanticCustomError("time_form", "is not text: CloudEvents have ISO 8601 with a zone")
+        return {"time": milliseconds(time)}
+    except PydanticCustomError as error:
+        raise InvalidEvent(f"{prefix}time", error.message(), RefusalReason.TIME_UNIT) from None

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
 from statistics import mean
+from typing import Any
 from urllib.request import urlopen
 from zoneinfo import ZoneInfo
 
@@ -28,6 +29,7 @@ from pipeline.eventlog.topics import Topics
 from pipeline.reports.dead_letters import read_letters
 from tests.support.commands import run
 from tests.support.http_client import card
+from tests.support.serve_tools import wait_until
 
 FOREIGN = "shop-activity-v3"
 DEPARTMENTS = {
@@ -54,23 +56,6 @@ category = "abteilung"
 available = "bestand"
 attributes = { price = { column = "preis", kind = "number" } }
 """
-RULES = """
-[[rules]]
-name = "nothing-dear"
-action = "leave_out"
-items = { attributes = [{ name = "price", at_least = 20.0 }] }
-
-[[rules]]
-name = "mug-of-the-week"
-action = "pin"
-item = "k7"
-place = 2
-
-[[rules]]
-name = "departments"
-action = "cap"
-most = 4
-"""
 ACTS_MAPPING = """
 [interactions]
 user = "customer.no"
@@ -87,6 +72,25 @@ zone = "Europe/Berlin"
 [types]
 PRODUCT_SEEN = "view"
 ORDERED = "purchase"
+"""
+
+PINNED, DEAR, MOST_OF_A_DEPARTMENT = "g3", 21.0, 6
+RULES = f"""
+[[rules]]
+name = "not-dear"
+action = "leave_out"
+items = {{ attributes = [{{ name = "price", at_least = {DEAR} }}] }}
+
+[[rules]]
+name = "article-of-the-day"
+action = "pin"
+item = "{PINNED}"
+place = 1
+
+[[rules]]
+name = "mixed"
+action = "cap"
+most = {MOST_OF_A_DEPARTMENT}
 """
 
 
@@ -117,7 +121,8 @@ def test_an_afternoon(settings: Settings, daemons: Daemons, tmp_path: Path) -> N
         wait_until_served(settings, daemons, USERS * ACTS)
         assert len(read_letters(event_log, Topics(settings.log.prefix))) == MALFORMED
         check_personal(settings)
-        check_rules(settings, tmp_path)
+        put_rules(tmp_path)
+        check_rules(settings)
 
 
 def type_commands(folder: Path) -> None:
@@ -198,28 +203,42 @@ def wait_until_served(settings: Settings, daemons: Daemons, events: int) -> None
         time.sleep(0.5)
 
 
+def shown_to(settings: Settings, user: int) -> list[dict[str, Any]]:
+    """What a user is recommended, best first, with the reasons."""
+    url = f"http://127.0.0.1:{settings.serve.port}/v1/users/{user}/recommendations?k=10&explain=true"
+    with urlopen(url, timeout=30) as answer:
+        shown: list[dict[str, Any]] = orjson.loads(answer.read())["items"]
+    return shown
+
+
 def answer_of(settings: Settings, user: int) -> list[str]:
     """The items that a user is recommended, best first."""
-    url = f"http://127.0.0.1:{settings.serve.port}/v1/users/{user}/recommendations?k=10"
-    with urlopen(url, timeout=30) as answer:
-        return [one["item"] for one in orjson.loads(answer.read())["items"]]
+    return [one["item"] for one in shown_to(settings, user)]
 
 
-def check_rules(settings: Settings, folder: Path) -> None:
-    """Put three rules, and wait until every user's answer obeys them and is still full."""
+def put_rules(folder: Path) -> None:
+    """What is typed to add business rules."""
     file = folder / "rules.toml"
     file.write_text(RULES)
-    assert run("rules", "check", str(file)).exit_code == run("rules", "put", str(file)).exit_code == 0
-    prices = {item: len(name) + 0.5 for item, _, name in articles()}
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while answer_of(settings, 0)[1] != "k7":
-        assert time.monotonic() < deadline, "the server does not obey the rules"
-        time.sleep(0.1)
+    for command, said in (("check", "3 rules are valid"), ("dry-run", "not-dear"), ("put", "3 rules are in")):
+        result = run("rules", command, str(file))
+        assert (result.exit_code, said in result.output) == (0, True), result.output
+
+
+def check_rules(settings: Settings) -> None:
+    """Every answer obeys the rules, still has what the user likes, and names the rule that pinned an item."""
+    department = {item: group for item, group, _ in articles()}
+    dear = {item for item, _, name in articles() if len(name) + 0.5 >= DEAR}
+    assert set(department) - dear, "some articles are left"
+    wait_until(lambda: answer_of(settings, 0)[0] == PINNED, seconds=30)
     for user in range(USERS):
-        items = answer_of(settings, user)
-        assert len(items) == 10 and items[1] == "k7"
-        assert all(prices[item] < 20 for item in items)
-        assert max(Counter(item[0] for item in items).values()) <= 4
+        shown = shown_to(settings, user)
+        items = [one["item"] for one in shown]
+        assert not dear & set(items) and items[0] == PINNED
+        assert [rule["rule"] for rule in shown[0]["rules"]] == ["article-of-the-day"]
+        counts = Counter(department[item] for item in items)
+        assert max(counts.values()) <= MOST_OF_A_DEPARTMENT
+        assert counts[taste_of(user)] >= MOST_OF_A_DEPARTMENT - 1, "most is still what the user likes"
 
 
 def check_personal(settings: Settings) -> None:

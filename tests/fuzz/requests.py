@@ -34,6 +34,7 @@ UNSAID_REASONS = (
     "must be after starts",
 )
 """Why a request is refused that fits the document: what JSON Schema cannot say."""
+TOO_LARGE = 413
 Statuses = Counter[int]
 Operation = APIOperation[Any, Any, Any, Any]
 
@@ -89,10 +90,13 @@ def _sent(operation: Operation, mode: GenerationMode, cases: int, seed: int) -> 
 
 
 def _not_for(answer: Response) -> list[CheckFunction]:
-    """The checks that do not apply: of a batch, each event is taken or refused on its own."""
+    """The checks that do not apply: events of a batch are refused on their own, and 413 is a refusal."""
     said = answer.json() if "json" in answer.headers.get("content-type", [""])[0] else {}
     refused = said.get("refused") or [] if isinstance(said, Mapping) else []
-    excluded: list[CheckFunction] = [negative_data_rejection] if refused and said["accepted"] else []
+    is_partial = bool(refused) and said["accepted"] > 0
+    excluded: list[CheckFunction] = []
+    if is_partial or answer.status_code == TOO_LARGE:
+        excluded.append(negative_data_rejection)
     if answer.status_code == 422 and _is_unsaid(refused, str(said)):
         excluded.append(positive_data_acceptance)
     return excluded

@@ -70,6 +70,29 @@ class Recommendations(_Provenance):
     impression: str | None
 
 
+class RankedAction(_Answer):
+    """An action with its rank."""
+
+    item: str
+    score: float
+
+
+class Ranking(_Provenance):
+    """Actions, best first; send the reward to `event_id`."""
+
+    event_id: str | None
+    ranking: list[RankedAction]
+    left_out: list[str]
+
+
+class RewardedAct(_Answer):
+    """The act that a reward has become."""
+
+    event_id: str
+    item: str
+    type: str
+
+
 class SnapshotCard(_Answer):
     """The served snapshot."""
 

@@ -9,7 +9,15 @@ from typing import Self, TypeVar, Unpack
 import httpx
 
 from millstream_client import calls
-from millstream_client.answers import GatewayReadiness, ModelCard, Readiness, Receipt, Recommendations
+from millstream_client.answers import (
+    GatewayReadiness,
+    ModelCard,
+    Ranking,
+    Readiness,
+    Receipt,
+    Recommendations,
+    RewardedAct,
+)
 from millstream_client.calls import INTERACTIONS, ITEMS, USERS, AnswerQuery, Call, SessionQuery
 from millstream_client.connection import GATEWAY, SERVER, Connection, Options
 from millstream_client.events import AnonymousAct, Interaction, Item, ItemChange, User
@@ -58,6 +66,14 @@ class AsyncClient:
     async def similar(self, item: str, **query: Unpack[AnswerQuery]) -> Recommendations:
         """Return the items that are closest to another."""
         return await self._ask(calls.similar(item, query))
+
+    async def rank(self, user: str, actions: Iterable[str], session: str | None = None) -> Ranking:
+        """Rank actions, which are items, for a user; the first is the one to show."""
+        return await self._ask(calls.rank(user, actions, session))
+
+    async def reward(self, event_id: str, reward: float, item: str | None = None) -> RewardedAct:
+        """Tell what came of an answer, by the `event_id` of a ranking; it counts once."""
+        return await self._ask(calls.reward(event_id, reward, item))
 
     async def model(self) -> ModelCard:
         """Return the snapshot that is served, and what was read since."""

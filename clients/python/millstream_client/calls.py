@@ -12,11 +12,13 @@ from pydantic import BaseModel
 from millstream_client.answers import (
     GatewayReadiness,
     ModelCard,
+    Ranking,
     Readiness,
     Receipt,
     Recommendations,
+    RewardedAct,
 )
-from millstream_client.events import AnonymousAct, InteractionType
+from millstream_client.events import AnonymousAct, InteractionType, RankingRequest, RewardRequest, Sent
 
 T_co = TypeVar("T_co", covariant=True)
 M = TypeVar("M", bound=BaseModel)
@@ -78,6 +80,17 @@ def recommend_for_history(history: Iterable[AnonymousAct], query: SessionQuery) 
     return Call("server", "POST", "/v1/recommendations", read, _pairs(query), body, {"Content-Type": JSON})
 
 
+def rank(user: str, actions: Iterable[str], session: str | None) -> Call[Ranking]:
+    """Ask in which order to show actions to a user."""
+    return _post("/v1/rank", RankingRequest(user=user, actions=list(actions), session=session), Ranking)
+
+
+def reward(event_id: str, reward: float, item: str | None) -> Call[RewardedAct]:
+    """Tell what came of an answer."""
+    body = RewardRequest(reward=reward, item=item)
+    return _post(f"/v1/events/{_part(event_id)}/reward", body, RewardedAct)
+
+
 def similar(item: str, query: AnswerQuery) -> Call[Recommendations]:
     """Ask for the items that are closest to another."""
     return _get(f"/v1/items/{_part(item)}/similar", Recommendations, query)
@@ -118,6 +131,11 @@ def remove_user(user: str) -> Call[Receipt]:
 
 def _get(path: str, answer: type[M], query: Mapping[str, object] | None = None) -> Call[M]:
     return Call("server", "GET", path, answer.model_validate_json, _pairs(query or {}))
+
+
+def _post(path: str, body: Sent, answer: type[M]) -> Call[M]:
+    headers = {"Content-Type": JSON}
+    return Call("server", "POST", path, answer.model_validate_json, (), body.wire(), headers)
 
 
 def _part(name: str) -> str:

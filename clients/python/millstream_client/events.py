@@ -43,6 +43,21 @@ class AnonymousAct(Sent):
     session: str | None = None
 
 
+class RankingRequest(Sent):
+    """Actions, which are items, to rank for a user."""
+
+    user: str
+    actions: list[str]
+    session: str | None = None
+
+
+class RewardRequest(Sent):
+    """What came of an answer: of this item, or of its first."""
+
+    reward: float
+    item: str | None = None
+
+
 class Interaction(Sent):
     """An act of a user on an item; it happened now unless `time` says when.
 

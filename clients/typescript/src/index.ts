@@ -15,9 +15,13 @@ import type {
   Item,
   ItemChange,
   ModelCard,
+  Ranking,
+  RankingRequest,
   Readiness,
   Receipt,
   Recommendations,
+  RewardedAct,
+  RewardRequest,
   SessionQuery,
   User,
 } from "./types.js";
@@ -73,6 +77,18 @@ export class Client {
   /** The items that are closest to another. */
   similar(item: string, query: AnswerQuery = {}): Promise<Recommendations> {
     return answered(this.#server.GET("/v1/items/{item}/similar", { params: { path: { item }, query } }));
+  }
+
+  /** Rank actions, which are items, for a user; the first is the one to show. */
+  rank(body: RankingRequest): Promise<Ranking> {
+    return answered(this.#server.POST("/v1/rank", { body }));
+  }
+
+  /** Tell what came of an answer, by the `event_id` of a ranking; it counts once. */
+  reward(event_id: string, body: RewardRequest): Promise<RewardedAct> {
+    return answered(
+      this.#server.POST("/v1/events/{event_id}/reward", { body, params: { path: { event_id } } }),
+    );
   }
 
   /** The snapshot that is served, and what was read since. */

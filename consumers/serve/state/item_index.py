@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.events import Item
+from pipeline.rules.columns import Columns
 from pipeline.state.acted_items import item_digest
 from pipeline.state.catalogue import content_digest
 
@@ -87,6 +88,11 @@ class ItemIndex:
         mask = np.zeros(len(self), dtype=np.bool_)
         mask[self.rows_of(items)] = True
         return mask
+
+    @cached_property
+    def columns(self) -> Columns:
+        """The attributes of the items, by name; each computed when first needed."""
+        return Columns(self)
 
     @cached_property
     def item_digests(self) -> NDArray[np.int64]:

@@ -133,6 +133,14 @@ def test_a_history_is_asked_with(client: Client) -> None:
     assert client.recommend_for_history([]).reason == "unknown_user"
 
 
+def test_actions_are_ranked_and_rewards_of_unknown_answers_refused(client: Client) -> None:
+    ranking = client.rank("ann", ["blue-cup", "red-cup", "nothing"], session="s9")
+    assert {action.item for action in ranking.ranking} == {"blue-cup", "red-cup"}
+    assert ranking.left_out == ["nothing"]
+    with pytest.raises(NotFound):
+        client.reward("no answer", 1.0, item="red-cup")
+
+
 def test_similar_items_and_the_model_are_asked_for(client: Client) -> None:
     assert len(client.similar("red-cup", k=2).items) == 2
     card = client.model().card

@@ -25,11 +25,14 @@ from millstream_client import (
     Item,
     ItemChange,
     ModelCard,
+    RankedAction,
+    Ranking,
     Readiness,
     Receipt,
     Recommendations,
     RefusedLine,
     RefusedSnapshot,
+    RewardedAct,
     ScoreCause,
     ScoreExplanation,
     SessionQuery,
@@ -38,7 +41,7 @@ from millstream_client import (
     User,
     calls,
 )
-from millstream_client.events import Sent
+from millstream_client.events import RankingRequest, RewardRequest, Sent
 from tests.support.documents import ROOT
 
 DOCUMENTS: Mapping[str, dict[str, Any]] = {
@@ -49,9 +52,12 @@ ANSWERS = {
     "server": [
         AppliedRule,
         ModelCard,
+        RankedAction,
+        Ranking,
         Readiness,
         Recommendations,
         RefusedSnapshot,
+        RewardedAct,
         ScoreCause,
         ScoreExplanation,
         ShownItem,
@@ -60,7 +66,7 @@ ANSWERS = {
     "gateway": [GatewayReadiness, Receipt, RefusedLine],
 }
 SENT: Mapping[str, list[type[Sent]]] = {
-    "server": [AnonymousAct],
+    "server": [AnonymousAct, RankingRequest, RewardRequest],
     "gateway": [Interaction, Item, ItemChange, User],
 }
 ENVELOPE = {"v", "kind"}
@@ -70,6 +76,8 @@ CALLS = [
     calls.recommend("{user}", {}),
     calls.recommend_for_history([], {}),
     calls.similar("{item}", {}),
+    calls.rank("ann", ["mug"], None),
+    calls.reward("{event_id}", 1.0, None),
     calls.model(),
     calls.readiness(),
     calls.gateway_readiness(),

@@ -28,6 +28,7 @@ NOW = 1_790_000_000_000
         (RecommendationQuery(7, frozenset({"b", "a", 'quo"ted', "ümlaut"}), "tea & coffee"), "s 1", 3),
         (RecommendationQuery(1, category="", exclude_seen=ALL_TYPES), "s", 0),
         (RecommendationQuery(1, exclude_seen=frozenset({T.CART, T.RETURN}), hide_disliked_ms=5), "s", 0),
+        (RecommendationQuery(2, owner_attribute="seller"), None, 0),
         (RecommendationQuery(2, only=frozenset({"b", "a"})), None, 0),
         (RecommendationQuery(1, diversity=0.3, most_per_category=2, exclude_shown_ms=9), None, 0),
     ],
@@ -155,6 +156,21 @@ def test_what_was_shown_just_now_is_not_shown_again(world: World) -> None:
         assert page("cyd") and page(asked=RecommendationQuery(k=5)) == pages[0]
         clock[0] += 1_000
         assert page() == pages[0]
+
+
+def test_nobody_is_recommended_their_own_items(world: World) -> None:
+    world.open()
+    world.change("red-cup", attributes={"seller": "ann"})
+    world.change("red-lamp", attributes={"seller": ("bob", "ann")})
+    world.change("blue-cup", attributes={"seller": "an"})
+    query = RecommendationQuery(k=20, owner_attribute="seller")
+    with world.server() as current:
+        world.shown(current)
+        service = RecommendationService(current, context=5)
+        own = {"ann": {"red-cup", "red-lamp"}, "bob": {"red-lamp"}, "nobody": set()}
+        for user, items in own.items():
+            found = {shown.item for shown in service.for_user(user, None, query).items}
+            assert len(found) == 12 - len(items) and not found & items
 
 
 def test_acts_without_a_time_are_of_now(world: World) -> None:

@@ -146,6 +146,8 @@ def test_a_cloud_event_gives_what_its_data_lack(gateway: GatewayHarness) -> None
 @pytest.mark.parametrize(
     ("envelope", "field"),
     [
+        ({"time": 1_790_000_000_000}, "time"),
+        ({"time": "2024-01-01T12:99:00Z"}, "time"),
         ({"specversion": "0.3"}, "specversion"),
         ({"id": ""}, "id"),
         ({"source": 5}, "source"),
