@@ -337,10 +337,11 @@ class World:
         store = SnapshotStore.of(self.settings.snapshots, self.topics.prefix)
         last = next(iter(self.entries()[-1:]), None)
         model = self.customer.ask("/v1/model")
+        ends, read = named(self.log.end_offsets(topics)), model.get("offsets", {})
         return {
-            "log": named(self.log.end_offsets(topics)),
+            "log": ends,
             "learned": named(last.offsets) if last else None,
-            "read": model.get("offsets"),
+            "read": {place: read.get(place) for place in ends},  # servers read users and rules, too
             "journal": last.version if last else None,
             "checkpoint": next(map(str, checkpoints_of(self.settings).versions()[-1:]), None),
             "snapshot": next(map(str, store.versions()[-1:]), None),
