@@ -7,13 +7,9 @@ It exits when its follower fails, because its answers would become stale.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext, suppress
 from functools import partial
 from threading import Event
-
-import uvicorn
 
 from consumers.serve.follow.follower import Follower
 from consumers.serve.follow.impression_follower import ImpressionFollower
@@ -30,7 +26,7 @@ from pipeline.config import Settings
 from pipeline.eventlog.patience import checked
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
-from pipeline.http.listening import http_server, listening
+from pipeline.http.listening import serve_beside
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
@@ -92,31 +88,5 @@ def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
         service = RecommendationService(
             current, settings.learn.segments.context, submit, shown=shown, append=rewards.append
         )
-        server = http_server(create_app(service, settings.serve), settings.serve.host, settings.serve.port)
-        _run_all(server, [partial(follower.run, make_encoder), impression_follower.run], stop)
-
-
-def _run_all(server: uvicorn.Server, followers: Sequence[Callable[[Event], None]], stop: Event) -> None:
-    """Run server and followers until one of them ends, then end the others; raise a follower's error.
-
-    Raises:
-        InvalidSettings: the server cannot listen at its host and port.
-    """
-
-    def end_server(_: Future[None]) -> None:
-        server.should_exit = True
-
-    with (
-        listening(server.config.host, server.config.port, "serve") as sockets,
-        ThreadPoolExecutor(len(followers), thread_name_prefix="follower") as threads,
-    ):
-        following = [threads.submit(follower, stop) for follower in followers]
-        for one in following:
-            one.add_done_callback(end_server)
-        try:
-            if not stop.is_set():
-                server.run(sockets)
-        finally:
-            stop.set()
-        for one in following:
-            one.result()
+        followers = [partial(follower.run, make_encoder, stop), partial(impression_follower.run, stop)]
+        serve_beside(create_app(service, settings.serve), settings.serve, "serve", followers, stop)

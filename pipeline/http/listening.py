@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from socket import AI_PASSIVE, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY, create_server, getaddrinfo, socket
+from threading import Event
+from typing import Any, Protocol
 
 import uvicorn
 from fastapi import FastAPI
 
 from pipeline.errors import InvalidSettings
+
+
+class _Listening(Protocol):
+    """The part of the settings that says where a server listens."""
+
+    @property
+    def host(self) -> str:
+        """Address or name of a host."""
+
+    @property
+    def port(self) -> int:
+        """Port of the host."""
+
 
 GRACE_SECONDS = 3
 """Time that running requests have to finish at shutdown."""
@@ -32,6 +48,50 @@ def http_server(app: FastAPI, host: str, port: int) -> uvicorn.Server:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
     )
+
+
+def serve_beside(
+    app: FastAPI,
+    address: _Listening,
+    table: str,
+    workers: Sequence[Callable[[], None]],
+    stop: Event,
+    on_stop: Callable[[], None] = lambda: None,
+) -> None:
+    """Answer requests beside workers in threads until `stop` is set or one of them ends; then end the others.
+
+    Args:
+        app: what answers.
+        address: host and port; `table` of the settings names them.
+        workers: each ends when `stop` is set, or when `on_stop` was called.
+        stop: set when the server ends, too.
+        on_stop: called once then.
+
+    Raises:
+        InvalidSettings: the server cannot listen at the address.
+        Exception: whatever a worker raises.
+    """
+    server = http_server(app, address.host, address.port)
+
+    def end(_: Future[Any]) -> None:
+        server.should_exit = True
+
+    with (
+        listening(address.host, address.port, table) as sockets,
+        ThreadPoolExecutor(len(workers) + 1, thread_name_prefix=table) as threads,
+    ):
+        running: list[Future[Any]] = [threads.submit(worker) for worker in workers]
+        endings: list[Future[Any]] = [*running, threads.submit(stop.wait)]
+        for one in endings:
+            one.add_done_callback(end)
+        try:
+            if not stop.is_set():
+                server.run(sockets)
+        finally:
+            stop.set()
+            on_stop()
+        for one in running:
+            one.result()
 
 
 @contextmanager

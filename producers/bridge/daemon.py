@@ -6,12 +6,9 @@ Its only state is its position, which is in the log, so it may be killed at any 
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
-
-import uvicorn
 
 from pipeline.config import BridgeConfig, Settings
 from pipeline.datasets.mapping import load_mapping
@@ -19,7 +16,7 @@ from pipeline.errors import InvalidSettings
 from pipeline.eventlog.patience import checked, opened
 from pipeline.eventlog.refusal_limit import RefusalLimit
 from pipeline.eventlog.topics import Topics
-from pipeline.http.listening import http_server, listening
+from pipeline.http.listening import serve_beside
 from pipeline.signals import Stopped, stop_requested
 from producers.bridge.app import create_app
 from producers.bridge.bridge import Bridge
@@ -64,20 +61,7 @@ def serve(bridge: Bridge, config: BridgeConfig, stop: Event) -> None:
         InvalidSettings, TopicError, RecordsLost: see `run`.
         Stopped: the log was away when `stop` was set.
     """
-    server = http_server(create_app(lambda: bridge.is_ready, config), config.host, config.port)
-    with (
-        listening(config.host, config.port, "bridge") as sockets,
-        ThreadPoolExecutor(2, thread_name_prefix="bridge") as threads,
-    ):
-        bridging = threads.submit(bridge.run)
-        for ending in (bridging, threads.submit(stop.wait)):
-            ending.add_done_callback(lambda _: _end(server))
-        try:
-            if not stop.is_set():
-                server.run(sockets)
-        finally:
-            stop.set()
-        bridging.result()
+    serve_beside(create_app(lambda: bridge.is_ready, config), config, "bridge", [bridge.run], stop)
 
 
 def mappers_of(config: BridgeConfig, topics: Topics) -> dict[str, RecordMapper]:
@@ -103,7 +87,3 @@ def source_place(settings: Settings) -> tuple[str, dict[str, str]]:
     if not bridge.url:
         return log_config.url, log_config.secrets
     return bridge.url, {name: value.get_secret_value() for name, value in bridge.options.items()}
-
-
-def _end(server: uvicorn.Server) -> None:
-    server.should_exit = True

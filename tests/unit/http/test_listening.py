@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
+from fastapi import FastAPI
 
-from pipeline.errors import InvalidSettings
-from pipeline.http.listening import listening
+from pipeline.config import ServeConfig
+from pipeline.errors import InvalidSettings, MillstreamError
+from pipeline.http.listening import listening, serve_beside
 
 
 def test_it_listens_while_it_is_open_and_not_after() -> None:
@@ -42,3 +47,30 @@ def test_an_answer_does_not_wait_for_an_acknowledgement() -> None:
         accepted, _ = one.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def fails() -> None:
+    raise MillstreamError("the worker has failed")
+
+
+@pytest.mark.parametrize(("worker", "error"), [(fails, "the worker has failed"), (lambda: None, None)])
+def test_the_server_ends_with_its_worker_and_tells_the_others(
+    worker: Callable[[], None], error: str | None
+) -> None:
+    stop, asked = Event(), list[str]()
+
+    def other() -> None:
+        stop.wait(30)
+
+    with ThreadPoolExecutor(1) as threads:
+        serving = threads.submit(
+            lambda: serve_beside(
+                FastAPI(), ServeConfig(port=0), "serve", [worker, other], stop, lambda: asked.append("stop")
+            )
+        )
+        if error is None:
+            serving.result(timeout=20)
+        else:
+            with pytest.raises(MillstreamError, match=error):
+                serving.result(timeout=20)
+    assert stop.is_set() and asked == ["stop"]
