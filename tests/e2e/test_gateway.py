@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -24,7 +25,8 @@ from tests.support.serve_tools import wait_until
 SENDERS = 4
 LINES = 25
 LEAST_REQUESTS = 30
-KILLS = 3
+KILLS = int(os.environ.get("GATEWAY_KILLS", "3"))
+"""More of them: ``GATEWAY_KILLS=50 pytest tests/e2e/test_gateway.py``."""
 PATIENCE_SECONDS = 60.0
 
 
