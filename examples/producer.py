@@ -20,16 +20,16 @@ from pipeline.events import Interaction, InteractionType, Item, encode
 
 def main(url: str = "sqlite:///run/log.db", prefix: str = "millstream") -> None:
     """Append both events and return when they are durable."""
-    topics = Topics(prefix)
+    topics, at = Topics(prefix), int(time.time() * 1000)
     mug = Item(item="85123A", title="White enamel mug", category="kitchen")
     bought = Interaction(
-        event_id="order-1001-1",  # the same when the same event is sent again: duplicates go by it
+        event_id=f"order-{at}-1",  # the same when the same event is sent again: duplicates go by it
         user="17850",
         item=mug.item,
         type=InteractionType.PURCHASE,
         value=6,
-        time=int(time.time() * 1000),
-        session="order-1001",
+        time=at,
+        session=f"order-{at}",
     )
     with closing(open_log(url)) as log, log.writer() as writer:
         for topic, key, event in ((topics.items, mug.item, mug), (topics.interactions, bought.user, bought)):

@@ -27,7 +27,14 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pipeline.errors import InvalidEvent, RefusalReason
-from pipeline.event_fields import LATEST_MS, TIME_SCHEMA, invalid_event, milliseconds
+from pipeline.event_fields import (
+    IN_SECONDS,
+    LATEST_MS,
+    TIME_SCHEMA,
+    invalid_event,
+    is_in_seconds,
+    milliseconds,
+)
 
 SCHEMA_VERSION = 2
 """The version that is written. 2: catalogue records have attributes, times of sale, media, vectors; users."""
@@ -221,6 +228,7 @@ class Impression(_Event):
         return propensities
 
 
+TIME_FIELDS = ("time", "published", "expires")
 NEW_IN_2 = frozenset({"attributes", "published", "expires", "media", "vectors"})
 Event = Interaction | Item | ItemChange | User | Impression
 CatalogueRecord = Item | ItemChange | str
@@ -228,6 +236,18 @@ CatalogueRecord = Item | ItemChange | str
 UserRecord = User | str
 """What a record of the users topic says: a user's attributes, or the id of a user to remove."""
 E = TypeVar("E", bound=_Event)
+
+
+def check_units(event: Interaction | Item | ItemChange | User) -> None:
+    """Check that all times of an event are in milliseconds.
+
+    Raises:
+        InvalidEvent: one is in seconds.
+    """
+    for field in TIME_FIELDS:
+        time = getattr(event, field, None)
+        if time is not None and is_in_seconds(time):
+            raise InvalidEvent(field, IN_SECONDS, RefusalReason.TIME_UNIT)
 
 
 def encode(event: Event) -> bytes:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pipeline.errors import InvalidEvent, RefusalReason
-from pipeline.eventlog.intake import check_interaction, check_unit
+from pipeline.eventlog.intake import check_interaction
 from pipeline.eventlog.port import EventLog, Record
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Interaction, build, build_item, encode, parse
+from pipeline.events import Interaction, build, build_item, check_units, encode, parse
 from producers.bridge.decision import BridgedRecord
 from producers.bridge.event_ids import of_place
 from producers.bridge.position import stored_positions
@@ -113,7 +113,7 @@ def _mapped(letter: Letter, wire: bytes, mapper: RecordMapper, event_id: str, no
 def _by_schema(letter: Letter, wire: bytes, topics: Topics, now: int) -> BridgedRecord:
     if letter["topic"] == topics.items:
         item = build_item(parse(wire))
-        check_unit(item.time)
+        check_units(item)
         return BridgedRecord(topics.items, item.item, encode(item), item.kind)
     if letter["topic"] == topics.interactions:
         event = build(Interaction, {"event_id": event_id_of(letter["place"]), **parse(wire)})

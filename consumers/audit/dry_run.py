@@ -90,7 +90,8 @@ def dry_run(
     Raises:
         NotReady: the log could not be read to its end.
     """
-    found, added = DryRun(), {rule.name: rule for rule in new}
+    added = {rule.name: rule for rule in new}
+    found = DryRun(applied=Counter(dict.fromkeys(added, 0)))
     with new_state(event_log, topics, settings) as current:
         context = settings.learn.segments.context
         sides = [

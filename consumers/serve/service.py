@@ -11,7 +11,7 @@ from consumers.serve.explanation import Explanation
 from consumers.serve.impressions import Fields, StoredQuery
 from consumers.serve.query import QueryKind, RecommendationQuery, facts_of
 from consumers.serve.ranking import Answer, recommend, similar
-from consumers.serve.rewards import UnknownImpression, reward_event
+from consumers.serve.rewards import NotShown, UnknownImpression, reward_event
 from consumers.serve.schemas import (
     AnonymousAct,
     AnswerProvenance,
@@ -195,16 +195,19 @@ class RecommendationService:
 
         Raises:
             UnknownImpression: no impression of this id is remembered.
+            NotShown: the item was not in it.
+            RewardCollision: it has another reward.
             DeliveryError, LogUnavailable: the act may or may not be stored.
         """
         target = self._shown.first(impression)
         if target is None:
             raise UnknownImpression(NOT_REMEMBERED)
+        item = request.item or target.item
+        if not target.has(item):
+            raise NotShown("this item was not in the answer: send one that was, or none for the first")
         if self._append is None:
             raise DeliveryError("this server does not append to the log")
-        event = reward_event(
-            impression, target.user, request.item or target.item, request.reward, target.time
-        )
+        event = reward_event(impression, target.user, item, request.reward, target.time)
         self._append(event)
         return RewardedAct(event_id=event.event_id, item=event.item, type=event.type)
 

@@ -57,7 +57,7 @@ def load_items(
             writer.append(topics.items, item, wire)
         writer.flush()
     print_drop_lines(catalogue.drops, len(records), "item")
-    console.print(f"{len(records):,} items are in {topics.items}")
+    console.print(f"{len(records):,} items were added to {topics.items}, or replaced there")
 
 
 @items_app.command("list")

@@ -48,6 +48,14 @@ class ServeConfig(Guarded):
     """Whether what was shown is written to the impressions topic."""
 
     @model_validator(mode="after")
+    def _asks_for_no_more_than_is_allowed(self) -> Self:
+        if self.recommendations > self.most_recommendations:
+            raise ValueError("recommendations is more than most_recommendations: raise the latter")
+        if self.exclude_shown_minutes and not self.impressions:
+            raise ValueError("exclude_shown_minutes needs impressions = true")
+        return self
+
+    @model_validator(mode="after")
     def _remembers_long_enough(self) -> Self:
         if self.exclude_shown_minutes > 60 * self.shown_hours:
             raise ValueError("exclude_shown_minutes is longer than shown_hours: raise the latter")

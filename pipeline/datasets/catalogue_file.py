@@ -12,7 +12,7 @@ from pipeline.datasets.mapping import FileFormat, ItemMapping, Layout, Mapping
 from pipeline.datasets.records import Row, files_of, read_rows
 from pipeline.datasets.row_reader import CellReader, InvalidField, ItemReader, cell_of
 from pipeline.errors import DatasetError, InvalidEvent
-from pipeline.events import SCHEMA_VERSION, Item, ItemChange, build_item, validate
+from pipeline.events import SCHEMA_VERSION, Item, ItemChange, build_item, check_units, validate
 
 ENVELOPE = {"v": SCHEMA_VERSION, "kind": Item.kind}
 """What a line of JSONL may leave out."""
@@ -59,7 +59,9 @@ class CatalogueFile:
 
     def _read(self, row: Row) -> Iterator[Item | ItemChange]:
         if self._reader is None:
-            yield build_item({**ENVELOPE, **row.cells})
+            made = build_item({**ENVELOPE, **row.cells})
+            check_units(made)
+            yield made
             return
         item = "" if row.repeats_header else self._reader.item(row.cells)
         if not item:

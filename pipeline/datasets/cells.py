@@ -182,7 +182,7 @@ def number(text: str, decimal: Decimals | None = None) -> float:
         ValueError: it is no finite number, or its comma is ambiguous.
     """
     if decimal is not None:
-        text = text.replace("." if decimal == "," else ",", "").replace(decimal, ".")
+        text = _without_thousands(text, decimal)
     if DECIMAL_COMMA.fullmatch(text):
         text = text.replace(",", ".")
     try:
@@ -194,6 +194,21 @@ def number(text: str, decimal: Decimals | None = None) -> float:
     if re.fullmatch(r"-?\d{1,3}(,\d{3})+", text):
         raise ValueError("may be a decimal comma or thousands: write it without a comma")
     raise ValueError("is not a finite number")
+
+
+def _without_thousands(text: str, decimal: Decimals) -> str:
+    """Write a number with a point and no other sign; one that divides no thousands stays, and is refused.
+
+    >>> _without_thousands("1.234,5", ",")
+    '1234.5'
+    """
+    divider = "." if decimal == "," else ","
+    whole, sign, fraction = text.partition(decimal)
+    if divider in whole and re.fullmatch(rf"[-+]?\d{{1,3}}({re.escape(divider)}\d{{3}})+", whole):
+        whole = whole.replace(divider, "")
+    if divider in whole or divider in fraction:
+        raise ValueError(f"has {divider} where it divides no thousands, and {decimal} begins fractions")
+    return f"{whole}.{fraction}" if sign else whole
 
 
 def scaled(value: float, scale: float) -> float:

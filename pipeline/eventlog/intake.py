@@ -7,7 +7,6 @@ import base64
 import orjson
 
 from pipeline.errors import InvalidEvent, RefusalReason
-from pipeline.event_fields import IN_SECONDS, is_in_seconds
 from pipeline.eventlog.port import Record
 from pipeline.events import (
     MAX_TIME_AHEAD_MS,
@@ -16,6 +15,7 @@ from pipeline.events import (
     Interaction,
     User,
     UserRecord,
+    check_units,
     decode,
     decode_item,
 )
@@ -38,15 +38,15 @@ def item_of(record: Record) -> CatalogueRecord:
     """Decode the upsert or the change in a record, or return the id of the item that a tombstone removes.
 
     Raises:
-        InvalidEvent: the record cannot be read, is neither, its key is not the item, or its time is in
-            seconds.
+        InvalidEvent: the record cannot be read, is neither, its key is not the item, or one of its
+            times is in seconds.
     """
     key = _key(record, "item")
     if record.value is None:
         return key
     item = decode_item(record.value)
     _check_key(key, "item", item.item)
-    check_unit(item.time)
+    check_units(item)
     return item
 
 
@@ -62,7 +62,7 @@ def user_of(record: Record) -> UserRecord:
         return key
     user = decode(User, record.value)
     _check_key(key, "user", user.user)
-    check_unit(user.time)
+    check_units(user)
     return user
 
 
@@ -72,20 +72,10 @@ def check_interaction(event: Interaction, append_time: int) -> None:
     Raises:
         InvalidEvent: it is in seconds, or more than MAX_TIME_AHEAD_MS ahead.
     """
-    check_unit(event.time)
+    check_units(event)
     if event.time > append_time + MAX_TIME_AHEAD_MS:
         reason = f"more than {MAX_TIME_AHEAD_MS} ms ahead of the append time: set the producer's clock"
         raise InvalidEvent("time", reason, RefusalReason.TIME_AHEAD)
-
-
-def check_unit(time: int) -> None:
-    """Check that the time of an event is in milliseconds.
-
-    Raises:
-        InvalidEvent: it is in seconds.
-    """
-    if is_in_seconds(time):
-        raise InvalidEvent("time", IN_SECONDS, RefusalReason.TIME_UNIT)
 
 
 def dead_letter(record: Record, error: InvalidEvent, event_id: str | None = None) -> tuple[str, bytes]:

@@ -33,7 +33,7 @@ def dry_run_page(found: DryRun) -> RenderableType:
     """Make the page of a dry run."""
     rules = Table("rule", "answers it had a part in")
     for name, count in sorted(found.applied.items()):
-        rules.add_row(name, f"{count:,}")
+        rules.add_row(name, f"{count:,}" if count else "0: it is never in force, or touches nothing shown")
     items = Table("item", "enters", "leaves", "moves")
     touched = found.entered + found.left + found.moved
     for item, _ in touched.most_common(MOST_ITEMS):

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline.event_fields import refuse_seconds
 from pipeline.events import Milliseconds
 from pipeline.rules.conditions import RuleData
 
@@ -34,8 +35,8 @@ class TimeWindow(RuleData):
     included; ``22:00-06:00`` goes past midnight, and each of its two days counts as itself for `weekdays`.
     """
 
-    starts: Milliseconds | None = None
-    ends: Milliseconds | None = None
+    starts: Annotated[Milliseconds, AfterValidator(refuse_seconds)] | None = None
+    ends: Annotated[Milliseconds, AfterValidator(refuse_seconds)] | None = None
     weekdays: Annotated[
         tuple[Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"], ...],
         Field(strict=False, max_length=7),

@@ -6,8 +6,7 @@ from collections import OrderedDict
 
 from pipeline.datasets.row_reader import Fields, ItemReader
 from pipeline.errors import InvalidEvent, RefusalReason
-from pipeline.eventlog.intake import check_unit
-from pipeline.events import Item, ItemChange, encode, validate
+from pipeline.events import Item, ItemChange, check_units, encode, validate
 from producers.bridge.decision import BridgedRecord
 from producers.bridge.rows import SourceRow
 
@@ -66,8 +65,8 @@ class ItemMapper:
         """Without a title, the fields that there are change the item, and no others."""
         if fields and "title" not in fields:
             change = validate(ItemChange, {**fields, "item": item})
-            check_unit(change.time)
+            check_units(change)
             return BridgedRecord(self._topic, item, encode(change), CHANGE)
         made = validate(Item, {"time": max(0, time), **fields, "item": item})
-        check_unit(made.time)
+        check_units(made)
         return BridgedRecord(self._topic, item, encode(made), made.kind)

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from pipeline.errors import InvalidEvent, RefusalReason
-from pipeline.eventlog.intake import check_interaction, check_unit
+from pipeline.eventlog.intake import check_interaction
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Interaction, Item, ItemChange, User, build, build_item, encode
+from pipeline.events import Interaction, Item, ItemChange, User, build, build_item, check_units, encode
 from producers.gateway import event_ids
 from producers.gateway.bodies import Line
 from producers.gateway.cloud_events import SentEvent
@@ -79,12 +79,12 @@ def _record(
         return GatewayRecord(topics.interactions, event.user, encode(event), event.kind)
     if fields["kind"] == Item.kind and kind in (None, Item.kind):
         item = build_item(fields)
-        check_unit(item.time)
+        check_units(item)
         name = CHANGE if isinstance(item, ItemChange) else item.kind
         return GatewayRecord(topics.items, item.item, encode(item), name)
     if fields["kind"] == User.kind and kind in (None, User.kind):
         user = build(User, fields)
-        check_unit(user.time)
+        check_units(user)
         return GatewayRecord(topics.users, user.user, encode(user), user.kind)
     raise InvalidEvent("kind", _kind_remedy(kind), RefusalReason.SCHEMA)
 

@@ -25,9 +25,15 @@ from consumers.serve.http.parameters import (
     read_context,
     types_of,
 )
-from consumers.serve.http.ranking import log_away, ranking_routes, unknown_impression
+from consumers.serve.http.ranking import (
+    log_away,
+    not_shown,
+    ranking_routes,
+    rewarded_before,
+    unknown_impression,
+)
 from consumers.serve.query import MS_PER_MINUTE, RecommendationQuery
-from consumers.serve.rewards import UnknownImpression
+from consumers.serve.rewards import NotShown, RewardCollision, UnknownImpression
 from consumers.serve.schemas import AnonymousHistory, ModelCard, Readiness, Recommendations
 from consumers.serve.service import NotReady, RecommendationService, UnknownItem
 from pipeline.config import Scope, ServeConfig
@@ -74,6 +80,8 @@ def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI
     app.add_exception_handler(NotReady, _not_ready)
     app.add_exception_handler(UnknownItem, _unknown_item)
     app.add_exception_handler(UnknownImpression, unknown_impression)
+    app.add_exception_handler(NotShown, not_shown)
+    app.add_exception_handler(RewardCollision, rewarded_before)
     app.add_exception_handler(DeliveryError, log_away)
     app.add_exception_handler(LogUnavailable, log_away)
     keyring = Keyring(settings)

@@ -22,6 +22,8 @@ AWAY_SECONDS = 5
 REWARD_PROBLEMS: Responses = problems(
     {
         404: "No answer with this id is remembered",
+        409: "The answer has another reward already",
+        422: "The item was not in the answer, or a field is invalid",
         503: "The event log is away; Retry-After says when to try again",
     }
 )
@@ -62,6 +64,16 @@ def ranking_routes(service: RecommendationService, keyring: Keyring, responses: 
 def log_away(_: object, error: Exception) -> JSONResponse:
     """Answer a request whose reward could not be stored."""
     return problem(503, f"send the same request again: {error}", {"Retry-After": str(AWAY_SECONDS)})
+
+
+def not_shown(_: object, error: Exception) -> JSONResponse:
+    """Answer a reward for an item that was not shown."""
+    return problem(422, str(error))
+
+
+def rewarded_before(_: object, error: Exception) -> JSONResponse:
+    """Answer a reward for an answer that has another one."""
+    return problem(409, str(error))
 
 
 def unknown_impression(_: object, error: Exception) -> JSONResponse:

@@ -32,11 +32,19 @@ class _Shown(NamedTuple):
 
 
 class ImpressionTarget(NamedTuple):
-    """The user and the first item of an impression, and when they were shown, in ms."""
+    """What a reward is for: the user and the first item of an impression, and when it was shown, in ms.
+
+    `digests` of all its items, of eight bytes each.
+    """
 
     user: str
     item: str
     time: int
+    digests: bytes
+
+    def has(self, item: str) -> bool:
+        """Whether an item was shown."""
+        return item_digest(item) in np.frombuffer(self.digests, dtype=np.int64)
 
 
 class ShownItems:
@@ -53,7 +61,7 @@ class ShownItems:
         """Add an impression, shown at a time in ms."""
         digests = np.array([item_digest(item) for item in items], dtype=np.int64)
         with self._lock:
-            self._first[impression] = ImpressionTarget(user, items[0], time)
+            self._first[impression] = ImpressionTarget(user, items[0], time, digests.tobytes())
             if len(self._first) > self._most_impressions:
                 self._first.popitem(last=False)
             before = self._by_user.get(user, _Shown(NO_ITEMS, NO_ITEMS))

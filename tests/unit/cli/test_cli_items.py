@@ -58,7 +58,7 @@ def shown(item: str) -> dict[str, object]:
 
 
 def test_a_catalogue_of_a_spreadsheet_is_loaded(products: Path) -> None:
-    assert load(products).endswith("2 items are in mill.items\n")
+    assert load(products).endswith("2 items were added to mill.items, or replaced there\n")
     cup = shown("mug-2")
     assert (cup["title"], cup["category"], cup["attributes"]) == ("Rote Tasse", "Tassen", {"price": 1004.5})
     assert cup["published"] == 1_796_079_600_000  # 1 December, because 25.11. proves the order
@@ -88,7 +88,7 @@ def test_bad_rows_are_counted_where_the_mapping_says_so(products: Path) -> None:
     products.write_text(PRODUCTS + "m3;Teller;Teller;teuer;25.11.2026\n;;;;\n", encoding="cp1252")
     output = load(products)
     assert "dropped 1 rows: price" in output and "dropped 1 rows: an item without id" in output
-    assert output.endswith("2 items are in mill.items\n")
+    assert output.endswith("2 items were added to mill.items, or replaced there\n")
 
 
 def test_items_and_changes_are_loaded_from_our_own_lines(products: Path) -> None:

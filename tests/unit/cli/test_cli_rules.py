@@ -79,7 +79,7 @@ def test_a_dry_run_shows_what_would_change(file: str, harness: ModelHarness) -> 
     before = harness.log.end_offsets([harness.topics.rules, harness.topics.impressions])
     found = orjson.loads(run("rules", "dry-run", file, "--json", "--answers", "2").output)
     assert found["answers"] == found["changed"] == 2
-    assert found["applied"] == {"first": 2}
+    assert found["applied"] == {"first": 2, "no-red": 0}
     assert found["entered"].get("green-lamp", 0) + found["moved"].get("green-lamp", 0) == 2
     assert harness.log.end_offsets([harness.topics.rules, harness.topics.impressions]) == before
     assert "2 requests asked again: 2 answers" in run("rules", "dry-run", file, "--answers", "2").output

@@ -8,13 +8,13 @@ import lzma
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.datasets import MappedDataset, open_dataset
+from pipeline.datasets import MappedDataset, cells, open_dataset
 from pipeline.datasets.mapping import Mapping, load_mapping, to_toml
 from pipeline.datasets.ordering import TimeOrder
 from pipeline.datasets.row_reader import Act
@@ -408,3 +408,26 @@ def test_a_hostile_cell_is_named(tmp_path: Path, changes: dict[str, object], rea
     items = {**CONTENT["items"], "available": "stock"}  # type: ignore[dict-item]
     with pytest.raises(DatasetError, match=reason):
         events(as_jsonl(tmp_path / "rows.jsonl", [{**BASE, **changes}]), mapping(items=items))
+
+
+@pytest.mark.parametrize(
+    ("text", "decimal", "expected"),
+    [
+        ("1.234,5", ",", 1234.5),
+        ("-1.000.000,25", ",", -1_000_000.25),
+        ("12,5", ",", 12.5),
+        ("7", ",", 7.0),
+        ("1,234.5", ".", 1234.5),
+        ("1e5", ".", 1e5),
+        *((text, ",", None) for text in ("3.5", "3.50", "1.2.3", "12.34,5", "1,5.5", "1234.567")),
+        *((text, ".", None) for text in ("3,5", "1,2,3", "12,34.5")),
+    ],
+)
+def test_a_sign_divides_thousands_or_the_number_is_refused(
+    text: str, decimal: Literal[".", ","], expected: float | None
+) -> None:
+    if expected is None:
+        with pytest.raises(ValueError, match="divides no thousands|finite"):
+            cells.number(text, decimal)
+    else:
+        assert cells.number(text, decimal) == expected

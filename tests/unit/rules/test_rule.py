@@ -153,3 +153,9 @@ def test_items_match_by_id_category_and_attributes() -> None:
     assert matching(categories=["mugs", "tea"], attributes=[{"name": "brand", "equals": "x"}]) == ["a", "c"]
     assert matching(attributes=[{"name": "price", "at_least": 5, "at_most": 9}]) == ["a"]
     assert matching(attributes=[{"name": "price", "present": False}]) == ["b"]
+
+
+@pytest.mark.parametrize("field", ["starts", "ends"])
+def test_times_in_seconds_are_refused(field: str) -> None:
+    with pytest.raises(InvalidEvent, match="in seconds"):
+        rule("r", "cap", most=1, when={field: 1_790_000_000})

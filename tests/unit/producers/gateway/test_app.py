@@ -96,8 +96,10 @@ def test_what_consumers_would_refuse_is_refused(gateway: GatewayHarness) -> None
     answer = gateway.post("/v1/interactions", events)
     assert [one["code"] for one in answer.json()["refused"]] == ["time_ahead", "time_unit", "time_unit"]
     assert answer.status_code == 422
-    item = gateway.post("/v1/items", {**MUG, "time": NOW // 1_000})
-    assert item.json()["refused"][0]["code"] == "time_unit"
+    for field in ("time", "published", "expires"):
+        item = gateway.post("/v1/items", {**MUG, "v": 2, field: NOW // 1_000})
+        (refused,) = item.json()["refused"]
+        assert (refused["field"], refused["code"]) == (field, "time_unit")
 
 
 def test_a_retry_gets_the_same_ids(gateway: GatewayHarness) -> None:

@@ -67,15 +67,25 @@ def test_a_reward_is_an_act_and_counts_once(
     for _ in range(2):
         answer = client.post(f"/v1/events/{event_id}/reward", json={"reward": reward})
         assert (answer.status_code, answer.json()["item"], answer.json()["type"]) == (202, "red-cup", kind)
-    first, again = rewarded(world)
-    assert first == again, "the learner drops the second"
+    (first,) = rewarded(world)
     assert (first.user, first.item, first.value, first.impression) == ("ann", "red-cup", reward, event_id)
 
 
 def test_a_reward_may_name_another_item(client: TestClient, world: World) -> None:
-    event_id = client.get("/v1/users/ann/recommendations?k=3").json()["impression"]
-    client.post(f"/v1/events/{event_id}/reward", json={"reward": 3, "item": "blue-cup"})
-    assert [event.item for event in rewarded(world)] == ["blue-cup"]
+    answer = client.get("/v1/users/ann/recommendations?k=3").json()
+    third = answer["items"][2]["item"]
+    client.post(f"/v1/events/{answer['impression']}/reward", json={"reward": 3, "item": third})
+    assert [event.item for event in rewarded(world)] == [third]
+
+
+def test_another_reward_and_an_item_that_was_not_shown_are_refused(client: TestClient, world: World) -> None:
+    event_id = rank(client, "blue-cup", "red-cup")["event_id"]
+    bodies: list[dict[str, object]] = [{"reward": 1}, {"reward": -1}, {"reward": 1, "item": "blue-cup"}]
+    bodies.append({"reward": 1, "item": "green-cup"})
+    answers = [client.post(f"/v1/events/{event_id}/reward", json=body) for body in bodies]
+    assert [answer.status_code for answer in answers] == [202, 409, 409, 422]
+    assert "the reward 1 for red-cup" in answers[1].json()["detail"]
+    assert len(rewarded(world)) == 1
 
 
 def test_a_reward_for_an_unknown_answer_is_refused(client: TestClient, world: World) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.serve.state.shown import MOST_OF_USER, ImpressionTarget, ShownItems
+from consumers.serve.state.shown import MOST_OF_USER, ShownItems
 from pipeline.state.acted_items import item_digest
 
 impressions = st.lists(
@@ -36,7 +36,10 @@ def test_items_count_by_their_latest_time_in_any_order_and_twice(
         assert len(found) == len(set(found))
         assert set(found) == expected
     for impression, user, items, time in named:
-        assert recent.first(impression) == ImpressionTarget(user, items[0], time)
+        target = recent.first(impression)
+        assert target is not None
+        assert target[:3] == (user, items[0], time)
+        assert [target.has(item) for item in "abcdefg"] == [item in items for item in "abcdefg"]
 
 
 def test_of_a_user_the_last_are_kept() -> None:
