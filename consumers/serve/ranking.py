@@ -29,9 +29,9 @@ from pipeline.state.acted_items import NO_ITEMS, OlderItems, digests_of
 from pipeline.state.histories import History, disliked
 
 Source = Literal["model", "popular"]
-Reason = Literal["no_snapshot", "unknown_user", "unknown_item"]
+Reason = Literal["no_snapshot", "unknown_user", "unknown_item", "nothing_eligible"]
 """Why an answer has popular items: no snapshot yet; an unknown user, or a history of unknown or rejected
-items only; an item with neither a text nor learned weights."""
+items only; an item with neither a text nor learned weights. Or why it has none: all are left out."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,8 @@ def _category_cap(index: ItemIndex, most: int) -> Cap:
 def _answer(
     scores: NDArray[np.float64], slate: Slate, source: Source, reason: Reason | None = None
 ) -> Answer:
-    return Answer(slate.rows, scores[slate.rows].tolist(), source, reason, slate=slate)
+    found: Reason | None = reason if slate.rows else "nothing_eligible"
+    return Answer(slate.rows, scores[slate.rows].tolist(), source, found, slate=slate)
 
 
 def _shares(

@@ -119,7 +119,8 @@ class Recommendations(AnswerProvenance):
     source: Source
     reason: Reason | None = Field(
         description="Why the items are popular ones: there is no snapshot yet; the user, or every item of "
-        "the history, is unknown; the item has neither a text nor learned weights."
+        "the history, is unknown; the item has neither a text nor learned weights. Or nothing_eligible: "
+        "request, rules and times of sale leave out every item."
     )
     impression: str | None = Field(
         description="Id to send with the interactions that follow; null if no impression was written."

@@ -69,7 +69,7 @@ def remove_user(user: str, yes: Annotated[bool, typer.Option("--yes", help="Do n
         for topic in (topics.users, topics.histories):
             writer.append(topic, user, None)
         writer.flush()
-    console.print(f"{user} is removed", markup=False)
+    console.print(f"{user} is removed, until the next act: then the history comes back", markup=False)
 
 
 def _act(act: Act, catalogue: Catalogue) -> Mapping[str, object]:

@@ -66,7 +66,10 @@ def test_users_are_listed_and_removed_after_a_question(settings: Settings) -> No
     assert "2 users" in page and "ann" in page and "bob" in page
     assert CliRunner().invoke(cli.app, ["users", "remove", "ann"], input="n\n").exit_code == 1
     assert "2 users" in run("users", "list").output
-    assert run("users", "remove", "ann", "--yes").output == "ann is removed\n"
+    assert (
+        run("users", "remove", "ann", "--yes").output
+        == "ann is removed, until the next act: then the history comes back\n"
+    )
     assert "1 users, the first" not in run("users", "list").output
     assert "ann" not in run("users", "list").output
     assert "nothing is known" in misused("users", "show", "ann")

@@ -109,7 +109,7 @@ def test_queries_are_respected(world: World) -> None:
 
         def items(query: RecommendationQuery) -> list[str]:
             answer = recommend(view, history, None, query, CONTEXT, now=NOW)
-            assert (answer.source, answer.reason) == ("model", None)
+            assert (answer.source, answer.reason) == ("model", None if answer.rows else "nothing_eligible")
             assert answer.scores == sorted(answer.scores, reverse=True)
             return [view.index.ids[row] for row in answer.rows]
 
