@@ -13,10 +13,10 @@ import pytest
 from pipeline import metrics
 from pipeline.config import MetricsConfig, ServeConfig, Settings, to_toml
 from pipeline.demo.processes import free_port
-from pipeline.errors import RefusalReason
+from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.eventlog.intake import dead_letter, interaction_of
 from pipeline.metrics import serve_metrics
-from pipeline.reports.status_figures import MANY
+from pipeline.reports.status_figures import MANY, MOST_RECENT
 from tests.support.commands import misused, run
 from tests.support.model_harness import ModelHarness
 
@@ -65,6 +65,7 @@ def refuse(harness: ModelHarness) -> None:
 
 
 NUMERIC = b'{"v":1,"kind":"interaction","event_id":"e","user":"ann","item":5,"type":"view","time":1}'
+VALID = b'{"v":1,"kind":"interaction","event_id":"e","user":"ann","item":"cup","type":"view","time":1}'
 
 
 def test_daemons_that_are_away_are_red_and_said(harness: ModelHarness) -> None:
@@ -134,6 +135,24 @@ def test_a_few_refusals_among_others_are_yellow_and_many_are_red(
     code, found = status()
     assert (code, found["state"]) == (1, "red")
     assert found["incoming"][0]["refused"] == {"numeric_id": 1, "not_json": MANY}
+
+
+def test_refusals_stay_red_however_many_others_are_appended_after_them(
+    harness: ModelHarness, settings: Settings
+) -> None:
+    answer_for_both(settings)
+    send(harness, *[NUMERIC] * (MANY - 1))
+    collided = harness.records(harness.topics.interactions)[0]
+    collision = InvalidEvent("event_id", "taken", RefusalReason.COLLISION)
+    refuse(harness)
+    harness.writer.append(harness.topics.dead_letters, *dead_letter(collided, collision))
+    send(harness, *[VALID] * MOST_RECENT, b"text")
+    code, found = status()
+    assert (code, found["state"]) == (1, "red")
+    interactions = found["incoming"][0]
+    assert interactions["refused"] == {"numeric_id": MANY - 2, "collision": 1, "not_json": 1}
+    assert interactions["records"] == MANY + MOST_RECENT
+    assert f"{MANY} of {interactions['records']} records" in found["findings"][0]
 
 
 def test_dead_letters_are_counted_listed_and_shown(harness: ModelHarness) -> None:
