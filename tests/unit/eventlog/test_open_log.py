@@ -28,6 +28,10 @@ def test_relative_and_absolute_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("log.db", "use sqlite:///path/to/log.db or kafka://host:port"),
         ("sqlite://log.db", "write sqlite:///relative/log.db"),
         ("sqlite:///", "write sqlite:///relative/log.db"),
+        ("sqlite:///.", "is a folder; name a file in it"),
+        ("sqlite:///..", "is a folder; name a file in it"),
+        ("sqlite:////", "is a folder; name a file in it"),
+        ("sqlite:////tmp/", "is a folder; name a file in it"),
         ("kafka://", "write kafka://host:port"),
         ("kafka://host", "write kafka://host:port"),
         ("kafka://host:9092,", "write kafka://host:port"),
@@ -35,9 +39,10 @@ def test_relative_and_absolute_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_a_malformed_url_names_the_remedy(url: str, remedy: str) -> None:
-    with pytest.raises(InvalidSettings, match=remedy) as caught:
-        open_log(url)
-    assert "word" not in str(caught.value)
+    for create in (True, False):
+        with pytest.raises(InvalidSettings, match=remedy) as caught:
+            open_log(url, create=create)
+        assert "word" not in str(caught.value)
 
 
 def test_options_are_converted_to_the_types_of_the_client() -> None:
