@@ -14,7 +14,7 @@ from pipeline.eventlog.intake import interaction_of, item_of
 from pipeline.eventlog.port import EventLog, Offsets, Record, TopicPartition, lag, read_compacted
 from pipeline.eventlog.topics import Topics
 from pipeline.keys import HEADER
-from pipeline.metrics import Series, quantiles, reached, scrape, value_of
+from pipeline.metrics import KeyRefused, Series, quantiles, reached, scrape, value_of
 from pipeline.reports.dead_letters import Letter, counts_by_reason, letters_of
 from pipeline.snapshots.snapshot import Announcement
 
@@ -33,6 +33,7 @@ MANY = 10
 SCRAPE_SECONDS = 2.0
 SCORERS = ("mixture", "model", "covisitation", "popularity")
 FIGURES = ("hr@20", "ndcg@20", "log_loss")
+NO_KEY = "figures need a key that status knows: set a `secret` instead of a `sha256` for one key"
 STAGES = {
     "learned": ("learn", "millstream_appended_to_learned_seconds"),
     "published": ("learn", "millstream_appended_to_published_seconds"),
@@ -47,7 +48,8 @@ class DaemonStatus:
     """One daemon as its metrics show it.
 
     Attributes:
-        away: why its metrics could not be read; None if they could.
+        away: why it does not answer; None if it does.
+        note: why its metrics could not be read although it answers.
         version: generation and step that it learned or serves.
         memory_bytes: resident; None where the system does not tell.
         refusals: records refused since it started, by reason.
@@ -59,6 +61,7 @@ class DaemonStatus:
     version: str | None = None
     memory_bytes: float | None = None
     refusals: Mapping[str, int] = field(default_factory=dict)
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,8 @@ def _daemon(name: str, url: str, headers: Mapping[str, str], found: dict[str, Se
         return DaemonStatus(name, url, away="its metrics are turned off by the settings")
     try:
         series = found[name] = scrape(url, SCRAPE_SECONDS, headers)
+    except KeyRefused:
+        return DaemonStatus(name, url, away=None, note=NO_KEY)
     except (OSError, ValueError) as error:
         return DaemonStatus(name, url, away=f"no answer: {error}")
     refusals = {
@@ -283,6 +288,8 @@ def _away(daemons: Iterable[DaemonStatus]) -> Iterable[tuple[State, str]]:
     for daemon in daemons:
         if daemon.away is not None and daemon.name not in OPTIONAL:
             yield ("red" if daemon.url else "yellow"), f"{daemon.name} is away: {daemon.away}"
+        if daemon.note is not None:
+            yield "yellow", f"{daemon.name} is up; {daemon.note}"
 
 
 def _degraded(server: Series) -> Iterable[tuple[State, str]]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from threading import Thread
 from typing import Any
 
 import orjson
 import pytest
 
 from pipeline import metrics
-from pipeline.config import MetricsConfig, ServeConfig, Settings, to_toml
+from pipeline.config import KeyConfig, MetricsConfig, Scope, ServeConfig, Settings, to_toml
 from pipeline.demo.processes import free_port
 from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.eventlog.intake import dead_letter, interaction_of
@@ -85,6 +88,47 @@ def test_a_quiet_stream_is_green(harness: ModelHarness, settings: Settings) -> N
     assert learner["away"] is None and learner["memory_bytes"] > 10**6
     assert set(found["quality"]) == {"mixture", "model", "covisitation", "popularity"}
     assert found["incoming"][0]["records"] == 30
+
+
+def test_daemons_that_know_only_hashes_of_keys_are_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = KeyConfig(sha256="0" * 64, scopes=(Scope.READ,))
+    hashed = ServeConfig(port=settings.serve.port, named_keys={"shop": key})
+    for port in (settings.metrics.learn, settings.serve.port):
+        serve_metrics("127.0.0.1", port, hashed.reading_keys)
+    named = orjson.dumps({"shop": {"sha256": key.sha256, "scopes": ["read"]}})
+    monkeypatch.setenv("MILLSTREAM_SERVE__NAMED_KEYS", named.decode())
+    code, found = status()
+    assert (code, found["state"]) == (0, "yellow")
+    assert found["daemons"][1]["away"] is None
+    assert "serve is up; figures need a key" in found["findings"][1]
+    assert "set a `secret` instead of a `sha256`" in found["daemons"][1]["note"]
+
+
+def test_a_program_that_asks_for_a_key_and_is_no_daemon_is_none(settings: Settings) -> None:
+    with answering(settings.serve.port, b"HTTP/1.0 401 Unauthorized\r\n\r\n"):
+        assert "serve is away: no answer: HTTP Error 401" in status()[1]["findings"][1]
+
+
+def test_a_program_that_speaks_no_http_is_no_daemon(settings: Settings) -> None:
+    with answering(settings.serve.port, b"SSH-2.0-OpenSSH\r\n"):
+        assert "serve is away: no answer: no HTTP" in status()[1]["findings"][1]
+
+
+@contextmanager
+def answering(port: int, answer: bytes) -> Iterator[None]:
+    """A program that says one thing at a port, whatever it is asked."""
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            self.wfile.write(answer)
+
+    with ThreadingTCPServer(("127.0.0.1", port), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
 
 
 def test_a_server_that_cannot_follow_the_log_is_red(settings: Settings) -> None:

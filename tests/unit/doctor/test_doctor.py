@@ -117,6 +117,13 @@ def test_a_running_daemon_may_have_its_port(healthy: SetUp) -> None:
     assert examined()["ports"] == [("ok", f"metrics.learn: a millstream daemon answers at {port}", "")]
 
 
+def test_a_running_daemon_that_knows_only_hashes_of_keys_may_have_its_port(healthy: SetUp) -> None:
+    port = free_port()
+    healthy.set(metrics={"learn": port})
+    serve_metrics("127.0.0.1", port, ["0" * 64])
+    assert examined()["ports"] == [("ok", f"metrics.learn: a millstream daemon answers at {port}", "")]
+
+
 def unknown_key(setup: SetUp) -> None:
     with (setup.folder / FILE).open("a") as file:
         file.write("\n[serving]\nport = 1\n")
