@@ -22,7 +22,7 @@ def open_log(url: str, options: Mapping[str, str] | None = None, *, create: bool
     away.
 
     Raises:
-        InvalidSettings: the scheme is unknown, the URL is malformed or an option is unknown.
+        InvalidSettings: scheme or option are unknown, the URL is malformed, or the file is no event log.
         TopicError: the file was never made, or all of it is away, and it is not to be made.
         LogUnavailable: the file cannot be opened. A Kafka cluster is contacted on first use.
     """

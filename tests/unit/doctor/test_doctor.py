@@ -148,6 +148,14 @@ def missing_log(setup: SetUp) -> None:
     setup.set(log={"url": f"sqlite:///{setup.folder}/other.db"})
 
 
+def no_database(setup: SetUp) -> None:
+    setup.set(log={"url": f"sqlite:///{setup.folder}/{FILE}"})
+
+
+def log_in_a_folder(setup: SetUp) -> None:
+    setup.set(log={"url": "sqlite:///."})
+
+
 def broker_away(setup: SetUp) -> None:
     setup.set(log={"url": f"kafka://127.0.0.1:{free_port()}"})
     setup.monkeypatch.setattr("pipeline.doctor.examination.PING_SECONDS", 0.5)
@@ -238,6 +246,8 @@ BROKEN: dict[Callable[[SetUp], None], tuple[str, str, str]] = {
     missing_file: ("settings", "elsewhere.toml, which is no file", "`millstream config`"),
     old_package: ("packages", "torch 1.0 is not", "`pip install 'torch<2.16,>=2.9'`"),
     missing_log: ("log", "other.db: there is no such file", "`millstream topics create`"),
+    no_database: ("log", "no event log: file is not a database", "restore the log from a backup, or set"),
+    log_in_a_folder: ("log", ". is a folder", "name a file in it"),
     broker_away: ("log", "does not answer", "start the broker, or set `log.url`"),
     other_partitions: ("topics", "mill.items: 4 partitions instead of 8", "`partitions = 4`"),
     short_retention: ("topics", "keeps records 1000 ms", "`millstream topics alter`"),
