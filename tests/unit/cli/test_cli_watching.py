@@ -68,6 +68,7 @@ def refuse(harness: ModelHarness) -> None:
 
 
 NUMERIC = b'{"v":1,"kind":"interaction","event_id":"e","user":"ann","item":5,"type":"view","time":1}'
+INTERACTIONS = "mill.interactions", "interactions"
 VALID = b'{"v":1,"kind":"interaction","event_id":"e","user":"ann","item":"cup","type":"view","time":1}'
 
 
@@ -260,3 +261,33 @@ def test_a_reason_that_does_not_exist_is_refused_with_all_that_do() -> None:
     answer = misused("dead-letters", "list", "--reason", "foo")
     assert "'foo' is not one of" in answer
     assert all(f"'{reason}'" in answer for reason in RefusalReason)
+
+
+def test_a_topic_may_be_named_without_the_prefix(harness: ModelHarness) -> None:
+    send(harness, NUMERIC)
+    refuse(harness)
+    whole, short = (run("dead-letters", "list", "--topic", name).output for name in INTERACTIONS)
+    assert "1 dead letters" in whole and short == whole
+    for name in INTERACTIONS:
+        assert "1 refused again" in run("dead-letters", "replay", "--topic", name, "--dry-run").output
+
+
+def test_a_topic_without_letters_is_answered_with_those_that_have_some(harness: ModelHarness) -> None:
+    send(harness, NUMERIC)
+    refuse(harness)
+    nothing = run("dead-letters", "list", "--topic", "items")
+    assert nothing.output == "no dead letter has topic mill.items; there are: mill.interactions 1\n"
+    assert "0 sent once more" in run("dead-letters", "replay", "--topic", "items").output
+
+
+@pytest.mark.parametrize("command", ["list", "replay"])
+def test_a_topic_that_nobody_reads_is_refused_with_those_that_there_are(command: str) -> None:
+    answer = misused("dead-letters", command, "--topic", "nope")
+    assert "nope is no topic that is read; there are: mill.interactions, mill.items" in answer
+
+
+def test_a_place_without_a_letter_cannot_be_replayed(harness: ModelHarness) -> None:
+    send(harness, NUMERIC)
+    refuse(harness)
+    answer = misused("dead-letters", "replay", "mill.interactions/0/999")
+    assert "there is no dead letter of mill.interactions/0/999" in answer
