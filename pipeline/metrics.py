@@ -7,9 +7,12 @@ or a version, because their number grows without bound.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from http.client import HTTPException
 from socket import getaddrinfo
 from threading import Thread
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urljoin
 from urllib.request import Request, urlopen
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -171,7 +174,8 @@ STALENESS = Gauge(
 def serve_metrics(host: str, port: int, keys: Sequence[Key] = ()) -> None:
     """Serve the metrics over HTTP at an address; port 0 turns it off.
 
-    If there are keys, a request needs one of them in its header X-API-Key, as at the server.
+    If there are keys, a request needs one of them in its header X-API-Key, as at the server; /healthz needs
+    none.
 
     Raises:
         InvalidSettings: the address cannot be listened at; another daemon may be running there.
@@ -204,6 +208,9 @@ def _with_key(app: Any, keys: Sequence[Key]) -> Any:
     """Wrap a WSGI application so that it answers 401 to requests without a key."""
 
     def guarded(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] == HEALTH:
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [HEALTHY]
         if not keys or is_key(environ.get(f"HTTP_{HEADER.upper().replace('-', '_')}"), keys):
             return app(environ, start_response)
         start_response("401 Unauthorized", [("Content-Type", "text/plain")])
@@ -217,7 +224,14 @@ def exposition() -> bytes:
     return generate_latest()
 
 
+HEALTH, HEALTHY = "/healthz", b'{"status":"ok"}'
+"""Where each daemon says that it is alive, and what it says."""
+NOT_ALLOWED = (401, 403)
 Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+class KeyRefused(OSError):
+    """A daemon is up, and does not show its metrics without a key, or with the one that was sent."""
 
 
 def reached(host: str) -> str:
@@ -232,11 +246,34 @@ def scrape(url: str, timeout_seconds: float = 5.0, headers: Mapping[str, str] | 
         The value of each series, by its name and labels.
 
     Raises:
+        KeyRefused: it is up, and wants a key, or another one.
         OSError: the daemon does not answer.
     """
-    with urlopen(Request(url, headers=dict(headers or {})), timeout=timeout_seconds) as answer:
-        families = text_string_to_metric_families(answer.read().decode())
+    try:
+        text = _fetched(Request(url, headers=dict(headers or {})), timeout_seconds).decode()
+    except HTTPError as error:
+        if error.code in NOT_ALLOWED and _is_alive(url, timeout_seconds):
+            raise KeyRefused(str(error)) from error
+        raise
+    families = text_string_to_metric_families(text)
     return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+def _fetched(request: Request, timeout_seconds: float) -> bytes:
+    try:
+        with urlopen(request, timeout=timeout_seconds) as answer:
+            body: bytes = answer.read()
+    except HTTPException as error:
+        raise OSError(f"no HTTP: {error!r}") from error  # another program listens there
+    return body
+
+
+def _is_alive(url: str, timeout_seconds: float) -> bool:
+    """Whether a daemon answers that is asked for its health, which needs no key."""
+    try:
+        return _fetched(Request(urljoin(url, HEALTH)), timeout_seconds) == HEALTHY
+    except OSError:
+        return False
 
 
 def value_of(series: Series, name: str, **labels: str) -> float:

@@ -11,6 +11,8 @@ from pipeline.cli.terminal import JsonOption, MappingOption, console, log_of_set
 from pipeline.errors import LogUnavailable, RefusalReason
 
 if TYPE_CHECKING:
+    from pipeline.config import Settings
+    from pipeline.eventlog.topics import Topics
     from pipeline.reports.dead_letters import Letter
 
 app = typer.Typer()
@@ -19,7 +21,10 @@ app.add_typer(letters_app, name="dead-letters")
 ReasonFilter = Annotated[
     RefusalReason | None, typer.Option(metavar="REASON", help="Only this reason, such as numeric_id.")
 ]
-TopicFilter = Annotated[str | None, typer.Option(help="Only records of this topic.")]
+TopicFilter = Annotated[
+    str | None, typer.Option(help="Only records of this topic, such as interactions or mill.interactions.")
+]
+NO_LETTER = "there is no dead letter of {}"
 
 
 @app.command()
@@ -75,18 +80,27 @@ def list_letters(
     limit: Annotated[int, typer.Option(min=1, help="How many of the newest to list.")] = 20,
 ) -> None:
     """Count dead letters by reason, and list the newest first."""
-    from pipeline.reports.dead_letters import counts_by_reason, letters_page, read_letters
+    from pipeline.reports.dead_letters import letters_page, read_letters
 
-    with log_of_settings() as (event_log, topics, _):
+    with log_of_settings() as (event_log, topics, settings):
         letters = read_letters(event_log, topics)
+    topic = _full_name(topic, letters, topics, settings)
     found = _chosen(letters, reason, topic)
-    named = [f"the reason {reason}"] * bool(reason) + [f"topic {topic}"] * bool(topic)
-    if named and not found:
-        others = ", ".join(f"{code} {count:,}" for code, count in counts_by_reason(letters)) or "none"
-        wanted = " and ".join(named)
-        console.print(f"no dead letter has {wanted}; there are: {others}", soft_wrap=True)
+    if (reason or topic) and not found:
+        console.print(_nothing_of(letters, reason, topic), soft_wrap=True)
     else:
         console.print(letters_page(found, limit), soft_wrap=True)
+
+
+def _nothing_of(letters: list[Letter], reason: str | None, topic: str | None) -> str:
+    """Say what was looked for, and what there is: reasons of the topic, or topics if it has no letter."""
+    from pipeline.reports.dead_letters import counts_by_reason, counts_by_topic
+
+    of_topic = _chosen(letters, None, topic)
+    counts = counts_by_reason(of_topic) if of_topic else counts_by_topic(letters)
+    others = ", ".join(f"{name} {count:,}" for name, count in counts) or "none"
+    wanted = " and ".join([f"the reason {reason}"] * bool(reason) + [f"topic {topic}"] * bool(topic))
+    return f"no dead letter has {wanted}; there are: {others}"
 
 
 @letters_app.command("replay")
@@ -115,11 +129,23 @@ def replay_letters(
         mappers = mappers_of(settings.bridge, topics) if settings.bridge.topics and not how else {}
         ids = bridged_ids(event_log, topics, settings.bridge.name)
         decide = decider(topics, lambda name: bridged or mappers.get(name), ids)
-        letters = _chosen(read_letters(event_log, topics), reason, topic, place)
-        found = [decide(letter, now()) for letter in letters]
+        letters = read_letters(event_log, topics)
+        chosen = _chosen(letters, reason, _full_name(topic, letters, topics, settings), place)
+        if place and not chosen:
+            raise typer.BadParameter(NO_LETTER.format(place))
+        found = [decide(letter, now()) for letter in chosen]
         if not dry_run:
             send(event_log, topics, found)
     console.print(redelivery_page(found, sent=not dry_run), soft_wrap=True)
+
+
+def _full_name(topic: str | None, letters: list[Letter], topics: Topics, settings: Settings) -> str | None:
+    """Complete the name of a topic by the prefix where it lacks it; refuse one that nobody reads."""
+    known = {topics.interactions, topics.items, *settings.bridge.topics, *(one["topic"] for one in letters)}
+    for name in (topic, f"{topics.prefix}.{topic}"):
+        if name is None or name in known:
+            return name
+    raise typer.BadParameter(f"{topic} is no topic that is read; there are: {', '.join(sorted(known))}")
 
 
 def _chosen(
@@ -142,5 +168,5 @@ def show_letter(
     with log_of_settings() as (event_log, topics, _):
         found = [one for one in read_letters(event_log, topics) if place in (None, one["place"])]
     if not found:
-        raise typer.BadParameter(f"there is no dead letter of {place or 'any record'}")
+        raise typer.BadParameter(NO_LETTER.format(place or "any record"))
     console.print_json(orjson.dumps(letter_whole(found[-1])).decode())

@@ -55,7 +55,8 @@ def _check_log(settings: Settings) -> Iterator[Finding]:
     except TopicError as error:
         yield fault("log", str(error).partition(";")[0], "`millstream topics create`, or put the file back")
     except InvalidSettings as error:
-        yield fault("log", str(error), "set `log.url` and `log.options`")
+        text, _, remedy = str(error).partition("; ")
+        yield fault("log", text, remedy or "set `log.url` and `log.options`")
     except LogUnavailable as error:
         yield fault("log", f"{url} does not answer: {error}", _remedy(url))
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pipeline.config import Guarded, Settings
 from pipeline.doctor.finding import Finding, fault, ok, warning
 from pipeline.keys import HEADER
-from pipeline.metrics import reached, scrape
+from pipeline.metrics import KeyRefused, reached, scrape
 
 ASK_SECONDS = 2.0
 LOCAL = ("127.0.0.1", "::1", "localhost")
@@ -78,6 +78,8 @@ def _is_ours(port: _Port) -> bool:
     headers = {HEADER: key.get_secret_value()} if key else {}
     try:
         series = scrape(f"http://{reached(port.host)}:{port.port}/metrics", ASK_SECONDS, headers)
+    except KeyRefused:
+        return True
     except (OSError, ValueError):
         return False
     return any(name.startswith("millstream_") for name, _ in series)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from stat import S_ISDIR
 
 from pipeline.errors import InvalidSettings, TopicError
 from pipeline.eventlog.port import EventLog
@@ -21,7 +22,7 @@ def open_log(url: str, options: Mapping[str, str] | None = None, *, create: bool
     away.
 
     Raises:
-        InvalidSettings: the scheme is unknown, the URL is malformed or an option is unknown.
+        InvalidSettings: scheme or option are unknown, the URL is malformed, or the file is no event log.
         TopicError: the file was never made, or all of it is away, and it is not to be made.
         LogUnavailable: the file cannot be opened. A Kafka cluster is contacted on first use.
     """
@@ -41,11 +42,21 @@ def _open_sqlite(rest: str, options: Mapping[str, str], create: bool) -> EventLo
     path = rest.removeprefix("/")
     if path == rest or not path:
         raise InvalidSettings("event log: write sqlite:///relative/log.db or sqlite:////absolute/log.db")
+    if _is_folder(Path(path)):
+        raise InvalidSettings(f"event log: {path} is a folder; name a file in it, as in sqlite:///run/log.db")
     if options:
         raise InvalidSettings(f"event log: sqlite takes no options, remove {', '.join(sorted(options))}")
     if not create and not _was_made(Path(path)):
         raise TopicError(f"{path}: there is no such file; put it back, or run `millstream topics create`")
     return SqliteLog(Path(path), create=create)
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder; a disk that does not answer may have a file there."""
+    try:
+        return S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _was_made(path: Path) -> bool:

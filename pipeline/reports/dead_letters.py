@@ -70,6 +70,11 @@ def counts_by_reason(letters: Sequence[Letter]) -> list[tuple[str, int]]:
     return Counter(str(letter["code"]) for letter in letters).most_common()
 
 
+def counts_by_topic(letters: Sequence[Letter]) -> list[tuple[str, int]]:
+    """Count the letters of each topic, most first."""
+    return Counter(str(letter["topic"]) for letter in letters).most_common()
+
+
 def _row(letter: Letter) -> tuple[str, ...]:
     fault = f"{letter['field']}: {letter['reason']}"
     return str(letter["place"]), str(letter["code"]), f"{utc(letter['append_time'])}\n{fault}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Literal
@@ -11,17 +11,17 @@ from typing import Literal
 from pipeline.config import Guarded, Settings
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import interaction_of, item_of
-from pipeline.eventlog.port import EventLog, Record, lag, read_compacted
+from pipeline.eventlog.port import EventLog, Offsets, Record, TopicPartition, lag, read_compacted
 from pipeline.eventlog.topics import Topics
 from pipeline.keys import HEADER
-from pipeline.metrics import Series, quantiles, reached, scrape, value_of
-from pipeline.reports.dead_letters import counts_by_reason, letters_of
+from pipeline.metrics import KeyRefused, Series, quantiles, reached, scrape, value_of
+from pipeline.reports.dead_letters import Letter, counts_by_reason, letters_of
 from pipeline.snapshots.snapshot import Announcement
 
 RECENT_MS = 10 * 60 * 1000
 """Records appended since then are looked at."""
 MOST_RECENT = 500
-"""Records of a partition that are looked at, at most: reading them takes some hundred ms in all."""
+"""Records of a partition that are read, at most, in some 100 ms; dead letters tell of those before."""
 MOST_LETTERS = 5_000
 """Dead letters that are looked at, at most."""
 FORMAT = 1
@@ -33,6 +33,7 @@ MANY = 10
 SCRAPE_SECONDS = 2.0
 SCORERS = ("mixture", "model", "covisitation", "popularity")
 FIGURES = ("hr@20", "ndcg@20", "log_loss")
+NO_KEY = "figures need a key that status knows: set a `secret` instead of a `sha256` for one key"
 STAGES = {
     "learned": ("learn", "millstream_appended_to_learned_seconds"),
     "published": ("learn", "millstream_appended_to_published_seconds"),
@@ -47,7 +48,8 @@ class DaemonStatus:
     """One daemon as its metrics show it.
 
     Attributes:
-        away: why its metrics could not be read; None if they could.
+        away: why it does not answer; None if it does.
+        note: why its metrics could not be read although it answers.
         version: generation and step that it learned or serves.
         memory_bytes: resident; None where the system does not tell.
         refusals: records refused since it started, by reason.
@@ -59,17 +61,18 @@ class DaemonStatus:
     version: str | None = None
     memory_bytes: float | None = None
     refusals: Mapping[str, int] = field(default_factory=dict)
+    note: str | None = None
 
 
 @dataclass(frozen=True)
 class RecentRecords:
-    """The newest records of an input topic.
+    """The records of an input topic that were appended in the last minutes.
 
     Attributes:
-        records: number looked at.
-        refused: of them, by reason.
+        records: their number.
+        refused: of them, by reason: those with a dead letter, and those that were read and are invalid.
         last: place of the last refused one.
-        all_refused: whether the newest records are refused and none of this time was accepted.
+        all_refused: whether there are some and none was accepted.
     """
 
     topic: str
@@ -135,9 +138,12 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
     """
     series: dict[str, Series] = {}
     daemons = [_daemon(name, url, headers, series) for name, url, headers in _addresses(settings)]
+    since = now_ms - RECENT_MS
+    letters = list(letters_of(_newest(event_log, _starts(event_log, topics.dead_letters, 0, MOST_LETTERS))))
+    recent = [letter for letter in letters if letter["append_time"] >= since]
     incoming = [
-        _recent(event_log, topics.interactions, interaction_of, now_ms),
-        _recent(event_log, topics.items, item_of, now_ms),
+        _recent(event_log, topics.interactions, interaction_of, since, recent),
+        _recent(event_log, topics.items, item_of, since, recent),
     ]
     learner, server = series.get("learn", {}), series.get("serve", {})
     findings = [*_away(daemons), *_degraded(server), *_stopped(series), *_refusing(incoming)]
@@ -155,7 +161,7 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
         snapshot=_announced(event_log, topics),
         quality=_quality(learner),
         incoming=incoming,
-        dead_letters=_dead_letters(event_log, topics, now_ms),
+        dead_letters=_dead_letters(event_log, topics, letters, recent),
     )
 
 
@@ -184,6 +190,8 @@ def _daemon(name: str, url: str, headers: Mapping[str, str], found: dict[str, Se
         return DaemonStatus(name, url, away="its metrics are turned off by the settings")
     try:
         series = found[name] = scrape(url, SCRAPE_SECONDS, headers)
+    except KeyRefused:
+        return DaemonStatus(name, url, away=None, note=NO_KEY)
     except (OSError, ValueError) as error:
         return DaemonStatus(name, url, away=f"no answer: {error}")
     refusals = {
@@ -230,33 +238,44 @@ def _announced(event_log: EventLog, topics: Topics) -> str | None:
 
 
 def _recent(
-    event_log: EventLog, topic: str, reader: Callable[[Record], object], now_ms: int
+    event_log: EventLog, topic: str, reader: Callable[[Record], object], since: int, letters: Iterable[Letter]
 ) -> RecentRecords:
-    refused, last, read = Counter[str](), None, 0
-    for record in _newest(event_log, topic, now_ms - RECENT_MS):
-        read += 1
+    """Count the records of a topic since a time in ms, and those refused of them; `letters` are as old."""
+    begins, starts = event_log.offsets_at([topic], since), _starts(event_log, topic, since, MOST_RECENT)
+    records = sum(starts.values()) - sum(begins.values())  # these are not read
+    refused = {
+        one["place"]: (one["append_time"], str(one["code"])) for one in letters if one["topic"] == topic
+    }
+    for record in _newest(event_log, starts):
+        records += 1
         try:
             reader(record)
         except InvalidEvent as error:
-            refused[str(error.code)] += 1
-            last = f"{record.source}/{record.offset}"
-    return RecentRecords(topic, read, dict(refused), last, bool(read) and refused.total() == read)
+            refused.setdefault(f"{record.source}/{record.offset}", (record.append_time, str(error.code)))
+    reasons = Counter(code for _, code in refused.values())
+    last = max(refused, key=lambda place: refused[place][0], default=None)
+    return RecentRecords(topic, records, dict(reasons), last, 0 < records <= len(refused))
 
 
-def _dead_letters(event_log: EventLog, topics: Topics, now_ms: int) -> DeadLetters:
+def _dead_letters(
+    event_log: EventLog, topics: Topics, letters: Sequence[Letter], recent: Sequence[Letter]
+) -> DeadLetters:
     begins, ends = (at([topics.dead_letters]) for at in (event_log.begin_offsets, event_log.end_offsets))
-    letters = letters_of(_newest(event_log, topics.dead_letters, 0, MOST_LETTERS))
-    by_reason = counts_by_reason(letters)
-    recent = counts_by_reason([one for one in letters if one["append_time"] >= now_ms - RECENT_MS])
+    by_reason, of_late = (dict(counts_by_reason(some)) for some in (letters, recent))
     kept = sum(ends.values()) - sum(begins.values())
-    return DeadLetters(kept, dict(by_reason), dict(recent), letters[-1]["place"] if letters else None)
+    return DeadLetters(kept, by_reason, of_late, letters[-1]["place"] if letters else None)
 
 
-def _newest(event_log: EventLog, topic: str, since_ms: int, most: int = MOST_RECENT) -> Iterable[Record]:
-    """Yield the records since a time, of each partition so many of the newest at most."""
+def _starts(event_log: EventLog, topic: str, since: int, most: int) -> dict[TopicPartition, int]:
+    """Where the records since a time in ms begin, of each partition so many of the newest at most."""
     ends = event_log.end_offsets([topic])
-    starts = event_log.offsets_at([topic], since_ms)
-    starts = {source: max(start, ends[source] - most) for source, start in starts.items()}
+    starts = event_log.offsets_at([topic], since)
+    return {source: max(start, ends[source] - most) for source, start in starts.items()}
+
+
+def _newest(event_log: EventLog, starts: Offsets) -> Iterable[Record]:
+    """Yield the records from some offsets to the end."""
+    ends = event_log.end_offsets({source.topic for source in starts})
     with closing(event_log.reader(starts)) as reader:
         while any(offset < ends[source] for source, offset in reader.positions().items()):
             records = reader.poll(MOST_RECENT, timeout_seconds=1.0)
@@ -269,6 +288,8 @@ def _away(daemons: Iterable[DaemonStatus]) -> Iterable[tuple[State, str]]:
     for daemon in daemons:
         if daemon.away is not None and daemon.name not in OPTIONAL:
             yield ("red" if daemon.url else "yellow"), f"{daemon.name} is away: {daemon.away}"
+        if daemon.note is not None:
+            yield "yellow", f"{daemon.name} is up; {daemon.note}"
 
 
 def _degraded(server: Series) -> Iterable[tuple[State, str]]:

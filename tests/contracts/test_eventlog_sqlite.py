@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DeliveryError, InvalidSettings, LogUnavailable, OffsetsExpired
+from pipeline.errors import DeliveryError, InvalidSettings, OffsetsExpired
 from pipeline.eventlog.port import TopicPartition, TopicSpec, read, read_compacted
 from pipeline.eventlog.sqlite import SqliteLog
 from pipeline.eventlog.sqlite.upkeep import TOMBSTONE_RETENTION_MS
@@ -189,5 +189,5 @@ def test_another_database_is_left_alone(tmp_path: Path) -> None:
         SqliteLog(foreign)
     text = tmp_path / "text.txt"
     text.write_text("no database at all" * 100)
-    with pytest.raises(LogUnavailable, match=r"text\.txt"):
+    with pytest.raises(InvalidSettings, match=r"text\.txt: no event log: file is not a database"):
         SqliteLog(text)

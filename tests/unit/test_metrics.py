@@ -128,3 +128,5 @@ def test_a_metrics_port_asks_for_the_same_keys_as_the_server() -> None:
             urlopen(Request(url, headers=headers), timeout=5)
     with urlopen(Request(url, headers={"X-API-Key": key}), timeout=5) as answer:
         assert b"millstream_" in answer.read()
+    with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+        assert answer.read() == b'{"status":"ok"}'

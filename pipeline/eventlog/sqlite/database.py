@@ -67,6 +67,7 @@ _REMEDIES = {
     sqlite3.SQLITE_IOERR: "check its volume",
     sqlite3.SQLITE_CORRUPT: "restore it from a backup",
 }
+_NO_LOG = "restore the log from a backup, or set `log.url` to another file"
 
 
 class Slot(NamedTuple):
@@ -88,6 +89,10 @@ class Database:
 
     `create` lets it make a missing file. `follow` lets it continue with another file that has taken
     the place of the one it opened; without it, every transaction then fails.
+
+    Raises:
+        InvalidSettings: the file is no event log, or one of another format.
+        LogUnavailable: it cannot be opened.
     """
 
     def __init__(
@@ -158,8 +163,10 @@ class Database:
             self._connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
             self._prepare(time.monotonic() + self._busy_seconds)
             self._file = _identity(self._path)
-        except BaseException:
+        except BaseException as error:
             self._connection.close()
+            if _is_no_log(error):
+                raise InvalidSettings(f"{self._path}: no event log: {error}; {_NO_LOG}") from error
             raise
 
     def _check_file(self) -> None:
@@ -201,6 +208,12 @@ class Database:
         if version == 0 and self._connection.execute("SELECT 1 FROM sqlite_master").fetchone():
             return -1  # a database of another application
         return version
+
+
+def _is_no_log(error: BaseException) -> bool:
+    """Whether the file is no database, or one whose schema cannot be read: waiting would mend neither."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code == sqlite3.SQLITE_NOTADB or str(error).startswith("malformed database schema")
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from threading import Thread
 from typing import Any
 
 import orjson
 import pytest
 
 from pipeline import metrics
-from pipeline.config import MetricsConfig, ServeConfig, Settings, to_toml
+from pipeline.config import KeyConfig, MetricsConfig, Scope, ServeConfig, Settings, to_toml
 from pipeline.demo.processes import free_port
-from pipeline.errors import RefusalReason
+from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.eventlog.intake import dead_letter, interaction_of
 from pipeline.metrics import serve_metrics
-from pipeline.reports.status_figures import MANY
+from pipeline.reports.status_figures import MANY, MOST_RECENT
 from tests.support.commands import misused, run
 from tests.support.model_harness import ModelHarness
 
@@ -65,6 +68,8 @@ def refuse(harness: ModelHarness) -> None:
 
 
 NUMERIC = b'{"v":1,"kind":"interaction","event_id":"e","user":"ann","item":5,"type":"view","time":1}'
+INTERACTIONS = "mill.interactions", "interactions"
+VALID = b'{"v":1,"kind":"interaction","event_id":"e","user":"ann","item":"cup","type":"view","time":1}'
 
 
 def test_daemons_that_are_away_are_red_and_said(harness: ModelHarness) -> None:
@@ -84,6 +89,47 @@ def test_a_quiet_stream_is_green(harness: ModelHarness, settings: Settings) -> N
     assert learner["away"] is None and learner["memory_bytes"] > 10**6
     assert set(found["quality"]) == {"mixture", "model", "covisitation", "popularity"}
     assert found["incoming"][0]["records"] == 30
+
+
+def test_daemons_that_know_only_hashes_of_keys_are_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = KeyConfig(sha256="0" * 64, scopes=(Scope.READ,))
+    hashed = ServeConfig(port=settings.serve.port, named_keys={"shop": key})
+    for port in (settings.metrics.learn, settings.serve.port):
+        serve_metrics("127.0.0.1", port, hashed.reading_keys)
+    named = orjson.dumps({"shop": {"sha256": key.sha256, "scopes": ["read"]}})
+    monkeypatch.setenv("MILLSTREAM_SERVE__NAMED_KEYS", named.decode())
+    code, found = status()
+    assert (code, found["state"]) == (0, "yellow")
+    assert found["daemons"][1]["away"] is None
+    assert "serve is up; figures need a key" in found["findings"][1]
+    assert "set a `secret` instead of a `sha256`" in found["daemons"][1]["note"]
+
+
+def test_a_program_that_asks_for_a_key_and_is_no_daemon_is_none(settings: Settings) -> None:
+    with answering(settings.serve.port, b"HTTP/1.0 401 Unauthorized\r\n\r\n"):
+        assert "serve is away: no answer: HTTP Error 401" in status()[1]["findings"][1]
+
+
+def test_a_program_that_speaks_no_http_is_no_daemon(settings: Settings) -> None:
+    with answering(settings.serve.port, b"SSH-2.0-OpenSSH\r\n"):
+        assert "serve is away: no answer: no HTTP" in status()[1]["findings"][1]
+
+
+@contextmanager
+def answering(port: int, answer: bytes) -> Iterator[None]:
+    """A program that says one thing at a port, whatever it is asked."""
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            self.wfile.write(answer)
+
+    with ThreadingTCPServer(("127.0.0.1", port), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
 
 
 def test_a_server_that_cannot_follow_the_log_is_red(settings: Settings) -> None:
@@ -134,6 +180,24 @@ def test_a_few_refusals_among_others_are_yellow_and_many_are_red(
     code, found = status()
     assert (code, found["state"]) == (1, "red")
     assert found["incoming"][0]["refused"] == {"numeric_id": 1, "not_json": MANY}
+
+
+def test_refusals_stay_red_however_many_others_are_appended_after_them(
+    harness: ModelHarness, settings: Settings
+) -> None:
+    answer_for_both(settings)
+    send(harness, *[NUMERIC] * (MANY - 1))
+    collided = harness.records(harness.topics.interactions)[0]
+    collision = InvalidEvent("event_id", "taken", RefusalReason.COLLISION)
+    refuse(harness)
+    harness.writer.append(harness.topics.dead_letters, *dead_letter(collided, collision))
+    send(harness, *[VALID] * MOST_RECENT, b"text")
+    code, found = status()
+    assert (code, found["state"]) == (1, "red")
+    interactions = found["incoming"][0]
+    assert interactions["refused"] == {"numeric_id": MANY - 2, "collision": 1, "not_json": 1}
+    assert interactions["records"] == MANY + MOST_RECENT
+    assert f"{MANY} of {interactions['records']} records" in found["findings"][0]
 
 
 def test_dead_letters_are_counted_listed_and_shown(harness: ModelHarness) -> None:
@@ -197,3 +261,33 @@ def test_a_reason_that_does_not_exist_is_refused_with_all_that_do() -> None:
     answer = misused("dead-letters", "list", "--reason", "foo")
     assert "'foo' is not one of" in answer
     assert all(f"'{reason}'" in answer for reason in RefusalReason)
+
+
+def test_a_topic_may_be_named_without_the_prefix(harness: ModelHarness) -> None:
+    send(harness, NUMERIC)
+    refuse(harness)
+    whole, short = (run("dead-letters", "list", "--topic", name).output for name in INTERACTIONS)
+    assert "1 dead letters" in whole and short == whole
+    for name in INTERACTIONS:
+        assert "1 refused again" in run("dead-letters", "replay", "--topic", name, "--dry-run").output
+
+
+def test_a_topic_without_letters_is_answered_with_those_that_have_some(harness: ModelHarness) -> None:
+    send(harness, NUMERIC)
+    refuse(harness)
+    nothing = run("dead-letters", "list", "--topic", "items")
+    assert nothing.output == "no dead letter has topic mill.items; there are: mill.interactions 1\n"
+    assert "0 sent once more" in run("dead-letters", "replay", "--topic", "items").output
+
+
+@pytest.mark.parametrize("command", ["list", "replay"])
+def test_a_topic_that_nobody_reads_is_refused_with_those_that_there_are(command: str) -> None:
+    answer = misused("dead-letters", command, "--topic", "nope")
+    assert "nope is no topic that is read; there are: mill.interactions, mill.items" in answer
+
+
+def test_a_place_without_a_letter_cannot_be_replayed(harness: ModelHarness) -> None:
+    send(harness, NUMERIC)
+    refuse(harness)
+    answer = misused("dead-letters", "replay", "mill.interactions/0/999")
+    assert "there is no dead letter of mill.interactions/0/999" in answer

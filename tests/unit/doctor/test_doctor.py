@@ -117,6 +117,13 @@ def test_a_running_daemon_may_have_its_port(healthy: SetUp) -> None:
     assert examined()["ports"] == [("ok", f"metrics.learn: a millstream daemon answers at {port}", "")]
 
 
+def test_a_running_daemon_that_knows_only_hashes_of_keys_may_have_its_port(healthy: SetUp) -> None:
+    port = free_port()
+    healthy.set(metrics={"learn": port})
+    serve_metrics("127.0.0.1", port, ["0" * 64])
+    assert examined()["ports"] == [("ok", f"metrics.learn: a millstream daemon answers at {port}", "")]
+
+
 def unknown_key(setup: SetUp) -> None:
     with (setup.folder / FILE).open("a") as file:
         file.write("\n[serving]\nport = 1\n")
@@ -139,6 +146,14 @@ def old_package(setup: SetUp) -> None:
 
 def missing_log(setup: SetUp) -> None:
     setup.set(log={"url": f"sqlite:///{setup.folder}/other.db"})
+
+
+def no_database(setup: SetUp) -> None:
+    setup.set(log={"url": f"sqlite:///{setup.folder}/{FILE}"})
+
+
+def log_in_a_folder(setup: SetUp) -> None:
+    setup.set(log={"url": "sqlite:///."})
 
 
 def broker_away(setup: SetUp) -> None:
@@ -231,6 +246,8 @@ BROKEN: dict[Callable[[SetUp], None], tuple[str, str, str]] = {
     missing_file: ("settings", "elsewhere.toml, which is no file", "`millstream config`"),
     old_package: ("packages", "torch 1.0 is not", "`pip install 'torch<2.16,>=2.9'`"),
     missing_log: ("log", "other.db: there is no such file", "`millstream topics create`"),
+    no_database: ("log", "no event log: file is not a database", "restore the log from a backup, or set"),
+    log_in_a_folder: ("log", ". is a folder", "name a file in it"),
     broker_away: ("log", "does not answer", "start the broker, or set `log.url`"),
     other_partitions: ("topics", "mill.items: 4 partitions instead of 8", "`partitions = 4`"),
     short_retention: ("topics", "keeps records 1000 ms", "`millstream topics alter`"),

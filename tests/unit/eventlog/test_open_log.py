@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from pipeline.errors import InvalidSettings
 from pipeline.eventlog import open_log
 from pipeline.eventlog.kafka.settings import client_options
+from pipeline.eventlog.patience import opened
 
 
 def test_relative_and_absolute_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,6 +32,10 @@ def test_relative_and_absolute_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("log.db", "use sqlite:///path/to/log.db or kafka://host:port"),
         ("sqlite://log.db", "write sqlite:///relative/log.db"),
         ("sqlite:///", "write sqlite:///relative/log.db"),
+        ("sqlite:///.", "is a folder; name a file in it"),
+        ("sqlite:///..", "is a folder; name a file in it"),
+        ("sqlite:////", "is a folder; name a file in it"),
+        ("sqlite:////tmp/", "is a folder; name a file in it"),
         ("kafka://", "write kafka://host:port"),
         ("kafka://host", "write kafka://host:port"),
         ("kafka://host:9092,", "write kafka://host:port"),
@@ -35,9 +43,10 @@ def test_relative_and_absolute_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_a_malformed_url_names_the_remedy(url: str, remedy: str) -> None:
-    with pytest.raises(InvalidSettings, match=remedy) as caught:
-        open_log(url)
-    assert "word" not in str(caught.value)
+    for create in (True, False):
+        with pytest.raises(InvalidSettings, match=remedy) as caught:
+            open_log(url, create=create)
+        assert "word" not in str(caught.value)
 
 
 def test_options_are_converted_to_the_types_of_the_client() -> None:
@@ -61,3 +70,30 @@ def test_sqlite_does_not_import_kafka(tmp_path: Path) -> None:
         f"open_log('sqlite:///{tmp_path}/log.db').close(); sys.exit('kafka' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def no_database(path: Path) -> None:
+    path.write_text("a text that is longer than the header of a database, which has a hundred bytes" * 2)
+
+
+def torn_schema(path: Path) -> None:
+    with open_log(f"sqlite:///{path}"), sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET sql = 'CREATE TORN' WHERE name = 'records'")
+    connection.close()
+
+
+@pytest.mark.parametrize("breaks", [no_database, torn_schema])
+def test_a_file_that_is_no_log_is_refused_and_not_waited_for(
+    tmp_path: Path, breaks: Callable[[Path], None]
+) -> None:
+    breaks(tmp_path / "log.db")
+    content = (tmp_path / "log.db").read_bytes()
+    with (
+        pytest.raises(
+            InvalidSettings, match=r"log.db: no event log: .*; restore the log from a backup, or set"
+        ),
+        opened(f"sqlite:///{tmp_path}/log.db", {}, Event()),
+    ):
+        pass
+    assert (tmp_path / "log.db").read_bytes() == content
