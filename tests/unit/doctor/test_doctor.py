@@ -217,6 +217,11 @@ def too_many_threads(setup: SetUp) -> None:
     setup.set(model={"threads": 1_000})
 
 
+def no_gpu(setup: SetUp) -> None:
+    setup.monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    setup.set(model={"device": "cuda"})
+
+
 def no_backbone(setup: SetUp) -> None:
     setup.monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     setup.set(model={"backbone": "nobody/has-this-model"})
@@ -275,6 +280,7 @@ BROKEN: dict[Callable[[SetUp], None], tuple[str, str, str]] = {
     huge_checkpoint: ("disk", "24,576.0 GiB are needed", "make room"),
     file_for_a_folder: ("folders", "taken is a file", "set `checkpoints.folder`"),
     too_many_threads: ("threads", "1000 torch threads on", "set `model.threads ="),
+    no_gpu: ("device", "model.device is cuda, but torch finds no CUDA device", "set `model.device` to auto"),
     no_backbone: ("backbone", "nobody/has-this-model", "set `model.backbone`"),
     torn_backbone: ("backbone", "is cut off or damaged", "copy the folder again"),
     same_ports: ("ports", "gateway.port and serve.port are both", "set `gateway.port`"),

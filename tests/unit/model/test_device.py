@@ -55,6 +55,11 @@ def test_a_device_that_is_not_there_is_refused() -> None:
         use_device("cuda", threads=1)
 
 
+def test_a_device_beyond_those_that_are_there_is_refused() -> None:
+    with pytest.raises(InvalidSettings, match="torch finds .* CUDA device.*: set it to auto or cpu"):
+        use_device(f"cuda:{torch.cuda.device_count()}", threads=1)
+
+
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc's malloc")
 def test_freed_memory_is_kept_for_the_next_batch() -> None:
     finished = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True)
