@@ -14,6 +14,7 @@ from pipeline.doctor import (
     folders,
     machine,
     mappings,
+    origin,
     ports,
     snapshots,
     versions,
@@ -67,6 +68,7 @@ def _check_records(settings: Settings, opened: EventLog) -> Iterator[Finding]:
     yield from found
     if any(finding.state == "fault" for finding in found):
         return  # what follows reads these topics
+    yield from origin.check(opened, topics, settings)
     yield from event_log.check_retention(opened, topics)
     yield from event_log.check_backlog(opened, topics, settings.log, now_ms)
     yield from event_log.check_clock(opened, topics, now_ms)

@@ -1,13 +1,18 @@
-"""The machine's processors: how many there are, and how many threads are to share them."""
+"""The machine's processors: how many there are, how many threads are to share them, and the GPU."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 from pipeline.config import Settings
 from pipeline.doctor.finding import Finding, fault, ok, warning
 
+ASK_SECONDS = 120
+ASK = "import sys; from pipeline.model.device import use_device; use_device(sys.argv[1], threads=1)"
+"""What a daemon does with its device; in a process of its own, because torch takes seconds to load."""
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -22,6 +27,22 @@ def check(settings: Settings) -> Iterator[Finding]:
     for name in VARIABLES:
         if _number(os.environ.get(name, "")) > cores:
             yield warning("threads", f"{name} is {os.environ[name]} on {cores} cores", f"`unset {name}`")
+    if settings.model.device.startswith("cuda"):
+        yield _gpu(settings.model.device)
+
+
+def _gpu(name: str) -> Finding:
+    """Let another process use the device as a daemon would."""
+    remedy = "set `model.device` to auto or cpu"
+    command = [sys.executable, "-c", ASK, name]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=ASK_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return fault("device", f"torch does not answer about {name} within {ASK_SECONDS} s", remedy)
+    if asked.returncode == 0:
+        return ok("device", f"torch finds {name}")
+    _, _, said = asked.stderr.strip().rpartition("\n")[2].partition(": ")
+    return fault("device", said.partition(": ")[0] or f"torch cannot use {name}", remedy)
 
 
 def _number(text: str) -> int:

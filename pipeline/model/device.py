@@ -39,10 +39,10 @@ def use_device(name: str, threads: int) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InvalidSettings(
-            f"model.device is {name}, but torch finds no CUDA device: set it to auto or cpu"
-        )
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0  # it counts what an old driver has
+    if device.type == "cuda" and (device.index or 0) >= found:
+        amount = f"{found} CUDA devices" if found else "no CUDA device"
+        raise InvalidSettings(f"model.device is {name}, but torch finds {amount}: set it to auto or cpu")
     return device
 
 

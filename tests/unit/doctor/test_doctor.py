@@ -27,6 +27,7 @@ from pipeline.demo.processes import free_port
 from pipeline.doctor import folders
 from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
+from pipeline.journal.entry import JournalEntry, Verb
 from pipeline.metrics import serve_metrics
 from pipeline.snapshots.snapshot import Announcement
 from tests.support.commands import run
@@ -169,6 +170,16 @@ def short_retention(setup: SetUp) -> None:
     setup.sql("UPDATE topics SET retention_ms = 1000 WHERE name = ?", TOPICS.interactions)
 
 
+def replaced_log(setup: SetUp) -> None:
+    for file in setup.folder.glob("log.db*"):
+        file.unlink()
+    assert run("topics", "create").exit_code == 0
+
+
+def log_behind_the_checkpoint(setup: SetUp) -> None:
+    setup.sql("UPDATE partitions SET end_offset = 1 WHERE topic = ?", TOPICS.journal)
+
+
 def lost_records(setup: SetUp) -> None:
     with open_log(setup.settings.log.url) as log:
         log.report(f"{PREFIX}.learn", dict.fromkeys(log.end_offsets([TOPICS.interactions]), 0))
@@ -204,6 +215,11 @@ def file_for_a_folder(setup: SetUp) -> None:
 
 def too_many_threads(setup: SetUp) -> None:
     setup.set(model={"threads": 1_000})
+
+
+def no_gpu(setup: SetUp) -> None:
+    setup.monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    setup.set(model={"device": "cuda"})
 
 
 def no_backbone(setup: SetUp) -> None:
@@ -251,6 +267,12 @@ BROKEN: dict[Callable[[SetUp], None], tuple[str, str, str]] = {
     broker_away: ("log", "does not answer", "start the broker, or set `log.url`"),
     other_partitions: ("topics", "mill.items: 4 partitions instead of 8", "`partitions = 4`"),
     short_retention: ("topics", "keeps records 1000 ms", "`millstream topics alter`"),
+    replaced_log: (
+        "origin",
+        "another log: mill.interactions was deleted and made again",
+        "put the old log back",
+    ),
+    log_behind_the_checkpoint: ("origin", "mill.journal/0 ends at", "`millstream learn --accept-gap`"),
     lost_records: ("retention", "records that were not learned", "`millstream learn --accept-gap`"),
     restored_copy: ("retention", "another log, or an old copy", "put the log back"),
     fast_clock: ("clock", "more than 2 s ahead of this machine", "`timedatectl set-ntp true`"),
@@ -258,6 +280,7 @@ BROKEN: dict[Callable[[SetUp], None], tuple[str, str, str]] = {
     huge_checkpoint: ("disk", "24,576.0 GiB are needed", "make room"),
     file_for_a_folder: ("folders", "taken is a file", "set `checkpoints.folder`"),
     too_many_threads: ("threads", "1000 torch threads on", "set `model.threads ="),
+    no_gpu: ("device", "model.device is cuda, but torch finds no CUDA device", "set `model.device` to auto"),
     no_backbone: ("backbone", "nobody/has-this-model", "set `model.backbone`"),
     torn_backbone: ("backbone", "is cut off or damaged", "copy the folder again"),
     same_ports: ("ports", "gateway.port and serve.port are both", "set `gateway.port`"),
@@ -279,6 +302,25 @@ def test_a_broken_set_up_is_named_with_its_remedy(healthy: SetUp, breaks: Callab
     assert any(text in said and remedy in mends for said, mends in faults[check]), faults[check]
     page = run("doctor")
     assert page.exit_code == 1 and f"✘ {check}" in page.output
+
+
+def test_a_snapshot_of_another_log_is_named_beside_the_checkpoint(
+    healthy: SetUp, lived_harness: ModelHarness
+) -> None:
+    with lived_harness.busy(batches=1) as learning:
+        learning.publish(lived_harness.publisher())
+    assert [state for state, _, _ in examined()["origin"]] == ["ok"]
+    replaced_log(healthy)
+    named = [text.partition(" ")[0] for _, text, _ in examined()["origin"]]
+    assert named == ["checkpoint", "snapshot"]
+
+
+def test_a_replaced_log_is_none_once_the_gap_is_accepted(healthy: SetUp) -> None:
+    replaced_log(healthy)
+    skip = JournalEntry.of(1_000, 1_000, Verb.SKIP, "print", {}, through=0, control=0)
+    with open_log(healthy.settings.log.url) as log, log.writer() as writer:
+        writer.append(TOPICS.journal, None, skip.encode())
+    assert [state for state, _, _ in examined()["origin"]] == ["ok"]
 
 
 def test_topics_without_ids_are_a_warning(healthy: SetUp) -> None:

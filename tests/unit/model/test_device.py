@@ -55,6 +55,16 @@ def test_a_device_that_is_not_there_is_refused() -> None:
         use_device("cuda", threads=1)
 
 
+def test_a_device_beyond_those_that_are_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert use_device("cuda:0", threads=1).index == 0
+    with pytest.raises(
+        InvalidSettings, match="cuda:1, but torch finds 1 CUDA devices: set it to auto or cpu"
+    ):
+        use_device("cuda:1", threads=1)
+
+
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc's malloc")
 def test_freed_memory_is_kept_for_the_next_batch() -> None:
     finished = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True)

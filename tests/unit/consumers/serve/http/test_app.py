@@ -18,6 +18,7 @@ from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState, Degradation
 from pipeline.config import ServeConfig
 from pipeline.events import Impression, InteractionType, validate
+from pipeline.metrics import HEALTHY
 from tests.support.serve_harness import World
 
 NOW = 2_000_000_000_000
@@ -238,7 +239,7 @@ def test_size_of_bodies() -> None:
 
 def test_before_the_log_is_read() -> None:
     client = client_on(CurrentState(), ServeConfig())
-    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/healthz").content == HEALTHY
     waiting = client.get("/readyz")
     assert (waiting.status_code, waiting.json()["ready"]) == (503, False)
     for path in (FOR_ANN, "/v1/items/a/similar", "/v1/model"):
