@@ -162,7 +162,9 @@ class World:
         self.customer.forgives = True
         for name in ("retrain", "serve", "learn"):
             status = self.daemons.stop(name)
-            if status != 0:
+            if point := self.daemons.take_reached(name):  # an armed fault came at the last moment
+                self.reached[f"{name}: {point}"] += 1
+            elif status != 0:
                 self.findings.append(
                     f"{name} was stopped and ended with {status}:\n{self.daemons.tail(name)}"
                 )
