@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from threading import Lock
 
 from pipeline.errors import InvalidEvent, InvalidSettings
 from pipeline.eventlog.port import EventLog, read_compacted
@@ -15,6 +16,7 @@ class RuleStore:
     def __init__(self, event_log: EventLog, topic: str) -> None:
         self._log = event_log
         self._topic = topic
+        self._lock = Lock()  # to count and to write are one step; other processes may still write between
 
     def all(self) -> dict[str, Rule]:
         """Return the rules by name, in its order; records that are no rules are left out, as servers do.
@@ -42,9 +44,10 @@ class RuleStore:
             DeliveryError, LogUnavailable: the log did not acknowledge them.
         """
         records = {rule.name: encode_rule(rule) for rule in rules}
-        if len(self.all() | records) > MAX_RULES:
-            raise InvalidSettings(f"there would be more than {MAX_RULES} rules: remove some first")
-        self._write(records)
+        with self._lock:
+            if len(self.all() | records) > MAX_RULES:
+                raise InvalidSettings(f"there would be more than {MAX_RULES} rules: remove some first")
+            self._write(records)
 
     def remove(self, name: str) -> None:
         """Remove a rule; one that is not there, too.
