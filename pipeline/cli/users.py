@@ -1,4 +1,4 @@
-"""Commands for users: list, show, remove."""
+"""Commands for users: load, list, search, show, remove."""
 
 from __future__ import annotations
 
@@ -16,8 +16,43 @@ if TYPE_CHECKING:
     from pipeline.state.histories import Act
 
 app = typer.Typer()
-users_app = typer.Typer(help="List, show and remove users.", no_args_is_help=True)
+users_app = typer.Typer(help="Load, list, search, show and remove users.", no_args_is_help=True)
 app.add_typer(users_app, name="users")
+
+
+@users_app.command("load")
+def load_users(
+    file: Annotated[str, typer.Argument(help="JSONL of users, a folder of it, or a URL of one.")],
+) -> None:
+    """Append the users of a file, with their attributes, to the log, after every line was checked."""
+    from pipeline.datasets.remote import local
+    from pipeline.datasets.users_file import read_users
+    from pipeline.events import encode
+
+    records = [(user.user, encode(user)) for user in read_users(local(file))]
+    with log_of_settings() as (event_log, topics, _), event_log.writer() as writer:
+        for user, wire in records:
+            writer.append(topics.users, user, wire)
+        writer.flush()
+    console.print(f"{len(records):,} users were added to {topics.users}, or replaced there")
+
+
+@users_app.command("search")
+def search_users(
+    words: Annotated[list[str], typer.Argument(help="Words; id and attributes of a user have all of them.")],
+    limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
+) -> None:
+    """List the users whose id and attributes have all words, in any order and case."""
+    from pipeline.eventlog.port import read_compacted
+    from pipeline.reports.layout import table
+
+    with log_of_settings() as (event_log, topics, _):
+        known = read_compacted(event_log, topics.users)
+    wanted = [word.casefold() for word in words]
+    texts = {user: (record.value or b"").decode(errors="replace") for user, record in sorted(known.items())}
+    found = [user for user, text in texts.items() if all(word in text.casefold() for word in wanted)]
+    rows = [(user, texts[user]) for user in found[:limit]]
+    console.print(table(f"{len(found):,} users", ("user", "record"), rows, whole=("user",)), soft_wrap=True)
 
 
 @users_app.command("list")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import orjson
+import pytest
 from typer.testing import CliRunner
 
 from pipeline import cli
 from pipeline.config import Settings
+from pipeline.errors import DatasetError
 from pipeline.events import InteractionType, User, encode
 from pipeline.snapshots.history_records import history_record
 from pipeline.state.histories import Act
@@ -73,3 +77,25 @@ def test_users_are_listed_and_removed_after_a_question(settings: Settings) -> No
     assert "1 users, the first" not in run("users", "list").output
     assert "ann" not in run("users", "list").output
     assert "nothing is known" in misused("users", "show", "ann")
+
+
+def test_users_are_loaded_and_found(settings: Settings, tmp_path: Path) -> None:
+    lines = [{"user": "ann", "attributes": {"tier": "Gold", "age": 41}}, {"user": "bob", "attributes": {}}]
+    file = tmp_path / "users.jsonl"
+    file.write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    with ModelHarness(settings):
+        assert "2 users were added" in run("users", "load", str(file)).output
+        assert orjson.loads(run("users", "show", "ann").output)["attributes"] == {"tier": "Gold", "age": 41}
+        found = run("users", "search", "gold", "ANN").output
+        assert "1 users" in found and "bob" not in found
+        assert "0 users" in run("users", "search", "silver").output
+
+
+@pytest.mark.parametrize("line", ["{", '{"user": 5}', '{"user": "ann", "tier": "gold"}', '{"item": "a"}'])
+def test_nothing_of_a_file_with_a_bad_line_is_loaded(settings: Settings, tmp_path: Path, line: str) -> None:
+    file = tmp_path / "users.jsonl"
+    file.write_text(f'{{"user": "bob"}}\n{line}\n')
+    with ModelHarness(settings) as harness:
+        with pytest.raises(DatasetError, match=r"users\.jsonl:2"):
+            run("users", "load", str(file))
+        assert harness.records(harness.topics.users) == []
