@@ -143,7 +143,7 @@ class Door:
         return await run_in_threadpool(self._decide, body, request, kind, key)
 
     def _decide(self, body: bytes, request: Request, kind: str | None, key: str | None) -> Decision:
-        lines, most = lines_of(body, request.headers), self._settings.max_batch_events
+        lines, most = lines_of(body, request.headers, kind), self._settings.max_batch_events
         if len(lines) > most:
             raise HTTPException(413, f"a request has at most {most} events: divide it into several")
         return decide(lines, self._topics, self._clock(), kind, key)

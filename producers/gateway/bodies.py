@@ -12,8 +12,8 @@ from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
 from pipeline.errors import InvalidEvent, RefusalReason
-from pipeline.events import parse
-from producers.gateway import cloud_events
+from pipeline.events import Item, parse
+from producers.gateway import cloud_events, csv_items
 from producers.gateway.cloud_events import SentEvent
 
 READ_SECONDS = 30.0
@@ -60,15 +60,16 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
     return bytes(body)
 
 
-def lines_of(body: bytes, headers: Mapping[str, str]) -> list[Line]:
-    """Divide a body into its events, by the header Content-Type.
+def lines_of(body: bytes, headers: Mapping[str, str], kind: str | None = None) -> list[Line]:
+    """Divide a body into its events of a kind, by the header Content-Type; items may be csv.
 
     Raises:
         HTTPException: 415, the media type is another one; 400, there is no event.
     """
-    divide = _DIVIDERS.get(_media_type(headers))
+    dividers = {**_DIVIDERS, csv_items.MEDIA_TYPE: _csv_rows} if kind == Item.kind else _DIVIDERS
+    divide = dividers.get(_media_type(headers))
     if divide is None:
-        raise HTTPException(415, f"send the header Content-Type with one of {', '.join(_DIVIDERS)}")
+        raise HTTPException(415, f"send the header Content-Type with one of {', '.join(dividers)}")
     lines = list(divide(body, headers))
     if not lines:
         raise HTTPException(400, "the body holds no event")
@@ -105,6 +106,16 @@ def _json_lines(body: bytes, headers: Mapping[str, str]) -> Lines:
 
 def _of_line(line: bytes) -> SentEvent:
     return SentEvent(parse(line), {})
+
+
+def _csv_rows(body: bytes, headers: Mapping[str, str]) -> Lines:
+    """Yield the item of each row; numbers are those of the lines, and the header has the first."""
+    for number, header, cells in csv_items.rows_of(body):
+        yield Line(number, partial(_of_row, header, cells))
+
+
+def _of_row(header: list[str], cells: list[str]) -> SentEvent:
+    return SentEvent(csv_items.item_of(header, cells), {})
 
 
 def _json(body: bytes, headers: Mapping[str, str]) -> Lines:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.event_fields import EventJsonSchema
 from pipeline.events import NEW_IN_2, READABLE_VERSIONS, SCHEMA_VERSION, Interaction, Item, ItemChange, User
+from producers.gateway import csv_items
 from producers.gateway.bodies import CLOUD_EVENT, CLOUD_EVENTS, JSON, NDJSON
 from producers.gateway.cloud_events import REQUIRED, VERSION
 
@@ -16,6 +17,7 @@ KINDS: tuple[Kind, ...] = (Interaction, Item, ItemChange, User)
 OPTIONAL = "event_id"
 """Derived where it is missing."""
 REFERENCE = "#/components/schemas/{model}"
+CSV = "A header with the column item, then an item per row; columns that no field has are attributes."
 LINES = "One event per line, each as JSON; see application/json."
 HEADERS: list[Schema] = [
     {
@@ -28,7 +30,7 @@ HEADERS: list[Schema] = [
 ]
 
 
-def posting(kinds: Iterable[Kind], needs_kind: bool) -> Schema:
+def posting(kinds: tuple[Kind, ...], needs_kind: bool) -> Schema:
     """Describe headers and body of a route that takes events of these kinds."""
     event: Schema = {"anyOf": [_event(kind, needs_kind) for kind in kinds]}
     cloud = _cloud_event(event)
@@ -38,6 +40,8 @@ def posting(kinds: Iterable[Kind], needs_kind: bool) -> Schema:
         CLOUD_EVENT: cloud,
         CLOUD_EVENTS: {"type": "array", "items": cloud, "minItems": 1},
     }
+    if kinds == (Item, ItemChange):
+        content = {**content, csv_items.MEDIA_TYPE: {"type": "string", "description": CSV}}
     body = {"required": True, "content": {name: {"schema": schema} for name, schema in content.items()}}
     return {"parameters": HEADERS, "requestBody": body}
 

@@ -1,0 +1,49 @@
+"""Catalogues as csv: each row an item, each refused row with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.events import Item, decode
+from tests.support.gateway_harness import TOPICS, GatewayHarness
+
+CSV = {"Content-Type": "text/csv; charset=utf-8"}
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[GatewayHarness]:
+    with GatewayHarness(tmp_path) as made:
+        yield made
+
+
+def test_rows_are_items_and_other_columns_attributes(gateway: GatewayHarness) -> None:
+    body = (
+        "\ufeffitem,title,category,available,expires,brand,colour\n"
+        'mug,"Mug, white",kitchen,yes,2030-01-01T00:00:00Z,Falcon,\n'
+        '\nlamp,"Lamp\nof two lines",,no,1900000000000,,red\n'
+        "bad,Bad,,perhaps,,,\nshort,Short\nseconds,Seconds,,,1900000000,,\n"
+    )
+    answer = gateway.send("POST", "/v1/items", content=body.encode(), headers=CSV)
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 2)
+    found = [(one["line"], one["field"]) for one in answer.json()["refused"]]
+    assert found == [(6, "available"), (7, "event"), (8, "expires")]
+    mug, lamp = (decode(Item, record.value or b"") for record in gateway.records(TOPICS.items))
+    assert (mug.title, mug.category, mug.attributes) == ("Mug, white", "kitchen", {"brand": "Falcon"})
+    assert (mug.available, mug.expires) == (True, 1_893_456_000_000)
+    assert (lamp.title, lamp.available, lamp.expires) == ("Lamp\nof two lines", False, 1_900_000_000_000)
+    assert lamp.attributes == {"colour": "red"}
+
+
+@pytest.mark.parametrize("body", [b"title\nMug\n", b"item,item\na,b\n", b"", b"item\n\xff\n", b'item\n"a\n'])
+def test_what_is_no_csv_of_items_is_refused_as_a_whole(gateway: GatewayHarness, body: bytes) -> None:
+    answer = gateway.send("POST", "/v1/items", content=body, headers=CSV)
+    assert answer.status_code == 400
+    assert not gateway.records(TOPICS.items)
+
+
+@pytest.mark.parametrize("route", ["/v1/interactions", "/v1/events", "/v1/users"])
+def test_only_items_may_be_csv(gateway: GatewayHarness, route: str) -> None:
+    assert gateway.send("POST", route, content=b"item\na\n", headers=CSV).status_code == 415
