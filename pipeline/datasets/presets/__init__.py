@@ -19,6 +19,7 @@ NAMES = (
     "sessions",
     "retailrocket",
     "yoochoose",
+    "yoochoose-buys",
     "amazon-reviews",
     "mind",
 )
@@ -27,6 +28,7 @@ FIRST_LINES = {
     "movielens-dat": re.compile(r"\d+::\d+::[\d.]+::\d+\s*"),
     "sessions": re.compile(r"\d+ \d+\s*"),
     "mind": re.compile(r"\d+\tU\d+\t\d+/\d+/\d{4} \d+:\d\d:\d\d [AP]M\t[N\d ]*\t[N\d -]+\s*"),
+    "yoochoose-buys": re.compile(r"\d+,\d{4}-\d\d-\d\dT[\d:.]+Z,\d+,\d+,\d+\s*"),
     "yoochoose": re.compile(r"\d+,\d{4}-\d\d-\d\dT[\d:.]+Z,\d+,\w+\s*"),
 }
 """What the first line looks like of files without a header."""

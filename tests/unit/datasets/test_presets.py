@@ -130,6 +130,7 @@ SAMPLES = {
         "timestamp,visitorid,event,itemid,transactionid\n1433221332117,257597,view,355908,\n",
     ),
     "yoochoose": ("yoochoose-clicks.dat", "1,2014-04-07T10:51:09.277Z,214536502,0\n"),
+    "yoochoose-buys": ("yoochoose-buys.dat", "420374,2014-04-06T18:44:58.314Z,214537888,12462,1\n"),
     "amazon-reviews": (
         "Books.jsonl",
         '{"rating":5.0,"title":"Good","parent_asin":"B01","user_id":"AG","timestamp":1588687728923}\n',
