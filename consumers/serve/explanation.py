@@ -8,6 +8,7 @@ answer; a weight of attention, or the largest part, would not.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -89,19 +90,25 @@ def explain(
         share: from logits to the probabilities by which the answer was chosen.
         rows: the items to explain.
     """
-    outputs = score(view, snapshot, items, [known], session, context)
+    score_all = partial(score, view, snapshot, items, session=session, context=context)
+    outputs = score_all([known])
     logits = blend(snapshot.mixer, outputs)[0].double().numpy()
     with_all = share(logits)
     parts = parts_of(snapshot.mixer, outputs, torch.tensor(rows, dtype=torch.long)).double()
     left_out = _latest(view, known)
-    without = _shares_without(view, snapshot, items, known, session, context, share, left_out)
+    rest = [[act for act in known if act.item != out.item] for out in left_out]
+    if len(rest) > 1:
+        without = mix(snapshot.mixer, score_all(rest)).double().numpy()
+    else:  # nothing is left that the model could read
+        without = popular(view, view.signals.read(rest[0]).rejected())[None]
+    shares_without = np.stack([share(log_probabilities) for log_probabilities in without])
     companions = _companions(view, known, rows)
     return [
         Explanation(
             float(logits[row]),
             dict(zip(FEATURES, own.tolist(), strict=True)),
             companion,
-            _because(row, float(with_all[row]), left_out, without),
+            _because(row, float(with_all[row]), left_out, shares_without),
         )
         for row, own, companion in zip(rows, parts, companions, strict=True)
     ]
@@ -113,24 +120,6 @@ def _latest(view: View, known: Sequence[Act]) -> list[Act]:
     for act in reversed(view.signals.read(known).acts):
         latest.setdefault(act.item, act)
     return list(latest.values())[:MOST_LEFT_OUT]
-
-
-def _shares_without(
-    view: View,
-    snapshot: LoadedSnapshot,
-    items: Rows,
-    known: Sequence[Act],
-    session: str | None,
-    context: int,
-    share: Share,
-    left_out: Sequence[Act],
-) -> NDArray[np.float64]:
-    """Score all items without the acts on each item left out: probabilities ``[left out, n]``."""
-    rest = [[act for act in known if act.item != out.item] for out in left_out]
-    if len(left_out) == 1:  # nothing is left that the model could read
-        return share(popular(view, view.signals.read(rest[0]).rejected()))[None]
-    mixed = mix(snapshot.mixer, score(view, snapshot, items, rest, session, context)).double().numpy()
-    return np.stack([share(log_probabilities) for log_probabilities in mixed])
 
 
 def _because(

@@ -3,7 +3,7 @@
 # No `from __future__ import annotations` here: the bounds of parameters are local variables of
 # `create_app`, so annotations must be evaluated in place.
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Annotated
 
@@ -25,19 +25,13 @@ from consumers.serve.http.parameters import (
     read_context,
     types_of,
 )
-from consumers.serve.http.ranking import (
-    log_away,
-    not_shown,
-    ranking_routes,
-    rewarded_before,
-    unknown_impression,
-)
+from consumers.serve.http.ranking import log_away, ranking_routes
 from consumers.serve.query import MS_PER_MINUTE, RecommendationQuery
 from consumers.serve.rewards import NotShown, RewardCollision, UnknownImpression
 from consumers.serve.schemas import AnonymousHistory, ModelCard, Readiness, Recommendations
 from consumers.serve.service import NotReady, RecommendationService, UnknownItem
 from pipeline.config import Scope, ServeConfig
-from pipeline.errors import DeliveryError, LogUnavailable
+from pipeline.errors import DeliveryError, LogUnavailable, MillstreamError
 from pipeline.events import Id
 from pipeline.http.keyring import Keyring
 from pipeline.http.middleware import RequestTimes
@@ -63,6 +57,15 @@ PROBLEMS = problems(
 )
 NOT_FOUND = problems({404: "The item is unknown"})
 
+STATUSES: Mapping[type[MillstreamError], int] = {
+    NotReady: 503,
+    UnknownItem: 404,
+    UnknownImpression: 404,
+    NotShown: 422,
+    RewardCollision: 409,
+}
+"""Of the problems that errors of the service become."""
+
 
 def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI:
     """Create the application; with API keys, only health, readiness and documentation need no key."""
@@ -77,11 +80,8 @@ def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestTimes)
     answer_with_problems(app)
-    app.add_exception_handler(NotReady, _not_ready)
-    app.add_exception_handler(UnknownItem, _unknown_item)
-    app.add_exception_handler(UnknownImpression, unknown_impression)
-    app.add_exception_handler(NotShown, not_shown)
-    app.add_exception_handler(RewardCollision, rewarded_before)
+    for kind, status in STATUSES.items():
+        app.add_exception_handler(kind, _answering(status))
     app.add_exception_handler(DeliveryError, log_away)
     app.add_exception_handler(LogUnavailable, log_away)
     keyring = Keyring(settings)
@@ -194,9 +194,6 @@ def _open_routes(service: RecommendationService) -> APIRouter:
     return routes
 
 
-def _not_ready(_: Request, error: Exception) -> JSONResponse:
-    return problem(503, str(error))
-
-
-def _unknown_item(_: Request, error: Exception) -> JSONResponse:
-    return problem(404, str(error))
+def _answering(status: int) -> Callable[[Request, Exception], JSONResponse]:
+    """Make what answers an error with a problem of this status."""
+    return lambda _, error: problem(status, str(error))

@@ -64,18 +64,3 @@ def ranking_routes(service: RecommendationService, keyring: Keyring, responses: 
 def log_away(_: object, error: Exception) -> JSONResponse:
     """Answer a request whose reward could not be stored."""
     return problem(503, f"send the same request again: {error}", {"Retry-After": str(AWAY_SECONDS)})
-
-
-def not_shown(_: object, error: Exception) -> JSONResponse:
-    """Answer a reward for an item that was not shown."""
-    return problem(422, str(error))
-
-
-def rewarded_before(_: object, error: Exception) -> JSONResponse:
-    """Answer a reward for an answer that has another one."""
-    return problem(409, str(error))
-
-
-def unknown_impression(_: object, error: Exception) -> JSONResponse:
-    """Answer a reward for an answer that is not remembered."""
-    return problem(404, str(error))
