@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Annotated, Any
 
@@ -166,8 +167,9 @@ def _latencies(
 def _compile_ms(state: ServingState) -> float:
     """Time the compilation of a server's rules for an index that they were not compiled for."""
     view = state.view()
+    changed = replace(view.index)  # a copy has no columns yet, as after a change of the catalogue
     began = time.perf_counter()
-    CompiledRules(view.rules.rules, view.index)
+    CompiledRules(view.rules.rules, changed)
     return MS * (time.perf_counter() - began)
 
 

@@ -24,6 +24,10 @@ class Items(Protocol):
     def entries(self) -> Sequence[Item | None]:
         """The catalogue item of each row, None where the catalogue has none."""
 
+    @property
+    def columns(self) -> Columns:
+        """Their columns, which all that asks for attributes of these items shares."""
+
     def rows_of(self, items: Iterable[str]) -> NDArray[np.int64]:
         """The rows of items; unknown ones are left out."""
 

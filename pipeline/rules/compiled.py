@@ -143,10 +143,9 @@ class CompiledRules:
         self.digest = digest_of(self.rules)
         self.reads_users = any(rule.when.user for rule in self.rules)
         self._items = items
-        self._columns = Columns(items)
         known = before._masks if before is not None and before.is_of(items) else NO_MASKS
         self._masks: dict[ItemMatch, Mask] = {
-            match: known[match] if match in known else self._columns.mask(match)
+            match: known[match] if match in known else items.columns.mask(match)
             for match in {rule.items for rule in self.rules}
         }
         self._caps = {rule.name: self._cap(rule) for rule in self.rules if isinstance(rule, CapRule)}
@@ -172,7 +171,7 @@ class CompiledRules:
         )
 
     def _cap(self, rule: CapRule) -> Cap:
-        return Cap(rule.name, rule.most, self._columns.of(rule.attribute), self._masks[rule.items])
+        return Cap(rule.name, rule.most, self._items.columns.of(rule.attribute), self._masks[rule.items])
 
     def _combined(self, numbers: tuple[int, ...]) -> Shaping:
         """Combine the rules with these numbers."""
@@ -238,6 +237,10 @@ def _sum(shifts: Sequence[Shift]) -> NDArray[np.float64] | None:
 
 class _NoItems:
     entries: Sequence[None] = ()
+
+    @property
+    def columns(self) -> Columns:
+        return Columns(self)
 
     def rows_of(self, items: Iterable[str]) -> NDArray[np.int64]:
         return np.zeros(0, dtype=np.int64)

@@ -16,7 +16,6 @@ from pipeline.events import Milliseconds
 from pipeline.rules.conditions import RuleData
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-DAY_MINUTES = 24 * 60
 _HOURS = r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$"
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.events import Item
+from pipeline.rules.columns import Columns
 from pipeline.rules.conditions import Condition
 from pipeline.rules.rule import Rule, build_rule
 
@@ -46,6 +47,10 @@ class BareItems:
 
     def __init__(self, entries: Sequence[Item | None]) -> None:
         self.entries = entries
+
+    @property
+    def columns(self) -> Columns:
+        return Columns(self)
 
     def rows_of(self, items: Iterable[str]) -> NDArray[np.int64]:
         rows = {entry.item: row for row, entry in enumerate(self.entries) if entry is not None}
