@@ -13,20 +13,17 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from consumers.serve.diversity import diversified, pool_size
+from consumers.serve.eligibility import Eligibility, eligibility_of
 from consumers.serve.explanation import Explanation, explain, explain_cosines, explain_popular
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.scoring import NOTHING_REJECTED, mixture, popular, shares
-from consumers.serve.state.item_index import NO_CATEGORY, ItemIndex
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import View
-from pipeline.events import InteractionType
 from pipeline.model.item_table import Rows
-from pipeline.rules.columns import Column
 from pipeline.rules.compiled import NO_SHAPING, Shaping
-from pipeline.rules.conditions import key_of
 from pipeline.rules.slate import Cap, Slate
-from pipeline.state.acted_items import NO_ITEMS, OlderItems, digests_of
-from pipeline.state.histories import History, disliked
+from pipeline.state.acted_items import NO_ITEMS, OlderItems
+from pipeline.state.histories import History
 
 Source = Literal["model", "popular"]
 Reason = Literal["no_snapshot", "unknown_user", "unknown_item", "nothing_eligible"]
@@ -80,21 +77,17 @@ def recommend(
         shown: digests of items that were shown just now, and are not to be shown again.
         user: whose own items are left out, if the query names the attribute of owners.
     """
-    eligible = _eligible(view, query, now) & _wanted(view, query, history, older, now)
-    if query.owner_attribute is not None and user is not None:
-        eligible &= ~view.index.columns.of(query.owner_attribute).having([key_of(user)])
-    if shown.size:
-        eligible &= ~np.isin(view.index.item_digests, shown)
     known = [act for act in history if view.index.row(act.item) is not None]
     reading = view.signals.read(known)
-    eligible = shaping.filtered(eligible)
+    eligibility = eligibility_of(view.index, query, now, shaping, history, older, shown, user)
+    rows = _eligible(view, eligibility)
     if view.snapshot is None or view.items is None:
-        return _popular(view, eligible, query, "no_snapshot", shaping, reading.rejected())
+        return _popular(view, rows, query, "no_snapshot", shaping, reading.rejected())
     if not reading.acts:
-        return _popular(view, eligible, query, "unknown_user", shaping, reading.rejected())
-    share = partial(_shares, eligible, shaping)
-    logits = shaping.shifted(mixture(view, view.snapshot, view.items, known, session, context))
-    answer = _answer(shares(logits, eligible), _slate(view, query, logits, eligible, shaping), "model")
+        return _popular(view, rows, query, "unknown_user", shaping, reading.rejected())
+    share = partial(_shares, rows, shaping)
+    logits = mixture(view, view.snapshot, view.items, known, session, context)
+    answer = _answer(view, query, rows, shaping.shifted(logits[rows], rows), share(logits), shaping)
     if not query.explain:
         return answer
     found = explain(view, view.snapshot, view.items, known, session, context, share, answer.rows)
@@ -116,16 +109,16 @@ def similar(
     row = view.index.row(item)
     if row is None:
         raise KeyError(item)
-    eligible = _eligible(view, query, now)
-    eligible[row] = False
-    eligible = shaping.filtered(eligible)
+    excluded = np.append(view.index.rows_of(query.exclude), row)
+    rows = _eligible(view, Eligibility(view.index, query, now, shaping, excluded))
     if view.snapshot is None or view.items is None:
-        return _popular(view, eligible, query, "no_snapshot", shaping)
+        return _popular(view, rows, query, "no_snapshot", shaping)
     cosines = _cosines(view.snapshot, view.items, row)
     if not cosines.any():
-        return _popular(view, eligible, query, "unknown_item", shaping)
-    by = shaping.shifted(cosines, per_nat=1 / view.snapshot.recommender.log_scale.detach().exp().item())
-    answer = _answer(cosines, _slate(view, query, by, eligible, shaping), "model")
+        return _popular(view, rows, query, "unknown_item", shaping)
+    per_nat = 1 / view.snapshot.recommender.log_scale.detach().exp().item()
+    by = shaping.shifted(cosines[rows], rows, per_nat)
+    answer = _answer(view, query, rows, by, cosines, shaping)
     return replace(answer, explanations=explain_cosines(cosines, answer.rows)) if query.explain else answer
 
 
@@ -143,36 +136,17 @@ def _directions(snapshot: LoadedSnapshot, items: Rows, rows: NDArray[np.int64]) 
     return vectors
 
 
-def _eligible(view: View, query: RecommendationQuery, now: int) -> NDArray[np.bool_]:
-    eligible = view.index.available_at(now)
-    if query.category is not None:
-        eligible &= view.index.in_category(query.category)
-    eligible[view.index.rows_of(query.exclude)] = False
-    return eligible if query.only is None else eligible & view.index.mask_of(query.only)
-
-
-def _wanted(
-    view: View, query: RecommendationQuery, history: History, older: OlderItems, now: int
-) -> NDArray[np.bool_]:
-    """``[n]`` mask of the items that the user's own acts do not exclude.
-
-    The time of a dislike that left the history is not known: it lasts as long as dislikes hide anything.
-    """
-    items = {act.item for act in history if act.type in query.exclude_seen}
-    types = set(query.exclude_seen)
-    if query.hide_disliked_ms:
-        items |= disliked(history, now - query.hide_disliked_ms)
-        types.add(InteractionType.DISLIKE)
-    wanted = np.ones(len(view.index), dtype=np.bool_)
-    wanted[view.index.rows_of(items)] = False
-    if older.size and types:
-        wanted &= ~np.isin(view.index.item_digests, digests_of(older, types))
-    return wanted
+def _eligible(view: View, eligibility: Eligibility) -> NDArray[np.int64]:
+    """Return the rows, ascending, that may be shown."""
+    selected = eligibility.selected()
+    rows = np.arange(len(view.index)) if selected is None else selected
+    eligible: NDArray[np.int64] = rows[eligibility.among(rows)]
+    return eligible
 
 
 def _popular(
     view: View,
-    eligible: NDArray[np.bool_],
+    rows: NDArray[np.int64],
     query: RecommendationQuery,
     reason: Reason,
     shaping: Shaping,
@@ -180,55 +154,65 @@ def _popular(
 ) -> Answer:
     """Return popular items; those that the user rejected, with the strengths given, are lowered."""
     scores = popular(view, rejected)
-    answer = _answer(
-        _shares(eligible, shaping, scores),
-        _slate(view, query, shaping.shifted(scores), eligible, shaping),
-        "popular",
-        reason,
-    )
+    by = shaping.shifted(scores[rows], rows)
+    answer = _answer(view, query, rows, by, _shares(rows, shaping, scores), shaping, "popular", reason)
     if not query.explain:
         return answer
     return _explained(answer, explain_popular(view, scores, answer.rows), shaping)
+
+
+def _answer(
+    view: View,
+    query: RecommendationQuery,
+    rows: NDArray[np.int64],
+    relevance: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    shaping: Shaping,
+    source: Source = "model",
+    reason: Reason | None = None,
+) -> Answer:
+    """Show the best of the eligible rows ``[m]`` by their relevance ``[m]``, with the scores ``[n]``."""
+    slate = _slate(view, query, relevance, rows, shaping)
+    found: Reason | None = reason if slate.rows else "nothing_eligible"
+    return Answer(slate.rows, scores[slate.rows].tolist(), source, found, slate=slate)
 
 
 def _slate(
     view: View,
     query: RecommendationQuery,
     relevance: NDArray[np.float64],
-    eligible: NDArray[np.bool_],
+    rows: NDArray[np.int64],
     shaping: Shaping,
 ) -> Slate:
-    """Choose the k eligible rows to show: best first but for diversity, pins and caps; ties by row."""
-    rows = np.flatnonzero(eligible)
-    rows = rows[np.argsort(-relevance[rows], kind="stable")]
-    if query.diversity and view.snapshot is not None and view.items is not None:
-        size = pool_size(query.k)
-        vectors = _directions(view.snapshot, view.items, rows[:size])
-        order = diversified(relevance[rows[:size]], vectors, query.diversity)
-        rows = np.concatenate([rows[:size][order], rows[size:]])
+    """Choose the k of the rows ``[m]`` to show: best first but for diversity, pins and caps; ties by row."""
     if query.most_per_category is not None:
-        shaping = replace(shaping, caps=(*shaping.caps, _category_cap(view.index, query.most_per_category)))
-    return shaping.slate(rows, eligible, query.k)
+        cap = Cap(None, query.most_per_category, view.index.columns.of(None))
+        shaping = replace(shaping, caps=(*shaping.caps, cap))
+    pool = pool_size(query.k) if query.diversity else query.k
+    order = best_first(relevance, rows.size if shaping.pins or shaping.caps else pool)
+    if query.diversity and view.snapshot is not None and view.items is not None:
+        near = order[:pool]
+        vectors = _directions(view.snapshot, view.items, rows[near])
+        order = np.concatenate([near[diversified(relevance[near], vectors, query.diversity)], order[pool:]])
+    return shaping.slate(rows[order], query.k)
 
 
-def _category_cap(index: ItemIndex, most: int) -> Cap:
-    rows = np.flatnonzero(index.categories != NO_CATEGORY)
-    column = Column(len(index), rows, index.categories[rows], np.full(rows.size, np.nan), {})
-    return Cap(None, most, column, np.ones(len(index), dtype=np.bool_))
+def best_first(scores: NDArray[np.float64], most: int) -> NDArray[np.int64]:
+    """Return the positions of at least `most` of the scores ``[m]``, if there are so many, the highest first.
+
+    Equal scores are in the order of their positions.
+    """
+    positions = np.arange(scores.size)
+    if most < scores.size:
+        positions = np.flatnonzero(scores >= np.partition(scores, scores.size - most)[scores.size - most])
+    return positions[np.argsort(-scores[positions], kind="stable")]
 
 
-def _answer(
-    scores: NDArray[np.float64], slate: Slate, source: Source, reason: Reason | None = None
-) -> Answer:
-    found: Reason | None = reason if slate.rows else "nothing_eligible"
-    return Answer(slate.rows, scores[slate.rows].tolist(), source, found, slate=slate)
-
-
-def _shares(
-    eligible: NDArray[np.bool_], shaping: Shaping, logits: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the probabilities of the eligible items after boosts and buries."""
-    return shares(shaping.shifted(logits), eligible)
+def _shares(rows: NDArray[np.int64], shaping: Shaping, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probabilities ``[n]`` of the eligible rows after boosts and buries; the others get zero."""
+    probabilities = np.zeros_like(logits)
+    probabilities[rows] = shares(shaping.shifted(logits[rows], rows))
+    return probabilities
 
 
 def _explained(answer: Answer, found: Sequence[Explanation], shaping: Shaping) -> Answer:

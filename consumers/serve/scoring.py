@@ -65,12 +65,9 @@ def popular(view: View, rejected: Mapping[str, float] = NOTHING_REJECTED) -> NDA
     return scores
 
 
-def shares(log_probabilities: NDArray[np.float64], eligible: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Normalise to probabilities among the eligible items; the others get zero."""
-    if not eligible.any():
-        return np.zeros_like(log_probabilities)
-    masked = np.where(eligible, log_probabilities, -np.inf)
-    weights = np.exp(masked - masked.max())
+def shares(log_probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Normalise to probabilities."""
+    weights = np.exp(log_probabilities - log_probabilities.max(initial=-np.inf))
     normalised: NDArray[np.float64] = weights / weights.sum()
     return normalised
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -30,15 +31,22 @@ class TextOverlay:
         snapshot: LoadedSnapshot | None,
         catalogue: CatalogueEntries = NO_ENTRIES,
         previous: TextOverlay | None = None,
+        changed: Iterable[str] = (),
     ) -> None:
-        """Compare the catalogue with a snapshot; keep earlier vectors of the same encoder."""
+        """Compare the catalogue with a snapshot; keep earlier vectors of the same encoder.
+
+        Args:
+            changed: items that the snapshot may know otherwise than that of the previous overlay.
+        """
         self._snapshot = snapshot
         self._encoder = adapter_digest(snapshot.encoder) if snapshot else ""
         self._pending: dict[str, CatalogueEntry] = {}
         kept = previous is not None and previous._encoder == self._encoder
         self._encoded: dict[str, _EncodedText] = dict(previous._encoded) if previous and kept else {}
-        for item, entry in catalogue.items():
-            self.update(item, entry)
+        compared = dict.fromkeys((*previous._pending, *previous._encoded, *changed) if previous else changed)
+        for item in compared:
+            if item in catalogue:
+                self.update(item, catalogue[item])
 
     @property
     def pending(self) -> int:

@@ -10,15 +10,23 @@ no longer sees all acts before them.)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from consumers.serve.state.item_index import CatalogueEntry, ItemIndex, build_index, entry_of
+from consumers.serve.state.item_index import (
+    NO_INDEX,
+    CatalogueEntry,
+    IndexSources,
+    ItemIndex,
+    build_index,
+    entry_of,
+)
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.new_texts import TextOverlay
 from consumers.serve.state.steering import Steering
@@ -142,7 +150,8 @@ class ServingState:
         self._covered: dict[str, list[TailEvent]] = {}
         self._signals = Signals(snapshot.manifest.signals if snapshot else signals, histories.length)
         self._tail = Tail(snapshot.rows if snapshot else NO_ROWS)
-        self._index: ItemIndex | None = None
+        self._index, self._indexed = NO_INDEX, snapshot
+        self._changed = set[str]()
         self._rows: Rows | None = None
 
     def read(self, records: Iterable[Record]) -> list[TailEvent]:
@@ -168,15 +177,15 @@ class ServingState:
     def replace_snapshot(self, snapshot: LoadedSnapshot) -> list[TailEvent]:
         """Continue from another snapshot; return the events of the tail that it has learned."""
         self._fold()
-        events = self._tail.events
+        events, before = self._tail.events, self.snapshot
         self.snapshot = snapshot
         self._unfolded = [event for event in events if not self._is_learned(event)]
         if snapshot.manifest.signals != self._signals.config:
             self._signals = Signals(snapshot.manifest.signals, self._histories.length)
             self._unfolded = _counted_again(self._unfolded, self._history_of, self._signals)
         self._tail = Tail(snapshot.rows)
-        self._texts = TextOverlay(snapshot, self._catalogue, self._texts)
-        self._index = self._rows = None
+        self._swap_items(snapshot.changes_since(before) if before else None)
+        self._rows = None
         return [event for event in events if self._is_learned(event)]
 
     def encode(self, encoder: TextEncoder, most: int) -> int:
@@ -195,8 +204,7 @@ class ServingState:
         """Return a View of everything read so far."""
         self._fold()
         tail, snapshot = self._tail, self.snapshot
-        if self._index is None:
-            self._index, self._rows = self._build_index(), None
+        self._update_index()
         index = self._index
         if snapshot and self._rows is None:
             self._rows = self._texts.apply(snapshot, index)
@@ -222,7 +230,7 @@ class ServingState:
         self._catalogue[name] = entry
         self._texts.update(name, entry)
         if entry is None or not entry.same_as(before):
-            self._index = None
+            self._changed.add(name)
 
     def _upserted(self, record: Item | ItemChange, before: CatalogueEntry | None) -> CatalogueEntry:
         if before is None and record.item in self._catalogue:
@@ -286,13 +294,29 @@ class ServingState:
         counted = _counted_again(covered, self._histories.of, self._signals)
         self._tail.extend([*counted, *self._unfolded])
         self._unfolded, self._covered = [], {}
-        if len(self._tail.extras) > known:
-            self._index = None
+        self._changed.update(islice(self._tail.extras, known, None))
 
-    def _build_index(self) -> ItemIndex:
+    def _swap_items(self, changed: Collection[str] | None) -> None:
+        """Go on from the items of another snapshot.
+
+        Args:
+            changed: items whose content digest is another one than in the snapshot before; None if its rows
+                are others, too.
+        """
+        if changed is None:
+            self._index, changed = NO_INDEX, {*self._catalogue, *self._tail.extras}
+        self._changed.update(changed)
+        self._texts = TextOverlay(self.snapshot, self._catalogue, self._texts, changed)
+
+    def _update_index(self) -> None:
         snapshot = self.snapshot
+        is_swapped = self._index is NO_INDEX or self._indexed is not snapshot
+        if not self._changed and not is_swapped:
+            return
         digests, rows = (snapshot.digests, snapshot.rows) if snapshot else (NO_DIGESTS, NO_ROWS)
-        return build_index(digests, rows, self._catalogue, self._tail.extras)
+        sources = IndexSources(digests, rows, self._catalogue, self._tail.extras)
+        self._index = build_index(sources, self._index, self._changed, is_swapped)
+        self._indexed, self._changed, self._rows = snapshot, set(), None
 
 
 def _counted_again(
