@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from consumers.serve.scoring import popular, score
+from consumers.serve.state.item_rows import ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import View
-from pipeline.model.item_table import Rows
 from pipeline.model.mixer import FEATURES, blend, mix, parts_of
 from pipeline.state.covisitation import LAG_WEIGHTS, LAGS
 from pipeline.state.histories import Act
@@ -76,7 +76,7 @@ def explain_popular(view: View, scores: NDArray[np.float64], rows: Sequence[int]
 def explain(
     view: View,
     snapshot: LoadedSnapshot,
-    items: Rows,
+    items: ItemRows,
     known: Sequence[Act],
     session: str | None,
     context: int,

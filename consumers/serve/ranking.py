@@ -17,6 +17,7 @@ from consumers.serve.eligibility import Eligibility, eligibility_of
 from consumers.serve.explanation import Explanation, explain, explain_cosines, explain_popular
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.scoring import NOTHING_REJECTED, mixture, popular, shares
+from consumers.serve.state.item_rows import ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import View
 from pipeline.model.item_table import Rows
@@ -122,16 +123,16 @@ def similar(
     return replace(answer, explanations=explain_cosines(cosines, answer.rows)) if query.explain else answer
 
 
-def _cosines(snapshot: LoadedSnapshot, items: Rows, row: int) -> NDArray[np.float64]:
-    vectors = _directions(snapshot, items, np.arange(len(items.bias)))
+def _cosines(snapshot: LoadedSnapshot, items: ItemRows, row: int) -> NDArray[np.float64]:
+    vectors = _directions(snapshot, items, np.arange(items.size))
     cosines: NDArray[np.float64] = (vectors @ vectors[row]).astype(np.float64)
     return cosines
 
 
 @torch.inference_mode()
-def _directions(snapshot: LoadedSnapshot, items: Rows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _directions(snapshot: LoadedSnapshot, items: ItemRows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the items' vectors ``[m, d]``, of length 1; those of items without any are zero."""
-    chosen = Rows(*(column[torch.from_numpy(rows)] for column in items))
+    chosen = Rows(*(column[torch.from_numpy(rows)] for column in items.sparse))
     vectors: NDArray[np.float32] = normalize(snapshot.recommender.item_vectors(chosen), dim=1).numpy()
     return vectors
 

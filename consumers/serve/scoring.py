@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from consumers.serve.state.item_rows import ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import View
-from pipeline.model.item_table import Rows
 from pipeline.model.mixer import REJECTED_WEIGHT, ScorerOutputs, mix
 from pipeline.model.scoring import TARGETS_AT_ONCE, score_segments, users_before_last
 from pipeline.state.evidence import rejection
@@ -25,7 +25,7 @@ NOTHING_REJECTED: Mapping[str, float] = MappingProxyType({})
 def score(
     view: View,
     snapshot: LoadedSnapshot,
-    items: Rows,
+    items: ItemRows,
     histories: Sequence[Sequence[Act]],
     session: str | None,
     context: int,
@@ -40,13 +40,13 @@ def score(
     assert len(histories) <= TARGETS_AT_ONCE
     model = snapshot.recommender
     segments = [_segment_with_next(view, acts, session) for acts in histories]
-    users = users_before_last(segments, model, items, context)
-    (outputs,) = score_segments(segments, users, model, items, view.covisitation, view.popularity)
+    users = users_before_last(segments, model, items.sparse, context)
+    (outputs,) = score_segments(segments, users, model, items.dense, view.covisitation, view.popularity)
     return outputs
 
 
 def mixture(
-    view: View, snapshot: LoadedSnapshot, items: Rows, known: list[Act], session: str | None, context: int
+    view: View, snapshot: LoadedSnapshot, items: ItemRows, known: list[Act], session: str | None, context: int
 ) -> NDArray[np.float64]:
     """Return the log-probabilities ``[n]`` of the next act under the learner's mixture; see `score`."""
     mixed: NDArray[np.float64] = (

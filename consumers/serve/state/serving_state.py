@@ -27,6 +27,7 @@ from consumers.serve.state.item_index import (
     build_index,
     entry_of,
 )
+from consumers.serve.state.item_rows import ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.new_texts import TextOverlay
 from consumers.serve.state.steering import Steering
@@ -39,7 +40,6 @@ from pipeline.eventlog.port import Offsets, Record, TopicPartition, named
 from pipeline.eventlog.refusal_log import RefusalLog
 from pipeline.events import Interaction, Item, ItemChange
 from pipeline.model.content.text import TextEncoder
-from pipeline.model.item_table import Rows
 from pipeline.rules.compiled import NO_RULES, CompiledRules
 from pipeline.state.acted_items import OlderItems, with_acts
 from pipeline.state.catalogue import removed_item, upserted
@@ -72,7 +72,7 @@ class View:
     Attributes:
         snapshot: None before the first.
         index: the items.
-        items: content, residual and bias of each row; None without a snapshot.
+        items: content, residual and bias of the rows; None without a snapshot.
         covisitation, popularity: counts of the snapshot plus those of the tail.
         signals: what acts say; the learner's, if there is a snapshot.
         offsets: ``topic/partition`` to the next offset that was not read.
@@ -84,7 +84,7 @@ class View:
 
     snapshot: LoadedSnapshot | None
     index: ItemIndex
-    items: Rows | None
+    items: ItemRows | None
     covisitation: Covisitation
     popularity: Popularity
     signals: Signals
@@ -152,7 +152,7 @@ class ServingState:
         self._tail = Tail(snapshot.rows if snapshot else NO_ROWS)
         self._index, self._indexed = NO_INDEX, snapshot
         self._changed = set[str]()
-        self._rows: Rows | None = None
+        self._rows: ItemRows | None = None
 
     def read(self, records: Iterable[Record]) -> list[TailEvent]:
         """Read records; skip invalid events and duplicates.
