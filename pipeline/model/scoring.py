@@ -53,7 +53,7 @@ class Contexts:
         opens = [segment.baskets[targets] != segment.baskets[targets - 1] for segment, targets in pairs]
         return cls(
             users,
-            sp.csr_array(covisitation.suggest(pasts)),
+            covisitation.suggest(pasts),
             evidence(segments, size),
             np.concatenate(opens).astype(np.int64),
         )
@@ -105,7 +105,7 @@ def score_segments(
 
     `users` ``[m, d]`` are the user vectors before each target, `covisitation` counts over the same n items.
     """
-    contexts = Contexts.of(segments, users, covisitation, popularity.counts.size)
+    contexts = Contexts.of(segments, users, covisitation, popularity.size)
     return score_contexts(contexts, recommender, items, popularity)
 
 
@@ -135,7 +135,7 @@ def score_contexts(
         indices, values = block.facts
         yield ScorerOutputs(
             model=torch.log_softmax(scores[start : start + len(block)], dim=1),
-            covisitation=from_shares(tensor(block.shares.astype(np.float32).toarray())),
+            covisitation=from_shares(tensor(block.shares.toarray().astype(np.float32, copy=False))),
             popularity=popular,
             bias=bias,
             indices=tensor(indices),

@@ -77,7 +77,7 @@ def score_among_candidates(
 
     `negatives` represent all items that are no candidates.
     """
-    samples = Samples(negatives.items.cpu().numpy(), negatives.log_expected[negatives.items].cpu().numpy())
+    samples = Samples(negatives.items.cpu().numpy(), negatives.log_expected(negatives.items).cpu().numpy())
     blocks, parts = list[tuple[ScorerOutputs, Tensor]](), list[dict[str, TargetScores]]()
     splits = zip(contexts.blocks(), *_split(targets, torch.from_numpy(audited)), strict=True)
     for block, own, checked in splits:

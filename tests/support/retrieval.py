@@ -16,8 +16,8 @@ from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts, score_contexts
 from pipeline.retrieval.candidates import NO_SAMPLES, Retrieved, Samples, score_candidates
 from pipeline.retrieval.retriever import Retriever
-from pipeline.state.covisitation import Covisitation
-from pipeline.state.popularity import Popularity
+from pipeline.state.covisitation import Covisitation, DecayedCovisitation
+from pipeline.state.popularity import DecayedPopularity, Popularity
 from tests.support.build import as_pairs, segment
 
 CPU = torch.device("cpu")
@@ -78,7 +78,7 @@ def retrieval_harness(
         table.set_content(torch.arange(items), torch.nn.functional.normalize(content, dim=1))
     everything = torch.arange(items)
     table.apply(everything, torch.randn(items, backbone.width, generator=generator), torch.randn(items))
-    covisitation, popularity = Covisitation(1e6, 500), Popularity(1e6)
+    covisitation, popularity = DecayedCovisitation(1e6, 500), DecayedPopularity(1e6)
     covisitation.grow(items)
     popularity.grow(items)
     segments = []
