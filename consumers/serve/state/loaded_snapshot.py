@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from operator import ne
 
 import numpy as np
-import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config import ModelConfig, ModelSizes
@@ -23,6 +21,8 @@ from pipeline.model.lora import blocks_of
 from pipeline.model.recommender import Recommender
 from pipeline.snapshots.snapshot import Manifest, Seal, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.state.counts import PairCounts, PairTable
+from pipeline.state.popularity import DecayedPopularity, Popularity
 
 LARGEST_LOG_SCALE = 30.0
 """It begins at 2.3; scores beyond the exponential of this one leave float32's range."""
@@ -41,8 +41,7 @@ class LoadedSnapshot:
         encoder: adapter of the language model with which new texts must be encoded.
         recommender, mixer: the learned parameters.
         items: content, residual and bias of each row.
-        pairs: ``[n, n]`` pair counts of the covisitation, in one level; `totals`: its row sums.
-        popularity: ``[n]`` decayed counts.
+        pairs, popularity: counts of the n items; never changed.
     """
 
     manifest: Manifest
@@ -54,9 +53,8 @@ class LoadedSnapshot:
     recommender: Recommender
     mixer: Tensor
     items: Rows
-    pairs: sp.csr_array
-    totals: NDArray[np.float64]
-    popularity: NDArray[np.float64]
+    pairs: PairTable
+    popularity: Popularity
 
     def changes_since(self, before: LoadedSnapshot) -> Collection[str] | None:
         """Return the items with another content digest than in an earlier snapshot, or new.
@@ -126,8 +124,7 @@ class SnapshotLoader:
 def _loaded(snapshot: Snapshot, version: Version, recommender: Recommender) -> LoadedSnapshot:
     recommender.load_learned(dict(snapshot.learned))
     pairs = (snapshot.covisitation_base + snapshot.covisitation_recent) * snapshot.covisitation_scale
-    totals = pairs.sum(axis=1)
-    if not np.isfinite(totals).all():
+    if not np.isfinite(pairs.sum(axis=1)).all():
         raise SnapshotCorrupt(f"snapshot {version}: its pair counts overflow; publish again or roll back")
     return LoadedSnapshot(
         manifest=snapshot.manifest,
@@ -139,9 +136,8 @@ def _loaded(snapshot: Snapshot, version: Version, recommender: Recommender) -> L
         recommender=recommender,
         mixer=snapshot.mixer,
         items=Rows(snapshot.content, snapshot.residual, snapshot.bias),
-        pairs=pairs,
-        totals=totals,
-        popularity=snapshot.popularity,
+        pairs=PairCounts.of(pairs),
+        popularity=DecayedPopularity.of_counts(snapshot.popularity),
     )
 
 
