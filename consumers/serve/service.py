@@ -10,7 +10,7 @@ from typing import NamedTuple
 from consumers.serve.explanation import Explanation
 from consumers.serve.impressions import Fields, StoredQuery
 from consumers.serve.query import QueryKind, RecommendationQuery, facts_of
-from consumers.serve.ranking import Answer, recommend, similar
+from consumers.serve.ranking import Answer, UserQuery, recommend, recommend_all, similar
 from consumers.serve.rewards import NotShown, UnknownImpression, reward_event
 from consumers.serve.schemas import (
     AnonymousAct,
@@ -138,9 +138,8 @@ class RecommendationService:
         attributes = self._current.attributes(user)
         shaping = _shaping(view, query, "user", now, attributes)
         shown = self._shown.since(user, now - query.exclude_shown_ms) if query.exclude_shown_ms else NO_ITEMS
-        answer = recommend(
-            view, history, session, query, self._context, older, shaping, now=now, shown=shown, user=user
-        )
+        asked = UserQuery(history, session, query, older, shaping, shown, user)
+        (answer,) = recommend_all(view, [asked], self._context, now)
         return UserAnswer(view, answer, shaping, steered_by(view.rules, attributes), now)
 
     def for_history(

@@ -81,14 +81,34 @@ class Retriever:
             recommender, mixer: what scores them: the model, and the weights ``[situations, features]``.
             samples: what represents all other items.
         """
-        m, size = contexts.shares.shape
         weights = mixer[torch.from_numpy(contexts.situation).to(mixer.device)]
         best = self._scan.search(recommender, contexts.users, weights, self._config.best)
-        found = np.stack([np.repeat(np.arange(m), best.rows.shape[1]), best.rows.ravel()])
-        covisited, left_out = _highest(contexts.shares, self._config.covisited)
-        pairs = [found, contexts.facts[0][1:], covisited]
-        bound = best.bound if self._scan.rows.size == size else torch.full_like(best.bound, torch.inf)
-        return Retrieved(Candidates.of(pairs, m, size, samples), bound, left_out)
+        is_complete = self._scan.rows.size == contexts.shares.shape[1]
+        bound = best.bound if is_complete else torch.full_like(best.bound, torch.inf)
+        return candidates_of(best.rows, bound, contexts, self._config.covisited, samples)
+
+
+def candidates_of(
+    scanned: NDArray[np.int64],
+    bound: Tensor,
+    contexts: Contexts,
+    covisited: int,
+    samples: Samples = NO_SAMPLES,
+) -> Retrieved:
+    """Join what scans found with what covisitation and facts name.
+
+    Args:
+        scanned: ``[m, k]`` rows found, in no order; a row may recur.
+        bound: ``[m]`` what no other scanned row exceeds.
+        contexts: of the m targets.
+        covisited: number of candidates of each target that covisitation suggests.
+        samples: what represents all other items.
+    """
+    m, size = contexts.shares.shape
+    found = np.stack([np.repeat(np.arange(m), scanned.shape[1]), scanned.ravel()])
+    suggested, left_out = _highest(contexts.shares, covisited)
+    pairs = [found, contexts.facts[0][1:], suggested]
+    return Retrieved(Candidates.of(pairs, m, size, samples), bound, left_out)
 
 
 def _highest(shares: sp.csr_array, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

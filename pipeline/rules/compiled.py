@@ -112,6 +112,11 @@ class Shaping:
         """Return scores ``[m]`` of rows with boosts and buries; a nat counts `per_nat` in them."""
         return scores + per_nat * self.shift(rows) if self.shifts else scores
 
+    @property
+    def most_nats(self) -> float:
+        """What no item gets more than from boosts, in nats."""
+        return sum(shift.nats for shift in self.shifts if shift.nats > 0)
+
     def passing(self, most: int) -> NDArray[np.int64] | None:
         """Return the rows that every filter lets through; None if there are more than that, or no filters."""
         if not self.filters:
