@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import orjson
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -10,9 +11,9 @@ from pipeline.checkpoints.state import LearnerState
 from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.port import named
 from pipeline.journal.position import Position
-from pipeline.model.tensors import of_matrix
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.snapshot import Manifest, Snapshot
+from pipeline.state.stream import StreamState
 from pipeline.training.learner import Learner
 
 
@@ -28,15 +29,7 @@ def capture(learner: Learner, supervisor: Supervisor | None, position: Position)
         encoder=learner.encoder.adapter,
         learned=_learned(learner),
         table=learner.table.state(),
-        counts={
-            **of_matrix("base", stream.covisitation.counts.base),
-            **of_matrix("recent", stream.covisitation.counts.recent),
-            "totals": torch.from_numpy(stream.covisitation.counts.totals),
-            "scale": torch.tensor(stream.covisitation.counts.scale, dtype=torch.float64),
-            "popularity": torch.from_numpy(stream.popularity.counts),
-            "acts": torch.from_numpy(stream.acts),
-            "events": torch.tensor(stream.events),
-        },
+        counts={**_counts(stream), "scanned": torch.from_numpy(learner.retriever.scanned)},
         replay=learner.replay.copy(),
         catalogue=stream.catalogue.copy(),
         histories=stream.histories.copy(),
@@ -80,11 +73,25 @@ def snapshot_of(learner: Learner, model: str, position: Position, quality: Repor
         content=_copied(rows.content),
         residual=_copied(rows.residual),
         bias=_copied(rows.bias),
-        covisitation_base=stream.covisitation.counts.base,
-        covisitation_recent=stream.covisitation.counts.recent,
-        covisitation_scale=stream.covisitation.counts.scale,
+        covisitation_base=sp.csr_array((len(items), len(items))),
+        covisitation_recent=stream.covisitation.counts.to_csr(),
+        covisitation_scale=1.0,
         popularity=stream.popularity.counts,
     )
+
+
+def _counts(stream: StreamState) -> dict[str, Tensor]:
+    """Copy the counts of a stream state; as they are stored, so that they go on as they are."""
+    pairs, popularity = stream.covisitation.counts, stream.popularity
+    stored = {name: torch.from_numpy(array) for name, array in pairs.all_stored()._asdict().items()}
+    return {
+        **stored,
+        "scale": torch.tensor(pairs.scale, dtype=torch.float64),
+        "popularity": torch.from_numpy(popularity.all_stored()),
+        "popularity_scale": torch.tensor(popularity.scale, dtype=torch.float64),
+        "acts": torch.from_numpy(stream.acts.copy()),
+        "events": torch.tensor(stream.events),
+    }
 
 
 def _copied(tensor: Tensor) -> Tensor:

@@ -6,9 +6,7 @@ import copy
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config import ModelConfig, ModelSizes
@@ -21,6 +19,8 @@ from pipeline.model.lora import blocks_of
 from pipeline.model.recommender import Recommender
 from pipeline.snapshots.snapshot import Manifest, Seal, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.state.counts import PairCounts, PairTable
+from pipeline.state.popularity import DecayedPopularity, Popularity
 
 LARGEST_LOG_SCALE = 30.0
 """It begins at 2.3; scores beyond the exponential of this one leave float32's range."""
@@ -39,8 +39,7 @@ class LoadedSnapshot:
         encoder: adapter of the language model with which new texts must be encoded.
         recommender, mixer: the learned parameters.
         items: content, residual and bias of each row.
-        pairs: ``[n, n]`` pair counts of the covisitation, in one level; `totals`: its row sums.
-        popularity: ``[n]`` decayed counts.
+        pairs, popularity: counts of the n items; never changed.
     """
 
     manifest: Manifest
@@ -52,9 +51,8 @@ class LoadedSnapshot:
     recommender: Recommender
     mixer: Tensor
     items: Rows
-    pairs: sp.csr_array
-    totals: NDArray[np.float64]
-    popularity: NDArray[np.float64]
+    pairs: PairTable
+    popularity: Popularity
 
 
 class SnapshotLoader:
@@ -115,8 +113,7 @@ class SnapshotLoader:
 def _loaded(snapshot: Snapshot, version: Version, recommender: Recommender) -> LoadedSnapshot:
     recommender.load_learned(dict(snapshot.learned))
     pairs = (snapshot.covisitation_base + snapshot.covisitation_recent) * snapshot.covisitation_scale
-    totals = pairs.sum(axis=1)
-    if not np.isfinite(totals).all():
+    if not np.isfinite(pairs.sum(axis=1)).all():
         raise SnapshotCorrupt(f"snapshot {version}: its pair counts overflow; publish again or roll back")
     return LoadedSnapshot(
         manifest=snapshot.manifest,
@@ -128,9 +125,8 @@ def _loaded(snapshot: Snapshot, version: Version, recommender: Recommender) -> L
         recommender=recommender,
         mixer=snapshot.mixer,
         items=Rows(snapshot.content, snapshot.residual, snapshot.bias),
-        pairs=pairs,
-        totals=totals,
-        popularity=snapshot.popularity,
+        pairs=PairCounts.of(pairs),
+        popularity=DecayedPopularity.of_counts(snapshot.popularity),
     )
 
 
