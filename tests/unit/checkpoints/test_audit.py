@@ -12,10 +12,12 @@ import orjson
 import pytest
 
 from pipeline.checkpoints.audit import Agreement, agreement, version_at
+from pipeline.checkpoints.manifest import FORMAT
 from pipeline.errors import CheckpointCorrupt, TopicError
 from pipeline.journal.entry import read_journal
 from pipeline.sealing import seal, unseal
-from pipeline.snapshots.snapshot import FORMAT, Version
+from pipeline.snapshots.snapshot import FORMAT as SNAPSHOT_FORMAT
+from pipeline.snapshots.snapshot import Version
 from tests.support.learner_harness import Rebuilt
 from tests.support.model_harness import ModelHarness, copy_of, tiny_settings
 
@@ -119,14 +121,14 @@ def test_agreement_is_told(harness: ModelHarness) -> None:
     assert str(neither).endswith("checkpoint is not there, snapshot is not there")
 
 
-@pytest.mark.parametrize("kind", ["checkpoint", "snapshot"])
-def test_disagreement_is_told(harness: ModelHarness, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "form"), [("checkpoint", FORMAT), ("snapshot", SNAPSHOT_FORMAT)])
+def test_disagreement_is_told(harness: ModelHarness, kind: str, form: int) -> None:
     folder = (
         harness.checkpoints.folder if kind == "checkpoint" else Path(harness.settings.snapshots.store, "mill")
     )
     manifest = folder / "1-3" / "manifest.json"
-    fields = orjson.loads(unseal(manifest.read_bytes(), FORMAT))
-    manifest.write_bytes(seal(orjson.dumps({**fields, "digest": "0" * 64}), FORMAT))
+    fields = orjson.loads(unseal(manifest.read_bytes(), form))
+    manifest.write_bytes(seal(orjson.dumps({**fields, "digest": "0" * 64}), form))
     found = agreed(harness, harness.rebuilt(until="1-3"))
     assert found.differs
     assert f"{kind} DIFFERS" in str(found)
