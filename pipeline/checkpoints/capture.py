@@ -7,7 +7,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from pipeline.checkpoints.state import LearnerState
+from pipeline.checkpoints.state import CENTROIDS, LearnerState
 from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.port import named
 from pipeline.journal.position import Position
@@ -104,4 +104,6 @@ def _learned(learner: Learner) -> dict[str, Tensor]:
     named = learner.recommender.learned()
     tensors = {f"parameter.{name}": parameter.detach().clone() for name, parameter in named.items()}
     tensors |= learner.optimizer.moments()
-    return tensors | {f"mixer.{name}": tensor for name, tensor in learner.mixer.state().items()}
+    tensors |= {f"mixer.{name}": tensor for name, tensor in learner.mixer.state().items()}
+    centroids = learner.retriever.centroids
+    return tensors if centroids is None else {**tensors, CENTROIDS: torch.from_numpy(centroids)}
