@@ -29,7 +29,7 @@ def capture(learner: Learner, supervisor: Supervisor | None, position: Position)
         encoder=learner.encoder.adapter,
         learned=_learned(learner),
         table=learner.table.state(),
-        counts=_counts(stream),
+        counts={**_counts(stream), "scanned": torch.from_numpy(learner.retriever.scanned)},
         replay=learner.replay.copy(),
         catalogue=stream.catalogue.copy(),
         histories=stream.histories.copy(),

@@ -131,6 +131,7 @@ def restore(
     _load_users(learner, files)
     learner.table.load(table)
     learner.replay.load(replay)
+    learner.retriever.load(counts["scanned"].numpy(), learner.table)
     _load_learned(learner, learned)
     if supervisor is not None:
         _load_supervisor(supervisor, files[SUPERVISOR])

@@ -7,7 +7,6 @@ and time gap of an event enter as embeddings that are initially zero.
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -17,7 +16,7 @@ from transformers import PreTrainedModel
 
 from pipeline.config import ModelSizes
 from pipeline.errors import InvalidSettings
-from pipeline.model.backbone import Backbone
+from pipeline.model.backbone import Backbone, sharing_copy
 from pipeline.model.lora import add_lora, blocks_of
 from pipeline.model.sequences import Packed
 from pipeline.state.segments import GAP_BUCKETS, TYPES, VALUE_BUCKETS
@@ -27,7 +26,7 @@ class Tower(nn.Module):
     """Maps the item vectors of a history to user vectors, one after each act."""
 
     def __init__(self, backbone: Backbone, sizes: ModelSizes) -> None:
-        """Build the tower from a copy of the backbone's last layers.
+        """Build the tower from the backbone's last layers, whose weights it shares.
 
         Raises:
             InvalidSettings: the backbone cannot be made causal.
@@ -102,8 +101,8 @@ class _VectorInput(nn.Module):
 
 
 def _last_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
-    """Copy the last layers of a BERT-like or decoder model, changed to take vectors as input."""
-    truncated: Any = copy.deepcopy(model)
+    """Return the last layers of a BERT-like or decoder model, changed to take vectors; weights are shared."""
+    truncated: Any = sharing_copy(model)
     blocks = blocks_of(truncated)
     del blocks[:-count]
     for number, block in enumerate(blocks):
