@@ -232,7 +232,7 @@ class Shop:
         histories = learning.learner.stream.histories
         ends = {user: end for batch in learning.learned for user, end in batch.users.items()}
         complete = {user: (histories.of(user), end) for user, end in ends.items()}
-        publisher.publish(Publication(learning.snapshot(), complete, [], []))
+        publisher.publish(Publication(learning.update(publisher), complete, [], []))
 
     def _read(self, version: Version) -> SealedFiles:
         folder = self.folder(str(version))

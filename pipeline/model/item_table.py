@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config import RowRates
 from pipeline.model.device import recurring
+from pipeline.state.changed_rows import ChangedRows
 
 EPSILON = 1e-10
 LONGEST = 10.0
@@ -30,6 +33,13 @@ class Rows(NamedTuple):
     bias: Tensor
 
 
+class ChangedItems(NamedTuple):
+    """Rows with new content, and rows whose residual or bias changed, both ascending."""
+
+    content: NDArray[np.int64]
+    learned: NDArray[np.int64]
+
+
 class ItemTable:
     """The frozen content and the learned residual and bias of every catalogue row.
 
@@ -39,6 +49,7 @@ class ItemTable:
     def __init__(self, width: int, device: torch.device, rates: RowRates) -> None:
         self._rates = rates
         self._size = 0
+        self._new_content, self._learned = ChangedRows(), ChangedRows()
         self._columns = {
             "content": torch.zeros(0, width, device=device),
             "residual": torch.zeros(0, width, device=device),
@@ -60,6 +71,11 @@ class ItemTable:
     def set_content(self, rows: Tensor, content: Tensor) -> None:
         """Set the content vectors ``[n, d]`` of rows ``[n]``."""
         self._columns["content"][rows] = content.to(self._columns["content"])
+        self._new_content.add(rows.cpu().numpy())
+
+    def take_changed(self) -> ChangedItems:
+        """Return the rows that changed since they were last taken."""
+        return ChangedItems(self._new_content.take(), self._learned.take())
 
     def all(self) -> Rows:
         """Return views of all rows, which must not be modified."""
@@ -90,6 +106,7 @@ class ItemTable:
         bias_root = columns["bias_squares"][rows].sqrt() + EPSILON
         columns["residual"].index_add_(0, rows, residual_gradient / residual_root, alpha=-rates.residual)
         columns["bias"].index_add_(0, rows, bias_gradient / bias_root, alpha=-rates.bias)
+        self._learned.add(rows.cpu().numpy())
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of all columns, for a checkpoint."""

@@ -114,8 +114,8 @@ class SnapshotLoader:
 
 def _loaded(snapshot: Snapshot, version: Version, recommender: Recommender) -> LoadedSnapshot:
     recommender.load_learned(dict(snapshot.learned))
-    pairs = (snapshot.covisitation_base + snapshot.covisitation_recent) * snapshot.covisitation_scale
-    totals = pairs.sum(axis=1)
+    pairs = snapshot.pairs
+    totals: NDArray[np.float64] = np.asarray(pairs.sum(axis=1), dtype=np.float64)
     if not np.isfinite(totals).all():
         raise SnapshotCorrupt(f"snapshot {version}: its pair counts overflow; publish again or roll back")
     return LoadedSnapshot(

@@ -1,0 +1,110 @@
+"""The rows of a snapshot in memory; layers are applied in place, at a cost that follows what they change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.snapshots.layer import Layer, RowValues, items_in, texts_of
+from pipeline.snapshots.ragged import GROWTH, ReplaceableRows, SparseRows, resized
+
+COLUMNS = {"vectors": "content", "residual": "learned", "bias": "learned", "counts": "popularity"}
+"""Dense columns, and the part of a layer that has their values."""
+
+
+class SnapshotTable:
+    """Ids, content digests and columns of n items, with room for more.
+
+    Attributes:
+        ids: by row.
+        digests: content digest of each item, in the order of rows.
+        rows: row of each item.
+        pairs: stored counts of pairs ``[n, n]``.
+    """
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.digests: dict[str, str] = {}
+        self.rows: dict[str, int] = {}
+        self.pairs = ReplaceableRows()
+        self._columns: dict[str, NDArray[Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return a view ``[n, ...]`` of content vectors, residual, bias or stored counts of acts."""
+        return self._columns[name][: len(self)]
+
+    def layer(self) -> Layer:
+        """Return all rows as one layer."""
+        rows = np.arange(len(self))
+        pairs = self.pairs.rows(rows)
+        values = {
+            part: {name: self.column(name) for name, of in COLUMNS.items() if of == part}
+            for part in COLUMNS.values()
+        }
+        return {
+            "items": texts_of(self.digests.items(), rows),
+            **{part: RowValues(rows, columns) for part, columns in values.items()},
+            "pairs": RowValues(rows, {"columns": pairs.columns, "counts": pairs.values}, pairs.lengths),
+        }
+
+    def check(self, layers: Sequence[Layer], size: int) -> None:
+        """Check that layers fit the items of this table, and make it one of `size` items.
+
+        Raises:
+            ValueError: an item would change its row, or rows would be left without an item.
+        """
+        known, rows = len(self), len(self)
+        added: dict[str, int] = {}
+        for layer in layers:
+            part = layer["items"]
+            for row, (item, _) in zip(part.rows.tolist(), items_in(part), strict=True):
+                if row == rows and item not in self.rows and item not in added:
+                    added[item] = row
+                    rows += 1
+                elif row != (self.rows.get(item) if row < known else added.get(item)):
+                    raise ValueError(f"row {row} is of another item")
+        if rows != size:
+            raise ValueError(f"its {rows} items do not match its {size} rows")
+
+    def apply(self, layers: Sequence[Layer], size: int) -> None:
+        """Apply layers, oldest first, that were checked; the table has `size` items then.
+
+        A first layer with the content of every item becomes the table's own, without a copy.
+        """
+        for layer in layers:
+            self._set_items(layer)
+        for name, part in COLUMNS.items():
+            self._apply_column(name, [(layer[part].rows, layer[part].values[name]) for layer in layers], size)
+        self.pairs.grow(size)
+        for layer in layers:
+            found = layer["pairs"]
+            assert found.lengths is not None
+            entries = SparseRows(found.lengths, found.values["columns"], found.values["counts"])
+            self.pairs.replace(found.rows, entries)
+
+    def _set_items(self, layer: Layer) -> None:
+        for row, (item, digest) in zip(layer["items"].rows.tolist(), items_in(layer["items"]), strict=True):
+            if row == len(self.ids):
+                self.ids.append(item)
+                self.rows[item] = row
+            self.digests[item] = digest
+
+    def _apply_column(
+        self, name: str, changes: list[tuple[NDArray[np.int64], NDArray[Any]]], size: int
+    ) -> None:
+        if name not in self._columns:
+            rows, values = changes[0]
+            is_all = rows.size == size  # ascending, so that each row is there
+            self._columns[name] = values if is_all else np.zeros((size, *values.shape[1:]), values.dtype)
+        column = self._columns[name]
+        if size > len(column):
+            column = self._columns[name] = resized(column, int(GROWTH * size))
+        for rows, values in changes:
+            if values is not column:
+                column[rows] = values
