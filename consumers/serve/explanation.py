@@ -136,6 +136,6 @@ def _because(
 def _companions(view: View, known: Sequence[Act], rows: Sequence[int]) -> list[str | None]:
     """Find the item of the history that suggests each row most; None if none does."""
     acts = view.signals.read(known).acts[: -LAGS - 1 : -1]
-    suggested = view.covisitation.suggest([view.index.rows_of([act.item]) for act in acts])[:, rows]
+    suggested = view.covisitation.suggest([view.index.rows_of([act.item]) for act in acts])[:, rows].toarray()
     best = (LAG_WEIGHTS[: len(acts), None] * suggested).argmax(axis=0).tolist()
     return [acts[most].item if suggested[most, place] > 0 else None for place, most in enumerate(best)]

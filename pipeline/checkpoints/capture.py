@@ -14,10 +14,10 @@ from pipeline.checkpoints.state import LearnerState
 from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.port import named
 from pipeline.journal.position import Position
-from pipeline.model.tensors import of_matrix
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.layer import Layer, RowValues, texts_of
 from pipeline.snapshots.snapshot import Manifest, Snapshot, Update
+from pipeline.state.stream import StreamState
 from pipeline.training.learner import Learner
 
 
@@ -33,15 +33,7 @@ def capture(learner: Learner, supervisor: Supervisor | None, position: Position)
         encoder=learner.encoder.adapter,
         learned=_learned(learner),
         table=learner.table.state(),
-        counts={
-            **of_matrix("base", stream.covisitation.counts.base),
-            **of_matrix("recent", stream.covisitation.counts.recent),
-            "totals": torch.from_numpy(stream.covisitation.counts.totals),
-            "scale": torch.tensor(stream.covisitation.counts.scale, dtype=torch.float64),
-            "popularity": torch.from_numpy(stream.popularity.counts),
-            "acts": torch.from_numpy(stream.acts),
-            "events": torch.tensor(stream.events),
-        },
+        counts=_counts(stream),
         replay=learner.replay.copy(),
         catalogue=stream.catalogue.copy(),
         histories=stream.histories.copy(),
@@ -63,13 +55,12 @@ class ChangedState(NamedTuple):
 def take_changed(learner: Learner) -> ChangedState:
     """Return what changed since it was last taken, and forget it."""
     stream, table = learner.stream, learner.table.take_changed()
-    everything = np.arange(len(stream.catalogue))
     return ChangedState(
         np.array(stream.catalogue.take_changed(), dtype=np.int64),
         table.content,
         table.learned,
-        everything,
-        everything,
+        stream.popularity.take_changed(),
+        stream.covisitation.counts.take_changed(),
     )
 
 
@@ -98,7 +89,7 @@ def update_of(
         files={},
         layers=(),
         pair_scale=stream.covisitation.counts.scale,
-        popularity_scale=1.0,
+        popularity_scale=stream.popularity.scale,
         backbone=learner.encoder.backbone_digest,
         max_tokens=learner.encoder.max_tokens,
         sizes=learner.config.sizes,
@@ -134,17 +125,34 @@ def _layer(learner: Learner, changed: ChangedState) -> Layer:
         column.detach()[torch.from_numpy(rows).to(column.device)].cpu().numpy()
         for column, rows in zip(table, (changed.content, changed.learned, changed.learned), strict=True)
     )
-    pairs = stream.covisitation.counts.base[changed.pairs] + stream.covisitation.counts.recent[changed.pairs]
+    acts, pairs = (
+        stream.popularity.stored(changed.popularity),
+        stream.covisitation.counts.stored(changed.pairs),
+    )
     return {
         "items": texts_of([(ids[row], digests[row]) for row in changed.items.tolist()], changed.items),
         "content": RowValues(changed.content, {"vectors": vectors}),
         "learned": RowValues(changed.learned, {"residual": residual, "bias": bias}),
-        "popularity": RowValues(changed.popularity, {"counts": stream.popularity.counts[changed.popularity]}),
+        "popularity": RowValues(changed.popularity, {"counts": acts}),
         "pairs": RowValues(
             changed.pairs,
-            {"columns": pairs.indices.astype(np.int32), "counts": pairs.data},
-            np.diff(pairs.indptr).astype(np.int32),
+            {"columns": pairs.columns, "counts": pairs.values},
+            pairs.lengths.astype(np.int32),
         ),
+    }
+
+
+def _counts(stream: StreamState) -> dict[str, Tensor]:
+    """Copy the counts of a stream state; as they are stored, so that they go on as they are."""
+    pairs, popularity = stream.covisitation.counts, stream.popularity
+    stored = {name: torch.from_numpy(array) for name, array in pairs.all_stored()._asdict().items()}
+    return {
+        **stored,
+        "scale": torch.tensor(pairs.scale, dtype=torch.float64),
+        "popularity": torch.from_numpy(popularity.all_stored()),
+        "popularity_scale": torch.tensor(popularity.scale, dtype=torch.float64),
+        "acts": torch.from_numpy(stream.acts.copy()),
+        "events": torch.tensor(stream.events),
     }
 
 

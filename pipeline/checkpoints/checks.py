@@ -17,8 +17,9 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from pipeline.events import Id, Item
-from pipeline.snapshots.values import LARGEST_COUNT, LARGEST_WEIGHT, check_counts, check_range
+from pipeline.snapshots.values import LARGEST_COUNT, LARGEST_WEIGHT, check_range
 from pipeline.state.catalogue import Catalogue
+from pipeline.state.counts import is_pairs
 from pipeline.state.histories import History
 from pipeline.state.segments import COLUMNS, GAP_BUCKETS, TYPES, VALUE_BUCKETS
 
@@ -29,14 +30,19 @@ Sums of squared gradients have no other bound: that of an item without any vecto
 """
 LARGEST_SUM = torch.finfo(torch.float32).max
 COUNT_TYPES = {
-    "totals": torch.float64,
+    "lengths": torch.int64,
     "popularity": torch.float64,
     "acts": torch.int64,
+    "columns": torch.int32,
+    "values": torch.float64,
     "scale": torch.float64,
+    "popularity_scale": torch.float64,
     "events": torch.int64,
 }
-"""Number types of the counts; the first three have one value per catalogue row, the others one in all."""
+"""Number types of the counts."""
 PER_ITEM = tuple(COUNT_TYPES)[:3]
+"""They have one value per catalogue row; the next two have one per pair of items, the others one in all."""
+PER_ROW = tuple(COUNT_TYPES)[:5]
 LARGEST_ACT = 16.0
 """The largest weight of an act that the settings allow."""
 REPLAY_TYPES = {"weights": np.float64, "wanted": np.bool_}
@@ -83,12 +89,17 @@ def check_stream(items: int, table: Mapping[str, Tensor], counts: Mapping[str, T
         if values.shape[0] != items:
             raise ValueError(f"{name} has {values.shape[0]} rows for {items} items")
     for name, dtype in COUNT_TYPES.items():
-        if counts[name].dtype != dtype or counts[name].dim() != (name in PER_ITEM):
+        if counts[name].dtype != dtype or counts[name].dim() != (name in PER_ROW):
             raise ValueError(f"{name} has another form than counts")
-    check_counts(counts, items)
-    check_range("totals", counts["totals"] * counts["scale"], -LARGEST_COUNT, LARGEST_COUNT)
+    for name, scale in ("popularity", "popularity_scale"), ("values", "scale"):
+        if not 0 < float(counts[scale]) <= 1:
+            raise ValueError(f"{scale} is not between 0 and 1")
+        check_range(name, counts[name], 0, LARGEST_COUNT / float(counts[scale]))
     for name in ("acts", "events"):
         check_range(name, counts[name], 0, LARGEST_COUNT)
+    lengths, columns = counts["lengths"].numpy(), counts["columns"].numpy()
+    if not is_pairs(lengths, columns) or columns.size != counts["values"].numel():
+        raise ValueError("the rows of pair counts are none")
 
 
 def read_entries(content: bytes) -> Entries:

@@ -25,7 +25,7 @@ from pipeline.sealing import Sha256, seal, unseal
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """3: the manifest is sealed and binds its files by size; seen events have digests of their contents, and
 histories the items of older acts."""
 MANIFEST = "manifest.json"

@@ -32,10 +32,10 @@ from pipeline.config import ModelSizes
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.journal.position import Position
 from pipeline.model.content.adapter import Adapter
-from pipeline.model.tensors import to_matrix, under
+from pipeline.model.tensors import under
 from pipeline.monitoring.supervisor import Supervisor, SupervisorState
 from pipeline.state.catalogue import Catalogue
-from pipeline.state.counts import PairCounts
+from pipeline.state.counts import PairRows
 from pipeline.state.dedupe import SeenEvents
 from pipeline.state.histories import Histories, decode_history, encode_history
 from pipeline.training.learner import Learner
@@ -138,9 +138,10 @@ def restore(
 
 def _load_counts(learner: Learner, counts: Mapping[str, Tensor]) -> None:
     stream = learner.stream
-    stream.acts, stream.events = counts["acts"].numpy(), int(counts["events"])
-    stream.popularity.counts = counts["popularity"].numpy()
-    stream.covisitation.counts = _pair_counts(counts, len(stream.catalogue))
+    stream.load_counts(counts["acts"].numpy(), int(counts["events"]))
+    stream.popularity.load(counts["popularity"].numpy(), float(counts["popularity_scale"]))
+    pairs = PairRows(*(counts[name].numpy() for name in PairRows._fields))
+    stream.covisitation.load(pairs, float(counts["scale"]))
 
 
 def _load_users(learner: Learner, files: Mapping[str, bytes]) -> None:
@@ -179,8 +180,3 @@ def _load_learned(learner: Learner, tensors: Mapping[str, Tensor]) -> None:
     learner.mixer.load(under("mixer.", tensors))
     moments = {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in MOMENTS}
     learner.optimizer.load_moments(moments)
-
-
-def _pair_counts(tensors: Mapping[str, Tensor], size: int) -> PairCounts:
-    base, recent = (to_matrix(name, tensors, size) for name in ("base", "recent"))
-    return PairCounts(base, recent, tensors["totals"].numpy(), float(tensors["scale"]))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipeline.config import RowRates
 from pipeline.model.device import recurring
-from pipeline.state.changed_rows import ChangedRows
+from pipeline.state.growing import ChangedRows
 
 EPSILON = 1e-10
 LONGEST = 10.0
@@ -67,6 +67,8 @@ class ItemTable:
         if size > capacity:
             self._extend(recurring(max(size, int(GROWTH * capacity))) - capacity)
         self._size = size
+        for changed in (self._new_content, self._learned):
+            changed.grow(size)
 
     def set_content(self, rows: Tensor, content: Tensor) -> None:
         """Set the content vectors ``[n, d]`` of rows ``[n]``."""
@@ -117,6 +119,7 @@ class ItemTable:
         self._columns = {name: state[name].to(column, copy=True) for name, column in self._columns.items()}
         self._size = self._columns["bias"].shape[0]
         self._extend(recurring(self._size) - self._size)
+        self.grow(self._size)
 
     def _extend(self, extra: int) -> None:
         """Append zero rows."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from pipeline.state.popularity import DecayedPopularity
 
 UNIFORM_SHARE = 0.5
 
@@ -18,23 +21,31 @@ class Negatives:
 
     Attributes:
         items: ``[s]`` catalogue rows, possibly repeated.
-        log_expected: ``[n]`` log of the expected number of draws of each catalogue row.
+        log_expected: returns the log of the expected number of draws of each of some catalogue rows.
     """
 
     items: Tensor
-    log_expected: Tensor
+    log_expected: Callable[[Tensor], Tensor]
 
 
 def draw_negatives(
-    counts: NDArray[np.float64], count: int, random: np.random.Generator, device: torch.device
+    popularity: DecayedPopularity, count: int, random: np.random.Generator, device: torch.device
 ) -> Negatives:
-    """Draw `count` items with replacement, half in proportion to `counts` ``[n]`` and half uniformly."""
-    uniform = np.full(counts.size, 1 / counts.size)
-    share = counts / counts.sum() if counts.sum() > 0 else uniform
-    chance = UNIFORM_SHARE * uniform + (1 - UNIFORM_SHARE) * share
-    items = random.choice(counts.size, size=count, p=chance / chance.sum())
-    expected = np.log(count * chance).astype(np.float32)
-    return Negatives(torch.from_numpy(items).to(device), torch.from_numpy(expected).to(device))
+    """Draw `count` items with replacement, half uniformly and half in proportion to their popularity.
+
+    What is expected is looked up in the counts, so it must be asked for before they change.
+    """
+    total = popularity.total
+    uniform = math.ceil(UNIFORM_SHARE * count) if total > 0 else count
+    popular = count - uniform
+    items = [random.integers(popularity.size, size=uniform), popularity.draw(popular, random)]
+
+    def log_expected(rows: Tensor) -> Tensor:
+        counts = popularity.of(rows.cpu().numpy())
+        expected = uniform / popularity.size + popular * counts / (total or 1)
+        return torch.from_numpy(np.log(expected).astype(np.float32)).to(rows.device)
+
+    return Negatives(torch.from_numpy(np.concatenate(items)).to(device), log_expected)
 
 
 def sampled_softmax(positive: Tensor, negative: Tensor, targets: Tensor, drawn: Negatives) -> Tensor:
@@ -52,7 +63,7 @@ def sampled_softmax(positive: Tensor, negative: Tensor, targets: Tensor, drawn: 
     Returns:
         ``[m]`` negative log-likelihoods.
     """
-    target_logits = positive - drawn.log_expected[targets]
-    other_logits = negative - drawn.log_expected[drawn.items]
+    target_logits = positive - drawn.log_expected(targets)
+    other_logits = negative - drawn.log_expected(drawn.items)
     other_logits = other_logits.masked_fill_(targets.unsqueeze(1) == drawn.items, -torch.inf)
     return torch.logaddexp(target_logits, torch.logsumexp(other_logits, dim=1)) - target_logits

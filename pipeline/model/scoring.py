@@ -71,7 +71,7 @@ def score_segments(
     bias = from_biases(items.bias[: len(popular)].detach())
     pairs = [(segment, segment.targets) for segment in segments]
     pasts = [segment.items[:target] for segment, targets in pairs for target in targets]
-    shares = tensor(covisitation.suggest(pasts))
+    shares = tensor(covisitation.suggest(pasts).toarray())
     opens_basket = [segment.baskets[targets] != segment.baskets[targets - 1] for segment, targets in pairs]
     situation = tensor(np.concatenate(opens_basket).astype(np.int64))
     indices, values = evidence(segments, len(popular))

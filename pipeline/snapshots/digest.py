@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.snapshots.layer import PARTS, Array, Layer, RowValues
-from pipeline.snapshots.ragged import GROWTH, resized
 from pipeline.snapshots.snapshot import Manifest, Snapshot, Update
+from pipeline.snapshots.table import GROWTH, resized
 
 LANES = 2
 DIGESTED = tuple(part for part in PARTS if part != "content")

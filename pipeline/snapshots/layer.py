@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save as write_arrays
 
-from pipeline.snapshots.ragged import flat_indices
+from pipeline.state.counts import spans
 
 Array = NDArray[Any]
 
@@ -60,7 +60,7 @@ class RowValues:
             found = {name: values[chosen] for name, values in self.values.items()}
             return RowValues(self.rows[chosen], found)
         starts, lengths = np.cumsum(self.lengths, dtype=np.int64) - self.lengths, self.lengths[chosen]
-        at = flat_indices(starts[chosen], lengths)
+        at = spans(starts[chosen], lengths.astype(np.int64))
         return RowValues(self.rows[chosen], {name: of[at] for name, of in self.values.items()}, lengths)
 
     def without_zeros(self) -> RowValues:

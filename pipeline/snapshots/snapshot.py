@@ -8,10 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, Self
 
-import numpy as np
-import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor
 
@@ -219,6 +216,8 @@ class Snapshot:
     def updated(self, update: Update) -> Self:
         """Apply an update that fits, in place: the table is shared with what is returned, and changed."""
         self.table.apply(update.layers, update.manifest.rows)
+        self.table.pairs.scale = update.manifest.pair_scale
+        self.table.popularity.scale = update.manifest.popularity_scale
         return type(self)(update.manifest, update.encoder, update.learned, update.mixer, self.table)
 
     @property
@@ -240,18 +239,6 @@ class Snapshot:
     def bias(self) -> Tensor:
         """What was learned of each item, whoever the user is."""
         return torch.from_numpy(self.table.column("bias"))
-
-    @property
-    def popularity(self) -> NDArray[np.float64]:
-        """``[n]`` decayed counts."""
-        counts: NDArray[np.float64] = self.table.column("counts") * self.manifest.popularity_scale
-        return counts
-
-    @property
-    def pairs(self) -> sp.csr_array:
-        """``[n, n]`` decayed counts of pairs."""
-        counts: sp.csr_array = self.table.pairs.matrix() * self.manifest.pair_scale
-        return counts
 
 
 class Announcement(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.snapshots.layer import Layer, RowValues, items_in, texts_of
-from pipeline.snapshots.ragged import GROWTH, ReplaceableRows, SparseRows, resized
+from pipeline.state.counts import PairCounts, PairRows
+from pipeline.state.popularity import DecayedPopularity
 
-COLUMNS = {"vectors": "content", "residual": "learned", "bias": "learned", "counts": "popularity"}
+GROWTH = 1.25
+COLUMNS = {"vectors": "content", "residual": "learned", "bias": "learned"}
 """Dense columns, and the part of a layer that has their values."""
 
 
@@ -22,27 +25,27 @@ class SnapshotTable:
         ids: by row.
         digests: content digest of each item, in the order of rows.
         rows: row of each item.
-        pairs: stored counts of pairs ``[n, n]``.
+        pairs, popularity: counts, with the scales of the last layers that were applied.
     """
 
     def __init__(self) -> None:
         self.ids: list[str] = []
         self.digests: dict[str, str] = {}
         self.rows: dict[str, int] = {}
-        self.pairs = ReplaceableRows()
+        self.pairs, self.popularity = PairCounts(), DecayedPopularity(math.inf)
         self._columns: dict[str, NDArray[Any]] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return a view ``[n, ...]`` of content vectors, residual, bias or stored counts of acts."""
+        """Return a view ``[n, ...]`` of content vectors, residual or bias."""
         return self._columns[name][: len(self)]
 
     def layer(self) -> Layer:
         """Return all rows as one layer."""
         rows = np.arange(len(self))
-        pairs = self.pairs.rows(rows)
+        pairs = self.pairs.stored(rows)
         values = {
             part: {name: self.column(name) for name, of in COLUMNS.items() if of == part}
             for part in COLUMNS.values()
@@ -50,7 +53,10 @@ class SnapshotTable:
         return {
             "items": texts_of(self.digests.items(), rows),
             **{part: RowValues(rows, columns) for part, columns in values.items()},
-            "pairs": RowValues(rows, {"columns": pairs.columns, "counts": pairs.values}, pairs.lengths),
+            "popularity": RowValues(rows, {"counts": self.popularity.all_stored()}),
+            "pairs": RowValues(
+                rows, {"columns": pairs.columns, "counts": pairs.values}, pairs.lengths.astype(np.int32)
+            ),
         }
 
     def check(self, layers: Sequence[Layer], size: int) -> None:
@@ -82,11 +88,13 @@ class SnapshotTable:
         for name, part in COLUMNS.items():
             self._apply_column(name, [(layer[part].rows, layer[part].values[name]) for layer in layers], size)
         self.pairs.grow(size)
+        self.popularity.grow(size)
         for layer in layers:
-            found = layer["pairs"]
-            assert found.lengths is not None
-            entries = SparseRows(found.lengths, found.values["columns"], found.values["counts"])
-            self.pairs.replace(found.rows, entries)
+            acts, pairs = layer["popularity"], layer["pairs"]
+            assert pairs.lengths is not None
+            lengths = pairs.lengths.astype(np.int64)
+            self.popularity.replace(acts.rows, acts.values["counts"])
+            self.pairs.replace(pairs.rows, PairRows(lengths, pairs.values["columns"], pairs.values["counts"]))
 
     def _set_items(self, layer: Layer) -> None:
         for row, (item, digest) in zip(layer["items"].rows.tolist(), items_in(layer["items"]), strict=True):
@@ -108,3 +116,10 @@ class SnapshotTable:
         for rows, values in changes:
             if values is not column:
                 column[rows] = values
+
+
+def resized(array: NDArray[Any], capacity: int) -> NDArray[Any]:
+    """Copy an array ``[n, ...]`` into a larger one that ends with zeros, which take no memory yet."""
+    larger = np.zeros((capacity, *array.shape[1:]), dtype=array.dtype)
+    larger[: len(array)] = array
+    return larger

@@ -14,6 +14,7 @@ from torch import Tensor
 from pipeline.events import Id
 from pipeline.snapshots.layer import Layer, RowValues, items_in
 from pipeline.snapshots.snapshot import Manifest
+from pipeline.state.counts import pair_keys
 
 ContentDigest = Annotated[str, Field(pattern=r"^([0-9a-f]{32}|-|)$")]
 """Of an item's text; empty without a text, ``-`` for a removed item."""
@@ -47,28 +48,8 @@ def check_layer(layer: Layer, manifest: Manifest) -> None:
         check_range(name, torch.from_numpy(layer[part].values[name]), -LARGEST_WEIGHT, LARGEST_WEIGHT)
     acts, pairs = (layer[part].values["counts"] for part in ("popularity", "pairs"))
     check_range("acts", torch.from_numpy(acts), 0, LARGEST_COUNT / manifest.popularity_scale)
-    most = LARGEST_COUNT / manifest.pair_scale
-    check_range("pairs", torch.from_numpy(pairs), -most, most)
-    if not _within(layer["pairs"].values["columns"], manifest.rows):
-        raise ValueError("pairs are with no rows of the table")
-
-
-def check_counts(tensors: Mapping[str, Tensor], rows: int) -> None:
-    """Check popularity and the levels of pair counts; stored pairs are multiplied by the scale.
-
-    Raises:
-        ValueError: names the tensor.
-    """
-    scale = float(tensors["scale"])
-    if not 0 < scale <= 1:
-        raise ValueError("scale is not between 0 and 1")
-    check_range("popularity", tensors["popularity"], 0, LARGEST_COUNT)
-    for level in ("base", "recent"):
-        if f"{level}.data" in tensors:
-            check_range(
-                f"{level}.data", tensors[f"{level}.data"], -LARGEST_COUNT / scale, LARGEST_COUNT / scale
-            )
-            check_matrix(level, tensors, rows)
+    check_range("pairs", torch.from_numpy(pairs), 0, LARGEST_COUNT / manifest.pair_scale)
+    _check_columns(layer["pairs"], manifest.rows)
 
 
 def check_range(name: str, values: Tensor, least: float, largest: float) -> None:
@@ -84,18 +65,6 @@ def check_range(name: str, values: Tensor, least: float, largest: float) -> None
         raise ValueError(f"{name} is not finite, or out of range")
 
 
-def check_matrix(name: str, tensors: Mapping[str, Tensor], rows: int) -> None:
-    """Check that three tensors are a sparse matrix ``[rows, rows]`` of counts.
-
-    Raises:
-        ValueError: they are none.
-    """
-    data, indices, indptr = (tensors[f"{name}.{part}"].numpy() for part in ("data", "indices", "indptr"))
-    ends = indptr.size == rows + 1 and indptr[0] == 0 and indptr[-1] == data.size == indices.size
-    if not ends or (np.diff(indptr) < 0).any() or not _within(indices, rows):
-        raise ValueError(f"{name} is no sparse matrix")
-
-
 def _check_rows(name: str, part: RowValues, size: int) -> None:
     """Check row numbers: within the table, and ascending, so that none occurs twice; and their lengths."""
     if not _within(part.rows, size) or (np.diff(part.rows) <= 0).any():
@@ -104,6 +73,14 @@ def _check_rows(name: str, part: RowValues, size: int) -> None:
         values = next(iter(part.values.values()))
         if (part.lengths < 0).any() or int(part.lengths.sum(dtype=np.int64)) != values.size:
             raise ValueError(f"the lengths of {name} do not match their values")
+
+
+def _check_columns(pairs: RowValues, size: int) -> None:
+    """Check the columns of pairs: items of the table, ascending in each row, as lookups need them."""
+    assert pairs.lengths is not None
+    columns, numbers = pairs.values["columns"], np.repeat(np.arange(pairs.rows.size), pairs.lengths)
+    if not _within(columns, size) or (np.diff(pair_keys(numbers, columns.astype(np.int64))) <= 0).any():
+        raise ValueError("the columns of pairs are no items of the table, ascending")
 
 
 def _within(indices: NDArray[np.integer[Any]], size: int) -> bool:

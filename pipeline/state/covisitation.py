@@ -9,14 +9,14 @@ co-occurrence unnecessary.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from pipeline.state.counts import PairCounts
+from pipeline.state.counts import PairCounts, PairRows
 
 LAG_WEIGHTS = np.array([20, 14, 10, 7, 5, 4, 3, 2], dtype=np.float64)
 """Weight of a pair by its distance in acts; whole numbers keep sums without decay exact."""
@@ -25,61 +25,93 @@ CONFIDENCE = 2 * LAG_WEIGHTS[0]
 """Shrinkage: the suggestions of an item with total n are weighted by n / (n + CONFIDENCE)."""
 
 
-@dataclass
-class Covisitation:
-    """Decayed pair counts between items, and scores from them.
+class Covisitation(ABC):
+    """Pair counts between items, and scores from them."""
 
-    Attributes:
-        half_life: number of events after which a count is halved.
-        max_partners: number of an item's partners kept in a merge.
-    """
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """The number n of items."""
 
-    half_life: float
-    max_partners: int
-    counts: PairCounts = field(default_factory=PairCounts.empty)
+    @abstractmethod
+    def rows(self, items: NDArray[np.int64]) -> PairRows:
+        """Return the pairs of distinct items, ascending; none is below zero."""
 
-    def grow(self, size: int) -> None:
-        """Extend the counts to `size` items."""
-        self.counts.grow(size)
-
-    def suggest(self, recents: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Score each item by its pairs with the last items, shape ``[m, n]``; rows sum to ≤ 1.
+    def suggest(self, recents: Sequence[NDArray[np.int64]]) -> sp.csr_array:
+        """Score each item by its pairs with the last items, sparse ``[m, n]``; rows sum to ≤ 1.
 
         Args:
             recents: the item rows of each of m histories, oldest first.
         """
         lasts = [items[: -LAGS - 1 : -1] for items in recents]
         lengths = np.array([last.size for last in lasts])
-        columns = np.concatenate(lasts)
+        items, numbers = np.unique(np.concatenate(lasts), return_inverse=True)
+        pairs = self.rows(items)
         lags = np.concatenate([LAG_WEIGHTS[:length] for length in lengths])
-        trust = np.repeat(LAG_WEIGHTS.cumsum()[lengths - 1], lengths) * (
-            self._totals_of(columns) + CONFIDENCE
-        )
-        rows = np.repeat(np.arange(lengths.size), lengths)
-        mixing = sp.csr_array((lags / trust, (rows, columns)), shape=(lengths.size, self.counts.size))
-        shares = self.counts.mix(mixing)
-        # Nothing may be left of a pair that was taken back, except for rounding.
-        return np.maximum(shares, 0, out=shares)
+        trust = np.repeat(LAG_WEIGHTS.cumsum()[lengths - 1], lengths) * (pairs.totals[numbers] + CONFIDENCE)
+        asking = np.repeat(np.arange(lengths.size), lengths)
+        weights = sp.csr_array((lags / trust, (numbers, asking)), shape=(items.size, lengths.size))
+        return _weighted_sums(pairs, weights, self.size)
+
+
+class DecayedCovisitation(Covisitation):
+    """Decayed pair counts.
+
+    Attributes:
+        half_life: number of events after which a count is halved.
+        counts: keep at most about `max_partners` of an item's partners.
+    """
+
+    def __init__(self, half_life: float, max_partners: int) -> None:
+        self.half_life = half_life
+        self.counts = PairCounts(smallest=0.5 * float(LAG_WEIGHTS[-1]), max_per_row=max_partners)
+
+    @property
+    def size(self) -> int:
+        """The number n of items."""
+        return self.counts.size
+
+    def rows(self, items: NDArray[np.int64]) -> PairRows:
+        """Return the pairs of items."""
+        return self.counts.rows(items)
+
+    def load(self, stored: PairRows, scale: float) -> None:
+        """Replace all counts by others, given by stored counts of all rows and their scale."""
+        self.counts = self.counts.replaced(stored, scale)
+
+    def grow(self, size: int) -> None:
+        """Extend the counts to `size` items."""
+        self.counts.grow(size)
 
     def fold(self, new: NDArray[np.int64], old: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
         """Add pairs ``[p]`` in both directions; take back negative ones, as far as they are left."""
-        self.counts.fold(*_both_ways(new, old, weights))
-
-    def count(self, new: NDArray[np.int64], old: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
-        """Add pairs ``[p]`` in both directions, without a bound: sums do not depend on the order."""
-        if weights.size:
-            self.counts.add(*_both_ways(new, old, weights))
+        self.counts.fold(*both_ways(new, old, weights))
 
     def age(self, events: int) -> None:
-        """Decay the counts by a number of events, and evict small ones when a merge is due."""
+        """Decay the counts by a number of events."""
         self.counts.decay(0.5 ** (events / self.half_life))
-        self.counts.compact(smallest=0.5 * LAG_WEIGHTS[-1], max_per_row=self.max_partners)
-
-    def _totals_of(self, items: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.maximum(self.counts.totals[items], 0) * self.counts.scale
 
 
-def _both_ways(
+def both_ways(
     new: NDArray[np.int64], old: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return rows, columns and weights ``[2p]`` of pairs ``[p]`` in both directions."""
     return np.concatenate([old, new]), np.concatenate([new, old]), np.concatenate([weights, weights])
+
+
+def _weighted_sums(pairs: PairRows, weights: sp.csr_array, size: int) -> sp.csr_array:
+    """Sum the rows of pairs with weights ``[k, m]``: ``[m, size]`` with ascending indices.
+
+    The product is made transposed, over the columns that occur: this costs nothing for other items, and
+    turning it back sorts the indices.
+    """
+    order = np.argsort(pairs.columns, kind="stable")
+    columns = pairs.columns[order]
+    starts = np.flatnonzero(np.diff(columns, prepend=-1))
+    by_column = sp.csr_array(
+        (pairs.values[order], pairs.numbers[order], np.append(starts, columns.size)),
+        shape=(starts.size, pairs.lengths.size),
+    )
+    sums = (by_column @ weights).tocsc()
+    parts = sums.data.astype(np.float32), columns[starts][sums.indices], sums.indptr
+    return sp.csr_array(parts, shape=(weights.shape[1], size))

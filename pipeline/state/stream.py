@@ -12,10 +12,11 @@ from pipeline.config import SignalsConfig, StreamConfig
 from pipeline.events import CatalogueRecord, Interaction
 from pipeline.state.catalogue import Catalogue
 from pipeline.state.contributions import Contribution, additions, contribution
-from pipeline.state.covisitation import Covisitation
+from pipeline.state.covisitation import DecayedCovisitation
 from pipeline.state.dedupe import SeenEvents, Sighting
+from pipeline.state.growing import GrowingArray
 from pipeline.state.histories import Act, Histories, History, joined
-from pipeline.state.popularity import Popularity
+from pipeline.state.popularity import DecayedPopularity
 from pipeline.state.segments import Segment, segment_of
 from pipeline.state.signals import Reading, Signals
 
@@ -25,7 +26,6 @@ class StreamState:
     """Catalogue, histories, covisitation, popularity, and the digests of seen events.
 
     Attributes:
-        acts: ``[n]`` number of acts of positive weight on each item since the beginning, without decay.
         seen: recent event digests, by partition.
         events: number of interactions folded since the beginning.
         capped: number of acts of the last fold that a cap has reduced.
@@ -34,7 +34,6 @@ class StreamState:
 
     config: StreamConfig
     catalogue: Catalogue = field(default_factory=Catalogue)
-    acts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     seen: dict[int, SeenEvents] = field(default_factory=dict)
     events: int = 0
     capped: int = 0
@@ -43,10 +42,19 @@ class StreamState:
     def __post_init__(self, said: SignalsConfig) -> None:
         self.signals = Signals(said, self.config.history_length)
         self.histories = Histories(self.config.history_length)
-        self.covisitation = Covisitation(
+        self.covisitation = DecayedCovisitation(
             self.config.covisitation_half_life, self.config.covisitation_partners
         )
-        self.popularity = Popularity(self.config.popularity_half_life)
+        self.popularity = DecayedPopularity(self.config.popularity_half_life)
+        self._acts = GrowingArray[np.int64](np.int64)
+
+    @property
+    def acts(self) -> NDArray[np.int64]:
+        """Number ``[n]`` of acts of positive weight on each item since the beginning, without decay.
+
+        Changed in place by later folds.
+        """
+        return self._acts.values
 
     def ingest(self, records: Iterable[CatalogueRecord]) -> list[int]:
         """Upsert and change items, remove the items given by id, and return the rows upserted."""
@@ -61,11 +69,13 @@ class StreamState:
 
     def grow(self) -> None:
         """Extend every per-item array to the size of the catalogue."""
-        size = len(self.catalogue)
-        if size > self.acts.size:
-            self.acts = np.concatenate([self.acts, np.zeros(size - self.acts.size, dtype=np.int64)])
-            self.covisitation.grow(size)
-            self.popularity.grow(size)
+        for array in (self._acts, self.covisitation, self.popularity):
+            array.grow(len(self.catalogue))
+
+    def load_counts(self, acts: NDArray[np.int64], events: int) -> None:
+        """Replace the numbers of acts ``[n]`` on each item, and of all events."""
+        self._acts.load(acts)
+        self.events = events
 
     def first_seen(self, partition: int, event: Interaction) -> bool:
         """Remember an event of a partition; return False if it is a duplicate.
@@ -119,7 +129,7 @@ class StreamState:
             self.histories.fold(event.user, act, self.signals.remembered)
         self.capped = sum(one.is_capped for one in found)
         self._count(found)
-        self.acts = self.acts + np.bincount(np.array(wanted, dtype=np.int64), minlength=self.acts.size)
+        np.add.at(self._acts.values, np.array(wanted, dtype=np.int64), 1)
         self.events += len(events)
 
     def _count(self, found: Sequence[Contribution]) -> None:

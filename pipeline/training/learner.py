@@ -223,8 +223,8 @@ class Learner:
         return [replace(old, first_new=len(old)) for old in recent if old.foreseeable.size]
 
     def _negatives(self, batch: MicroBatch) -> Negatives:
-        counts, random = self.stream.popularity.counts, self._random(batch, Purpose.NEGATIVES)
-        return draw_negatives(counts, self.config.negatives, random, self.device)
+        popularity, random = self.stream.popularity, self._random(batch, Purpose.NEGATIVES)
+        return draw_negatives(popularity, self.config.negatives, random, self.device)
 
     def _score(self, passed: Pass, segments: list[Segment]) -> tuple[dict[str, TargetScores], list[Chosen]]:
         """Score the new targets before they are learned or folded; return the outputs with the targets."""

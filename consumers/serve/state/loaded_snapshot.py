@@ -5,10 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-import numpy as np
-import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config import ModelConfig, ModelSizes
@@ -21,6 +18,8 @@ from pipeline.model.lora import blocks_of
 from pipeline.model.recommender import Recommender
 from pipeline.snapshots.snapshot import Manifest, Seal, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.state.counts import PairTable
+from pipeline.state.popularity import Popularity
 
 LARGEST_LOG_SCALE = 30.0
 """It begins at 2.3; scores beyond the exponential of this one leave float32's range."""
@@ -39,8 +38,7 @@ class LoadedSnapshot:
         encoder: adapter of the language model with which new texts must be encoded.
         recommender, mixer: the learned parameters.
         items: content, residual and bias of each row.
-        pairs: ``[n, n]`` pair counts of the covisitation, in one level; `totals`: its row sums.
-        popularity: ``[n]`` decayed counts.
+        pairs, popularity: counts of the n items; never changed.
     """
 
     manifest: Manifest
@@ -52,9 +50,8 @@ class LoadedSnapshot:
     recommender: Recommender
     mixer: Tensor
     items: Rows
-    pairs: sp.csr_array
-    totals: NDArray[np.float64]
-    popularity: NDArray[np.float64]
+    pairs: PairTable
+    popularity: Popularity
 
 
 class SnapshotLoader:
@@ -114,23 +111,18 @@ class SnapshotLoader:
 
 def _loaded(snapshot: Snapshot, version: Version, recommender: Recommender) -> LoadedSnapshot:
     recommender.load_learned(dict(snapshot.learned))
-    pairs = snapshot.pairs
-    totals: NDArray[np.float64] = np.asarray(pairs.sum(axis=1), dtype=np.float64)
-    if not np.isfinite(totals).all():
-        raise SnapshotCorrupt(f"snapshot {version}: its pair counts overflow; publish again or roll back")
     return LoadedSnapshot(
         manifest=snapshot.manifest,
         version=version,
         offsets=snapshot.manifest.learned_offsets,
-        digests=dict(snapshot.items),
-        rows={item: row for row, item in enumerate(snapshot.items)},
+        digests=snapshot.table.digests,
+        rows=snapshot.table.rows,
         encoder=snapshot.encoder,
         recommender=recommender,
         mixer=snapshot.mixer,
         items=Rows(snapshot.content, snapshot.residual, snapshot.bias),
-        pairs=pairs,
-        totals=totals,
-        popularity=snapshot.popularity,
+        pairs=snapshot.table.pairs,
+        popularity=snapshot.table.popularity,
     )
 
 
@@ -154,8 +146,7 @@ def _check_shapes(snapshot: Snapshot, skeleton: Recommender, backbone: Backbone)
         {name: tensor.shape for name, tensor in snapshot.learned.items()} == expected
         and snapshot.content.shape == snapshot.residual.shape == (rows, width)
         and snapshot.bias.shape == (rows,)
-        and snapshot.popularity.shape == (rows,)
-        and len(snapshot.items) == rows
+        and len(snapshot.table) == rows
         and fits(backbone.model, snapshot.encoder)
     )
     if not consistent:

@@ -14,10 +14,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-import scipy.sparse as sp
-from numpy.typing import NDArray
-
 from consumers.serve.state.item_index import CatalogueEntry, ItemIndex, build_index, entry_of
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.new_texts import TextOverlay
@@ -36,18 +32,21 @@ from pipeline.rules.compiled import NO_RULES, CompiledRules
 from pipeline.state.acted_items import OlderItems, with_acts
 from pipeline.state.catalogue import removed_item, upserted
 from pipeline.state.contributions import Contribution, contribution, contributions
-from pipeline.state.counts import PairCounts, grown
+from pipeline.state.counts import PairCounts
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.dedupe import SeenEvents
 from pipeline.state.histories import Act, Histories, History, inserted, lasting
-from pipeline.state.popularity import Popularity
+from pipeline.state.popularity import DecayedPopularity, Popularity
 from pipeline.state.signals import Signals
+from pipeline.state.sums import CovisitationSum, PopularitySum
 
 DEDUPE_WINDOW = 5_000
 """Events per partition within which a duplicate is recognised; a late server reads as far back."""
 NO_DIGESTS: Mapping[str, str] = {}
 NO_ROWS: Mapping[str, int] = {}
 NO_OFFSETS: Offsets = {}
+NO_PAIRS = PairCounts()
+NO_ACTS = DecayedPopularity(math.inf)
 
 
 class HistoryPosition(NamedTuple):
@@ -204,8 +203,8 @@ class ServingState:
             snapshot=snapshot,
             index=index,
             items=self._rows,
-            covisitation=Covisitation(math.inf, max_partners=0, counts=_pairs(snapshot, tail, index)),
-            popularity=Popularity(math.inf, _popularity(snapshot, tail, index)),
+            covisitation=_covisitation(snapshot, tail, index),
+            popularity=_popularity(snapshot, tail, index),
             signals=self._signals,
             offsets=named(self.positions),
             oldest_unlearned=tail.oldest,
@@ -311,23 +310,12 @@ def _counted_again(
     ]
 
 
-def _pairs(snapshot: LoadedSnapshot | None, tail: Tail, index: ItemIndex) -> PairCounts:
-    """Count the tail's pairs on top of the snapshot's.
-
-    A return may take back more than is left of a pair that the learner's counts have let decay or evicted.
-    """
-    size = len(index)
-    pairs = grown(snapshot.pairs, size) if snapshot else sp.csr_array((size, size))
-    totals = _padded(snapshot.totals if snapshot else np.zeros(0), size)
-    counts = PairCounts(pairs, sp.csr_array((size, size)), totals)
-    counts.fold(*tail.pairs(index.extras))
-    return counts
+def _covisitation(snapshot: LoadedSnapshot | None, tail: Tail, index: ItemIndex) -> Covisitation:
+    """Count the tail's pairs on top of the snapshot's."""
+    pairs = snapshot.pairs if snapshot else NO_PAIRS
+    return CovisitationSum(len(index), pairs, tail.pairs(index.extras))
 
 
-def _popularity(snapshot: LoadedSnapshot | None, tail: Tail, index: ItemIndex) -> NDArray[np.float64]:
-    counts = snapshot.popularity if snapshot else np.zeros(0)
-    return np.maximum(_padded(counts, len(index)) + tail.acts(index.extras, len(index)), 0)
-
-
-def _padded(counts: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    return np.concatenate([counts, np.zeros(size - counts.size)])
+def _popularity(snapshot: LoadedSnapshot | None, tail: Tail, index: ItemIndex) -> Popularity:
+    counts = snapshot.popularity if snapshot else NO_ACTS
+    return PopularitySum(len(index), counts, *tail.acts(index.extras))

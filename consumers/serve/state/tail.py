@@ -6,7 +6,6 @@ events were read or on the size of the polls: a server that started late has the
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -16,10 +15,13 @@ from numpy.typing import NDArray
 
 from pipeline.eventlog.port import TopicPartition
 from pipeline.state.contributions import Contribution, additions
-from pipeline.state.counts import PairCounts
-from pipeline.state.covisitation import Covisitation
+from pipeline.state.counts import pair_keys, split_keys, summed
+from pipeline.state.covisitation import both_ways
 from pipeline.state.histories import Act
 
+Counts = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Ascending keys and their sums; never changed in place."""
+NO_COUNTS: Counts = (np.zeros(0, dtype=np.int64), np.zeros(0))
 MAX_EVENTS = 100_000
 """Only the latest events are counted; a learner that is further behind is overloaded."""
 
@@ -55,8 +57,8 @@ class Tail:
         self.oldest: int | None = None
         self.extras: dict[str, int] = {}
         self._known = known
-        self._covisitation = Covisitation(math.inf, max_partners=0, counts=PairCounts.empty(len(known)))
-        self._acts = np.zeros(len(known))
+        self._pairs = NO_COUNTS
+        self._acts = NO_COUNTS
 
     def extend(self, events: Sequence[TailEvent]) -> None:
         """Count events."""
@@ -68,31 +70,38 @@ class Tail:
         for event in events:
             self._number(event.act.item)
         items, weights, pairs = additions((event.contribution for event in events), self._number)
-        size = len(self._known) + len(self.extras)
-        self._covisitation.grow(size)
-        self._covisitation.count(*pairs)
-        self._acts = np.concatenate([self._acts, np.zeros(size - self._acts.size)])
-        self._acts += np.bincount(items, weights, minlength=size)
+        rows, columns, shares = both_ways(*pairs)
+        self._pairs = _added(self._pairs, pair_keys(rows, columns), shares)
+        self._acts = _added(self._acts, items, weights)
 
-    def acts(self, rows: Mapping[str, int], size: int) -> NDArray[np.float64]:
-        """Sum of the weights of acts on each of `size` items, with the extras at the given rows."""
-        scattered = np.zeros(size)
-        scattered[self._indices(rows)] = self._acts
-        return scattered
+    def acts(self, rows: Mapping[str, int]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Rows and sums ``[k]`` of the weights of acts, with the extras at the given rows."""
+        items, weights = self._acts
+        return self._placed(items, rows), weights
 
     def pairs(
         self, rows: Mapping[str, int]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """Rows, columns and counts ``[p]`` of pairs, with the extras at the given rows."""
-        counted, indices = self._covisitation.counts.recent.tocoo(), self._indices(rows)
-        return indices[counted.row], indices[counted.col], counted.data
+        keys, weights = self._pairs
+        first, second = split_keys(keys)
+        return self._placed(first, rows), self._placed(second, rows), weights
 
-    def _indices(self, rows: Mapping[str, int]) -> NDArray[np.int64]:
+    def _placed(self, numbers: NDArray[np.int64], rows: Mapping[str, int]) -> NDArray[np.int64]:
+        """Convert numbers of items to their rows."""
         extras = np.array([rows[item] for item in self.extras], dtype=np.int64)
-        return np.concatenate([np.arange(len(self._known)), extras])
+        placed, is_extra = numbers.copy(), numbers >= len(self._known)
+        placed[is_extra] = extras[numbers[is_extra] - len(self._known)]
+        return placed
 
     def _number(self, item: str) -> int:
         known = self._known.get(item)
         if known is not None:
             return known
         return self.extras.setdefault(item, len(self._known) + len(self.extras))
+
+
+def _added(counts: Counts, keys: NDArray[np.int64], weights: NDArray[np.float64]) -> Counts:
+    """Return counts with more; a key may recur."""
+    known, sums = counts
+    return summed(np.concatenate([known, keys]), np.concatenate([sums, weights]))

@@ -6,7 +6,6 @@ half-lives are many times as long as the window.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,9 +38,9 @@ def refold(stream: StreamState, window: Sequence[Interaction], past: float) -> N
     counts.decay(past / (1 - past))
     stream.covisitation.fold(*pairs)
     counts.decay(1 - past)
-    added = np.maximum(np.bincount(items, weights, minlength=popularity.counts.size), 0)
+    added = np.maximum(np.bincount(items, weights, minlength=popularity.size), 0)
     counted = past * popularity.counts + (1 - past) * added
-    popularity.counts = counted * (popularity.counts.sum() / counted.sum())
+    popularity.load(counted * (popularity.total / counted.sum()))
 
 
 def _additions(stream: StreamState, window: Sequence[Interaction]) -> Additions:
@@ -63,10 +62,11 @@ def refold_if_better(
     """Refold a learner's stream state if this lowers its mixture's log-loss on the held-out acts."""
     covisitation, popularity = learner.stream.covisitation, learner.stream.popularity
     before = validate_mixture(learner, held_out).log_loss
-    # Counts are replaced, never changed in place, so shallow copies are enough to restore them.
-    kept = copy.copy(covisitation.counts), popularity.counts
+    pairs, pairs_scale = covisitation.counts.all_stored(), covisitation.counts.scale
+    counts, counts_scale = popularity.all_stored(), popularity.scale
     refold(learner.stream, window, past)
     if validate_mixture(learner, held_out).log_loss < before:
         return True
-    covisitation.counts, popularity.counts = kept
+    covisitation.load(pairs, pairs_scale)
+    popularity.load(counts, counts_scale)
     return False

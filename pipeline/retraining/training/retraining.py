@@ -181,8 +181,8 @@ class Retraining:
 
     def _negatives(self, epoch: int, step: int) -> Negatives:
         random = self._random(epoch, step, Purpose.RETRAIN_NEGATIVES)
-        counts = self._learner.stream.popularity.counts
-        return draw_negatives(counts, self._learner.config.negatives, random, self._learner.device)
+        popularity = self._learner.stream.popularity
+        return draw_negatives(popularity, self._learner.config.negatives, random, self._learner.device)
 
     def _validate(self) -> Validation:
         return validate(self._recommender, self._table, self._validation)

@@ -48,7 +48,7 @@ def _validated(
     recommender: Recommender, table: ItemTable, segments: Sequence[Segment], predict: Predictor
 ) -> Validation:
     bias = table.all().bias
-    unused = Negatives(bias.new_zeros(1, dtype=torch.int64), torch.zeros_like(bias))
+    unused = Negatives(bias.new_zeros(1, dtype=torch.int64), torch.zeros_like)
     losses, gains = list[float](), list[float]()
     for start in range(0, len(segments), SEGMENTS_PER_PASS):
         part = segments[start : start + SEGMENTS_PER_PASS]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.datasets import Shop, ShopSettings
 from pipeline.datasets.shop import Choice, Drift
 from pipeline.events import Item
-from pipeline.state.covisitation import Covisitation
+from pipeline.state.covisitation import Covisitation, DecayedCovisitation
 from tests.support.build import as_pairs
 
 HALF = 5_000
@@ -146,7 +146,7 @@ def steps(choices: list[Choice], rows: dict[str, int], part: slice) -> list[tupl
 
 
 def covisitation_of(choices: list[Choice], rows: dict[str, int], part: slice) -> Covisitation:
-    covisitation = Covisitation(half_life=1e9, max_partners=len(rows))
+    covisitation = DecayedCovisitation(half_life=1e9, max_partners=len(rows))
     covisitation.grow(len(rows))
     covisitation.fold(*as_pairs(steps(choices, rows, part)))
     return covisitation
@@ -154,6 +154,6 @@ def covisitation_of(choices: list[Choice], rows: dict[str, int], part: slice) ->
 
 def hit_rate(covisitation: Covisitation, choices: list[Choice], rows: dict[str, int], part: slice) -> float:
     asked = steps(choices, rows, part)
-    suggested = covisitation.suggest([before for before, _ in asked])
+    suggested = covisitation.suggest([before for before, _ in asked]).toarray()
     best = np.argpartition(suggested, -TOP, axis=1)[:, -TOP:]
     return float(np.mean([item in row for (_, item), row in zip(asked, best, strict=True)]))

@@ -14,8 +14,8 @@ from pipeline.model.item_table import ItemTable, Rows
 from pipeline.model.mixer import ScorerOutputs
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import score_segments
-from pipeline.state.covisitation import Covisitation
-from pipeline.state.popularity import Popularity
+from pipeline.state.covisitation import DecayedCovisitation
+from pipeline.state.popularity import DecayedPopularity
 from pipeline.state.segments import Segment
 from tests.support.build import as_pairs, segment
 from tests.support.scorer_outputs import features_of
@@ -41,7 +41,7 @@ def scored(backbone: Backbone, *parts: tuple[Segment, int], padding: int = 0) ->
     table.grow(ITEMS)
     table.set_content(torch.arange(ITEMS), torch.randn(ITEMS, backbone.width, generator=random))
     users = torch.randn(TARGETS, backbone.width, generator=random)
-    covisitation, popularity = Covisitation(1e6, 500), Popularity(1e6)
+    covisitation, popularity = DecayedCovisitation(1e6, 500), DecayedPopularity(1e6)
     covisitation.grow(ITEMS)
     popularity.grow(ITEMS)
     steps = ((one.items[:target], int(one.items[target])) for one in SEGMENTS for target in one.targets)

@@ -1,31 +1,27 @@
-"""Pair counts equal a dense matrix after any operations, which never change old arrays."""
+"""Pair counts equal a dense matrix after any operations; what is read from them never changes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from unittest.mock import patch
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.state import counts as counts_module
-from pipeline.state.counts import PairCounts
+from pipeline.state.counts import LEAST_SCALE, PairCounts, PairRows, is_pairs
 
-SIZE = 4
+SIZE = 11
+"""More than two blocks of four pairs, so that rows move."""
 
-pairs = st.lists(
-    st.tuples(st.integers(0, SIZE - 1), st.integers(0, SIZE - 1), st.integers(1, 20)), max_size=8
-)
-acts = st.lists(
+item = st.integers(0, SIZE - 1)
+pairs = st.lists(st.tuples(item, item, st.integers(-9, 20)), max_size=24)
+operations = st.lists(
     st.one_of(
-        st.tuples(st.just("add"), pairs),
+        st.tuples(st.just("fold"), pairs),
         st.tuples(st.just("grow"), st.integers(0, 3)),
         st.tuples(st.just("decay"), st.floats(0.1, 1)),
-        st.tuples(st.just("merge"), st.none()),
     ),
     max_size=12,
 )
@@ -33,93 +29,171 @@ acts = st.lists(
 
 @dataclass
 class Dense:
-    """The expected behaviour of PairCounts, on a dense matrix."""
+    """The expected behaviour of PairCounts without eviction, on a dense matrix."""
 
     counts: NDArray[np.float64]
 
-    def add(self, given_pairs: list[tuple[int, int, int]]) -> None:
+    def fold(self, given_pairs: list[tuple[int, int, int]]) -> None:
+        given, taken = (np.zeros_like(self.counts) for _ in range(2))
         for row, column, weight in given_pairs:
-            self.counts[row, column] += weight
+            (given if weight > 0 else taken)[row, column] += weight
+        self.counts = np.maximum(self.counts + given + taken, 0)
 
     def grow(self, extra: int) -> None:
         self.counts = np.pad(self.counts, (0, extra))
 
 
-def add(counts: PairCounts, given_pairs: list[tuple[int, int, int]]) -> None:
+def empty(size: int = SIZE, smallest: float = 0.0, max_per_row: int = 1_000) -> PairCounts:
+    counts = PairCounts(smallest, max_per_row)
+    counts.grow(size)
+    return counts
+
+
+def fold(counts: PairCounts, given_pairs: list[tuple[int, int, int]]) -> None:
     rows, columns, weights = np.array(given_pairs, dtype=np.int64).reshape(-1, 3).T
-    counts.add(rows, columns, weights.astype(np.float64))
+    counts.fold(rows, columns, weights.astype(np.float64))
 
 
-def merge(counts: PairCounts, smallest: float = 0.0, max_per_row: int = 1_000) -> None:
-    with patch.multiple(counts_module, MERGE_MINIMUM=0, MERGE_SHARE=0.0):
-        counts.compact(smallest, max_per_row)
+def apply(counts: PairCounts, value: object) -> None:
+    if isinstance(value, list):
+        fold(counts, value)
+    elif isinstance(value, int):
+        counts.grow(counts.size + value)
+    elif isinstance(value, float):
+        counts.decay(value)
 
 
-@given(acts)
-def test_counts_equal_a_dense_matrix(operations: list[tuple[str, object]]) -> None:
-    counts, dense = PairCounts.empty(SIZE), Dense(np.zeros((SIZE, SIZE)))
-    for verb, value in operations:
+def restored(counts: PairCounts) -> PairCounts:
+    return counts.replaced(counts.all_stored(), counts.scale)
+
+
+def assert_same(one: PairRows, other: PairRows) -> None:
+    for mine, others in zip(one, other, strict=True):
+        np.testing.assert_array_equal(mine, others)
+
+
+@given(operations)
+def test_counts_equal_a_dense_matrix(done: list[tuple[str, object]]) -> None:
+    counts, dense = empty(), Dense(np.zeros((SIZE, SIZE)))
+    for _, value in done:
+        apply(counts, value)
         if isinstance(value, list):
-            add(counts, value)
-            dense.add(value)
+            dense.fold(value)
         elif isinstance(value, int):
-            counts.grow(counts.size + value)
             dense.grow(value)
         elif isinstance(value, float):
-            counts.decay(value)
             dense.counts *= value
-        else:
-            assert verb == "merge"
-            merge(counts)
-    np.testing.assert_allclose(counts.merged().toarray(), dense.counts)
-    np.testing.assert_allclose(counts.totals * counts.scale, dense.counts.sum(axis=1))
-    weights = np.arange(2.0 * counts.size).reshape(2, -1)
-    np.testing.assert_allclose(counts.mix(sp.csr_array(weights)), weights @ dense.counts)
+    np.testing.assert_allclose(counts.to_csr().toarray(), dense.counts, atol=1e-12)
+    asked = np.array([3, 0, 7, 3])
+    found = counts.rows(asked)
+    np.testing.assert_allclose(found.totals, dense.counts[asked].sum(axis=1), atol=1e-12)
+    stored = counts.all_stored()
+    assert is_pairs(stored.lengths, stored.columns)
+
+
+@given(operations, operations)
+def test_restored_counts_go_on_as_the_ones_that_were_stored(
+    before: list[tuple[str, object]], after: list[tuple[str, object]]
+) -> None:
+    """With eviction: what is dropped must not depend on where rows lie."""
+    counts = empty(smallest=3, max_per_row=4)
+    for _, value in before:
+        apply(counts, value)
+    other = restored(counts)
+    for _, value in after:
+        apply(counts, value)
+        apply(other, value)
+        assert_same(counts.all_stored(), other.all_stored())
+        assert counts.scale == other.scale
 
 
 @given(pairs, pairs)
-def test_arrays_read_from_counts_never_change(
+def test_what_was_read_never_changes(
     before: list[tuple[int, int, int]], after: list[tuple[int, int, int]]
 ) -> None:
-    counts = PairCounts.empty(SIZE)
-    add(counts, before)
-    merge(counts)
-    add(counts, after)
-    held = (counts.base, counts.recent, counts.totals)
-    original = (counts.base.toarray(), counts.recent.toarray(), counts.totals.copy())
-    add(counts, after)
+    counts = empty()
+    fold(counts, before)
+    held = [np.asarray(array) for array in (*counts.all_stored(), *counts.rows(np.arange(SIZE)))]
+    original = [array.copy() for array in held]
+    fold(counts, after)
     counts.decay(0.5)
     counts.grow(2 * SIZE)
-    merge(counts)
-    base, recent, totals = held
-    for kept, was in zip((base.toarray(), recent.toarray(), totals), original, strict=True):
-        np.testing.assert_array_equal(kept, was)
+    fold(counts, before)
+    for array, was in zip(held, original, strict=True):
+        np.testing.assert_array_equal(array, was)
 
 
-def test_a_merge_keeps_the_largest_counts_of_each_row() -> None:
-    counts = PairCounts.empty(4)
-    add(counts, [(0, 0, 3), (0, 1, 9), (0, 2, 5), (0, 3, 7), (1, 0, 1), (2, 3, 2)])
-    merge(counts, smallest=2, max_per_row=2)
-    expected = np.zeros((4, 4))
-    expected[0, [1, 3]] = [9, 7]
-    expected[2, 3] = 2
-    np.testing.assert_array_equal(counts.merged().toarray(), expected)
-    np.testing.assert_array_equal(counts.totals, expected.sum(axis=1))
+def test_a_long_row_is_cut_to_its_largest_counts() -> None:
+    counts = empty(max_per_row=4)
+    fold(counts, [(0, column, 9 - column) for column in range(5)])
+    assert counts.rows(np.array([0])).columns.size == 5, "a row may be a quarter longer"
+    fold(counts, [(0, 7, 7), (1, 0, 1)])
+    np.testing.assert_array_equal(counts.rows(np.array([0, 1])).columns, [0, 1, 2, 7, 0])
 
 
-def test_counts_that_decayed_too_far_are_dropped() -> None:
-    counts = PairCounts.empty(2)
-    add(counts, [(0, 1, 8), (1, 0, 20)])
+def test_of_equal_counts_those_of_the_first_items_are_kept() -> None:
+    counts = empty(max_per_row=4)
+    fold(counts, [(0, column, 5) for column in (9, 2, 7, 1, 8, 3)])
+    assert counts.rows(np.array([0])).columns.tolist() == [1, 2, 3, 7]
+
+
+def test_counts_that_decayed_too_far_are_dropped_when_their_row_grows() -> None:
+    counts = empty(smallest=1)
+    fold(counts, [(0, 1, 8), (0, 2, 20), (0, 3, 9), (1, 0, 8)])
     counts.decay(0.1)
-    merge(counts, smallest=1)
-    np.testing.assert_allclose(counts.merged().toarray(), [[0, 0], [2, 0]])
+    fold(counts, [(0, 4, 1)])
+    assert counts.rows(np.array([0])).columns.tolist() == [1, 2, 3, 4], "its block has room for it"
+    fold(counts, [(0, 5, 1), (0, 6, 0)])
+    found = counts.rows(np.array([0, 1]))
+    assert found.columns.tolist() == [2, 4, 5, 0]
+    assert found.values == pytest.approx([2, 1, 1, 0.8])
 
 
-@pytest.mark.parametrize(("recent", "merges"), [(3, False), (4, True)])
-def test_levels_merge_when_the_recent_one_has_grown_enough(recent: int, merges: bool) -> None:
-    counts = PairCounts.empty(8)
-    add(counts, [(0, column, 1) for column in range(recent)])
-    with patch.object(counts_module, "MERGE_MINIMUM", 4):
-        counts.compact(0, 1_000)
-    assert (counts.recent.nnz == 0) == merges
-    assert counts.merged().nnz == recent
+def test_a_tiny_scale_is_multiplied_into_the_counts() -> None:
+    counts = empty()
+    fold(counts, [(0, 1, 16)])
+    for _ in range(40):
+        counts.decay(2.0**-7)
+        fold(counts, [(0, 2, 1)])
+    assert counts.scale > LEAST_SCALE
+    assert counts.rows(np.array([0])).values == pytest.approx([2.0**-276, 1 / (1 - 2.0**-7)])
+
+
+def test_blocks_that_rows_have_left_are_used_again() -> None:
+    """Each row grows by one pair at a time, through blocks of 4, 8, 16, 32 and 64 pairs."""
+    counts = empty(size=100)
+    for row in range(100):
+        for column in range(40):
+            fold(counts, [(row, column, 1)])
+    assert counts.rows(np.arange(100)).lengths.tolist() == [40] * 100
+    assert 100 * 64 <= counts.room <= 101 * 64
+
+
+def test_rows_that_changed_are_told_once() -> None:
+    counts = empty()
+    fold(counts, [(4, 1, 5), (2, 1, 5), (4, 2, 5)])
+    fold(counts, [(4, 1, -2), (7, 1, -2)])
+    assert counts.take_changed().tolist() == [2, 4], "nothing of row 7 was left to take"
+    counts.decay(0.5)
+    assert not counts.take_changed().size
+    fold(counts, [(4, 1, -2)])
+    counts.grow(2 * SIZE)
+    assert counts.take_changed().tolist() == [4]
+    assert restored(counts).take_changed().tolist() == list(range(2 * SIZE))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "columns"),
+    [
+        ([1, 1], [0]),
+        ([2, -1], [0]),
+        ([1, 1], [0, 2]),
+        ([1, 1], [0, -1]),
+        ([2, 0], [1, 1]),
+        ([2, 0], [1, 0]),
+        ([2**62, 2**62], [0]),
+    ],
+)
+def test_pairs_that_are_none_are_recognised(lengths: list[int], columns: list[int]) -> None:
+    assert is_pairs(np.array([1, 1]), np.array([1, 0], dtype=np.int32))
+    assert not is_pairs(np.array(lengths), np.array(columns, dtype=np.int32))

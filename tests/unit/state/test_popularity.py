@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.state.popularity import PRIOR, Popularity
+from pipeline.state.counts import LEAST_SCALE
+from pipeline.state.growing import BLOCK
+from pipeline.state.popularity import PRIOR, DecayedPopularity
 
 
-def popularity_of(*items: int, size: int = 3) -> Popularity:
-    popularity = Popularity(half_life=100)
+def popularity_of(*items: int, size: int = 3) -> DecayedPopularity:
+    popularity = DecayedPopularity(half_life=100)
     popularity.grow(size)
     popularity.fold(np.array(items, dtype=np.int64), np.ones(len(items)))
     return popularity
 
 
 def test_shares_sum_to_one_and_a_new_item_has_one() -> None:
-    shares = np.exp(popularity_of(0, 0, 1).log_share())
+    popularity = popularity_of(0, 0, 1)
+    shares = np.exp(popularity.log_share())
     assert shares == pytest.approx(np.array([2 + PRIOR, 1 + PRIOR, PRIOR]) / (3 + 3 * PRIOR))
+    assert np.array_equal(popularity.log_share(np.array([2, 0])), popularity.log_share()[[2, 0]])
 
 
 def test_a_half_life_halves() -> None:
@@ -25,13 +31,77 @@ def test_a_half_life_halves() -> None:
     popularity.age(50)
     popularity.age(50)
     assert popularity.counts == pytest.approx([1, 0.5, 0])
+    assert popularity.total == pytest.approx(1.5)
 
 
-def test_growing_and_folding_leave_the_old_array_alone() -> None:
+def test_growing_and_folding_leave_what_was_read_alone() -> None:
     popularity = popularity_of(0)
-    held = popularity.counts
+    held = popularity.counts, popularity.all_stored(), popularity.of(np.array([0, 1, 2]))
     popularity.grow(5)
     popularity.fold(np.array([4, 0]), np.ones(2))
     popularity.age(10)
-    assert held.tolist() == [1, 0, 0]
-    assert popularity.counts.size == 5
+    assert [array.tolist() for array in held] == [[1, 0, 0]] * 3
+    assert popularity.counts.size == popularity.size == 5
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.tuples(st.integers(0, 2 * BLOCK), st.integers(-3, 5)), max_size=9),
+            st.integers(0, 5_000),
+        ),
+        max_size=12,
+    )
+)
+def test_counts_and_total_are_those_of_a_plain_array(
+    folded: list[tuple[list[tuple[int, int]], int]],
+) -> None:
+    popularity, expected = popularity_of(size=2 * BLOCK + 1), np.zeros(2 * BLOCK + 1)
+    for acts, events in folded:
+        items, weights = np.array(acts, dtype=np.int64).reshape(-1, 2).T
+        popularity.fold(items, weights.astype(np.float64))
+        np.add.at(expected, items, weights)
+        expected = np.maximum(expected, 0)
+        popularity.age(events)
+        expected *= 0.5 ** (events / 100)
+        restored = popularity_of(size=0)
+        restored.load(popularity.all_stored(), popularity.scale)
+        assert restored.total == popularity.total, "the total depends on the counts alone"
+    np.testing.assert_allclose(popularity.counts, expected, atol=1e-12)
+    assert popularity.total == pytest.approx(expected.sum())
+    assert popularity.scale >= LEAST_SCALE
+
+
+def test_items_are_drawn_in_proportion_to_their_counts() -> None:
+    size = 3 * BLOCK + 5
+    popularity = popularity_of(size=size)
+    items = np.array([0, BLOCK - 1, BLOCK, 3 * BLOCK + 4])
+    popularity.fold(items, np.array([1.0, 2.0, 3.0, 4.0]))
+    popularity.age(70)
+    drawn = np.bincount(popularity.draw(20_000, np.random.default_rng(0)), minlength=size)
+    assert np.flatnonzero(drawn).tolist() == items.tolist()
+    assert drawn[items] / 20_000 == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.01)
+
+
+def test_a_draw_at_the_end_of_rounded_sums_is_an_item_with_a_count() -> None:
+    class Last(np.random.Generator):
+        def random(self, size: int) -> np.ndarray:  # type: ignore[override]
+            return np.full(size, np.nextafter(1, 0))
+
+    popularity = popularity_of(size=2 * BLOCK)
+    popularity.fold(np.arange(7, 300), np.full(293, 0.1))
+    assert popularity.draw(2, Last(np.random.PCG64())).tolist() == [299, 299]
+
+
+def test_the_most_popular_are_those_of_the_highest_counts_and_lowest_rows() -> None:
+    popularity = popularity_of(4, 4, 1, 3, 0, 3, size=6)
+    assert popularity.top(4).tolist() == [3, 4, 0, 1]
+    assert popularity.top(9).tolist() == [3, 4, 0, 1, 2, 5]
+
+
+def test_rows_that_changed_are_told_once() -> None:
+    popularity = popularity_of(2, 0)
+    assert popularity.take_changed().tolist() == [0, 2]
+    popularity.age(10)
+    popularity.fold(np.array([1, 1]), np.ones(2))
+    assert popularity.take_changed().tolist() == [1]

@@ -34,7 +34,7 @@ def table(backbone: Backbone) -> ItemTable:
 
 
 def passed(recommender: Recommender, table: ItemTable, *segments: Segment, negatives: int = ITEMS) -> Pass:
-    return forward(recommender, table, segments, Negatives(torch.arange(negatives), torch.zeros(ITEMS)))
+    return forward(recommender, table, segments, Negatives(torch.arange(negatives), torch.zeros_like))
 
 
 def test_targets_are_in_the_order_of_segments_and_positions(
@@ -107,7 +107,7 @@ def test_rows_that_only_round_up_the_shape_are_distinct_and_learn_nothing(
     large.grow(100)
     content = torch.randn(100, backbone.width, generator=torch.Generator().manual_seed(0))
     large.set_content(torch.arange(100), content)
-    negatives = Negatives(torch.arange(30, 60), torch.zeros(100))
+    negatives = Negatives(torch.arange(30, 60), torch.zeros_like)
     one = forward(recommender, large, [segment([7, 5, 7, 9])], negatives)
     torch.autograd.backward(one.losses.sum())
     touched = one.touched.tolist()

@@ -94,7 +94,7 @@ def learned(learner: Learner) -> dict[str, Tensor]:
 
 def counted(learner: Learner) -> tuple[list[float], list[float]]:
     """Return the counts of popularity and covisitation as plain numbers."""
-    covisitation = learner.stream.covisitation.counts.merged().toarray()
+    covisitation = learner.stream.covisitation.counts.to_csr().toarray()
     return learner.stream.popularity.counts.tolist(), covisitation.ravel().tolist()
 
 

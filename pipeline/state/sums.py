@@ -1,0 +1,99 @@
+"""Counts of a snapshot plus those read after it, summed where they are looked up.
+
+A sum costs what was read after the snapshot, and neither items nor pairs of the snapshot. A return may take
+back more than is left of what the learner's counts have let decay or evicted: no sum is below zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.state.counts import COLUMN_BITS, PairRows, PairTable, pair_keys, spans, split_keys, summed
+from pipeline.state.covisitation import Covisitation
+from pipeline.state.popularity import Popularity
+
+
+class CovisitationSum(Covisitation):
+    """Pair counts of a table plus pairs ``[p]``, which may recur and be negative, over `size` items."""
+
+    def __init__(
+        self,
+        size: int,
+        base: PairTable,
+        pairs: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]],
+    ) -> None:
+        rows, columns, weights = pairs
+        self._size = size
+        self._base = base
+        self._keys, self._weights = summed(pair_keys(rows, columns), weights)
+
+    @property
+    def size(self) -> int:
+        """The number n of items."""
+        return self._size
+
+    def rows(self, items: NDArray[np.int64]) -> PairRows:
+        """Return the pairs of distinct items, ascending; none is below zero."""
+        base = self._base.rows(items[items < self._base.size])
+        starts, stops = (np.searchsorted(self._keys, rows << COLUMN_BITS) for rows in (items, items + 1))
+        at, numbers = spans(starts, stops - starts), np.repeat(np.arange(items.size), stops - starts)
+        _, columns = split_keys(self._keys[at])
+        keys = np.concatenate(
+            [pair_keys(base.numbers, base.columns.astype(np.int64)), pair_keys(numbers, columns)]
+        )
+        keys, weights = summed(keys, np.concatenate([base.values, self._weights[at]]))
+        numbers, columns = split_keys(keys)
+        lengths = np.bincount(numbers, minlength=items.size)
+        return PairRows(lengths, columns.astype(np.int32), np.maximum(weights, 0))
+
+
+class PopularitySum(Popularity):
+    """Counts of a snapshot plus weights ``[k]`` of rows, which may be negative, over `size` items."""
+
+    def __init__(
+        self, size: int, base: Popularity, rows: NDArray[np.int64], weights: NDArray[np.float64]
+    ) -> None:
+        self._size = size
+        self._base = base
+        self._rows, self._counts = summed(rows, weights)
+        before = self._of_base(self._rows)
+        self._counts = np.maximum(before + self._counts, 0)
+        self._total = base.total + float((self._counts - before).sum())
+
+    @property
+    def size(self) -> int:
+        """The number n of items."""
+        return self._size
+
+    @property
+    def total(self) -> float:
+        """The sum of all counts."""
+        return self._total
+
+    @property
+    def counts(self) -> NDArray[np.float64]:
+        """A copy of all counts ``[n]``."""
+        counts = _padded(self._base.counts, self._size)
+        counts[self._rows] = self._counts
+        return counts
+
+    def of(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the counts of rows."""
+        counts = self._of_base(rows)
+        if self._rows.size:
+            at = np.minimum(np.searchsorted(self._rows, rows), self._rows.size - 1)
+            counts = np.where(self._rows[at] == rows, self._counts[at], counts)
+        return counts
+
+    def _of_base(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        counts, is_known = np.zeros(rows.size), rows < self._base.size
+        counts[is_known] = self._base.of(rows[is_known])
+        return counts
+
+
+def _padded(array: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Return a copy with zeros after it."""
+    padded = np.zeros(size)
+    padded[: array.size] = array
+    return padded
