@@ -76,10 +76,7 @@ def update_of(
 
     The cost follows the number of rows: 1,500 of width 384 take some milliseconds.
     """
-    stream, rows = learner.stream, np.arange(len(learner.stream.catalogue))
-    layer = _layer(learner, changed or ChangedState(rows, rows, rows, rows, rows))
-    if changed is None:
-        layer = {part: found if part == "items" else found.without_zeros() for part, found in layer.items()}
+    stream = learner.stream
     manifest = Manifest(
         model=model,
         version=position.version,
@@ -107,7 +104,7 @@ def update_of(
         encoder=learner.encoder.adapter,
         learned={name: _copied(parameter) for name, parameter in learner.recommender.learned().items()},
         mixer=_copied(learner.mixer.weights),
-        layers=[layer],
+        layers=[_layer(learner, changed or _all_rows(learner))],
         is_whole=changed is None,
     )
 
@@ -115,6 +112,20 @@ def update_of(
 def snapshot_of(learner: Learner, model: str, position: Position, quality: Report, reason: str) -> Snapshot:
     """Copy the whole state that servers need; its cost follows the number of items."""
     return Snapshot.of(update_of(learner, model, position, quality, reason))
+
+
+def _all_rows(learner: Learner) -> ChangedState:
+    """Return all rows that are not zero."""
+    stream, (content, residual, bias) = learner.stream, learner.table.all()
+    rows = np.arange(len(stream.catalogue))
+    is_learned = residual.detach().any(dim=1) | (bias.detach() != 0)
+    return ChangedState(
+        items=rows,
+        content=content.any(dim=1).nonzero().squeeze(1).cpu().numpy(),
+        learned=is_learned.nonzero().squeeze(1).cpu().numpy(),
+        popularity=rows[stream.popularity.stored(rows) != 0],
+        pairs=rows[stream.covisitation.counts.lengths != 0],
+    )
 
 
 def _layer(learner: Learner, changed: ChangedState) -> Layer:

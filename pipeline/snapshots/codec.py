@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 from safetensors.torch import save as write_tensors
 
-from pipeline.snapshots.layer import Array
+from pipeline.snapshots.layer import Array, Layer, arrays_of
 from pipeline.snapshots.snapshot import TensorForm, Update
 
 LEARNED = "learned.safetensors"
@@ -20,8 +20,9 @@ ENCODER = "encoder.safetensors"
 HEADER_LENGTH_BYTES = 8
 """Length of a safetensors header, before the header itself."""
 ARRAY_TYPES = {"F32": np.float32, "F64": np.float64, "I32": np.int32, "I64": np.int64, "U8": np.uint8}
+TYPE_NAMES = {np.dtype(dtype): name for name, dtype in ARRAY_TYPES.items()}
 
-Content = bytes | bytearray | mmap.mmap
+Content = bytes | bytearray | memoryview | mmap.mmap
 """Of a file: read, or mapped."""
 
 
@@ -30,6 +31,22 @@ def encode_own(update: Update) -> dict[str, bytes]:
     named = {f"learned.{name}": tensor.contiguous() for name, tensor in update.learned.items()}
     files = {LEARNED: write_tensors({**named, "mixer": update.mixer})}
     return {**files, ENCODER: write_tensors(dict(update.encoder))} if update.encoder else files
+
+
+def encode_layer(layer: Layer) -> list[memoryview]:
+    """Encode a layer as a safetensors file, in pieces: the arrays are not copied."""
+    arrays, header, position = arrays_of(layer), dict[str, object](), 0
+    ordered = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))  # so that all are aligned
+    for name in ordered:
+        end = position + arrays[name].nbytes
+        form = TYPE_NAMES[arrays[name].dtype], list(arrays[name].shape), [position, end]
+        header[name] = dict(zip(("dtype", "shape", "data_offsets"), form, strict=True))
+        position = end
+    text = orjson.dumps(header)
+    text += b" " * (-len(text) % HEADER_LENGTH_BYTES)
+    head = len(text).to_bytes(HEADER_LENGTH_BYTES, "little") + text
+    contents = (np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8) for name in ordered)
+    return [memoryview(head), *(content.data for content in contents)]
 
 
 def tensors_in(content: Content) -> dict[str, TensorForm]:

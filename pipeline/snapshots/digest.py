@@ -89,23 +89,22 @@ def _row_digests(part: RowValues) -> NDArray[np.uint64]:
 def _encoded(part: RowValues) -> Iterator[bytes]:
     """Encode each row with its number."""
     if part.lengths is None:
-        yield from _bytes_of(part.rows, *part.values.values())
+        matrix = _side_by_side(part.rows, *part.values.values())
+        yield from (row.tobytes() for row in matrix)
         return
-    entries = b"".join(_bytes_of(*part.values.values()))
-    size = sum(values.itemsize for values in part.values.values())
-    ends = (np.cumsum(part.lengths, dtype=np.int64) * size).tolist()
+    entries = _side_by_side(*part.values.values())
+    ends = (np.cumsum(part.lengths, dtype=np.int64) * entries.shape[1]).tolist()
+    content = entries.tobytes()
     for row, start, end in zip(part.rows.tolist(), [0, *ends], ends, strict=False):
-        yield row.to_bytes(8, "little") + entries[start:end]
+        yield row.to_bytes(8, "little") + content[start:end]
 
 
-def _bytes_of(*columns: Array) -> Iterator[bytes]:
-    """Encode the rows of columns ``[k, ...]`` side by side."""
-    matrix = np.concatenate([_matrix_of(column) for column in columns], axis=1)
-    width, content = matrix.shape[1], matrix.tobytes()
-    return (content[start : start + width] for start in range(0, len(content), width))
+def _side_by_side(*columns: Array) -> NDArray[np.uint8]:
+    """Return the bytes of the rows of columns ``[k, ...]``, ``[k, bytes]``."""
+    return np.concatenate([_bytes_of(column) for column in columns], axis=1)
 
 
-def _matrix_of(column: Array) -> NDArray[np.uint8]:
+def _bytes_of(column: Array) -> NDArray[np.uint8]:
     width = column.itemsize * math.prod(column.shape[1:])
-    matrix: NDArray[np.uint8] = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), width)
-    return matrix
+    found: NDArray[np.uint8] = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), width)
+    return found

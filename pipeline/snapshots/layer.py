@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save as write_arrays
 
 from pipeline.state.counts import spans
 
@@ -105,15 +104,15 @@ def items_in(part: RowValues) -> list[tuple[str, str]]:
     return [(item, digest) for digest, _, item in (text.partition(" ") for text in texts)]
 
 
-def encode_layer(layer: Layer) -> bytes:
-    """Encode a layer as a safetensors file."""
+def arrays_of(layer: Layer) -> dict[str, Array]:
+    """Name the arrays of a layer as its file does."""
     arrays: dict[str, Array] = {}
     for part, found in layer.items():
         named = {ROWS: found.rows, **found.values}
         if found.lengths is not None:
             named[LENGTHS] = found.lengths
-        arrays |= {f"{part}.{name}": np.ascontiguousarray(array) for name, array in named.items()}
-    return write_arrays(arrays)
+        arrays |= {f"{part}.{name}": array for name, array in named.items()}
+    return arrays
 
 
 def layer_of(arrays: Mapping[str, Array]) -> Layer:

@@ -12,9 +12,9 @@ import time
 from collections.abc import Sequence
 
 from pipeline.errors import SnapshotCorrupt
-from pipeline.snapshots.codec import encode_own
+from pipeline.snapshots.codec import encode_layer, encode_own
 from pipeline.snapshots.digest import StateDigest
-from pipeline.snapshots.layer import Layer, encode_layer, merged
+from pipeline.snapshots.layer import Layer, merged
 from pipeline.snapshots.snapshot import LayerFile, Manifest, Seal, Update, Version
 from pipeline.snapshots.store import SnapshotStore, digest_of
 

@@ -213,6 +213,10 @@ class Snapshot:
             update
         )
 
+    def reserve(self, update: Update) -> None:
+        """Make room for an update that fits, so that `updated` costs what it changes; no value changes."""
+        self.table.reserve(update.layers, update.manifest.rows)
+
     def updated(self, update: Update) -> Self:
         """Apply an update that fits, in place: the table is shared with what is returned, and changed."""
         self.table.apply(update.layers, update.manifest.rows)

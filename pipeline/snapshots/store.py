@@ -131,16 +131,16 @@ class SnapshotStore:
         """
         return self._sealed_manifest(version, None)[1]
 
-    def put_layer(self, content: bytes, after: int | None, through: int) -> LayerFile:
+    def put_layer(self, content: Sequence[bytes | memoryview], after: int | None, through: int) -> LayerFile:
         """Store a layer; no version has it until a manifest names it.
 
         Args:
-            content: the file.
+            content: the file, in pieces; the first has its header.
             after, through: the steps whose changes it holds.
         """
-        layer = LayerFile(**dict(digest_of(content)), after=after, through=through)
+        layer = LayerFile(**dict(digest_of(*content)), after=after, through=through)
         self._fs.makedirs(f"{self._root}/{LAYERS}", exist_ok=True)
-        self._write_atomically(f"{self._root}/{layer_path(layer)}", content)
+        self._write_atomically(f"{self._root}/{layer_path(layer)}", *content)
         return layer
 
     def layer(self, layer: LayerFile) -> Layer:
@@ -324,17 +324,19 @@ class SnapshotStore:
         except OSError as error:
             log.warning("snapshot %s cannot be removed: %s", path, error)
 
-    def _write_atomically(self, path: str, content: bytes) -> None:
+    def _write_atomically(self, path: str, *content: bytes | memoryview) -> None:
         """Write a file through a temporary name, so that no reader sees it incomplete."""
-        self._fs.pipe_file(f"{path}.part", content)
+        with self._fs.open(f"{path}.part", "wb") as file:
+            file.writelines(content)
         self._fs.mv(f"{path}.part", path)
 
 
-def digest_of(content: bytes) -> FileDigest:
-    """Return digest, size and tensors of a file's content."""
-    return FileDigest(
-        sha256=hashlib.sha256(content).hexdigest(), size=len(content), tensors=tensors_in(content)
-    )
+def digest_of(*content: bytes | memoryview) -> FileDigest:
+    """Return digest, size and tensors of a file's content, given in pieces, the first with its header."""
+    digest = hashlib.sha256()
+    for piece in content:
+        digest.update(piece)
+    return FileDigest(sha256=digest.hexdigest(), size=sum(map(len, content)), tensors=tensors_in(content[0]))
 
 
 def mapped(path: str) -> mmap.mmap:

@@ -78,11 +78,22 @@ class SnapshotTable:
         if rows != size:
             raise ValueError(f"its {rows} items do not match its {size} rows")
 
+    def reserve(self, layers: Sequence[Layer], size: int) -> None:
+        """Make room for layers and `size` items, so that `apply` copies nothing that it does not change.
+
+        Values stay as they are, and views of columns keep the old ones.
+        """
+        for name, column in self._columns.items():
+            if size > len(column):
+                self._columns[name] = resized(column, int(GROWTH * size))
+        self.pairs.reserve([found for layer in layers if (found := layer["pairs"].lengths) is not None])
+
     def apply(self, layers: Sequence[Layer], size: int) -> None:
         """Apply layers, oldest first, that were checked; the table has `size` items then.
 
         A first layer with the content of every item becomes the table's own, without a copy.
         """
+        self.reserve(layers, size)
         for layer in layers:
             self._set_items(layer)
         for name, part in COLUMNS.items():
@@ -109,10 +120,9 @@ class SnapshotTable:
         if name not in self._columns:
             rows, values = changes[0]
             is_all = rows.size == size  # ascending, so that each row is there
-            self._columns[name] = values if is_all else np.zeros((size, *values.shape[1:]), values.dtype)
+            room = int(GROWTH * size), *values.shape[1:]
+            self._columns[name] = values if is_all else np.zeros(room, values.dtype)
         column = self._columns[name]
-        if size > len(column):
-            column = self._columns[name] = resized(column, int(GROWTH * size))
         for rows, values in changes:
             if values is not column:
                 column[rows] = values

@@ -11,6 +11,7 @@ reading. What is kept is a function of counts and updates, and not of where the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -106,6 +107,11 @@ class PairCounts:
         """The number of pairs that all blocks have room for, unused ones included."""
         return self._end
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number ``[n]`` of stored pairs of each row; changed in place by later folds."""
+        return self._lengths.values
+
     def grow(self, size: int) -> None:
         """Extend the counts to `size` items."""
         for array in (self._starts, self._lengths, self._changed):
@@ -119,6 +125,11 @@ class PairCounts:
         other._put(np.arange(other.size), stored)
         other._changed.add_all()
         return other
+
+    def reserve(self, lengths: Sequence[NDArray[np.int32]]) -> None:
+        """Make room for rows of these lengths to be replaced, so that none of it is made meanwhile."""
+        blocks = (1 << _exponents(some.astype(np.int64)) for some in lengths)
+        self._extend(self._end + sum(int(sizes.sum()) for sizes in blocks))
 
     def replace(self, rows: NDArray[np.int64], stored: PairRows) -> None:
         """Replace the stored counts of distinct rows."""
@@ -246,12 +257,16 @@ class PairCounts:
         del free[-count:]
         fresh = self._end + (np.arange(count - len(reused)) << exponent)
         self._end += fresh.size << exponent
-        if self._end > self._columns.size:
+        self._extend(self._end)
+        return np.concatenate([np.array(reused, dtype=np.int64), fresh])
+
+    def _extend(self, room: int) -> None:
+        """Have room for so many pairs."""
+        if room > self._columns.size:
             self._columns, self._values = (
-                np.concatenate([array, np.zeros(self._end, dtype=array.dtype)])
+                np.concatenate([array, np.zeros(room, dtype=array.dtype)])
                 for array in (self._columns, self._values)
             )
-        return np.concatenate([np.array(reused, dtype=np.int64), fresh])
 
 
 def is_pairs(lengths: NDArray[np.int64], columns: NDArray[np.int32]) -> bool:

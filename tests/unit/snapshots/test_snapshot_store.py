@@ -14,8 +14,9 @@ import torch
 from pydantic import SecretStr
 
 from pipeline.errors import SnapshotCorrupt
+from pipeline.snapshots.codec import encode_layer
 from pipeline.snapshots.digest import snapshot_digest
-from pipeline.snapshots.layer import encode_layer, items_in
+from pipeline.snapshots.layer import items_in
 from pipeline.snapshots.publisher import PRUNE_EVERY
 from pipeline.snapshots.snapshot import Announcement, Manifest, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore

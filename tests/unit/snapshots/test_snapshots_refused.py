@@ -20,7 +20,8 @@ from safetensors.torch import save as write_tensors
 
 from pipeline.errors import SnapshotCorrupt
 from pipeline.sealing import seal, unseal
-from pipeline.snapshots.layer import encode_layer, texts_of
+from pipeline.snapshots.codec import encode_layer
+from pipeline.snapshots.layer import texts_of
 from pipeline.snapshots.snapshot import FORMAT, LayerFile, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore, digest_of
 from tests.support.model_harness import PREFIX, ModelHarness, tiny_settings
@@ -379,7 +380,7 @@ def test_sealed_items_that_do_not_fit_the_others_are_refused(
     layer = dict(store.layer(LayerFile(**fields["layers"][1])))
     rows = np.array(sorted(items), dtype=np.int64)
     layer["items"] = texts_of([(items[row], "") for row in rows.tolist()], rows)
-    forged = published.forge_layer(version, 1, encode_layer(layer))
+    forged = published.forge_layer(version, 1, b"".join(encode_layer(layer)))
     published.forge(version, {**published.fields(version), "rows": 13})
     try:
         with pytest.raises(SnapshotCorrupt, match=reason):
