@@ -89,6 +89,22 @@ class StreamConfig(Config):
     """Events after which a count of an item is worth half."""
 
 
+class RetrievalConfig(Config):
+    """[learn.retrieval] Which items are considered where there are too many to score all of them."""
+
+    exact_items: CountOrNone = 10_000
+    """Up to so many items, all are scored, and none needs to be retrieved."""
+    scanned: Annotated[int, Field(ge=32, le=2**20)] = 32_768
+    """Items, the most popular ones, that every search scans for the best by model, popularity and bias."""
+    best: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Candidates of a target that the scan finds."""
+    covisited: Annotated[int, Field(ge=1, le=10_000)] = 128
+    """Candidates of a target that covisitation suggests."""
+    audited: CountOrNone = 100
+    """Scores that ranking a target in full may take on average: of n items, one target in n / `audited` is
+    ranked in full, to measure what its candidates lack."""
+
+
 class LearnerConfig(Config):
     """[learn] How the learner learns. A change opens a new generation."""
 
@@ -105,6 +121,7 @@ class LearnerConfig(Config):
     optimizer: OptimizerConfig = OptimizerConfig()
     replay: ReplayConfig = ReplayConfig()
     stream: StreamConfig = StreamConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
 
 
 class BatchConfig(Config):

@@ -12,6 +12,8 @@ from torch import Tensor
 
 SCORERS = ("model", "covisitation", "popularity", "mixture")
 SLICES = ("all", "first_of_basket", "cold")
+FULL_RANKING, AUDITED = "full_ranking", "audited"
+"""The mixture over all items instead of candidates, and the slice of targets that are ranked in full."""
 CUTOFF = 20
 Report = dict[str, dict[str, dict[str, float | None]]]
 """Figures by scorer, slice and name; None if nothing was scored."""
@@ -24,12 +26,15 @@ class TargetScores:
     """The scores that one scorer gave to m targets.
 
     Attributes:
-        ranks: ``[m]`` rank of the target among all items, from 1; ties count half.
+        ranks: ``[m]`` rank of the target among all items, from 1; ties count half. Where few items were
+            candidates, among these; a target that was none has the last rank of all.
         log_probabilities: ``[m]`` natural logs.
+        recalls: ``[m]`` share of the best items of a full ranking that were candidates; None if none were.
     """
 
     ranks: NDArray[np.float64]
     log_probabilities: NDArray[np.float64]
+    recalls: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Scores:
         slices: ``[m]`` masks by slice.
         loss: the loss that the learner minimised; NaN if it learned nothing.
         quarantined: whether a value was not finite, so that the batch was only folded.
+        audited: ``[m]`` which targets were ranked in full, too; None if none was.
     """
 
     targets: Targets
@@ -64,6 +70,15 @@ class Scores:
     slices: dict[str, NDArray[np.bool_]]
     loss: float
     quarantined: bool = False
+    audited: NDArray[np.bool_] | None = None
+
+    def slices_of(self, scorer: str) -> dict[str, NDArray[np.bool_]]:
+        """Return the slices over which a scorer's figures are averaged."""
+        if self.audited is None:
+            return self.slices
+        if scorer == FULL_RANKING:
+            return {AUDITED: self.audited}
+        return {**self.slices, AUDITED: self.audited} if scorer == "mixture" else self.slices
 
 
 def rank_targets(log_probabilities: Tensor, targets: Tensor) -> TargetScores:
@@ -74,9 +89,31 @@ def rank_targets(log_probabilities: Tensor, targets: Tensor) -> TargetScores:
     return TargetScores(ranks.cpu().numpy(), own.squeeze(1).double().cpu().numpy())
 
 
-def rank_by_shared_scores(log_probabilities: Tensor, targets: Tensor) -> TargetScores:
-    """Rank targets ``[m]`` by log-probabilities ``[n]`` that all targets share."""
-    own, order = log_probabilities[targets], log_probabilities.sort().values
+def rank_among(
+    log_probabilities: Tensor, columns: Tensor, is_candidate: Tensor, is_found: Tensor, size: int
+) -> TargetScores:
+    """Rank targets among their candidates; a target that was not found has the last rank of all items.
+
+    Args:
+        log_probabilities: ``[m, c]`` of candidates.
+        columns: ``[m]`` where the targets are among them.
+        is_candidate: ``[m, c]`` which columns count.
+        is_found: ``[m]`` whether the target was retrieved, and not only scored.
+        size: number of all items.
+    """
+    own = log_probabilities.gather(1, columns.unsqueeze(1))
+    above, equal = (log_probabilities > own) & is_candidate, (log_probabilities == own) & is_candidate
+    ranks = (1 + equal.sum(dim=1)).double() / 2 + above.sum(dim=1)
+    ranks = torch.where(is_found, ranks, float(size))
+    return TargetScores(ranks.cpu().numpy(), own.squeeze(1).double().cpu().numpy())
+
+
+def rank_by_shared_scores(log_probabilities: Tensor, own: Tensor) -> TargetScores:
+    """Rank targets of log-probabilities ``[m]`` among those ``[n]`` of all items, which all targets share.
+
+    Those of the most popular items are enough, for no others are above.
+    """
+    order = log_probabilities.sort().values
     below, up_to = torch.searchsorted(order, own), torch.searchsorted(order, own, right=True)
     ranks = 1 + len(order) - (below + up_to + 1).double() / 2
     return TargetScores(ranks.cpu().numpy(), own.double().cpu().numpy())
@@ -84,18 +121,24 @@ def rank_by_shared_scores(log_probabilities: Tensor, targets: Tensor) -> TargetS
 
 def concatenate(parts: Sequence[TargetScores]) -> TargetScores:
     """Concatenate the scores of several parts."""
-    ranks, log_probabilities = zip(*((part.ranks, part.log_probabilities) for part in parts), strict=True)
-    return TargetScores(np.concatenate(ranks), np.concatenate(log_probabilities))
+    recalls = [part.recalls for part in parts if part.recalls is not None]
+    return TargetScores(
+        np.concatenate([part.ranks for part in parts]),
+        np.concatenate([part.log_probabilities for part in parts]),
+        np.concatenate(recalls) if recalls else None,
+    )
 
 
 def per_target(by_scorer: TargetScores) -> dict[str, NDArray[np.float64]]:
     """Compute the figures of each target: hit, reciprocal rank and gain up to the cutoff, log-loss."""
     hit = by_scorer.ranks <= CUTOFF
+    recall = {} if by_scorer.recalls is None else {"recall@20": by_scorer.recalls}
     return {
         "hr@20": hit.astype(np.float64),
         "mrr@20": hit / by_scorer.ranks,
         "ndcg@20": hit / np.log2(1 + by_scorer.ranks),
         "log_loss": -by_scorer.log_probabilities,
+        **recall,
     }
 
 
@@ -123,7 +166,7 @@ class Quality:
         decay = 0.5 ** (scores.slices["all"].size / self.half_life) if self.half_life else 1.0
         for scorer, by_scorer in scores.by_scorer.items():
             figures = per_target(by_scorer)
-            for name, mask in scores.slices.items():
+            for name, mask in scores.slices_of(scorer).items():
                 sums = self._sums.setdefault((scorer, name), {"n": 0.0, **dict.fromkeys(figures, 0.0)})
                 sums["n"] = decay * sums["n"] + float(mask.sum())
                 for figure, values in figures.items():

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pipeline.config import RowRates
 from pipeline.model.device import recurring
+from pipeline.model.reserved_memory import reserved_zeros
 from pipeline.state.growing import ChangedRows
 
 EPSILON = 1e-10
@@ -22,7 +23,9 @@ LONGEST = 10.0
 """Length of a row's gradient at most, in medians of the batch. An item without text is a vector of zeros, at
 which the norm of the tower's input makes gradients a million times longer: Adagrad would then hardly ever
 move that row again."""
-GROWTH = 1.5
+GROWTH = 4
+RESERVED = 1 << 20
+"""Rows for which a CPU reserves addresses, and takes memory as they are written; growing costs nothing."""
 
 
 class Rows(NamedTuple):
@@ -44,19 +47,19 @@ class ItemTable:
     """The frozen content and the learned residual and bias of every catalogue row.
 
     The columns always have room for a recurring number of rows; those beyond the size are zero.
+
+    Attributes:
+        has_content: whether any row was ever given content that is not zero.
     """
 
     def __init__(self, width: int, device: torch.device, rates: RowRates) -> None:
         self._rates = rates
         self._size = 0
         self._new_content, self._learned = ChangedRows(), ChangedRows()
-        self._columns = {
-            "content": torch.zeros(0, width, device=device),
-            "residual": torch.zeros(0, width, device=device),
-            "bias": torch.zeros(0, device=device),
-            "residual_squares": torch.zeros(0, device=device),
-            "bias_squares": torch.zeros(0, device=device),
-        }
+        self.has_content = False
+        self._device = device
+        wide = {name: self._zeros(0, width) for name in ("content", "residual")}
+        self._columns = wide | {name: self._zeros(0) for name in ("bias", "residual_squares", "bias_squares")}
 
     def __len__(self) -> int:
         return self._size
@@ -65,7 +68,8 @@ class ItemTable:
         """Extend the table to `size` items; new rows are zero."""
         capacity = self._columns["bias"].shape[0]
         if size > capacity:
-            self._extend(recurring(max(size, int(GROWTH * capacity))) - capacity)
+            least = RESERVED if self._device.type == "cpu" else 0
+            self._move(self._columns, recurring(max(size, GROWTH * capacity, least)))
         self._size = size
         for changed in (self._new_content, self._learned):
             changed.grow(size)
@@ -73,6 +77,7 @@ class ItemTable:
     def set_content(self, rows: Tensor, content: Tensor) -> None:
         """Set the content vectors ``[n, d]`` of rows ``[n]``."""
         self._columns["content"][rows] = content.to(self._columns["content"])
+        self.has_content |= bool(content.any())
         self._new_content.add(rows.cpu().numpy())
 
     def take_changed(self) -> ChangedItems:
@@ -96,7 +101,9 @@ class ItemTable:
         return Rows(content, residual.requires_grad_(), bias.requires_grad_())
 
     def apply(self, rows: Tensor, residual_gradient: Tensor, bias_gradient: Tensor) -> None:
-        """Take an Adagrad step on distinct rows ``[n]`` with gradients ``[n, d]`` and ``[n]``.
+        """Take an Adagrad step on rows ``[n]`` with gradients ``[n, d]`` and ``[n]``.
+
+        A row may be repeated only if all but one of its gradients are zero.
 
         Residual gradients that are far longer than most of the batch are scaled down.
         """
@@ -116,15 +123,23 @@ class ItemTable:
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Restore the columns from a checkpoint."""
-        self._columns = {name: state[name].to(column, copy=True) for name, column in self._columns.items()}
-        self._size = self._columns["bias"].shape[0]
-        self._extend(recurring(self._size) - self._size)
+        self._size = state["bias"].shape[0]
+        self.has_content = bool(state["content"].any())
+        self._move(state, max(recurring(self._size), RESERVED if self._device.type == "cpu" else 0))
         self.grow(self._size)
 
-    def _extend(self, extra: int) -> None:
-        """Append zero rows."""
-        for name, column in self._columns.items():
-            self._columns[name] = torch.cat([column, column.new_zeros(extra, *column.shape[1:])])
+    def _move(self, columns: dict[str, Tensor], capacity: int) -> None:
+        """Copy columns to new ones with room for more rows."""
+        for name in self._columns:
+            column = columns[name]
+            moved = self._zeros(capacity, *column.shape[1:])
+            moved[: len(column)] = column
+            self._columns[name] = moved
+
+    def _zeros(self, *shape: int) -> Tensor:
+        if self._device.type == "cpu":
+            return reserved_zeros(*shape)
+        return torch.zeros(*shape, device=self._device)
 
 
 def _bounded(gradient: Tensor) -> Tensor:

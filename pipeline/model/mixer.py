@@ -51,13 +51,19 @@ oneDNN then differed by up to .02 nats a batch, and with 1e-4 by less than .0001
 class ScorerOutputs:
     """Outputs of all scorers for m targets over n items: the features, in the order of `FEATURES`.
 
+    The items are all of the catalogue, or each target's candidates (see `pipeline.retrieval`).
+
     Attributes:
         model: ``[m, n]`` log-probabilities.
         covisitation: ``[m, n]`` log-probabilities.
-        popularity: ``[n]`` log-probabilities.
-        bias: ``[n]`` learned biases of the items, see `from_biases`.
+        popularity: ``[n]`` log-probabilities; ``[m, n]`` of candidates.
+        bias: ``[n]`` learned biases of the items, see `from_biases`; ``[m, n]`` of candidates.
         indices, values: ``[3, k]`` and ``[k]``, the nonzero facts, see `pipeline.state.evidence`.
         situation: ``[m]`` index into `SITUATIONS`.
+        log_weights: ``[m, n]`` log of how many items a candidate stands for in a sum over all items: 0 if it
+            stands for itself, -inf if it is not to be counted. None where each item stands for itself.
+        log_sums: ``[m]`` log of the sum over all items by which the model's probabilities were divided; of
+            candidates only.
     """
 
     model: Tensor
@@ -67,6 +73,12 @@ class ScorerOutputs:
     indices: Tensor
     values: Tensor
     situation: Tensor
+    log_weights: Tensor | None = None
+    log_sums: Tensor | None = None
+
+    def weighted(self, scores: Tensor) -> Tensor:
+        """Add the log-weights to scores ``[m, n]``, for sums over all items."""
+        return scores if self.log_weights is None else scores + self.log_weights
 
 
 def from_shares(covisitation: Tensor) -> Tensor:
@@ -86,7 +98,10 @@ def from_biases(bias: Tensor) -> Tensor:
 
 def mix(weights: Tensor, outputs: ScorerOutputs) -> Tensor:
     """Compute mixed log-probabilities ``[m, n]`` with weights ``[situations, features]``."""
-    return torch.log_softmax(blend(weights, outputs), dim=1)
+    blended = blend(weights, outputs)
+    if outputs.log_weights is None:
+        return torch.log_softmax(blended, dim=1)
+    return blended - torch.logsumexp(outputs.weighted(blended), dim=1, keepdim=True)
 
 
 def blend(weights: Tensor, outputs: ScorerOutputs) -> Tensor:
@@ -154,7 +169,7 @@ class Mixer:
 
         Args:
             outputs: the outputs of all scorers.
-            targets: ``[m]`` rows of the chosen items.
+            targets: ``[m]`` indices of the chosen items among the n.
         """
         # Rejections teach their own weight alone. Otherwise the others would learn from one candidate less,
         # and what one user rejects would change for everybody.
@@ -168,7 +183,7 @@ class Mixer:
     def _gradients(self, outputs: ScorerOutputs, targets: Tensor) -> Tensor:
         """Compute the gradients of the log-loss of each target by the weights, ``[m, features]``."""
         # Of softmax cross-entropy by the sums: probabilities minus the one-hot target.
-        gradient = torch.softmax(blend(self.weights, outputs), dim=1)
+        gradient = torch.softmax(outputs.weighted(blend(self.weights, outputs)), dim=1)
         gradient[torch.arange(len(targets), device=targets.device), targets] -= 1
         return weigh(outputs, gradient)
 

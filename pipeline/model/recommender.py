@@ -78,13 +78,18 @@ class Recommender(nn.Module):
 
     @torch.no_grad()
     def score_all(self, users: Tensor, items: Rows) -> Tensor:
-        """Compute logits of all n items for users ``[m, d]``: ``[m, n]``.
+        """Compute logits of all n items for users ``[m, d]``: ``[m, n]``; see `queries`."""
+        m = len(users)
+        of_content, of_residual = self.queries(torch.nn.functional.pad(users, (0, 0, 0, recurring(m) - m)))
+        scores = torch.addmm(items.bias, of_content, items.content.T).addmm_(of_residual, items.residual.T)
+        return scores[:m]
+
+    @torch.no_grad()
+    def queries(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute what users ``[m, d]`` multiply content and residual with for their logits: ``[m, d]`` each.
 
         The adapter is folded into the query, u' = (I + BA)ᵀu, so that the content matrix is used
         unchanged and no item vectors are computed.
         """
-        m = len(users)
-        users = self.log_scale.exp() * torch.nn.functional.pad(users, (0, 0, 0, recurring(m) - m))
-        queries = users + (users @ self.adapter_out) @ self.adapter_in
-        scores = torch.addmm(items.bias, queries, items.content.T).addmm_(users, items.residual.T)
-        return scores[:m]
+        scaled = self.log_scale.exp() * users
+        return scaled + (scaled @ self.adapter_out) @ self.adapter_in, scaled

@@ -8,9 +8,11 @@ at once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -25,6 +27,55 @@ from pipeline.state.popularity import Popularity
 from pipeline.state.segments import Segment
 
 TARGETS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """What m targets are scored from, over n items.
+
+    Attributes:
+        users: ``[m, d]`` user vectors before each target.
+        shares: ``[m, n]`` what covisitation suggests.
+        facts: ``[3, k]`` and ``[k]``, see `pipeline.state.evidence`; by ascending target.
+        situation: ``[m]`` index into `SITUATIONS`.
+    """
+
+    users: Tensor
+    shares: sp.csr_array
+    facts: tuple[NDArray[np.int64], NDArray[np.float32]]
+    situation: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, segments: Sequence[Segment], users: Tensor, covisitation: Covisitation, size: int) -> Self:
+        """Gather what the segments' m targets are scored from, over `size` items."""
+        pairs = [(segment, segment.targets) for segment in segments]
+        pasts = [segment.items[:target] for segment, targets in pairs for target in targets]
+        opens = [segment.baskets[targets] != segment.baskets[targets - 1] for segment, targets in pairs]
+        return cls(
+            users,
+            covisitation.suggest(pasts),
+            evidence(segments, size),
+            np.concatenate(opens).astype(np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.situation)
+
+    def blocks(self) -> Iterator[Self]:
+        """Cut into blocks of `TARGETS_AT_ONCE` targets; the last may be smaller."""
+        for start in range(0, len(self), TARGETS_AT_ONCE):
+            yield self.select(np.arange(start, min(start + TARGETS_AT_ONCE, len(self))))
+
+    def select(self, chosen: NDArray[np.int64]) -> Self:
+        """Return chosen targets, given in ascending order."""
+        indices, values = self.facts
+        place = np.searchsorted(chosen, indices[1])
+        kept = np.append(chosen, -1)[place] == indices[1]
+        facts = np.stack([indices[0, kept], place[kept], indices[2, kept]])
+        where = torch.from_numpy(chosen).to(self.users.device)
+        return type(self)(
+            self.users[where], self.shares[chosen], (facts, values[kept]), self.situation[chosen]
+        )
 
 
 def users_before_last(
@@ -50,41 +101,44 @@ def score_segments(
     covisitation: Covisitation,
     popularity: Popularity,
 ) -> Iterator[ScorerOutputs]:
-    """Score the segments' targets with model, covisitation, popularity and evidence, in blocks.
+    """Score the segments' m targets with every scorer, over all n items; see `score_contexts`.
+
+    `users` ``[m, d]`` are the user vectors before each target, `covisitation` counts over the same n items.
+    """
+    contexts = Contexts.of(segments, users, covisitation, popularity.size)
+    return score_contexts(contexts, recommender, items, popularity)
+
+
+def score_contexts(
+    contexts: Contexts, recommender: Recommender, items: Rows, popularity: Popularity
+) -> Iterator[ScorerOutputs]:
+    """Score targets with model, covisitation, popularity and evidence, over all items, in blocks.
 
     Args:
-        segments: have m targets in total.
-        users: ``[m, d]`` user vectors before each target.
+        contexts: of m targets.
         recommender: scores users against `items`.
         items: all n rows of the catalogue; more rows after them are left out of every output.
-        covisitation, popularity: counts over the same n rows.
+        popularity: counts of the same n rows.
 
     Yields:
         The outputs for blocks of `TARGETS_AT_ONCE` targets; the last block may be smaller.
     """
 
     def tensor(array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(users.device)
+        return torch.from_numpy(array).to(contexts.users.device)
 
     popular = tensor(popularity.log_share())
-    scores = recommender.score_all(users, items)[:, : len(popular)]
+    scores = recommender.score_all(contexts.users, items)[:, : len(popular)]
     bias = from_biases(items.bias[: len(popular)].detach())
-    pairs = [(segment, segment.targets) for segment in segments]
-    pasts = [segment.items[:target] for segment, targets in pairs for target in targets]
-    shares = tensor(covisitation.suggest(pasts).toarray())
-    opens_basket = [segment.baskets[targets] != segment.baskets[targets - 1] for segment, targets in pairs]
-    situation = tensor(np.concatenate(opens_basket).astype(np.int64))
-    indices, values = evidence(segments, len(popular))
-    for start in range(0, len(users), TARGETS_AT_ONCE):
-        block = slice(start, start + TARGETS_AT_ONCE)
-        # Facts are in the order of their targets, so those of a block are contiguous.
-        facts = slice(*np.searchsorted(indices[1], [block.start, block.stop]))
+    starts = range(0, len(contexts), TARGETS_AT_ONCE)
+    for start, block in zip(starts, contexts.blocks(), strict=True):
+        indices, values = block.facts
         yield ScorerOutputs(
-            model=torch.log_softmax(scores[block], dim=1),
-            covisitation=from_shares(shares[block]),
+            model=torch.log_softmax(scores[start : start + len(block)], dim=1),
+            covisitation=from_shares(tensor(block.shares.toarray().astype(np.float32, copy=False))),
             popularity=popular,
             bias=bias,
-            indices=tensor(indices[:, facts] - [[0], [start], [0]]),
-            values=tensor(values[facts]),
-            situation=situation[block],
+            indices=tensor(indices),
+            values=tensor(values),
+            situation=tensor(block.situation),
         )

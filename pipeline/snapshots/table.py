@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.model.item_table import RESERVED
+from pipeline.model.reserved_memory import reserved_zeros
 from pipeline.snapshots.layer import Layer, RowValues, items_in, texts_of
 from pipeline.state.counts import PairCounts, PairRows
 from pipeline.state.popularity import DecayedPopularity
@@ -85,7 +87,7 @@ class SnapshotTable:
         """
         for name, column in self._columns.items():
             if size > len(column):
-                self._columns[name] = resized(column, int(GROWTH * size))
+                self._columns[name] = _moved(column, size)
         self.pairs.reserve([found for layer in layers if (found := layer["pairs"].lengths) is not None])
 
     def apply(self, layers: Sequence[Layer], size: int) -> None:
@@ -120,16 +122,16 @@ class SnapshotTable:
         if name not in self._columns:
             rows, values = changes[0]
             is_all = rows.size == size  # ascending, so that each row is there
-            room = int(GROWTH * size), *values.shape[1:]
-            self._columns[name] = values if is_all else np.zeros(room, values.dtype)
+            self._columns[name] = values if is_all else _moved(values[:0], size)
         column = self._columns[name]
         for rows, values in changes:
             if values is not column:
                 column[rows] = values
 
 
-def resized(array: NDArray[Any], capacity: int) -> NDArray[Any]:
-    """Copy an array ``[n, ...]`` into a larger one that ends with zeros, which take no memory yet."""
-    larger = np.zeros((capacity, *array.shape[1:]), dtype=array.dtype)
-    larger[: len(array)] = array
-    return larger
+def _moved(column: NDArray[Any], size: int) -> NDArray[Any]:
+    """Copy a column ``[n, ...]`` to one with room for `size` rows and more; it takes memory where written."""
+    room = max(RESERVED, int(GROWTH * size))
+    moved: NDArray[Any] = reserved_zeros(room, *column.shape[1:]).numpy()
+    moved[: len(column)] = column
+    return moved

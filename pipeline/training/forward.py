@@ -29,7 +29,7 @@ class Pass:
         new: ``[m]`` whether a target is new; the others are replay and context.
         weights: ``[m]`` weight of each target's act.
         losses: ``[m]`` loss of each target.
-        touched: ``[n]`` distinct catalogue rows: all that the pass used, and possibly a few more.
+        touched: ``[n]`` the distinct catalogue rows that the pass used, and then row 0 repeated as padding.
         rows: their table rows; they hold the gradients after `backward`.
     """
 
@@ -57,7 +57,7 @@ def forward(
     indices, items, new, weights = (torch.from_numpy(array).to(device) for array in _targets(segments))
     m = items.numel()
     indices, items = _padded(indices), _padded(items)
-    touched, where = _gather(len(table), torch.cat([acts, items, negatives.items]))
+    touched, where = _gather(torch.cat([acts, items, negatives.items]))
 
     rows = table.rows(touched)
     sizes = [acts.numel(), items.numel(), negatives.items.numel()]
@@ -75,17 +75,13 @@ def _padded(numbers: Tensor) -> Tensor:
     return torch.nn.functional.pad(numbers, (0, recurring(numbers.numel()) - numbers.numel()))
 
 
-def _gather(size: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _gather(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return the distinct values of `rows` ``[k]``, padded to one of a few sizes, and each row's index.
 
-    Other rows fill up the size, as far as there are any; their gradients are zero.
+    The padding repeats a row; its gradients are zero.
     """
-    taken = torch.zeros(size, dtype=torch.bool, device=rows.device)
-    taken[rows] = True
-    count = int(taken.sum())
-    others = (~taken).nonzero().flatten()
-    taken[others[: recurring(count) - count]] = True
-    return taken.nonzero().flatten(), (taken.cumsum(0) - 1)[rows]
+    distinct, where = torch.unique(rows, return_inverse=True)
+    return _padded(distinct), where
 
 
 def _targets(segments: Sequence[Segment]) -> tuple[NDArray[Any], ...]:

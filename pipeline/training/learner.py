@@ -9,6 +9,7 @@ replay drown the new events (HR@20 .326), two means do not (.339).
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,11 +24,7 @@ from pipeline.evaluation.prequential import (
     COLD_BELOW,
     Scores,
     Targets,
-    TargetScores,
-    concatenate,
     empty_scores,
-    rank_by_shared_scores,
-    rank_targets,
 )
 from pipeline.events import Interaction, InteractionType, event_digest
 from pipeline.model.backbone import Backbone
@@ -38,14 +35,22 @@ from pipeline.model.item_table import ItemTable
 from pipeline.model.losses import Negatives, draw_negatives
 from pipeline.model.mixer import Mixer, ScorerOutputs
 from pipeline.model.recommender import Recommender
-from pipeline.model.scoring import TARGETS_AT_ONCE, score_segments
+from pipeline.model.scoring import Contexts, score_segments
 from pipeline.model.warm_start import warm_start
+from pipeline.retrieval.retriever import Retriever
 from pipeline.state.histories import Act
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.state.segments import Segment, chunks
 from pipeline.state.stream import StreamState
 from pipeline.training.forward import Pass, forward
 from pipeline.training.optimizer import OptimizerStep, Touched
+from pipeline.training.prequential import (
+    Scored,
+    Scorers,
+    is_audited,
+    score_among_candidates,
+    score_in_full,
+)
 from pipeline.training.replay_buffer import ReplayBuffer
 from pipeline.training.rng import Purpose, random_for
 
@@ -53,8 +58,6 @@ log = logging.getLogger(__name__)
 
 RELEASE_EVERY = 32
 """Batches after which freed memory is released; the next one pays some page faults for it."""
-Chosen = tuple[ScorerOutputs, Tensor]
-"""Scorer outputs for m targets, and the item rows ``[m]`` of these targets."""
 
 
 class Learner:
@@ -91,6 +94,7 @@ class Learner:
         self.table = ItemTable(self._backbone.width, self.device, config.optimizer.rows)
         self.mixer = Mixer(config.mixer_rate, self.device)
         self.replay = ReplayBuffer(config.replay.capacity)
+        self.retriever = Retriever(config.retrieval)
         self.optimizer = self._optimizer()
 
     def grow_to(self, sizes: ModelSizes) -> None:
@@ -165,7 +169,9 @@ class Learner:
     def _encode(self, rows: Sequence[int]) -> None:
         """Give rows the content vectors of their texts."""
         content = self.encoder.encode([self.stream.catalogue.text(row) for row in rows])
-        self.table.set_content(self._tensor(np.array(rows, dtype=np.int64)), torch.from_numpy(content))
+        changed = np.array(rows, dtype=np.int64)
+        self.table.set_content(self._tensor(changed), torch.from_numpy(content))
+        self.retriever.changed(changed)
 
     def _segments(self, events: Sequence[Interaction]) -> tuple[list[Segment], Targets]:
         """Make one Segment per user, and describe their targets.
@@ -190,31 +196,32 @@ class Learner:
 
     def _cold(self, events: Sequence[Interaction]) -> dict[tuple[str, Act], bool]:
         """Say of each user's acts whether their items had few acts before them."""
-        acts_so_far = self.stream.acts.copy()
+        earlier = Counter[str]()
         cold: dict[tuple[str, Act], bool] = {}
         for event in events:
-            row = self.stream.catalogue.row(event.item)
-            cold[event.user, Act.of(event)] = bool(acts_so_far[row] < COLD_BELOW)
-            acts_so_far[row] += 1
+            acts = self.stream.acts[self.stream.catalogue.row(event.item)] + earlier[event.item]
+            cold[event.user, Act.of(event)] = bool(acts < COLD_BELOW)
+            earlier[event.item] += 1
         return cold
 
     @fast_products()
     def _learn(self, batch: MicroBatch, segments: list[Segment], known: Targets) -> Scores:
         """Use one pass three times: for scores before anything has learned the events, loss and gradient."""
-        cut = self.config.segments
+        cut, negatives = self.config.segments, self._negatives(batch)
         fresh = [piece for segment in segments for piece in chunks(segment, cut) if piece.targets.size]
-        passed = forward(self.recommender, self.table, fresh + self._replayed(batch), self._negatives(batch))
-        by_scorer, chosen = self._score(passed, segments)
-        loss, is_finite = self._loss(passed), np.isfinite(by_scorer["mixture"].log_probabilities).all()
+        passed = forward(self.recommender, self.table, fresh + self._replayed(batch), negatives)
+        scored = self._score(batch.step, passed, segments, negatives, known)
+        loss, is_finite = self._loss(passed), np.isfinite(scored.by_scorer["mixture"].log_probabilities).all()
         if not (is_finite and self.optimizer.step(loss, [Touched(passed.touched, passed.rows)])):
             log.error("step %s-%s is not finite: folded, not learned", batch.generation, batch.step)
             return replace(empty_scores(), quarantined=True)
-        for given, own in chosen:
-            self.mixer.learn(given, own)
+        self.retriever.changed(passed.touched.cpu().numpy())
+        for outputs, columns in scored.outputs:
+            self.mixer.learn(outputs, columns)
         self.replay.offer(fresh, self._random(batch, Purpose.RESERVOIR))
-        first = torch.cat([given.situation for given, _ in chosen]).bool().cpu().numpy()
+        first = torch.cat([outputs.situation for outputs, _ in scored.outputs]).bool().cpu().numpy()
         slices = {"all": np.ones_like(first), "first_of_basket": first, "cold": known.cold}
-        return Scores(known, by_scorer, slices, float(loss.detach()))
+        return Scores(known, scored.by_scorer, slices, float(loss.detach()), audited=scored.audited)
 
     def _replayed(self, batch: MicroBatch) -> list[Segment]:
         """Draw old Segments; keep the latest acts of each, none of them new."""
@@ -226,19 +233,20 @@ class Learner:
         popularity, random = self.stream.popularity, self._random(batch, Purpose.NEGATIVES)
         return draw_negatives(popularity, self.config.negatives, random, self.device)
 
-    def _score(self, passed: Pass, segments: list[Segment]) -> tuple[dict[str, TargetScores], list[Chosen]]:
-        """Score the new targets before they are learned or folded; return the outputs with the targets."""
-        targets = passed.items[passed.new]
-        all_outputs = self.scorer_outputs(segments, passed.users[passed.new].detach())
-        chosen, parts = list[Chosen](), list[dict[str, TargetScores]]()
-        for outputs, own in zip(all_outputs, torch.split(targets, TARGETS_AT_ONCE), strict=True):
-            mixed = self.mixer.log_probabilities(outputs)
-            by_name = {"model": outputs.model, "covisitation": outputs.covisitation, "mixture": mixed}
-            parts.append({scorer: rank_targets(of_all, own) for scorer, of_all in by_name.items()})
-            chosen.append((outputs, own))
-        by_scorer = {scorer: concatenate([part[scorer] for part in parts]) for scorer in parts[0]}
-        by_scorer["popularity"] = rank_by_shared_scores(chosen[0][0].popularity, targets)
-        return by_scorer, chosen
+    def _score(
+        self, step: int, passed: Pass, segments: list[Segment], negatives: Negatives, known: Targets
+    ) -> Scored:
+        """Score the new targets before they are learned or folded."""
+        stream, targets = self.stream, passed.items[passed.new]
+        users = passed.users[passed.new].detach()
+        contexts = Contexts.of(segments, users, stream.covisitation, len(self.table))
+        scorers = Scorers(self.recommender, self.table, stream.popularity, self.mixer, self.retriever)
+        if not self.retriever.is_needed(len(self.table)):
+            return score_in_full(contexts, targets, scorers)
+        self.retriever.update(step, self.table, stream.popularity)
+        digests = np.repeat([one.user for one in segments], [one.targets.size for one in segments])
+        audited = is_audited(known, digests, len(self.table), self.config.retrieval.audited)
+        return score_among_candidates(contexts, targets, scorers, negatives, audited)
 
     def _loss(self, passed: Pass) -> Tensor:
         """Mean over new targets, plus a part of the mean over replay and context."""

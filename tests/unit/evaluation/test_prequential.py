@@ -103,6 +103,9 @@ def test_shared_scores_rank_as_scores_per_target() -> None:
         torch.randint(9, (40,), generator=random).float(),
         torch.randint(40, (30,), generator=random),
     )
-    shared, each = rank_by_shared_scores(scored, targets), rank_targets(scored.expand(30, 40), targets)
+    shared, each = (
+        rank_by_shared_scores(scored, scored[targets]),
+        rank_targets(scored.expand(30, 40), targets),
+    )
     assert shared.ranks.tolist() == each.ranks.tolist()
     assert shared.log_probabilities.tolist() == each.log_probabilities.tolist()

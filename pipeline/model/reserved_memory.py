@@ -1,0 +1,25 @@
+"""Zeros that take memory only where something is written: a table can reserve room for all that may come."""
+
+from __future__ import annotations
+
+import mmap
+import sys
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0x40)
+"""Python names it since 3.13; elsewhere it is 0x40."""
+FLOAT_BYTES = 4
+
+
+def reserved_zeros(*shape: int) -> Tensor:
+    """Return float32 zeros of a shape, on the CPU; a page is taken when it is first written."""
+    size = FLOAT_BYTES * int(np.prod(shape, dtype=np.int64))
+    if not size:
+        return torch.zeros(shape)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        memory.madvise(mmap.MADV_NOHUGEPAGE)  # a row of 1.5 KB would take 2 MB
+    return torch.frombuffer(memory, dtype=torch.float32, count=size // FLOAT_BYTES).view(shape)

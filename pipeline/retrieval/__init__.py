@@ -1,0 +1,6 @@
+"""Retrieval: the few items that are considered for an answer, so that its cost does not grow with the catalogue.
+
+A mixture's score has a part that every item has (model, popularity, bias) and one that few items have
+(covisitation, facts). The scan finds the best by the first part, and all that have the second are known: the
+best of both together are among these, unless more items suggest themselves than are taken.
+"""

@@ -1,0 +1,157 @@
+"""The prequential test of a batch: rank its targets among all items, or among their candidates."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.evaluation.prequential import (
+    CUTOFF,
+    FULL_RANKING,
+    Targets,
+    TargetScores,
+    concatenate,
+    rank_among,
+    rank_by_shared_scores,
+    rank_targets,
+)
+from pipeline.model.item_table import ItemTable
+from pipeline.model.losses import Negatives
+from pipeline.model.mixer import Mixer, ScorerOutputs
+from pipeline.model.recommender import Recommender
+from pipeline.model.scoring import TARGETS_AT_ONCE, Contexts, score_contexts
+from pipeline.retrieval.candidates import Candidates, Samples, score_candidates
+from pipeline.retrieval.retriever import Retriever
+from pipeline.state.popularity import Popularity
+
+HASH = 0x9E3779B97F4A7C15
+"""An odd number whose multiples are spread over all 64-bit numbers (Knuth's multiplicative hashing)."""
+
+
+class Scorers(NamedTuple):
+    """All that scores items, over the rows of one table."""
+
+    recommender: Recommender
+    table: ItemTable
+    popularity: Popularity
+    mixer: Mixer
+    retriever: Retriever
+
+
+class Scored(NamedTuple):
+    """The result of a test.
+
+    Attributes:
+        by_scorer: scores of the m targets by each scorer.
+        outputs: of all scorers for blocks of targets, and where each target is among their items.
+        audited: ``[m]`` which targets were ranked in full, too; None if all were, or none.
+    """
+
+    by_scorer: dict[str, TargetScores]
+    outputs: list[tuple[ScorerOutputs, Tensor]]
+    audited: NDArray[np.bool_] | None = None
+
+
+def score_in_full(contexts: Contexts, targets: Tensor, scorers: Scorers) -> Scored:
+    """Rank targets, of catalogue rows ``[m]``, among all items."""
+    table, popularity = scorers.table.padded(), scorers.popularity
+    outputs = score_contexts(contexts, scorers.recommender, table, popularity)
+    blocks = list(zip(outputs, torch.split(targets, TARGETS_AT_ONCE), strict=True))
+    parts = []
+    for given, own in blocks:
+        mixed = scorers.mixer.log_probabilities(given)
+        by_name = {"model": given.model, "covisitation": given.covisitation, "mixture": mixed}
+        parts.append({scorer: rank_targets(of_all, own) for scorer, of_all in by_name.items()})
+    popular = blocks[0][0].popularity
+    return Scored(_joined(parts, rank_by_shared_scores(popular, popular[targets])), blocks)
+
+
+def score_among_candidates(
+    contexts: Contexts, targets: Tensor, scorers: Scorers, negatives: Negatives, audited: NDArray[np.bool_]
+) -> Scored:
+    """Rank targets, of catalogue rows ``[m]``, among candidates; those that are `audited` in full, too.
+
+    `negatives` represent all items that are no candidates.
+    """
+    samples = Samples(negatives.items.cpu().numpy(), negatives.log_expected(negatives.items).cpu().numpy())
+    blocks, parts = list[tuple[ScorerOutputs, Tensor]](), list[dict[str, TargetScores]]()
+    splits = zip(contexts.blocks(), *_split(targets, torch.from_numpy(audited)), strict=True)
+    for block, own, checked in splits:
+        retriever, weights = scorers.retriever, scorers.mixer.weights
+        found = retriever.retrieve(block, scorers.recommender, weights, samples).candidates
+        full = _audit(block, own, found, scorers, checked.nonzero().flatten())
+        given, ranked = _ranked(block, own, found, scorers)
+        blocks.append(given)
+        parts.append({**ranked, FULL_RANKING: full})
+    scanned, rows = (
+        torch.from_numpy(scorers.popularity.log_share(some))
+        for some in (scorers.retriever.scanned, targets.cpu().numpy())
+    )
+    return Scored(_joined(parts, rank_by_shared_scores(scanned, rows)), blocks, audited)
+
+
+def is_audited(known: Targets, users: NDArray[np.int64], size: int, scores: int) -> NDArray[np.bool_]:
+    """Choose the targets ``[m]`` that are ranked in full: some `scores` of a target on average.
+
+    By a hash of user and place in the history, so that a choice does not depend on batches.
+
+    Args:
+        known: the m targets.
+        users: ``[m]`` digests of their users.
+        size: number n of items, which a full ranking scores.
+        scores: of a target, on average.
+    """
+    hashed = (users.astype(np.uint64) + known.pasts.astype(np.uint64)) * np.uint64(HASH)
+    chosen: NDArray[np.bool_] = (hashed >> np.uint64(32)) * size < scores << 32
+    return chosen
+
+
+def _ranked(
+    block: Contexts, targets: Tensor, found: Candidates, scorers: Scorers
+) -> tuple[tuple[ScorerOutputs, Tensor], dict[str, TargetScores]]:
+    """Score a block of targets among their candidates."""
+    own = np.stack([np.arange(len(block)), targets.cpu().numpy()])
+    candidates = found.joined(own)
+    table = scorers.table
+    outputs = score_candidates(
+        block, candidates, scorers.recommender, table.all(), table.has_content, scorers.popularity
+    )
+    c = candidates.rows.shape[1]
+    columns, is_candidate, is_found = (
+        torch.from_numpy(array).to(targets.device)
+        for array in (candidates.columns_of(own), candidates.is_candidate, found.columns_of(own) >= 0)
+    )
+    mixed = scorers.mixer.log_probabilities(outputs)
+    by_name = {"model": outputs.model, "covisitation": outputs.covisitation, "mixture": mixed}
+    size = candidates.size
+    ranked = {n: rank_among(p[:, :c], columns, is_candidate, is_found, size) for n, p in by_name.items()}
+    return (outputs, columns), ranked
+
+
+def _audit(
+    block: Contexts, targets: Tensor, found: Candidates, scorers: Scorers, chosen: Tensor
+) -> TargetScores:
+    """Rank chosen targets of a block among all items; the figures of the others are not numbers."""
+    ranks, log_probabilities, recalls = (np.full(len(block), np.nan) for _ in range(3))
+    at = chosen.cpu().numpy()
+    if at.size:
+        scored = score_in_full(block.select(at), targets[chosen], scorers)
+        (outputs, _), full = scored.outputs[0], scored.by_scorer["mixture"]
+        ranks[at], log_probabilities[at] = full.ranks, full.log_probabilities
+        best = scorers.mixer.log_probabilities(outputs).topk(min(CUTOFF, found.size), dim=1).indices
+        pairs = np.stack([np.repeat(at, best.shape[1]), best.flatten().cpu().numpy()])
+        recalls[at] = (found.columns_of(pairs) >= 0).reshape(at.size, -1).mean(axis=1)
+    return TargetScores(ranks, log_probabilities, recalls)
+
+
+def _split(*columns: Tensor) -> tuple[tuple[Tensor, ...], ...]:
+    return tuple(torch.split(column, TARGETS_AT_ONCE) for column in columns)
+
+
+def _joined(parts: list[dict[str, TargetScores]], popularity: TargetScores) -> dict[str, TargetScores]:
+    by_scorer = {scorer: concatenate([part[scorer] for part in parts]) for scorer in parts[0]}
+    return {**by_scorer, "popularity": popularity}

@@ -1,0 +1,94 @@
+"""A catalogue of random items with counts and users, for tests of retrieval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.config import ModelSizes, RetrievalConfig, RowRates
+from pipeline.model.backbone import Backbone
+from pipeline.model.item_table import ItemTable
+from pipeline.model.mixer import INITIAL_WEIGHTS, blend
+from pipeline.model.recommender import Recommender
+from pipeline.model.scoring import Contexts, score_contexts
+from pipeline.retrieval.candidates import NO_SAMPLES, Retrieved, Samples, score_candidates
+from pipeline.retrieval.retriever import Retriever
+from pipeline.state.covisitation import Covisitation, DecayedCovisitation
+from pipeline.state.popularity import DecayedPopularity, Popularity
+from tests.support.build import as_pairs, segment
+
+CPU = torch.device("cpu")
+
+
+@dataclass
+class RetrievalHarness:
+    """Everything that scores n items, and the contexts of m targets."""
+
+    recommender: Recommender
+    table: ItemTable
+    covisitation: Covisitation
+    popularity: Popularity
+    weights: Tensor
+    contexts: Contexts
+
+    def in_full(self) -> Tensor:
+        """Blended scores ``[m, n]`` of all items, less what is the same for all items of a target."""
+        outputs = score_contexts(self.contexts, self.recommender, self.table.padded(), self.popularity)
+        blended = torch.cat([blend(self.weights, given) for given in outputs])
+        return blended - blended.logsumexp(dim=1, keepdim=True)
+
+    def retrieve(self, config: RetrievalConfig, samples: Samples = NO_SAMPLES) -> Retrieved:
+        """The candidates of the targets."""
+        retriever = Retriever(config)
+        retriever.update(0, self.table, self.popularity)
+        return retriever.retrieve(self.contexts, self.recommender, self.weights, samples)
+
+    def score(self, found: Retrieved) -> tuple[Tensor, Tensor]:
+        """Blended scores ``[m, c + s]`` of the candidates, and what no other item exceeds ``[m]``."""
+        table = self.table
+        outputs = score_candidates(
+            self.contexts,
+            found.candidates,
+            self.recommender,
+            table.all(),
+            table.has_content,
+            self.popularity,
+        )
+        bound = found.bound(self.weights[outputs.situation], self.contexts, outputs)
+        blended = blend(self.weights, outputs)
+        total = outputs.weighted(blended).logsumexp(dim=1, keepdim=True)
+        return blended - total, bound - total.squeeze(1)
+
+
+def retrieval_harness(
+    backbone: Backbone, items: int, targets: int, seed: int = 0, *, texts: bool = True
+) -> RetrievalHarness:
+    """Make random items, of which the first are the most popular, and users with three to nine acts each."""
+    random, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    recommender = Recommender(backbone, ModelSizes(adapter_rank=4), seed=0).eval()
+    with torch.no_grad():
+        recommender.adapter_out.normal_(0, 0.1, generator=generator)
+    table = ItemTable(backbone.width, CPU, RowRates())
+    table.grow(items)
+    if texts:
+        content = torch.randn(items, backbone.width, generator=generator)
+        table.set_content(torch.arange(items), torch.nn.functional.normalize(content, dim=1))
+    everything = torch.arange(items)
+    table.apply(everything, torch.randn(items, backbone.width, generator=generator), torch.randn(items))
+    covisitation, popularity = DecayedCovisitation(1e6, 500), DecayedPopularity(1e6)
+    covisitation.grow(items)
+    popularity.grow(items)
+    segments = []
+    for _ in range(targets):
+        acts = (items * random.random(random.integers(3, 10)) ** 3).astype(np.int64)
+        baskets = np.cumsum(random.random(acts.size) < 0.3)
+        segments.append(segment(acts.tolist(), first_new=acts.size - 1, baskets=baskets.tolist()))
+        covisitation.fold(*as_pairs((acts[:place], int(acts[place])) for place in range(1, acts.size)))
+        popularity.fold(acts, np.ones(acts.size))
+    users = torch.nn.functional.normalize(torch.randn(targets, backbone.width, generator=generator), dim=1)
+    contexts = Contexts.of(segments, users, covisitation, items)
+    weights = torch.tensor([INITIAL_WEIGHTS] * 2) + 0.2 * torch.rand(2, 8, generator=generator)
+    return RetrievalHarness(recommender, table, covisitation, popularity, weights, contexts)
