@@ -11,6 +11,7 @@ reading. What is kept is a function of counts and updates, and not of where the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -110,6 +111,11 @@ class PairCounts:
         """The number of pairs that all blocks have room for, unused ones included."""
         return self._columns.size
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number ``[n]`` of stored pairs of each row; changed in place by later folds."""
+        return self._lengths.values
+
     def grow(self, size: int) -> None:
         """Extend the counts to `size` items."""
         for array in (self._starts, self._lengths, self._changed):
@@ -123,6 +129,16 @@ class PairCounts:
         other._put(np.arange(other.size), stored)
         other._changed.add_all()
         return other
+
+    def reserve(self, lengths: Sequence[NDArray[np.int32]]) -> None:
+        """Make room for rows of these lengths to be replaced, so that none of it is made meanwhile."""
+        blocks = (1 << _exponents(some.astype(np.int64)) for some in lengths)
+        self._extend(self._end + sum(int(sizes.sum()) for sizes in blocks))
+
+    def replace(self, rows: NDArray[np.int64], stored: PairRows) -> None:
+        """Replace the stored counts of distinct rows."""
+        self._put(rows, stored)
+        self._changed.add(rows)
 
     def rows(self, rows: NDArray[np.int64]) -> PairRows:
         """Return copies of the current counts of rows."""
