@@ -61,12 +61,11 @@ class NearestByContent:
         self._is_found.values[:] = ~np.isin(self._rows.values, self._hidden)
 
     def search(self, queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-        """Return pairs ``[2, p]`` of query ``[m, d]`` and row: the `count` largest products of each."""
+        """Return the rows ``[m, k]`` with the largest products with queries ``[m, d]``; `NOTHING` for none."""
         allowed = np.packbits(self._is_found.values, bitorder="little")
         chosen = faiss.SearchParametersIVF(nprobe=PROBES, sel=faiss.IDSelectorBitmap(allowed))
         _, slots = self._index.search(np.ascontiguousarray(queries), count, params=chosen)
-        query, place = np.nonzero(slots != NOTHING)
-        return np.stack([query, self._rows.values[slots[query, place]]])
+        return np.where(slots == NOTHING, NOTHING, self._rows.values[slots])
 
     def _add(self, rows: NDArray[np.int64], content: NDArray[np.float32]) -> None:
         first = self._rows.size

@@ -13,7 +13,7 @@ from pipeline.model.item_table import ItemTable
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts
 from pipeline.retrieval.candidates import NO_SAMPLES, Candidates, Retrieved, Samples
-from pipeline.retrieval.nearest import NearestByContent, choose_centroids
+from pipeline.retrieval.nearest import NOTHING, NearestByContent, choose_centroids
 from pipeline.retrieval.scan import NO_ROWS, Scan
 from pipeline.state.popularity import Popularity
 
@@ -121,17 +121,39 @@ class Retriever:
             recommender, mixer: what scores them: the model, and the weights ``[situations, features]``.
             samples: what represents all other items.
         """
-        m, size = contexts.shares.shape
         weights = mixer[torch.from_numpy(contexts.situation).to(mixer.device)]
         best = self._scan.search(recommender, contexts.users, weights, self._config.best)
-        found = np.stack([np.repeat(np.arange(m), best.rows.shape[1]), best.rows.ravel()])
-        covisited, left_out = _highest(contexts.shares, self._config.covisited)
-        pairs = [found, contexts.facts[0][1:], covisited]
+        is_complete = self._scan.rows.size == contexts.shares.shape[1]
+        bound = best.bound if is_complete else torch.full_like(best.bound, torch.inf)
+        rows = best.rows
         if self._nearest:
             queries, _ = recommender.queries(contexts.users)
-            pairs.append(self._nearest.search(queries.cpu().numpy(), self._config.nearest))
-        bound = best.bound if self._scan.rows.size == size else torch.full_like(best.bound, torch.inf)
-        return Retrieved(Candidates.of(pairs, m, size, samples), bound, left_out)
+            near = self._nearest.search(queries.cpu().numpy(), self._config.nearest)
+            rows = np.concatenate([rows, np.where(near == NOTHING, rows[:, :1], near)], axis=1)
+        return candidates_of(rows, bound, contexts, self._config.covisited, samples)
+
+
+def candidates_of(
+    rows: NDArray[np.int64],
+    bound: Tensor,
+    contexts: Contexts,
+    covisited: int,
+    samples: Samples = NO_SAMPLES,
+) -> Retrieved:
+    """Join what searches found with what covisitation and facts name.
+
+    Args:
+        rows: ``[m, k]`` what was found, in no order; a row may recur.
+        bound: ``[m]`` what no other scanned row exceeds.
+        contexts: of the m targets.
+        covisited: number of candidates of each target that covisitation suggests.
+        samples: what represents all other items.
+    """
+    m, size = contexts.shares.shape
+    found = np.stack([np.repeat(np.arange(m), rows.shape[1]), rows.ravel()])
+    suggested, left_out = _highest(contexts.shares, covisited)
+    pairs = [found, contexts.facts[0][1:], suggested]
+    return Retrieved(Candidates.of(pairs, m, size, samples), bound, left_out)
 
 
 def _distinct(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.retrieval.nearest import NearestByContent, choose_centroids
+from pipeline.retrieval.nearest import NOTHING, NearestByContent, choose_centroids
 
 ITEMS, WIDTH, TOPICS = 3_000, 32, 40
 
@@ -36,9 +36,9 @@ def recall(nearest: NearestByContent, content: np.ndarray, allowed: np.ndarray, 
     queries = vectors(50, seed=2)
     products = np.where(allowed, queries @ content.T, -np.inf)
     best = np.argsort(-products, axis=1)[:, :count]
-    query, rows = nearest.search(queries, count)
-    assert allowed[rows].all()
-    return float(np.mean([np.isin(best[q], rows[query == q]).mean() for q in range(len(queries))]))
+    found = nearest.search(queries, count)
+    assert allowed[found[found != NOTHING]].all()
+    return float(np.mean([np.isin(*pair).mean() for pair in zip(best, found, strict=True)]))
 
 
 def test_most_of_the_nearest_are_found(nearest: NearestByContent, content: np.ndarray) -> None:
@@ -75,9 +75,9 @@ def test_few_items_are_all_found() -> None:
     content = vectors(3, seed=5)
     nearest = NearestByContent(choose_centroids(content))
     nearest.put(np.array([7, 3, 9]), content)
-    query, rows = nearest.search(content[:1], 10)
-    assert query.tolist() == [0, 0, 0]
-    assert sorted(rows.tolist()) == [3, 7, 9]
+    (found,) = nearest.search(content[:1], 5)
+    assert found[0] == 7
+    assert sorted(found) == [NOTHING, NOTHING, 3, 7, 9]
 
 
 def test_centroids_are_distinct() -> None:
