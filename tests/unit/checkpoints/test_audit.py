@@ -12,12 +12,11 @@ import orjson
 import pytest
 
 from pipeline.checkpoints.audit import Agreement, agreement, version_at
-from pipeline.checkpoints.manifest import FORMAT
+from pipeline.checkpoints.manifest import FORMAT as CHECKPOINT_FORMAT
 from pipeline.errors import CheckpointCorrupt, TopicError
 from pipeline.journal.entry import read_journal
 from pipeline.sealing import seal, unseal
-from pipeline.snapshots.snapshot import FORMAT as SNAPSHOT_FORMAT
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.snapshot import FORMAT, Version
 from tests.support.learner_harness import Rebuilt
 from tests.support.model_harness import ModelHarness, copy_of, tiny_settings
 
@@ -29,7 +28,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> Pa
     """A folder in which every version was published and every third checkpointed, over three generations."""
     folder = tmp_path_factory.mktemp("lived")
     with ModelHarness(tiny_settings(folder, backbone_folder)) as harness, harness.learning() as learning:
-        publisher = harness.publisher(full_every=3, keep=100)
+        publisher = harness.publisher(keep=100)
         harness.stock()
         harness.shop(150)
 
@@ -121,7 +120,7 @@ def test_agreement_is_told(harness: ModelHarness) -> None:
     assert str(neither).endswith("checkpoint is not there, snapshot is not there")
 
 
-@pytest.mark.parametrize(("kind", "form"), [("checkpoint", FORMAT), ("snapshot", SNAPSHOT_FORMAT)])
+@pytest.mark.parametrize(("kind", "form"), [("checkpoint", CHECKPOINT_FORMAT), ("snapshot", FORMAT)])
 def test_disagreement_is_told(harness: ModelHarness, kind: str, form: int) -> None:
     folder = (
         harness.checkpoints.folder if kind == "checkpoint" else Path(harness.settings.snapshots.store, "mill")

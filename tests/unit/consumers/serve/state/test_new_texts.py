@@ -74,6 +74,6 @@ def test_an_encoder_that_is_not_fit_is_refused(world: World, damage: str) -> Non
     adapter = some_adapter(world.learner.encoder)
     name = next(iter(adapter))
     unfit = {"unknown": torch.zeros(2)} if damage == "unknown" else adapter | {name: adapter[name] / 0}
-    world.promote(replace(world.snapshot(), encoder=unfit), Version(2, 1))
+    world.promote(replace(world.update(is_whole=True), encoder=unfit), Version(2, 1))
     with pytest.raises(SnapshotCorrupt, match="do not match" if damage == "unknown" else "not finite"):
         world.loader().load(Version(2, 1))
