@@ -195,10 +195,11 @@ class Follower:
             _observe_freshness(state.read(records))
             publish()
         started = time.monotonic()
-        snapshot = self._watcher.load_newest(self._check)
+        snapshot = self._watcher.load_newest(self._check, self._snapshot)
         if snapshot is not None:
-            self._swap(state, snapshot, watch.ids)
-            publish()
+            with self._current.lock.swapping():
+                self._swap(state, snapshot, watch.ids)
+                publish()
             metrics.SWAP_SECONDS.observe(time.monotonic() - started)
         if state.encode(self._encoder, TEXTS_PER_STEP):
             publish()
@@ -210,13 +211,14 @@ class Follower:
         One that has learned less, or from other topics than those with `topic_ids`, needs a new state.
         """
         before = self._snapshot
-        self._use(snapshot)
+        self._use(snapshot)  # one that is read again is whole: see `SnapshotLoader.load`
         if not same_topics(snapshot.manifest.topic_ids, topic_ids):
             log.info("snapshot %s was learned from other topics: reading again", snapshot.version)
         elif before is not None and _has_learned_less(snapshot.offsets, before.offsets):
             log.info("snapshot %s has learned less than its parent: reading again", snapshot.version)
         else:
             _observe_freshness(state.replace_snapshot(snapshot))
+            self._snapshot = state.snapshot
 
     def _poll(self, reader: LogReader, timeout_seconds: float) -> list[Record]:
         """Return the next records, and pass the announcements among them to the watcher."""
