@@ -3,8 +3,8 @@
     python -m benchmarks.growth --items 1000 --items 10000 --items 100000
     python -m benchmarks.growth --items 10000 --users 1000 --users 10000 --users 1000000
 
-Each size has a learner and then a server, in processes of their own (see `benchmarks.growth_sides`). Times are
-those of the processor. A size that exceeds the budget of time or memory is reported as such.
+Each size has a learner and then a server, in processes of their own (see `benchmarks.growth_sides`).
+Times are those of the processor. A size that exceeds the budget of time or memory is reported as such.
 """
 
 from __future__ import annotations
