@@ -18,7 +18,7 @@ from consumers.serve.scoring import mixture
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from consumers.serve.state.serving_state import ServingState, View
 from pipeline.assembly import checkpoints_of
-from pipeline.checkpoints.capture import capture, snapshot_of
+from pipeline.checkpoints.capture import capture, update_of
 from pipeline.checkpoints.store import restore_from
 from pipeline.config import Settings
 from pipeline.eventlog import open_log
@@ -90,9 +90,9 @@ def _publish(settings: Settings, learner: Learner, topics: Topics) -> Version:
     with closing(open_log(settings.log.url)) as event_log:
         topics.create(event_log, *settings.log.topic_sizes)
         with event_log.writer() as writer:
-            snapshot = snapshot_of(learner, settings.log.prefix, POSITION, {}, "benchmark")
-            publisher = Publisher(store, writer, topics, full_every=1, keep=1)
-            manifest = publisher.publish(Publication(snapshot, {}, [], []))
+            update = update_of(learner, settings.log.prefix, POSITION, {}, "benchmark")
+            publisher = Publisher(store, writer, topics, keep=1)
+            manifest = publisher.publish(Publication(update, {}, [], []))
     return Version.parse(manifest.version)
 
 

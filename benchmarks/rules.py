@@ -27,7 +27,7 @@ from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from consumers.serve.state.serving_state import ServingState
 from consumers.serve.state.steering import Steering
 from pipeline.assembly import make_learner
-from pipeline.checkpoints.capture import snapshot_of
+from pipeline.checkpoints.capture import update_of
 from pipeline.config import Settings, load_settings
 from pipeline.datasets import open_dataset
 from pipeline.eventlog.port import Record
@@ -36,9 +36,9 @@ from pipeline.journal.position import Position
 from pipeline.model.backbone import load_backbone
 from pipeline.rules.compiled import CompiledRules
 from pipeline.rules.rule import Rule, build_rule, encode_rule
-from pipeline.snapshots.codec import encode_full
+from pipeline.snapshots.layer_list import store_whole
 from pipeline.snapshots.snapshot import Version
-from pipeline.snapshots.store import SnapshotStore, digest_of
+from pipeline.snapshots.store import SnapshotStore
 from pipeline.training.backtest import micro_batches
 from pipeline.training.learner import Learner
 
@@ -73,14 +73,11 @@ def main(
 
 def _load(learner: Learner, settings: Settings) -> LoadedSnapshot:
     """Load the learner's snapshot as a server does, through a store in memory."""
-    made = snapshot_of(learner, "rules", POSITION, {}, "benchmark")
-    store, files = SnapshotStore("memory://rules", "rules"), encode_full(made)
-    store.publish(
-        made.manifest.model_copy(
-            update={"files": {name: digest_of(content) for name, content in files.items()}}
-        ),
-        files,
+    made, store = (
+        update_of(learner, "rules", POSITION, {}, "benchmark"),
+        SnapshotStore("memory://rules", "rules"),
     )
+    store_whole(made, store)
     loader = SnapshotLoader(store, load_backbone(settings.model.backbone), settings.model)
     return loader.load(Version.parse(made.manifest.version))
 

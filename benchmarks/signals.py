@@ -38,7 +38,7 @@ from consumers.serve.query import RecommendationQuery
 from consumers.serve.ranking import recommend
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from consumers.serve.state.serving_state import ServingState
-from pipeline.checkpoints.capture import snapshot_of
+from pipeline.checkpoints.capture import update_of
 from pipeline.cli.terminal import ReportOption
 from pipeline.config import LogConfig, ModelConfig
 from pipeline.datasets import open_dataset
@@ -206,7 +206,7 @@ class Bench:
         self._log = open_log(f"sqlite:///{folder}/log.db")
         TOPICS.create(self._log, *LogConfig().topic_sizes)
         self._writer = self._log.writer()
-        self._publisher = Publisher(store, self._writer, TOPICS, full_every=1, keep=1)
+        self._publisher = Publisher(store, self._writer, TOPICS, keep=1)
         self._loader = SnapshotLoader(store, backbone, model)
         self._step = 0
 
@@ -219,8 +219,8 @@ class Bench:
         """Publish a learner's snapshot, and load it as a server does."""
         self._step += 1
         position = Position(self._step, 1, "", 0, {}, through=0, control=0, fold_to={})
-        snapshot = snapshot_of(learner, PREFIX, position, {}, "benchmark")
-        manifest = self._publisher.publish(Publication(snapshot, {}, [], []))
+        update = update_of(learner, PREFIX, position, {}, "benchmark")
+        manifest = self._publisher.publish(Publication(update, {}, [], []))
         return self._loader.load(Version.parse(manifest.version))
 
 

@@ -67,7 +67,13 @@ def _cases(shop: Shop) -> Iterator[Case]:
     """Yield the kinds of case, each as often as its share."""
     snapshots, histories = SnapshotCases(shop), HistoryCases(shop)
     checkpoints, control, starts = CheckpointCases(shop), ControlCases(shop), StartCases(shop, histories)
-    yield from 8 * [snapshots.full, snapshots.delta, snapshots.base, snapshots.announcement, histories.record]
+    yield from 8 * [
+        snapshots.full,
+        snapshots.delta,
+        snapshots.layer,
+        snapshots.announcement,
+        histories.record,
+    ]
     yield from 16 * [checkpoints.newest, control.record]
     journal: Case = partial(journal_case, shop)
     yield from 6 * [control.candidate, control.plan, journal]

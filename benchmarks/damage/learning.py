@@ -121,7 +121,7 @@ def goes_on(shop: Shop, learner: Learner, supervisor: Supervisor, position: Posi
         snapshot = snapshot_of(learner, "shop", position, {}, "test")
         for tensor in (*snapshot.learned.values(), snapshot.mixer, snapshot.residual, snapshot.bias):
             check_range("the snapshot", tensor, -LARGEST_WEIGHT, LARGEST_WEIGHT)
-        check_range("popularity", torch.from_numpy(snapshot.popularity), 0, LARGEST_COUNT)
+        check_range("popularity", torch.from_numpy(snapshot.table.popularity.counts), 0, LARGEST_COUNT)
     except ValueError as error:
         return f"its snapshot is not one: {error}"
     finally:

@@ -17,6 +17,8 @@ from benchmarks.damage.changes import DAMAGES, forge, hostile_json
 from pipeline.sealing import seal, seal_record, sealed_digest, unseal
 
 MANIFEST = "manifest.json"
+LAYERS = "../layers"
+"""The folder of the layers that snapshots share, from the folder of one."""
 
 
 class Gone(Enum):
@@ -69,9 +71,10 @@ class SealedFiles:
         files = {**self.files, MANIFEST: seal(content, self.form)}
         return SealedFiles(files, self.form, self.entry_of)
 
-    def broken(self, random: Random) -> Damaged:
-        """Damage one file, or swap two; all seals and digests stay as they were."""
+    def broken(self, random: Random, part: str | None = None) -> Damaged:
+        """Damage one file, a given one or any, or swap two; all seals and digests stay as they were."""
         name, other = random.sample(sorted(self.files), 2)
+        name = part or name
         damage = random.choice((*DAMAGES, *DAMAGES, "forged", "swapped", *Gone))
         if isinstance(damage, Gone):
             return Damaged({**self.files, name: damage}, name, damage.value)
@@ -86,20 +89,30 @@ class SealedFiles:
             stored = DAMAGES[damage](self.files[name], random)
         return Damaged({**self.files, name: stored}, name, damage)
 
-    def forged(self, random: Random) -> Damaged:
-        """Change one file as a forger would, and write digests and seals that fit."""
-        name = MANIFEST if random.random() < 0.5 else random.choice(sorted(self.files))
+    def forged(self, random: Random, part: str | None = None) -> Damaged:
+        """Change one file, a given one or any, as a forger would, and write digests and seals that fit."""
+        name = part or (MANIFEST if random.random() < 0.5 else random.choice(sorted(self.files)))
         damage = random.choice(("forged", "forged", "forged", *DAMAGES))
         change = forge if damage == "forged" else lambda _, content, drawn: DAMAGES[damage](content, drawn)
         if name == MANIFEST:
             return self._resealed(self.files, change(name, self._content, random), name, damage)
         content = change(name, self.files[name], random)
         fields = self.manifest
+        stored_as = self._described(fields, name, content)
+        return self._resealed({**self.files, stored_as: content}, orjson.dumps(fields), name, damage)
+
+    def _described(self, fields: dict[str, Any], name: str, content: bytes) -> str:
+        """Let the fields of a manifest describe another content of a file; return the file's name then."""
         try:
-            fields["files"][name] = self.entry_of(content)
+            entry = self.entry_of(content)
         except (ValueError, TypeError, KeyError):  # no readable header to copy claims from
-            fields["files"][name] |= {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-        return self._resealed({**self.files, name: content}, orjson.dumps(fields), name, damage)
+            entry = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        for layer in fields.get("layers", ()):
+            if layer_name(layer) == name:
+                layer.update(entry)
+                return layer_name(layer)
+        fields["files"][name] |= entry
+        return name
 
     def _resealed(self, files: Mapping[str, bytes], content: bytes, part: str, damage: str) -> Damaged:
         return Damaged({**files, MANIFEST: seal(content, self.form)}, part, damage)
@@ -107,6 +120,11 @@ class SealedFiles:
     @property
     def _content(self) -> bytes:
         return unseal(self.files[MANIFEST], self.form)
+
+
+def layer_name(layer: Mapping[str, Any]) -> str:
+    """Return the name of the file of a layer, from the folder of a snapshot."""
+    return f"{LAYERS}/{layer['sha256']}.safetensors"
 
 
 def kind_of(part: str) -> str:
@@ -118,6 +136,7 @@ def store(folder: Path, files: Mapping[str, Stored], bait: Path) -> None:
     """Write files into a folder; a link leads to a copy of the right content beside the bait."""
     folder.mkdir(parents=True)
     for name, content in files.items():
+        (folder / name).unlink(missing_ok=True)  # a layer is there already
         if isinstance(content, bytes):
             (folder / name).write_bytes(content)
         elif content is Gone.FOLDER:

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import httpx
 
-from benchmarks.damage.sealed import MANIFEST, SealedFiles
+from benchmarks.damage.sealed import LAYERS, MANIFEST, SealedFiles, layer_name
 from consumers.serve.daemon import serve
 from pipeline.config import Settings
 from pipeline.demo.processes import free_port
@@ -149,7 +149,7 @@ class Shop:
         self._learn()
         self.base = harness.settings.checkpoints.folder.parent.with_name("base")
         shutil.copytree(self.base.with_name("shop"), self.base, ignore=shutil.ignore_patterns("snapshots"))
-        full, delta = (Version.parse(version.name) for version in sorted(self.snapshots.iterdir()))
+        full, delta = (Version.parse(version.name) for version in sorted(self.snapshots.glob("1-*")))
         self.full, self.delta = self._read(full), self._read(delta)
         self._step = 1_000
         self.served, self.server = str(delta), Server(self.settings, threads)
@@ -185,13 +185,22 @@ class Shop:
     def publish_good(self) -> None:
         """Publish a good snapshot as a new version, and wait until it is served."""
         version = self.next_version()
-        files = self.full.with_manifest(version=version)
+        files = as_version(self.full, version)
         self.folder(version).mkdir()
         for name, content in files.files.items():
             (self.folder(version) / name).write_bytes(content)
         self.announce(announcement(version, files).encode())
         self.served = version
         self.server.wait_until(self._serves_the_newest, READING_SECONDS)
+
+    def restore_layers(self) -> None:
+        """Put the layers that versions share in place again, and remove others."""
+        folder = self.snapshots / "layers"
+        for path in folder.iterdir():
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+        for name, content in {**self.full.files, **self.delta.files}.items():
+            if name.startswith(LAYERS):
+                (folder / Path(name).name).write_bytes(content)
 
     def settle(self) -> dict[str, Any]:
         """Wait until the server has read what is in the log, twice; return its readiness.
@@ -232,13 +241,22 @@ class Shop:
         histories = learning.learner.stream.histories
         ends = {user: end for batch in learning.learned for user, end in batch.users.items()}
         complete = {user: (histories.of(user), end) for user, end in ends.items()}
-        publisher.publish(Publication(learning.snapshot(), complete, [], []))
+        publisher.publish(Publication(learning.update(publisher), complete, [], []))
 
     def _read(self, version: Version) -> SealedFiles:
         folder = self.folder(str(version))
         files = {path.name: path.read_bytes() for path in folder.iterdir()}
-        assert MANIFEST in files
-        return SealedFiles(files, FORMAT, lambda content: digest_of(content).model_dump(mode="json"))
+        sealed = SealedFiles(files, FORMAT, lambda content: digest_of(content).model_dump(mode="json"))
+        layers = map(layer_name, sealed.manifest["layers"])
+        files |= {name: (folder / name).read_bytes() for name in layers}
+        return sealed
+
+
+def as_version(files: SealedFiles, version: str) -> SealedFiles:
+    """Return a good snapshot as another version, up to which its last layer reaches."""
+    layers = files.manifest["layers"]
+    layers[-1]["through"] = Version.parse(version).step
+    return files.with_manifest(version=version, layers=layers)
 
 
 def announcement(version: str, files: SealedFiles) -> Announcement:

@@ -14,9 +14,10 @@ from benchmarks.damage.sealed import (
     broken_record,
     forged_record,
     kind_of,
+    layer_name,
     store,
 )
-from benchmarks.damage.shop import Shop, announcement
+from benchmarks.damage.shop import Shop, announcement, as_version
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from pipeline.errors import SnapshotCorrupt
 from pipeline.model.backbone import load_backbone
@@ -35,36 +36,25 @@ class SnapshotCases:
     def full(self, random: Random, is_forged: bool) -> Outcome:
         """Damage a full snapshot."""
         version = self._shop.next_version()
-        files = self._shop.full.with_manifest(version=version)
+        files = as_version(self._shop.full, version)
         return self._case("full snapshot", version, files, random, is_forged)
 
     def delta(self, random: Random, is_forged: bool) -> Outcome:
         """Damage a delta."""
         version = self._shop.next_version()
-        return self._case(
-            "delta", version, self._shop.delta.with_manifest(version=version), random, is_forged
-        )
+        return self._case("delta", version, as_version(self._shop.delta, version), random, is_forged)
 
-    def base(self, random: Random, is_forged: bool) -> Outcome:
-        """Damage the full snapshot that a delta builds on, and announce the delta."""
-        base, version = self._shop.next_version(), self._shop.next_version()
-        files = self._shop.full.with_manifest(version=base)
-        damaged = files.forged(random) if is_forged else files.broken(random)
-        store(self._shop.folder(base), damaged.files, self._shop.bait)
-        digest = (
-            SealedFiles({MANIFEST: _bytes(damaged)}, files.form, files.entry_of).digest
-            if is_forged
-            else files.digest
-        )
-        delta = self._shop.delta.with_manifest(version=version, base=base, base_digest=digest)
-        store(self._shop.folder(version), delta.files, self._shop.bait)
-        judged = self._announced(version, announcement(version, delta), is_forged, base)
-        return Outcome(f"base of a delta: {kind_of(damaged.part)}", damaged.damage, is_forged, *judged)
+    def layer(self, random: Random, is_forged: bool) -> Outcome:
+        """Damage the layer that a delta shares with the version before it."""
+        version = self._shop.next_version()
+        files = as_version(self._shop.delta, version)
+        part = layer_name(files.manifest["layers"][0])
+        return self._case("shared layer", version, files, random, is_forged, part)
 
     def announcement(self, random: Random, is_forged: bool) -> Outcome:
         """Damage the announcement of a good snapshot."""
         shop, version = self._shop, self._shop.next_version()
-        files = shop.full.with_manifest(version=version)
+        files = as_version(shop.full, version)
         good = announcement(version, files)
         wire, damage = (forged_record if is_forged else broken_record)(good.encode(), random)
         store(shop.folder(version), files.files, shop.bait)
@@ -91,36 +81,42 @@ class SnapshotCases:
         return refused(f"{lines} {readiness['refused']}", name)
 
     def _case(
-        self, target: str, version: str, files: SealedFiles, random: Random, is_forged: bool
+        self,
+        target: str,
+        version: str,
+        files: SealedFiles,
+        random: Random,
+        is_forged: bool,
+        part: str | None = None,
     ) -> Outcome:
-        damaged = files.forged(random) if is_forged else files.broken(random)
+        damaged = files.forged(random, part) if is_forged else files.broken(random, part)
         store(self._shop.folder(version), damaged.files, self._shop.bait)
         seal_of = SealedFiles({MANIFEST: _bytes(damaged)}, files.form, files.entry_of) if is_forged else files
-        judged = self._announced(version, announcement(version, seal_of), is_forged, version)
+        judged = self._announced(version, announcement(version, seal_of), is_forged)
         return Outcome(f"{target}: {kind_of(damaged.part)}", damaged.damage, is_forged, *judged)
 
-    def _announced(self, version: str, announced: Announcement, is_forged: bool, named: str) -> Judged:
+    def _announced(self, version: str, announced: Announcement, is_forged: bool) -> Judged:
         """Let a loader read a version, and the server read its announcement; put things right again."""
         shop = self._shop
         shop.lines.take()
-        loaded = self._load(version, announced.seal, is_forged, named)
+        loaded = self._load(version, announced.seal, is_forged)
         shop.announce(announced.encode())
         readiness = shop.settle()
         judged = self._as_served(loaded, readiness, version)
         shop.server.check_answer("ann")
+        shop.restore_layers()
         if readiness["snapshot"] != shop.served:
             shop.publish_good()
-        for folder in {version, named}:
-            shutil.rmtree(shop.folder(folder))
+        shutil.rmtree(shop.folder(version))
         return judged
 
-    def _load(self, version: str, seal: Seal, is_forged: bool, named: str) -> Judged:
+    def _load(self, version: str, seal: Seal, is_forged: bool) -> Judged:
         store_ = self._shop.harness.store
         loader = SnapshotLoader(store_, self._backbone, self._shop.settings.model)
         try:
             loader.load(Version.parse(version), seal)
         except SnapshotCorrupt as error:
-            return refused(str(error), f"snapshot {named}")
+            return refused(str(error), f"snapshot {version}")
         found = store_.load(Version.parse(version))
         good = self._shop.full if found.manifest.kind == "full" else self._shop.delta
         is_equal = snapshot_digest(found) == good.manifest["digest"] and not is_forged

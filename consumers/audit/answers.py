@@ -24,7 +24,7 @@ from consumers.serve.state.serving_state import DEDUPE_WINDOW, ServingState
 from consumers.serve.state.shown import ShownItems
 from consumers.serve.state.steering import Steering, steered_by
 from pipeline.assembly import checkpoints_of, make_learner
-from pipeline.checkpoints.capture import snapshot_of
+from pipeline.checkpoints.capture import update_of
 from pipeline.checkpoints.rebuild import rebuild
 from pipeline.config import Settings
 from pipeline.eventlog.port import EventLog, Offsets, Record, TopicPartition, read
@@ -34,9 +34,9 @@ from pipeline.journal.record_buffer import RecordBuffer
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
-from pipeline.snapshots.codec import encode_full
-from pipeline.snapshots.snapshot import Snapshot, Version
-from pipeline.snapshots.store import SnapshotStore, digest_of
+from pipeline.snapshots.layer_list import store_whole
+from pipeline.snapshots.snapshot import Update, Version
+from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.catalogue import REMOVED, Catalogue
 from pipeline.training.learner import Learner
 
@@ -109,8 +109,7 @@ def reproduce_answer(
     # Load a second language model: the learner may have moved its own off the CPU, where servers run.
     device = use_device("cpu", settings.model.threads)
     backbone = load_backbone(settings.model.backbone)
-    made = snapshot_of(learner, topics.prefix, position, {}, "audit")
-    snapshot = _load(made, backbone, settings)
+    snapshot = _load(update_of(learner, topics.prefix, position, {}, "audit"), backbone, settings)
     steering = Steering(topics.users, topics.rules)
     state = _state(event_log, topics, learner, snapshot, _offsets(recorded), steering)
     with closing(TextEncoder(backbone, settings.model.cache, settings.model.max_tokens, device)) as encoder:
@@ -158,12 +157,11 @@ def _version(recorded: Impression) -> Version:
     return Version.parse(recorded.snapshot)
 
 
-def _load(snapshot: Snapshot, backbone: Backbone, settings: Settings) -> LoadedSnapshot:
-    """Load a snapshot as a server does, with all checks, through a store in memory."""
-    store, files = SnapshotStore("memory://audit", snapshot.manifest.model), encode_full(snapshot)
-    digests = {name: digest_of(content) for name, content in files.items()}
-    store.publish(snapshot.manifest.model_copy(update={"files": digests}), files)
-    return SnapshotLoader(store, backbone, settings.model).load(Version.parse(snapshot.manifest.version))
+def _load(update: Update, backbone: Backbone, settings: Settings) -> LoadedSnapshot:
+    """Load a whole update as a server does, with all checks, through a store in memory."""
+    store = SnapshotStore("memory://audit", update.manifest.model)
+    store_whole(update, store)
+    return SnapshotLoader(store, backbone, settings.model).load(Version.parse(update.manifest.version))
 
 
 def _state(

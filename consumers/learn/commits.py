@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from consumers.learn.schedule import Cadence, Schedule, Task
 from pipeline import metrics
-from pipeline.checkpoints.capture import capture, snapshot_of
+from pipeline.checkpoints.capture import capture, take_changed, update_of
 from pipeline.checkpoints.state import LearnerState
 from pipeline.checkpoints.store import Checkpoints
 from pipeline.control.records import Adoption, ControlRecord, Gap
@@ -237,9 +237,12 @@ class Commits:
 
     def _publish(self, quality: Report, reason: str) -> None:
         assert self.position is not None
-        histories = self._learner.stream.histories
+        histories, changed = self._learner.stream.histories, take_changed(self._learner)
+        is_whole = self._publisher.begins_anew(self.position.generation)
         publication = Publication(
-            snapshot_of(self._learner, self._model, self.position, quality, reason),
+            update_of(
+                self._learner, self._model, self.position, quality, reason, None if is_whole else changed
+            ),
             {user: (histories.of(user), end) for user, end in self._pending.users.items()},
             self._pending.dead_letters,
             self._pending.append_times,

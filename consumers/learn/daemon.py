@@ -43,6 +43,7 @@ from pipeline.journal.entry import read_journal
 from pipeline.journal.gap import Skip, resume
 from pipeline.journal.position import Position, check_position, first_position
 from pipeline.signals import Stopped, stop_requested
+from pipeline.snapshots.layer_list import LayerList
 from pipeline.snapshots.publisher import Publisher
 from pipeline.snapshots.store import SnapshotStore
 
@@ -85,7 +86,7 @@ class LearnDaemon:
         self._checkpoints = checkpoints_of(settings)
         self._inputs = topics.items, topics.interactions
         self._position: Position | None = None
-        self._unpublished = Pending()
+        self._unpublished, self._layers = Pending(), LayerList()
         self._reason = ""
         self._limit = RefusalLimit("learn", settings.refusals, REMEDY)
 
@@ -160,8 +161,7 @@ class LearnDaemon:
         return start or first_position(self._log, self._topics, journal, self._fingerprint)
 
     def _publisher(self, store: SnapshotStore, writer: LogWriter) -> Publisher:
-        snapshots = self._settings.snapshots
-        return Publisher(store, writer, self._topics, snapshots.full_every, snapshots.keep)
+        return Publisher(store, writer, self._topics, self._settings.snapshots.keep, self._layers)
 
     def _run_loop(self, turns: Iterable[LearnTurn], publisher: Publisher, start: Position) -> None:
         commits = Commits(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
 import orjson
-import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.checkpoints.state import LearnerState
+from pipeline.checkpoints.state import CENTROIDS, LearnerState
 from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.port import named
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
-from pipeline.snapshots.snapshot import Manifest, Snapshot
+from pipeline.snapshots.layer import Layer, RowValues, texts_of
+from pipeline.snapshots.snapshot import Manifest, Snapshot, Update
 from pipeline.state.stream import StreamState
 from pipeline.training.learner import Learner
 
@@ -38,12 +42,41 @@ def capture(learner: Learner, supervisor: Supervisor | None, position: Position)
     )
 
 
-def snapshot_of(learner: Learner, model: str, position: Position, quality: Report, reason: str) -> Snapshot:
-    """Copy the state that servers need; some milliseconds for ten thousand items."""
+class ChangedState(NamedTuple):
+    """The rows of a learner's public state that changed, by part; each ascending."""
+
+    items: NDArray[np.int64]
+    content: NDArray[np.int64]
+    learned: NDArray[np.int64]
+    popularity: NDArray[np.int64]
+    pairs: NDArray[np.int64]
+
+
+def take_changed(learner: Learner) -> ChangedState:
+    """Return what changed since it was last taken, and forget it."""
+    stream, table = learner.stream, learner.table.take_changed()
+    return ChangedState(
+        np.array(stream.catalogue.take_changed(), dtype=np.int64),
+        table.content,
+        table.learned,
+        stream.popularity.take_changed(),
+        stream.covisitation.counts.take_changed(),
+    )
+
+
+def update_of(
+    learner: Learner,
+    model: str,
+    position: Position,
+    quality: Report,
+    reason: str,
+    changed: ChangedState | None = None,
+) -> Update:
+    """Copy what servers need: what is small, and the rows that changed, or all.
+
+    The cost follows the number of rows: 1,500 of width 384 take some milliseconds.
+    """
     stream = learner.stream
-    rows = learner.table.all()
-    items = dict(zip(stream.catalogue.ids, stream.catalogue.digests, strict=True))
-    learned = {name: _copied(parameter) for name, parameter in learner.recommender.learned().items()}
     manifest = Manifest(
         model=model,
         version=position.version,
@@ -51,12 +84,14 @@ def snapshot_of(learner: Learner, model: str, position: Position, quality: Repor
         reason=reason,
         digest="",
         files={},
+        layers=(),
+        pair_scale=stream.covisitation.counts.scale,
+        popularity_scale=stream.popularity.scale,
         backbone=learner.encoder.backbone_digest,
         max_tokens=learner.encoder.max_tokens,
         sizes=learner.config.sizes,
         signals=learner.signals,
-        rows=len(items),
-        items=items,
+        rows=len(stream.catalogue),
         offsets=named(position.offsets),
         topic_ids=dict(position.topic_ids),
         learned_through=position.through,
@@ -64,20 +99,58 @@ def snapshot_of(learner: Learner, model: str, position: Position, quality: Repor
         events=stream.events,
         quality=quality,
     )
-    return Snapshot(
+    return Update(
         manifest=manifest,
-        items=items,
         encoder=learner.encoder.adapter,
-        learned=learned,
+        learned={name: _copied(parameter) for name, parameter in learner.recommender.learned().items()},
         mixer=_copied(learner.mixer.weights),
-        content=_copied(rows.content),
-        residual=_copied(rows.residual),
-        bias=_copied(rows.bias),
-        covisitation_base=sp.csr_array((len(items), len(items))),
-        covisitation_recent=stream.covisitation.counts.to_csr(),
-        covisitation_scale=1.0,
-        popularity=stream.popularity.counts,
+        layers=[_layer(learner, changed or _all_rows(learner))],
+        is_whole=changed is None,
     )
+
+
+def snapshot_of(learner: Learner, model: str, position: Position, quality: Report, reason: str) -> Snapshot:
+    """Copy the whole state that servers need; its cost follows the number of items."""
+    return Snapshot.of(update_of(learner, model, position, quality, reason))
+
+
+def _all_rows(learner: Learner) -> ChangedState:
+    """Return all rows that are not zero."""
+    stream, (content, residual, bias) = learner.stream, learner.table.all()
+    rows = np.arange(len(stream.catalogue))
+    is_learned = residual.detach().any(dim=1) | (bias.detach() != 0)
+    return ChangedState(
+        items=rows,
+        content=content.any(dim=1).nonzero().squeeze(1).cpu().numpy(),
+        learned=is_learned.nonzero().squeeze(1).cpu().numpy(),
+        popularity=rows[stream.popularity.stored(rows) != 0],
+        pairs=rows[stream.covisitation.counts.lengths != 0],
+    )
+
+
+def _layer(learner: Learner, changed: ChangedState) -> Layer:
+    """Copy rows."""
+    stream, table = learner.stream, learner.table.all()
+    ids, digests = stream.catalogue.ids, stream.catalogue.digests
+    vectors, residual, bias = (
+        column.detach()[torch.from_numpy(rows).to(column.device)].cpu().numpy()
+        for column, rows in zip(table, (changed.content, changed.learned, changed.learned), strict=True)
+    )
+    acts, pairs = (
+        stream.popularity.stored(changed.popularity),
+        stream.covisitation.counts.stored(changed.pairs),
+    )
+    return {
+        "items": texts_of([(ids[row], digests[row]) for row in changed.items.tolist()], changed.items),
+        "content": RowValues(changed.content, {"vectors": vectors}),
+        "learned": RowValues(changed.learned, {"residual": residual, "bias": bias}),
+        "popularity": RowValues(changed.popularity, {"counts": acts}),
+        "pairs": RowValues(
+            changed.pairs,
+            {"columns": pairs.columns, "counts": pairs.values},
+            pairs.lengths.astype(np.int32),
+        ),
+    }
 
 
 def _counts(stream: StreamState) -> dict[str, Tensor]:
@@ -104,4 +177,6 @@ def _learned(learner: Learner) -> dict[str, Tensor]:
     named = learner.recommender.learned()
     tensors = {f"parameter.{name}": parameter.detach().clone() for name, parameter in named.items()}
     tensors |= learner.optimizer.moments()
-    return tensors | {f"mixer.{name}": tensor for name, tensor in learner.mixer.state().items()}
+    tensors |= {f"mixer.{name}": tensor for name, tensor in learner.mixer.state().items()}
+    centroids = learner.retriever.centroids
+    return tensors if centroids is None else {**tensors, CENTROIDS: torch.from_numpy(centroids)}

@@ -108,7 +108,7 @@ def check_stream(items: int, table: Mapping[str, Tensor], counts: Mapping[str, T
 def _check_scanned(rows: Tensor, items: int) -> None:
     """Check that the scanned rows are distinct rows of the catalogue."""
     check_range("scanned", rows, 0, items - 1)
-    if rows.unique().numel() != rows.numel():
+    if np.unique(rows.numpy()).size != rows.numel():
         raise ValueError("a row is scanned twice")
 
 

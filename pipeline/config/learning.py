@@ -98,6 +98,8 @@ class RetrievalConfig(Config):
     """Items, the most popular ones, that every search scans for the best by model, popularity and bias."""
     best: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Candidates of a target that the scan finds."""
+    nearest: Annotated[int, Field(ge=1, le=10_000)] = 32
+    """Candidates of a target that are found by content among the items that are not scanned."""
     covisited: Annotated[int, Field(ge=1, le=10_000)] = 128
     """Candidates of a target that covisitation suggests."""
     audited: CountOrNone = 100
@@ -144,10 +146,8 @@ class SnapshotConfig(Config):
     """A snapshot is published when so much time has passed,"""
     events: Count = 10_000
     """or so many events."""
-    full_every: Count = 50
-    """Versions between full snapshots; the others are deltas."""
     keep: Count = 20
-    """Versions that are kept; what a kept delta needs is kept too."""
+    """Versions that are kept, and up to seven more; layers that a kept version has are kept, too."""
     most_bytes: Annotated[int, Field(ge=2**20, le=2**50)] = 2**34
     """Largest snapshot, in bytes of all its files, that a server reads; a larger one is refused unread."""
     key: SecretOrNone = None

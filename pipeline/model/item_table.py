@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config import RowRates
 from pipeline.model.device import recurring
 from pipeline.model.reserved_memory import reserved_zeros
+from pipeline.state.growing import ChangedRows
 
 EPSILON = 1e-10
 LONGEST = 10.0
@@ -33,6 +36,13 @@ class Rows(NamedTuple):
     bias: Tensor
 
 
+class ChangedItems(NamedTuple):
+    """Rows with new content, and rows whose residual or bias changed, both ascending."""
+
+    content: NDArray[np.int64]
+    learned: NDArray[np.int64]
+
+
 class ItemTable:
     """The frozen content and the learned residual and bias of every catalogue row.
 
@@ -45,6 +55,7 @@ class ItemTable:
     def __init__(self, width: int, device: torch.device, rates: RowRates) -> None:
         self._rates = rates
         self._size = 0
+        self._new_content, self._learned = ChangedRows(), ChangedRows()
         self.has_content = False
         self._device = device
         wide = {name: self._zeros(0, width) for name in ("content", "residual")}
@@ -60,11 +71,18 @@ class ItemTable:
             least = RESERVED if self._device.type == "cpu" else 0
             self._move(self._columns, recurring(max(size, GROWTH * capacity, least)))
         self._size = size
+        for changed in (self._new_content, self._learned):
+            changed.grow(size)
 
     def set_content(self, rows: Tensor, content: Tensor) -> None:
         """Set the content vectors ``[n, d]`` of rows ``[n]``."""
         self._columns["content"][rows] = content.to(self._columns["content"])
         self.has_content |= bool(content.any())
+        self._new_content.add(rows.cpu().numpy())
+
+    def take_changed(self) -> ChangedItems:
+        """Return the rows that changed since they were last taken."""
+        return ChangedItems(self._new_content.take(), self._learned.take())
 
     def all(self) -> Rows:
         """Return views of all rows, which must not be modified."""
@@ -97,6 +115,7 @@ class ItemTable:
         bias_root = columns["bias_squares"][rows].sqrt() + EPSILON
         columns["residual"].index_add_(0, rows, residual_gradient / residual_root, alpha=-rates.residual)
         columns["bias"].index_add_(0, rows, bias_gradient / bias_root, alpha=-rates.bias)
+        self._learned.add(rows.cpu().numpy())
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of all columns, for a checkpoint."""
@@ -107,6 +126,7 @@ class ItemTable:
         self._size = state["bias"].shape[0]
         self.has_content = bool(state["content"].any())
         self._move(state, max(recurring(self._size), RESERVED if self._device.type == "cpu" else 0))
+        self.grow(self._size)
 
     def _move(self, columns: dict[str, Tensor], capacity: int) -> None:
         """Copy columns to new ones with room for more rows."""

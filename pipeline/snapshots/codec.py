@@ -1,117 +1,88 @@
-"""Encode snapshots as safetensors files and read them; a delta holds the changes since a full one."""
+"""Read the files of snapshots, and write those of one version alone."""
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Mapping
+from typing import Any
 
-import torch
+import numpy as np
+import orjson
 from safetensors.torch import save as write_tensors
-from torch import Tensor
 
-from pipeline.model.tensors import of_matrix, to_matrix, under
-from pipeline.snapshots.snapshot import Manifest, Snapshot
-from pipeline.state.counts import grown
+from pipeline.snapshots.layer import Array, Layer, arrays_of
+from pipeline.snapshots.snapshot import TensorForm, Update
 
-LEARNED, ITEMS, COUNTS = "learned.safetensors", "items.safetensors", "counts.safetensors"
-CONTENT_ROWS = "retold"
-"""Name in format 1 of the tensor that holds a delta's rows of changed content."""
+LEARNED = "learned.safetensors"
 ENCODER = "encoder.safetensors"
 """Absent if the language model has no adapter."""
+HEADER_LENGTH_BYTES = 8
+"""Length of a safetensors header, before the header itself."""
+ARRAY_TYPES = {"F32": np.float32, "F64": np.float64, "I32": np.int32, "I64": np.int64, "U8": np.uint8}
+TYPE_NAMES = {np.dtype(dtype): name for name, dtype in ARRAY_TYPES.items()}
+
+Content = bytes | bytearray | memoryview | mmap.mmap
+"""Of a file: read, or mapped."""
 
 
-def encode_full(snapshot: Snapshot) -> dict[str, bytes]:
-    """Encode the files of a full snapshot."""
-    return {
-        **_encode_encoder(snapshot),
-        LEARNED: _encode_learned(snapshot),
-        ITEMS: write_tensors(
-            {"content": snapshot.content, "residual": snapshot.residual, "bias": snapshot.bias}
-        ),
-        COUNTS: write_tensors({**_encode_counts(snapshot), **of_matrix("base", snapshot.covisitation_base)}),
-    }
+def encode_own(update: Update) -> dict[str, bytes]:
+    """Encode what each version has of its own."""
+    named = {f"learned.{name}": tensor.contiguous() for name, tensor in update.learned.items()}
+    files = {LEARNED: write_tensors({**named, "mixer": update.mixer})}
+    return {**files, ENCODER: write_tensors(dict(update.encoder))} if update.encoder else files
 
 
-def encode_delta(snapshot: Snapshot, changed: Tensor, changed_content: Tensor) -> dict[str, bytes]:
-    """Encode the files of a delta.
+def encode_layer(layer: Layer) -> list[memoryview]:
+    """Encode a layer as a safetensors file, in pieces: the arrays are not copied."""
+    arrays, header, position = arrays_of(layer), dict[str, object](), 0
+    ordered = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))  # so that all are aligned
+    for name in ordered:
+        end = position + arrays[name].nbytes
+        form = TYPE_NAMES[arrays[name].dtype], list(arrays[name].shape), [position, end]
+        header[name] = dict(zip(("dtype", "shape", "data_offsets"), form, strict=True))
+        position = end
+    text = orjson.dumps(header)
+    text += b" " * (-len(text) % HEADER_LENGTH_BYTES)
+    head = len(text).to_bytes(HEADER_LENGTH_BYTES, "little") + text
+    contents = (np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8) for name in ordered)
+    return [memoryview(head), *(content.data for content in contents)]
 
-    Args:
-        snapshot: the whole state.
-        changed: rows whose residual or bias differ from the full snapshot's.
-        changed_content: rows whose content differs from the full snapshot's.
+
+def tensors_in(content: Content) -> dict[str, TensorForm]:
+    """Read the forms of all tensors from the header of a safetensors file.
+
+    Raises:
+        ValueError: it has no readable header.
     """
-    return {
-        **_encode_encoder(snapshot),
-        LEARNED: _encode_learned(snapshot),
-        ITEMS: write_tensors(
-            {
-                "changed": changed,
-                "residual": snapshot.residual[changed],
-                "bias": snapshot.bias[changed],
-                CONTENT_ROWS: changed_content,
-                "content": snapshot.content[changed_content],
-            }
-        ),
-        COUNTS: write_tensors(_encode_counts(snapshot)),
-    }
+    header, _ = _header(content)
+    return {name: TensorForm(dtype=form["dtype"], shape=form["shape"]) for name, form in header.items()}
 
 
-def full_snapshot(manifest: Manifest, files: Mapping[str, Mapping[str, Tensor]]) -> Snapshot:
-    """Read a full snapshot from its files."""
-    items, counts = files[ITEMS], files[COUNTS]
-    return Snapshot(
-        manifest=manifest,
-        items=manifest.items,
-        encoder=files.get(ENCODER, {}),
-        learned=under("learned.", files[LEARNED]),
-        mixer=files[LEARNED]["mixer"],
-        content=items["content"],
-        residual=items["residual"],
-        bias=items["bias"],
-        covisitation_base=to_matrix("base", counts, manifest.rows),
-        covisitation_recent=to_matrix("recent", counts, manifest.rows),
-        covisitation_scale=float(counts["scale"]),
-        popularity=counts["popularity"].numpy(),
-    )
+def arrays_in(content: Content, forms: Mapping[str, TensorForm]) -> dict[str, Array]:
+    """Read the tensors of a safetensors file that has these forms, as views of its content.
+
+    Raises:
+        ValueError: they do not fill the file, one after another.
+    """
+    header, position = _header(content)
+    begin, arrays = position, dict[str, Array]()
+    for name in sorted(header, key=lambda name: tuple(header[name]["data_offsets"])):
+        form, dtype = forms[name], np.dtype(ARRAY_TYPES[forms[name].dtype])
+        end = position + form.bytes
+        if header[name]["data_offsets"] != [position - begin, end - begin] or position % dtype.itemsize:
+            raise ValueError(f"{name} is not where it should be")
+        arrays[name] = np.frombuffer(content, dtype, math.prod(form.shape), position).reshape(form.shape)
+        position = end
+    if position != len(content):
+        raise ValueError("it holds more than its tensors")
+    return arrays
 
 
-def apply_delta(full: Snapshot, manifest: Manifest, files: Mapping[str, Mapping[str, Tensor]]) -> Snapshot:
-    """Read a delta and apply it to the full snapshot that it names."""
-    items, counts = files[ITEMS], files[COUNTS]
-    return Snapshot(
-        manifest=manifest,
-        items={**full.items, **manifest.items},
-        encoder=files.get(ENCODER, {}),
-        learned=under("learned.", files[LEARNED]),
-        mixer=files[LEARNED]["mixer"],
-        content=_overlay(full.content, manifest.rows, items[CONTENT_ROWS], items["content"]),
-        residual=_overlay(full.residual, manifest.rows, items["changed"], items["residual"]),
-        bias=_overlay(full.bias, manifest.rows, items["changed"], items["bias"]),
-        covisitation_base=grown(full.covisitation_base, manifest.rows),
-        covisitation_recent=to_matrix("recent", counts, manifest.rows),
-        covisitation_scale=float(counts["scale"]),
-        popularity=counts["popularity"].numpy(),
-    )
-
-
-def _encode_encoder(snapshot: Snapshot) -> dict[str, bytes]:
-    return {ENCODER: write_tensors(dict(snapshot.encoder))} if snapshot.encoder else {}
-
-
-def _encode_learned(snapshot: Snapshot) -> bytes:
-    named = {f"learned.{name}": tensor.contiguous() for name, tensor in snapshot.learned.items()}
-    return write_tensors({**named, "mixer": snapshot.mixer})
-
-
-def _encode_counts(snapshot: Snapshot) -> dict[str, Tensor]:
-    return {
-        "popularity": torch.from_numpy(snapshot.popularity),
-        "scale": torch.tensor(snapshot.covisitation_scale, dtype=torch.float64),
-        **of_matrix("recent", snapshot.covisitation_recent),
-    }
-
-
-def _overlay(base: Tensor, size: int, rows: Tensor, values: Tensor) -> Tensor:
-    """Grow `base` to `size` rows and replace some rows."""
-    grown = torch.cat([base, base.new_zeros(size - base.shape[0], *base.shape[1:])])
-    grown[rows] = values
-    return grown
+def _header(content: Content) -> tuple[dict[str, Any], int]:
+    """Read the header of a safetensors file, and where it ends."""
+    end = HEADER_LENGTH_BYTES + int.from_bytes(content[:HEADER_LENGTH_BYTES], "little")
+    header = orjson.loads(bytes(content[HEADER_LENGTH_BYTES:end]))
+    if not isinstance(header, dict):
+        raise ValueError("its header is no JSON object")
+    return {name: form for name, form in header.items() if name != "__metadata__"}, end

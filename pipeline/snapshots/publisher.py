@@ -7,24 +7,21 @@ histories topic every act that the snapshot's offsets cover.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from pipeline.errors import SnapshotCorrupt
 from pipeline.eventlog.port import LogWriter
 from pipeline.eventlog.topics import Topics
-from pipeline.snapshots.codec import encode_delta, encode_full
-from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.history_records import history_record
-from pipeline.snapshots.snapshot import Announcement, Manifest, Seal, Snapshot, Version
-from pipeline.snapshots.store import SnapshotStore, digest_of
+from pipeline.snapshots.layer_list import LayerList
+from pipeline.snapshots.snapshot import Announcement, Manifest, Seal, Update, Version
+from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.acted_items import NO_ITEMS, OlderItems
 from pipeline.state.histories import History
+
+PRUNE_EVERY = 8
+"""Versions; to look which are there costs a listing of the store."""
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +31,7 @@ class Publication:
     """A learner's public state as of one position, and the records to publish with it.
 
     Attributes:
-        snapshot: its manifest still lacks files, kind and parent.
+        update: what changed since the last publication, or all.
         histories: of the users who acted since the last publication, each with the offset of
             the user's partition where it ends.
         dead_letters: keys and values of records for the dead-letters topic.
@@ -43,7 +40,7 @@ class Publication:
         older: items of the acts that have left these histories, by user.
     """
 
-    snapshot: Snapshot
+    update: Update
     histories: dict[str, tuple[History, int]]
     dead_letters: list[tuple[str, bytes]]
     append_times: list[int]
@@ -52,20 +49,28 @@ class Publication:
 
 
 class Publisher:
-    """Stores and announces snapshots: a full one after `full_every` deltas, and keeps `keep` versions."""
+    """Stores and announces snapshots, and keeps at least `keep` versions."""
 
     def __init__(
-        self, store: SnapshotStore, writer: LogWriter, topics: Topics, full_every: int, keep: int
+        self,
+        store: SnapshotStore,
+        writer: LogWriter,
+        topics: Topics,
+        keep: int,
+        layers: LayerList | None = None,
     ) -> None:
+        """Begin with the layers of the publisher before this one, if the log interrupted one."""
         self._store = store
         self._writer = writer
         self._topics = topics
-        self._full_every = full_every
         self._keep = keep
-        self._full: Snapshot | None = None
-        self._full_digest: str | None = None
-        self._deltas = 0
+        self._layers = LayerList() if layers is None else layers
+        self._stored = 0
         self._parent: str | None = None
+
+    def begins_anew(self, generation: int) -> bool:
+        """Whether the next update must be whole."""
+        return self._layers.begins_anew(generation)
 
     def last_version(self) -> Version | None:
         """The newest version in the store."""
@@ -77,7 +82,9 @@ class Publisher:
 
         Raises:
             DeliveryError: the log did not acknowledge a record; no snapshot was announced.
+            OSError: the store refused the snapshot; what changed is in the next one.
         """
+        self._layers.add(publication.update)
         for user, (history, offset) in publication.histories.items():
             older = publication.older.get(user, NO_ITEMS)
             record = history_record(user, history, offset, older)
@@ -87,9 +94,10 @@ class Publisher:
         for key, record in publication.control:
             self._writer.append(self._topics.control, key, record)
         self._writer.flush()
-        manifest, seal = self._store_snapshot(publication.snapshot)
+        manifest, seal = self._layers.store(publication.update, self._store, self._parent)
         self._announce(manifest, seal)
         self._parent = manifest.version
+        self._tidy()
         return manifest
 
     def announce(self, version: Version) -> None:
@@ -110,64 +118,9 @@ class Publisher:
         self._writer.append(self._topics.snapshots, manifest.model, announcement)
         self._writer.flush()
 
-    def _store_snapshot(self, snapshot: Snapshot) -> tuple[Manifest, Seal]:
-        base = self._base_for(snapshot)
-        if base is None:
-            files, items = encode_full(snapshot), snapshot.items
+    def _tidy(self) -> None:
+        """Merge layers for the next version, and remove old versions, once this one is announced."""
+        self._layers.shorten(self._store)
+        self._stored += 1
+        if self._stored % PRUNE_EVERY == 1:
             self._store.prune(self._keep)
-        else:
-            changed, changed_texts = _differences(base, snapshot)
-            files = encode_delta(snapshot, changed, changed_texts)
-            items = _select(snapshot.items, changed_texts)
-        manifest = snapshot.manifest.model_copy(
-            update={
-                "kind": "delta" if base else "full",
-                "base": base.manifest.version if base else None,
-                "base_digest": self._full_digest if base else None,
-                "parent": self._parent,
-                "digest": snapshot_digest(snapshot),
-                "files": {name: digest_of(content) for name, content in files.items()},
-                "items": dict(items),
-                "published_at": int(time.time() * 1000),
-            }
-        )
-        seal = self._store.publish(manifest, files)
-        if base is None:  # only now: a delta must not build on what the store refused
-            self._full, self._full_digest, self._deltas = snapshot, seal.digest, 0
-        else:
-            self._deltas += 1
-        return manifest, seal
-
-    def _base_for(self, snapshot: Snapshot) -> Snapshot | None:
-        """Return the full snapshot that a delta can build on.
-
-        None if it has too many deltas or another generation (only a new generation may change
-        the encoder), or if the covisitation's levels were merged since.
-        """
-        full = self._full
-        if full is None or self._deltas >= self._full_every or _generation(full) != _generation(snapshot):
-            return None
-        # Growing shares the array of counts, merging makes a new one.
-        old, new = full.covisitation_base.data, snapshot.covisitation_base.data
-        return full if old.size == new.size and (np.shares_memory(old, new) or not new.size) else None
-
-
-def _differences(full: Snapshot, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
-    """Return the rows whose residual or bias, and the rows whose content, differ from the full one's."""
-    known = full.bias.shape[0]
-    changed = torch.ones(snapshot.bias.shape[0], dtype=torch.bool)
-    changed[:known] = (snapshot.residual[:known] != full.residual).any(dim=1) | (
-        snapshot.bias[:known] != full.bias
-    )
-    texts = enumerate(snapshot.items.items())
-    changed_texts = [row for row, (item, text) in texts if full.items.get(item) != text]
-    return changed.nonzero().squeeze(1), torch.tensor(changed_texts, dtype=torch.int64)
-
-
-def _generation(snapshot: Snapshot) -> int:
-    return Version.parse(snapshot.manifest.version).generation
-
-
-def _select(items: Mapping[str, str], rows: Tensor) -> dict[str, str]:
-    names = list(items)
-    return {names[row]: items[names[row]] for row in rows.tolist()}

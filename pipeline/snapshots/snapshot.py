@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, Self
 
-import numpy as np
-import scipy.sparse as sp
-from numpy.typing import NDArray
+import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor
 
-from pipeline.bounded import Count, Name, Place, Reason, TopicIds, VersionText
+from pipeline.bounded import Count, Name, Place, Reason, Step, TopicIds, VersionText
 from pipeline.config import ModelSizes, SignalsConfig
 from pipeline.eventlog.port import TopicPartition
-from pipeline.events import Id, Milliseconds, Offset
+from pipeline.events import Milliseconds, Offset
 from pipeline.sealing import Sha256, open_record, seal_record
+from pipeline.snapshots.layer import Layer
+from pipeline.snapshots.table import SnapshotTable
 
-FORMAT: Literal[3] = 3
-"""3: the manifest is sealed, binds every tensor of every file, and says what acts say."""
+FORMAT: Literal[4] = 4
+"""4: the rows are in layers, which versions share; the manifest binds every tensor of every file."""
 VERSION = re.compile(r"[0-9]{1,9}-[0-9]{1,15}", re.ASCII)
 MOST_BYTES = 2**50
-ITEM_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "I32": 4, "I64": 8}
+ITEM_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "I32": 4, "I64": 8, "U8": 1}
 """Sizes of the number types that a snapshot may hold, by their names in safetensors."""
 
 
@@ -56,9 +56,8 @@ class Version(NamedTuple):
         return version if str(version) == name else None
 
 
+Scale = Annotated[float, Field(gt=0, le=1)]
 Bytes = Annotated[int, Field(ge=0, le=MOST_BYTES)]
-ContentDigest = Annotated[str, Field(pattern=r"^([0-9a-f]{32}|-|)$")]
-"""Of an item's text; empty without a text, ``-`` for a removed item."""
 FileName = Annotated[str, Field(pattern=r"^[a-z]{1,32}\.safetensors$")]
 """A plain name: no folder, nothing hidden."""
 
@@ -77,7 +76,7 @@ class TensorForm(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dtype: Literal["F16", "BF16", "F32", "F64", "I32", "I64"]
+    dtype: Literal["F16", "BF16", "F32", "F64", "I32", "I64", "U8"]
     shape: Annotated[tuple[Count, ...], Field(max_length=3)]
 
     @property
@@ -96,8 +95,18 @@ class FileDigest(BaseModel):
     tensors: Annotated[dict[Name, TensorForm], Field(max_length=100_000)]
 
 
+class LayerFile(FileDigest):
+    """A file of a layer, and the steps whose changes it holds: those after one step through another.
+
+    `after` is None for the first layer of a list: nothing before it counts.
+    """
+
+    after: Step | None
+    through: Step
+
+
 class Seal(NamedTuple):
-    """What an announcement or a delta says of a manifest: its sha256, and its size in bytes if known."""
+    """What an announcement says of a manifest: its sha256, and its size in bytes if known."""
 
     digest: str
     size: int | None
@@ -108,15 +117,15 @@ class Manifest(BaseModel):
 
     Attributes:
         version: ``<generation>-<step>``.
-        kind: full, or a delta that holds the changes since the full snapshot named by `base`.
-        base_digest: sha256 of the base's manifest.
+        kind: full if it begins a list of layers; a delta adds the changes since the last version to one.
         parent: the version published before this one.
         reason: why it was published.
         backbone: digest of the pretrained language model.
         sizes: sizes of what is learned beside it.
         signals: what acts say about their items, as the learner read them.
-        digest: of the content of all files; equal states have equal digests.
-        items: item id to content digest, in the order of rows; in a delta, the changed ones.
+        digest: of the state; equal states have equal digests.
+        files: of this version alone; `layers`: of the rows, oldest first, the last value of a row counts.
+        pair_scale, popularity_scale: what the stored counts are to be multiplied by.
         rows: the number of catalogue rows.
         offsets: ``topic/partition`` to the next offset that has not been learned.
         topic_ids: by input topic, the log's id of the topic that the offsets are of; empty if the snapshot
@@ -132,8 +141,6 @@ class Manifest(BaseModel):
     model: Annotated[str, Field(max_length=100)]
     version: VersionText
     kind: Literal["full", "delta"]
-    base: VersionText | None = None
-    base_digest: Sha256 | None = None
     parent: VersionText | None = None
     reason: Reason
     digest: Sha256 | Literal[""]
@@ -143,7 +150,9 @@ class Manifest(BaseModel):
     sizes: ModelSizes
     signals: SignalsConfig = SignalsConfig()
     rows: Count
-    items: dict[Id, ContentDigest]
+    layers: Annotated[tuple[LayerFile, ...], Field(max_length=256)]
+    pair_scale: Scale
+    popularity_scale: Scale
     offsets: Annotated[dict[Place, Offset], Field(max_length=1_024)]
     topic_ids: TopicIds = {}
     learned_through: Milliseconds
@@ -158,33 +167,82 @@ class Manifest(BaseModel):
 
 
 @dataclass(frozen=True)
+class Update:
+    """What makes a version of an earlier one, or of none: what is small, and the rows that changed.
+
+    Attributes:
+        manifest: description and origin; of an update to be published, without digest, files and layers.
+        encoder: the adapter of the language model that content was encoded with; empty for none.
+        learned: the recommender's learned parameters by name.
+        mixer: ``[situations, features]`` weights.
+        layers: the rows that changed, oldest first.
+        is_whole: whether the layers have all rows, and nothing before them counts.
+    """
+
+    manifest: Manifest
+    encoder: Mapping[str, Tensor]
+    learned: Mapping[str, Tensor]
+    mixer: Tensor
+    layers: Sequence[Layer]
+    is_whole: bool
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """The complete state that a server scores with; n items, width d.
 
     Attributes:
         manifest: description and origin.
-        items: all item ids with their content digests, in the order of rows.
         encoder: the adapter of the language model that content was encoded with; empty for none.
         learned: the recommender's learned parameters by name.
         mixer: ``[situations, features]`` weights.
-        content, residual: ``[n, d]``; `bias`: ``[n]``.
-        covisitation_base, covisitation_recent: the two levels of pair counts, ``[n, n]``.
-        covisitation_scale: factor of all stored pair counts.
-        popularity: ``[n]`` decayed counts.
+        table: the rows of all items.
     """
 
     manifest: Manifest
-    items: Mapping[str, str]
     encoder: Mapping[str, Tensor]
     learned: Mapping[str, Tensor]
     mixer: Tensor
-    content: Tensor
-    residual: Tensor
-    bias: Tensor
-    covisitation_base: sp.csr_array
-    covisitation_recent: sp.csr_array
-    covisitation_scale: float
-    popularity: NDArray[np.float64]
+    table: SnapshotTable
+
+    @classmethod
+    def of(cls, update: Update) -> Self:
+        """Make a snapshot of an update with all rows."""
+        assert update.is_whole
+        return cls(update.manifest, update.encoder, update.learned, update.mixer, SnapshotTable()).updated(
+            update
+        )
+
+    def reserve(self, update: Update) -> None:
+        """Make room for an update that fits, so that `updated` costs what it changes; no value changes."""
+        self.table.reserve(update.layers, update.manifest.rows)
+
+    def updated(self, update: Update) -> Self:
+        """Apply an update that fits, in place: the table is shared with what is returned, and changed."""
+        self.table.apply(update.layers, update.manifest.rows)
+        self.table.pairs.scale = update.manifest.pair_scale
+        self.table.popularity.scale = update.manifest.popularity_scale
+        return type(self)(update.manifest, update.encoder, update.learned, update.mixer, self.table)
+
+    @property
+    def items(self) -> Mapping[str, str]:
+        """All item ids with their content digests, in the order of rows."""
+        return self.table.digests
+
+    @property
+    def content(self) -> Tensor:
+        """``[n, d]``, as `residual`; `bias` is ``[n]``."""
+        return torch.from_numpy(self.table.column("vectors"))
+
+    @property
+    def residual(self) -> Tensor:
+        """What was learned of each item, beside its content."""
+        return torch.from_numpy(self.table.column("residual"))
+
+    @property
+    def bias(self) -> Tensor:
+        """What was learned of each item, whoever the user is."""
+        return torch.from_numpy(self.table.column("bias"))
 
 
 class Announcement(BaseModel):
@@ -196,7 +254,7 @@ class Announcement(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[3] = FORMAT
+    format: Literal[4] = FORMAT
     version: VersionText
     digest: Sha256
     size: Bytes

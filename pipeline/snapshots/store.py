@@ -1,18 +1,22 @@
 """The snapshot store: immutable versions under any fsspec URL.
 
-``<store>/<model>/<version>/manifest.json + *.safetensors``. The manifest is written last and
-sealed. A reader verifies the seal before it reads the manifest, the bounds before it reads a file,
-and the file's digest before it reads a tensor. Folders that are not named after a version are left
-alone.
+``<store>/<model>/<version>/manifest.json + *.safetensors``, and ``<store>/<model>/layers/*.safetensors``,
+which versions share. The manifest is sealed and written last. A reader verifies the seal before it reads the
+manifest, the bounds before it reads a file, and the file's digest before it reads a tensor. Folders that are
+not named after a version are left alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+import mmap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import orjson
+from fsspec.implementations.local import LocalFileSystem
 from pydantic import SecretStr, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
@@ -21,13 +25,28 @@ from torch import Tensor
 from pipeline.bounded import fault_of
 from pipeline.config import SnapshotConfig
 from pipeline.errors import SnapshotCorrupt, SnapshotMissing
+from pipeline.model.tensors import under
 from pipeline.sealing import BrokenSeal, seal, sealed_digest, unseal
-from pipeline.snapshots.bounds import check_base, check_manifest, tensors_in
-from pipeline.snapshots.codec import apply_delta, full_snapshot
+from pipeline.snapshots.bounds import LAYERS, check_manifest, layer_path
+from pipeline.snapshots.codec import ENCODER, LEARNED, Content, arrays_in, tensors_in
 from pipeline.snapshots.filesystem import MANIFEST, open_filesystem
-from pipeline.snapshots.snapshot import FORMAT, FileDigest, Manifest, Seal, Snapshot, Version
-from pipeline.snapshots.values import check_values
+from pipeline.snapshots.layer import Array, Layer, layer_of
+from pipeline.snapshots.snapshot import (
+    FORMAT,
+    FileDigest,
+    LayerFile,
+    Manifest,
+    Seal,
+    Snapshot,
+    Update,
+    Version,
+)
+from pipeline.snapshots.table import SnapshotTable
+from pipeline.snapshots.values import check_layer, check_learned
 
+T = TypeVar("T")
+MAPPED_BYTES = 2**24
+"""Size from which a local file is mapped: reading a smaller one costs little."""
 MISMATCHES = ArithmeticError, LookupError, MemoryError, RuntimeError, SafetensorError, TypeError, ValueError
 """What reading files raises that are sealed and yet no snapshot."""
 
@@ -61,7 +80,7 @@ class SnapshotStore:
         self._model = model
         self._key = key.get_secret_value().encode() if key else None
         self._most_bytes = most_bytes
-        self._full: tuple[str, Snapshot] | None = None
+        self._named: dict[Version, frozenset[str]] = {}
 
     @classmethod
     def of(cls, config: SnapshotConfig, model: str) -> SnapshotStore:
@@ -87,6 +106,7 @@ class SnapshotStore:
             self._fs.pipe_file(f"{folder}/{name}", content)
         sealed = seal(orjson.dumps(manifest.model_dump()), FORMAT, self._key)
         self._write_atomically(f"{folder}/{MANIFEST}", sealed)
+        self._named[Version.parse(manifest.version)] = frozenset(map(layer_path, manifest.layers))
         return Seal(sealed_digest(sealed, FORMAT), len(sealed))
 
     def manifest(self, version: Version, announced: Seal | None = None) -> Manifest:
@@ -111,8 +131,28 @@ class SnapshotStore:
         """
         return self._sealed_manifest(version, None)[1]
 
+    def put_layer(self, content: Sequence[bytes | memoryview], after: int | None, through: int) -> LayerFile:
+        """Store a layer; no version has it until a manifest names it.
+
+        Args:
+            content: the file, in pieces; the first has its header.
+            after, through: the steps whose changes it holds.
+        """
+        layer = LayerFile(**dict(digest_of(*content)), after=after, through=through)
+        self._fs.makedirs(f"{self._root}/{LAYERS}", exist_ok=True)
+        self._write_atomically(f"{self._root}/{layer_path(layer)}", *content)
+        return layer
+
+    def layer(self, layer: LayerFile) -> Layer:
+        """Read a layer and verify that it is what was stored.
+
+        Raises:
+            SnapshotCorrupt: it is missing or damaged.
+        """
+        return _checked(layer_path(layer), lambda: layer_of(self._arrays(layer)))
+
     def load(self, version: Version, announced: Seal | None = None) -> Snapshot:
-        """Load and verify a version; apply a delta to its full snapshot.
+        """Load and verify a version; a store in a local folder maps its first layer.
 
         Args:
             version: of the snapshot.
@@ -120,35 +160,65 @@ class SnapshotStore:
 
         Raises:
             SnapshotMissing: it is not in the store.
-            SnapshotCorrupt: a file is missing, differs from the manifest or holds impossible values.
+            SnapshotCorrupt: it is not what was sealed, is incomplete, has an unknown format or
+                holds impossible values.
         """
-        manifest, found = self._sealed_manifest(version, announced)
-        if manifest.kind == "delta":
-            full = self._full_of(manifest)
-            snapshot = _assembled(manifest, self._files(manifest), full)
-        else:
-            snapshot = _assembled(manifest, self._files(manifest), None)
-            self._full = found.digest, snapshot
-        return snapshot
+        manifest = self.manifest(version, announced)
+        return Snapshot.of(self._update(manifest, manifest.layers, SnapshotTable()))
+
+    def changes(self, manifest: Manifest, held: Snapshot) -> Update | None:
+        """Read and verify what makes a version of an earlier one that is held.
+
+        Apply it with `Snapshot.updated`, in time proportional to what changed since. None if the
+        versions do not share their first layer, or the held one is later: load the whole one then.
+
+        Args:
+            manifest: of the version, as `manifest` returned it.
+            held: as it was loaded, or updated.
+
+        Raises:
+            SnapshotCorrupt: as `load`; what is held is as it was.
+        """
+        step, found = Version.parse(held.manifest.version).step, Version.parse(manifest.version)
+        same = (found.generation, manifest.layers[0]) == (
+            Version.parse(held.manifest.version).generation,
+            held.manifest.layers[0],
+        )
+        if not same or step > found.step:
+            return None
+        layers = [layer for layer in manifest.layers if layer.through > step]
+        return self._update(manifest, layers, held.table)
 
     def prune(self, keep: int) -> None:
-        """Remove all but the last `keep` versions and the full snapshots that these need.
+        """Remove all but the last `keep` versions, and the layers that only the removed ones had.
 
-        A version whose manifest cannot be read needs nothing, and one that cannot be removed stays:
+        A version whose manifest cannot be read has no layers, and one that cannot be removed stays:
         both are logged.
         """
         versions = self.versions()
-        kept = set(versions[-keep:])
-        needed = {self._base_of(version) for version in kept}
-        for version in versions:
-            if version not in kept and str(version) not in needed:
-                self._remove(version)
+        kept, removed = versions[-keep:], versions[:-keep]
+        unused = self._layers_of(removed) - self._layers_of(kept)
+        for version in removed:
+            self._remove(str(version))
+            self._named.pop(version, None)
+        for path in sorted(unused):
+            self._remove(path)
+
+    def sweep(self) -> None:
+        """Remove the layers that no version has: those of publications that were never finished.
+
+        For a learner that starts: the layers of its own publications have versions soon.
+        """
+        self._fs.invalidate_cache()
+        found = {path.removeprefix(f"{self._root}/") for path in self._fs.glob(f"{self._root}/{LAYERS}/*")}
+        for path in sorted(found - self._layers_of(self.versions())):
+            self._remove(path)
 
     def _sealed_manifest(self, version: Version, announced: Seal | None) -> tuple[Manifest, Seal]:
         digest, size = announced or (None, None)
         try:
             sealed = self._read(f"{version}/{MANIFEST}", size)
-            content = unseal(sealed, FORMAT, self._key, digest)
+            content = unseal(bytes(sealed), FORMAT, self._key, digest)
             manifest = Manifest.model_validate_json(content)
         except (FileNotFoundError, NotADirectoryError):
             raise SnapshotMissing(
@@ -166,39 +236,58 @@ class SnapshotStore:
         if manifest.version != str(version):
             raise SnapshotCorrupt(f"snapshot {version} has the manifest of {manifest.version}; publish again")
         check_manifest(manifest, self._model, self._most_bytes)
-        return manifest, Seal(sealed_digest(sealed, FORMAT), len(sealed))
+        return manifest, Seal(sealed_digest(bytes(sealed), FORMAT), len(sealed))
 
-    def _full_of(self, delta: Manifest) -> Snapshot:
-        """Load the full snapshot that a delta names; keep it, because the next delta likely names it too."""
-        digest = delta.base_digest or ""
-        if self._full is None or self._full[0] != digest:
-            base = self.manifest(Version.parse(delta.base or ""), Seal(digest, None))
-            check_base(delta, base)
-            self._full = digest, _assembled(base, self._files(base), None)
-        check_base(delta, self._full[1].manifest)
-        return self._full[1]
+    def _update(self, manifest: Manifest, layers: Sequence[LayerFile], table: SnapshotTable) -> Update:
+        """Read what a version has of its own, and layers, and check that they fit a table."""
+        where = f"snapshot {manifest.version}"
+        own = {name: self._own(manifest, name, file) for name, file in manifest.files.items()}
+        read = [self._layer_in(manifest, layer) for layer in layers]
+        _checked(where, lambda: table.check(read, manifest.rows))
+        learned = own[LEARNED]
+        return Update(
+            manifest,
+            own.get(ENCODER, {}),
+            under("learned.", learned),
+            learned["mixer"],
+            read,
+            is_whole=len(layers) == len(manifest.layers),
+        )
 
-    def _files(self, manifest: Manifest) -> dict[str, dict[str, Tensor]]:
-        return {name: self._verified(manifest, name, digest) for name, digest in manifest.files.items()}
+    def _own(self, manifest: Manifest, name: str, file: FileDigest) -> dict[str, Tensor]:
+        def read() -> dict[str, Tensor]:
+            tensors = read_tensors(bytes(self._verified(f"{manifest.version}/{name}", file)))
+            check_learned(tensors)
+            return tensors
 
-    def _verified(self, manifest: Manifest, name: str, expected: FileDigest) -> dict[str, Tensor]:
-        where = f"snapshot {manifest.version}, {name}"
-        try:
-            content = self._read(f"{manifest.version}/{name}", expected.size)
-            if hashlib.sha256(content).hexdigest() != expected.sha256:
-                raise SnapshotCorrupt(f"{where}: its digest differs from the manifest; publish again")
-            if tensors_in(content) != expected.tensors:
-                raise SnapshotCorrupt(f"{where}: it does not hold the tensors of the manifest; publish again")
-            tensors = read_tensors(content)
-            check_values(manifest, name, tensors)
-        except (FileNotFoundError, NotADirectoryError):
-            raise SnapshotCorrupt(f"{where}: missing; publish again or roll back") from None
-        except MISMATCHES as error:
-            raise SnapshotCorrupt(f"{where}: {error}; roll back") from error
-        return tensors
+        return _checked(f"snapshot {manifest.version}, {name}", read)
 
-    def _read(self, name: str, size: int | None) -> bytes:
-        """Read a file of a known size, or of a bounded one if `size` is None.
+    def _layer_in(self, manifest: Manifest, file: LayerFile) -> Layer:
+        def read() -> Layer:
+            layer = layer_of(self._arrays(file))
+            check_layer(layer, manifest)
+            return layer
+
+        return _checked(f"snapshot {manifest.version}, {layer_path(file)}", read)
+
+    def _arrays(self, file: LayerFile) -> dict[str, Array]:
+        return arrays_in(self._verified(layer_path(file), file), file.tensors)
+
+    def _verified(self, path: str, expected: FileDigest) -> Content:
+        """Read a file that must be what a manifest says.
+
+        Raises:
+            ValueError: it is not.
+        """
+        content = self._read(path, expected.size)
+        if hashlib.sha256(content).hexdigest() != expected.sha256:
+            raise ValueError("its digest differs from the manifest")
+        if tensors_in(content) != expected.tensors:
+            raise ValueError("it does not hold the tensors of the manifest")
+        return content
+
+    def _read(self, name: str, size: int | None) -> Content:
+        """Read a file of a known size, or of a bounded one if `size` is None; map a large local one.
 
         Raises:
             BrokenSeal: it is no plain file, or has another size.
@@ -211,46 +300,60 @@ class SnapshotStore:
         if found["size"] > self._most_bytes or size not in (None, found["size"]):
             expected = f"at most {self._most_bytes}" if size is None else size
             raise BrokenSeal(f"{name} has {found['size']} bytes, not {expected}")
-        content: bytes = self._fs.cat_file(path)
-        return content
+        if found["size"] >= MAPPED_BYTES and isinstance(self._fs, LocalFileSystem):
+            return mapped(path)
+        return bytearray(self._fs.cat_file(path))
 
-    def _base_of(self, version: Version) -> str | None:
-        try:
-            return self.manifest(version).base
-        except SnapshotCorrupt as error:
-            log.warning("%s; pruning goes on without it", error)
-            return None
+    def _layers_of(self, versions: Iterable[Version]) -> set[str]:
+        """Return the paths of the layers of versions."""
+        return {path for version in versions for path in self._named_by(version)}
 
-    def _remove(self, version: Version) -> None:
+    def _named_by(self, version: Version) -> frozenset[str]:
+        if version not in self._named:
+            try:
+                manifest = self.manifest(version)
+            except SnapshotCorrupt as error:
+                log.warning("%s; pruning goes on without it", error)
+                return frozenset()
+            self._named[version] = frozenset(map(layer_path, manifest.layers))
+        return self._named[version]
+
+    def _remove(self, path: str) -> None:
         try:
-            self._fs.rm(f"{self._root}/{version}", recursive=True)
+            self._fs.rm(f"{self._root}/{path}", recursive=True)
         except OSError as error:
-            log.warning("snapshot %s cannot be removed: %s", version, error)
+            log.warning("snapshot %s cannot be removed: %s", path, error)
 
-    def _write_atomically(self, path: str, content: bytes) -> None:
+    def _write_atomically(self, path: str, *content: bytes | memoryview) -> None:
         """Write a file through a temporary name, so that no reader sees it incomplete."""
-        self._fs.pipe_file(f"{path}.part", content)
+        with self._fs.open(f"{path}.part", "wb") as file:
+            file.writelines(content)
         self._fs.mv(f"{path}.part", path)
 
 
-def digest_of(content: bytes) -> FileDigest:
-    """Return digest, size and tensors of a file's content."""
-    return FileDigest(
-        sha256=hashlib.sha256(content).hexdigest(), size=len(content), tensors=tensors_in(content)
-    )
+def digest_of(*content: bytes | memoryview) -> FileDigest:
+    """Return digest, size and tensors of a file's content, given in pieces, the first with its header."""
+    digest = hashlib.sha256()
+    for piece in content:
+        digest.update(piece)
+    return FileDigest(sha256=digest.hexdigest(), size=sum(map(len, content)), tensors=tensors_in(content[0]))
 
 
-def _assembled(
-    manifest: Manifest, files: Mapping[str, Mapping[str, Tensor]], full: Snapshot | None
-) -> Snapshot:
-    """Put a snapshot together from its files; a delta on top of the full one."""
+def mapped(path: str) -> mmap.mmap:
+    """Map a local file: its bytes are read when they are needed, and changes to them stay in memory."""
+    with Path(path).open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+
+def _checked(where: str, read: Callable[[], T]) -> T:
+    """Read something of a snapshot.
+
+    Raises:
+        SnapshotCorrupt: it is missing, or not what it should be; says where.
+    """
     try:
-        snapshot = apply_delta(full, manifest, files) if full else full_snapshot(manifest, files)
+        return read()
+    except (FileNotFoundError, NotADirectoryError):
+        raise SnapshotCorrupt(f"{where}: missing; publish again or roll back") from None
     except MISMATCHES as error:
-        raise SnapshotCorrupt(f"snapshot {manifest.version}: its files do not match: {error}") from error
-    if len(snapshot.items) != manifest.rows:
-        raise SnapshotCorrupt(
-            f"snapshot {manifest.version}: its {len(snapshot.items)} items do not match its {manifest.rows} "
-            "rows; publish again"
-        )
-    return snapshot
+        raise SnapshotCorrupt(f"{where}: {error}; publish again or roll back") from error

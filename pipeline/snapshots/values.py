@@ -3,54 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
 from torch import Tensor
 
-from pipeline.snapshots.codec import CONTENT_ROWS, COUNTS, ITEMS
+from pipeline.events import Id
+from pipeline.snapshots.layer import Layer, RowValues, items_in
 from pipeline.snapshots.snapshot import Manifest
+from pipeline.state.counts import pair_keys
 
+ContentDigest = Annotated[str, Field(pattern=r"^([0-9a-f]{32}|-|)$")]
+"""Of an item's text; empty without a text, ``-`` for a removed item."""
+ITEMS = TypeAdapter(list[tuple[Id, ContentDigest]])
 LARGEST_WEIGHT = 1e6
 """Learned weights stay below ten; the products of larger ones leave float32's range."""
 LARGEST_COUNT = 1e15
 """Beyond the acts of any log; sums of so large counts stay far within float32's range."""
 
 
-def check_values(manifest: Manifest, name: str, tensors: Mapping[str, Tensor]) -> None:
-    """Check the tensors of one file; their shapes are as the manifest says.
+def check_learned(tensors: Mapping[str, Tensor]) -> None:
+    """Check learned weights.
 
     Raises:
-        ValueError: names the tensor.
+        ValueError: names the tensor that is not finite, or out of range.
     """
-    if name == COUNTS:
-        check_counts(tensors, manifest.rows)
-        return
-    for tensor, values in tensors.items():
-        if values.is_floating_point():
-            check_range(tensor, values, -LARGEST_WEIGHT, LARGEST_WEIGHT)
-    if name == ITEMS and manifest.kind == "delta":
-        for rows in ("changed", CONTENT_ROWS):
-            _check_rows(rows, tensors[rows], manifest.rows)
+    for name, values in tensors.items():
+        check_range(name, values, -LARGEST_WEIGHT, LARGEST_WEIGHT)
 
 
-def check_counts(tensors: Mapping[str, Tensor], rows: int) -> None:
-    """Check popularity and the levels of pair counts; stored pairs are multiplied by the scale.
+def check_layer(layer: Layer, manifest: Manifest) -> None:
+    """Check the values of a layer; their shapes are as the manifest says.
 
     Raises:
-        ValueError: names the tensor.
+        ValueError: names what is not finite, out of range, or no row of the snapshot.
     """
-    scale = float(tensors["scale"])
-    if not 0 < scale <= 1:
-        raise ValueError("scale is not between 0 and 1")
-    check_range("popularity", tensors["popularity"], 0, LARGEST_COUNT)
-    for level in ("base", "recent"):
-        if f"{level}.data" in tensors:
-            check_range(
-                f"{level}.data", tensors[f"{level}.data"], -LARGEST_COUNT / scale, LARGEST_COUNT / scale
-            )
-            check_matrix(level, tensors, rows)
+    for name, found in layer.items():
+        _check_rows(name, found, manifest.rows)
+    ITEMS.validate_python(items_in(layer["items"]))
+    for part, name in ("content", "vectors"), ("learned", "residual"), ("learned", "bias"):
+        check_range(name, torch.from_numpy(layer[part].values[name]), -LARGEST_WEIGHT, LARGEST_WEIGHT)
+    acts, pairs = (layer[part].values["counts"] for part in ("popularity", "pairs"))
+    check_range("acts", torch.from_numpy(acts), 0, LARGEST_COUNT / manifest.popularity_scale)
+    check_range("pairs", torch.from_numpy(pairs), 0, LARGEST_COUNT / manifest.pair_scale)
+    _check_columns(layer["pairs"], manifest.rows)
 
 
 def check_range(name: str, values: Tensor, least: float, largest: float) -> None:
@@ -66,24 +65,23 @@ def check_range(name: str, values: Tensor, least: float, largest: float) -> None
         raise ValueError(f"{name} is not finite, or out of range")
 
 
-def check_matrix(name: str, tensors: Mapping[str, Tensor], rows: int) -> None:
-    """Check that three tensors are a sparse matrix ``[rows, rows]`` of counts.
-
-    Raises:
-        ValueError: they are none.
-    """
-    data, indices, indptr = (tensors[f"{name}.{part}"].numpy() for part in ("data", "indices", "indptr"))
-    ends = indptr.size == rows + 1 and indptr[0] == 0 and indptr[-1] == data.size == indices.size
-    if not ends or (np.diff(indptr) < 0).any() or not _within(indices, rows):
-        raise ValueError(f"{name} is no sparse matrix")
-
-
-def _check_rows(name: str, rows: Tensor, size: int) -> None:
-    """Check row numbers: within the table, and ascending, so that none occurs twice."""
-    numbers: NDArray[np.int64] = rows.numpy()
-    if not _within(numbers, size) or (np.diff(numbers) <= 0).any():
+def _check_rows(name: str, part: RowValues, size: int) -> None:
+    """Check row numbers: within the table, and ascending, so that none occurs twice; and their lengths."""
+    if not _within(part.rows, size) or (np.diff(part.rows) <= 0).any():
         raise ValueError(f"{name} are no rows of the table")
+    if part.lengths is not None:
+        values = next(iter(part.values.values()))
+        if (part.lengths < 0).any() or int(part.lengths.sum(dtype=np.int64)) != values.size:
+            raise ValueError(f"the lengths of {name} do not match their values")
 
 
-def _within(indices: NDArray[np.int64], size: int) -> bool:
+def _check_columns(pairs: RowValues, size: int) -> None:
+    """Check the columns of pairs: items of the table, ascending in each row, as lookups need them."""
+    assert pairs.lengths is not None
+    columns, numbers = pairs.values["columns"], np.repeat(np.arange(pairs.rows.size), pairs.lengths)
+    if not _within(columns, size) or (np.diff(pair_keys(numbers, columns.astype(np.int64))) <= 0).any():
+        raise ValueError("the columns of pairs are no items of the table, ascending")
+
+
+def _within(indices: NDArray[np.integer[Any]], size: int) -> bool:
     return not indices.size or bool(indices.min() >= 0 and indices.max() < size)

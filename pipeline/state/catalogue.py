@@ -53,6 +53,7 @@ class Catalogue:
         self.entries: list[Item | None] = []
         self.digests: list[str] = []
         self._rows: dict[str, int] = {}
+        self._changed = set[int]()
         for item, entry in entries:
             self._set_entry(self.row(item), entry)
 
@@ -71,6 +72,7 @@ class Catalogue:
         self.ids.append(item)
         self.entries.append(None)
         self.digests.append("")
+        self._changed.add(self._rows[item])
         return len(self.ids) - 1
 
     def upsert(self, record: Item | ItemChange) -> int:
@@ -94,14 +96,22 @@ class Catalogue:
         entry = self.entries[row]
         return entry is None or entry.available
 
+    def take_changed(self) -> list[int]:
+        """Return the rows that are new or have another digest since they were last taken, ascending."""
+        changed, self._changed = sorted(self._changed), set()
+        return changed
+
     def copy(self) -> Catalogue:
         """Return an independent copy; shallow, because entries are immutable."""
         return Catalogue(zip(self.ids, self.entries, strict=True))
 
     def _set_entry(self, row: int, entry: Item | None) -> None:
         self.entries[row] = entry
-        digest = content_digest(entry.text) if entry else ""
-        self.digests[row] = REMOVED if entry and not digest and not entry.available else digest
+        text = content_digest(entry.text) if entry else ""
+        digest = REMOVED if entry and not text and not entry.available else text
+        if digest != self.digests[row]:
+            self._changed.add(row)
+        self.digests[row] = digest
 
 
 def read_catalogue(event_log: EventLog, topic: str) -> Catalogue:

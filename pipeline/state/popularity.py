@@ -121,6 +121,12 @@ class DecayedPopularity(Popularity):
         self._add_up(np.arange(self._sums.size))
         self._changed.add_all()
 
+    def replace(self, rows: NDArray[np.int64], stored: NDArray[np.float64]) -> None:
+        """Replace the stored counts of distinct rows."""
+        self._stored.values[rows] = stored
+        self._add_up(np.unique(rows // BLOCK))
+        self._changed.add(rows)
+
     def fold(self, items: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
         """Add weights ``[k]`` to items; take back negative ones, as far as they are left."""
         rows, numbers = np.unique(items, return_inverse=True)

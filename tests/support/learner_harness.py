@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from consumers.learn.orders import CommandReader
-from pipeline.checkpoints.capture import capture, snapshot_of
+from pipeline.checkpoints.capture import capture, snapshot_of, take_changed, update_of
 from pipeline.checkpoints.fingerprint import fingerprint
 from pipeline.checkpoints.state import LearnerState
 from pipeline.eventlog.port import FencedWriter
@@ -17,7 +17,7 @@ from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.publisher import Publication, Publisher
-from pipeline.snapshots.snapshot import Manifest, Snapshot
+from pipeline.snapshots.snapshot import Manifest, Snapshot, Update
 from pipeline.training.learner import Learner
 from pipeline.training.supervision import supervise
 
@@ -42,6 +42,12 @@ class Rebuilt(NamedTuple):
     def content(self) -> str:
         """Digest of the content of its snapshot."""
         return snapshot_digest(snapshot_of(self.learner, "", self.position, {}, "test"))
+
+
+def whole_update(snapshot: Snapshot, manifest: Manifest) -> Update:
+    """All rows of a snapshot, to be published with another manifest."""
+    layers = [snapshot.table.layer()]
+    return Update(manifest, snapshot.encoder, snapshot.learned, snapshot.mixer, layers, is_whole=True)
 
 
 class LearnerHarness:
@@ -118,7 +124,20 @@ class LearnerHarness:
 
     def publish(self, publisher: Publisher) -> Manifest:
         """Publish the snapshot alone, without histories."""
-        return publisher.publish(Publication(self.snapshot(), {}, [], []))
+        return publisher.publish(Publication(self.update(publisher), {}, [], []))
+
+    def update(self, publisher: Publisher | None = None, reason: str = "test") -> Update:
+        """What changed since the publisher's last version; all without one, or if it must begin anew."""
+        is_whole = publisher is None or publisher.begins_anew(self.position.generation)
+        changed = take_changed(self.learner)
+        return update_of(
+            self.learner,
+            self._harness.settings.log.prefix,
+            self.position,
+            {},
+            reason,
+            None if is_whole else changed,
+        )
 
     def digest(self) -> str:
         """Digest of the whole state."""

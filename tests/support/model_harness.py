@@ -111,10 +111,8 @@ class ModelHarness:
         """A newly opened store, without the cache of earlier loads."""
         return SnapshotStore.of(self.settings.snapshots, self.settings.log.prefix)
 
-    def publisher(
-        self, store: SnapshotStore | None = None, full_every: int = 50, keep: int = 20
-    ) -> Publisher:
-        return Publisher(store or self.store, self.writer, self.topics, full_every, keep)
+    def publisher(self, store: SnapshotStore | None = None, keep: int = 20) -> Publisher:
+        return Publisher(store or self.store, self.writer, self.topics, keep)
 
     def learner(self) -> Learner:
         """One that has seen nothing."""

@@ -22,7 +22,7 @@ from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from consumers.serve.state.serving_state import View
-from pipeline.checkpoints.capture import snapshot_of
+from pipeline.checkpoints.capture import take_changed, update_of
 from pipeline.config import (
     LogConfig,
     ModelConfig,
@@ -47,7 +47,7 @@ from pipeline.sealing import seal, sealed_digest, unseal
 from pipeline.snapshots.filesystem import MANIFEST
 from pipeline.snapshots.history_records import history_record
 from pipeline.snapshots.publisher import Publication, Publisher
-from pipeline.snapshots.snapshot import FORMAT, Announcement, Manifest, Snapshot, Version
+from pipeline.snapshots.snapshot import FORMAT, Announcement, Manifest, Snapshot, Update, Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.acted_items import OlderItems
 from pipeline.state.histories import History
@@ -94,7 +94,7 @@ class World:
         self.store = SnapshotStore(self.settings.snapshots.store, PREFIX)
         self._stack = ExitStack()
         self._writer = self._stack.enter_context(Writer(self.log.writer(), self.topics.snapshots))
-        self._publisher = Publisher(self.store, self._writer, self.topics, full_every=3, keep=3)
+        self._publisher = Publisher(self.store, self._writer, self.topics, keep=3)
         begins = self.log.begin_offsets([self.topics.items, self.topics.interactions])
         self._reader = self._stack.enter_context(self.log.reader(begins))
         self.learner = Learner(self.settings.learn, backbone, self.encoder(), CPU, signals)
@@ -240,7 +240,7 @@ class World:
     def publish(self) -> Manifest:
         """Publish histories and a snapshot, and announce it."""
         return self._publisher.publish(
-            Publication(self.snapshot(), self._histories(), [], [], older=self._older())
+            Publication(self.update(), self._histories(), [], [], older=self._older())
         )
 
     def publish_histories(self) -> None:
@@ -296,15 +296,21 @@ class World:
 
     def snapshot(self) -> Snapshot:
         """The learner's public state."""
+        return Snapshot.of(self.update(is_whole=True))
+
+    def update(self, is_whole: bool = False) -> Update:
+        """What changed since the last publication; all, if it must begin anew or should."""
         offsets, through = self._reader.positions(), self._learned_through
         ids = self.log.topic_ids([self.topics.items, self.topics.interactions])
         position = Position(self.generation, self._step, "test", 0, offsets, through, 0, {}, ids)
-        return snapshot_of(self.learner, PREFIX, position, {}, "test")
+        is_whole = is_whole or self._publisher.begins_anew(self.generation)
+        changed = None if is_whole else take_changed(self.learner)
+        return update_of(self.learner, PREFIX, position, {}, "test", changed)
 
-    def promote(self, snapshot: Snapshot, version: Version) -> None:
+    def promote(self, update: Update, version: Version) -> None:
         """Publish an earlier state as a later version."""
-        manifest = snapshot.manifest.model_copy(update={"version": str(version)})
-        self._publisher.publish(Publication(replace(snapshot, manifest=manifest), {}, [], []))
+        manifest = update.manifest.model_copy(update={"version": str(version)})
+        self._publisher.publish(Publication(replace(update, manifest=manifest), {}, [], []))
 
     def reader_fails_once(self, monkeypatch: pytest.MonkeyPatch, error: Exception) -> list[Exception]:
         """Make the next poll of any reader fail; the returned list is empty once it has."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from dataclasses import dataclass
+from operator import ne
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,8 +20,8 @@ from pipeline.model.lora import blocks_of
 from pipeline.model.recommender import Recommender
 from pipeline.snapshots.snapshot import Manifest, Seal, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore
-from pipeline.state.counts import PairCounts, PairTable
-from pipeline.state.popularity import DecayedPopularity, Popularity
+from pipeline.state.counts import PairTable
+from pipeline.state.popularity import Popularity
 
 LARGEST_LOG_SCALE = 30.0
 """It begins at 2.3; scores beyond the exponential of this one leave float32's range."""
@@ -53,6 +54,15 @@ class LoadedSnapshot:
     items: Rows
     pairs: PairTable
     popularity: Popularity
+
+    def changes_since(self, before: LoadedSnapshot) -> Collection[str] | None:
+        """Return the items with another content digest than in an earlier snapshot, or new.
+
+        None if the items of the earlier one do not all have the same rows here.
+        """
+        if any(map(ne, before.rows, self.rows)) or len(before.rows) > len(self.rows):
+            return None
+        return [item for item, digest in self.digests.items() if before.digests.get(item) != digest]
 
 
 class SnapshotLoader:
@@ -112,21 +122,18 @@ class SnapshotLoader:
 
 def _loaded(snapshot: Snapshot, version: Version, recommender: Recommender) -> LoadedSnapshot:
     recommender.load_learned(dict(snapshot.learned))
-    pairs = (snapshot.covisitation_base + snapshot.covisitation_recent) * snapshot.covisitation_scale
-    if not np.isfinite(pairs.sum(axis=1)).all():
-        raise SnapshotCorrupt(f"snapshot {version}: its pair counts overflow; publish again or roll back")
     return LoadedSnapshot(
         manifest=snapshot.manifest,
         version=version,
         offsets=snapshot.manifest.learned_offsets,
-        digests=dict(snapshot.items),
-        rows={item: row for row, item in enumerate(snapshot.items)},
+        digests=snapshot.table.digests,
+        rows=snapshot.table.rows,
         encoder=snapshot.encoder,
         recommender=recommender,
         mixer=snapshot.mixer,
         items=Rows(snapshot.content, snapshot.residual, snapshot.bias),
-        pairs=PairCounts.of(pairs),
-        popularity=DecayedPopularity.of_counts(snapshot.popularity),
+        pairs=snapshot.table.pairs,
+        popularity=snapshot.table.popularity,
     )
 
 
@@ -150,8 +157,7 @@ def _check_shapes(snapshot: Snapshot, skeleton: Recommender, backbone: Backbone)
         {name: tensor.shape for name, tensor in snapshot.learned.items()} == expected
         and snapshot.content.shape == snapshot.residual.shape == (rows, width)
         and snapshot.bias.shape == (rows,)
-        and snapshot.popularity.shape == (rows,)
-        and len(snapshot.items) == rows
+        and len(snapshot.table) == rows
         and fits(backbone.model, snapshot.encoder)
     )
     if not consistent:

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from pipeline.checkpoints.audit import Agreement, agreement, version_at
+from pipeline.checkpoints.manifest import FORMAT as CHECKPOINT_FORMAT
 from pipeline.errors import CheckpointCorrupt, TopicError
 from pipeline.journal.entry import read_journal
 from pipeline.sealing import seal, unseal
@@ -27,7 +28,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> Pa
     """A folder in which every version was published and every third checkpointed, over three generations."""
     folder = tmp_path_factory.mktemp("lived")
     with ModelHarness(tiny_settings(folder, backbone_folder)) as harness, harness.learning() as learning:
-        publisher = harness.publisher(full_every=3, keep=100)
+        publisher = harness.publisher(keep=100)
         harness.stock()
         harness.shop(150)
 
@@ -119,14 +120,14 @@ def test_agreement_is_told(harness: ModelHarness) -> None:
     assert str(neither).endswith("checkpoint is not there, snapshot is not there")
 
 
-@pytest.mark.parametrize("kind", ["checkpoint", "snapshot"])
-def test_disagreement_is_told(harness: ModelHarness, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "form"), [("checkpoint", CHECKPOINT_FORMAT), ("snapshot", FORMAT)])
+def test_disagreement_is_told(harness: ModelHarness, kind: str, form: int) -> None:
     folder = (
         harness.checkpoints.folder if kind == "checkpoint" else Path(harness.settings.snapshots.store, "mill")
     )
     manifest = folder / "1-3" / "manifest.json"
-    fields = orjson.loads(unseal(manifest.read_bytes(), FORMAT))
-    manifest.write_bytes(seal(orjson.dumps({**fields, "digest": "0" * 64}), FORMAT))
+    fields = orjson.loads(unseal(manifest.read_bytes(), form))
+    manifest.write_bytes(seal(orjson.dumps({**fields, "digest": "0" * 64}), form))
     found = agreed(harness, harness.rebuilt(until="1-3"))
     assert found.differs
     assert f"{kind} DIFFERS" in str(found)

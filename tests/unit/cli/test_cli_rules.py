@@ -75,7 +75,7 @@ def test_a_dry_run_shows_what_would_change(file: str, harness: ModelHarness) -> 
         learning.catch_up()
         users = {user: end for batch in learning.learned for user, end in batch.users.items()}
         histories = {user: (learning.learner.stream.histories.of(user), end) for user, end in users.items()}
-        harness.publisher(full_every=1, keep=1).publish(Publication(learning.snapshot(), histories, [], []))
+        harness.publisher(keep=1).publish(Publication(learning.update(), histories, [], []))
     before = harness.log.end_offsets([harness.topics.rules, harness.topics.impressions])
     found = orjson.loads(run("rules", "dry-run", file, "--json", "--answers", "2").output)
     assert found["answers"] == found["changed"] == 2

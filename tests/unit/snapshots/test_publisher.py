@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.eventlog.port import read_compacted
+from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.snapshots.publisher import Publication
-from pipeline.snapshots.snapshot import Announcement, Seal, Version
+from pipeline.snapshots.snapshot import Announcement, LayerFile, Seal, Version
 from pipeline.snapshots.store import SnapshotStore
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import PREFIX, ModelHarness
@@ -25,7 +26,7 @@ def learned(harness: ModelHarness, learning: LearnerHarness) -> Publication:
     users = {user: end for batch in batches for user, end in batch.users.items()}
     histories = {user: (learning.learner.stream.histories.of(user), end) for user, end in users.items()}
     refused = [letter for batch in batches for letter in batch.refused]
-    return Publication(learning.snapshot(), histories, refused, [])
+    return Publication(learning.update(), histories, refused, [])
 
 
 class WatchedStore(SnapshotStore):
@@ -87,7 +88,7 @@ def test_nothing_is_announced_when_the_store_fails(harness: ModelHarness) -> Non
 
 
 def test_the_parent_is_the_version_published_before(harness: ModelHarness) -> None:
-    publisher = harness.publisher(full_every=1)
+    publisher = harness.publisher()
     with harness.learning() as learning:
         versions: list[str | None] = [None]
         for _ in range(4):
@@ -104,28 +105,45 @@ def test_a_new_publisher_has_published_nothing(harness: ModelHarness) -> None:
 
 
 class FailingStore(SnapshotStore):
-    """Refuses the first snapshot."""
+    """Refuses as many manifests and layers as `manifests` and `layers` say."""
 
     def __init__(self, harness: ModelHarness) -> None:
         super().__init__(harness.settings.snapshots.store, PREFIX)
-        self._failures = [OSError("the store fails")]
+        self.manifests = self.layers = 0
 
     def publish(self, *arguments: object) -> Seal:
-        if self._failures:
-            raise self._failures.pop()
+        if self.manifests:
+            self.manifests -= 1
+            raise OSError("the store fails")
         return super().publish(*arguments)  # type: ignore[arg-type]
 
+    def put_layer(self, *arguments: object) -> LayerFile:
+        if self.layers:
+            self.layers -= 1
+            raise OSError("the store fails")
+        return super().put_layer(*arguments)  # type: ignore[arg-type]
 
-def test_nothing_builds_on_a_snapshot_that_the_store_refused(harness: ModelHarness) -> None:
+
+@pytest.mark.parametrize(("manifests", "layers"), [(2, 0), (0, 2), (1, 1)])
+@pytest.mark.parametrize("before", [0, 1])
+def test_what_the_store_refused_is_in_the_next_snapshot(
+    harness: ModelHarness, before: int, manifests: int, layers: int
+) -> None:
     with harness.busy() as learning:
-        publisher = harness.publisher(FailingStore(harness))
-        with pytest.raises(OSError, match="the store fails"):
+        store = FailingStore(harness)
+        publisher = harness.publisher(store)
+        for _ in range(before):
             learning.publish(publisher)
-        learning.new(1)
+        store.manifests, store.layers = manifests, layers
+        for number in range(2):
+            harness.upsert(f"new-{number}", f"lamp {number}")
+            harness.shop(3)
+            learning.new()
+            with pytest.raises(OSError, match="the store fails"):
+                learning.publish(publisher)
+        harness.shop(3)
+        learning.new()
         after = learning.publish(publisher)
-        assert after.kind == "full"
-        learning.new(1)
-        delta = learning.publish(publisher)
-        assert (delta.kind, delta.base) == ("delta", after.version)
-    for manifest in (after, delta):
-        assert harness.store.load(Version.parse(manifest.version)).manifest == manifest
+        loaded = harness.store.load(Version.parse(after.version))
+        assert (loaded.manifest, snapshot_digest(loaded)) == (after, snapshot_digest(learning.snapshot()))
+        assert after.digest == snapshot_digest(loaded)

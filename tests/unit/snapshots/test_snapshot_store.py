@@ -14,6 +14,10 @@ import torch
 from pydantic import SecretStr
 
 from pipeline.errors import SnapshotCorrupt
+from pipeline.snapshots.codec import encode_layer
+from pipeline.snapshots.digest import snapshot_digest
+from pipeline.snapshots.layer import items_in
+from pipeline.snapshots.publisher import PRUNE_EVERY
 from pipeline.snapshots.snapshot import Announcement, Manifest, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore
 from tests.support.learner_harness import LearnerHarness
@@ -31,13 +35,11 @@ def assert_same(loaded: Snapshot, direct: Snapshot) -> None:
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     for name in ("mixer", "content", "residual", "bias"):
         assert torch.equal(getattr(loaded, name), getattr(direct, name)), name
-    for name in ("covisitation_base", "covisitation_recent"):
-        mine, theirs = getattr(loaded, name), getattr(direct, name)
-        assert mine.shape == theirs.shape
-        assert (mine != theirs).nnz == 0, name
-    assert loaded.covisitation_scale == direct.covisitation_scale
-    assert np.array_equal(loaded.popularity, direct.popularity)
-    assert len(fields(Snapshot)) == 12, "compare the new field, too"
+    assert np.array_equal(loaded.table.pairs.to_csr().toarray(), direct.table.pairs.to_csr().toarray())
+    assert np.array_equal(loaded.table.popularity.counts, direct.table.popularity.counts)
+    assert (loaded.table.ids, loaded.table.rows) == (direct.table.ids, direct.table.rows)
+    assert snapshot_digest(loaded) == loaded.manifest.digest == snapshot_digest(direct)
+    assert len(fields(Snapshot)) == 5, "compare the new field, too"
 
 
 def on(learning: LearnerHarness, harness: ModelHarness, acts: int = 20) -> None:
@@ -87,10 +89,11 @@ def test_a_delta_has_new_items_and_items_with_a_changed_text(harness: ModelHarne
         on(learning, harness)
         delta = learning.publish(publisher)
         assert_same(harness.store.load(Version.parse(delta.version)), learning.snapshot())
-    assert (delta.base, delta.parent, full.parent) == (full.version, full.version, None)
+    assert (delta.layers[:-1], delta.parent, full.parent) == (full.layers, full.version, None)
     # Green things were acted on before their upserts, so that the full one has their rows.
-    assert set(delta.items) >= {"red-cup", "item-without-text", "green-cup"}
-    assert "red-plate" not in delta.items
+    changed = dict(items_in(harness.store.layer(delta.layers[-1])["items"]))
+    assert changed.keys() >= {"red-cup", "item-without-text", "green-cup"}
+    assert "red-plate" not in changed
 
 
 def test_a_delta_is_smaller_where_little_has_changed(harness: ModelHarness) -> None:
@@ -104,31 +107,99 @@ def test_a_delta_is_smaller_where_little_has_changed(harness: ModelHarness) -> N
         harness.act("ann", "item3")
         learning.new()
         delta = learning.publish(publisher)
-    assert delta.files["items.safetensors"].size < 0.2 * full.files["items.safetensors"].size
+    assert delta.layers[-1].size < 0.2 * full.layers[0].size
 
 
-def test_a_full_one_follows_the_last_delta(harness: ModelHarness) -> None:
-    publisher = harness.publisher(full_every=2)
+def test_layers_of_like_size_are_merged_and_nothing_is_lost(harness: ModelHarness) -> None:
+    publisher = harness.publisher(keep=100)
     with harness.learning() as learning:
-        kinds = []
-        for _ in range(7):
+        lengths = []
+        for number in range(12):
+            harness.upsert(f"new-{number}", f"cup number {number % 5}")
             on(learning, harness, acts=3)
-            kinds.append(learning.publish(publisher).kind)
+            lengths.append(len(learning.publish(publisher).layers))
             assert_same(newest(harness.store), learning.snapshot())
-    assert kinds == ["full", "delta", "delta", "full", "delta", "delta", "full"]
+    assert lengths == [1, 2, 3, 4, 5, 3, 4, 5, 3, 4, 5, 3]
+    assert [harness.store.load(version).manifest.rows for version in harness.store.versions()]
 
 
-def test_new_items_do_not_force_a_full_one(harness: ModelHarness) -> None:
+def test_a_new_generation_and_a_restart_begin_anew(harness: ModelHarness) -> None:
     publisher = harness.publisher()
     with harness.learning() as learning:
-        on(learning, harness)
-        before = learning.publish(publisher)
-        harness.act("zoë", "unheard-of", "red-cup")
-        learning.new()
-        manifest = learning.publish(publisher)
+        for _ in range(2):
+            on(learning, harness)
+            learning.publish(publisher)
+        harness.roll_back("1-1")
+        learning.turns(1)
+        begun = learning.publish(publisher)
         assert_same(newest(harness.store), learning.snapshot())
-    assert manifest.rows > before.rows
-    assert manifest.kind == "delta"
+        on(learning, harness)
+        followed = learning.publish(publisher)
+        assert_same(newest(harness.store), learning.snapshot())
+        learning.checkpoint()
+    with harness.learning() as learning:
+        on(learning, harness)
+        restarted = learning.publish(harness.publisher())
+        assert_same(newest(harness.store), learning.snapshot())
+    assert [manifest.kind for manifest in (begun, followed, restarted)] == ["full", "delta", "full"]
+    assert followed.layers[:1] == begun.layers
+
+
+def test_what_is_held_is_brought_up_to_any_later_version(harness: ModelHarness) -> None:
+    publisher, store = harness.publisher(keep=100), harness.store
+    harness.stock("red")
+    with harness.learning() as learning:
+        for number in range(9):
+            harness.upsert(f"new-{number % 6}", f"cup number {number}")
+            on(learning, harness, acts=3)
+            learning.publish(publisher)
+        direct = learning.snapshot()
+    versions = store.versions()
+    for first in versions:
+        held = store.load(first)
+        for version in (versions[-3], versions[-1]):
+            update = store.changes(store.manifest(version), held)
+            assert (update is None) == (version < first)
+            if update is not None:
+                assert len(update.layers) < len(update.manifest.layers)
+                held = held.updated(update)
+                assert_same(held, store.load(version))
+        assert_same(held, direct)
+
+
+def test_what_is_held_of_another_list_of_layers_is_loaded_anew(harness: ModelHarness) -> None:
+    store = harness.store
+    with harness.learning() as learning:
+        on(learning, harness)
+        learning.publish(harness.publisher())
+        held = newest(store)
+        on(learning, harness)
+        learning.publish(harness.publisher())
+        assert store.changes(store.manifest(store.versions()[-1]), held) is None
+        harness.roll_back("1-1")
+        learning.turns(1)
+        learning.publish(harness.publisher())
+    assert store.changes(store.manifest(store.versions()[-1]), held) is None
+    assert_same(held, held)
+
+
+def test_a_large_layer_is_mapped_and_changes_of_it_stay_in_memory(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.snapshots.store.MAPPED_BYTES", 0)
+    publisher = harness.publisher()
+    harness.stock()
+    with harness.learning() as learning:
+        learning.new()
+        learning.publish(publisher)
+        held = newest(harness.store)
+        harness.upsert("red-cup", "another cup")
+        on(learning, harness)
+        manifest = learning.publish(publisher)
+        update = harness.store.changes(manifest, held)
+        assert update is not None
+        assert_same(held.updated(update), learning.snapshot())
+        assert_same(newest(harness.store), learning.snapshot())
 
 
 def test_equal_states_have_equal_digests_full_or_delta(harness: ModelHarness, tmp_path: Path) -> None:
@@ -150,14 +221,14 @@ def memory_url() -> Iterator[str]:
 
 
 def test_a_store_in_memory_works_like_one_on_disk(harness: ModelHarness, memory_url: str) -> None:
-    publisher = harness.publisher(SnapshotStore(memory_url, PREFIX), full_every=1, keep=1)
+    publisher = harness.publisher(SnapshotStore(memory_url, PREFIX), keep=1)
     harness.stock()
     with harness.learning() as learning:
-        for _ in range(5):
+        for _ in range(9):
             on(learning, harness, acts=3)
             learning.publish(publisher)
             assert_same(newest(SnapshotStore(memory_url, PREFIX)), learning.snapshot())
-    assert [str(version) for version in SnapshotStore(memory_url, PREFIX).versions()] == ["1-3", "1-4", "1-5"]
+    assert [str(version) for version in SnapshotStore(memory_url, PREFIX).versions()] == ["1-9"]
 
 
 def test_models_do_not_see_each_others_snapshots(harness: ModelHarness) -> None:
@@ -178,45 +249,57 @@ def test_a_version_without_its_manifest_does_not_exist(harness: ModelHarness) ->
         harness.store.load(Version.parse(manifest.version))
 
 
-@pytest.mark.parametrize("name", ["learned.safetensors", "items.safetensors", "counts.safetensors"])
+@pytest.mark.parametrize("name", ["{version}/learned.safetensors", "layers"])
 def test_the_manifest_is_written_when_all_files_are_there(harness: ModelHarness, name: str) -> None:
     with harness.learning() as learning:
         on(learning, harness)
-        in_the_way = folder_of(harness, learning.snapshot().manifest) / name
-        in_the_way.mkdir(parents=True)
-        with pytest.raises(OSError, match=name):
+        folder = folder_of(harness, learning.snapshot().manifest)
+        in_the_way = folder.parent / name.format(version=folder.name)
+        in_the_way.parent.mkdir(parents=True)
+        in_the_way.mkdir() if name != "layers" else in_the_way.touch()
+        with pytest.raises(OSError, match=in_the_way.name):
             learning.publish(harness.publisher())
     assert harness.store.versions() == []
 
 
-def test_pruning_keeps_what_deltas_need(harness: ModelHarness) -> None:
-    publisher = harness.publisher(full_every=3, keep=2)
+def layers_in(harness: ModelHarness) -> set[str]:
+    return {path.stem for path in (Path(harness.settings.snapshots.store) / PREFIX / "layers").iterdir()}
+
+
+def layers_of_versions(harness: ModelHarness) -> set[str]:
+    store = harness.store
+    return {layer.sha256 for version in store.versions() for layer in store.manifest(version).layers}
+
+
+def test_pruning_keeps_the_layers_that_kept_versions_have(harness: ModelHarness) -> None:
+    publisher = harness.publisher(keep=2)
     with harness.learning() as learning:
-        for _ in range(13):
+        for _ in range(20):
             on(learning, harness, acts=2)
             learning.publish(publisher)
             versions = harness.store.versions()
-            assert len(versions) <= 2 + 1 + 4, "the kept, their full one, and those until the next full one"
+            assert len(versions) <= 2 + PRUNE_EVERY
+            assert all(harness.store.load(version) for version in versions)
             assert_same(newest(harness.store), learning.snapshot())
-            assert [harness.store.load(version).manifest.version for version in versions[-2:]]
     harness.store.prune(keep=1)
-    assert [str(version) for version in harness.store.versions()] == ["1-13"]
+    assert [str(version) for version in harness.store.versions()] == ["1-20"]
+    assert_same(newest(harness.store), learning.snapshot())
 
 
-def test_pruning_to_a_delta_keeps_its_full_one(harness: ModelHarness) -> None:
-    publisher = harness.publisher()
+def test_layers_of_unfinished_publications_are_removed_by_the_next_learner(harness: ModelHarness) -> None:
     with harness.learning() as learning:
-        for _ in range(4):
-            on(learning, harness, acts=2)
-            learning.publish(publisher)
-        harness.store.prune(keep=1)
-        assert [str(version) for version in harness.store.versions()] == ["1-1", "1-4"]
-        assert_same(newest(harness.store), learning.snapshot())
+        on(learning, harness)
+        learning.publish(harness.publisher())
+        harness.store.put_layer(encode_layer(learning.snapshot().table.layer()), None, 99)
+        assert len(layers_in(harness)) == 2
+        on(learning, harness)
+        learning.publish(harness.publisher())
+    assert layers_in(harness) == layers_of_versions(harness)
 
 
 def test_no_user_is_in_a_snapshot(harness: ModelHarness) -> None:
     user, event, session = SECRETS
-    publisher = harness.publisher(full_every=2)
+    publisher = harness.publisher()
     with harness.learning() as learning:
         for number in range(4):
             harness.act(user, "red-cup", "blue-plate", event_id=f"{event}-{number}", session=session)
@@ -224,7 +307,7 @@ def test_no_user_is_in_a_snapshot(harness: ModelHarness) -> None:
             learning.publish(publisher)
     assert len(learning.learner.stream.histories.of(user)) == 4
     files = [path for path in Path(harness.settings.snapshots.store).rglob("*") if path.is_file()]
-    assert len(files) == 4 * 4
+    assert len(files) == 4 * 2 + 4
     for path in files:
         content = path.read_bytes()
         assert not [secret for secret in SECRETS if secret.encode() in content], path
@@ -245,7 +328,8 @@ def test_a_snapshot_larger_than_the_settings_allow_is_refused_unread(harness: Mo
     with harness.learning() as learning:
         on(learning, harness)
         version = Version.parse(learning.publish(harness.publisher()).version)
-    size = sum(file.size for file in harness.store.manifest(version).files.values())
+    manifest = harness.store.manifest(version)
+    size = sum(file.size for file in (*manifest.files.values(), *manifest.layers))
     small = SnapshotStore(harness.settings.snapshots.store, PREFIX, most_bytes=size - 1)
     with pytest.raises(SnapshotCorrupt, match=r"most_bytes allows \d+; raise it"):
         small.load(version)
@@ -275,8 +359,8 @@ def test_the_old_format_is_refused_by_name(harness: ModelHarness) -> None:
         on(learning, harness)
         manifest = learning.publish(harness.publisher())
     path = folder_of(harness, manifest) / "manifest.json"
-    path.write_bytes(orjson.dumps({"format": 2, **manifest.model_dump()}))
-    with pytest.raises(SnapshotCorrupt, match="it has format 2, and this millstream reads format 3"):
+    path.write_bytes(orjson.dumps({"format": 3, **manifest.model_dump()}))
+    with pytest.raises(SnapshotCorrupt, match="it has format 3, and this millstream reads format 4"):
         harness.store.load(Version.parse(manifest.version))
 
 
@@ -293,7 +377,7 @@ def test_strangers_and_unreadable_versions_are_left_alone(
     (root / "9-9").write_text("a file")
     (root / "1-0").mkdir()
     (root / "1-0" / "manifest.json").write_text('{"format": 2}')
-    publisher = harness.publisher(full_every=1, keep=3)
+    publisher = harness.publisher(keep=3)
     with harness.learning() as learning:
         for _ in range(3):
             on(learning, harness, acts=2)

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 import torch
@@ -19,7 +20,9 @@ from safetensors.torch import save as write_tensors
 
 from pipeline.errors import SnapshotCorrupt
 from pipeline.sealing import seal, unseal
-from pipeline.snapshots.snapshot import FORMAT, Snapshot
+from pipeline.snapshots.codec import encode_layer
+from pipeline.snapshots.layer import texts_of
+from pipeline.snapshots.snapshot import FORMAT, LayerFile, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore, digest_of
 from tests.support.model_harness import PREFIX, ModelHarness, tiny_settings
 
@@ -30,13 +33,22 @@ def newest(folder: Path) -> Snapshot:
 
 
 class Published:
-    """A full snapshot and a delta on disk that tests may damage; `restore` undoes the damage."""
+    """Two snapshots that share a layer; tests may damage what the later one reads, and `restore` it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._good = folder.with_name("good")
         shutil.copytree(folder, self._good)
-        self.files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+        read = "layers", self.load().manifest.version
+        self.files = sorted(
+            path.relative_to(folder)
+            for path in folder.rglob("*")
+            if path.is_file() and path.parent.name in read
+        )
+
+    @property
+    def store(self) -> SnapshotStore:
+        return SnapshotStore(str(self._folder), PREFIX)
 
     def load(self) -> Snapshot:
         return newest(self._folder)
@@ -55,8 +67,21 @@ class Published:
         content = json.dumps(fields).encode()
         self.path(Path(PREFIX) / version / "manifest.json").write_bytes(seal(content, FORMAT))
 
+    def forge_layer(self, version: str, number: int, content: bytes) -> Path:
+        """Put another layer in the place of one of a version, named by a manifest with a seal that fits."""
+        fields = self.fields(version)
+        fields["layers"][number] |= digest_of(content).model_dump()
+        path = layer_file(fields, number)
+        self.path(path).write_bytes(content)
+        self.forge(version, fields)
+        return path
+
     def restore(self, file: Path) -> None:
         shutil.copy(self._good / file, self._folder / file)
+
+
+def layer_file(fields: Mapping[str, Any], number: int) -> Path:
+    return Path(PREFIX) / "layers" / f"{fields['layers'][number]['sha256']}.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +95,7 @@ def published(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -
                 harness.shop(20)
                 learning.new()
                 learning.publish(publisher)
+                harness.upsert("new", "a new cup")
         yield Published(folder / "snapshots")
 
 
@@ -105,9 +131,8 @@ def test_a_truncated_file_is_refused(published: Published, data: st.DataObject) 
 
 
 def test_a_missing_file_is_refused(published: Published) -> None:
-    newest_version = published.load().manifest.version
     for file in published.files:
-        if is_manifest(file) and file.parent.name == newest_version:
+        if is_manifest(file):
             continue  # without its manifest the version does not exist
         published.path(file).unlink()
         try:
@@ -141,11 +166,11 @@ OUTSIDE = {"../../../outside.safetensors": {"sha256": "0" * 64, "size": 1, "tens
         {"format": 2},
         {"kind": "half"},
         {"kind": "full"},
-        {"base": None},
-        {"base": "1-99"},
-        {"base": "newest"},
-        {"base_digest": None},
-        {"base_digest": "0" * 64},
+        {"layers": []},
+        {"pair_scale": 0.0},
+        {"pair_scale": 2.0},
+        {"pair_scale": None},
+        {"popularity_scale": -1.0},
         {"version": "1-1"},
         {"model": "another"},
         {"files": {}},
@@ -164,8 +189,6 @@ OUTSIDE = {"../../../outside.safetensors": {"sha256": "0" * 64, "size": 1, "tens
         {"offsets": {"other.interactions/0": 3}},
         {"learned_through": -1},
         {"published_at": HUGE},
-        {"items": {"": ""}},
-        {"items": {"red-cup": "no digest"}},
         {"quality": {"model": {"all": {"log_loss": "low"}}}},
         {"unknown": 1},
     ],
@@ -183,32 +206,87 @@ def test_a_sealed_manifest_with_other_values_is_refused(
         published.restore(Path(PREFIX) / version / "manifest.json")
 
 
-def forms(published: Published, file: str, tensor: str, **form: object) -> dict[str, object]:
-    """A delta's manifest in which one tensor claims another form."""
-    fields = published.fields(published.load().manifest.version)
-    fields["files"][file]["tensors"][tensor] |= form
-    return dict(fields)
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"after": 0},
+        {"after": -1},
+        {"after": HUGE},
+        {"through": 0},
+        {"through": 1},
+        {"through": HUGE},
+        {"sha256": "../../outside"},
+        {"sha256": "0" * 64},
+        {"size": HUGE},
+        {"size": 1},
+        {"tensors": {}},
+        {"unknown": 1},
+    ],
+)
+def test_a_sealed_manifest_with_other_layers_is_refused(
+    published: Published, number: int, change: dict[str, object]
+) -> None:
+    version = published.load().manifest.version
+    fields = published.fields(version)
+    if change == {"through": fields["layers"][number]["through"]}:
+        change = {"through": None}
+    fields["layers"][number] |= change
+    published.forge(version, fields)
+    try:
+        with pytest.raises(SnapshotCorrupt, match=f"snapshot {version}"):
+            published.load()
+    finally:
+        published.restore(Path(PREFIX) / version / "manifest.json")
+
+
+def test_layers_in_another_order_are_refused(published: Published) -> None:
+    version = published.load().manifest.version
+    fields = published.fields(version)
+    for layers in (fields["layers"][::-1], fields["layers"][1:], fields["layers"] * 2, fields["layers"][:1]):
+        published.forge(version, {**fields, "layers": layers})
+        try:
+            with pytest.raises(SnapshotCorrupt, match=f"snapshot {version}"):
+                published.load()
+        finally:
+            published.restore(Path(PREFIX) / version / "manifest.json")
+
+
+LAYER = "layers"
 
 
 @pytest.mark.parametrize(
     ("file", "tensor", "form"),
     [
-        ("items.safetensors", "residual", {"shape": [10**9, 10**9]}),
-        ("items.safetensors", "residual", {"dtype": "F64"}),
-        ("items.safetensors", "changed", {"shape": [10**12]}),
-        ("items.safetensors", "changed", {"shape": []}),
-        ("counts.safetensors", "recent.data", {"shape": [10**12]}),
-        ("counts.safetensors", "popularity", {"shape": [2, 2]}),
+        (LAYER, "learned.residual", {"shape": [10**9, 10**9]}),
+        (LAYER, "learned.residual", {"dtype": "F64"}),
+        (LAYER, "content.vectors", {"shape": [10**6, 2]}),
+        (LAYER, "learned.rows", {"shape": [10**12]}),
+        (LAYER, "learned.rows", {"shape": []}),
+        (LAYER, "items.lengths", {"dtype": "I64"}),
+        (LAYER, "items.text", {"shape": [10**12]}),
+        (LAYER, "pairs.counts", {"shape": [10**12]}),
+        (LAYER, "popularity.counts", {"shape": [2, 2]}),
         ("learned.safetensors", "mixer", {"dtype": "I64"}),
         ("learned.safetensors", "learned.adapter_in", {"shape": [10**12, 10**12]}),
     ],
 )
+@pytest.mark.parametrize("number", [0, 1])
 def test_claims_beyond_a_file_are_refused_before_it_is_read(
-    published: Published, file: str, tensor: str, form: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    published: Published,
+    number: int,
+    file: str,
+    tensor: str,
+    form: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     version = published.load().manifest.version
-    published.forge(version, forms(published, file, tensor, **form))
-    monkeypatch.setattr("pipeline.snapshots.store.read_tensors", None)
+    fields = published.fields(version)
+    described = fields["layers"][number] if file == LAYER else fields["files"][file]
+    described["tensors"][tensor] |= form
+    published.forge(version, fields)
+    for read in ("read_tensors", "arrays_in"):
+        monkeypatch.setattr(f"pipeline.snapshots.store.{read}", None)
     try:
         with pytest.raises(SnapshotCorrupt, match=f"snapshot {version}: {file}"):
             published.load()
@@ -216,34 +294,12 @@ def test_claims_beyond_a_file_are_refused_before_it_is_read(
         published.restore(Path(PREFIX) / version / "manifest.json")
 
 
-@pytest.mark.parametrize(
-    ("file", "tensor", "value"),
-    [
-        ("learned.safetensors", "mixer", torch.nan),
-        ("learned.safetensors", "mixer", 1e9),
-        ("items.safetensors", "bias", torch.inf),
-        ("items.safetensors", "changed", -1),
-        ("items.safetensors", "changed", 10**9),
-        ("counts.safetensors", "popularity", torch.nan),
-        ("counts.safetensors", "recent.data", torch.inf),
-        ("counts.safetensors", "recent.indices", 10**6),
-        ("counts.safetensors", "recent.indices", -1),
-        ("counts.safetensors", "recent.indptr", 10**6),
-        ("counts.safetensors", "scale", torch.nan),
-        ("counts.safetensors", "scale", 0.0),
-        ("counts.safetensors", "scale", 2.0),
-        ("counts.safetensors", "popularity", -1.0),
-        ("counts.safetensors", "popularity", 1e300),
-        ("counts.safetensors", "recent.data", 1e300),
-    ],
-)
-def test_sealed_values_that_are_impossible_are_refused(
-    published: Published, file: str, tensor: str, value: float
-) -> None:
-    version = published.load().manifest.version
+@pytest.mark.parametrize("value", [torch.nan, 1e9])
+def test_sealed_weights_that_are_impossible_are_refused(published: Published, value: float) -> None:
+    version, file = published.load().manifest.version, "learned.safetensors"
     path = published.path(Path(PREFIX) / version / file)
     tensors = read_tensors(path.read_bytes())
-    tensors[tensor].view(-1)[-1:] = value
+    tensors["mixer"].view(-1)[-1:] = value
     content = write_tensors(tensors)
     path.write_bytes(content)
     fields = published.fields(version)
@@ -257,28 +313,105 @@ def test_sealed_values_that_are_impossible_are_refused(
             published.restore(Path(PREFIX) / version / name)
 
 
-def items_size(published: Published) -> int:
-    return published.load().manifest.files["items.safetensors"].size
+IMPOSSIBLE = [
+    ("learned.bias", torch.inf),
+    ("learned.bias", 1e9),
+    ("learned.residual", torch.nan),
+    ("content.vectors", torch.nan),
+    ("learned.rows", -1),
+    ("learned.rows", 0),
+    ("content.rows", 10**9),
+    ("popularity.rows", 10**9),
+    ("items.rows", 10**9),
+    ("items.lengths", -1),
+    ("items.lengths", 10**9),
+    ("items.text", 255),
+    ("popularity.counts", torch.nan),
+    ("popularity.counts", -1.0),
+    ("popularity.counts", 1e300),
+    ("pairs.counts", torch.inf),
+    ("pairs.counts", 1e300),
+    ("pairs.columns", 10**6),
+    ("pairs.columns", -1),
+    ("pairs.rows", 10**6),
+    ("pairs.lengths", 10**6),
+    ("pairs.lengths", -1),
+]
+
+
+@pytest.mark.parametrize(("tensor", "value"), IMPOSSIBLE)
+@pytest.mark.parametrize("number", [0, 1])
+def test_sealed_rows_that_are_impossible_are_refused(
+    published: Published, number: int, tensor: str, value: float
+) -> None:
+    held = published.load()
+    version = held.manifest.version
+    good = layer_file(published.fields(version), number)
+    tensors = read_tensors(published.path(good).read_bytes())
+    tensors[tensor].view(-1)[-1:] = value
+    forged = published.forge_layer(version, number, write_tensors(tensors))
+    try:
+        with pytest.raises(SnapshotCorrupt, match=f"snapshot {version}.*layers/{forged.stem}"):
+            published.load()
+    finally:
+        published.path(forged).unlink()
+        published.restore(Path(PREFIX) / version / "manifest.json")
+
+
+@pytest.mark.parametrize(
+    ("items", "reason"),
+    [
+        ({}, "items do not match"),
+        ({0: "another"}, "row 0 is of another item"),
+        ({12: "red-cup"}, "row 12 is of another item"),
+        ({13: "new"}, "are no rows of the table"),
+        ({12: ""}, "should have at least 1 character"),
+        ({12: "long" * 1_000}, "at most"),
+    ],
+)
+def test_sealed_items_that_do_not_fit_the_others_are_refused(
+    published: Published, items: dict[int, str], reason: str
+) -> None:
+    """The second layer is to add one item; what is held stays as it was."""
+    fields = published.fields(published.load().manifest.version)
+    version, store = fields["version"], published.store
+    held = store.load(store.versions()[0])
+    before = list(held.items)
+    layer = dict(store.layer(LayerFile(**fields["layers"][1])))
+    rows = np.array(sorted(items), dtype=np.int64)
+    layer["items"] = texts_of([(items[row], "") for row in rows.tolist()], rows)
+    forged = published.forge_layer(version, 1, b"".join(encode_layer(layer)))
+    published.forge(version, {**published.fields(version), "rows": 13})
+    try:
+        with pytest.raises(SnapshotCorrupt, match=reason):
+            published.load()
+        with pytest.raises(SnapshotCorrupt, match=reason):
+            store.changes(store.manifest(Version.parse(version)), held)
+        assert list(held.items) == before
+    finally:
+        published.path(forged).unlink()
+        published.restore(Path(PREFIX) / version / "manifest.json")
 
 
 def test_bytes_that_are_no_tensors_are_refused(published: Published) -> None:
-    manifest = published.load().manifest
-    folder = Path(PREFIX) / manifest.version
-    rubbish = b"rubbish" * items_size(published)
-    items = {**manifest.files["items.safetensors"].model_dump(), "sha256": sha256(rubbish).hexdigest()}
-    files = {**manifest.model_dump()["files"], "items.safetensors": {**items, "size": len(rubbish)}}
-    published.path(folder / "items.safetensors").write_bytes(rubbish)
-    published.forge(manifest.version, {**manifest.model_dump(), "files": files})
+    version = published.load().manifest.version
+    fields = published.fields(version)
+    layer = fields["layers"][0]
+    rubbish = b"rubbish" * int(layer["size"])
+    fields["layers"][0] = {**layer, "sha256": sha256(rubbish).hexdigest(), "size": len(rubbish)}
+    forged = layer_file(fields, 0)
+    published.path(forged).write_bytes(rubbish)
+    published.forge(version, fields)
     try:
-        with pytest.raises(SnapshotCorrupt, match="items.safetensors"):
+        with pytest.raises(SnapshotCorrupt, match=forged.stem):
             published.load()
     finally:
-        for name in ("items.safetensors", "manifest.json"):
-            published.restore(folder / name)
+        published.path(forged).unlink()
+        published.restore(Path(PREFIX) / version / "manifest.json")
 
 
 def test_a_symbolic_link_is_not_followed(published: Published, tmp_path: Path) -> None:
-    file = Path(PREFIX) / published.load().manifest.version / "items.safetensors"
+    file = layer_file(published.fields(published.load().manifest.version), 0)
     outside = tmp_path / "outside"
     outside.write_bytes(published.path(file).read_bytes())
     published.path(file).unlink()

@@ -121,7 +121,7 @@ def publish(harness: ModelHarness, learning: LearnerHarness, publisher: Publishe
     """Publish a snapshot, and the histories of users who acted since the last one."""
     users = {user: end for batch in learning.learned for user, end in batch.users.items()}
     histories = {user: (learning.learner.stream.histories.of(user), end) for user, end in users.items()}
-    publisher.publish(Publication(learning.snapshot(), histories, [], []))
+    publisher.publish(Publication(learning.update(publisher), histories, [], []))
     learning.learned.clear()
 
 
@@ -184,7 +184,7 @@ def collect_answers(harness: ModelHarness) -> Answers:
         server.settle()
         answers = {"no snapshot": server.ask(*QUERIES["plain"])}
     with harness.learning() as learning:
-        publisher = harness.publisher(full_every=2, keep=100)
+        publisher = harness.publisher(keep=100)
         learning.turns(2)
         learning.checkpoint()
         learning.catch_up()

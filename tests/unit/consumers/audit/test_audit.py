@@ -29,7 +29,7 @@ from pipeline.snapshots.publisher import Publication, Publisher
 from pipeline.snapshots.snapshot import Announcement
 from pipeline.state.histories import Histories
 from tests.support.commands import run
-from tests.support.learner_harness import LearnerHarness
+from tests.support.learner_harness import LearnerHarness, whole_update
 from tests.support.model_harness import USERS, ModelHarness, copy_of
 from tests.support.serve_tools import wait_until
 
@@ -62,7 +62,7 @@ def _publish(learning: LearnerHarness, publisher: Publisher, batches: list[Batch
     histories = learning.learner.stream.histories
     publisher.publish(
         Publication(
-            learning.snapshot(),
+            learning.update(publisher),
             {user: (histories.of(user), end) for user, end in users.items()},
             [letter for batch in batches for letter in batch.refused],
             [],
@@ -129,17 +129,13 @@ def _rename_snapshot(harness: ModelHarness) -> None:
     """A snapshot of a version that the journal does not know, as another model's would be."""
     snapshot = harness.store.load(harness.store.versions()[-1])
     manifest = snapshot.manifest.model_copy(update={"version": "7-7"})
-    harness.publisher().publish(
-        Publication(type(snapshot)(**{**vars(snapshot), "manifest": manifest}), {}, [], [])
-    )
+    harness.publisher().publish(Publication(whole_update(snapshot, manifest), {}, [], []))
 
 
 def _count_wrong(harness: ModelHarness) -> None:
     snapshot = harness.store.load(harness.store.versions()[-1])
     manifest = snapshot.manifest.model_copy(update={"events": 59})
-    harness.publisher().publish(
-        Publication(type(snapshot)(**{**vars(snapshot), "manifest": manifest}), {}, [], [])
-    )
+    harness.publisher().publish(Publication(whole_update(snapshot, manifest), {}, [], []))
 
 
 def _announce_nothing(harness: ModelHarness) -> None:
@@ -200,9 +196,7 @@ def test_a_history_that_differs_is_found(model: ModelHarness) -> None:
     with model.learning() as learning:
         histories = learning.learner.stream.histories
         histories.put("ann", histories.of("ann")[:-1])
-        model.publisher().publish(
-            Publication(learning.snapshot(), {"ann": (histories.of("ann"), 99)}, [], [])
-        )
+        model.publisher().publish(Publication(learning.update(), {"ann": (histories.of("ann"), 99)}, [], []))
     assert any("differs from the rebuilt one" in text for text in findings_of(model, rebuilds=True))
 
 

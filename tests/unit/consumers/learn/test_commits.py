@@ -251,7 +251,7 @@ class DumbWriter:
 
 def test_what_was_stored_and_not_announced_is_announced_at_the_next_start(harness: ModelHarness) -> None:
     with harness.busy() as learning:
-        dumb = Publisher(harness.store, DumbWriter(harness), harness.topics, 50, 20)
+        dumb = Publisher(harness.store, DumbWriter(harness), harness.topics, 20)
         committed = CommittedLearner(harness, learning, Cadence(0, NEVER), publisher=dumb)
         committed.learn()
         with pytest.raises(DeliveryError):

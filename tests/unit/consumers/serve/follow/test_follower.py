@@ -301,7 +301,7 @@ def test_a_promoted_snapshot_may_have_learned_less(world: World) -> None:
     world.stock()
     world.shop(rounds=1)
     world.learn()
-    early = world.snapshot()
+    early = world.update(is_whole=True)
     world.shop(rounds=1)
     world.learn()
     world.publish()

@@ -113,9 +113,9 @@ def test_one_topic_made_again_is_another_log(world: World, kind: str) -> None:
 
 def promote(world: World, **change: object) -> None:
     """Publish a later snapshot with other values in its manifest."""
-    snapshot = world.snapshot()
-    manifest = snapshot.manifest.model_copy(update=change)
-    world.promote(replace(snapshot, manifest=manifest), Version(1, 9))
+    update = world.update(is_whole=True)
+    manifest = update.manifest.model_copy(update=change)
+    world.promote(replace(update, manifest=manifest), Version(1, 9))
 
 
 def beyond(world: World) -> dict[str, int]:

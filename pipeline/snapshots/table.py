@@ -1,0 +1,137 @@
+"""The rows of a snapshot in memory; layers are applied in place, at a cost that follows what they change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.model.item_table import RESERVED
+from pipeline.model.reserved_memory import reserved_zeros
+from pipeline.snapshots.layer import Layer, RowValues, items_in, texts_of
+from pipeline.state.counts import PairCounts, PairRows
+from pipeline.state.popularity import DecayedPopularity
+
+GROWTH = 1.25
+COLUMNS = {"vectors": "content", "residual": "learned", "bias": "learned"}
+"""Dense columns, and the part of a layer that has their values."""
+
+
+class SnapshotTable:
+    """Ids, content digests and columns of n items, with room for more.
+
+    Attributes:
+        ids: by row.
+        digests: content digest of each item, in the order of rows.
+        rows: row of each item.
+        pairs, popularity: counts, with the scales of the last layers that were applied.
+    """
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.digests: dict[str, str] = {}
+        self.rows: dict[str, int] = {}
+        self.pairs, self.popularity = PairCounts(), DecayedPopularity(math.inf)
+        self._columns: dict[str, NDArray[Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return a view ``[n, ...]`` of content vectors, residual or bias."""
+        return self._columns[name][: len(self)]
+
+    def layer(self) -> Layer:
+        """Return all rows as one layer."""
+        rows = np.arange(len(self))
+        pairs = self.pairs.stored(rows)
+        values = {
+            part: {name: self.column(name) for name, of in COLUMNS.items() if of == part}
+            for part in COLUMNS.values()
+        }
+        return {
+            "items": texts_of(self.digests.items(), rows),
+            **{part: RowValues(rows, columns) for part, columns in values.items()},
+            "popularity": RowValues(rows, {"counts": self.popularity.all_stored()}),
+            "pairs": RowValues(
+                rows, {"columns": pairs.columns, "counts": pairs.values}, pairs.lengths.astype(np.int32)
+            ),
+        }
+
+    def check(self, layers: Sequence[Layer], size: int) -> None:
+        """Check that layers fit the items of this table, and make it one of `size` items.
+
+        Raises:
+            ValueError: an item would change its row, or rows would be left without an item.
+        """
+        known, rows = len(self), len(self)
+        added: dict[str, int] = {}
+        for layer in layers:
+            part = layer["items"]
+            for row, (item, _) in zip(part.rows.tolist(), items_in(part), strict=True):
+                if row == rows and item not in self.rows and item not in added:
+                    added[item] = row
+                    rows += 1
+                elif row != (self.rows.get(item) if row < known else added.get(item)):
+                    raise ValueError(f"row {row} is of another item")
+        if rows != size:
+            raise ValueError(f"its {rows} items do not match its {size} rows")
+
+    def reserve(self, layers: Sequence[Layer], size: int) -> None:
+        """Make room for layers and `size` items, so that `apply` copies nothing that it does not change.
+
+        Values stay as they are, and views of columns keep the old ones.
+        """
+        for name, column in self._columns.items():
+            if size > len(column):
+                self._columns[name] = _moved(column, size)
+        self.pairs.reserve([found for layer in layers if (found := layer["pairs"].lengths) is not None])
+
+    def apply(self, layers: Sequence[Layer], size: int) -> None:
+        """Apply layers, oldest first, that were checked; the table has `size` items then.
+
+        A first layer with the content of every item becomes the table's own, without a copy.
+        """
+        self.reserve(layers, size)
+        for layer in layers:
+            self._set_items(layer)
+        for name, part in COLUMNS.items():
+            self._apply_column(name, [(layer[part].rows, layer[part].values[name]) for layer in layers], size)
+        self.pairs.grow(size)
+        self.popularity.grow(size)
+        for layer in layers:
+            acts, pairs = layer["popularity"], layer["pairs"]
+            assert pairs.lengths is not None
+            lengths = pairs.lengths.astype(np.int64)
+            self.popularity.replace(acts.rows, acts.values["counts"])
+            self.pairs.replace(pairs.rows, PairRows(lengths, pairs.values["columns"], pairs.values["counts"]))
+
+    def _set_items(self, layer: Layer) -> None:
+        for row, (item, digest) in zip(layer["items"].rows.tolist(), items_in(layer["items"]), strict=True):
+            if row == len(self.ids):
+                self.ids.append(item)
+                self.rows[item] = row
+            self.digests[item] = digest
+
+    def _apply_column(
+        self, name: str, changes: list[tuple[NDArray[np.int64], NDArray[Any]]], size: int
+    ) -> None:
+        if name not in self._columns:
+            rows, values = changes[0]
+            is_all = rows.size == size  # ascending, so that each row is there
+            self._columns[name] = values if is_all else _moved(values[:0], size)
+        column = self._columns[name]
+        for rows, values in changes:
+            if values is not column:
+                column[rows] = values
+
+
+def _moved(column: NDArray[Any], size: int) -> NDArray[Any]:
+    """Copy a column ``[n, ...]`` to one with room for `size` rows and more; it takes memory where written."""
+    room = max(RESERVED, int(GROWTH * size))
+    moved: NDArray[Any] = reserved_zeros(room, *column.shape[1:]).numpy()
+    moved[: len(column)] = column
+    return moved
