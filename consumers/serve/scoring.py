@@ -20,8 +20,9 @@ from consumers.serve.state.item_rows import ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.scans import Scans
 from consumers.serve.state.serving_state import View
+from pipeline.model.last_acts import last_users
 from pipeline.model.mixer import REJECTED_WEIGHT, ScorerOutputs, blend, mix
-from pipeline.model.scoring import TARGETS_AT_ONCE, Contexts, score_contexts, users_before_last
+from pipeline.model.scoring import TARGETS_AT_ONCE, Contexts, score_contexts
 from pipeline.retrieval.candidates import Candidates, score_candidates
 from pipeline.state.evidence import rejection
 from pipeline.state.histories import Act
@@ -66,7 +67,7 @@ def contexts_of(
     """Return what m ≤ `TARGETS_AT_ONCE` histories are scored from; the model reads `context` acts of each."""
     assert len(asked) <= TARGETS_AT_ONCE
     segments = [_segment_with_next(view, one.known, one.session) for one in asked]
-    users = users_before_last(segments, snapshot.recommender, items.sparse, context)
+    users = last_users(segments, snapshot.recommender, items.sparse, context)
     return Contexts.of(segments, users, view.covisitation, len(view.index))
 
 

@@ -51,11 +51,26 @@ class Tower(nn.Module):
         Returns:
             ``[acts, d]``, in the order of ``packed.indices``.
         """
-        features = self.of_type(packed.types) + self.of_value(packed.values) + self.of_gap(packed.gaps)
+        features = self.features(packed.types, packed.values, packed.gaps)
         acts = torch.add(features, vectors, alpha=self._scale)
         hidden = self._attend(acts, packed.mask, packed.positions)
-        users = hidden.flatten(0, 1) @ (self.projection.T / self._scale)
-        return users.index_select(0, packed.indices)
+        return self.project(hidden.flatten(0, 1)).index_select(0, packed.indices)
+
+    def features(self, types: Tensor, values: Tensor, gaps: Tensor) -> Tensor:
+        """Compute the embeddings ``[..., d]`` of what acts say beside their items."""
+        features: Tensor = self.of_type(types) + self.of_value(values) + self.of_gap(gaps)
+        return features
+
+    def embed(self, vectors: Tensor, features: Tensor) -> Tensor:
+        """Compute what an encoder's first layer reads, ``[acts, d]``, from item vectors and features."""
+        acts: Tensor = torch.add(features, vectors, alpha=self._scale)
+        embeddings: Any = self.layers.embeddings
+        embedded: Tensor = embeddings(inputs_embeds=acts)
+        return embedded
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Compute user vectors ``[n, d]`` from hidden states ``[n, d]``."""
+        return hidden @ (self.projection.T / self._scale)
 
     def _attend(self, acts: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         """Compute hidden states ``[r, t, d]`` under a boolean mask ``[r, 1, t, t]``."""

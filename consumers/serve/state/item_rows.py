@@ -64,11 +64,12 @@ class ColumnOverlay:
         return gathered.view(*rows.shape, *self.base.shape[1:])
 
     def _of_base(self, rows: Tensor) -> Tensor:
-        if self.size == len(self.base):
-            return self.base[rows]
-        known = rows < len(self.base)
-        gathered = self.base.new_zeros(len(rows), *self.base.shape[1:])
-        gathered[known] = self.base[rows[known]]
+        known = len(self.base)
+        if not known:
+            return self.base.new_zeros(len(rows), *self.base.shape[1:])
+        gathered = self.base[rows.clamp(max=known - 1)]
+        if self.size > known:
+            gathered[rows >= known] = 0
         return gathered
 
 

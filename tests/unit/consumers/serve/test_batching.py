@@ -51,7 +51,7 @@ def test_a_request_that_fails_does_not_fail_the_others() -> None:
 
 def test_who_gave_up_is_not_answered() -> None:
     async def ask() -> int:
-        batches: Batches[int, int] = Batches(list)
+        batches = Batches[int, int](list)
         given_up = asyncio.create_task(batches.ask(1))
         await asyncio.sleep(0)
         given_up.cancel()
