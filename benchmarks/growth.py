@@ -3,8 +3,8 @@
     python -m benchmarks.growth --items 1000 --items 10000 --items 100000
     python -m benchmarks.growth --items 10000 --users 1000 --users 10000 --users 1000000
 
-Each size has a learner and then a server, in processes of their own (see `benchmarks.growth_sides`). A size
-that exceeds the budget of time or memory is reported as such.
+Each size has a learner and then a server, in processes of their own (see `benchmarks.growth_sides`).
+Times are those of the processor. A size that exceeds the budget of time or memory is reported as such.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def main(
     items: Annotated[list[int], typer.Option(help="Items of each size.")] = [*SIZES],  # noqa: B006
     users: Annotated[list[int], typer.Option(help="Users of each size.")] = [USERS],  # noqa: B006
     rounds: Annotated[int, typer.Option(help="Batches that are measured, each with a delta.")] = 20,
-    seconds: Annotated[float, typer.Option(help="Seconds that a side may take.")] = 600,
+    seconds: Annotated[float, typer.Option(help="Seconds by the wall clock that a side may take.")] = 600,
     gib: Annotated[float, typer.Option(help="Memory that a side may take.")] = 12,
     report: ReportOption = None,
 ) -> None:

@@ -61,7 +61,7 @@ class NearestByContent:
         self._is_found.values[:] = ~np.isin(self._rows.values, self._hidden)
 
     def search(self, queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-        """Return the rows ``[m, k]`` with the largest products with queries ``[m, d]``; `NOTHING` for none."""
+        """Return rows ``[m, k]`` of the largest products with queries ``[m, d]``; `NOTHING` for none."""
         allowed = np.packbits(self._is_found.values, bitorder="little")
         chosen = faiss.SearchParametersIVF(nprobe=PROBES, sel=faiss.IDSelectorBitmap(allowed))
         _, slots = self._index.search(np.ascontiguousarray(queries), count, params=chosen)

@@ -133,7 +133,9 @@ class PairCounts:
     def reserve(self, lengths: Sequence[NDArray[np.int32]]) -> None:
         """Make room for rows of these lengths to be replaced, so that none of it is made meanwhile."""
         blocks = (1 << _exponents(some.astype(np.int64)) for some in lengths)
-        self._extend(self._end + sum(int(sizes.sum()) for sizes in blocks))
+        room = self.room + sum(int(sizes.sum()) for sizes in blocks)
+        self._columns.reserve(room)
+        self._values.reserve(room)
 
     def replace(self, rows: NDArray[np.int64], stored: PairRows) -> None:
         """Replace the stored counts of distinct rows."""

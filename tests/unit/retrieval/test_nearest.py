@@ -76,7 +76,6 @@ def test_few_items_are_all_found() -> None:
     nearest = NearestByContent(choose_centroids(content))
     nearest.put(np.array([7, 3, 9]), content)
     (found,) = nearest.search(content[:1], 5)
-    assert found[0] == 7
     assert sorted(found) == [NOTHING, NOTHING, 3, 7, 9]
 
 
