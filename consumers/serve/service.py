@@ -26,7 +26,7 @@ from consumers.serve.schemas import (
     RewardRequest,
     SnapshotCard,
 )
-from consumers.serve.state.current import CurrentState, KnownUser
+from consumers.serve.state.current import CurrentState, UserState
 from consumers.serve.state.serving_state import View
 from consumers.serve.state.shown import ShownItems
 from consumers.serve.state.steering import NO_ATTRIBUTES, read_attributes, steered_by
@@ -84,7 +84,7 @@ class UserAnswer(NamedTuple):
 
 ResponseFields = dict[str, Any]
 """The fields of a response, ready to be serialised."""
-ANONYMOUS = KnownUser((), NO_ITEMS, NO_ATTRIBUTES)
+ANONYMOUS = UserState((), NO_ITEMS, NO_ATTRIBUTES)
 
 
 class UserRequest(NamedTuple):
@@ -184,7 +184,7 @@ class RecommendationService:
             for answer, one, digest in zip(answers, asked, digests, strict=True)
         ]
 
-    def _asked(self, view: View, request: UserRequest, known: KnownUser, now: int) -> UserQuery:
+    def _asked(self, view: View, request: UserRequest, known: UserState, now: int) -> UserQuery:
         user, query, shown = request.user, request.query, NO_ITEMS
         if user is not None and query.exclude_shown_ms:
             shown = self._shown.since(user, now - query.exclude_shown_ms)

@@ -26,7 +26,7 @@ from consumers.serve.state.serving_state import DEDUPE_WINDOW, HistoryPosition, 
 from consumers.serve.state.steering import Steering
 from consumers.serve.state.tail import MAX_EVENTS, TailEvent
 from pipeline import metrics
-from pipeline.config import SignalsConfig
+from pipeline.config import RetrievalConfig, SignalsConfig
 from pipeline.errors import (
     LogUnavailable,
     MillstreamError,
@@ -79,6 +79,7 @@ class Follower:
         history_length: int,
         poll_seconds: float,
         signals: SignalsConfig = SignalsConfig(),  # noqa: B008 (frozen)
+        retrieval: RetrievalConfig = RetrievalConfig(),  # noqa: B008 (frozen)
     ) -> None:
         self._log = event_log
         self._topics = topics
@@ -89,6 +90,7 @@ class Follower:
         self._history_length = history_length
         self._poll_seconds = poll_seconds
         self._signals = signals
+        self._retrieval = retrieval
         self._snapshot: LoadedSnapshot | None = None
         self._check = LogCheck(event_log, self._inputs)
         self._encoder: TextEncoder
@@ -174,6 +176,7 @@ class Follower:
             self._refusals,
             self._signals,
             steering,
+            self._retrieval,
         )
         with self._log.reader(self._start_offsets(ends)) as reader:
             while _has_unread(reader.positions(), ends):

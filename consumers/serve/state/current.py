@@ -37,7 +37,7 @@ class Degradation:
     reason: str
 
 
-class KnownUser(NamedTuple):
+class UserState(NamedTuple):
     """A user's acts, the items of those that have left the history, and attributes as they are stored."""
 
     history: History
@@ -78,11 +78,11 @@ class CurrentState:
         with self._lock:
             return self._view, self._histories.of(user)
 
-    def for_users(self, users: Sequence[str]) -> tuple[View | None, list[KnownUser]]:
+    def for_users(self, users: Sequence[str]) -> tuple[View | None, list[UserState]]:
         """Return the current View, and what is known of users as of the same offsets."""
         with self._lock:
             return self._view, [
-                KnownUser(
+                UserState(
                     self._histories.of(user), self._histories.older(user), self._attributes.stored(user)
                 )
                 for user in users

@@ -34,7 +34,7 @@ NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 class SnapshotChanges(NamedTuple):
-    """Items with another content digest than before, or new, and rows with other vectors, ascending."""
+    """Items whose content digest may be another than before, or new; rows whose vectors may be, ascending."""
 
     items: Collection[str]
     rows: NDArray[np.int64]
@@ -55,8 +55,8 @@ class LoadedSnapshot:
         items: content, residual and bias of each row.
         pairs, popularity: counts of the n items.
         held: what was loaded; a later snapshot may be made of it, in place.
-        update: to be applied to `held` before the snapshot is served; all but the items and their counts is of
-            this snapshot already.
+        update: to be applied to `held` before the snapshot is served; all but the items and their counts is
+            of this snapshot already.
     """
 
     manifest: Manifest
