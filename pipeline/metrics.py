@@ -154,6 +154,11 @@ REQUEST_SECONDS = Histogram(
 IMPRESSIONS = Counter(
     "millstream_impressions_total", "Impressions by outcome: written, dropped or failed", ["outcome"]
 )
+ANSWERS = Counter(
+    "millstream_answers_total",
+    "Answers, by whether it is certain that they are those of a ranking of all items: exact or uncertain",
+    ["certainty"],
+)
 RULE_APPLICATIONS = Counter(
     "millstream_rule_applications_total", "Answers that a business rule had a part in", ["rule"]
 )

@@ -8,18 +8,17 @@ answer; a weight of attention, or the largest part, would not.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from consumers.serve.scoring import popular, score
+from consumers.serve.scoring import Asked, contexts_of, outputs_at, popular
+from consumers.serve.state.item_rows import ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import View
-from pipeline.model.item_table import Rows
-from pipeline.model.mixer import FEATURES, blend, mix, parts_of
+from pipeline.model.mixer import FEATURES, ScorerOutputs, blend, mix, parts_of
 from pipeline.state.covisitation import LAG_WEIGHTS, LAGS
 from pipeline.state.histories import Act
 
@@ -58,17 +57,19 @@ class Explanation(NamedTuple):
     because: Cause | None = None
 
 
-def explain_cosines(cosines: NDArray[np.float64], rows: Sequence[int]) -> list[Explanation]:
+def explain_cosines(cosines: Sequence[float]) -> list[Explanation]:
     """Explain similar items, whose cosine is all there is to their score."""
-    return [Explanation(cosine, {"cosine": cosine}) for cosine in cosines[rows].tolist()]
+    return [Explanation(cosine, {"cosine": cosine}) for cosine in cosines]
 
 
-def explain_popular(view: View, scores: NDArray[np.float64], rows: Sequence[int]) -> list[Explanation]:
-    """Explain popular items by their popularity, and by what was rejected; `scores` are their logits."""
-    popularity = popular(view)[rows]
+def explain_popular(view: View, rows: NDArray[np.int64], logits: NDArray[np.float64]) -> list[Explanation]:
+    """Explain popular items ``[k]`` by their popularity, and by what was rejected."""
+    order = np.argsort(rows)
+    popularity = np.empty(rows.size)
+    popularity[order] = popular(view, rows[order])
     return [
         Explanation(logit, {"popularity": share, "rejected": logit - share})
-        for logit, share in zip(scores[rows].tolist(), popularity.tolist(), strict=True)
+        for logit, share in zip(logits.tolist(), popularity.tolist(), strict=True)
     ]
 
 
@@ -76,41 +77,50 @@ def explain_popular(view: View, scores: NDArray[np.float64], rows: Sequence[int]
 def explain(
     view: View,
     snapshot: LoadedSnapshot,
-    items: Rows,
-    known: Sequence[Act],
-    session: str | None,
+    items: ItemRows,
+    asked: Asked,
     context: int,
     share: Share,
-    rows: Sequence[int],
+    eligible: NDArray[np.int64],
+    shown: Sequence[int],
 ) -> list[Explanation]:
     """Explain the items that were recommended for a history.
 
     Args:
-        known, session, context: see `consumers.serve.scoring.score`.
-        share: from logits to the probabilities by which the answer was chosen.
-        rows: the items to explain.
+        asked, context: see `consumers.serve.scoring`.
+        share: from the logits of the eligible rows to the probabilities by which the answer was chosen.
+        eligible: ``[m]`` rows among which it was chosen, ascending.
+        shown: rows of the items to explain.
     """
-    score_all = partial(score, view, snapshot, items, session=session, context=context)
-    outputs = score_all([known])
-    logits = blend(snapshot.mixer, outputs)[0].double().numpy()
-    with_all = share(logits)
-    parts = parts_of(snapshot.mixer, outputs, torch.tensor(rows, dtype=torch.long)).double()
-    left_out = _latest(view, known)
-    rest = [[act for act in known if act.item != out.item] for out in left_out]
+
+    def outputs_of(histories: Sequence[Sequence[Act]]) -> tuple[NDArray[np.int64], ScorerOutputs]:
+        contexts = contexts_of(
+            view, snapshot, items, [asked._replace(known=acts) for acts in histories], context
+        )
+        every, outputs = outputs_at(view, snapshot, items, contexts, eligible)
+        return np.searchsorted(every, eligible), outputs
+
+    at, outputs = outputs_of([asked.known])
+    logits = blend(snapshot.mixer, outputs)[0].double().numpy()[at]
+    with_all, positions = share(logits), np.searchsorted(eligible, shown)
+    parts = parts_of(snapshot.mixer, outputs, torch.from_numpy(at[positions])).double()
+    left_out = _latest(view, asked.known)
+    rest = [[act for act in asked.known if act.item != out.item] for out in left_out]
     if len(rest) > 1:
-        without = mix(snapshot.mixer, score_all(rest)).double().numpy()
+        at, outputs = outputs_of(rest)
+        without = mix(snapshot.mixer, outputs).double().numpy()[:, at]
     else:  # nothing is left that the model could read
-        without = popular(view, view.signals.read(rest[0]).rejected())[None]
+        without = popular(view, eligible, view.signals.read(rest[0]).rejected())[None]
     shares_without = np.stack([share(log_probabilities) for log_probabilities in without])
-    companions = _companions(view, known, rows)
+    companions = _companions(view, asked.known, shown)
     return [
         Explanation(
-            float(logits[row]),
+            float(logits[position]),
             dict(zip(FEATURES, own.tolist(), strict=True)),
             companion,
-            _because(row, float(with_all[row]), left_out, shares_without),
+            _because(position, float(with_all[position]), left_out, shares_without),
         )
-        for row, own, companion in zip(rows, parts, companions, strict=True)
+        for position, own, companion in zip(positions.tolist(), parts, companions, strict=True)
     ]
 
 
@@ -123,11 +133,11 @@ def _latest(view: View, known: Sequence[Act]) -> list[Act]:
 
 
 def _because(
-    row: int, with_all: float, left_out: Sequence[Act], without: NDArray[np.float64]
+    position: int, with_all: float, left_out: Sequence[Act], without: NDArray[np.float64]
 ) -> Cause | None:
     """Find the act that an item owes most of its score to."""
-    most = int(without[:, row].argmin())
-    lower = float(without[most, row])
+    most = int(without[:, position].argmin())
+    lower = float(without[most, position])
     if lower >= with_all:
         return None
     return Cause(left_out[most], lower, 1 + int((without[most] > lower).sum()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Annotated, Literal, Self
@@ -144,6 +145,14 @@ class StoredQuery(BaseModel):
     def context(self) -> Context:
         """The context to write into the impression."""
         return self.model_dump(exclude_defaults=True, round_trip=True)
+
+
+@lru_cache(1_024)
+def stored_context(
+    query: RecommendationQuery, session: str | None, pending_texts: int, rules: str
+) -> Context:
+    """Return the context of an impression that stores a query; see `StoredQuery`."""
+    return StoredQuery.from_query(query, session, pending_texts, rules).context()
 
 
 class ImpressionWriter:

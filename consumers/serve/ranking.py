@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,22 +12,25 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from consumers.serve.diversity import diversified, pool_size
+from consumers.serve.eligibility import Eligibility, eligibility_of
 from consumers.serve.explanation import Explanation, explain, explain_cosines, explain_popular
 from consumers.serve.query import RecommendationQuery
-from consumers.serve.scoring import NOTHING_REJECTED, mixture, popular, shares
-from consumers.serve.state.item_index import NO_CATEGORY, ItemIndex
+from consumers.serve.scoring import NOTHING_REJECTED, Asked, Scored, popular, score, shares
+from consumers.serve.state.item_rows import ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
+from consumers.serve.state.scans import Pool, Scans
 from consumers.serve.state.serving_state import View
-from pipeline.events import InteractionType
 from pipeline.model.item_table import Rows
-from pipeline.rules.columns import Column
+from pipeline.model.scoring import TARGETS_AT_ONCE
 from pipeline.rules.compiled import NO_SHAPING, Shaping
-from pipeline.rules.conditions import key_of
 from pipeline.rules.slate import Cap, Slate
-from pipeline.state.acted_items import NO_ITEMS, OlderItems, digests_of
-from pipeline.state.histories import History, disliked
+from pipeline.state.acted_items import NO_ITEMS, OlderItems
+from pipeline.state.histories import Act, History
+from pipeline.state.signals import Reading
 
 Source = Literal["model", "popular"]
+MOST_NEAR = 1_000
+"""Candidates for similar items, whose vectors have other lengths than the scan assumes."""
 Reason = Literal["no_snapshot", "unknown_user", "unknown_item", "nothing_eligible"]
 """Why an answer has popular items: no snapshot yet; an unknown user, or a history of unknown or rejected
 items only; an item with neither a text nor learned weights. Or why it has none: all are left out."""
@@ -45,6 +47,7 @@ class Answer:
         reason: why the model did not.
         explanations: of each item, if the query asked for them.
         slate: the rows, and what rules placed or held back.
+        is_exact: whether it is certain that a ranking of all items has the same.
     """
 
     rows: list[int]
@@ -53,6 +56,70 @@ class Answer:
     reason: Reason | None = None
     explanations: list[Explanation] | None = None
     slate: Slate = Slate([])
+    is_exact: bool = True
+
+
+@dataclass(frozen=True)
+class UserQuery:
+    """What one answer is to be found for.
+
+    Attributes:
+        history: the user's acts, oldest first; acts on unknown items are ignored.
+        session: the user's current session; None continues the last act's.
+        query: what is asked for.
+        older: items of the acts before the history, which count for what is left out, too.
+        shaping: what business rules do to the answer.
+        shown: digests of items that were shown just now, and are not to be shown again.
+        user: whose own items are left out, if the query names the attribute of owners.
+    """
+
+    history: History
+    session: str | None
+    query: RecommendationQuery
+    older: OlderItems = field(default_factory=lambda: NO_ITEMS)
+    shaping: Shaping = NO_SHAPING
+    shown: NDArray[np.int64] = field(default_factory=lambda: NO_ITEMS)
+    user: str | None = None
+
+
+class _Draft(NamedTuple):
+    """An answer before its items are scored: the user's acts on known items, and what they say."""
+
+    asked: UserQuery
+    eligibility: Eligibility
+    known: list[Act]
+    reading: Reading
+
+    @property
+    def to_score(self) -> Asked:
+        """What is to be scored."""
+        return Asked(self.known, self.asked.session, self.eligibility.selected())
+
+
+def recommend_all(view: View, asked: Sequence[UserQuery], context: int, now: int) -> list[Answer]:
+    """Return the items that users are most likely to act on next; popular ones for unknown users.
+
+    Args:
+        asked: share one pass of the model.
+        context: number of the latest acts that the model reads.
+        now: ms since the epoch, at which the items must be on sale.
+    """
+    drafts = [_draft(view, one, now) for one in asked]
+    snapshot, items = view.snapshot, view.items
+    if snapshot is None or items is None:
+        return [_popular_draft(view, draft, "no_snapshot") for draft in drafts]
+    readable = [draft for draft in drafts if draft.reading.acts]
+    found: list[Scored] = []
+    for start in range(0, len(readable), TARGETS_AT_ONCE):
+        block = [draft.to_score for draft in readable[start : start + TARGETS_AT_ONCE]]
+        found += score(view, snapshot, items, block, context)
+    scored = iter(found)
+    return [
+        _ranked(view, snapshot, items, draft, next(scored), context)
+        if draft.reading.acts
+        else _popular_draft(view, draft, "unknown_user")
+        for draft in drafts
+    ]
 
 
 def recommend(
@@ -65,39 +132,54 @@ def recommend(
     shaping: Shaping = NO_SHAPING,
     *,
     now: int,
-    shown: NDArray[np.int64] = NO_ITEMS,
-    user: str | None = None,
 ) -> Answer:
-    """Return the items that a user is most likely to act on next; popular ones for an unknown user.
+    """Return the items that one user is most likely to act on next; see `recommend_all`."""
+    (answer,) = recommend_all(view, [UserQuery(history, session, query, older, shaping)], context, now)
+    return answer
 
-    Args:
-        history: the user's acts, oldest first; acts on unknown items are ignored.
-        session: the user's current session; None continues the last act's.
-        context: number of the latest acts that the model reads.
-        older: items of the acts before the history, which count for what is left out, too.
-        shaping: what business rules do to the answer.
-        now: ms since the epoch, at which the items must be on sale.
-        shown: digests of items that were shown just now, and are not to be shown again.
-        user: whose own items are left out, if the query names the attribute of owners.
-    """
-    eligible = _eligible(view, query, now) & _wanted(view, query, history, older, now)
-    if query.owner_attribute is not None and user is not None:
-        eligible &= ~view.index.columns.of(query.owner_attribute).having([key_of(user)])
-    if shown.size:
-        eligible &= ~np.isin(view.index.item_digests, shown)
-    known = [act for act in history if view.index.row(act.item) is not None]
-    reading = view.signals.read(known)
-    eligible = shaping.filtered(eligible)
-    if view.snapshot is None or view.items is None:
-        return _popular(view, eligible, query, "no_snapshot", shaping, reading.rejected())
-    if not reading.acts:
-        return _popular(view, eligible, query, "unknown_user", shaping, reading.rejected())
-    share = partial(_shares, eligible, shaping)
-    logits = shaping.shifted(mixture(view, view.snapshot, view.items, known, session, context))
-    answer = _answer(shares(logits, eligible), _slate(view, query, logits, eligible, shaping), "model")
+
+def _draft(view: View, asked: UserQuery, now: int) -> _Draft:
+    known = [act for act in asked.history if view.index.row(act.item) is not None]
+    eligibility = eligibility_of(
+        view.index,
+        asked.query,
+        now,
+        asked.shaping,
+        asked.history,
+        asked.older,
+        asked.shown,
+        asked.user,
+    )
+    return _Draft(asked, eligibility, known, view.signals.read(known))
+
+
+def _ranked(
+    view: View, snapshot: LoadedSnapshot, items: ItemRows, draft: _Draft, scored: Scored, context: int
+) -> Answer:
+    """Choose among the items that were scored, or among all if too few of those are eligible."""
+    query, shaping = draft.asked.query, draft.asked.shaping
+    is_eligible = draft.eligibility.among(scored.rows)
+    if is_eligible.sum() < query.k and scored.bound > -np.inf:
+        every = np.arange(len(view.index))
+        every = every[draft.eligibility.among(every)]
+        (scored,) = score(view, snapshot, items, [draft.to_score._replace(rows=every)], context)
+        is_eligible = np.ones(every.size, dtype=np.bool_)
+    rows = scored.rows[is_eligible]
+    relevance = shaping.shifted(scored.logits[is_eligible], rows)
+    ranked = _Ranked(rows, relevance, shares(relevance), scored.bound + shaping.most_nats)
+    answer = _answer(view, query, ranked, shaping)
     if not query.explain:
         return answer
-    found = explain(view, view.snapshot, view.items, known, session, context, share, answer.rows)
+    found = explain(
+        view,
+        snapshot,
+        items,
+        draft.to_score,
+        context,
+        lambda logits: shares(shaping.shifted(logits, rows)),
+        rows,
+        answer.rows,
+    )
     return _explained(answer, found, shaping)
 
 
@@ -116,119 +198,138 @@ def similar(
     row = view.index.row(item)
     if row is None:
         raise KeyError(item)
-    eligible = _eligible(view, query, now)
-    eligible[row] = False
-    eligible = shaping.filtered(eligible)
+    excluded = np.append(view.index.rows_of(query.exclude), row)
+    eligibility = Eligibility(view.index, query, now, shaping, excluded)
     if view.snapshot is None or view.items is None:
-        return _popular(view, eligible, query, "no_snapshot", shaping)
-    cosines = _cosines(view.snapshot, view.items, row)
-    if not cosines.any():
-        return _popular(view, eligible, query, "unknown_item", shaping)
-    by = shaping.shifted(cosines, per_nat=1 / view.snapshot.recommender.log_scale.detach().exp().item())
-    answer = _answer(cosines, _slate(view, query, by, eligible, shaping), "model")
-    return replace(answer, explanations=explain_cosines(cosines, answer.rows)) if query.explain else answer
-
-
-def _cosines(snapshot: LoadedSnapshot, items: Rows, row: int) -> NDArray[np.float64]:
-    vectors = _directions(snapshot, items, np.arange(len(items.bias)))
-    cosines: NDArray[np.float64] = (vectors @ vectors[row]).astype(np.float64)
-    return cosines
+        return _popular(view, eligibility, query, "no_snapshot", shaping)
+    own = _directions(view.snapshot, view.items, np.array([row]))[0]
+    if not own.any():
+        return _popular(view, eligibility, query, "unknown_item", shaping)
+    recommender = view.snapshot.recommender
+    rows, bound = _eligible(
+        view, eligibility, query.k, lambda scans: scans.nearest(recommender, torch.from_numpy(own), MOST_NEAR)
+    )
+    cosines = (_directions(view.snapshot, view.items, rows) @ own).astype(np.float64)
+    relevance = shaping.shifted(cosines, rows, per_nat=1 / recommender.log_scale.detach().exp().item())
+    ranked = _Ranked(rows, relevance, cosines, bound)
+    answer = _answer(view, query, ranked, shaping)
+    return replace(answer, explanations=explain_cosines(answer.scores)) if query.explain else answer
 
 
 @torch.inference_mode()
-def _directions(snapshot: LoadedSnapshot, items: Rows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _directions(snapshot: LoadedSnapshot, items: ItemRows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the items' vectors ``[m, d]``, of length 1; those of items without any are zero."""
-    chosen = Rows(*(column[torch.from_numpy(rows)] for column in items))
+    chosen = Rows(*(column[torch.from_numpy(rows)] for column in items.sparse))
     vectors: NDArray[np.float32] = normalize(snapshot.recommender.item_vectors(chosen), dim=1).numpy()
     return vectors
 
 
-def _eligible(view: View, query: RecommendationQuery, now: int) -> NDArray[np.bool_]:
-    eligible = view.index.available_at(now)
-    if query.category is not None:
-        eligible &= view.index.in_category(query.category)
-    eligible[view.index.rows_of(query.exclude)] = False
-    return eligible if query.only is None else eligible & view.index.mask_of(query.only)
+def _eligible(
+    view: View, eligibility: Eligibility, k: int, candidates: Callable[[Scans], Pool]
+) -> tuple[NDArray[np.int64], float]:
+    """Return rows, ascending, that may be shown, and what no other one's score exceeds.
 
-
-def _wanted(
-    view: View, query: RecommendationQuery, history: History, older: OlderItems, now: int
-) -> NDArray[np.bool_]:
-    """``[n]`` mask of the items that the user's own acts do not exclude.
-
-    The time of a dislike that left the history is not known: it lasts as long as dislikes hide anything.
+    They are among the candidates of a large catalogue, unless fewer than k of those may be shown, or only few
+    of all items.
     """
-    items = {act.item for act in history if act.type in query.exclude_seen}
-    types = set(query.exclude_seen)
-    if query.hide_disliked_ms:
-        items |= disliked(history, now - query.hide_disliked_ms)
-        types.add(InteractionType.DISLIKE)
-    wanted = np.ones(len(view.index), dtype=np.bool_)
-    wanted[view.index.rows_of(items)] = False
-    if older.size and types:
-        wanted &= ~np.isin(view.index.item_digests, digests_of(older, types))
-    return wanted
+    rows = eligibility.selected()
+    if rows is None and view.scans is not None:
+        rows, bound = candidates(view.scans)
+        rows = rows[eligibility.among(rows)]
+        if rows.size >= k:
+            return rows, bound
+        rows = None
+    rows = np.arange(len(view.index)) if rows is None else rows
+    return rows[eligibility.among(rows)], -np.inf
+
+
+def _popular_draft(view: View, draft: _Draft, reason: Reason) -> Answer:
+    asked, rejected = draft.asked, draft.reading.rejected()
+    return _popular(view, draft.eligibility, asked.query, reason, asked.shaping, rejected)
 
 
 def _popular(
     view: View,
-    eligible: NDArray[np.bool_],
+    eligibility: Eligibility,
     query: RecommendationQuery,
     reason: Reason,
     shaping: Shaping,
     rejected: Mapping[str, float] = NOTHING_REJECTED,
 ) -> Answer:
     """Return popular items; those that the user rejected, with the strengths given, are lowered."""
-    scores = popular(view, rejected)
-    answer = _answer(
-        _shares(eligible, shaping, scores),
-        _slate(view, query, shaping.shifted(scores), eligible, shaping),
-        "popular",
-        reason,
-    )
+    rows, bound = _eligible(view, eligibility, query.k, lambda scans: scans.popular)
+    logits = popular(view, rows, rejected)
+    relevance = shaping.shifted(logits, rows)
+    ranked = _Ranked(rows, relevance, shares(relevance), bound + shaping.most_nats)
+    answer = _answer(view, query, ranked, shaping, "popular", reason)
     if not query.explain:
         return answer
-    return _explained(answer, explain_popular(view, scores, answer.rows), shaping)
+    shown = np.array(answer.rows, dtype=np.int64)
+    found = explain_popular(view, shown, logits[np.searchsorted(rows, shown)])
+    return _explained(answer, found, shaping)
 
 
-def _slate(
-    view: View,
-    query: RecommendationQuery,
-    relevance: NDArray[np.float64],
-    eligible: NDArray[np.bool_],
-    shaping: Shaping,
-) -> Slate:
-    """Choose the k eligible rows to show: best first but for diversity, pins and caps; ties by row."""
-    rows = np.flatnonzero(eligible)
-    rows = rows[np.argsort(-relevance[rows], kind="stable")]
-    if query.diversity and view.snapshot is not None and view.items is not None:
-        size = pool_size(query.k)
-        vectors = _directions(view.snapshot, view.items, rows[:size])
-        order = diversified(relevance[rows[:size]], vectors, query.diversity)
-        rows = np.concatenate([rows[:size][order], rows[size:]])
-    if query.most_per_category is not None:
-        shaping = replace(shaping, caps=(*shaping.caps, _category_cap(view.index, query.most_per_category)))
-    return shaping.slate(rows, eligible, query.k)
+class _Ranked(NamedTuple):
+    """Eligible items.
 
+    Attributes:
+        rows: ``[m]``, ascending.
+        relevance: ``[m]`` by which they are chosen.
+        scores: ``[m]`` that are shown.
+        bound: what the relevance of no other eligible item exceeds.
+    """
 
-def _category_cap(index: ItemIndex, most: int) -> Cap:
-    rows = np.flatnonzero(index.categories != NO_CATEGORY)
-    column = Column(len(index), rows, index.categories[rows], np.full(rows.size, np.nan), {})
-    return Cap(None, most, column, np.ones(len(index), dtype=np.bool_))
+    rows: NDArray[np.int64]
+    relevance: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    bound: float
 
 
 def _answer(
-    scores: NDArray[np.float64], slate: Slate, source: Source, reason: Reason | None = None
+    view: View,
+    query: RecommendationQuery,
+    ranked: _Ranked,
+    shaping: Shaping,
+    source: Source = "model",
+    reason: Reason | None = None,
 ) -> Answer:
+    """Show the best of the eligible items."""
+    slate, is_exact = _slate(view, query, ranked, shaping)
     found: Reason | None = reason if slate.rows else "nothing_eligible"
-    return Answer(slate.rows, scores[slate.rows].tolist(), source, found, slate=slate)
+    scores = ranked.scores[np.searchsorted(ranked.rows, slate.rows)].tolist()
+    return Answer(slate.rows, scores, source, found, slate=slate, is_exact=is_exact)
 
 
-def _shares(
-    eligible: NDArray[np.bool_], shaping: Shaping, logits: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the probabilities of the eligible items after boosts and buries."""
-    return shares(shaping.shifted(logits), eligible)
+def _slate(view: View, query: RecommendationQuery, ranked: _Ranked, shaping: Shaping) -> tuple[Slate, bool]:
+    """Choose the k rows to show: best first but for diversity, pins and caps; ties by row.
+
+    Also returns whether it is certain that no other item belongs there.
+    """
+    if query.most_per_category is not None:
+        cap = Cap(None, query.most_per_category, view.index.columns.of(None))
+        shaping = replace(shaping, caps=(*shaping.caps, cap))
+    pool = pool_size(query.k) if query.diversity else query.k
+    size, takes_all = ranked.rows.size, bool(shaping.pins or shaping.caps)
+    order = best_first(ranked.relevance, size if takes_all else pool)
+    least = ranked.relevance[order[pool - 1]] if size >= pool and not takes_all else -np.inf
+    if query.diversity and view.snapshot is not None and view.items is not None:
+        near = order[:pool]
+        vectors = _directions(view.snapshot, view.items, ranked.rows[near])
+        picked = diversified(ranked.relevance[near], vectors, query.diversity)
+        order = np.concatenate([near[picked], order[pool:]])
+    slate = shaping.slate(ranked.rows[order], query.k)
+    return slate, ranked.bound == -np.inf or bool(least > ranked.bound)
+
+
+def best_first(scores: NDArray[np.float64], most: int) -> NDArray[np.int64]:
+    """Return the positions of at least `most` of the scores ``[m]``, if there are so many, the highest first.
+
+    Equal scores are in the order of their positions.
+    """
+    positions = np.arange(scores.size)
+    if most < scores.size:
+        positions = np.flatnonzero(scores >= np.partition(scores, scores.size - most)[scores.size - most])
+    return positions[np.argsort(-scores[positions], kind="stable")]
 
 
 def _explained(answer: Answer, found: Sequence[Explanation], shaping: Shaping) -> Answer:

@@ -122,6 +122,10 @@ class Recommendations(AnswerProvenance):
         "the history, is unknown; the item has neither a text nor learned weights. Or nothing_eligible: "
         "request, rules and times of sale leave out every item."
     )
+    exact: bool = Field(
+        description="Whether it is certain that no other item belongs into the list. Of a large catalogue, "
+        "candidates are ranked, and some answers cannot be certain."
+    )
     impression: str | None = Field(
         description="Id to send with the interactions that follow; null if no impression was written."
     )

@@ -1,19 +1,29 @@
-"""Score histories against a View, with exactly the learner's mixture."""
+"""Score histories against a View, with exactly the learner's mixture.
+
+Histories that are asked for together share one pass of the tower. A small catalogue is scored whole; of a
+large one, candidates are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from consumers.serve.state.item_rows import ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
+from consumers.serve.state.scans import Scans
 from consumers.serve.state.serving_state import View
-from pipeline.model.item_table import Rows
-from pipeline.model.mixer import REJECTED_WEIGHT, ScorerOutputs, mix
-from pipeline.model.scoring import TARGETS_AT_ONCE, score_segments, users_before_last
+from pipeline.model.last_acts import last_users
+from pipeline.model.mixer import REJECTED_WEIGHT, ScorerOutputs, blend, mix
+from pipeline.model.scoring import TARGETS_AT_ONCE, Contexts, score_contexts
+from pipeline.retrieval.candidates import Candidates, score_candidates
 from pipeline.state.evidence import rejection
 from pipeline.state.histories import Act
 from pipeline.state.segments import Segment, segment_of
@@ -21,58 +31,170 @@ from pipeline.state.segments import Segment, segment_of
 NOTHING_REJECTED: Mapping[str, float] = MappingProxyType({})
 
 
+class Asked(NamedTuple):
+    """A history whose next act is to be scored.
+
+    Attributes:
+        known: acts on items of the index, at least one of positive weight.
+        session: the user's current session; None continues the last act's.
+        rows: what alone is to be scored, ascending; None to score whatever may be likely.
+    """
+
+    known: Sequence[Act]
+    session: str | None
+    rows: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of items.
+
+    Attributes:
+        rows: ``[c]``, ascending.
+        logits: ``[c]`` logs of probabilities, but for a constant.
+        bound: what the logit of no item without a row here exceeds; infinite if that is not known.
+    """
+
+    rows: NDArray[np.int64]
+    logits: NDArray[np.float64]
+    bound: float = -np.inf
+
+
 @torch.inference_mode()
+def contexts_of(
+    view: View, snapshot: LoadedSnapshot, items: ItemRows, asked: Sequence[Asked], context: int
+) -> Contexts:
+    """Return what m ≤ `TARGETS_AT_ONCE` histories are scored from; the model reads `context` acts of each."""
+    assert len(asked) <= TARGETS_AT_ONCE
+    segments = [_segment_with_next(view, one.known, one.session) for one in asked]
+    users = last_users(segments, snapshot.recommender, items.sparse, context)
+    return Contexts.of(segments, users, view.covisitation, len(view.index))
+
+
 def score(
+    view: View, snapshot: LoadedSnapshot, items: ItemRows, asked: Sequence[Asked], context: int
+) -> list[Scored]:
+    """Score the next act after each of m ≤ `TARGETS_AT_ONCE` histories, in one pass."""
+    contexts = contexts_of(view, snapshot, items, asked, context)
+    if view.scans is None:
+        return _score_all(view, snapshot, items, contexts, asked)
+    free = np.array([number for number, one in enumerate(asked) if one.rows is None], dtype=np.int64)
+    found = dict(
+        zip(free.tolist(), _retrieved(view, snapshot, items, contexts, free, view.scans), strict=True)
+    )
+    for number, one in enumerate(asked):
+        if one.rows is not None:
+            own = contexts.select(np.array([number]))
+            rows, outputs = outputs_at(view, snapshot, items, own, one.rows)
+            found[number] = _at(Scored(rows, _logits(blend(snapshot.mixer, outputs))[0]), one.rows)
+    return [found[number] for number in range(len(asked))]
+
+
+@torch.inference_mode()
+def outputs_at(
     view: View,
     snapshot: LoadedSnapshot,
-    items: Rows,
-    histories: Sequence[Sequence[Act]],
-    session: str | None,
-    context: int,
-) -> ScorerOutputs:
-    """Score the next act after each of m ≤ `TARGETS_AT_ONCE` histories with every scorer, over n items.
-
-    Args:
-        histories: acts on items of the index, in each at least one of positive weight.
-        session: the user's current session; None continues the last act's.
-        context: number of the latest acts that the model reads.
-    """
-    assert len(histories) <= TARGETS_AT_ONCE
-    model = snapshot.recommender
-    segments = [_segment_with_next(view, acts, session) for acts in histories]
-    users = users_before_last(segments, model, items, context)
-    (outputs,) = score_segments(segments, users, model, items, view.covisitation, view.popularity)
-    return outputs
+    items: ItemRows,
+    contexts: Contexts,
+    rows: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], ScorerOutputs]:
+    """Score rows, and those that the contexts know facts of: returns all of them, ascending, with outputs."""
+    if view.scans is None:
+        (outputs,) = score_contexts(contexts, snapshot.recommender, items.dense, view.popularity)
+        return np.arange(len(view.index)), outputs
+    every, m = np.union1d(rows, contexts.facts[0][2]), len(contexts)
+    pairs = np.stack([np.repeat(np.arange(m), every.size), np.tile(every, m)])
+    candidates = Candidates.of([pairs], m, len(view.index))
+    return every, _candidate_outputs(view, snapshot, items, contexts, candidates)
 
 
 def mixture(
-    view: View, snapshot: LoadedSnapshot, items: Rows, known: list[Act], session: str | None, context: int
+    view: View,
+    snapshot: LoadedSnapshot,
+    items: ItemRows,
+    known: Sequence[Act],
+    session: str | None,
+    context: int,
 ) -> NDArray[np.float64]:
-    """Return the log-probabilities ``[n]`` of the next act under the learner's mixture; see `score`."""
-    mixed: NDArray[np.float64] = (
-        mix(snapshot.mixer, score(view, snapshot, items, [known], session, context))[0].double().numpy()
-    )
-    return mixed
+    """Return the log-probabilities ``[n]`` of the next act over a catalogue that is scored whole."""
+    (scored,) = score(view, snapshot, items, [Asked(known, session)], context)
+    return scored.logits
 
 
-def popular(view: View, rejected: Mapping[str, float] = NOTHING_REJECTED) -> NDArray[np.float64]:
-    """Return the log-shares ``[n]`` of all acts; items rejected with the strengths given are lowered."""
-    scores: NDArray[np.float64] = view.popularity.log_share().astype(np.float64)
+def popular(
+    view: View, rows: NDArray[np.int64], rejected: Mapping[str, float] = NOTHING_REJECTED
+) -> NDArray[np.float64]:
+    """Return the log-shares ``[m]`` of all acts on rows, ascending.
+
+    Items that were rejected, with the strengths given, are lowered.
+    """
+    scores: NDArray[np.float64] = view.popularity.log_share(rows).astype(np.float64)
     for item, strength in rejected.items():
         row = view.index.row(item)
         if row is not None:
-            scores[row] += REJECTED_WEIGHT * rejection(np.array(strength))
+            scores[rows == row] += REJECTED_WEIGHT * rejection(np.array(strength))
     return scores
 
 
-def shares(log_probabilities: NDArray[np.float64], eligible: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Normalise to probabilities among the eligible items; the others get zero."""
-    if not eligible.any():
-        return np.zeros_like(log_probabilities)
-    masked = np.where(eligible, log_probabilities, -np.inf)
-    weights = np.exp(masked - masked.max())
+def shares(log_probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Normalise to probabilities."""
+    weights = np.exp(log_probabilities - log_probabilities.max(initial=-np.inf))
     normalised: NDArray[np.float64] = weights / weights.sum()
     return normalised
+
+
+@torch.inference_mode()
+def _score_all(
+    view: View, snapshot: LoadedSnapshot, items: ItemRows, contexts: Contexts, asked: Sequence[Asked]
+) -> list[Scored]:
+    (outputs,) = score_contexts(contexts, snapshot.recommender, items.dense, view.popularity)
+    every, logits = np.arange(len(view.index)), _logits(mix(snapshot.mixer, outputs))
+    return [
+        Scored(every, own) if one.rows is None else Scored(one.rows, own[one.rows])
+        for one, own in zip(asked, logits, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def _retrieved(
+    view: View,
+    snapshot: LoadedSnapshot,
+    items: ItemRows,
+    contexts: Contexts,
+    chosen: NDArray[np.int64],
+    scans: Scans,
+) -> list[Scored]:
+    """Score the candidates of chosen targets."""
+    if not chosen.size:
+        return []
+    contexts = contexts.select(chosen)
+    found = scans.retrieve(contexts, snapshot.recommender, snapshot.mixer)
+    outputs = _candidate_outputs(view, snapshot, items, contexts, found.candidates)
+    weights = snapshot.mixer[outputs.situation]
+    bounds = found.bound(weights, contexts, outputs).tolist()
+    logits = _logits(blend(snapshot.mixer, outputs))
+    return [
+        Scored(rows[:count], own[:count], bound)
+        for rows, count, own, bound in zip(
+            found.candidates.rows, found.candidates.counts.tolist(), logits, bounds, strict=True
+        )
+    ]
+
+
+def _candidate_outputs(
+    view: View, snapshot: LoadedSnapshot, items: ItemRows, contexts: Contexts, candidates: Candidates
+) -> ScorerOutputs:
+    return score_candidates(contexts, candidates, snapshot.recommender, items.sparse, True, view.popularity)
+
+
+def _at(scored: Scored, rows: NDArray[np.int64]) -> Scored:
+    """Return some of the rows alone, ascending."""
+    return Scored(rows, scored.logits[np.searchsorted(scored.rows, rows)])
+
+
+def _logits(tensor: Tensor) -> NDArray[np.float64]:
+    logits: NDArray[np.float64] = tensor.double().numpy()
+    return logits
 
 
 def _segment_with_next(view: View, known: Sequence[Act], session: str | None) -> Segment:

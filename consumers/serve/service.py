@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from consumers.serve.explanation import Explanation
-from consumers.serve.impressions import Fields, StoredQuery
+from consumers.serve.impressions import Fields, stored_context
 from consumers.serve.query import QueryKind, RecommendationQuery, facts_of
-from consumers.serve.ranking import Answer, recommend, similar
+from consumers.serve.ranking import Answer, UserQuery, recommend_all, similar
 from consumers.serve.rewards import NotShown, UnknownImpression, reward_event
 from consumers.serve.schemas import (
     AnonymousAct,
     AnswerProvenance,
-    AppliedRule,
     ModelCard,
     RankedAction,
     Ranking,
@@ -25,12 +24,9 @@ from consumers.serve.schemas import (
     RefusedSnapshot,
     RewardedAct,
     RewardRequest,
-    ScoreCause,
-    ScoreExplanation,
-    ShownItem,
     SnapshotCard,
 )
-from consumers.serve.state.current import CurrentState
+from consumers.serve.state.current import CurrentState, KnownUser
 from consumers.serve.state.serving_state import View
 from consumers.serve.state.shown import ShownItems
 from consumers.serve.state.steering import NO_ATTRIBUTES, read_attributes, steered_by
@@ -86,6 +82,20 @@ class UserAnswer(NamedTuple):
         return [self.view.index.ids[row] for row in self.answer.rows]
 
 
+ResponseFields = dict[str, Any]
+"""The fields of a response, ready to be serialised."""
+ANONYMOUS = KnownUser((), NO_ITEMS, NO_ATTRIBUTES)
+
+
+class UserRequest(NamedTuple):
+    """A request for recommendations: for a user, or for the history that it brings."""
+
+    user: str | None
+    session: str | None
+    query: RecommendationQuery
+    history: Sequence[AnonymousAct] | None = None
+
+
 class RecommendationService:
     """Answers all queries of the HTTP interface; thread-safe."""
 
@@ -121,10 +131,28 @@ class RecommendationService:
         Raises:
             NotReady: the log was not read to its end yet.
         """
-        view, answer, shaping, digest, now = self.answer_for(user, session, query)
-        stored = StoredQuery.from_query(query, session, view.pending_texts, digest)
-        impression = self._submit_impression(user, view, stored, answer, now)
-        return self._recommendations(view, query, answer, shaping, impression)
+        (fields,) = self.for_all([UserRequest(user, session, query)])
+        return Recommendations.model_validate(fields)
+
+    def for_all(self, requests: Sequence[UserRequest]) -> list[ResponseFields]:
+        """Recommend items for users in one pass of the model, and submit impressions of them.
+
+        Returns:
+            The fields of `Recommendations`, of each.
+
+        Raises:
+            NotReady: the log was not read to its end yet.
+        """
+        return [
+            self._fields(
+                found.view,
+                request.query,
+                found.answer,
+                found.shaping,
+                None if request.user is None else self._submit_impression(request.user, request, found),
+            )
+            for request, found in zip(requests, self.answer_all(requests), strict=True)
+        ]
 
     def answer_for(self, user: str, session: str | None, query: RecommendationQuery) -> UserAnswer:
         """Choose items for a user, without an impression.
@@ -132,16 +160,32 @@ class RecommendationService:
         Raises:
             NotReady: the log was not read to its end yet.
         """
-        view, history = self._current.for_user(user)
-        view = _ready(view)
-        older, now = self._current.older(user), self._clock()
-        attributes = self._current.attributes(user)
-        shaping = _shaping(view, query, "user", now, attributes)
-        shown = self._shown.since(user, now - query.exclude_shown_ms) if query.exclude_shown_ms else NO_ITEMS
-        answer = recommend(
-            view, history, session, query, self._context, older, shaping, now=now, shown=shown, user=user
-        )
-        return UserAnswer(view, answer, shaping, steered_by(view.rules, attributes), now)
+        (answer,) = self.answer_all([UserRequest(user, session, query)])
+        return answer
+
+    def answer_all(self, requests: Sequence[UserRequest]) -> list[UserAnswer]:
+        """Choose items for users, without impressions; see `answer_for`."""
+        users = [request.user for request in requests if request.user is not None]
+        view, known = self._current.for_users(users)
+        view, now, of_users = _ready(view), self._clock(), iter(known)
+        asked, digests = [], []
+        for request in requests:
+            user = ANONYMOUS if request.user is None else next(of_users)
+            asked.append(self._asked(view, request, user, now))
+            digests.append(steered_by(view.rules, user.attributes))
+        answers = recommend_all(view, asked, self._context, now)
+        return [
+            UserAnswer(view, answer, one.shaping, digest, now)
+            for answer, one, digest in zip(answers, asked, digests, strict=True)
+        ]
+
+    def _asked(self, view: View, request: UserRequest, known: KnownUser, now: int) -> UserQuery:
+        user, query, shown = request.user, request.query, NO_ITEMS
+        if user is not None and query.exclude_shown_ms:
+            shown = self._shown.since(user, now - query.exclude_shown_ms)
+        history = known.history if request.history is None else _acts(request.history, now)
+        shaping = _shaping(view, query, "history" if user is None else "user", now, known.attributes)
+        return UserQuery(history, request.session, query, known.older, shaping, shown, user)
 
     def for_history(
         self, history: Sequence[AnonymousAct], session: str | None, query: RecommendationQuery
@@ -151,10 +195,8 @@ class RecommendationService:
         Raises:
             NotReady: the log was not read to its end yet.
         """
-        view, now = _ready(self._current.view), self._clock()
-        shaping = _shaping(view, query, "history", now)
-        answer = recommend(view, _acts(history, now), session, query, self._context, shaping=shaping, now=now)
-        return self._recommendations(view, query, answer, shaping)
+        (fields,) = self.for_all([UserRequest(None, session, query, history)])
+        return Recommendations.model_validate(fields)
 
     def similar_to(self, item: str, query: RecommendationQuery) -> Recommendations:
         """List items similar to an item.
@@ -168,7 +210,8 @@ class RecommendationService:
             raise UnknownItem("this item is in neither the catalogue nor any interaction")
         now = self._clock()
         shaping = _shaping(view, query, "similar", now)
-        return self._recommendations(view, query, similar(view, item, query, shaping, now=now), shaping)
+        answer = similar(view, item, query, shaping, now=now)
+        return Recommendations.model_validate(self._fields(view, query, answer, shaping))
 
     def rank(self, request: RankingRequest) -> Ranking:
         """Rank given actions for a user, and submit an impression of them.
@@ -224,7 +267,7 @@ class RecommendationService:
         """
         view = _ready(self._current.view)
         return ModelCard(
-            **dict(self._provenance(view)),
+            **self._provenance(view),
             card=_card(view),
             refused=self._refused(),
             items=len(view.index),
@@ -243,16 +286,18 @@ class RecommendationService:
             degraded=degradation.reason if degradation else None,
         )
 
-    def _recommendations(
+    def _fields(
         self,
         view: View,
         query: RecommendationQuery,
         answer: Answer,
         shaping: Shaping,
         impression: str | None = None,
-    ) -> Recommendations:
+    ) -> ResponseFields:
+        """Return the fields of `Recommendations`, which are built here and need no validation."""
         for rule in shaping.applied(answer.slate):
             metrics.RULE_APPLICATIONS.labels(rule).inc()
+        metrics.ANSWERS.labels("exact" if answer.is_exact else "uncertain").inc()
         explanations: Sequence[Explanation | None] = answer.explanations or [None] * len(answer.rows)
         items = [
             _shown(
@@ -260,51 +305,52 @@ class RecommendationService:
             )
             for row, score, explanation in zip(answer.rows, answer.scores, explanations, strict=True)
         ]
-        return Recommendations(
-            **dict(self._provenance(view)),
-            items=items,
-            source=answer.source,
-            reason=answer.reason,
-            impression=impression,
-        )
+        return {
+            **self._provenance(view),
+            "items": items,
+            "source": answer.source,
+            "reason": answer.reason,
+            "exact": answer.is_exact,
+            "impression": impression,
+        }
 
-    def _provenance(self, view: View) -> AnswerProvenance:
+    def _provenance(self, view: View) -> ResponseFields:
         manifest = view.snapshot.manifest if view.snapshot else None
-        return AnswerProvenance(
-            snapshot=manifest.version if manifest else None,
-            learned_through=manifest.learned_through if manifest else None,
-            offsets=view.offsets,
-            staleness_seconds=view.staleness(self._clock()),
-            log_away_seconds=self._log_away_seconds(),
-        )
+        return {
+            "snapshot": manifest.version if manifest else None,
+            "learned_through": manifest.learned_through if manifest else None,
+            "offsets": view.offsets,
+            "staleness_seconds": view.staleness(self._clock()),
+            "log_away_seconds": self._log_away_seconds(),
+        }
 
     def _log_away_seconds(self) -> float:
         degradation = self._current.degradation
         return max(0.0, self._clock() / 1000 - degradation.since) if degradation else 0.0
 
-    def _submit_impression(
-        self, user: str, view: View, stored: StoredQuery, answer: Answer, now: int
-    ) -> str | None:
+    def _submit_impression(self, user: str, request: UserRequest, found: UserAnswer) -> str | None:
         """Submit an impression with all that reproducing the answer needs; return its id.
 
         An item's propensity is its probability under the mixture among all eligible items: the
         probability with which a sampling policy would show it. The list itself is the
         deterministic top k.
         """
+        view, answer = found.view, found.answer
         if self._submit is None or not answer.rows:
             return None
-        impression, items = uuid.uuid4().hex, [view.index.ids[row] for row in answer.rows]
-        self._shown.add(impression, user, items, now)
+        stored = stored_context(request.query, request.session, view.pending_texts, found.steered_by)
+        impression, items = uuid.uuid4().hex, found.items
+        self._shown.add(impression, user, items, found.now)
         self._submit(
             {
                 "impression_id": impression,
                 "user": user,
                 "snapshot": str(view.snapshot.version) if view.snapshot else NO_SNAPSHOT,
-                "time": now,
+                "time": found.now,
                 "items": items,
                 "propensities": answer.scores,
                 "offsets": view.offsets,
-                "context": {"source": answer.source, **stored.context()},
+                "context": {"source": answer.source, **stored},
             }
         )
         return impression
@@ -330,41 +376,41 @@ def _shaping(
     return view.rules.shaping(RequestFacts(now, facts_of(query, kind), user))
 
 
-def _rules(shaping: Shaping, row: int, slate: Slate) -> list[AppliedRule]:
-    return [AppliedRule(rule=touch.rule, nats=touch.nats) for touch in shaping.touches(row, slate)]
+def _rules(shaping: Shaping, row: int, slate: Slate) -> list[ResponseFields]:
+    return [{"rule": touch.rule, "nats": touch.nats} for touch in shaping.touches(row, slate)]
 
 
 def _shown(
-    view: View, row: int, score: float, explanation: Explanation | None, rules: list[AppliedRule] | None
-) -> ShownItem:
+    view: View, row: int, score: float, explanation: Explanation | None, rules: list[ResponseFields] | None
+) -> ResponseFields:
     entry = view.index.entries[row]
     title, category = (entry.title, entry.category) if entry else (None, None)
-    return ShownItem(
-        item=view.index.ids[row],
-        title=title,
-        category=category,
-        score=score,
-        explanation=_explained(explanation) if explanation else None,
-        rules=rules,
-    )
+    return {
+        "item": view.index.ids[row],
+        "title": title,
+        "category": category,
+        "score": score,
+        "explanation": _explained(explanation) if explanation else None,
+        "rules": rules,
+    }
 
 
-def _explained(found: Explanation) -> ScoreExplanation:
+def _explained(found: Explanation) -> ResponseFields:
     because = found.because
-    return ScoreExplanation(
-        logit=found.logit,
-        parts=found.parts,
-        companion=found.companion,
-        because=ScoreCause(
-            item=because.act.item,
-            type=because.act.type,
-            time=because.act.time,
-            score_without=because.score,
-            place_without=because.place,
-        )
+    return {
+        "logit": found.logit,
+        "parts": found.parts,
+        "companion": found.companion,
+        "because": {
+            "item": because.act.item,
+            "type": because.act.type,
+            "time": because.act.time,
+            "score_without": because.score,
+            "place_without": because.place,
+        }
         if because
         else None,
-    )
+    }
 
 
 def _acts(history: Sequence[AnonymousAct], now: int) -> tuple[Act, ...]:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.checkpoints.state import LearnerState
+from pipeline.checkpoints.state import CENTROIDS, LearnerState
 from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.port import named
 from pipeline.journal.position import Position
@@ -33,7 +33,7 @@ def capture(learner: Learner, supervisor: Supervisor | None, position: Position)
         encoder=learner.encoder.adapter,
         learned=_learned(learner),
         table=learner.table.state(),
-        counts=_counts(stream),
+        counts={**_counts(stream), "scanned": torch.from_numpy(learner.retriever.scanned)},
         replay=learner.replay.copy(),
         catalogue=stream.catalogue.copy(),
         histories=stream.histories.copy(),
@@ -177,4 +177,6 @@ def _learned(learner: Learner) -> dict[str, Tensor]:
     named = learner.recommender.learned()
     tensors = {f"parameter.{name}": parameter.detach().clone() for name, parameter in named.items()}
     tensors |= learner.optimizer.moments()
-    return tensors | {f"mixer.{name}": tensor for name, tensor in learner.mixer.state().items()}
+    tensors |= {f"mixer.{name}": tensor for name, tensor in learner.mixer.state().items()}
+    centroids = learner.retriever.centroids
+    return tensors if centroids is None else {**tensors, CENTROIDS: torch.from_numpy(centroids)}

@@ -35,14 +35,16 @@ COUNT_TYPES = {
     "acts": torch.int64,
     "columns": torch.int32,
     "values": torch.float64,
+    "scanned": torch.int64,
     "scale": torch.float64,
     "popularity_scale": torch.float64,
     "events": torch.int64,
 }
 """Number types of the counts."""
 PER_ITEM = tuple(COUNT_TYPES)[:3]
-"""They have one value per catalogue row; the next two have one per pair of items, the others one in all."""
-PER_ROW = tuple(COUNT_TYPES)[:5]
+"""They have one value per catalogue row; the next two have one per pair of items, `scanned` one per item that
+is scanned, and the others one in all."""
+PER_ROW = tuple(COUNT_TYPES)[:6]
 LARGEST_ACT = 16.0
 """The largest weight of an act that the settings allow."""
 REPLAY_TYPES = {"weights": np.float64, "wanted": np.bool_}
@@ -97,9 +99,17 @@ def check_stream(items: int, table: Mapping[str, Tensor], counts: Mapping[str, T
         check_range(name, counts[name], 0, LARGEST_COUNT / float(counts[scale]))
     for name in ("acts", "events"):
         check_range(name, counts[name], 0, LARGEST_COUNT)
+    _check_scanned(counts["scanned"], items)
     lengths, columns = counts["lengths"].numpy(), counts["columns"].numpy()
     if not is_pairs(lengths, columns) or columns.size != counts["values"].numel():
         raise ValueError("the rows of pair counts are none")
+
+
+def _check_scanned(rows: Tensor, items: int) -> None:
+    """Check that the scanned rows are distinct rows of the catalogue."""
+    check_range("scanned", rows, 0, items - 1)
+    if np.unique(rows.numpy()).size != rows.numel():
+        raise ValueError("a row is scanned twice")
 
 
 def read_entries(content: bytes) -> Entries:

@@ -46,6 +46,8 @@ REPLAY, CATALOGUE, SUPERVISOR = "replay.safetensors", "catalogue.json", "supervi
 ENCODER = "encoder.safetensors"
 SUPERVISOR_STATE = TypeAdapter(SupervisorState)
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+CENTROIDS = "retrieval.centroids"
+"""Name of the centroids by which content is searched; absent while it is not."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +133,20 @@ def restore(
     _load_users(learner, files)
     learner.table.load(table)
     learner.replay.load(replay)
+    learner.retriever.load(counts["scanned"].numpy(), _centroids(learned, table), learner.table)
     _load_learned(learner, learned)
     if supervisor is not None:
         _load_supervisor(supervisor, files[SUPERVISOR])
+
+
+def _centroids(learned: Mapping[str, Tensor], table: Mapping[str, Tensor]) -> NDArray[np.float32] | None:
+    """Return the centroids of a state; None if it has none."""
+    found = learned.get(CENTROIDS)
+    if found is not None and (
+        found.dim() != 2 or found.shape[1] != table["content"].shape[1] or not len(found)
+    ):
+        raise ValueError("the centroids are not as wide as the items' content")
+    return None if found is None else found.numpy()
 
 
 def _load_counts(learner: Learner, counts: Mapping[str, Tensor]) -> None:

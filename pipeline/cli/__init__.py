@@ -22,6 +22,7 @@ from pipeline.cli import (
     users,
     watching,
 )
+from pipeline.cli.imports import refuse_unused
 from pipeline.errors import MillstreamError
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ for module in (
 
 def main() -> None:
     """Run a command; report a `MillstreamError` in one line, with exit status 1."""
+    refuse_unused()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         app()

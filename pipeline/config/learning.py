@@ -98,6 +98,8 @@ class RetrievalConfig(Config):
     """Items, the most popular ones, that every search scans for the best by model, popularity and bias."""
     best: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Candidates of a target that the scan finds."""
+    nearest: Annotated[int, Field(ge=1, le=10_000)] = 32
+    """Candidates of a target that are found by content among the items that are not scanned."""
     covisited: Annotated[int, Field(ge=1, le=10_000)] = 128
     """Candidates of a target that covisitation suggests."""
     audited: CountOrNone = 100

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from pipeline.model.backbone_files import DEFAULT, locate, weights_digest
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Backbone:
 
 
 def load_backbone(name: str = DEFAULT) -> Backbone:
-    """Load a backbone by path or name.
+    """Load a backbone by path or name; its weights are a map of their file, which processes share.
 
     Raises:
         BackboneNotFound: the model was not found, or the package's weights are not the pinned ones.
@@ -42,3 +46,13 @@ def load_backbone(name: str = DEFAULT) -> Backbone:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval().requires_grad_(False)
     return Backbone(model, AutoTokenizer.from_pretrained(folder), weights_digest(folder))
+
+
+def sharing_copy(module: Module) -> Module:
+    """Copy a module; what is frozen (parameters without gradient, and buffers) keeps its memory.
+
+    Parameters of the copy are its own objects, so that moving it to a device does not move the original.
+    """
+    frozen = [part for part in module.parameters() if not part.requires_grad]
+    shared: dict[int, Any] = {id(part): nn.Parameter(part.detach(), requires_grad=False) for part in frozen}
+    return copy.deepcopy(module, shared | {id(buffer): buffer for buffer in module.buffers()})

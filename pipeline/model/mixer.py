@@ -122,8 +122,9 @@ def blend(weights: Tensor, outputs: ScorerOutputs) -> Tensor:
 def parts_of(weights: Tensor, outputs: ScorerOutputs, items: Tensor) -> Tensor:
     """Split `blend` of the first target at `items` ``[k]`` into what each feature adds: ``[k, features]``."""
     own = weights[outputs.situation[0]]
-    dense = [outputs.model[0], outputs.covisitation[0], outputs.popularity, outputs.bias]
-    sparse = weights.new_zeros(len(FACTS), outputs.bias.numel())
+    columns = outputs.model, outputs.covisitation, outputs.popularity, outputs.bias
+    dense = [column[0] if column.dim() == 2 else column for column in columns]
+    sparse = weights.new_zeros(len(FACTS), len(dense[0]))
     fact, target, item = outputs.indices
     first = target == 0
     sparse.index_put_((fact[first], item[first]), outputs.values[first])

@@ -7,7 +7,6 @@ and time gap of an event enter as embeddings that are initially zero.
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -17,7 +16,7 @@ from transformers import PreTrainedModel
 
 from pipeline.config import ModelSizes
 from pipeline.errors import InvalidSettings
-from pipeline.model.backbone import Backbone
+from pipeline.model.backbone import Backbone, sharing_copy
 from pipeline.model.lora import add_lora, blocks_of
 from pipeline.model.sequences import Packed
 from pipeline.state.segments import GAP_BUCKETS, TYPES, VALUE_BUCKETS
@@ -27,7 +26,7 @@ class Tower(nn.Module):
     """Maps the item vectors of a history to user vectors, one after each act."""
 
     def __init__(self, backbone: Backbone, sizes: ModelSizes) -> None:
-        """Build the tower from a copy of the backbone's last layers.
+        """Build the tower from the backbone's last layers, whose weights it shares.
 
         Raises:
             InvalidSettings: the backbone cannot be made causal.
@@ -52,11 +51,26 @@ class Tower(nn.Module):
         Returns:
             ``[acts, d]``, in the order of ``packed.indices``.
         """
-        features = self.of_type(packed.types) + self.of_value(packed.values) + self.of_gap(packed.gaps)
+        features = self.features(packed.types, packed.values, packed.gaps)
         acts = torch.add(features, vectors, alpha=self._scale)
         hidden = self._attend(acts, packed.mask, packed.positions)
-        users = hidden.flatten(0, 1) @ (self.projection.T / self._scale)
-        return users.index_select(0, packed.indices)
+        return self.project(hidden.flatten(0, 1)).index_select(0, packed.indices)
+
+    def features(self, types: Tensor, values: Tensor, gaps: Tensor) -> Tensor:
+        """Compute the embeddings ``[..., d]`` of what acts say beside their items."""
+        features: Tensor = self.of_type(types) + self.of_value(values) + self.of_gap(gaps)
+        return features
+
+    def embed(self, vectors: Tensor, features: Tensor) -> Tensor:
+        """Compute what an encoder's first layer reads, ``[acts, d]``, from item vectors and features."""
+        acts: Tensor = torch.add(features, vectors, alpha=self._scale)
+        embeddings: Any = self.layers.embeddings
+        embedded: Tensor = embeddings(inputs_embeds=acts)
+        return embedded
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Compute user vectors ``[n, d]`` from hidden states ``[n, d]``."""
+        return hidden @ (self.projection.T / self._scale)
 
     def _attend(self, acts: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         """Compute hidden states ``[r, t, d]`` under a boolean mask ``[r, 1, t, t]``."""
@@ -102,8 +116,8 @@ class _VectorInput(nn.Module):
 
 
 def _last_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
-    """Copy the last layers of a BERT-like or decoder model, changed to take vectors as input."""
-    truncated: Any = copy.deepcopy(model)
+    """Return the last layers of a BERT-like or decoder model, changed to take vectors; weights are shared."""
+    truncated: Any = sharing_copy(model)
     blocks = blocks_of(truncated)
     del blocks[:-count]
     for number, block in enumerate(blocks):

@@ -1,4 +1,4 @@
-"""Retrieval: the few items that are considered for an answer, so that its cost does not grow with the catalogue.
+"""Retrieval: the few items considered for an answer, so that its cost does not grow with the catalogue.
 
 A mixture's score has a part that every item has (model, popularity, bias) and one that few items have
 (covisitation, facts). The scan finds the best by the first part, and all that have the second are known: the

@@ -173,7 +173,7 @@ def score_candidates(
 
 
 def _products(queries: Tensor, candidates: Candidates, matrix: Tensor) -> Tensor:
-    """Multiply queries ``[m, d]`` with their candidates' and the samples' rows of a matrix: ``[m, c + s]``."""
+    """Multiply queries ``[m, d]`` with candidates' and samples' rows of a matrix: ``[m, c + s]``."""
     own, samples = (torch.from_numpy(a).to(matrix.device) for a in (candidates.rows, candidates.samples.rows))
     step = max(1, PAIRS_AT_ONCE // own.shape[1])
     parts = [
@@ -208,5 +208,5 @@ def _log_shares(contexts: Contexts, rows: NDArray[np.int64]) -> NDArray[np.float
 
 def _share_sums(contexts: Contexts) -> NDArray[np.float64]:
     """Sum the shares ``[m]`` of all items, with the floor of each."""
-    sums: NDArray[np.float64] = contexts.shares.sum(axis=1) + contexts.shares.shape[1] * COVISITATION_FLOOR
-    return sums
+    floors = contexts.shares.shape[1] * COVISITATION_FLOOR
+    return np.asarray(contexts.shares.sum(axis=1), dtype=np.float64) + floors

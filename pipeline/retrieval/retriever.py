@@ -13,63 +13,103 @@ from pipeline.model.item_table import ItemTable
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts
 from pipeline.retrieval.candidates import NO_SAMPLES, Candidates, Retrieved, Samples
+from pipeline.retrieval.nearest import NOTHING, NearestByContent, choose_centroids
 from pipeline.retrieval.scan import NO_ROWS, Scan
 from pipeline.state.popularity import Popularity
 
 CHOSEN_EVERY = 64
 """Batches after which the scanned rows are chosen again; it costs some 50 ms."""
+ROWS_AT_ONCE = 16_384
+"""Rows whose content is copied at a time."""
 
 
 class Retriever:
     """Finds candidates in an item table; idle while all items are scored.
 
-    What it finds is a function of the table, the counts and `scanned`, which a checkpoint keeps.
+    What it finds is a function of the table, the counts, and what `state` returns.
     """
 
     def __init__(self, config: RetrievalConfig) -> None:
         self._config = config
         self._scan = Scan(config.scanned)
-        self._stale: list[NDArray[np.int64]] = []
+        self._nearest: NearestByContent | None = None
+        self._changed: list[NDArray[np.int64]] = []
+        self._encoded: list[NDArray[np.int64]] = []
 
     @property
     def scanned(self) -> NDArray[np.int64]:
         """The catalogue rows that are scanned; empty while all items are scored."""
         return self._scan.rows
 
+    @property
+    def centroids(self) -> NDArray[np.float32] | None:
+        """The centroids by which content is searched; None while it is not."""
+        return self._nearest.centroids if self._nearest else None
+
     def is_needed(self, size: int) -> bool:
         """Whether a catalogue is too large for all its items to be scored."""
         return size > self._config.exact_items
 
-    def load(self, scanned: NDArray[np.int64], table: ItemTable) -> None:
-        """Scan the rows of a checkpoint."""
-        self._stale = []
+    def load(
+        self, scanned: NDArray[np.int64], centroids: NDArray[np.float32] | None, table: ItemTable
+    ) -> None:
+        """Restore what a checkpoint holds; the table has been restored."""
+        self._changed, self._encoded = [], []
         self._scan.choose(scanned, table.all(), table.has_content)
+        self._nearest = None if centroids is None else NearestByContent(centroids)
+        if self._nearest:
+            self._put_content(self._nearest, np.arange(len(table)), table)
+            self._nearest.hide(scanned)
 
     def changed(self, rows: NDArray[np.int64]) -> None:
-        """Note that the table has changed in some rows."""
+        """Note that residuals or biases of rows have changed."""
         if self._scan.rows.size:
-            self._stale.append(rows)
+            self._changed.append(rows)
+
+    def encoded(self, rows: NDArray[np.int64]) -> None:
+        """Note that the content of rows has changed."""
+        if self._scan.rows.size:
+            self._encoded.append(rows)
 
     def update(self, step: int, table: ItemTable, popularity: Popularity) -> None:
         """Make ready for the searches of a batch."""
         rows, size = table.all(), len(table)
-        if not self.is_needed(size):
-            return
-        beyond = size > self._scan.capacity
-        if (
-            self._scan.rows.size == 0
-            or table.has_content != self._scan.has_content
-            or (beyond and step % CHOSEN_EVERY == 0)
-        ):
-            chosen = popularity.top(self._scan.capacity) if beyond else np.arange(size)
+        is_beyond = size > self._scan.capacity
+        is_other = self._scan.rows.size == 0 or table.has_content != self._scan.has_content
+        is_chosen = is_other or (is_beyond and step % CHOSEN_EVERY == 0)
+        if is_chosen:
+            chosen = popularity.top(self._scan.capacity) if is_beyond else np.arange(size)
             self._scan.choose(chosen, rows, table.has_content)
         else:
-            if not beyond:
+            if not is_beyond:
                 self._scan.extend(np.arange(self._scan.rows.size, size), rows)
-            self._scan.refresh(np.unique(np.concatenate([NO_ROWS, *self._stale])), rows)
-        self._stale = []
+            self._scan.refresh(_distinct(self._changed + self._encoded), rows)
+        if is_beyond and table.has_content:
+            self._update_nearest(table, is_chosen)
+        self._changed, self._encoded = [], []
         shares = popularity.log_share(self._scan.rows)
         self._scan.set_popularity(torch.from_numpy(shares).to(rows.bias.device))
+
+    def _update_nearest(self, table: ItemTable, is_chosen: bool) -> None:
+        """Take in what was encoded; hide the scanned rows if they are others than before."""
+        is_new = self._nearest is None
+        if self._nearest is None:
+            content = table.all().content
+            with_content = content[content.any(dim=1)].cpu().numpy()
+            self._nearest = NearestByContent(choose_centroids(with_content))
+            self._encoded = [np.arange(len(table))]
+        self._put_content(self._nearest, _distinct(self._encoded), table)
+        if is_new or is_chosen:
+            self._nearest.hide(self._scan.rows)
+
+    @staticmethod
+    def _put_content(nearest: NearestByContent, rows: NDArray[np.int64], table: ItemTable) -> None:
+        """Put the content of rows that have any."""
+        for start in range(0, rows.size, ROWS_AT_ONCE):
+            part = torch.from_numpy(rows[start : start + ROWS_AT_ONCE])
+            content = table.all().content[part.to(table.all().content.device)].cpu()
+            has_any = content.any(dim=1)
+            nearest.put(part[has_any].numpy(), content[has_any].numpy())
 
     def retrieve(
         self, contexts: Contexts, recommender: Recommender, mixer: Tensor, samples: Samples = NO_SAMPLES
@@ -81,14 +121,43 @@ class Retriever:
             recommender, mixer: what scores them: the model, and the weights ``[situations, features]``.
             samples: what represents all other items.
         """
-        m, size = contexts.shares.shape
         weights = mixer[torch.from_numpy(contexts.situation).to(mixer.device)]
         best = self._scan.search(recommender, contexts.users, weights, self._config.best)
-        found = np.stack([np.repeat(np.arange(m), best.rows.shape[1]), best.rows.ravel()])
-        covisited, left_out = _highest(contexts.shares, self._config.covisited)
-        pairs = [found, contexts.facts[0][1:], covisited]
-        bound = best.bound if self._scan.rows.size == size else torch.full_like(best.bound, torch.inf)
-        return Retrieved(Candidates.of(pairs, m, size, samples), bound, left_out)
+        is_complete = self._scan.rows.size == contexts.shares.shape[1]
+        bound = best.bound if is_complete else torch.full_like(best.bound, torch.inf)
+        rows = best.rows
+        if self._nearest:
+            queries, _ = recommender.queries(contexts.users)
+            near = self._nearest.search(queries.cpu().numpy(), self._config.nearest)
+            rows = np.concatenate([rows, np.where(near == NOTHING, rows[:, :1], near)], axis=1)
+        return candidates_of(rows, bound, contexts, self._config.covisited, samples)
+
+
+def candidates_of(
+    rows: NDArray[np.int64],
+    bound: Tensor,
+    contexts: Contexts,
+    covisited: int,
+    samples: Samples = NO_SAMPLES,
+) -> Retrieved:
+    """Join what searches found with what covisitation and facts name.
+
+    Args:
+        rows: ``[m, k]`` what was found, in no order; a row may recur.
+        bound: ``[m]`` what no other scanned row exceeds.
+        contexts: of the m targets.
+        covisited: number of candidates of each target that covisitation suggests.
+        samples: what represents all other items.
+    """
+    m, size = contexts.shares.shape
+    found = np.stack([np.repeat(np.arange(m), rows.shape[1]), rows.ravel()])
+    suggested, left_out = _highest(contexts.shares, covisited)
+    pairs = [found, contexts.facts[0][1:], suggested]
+    return Retrieved(Candidates.of(pairs, m, size, samples), bound, left_out)
+
+
+def _distinct(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.unique(np.concatenate([NO_ROWS, *parts]))
 
 
 def _highest(shares: sp.csr_array, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

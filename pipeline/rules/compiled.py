@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.events import Scalar
-from pipeline.rules.columns import Columns, Items, Mask
+from pipeline.rules.columns import Columns, Items, Mask, masks_after
 from pipeline.rules.conditions import Values
 from pipeline.rules.rule import (
     MAX_RULES,
@@ -31,8 +31,8 @@ from pipeline.rules.slate import Cap, Pin, Slate, make_slate
 
 MAX_SHAPINGS = 16
 """Combinations of rules in force that are kept ready; each holds up to 9 bytes an item."""
-NO_NAMES: frozenset[str] = frozenset()
-NO_MASKS: Mapping[ItemMatch, Mask] = {}
+FEW = 8
+"""For some rows alone, rules are asked one by one if the rows are so many times fewer than the items."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,14 @@ class Touch(NamedTuple):
     nats: float
 
 
+class Filter(NamedTuple):
+    """A rule that lets through the items of a mask ``[n]``, or those outside of it."""
+
+    rule: str
+    keeps: bool
+    mask: Mask
+
+
 class Shift(NamedTuple):
     """What a boost or a bury rule adds to the logits of a mask ``[n]`` of items."""
 
@@ -70,38 +78,60 @@ class Shaping:
     """What the rules in force do to one answer; nothing by default.
 
     Attributes:
-        filters: names of the filters.
-        allowed: ``[n]`` mask of the items that every filter lets through; None without a filter.
-        shifts: by rule.
-        shift: ``[n]`` sum of the shifts in nats; None without one.
+        filters, shifts: by rule.
         pins: in the order of precedence.
         caps: all hold.
     """
 
-    filters: frozenset[str] = NO_NAMES
-    allowed: Mask | None = None
+    filters: tuple[Filter, ...] = ()
     shifts: tuple[Shift, ...] = ()
-    shift: NDArray[np.float64] | None = None
     pins: tuple[Pin, ...] = ()
     caps: tuple[Cap, ...] = ()
 
-    def filtered(self, eligible: Mask) -> Mask:
-        """Return the eligible items that every filter lets through."""
-        return eligible if self.allowed is None else eligible & self.allowed
+    def allowed(self, rows: NDArray[np.int64]) -> Mask:
+        """``[m]`` mask of the rows ``[m]`` that every filter lets through."""
+        if not self.filters:
+            return np.ones(rows.size, dtype=np.bool_)
+        if FEW * rows.size > self.filters[0].mask.size:
+            allowed: Mask = self._allowed[rows]
+            return allowed
+        return _allowed(self.filters, rows)
 
-    def shifted(self, scores: NDArray[np.float64], per_nat: float = 1.0) -> NDArray[np.float64]:
-        """Return scores ``[n]`` with boosts and buries; `per_nat` is what a nat is in units of the scores."""
-        return scores if self.shift is None else scores + per_nat * self.shift
+    def shift(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """``[m]`` sums of the shifts of the rows ``[m]``, in nats."""
+        if not self.shifts:
+            return np.zeros(rows.size)
+        if FEW * rows.size > self.shifts[0].mask.size:
+            shift: NDArray[np.float64] = self._shift[rows]
+            return shift
+        return _sum(self.shifts, rows)
 
-    def slate(self, order: NDArray[np.int64], eligible: Mask, k: int) -> Slate:
+    def shifted(
+        self, scores: NDArray[np.float64], rows: NDArray[np.int64], per_nat: float = 1.0
+    ) -> NDArray[np.float64]:
+        """Return scores ``[m]`` of rows with boosts and buries; a nat counts `per_nat` in them."""
+        return scores + per_nat * self.shift(rows) if self.shifts else scores
+
+    @property
+    def most_nats(self) -> float:
+        """What no item gets more than from boosts, in nats."""
+        return sum(shift.nats for shift in self.shifts if shift.nats > 0)
+
+    def passing(self, most: int) -> NDArray[np.int64] | None:
+        """Return the rows that every filter lets through; None if there are more than that, or no filters."""
+        if not self.filters:
+            return None
+        return self._passing if self._passing.size <= most else None
+
+    def slate(self, order: NDArray[np.int64], k: int) -> Slate:
         """Choose the items to show; see `make_slate`."""
         if not self.pins and not self.caps:
             return Slate(order[:k].tolist())
-        return make_slate(order, eligible, k, self.pins, self.caps)
+        return make_slate(order, k, self.pins, self.caps)
 
     def nats(self, row: int) -> float:
         """What boosts and buries add to the logit of an item."""
-        return 0.0 if self.shift is None else float(self.shift[row])
+        return float(self.shift(np.array([row]))[0])
 
     def touches(self, row: int, slate: Slate) -> list[Touch]:
         """The rules that acted on an item of a slate."""
@@ -115,7 +145,20 @@ class Shaping:
         that held an item back.
         """
         shifted = {shift.rule for shift in self.shifts if shift.mask[slate.rows].any()}
-        return self.filters | shifted | set(slate.pinned.values()) | slate.capped
+        filters = {one.rule for one in self.filters}
+        return slate.capped | filters | shifted | set(slate.pinned.values())
+
+    @cached_property
+    def _allowed(self) -> Mask:
+        return _allowed(self.filters, slice(None))
+
+    @cached_property
+    def _shift(self) -> NDArray[np.float64]:
+        return _sum(self.shifts, slice(None))
+
+    @cached_property
+    def _passing(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self._allowed)
 
 
 NO_SHAPING = Shaping()
@@ -136,18 +179,14 @@ class CompiledRules:
         Args:
             rules: those beyond MAX_RULES, by name, are left out.
             items: what they act on.
-            before: masks of it are used again if it is of the same items.
+            before: its masks are used again, but for the items that have changed since.
         """
         enabled = sorted((rule for rule in rules if rule.enabled), key=lambda rule: rule.name)[:MAX_RULES]
         self.rules = tuple(sorted(enabled, key=lambda rule: (-rule.priority, rule.name)))
         self.digest = digest_of(self.rules)
         self.reads_users = any(rule.when.user for rule in self.rules)
         self._items = items
-        known = before._masks if before is not None and before.is_of(items) else NO_MASKS
-        self._masks: dict[ItemMatch, Mask] = {
-            match: known[match] if match in known else items.columns.mask(match)
-            for match in {rule.items for rule in self.rules}
-        }
+        self._masks = _masks({rule.items for rule in self.rules}, items, before)
         self._caps = {rule.name: self._cap(rule) for rule in self.rules if isinstance(rule, CapRule)}
         self._conditional = [rule.when != When() for rule in self.rules]
         self._shaping = lru_cache(MAX_SHAPINGS)(self._combined)
@@ -176,23 +215,16 @@ class CompiledRules:
     def _combined(self, numbers: tuple[int, ...]) -> Shaping:
         """Combine the rules with these numbers."""
         rules = [self.rules[number] for number in numbers]
-        filters = [rule for rule in rules if isinstance(rule, KeepRule | LeaveOutRule)]
-        shifts = tuple(self._shift(rule) for rule in rules if isinstance(rule, BoostRule | BuryRule))
         return Shaping(
-            frozenset(rule.name for rule in filters),
-            self._allowed(filters),
-            shifts,
-            _sum(shifts),
+            tuple(
+                Filter(rule.name, isinstance(rule, KeepRule), self._masks[rule.items])
+                for rule in rules
+                if isinstance(rule, KeepRule | LeaveOutRule)
+            ),
+            tuple(self._shift(rule) for rule in rules if isinstance(rule, BoostRule | BuryRule)),
             tuple(pin for rule in rules if isinstance(rule, PinRule) for pin in self._pins(rule)),
             tuple(self._caps[rule.name] for rule in rules if isinstance(rule, CapRule)),
         )
-
-    def _allowed(self, filters: Sequence[KeepRule | LeaveOutRule]) -> Mask | None:
-        if not filters:
-            return None
-        masks = [self._masks[rule.items] == isinstance(rule, KeepRule) for rule in filters]
-        allowed: Mask = np.logical_and.reduce(masks)
-        return allowed
 
     def _shift(self, rule: BoostRule | BuryRule) -> Shift:
         nats = rule.nats if isinstance(rule, BoostRule) else -rule.nats
@@ -225,13 +257,28 @@ def digest_of(rules: Sequence[Rule]) -> str:
     return digest.hexdigest()
 
 
-def _sum(shifts: Sequence[Shift]) -> NDArray[np.float64] | None:
+def _masks(matches: Iterable[ItemMatch], items: Items, before: CompiledRules | None) -> dict[ItemMatch, Mask]:
+    """Make the masks, those that there were before from the items that have changed since."""
+    stale = items.stale_since(before._items) if before is not None else None
+    if before is None or stale is None:
+        return {match: items.columns.mask(match) for match in matches}
+    wanted = set(matches)
+    known = {match: mask for match, mask in before._masks.items() if match in wanted}
+    if not before.is_of(items):
+        known = masks_after(items, known, stale)
+    return {match: known[match] if match in known else items.columns.mask(match) for match in wanted}
+
+
+def _allowed(filters: Sequence[Filter], rows: NDArray[np.int64] | slice) -> Mask:
+    allowed: Mask = np.logical_and.reduce([one.mask[rows] == one.keeps for one in filters])
+    return allowed
+
+
+def _sum(shifts: Sequence[Shift], rows: NDArray[np.int64] | slice) -> NDArray[np.float64]:
     """Sum up in the order of rules, so that equal rules give equal bits."""
-    if not shifts:
-        return None
-    total = np.zeros(shifts[0].mask.size)
+    total = np.zeros(shifts[0].mask[rows].size)
     for shift in shifts:
-        np.add(total, shift.nats, out=total, where=shift.mask)
+        np.add(total, shift.nats, out=total, where=shift.mask[rows])
     return total
 
 
@@ -244,6 +291,9 @@ class _NoItems:
 
     def rows_of(self, items: Iterable[str]) -> NDArray[np.int64]:
         return np.zeros(0, dtype=np.int64)
+
+    def stale_since(self, before: Items) -> None:
+        return None
 
 
 NO_RULES = CompiledRules((), _NoItems())

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from pipeline.rules.columns import Column, Mask
 
+FEW = 4
+"""A cap for some rows alone costs their number, and a few times as much a row as one for all."""
+
 
 class Pin(NamedTuple):
     """An item's place, from 1, by a rule."""
@@ -22,12 +25,25 @@ class Pin(NamedTuple):
 
 
 class Cap(NamedTuple):
-    """At most so many of the items of a mask ``[n]`` for each value of a column, by a rule or a request."""
+    """At most so many of the items of a mask ``[n]`` for each value of a column, by a rule or a request.
+
+    Without a mask, of all items.
+    """
 
     rule: str | None
     most: int
     column: Column
-    mask: Mask
+    mask: Mask | None = None
+
+    def counts(self, row: int) -> bool:
+        """Whether an item counts."""
+        return self.mask is None or bool(self.mask[row])
+
+    def among(self, rows: NDArray[np.int64]) -> Cap:
+        """Return the cap for some rows alone, which are far fewer than the items."""
+        if FEW * rows.size > self.column.size:
+            return self
+        return self._replace(column=self.column.among(np.sort(rows)))
 
 
 @dataclass(frozen=True)
@@ -45,9 +61,7 @@ class Slate:
     capped: frozenset[str] = frozenset()
 
 
-def make_slate(
-    order: NDArray[np.int64], eligible: Mask, k: int, pins: Iterable[Pin] = (), caps: Sequence[Cap] = ()
-) -> Slate:
+def make_slate(order: NDArray[np.int64], k: int, pins: Iterable[Pin] = (), caps: Sequence[Cap] = ()) -> Slate:
     """Choose at most k items.
 
     An eligible item gets its pinned place, or the last one of a shorter answer, unless a pin before it has
@@ -55,11 +69,10 @@ def make_slate(
 
     Args:
         order: rows of the eligible items, best first.
-        eligible: ``[n]`` mask of the same items.
         pins: in the order of precedence.
     """
-    counts = _Counts(caps)
-    placed = _placed(pins, eligible, k, counts)
+    counts = _Counts([cap.among(order) for cap in caps])
+    placed = _placed(pins, order, k, counts)
     free = order[~np.isin(order, list(placed.values()))] if placed else order
     best: list[int] = free[: k - len(placed)].tolist()
     chosen = _chosen(free, k - len(placed), counts) if caps else best
@@ -84,7 +97,7 @@ class _Counts:
         full = {
             cap.rule
             for cap, counts in zip(self._caps, self._counts, strict=True)
-            if cap.mask[row] and any(counts[code] >= cap.most for code in self._codes_of(cap, row))
+            if cap.counts(row) and any(counts[code] >= cap.most for code in self._codes_of(cap, row))
         }
         self.capped |= {rule for rule in full if rule is not None}
         return not full
@@ -93,7 +106,7 @@ class _Counts:
         """Count an item; return whether that has filled a cap for a value."""
         filled = False
         for cap, counts in zip(self._caps, self._counts, strict=True):
-            for code in self._codes_of(cap, row) if cap.mask[row] else ():
+            for code in self._codes_of(cap, row) if cap.counts(row) else ():
                 counts[code] += 1
                 filled |= counts[code] == cap.most
         return filled
@@ -109,18 +122,17 @@ class _Counts:
         """Leave out the rows that a full cap holds back."""
         for cap, counts in zip(self._caps, self._counts, strict=True):
             full = [code for code, count in counts.items() if count >= cap.most]
-            held = np.zeros(cap.column.size, dtype=np.bool_)
-            held[cap.column.rows[np.isin(cap.column.codes, full)]] = True
-            rows = rows[~(held & cap.mask)[rows]]
+            held = cap.column.having_any(full, rows)
+            rows = rows[~held if cap.mask is None else ~(held & cap.mask[rows])]
         return rows
 
 
-def _placed(pins: Iterable[Pin], eligible: Mask, k: int, counts: _Counts) -> dict[int, int]:
+def _placed(pins: Iterable[Pin], eligible: NDArray[np.int64], k: int, counts: _Counts) -> dict[int, int]:
     """Return the pinned row of each place."""
     placed: dict[int, int] = {}
     for pin in pins:
         is_free = pin.place <= k and pin.place not in placed and pin.row not in placed.values()
-        if is_free and eligible[pin.row] and counts.admits(pin.row):
+        if is_free and pin.row in eligible and counts.admits(pin.row):
             placed[pin.place] = pin.row
             counts.add(pin.row)
     return placed

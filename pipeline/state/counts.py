@@ -12,13 +12,15 @@ reading. What is kept is a function of counts and updates, and not of where the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from pipeline.state.growing import ChangedRows, GrowingArray
+
+T = TypeVar("T", bound=np.generic)
 
 COLUMN_BITS = 32
 _COLUMN = np.int64((1 << COLUMN_BITS) - 1)
@@ -54,6 +56,8 @@ class PairRows(NamedTuple):
 
     def where(self, kept: NDArray[np.bool_]) -> PairRows:
         """Return the pairs ``[e]`` that are kept."""
+        if kept.all():
+            return self
         lengths = np.bincount(self.numbers[kept], minlength=self.lengths.size)
         return PairRows(lengths, self.columns[kept], self.values[kept])
 
@@ -86,9 +90,9 @@ class PairCounts:
         self._starts = GrowingArray[np.int64](np.int64)
         self._lengths = GrowingArray[np.int64](np.int64)
         self._changed = ChangedRows()
-        self._columns: NDArray[np.int32] = np.zeros(SMALLEST_BLOCK, dtype=np.int32)
-        self._values: NDArray[np.float64] = np.zeros(SMALLEST_BLOCK)
-        self._end = 0
+        self._columns = GrowingArray[np.int32](np.int32)
+        self._values = GrowingArray[np.float64](np.float64)
+        self._extend(SMALLEST_BLOCK)
         self._free: dict[int, list[int]] = {}
 
     @classmethod
@@ -105,7 +109,7 @@ class PairCounts:
     @property
     def room(self) -> int:
         """The number of pairs that all blocks have room for, unused ones included."""
-        return self._end
+        return self._columns.size
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -129,7 +133,9 @@ class PairCounts:
     def reserve(self, lengths: Sequence[NDArray[np.int32]]) -> None:
         """Make room for rows of these lengths to be replaced, so that none of it is made meanwhile."""
         blocks = (1 << _exponents(some.astype(np.int64)) for some in lengths)
-        self._extend(self._end + sum(int(sizes.sum()) for sizes in blocks))
+        room = self.room + sum(int(sizes.sum()) for sizes in blocks)
+        self._columns.reserve(room)
+        self._values.reserve(room)
 
     def replace(self, rows: NDArray[np.int64], stored: PairRows) -> None:
         """Replace the stored counts of distinct rows."""
@@ -145,7 +151,7 @@ class PairCounts:
         """Return copies of the stored counts of rows, which a decay does not change."""
         lengths = self._lengths.values[rows]
         at = spans(self._starts.values[rows], lengths)
-        return PairRows(lengths, self._columns[at], self._values[at])
+        return PairRows(lengths, self._columns.values[at], self._values.values[at])
 
     def all_stored(self) -> PairRows:
         """Return copies of all stored counts; as expensive as there are pairs."""
@@ -173,14 +179,14 @@ class PairCounts:
         """Multiply all counts by `factor`."""
         self.scale *= factor
         if self.scale < LEAST_SCALE:
-            self._values[: self._end] *= self.scale
+            self._values.values[:] *= self.scale
             self.scale = 1.0
             self._changed.add_all()
 
     def _add(self, keys: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
         rows, columns = split_keys(keys)
         at, is_known = self._find(rows, columns)
-        self._values[at[is_known]] += weights[is_known]
+        self._values.values[at[is_known]] += weights[is_known]
         new = ~is_known
         if new.any():
             offsets = at[new] - self._starts.values[rows[new]]
@@ -191,7 +197,7 @@ class PairCounts:
         rows, columns = split_keys(keys)
         at, is_known = self._find(rows, columns)
         at = at[is_known]
-        self._values[at] = np.maximum(self._values[at] - weights[is_known], 0)
+        self._values.values[at] = np.maximum(self._values.values[at] - weights[is_known], 0)
         self._changed.add(_distinct(rows[is_known]))
 
     def _find(
@@ -200,13 +206,13 @@ class PairCounts:
         """Find pairs: the place where each is or belongs, and whether it is there."""
         low = self._starts.values[rows]
         high = stop = low + self._lengths.values[rows]
-        last = self._columns.size - 1
+        stored, last = self._columns.values, self._columns.size - 1
         while (is_open := low < high).any():
             middle = (low + high) >> 1
-            is_before = is_open & (self._columns[np.minimum(middle, last)] < columns)
+            is_before = is_open & (stored[np.minimum(middle, last)] < columns)
             low = np.where(is_before, middle + 1, low)
             high = np.where(is_before, high, np.minimum(middle, high))
-        return low, (low < stop) & (self._columns[np.minimum(low, last)] == columns)
+        return low, (low < stop) & (stored[np.minimum(low, last)] == columns)
 
     def _insert(
         self,
@@ -219,18 +225,19 @@ class PairCounts:
         touched, added = np.unique(rows, return_counts=True)
         before = self.stored(touched)
         at = np.repeat(before.lengths.cumsum() - before.lengths, added) + offsets
+        is_new = np.zeros(before.columns.size + at.size, dtype=np.bool_)
+        is_new[at + np.arange(at.size)] = True
         after = PairRows(
             before.lengths + added,
-            np.insert(before.columns, at, columns),
-            np.insert(before.values, at, values),
+            _interleaved(is_new, columns, before.columns),
+            _interleaved(is_new, values, before.values),
         )
-        is_new = np.insert(np.zeros(before.columns.size, dtype=np.bool_), at, values=True)
         self._put(touched, self._evicted(after, is_new, _exponents(before.lengths)))
 
     def _evicted(self, rows: PairRows, is_new: NDArray[np.bool_], exponents: NDArray[np.int64]) -> PairRows:
         """Drop small old counts of rows that have outgrown their blocks; cut long rows to their largest."""
         has_grown = np.repeat(_exponents(rows.lengths) > exponents, rows.lengths)
-        rows = rows.where(is_new | ~has_grown | (rows.values * self.scale >= self.smallest))
+        rows = rows.where(is_new | ~has_grown | (rows.values >= self.smallest / self.scale))
         is_long = rows.lengths > OVERFLOW * self.max_per_row
         return rows.where(_largest(rows, is_long, self.max_per_row)) if is_long.any() else rows
 
@@ -246,7 +253,7 @@ class PairCounts:
             self._starts.values[moved] = self._blocks(exponent, moved.size)
         self._lengths.values[rows] = pairs.lengths
         at = spans(self._starts.values[rows], pairs.lengths)
-        self._columns[at], self._values[at] = pairs.columns, pairs.values
+        self._columns.values[at], self._values.values[at] = pairs.columns, pairs.values
 
     def _blocks(self, exponent: int, count: int) -> NDArray[np.int64]:
         """Return the starts of `count` blocks for two to the power of `exponent` pairs; of none for 0."""
@@ -255,18 +262,13 @@ class PairCounts:
         free = self._free.get(exponent, [])
         reused = free[-count:]
         del free[-count:]
-        fresh = self._end + (np.arange(count - len(reused)) << exponent)
-        self._end += fresh.size << exponent
-        self._extend(self._end)
+        fresh = self.room + (np.arange(count - len(reused)) << exponent)
+        self._extend(self.room + (fresh.size << exponent))
         return np.concatenate([np.array(reused, dtype=np.int64), fresh])
 
     def _extend(self, room: int) -> None:
-        """Have room for so many pairs."""
-        if room > self._columns.size:
-            self._columns, self._values = (
-                np.concatenate([array, np.zeros(room, dtype=array.dtype)])
-                for array in (self._columns, self._values)
-            )
+        self._columns.grow(room)
+        self._values.grow(room)
 
 
 def is_pairs(lengths: NDArray[np.int64], columns: NDArray[np.int32]) -> bool:
@@ -306,6 +308,13 @@ def grown(matrix: sp.csr_array, size: int) -> sp.csr_array:
     """Extend counts ``[n, n]`` to `size` items; shares the data with the old matrix."""
     indptr = np.concatenate([matrix.indptr, np.full(size - matrix.shape[0], matrix.indptr[-1])])
     return sp.csr_array((matrix.data, matrix.indices, indptr), shape=(size, size))
+
+
+def _interleaved(is_new: NDArray[np.bool_], new: NDArray[T], old: NDArray[T]) -> NDArray[T]:
+    """Return new and old values, each in their order, the new ones where the mask says."""
+    both = np.empty(is_new.size, dtype=old.dtype)
+    both[is_new], both[~is_new] = new, old
+    return both
 
 
 def _distinct(ascending: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from pipeline.state.counts import PairCounts, PairRows
+from pipeline.state.counts import PairCounts, PairRows, pair_keys, split_keys
 
 LAG_WEIGHTS = np.array([20, 14, 10, 7, 5, 4, 3, 2], dtype=np.float64)
 """Weight of a pair by its distance in acts; whole numbers keep sums without decay exact."""
@@ -49,8 +49,10 @@ class Covisitation(ABC):
         pairs = self.rows(items)
         lags = np.concatenate([LAG_WEIGHTS[:length] for length in lengths])
         trust = np.repeat(LAG_WEIGHTS.cumsum()[lengths - 1], lengths) * (pairs.totals[numbers] + CONFIDENCE)
-        asking = np.repeat(np.arange(lengths.size), lengths)
-        weights = sp.csr_array((lags / trust, (numbers, asking)), shape=(items.size, lengths.size))
+        asking = np.repeat(np.arange(lengths.size, dtype=np.int32), lengths)
+        weights = sp.csr_array(
+            (lags / trust, (numbers.astype(np.int32), asking)), shape=(items.size, lengths.size)
+        )
         return _weighted_sums(pairs, weights, self.size)
 
 
@@ -105,13 +107,15 @@ def _weighted_sums(pairs: PairRows, weights: sp.csr_array, size: int) -> sp.csr_
     The product is made transposed, over the columns that occur: this costs nothing for other items, and
     turning it back sorts the indices.
     """
-    order = np.argsort(pairs.columns, kind="stable")
-    columns = pairs.columns[order]
+    # Sorting keys is many times faster than argsort, and indices of 32 bits make the product faster.
+    keys = np.sort(pair_keys(pairs.columns.astype(np.int64), np.arange(pairs.columns.size)))
+    columns, order = split_keys(keys)
     starts = np.flatnonzero(np.diff(columns, prepend=-1))
+    indptr = np.append(starts, columns.size).astype(np.int32)
     by_column = sp.csr_array(
-        (pairs.values[order], pairs.numbers[order], np.append(starts, columns.size)),
+        (pairs.values[order], pairs.numbers[order].astype(np.int32), indptr),
         shape=(starts.size, pairs.lengths.size),
     )
     sums = (by_column @ weights).tocsc()
-    parts = sums.data.astype(np.float32), columns[starts][sums.indices], sums.indptr
+    parts = sums.data.astype(np.float32), columns[starts].astype(np.int32)[sums.indices], sums.indptr
     return sp.csr_array(parts, shape=(weights.shape[1], size))

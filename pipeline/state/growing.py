@@ -36,12 +36,16 @@ class GrowingArray(Generic[T]):
 
     def grow(self, size: int) -> None:
         """Extend to `size` rows; copies when the room has to be doubled, otherwise free."""
+        self.reserve(size)
+        self.size = size
+
+    def reserve(self, size: int) -> None:
+        """Make room for `size` rows, so that growing to them copies nothing."""
         if size > self.room.size:
             blocks = -(-max(size, 2 * self.room.size) // BLOCK)
             room = np.zeros(blocks * BLOCK, dtype=self.room.dtype)
             room[: self.size] = self.values
             self.room = room
-        self.size = size
 
     def load(self, values: NDArray[T]) -> None:
         """Replace all values by a copy of others."""

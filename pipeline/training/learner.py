@@ -171,7 +171,7 @@ class Learner:
         content = self.encoder.encode([self.stream.catalogue.text(row) for row in rows])
         changed = np.array(rows, dtype=np.int64)
         self.table.set_content(self._tensor(changed), torch.from_numpy(content))
-        self.retriever.changed(changed)
+        self.retriever.encoded(changed)
 
     def _segments(self, events: Sequence[Interaction]) -> tuple[list[Segment], Targets]:
         """Make one Segment per user, and describe their targets.

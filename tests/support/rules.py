@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.events import Item
-from pipeline.rules.columns import Columns
+from pipeline.rules.columns import Columns, Items
 from pipeline.rules.conditions import Condition
 from pipeline.rules.rule import Rule, build_rule
 
@@ -51,6 +51,9 @@ class BareItems:
     @property
     def columns(self) -> Columns:
         return Columns(self)
+
+    def stale_since(self, before: Items) -> None:
+        """Return None, for nothing is known of others."""
 
     def rows_of(self, items: Iterable[str]) -> NDArray[np.int64]:
         rows = {entry.item: row for row, entry in enumerate(self.entries) if entry is not None}

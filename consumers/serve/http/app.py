@@ -7,9 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
+from consumers.serve.batching import Batches
 from consumers.serve.http.bodies import BODY_PROBLEMS, check_json
 from consumers.serve.http.middleware import BodyLimit
 from consumers.serve.http.parameters import (
@@ -29,7 +32,7 @@ from consumers.serve.http.ranking import log_away, ranking_routes
 from consumers.serve.query import MS_PER_MINUTE, RecommendationQuery
 from consumers.serve.rewards import NotShown, RewardCollision, UnknownImpression
 from consumers.serve.schemas import AnonymousHistory, ModelCard, Readiness, Recommendations
-from consumers.serve.service import NotReady, RecommendationService, UnknownItem
+from consumers.serve.service import NotReady, RecommendationService, UnknownItem, UserRequest
 from pipeline.config import Scope, ServeConfig
 from pipeline.errors import DeliveryError, LogUnavailable, MillstreamError
 from pipeline.events import Id
@@ -140,31 +143,46 @@ def _query_reader(
 def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:
     routes = APIRouter(tags=["recommendations"], dependencies=[Depends(check_parameters)])
     read_query = _query_reader(service, settings)
+    answers = Batches(service.for_all)
 
-    @routes.get("/v1/users/{user:id}/recommendations")
-    def recommendations_for_a_user(
+    async def answered(request: UserRequest) -> Response:
+        # An explanation scores a history many times, which nobody else should wait for.
+        fields = (
+            (await run_in_threadpool(service.for_all, [request]))[0]
+            if request.query.explain
+            else await answers.ask(request)
+        )
+        return Response(orjson.dumps(fields), media_type="application/json")
+
+    @routes.get("/v1/users/{user:id}/recommendations", response_model=Recommendations)
+    async def recommendations_for_a_user(
         user: Annotated[Id, Path()],
         query: Annotated[RecommendationQuery, Depends(read_query)],
         session: Session = None,
-    ) -> Recommendations:
+    ) -> Response:
         """Recommend the items that this user is most likely to act on next.
 
         Returns popular items for an unknown user and before the first snapshot; `source` and
         `reason` say so. The answer is written to the log as an impression.
         """
-        return service.for_user(user, session, query)
+        return await answered(UserRequest(user, session, query))
 
-    @routes.post("/v1/recommendations", dependencies=[Depends(check_json)], responses=BODY_PROBLEMS)
-    def recommendations_for_a_history(
+    @routes.post(
+        "/v1/recommendations",
+        dependencies=[Depends(check_json)],
+        responses=BODY_PROBLEMS,
+        response_model=Recommendations,
+    )
+    async def recommendations_for_a_history(
         body: AnonymousHistory,
         query: Annotated[RecommendationQuery, Depends(read_query)],
         session: Session = None,
-    ) -> Recommendations:
+    ) -> Response:
         """Recommend the items that a user with this history is most likely to act on next.
 
         The history is not stored.
         """
-        return service.for_history(body.history, session, query)
+        return await answered(UserRequest(None, session, query, body.history))
 
     @routes.get("/v1/items/{item:id}/similar", responses=NOT_FOUND)
     def similar_items(

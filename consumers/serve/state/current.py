@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import NamedTuple
 
 from consumers.serve.state.serving_state import View
 from consumers.serve.state.steering import Steering, UserAttributes
@@ -33,6 +34,14 @@ class Degradation:
 
     since: float
     reason: str
+
+
+class KnownUser(NamedTuple):
+    """A user's acts, the items of those that have left the history, and attributes as they are stored."""
+
+    history: History
+    older: OlderItems
+    attributes: bytes
 
 
 class CurrentState:
@@ -65,6 +74,16 @@ class CurrentState:
         """Return the current View, and a user's acts as of the same offsets."""
         with self._lock:
             return self._view, self._histories.of(user)
+
+    def for_users(self, users: Sequence[str]) -> tuple[View | None, list[KnownUser]]:
+        """Return the current View, and what is known of users as of the same offsets."""
+        with self._lock:
+            return self._view, [
+                KnownUser(
+                    self._histories.of(user), self._histories.older(user), self._attributes.stored(user)
+                )
+                for user in users
+            ]
 
     def older(self, user: str) -> OlderItems:
         """Return the items of the acts that have left a user's history."""

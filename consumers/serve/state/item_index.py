@@ -1,25 +1,27 @@
 """The item index: every item that a server knows, in an order that depends on the log alone.
 
 The snapshot's items keep their rows; all other items follow, sorted by id. Two servers that
-have read the same records therefore score the same arrays, to the bit.
+have read the same records therefore score the same arrays, to the bit. An index is made from the
+one before it: that costs what has changed, and the items that the snapshot lacks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.serve.state.pages import Pages
 from pipeline.events import Item
-from pipeline.rules.columns import Columns
+from pipeline.rules.columns import NO_COLUMNS, ColumnChange, Columns, Items
 from pipeline.state.acted_items import item_digest
 from pipeline.state.catalogue import content_digest
 
-NO_CATEGORY = -1
 ALWAYS = -1, np.iinfo(np.int64).max
 """When an item without times of sale is on sale."""
 
@@ -47,6 +49,53 @@ CatalogueEntries = Mapping[str, CatalogueEntry | None]
 """By item id; None for a removed item."""
 
 
+class IndexSources(NamedTuple):
+    """What an index is made of.
+
+    Attributes:
+        digests, rows: content digest and row of each item of the snapshot, in the order of rows.
+        catalogue: the catalogue as read.
+        acted_on: items of interactions; those that the snapshot lacks need a row, too.
+    """
+
+    digests: Mapping[str, str]
+    rows: Mapping[str, int]
+    catalogue: CatalogueEntries
+    acted_on: Mapping[str, int]
+
+    def is_extra(self, item: str) -> bool:
+        """Whether an item needs a row that the snapshot does not have."""
+        return item not in self.rows and (self.catalogue.get(item) is not None or item in self.acted_on)
+
+    def available(self, item: str) -> bool:
+        """Whether an item may be recommended; an item of interactions alone may be.
+
+        An item that has a text in the snapshot and no entry in the catalogue was removed, and
+        compaction has removed even its tombstone.
+        """
+        if item in self.catalogue:
+            entry = self.catalogue[item]
+            return entry is not None and entry.item.available
+        return not self.digests.get(item)
+
+
+_NO_ROWS = np.zeros(0, dtype=np.int64)
+
+
+class IndexChange(NamedTuple):
+    """How an index differs from an earlier one.
+
+    Attributes:
+        before: the identity of the earlier one.
+        stale: rows, ascending, that are of other items, or changed ones.
+        columns: those of the earlier one.
+    """
+
+    before: object
+    stale: NDArray[np.int64] = _NO_ROWS
+    columns: Mapping[str | None, ColumnChange] = NO_COLUMNS
+
+
 @dataclass(frozen=True)
 class ItemIndex:
     """An immutable index of n items by row.
@@ -56,20 +105,24 @@ class ItemIndex:
         entries: catalogue item of each row, None where the catalogue has none.
         available: ``[n]`` whether an item may be recommended while it is on sale.
         on_sale: ``[2, n]`` from when and until when, in ms since the epoch; the end is not included.
-        categories: ``[n]`` category numbers, or `NO_CATEGORY`.
-        category_numbers: number of each category.
-        rows: row of each item of the snapshot.
+        digests: ``[n]`` digests of the ids, as older items have them.
+        rows: row of each item of the snapshot; it may have later ones, too, which are not of this index.
+        size: number of rows of the snapshot.
         extras: row of each other item.
+        change: from the index that this one was made from.
+        identity: of this index.
     """
 
-    ids: tuple[str, ...]
-    entries: tuple[Item | None, ...]
+    ids: Pages[str]
+    entries: Pages[Item | None]
     available: NDArray[np.bool_]
     on_sale: NDArray[np.int64]
-    categories: NDArray[np.int64]
-    category_numbers: dict[str, int]
+    digests: NDArray[np.int64]
     rows: Mapping[str, int]
-    extras: dict[str, int]
+    size: int
+    extras: Mapping[str, int]
+    change: IndexChange = IndexChange(None)
+    identity: object = field(default_factory=object)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -77,69 +130,121 @@ class ItemIndex:
     def row(self, item: str) -> int | None:
         """The row of an item, None if the index does not have it."""
         row = self.rows.get(item)
-        return row if row is not None else self.extras.get(item)
+        return row if row is not None and row < self.size else self.extras.get(item)
 
     def rows_of(self, items: Iterable[str]) -> NDArray[np.int64]:
         """The rows of the given items; items that the index does not have are left out."""
         return np.array([row for item in items if (row := self.row(item)) is not None], dtype=np.int64)
 
-    def mask_of(self, items: Iterable[str]) -> NDArray[np.bool_]:
-        """``[n]`` mask of the given items."""
-        mask = np.zeros(len(self), dtype=np.bool_)
-        mask[self.rows_of(items)] = True
-        return mask
-
     @cached_property
     def columns(self) -> Columns:
         """The attributes of the items, by name; each computed when first needed."""
-        return Columns(self)
+        return Columns(self, self.change.columns)
 
-    @cached_property
-    def item_digests(self) -> NDArray[np.int64]:
-        """``[n]`` digests of the ids, as older items have them; computed when first needed."""
-        return np.array([item_digest(item) for item in self.ids], dtype=np.int64)
+    def stale_since(self, before: Items) -> NDArray[np.int64] | None:
+        """Return the rows that differ from those of the index before; None for another one."""
+        if before is self:
+            return _NO_ROWS
+        known = isinstance(before, ItemIndex) and before.identity is self.change.before
+        return self.change.stale if known else None
 
-    def available_at(self, time: int) -> NDArray[np.bool_]:
-        """``[n]`` mask of the items that may be recommended at a time, in ms since the epoch."""
-        published, expires = self.on_sale
-        mask: NDArray[np.bool_] = self.available & (published <= time) & (time < expires)
+    def available_at(self, time: int, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """``[m]`` mask of the rows ``[m]`` that may be recommended at a time, in ms since the epoch."""
+        published, expires = self.on_sale[:, rows]
+        mask: NDArray[np.bool_] = self.available[rows] & (published <= time) & (time < expires)
         return mask
 
-    def in_category(self, category: str) -> NDArray[np.bool_]:
-        """``[n]`` mask of the items of a category."""
-        number = self.category_numbers.get(category)
-        return self.categories == number if number is not None else np.zeros(len(self), dtype=np.bool_)
+
+NO_INDEX = ItemIndex(
+    ids=Pages(),
+    entries=Pages(),
+    available=np.zeros(0, dtype=np.bool_),
+    on_sale=np.zeros((2, 0), dtype=np.int64),
+    digests=_NO_ROWS,
+    rows={},
+    size=0,
+    extras={},
+)
 
 
 def build_index(
-    digests: Mapping[str, str],
-    rows: Mapping[str, int],
-    catalogue: CatalogueEntries,
-    acted_on: Iterable[str],
+    sources: IndexSources,
+    before: ItemIndex = NO_INDEX,
+    changed: Collection[str] = (),
+    is_swapped: bool = True,
 ) -> ItemIndex:
     """Build the index of all items.
 
     Args:
-        digests, rows: content digest and row of each item of the snapshot, in the order of rows.
-        catalogue: the catalogue as read.
-        acted_on: items of interactions; those that the snapshot lacks need a row, too.
+        sources: what it is made of.
+        before: an index of the same snapshot, or of one whose rows this one's begin with.
+        changed: items whose entry, content digest or acts are not those of `before`.
+        is_swapped: whether the index before is of another snapshot.
     """
-    current = (item for item, entry in catalogue.items() if entry is not None)
-    extras = sorted({item for items in (current, acted_on) for item in items if item not in rows})
-    ids = (*rows, *extras)
-    entries = tuple(entry.item if (entry := catalogue.get(item)) else None for item in ids)
-    names = [item.category if item else None for item in entries]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(n for n in names if n is not None))}
-    return ItemIndex(
-        ids=ids,
-        entries=entries,
-        available=np.array([_available(item, catalogue, digests) for item in ids], dtype=np.bool_),
-        on_sale=np.array([_on_sale(item) for item in entries], dtype=np.int64).reshape(-1, 2).T,
-        categories=np.array([NO_CATEGORY if n is None else numbers[n] for n in names], dtype=np.int64),
-        category_numbers=numbers,
-        rows=rows,
-        extras={item: row for row, item in enumerate(extras, start=len(rows))},
+    if is_swapped or any((item in before.extras) != sources.is_extra(item) for item in changed):
+        index, new = _arranged(sources, before, changed)
+        moved = np.arange(before.size, len(index))
+    else:
+        index, new, moved = _copied(before), [], _NO_ROWS
+    index, filled = _filled(index, sources, {*changed, *new})
+    stale = np.union1d(moved, filled)
+    change = IndexChange(before.identity, stale, before.columns.earlier(stale))
+    return replace(index, change=change, identity=object())
+
+
+def _arranged(
+    sources: IndexSources, before: ItemIndex, changed: Collection[str]
+) -> tuple[ItemIndex, list[str]]:
+    """Give every item its row, and what was known of it; return the items of which nothing was, too."""
+    kept, size = before.size, len(sources.rows)
+    extras = sorted(filter(sources.is_extra, {*before.extras, *changed}))
+    items = [*islice(sources.rows, kept, None), *extras]
+    rows = [before.row(item) for item in items]
+
+    def arranged(column: NDArray[Any]) -> NDArray[Any]:
+        moved = np.zeros((*column.shape[:-1], len(rows)), column.dtype)
+        known = np.array([row is not None for row in rows], dtype=np.bool_)
+        moved[..., known] = column[..., [row for row in rows if row is not None]]
+        return np.concatenate([column[..., :kept], moved], axis=-1)
+
+    index = replace(
+        before,
+        ids=before.ids.cut(kept).extended(items),
+        entries=before.entries.cut(kept).extended(
+            None if row is None else before.entries[row] for row in rows
+        ),
+        **_each(before, arranged),
+        rows=sources.rows,
+        size=size,
+        extras={item: row for row, item in enumerate(extras, start=size)},
     )
+    return index, [item for item, row in zip(items, rows, strict=True) if row is None]
+
+
+def _each(index: ItemIndex, change: Callable[[NDArray[Any]], NDArray[Any]]) -> dict[str, Any]:
+    """The fields of an index that are arrays over its items, each changed."""
+    return {name: change(getattr(index, name)) for name in ("available", "on_sale", "digests")}
+
+
+def _copied(index: ItemIndex) -> ItemIndex:
+    return replace(index, **_each(index, np.copy))
+
+
+def _filled(
+    index: ItemIndex, sources: IndexSources, items: Collection[str]
+) -> tuple[ItemIndex, NDArray[np.int64]]:
+    """Read what is known of some items now, whose rows are returned, too; the index's arrays are its own."""
+    rows = {row: item for item in items if (row := index.row(item)) is not None}
+    entries = {
+        row: entry.item if (entry := sources.catalogue.get(item)) else None for row, item in rows.items()
+    }
+    positions = np.array(list(rows), dtype=np.int64)
+    index.available[positions] = [sources.available(item) for item in rows.values()]
+    index.on_sale[:, positions] = (
+        np.array([_on_sale(item) for item in entries.values()], np.int64).reshape(-1, 2).T
+    )
+    index.digests[positions] = [item_digest(item) for item in rows.values()]
+    return replace(index, entries=index.entries.changed(entries)), positions
 
 
 def _on_sale(item: Item | None) -> tuple[int, int]:
@@ -151,15 +256,3 @@ def _on_sale(item: Item | None) -> tuple[int, int]:
         start if item.published is None else item.published,
         end if item.expires is None else item.expires,
     )
-
-
-def _available(item: str, catalogue: CatalogueEntries, digests: Mapping[str, str]) -> bool:
-    """Whether an item may be recommended; an item of interactions alone may be.
-
-    An item that has a text in the snapshot and no entry in the catalogue was removed, and
-    compaction has removed even its tombstone.
-    """
-    if item in catalogue:
-        entry = catalogue[item]
-        return entry is not None and entry.item.available
-    return not digests.get(item)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from dataclasses import dataclass
+from operator import ne
 
 import torch
 from torch import Tensor
@@ -52,6 +54,15 @@ class LoadedSnapshot:
     items: Rows
     pairs: PairTable
     popularity: Popularity
+
+    def changes_since(self, before: LoadedSnapshot) -> Collection[str] | None:
+        """Return the items with another content digest than in an earlier snapshot, or new.
+
+        None if the items of the earlier one do not all have the same rows here.
+        """
+        if any(map(ne, before.rows, self.rows)) or len(before.rows) > len(self.rows):
+            return None
+        return [item for item, digest in self.digests.items() if before.digests.get(item) != digest]
 
 
 class SnapshotLoader:

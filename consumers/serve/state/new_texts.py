@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from consumers.serve.state.item_index import CatalogueEntries, CatalogueEntry, ItemIndex
+from consumers.serve.state.item_rows import ItemRows, Overlay
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from pipeline.model.content.adapter import adapter_digest
 from pipeline.model.content.text import TextEncoder
-from pipeline.model.item_table import Rows
 
 NO_ENTRIES: CatalogueEntries = {}
+GROWTH = 2
 
 
 class _EncodedText(NamedTuple):
+    """The digest of a text, and the slot of its vector."""
+
     digest: str
-    vector: NDArray[np.float32]
+    slot: int
 
 
 class TextOverlay:
@@ -30,15 +34,27 @@ class TextOverlay:
         snapshot: LoadedSnapshot | None,
         catalogue: CatalogueEntries = NO_ENTRIES,
         previous: TextOverlay | None = None,
+        changed: Iterable[str] = (),
     ) -> None:
-        """Compare the catalogue with a snapshot; keep earlier vectors of the same encoder."""
+        """Compare the catalogue with a snapshot; keep earlier vectors of the same encoder.
+
+        Args:
+            changed: items that the snapshot may know otherwise than that of the previous overlay.
+        """
         self._snapshot = snapshot
         self._encoder = adapter_digest(snapshot.encoder) if snapshot else ""
         self._pending: dict[str, CatalogueEntry] = {}
         kept = previous is not None and previous._encoder == self._encoder
-        self._encoded: dict[str, _EncodedText] = dict(previous._encoded) if previous and kept else {}
-        for item, entry in catalogue.items():
-            self.update(item, entry)
+        self._encoded: dict[str, _EncodedText] = {}
+        self._vectors, self._used = torch.zeros(0, 0), 0
+        if previous is not None and kept:
+            self._encoded = dict(previous._encoded)
+            self._vectors, self._used = previous._vectors, previous._used
+        compared = dict.fromkeys((*previous._pending, *previous._encoded, *changed) if previous else changed)
+        for item in compared:
+            if item in catalogue:
+                self.update(item, catalogue[item])
+        self._forget_unused()
 
     @property
     def pending(self) -> int:
@@ -62,22 +78,39 @@ class TextOverlay:
         """Encode at most `most` pending texts, with the snapshot's encoder; return their number."""
         taken = list(self._pending.items())[:most]
         if taken:
-            vectors = encoder.encode([entry.item.text for _, entry in taken])
-            for (item, entry), vector in zip(taken, vectors, strict=True):
+            vectors = torch.from_numpy(encoder.encode([entry.item.text for _, entry in taken]))
+            slots = self._store(vectors)
+            for (item, entry), slot in zip(taken, slots, strict=True):
                 assert entry.digest is not None, "update keeps no entry without a text"
-                self._encoded[item] = _EncodedText(entry.digest, vector)
+                self._encoded[item] = _EncodedText(entry.digest, slot)
                 del self._pending[item]
         return len(taken)
 
-    def apply(self, snapshot: LoadedSnapshot, index: ItemIndex) -> Rows:
+    def apply(self, snapshot: LoadedSnapshot, index: ItemIndex) -> ItemRows:
         """Return the rows of all items of the index: the snapshot's, new items, and new texts' vectors."""
-        extra = len(index) - len(snapshot.rows)
-        if not self._encoded and not extra:
-            return snapshot.items
-        content, residual, bias = (
-            torch.cat([column, column.new_zeros(extra, *column.shape[1:])]) for column in snapshot.items
-        )
-        if self._encoded:
-            vectors = np.stack([encoded.vector for encoded in self._encoded.values()])
-            content[torch.from_numpy(index.rows_of(self._encoded))] = torch.from_numpy(vectors)
-        return Rows(content, residual, bias)
+        if not self._encoded:
+            return ItemRows(snapshot.items, len(index))
+        rows = index.rows_of(self._encoded)
+        slots = np.array([encoded.slot for encoded in self._encoded.values()], dtype=np.int64)
+        order = np.argsort(rows)
+        return ItemRows(snapshot.items, len(index), Overlay(rows[order], slots[order], self._vectors))
+
+    def _store(self, vectors: Tensor) -> range:
+        """Store vectors ``[k, d]`` in slots of their own: those in use never change, for views share them."""
+        first, self._used = self._used, self._used + len(vectors)
+        if self._used > len(self._vectors):
+            room = vectors.new_zeros(GROWTH * self._used, vectors.shape[1])
+            room[:first] = self._vectors[:first].reshape(first, vectors.shape[1])
+            self._vectors = room
+        self._vectors[first : self._used] = vectors
+        return range(first, self._used)
+
+    def _forget_unused(self) -> None:
+        """Keep the vectors that are in use alone, once most are not."""
+        if self._used > GROWTH * len(self._encoded):
+            slots = [encoded.slot for encoded in self._encoded.values()]
+            self._vectors, self._used = self._vectors[slots], len(slots)
+            self._encoded = {
+                item: encoded._replace(slot=slot)
+                for slot, (item, encoded) in enumerate(self._encoded.items())
+            }

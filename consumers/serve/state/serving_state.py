@@ -10,24 +10,36 @@ no longer sees all acts before them.)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
-from consumers.serve.state.item_index import CatalogueEntry, ItemIndex, build_index, entry_of
+import numpy as np
+
+from consumers.serve.state.item_index import (
+    NO_INDEX,
+    CatalogueEntry,
+    IndexSources,
+    ItemIndex,
+    build_index,
+    entry_of,
+)
+from consumers.serve.state.item_rows import NO_ROWS, ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.new_texts import TextOverlay
+from consumers.serve.state.scans import Scans, scan_snapshot, scans_of
 from consumers.serve.state.steering import Steering
 from consumers.serve.state.tail import Tail, TailEvent
 from pipeline import metrics
-from pipeline.config import SignalsConfig
+from pipeline.config import RetrievalConfig, SignalsConfig
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import interaction_of, item_of
 from pipeline.eventlog.port import Offsets, Record, TopicPartition, named
 from pipeline.eventlog.refusal_log import RefusalLog
 from pipeline.events import Interaction, Item, ItemChange
 from pipeline.model.content.text import TextEncoder
-from pipeline.model.item_table import Rows
+from pipeline.retrieval.scan import Scan
 from pipeline.rules.compiled import NO_RULES, CompiledRules
 from pipeline.state.acted_items import OlderItems, with_acts
 from pipeline.state.catalogue import removed_item, upserted
@@ -43,7 +55,7 @@ from pipeline.state.sums import CovisitationSum, PopularitySum
 DEDUPE_WINDOW = 5_000
 """Events per partition within which a duplicate is recognised; a late server reads as far back."""
 NO_DIGESTS: Mapping[str, str] = {}
-NO_ROWS: Mapping[str, int] = {}
+NOTHING: Mapping[str, int] = {}
 NO_OFFSETS: Offsets = {}
 NO_PAIRS = PairCounts()
 NO_ACTS = DecayedPopularity(math.inf)
@@ -63,7 +75,7 @@ class View:
     Attributes:
         snapshot: None before the first.
         index: the items.
-        items: content, residual and bias of each row; None without a snapshot.
+        items: content, residual and bias of the rows; None without a snapshot.
         covisitation, popularity: counts of the snapshot plus those of the tail.
         signals: what acts say; the learner's, if there is a snapshot.
         offsets: ``topic/partition`` to the next offset that was not read.
@@ -71,11 +83,12 @@ class View:
         unlearned: number of interactions that the snapshot lacks.
         pending_texts: number of texts not encoded yet.
         rules: the business rules over the items.
+        scans: what is scanned for candidates; None while all items are scored.
     """
 
     snapshot: LoadedSnapshot | None
     index: ItemIndex
-    items: Rows | None
+    items: ItemRows | None
     covisitation: Covisitation
     popularity: Popularity
     signals: Signals
@@ -84,6 +97,7 @@ class View:
     unlearned: int
     pending_texts: int
     rules: CompiledRules = NO_RULES
+    scans: Scans | None = None
 
     def staleness(self, now_ms: int) -> float:
         """Seconds since the append of the oldest unlearned interaction, 0 if there is none."""
@@ -111,6 +125,7 @@ class ServingState:
         refusals: RefusalLog | None = None,
         signals: SignalsConfig = SignalsConfig(),  # noqa: B008 (frozen)
         steering: Steering | None = None,
+        retrieval: RetrievalConfig = RetrievalConfig(),  # noqa: B008 (frozen)
     ) -> None:
         """Start before any record was read.
 
@@ -123,6 +138,7 @@ class ServingState:
             refusals: counts the records that are no valid events; None to count none.
             signals: what acts say, as long as no snapshot says so.
             steering: reads rules and users; None to have none.
+            retrieval: the candidates of a large catalogue.
         """
         self.snapshot = snapshot
         self.positions: dict[TopicPartition, int] = {}
@@ -140,9 +156,12 @@ class ServingState:
         self._unfolded: list[TailEvent] = []
         self._covered: dict[str, list[TailEvent]] = {}
         self._signals = Signals(snapshot.manifest.signals if snapshot else signals, histories.length)
-        self._tail = Tail(snapshot.rows if snapshot else NO_ROWS)
-        self._index: ItemIndex | None = None
-        self._rows: Rows | None = None
+        self._tail = Tail(snapshot.rows if snapshot else NOTHING)
+        self._index, self._indexed = NO_INDEX, snapshot
+        self._changed = set[str]()
+        self._rows: ItemRows | None = None
+        self._retrieval = retrieval
+        self._scan: Scan | None = None
 
     def read(self, records: Iterable[Record]) -> list[TailEvent]:
         """Read records; skip invalid events and duplicates.
@@ -167,15 +186,15 @@ class ServingState:
     def replace_snapshot(self, snapshot: LoadedSnapshot) -> list[TailEvent]:
         """Continue from another snapshot; return the events of the tail that it has learned."""
         self._fold()
-        events = self._tail.events
+        events, before = self._tail.events, self.snapshot
         self.snapshot = snapshot
         self._unfolded = [event for event in events if not self._is_learned(event)]
         if snapshot.manifest.signals != self._signals.config:
             self._signals = Signals(snapshot.manifest.signals, self._histories.length)
             self._unfolded = _counted_again(self._unfolded, self._history_of, self._signals)
         self._tail = Tail(snapshot.rows)
-        self._texts = TextOverlay(snapshot, self._catalogue, self._texts)
-        self._index = self._rows = None
+        self._swap_items(snapshot.changes_since(before) if before else None)
+        self._rows = self._scan = None
         return [event for event in events if self._is_learned(event)]
 
     def encode(self, encoder: TextEncoder, most: int) -> int:
@@ -194,24 +213,38 @@ class ServingState:
         """Return a View of everything read so far."""
         self._fold()
         tail, snapshot = self._tail, self.snapshot
-        if self._index is None:
-            self._index, self._rows = self._build_index(), None
+        self._update_index()
         index = self._index
         if snapshot and self._rows is None:
             self._rows = self._texts.apply(snapshot, index)
+        popularity = _popularity(snapshot, tail, index)
         return View(
             snapshot=snapshot,
             index=index,
             items=self._rows,
             covisitation=_covisitation(snapshot, tail, index),
-            popularity=_popularity(snapshot, tail, index),
+            popularity=popularity,
             signals=self._signals,
             offsets=named(self.positions),
             oldest_unlearned=tail.oldest,
             unlearned=len(tail.events),
             pending_texts=self.pending_texts,
             rules=self._steering.compiled(index) if self._steering else NO_RULES,
+            scans=self._scans(popularity),
         )
+
+    def _scans(self, popularity: Popularity) -> Scans | None:
+        """Scan the snapshot once, and anew what is newer: items, texts, and what was acted on."""
+        snapshot, items, index = self.snapshot, self._rows, self._index
+        if snapshot is None or items is None or len(index) <= self._retrieval.exact_items:
+            return None
+        if self._scan is None:
+            self._scan = scan_snapshot(snapshot.items, snapshot.popularity, self._retrieval.scanned)
+        acted_on, _ = self._tail.acts(index.extras)
+        newer = items.newer.rows if items.newer else NO_ROWS
+        fresh = np.unique(np.concatenate([np.arange(index.size, len(index)), newer, acted_on]))
+        counts = snapshot.popularity, popularity
+        return scans_of(self._retrieval, self._scan, items.sparse, counts, fresh)
 
     def _read_item(self, record: Record) -> None:
         found = item_of(record)
@@ -221,7 +254,7 @@ class ServingState:
         self._catalogue[name] = entry
         self._texts.update(name, entry)
         if entry is None or not entry.same_as(before):
-            self._index = None
+            self._changed.add(name)
 
     def _upserted(self, record: Item | ItemChange, before: CatalogueEntry | None) -> CatalogueEntry:
         if before is None and record.item in self._catalogue:
@@ -285,13 +318,29 @@ class ServingState:
         counted = _counted_again(covered, self._histories.of, self._signals)
         self._tail.extend([*counted, *self._unfolded])
         self._unfolded, self._covered = [], {}
-        if len(self._tail.extras) > known:
-            self._index = None
+        self._changed.update(islice(self._tail.extras, known, None))
 
-    def _build_index(self) -> ItemIndex:
+    def _swap_items(self, changed: Collection[str] | None) -> None:
+        """Go on from the items of another snapshot.
+
+        Args:
+            changed: items whose content digest is another one than in the snapshot before; None if its rows
+                are others, too.
+        """
+        if changed is None:
+            self._index, changed = NO_INDEX, {*self._catalogue, *self._tail.extras}
+        self._changed.update(changed)
+        self._texts = TextOverlay(self.snapshot, self._catalogue, self._texts, changed)
+
+    def _update_index(self) -> None:
         snapshot = self.snapshot
-        digests, rows = (snapshot.digests, snapshot.rows) if snapshot else (NO_DIGESTS, NO_ROWS)
-        return build_index(digests, rows, self._catalogue, self._tail.extras)
+        is_swapped = self._index is NO_INDEX or self._indexed is not snapshot
+        if not self._changed and not is_swapped:
+            return
+        digests, rows = (snapshot.digests, snapshot.rows) if snapshot else (NO_DIGESTS, NOTHING)
+        sources = IndexSources(digests, rows, self._catalogue, self._tail.extras)
+        self._index = build_index(sources, self._index, self._changed, is_swapped)
+        self._indexed, self._changed, self._rows = snapshot, set(), None
 
 
 def _counted_again(

@@ -6,7 +6,6 @@ default backbone) to be part of every checkpoint and snapshot.
 
 from __future__ import annotations
 
-import copy
 import functools
 import hashlib
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from pipeline.model.backbone import sharing_copy
 from pipeline.model.lora import add_lora
 
 RANK, ALPHA = 8, 16
@@ -36,12 +36,12 @@ def adapter_digest(adapter: Adapter) -> str:
 
 
 def with_adapter(model: PreTrainedModel, adapter: Adapter = NO_ADAPTER) -> PreTrainedModel:
-    """Copy a model and add an adapter; an empty one adds an untrained adapter, which changes nothing.
+    """Return a model that shares the weights of another and has an adapter; untrained if that is empty.
 
     Raises:
         ValueError: the adapter belongs to another model.
     """
-    adapted: Any = copy.deepcopy(model)
+    adapted: Any = sharing_copy(model)
     if hasattr(adapted, "pooler"):
         adapted.pooler = None  # unused here, and would get LoRA too
     add_lora(adapted, RANK, ALPHA)
@@ -72,7 +72,7 @@ def _load(model: PreTrainedModel, adapter: Adapter) -> None:
 
 @functools.cache
 def _shapes_of(model: PreTrainedModel) -> dict[str, torch.Size]:
-    """Return the shapes of an adapter that fits a model; costs a copy of the model."""
+    """Return the shapes of an adapter that fits a model; builds one."""
     return _shapes(_parameters(with_adapter(model)))
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pipeline.errors import InvalidSettings
-from pipeline.model.device import KERNEL_CACHE, KERNELS, recurring, use_device
+from pipeline.model.device import KERNEL_CACHES, KERNELS, recurring, use_device
 
 PROGRAM = """
 import resource, torch
@@ -84,12 +84,13 @@ def test_shapes_recur(count: int, rounded: int) -> None:
     assert recurring(count) == rounded
 
 
-def test_the_cache_of_kernels_is_bounded_unless_the_environment_bounds_it(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("cache", KERNEL_CACHES)
+def test_the_caches_of_kernels_are_bounded_unless_the_environment_bounds_them(
+    cache: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(KERNEL_CACHE, "8")
+    monkeypatch.setenv(cache, "8")
     use_device("cpu", threads=1)
-    assert os.environ[KERNEL_CACHE] == "8"
-    monkeypatch.delenv(KERNEL_CACHE)
+    assert os.environ[cache] == "8"
+    monkeypatch.delenv(cache)
     use_device("cpu", threads=1)
-    assert os.environ[KERNEL_CACHE] == KERNELS
+    assert os.environ[cache] == KERNELS

@@ -33,7 +33,8 @@ def exact(harness: RetrievalHarness) -> torch.Tensor:
     logits = harness.recommender.score_all(harness.contexts.users, table)
     shares = torch.from_numpy(harness.popularity.log_share())
     model, popularity, bias = weights[:, [MODEL, POPULARITY, BIAS]].T.unsqueeze(2)
-    return model * logits + popularity * shares + bias * BIAS_SCALE * table.bias
+    found: torch.Tensor = model * logits + popularity * shares + bias * BIAS_SCALE * table.bias
+    return found
 
 
 def assert_finds_the_best(harness: RetrievalHarness, scan: Scan) -> None:

@@ -30,7 +30,7 @@ def slate_of(
     caps = [Cap(f"cap-{most}", most, column, everywhere) for most in mosts]
     placed = [Pin(f"pin-{n}", row, place) for n, (row, place) in enumerate(pins) if row < len(brands)]
     mask = np.array(eligible[: len(brands)])
-    return make_slate(np.flatnonzero(mask), mask, k, placed, caps)
+    return make_slate(np.flatnonzero(mask), k, placed, caps)
 
 
 def within(brands: list[Any], rows: list[int], mosts: list[int]) -> bool:

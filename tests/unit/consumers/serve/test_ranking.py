@@ -283,7 +283,7 @@ def test_new_item_is_recommended_by_its_text(world: World) -> None:
         assert view.items is not None
         new, old = view.index.row("new-red-cup"), view.index.row("red-cup")
         assert new is not None and old is not None
-        assert np.array_equal(view.items.content[new], view.items.content[old])
+        assert np.array_equal(view.items.dense.content[new], view.items.dense.content[old])
         answer = similar(view, "red-cup", RecommendationQuery(k=1), now=NOW)
         assert answer.rows == [new]
         shown = recommend(view, current.for_user("ann")[1], None, RecommendationQuery(k=20), CONTEXT, now=NOW)

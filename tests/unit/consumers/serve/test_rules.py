@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
@@ -253,7 +254,7 @@ def check(served: Served, view: View, rules: list[Rule], query: RecommendationQu
     left_out = {*query.exclude, *(act.item for act in history if act.type in query.exclude_seen)}
     left_out |= {"blue-cup"} if history and query.hide_disliked_ms else set()
     left_out |= {"red-cup"} if kind == "similar" else set()
-    available = index.available_at(NOW)
+    available = index.available_at(NOW, np.arange(len(index)))
     eligible = {
         row: bool(available[row])
         and index.ids[row] not in left_out

@@ -105,7 +105,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_the_next_acts_are_predicted_better_than_by_the_champion(
     champion: Callable[[], Learner], tmp_path: Path
 ) -> None:
-    result = retrain(champion(), tmp_path / "run")
+    result = retrain(champion(), tmp_path / "run", TRAINING.replace(epochs=4, patience=4))
     assert result.best_epoch > 0
     assert result.after.log_loss < result.before.log_loss - 0.02
     assert result.before.targets == LATER

@@ -77,6 +77,9 @@ def test_query_parameters(client: TestClient) -> None:
     def items(**query: Any) -> list[str]:
         return [shown["item"] for shown in client.get(FOR_ANN, params=query).json()["items"]]
 
+    def scores(**query: Any) -> dict[str, float]:
+        return {shown["item"]: shown["score"] for shown in client.get(FOR_ANN, params=query).json()["items"]}
+
     everything = items(k=20)
     assert len(everything) == 12
     assert items(k=20, exclude=everything[:2]) == everything[2:]
@@ -84,7 +87,7 @@ def test_query_parameters(client: TestClient) -> None:
     assert not any(item.startswith("red") for item in items(k=20, exclude_seen=True))
     assert not any(item.startswith("red") for item in items(k=20, exclude_seen="purchase"))
     assert items(k=20, exclude_seen=["view", "like"]) == items(k=20, exclude_seen=False) == everything
-    assert items(k=20, session="new") != everything
+    assert scores(session="new") != scores()
     assert client.get(FOR_ANN, params={"exclude_seen": "bought"}).status_code == 422
 
 

@@ -20,7 +20,7 @@ from tests.support.serve_harness import World
 def content_of(view: View, item: str) -> NDArray[np.float32]:
     assert view.items is not None
     (row,) = view.index.rows_of([item])
-    content: NDArray[np.float32] = view.items.content[row].numpy()
+    content: NDArray[np.float32] = view.items.sparse.content[torch.tensor([row])][0].numpy()
     return content
 
 
@@ -48,7 +48,9 @@ def test_a_swap_to_another_encoder_encodes_new_texts_again(world: World) -> None
     with world.server() as current:
         late = world.shown(current)
     assert late.items is not None and early.items is not None
-    assert all(torch.equal(one, other) for one, other in zip(early.items, late.items, strict=True))
+    assert all(
+        torch.equal(one, other) for one, other in zip(early.items.dense, late.items.dense, strict=True)
+    )
 
 
 def test_a_swap_to_the_same_encoder_keeps_the_vectors(world: World) -> None:

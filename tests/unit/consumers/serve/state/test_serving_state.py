@@ -245,12 +245,12 @@ def test_an_unknown_text_waits_for_the_encoder(world: World) -> None:
     view = state.view()
     assert view.pending_texts == 1 and view.items is not None
     row = view.index.row("new")
-    assert row is not None and not view.items.content[row].any()
+    assert row is not None and not view.items.dense.content[row].any()
     with closing(world.encoder()) as encoder:
         assert state.encode(encoder, most=5) == 1
     view = state.view()
     assert view.pending_texts == 0 and view.items is not None
-    assert torch.linalg.norm(view.items.content[row]).item() > 0.99
+    assert torch.linalg.norm(view.items.dense.content[row]).item() > 0.99
 
 
 def test_a_view_never_changes(world: World) -> None:
@@ -308,7 +308,7 @@ def test_a_change_whose_whole_item_is_compacted_away_still_hides_it_and_keeps_it
     row = after.index.row("red-cup")
     assert row is not None and not after.index.available[row]
     assert before.items is not None and after.items is not None
-    assert torch.equal(after.items.content[row], before.items.content[row])
+    assert torch.equal(after.items.dense.content[row], before.items.dense.content[row])
     assert state.pending_texts == 0
 
 

@@ -1,0 +1,104 @@
+"""The vectors and biases of a server's items: those of the snapshot, with newer ones laid over them.
+
+The snapshot's arrays are not copied: only what is asked for is gathered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.model.item_table import Rows
+
+NO_ROWS = np.zeros(0, dtype=np.int64)
+
+
+class Overlay(NamedTuple):
+    """Values of some rows ``[k]``, ascending: those at the slots ``[k]`` of a tensor."""
+
+    rows: NDArray[np.int64]
+    slots: NDArray[np.int64]
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class ColumnOverlay:
+    """A column ``[n, ...]`` of items: a base of b rows, zeros beyond it, and values laid over some rows.
+
+    It has of a tensor what gathers rows from one.
+    """
+
+    base: Tensor
+    size: int
+    overlay: Overlay | None = None
+
+    def __len__(self) -> int:
+        return self.size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As a tensor's."""
+        return self.size, *self.base.shape[1:]
+
+    @property
+    def device(self) -> torch.device:
+        """As a tensor's."""
+        return self.base.device
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Gather rows ``[...]``."""
+        flat = rows.reshape(-1)
+        gathered = self._of_base(flat)
+        if self.overlay is not None:
+            own = flat.numpy()
+            at = np.searchsorted(self.overlay.rows, own)
+            found = np.append(self.overlay.rows, -1)[at] == own
+            newer = self.overlay.values[torch.from_numpy(self.overlay.slots[at[found]])]
+            gathered[torch.from_numpy(found)] = newer
+        return gathered.view(*rows.shape, *self.base.shape[1:])
+
+    def _of_base(self, rows: Tensor) -> Tensor:
+        known = len(self.base)
+        if not known:
+            return self.base.new_zeros(len(rows), *self.base.shape[1:])
+        gathered = self.base[rows.clamp(max=known - 1)]
+        if self.size > known:
+            gathered[rows >= known] = 0
+        return gathered
+
+
+@dataclass(frozen=True)
+class ItemRows:
+    """The rows of n items: the snapshot's, new ones, and the content of newer texts."""
+
+    snapshot: Rows
+    size: int
+    newer: Overlay | None = None
+
+    @cached_property
+    def sparse(self) -> Rows:
+        """Columns that gather the rows that are asked for."""
+        columns = (
+            ColumnOverlay(column, self.size, self.newer if column is self.snapshot.content else None)
+            for column in self.snapshot
+        )
+        return Rows(*cast("tuple[Tensor, Tensor, Tensor]", tuple(columns)))
+
+    @cached_property
+    def dense(self) -> Rows:
+        """Tensors of all rows; a copy, unless they are the snapshot's."""
+        if self.newer is None and self.size == len(self.snapshot.bias):
+            return self.snapshot
+        extra = self.size - len(self.snapshot.bias)
+        content, residual, bias = (
+            torch.cat([column, column.new_zeros(extra, *column.shape[1:])]) for column in self.snapshot
+        )
+        if self.newer is not None:
+            content[torch.from_numpy(self.newer.rows)] = self.newer.values[torch.from_numpy(self.newer.slots)]
+        return Rows(content, residual, bias)
