@@ -26,7 +26,7 @@ from consumers.serve.state.steering import Steering, steered_by
 from pipeline.assembly import checkpoints_of, make_learner
 from pipeline.checkpoints.capture import update_of
 from pipeline.checkpoints.rebuild import rebuild
-from pipeline.config import Settings
+from pipeline.config import RetrievalConfig, Settings
 from pipeline.eventlog.port import EventLog, Offsets, Record, TopicPartition, read
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Impression, decode, encode
@@ -111,7 +111,9 @@ def reproduce_answer(
     backbone = load_backbone(settings.model.backbone)
     snapshot = _load(update_of(learner, topics.prefix, position, {}, "audit"), backbone, settings)
     steering = Steering(topics.users, topics.rules)
-    state = _state(event_log, topics, learner, snapshot, _offsets(recorded), steering)
+    state = _state(
+        event_log, topics, learner, snapshot, _offsets(recorded), steering, settings.learn.retrieval
+    )
     with closing(TextEncoder(backbone, settings.model.cache, settings.model.max_tokens, device)) as encoder:
         state.encode(encoder.adapted(snapshot.encoder), max(0, state.pending_texts - stored.pending_texts))
     current = CurrentState()
@@ -171,6 +173,7 @@ def _state(
     snapshot: LoadedSnapshot,
     ends: Offsets,
     steering: Steering,
+    retrieval: RetrievalConfig,
 ) -> ServingState:
     """Build the state of a server with this snapshot that had read up to `ends`."""
     if any(ends.get(source, 0) < offset for source, offset in snapshot.offsets.items()):
@@ -181,6 +184,7 @@ def _state(
         {},
         (topics.interactions, topics.items),
         steering=steering,
+        retrieval=retrieval,
     )
     state.read(_steering_records(event_log, topics, ends))
     state.read(_catalogue_records(topics.items, learner.stream.catalogue))

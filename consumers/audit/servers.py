@@ -85,6 +85,7 @@ def new_state(event_log: EventLog, topics: Topics, settings: Settings) -> Iterat
         settings.learn.stream.history_length,
         settings.serve.poll_seconds,
         settings.signals,
+        settings.learn.retrieval,
     )
     make_encoder = partial(TextEncoder, backbone, settings.model.cache, settings.model.max_tokens, device)
     with ThreadPoolExecutor(1, thread_name_prefix="follower") as threads:

@@ -69,6 +69,7 @@ def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
         settings.learn.stream.history_length,
         settings.serve.poll_seconds,
         settings.signals,
+        settings.learn.retrieval,
     )
     make_encoder = partial(TextEncoder, backbone, settings.model.cache, settings.model.max_tokens, device)
     shown = ShownItems()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from consumers.serve.scoring import Asked, contexts_of, outputs_at, popular
+from consumers.serve.scoring import HistoryQuery, contexts_of, outputs_at, popular
 from consumers.serve.state.item_rows import ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import View
@@ -78,7 +78,7 @@ def explain(
     view: View,
     snapshot: LoadedSnapshot,
     items: ItemRows,
-    asked: Asked,
+    asked: HistoryQuery,
     context: int,
     share: Share,
     eligible: NDArray[np.int64],

@@ -15,7 +15,7 @@ from consumers.serve.diversity import diversified, pool_size
 from consumers.serve.eligibility import Eligibility, eligibility_of
 from consumers.serve.explanation import Explanation, explain, explain_cosines, explain_popular
 from consumers.serve.query import RecommendationQuery
-from consumers.serve.scoring import NOTHING_REJECTED, Asked, Scored, popular, score, shares
+from consumers.serve.scoring import NOTHING_REJECTED, HistoryQuery, ItemScores, popular, score, shares
 from consumers.serve.state.item_rows import ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.scans import Pool, Scans
@@ -91,9 +91,9 @@ class _Draft(NamedTuple):
     reading: Reading
 
     @property
-    def to_score(self) -> Asked:
+    def to_score(self) -> HistoryQuery:
         """What is to be scored."""
-        return Asked(self.known, self.asked.session, self.eligibility.selected())
+        return HistoryQuery(self.known, self.asked.session, self.eligibility.selected())
 
 
 def recommend_all(view: View, asked: Sequence[UserQuery], context: int, now: int) -> list[Answer]:
@@ -109,7 +109,7 @@ def recommend_all(view: View, asked: Sequence[UserQuery], context: int, now: int
     if snapshot is None or items is None:
         return [_popular_draft(view, draft, "no_snapshot") for draft in drafts]
     readable = [draft for draft in drafts if draft.reading.acts]
-    found: list[Scored] = []
+    found: list[ItemScores] = []
     for start in range(0, len(readable), TARGETS_AT_ONCE):
         block = [draft.to_score for draft in readable[start : start + TARGETS_AT_ONCE]]
         found += score(view, snapshot, items, block, context)
@@ -154,7 +154,7 @@ def _draft(view: View, asked: UserQuery, now: int) -> _Draft:
 
 
 def _ranked(
-    view: View, snapshot: LoadedSnapshot, items: ItemRows, draft: _Draft, scored: Scored, context: int
+    view: View, snapshot: LoadedSnapshot, items: ItemRows, draft: _Draft, scored: ItemScores, context: int
 ) -> Answer:
     """Choose among the items that were scored, or among all if too few of those are eligible."""
     query, shaping = draft.asked.query, draft.asked.shaping

@@ -31,7 +31,7 @@ from pipeline.state.segments import Segment, segment_of
 NOTHING_REJECTED: Mapping[str, float] = MappingProxyType({})
 
 
-class Asked(NamedTuple):
+class HistoryQuery(NamedTuple):
     """A history whose next act is to be scored.
 
     Attributes:
@@ -46,7 +46,7 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Scored:
+class ItemScores:
     """Scores of items.
 
     Attributes:
@@ -62,7 +62,7 @@ class Scored:
 
 @torch.inference_mode()
 def contexts_of(
-    view: View, snapshot: LoadedSnapshot, items: ItemRows, asked: Sequence[Asked], context: int
+    view: View, snapshot: LoadedSnapshot, items: ItemRows, asked: Sequence[HistoryQuery], context: int
 ) -> Contexts:
     """Return what m ≤ `TARGETS_AT_ONCE` histories are scored from; the model reads `context` acts of each."""
     assert len(asked) <= TARGETS_AT_ONCE
@@ -72,8 +72,8 @@ def contexts_of(
 
 
 def score(
-    view: View, snapshot: LoadedSnapshot, items: ItemRows, asked: Sequence[Asked], context: int
-) -> list[Scored]:
+    view: View, snapshot: LoadedSnapshot, items: ItemRows, asked: Sequence[HistoryQuery], context: int
+) -> list[ItemScores]:
     """Score the next act after each of m ≤ `TARGETS_AT_ONCE` histories, in one pass."""
     contexts = contexts_of(view, snapshot, items, asked, context)
     if view.scans is None:
@@ -86,7 +86,7 @@ def score(
         if one.rows is not None:
             own = contexts.select(np.array([number]))
             rows, outputs = outputs_at(view, snapshot, items, own, one.rows)
-            found[number] = _at(Scored(rows, _logits(blend(snapshot.mixer, outputs))[0]), one.rows)
+            found[number] = _at(ItemScores(rows, _logits(blend(snapshot.mixer, outputs))[0]), one.rows)
     return [found[number] for number in range(len(asked))]
 
 
@@ -117,7 +117,7 @@ def mixture(
     context: int,
 ) -> NDArray[np.float64]:
     """Return the log-probabilities ``[n]`` of the next act over a catalogue that is scored whole."""
-    (scored,) = score(view, snapshot, items, [Asked(known, session)], context)
+    (scored,) = score(view, snapshot, items, [HistoryQuery(known, session)], context)
     return scored.logits
 
 
@@ -145,12 +145,12 @@ def shares(log_probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @torch.inference_mode()
 def _score_all(
-    view: View, snapshot: LoadedSnapshot, items: ItemRows, contexts: Contexts, asked: Sequence[Asked]
-) -> list[Scored]:
+    view: View, snapshot: LoadedSnapshot, items: ItemRows, contexts: Contexts, asked: Sequence[HistoryQuery]
+) -> list[ItemScores]:
     (outputs,) = score_contexts(contexts, snapshot.recommender, items.dense, view.popularity)
     every, logits = np.arange(len(view.index)), _logits(mix(snapshot.mixer, outputs))
     return [
-        Scored(every, own) if one.rows is None else Scored(one.rows, own[one.rows])
+        ItemScores(every, own) if one.rows is None else ItemScores(one.rows, own[one.rows])
         for one, own in zip(asked, logits, strict=True)
     ]
 
@@ -163,7 +163,7 @@ def _retrieved(
     contexts: Contexts,
     chosen: NDArray[np.int64],
     scans: Scans,
-) -> list[Scored]:
+) -> list[ItemScores]:
     """Score the candidates of chosen targets."""
     if not chosen.size:
         return []
@@ -174,7 +174,7 @@ def _retrieved(
     bounds = found.bound(weights, contexts, outputs).tolist()
     logits = _logits(blend(snapshot.mixer, outputs))
     return [
-        Scored(rows[:count], own[:count], bound)
+        ItemScores(rows[:count], own[:count], bound)
         for rows, count, own, bound in zip(
             found.candidates.rows, found.candidates.counts.tolist(), logits, bounds, strict=True
         )
@@ -187,9 +187,9 @@ def _candidate_outputs(
     return score_candidates(contexts, candidates, snapshot.recommender, items.sparse, True, view.popularity)
 
 
-def _at(scored: Scored, rows: NDArray[np.int64]) -> Scored:
+def _at(scored: ItemScores, rows: NDArray[np.int64]) -> ItemScores:
     """Return some of the rows alone, ascending."""
-    return Scored(rows, scored.logits[np.searchsorted(scored.rows, rows)])
+    return ItemScores(rows, scored.logits[np.searchsorted(scored.rows, rows)])
 
 
 def _logits(tensor: Tensor) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ from consumers.serve.schemas import (
     RewardRequest,
     SnapshotCard,
 )
-from consumers.serve.state.current import CurrentState, KnownUser
+from consumers.serve.state.current import CurrentState, UserState
 from consumers.serve.state.serving_state import View
 from consumers.serve.state.shown import ShownItems
 from consumers.serve.state.steering import NO_ATTRIBUTES, read_attributes, steered_by
@@ -84,7 +84,7 @@ class UserAnswer(NamedTuple):
 
 ResponseFields = dict[str, Any]
 """The fields of a response, ready to be serialised."""
-ANONYMOUS = KnownUser((), NO_ITEMS, NO_ATTRIBUTES)
+ANONYMOUS = UserState((), NO_ITEMS, NO_ATTRIBUTES)
 
 
 class UserRequest(NamedTuple):
@@ -143,6 +143,10 @@ class RecommendationService:
         Raises:
             NotReady: the log was not read to its end yet.
         """
+        with self._current.lock.reading():
+            return self._for_all(requests)
+
+    def _for_all(self, requests: Sequence[UserRequest]) -> list[ResponseFields]:
         return [
             self._fields(
                 found.view,
@@ -151,7 +155,7 @@ class RecommendationService:
                 found.shaping,
                 None if request.user is None else self._submit_impression(request.user, request, found),
             )
-            for request, found in zip(requests, self.answer_all(requests), strict=True)
+            for request, found in zip(requests, self._answer_all(requests), strict=True)
         ]
 
     def answer_for(self, user: str, session: str | None, query: RecommendationQuery) -> UserAnswer:
@@ -160,11 +164,12 @@ class RecommendationService:
         Raises:
             NotReady: the log was not read to its end yet.
         """
-        (answer,) = self.answer_all([UserRequest(user, session, query)])
+        with self._current.lock.reading():
+            (answer,) = self._answer_all([UserRequest(user, session, query)])
         return answer
 
-    def answer_all(self, requests: Sequence[UserRequest]) -> list[UserAnswer]:
-        """Choose items for users, without impressions; see `answer_for`."""
+    def _answer_all(self, requests: Sequence[UserRequest]) -> list[UserAnswer]:
+        """Choose items for users."""
         users = [request.user for request in requests if request.user is not None]
         view, known = self._current.for_users(users)
         view, now, of_users = _ready(view), self._clock(), iter(known)
@@ -179,7 +184,7 @@ class RecommendationService:
             for answer, one, digest in zip(answers, asked, digests, strict=True)
         ]
 
-    def _asked(self, view: View, request: UserRequest, known: KnownUser, now: int) -> UserQuery:
+    def _asked(self, view: View, request: UserRequest, known: UserState, now: int) -> UserQuery:
         user, query, shown = request.user, request.query, NO_ITEMS
         if user is not None and query.exclude_shown_ms:
             shown = self._shown.since(user, now - query.exclude_shown_ms)
@@ -205,12 +210,13 @@ class RecommendationService:
             NotReady: the log was not read to its end yet.
             UnknownItem: the item is unknown.
         """
-        view = _ready(self._current.view)
-        if view.index.row(item) is None:
-            raise UnknownItem("this item is in neither the catalogue nor any interaction")
-        now = self._clock()
-        shaping = _shaping(view, query, "similar", now)
-        answer = similar(view, item, query, shaping, now=now)
+        with self._current.lock.reading():
+            view = _ready(self._current.view)
+            if view.index.row(item) is None:
+                raise UnknownItem("this item is in neither the catalogue nor any interaction")
+            now = self._clock()
+            shaping = _shaping(view, query, "similar", now)
+            answer = similar(view, item, query, shaping, now=now)
         return Recommendations.model_validate(self._fields(view, query, answer, shaping))
 
     def rank(self, request: RankingRequest) -> Ranking:

@@ -26,7 +26,7 @@ from consumers.serve.state.serving_state import DEDUPE_WINDOW, HistoryPosition, 
 from consumers.serve.state.steering import Steering
 from consumers.serve.state.tail import MAX_EVENTS, TailEvent
 from pipeline import metrics
-from pipeline.config import SignalsConfig
+from pipeline.config import RetrievalConfig, SignalsConfig
 from pipeline.errors import (
     LogUnavailable,
     MillstreamError,
@@ -79,6 +79,7 @@ class Follower:
         history_length: int,
         poll_seconds: float,
         signals: SignalsConfig = SignalsConfig(),  # noqa: B008 (frozen)
+        retrieval: RetrievalConfig = RetrievalConfig(),  # noqa: B008 (frozen)
     ) -> None:
         self._log = event_log
         self._topics = topics
@@ -89,6 +90,7 @@ class Follower:
         self._history_length = history_length
         self._poll_seconds = poll_seconds
         self._signals = signals
+        self._retrieval = retrieval
         self._snapshot: LoadedSnapshot | None = None
         self._check = LogCheck(event_log, self._inputs)
         self._encoder: TextEncoder
@@ -174,6 +176,7 @@ class Follower:
             self._refusals,
             self._signals,
             steering,
+            self._retrieval,
         )
         with self._log.reader(self._start_offsets(ends)) as reader:
             while _has_unread(reader.positions(), ends):
@@ -195,10 +198,11 @@ class Follower:
             _observe_freshness(state.read(records))
             publish()
         started = time.monotonic()
-        snapshot = self._watcher.load_newest(self._check)
+        snapshot = self._watcher.load_newest(self._check, self._snapshot)
         if snapshot is not None:
-            self._swap(state, snapshot, watch.ids)
-            publish()
+            with self._current.lock.swapping():
+                self._swap(state, snapshot, watch.ids)
+                publish()
             metrics.SWAP_SECONDS.observe(time.monotonic() - started)
         if state.encode(self._encoder, TEXTS_PER_STEP):
             publish()
@@ -210,13 +214,14 @@ class Follower:
         One that has learned less, or from other topics than those with `topic_ids`, needs a new state.
         """
         before = self._snapshot
-        self._use(snapshot)
+        self._use(snapshot)  # one that is read again is whole: see `SnapshotLoader.load`
         if not same_topics(snapshot.manifest.topic_ids, topic_ids):
             log.info("snapshot %s was learned from other topics: reading again", snapshot.version)
         elif before is not None and _has_learned_less(snapshot.offsets, before.offsets):
             log.info("snapshot %s has learned less than its parent: reading again", snapshot.version)
         else:
             _observe_freshness(state.replace_snapshot(snapshot))
+            self._snapshot = state.snapshot
 
     def _poll(self, reader: LogReader, timeout_seconds: float) -> list[Record]:
         """Return the next records, and pass the announcements among them to the watcher."""

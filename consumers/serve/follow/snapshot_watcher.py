@@ -77,18 +77,21 @@ class SnapshotWatcher:
             if record.key == self._model and record.value is not None:
                 self._observe(record.value, f"{record.source}/{record.offset}")
 
-    def load_newest(self, check: Check = lambda snapshot: None) -> LoadedSnapshot | None:
+    def load_newest(
+        self, check: Check = lambda snapshot: None, before: LoadedSnapshot | None = None
+    ) -> LoadedSnapshot | None:
         """Load the newest fit snapshot that is announced, or one to fall back to.
 
         None if all were loaded or refused before, or if the store must be waited for.
 
         Args:
             check: raises SnapshotCorrupt for a snapshot that is not to be served.
+            before: what is served, which may be updated in place; None if it must stay as it is.
         """
         if not (self._pending or self._falls_back) or self._clock() < self._retry_at:
             return None
         try:
-            snapshot = self._load_announced(check)
+            snapshot = self._load_announced(check, before)
         except OSError as error:
             snapshot = None
             self._wait_for_store(error)
@@ -113,13 +116,13 @@ class SnapshotWatcher:
             if len(self._pending) > MOST_PENDING:
                 del self._pending[next(iter(self._pending))]
 
-    def _load_announced(self, check: Check) -> LoadedSnapshot | None:
+    def _load_announced(self, check: Check, before: LoadedSnapshot | None) -> LoadedSnapshot | None:
         """Load the highest announced version that is fit; forget those that are not."""
         while self._pending:
             version = max(self._pending)
             number, announced, record = self._pending[version]
             try:
-                snapshot = self._loader.load(version, announced.seal)
+                snapshot = self._loader.load(version, announced.seal, before)
                 check(snapshot)
             except SnapshotCorrupt as error:
                 del self._pending[version]

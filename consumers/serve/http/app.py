@@ -90,7 +90,8 @@ def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI
     keyring = Keyring(settings)
     guarded = keyring.guards(Scope.READ)
     app.include_router(_open_routes(service))
-    app.include_router(_v1(service, settings), dependencies=guarded, responses=PROBLEMS)
+    for routes in (_user_routes(service, settings), _item_routes(service, settings)):
+        app.include_router(routes, dependencies=guarded, responses=PROBLEMS)
     app.include_router(ranking_routes(service, keyring, PROBLEMS))
     add_operations(app, guarded)
     add_components(app, {})
@@ -140,19 +141,24 @@ def _query_reader(
     return read_query
 
 
-def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:
-    routes = APIRouter(tags=["recommendations"], dependencies=[Depends(check_parameters)])
-    read_query = _query_reader(service, settings)
-    answers = Batches(service.for_all)
+def _answerer(service: RecommendationService) -> Callable[[UserRequest], Awaitable[Response]]:
+    """Make what answers a request for recommendations; those that wait at the same time share a pass."""
+    batches = Batches(service.for_all)
 
     async def answered(request: UserRequest) -> Response:
-        # An explanation scores a history many times, which nobody else should wait for.
-        fields = (
-            (await run_in_threadpool(service.for_all, [request]))[0]
-            if request.query.explain
-            else await answers.ask(request)
-        )
+        if request.query.explain:  # takes many passes, which nobody else should wait for
+            (fields,) = await run_in_threadpool(service.for_all, [request])
+        else:
+            fields = await batches.ask(request)
         return Response(orjson.dumps(fields), media_type="application/json")
+
+    return answered
+
+
+def _user_routes(service: RecommendationService, settings: ServeConfig) -> APIRouter:
+    routes = APIRouter(tags=["recommendations"], dependencies=[Depends(check_parameters)])
+    read_query = _query_reader(service, settings)
+    answered = _answerer(service)
 
     @routes.get("/v1/users/{user:id}/recommendations", response_model=Recommendations)
     async def recommendations_for_a_user(
@@ -183,6 +189,13 @@ def _v1(service: RecommendationService, settings: ServeConfig) -> APIRouter:
         The history is not stored.
         """
         return await answered(UserRequest(None, session, query, body.history))
+
+    return routes
+
+
+def _item_routes(service: RecommendationService, settings: ServeConfig) -> APIRouter:
+    routes = APIRouter(tags=["recommendations"], dependencies=[Depends(check_parameters)])
+    read_query = _query_reader(service, settings)
 
     @routes.get("/v1/items/{item:id}/similar", responses=NOT_FOUND)
     def similar_items(

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from consumers.serve.state.serving_state import View
 from consumers.serve.state.steering import Steering, UserAttributes
+from consumers.serve.state.swap_lock import SwapLock
 from pipeline.state.acted_items import OlderItems
 from pipeline.state.histories import Histories, History
 
@@ -36,7 +37,7 @@ class Degradation:
     reason: str
 
 
-class KnownUser(NamedTuple):
+class UserState(NamedTuple):
     """A user's acts, the items of those that have left the history, and attributes as they are stored."""
 
     history: History
@@ -48,11 +49,13 @@ class CurrentState:
     """One View, replaced as a whole, so that no request sees a half-updated state.
 
     Attributes:
+        lock: held to read what a View refers to, and to change that in place.
         refusal: the last snapshot that was refused, until another one is served.
         degradation: set while nothing newer can be read; None while the log is followed.
     """
 
     def __init__(self) -> None:
+        self.lock = SwapLock()
         self._lock = Lock()
         self._view: View | None = None
         self._histories = Histories(length=1)
@@ -75,11 +78,11 @@ class CurrentState:
         with self._lock:
             return self._view, self._histories.of(user)
 
-    def for_users(self, users: Sequence[str]) -> tuple[View | None, list[KnownUser]]:
+    def for_users(self, users: Sequence[str]) -> tuple[View | None, list[UserState]]:
         """Return the current View, and what is known of users as of the same offsets."""
         with self._lock:
             return self._view, [
-                KnownUser(
+                UserState(
                     self._histories.of(user), self._histories.older(user), self._attributes.stored(user)
                 )
                 for user in users
@@ -98,6 +101,7 @@ class CurrentState:
     def with_view(self, view: View) -> CurrentState:
         """Return a state with another View over the same users, for comparison; it is not kept up to date."""
         other = CurrentState()
+        other.lock = self.lock
         with self._lock:
             other._view, other._histories, other._attributes = view, self._histories, self._attributes
         return other

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection
-from dataclasses import dataclass
-from operator import ne
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config import ModelConfig, ModelSizes
@@ -18,13 +20,24 @@ from pipeline.model.content.adapter import Adapter, fits
 from pipeline.model.item_table import Rows
 from pipeline.model.lora import blocks_of
 from pipeline.model.recommender import Recommender
-from pipeline.snapshots.snapshot import Manifest, Seal, Snapshot, Version
+from pipeline.snapshots.layer import items_in
+from pipeline.snapshots.snapshot import Manifest, Seal, Snapshot, Update, Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.counts import PairTable
 from pipeline.state.popularity import Popularity
 
 LARGEST_LOG_SCALE = 30.0
 """It begins at 2.3; scores beyond the exponential of this one leave float32's range."""
+
+
+NO_ROWS = np.zeros(0, dtype=np.int64)
+
+
+class SnapshotChanges(NamedTuple):
+    """Items whose content digest may be another than before, or new; rows whose vectors may be, ascending."""
+
+    items: Collection[str]
+    rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,10 @@ class LoadedSnapshot:
         encoder: adapter of the language model with which new texts must be encoded.
         recommender, mixer: the learned parameters.
         items: content, residual and bias of each row.
-        pairs, popularity: counts of the n items; never changed.
+        pairs, popularity: counts of the n items.
+        held: what was loaded; a later snapshot may be made of it, in place.
+        update: to be applied to `held` before the snapshot is served; all but the items and their counts is
+            of this snapshot already.
     """
 
     manifest: Manifest
@@ -54,15 +70,24 @@ class LoadedSnapshot:
     items: Rows
     pairs: PairTable
     popularity: Popularity
+    held: Snapshot
+    update: Update | None = None
 
-    def changes_since(self, before: LoadedSnapshot) -> Collection[str] | None:
-        """Return the items with another content digest than in an earlier snapshot, or new.
+    def applied(self) -> LoadedSnapshot:
+        """Apply the update, in place; those who read the earlier snapshot must not do so meanwhile."""
+        if self.update is None:
+            return self
+        return replace(self, items=_rows(self.held.updated(self.update)), update=None)
 
-        None if the items of the earlier one do not all have the same rows here.
-        """
-        if any(map(ne, before.rows, self.rows)) or len(before.rows) > len(self.rows):
+    @property
+    def changes(self) -> SnapshotChanges | None:
+        """What the update changes; None without one, for then everything may be another."""
+        if self.update is None:
             return None
-        return [item for item, digest in self.digests.items() if before.digests.get(item) != digest]
+        layers = self.update.layers
+        items = [item for layer in layers for item, _ in items_in(layer["items"])]
+        rows = [layer[part].rows for layer in layers for part in ("content", "learned")]
+        return SnapshotChanges(items, np.unique(np.concatenate(rows)) if rows else NO_ROWS)
 
 
 class SnapshotLoader:
@@ -79,12 +104,15 @@ class SnapshotLoader:
         self._skeletons: dict[ModelSizes, Recommender] = {}
         self._required = {"backbone": backbone.digest, "max_tokens": settings.max_tokens}
 
-    def load(self, version: Version, announced: Seal | None = None) -> LoadedSnapshot:
+    def load(
+        self, version: Version, announced: Seal | None = None, before: LoadedSnapshot | None = None
+    ) -> LoadedSnapshot:
         """Load and verify a snapshot.
 
         Args:
             version: of the snapshot.
             announced: what its manifest must be; None to go by the seal in the store alone.
+            before: what is served; if possible, only what has changed since is loaded, to be applied to it.
 
         Raises:
             SnapshotMissing: it is not in the store.
@@ -92,16 +120,40 @@ class SnapshotLoader:
                 finite, or belongs to another model.
             OSError: the store does not answer.
         """
+        update = self._update(version, announced, before) if before else None
+        if before is not None and update is not None:
+            return _loaded(update, before.held, version, self._fitting(update))
         snapshot = self._store.load(version, announced)
-        self._check_model(snapshot.manifest)
-        _check_sizes(snapshot, len(blocks_of(self._backbone.model)))
-        skeleton = self._skeleton(snapshot.manifest)
-        _check_shapes(snapshot, skeleton, self._backbone)
-        return _loaded(snapshot, version, copy.deepcopy(skeleton))
+        _check_shapes(snapshot, self._backbone)
+        return _loaded(snapshot, snapshot, version, self._fitting(snapshot))
+
+    def _update(self, version: Version, announced: Seal | None, before: LoadedSnapshot) -> Update | None:
+        """Load what has changed since a snapshot; None if that is not known, or the log is another one.
+
+        The same reasons as for `Follower` to read again: then what is served must stay as it is.
+        """
+        manifest = self._store.manifest(version, announced)
+        if manifest.topic_ids != before.manifest.topic_ids or before.update is not None:
+            return None
+        learned = manifest.learned_offsets
+        if any(learned.get(source, 0) < offset for source, offset in before.offsets.items()):
+            return None
+        update = self._store.changes(manifest, before.held)
+        if update is not None:
+            before.held.reserve(update)
+        return update
 
     def versions(self) -> list[Version]:
         """All versions in the store, oldest first."""
         return self._store.versions()
+
+    def _fitting(self, found: Snapshot | Update) -> Recommender:
+        """Return the model of a snapshot, if that is of this server's language model."""
+        self._check_model(found.manifest)
+        _check_sizes(found, len(blocks_of(self._backbone.model)))
+        skeleton = self._skeleton(found.manifest)
+        _check_learned(found, skeleton, self._backbone)
+        return copy.deepcopy(skeleton)
 
     def _check_model(self, manifest: Manifest) -> None:
         for name, required in self._required.items():
@@ -120,24 +172,32 @@ class SnapshotLoader:
         return self._skeletons[sizes]
 
 
-def _loaded(snapshot: Snapshot, version: Version, recommender: Recommender) -> LoadedSnapshot:
-    recommender.load_learned(dict(snapshot.learned))
+def _loaded(
+    found: Snapshot | Update, held: Snapshot, version: Version, recommender: Recommender
+) -> LoadedSnapshot:
+    recommender.load_learned(dict(found.learned))
     return LoadedSnapshot(
-        manifest=snapshot.manifest,
+        manifest=found.manifest,
         version=version,
-        offsets=snapshot.manifest.learned_offsets,
-        digests=snapshot.table.digests,
-        rows=snapshot.table.rows,
-        encoder=snapshot.encoder,
+        offsets=found.manifest.learned_offsets,
+        digests=held.table.digests,
+        rows=held.table.rows,
+        encoder=found.encoder,
         recommender=recommender,
-        mixer=snapshot.mixer,
-        items=Rows(snapshot.content, snapshot.residual, snapshot.bias),
-        pairs=snapshot.table.pairs,
-        popularity=snapshot.table.popularity,
+        mixer=found.mixer,
+        items=_rows(held),
+        pairs=held.table.pairs,
+        popularity=held.table.popularity,
+        held=held,
+        update=found if isinstance(found, Update) else None,
     )
 
 
-def _check_sizes(snapshot: Snapshot, layers: int) -> None:
+def _rows(snapshot: Snapshot) -> Rows:
+    return Rows(snapshot.content, snapshot.residual, snapshot.bias)
+
+
+def _check_sizes(snapshot: Snapshot | Update, layers: int) -> None:
     """Check the sizes that the manifest names against the tensors, before a model of these sizes is built."""
     version, sizes, learned = snapshot.manifest.version, snapshot.manifest.sizes, snapshot.learned
     narrow = {tensor.shape[0] for name, tensor in learned.items() if ".lora_A." in name}
@@ -149,16 +209,25 @@ def _check_sizes(snapshot: Snapshot, layers: int) -> None:
         raise SnapshotCorrupt(f"snapshot {version}: log_scale is out of range; publish again or roll back")
 
 
-def _check_shapes(snapshot: Snapshot, skeleton: Recommender, backbone: Backbone) -> None:
+def _check_learned(snapshot: Snapshot | Update, skeleton: Recommender, backbone: Backbone) -> None:
     """Check sizes: digests prove that the bytes are as written, not that the tensors match."""
-    rows, width = snapshot.manifest.rows, backbone.width
     expected = {name: parameter.shape for name, parameter in skeleton.learned().items()}
+    found = {name: tensor.shape for name, tensor in snapshot.learned.items()}
+    if found != expected or not fits(backbone.model, snapshot.encoder):
+        raise _mismatched(snapshot.manifest)
+
+
+def _check_shapes(snapshot: Snapshot, backbone: Backbone) -> None:
+    """Check the sizes of the items' columns; an update was checked to fit them."""
+    rows, width = snapshot.manifest.rows, backbone.width
     consistent = (
-        {name: tensor.shape for name, tensor in snapshot.learned.items()} == expected
-        and snapshot.content.shape == snapshot.residual.shape == (rows, width)
+        snapshot.content.shape == snapshot.residual.shape == (rows, width)
         and snapshot.bias.shape == (rows,)
         and len(snapshot.table) == rows
-        and fits(backbone.model, snapshot.encoder)
     )
     if not consistent:
-        raise SnapshotCorrupt(f"snapshot {snapshot.manifest.version}: the sizes of its tensors do not match")
+        raise _mismatched(snapshot.manifest)
+
+
+def _mismatched(manifest: Manifest) -> SnapshotCorrupt:
+    return SnapshotCorrupt(f"snapshot {manifest.version}: the sizes of its tensors do not match")

@@ -1,6 +1,6 @@
 """What a server scans for candidates: the rows of its snapshot, and those that are newer.
 
-Both scans belong to one View and never change, so requests need no lock.
+The first changes when a snapshot is swapped, while no request reads; the second belongs to one View.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from pipeline.state.popularity import PRIOR, Popularity
 
 MOST_FRESH = 4_096
 """Rows that are newer than the snapshot and scanned; each poll copies them."""
+CHOSEN_EVERY = 64
+"""Swaps after which the scanned rows of a large catalogue are chosen again."""
 
 
 class Pool(NamedTuple):
@@ -34,6 +36,45 @@ class Pool(NamedTuple):
 
     rows: NDArray[np.int64]
     bound: float
+
+
+class SnapshotScan:
+    """The most popular rows of a snapshot, and of a large one those that are found by their content.
+
+    Attributes:
+        shares: ``[r]`` log-shares of the scanned rows.
+    """
+
+    def __init__(self, items: Rows, popularity: Popularity, capacity: int) -> None:
+        """Scan a snapshot; this takes some 50 ms, and seconds for more than `capacity` items with texts."""
+        self._capacity = capacity
+        self._choose(items, popularity)
+
+    def update(self, items: Rows, popularity: Popularity, changed: NDArray[np.int64]) -> None:
+        """Scan a later state of the snapshot, with the rows that have changed; not while requests search."""
+        self._updates += 1
+        size, content = popularity.size, items.content[torch.from_numpy(changed)]
+        is_other = not self.scan.has_content and bool(content.any())
+        is_beyond = size > self._capacity
+        if is_other or (is_beyond and self._updates % CHOSEN_EVERY == 0):
+            self._choose(items, popularity)
+            return
+        if not is_beyond:
+            self.scan.extend(np.arange(self.scan.rows.size, size), items)
+        self.scan.refresh(changed, items)
+        self._set_popularity(popularity)
+
+    def _choose(self, items: Rows, popularity: Popularity) -> None:
+        has_content = any(bool(chunk.any()) for chunk in torch.split(items.content, MOST_FRESH))
+        is_beyond = popularity.size > self._capacity
+        rows = popularity.top(self._capacity) if is_beyond else np.arange(popularity.size)
+        self._updates, self.scan = 0, Scan(self._capacity)
+        self.scan.choose(rows, items, has_content)
+        self._set_popularity(popularity)
+
+    def _set_popularity(self, popularity: Popularity) -> None:
+        self.shares = popularity.log_share(self.scan.rows)
+        self.scan.set_popularity(torch.from_numpy(self.shares))
 
 
 @dataclass(frozen=True)
@@ -44,27 +85,20 @@ class Scans:
         config: how many candidates there are.
         learned: rows as the snapshot has them.
         fresh: items, texts and counts that are newer; these rows are in `learned` as they were.
-        before: popularity in the snapshot.
-        log_ratio: of the smoothed total of its counts to that of the View's.
-        is_whole: whether all that is newer is scanned.
+        log_ratio: of the smoothed total of the snapshot's counts to that of the View's.
+        is_complete: whether every item is scanned.
     """
 
     config: RetrievalConfig
-    learned: Scan
+    learned: SnapshotScan
     fresh: Scan | None
-    before: Popularity
     log_ratio: float
-    is_whole: bool
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every item is scanned."""
-        return self.is_whole and self.learned.rows.size == self.before.size
+    is_complete: bool
 
     def retrieve(self, contexts: Contexts, recommender: Recommender, mixer: Tensor) -> Retrieved:
         """Gather the candidates of m targets; `mixer` are the weights ``[situations, features]``."""
         weights = mixer[torch.from_numpy(contexts.situation)]
-        found = self.learned.search(recommender, contexts.users, weights, self.config.best)
+        found = self.learned.scan.search(recommender, contexts.users, weights, self.config.best)
         rows, bound = [found.rows], found.bound + weights[:, POPULARITY] * self.log_ratio
         if self.fresh is not None:
             newer = self.fresh.search(recommender, contexts.users, weights, self.config.best)
@@ -81,30 +115,26 @@ class Scans:
         """
         weights = torch.zeros(1, len(FEATURES))
         weights[:, MODEL] = 1
-        scans = [self.learned, self.fresh] if self.fresh is not None else [self.learned]
+        scans = [self.learned.scan, *([] if self.fresh is None else [self.fresh])]
         found = [scan.search(recommender, direction[None], weights, count).rows[0] for scan in scans]
         return Pool(np.unique(np.concatenate(found)), np.inf)
 
     @cached_property
     def popular(self) -> Pool:
         """The most popular rows by log-share: the snapshot's, and those that are newer."""
-        best = self.learned.rows[:MOST_FRESH]
-        bound = float(self.before.log_share(best[-1:])[0]) + self.log_ratio
-        if self.is_complete and best.size == self.before.size:
-            bound = -np.inf
+        shares, rows = self.learned.shares, self.learned.scan.rows
+        order = np.argsort(-shares, kind="stable")
+        best, bound = rows[order[:MOST_FRESH]], np.inf
+        if self.is_complete:
+            left = shares[order[MOST_FRESH : MOST_FRESH + 1]].tolist()
+            bound = left[0] + self.log_ratio if left else -np.inf
         fresh = best if self.fresh is None else self.fresh.rows
-        return Pool(np.unique(np.concatenate([best, fresh])), bound if self.is_whole else np.inf)
-
-
-def scan_snapshot(items: Rows, popularity: Popularity, capacity: int) -> Scan:
-    """Scan the most popular rows of a snapshot; this takes some 50 ms."""
-    has_content = any(bool(chunk.any()) for chunk in torch.split(items.content, MOST_FRESH))
-    return _scanned(popularity.top(capacity), items, popularity, has_content, capacity)
+        return Pool(np.unique(np.concatenate([best, fresh])), bound)
 
 
 def scans_of(
     config: RetrievalConfig,
-    learned: Scan,
+    learned: SnapshotScan,
     items: Rows,
     counts: tuple[Popularity, Popularity],
     fresh: NDArray[np.int64],
@@ -118,14 +148,13 @@ def scans_of(
     """
     (before, now), taken = counts, fresh[:MOST_FRESH]
     ratio = math.log((before.total + PRIOR * before.size) / (now.total + PRIOR * now.size))
-    scan = _scanned(taken, items, now, True, taken.size) if taken.size else None
-    return Scans(config, learned, scan, before, ratio, taken.size == fresh.size)
+    is_complete = learned.scan.rows.size == before.size and taken.size == fresh.size
+    scan = _scan_of(taken, items, now) if taken.size else None
+    return Scans(config, learned, scan, ratio, is_complete)
 
 
-def _scanned(
-    rows: NDArray[np.int64], items: Rows, popularity: Popularity, has_content: bool, capacity: int
-) -> Scan:
-    scan = Scan(min(capacity, rows.size))
-    scan.choose(rows, items, has_content)
+def _scan_of(rows: NDArray[np.int64], items: Rows, popularity: Popularity) -> Scan:
+    scan = Scan(rows.size)
+    scan.choose(rows, items, has_content=True)
     scan.set_popularity(torch.from_numpy(popularity.log_share(rows)))
     return scan

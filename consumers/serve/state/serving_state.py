@@ -28,7 +28,7 @@ from consumers.serve.state.item_index import (
 from consumers.serve.state.item_rows import NO_ROWS, ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.new_texts import TextOverlay
-from consumers.serve.state.scans import Scans, scan_snapshot, scans_of
+from consumers.serve.state.scans import Scans, SnapshotScan, scans_of
 from consumers.serve.state.steering import Steering
 from consumers.serve.state.tail import Tail, TailEvent
 from pipeline import metrics
@@ -39,7 +39,6 @@ from pipeline.eventlog.port import Offsets, Record, TopicPartition, named
 from pipeline.eventlog.refusal_log import RefusalLog
 from pipeline.events import Interaction, Item, ItemChange
 from pipeline.model.content.text import TextEncoder
-from pipeline.retrieval.scan import Scan
 from pipeline.rules.compiled import NO_RULES, CompiledRules
 from pipeline.state.acted_items import OlderItems, with_acts
 from pipeline.state.catalogue import removed_item, upserted
@@ -161,7 +160,7 @@ class ServingState:
         self._changed = set[str]()
         self._rows: ItemRows | None = None
         self._retrieval = retrieval
-        self._scan: Scan | None = None
+        self._scan: SnapshotScan | None = None
 
     def read(self, records: Iterable[Record]) -> list[TailEvent]:
         """Read records; skip invalid events and duplicates.
@@ -184,17 +183,24 @@ class ServingState:
         return learned
 
     def replace_snapshot(self, snapshot: LoadedSnapshot) -> list[TailEvent]:
-        """Continue from another snapshot; return the events of the tail that it has learned."""
+        """Continue from another snapshot; return the events of the tail that it has learned.
+
+        Its update is applied in place: no request must read an earlier View meanwhile, nor thereafter.
+        """
         self._fold()
-        events, before = self._tail.events, self.snapshot
-        self.snapshot = snapshot
+        events, changes = self._tail.events, snapshot.changes
+        self.snapshot = snapshot = snapshot.applied()
         self._unfolded = [event for event in events if not self._is_learned(event)]
         if snapshot.manifest.signals != self._signals.config:
             self._signals = Signals(snapshot.manifest.signals, self._histories.length)
             self._unfolded = _counted_again(self._unfolded, self._history_of, self._signals)
         self._tail = Tail(snapshot.rows)
-        self._swap_items(snapshot.changes_since(before) if before else None)
-        self._rows = self._scan = None
+        self._swap_items(changes.items if changes else None)
+        self._rows = None
+        if changes is None:
+            self._scan = None
+        elif self._scan is not None:
+            self._scan.update(snapshot.items, snapshot.popularity, changes.rows)
         return [event for event in events if self._is_learned(event)]
 
     def encode(self, encoder: TextEncoder, most: int) -> int:
@@ -239,7 +245,7 @@ class ServingState:
         if snapshot is None or items is None or len(index) <= self._retrieval.exact_items:
             return None
         if self._scan is None:
-            self._scan = scan_snapshot(snapshot.items, snapshot.popularity, self._retrieval.scanned)
+            self._scan = SnapshotScan(snapshot.items, snapshot.popularity, self._retrieval.scanned)
         acted_on, _ = self._tail.acts(index.extras)
         newer = items.newer.rows if items.newer else NO_ROWS
         fresh = np.unique(np.concatenate([np.arange(index.size, len(index)), newer, acted_on]))
