@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipeline.config import RowRates
 from pipeline.model.device import recurring
-from pipeline.model.reserved_memory import reserved_zeros
+from pipeline.model.reserved import reserved_zeros
 from pipeline.state.growing import ChangedRows
 
 EPSILON = 1e-10

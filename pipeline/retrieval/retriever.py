@@ -13,7 +13,7 @@ from pipeline.model.item_table import ItemTable
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts
 from pipeline.retrieval.candidates import NO_SAMPLES, Candidates, Retrieved, Samples
-from pipeline.retrieval.nearest import NOTHING, NearestByContent, choose_centroids
+from pipeline.retrieval.content_index import NOTHING, ContentIndex, choose_centroids
 from pipeline.retrieval.scan import NO_ROWS, Scan
 from pipeline.state.popularity import Popularity
 
@@ -32,7 +32,7 @@ class Retriever:
     def __init__(self, config: RetrievalConfig) -> None:
         self._config = config
         self._scan = Scan(config.scanned)
-        self._nearest: NearestByContent | None = None
+        self._nearest: ContentIndex | None = None
         self._changed: list[NDArray[np.int64]] = []
         self._encoded: list[NDArray[np.int64]] = []
 
@@ -56,7 +56,7 @@ class Retriever:
         """Restore what a checkpoint holds; the table has been restored."""
         self._changed, self._encoded = [], []
         self._scan.choose(scanned, table.all(), table.has_content)
-        self._nearest = None if centroids is None else NearestByContent(centroids)
+        self._nearest = None if centroids is None else ContentIndex(centroids)
         if self._nearest:
             self._put_content(self._nearest, np.arange(len(table)), table)
             self._nearest.hide(scanned)
@@ -96,14 +96,14 @@ class Retriever:
         if self._nearest is None:
             content = table.all().content
             with_content = content[content.any(dim=1)].cpu().numpy()
-            self._nearest = NearestByContent(choose_centroids(with_content))
+            self._nearest = ContentIndex(choose_centroids(with_content))
             self._encoded = [np.arange(len(table))]
         self._put_content(self._nearest, _distinct(self._encoded), table)
         if is_new or is_chosen:
             self._nearest.hide(self._scan.rows)
 
     @staticmethod
-    def _put_content(nearest: NearestByContent, rows: NDArray[np.int64], table: ItemTable) -> None:
+    def _put_content(nearest: ContentIndex, rows: NDArray[np.int64], table: ItemTable) -> None:
         """Put the content of rows that have any."""
         for start in range(0, rows.size, ROWS_AT_ONCE):
             part = torch.from_numpy(rows[start : start + ROWS_AT_ONCE])

@@ -34,7 +34,7 @@ ROUNDING = 2.0**-8 * 1.01
 NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
-class Best(NamedTuple):
+class ScanResult(NamedTuple):
     """The best rows ``[m, k]`` of m targets, in no order; ``[m]`` what no other scanned row exceeds."""
 
     rows: NDArray[np.int64]
@@ -78,6 +78,7 @@ class Scan:
 
     def refresh(self, rows: NDArray[np.int64], table: Rows) -> None:
         """Copy rows again, as far as they are scanned, because the table has changed there."""
+        self._slots = _reaching(self._slots, len(table.bias))
         slots = self._slots[rows]
         rows, slots = rows[slots != NOWHERE], slots[slots != NOWHERE]
         where, at = (torch.from_numpy(array).to(table.bias.device) for array in (slots, rows))
@@ -101,7 +102,7 @@ class Scan:
         self._shares = log_shares
         self._matrix[: self.rows.size, self._width] = log_shares.to(torch.bfloat16)
 
-    def search(self, recommender: Recommender, users: Tensor, weights: Tensor, count: int) -> Best:
+    def search(self, recommender: Recommender, users: Tensor, weights: Tensor, count: int) -> ScanResult:
         """Find the `count` best rows of m targets.
 
         Args:
@@ -122,10 +123,10 @@ class Scan:
         scores[:, self.rows.size :] = -torch.inf
         best, slots = best_of(scores, min(count, self.rows.size))
         if best.shape[1] == self.rows.size:
-            return Best(self.rows[slots.cpu().numpy()], torch.full_like(length, -torch.inf))
+            return ScanResult(self.rows[slots.cpu().numpy()], torch.full_like(length, -torch.inf))
         least = best.amin(dim=1)
         largest = length * self._norms.max() + popularity.squeeze(1) * self._shares.abs().max()
-        return Best(self.rows[slots.cpu().numpy()], least + ROUNDING * (2 * largest + least.abs()))
+        return ScanResult(self.rows[slots.cpu().numpy()], least + ROUNDING * (2 * largest + least.abs()))
 
 
 def best_of(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,8 @@ from pipeline.snapshots.store import SnapshotStore, digest_of
 
 FAN_IN = 4
 """Layers of a size that are merged: fewer mean shorter lists, and more writing."""
+MOST_LAYERS = 64
+"""They are fewer unless the store refuses manifests, or the log announcements, many times in a row."""
 SMALLEST_BYTES = 2**14
 """Layers that are smaller are of one size."""
 
@@ -37,7 +39,7 @@ class LayerList:
 
     def begins_anew(self, generation: int) -> bool:
         """Whether the next update must be whole."""
-        return self._generation != generation
+        return self._generation != generation or len(self._files) > MOST_LAYERS
 
     def add(self, update: Update) -> None:
         """Add what was captured: the next layer that is stored has it, whatever becomes of this update."""
@@ -66,7 +68,7 @@ class LayerList:
         return manifest, store.publish(manifest, files)
 
     def shorten(self, store: SnapshotStore) -> None:
-        """Merge layers of like size; where one cannot be read, begin anew with the next update."""
+        """Merge layers of like size; where one cannot be read, begin again with the next update."""
         try:
             while count := mergeable([file.size for file in self._files]):
                 old = self._files[-count:]
@@ -83,7 +85,9 @@ class LayerList:
         """Store what was added as one layer, which reaches to the version of the update."""
         if not self._files:
             store.sweep()
-        layer = merged(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
+        if len(self._waiting) > 1:
+            self._waiting = [merged(self._waiting)]
+        (layer,) = self._waiting
         after = self._files[-1].through if self._files else None
         file = store.put_layer(encode_layer(layer), after, Version.parse(update.manifest.version).step)
         self._digest.update(layer, update.manifest.rows)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.model.item_table import RESERVED
-from pipeline.model.reserved_memory import reserved_zeros
+from pipeline.model.reserved import reserved_zeros
 from pipeline.snapshots.layer import Layer, RowValues, items_in, texts_of
 from pipeline.state.counts import PairCounts, PairRows
 from pipeline.state.popularity import DecayedPopularity

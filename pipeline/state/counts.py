@@ -22,6 +22,8 @@ from pipeline.state.growing import ChangedRows, GrowingArray
 
 T = TypeVar("T", bound=np.generic)
 
+KeyedSums = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Distinct keys, ascending, and their sums; never changed in place."""
 COLUMN_BITS = 32
 _COLUMN = np.int64((1 << COLUMN_BITS) - 1)
 SMALLEST_BLOCK = 4
@@ -290,12 +292,23 @@ def split_keys(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.i
     return keys >> COLUMN_BITS, keys & _COLUMN
 
 
-def summed(
-    keys: NDArray[np.int64], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Sum weights by key: distinct keys, ascending, and their sums."""
+def summed(keys: NDArray[np.int64], weights: NDArray[np.float64]) -> KeyedSums:
+    """Sum weights by key, which may recur."""
     distinct, numbers = np.unique(keys, return_inverse=True)
     return distinct, sums_of(numbers, weights, distinct.size)
+
+
+def merged(known: KeyedSums, added: KeyedSums) -> KeyedSums:
+    """Add sums to others, both by distinct keys, ascending; faster than to sum them by key."""
+    keys, weights = known
+    at = np.searchsorted(keys, added[0])
+    is_known = keys[np.minimum(at, keys.size - 1)] == added[0] if keys.size else at < 0
+    weights = weights.copy()
+    weights[at[is_known]] += added[1][is_known]
+    new_keys, new_weights = (array[~is_known] for array in added)
+    is_new = np.zeros(keys.size + new_keys.size, dtype=np.bool_)
+    is_new[at[~is_known] + np.arange(new_keys.size)] = True
+    return _interleaved(is_new, new_keys, keys), _interleaved(is_new, new_weights, weights)
 
 
 def sums_of(numbers: NDArray[np.int64], weights: NDArray[np.float64], count: int) -> NDArray[np.float64]:

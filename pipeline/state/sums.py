@@ -9,7 +9,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.state.counts import COLUMN_BITS, PairRows, PairTable, pair_keys, spans, split_keys, summed
+from pipeline.state.counts import (
+    COLUMN_BITS,
+    PairRows,
+    PairTable,
+    merged,
+    pair_keys,
+    spans,
+    split_keys,
+    summed,
+)
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.popularity import Popularity
 
@@ -39,10 +48,8 @@ class CovisitationSum(Covisitation):
         starts, stops = (np.searchsorted(self._keys, rows << COLUMN_BITS) for rows in (items, items + 1))
         at, numbers = spans(starts, stops - starts), np.repeat(np.arange(items.size), stops - starts)
         _, columns = split_keys(self._keys[at])
-        keys = np.concatenate(
-            [pair_keys(base.numbers, base.columns.astype(np.int64)), pair_keys(numbers, columns)]
-        )
-        keys, weights = summed(keys, np.concatenate([base.values, self._weights[at]]))
+        before = pair_keys(base.numbers, base.columns.astype(np.int64)), base.values
+        keys, weights = merged(before, (pair_keys(numbers, columns), self._weights[at]))
         numbers, columns = split_keys(keys)
         lengths = np.bincount(numbers, minlength=items.size)
         return PairRows(lengths, columns.astype(np.int32), np.maximum(weights, 0))

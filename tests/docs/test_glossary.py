@@ -23,7 +23,7 @@ missing no not nothing occupied online output packed patient pending planner pro
 reached readiness ready real rebuilt recent refused repeatable report result retail run sampling schema seen
 setting shown size slot source spec sqlite status stopped storage stored stuck tensor time to tolerant
 touched trained trainer type unavailable unknown unreadable
-array changed decayed fault growing left out part sum value
+array changed decayed fault growing left out part retrieved scored sum value
 """
 """Words of programming, of other products, and of plain English."""
 

@@ -240,7 +240,7 @@ class ServingState:
         )
 
     def _scans(self, popularity: Popularity) -> Scans | None:
-        """Scan the snapshot once, and again each time what is newer: items, texts, and what was acted on."""
+        """Scan the snapshot once, and each time what is newer: items, texts, and what was acted on."""
         snapshot, items, index = self.snapshot, self._rows, self._index
         if snapshot is None or items is None or len(index) <= self._retrieval.exact_items:
             return None

@@ -15,13 +15,11 @@ from numpy.typing import NDArray
 
 from pipeline.eventlog.port import TopicPartition
 from pipeline.state.contributions import Contribution, additions
-from pipeline.state.counts import pair_keys, split_keys, summed
+from pipeline.state.counts import KeyedSums, merged, pair_keys, split_keys, summed
 from pipeline.state.covisitation import both_ways
 from pipeline.state.histories import Act
 
-Counts = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Ascending keys and their sums; never changed in place."""
-NO_COUNTS: Counts = (np.zeros(0, dtype=np.int64), np.zeros(0))
+NO_COUNTS: KeyedSums = (np.zeros(0, dtype=np.int64), np.zeros(0))
 MAX_EVENTS = 100_000
 """Only the latest events are counted; a learner that is further behind is overloaded."""
 
@@ -71,8 +69,8 @@ class Tail:
             self._number(event.act.item)
         items, weights, pairs = additions((event.contribution for event in events), self._number)
         rows, columns, shares = both_ways(*pairs)
-        self._pairs = _added(self._pairs, pair_keys(rows, columns), shares)
-        self._acts = _added(self._acts, items, weights)
+        self._pairs = merged(self._pairs, summed(pair_keys(rows, columns), shares))
+        self._acts = merged(self._acts, summed(items, weights))
 
     def acts(self, rows: Mapping[str, int]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Rows and sums ``[k]`` of the weights of acts, with the extras at the given rows."""
@@ -99,9 +97,3 @@ class Tail:
         if known is not None:
             return known
         return self.extras.setdefault(item, len(self._known) + len(self.extras))
-
-
-def _added(counts: Counts, keys: NDArray[np.int64], weights: NDArray[np.float64]) -> Counts:
-    """Return counts with more; a key may recur."""
-    known, sums = counts
-    return summed(np.concatenate([known, keys]), np.concatenate([sums, weights]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from copy import deepcopy
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -19,13 +21,11 @@ from pipeline.config import ModelSizes
 from pipeline.snapshots.codec import arrays_in, encode_layer, tensors_in
 from pipeline.snapshots.digest import StateDigest, snapshot_digest
 from pipeline.snapshots.layer import Layer, RowValues, items_in, layer_of, merged, texts_of
-from pipeline.snapshots.layer_list import FAN_IN, SMALLEST_BYTES, LayerList, mergeable
+from pipeline.snapshots.layer_list import FAN_IN, MOST_LAYERS, SMALLEST_BYTES, LayerList, mergeable
 from pipeline.snapshots.snapshot import LayerFile, Manifest, Seal, Snapshot, Update, Version
 from pipeline.snapshots.store import SnapshotStore
 
 WIDTH = 3
-MOST_LAYERS = FAN_IN + 1
-"""A first one, and those of one size: all here are small."""
 Rows = NDArray[np.int64]
 
 
@@ -180,9 +180,13 @@ class Publications(RuleBasedStateMachine):
         for _ in range(versions):
             self.change(1)
             self.publish()
+            if self.random.integers(2):
+                self.follow()
 
     @rule(what=st.sampled_from(["layer", "manifest"]))
     def refuse(self, what: str) -> None:
+        self.add_items(1)
+        self.change(2)
         self.store.refused = what
         with pytest.raises(OSError, match="refused"):
             self.layers.store(self.added(), self.store)
@@ -223,7 +227,7 @@ class Publications(RuleBasedStateMachine):
         for version in fresh.versions():
             loaded = fresh.load(version)
             assert snapshot_digest(loaded) == loaded.manifest.digest
-            assert len(loaded.manifest.layers) <= MOST_LAYERS
+            assert len(loaded.manifest.layers) < 4 * FAN_IN
         assert_holds(loaded, self.published)
 
     def added(self) -> Update:
@@ -233,6 +237,21 @@ class Publications(RuleBasedStateMachine):
         update = self.state.update(self.version, is_whole)
         self.layers.add(update)
         return update
+
+
+def test_a_store_that_refuses_manifests_for_long_leads_to_a_new_list(tmp_path: Path) -> None:
+    state, store, layers = State(), RefusingStore(str(tmp_path), "model"), LayerList()
+    state.add()
+    for step in range(2 * MOST_LAYERS + 9):
+        state.change(0, np.random.default_rng(step))
+        update = state.update(Version(1, step), layers.begins_anew(1))
+        layers.add(update)
+        store.refused = "" if step == 2 * MOST_LAYERS + 8 else "manifest"
+        with nullcontext() if not store.refused else pytest.raises(OSError, match="refused"):
+            layers.store(update, store)
+    loaded = store.load(Version(1, step))
+    assert_holds(loaded, state)
+    assert len(loaded.manifest.layers) <= MOST_LAYERS + 1
 
 
 TestPublications = Publications.TestCase

@@ -19,7 +19,7 @@ def reserved_zeros(*shape: int) -> Tensor:
     size = FLOAT_BYTES * int(np.prod(shape, dtype=np.int64))
     if not size:
         return torch.zeros(shape)
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+    mapped = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
     if hasattr(mmap, "MADV_NOHUGEPAGE"):
-        memory.madvise(mmap.MADV_NOHUGEPAGE)  # a row of 1.5 KB would take 2 MB
-    return torch.frombuffer(memory, dtype=torch.float32, count=size // FLOAT_BYTES).view(shape)
+        mapped.madvise(mmap.MADV_NOHUGEPAGE)  # a row of 1.5 KB would take 2 MB
+    return torch.frombuffer(mapped, dtype=torch.float32, count=size // FLOAT_BYTES).view(shape)

@@ -25,7 +25,7 @@ AT_ONCE = 16_384
 NOTHING = -1
 
 
-class NearestByContent:
+class ContentIndex:
     """An inverted file of content vectors, by catalogue row; 8 bits a number.
 
     Attributes:
