@@ -26,7 +26,7 @@ from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from consumers.serve.state.serving_state import ServingState
-from pipeline.checkpoints.capture import snapshot_of
+from pipeline.checkpoints.capture import take_changed, update_of
 from pipeline.config import LogConfig, load_settings
 from pipeline.eventlog import open_log
 from pipeline.eventlog.port import EventLog, Record, TopicPartition, read_compacted
@@ -121,8 +121,10 @@ class LearningSide:
         """Publish the state, with the histories of users."""
         end, of = self._events, self._learner.stream.histories.of
         position = Position(1, self._step, "", 0, {ACTS: end}, through=0, control=0, fold_to={})
-        snapshot = snapshot_of(self._learner, PREFIX, position, {}, "benchmark")
-        publisher.publish(Publication(snapshot, {user: (of(user), end) for user in users}, [], []))
+        changed = take_changed(self._learner)
+        rows = None if publisher.begins_anew(position.generation) else changed
+        update = update_of(self._learner, PREFIX, position, {}, "benchmark", rows)
+        publisher.publish(Publication(update, {user: (of(user), end) for user in users}, [], []))
 
     @property
     def users(self) -> Iterable[str]:
@@ -204,7 +206,7 @@ def learner(items: int, users: int, rounds: int, folder: Path) -> dict[str, floa
     learning, publishing = list[float](), list[float]()
     with closing(open_log(f"sqlite:///{folder}/log.db")) as log, closing(log.writer()) as writer:
         TOPICS.create(log, 1, *LogConfig().topic_sizes[1:])
-        publisher = Publisher(store, writer, TOPICS, full_every=2 * rounds, keep=2 * rounds)
+        publisher = Publisher(store, writer, TOPICS, keep=2 * rounds)
         side.publish(publisher, side.users)
         full = stored_mb(folder)
         for _ in range(rounds):

@@ -241,7 +241,7 @@ class Snapshot:
 
     @property
     def bias(self) -> Tensor:
-        """What was learned of each item, whoever the user is."""
+        """What was learned of each item, the same for all users."""
         return torch.from_numpy(self.table.column("bias"))
 
 
