@@ -61,12 +61,14 @@ class _Provenance(_Answer):
 class Recommendations(_Provenance):
     """Items, best first, and what they are based on.
 
-    Send `impression` with the interactions that follow.
+    Send `impression` with the interactions that follow. `exact` says whether it is certain that no other item
+    belongs into the list.
     """
 
     items: list[ShownItem]
     source: str
     reason: str | None
+    exact: bool
     impression: str | None
 
 

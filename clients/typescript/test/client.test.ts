@@ -31,6 +31,7 @@ const ANSWER = {
   items: [],
   source: "popular",
   reason: null,
+  exact: true,
   impression: null,
   of_tomorrow: true,
 };
