@@ -174,8 +174,10 @@ class ServingSide:
 
     def load(self, version: Version) -> None:
         """Load a snapshot, and show it to requests."""
-        self._state.replace_snapshot(self._loader.load(version))
-        self._show()
+        loaded = self._loader.load(version, before=self._state.snapshot)
+        with self._current.lock.swapping():
+            self._state.replace_snapshot(loaded)
+            self._show()
 
     def answer(self, user: str) -> None:
         """Recommend to a user.

@@ -38,7 +38,7 @@ def last_users(segments: Sequence[Segment], recommender: Recommender, items: Row
 
 @lru_cache(2)
 def _only_block(tower: Tower) -> BertLayer | None:
-    """Return the layer of a tower if it has one alone and that is BERT's; to look takes half a millisecond."""
+    """Return the layer of a tower if it has one alone and that is BERT's; looking takes half a ms."""
     blocks = blocks_of(tower.layers)
     return blocks[0] if len(blocks) == 1 and isinstance(blocks[0], BertLayer) else None
 

@@ -44,7 +44,7 @@ class Retriever:
     @property
     def centroids(self) -> NDArray[np.float32] | None:
         """The centroids by which content is searched; None while it is not."""
-        return self._nearest.centroids if self._nearest else None
+        return None if self._nearest is None else self._nearest.centroids
 
     def is_needed(self, size: int) -> bool:
         """Whether a catalogue is too large for all its items to be scored."""
@@ -57,7 +57,7 @@ class Retriever:
         self._changed, self._encoded = [], []
         self._scan.choose(scanned, table.all(), table.has_content)
         self._nearest = None if centroids is None else ContentIndex(centroids)
-        if self._nearest:
+        if self._nearest is not None:
             self._put_content(self._nearest, np.arange(len(table)), table)
             self._nearest.hide(scanned)
 
@@ -126,7 +126,7 @@ class Retriever:
         is_complete = self._scan.rows.size == contexts.shares.shape[1]
         bound = best.bound if is_complete else torch.full_like(best.bound, torch.inf)
         rows = best.rows
-        if self._nearest:
+        if self._nearest is not None:
             queries, _ = recommender.queries(contexts.users)
             near = self._nearest.search(queries.cpu().numpy(), self._config.nearest)
             rows = np.concatenate([rows, np.where(near == NOTHING, rows[:, :1], near)], axis=1)

@@ -68,7 +68,7 @@ class LayerList:
         return manifest, store.publish(manifest, files)
 
     def shorten(self, store: SnapshotStore) -> None:
-        """Merge layers of like size; where one cannot be read, begin again with the next update."""
+        """Merge layers of like size; where one cannot be read, the next update begins another list."""
         try:
             while count := mergeable([file.size for file in self._files]):
                 old = self._files[-count:]

@@ -241,7 +241,7 @@ class Snapshot:
 
     @property
     def bias(self) -> Tensor:
-        """What was learned of each item, for all users alike."""
+        """What was learned of each item, the same for all users."""
         return torch.from_numpy(self.table.column("bias"))
 
 

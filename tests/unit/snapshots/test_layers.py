@@ -1,4 +1,4 @@
-"""Layers: whatever changes, is published, refused, merged or pruned, what is loaded is the state."""
+"""Layers: whatever changes, is published, refused, merged, begun anew or pruned, the state is what loads."""
 
 from __future__ import annotations
 

@@ -1,0 +1,122 @@
+"""A learner with a large catalogue ranks among candidates, and learns as one that ranks all items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.checkpoints.capture import capture
+from pipeline.checkpoints.state import restore, to_files
+from pipeline.config import LearnerConfig, RetrievalConfig, SignalsConfig
+from pipeline.evaluation.prequential import AUDITED, FULL_RANKING, Quality
+from pipeline.events import Item
+from pipeline.journal.position import Position
+from pipeline.model.backbone import Backbone
+from pipeline.model.content.text import TextEncoder
+from pipeline.state.micro_batch import MicroBatch
+from pipeline.training.learner import Learner
+from tests.support.build import MINUTE, learner_config, purchase
+
+TITLES = [
+    f"{c} {t} {n}" for c in ("red", "blue", "green") for t in ("cup", "plate", "lamp") for n in range(30)
+]
+ITEMS = [Item(item=f"i{number}", title=title) for number, title in enumerate(TITLES)]
+START, USERS, EVENTS = 1_600_000_000_000, 6, 40
+ALL_SCANNED = RetrievalConfig(exact_items=0, scanned=1_024, best=48, audited=1_000)
+FEW_SCANNED = RetrievalConfig(exact_items=0, scanned=64, best=24, nearest=8, audited=1_000)
+NO_POSITION = Position(1, 0, "", 0, {}, 0, 0, {})
+Make = Callable[..., Learner]
+
+
+@pytest.fixture
+def make(backbone: Backbone, tmp_path: Path) -> Iterator[Make]:
+    """Makes learners that know the items."""
+    encoder = TextEncoder(backbone, tmp_path, 8, torch.device("cpu"))
+
+    def made(retrieval: RetrievalConfig) -> Learner:
+        config: LearnerConfig = learner_config(negatives=64, replay=4, retrieval=retrieval)
+        learner = Learner(config, backbone, encoder, torch.device("cpu"), SignalsConfig(item_cap=1_000))
+        learner.score_and_learn(MicroBatch(0, 0, ITEMS, []))
+        return learner
+
+    yield made
+    encoder.close()
+
+
+def batches(amount: int, first: int = 1) -> list[MicroBatch]:
+    """Users who go through the catalogue, mostly in its first third; a text changes in each batch."""
+    records = []
+    for step in range(first, first + amount):
+        random = np.random.default_rng(step)
+        places = (len(ITEMS) * random.random(EVENTS) ** 2).astype(int).tolist()
+        users = random.integers(USERS, size=EVENTS).tolist()
+        events = [
+            purchase(f"u{user}", ITEMS[place].item, START + (EVENTS * step + number) * MINUTE)
+            for number, (user, place) in enumerate(zip(users, places, strict=True))
+        ]
+        changed = Item(item=f"i{step}", title=f"golden cup {step}")
+        records.append(MicroBatch(1, step, [changed], events))
+    return records
+
+
+def quality_of(learner: Learner, records: list[MicroBatch]) -> Quality:
+    quality = Quality()
+    for batch in records:
+        quality.add(learner.score_and_learn(batch))
+    return quality
+
+
+def test_with_enough_candidates_it_is_as_if_all_were_ranked(make: Make) -> None:
+    records = batches(8)
+    exact = quality_of(make(RetrievalConfig()), records).report()
+    among = quality_of(make(ALL_SCANNED), records).report()
+    for scorer in ("mixture", "model", "covisitation"):
+        for figure in ("hr@20", "mrr@20"):
+            assert among[scorer]["all"][figure] == pytest.approx(exact[scorer]["all"][figure], abs=0.03)
+    assert among["mixture"]["all"]["log_loss"] == pytest.approx(exact["mixture"]["all"]["log_loss"], abs=0.05)
+    assert FULL_RANKING not in exact
+
+
+def test_the_audit_says_what_candidates_lack(make: Make) -> None:
+    """All are audited here, so both rankings are of the same targets."""
+    report = quality_of(make(ALL_SCANNED), batches(6)).report()
+    full, among = report[FULL_RANKING][AUDITED], report["mixture"][AUDITED]
+    assert full["n"] == among["n"] == report["mixture"]["all"]["n"]
+    assert full["recall@20"] == pytest.approx(1, abs=0.001)
+    assert full["hr@20"] == pytest.approx(among["hr@20"], abs=0.005)
+    assert full["log_loss"] == pytest.approx(among["log_loss"], abs=0.1)
+    few = quality_of(make(FEW_SCANNED.replace(best=4, covisited=2)), batches(6)).report()
+    recall = few[FULL_RANKING][AUDITED]["recall@20"]
+    assert recall is not None
+    assert recall < 0.9
+
+
+def test_a_target_that_was_not_found_has_the_last_rank(make: Make) -> None:
+    learner = make(FEW_SCANNED.replace(best=1, covisited=1, nearest=1))
+    ranks = [learner.score_and_learn(batch).by_scorer["mixture"].ranks for batch in batches(3)]
+    assert (np.concatenate(ranks) == len(ITEMS)).mean() > 0.3
+
+
+def test_some_are_audited_whatever_the_batches_are(make: Make) -> None:
+    learner = make(ALL_SCANNED.replace(audited=len(ITEMS) // 3))
+    scores = [learner.score_and_learn(batch) for batch in batches(8)]
+    share = np.concatenate([scored.audited for scored in scores if scored.audited is not None]).mean()
+    assert share == pytest.approx(1 / 3, abs=0.08)
+
+
+@pytest.mark.parametrize("retrieval", [ALL_SCANNED, FEW_SCANNED], ids=["scanned", "by content, too"])
+def test_a_restored_learner_goes_on_as_one_that_never_stopped(make: Make, retrieval: RetrievalConfig) -> None:
+    unbroken = make(retrieval)
+    quality_of(unbroken, batches(5))
+    captured = capture(unbroken, None, NO_POSITION)
+    restored = make(retrieval)
+    restore(restored, None, captured.model, to_files(captured, partitions=2))
+    quality_of(unbroken, batches(3, first=6))
+    quality_of(restored, batches(3, first=6))
+    one, other = (to_files(capture(some, None, NO_POSITION), partitions=2) for some in (restored, unbroken))
+    assert one == other
+    assert (unbroken.retriever.centroids is None) == (retrieval is ALL_SCANNED)
