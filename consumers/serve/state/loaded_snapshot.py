@@ -34,10 +34,16 @@ NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 class SnapshotChanges(NamedTuple):
-    """Items whose content digest may be another than before, or new; rows whose vectors may be, ascending."""
+    """What may be another than before, or new.
+
+    Attributes:
+        items: whose content digest may be.
+        content, learned: rows, ascending, whose content may be, or residual and bias.
+    """
 
     items: Collection[str]
-    rows: NDArray[np.int64]
+    content: NDArray[np.int64]
+    learned: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,11 @@ class LoadedSnapshot:
             return None
         layers = self.update.layers
         items = [item for layer in layers for item, _ in items_in(layer["items"])]
-        rows = [layer[part].rows for layer in layers for part in ("content", "learned")]
-        return SnapshotChanges(items, np.unique(np.concatenate(rows)) if rows else NO_ROWS)
+        content, learned = (
+            np.unique(np.concatenate([NO_ROWS, *(layer[part].rows for layer in layers)]))
+            for part in ("content", "learned")
+        )
+        return SnapshotChanges(items, content, learned)
 
 
 class SnapshotLoader:

@@ -200,7 +200,7 @@ class ServingState:
         if changes is None:
             self._scan = None
         elif self._scan is not None:
-            self._scan.update(snapshot.items, snapshot.popularity, changes.rows)
+            self._scan.update(snapshot.items, snapshot.popularity, changes)
         return [event for event in events if self._is_learned(event)]
 
     def encode(self, encoder: TextEncoder, most: int) -> int:
