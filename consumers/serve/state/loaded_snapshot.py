@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from pipeline.config import ModelConfig, ModelSizes
 from pipeline.errors import SnapshotCorrupt
 from pipeline.eventlog.port import TopicPartition
-from pipeline.model.backbone import Backbone
+from pipeline.model.backbone import Backbone, sharing_copy
 from pipeline.model.content.adapter import Adapter, fits
 from pipeline.model.item_table import Rows
 from pipeline.model.lora import blocks_of
@@ -84,6 +83,11 @@ class LoadedSnapshot:
         if self.update is None:
             return self
         return replace(self, items=_rows(self.held.updated(self.update)), update=None)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Item ids by row."""
+        return self.held.table.ids
 
     @property
     def changes(self) -> SnapshotChanges | None:
@@ -162,7 +166,7 @@ class SnapshotLoader:
         _check_sizes(found, len(blocks_of(self._backbone.model)))
         skeleton = self._skeleton(found.manifest)
         _check_learned(found, skeleton, self._backbone)
-        return copy.deepcopy(skeleton)
+        return sharing_copy(skeleton)
 
     def _check_model(self, manifest: Manifest) -> None:
         for name, required in self._required.items():
