@@ -84,7 +84,7 @@ class Candidates:
 
     @cached_property
     def distinct(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Distinct rows ``[r]`` of candidates and samples, and each column's place in them: ``[m, c + s]``."""
+        """Distinct rows ``[r]`` of candidates and samples, and where each column is: ``[m, c + s]``."""
         every = np.concatenate([self.rows.ravel(), self.samples.rows])
         rows, places = np.unique(every, return_inverse=True)
         own, shared = np.split(places, [self.rows.size])
