@@ -7,7 +7,7 @@ answer; a weight of attention, or the largest part, would not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,11 +62,9 @@ def explain_cosines(cosines: Sequence[float]) -> list[Explanation]:
     return [Explanation(cosine, {"cosine": cosine}) for cosine in cosines]
 
 
-def explain_popular(view: View, rows: NDArray[np.int64], logits: NDArray[np.float64]) -> list[Explanation]:
+def explain_popular(view: View, rows: NDArray[np.int64], rejected: Mapping[str, float]) -> list[Explanation]:
     """Explain popular items ``[k]`` by their popularity, and by what was rejected."""
-    order = np.argsort(rows)
-    popularity = np.empty(rows.size)
-    popularity[order] = popular(view, rows[order])
+    logits, popularity = popular(view, rows, rejected), popular(view, rows)
     return [
         Explanation(logit, {"popularity": share, "rejected": logit - share})
         for logit, share in zip(logits.tolist(), popularity.tolist(), strict=True)

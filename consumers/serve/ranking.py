@@ -93,7 +93,8 @@ class _Draft(NamedTuple):
     @property
     def to_score(self) -> HistoryQuery:
         """What is to be scored."""
-        return HistoryQuery(self.known, self.asked.session, self.eligibility.selected())
+        selected, pinned = self.eligibility.selected(), self.asked.shaping.pinned
+        return HistoryQuery(self.known, self.asked.session, selected, pinned)
 
 
 def recommend_all(view: View, asked: Sequence[UserQuery], context: int, now: int) -> list[Answer]:
@@ -156,18 +157,14 @@ def _draft(view: View, asked: UserQuery, now: int) -> _Draft:
 def _ranked(
     view: View, snapshot: LoadedSnapshot, items: ItemRows, draft: _Draft, scored: ItemScores, context: int
 ) -> Answer:
-    """Choose among the items that were scored, or among all if too few of those are eligible."""
+    """Choose among the items that were scored, or among all if those do not fill the answer."""
     query, shaping = draft.asked.query, draft.asked.shaping
-    is_eligible = draft.eligibility.among(scored.rows)
-    if is_eligible.sum() < query.k and scored.bound > -np.inf:
+    rows, answer = _chosen(view, draft, scored)
+    if len(answer.rows) < query.k and scored.bound > -np.inf:
         every = np.arange(len(view.index))
-        every = every[draft.eligibility.among(every)]
-        (scored,) = score(view, snapshot, items, [draft.to_score._replace(rows=every)], context)
-        is_eligible = np.ones(every.size, dtype=np.bool_)
-    rows = scored.rows[is_eligible]
-    relevance = shaping.shifted(scored.logits[is_eligible], rows)
-    ranked = _Ranked(rows, relevance, shares(relevance), scored.bound + shaping.most_nats)
-    answer = _answer(view, query, ranked, shaping)
+        all_rows = draft.to_score._replace(rows=every[draft.eligibility.among(every)])
+        (scored,) = score(view, snapshot, items, [all_rows], context)
+        rows, answer = _chosen(view, draft, scored)
     if not query.explain:
         return answer
     found = explain(
@@ -181,6 +178,15 @@ def _ranked(
         answer.rows,
     )
     return _explained(answer, found, shaping)
+
+
+def _chosen(view: View, draft: _Draft, scored: ItemScores) -> tuple[NDArray[np.int64], Answer]:
+    """Choose among items; return the rows that were eligible, too."""
+    shaping, is_eligible = draft.asked.shaping, draft.eligibility.among(scored.rows)
+    rows = scored.rows[is_eligible]
+    relevance = shaping.shifted(scored.logits[is_eligible], rows)
+    ranked = _Ranked(rows, relevance, shares(relevance), scored.bound + shaping.most_nats)
+    return rows, _answer(view, draft.asked.query, ranked, shaping)
 
 
 def similar(
@@ -205,14 +211,17 @@ def similar(
     own = _directions(view.snapshot, view.items, np.array([row]))[0]
     if not own.any():
         return _popular(view, eligibility, query, "unknown_item", shaping)
-    recommender = view.snapshot.recommender
-    rows, bound = _eligible(
-        view, eligibility, query.k, lambda scans: scans.nearest(recommender, torch.from_numpy(own), MOST_NEAR)
-    )
-    cosines = (_directions(view.snapshot, view.items, rows) @ own).astype(np.float64)
-    relevance = shaping.shifted(cosines, rows, per_nat=1 / recommender.log_scale.detach().exp().item())
-    ranked = _Ranked(rows, relevance, cosines, bound)
-    answer = _answer(view, query, ranked, shaping)
+    snapshot, items, recommender = view.snapshot, view.items, view.snapshot.recommender
+
+    def among(rows: NDArray[np.int64], bound: float) -> Answer:
+        cosines = (_directions(snapshot, items, rows) @ own).astype(np.float64)
+        relevance = shaping.shifted(cosines, rows, per_nat=1 / recommender.log_scale.detach().exp().item())
+        return _answer(view, query, _Ranked(rows, relevance, cosines, bound), shaping)
+
+    def near(scans: Scans) -> Pool:
+        return scans.nearest(recommender, torch.from_numpy(own), MOST_NEAR)
+
+    answer = _of_pool(view, eligibility, near, among)
     return replace(answer, explanations=explain_cosines(answer.scores)) if query.explain else answer
 
 
@@ -224,23 +233,27 @@ def _directions(snapshot: LoadedSnapshot, items: ItemRows, rows: NDArray[np.int6
     return vectors
 
 
-def _eligible(
-    view: View, eligibility: Eligibility, k: int, candidates: Callable[[Scans], Pool]
-) -> tuple[NDArray[np.int64], float]:
-    """Return rows, ascending, that may be shown, and what no other one's score exceeds.
+def _of_pool(
+    view: View,
+    eligibility: Eligibility,
+    pool: Callable[[Scans], Pool],
+    answer: Callable[[NDArray[np.int64], float], Answer],
+) -> Answer:
+    """Answer from the eligible rows of a pool if there are many items; from all if that does not fill it.
 
-    They are among the candidates of a large catalogue, unless fewer than k of those may be shown, or only few
-    of all items.
+    Args:
+        pool: what to choose among.
+        answer: takes eligible rows, ascending, and what no other one's score exceeds.
     """
-    rows = eligibility.selected()
-    if rows is None and view.scans is not None:
-        rows, bound = candidates(view.scans)
-        rows = rows[eligibility.among(rows)]
-        if rows.size >= k:
-            return rows, bound
-        rows = None
-    rows = np.arange(len(view.index)) if rows is None else rows
-    return rows[eligibility.among(rows)], -np.inf
+    selected = eligibility.selected()
+    if selected is None and view.scans is not None:
+        rows, bound = pool(view.scans)
+        rows = np.union1d(rows, eligibility.shaping.pinned)
+        found = answer(rows[eligibility.among(rows)], bound)
+        if len(found.rows) >= eligibility.query.k:
+            return found
+    rows = np.arange(len(view.index)) if selected is None else selected
+    return answer(rows[eligibility.among(rows)], -np.inf)
 
 
 def _popular_draft(view: View, draft: _Draft, reason: Reason) -> Answer:
@@ -257,16 +270,16 @@ def _popular(
     rejected: Mapping[str, float] = NOTHING_REJECTED,
 ) -> Answer:
     """Return popular items; those that the user rejected, with the strengths given, are lowered."""
-    rows, bound = _eligible(view, eligibility, query.k, lambda scans: scans.popular)
-    logits = popular(view, rows, rejected)
-    relevance = shaping.shifted(logits, rows)
-    ranked = _Ranked(rows, relevance, shares(relevance), bound + shaping.most_nats)
-    answer = _answer(view, query, ranked, shaping, "popular", reason)
+
+    def among(rows: NDArray[np.int64], bound: float) -> Answer:
+        relevance = shaping.shifted(popular(view, rows, rejected), rows)
+        ranked = _Ranked(rows, relevance, shares(relevance), bound + shaping.most_nats)
+        return _answer(view, query, ranked, shaping, "popular", reason)
+
+    answer = _of_pool(view, eligibility, lambda scans: scans.popular, among)
     if not query.explain:
         return answer
-    shown = np.array(answer.rows, dtype=np.int64)
-    found = explain_popular(view, shown, logits[np.searchsorted(rows, shown)])
-    return _explained(answer, found, shaping)
+    return _explained(answer, explain_popular(view, np.array(answer.rows, dtype=np.int64), rejected), shaping)
 
 
 class _Ranked(NamedTuple):

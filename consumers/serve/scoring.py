@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from consumers.serve.state.item_rows import ItemRows
+from consumers.serve.state.item_rows import NO_ROWS, ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.scans import Scans
 from consumers.serve.state.serving_state import View
@@ -37,12 +37,14 @@ class HistoryQuery(NamedTuple):
     Attributes:
         known: acts on items of the index, at least one of positive weight.
         session: the user's current session; None continues the last act's.
-        rows: what alone is to be scored, ascending; None to score whatever may be likely.
+        rows: what alone is to be scored, ascending; None to score all that may be likely.
+        also: rows that are to be scored, however unlikely.
     """
 
     known: Sequence[Act]
     session: str | None
     rows: NDArray[np.int64] | None = None
+    also: NDArray[np.int64] = NO_ROWS
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,13 @@ def score(
     contexts = contexts_of(view, snapshot, items, asked, context)
     if view.scans is None:
         return _score_all(view, snapshot, items, contexts, asked)
-    free = np.array([number for number, one in enumerate(asked) if one.rows is None], dtype=np.int64)
-    found = dict(
-        zip(free.tolist(), _retrieved(view, snapshot, items, contexts, free, view.scans), strict=True)
-    )
+    free = [number for number, one in enumerate(asked) if one.rows is None]
+    also = [asked[number].also for number in free]
+    numbers = np.repeat(np.arange(len(free)), np.array([rows.size for rows in also], dtype=np.int64))
+    pairs = np.stack([numbers, np.concatenate([NO_ROWS, *also])])
+    chosen = np.array(free, dtype=np.int64)
+    scored = _retrieved(view, snapshot, items, contexts, chosen, view.scans, pairs)
+    found = dict(zip(free, scored, strict=True))
     for number, one in enumerate(asked):
         if one.rows is not None:
             own = contexts.select(np.array([number]))
@@ -124,7 +129,7 @@ def mixture(
 def popular(
     view: View, rows: NDArray[np.int64], rejected: Mapping[str, float] = NOTHING_REJECTED
 ) -> NDArray[np.float64]:
-    """Return the log-shares ``[m]`` of all acts on rows, ascending.
+    """Return the log-shares ``[m]`` of all acts on rows.
 
     Items that were rejected, with the strengths given, are lowered.
     """
@@ -163,12 +168,15 @@ def _retrieved(
     contexts: Contexts,
     chosen: NDArray[np.int64],
     scans: Scans,
+    also: NDArray[np.int64],
 ) -> list[ItemScores]:
-    """Score the candidates of chosen targets."""
+    """Score the candidates of chosen targets, and pairs ``[2, p]`` of their numbers and rows."""
     if not chosen.size:
         return []
     contexts = contexts.select(chosen)
     found = scans.retrieve(contexts, snapshot.recommender, snapshot.mixer)
+    if also.size:
+        found = found._replace(candidates=found.candidates.joined(also))
     outputs = _candidate_outputs(view, snapshot, items, contexts, found.candidates)
     weights = snapshot.mixer[outputs.situation]
     bounds = found.bound(weights, contexts, outputs).tolist()

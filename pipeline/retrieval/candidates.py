@@ -23,10 +23,6 @@ from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts
 from pipeline.state.popularity import Popularity
 
-PAIRS_AT_ONCE = 2_048
-"""Rows that are gathered at a time to be multiplied; 3 MB of them stay in the cache."""
-
-
 MODEL, COVISITATION = FEATURES.index("model"), FEATURES.index("covisitation")
 
 
@@ -85,6 +81,16 @@ class Candidates:
         place = np.searchsorted(self._sorted_keys[:-1], wanted)
         first = (self.counts.cumsum() - self.counts)[pairs[0]]
         return np.where(self._sorted_keys[place] == wanted, place - first, -1)
+
+    @cached_property
+    def distinct(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Distinct rows ``[r]`` of candidates and samples, and where each column is: ``[m, c + s]``."""
+        every = np.concatenate([self.rows.ravel(), self.samples.rows])
+        rows, places = np.unique(every, return_inverse=True)
+        own, shared = np.split(places, [self.rows.size])
+        m = len(self.rows)
+        columns = [own.reshape(m, -1), np.broadcast_to(shared, (m, shared.size))]
+        return rows, np.concatenate(columns, axis=1)
 
     @cached_property
     def _sorted_keys(self) -> NDArray[np.int64]:
@@ -148,22 +154,21 @@ def score_candidates(
     def tensor(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(contexts.users.device)
 
-    drawn = np.broadcast_to(candidates.samples.rows, (len(contexts), candidates.samples.rows.size))
-    rows = np.concatenate([candidates.rows, drawn], axis=1)
+    rows, places = candidates.distinct
+    at, where = tensor(rows), tensor(places)
     of_content, of_residual = recommender.queries(contexts.users)
-    bias, logits = items.bias[tensor(rows)], _products(of_residual, candidates, items.residual)
-    logits = logits + bias
+    logits = torch.addmm(items.bias[at], of_residual, items.residual[at].T)
     if has_content:
-        logits += _products(of_content, candidates, items.content)
-    log_weights = tensor(_log_weights(candidates))
+        logits.addmm_(of_content, items.content[at].T)
+    logits, log_weights = logits.gather(1, where), tensor(_log_weights(candidates))
     log_sums = torch.logsumexp(logits + log_weights, dim=1)
     fact, target, item = contexts.facts[0]
     columns = candidates.columns_of(np.stack([target, item]))
     return ScorerOutputs(
         model=logits - log_sums.unsqueeze(1),
-        covisitation=tensor(_log_shares(contexts, rows)),
-        popularity=tensor(popularity.log_share(rows.ravel()).reshape(rows.shape)),
-        bias=BIAS_SCALE * bias,
+        covisitation=tensor(_log_shares(contexts, rows, places)),
+        popularity=tensor(popularity.log_share(rows)[places]),
+        bias=BIAS_SCALE * items.bias[at][where],
         indices=tensor(np.stack([fact, target, columns])),
         values=tensor(contexts.facts[1]),
         situation=tensor(contexts.situation),
@@ -172,38 +177,33 @@ def score_candidates(
     )
 
 
-def _products(queries: Tensor, candidates: Candidates, matrix: Tensor) -> Tensor:
-    """Multiply queries ``[m, d]`` with candidates' and samples' rows of a matrix: ``[m, c + s]``."""
-    own, samples = (torch.from_numpy(a).to(matrix.device) for a in (candidates.rows, candidates.samples.rows))
-    step = max(1, PAIRS_AT_ONCE // own.shape[1])
-    parts = [
-        torch.bmm(matrix[own[start : start + step]], queries[start : start + step].unsqueeze(2)).squeeze(2)
-        for start in range(0, len(own), step)
-    ]
-    return torch.cat([torch.cat(parts), queries @ matrix[samples].T], dim=1)
-
-
 def _log_weights(candidates: Candidates) -> NDArray[np.float32]:
     """How many items each column stands for, as logs ``[m, c + s]``."""
-    own = np.where(candidates.is_candidate, 0, -np.inf)
-    m, drawn = len(own), candidates.samples
-    pairs = np.stack([np.repeat(np.arange(m), drawn.rows.size), np.tile(drawn.rows, m)])
-    is_own = candidates.columns_of(pairs).reshape(m, -1) >= 0
-    others = np.where(is_own, -np.inf, -drawn.log_expected)
+    is_candidate, (rows, places) = candidates.is_candidate, candidates.distinct
+    m, c = is_candidate.shape
+    is_own = np.zeros((m, rows.size), dtype=np.bool_)
+    target, column = is_candidate.nonzero()
+    is_own[target, places[target, column]] = True
+    own = np.where(is_candidate, 0, -np.inf)
+    others = np.where(is_own[:, places[0, c:]], -np.inf, -candidates.samples.log_expected)
     return np.concatenate([own, others], axis=1).astype(np.float32)
 
 
-def _log_shares(contexts: Contexts, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Look up the log-shares of covisitation of rows ``[m, c]``, as `from_shares` has them over all items."""
-    shares, size = contexts.shares, contexts.shares.shape[1]
-    given = np.repeat(np.arange(len(rows)), np.diff(shares.indptr))
-    keys = given * size + shares.indices
-    wanted = np.arange(len(rows))[:, None] * size + rows
-    place = np.searchsorted(keys, wanted)
-    found = np.append(keys, -1)[place] == wanted
-    values = np.where(found, np.append(shares.data, 0)[place], 0) + COVISITATION_FLOOR
-    logs: NDArray[np.float32] = np.log(values / _share_sums(contexts)[:, None]).astype(np.float32)
-    return logs
+def _log_shares(
+    contexts: Contexts, rows: NDArray[np.int64], places: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Look up the log-shares of covisitation, as `from_shares` has them over all items.
+
+    Of distinct rows ``[r]``, at the places ``[m, c]`` among them.
+    """
+    suggested = contexts.shares
+    target = np.repeat(np.arange(len(places)), np.diff(suggested.indptr))
+    place = np.minimum(np.searchsorted(rows, suggested.indices), rows.size - 1)
+    found = rows[place] == suggested.indices
+    shares = np.full((len(places), rows.size), COVISITATION_FLOOR)
+    shares[target[found], place[found]] += suggested.data[found]
+    logs = np.log(np.take_along_axis(shares, places, axis=1) / _share_sums(contexts)[:, None])
+    return logs.astype(np.float32)
 
 
 def _share_sums(contexts: Contexts) -> NDArray[np.float64]:

@@ -117,6 +117,11 @@ class Shaping:
         """What no item gets more than from boosts, in nats."""
         return sum(shift.nats for shift in self.shifts if shift.nats > 0)
 
+    @cached_property
+    def pinned(self) -> NDArray[np.int64]:
+        """The rows, ascending, that have places if they may be shown."""
+        return np.unique(np.array([pin.row for pin in self.pins], dtype=np.int64))
+
     def passing(self, most: int) -> NDArray[np.int64] | None:
         """Return the rows that every filter lets through; None if there are more than that, or no filters."""
         if not self.filters:

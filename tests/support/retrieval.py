@@ -16,8 +16,8 @@ from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts, score_contexts
 from pipeline.retrieval.candidates import NO_SAMPLES, Retrieved, Samples, score_candidates
 from pipeline.retrieval.retriever import Retriever
-from pipeline.state.covisitation import Covisitation, DecayedCovisitation
-from pipeline.state.popularity import DecayedPopularity, Popularity
+from pipeline.state.covisitation import DecayedCovisitation
+from pipeline.state.popularity import DecayedPopularity
 from tests.support.build import as_pairs, segment
 
 CPU = torch.device("cpu")
@@ -29,8 +29,8 @@ class RetrievalHarness:
 
     recommender: Recommender
     table: ItemTable
-    covisitation: Covisitation
-    popularity: Popularity
+    covisitation: DecayedCovisitation
+    popularity: DecayedPopularity
     weights: Tensor
     contexts: Contexts
 

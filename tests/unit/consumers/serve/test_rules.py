@@ -22,6 +22,7 @@ from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import ServingState, View
 from consumers.serve.state.steering import Steering
 from pipeline import metrics
+from pipeline.config import RetrievalConfig
 from pipeline.eventlog.port import Record
 from pipeline.events import Impression, Item, User, encode, validate
 from pipeline.events import InteractionType as T
@@ -47,6 +48,11 @@ from tests.support.serve_tools import wait_until
 NOW = 1_790_000_000_000
 CONTEXT = 5
 ITEMS = [f"{colour}-{thing}" for colour in COLOURS for thing in THINGS] + ["new-1", "new-2"]
+RETRIEVALS = (
+    RetrievalConfig(),
+    RetrievalConfig(exact_items=0),
+    RetrievalConfig(exact_items=0, best=1, covisited=1),
+)
 TIMES = st.none() | st.sampled_from([NOW - 1, NOW, NOW + 1])
 SOME = st.sampled_from
 
@@ -151,9 +157,15 @@ def records(topic: str, keyed: Iterable[tuple[str, bytes | None]]) -> list[Recor
 
 
 def state_of(
-    snapshot: LoadedSnapshot | None, catalogue: Iterable[Item], rules: Iterable[Rule]
+    snapshot: LoadedSnapshot | None,
+    catalogue: Iterable[Item],
+    rules: Iterable[Rule],
+    retrieval: RetrievalConfig = RetrievalConfig(),  # noqa: B008 (frozen)
 ) -> ServingState:
-    state = ServingState(snapshot, Histories(20), {}, ("acts", "items"), steering=Steering("users", "rules"))
+    steering = Steering("users", "rules")
+    state = ServingState(
+        snapshot, Histories(20), {}, ("acts", "items"), steering=steering, retrieval=retrieval
+    )
     state.read(records("items", ((item.item, encode(item)) for item in catalogue)))
     state.read(records("rules", ((rule.name, encode_rule(rule)) for rule in rules)))
     return state
@@ -224,7 +236,8 @@ def test_no_answer_breaks_a_rule(
     begins_with_snapshot: bool,
 ) -> None:
     """Before and after a snapshot is swapped in, and after the rules and the catalogue have changed."""
-    state = state_of(served.snapshots[0] if begins_with_snapshot else None, catalogue, rules)
+    retrieval = data.draw(SOME(RETRIEVALS))
+    state = state_of(served.snapshots[0] if begins_with_snapshot else None, catalogue, rules, retrieval)
     check(served, state.view(), rules, query, kind)
     state.replace_snapshot(served.snapshots[1])
     check(served, state.view(), rules, query, kind)
