@@ -49,9 +49,9 @@ class SnapshotScan:
         shares: ``[r]`` log-shares of the scanned rows.
     """
 
-    def __init__(self, items: Rows, popularity: Popularity, capacity: int) -> None:
+    def __init__(self, items: Rows, popularity: Popularity, config: RetrievalConfig) -> None:
         """Scan a snapshot; this takes some 50 ms, and half a minute for a million items with texts."""
-        self._capacity = capacity
+        self._config = config
         self._updates = 0
         self.by_content: ContentIndex | None = None
         self._choose(items, popularity)
@@ -82,10 +82,10 @@ class SnapshotScan:
 
     def _choose(self, items: Rows, popularity: Popularity) -> None:
         has_content = any(bool(chunk.any()) for chunk in torch.split(items.content, MOST_FRESH))
-        is_beyond = popularity.size > self._capacity
-        rows = popularity.top(self._capacity) if is_beyond else np.arange(popularity.size)
-        self.scan = Scan(self._capacity)
-        self.scan.choose(rows, items, has_content)
+        capacity = self._config.rows_scanned(has_content)
+        rows = popularity.top(capacity) if popularity.size > capacity else np.arange(popularity.size)
+        self.scan = Scan()
+        self.scan.choose(rows, capacity, items, has_content)
         self._set_popularity(popularity)
         if self.by_content is not None:
             self.by_content.hide(self.scan.rows)
@@ -103,6 +103,10 @@ class SnapshotScan:
             content = items.content[torch.from_numpy(part)]
             with_content = content.any(dim=1)
             self.by_content.put(part[with_content.numpy()], content[with_content].numpy())
+
+    @property
+    def _capacity(self) -> int:
+        return self._config.rows_scanned(self.scan.has_content)
 
     def _set_popularity(self, popularity: Popularity) -> None:
         self.shares = popularity.log_share(self.scan.rows)
@@ -188,7 +192,7 @@ def scans_of(
 
 
 def _scan_of(rows: NDArray[np.int64], items: Rows, popularity: Popularity) -> Scan:
-    scan = Scan(rows.size)
-    scan.choose(rows, items, has_content=True)
+    scan = Scan()
+    scan.choose(rows, rows.size, items, has_content=True)
     scan.set_popularity(torch.from_numpy(popularity.log_share(rows)))
     return scan

@@ -246,7 +246,7 @@ class ServingState:
         if snapshot is None or items is None or len(index) <= self._retrieval.exact_items:
             return None
         if self._scan is None:
-            self._scan = SnapshotScan(snapshot.items, snapshot.popularity, self._retrieval.scanned)
+            self._scan = SnapshotScan(snapshot.items, snapshot.popularity, self._retrieval)
         acted_on, _ = self._tail.acts(index.extras)
         newer = items.newer.rows if items.newer else NO_ROWS
         fresh = np.unique(np.concatenate([np.arange(index.size, len(index)), newer, acted_on]))

@@ -8,7 +8,7 @@ import torch
 
 from consumers.serve.state.loaded_snapshot import SnapshotChanges
 from consumers.serve.state.scans import SnapshotScan
-from pipeline.config import ModelSizes
+from pipeline.config import ModelSizes, RetrievalConfig
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import Rows
 from pipeline.model.mixer import FEATURES
@@ -17,6 +17,7 @@ from pipeline.retrieval.scan import MODEL
 from pipeline.state.popularity import DecayedPopularity
 
 ITEMS, CAPACITY, WIDTH = 200, 64, 32
+CONFIG = RetrievalConfig(scanned=CAPACITY)
 NOTHING = np.zeros(0, dtype=np.int64)
 
 
@@ -48,7 +49,7 @@ def found(scan: SnapshotScan, recommender: Recommender, user: torch.Tensor) -> l
 @torch.inference_mode()
 def test_the_popular_are_scanned_and_others_found_by_content(recommender: Recommender) -> None:
     items = rows_of(ITEMS)
-    scan = SnapshotScan(items, popularity_of(ITEMS), CAPACITY)
+    scan = SnapshotScan(items, popularity_of(ITEMS), CONFIG)
     assert sorted(scan.scan.rows.tolist()) == list(range(CAPACITY))
     assert best_by_model(scan, recommender, items.content[5]) == 5
     for row in range(CAPACITY, ITEMS):
@@ -59,7 +60,7 @@ def test_the_popular_are_scanned_and_others_found_by_content(recommender: Recomm
 @torch.inference_mode()
 def test_changes_are_found(recommender: Recommender) -> None:
     items = rows_of(ITEMS)
-    scan = SnapshotScan(items, popularity_of(ITEMS), CAPACITY)
+    scan = SnapshotScan(items, popularity_of(ITEMS), CONFIG)
     other = torch.nn.functional.normalize(torch.ones(WIDTH), dim=0)
     items.content[150], items.residual[7] = other, 3 * torch.nn.functional.normalize(-other, dim=0)
     scan.update(items, popularity_of(ITEMS), SnapshotChanges(["x"], np.array([150]), np.array([7])))
@@ -70,7 +71,7 @@ def test_changes_are_found(recommender: Recommender) -> None:
 @torch.inference_mode()
 def test_a_small_catalogue_is_scanned_whole_as_it_grows(recommender: Recommender) -> None:
     items = rows_of(CAPACITY)
-    scan = SnapshotScan(Rows(*(column[:40] for column in items)), popularity_of(40), CAPACITY)
+    scan = SnapshotScan(Rows(*(column[:40] for column in items)), popularity_of(40), CONFIG)
     new = np.arange(40, CAPACITY)
     scan.update(items, popularity_of(CAPACITY), SnapshotChanges([], new, NOTHING))
     assert sorted(scan.scan.rows.tolist()) == list(range(CAPACITY))
