@@ -73,7 +73,9 @@ def main(
     for batch in batches:
         learner.score_and_learn(batch)
         if batch.step and batch.step % every == 0:
-            recent = itertools.chain.from_iterable(b.interactions for b in reversed(batches[: batch.step]))
+            recent = itertools.chain.from_iterable(
+                b.interactions for b in reversed(batches[: batch.step + 1])
+            )
             found += check(learner, batch.step, _latest(learner, recent, checks // times))
     figures = summary(found, len(learner.stream.catalogue))
     Console().print_json(json.dumps(figures))
