@@ -126,7 +126,7 @@ def _change_number(tensors: dict[str, torch.Tensor], random: Random) -> None:
     name = random.choice([name for name, tensor in tensors.items() if tensor.numel()])
     flat = tensors[name].view(-1)
     floats = (float("nan"), float("inf"), -float("inf"), 3e38, -1.0, 1e9)
-    wholes = (-1, 10**9, 2**31 - 1, -(2**31), 7)
+    wholes = (0, 7, 10, 128, 255) if flat.dtype == torch.uint8 else (-1, 10**9, 2**31 - 1, -(2**31), 7)
     flat[random.randrange(flat.numel())] = random.choice(floats if flat.is_floating_point() else wholes)
 
 

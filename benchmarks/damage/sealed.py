@@ -73,8 +73,8 @@ class SealedFiles:
 
     def broken(self, random: Random, part: str | None = None) -> Damaged:
         """Damage one file, a given one or any, or swap two; all seals and digests stay as they were."""
-        name, other = random.sample(sorted(self.files), 2)
-        name = part or name
+        name = part or random.choice(sorted(self.files))
+        other = random.choice(sorted(self.files.keys() - {name}))
         damage = random.choice((*DAMAGES, *DAMAGES, "forged", "swapped", *Gone))
         if isinstance(damage, Gone):
             return Damaged({**self.files, name: damage}, name, damage.value)

@@ -153,6 +153,7 @@ class Shop:
         self.full, self.delta = self._read(full), self._read(delta)
         self._step = 1_000
         self.served, self.server = str(delta), Server(self.settings, threads)
+        self.publish_good()  # a list of layers that no case shares: the server reads all that is damaged
         self.client = Client(self.server, threads)
         self.lines = LogLines()
         logging.getLogger().addHandler(self.lines)

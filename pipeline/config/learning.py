@@ -94,17 +94,22 @@ class RetrievalConfig(Config):
 
     exact_items: CountOrNone = 10_000
     """Up to so many items, all are scored, and none needs to be retrieved."""
-    scanned: Annotated[int, Field(ge=32, le=2**20)] = 32_768
-    """Items, the most popular ones, that every search scans for the best by model, popularity and bias."""
-    best: Annotated[int, Field(ge=1, le=10_000)] = 64
+    scanned: Annotated[int, Field(ge=32, le=2**20)] = 16_384
+    """Items, the most popular ones, that every search scans for the best by model, popularity and bias; twice
+    as many where no item has a text, because each is half as wide then."""
+    best: Annotated[int, Field(ge=1, le=10_000)] = 48
     """Candidates of a target that the scan finds."""
-    nearest: Annotated[int, Field(ge=1, le=10_000)] = 32
+    nearest: Annotated[int, Field(ge=1, le=10_000)] = 24
     """Candidates of a target that are found by content among the items that are not scanned."""
     covisited: Annotated[int, Field(ge=1, le=10_000)] = 128
     """Candidates of a target that covisitation suggests."""
     audited: CountOrNone = 100
     """Scores that ranking a target in full may take on average: of n items, one target in n / `audited` is
     ranked in full, to measure what its candidates lack."""
+
+    def rows_scanned(self, has_content: bool) -> int:
+        """Return how many items are scanned."""
+        return self.scanned if has_content else 2 * self.scanned
 
 
 class LearnerConfig(Config):

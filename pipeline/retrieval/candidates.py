@@ -84,10 +84,10 @@ class Candidates:
 
     @cached_property
     def distinct(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """All rows ``[r]`` of candidates and samples, ascending; where each column has its own: ``[m, c + s]``."""
+        """Distinct rows ``[r]`` of candidates and samples, and where each column is: ``[m, c + s]``."""
         every = np.concatenate([self.rows.ravel(), self.samples.rows])
-        rows, places = np.unique(every, return_inverse=True)
-        own, shared = np.split(places, [self.rows.size])
+        rows, where = np.unique(every, return_inverse=True)
+        own, shared = np.split(where, [self.rows.size])
         m = len(self.rows)
         columns = [own.reshape(m, -1), np.broadcast_to(shared, (m, shared.size))]
         return rows, np.concatenate(columns, axis=1)
@@ -154,21 +154,21 @@ def score_candidates(
     def tensor(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(contexts.users.device)
 
-    rows, places = candidates.distinct
-    at, where = tensor(rows), tensor(places)
+    rows, where = candidates.distinct
+    at, gathered = tensor(rows), tensor(where)
     of_content, of_residual = recommender.queries(contexts.users)
     logits = torch.addmm(items.bias[at], of_residual, items.residual[at].T)
     if has_content:
         logits.addmm_(of_content, items.content[at].T)
-    logits, log_weights = logits.gather(1, where), tensor(_log_weights(candidates))
+    logits, log_weights = logits.gather(1, gathered), tensor(_log_weights(candidates))
     log_sums = torch.logsumexp(logits + log_weights, dim=1)
     fact, target, item = contexts.facts[0]
     columns = candidates.columns_of(np.stack([target, item]))
     return ScorerOutputs(
         model=logits - log_sums.unsqueeze(1),
-        covisitation=tensor(_log_shares(contexts, rows, places)),
-        popularity=tensor(popularity.log_share(rows)[places]),
-        bias=BIAS_SCALE * items.bias[at][where],
+        covisitation=tensor(_log_shares(contexts, rows, where)),
+        popularity=tensor(popularity.log_share(rows)[where]),
+        bias=BIAS_SCALE * items.bias[at][gathered],
         indices=tensor(np.stack([fact, target, columns])),
         values=tensor(contexts.facts[1]),
         situation=tensor(contexts.situation),
@@ -179,30 +179,30 @@ def score_candidates(
 
 def _log_weights(candidates: Candidates) -> NDArray[np.float32]:
     """How many items each column stands for, as logs ``[m, c + s]``."""
-    is_candidate, (rows, places) = candidates.is_candidate, candidates.distinct
+    is_candidate, (rows, where) = candidates.is_candidate, candidates.distinct
     m, c = is_candidate.shape
     is_own = np.zeros((m, rows.size), dtype=np.bool_)
     target, column = is_candidate.nonzero()
-    is_own[target, places[target, column]] = True
+    is_own[target, where[target, column]] = True
     own = np.where(is_candidate, 0, -np.inf)
-    others = np.where(is_own[:, places[0, c:]], -np.inf, -candidates.samples.log_expected)
+    others = np.where(is_own[:, where[0, c:]], -np.inf, -candidates.samples.log_expected)
     return np.concatenate([own, others], axis=1).astype(np.float32)
 
 
 def _log_shares(
-    contexts: Contexts, rows: NDArray[np.int64], places: NDArray[np.int64]
+    contexts: Contexts, rows: NDArray[np.int64], where: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Look up the log-shares of covisitation, as `from_shares` has them over all items.
 
-    Of distinct rows ``[r]``, at the places ``[m, c]`` among them.
+    Of distinct rows ``[r]``, gathered by their indices ``[m, c]``.
     """
     suggested = contexts.shares
-    target = np.repeat(np.arange(len(places)), np.diff(suggested.indptr))
+    target = np.repeat(np.arange(len(where)), np.diff(suggested.indptr))
     place = np.minimum(np.searchsorted(rows, suggested.indices), rows.size - 1)
     found = rows[place] == suggested.indices
-    shares = np.full((len(places), rows.size), COVISITATION_FLOOR)
+    shares = np.full((len(where), rows.size), COVISITATION_FLOOR)
     shares[target[found], place[found]] += suggested.data[found]
-    logs = np.log(np.take_along_axis(shares, places, axis=1) / _share_sums(contexts)[:, None])
+    logs = np.log(np.take_along_axis(shares, where, axis=1) / _share_sums(contexts)[:, None])
     return logs.astype(np.float32)
 
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from pipeline.state.growing import GrowingArray
 
-LISTS = 4_096
+LISTS = 2_048
 LEAST_ITEMS = 8
 """Items in a list at the beginning, on average."""
-PROBES = 16
+PROBES = 12
 """Lists that a query looks into."""
 AT_ONCE = 16_384
 """Vectors that are added at a time; the products with all centroids take 256 MB."""

@@ -31,7 +31,7 @@ class Retriever:
 
     def __init__(self, config: RetrievalConfig) -> None:
         self._config = config
-        self._scan = Scan(config.scanned)
+        self._scan = Scan()
         self._nearest: ContentIndex | None = None
         self._changed: list[NDArray[np.int64]] = []
         self._encoded: list[NDArray[np.int64]] = []
@@ -55,7 +55,7 @@ class Retriever:
     ) -> None:
         """Restore what a checkpoint holds; the table has been restored."""
         self._changed, self._encoded = [], []
-        self._scan.choose(scanned, table.all(), table.has_content)
+        self._choose(scanned, table)
         self._nearest = None if centroids is None else ContentIndex(centroids)
         if self._nearest is not None:
             self._put_content(self._nearest, np.arange(len(table)), table)
@@ -74,12 +74,12 @@ class Retriever:
     def update(self, step: int, table: ItemTable, popularity: Popularity) -> None:
         """Make ready for the searches of a batch."""
         rows, size = table.all(), len(table)
-        is_beyond = size > self._scan.capacity
+        capacity = self._config.rows_scanned(table.has_content)
+        is_beyond = size > capacity
         is_other = self._scan.rows.size == 0 or table.has_content != self._scan.has_content
         is_chosen = is_other or (is_beyond and step % CHOSEN_EVERY == 0)
         if is_chosen:
-            chosen = popularity.top(self._scan.capacity) if is_beyond else np.arange(size)
-            self._scan.choose(chosen, rows, table.has_content)
+            self._choose(popularity.top(capacity) if is_beyond else np.arange(size), table)
         else:
             if not is_beyond:
                 self._scan.extend(np.arange(self._scan.rows.size, size), rows)
@@ -89,6 +89,10 @@ class Retriever:
         self._changed, self._encoded = [], []
         shares = popularity.log_share(self._scan.rows)
         self._scan.set_popularity(torch.from_numpy(shares).to(rows.bias.device))
+
+    def _choose(self, scanned: NDArray[np.int64], table: ItemTable) -> None:
+        capacity = self._config.rows_scanned(table.has_content)
+        self._scan.choose(scanned, capacity, table.all(), table.has_content)
 
     def _update_nearest(self, table: ItemTable, is_chosen: bool) -> None:
         """Take in what was encoded; hide the scanned rows if they are others than before."""
@@ -164,6 +168,8 @@ def _highest(shares: sp.csr_array, count: int) -> tuple[NDArray[np.int64], NDArr
     """Return pairs ``[2, p]`` of row and column of the highest entries of each row; the highest left out."""
     sizes = np.diff(shares.indptr)
     row = np.repeat(np.arange(sizes.size), sizes)
+    if sizes.max(initial=0) <= count:
+        return np.stack([row, shares.indices.astype(np.int64)]), np.zeros(sizes.size)
     order = np.lexsort((shares.indices, -shares.data, row))
     place = np.arange(order.size) - np.repeat(shares.indptr[:-1], sizes)
     left_out = np.zeros(sizes.size)

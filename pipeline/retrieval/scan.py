@@ -42,14 +42,13 @@ class ScanResult(NamedTuple):
 
 
 class Scan:
-    """Copies of at most `capacity` rows of an item table.
+    """Copies of a bounded number of rows of an item table.
 
     Attributes:
         rows: ``[r]`` the catalogue rows that are scanned, in the order of their slots.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = -(-capacity // GROUP) * GROUP
+    def __init__(self) -> None:
         self.rows = NO_ROWS
         self._slots = np.zeros(0, dtype=np.int64)
         self._matrix = torch.zeros(0, 0, dtype=torch.bfloat16)
@@ -57,13 +56,16 @@ class Scan:
         self._norms = torch.zeros(0)
         self._shares = torch.zeros(0)
 
-    def choose(self, rows: NDArray[np.int64], table: Rows, has_content: bool) -> None:
-        """Scan the given distinct rows ``[r]`` of a table ``[n]`` from now on, and no others."""
+    def choose(self, rows: NDArray[np.int64], capacity: int, table: Rows, has_content: bool) -> None:
+        """Scan the given distinct rows ``[r]`` of a table ``[n]`` from now on, and no others.
+
+        There is room for `capacity` rows.
+        """
         self._width, device = table.residual.shape[1], table.residual.device
-        columns = EXTRA + (1 + has_content) * self._width
-        if self._matrix.shape[1] != columns or self._matrix.device != device:
-            self._matrix = torch.zeros(self.capacity, columns, dtype=torch.bfloat16, device=device)
-            self._norms = torch.zeros(self.capacity, device=device)
+        shape = -(-capacity // GROUP) * GROUP, EXTRA + (1 + has_content) * self._width
+        if self._matrix.shape != shape or self._matrix.device != device:
+            self._matrix = torch.zeros(shape, dtype=torch.bfloat16, device=device)
+            self._norms = torch.zeros(shape[0], device=device)
         self.rows = NO_ROWS
         self._slots = np.full(len(table.bias), NOWHERE)
         self.extend(rows, table)

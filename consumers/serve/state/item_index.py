@@ -7,10 +7,9 @@ one before it: that costs what has changed, and the items that the snapshot lack
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,11 +52,13 @@ class IndexSources(NamedTuple):
     """What an index is made of.
 
     Attributes:
+        ids: of the snapshot's items, by row.
         digests, rows: content digest and row of each item of the snapshot, in the order of rows.
         catalogue: the catalogue as read.
         acted_on: items of interactions; those that the snapshot lacks need a row, too.
     """
 
+    ids: Sequence[str]
     digests: Mapping[str, str]
     rows: Mapping[str, int]
     catalogue: CatalogueEntries
@@ -181,11 +182,13 @@ def build_index(
         changed: items whose entry, content digest or acts are not those of `before`.
         is_swapped: whether the index before is of another snapshot.
     """
-    if is_swapped or any((item in before.extras) != sources.is_extra(item) for item in changed):
+    looked_at = {*changed, *before.extras} if is_swapped else changed
+    index, new, moved = replace(before, rows=sources.rows), list[str](), _NO_ROWS
+    if len(sources.rows) != before.size or any(
+        (item in before.extras) != sources.is_extra(item) for item in looked_at
+    ):
         index, new = _arranged(sources, before, changed)
         moved = np.arange(before.size, len(index))
-    else:
-        index, new, moved = _copied(before), [], _NO_ROWS
     index, filled = _filled(index, sources, {*changed, *new})
     stale = np.union1d(moved, filled)
     change = IndexChange(before.identity, stale, before.columns.earlier(stale))
@@ -198,7 +201,7 @@ def _arranged(
     """Give every item its row, and what was known of it; return the items of which nothing was, too."""
     kept, size = before.size, len(sources.rows)
     extras = sorted(filter(sources.is_extra, {*before.extras, *changed}))
-    items = [*islice(sources.rows, kept, None), *extras]
+    items = [*sources.ids[kept:], *extras]
     rows = [before.row(item) for item in items]
 
     def arranged(column: NDArray[Any]) -> NDArray[Any]:
@@ -226,25 +229,33 @@ def _each(index: ItemIndex, change: Callable[[NDArray[Any]], NDArray[Any]]) -> d
     return {name: change(getattr(index, name)) for name in ("available", "on_sale", "digests")}
 
 
-def _copied(index: ItemIndex) -> ItemIndex:
-    return replace(index, **_each(index, np.copy))
-
-
 def _filled(
     index: ItemIndex, sources: IndexSources, items: Collection[str]
 ) -> tuple[ItemIndex, NDArray[np.int64]]:
-    """Read what is known of some items now, whose rows are returned, too; the index's arrays are its own."""
+    """Read what is known of some items now, whose rows are returned, too."""
     rows = {row: item for item in items if (row := index.row(item)) is not None}
     entries = {
         row: entry.item if (entry := sources.catalogue.get(item)) else None for row, item in rows.items()
     }
     positions = np.array(list(rows), dtype=np.int64)
-    index.available[positions] = [sources.available(item) for item in rows.values()]
-    index.on_sale[:, positions] = (
-        np.array([_on_sale(item) for item in entries.values()], np.int64).reshape(-1, 2).T
-    )
-    index.digests[positions] = [item_digest(item) for item in rows.values()]
-    return replace(index, entries=index.entries.changed(entries)), positions
+    values = {
+        "available": np.array([sources.available(item) for item in rows.values()], dtype=np.bool_),
+        "on_sale": np.array([_on_sale(item) for item in entries.values()], np.int64).reshape(-1, 2).T,
+        "digests": np.array([item_digest(item) for item in rows.values()], dtype=np.int64),
+    }
+    written: dict[str, Any] = {
+        name: _written(getattr(index, name), positions, new) for name, new in values.items()
+    }
+    return replace(index, entries=index.entries.changed(entries), **written), positions
+
+
+def _written(column: NDArray[Any], rows: NDArray[np.int64], values: NDArray[Any]) -> NDArray[Any]:
+    """Return a column with other values of some rows; the same one if nothing is new."""
+    if np.array_equal(column[..., rows], values):
+        return column
+    column = column.copy()
+    column[..., rows] = values
+    return column
 
 
 def _on_sale(item: Item | None) -> tuple[int, int]:

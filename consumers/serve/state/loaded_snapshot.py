@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from pipeline.config import ModelConfig, ModelSizes
 from pipeline.errors import SnapshotCorrupt
 from pipeline.eventlog.port import TopicPartition
-from pipeline.model.backbone import Backbone
+from pipeline.model.backbone import Backbone, sharing_copy
 from pipeline.model.content.adapter import Adapter, fits
 from pipeline.model.item_table import Rows
 from pipeline.model.lora import blocks_of
@@ -34,10 +33,16 @@ NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 class SnapshotChanges(NamedTuple):
-    """Items whose content digest may be another than before, or new; rows whose vectors may be, ascending."""
+    """What may be another than before, or new.
+
+    Attributes:
+        items: whose content digest may be.
+        content, learned: rows, ascending, whose content may be, or residual and bias.
+    """
 
     items: Collection[str]
-    rows: NDArray[np.int64]
+    content: NDArray[np.int64]
+    learned: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -80,14 +85,22 @@ class LoadedSnapshot:
         return replace(self, items=_rows(self.held.updated(self.update)), update=None)
 
     @property
+    def ids(self) -> Sequence[str]:
+        """Item ids by row."""
+        return self.held.table.ids
+
+    @property
     def changes(self) -> SnapshotChanges | None:
         """What the update changes; None without one, for then everything may be another."""
         if self.update is None:
             return None
         layers = self.update.layers
         items = [item for layer in layers for item, _ in items_in(layer["items"])]
-        rows = [layer[part].rows for layer in layers for part in ("content", "learned")]
-        return SnapshotChanges(items, np.unique(np.concatenate(rows)) if rows else NO_ROWS)
+        content, learned = (
+            np.unique(np.concatenate([NO_ROWS, *(layer[part].rows for layer in layers)]))
+            for part in ("content", "learned")
+        )
+        return SnapshotChanges(items, content, learned)
 
 
 class SnapshotLoader:
@@ -153,7 +166,7 @@ class SnapshotLoader:
         _check_sizes(found, len(blocks_of(self._backbone.model)))
         skeleton = self._skeleton(found.manifest)
         _check_learned(found, skeleton, self._backbone)
-        return copy.deepcopy(skeleton)
+        return sharing_copy(skeleton)
 
     def _check_model(self, manifest: Manifest) -> None:
         for name, required in self._required.items():

@@ -15,18 +15,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from consumers.serve.state.loaded_snapshot import SnapshotChanges
 from pipeline.config import RetrievalConfig
 from pipeline.model.item_table import Rows
 from pipeline.model.mixer import FEATURES
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts
 from pipeline.retrieval.candidates import Retrieved
+from pipeline.retrieval.content_index import NOTHING, ContentIndex, choose_centroids
 from pipeline.retrieval.retriever import candidates_of
 from pipeline.retrieval.scan import MODEL, POPULARITY, Scan
 from pipeline.state.popularity import PRIOR, Popularity
 
 MOST_FRESH = 4_096
 """Rows that are newer than the snapshot and scanned; each poll copies them."""
+SAMPLED = 65_536
+"""Contents, or up to twice as many, among which the centroids of an index are chosen."""
 CHOSEN_EVERY = 64
 """Swaps after which the scanned rows of a large catalogue are chosen again."""
 
@@ -39,38 +43,70 @@ class Pool(NamedTuple):
 
 
 class SnapshotScan:
-    """The most popular rows of a snapshot, and of a large one those that are found by their content.
+    """The most popular rows of a snapshot; of a large one, all others can be found by their content.
 
     Attributes:
         shares: ``[r]`` log-shares of the scanned rows.
     """
 
-    def __init__(self, items: Rows, popularity: Popularity, capacity: int) -> None:
-        """Scan a snapshot; this takes some 50 ms, and seconds for more than `capacity` items with texts."""
-        self._capacity = capacity
+    def __init__(self, items: Rows, popularity: Popularity, config: RetrievalConfig) -> None:
+        """Scan a snapshot; this takes some 50 ms, and half a minute for a million items with texts."""
+        self._config = config
+        self._updates = 0
+        self.by_content: ContentIndex | None = None
         self._choose(items, popularity)
+        self._index(items, np.arange(popularity.size))
 
-    def update(self, items: Rows, popularity: Popularity, changed: NDArray[np.int64]) -> None:
-        """Scan a later state of the snapshot, with the rows that have changed; not while requests search."""
+    def update(self, items: Rows, popularity: Popularity, changes: SnapshotChanges) -> None:
+        """Scan a later state of the snapshot, with what has changed; not while requests search."""
         self._updates += 1
-        size, content = popularity.size, items.content[torch.from_numpy(changed)]
-        is_other = not self.scan.has_content and bool(content.any())
-        is_beyond = size > self._capacity
-        if is_other or (is_beyond and self._updates % CHOSEN_EVERY == 0):
+        size = popularity.size
+        is_other = not self.scan.has_content and bool(items.content[torch.from_numpy(changes.content)].any())
+        if is_other or (size > self._capacity and self._updates % CHOSEN_EVERY == 0):
             self._choose(items, popularity)
-            return
-        if not is_beyond:
-            self.scan.extend(np.arange(self.scan.rows.size, size), items)
-        self.scan.refresh(changed, items)
-        self._set_popularity(popularity)
+        else:
+            if size <= self._capacity:
+                self.scan.extend(np.arange(self.scan.rows.size, size), items)
+            self.scan.refresh(np.union1d(changes.content, changes.learned), items)
+            self._set_popularity(popularity)
+        is_new = self.by_content is None
+        self._index(items, np.arange(size) if is_new else changes.content)
+
+    def find(self, recommender: Recommender, users: Tensor, count: int) -> list[NDArray[np.int64]]:
+        """Find rows ``[m, count]`` that are not scanned by their content; no list without such rows."""
+        if self.by_content is None:
+            return []
+        queries, _ = recommender.queries(users)
+        rows = self.by_content.search(queries.numpy(), count)
+        return [np.where(rows == NOTHING, self.scan.rows[0], rows)]
 
     def _choose(self, items: Rows, popularity: Popularity) -> None:
         has_content = any(bool(chunk.any()) for chunk in torch.split(items.content, MOST_FRESH))
-        is_beyond = popularity.size > self._capacity
-        rows = popularity.top(self._capacity) if is_beyond else np.arange(popularity.size)
-        self._updates, self.scan = 0, Scan(self._capacity)
-        self.scan.choose(rows, items, has_content)
+        capacity = self._config.rows_scanned(has_content)
+        rows = popularity.top(capacity) if popularity.size > capacity else np.arange(popularity.size)
+        self.scan = Scan()
+        self.scan.choose(rows, capacity, items, has_content)
         self._set_popularity(popularity)
+        if self.by_content is not None:
+            self.by_content.hide(self.scan.rows)
+
+    def _index(self, items: Rows, rows: NDArray[np.int64]) -> None:
+        """Index the content of rows, if not all are scanned."""
+        if len(items.bias) <= self._capacity or not self.scan.has_content:
+            return
+        if self.by_content is None:
+            some = items.content[:: max(1, len(items.bias) // SAMPLED)]
+            self.by_content = ContentIndex(choose_centroids(some[some.any(dim=1)].numpy()))
+            self.by_content.hide(self.scan.rows)
+        for start in range(0, rows.size, MOST_FRESH):
+            part = rows[start : start + MOST_FRESH]
+            content = items.content[torch.from_numpy(part)]
+            with_content = content.any(dim=1)
+            self.by_content.put(part[with_content.numpy()], content[with_content].numpy())
+
+    @property
+    def _capacity(self) -> int:
+        return self._config.rows_scanned(self.scan.has_content)
 
     def _set_popularity(self, popularity: Popularity) -> None:
         self.shares = popularity.log_share(self.scan.rows)
@@ -99,7 +135,8 @@ class Scans:
         """Gather the candidates of m targets; `mixer` are the weights ``[situations, features]``."""
         weights = mixer[torch.from_numpy(contexts.situation)]
         found = self.learned.scan.search(recommender, contexts.users, weights, self.config.best)
-        rows, bound = [found.rows], found.bound + weights[:, POPULARITY] * self.log_ratio
+        by_content = self.learned.find(recommender, contexts.users, self.config.nearest)
+        rows, bound = [found.rows, *by_content], found.bound + weights[:, POPULARITY] * self.log_ratio
         if self.fresh is not None:
             newer = self.fresh.search(recommender, contexts.users, weights, self.config.best)
             rows.append(newer.rows)
@@ -117,6 +154,7 @@ class Scans:
         weights[:, MODEL] = 1
         scans = [self.learned.scan, *([] if self.fresh is None else [self.fresh])]
         found = [scan.search(recommender, direction[None], weights, count).rows[0] for scan in scans]
+        found += [rows[0] for rows in self.learned.find(recommender, direction[None], count)]
         return Pool(np.unique(np.concatenate(found)), np.inf)
 
     @cached_property
@@ -154,7 +192,7 @@ def scans_of(
 
 
 def _scan_of(rows: NDArray[np.int64], items: Rows, popularity: Popularity) -> Scan:
-    scan = Scan(rows.size)
-    scan.choose(rows, items, has_content=True)
+    scan = Scan()
+    scan.choose(rows, rows.size, items, has_content=True)
     scan.set_popularity(torch.from_numpy(popularity.log_share(rows)))
     return scan

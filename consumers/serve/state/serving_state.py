@@ -10,7 +10,7 @@ no longer sees all acts before them.)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -53,8 +53,9 @@ from pipeline.state.sums import CovisitationSum, PopularitySum
 
 DEDUPE_WINDOW = 5_000
 """Events per partition within which a duplicate is recognised; a late server reads as far back."""
-NO_DIGESTS: Mapping[str, str] = {}
 NOTHING: Mapping[str, int] = {}
+NO_ITEMS: tuple[Sequence[str], Mapping[str, str], Mapping[str, int]] = (), {}, NOTHING
+"""Ids, content digests and rows without a snapshot."""
 NO_OFFSETS: Offsets = {}
 NO_PAIRS = PairCounts()
 NO_ACTS = DecayedPopularity(math.inf)
@@ -200,7 +201,7 @@ class ServingState:
         if changes is None:
             self._scan = None
         elif self._scan is not None:
-            self._scan.update(snapshot.items, snapshot.popularity, changes.rows)
+            self._scan.update(snapshot.items, snapshot.popularity, changes)
         return [event for event in events if self._is_learned(event)]
 
     def encode(self, encoder: TextEncoder, most: int) -> int:
@@ -245,7 +246,7 @@ class ServingState:
         if snapshot is None or items is None or len(index) <= self._retrieval.exact_items:
             return None
         if self._scan is None:
-            self._scan = SnapshotScan(snapshot.items, snapshot.popularity, self._retrieval.scanned)
+            self._scan = SnapshotScan(snapshot.items, snapshot.popularity, self._retrieval)
         acted_on, _ = self._tail.acts(index.extras)
         newer = items.newer.rows if items.newer else NO_ROWS
         fresh = np.unique(np.concatenate([np.arange(index.size, len(index)), newer, acted_on]))
@@ -343,8 +344,8 @@ class ServingState:
         is_swapped = self._index is NO_INDEX or self._indexed is not snapshot
         if not self._changed and not is_swapped:
             return
-        digests, rows = (snapshot.digests, snapshot.rows) if snapshot else (NO_DIGESTS, NOTHING)
-        sources = IndexSources(digests, rows, self._catalogue, self._tail.extras)
+        of_snapshot = (snapshot.ids, snapshot.digests, snapshot.rows) if snapshot else NO_ITEMS
+        sources = IndexSources(*of_snapshot, self._catalogue, self._tail.extras)
         self._index = build_index(sources, self._index, self._changed, is_swapped)
         self._indexed, self._changed, self._rows = snapshot, set(), None
 

@@ -21,8 +21,8 @@ def harness(backbone: Backbone, request: pytest.FixtureRequest) -> RetrievalHarn
 
 
 def scan_of(harness: RetrievalHarness, rows: np.ndarray, capacity: int = 1_000) -> Scan:
-    scan = Scan(capacity)
-    scan.choose(rows, harness.table.all(), harness.table.has_content)
+    scan = Scan()
+    scan.choose(rows, capacity, harness.table.all(), harness.table.has_content)
     scan.set_popularity(torch.from_numpy(harness.popularity.log_share(scan.rows)))
     return scan
 
@@ -56,7 +56,7 @@ def test_nothing_better_is_left_out(harness: RetrievalHarness) -> None:
 def test_only_what_was_chosen_is_scanned(harness: RetrievalHarness) -> None:
     chosen = np.arange(0, ITEMS, 3)
     scan = scan_of(harness, np.arange(ITEMS))
-    scan.choose(chosen, harness.table.all(), harness.table.has_content)
+    scan.choose(chosen, 1_000, harness.table.all(), harness.table.has_content)
     scan.set_popularity(torch.from_numpy(harness.popularity.log_share(chosen)))
     assert_finds_the_best(harness, scan)
 

@@ -52,11 +52,11 @@ def batches(amount: int, first: int = 1) -> list[MicroBatch]:
     records = []
     for step in range(first, first + amount):
         random = np.random.default_rng(step)
-        places = (len(ITEMS) * random.random(EVENTS) ** 2).astype(int).tolist()
+        where = (len(ITEMS) * random.random(EVENTS) ** 2).astype(int).tolist()
         users = random.integers(USERS, size=EVENTS).tolist()
         events = [
             purchase(f"u{user}", ITEMS[place].item, START + (EVENTS * step + number) * MINUTE)
-            for number, (user, place) in enumerate(zip(users, places, strict=True))
+            for number, (user, place) in enumerate(zip(users, where, strict=True))
         ]
         changed = Item(item=f"i{step}", title=f"golden cup {step}")
         records.append(MicroBatch(1, step, [changed], events))

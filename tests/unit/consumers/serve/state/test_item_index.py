@@ -57,7 +57,7 @@ class _World:
     @property
     def sources(self) -> IndexSources:
         rows = {item: row for row, item in enumerate(self.digests)}
-        return IndexSources(self.digests, rows, self.catalogue, self.acted_on)
+        return IndexSources(list(rows), self.digests, rows, self.catalogue, self.acted_on)
 
     def take(self, step: Any) -> tuple[set[str], bool]:
         """Make a change; return the items that have changed, and whether there is another snapshot."""
@@ -119,7 +119,7 @@ def test_an_index_and_its_rules_are_those_made_at_once(changes: list[list[Any]])
 def test_a_mapping_that_grows_later_does_not_change_an_index() -> None:
     """Snapshots may share the mapping of their rows."""
     rows = {"a": 0}
-    index = build_index(IndexSources({"a": ""}, rows, {}, {"b": 0}), changed=["b"])
+    index = build_index(IndexSources(["a"], {"a": ""}, rows, {}, {"b": 0}), changed=["b"])
     rows["b"] = 1
     rows["c"] = 2
     assert [index.row(item) for item in "abc"] == [0, 1, None]

@@ -44,7 +44,7 @@ def test_changes_are_applied_in_place_and_make_the_snapshot_that_is_loaded_whole
     assert_same(later, whole)
     moved = (later.items.residual[: len(old[1])] != old[1]).any(dim=1).nonzero().flatten().tolist()
     assert moved
-    assert set(moved) <= set(waiting.changes.rows.tolist())
+    assert set(moved) <= set(waiting.changes.learned.tolist())
 
 
 def test_an_older_or_another_generations_snapshot_is_loaded_whole(world: World) -> None:
