@@ -26,11 +26,12 @@ from rich.console import Console
 from benchmarks.feed import OPENING, START_SECONDS, Feed, act_of, running, wait_until_served
 from pipeline.cli.terminal import ReportOption
 from pipeline.config import load_settings
+from pipeline.errors import MillstreamError
 from pipeline.eventlog.topics import Topics
 from pipeline.events import encode
 from pipeline.metrics import Series, quantiles, scrape, value_of
 
-CONNECTIONS, SETTLE_SECONDS, PROBE_SECONDS = 4, 10.0, 0.25
+TITLES, CONNECTIONS, SETTLE_SECONDS, PROBE_SECONDS = 100, 4, 10.0, 0.25
 MS = 1_000
 STAGES = {"learned": "learn", "published": "learn", "served": "serve"}
 """The histograms of time since the append, by the daemon that has them."""
@@ -45,7 +46,7 @@ def main(
     """Act and ask; print how old acts were when they were learned, published, served and seen."""
     with TemporaryDirectory() as folder, running(Path(folder)) as (log, urls, daemons):
         topics = Topics(load_settings().log.prefix)
-        feed = Feed(log, topics, urls["serve"].removesuffix("/metrics"), titles=OPENING)
+        feed = Feed(log, topics, urls["serve"].removesuffix("/metrics"), titles=TITLES)
         figures = _measured(feed, urls, rate, requests, seconds, lambda: daemons.check("learn", "serve"))
         figures |= {"rate": rate, "requests": requests, "load": os.getloadavg()[0]}
     Console().print_json(json.dumps({name: round(value, 3) for name, value in figures.items()}))
@@ -67,7 +68,7 @@ def _measured(
         try:
             wait_until_served(urls, check)
             threads.submit(feed.act, rate)
-            time.sleep(SETTLE_SECONDS)
+            _wait_until_settled(urls["learn"], rate, check)
             before = _scraped(urls)
             newcomers = threads.submit(seen, feed)
             asking = [threads.submit(feed.ask, requests / CONNECTIONS) for _ in range(CONNECTIONS)]
@@ -79,13 +80,24 @@ def _measured(
     passed = {daemon: since(before[daemon], after[daemon]) for daemon in urls}
     latencies = sorted(latency for answers in asking for latency in answers.result())
     return {
-        **_ages(passed),
+        **ages(passed),
         "learned_per_second": value_of(passed["learn"], "millstream_events_total", daemon="learn") / seconds,
         "swaps_per_second": value_of(passed["serve"], "millstream_swaps_total") / seconds,
-        **_percentiles("seen", sorted(newcomers.result())),
-        **_percentiles("request", latencies),
+        **percentiles("seen", sorted(newcomers.result())),
+        **percentiles("request", latencies),
         "requests_per_second": len(latencies) / seconds,
     }
+
+
+def _wait_until_settled(learn: str, rate: float, check: Callable[[], None]) -> None:
+    """Wait until the learner is less than a second of acts behind."""
+    deadline = time.monotonic() + START_SECONDS
+    time.sleep(SETTLE_SECONDS)
+    while value_of(scrape(learn), "millstream_lag_records", daemon="learn") >= rate:
+        check()
+        if time.monotonic() > deadline:
+            raise MillstreamError(f"the learner does not keep up with {rate:g} acts a second")
+        time.sleep(PROBE_SECONDS)
 
 
 def seen(feed: Feed) -> list[float]:
@@ -118,16 +130,18 @@ def _scraped(urls: dict[str, str]) -> dict[str, Series]:
     return {daemon: scrape(url) for daemon, url in urls.items()}
 
 
-def _ages(passed: dict[str, Series]) -> dict[str, float]:
+def ages(passed: dict[str, Series]) -> dict[str, float]:
     """Return seconds since the append, by stage and percentile."""
-    ages = dict[str, float]()
+    figures = dict[str, float]()
     for stage, daemon in STAGES.items():
         found = quantiles(passed[daemon], f"millstream_appended_to_{stage}_seconds", (0.5, 0.95))
-        ages |= {f"{stage}_{name}": age or math.nan for name, age in zip(("p50", "p95"), found, strict=True)}
-    return ages
+        names = (f"{stage}_p50", f"{stage}_p95")
+        figures |= {name: age or math.nan for name, age in zip(names, found, strict=True)}
+    return figures
 
 
-def _percentiles(name: str, sorted_ms: list[float]) -> dict[str, float]:
+def percentiles(name: str, sorted_ms: list[float]) -> dict[str, float]:
+    """Return two percentiles of sorted ms."""
     return {f"{name}_p{share}_ms": sorted_ms[len(sorted_ms) * share // 100] for share in (50, 99)}
 
 

@@ -102,7 +102,7 @@ class Catalogue:
         return changed
 
     def copy(self) -> Catalogue:
-        """Return an independent copy; costs copies of three lists and a dict, because entries are immutable."""
+        """Return an independent copy: of three lists and a dict, because entries are immutable."""
         copied = Catalogue()
         copied.ids, copied.entries, copied.digests = [*self.ids], [*self.entries], [*self.digests]
         copied._rows, copied._changed = dict(self._rows), set(self._changed)
