@@ -10,6 +10,7 @@ the catalogue, or after `--seconds`.
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -78,19 +79,25 @@ class Progress:
 
 
 class Feed:
-    """Appends to a log, and asks a server, until it is stopped."""
+    """Appends to a log, and asks a server, until it is stopped.
+
+    Attributes:
+        log, topics: where it appends to.
+        url: of the server.
+        stop: set to stop it.
+    """
 
     def __init__(self, log: EventLog, topics: Topics, url: str, titles: int) -> None:
-        self._log, self._topics, self._url, self._titles = log, topics, url, titles
+        self.log, self.topics, self.url, self._titles = log, topics, url, titles
         self.stop = Event()
 
     def add_items(self, first: int, end: int) -> float:
         """Append items; return items/s."""
         began = time.monotonic()
-        with self._log.writer() as writer:
+        with self.log.writer() as writer:
             for number in range(first, end):
                 item = Item(item=f"i{number}", title=title(number % self._titles))
-                writer.append(self._topics.items, item.item, encode(item))
+                writer.append(self.topics.items, item.item, encode(item))
                 if self.stop.is_set():
                     break
             writer.flush()
@@ -99,27 +106,21 @@ class Feed:
     def act(self, rate: float) -> int:
         """Append acts on the first items at a rate; return their number."""
         random, began = np.random.default_rng(0), time.monotonic()
-        with self._log.writer() as writer:
+        with self.log.writer() as writer:
             for number in count():
                 if self.stop.wait(max(0.0, began + number / rate - time.monotonic())):
                     return number
                 user, item = random.integers(USERS), int(OPENING * random.random() ** 2)
-                act = Interaction(
-                    event_id=f"e{number}",
-                    user=f"u{user}",
-                    item=f"i{item}",
-                    type=InteractionType.VIEW,
-                    time=int(time.time() * MS),
-                )
-                writer.append(self._topics.interactions, act.user, encode(act))
+                act = act_of(f"e{number}", f"u{user}", f"i{item}")
+                writer.append(self.topics.interactions, act.user, encode(act))
         return 0
 
-    def ask(self) -> list[float]:
-        """Ask for users, one after the other; return the ms of each answer, sorted."""
-        latencies = list[float]()
-        with httpx.Client(base_url=self._url, timeout=START_SECONDS) as client:
+    def ask(self, rate: float = math.inf) -> list[float]:
+        """Ask for users one after the other, at a rate at most; return the ms of each answer, sorted."""
+        latencies, first = list[float](), time.monotonic()
+        with httpx.Client(base_url=self.url, timeout=START_SECONDS) as client:
             for number in count():
-                if self.stop.is_set():
+                if self.stop.wait(max(0.0, first + number / rate - time.monotonic())):
                     break
                 began = time.monotonic()
                 client.get(f"/v1/users/u{number % USERS}/recommendations").raise_for_status()
@@ -137,7 +138,7 @@ def main(
     """Feed a catalogue, and print what it took."""
     with TemporaryDirectory() as folder:
         figures = {"texts_per_second": _encode_rate(Path(folder))}
-        with _running(Path(folder)) as (log, urls, daemons):
+        with running(Path(folder)) as (log, urls, daemons):
             topics = Topics(load_settings().log.prefix)
             feed = Feed(log, topics, urls["serve"].removesuffix("/metrics"), titles)
             figures |= _fed(feed, urls, items, rate, seconds, lambda: daemons.check(*DAEMONS))
@@ -145,6 +146,13 @@ def main(
     Console().print_json(json.dumps({name: round(value, 1) for name, value in figures.items()}))
     if report:
         report.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def act_of(event_id: str, user: str, item: str) -> Interaction:
+    """Return a view of an item now."""
+    return Interaction(
+        event_id=event_id, user=user, item=item, type=InteractionType.VIEW, time=int(time.time() * MS)
+    )
 
 
 def title(number: int) -> str:
@@ -165,7 +173,7 @@ def _encode_rate(folder: Path) -> float:
 
 
 @contextmanager
-def _running(folder: Path) -> Iterator[tuple[EventLog, dict[str, str], Daemons]]:
+def running(folder: Path) -> Iterator[tuple[EventLog, dict[str, str], Daemons]]:
     """Run a learner and a server; yield their log, the URLs of their metrics, and the processes."""
     ports = {daemon: free_port() for daemon in DAEMONS}
     environment = {
@@ -193,7 +201,7 @@ def _fed(
     with ThreadPoolExecutor(3) as threads:
         try:
             acting = threads.submit(feed.act, rate)
-            _wait_until_served(urls, check)
+            wait_until_served(urls, check)
             asking, adding = (
                 threads.submit(feed.ask),
                 threads.submit(feed.add_items, OPENING, OPENING + items),
@@ -233,7 +241,12 @@ def _watched(
     return time.monotonic() - began, seen
 
 
-def _wait_until_served(urls: dict[str, str], check: Callable[[], None]) -> None:
+def wait_until_served(urls: dict[str, str], check: Callable[[], None]) -> None:
+    """Wait until the server has swapped a snapshot in.
+
+    Raises:
+        MillstreamError: it did not in START_SECONDS.
+    """
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         check()

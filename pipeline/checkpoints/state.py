@@ -74,7 +74,6 @@ class LearnerState:
 
 def to_files(captured: LearnerState, partitions: int) -> dict[str, bytes]:
     """Encode a state as files by name: shared ones, and two per partition; equal states give equal bytes."""
-    entries = zip(captured.catalogue.ids, captured.catalogue.entries, strict=True)
     files = {
         ENCODER: write_tensors(dict(captured.encoder)),
         LEARNED: write_tensors(captured.learned),
@@ -83,7 +82,7 @@ def to_files(captured: LearnerState, partitions: int) -> dict[str, bytes]:
         REPLAY: write_tensors(
             {name: torch.from_numpy(array) for name, array in captured.replay.state().items()}
         ),
-        CATALOGUE: orjson.dumps([[item, entry and entry.model_dump()] for item, entry in entries]),
+        CATALOGUE: _catalogue_file(captured.catalogue),
     }
     if captured.supervisor is not None:
         files[SUPERVISOR] = captured.supervisor
@@ -99,6 +98,13 @@ def to_files(captured: LearnerState, partitions: int) -> dict[str, bytes]:
             {"digests": torch.from_numpy(seen[0]), "contents": torch.from_numpy(seen[1].astype(np.int32))}
         )
     return files
+
+
+def _catalogue_file(catalogue: Catalogue) -> bytes:
+    """Encode items one by one: encoding all at once would let no other thread learn meanwhile."""
+    entries = zip(catalogue.ids, catalogue.entries, strict=True)
+    items = [orjson.dumps([item, entry and entry.model_dump()]) for item, entry in entries]
+    return b"[" + b",".join(items) + b"]"
 
 
 def restore(

@@ -135,7 +135,10 @@ class BatchConfig(Config):
     """[batch] How records are gathered into a MicroBatch."""
 
     events: Annotated[int, Field(ge=1, le=100_000)] = 256
-    """Records in a batch, at most."""
+    """Interactions in a batch, at most."""
+    items: Annotated[int, Field(ge=1, le=100_000)] = 64
+    """Records of the catalogue in a batch, at most; a CPU encodes 50 to 300 new texts in a second, and
+    interactions wait meanwhile."""
     wait_seconds: Seconds = 0.2
     """How long to wait for a first record before doing what else is due."""
     linger_seconds: SecondsOrNone = 0.2

@@ -104,8 +104,9 @@ class Orders(Protocol):
 class BatchSource:
     """Cuts the input topics into batches, from a position on: those of the journal, then new ones.
 
-    The catalogue goes before interactions: while there are items to read, a batch takes
-    them first, so that an interaction's item has its text by then.
+    The catalogue goes before interactions: a batch takes the items that wait first, so that an
+    interaction's item has its text by then. It takes so many at most, so that interactions do not
+    wait for a long feed.
     """
 
     def __init__(
@@ -208,9 +209,9 @@ class BatchSource:
             # Never go back: some partitions may be past their end already.
             near = {source: min(end, at[source] + config.events) for source, end in fold_to.items()}
             return Verb.FOLD, self._cut_to({source: max(at[source], end) for source, end in near.items()})
-        items = self._items.cut(config.events, timeout_seconds=0)
+        items = self._items.cut(config.items, timeout_seconds=0)
         wait, linger = (0.0, 0.0) if items else (config.wait_seconds, config.linger_seconds)
-        return Verb.LEARN, (items, self._interactions.cut(config.events - len(items), wait, linger))
+        return Verb.LEARN, (items, self._interactions.cut(config.events, wait, linger))
 
     def _cut_to(self, ends: Offsets) -> tuple[list[Record], list[Record]]:
         return self._items.cut_to(ends), self._interactions.cut_to(ends)

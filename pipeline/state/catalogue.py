@@ -102,8 +102,11 @@ class Catalogue:
         return changed
 
     def copy(self) -> Catalogue:
-        """Return an independent copy; shallow, because entries are immutable."""
-        return Catalogue(zip(self.ids, self.entries, strict=True))
+        """Return an independent copy: of three lists and a dict, because entries are immutable."""
+        copied = Catalogue()
+        copied.ids, copied.entries, copied.digests = [*self.ids], [*self.entries], [*self.digests]
+        copied._rows, copied._changed = dict(self._rows), set(self._changed)
+        return copied
 
     def _set_entry(self, row: int, entry: Item | None) -> None:
         self.entries[row] = entry

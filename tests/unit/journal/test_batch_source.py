@@ -32,12 +32,20 @@ def letters(batch: Batch) -> list[dict[str, object]]:
 def test_the_catalogue_goes_before_interactions(harness: ModelHarness) -> None:
     harness.act("ann", "red-cup", "red-plate")
     harness.stock("red", "blue", "green")
-    harness.stock("red", "blue")
     with harness.learning() as learning:
-        batches = learning.new()
-    assert [len(batch.micro.items) for batch in batches] == [BATCH, 20 - BATCH]
-    assert [len(batch.micro.interactions) for batch in batches] == [0, 2]
-    assert all(len(batch.micro.items) + len(batch.micro.interactions) <= BATCH for batch in batches)
+        batch = only(learning)
+    assert (len(batch.micro.items), len(batch.micro.interactions)) == (12, 2)
+
+
+def test_interactions_do_not_wait_for_a_long_catalogue(settings: Settings) -> None:
+    with ModelHarness(settings.model_copy(update={"batch": settings.batch.replace(items=8)})) as harness:
+        harness.act("ann", *["red-cup"] * (BATCH + 2))
+        harness.stock("red", "blue", "green")
+        harness.stock("red", "blue")
+        with harness.learning() as learning:
+            batches = learning.new()
+    assert [len(batch.micro.items) for batch in batches] == [8, 8, 4]
+    assert [len(batch.micro.interactions) for batch in batches] == [BATCH, 2, 0]
 
 
 def test_a_tombstone_reaches_the_learner_as_the_id(harness: ModelHarness) -> None:
@@ -147,7 +155,7 @@ def test_journalled_batches_come_again_bit_for_bit(harness: ModelHarness) -> Non
 
 def test_a_batch_is_in_the_journal_before_it_is_handed_out(harness: ModelHarness) -> None:
     harness.stock()
-    harness.shop(30)
+    harness.shop(48)
     with harness.learning() as learning:
         for _ in range(3):
             (batch,) = learning.new(1)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.cache import QUERY_SIZE, ContentCache
-from pipeline.model.content.text import TextEncoder
+from pipeline.model.content.text import TOGETHER, TextEncoder
 from tests.support.retrain_harness import some_adapter
 
 TEXTS = ["red cup", "blue plate", "a clock of the candle holder", "red cup"]
+WORDS = ["red", "blue", "cup", "plate", "clock", "candle", "holder"]
 
 
 @pytest.fixture
@@ -28,11 +32,20 @@ def encoder_in(folder: Path, backbone: Backbone, max_tokens: int = 8) -> TextEnc
     return TextEncoder(backbone, folder, max_tokens, torch.device("cpu"))
 
 
+def some_texts(words: int, count: int) -> list[str]:
+    """Different texts of so many words each, all known to the tokenizer."""
+    return [" ".join(chosen) for chosen in islice(product(WORDS, repeat=words), count)]
+
+
 @contextmanager
 def runs_of(backbone: Backbone) -> Iterator[list[int]]:
-    """Record each text that the language model encodes meanwhile."""
+    """Record the number of different texts in each pass of the language model meanwhile."""
     runs: list[int] = []
-    hook = backbone.model.register_forward_hook(lambda *_: runs.append(1))
+
+    def record(_model: object, _args: object, named: dict[str, torch.Tensor], _output: object) -> None:
+        runs.append(len({tuple(text) for text in named["input_ids"].tolist()}))
+
+    hook = backbone.model.register_forward_hook(record, with_kwargs=True)
     yield runs
     hook.remove()
 
@@ -42,6 +55,33 @@ def test_a_text_has_the_same_bits_alone_or_among_others(backbone: Backbone, tmp_
         together = encoder.encode(TEXTS)
     with closing(encoder_in(tmp_path / "alone", backbone)) as encoder:
         alone = [encoder.encode([text])[0] for text in TEXTS]
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_texts_of_one_length_share_a_pass(backbone: Backbone, tmp_path: Path) -> None:
+    texts = some_texts(words=2, count=TOGETHER + 8) + some_texts(words=5, count=3)
+    with runs_of(backbone) as runs, closing(encoder_in(tmp_path, backbone)) as encoder:
+        encoder.encode(texts)
+    assert runs == [TOGETHER, 8, 3]
+
+
+@pytest.mark.parametrize("words", [1, 2, 3, 12, 30])
+def test_bits_do_not_depend_on_other_texts_with_the_widths_of_the_default_backbone(
+    words: int, backbone: Backbone, tmp_path: Path
+) -> None:
+    config = BertConfig(
+        vocab_size=len(backbone.tokenizer),
+        hidden_size=384,
+        num_hidden_layers=1,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    torch.manual_seed(0)
+    wide, texts = replace(backbone, model=BertModel(config)), some_texts(words, count=5)
+    with closing(encoder_in(tmp_path / "together", wide, max_tokens=64)) as encoder:
+        together = encoder.encode(texts)
+    with closing(encoder_in(tmp_path / "alone", wide, max_tokens=64)) as encoder:
+        alone = [encoder.encode([text])[0] for text in texts]
     np.testing.assert_array_equal(together, alone)
 
 
@@ -73,7 +113,7 @@ def test_a_long_text_is_truncated_at_the_limit(backbone: Backbone, tmp_path: Pat
 def test_each_text_is_encoded_only_once(backbone: Backbone, tmp_path: Path) -> None:
     with runs_of(backbone) as runs, closing(encoder_in(tmp_path, backbone)) as encoder:
         first = encoder.encode(TEXTS)
-        assert len(runs) == 3
+        assert sum(runs) == 3
     with runs_of(backbone) as runs, closing(encoder_in(tmp_path, backbone)) as encoder:
         np.testing.assert_array_equal(encoder.encode(TEXTS), first)
         assert not runs

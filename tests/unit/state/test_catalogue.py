@@ -67,6 +67,12 @@ def test_a_copy_is_independent() -> None:
     catalogue = Catalogue()
     catalogue.upsert(Item(item="a", title="red cup"))
     captured = catalogue.copy()
+    assert (captured.digests, captured.take_changed()) == (catalogue.digests, [0])
     catalogue.upsert(Item(item="a", title="blue cup"))
     catalogue.row("b")
-    assert (captured.ids, captured.text(0)) == (["a"], "red cup")
+    assert (captured.digests[0] == catalogue.digests[0], "b" in captured, captured.row("c")) == (
+        False,
+        False,
+        1,
+    )
+    assert (captured.ids, captured.text(0), catalogue.take_changed()) == (["a", "c"], "red cup", [0, 1])

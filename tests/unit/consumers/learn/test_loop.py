@@ -148,7 +148,7 @@ def manifests(harness: ModelHarness) -> dict[str, Manifest]:
 def until_1_2(harness: ModelHarness) -> None:
     """A first run that publishes 1-2, with more to learn."""
     harness.stock()
-    harness.shop(70)
+    harness.shop(82)
     with harness.learning() as learning:
         run_through(harness, learning, islice(learning.unlearned(), 2))
     assert announced(harness) == ["1-2"]
