@@ -189,9 +189,7 @@ def _log_weights(candidates: Candidates) -> NDArray[np.float32]:
     return np.concatenate([own, others], axis=1).astype(np.float32)
 
 
-def _log_shares(
-    contexts: Contexts, rows: NDArray[np.int64], where: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def _log_shares(contexts: Contexts, rows: NDArray[np.int64], where: NDArray[np.int64]) -> NDArray[np.float32]:
     """Look up the log-shares of covisitation, as `from_shares` has them over all items.
 
     Of distinct rows ``[r]``, gathered by their indices ``[m, c]``.
