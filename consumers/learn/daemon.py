@@ -150,6 +150,7 @@ class LearnDaemon:
                     self._fingerprint,
                     self._stop.is_set,
                     self._limit,
+                    learner.has_new_text,
                 )
                 turns = _watched(chain(skips, batches.recover(entries), new), watch)
                 self._run_loop(turns, self._publisher(store, writer), start)

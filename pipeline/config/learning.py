@@ -136,12 +136,13 @@ class BatchConfig(Config):
 
     events: Annotated[int, Field(ge=1, le=100_000)] = 256
     """Interactions in a batch, at most."""
-    items: Annotated[int, Field(ge=1, le=100_000)] = 64
-    """Records of the catalogue in a batch, at most; a CPU encodes 50 to 300 new texts in a second, and
-    interactions wait meanwhile."""
+    items: Annotated[int, Field(ge=1, le=100_000)] = 256
+    """Records of the catalogue in a batch, at most;"""
+    texts: Annotated[int, Field(ge=1, le=100_000)] = 64
+    """and new texts among them: a CPU encodes 50 to 300 in a second, and interactions wait meanwhile."""
     wait_seconds: Seconds = 0.2
     """How long to wait for a first record before doing what else is due."""
-    linger_seconds: SecondsOrNone = 0.2
+    linger_seconds: SecondsOrNone = 0.1
     """How long to wait for more; small batches cost nearly as much as full ones."""
 
 
@@ -150,11 +151,11 @@ class SnapshotConfig(Config):
 
     store: Text = "run/snapshots"
     """A folder, or any fsspec URL such as s3://bucket/path, whose package (here s3fs) must be installed."""
-    seconds: Seconds = 1.0
+    seconds: Seconds = 0.5
     """A snapshot is published when so much time has passed,"""
     events: Count = 10_000
     """or so many events."""
-    keep: Count = 20
+    keep: Count = 40
     """Versions that are kept, and up to seven more; layers that a kept version has are kept, too."""
     most_bytes: Annotated[int, Field(ge=2**20, le=2**50)] = 2**34
     """Largest snapshot, in bytes of all its files, that a server reads; a larger one is refused unread."""

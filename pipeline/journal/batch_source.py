@@ -18,7 +18,7 @@ from pipeline.eventlog.partitioner import partition_of
 from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, Record, TopicPartition
 from pipeline.eventlog.refusal_limit import RefusalLimit
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Interaction
+from pipeline.events import CatalogueRecord, Interaction
 from pipeline.journal.entry import Adopts, JournalEntry, Verb
 from pipeline.journal.position import Position
 from pipeline.journal.record_buffer import RecordBuffer
@@ -105,8 +105,8 @@ class BatchSource:
     """Cuts the input topics into batches, from a position on: those of the journal, then new ones.
 
     The catalogue goes before interactions: a batch takes the items that wait first, so that an
-    interaction's item has its text by then. It takes so many at most, so that interactions do not
-    wait for a long feed.
+    interaction's item has its text by then. It takes so many items and new texts at most, so that
+    interactions do not wait for a long feed.
     """
 
     def __init__(
@@ -152,8 +152,11 @@ class BatchSource:
         fingerprint: str,
         stop: Callable[[], bool],
         limit: RefusalLimit,
+        has_new_text: Callable[[CatalogueRecord], bool],
     ) -> Iterator[Turn | None]:
         """Yield new batches and adoptions, each journalled before it is yielded, until `stop` says so.
+
+        `has_new_text` says whether a record has a text to be encoded, which bounds a batch.
 
         Yields None when there was nothing to read, so that the caller can do what is due by time; and from
         then on, when so many records were refused that `limit` is exceeded.
@@ -177,7 +180,7 @@ class BatchSource:
                 time.sleep(config.wait_seconds)
                 yield None
                 continue
-            verb, records = self._pull(config)
+            verb, records = self._pull(config, has_new_text)
             if verb is Verb.LEARN and not any(records):
                 yield None
                 continue
@@ -202,14 +205,16 @@ class BatchSource:
         self._items.close()
         self._interactions.close()
 
-    def _pull(self, config: BatchConfig) -> tuple[Verb, tuple[list[Record], list[Record]]]:
+    def _pull(
+        self, config: BatchConfig, has_new_text: Callable[[CatalogueRecord], bool]
+    ) -> tuple[Verb, tuple[list[Record], list[Record]]]:
         """Cut the next records: those to be folded first, then those to be learned."""
         at, fold_to = self._position.offsets, self._position.fold_to
         if any(at[source] < end for source, end in fold_to.items()):
             # Never go back: some partitions may be past their end already.
             near = {source: min(end, at[source] + config.events) for source, end in fold_to.items()}
             return Verb.FOLD, self._cut_to({source: max(at[source], end) for source, end in near.items()})
-        items = self._items.cut(config.items, timeout_seconds=0)
+        items = self._items.cut(config.items, timeout_seconds=0, fits=_within(config.texts, has_new_text))
         wait, linger = (0.0, 0.0) if items else (config.wait_seconds, config.linger_seconds)
         return Verb.LEARN, (items, self._interactions.cut(config.events, wait, linger))
 
@@ -290,6 +295,19 @@ class BatchSource:
         """Decode an interaction; None for a duplicate."""
         event = interaction_of(record)
         return event if self._first_seen(record.partition, event) else None
+
+
+def _within(texts: int, has_new_text: Callable[[CatalogueRecord], bool]) -> Callable[[Record], bool]:
+    """Return a test of one record after the other: whether they have so many new texts at most so far."""
+    left = texts
+
+    def fits(record: Record) -> bool:
+        nonlocal left
+        item = _read(item_of, record, [])
+        left -= item is not None and has_new_text(item)
+        return left >= 0
+
+    return fits
 
 
 def _read(reader: Callable[[Record], T], record: Record, refused: list[tuple[str, bytes]]) -> T | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Callable, Iterable
+from itertools import islice, takewhile
 
 from pipeline.errors import LogUnavailable
 from pipeline.eventlog.port import EventLog, LogReader, Offsets, Record, TopicPartition
@@ -52,8 +52,15 @@ class RecordBuffer:
                 )
         return in_order(record for source, end in ours.items() for record in self._take_before(source, end))
 
-    def cut(self, most: int, timeout_seconds: float, linger_seconds: float = 0.0) -> list[Record]:
-        """Return at most so many of the next records, the earliest appended first.
+    def cut(
+        self,
+        most: int,
+        timeout_seconds: float,
+        linger_seconds: float = 0.0,
+        fits: Callable[[Record], bool] = lambda _: True,
+    ) -> list[Record]:
+        """Return at most so many of the next records, the earliest appended first; the first that does not
+        fit ends them.
 
         Waits for a first record, then lingers for more: even a small batch has a fixed cost.
         Much is read ahead, so that a learner that catches up sees all partitions at about the
@@ -65,7 +72,7 @@ class RecordBuffer:
         while 0 < self._waiting < most and (left := deadline - time.monotonic()) > 0:
             self._read(left)
         earliest = heapq.merge(*self._ahead.values(), key=lambda record: record.append_time)
-        chosen = [record.source for record in islice(earliest, most)]
+        chosen = [record.source for record in takewhile(fits, islice(earliest, most))]
         return in_order(self._ahead[source].popleft() for source in chosen)
 
     def close(self) -> None:

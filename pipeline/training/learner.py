@@ -26,7 +26,7 @@ from pipeline.evaluation.prequential import (
     Targets,
     empty_scores,
 )
-from pipeline.events import Interaction, InteractionType, event_digest
+from pipeline.events import CatalogueRecord, Interaction, InteractionType, event_digest
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.adapter import NO_ADAPTER, Adapter
 from pipeline.model.content.text import TextEncoder
@@ -38,6 +38,7 @@ from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts, score_segments
 from pipeline.model.warm_start import warm_start
 from pipeline.retrieval.retriever import Retriever
+from pipeline.state.catalogue import upserted
 from pipeline.state.histories import Act
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.state.segments import Segment, chunks
@@ -125,6 +126,10 @@ class Learner:
             InvalidEvent: another event has the same id.
         """
         return self.stream.first_seen(partition, event)
+
+    def has_new_text(self, record: CatalogueRecord) -> bool:
+        """Return whether a record, by itself, has a text that must be encoded."""
+        return not isinstance(record, str) and not self.encoder.knows(upserted(None, record).text)
 
     def score_and_learn(self, batch: MicroBatch) -> Scores:
         """Score and learn the batch, unless it is to be folded only; fold it into the stream state."""

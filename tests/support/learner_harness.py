@@ -76,6 +76,7 @@ class LearnerHarness:
             fingerprint(learner, supervisor),
             stop=lambda: False,
             limit=RefusalLimit("learn", harness.settings.refusals, "mend it"),
+            has_new_text=learner.has_new_text,
         )
 
     def recover(self) -> list[Batch]:

@@ -90,6 +90,10 @@ class TextEncoder:
         vectors = [known.get(digest, zero) for digest in digests]
         return np.stack(vectors) if vectors else np.zeros((0, self.width), dtype=np.float32)
 
+    def knows(self, text: str) -> bool:
+        """Return whether a text is cached, or empty, so that it costs no pass of the model."""
+        return not text or bool(self._cache.get([self._key(text)]))
+
     def _key(self, text: str) -> str:
         """Return the cache key of a text's vector; empty for an empty text."""
         digest = content_digest(text)

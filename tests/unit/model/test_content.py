@@ -119,6 +119,13 @@ def test_each_text_is_encoded_only_once(backbone: Backbone, tmp_path: Path) -> N
         assert not runs
 
 
+def test_what_is_cached_or_empty_is_known(encoder: TextEncoder) -> None:
+    encoder.encode(["red cup"])
+    adapted = encoder.adapted(some_adapter(encoder))
+    assert [encoder.knows(text) for text in ("red cup", "", "blue cup")] == [True, True, False]
+    assert [adapted.knows(text) for text in ("red cup", "")] == [False, True]
+
+
 def test_a_cached_vector_is_not_replaced(tmp_path: Path) -> None:
     with closing(ContentCache(tmp_path, "digest", 2)) as cache:
         cache.put({"a": np.array([1, 2], dtype=np.float32)})

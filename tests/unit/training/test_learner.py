@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipeline.config import LearnerConfig, OptimizerConfig, RowRates, SignalsConfig
 from pipeline.evaluation.prequential import COLD_BELOW, Quality, Scores
-from pipeline.events import Interaction, InteractionType, Item, event_digest
+from pipeline.events import CatalogueRecord, Interaction, InteractionType, Item, ItemChange, event_digest
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.state.micro_batch import MicroBatch
@@ -337,3 +337,16 @@ def test_freed_memory_is_released_once_every_so_many_batches(
     monkeypatch.setattr("pipeline.training.learner.release_freed_memory", lambda: released.append(1))
     learn(learner, batches(RELEASE_EVERY + 2, size=2))
     assert len(released) == 1
+
+
+def test_a_new_text_is_one_that_has_to_be_encoded(make: Make) -> None:
+    learner = make()
+    records: list[CatalogueRecord] = [
+        Item(item="another", title=ITEMS[0].title),
+        Item(item="without-text", title=""),
+        Item(item="new", title="red clock"),
+        ItemChange(item=ITEMS[0].item, available=False),
+        ItemChange(item=ITEMS[0].item, description="blue clock"),
+        "removed",
+    ]
+    assert [learner.has_new_text(record) for record in records] == [False, False, True, False, True, False]
