@@ -188,7 +188,7 @@ def test_a_rollback_is_shown_at_once_as_what_it_returns_to(harness: ModelHarness
     assert (adoption.version, adoption.left, adoption.reason) == ("2-2", "1-4", "test")
     assert grown(before, after, "millstream_adoptions_total", kind="rollback") == 1
     assert {"1-2", "1-4", newest} <= set(harness.checkpoints.digests())
-    assert last.stream.events == published[newest].events == 70
+    assert last.stream.events == published[newest].events == 82
     assert_histories_are_what_they_say(harness)
     rebuilt = harness.rebuilt()
     assert (rebuilt.position.version, rebuilt.content) == (newest, published[newest].digest)
