@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +40,9 @@ class TextOverlay:
         """Compare the catalogue with a snapshot; keep earlier vectors of the same encoder.
 
         Args:
-            changed: items that the snapshot may know otherwise than that of the previous overlay.
+            previous: is taken over, and not to be used any more.
+            changed: items that the snapshot may know otherwise than that of the previous overlay. Only these
+                are compared, because a feed may leave a hundred thousand texts to be encoded.
         """
         self._snapshot = snapshot
         self._encoder = adapter_digest(snapshot.encoder) if snapshot else ""
@@ -47,10 +50,12 @@ class TextOverlay:
         kept = previous is not None and previous._encoder == self._encoder
         self._encoded: dict[str, _EncodedText] = {}
         self._vectors, self._used = torch.zeros(0, 0), 0
+        compared: Iterable[str] = changed
         if previous is not None and kept:
-            self._encoded = dict(previous._encoded)
+            self._pending, self._encoded = previous._pending, previous._encoded
             self._vectors, self._used = previous._vectors, previous._used
-        compared = dict.fromkeys((*previous._pending, *previous._encoded, *changed) if previous else changed)
+        elif previous is not None:
+            compared = dict.fromkeys((*previous._pending, *previous._encoded, *changed))
         for item in compared:
             if item in catalogue:
                 self.update(item, catalogue[item])
@@ -76,7 +81,7 @@ class TextOverlay:
 
     def encode(self, encoder: TextEncoder, most: int) -> int:
         """Encode at most `most` pending texts, with the snapshot's encoder; return their number."""
-        taken = list(self._pending.items())[:most]
+        taken = list(islice(self._pending.items(), most))
         if taken:
             vectors = torch.from_numpy(encoder.encode([entry.item.text for _, entry in taken]))
             slots = self._store(vectors)
