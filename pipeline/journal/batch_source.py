@@ -106,7 +106,7 @@ class BatchSource:
 
     The catalogue goes before interactions: a batch takes the items that wait first, so that an
     interaction's item has its text by then. It takes so many items and new texts at most, so that
-    interactions do not wait for a long feed.
+    interactions do not wait for a long feed; but the first interaction waits for all items that are there.
     """
 
     def __init__(
@@ -123,6 +123,7 @@ class BatchSource:
         self._first_seen = first_seen
         self._position = start
         self._has_warned = False
+        self._log, self._topics = event_log, topics
         self._items, self._interactions = (
             RecordBuffer(
                 event_log, {source: at for source, at in start.offsets.items() if source.topic == topic}
@@ -215,8 +216,18 @@ class BatchSource:
             near = {source: min(end, at[source] + config.events) for source, end in fold_to.items()}
             return Verb.FOLD, self._cut_to({source: max(at[source], end) for source, end in near.items()})
         items = self._items.cut(config.items, timeout_seconds=0, fits=_within(config.texts, has_new_text))
+        if items and self._is_born_amid_items():
+            return Verb.LEARN, (items, [])
         wait, linger = (0.0, 0.0) if items else (config.wait_seconds, config.linger_seconds)
         return Verb.LEARN, (items, self._interactions.cut(config.events, wait, linger))
+
+    def _is_born_amid_items(self) -> bool:
+        """Whether no interaction was taken ever, and items wait."""
+        begins, at = self._log.begin_offsets([self._topics.interactions]), self._position.offsets
+        if any(at[source] > begin for source, begin in begins.items()):
+            return False
+        ends, read = self._log.end_offsets([self._topics.items]), self._items.positions()
+        return any(read[source] < end for source, end in ends.items())
 
     def _cut_to(self, ends: Offsets) -> tuple[list[Record], list[Record]]:
         return self._items.cut_to(ends), self._interactions.cut_to(ends)

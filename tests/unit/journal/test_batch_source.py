@@ -39,27 +39,46 @@ def test_the_catalogue_goes_before_interactions(harness: ModelHarness) -> None:
 
 def test_interactions_do_not_wait_for_a_long_catalogue(settings: Settings) -> None:
     batch = settings.batch.replace(items=8)
-    with ModelHarness(settings.model_copy(update={"batch": batch})) as harness:
+    with (
+        ModelHarness(settings.model_copy(update={"batch": batch})) as harness,
+        harness.learning() as learning,
+    ):
+        harness.act("ann", "red-cup")
+        learning.new()
         harness.act("ann", *["red-cup"] * (BATCH + 2))
         harness.stock("red", "blue", "green")
         harness.stock("red", "blue")
-        with harness.learning() as learning:
-            batches = learning.new()
+        batches = learning.new()
     assert [len(batch.micro.items) for batch in batches] == [8, 8, 4]
     assert [len(batch.micro.interactions) for batch in batches] == [BATCH, 2, 0]
 
 
+def test_the_first_interaction_waits_for_the_catalogue(settings: Settings) -> None:
+    batch = settings.batch.replace(items=8)
+    with ModelHarness(settings.model_copy(update={"batch": batch})) as harness:
+        harness.act("ann", "red-cup")
+        harness.stock("red", "blue", "green")
+        with harness.learning() as learning:
+            batches = learning.new()
+    assert [len(batch.micro.items) for batch in batches] == [8, 4]
+    assert [len(batch.micro.interactions) for batch in batches] == [0, 1]
+
+
 def test_a_batch_has_few_new_texts_and_many_known_ones(settings: Settings) -> None:
     batch = settings.batch.replace(texts=4)
-    with ModelHarness(settings.model_copy(update={"batch": batch})) as harness:
+    with (
+        ModelHarness(settings.model_copy(update={"batch": batch})) as harness,
+        harness.learning() as learning,
+    ):
+        harness.act("ann", "red-cup")
+        learning.new()
         harness.stock("red")
         harness.stock("red", "blue")
         harness.writer.append(harness.topics.items, "red-cup", b"bad")
         harness.writer.append(harness.topics.items, "red-cup", None)
         harness.stock("red", "green")
         harness.act("ann", "red-cup", "red-plate")
-        with harness.learning() as learning:
-            batches = learning.new()
+        batches = learning.new()
     assert [len(batch.micro.items) + len(batch.refused) for batch in batches] == [4, 4 + 4 + 2 + 4, 4]
     assert [len(batch.micro.interactions) for batch in batches] == [2, 0, 0]
 
