@@ -50,7 +50,7 @@ COLOURS, THINGS = ("red", "blue", "green"), ("cup", "plate", "lamp", "candle")
 USERS = ("ann", "bob", "cyd", "dan", "eve")
 START = 1_700_000_000_000
 MINUTE = 60_000
-DAY = 24 * 60 * MINUTE
+WEEK = 7 * 24 * 60 * MINUTE
 BATCH = 16
 """Records in a batch."""
 
@@ -95,7 +95,7 @@ class ModelHarness:
         self.log = self._stack.enter_context(open_log(settings.log.url))
         # Tests read every announcement and history, so none is compacted, however long a test takes.
         specs = self.topics.specs(*settings.log.topic_sizes)
-        self.log.create_topics([replace(spec, compaction_lag_ms=DAY) for spec in specs])
+        self.log.create_topics([replace(spec, compaction_lag_ms=WEEK) for spec in specs])
         self.writer = self._stack.enter_context(self.log.writer())
         self._acts = 0
         self._numbers: dict[str, int] = {}
