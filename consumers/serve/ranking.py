@@ -93,8 +93,8 @@ class _Draft(NamedTuple):
     @property
     def to_score(self) -> HistoryQuery:
         """What is to be scored."""
-        selected, pinned = self.eligibility.selected(), self.asked.shaping.pinned
-        return HistoryQuery(self.known, self.asked.session, selected, pinned)
+        selected, named = self.eligibility.selected(), self.asked.shaping.named
+        return HistoryQuery(self.known, self.asked.session, selected, named)
 
 
 def recommend_all(view: View, asked: Sequence[UserQuery], context: int, now: int) -> list[Answer]:
@@ -248,7 +248,7 @@ def _of_pool(
     selected = eligibility.selected()
     if selected is None and view.scans is not None:
         rows, bound = pool(view.scans)
-        rows = np.union1d(rows, eligibility.shaping.pinned)
+        rows = np.union1d(rows, eligibility.shaping.named)
         found = answer(rows[eligibility.among(rows)], bound)
         if len(found.rows) >= eligibility.query.k:
             return found

@@ -9,12 +9,16 @@ lists: 28 µs to add one, 28 ms for 256 queries, .13 ms for one; usearch's graph
 
 from __future__ import annotations
 
+import logging
+
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.state.growing import GrowingArray
 
+logging.getLogger("faiss.loader").setLevel(logging.WARNING)
+"""It says of each variant for another CPU that it is not installed."""
 LISTS = 2_048
 LEAST_ITEMS = 8
 """Items in a list at the beginning, on average."""
@@ -56,9 +60,12 @@ class ContentIndex:
             self._add(rows[part], np.ascontiguousarray(content[part]))
 
     def hide(self, rows: NDArray[np.int64]) -> None:
-        """Find all rows but these from now on."""
+        """Find all rows but these from now on; costs what is hidden otherwise than before."""
+        shown, hidden = np.setdiff1d(self._hidden, rows), np.setdiff1d(rows, self._hidden)
         self._hidden = np.sort(rows)
-        self._is_found.values[:] = ~np.isin(self._rows.values, self._hidden)
+        for changed, is_found in ((shown, True), (hidden, False)):
+            slots = [slot for row in changed.tolist() if (slot := self._slots.get(row)) is not None]
+            self._is_found.values[slots] = is_found
 
     def search(self, queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         """Return rows ``[m, k]`` of the largest products with queries ``[m, d]``; `NOTHING` for none."""

@@ -54,7 +54,10 @@ class Retriever:
         self, scanned: NDArray[np.int64], centroids: NDArray[np.float32] | None, table: ItemTable
     ) -> None:
         """Restore what a checkpoint holds; the table has been restored."""
-        self._changed, self._encoded = [], []
+        self._changed, self._encoded, self._nearest = [], [], None
+        capacity = self._config.rows_scanned(table.has_content)
+        if not self.is_needed(len(table)) or scanned.size > capacity:
+            return  # the settings are others now: rows are chosen when they are needed
         self._choose(scanned, table)
         self._nearest = None if centroids is None else ContentIndex(centroids)
         if self._nearest is not None:
@@ -80,10 +83,9 @@ class Retriever:
         is_chosen = is_other or (is_beyond and step % CHOSEN_EVERY == 0)
         if is_chosen:
             self._choose(popularity.top(capacity) if is_beyond else np.arange(size), table)
-        else:
-            if not is_beyond:
-                self._scan.extend(np.arange(self._scan.rows.size, size), rows)
-            self._scan.refresh(_distinct(self._changed + self._encoded), rows)
+        elif not is_beyond:
+            self._scan.extend(np.arange(self._scan.rows.size, size), rows)
+        self._scan.refresh(_distinct(self._changed + self._encoded), rows)
         if is_beyond and table.has_content:
             self._update_nearest(table, is_chosen)
         self._changed, self._encoded = [], []

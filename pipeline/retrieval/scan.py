@@ -59,16 +59,20 @@ class Scan:
     def choose(self, rows: NDArray[np.int64], capacity: int, table: Rows, has_content: bool) -> None:
         """Scan the given distinct rows ``[r]`` of a table ``[n]`` from now on, and no others.
 
-        There is room for `capacity` rows.
+        There is room for `capacity` rows. Rows that were scanned before are not copied again: `refresh` those
+        that have changed.
         """
         self._width, device = table.residual.shape[1], table.residual.device
         shape = -(-capacity // GROUP) * GROUP, EXTRA + (1 + has_content) * self._width
         if self._matrix.shape != shape or self._matrix.device != device:
             self._matrix = torch.zeros(shape, dtype=torch.bfloat16, device=device)
             self._norms = torch.zeros(shape[0], device=device)
-        self.rows = NO_ROWS
-        self._slots = np.full(len(table.bias), NOWHERE)
-        self.extend(rows, table)
+            self.rows, self._slots = NO_ROWS, np.full(len(table.bias), NOWHERE)
+        if rows.size == self.rows.size:
+            self._exchange(rows, table)
+        else:
+            self.rows, self._slots = NO_ROWS, np.full(len(table.bias), NOWHERE)
+            self.extend(rows, table)
 
     def extend(self, rows: NDArray[np.int64], table: Rows) -> None:
         """Scan more rows."""
@@ -77,6 +81,15 @@ class Scan:
             self._slots[rows] = np.arange(self.rows.size, self.rows.size + rows.size)
             self.rows = np.concatenate([self.rows, rows])
             self.refresh(rows, table)
+
+    def _exchange(self, rows: NDArray[np.int64], table: Rows) -> None:
+        """Scan as many other rows; those that are new take the slots of those that are scanned no more."""
+        self._slots = _reaching(self._slots, len(table.bias))
+        gone, new = np.setdiff1d(self.rows, rows), np.setdiff1d(rows, self.rows)
+        slots = self._slots[gone]
+        self._slots[gone], self._slots[new], self.rows = NOWHERE, slots, self.rows.copy()
+        self.rows[slots] = new
+        self.refresh(new, table)
 
     def refresh(self, rows: NDArray[np.int64], table: Rows) -> None:
         """Copy rows again, as far as they are scanned, because the table has changed there."""

@@ -31,6 +31,8 @@ from pipeline.rules.slate import Cap, Pin, Slate, make_slate
 
 MAX_SHAPINGS = 16
 """Combinations of rules in force that are kept ready; each holds up to 9 bytes an item."""
+MOST_BOOSTED = 2_000
+"""Items that a boost lifts in a large catalogue, beside those that are candidates anyway; each is scored."""
 FEW = 8
 """For some rows alone, rules are asked one by one if the rows are so many times fewer than the items."""
 
@@ -121,6 +123,12 @@ class Shaping:
     def pinned(self) -> NDArray[np.int64]:
         """The rows, ascending, that have places if they may be shown."""
         return np.unique(np.array([pin.row for pin in self.pins], dtype=np.int64))
+
+    @cached_property
+    def named(self) -> NDArray[np.int64]:
+        """The rows, ascending, that rules may lift into an answer: pinned ones and, of each boost, some."""
+        boosted = (np.flatnonzero(shift.mask)[:MOST_BOOSTED] for shift in self.shifts if shift.nats > 0)
+        return np.unique(np.concatenate([self.pinned, *boosted]))
 
     def passing(self, most: int) -> NDArray[np.int64] | None:
         """Return the rows that every filter lets through; None if there are more than that, or no filters."""

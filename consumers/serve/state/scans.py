@@ -31,8 +31,6 @@ MOST_FRESH = 4_096
 """Rows that are newer than the snapshot and scanned; each poll copies them."""
 SAMPLED = 65_536
 """Contents, or up to twice as many, among which the centroids of an index are chosen."""
-CHOSEN_EVERY = 64
-"""Swaps after which the scanned rows of a large catalogue are chosen again."""
 
 
 class Pool(NamedTuple):
@@ -52,23 +50,23 @@ class SnapshotScan:
     def __init__(self, items: Rows, popularity: Popularity, config: RetrievalConfig) -> None:
         """Scan a snapshot; this takes some 50 ms, and half a minute for a million items with texts."""
         self._config = config
-        self._updates = 0
         self.by_content: ContentIndex | None = None
-        self._choose(items, popularity)
+        self.scan = Scan()
+        has_content = any(bool(chunk.any()) for chunk in torch.split(items.content, MOST_FRESH))
+        self._choose(items, popularity, has_content)
+        self._set_popularity(popularity)
         self._index(items, np.arange(popularity.size))
 
     def update(self, items: Rows, popularity: Popularity, changes: SnapshotChanges) -> None:
         """Scan a later state of the snapshot, with what has changed; not while requests search."""
-        self._updates += 1
         size = popularity.size
         is_other = not self.scan.has_content and bool(items.content[torch.from_numpy(changes.content)].any())
-        if is_other or (size > self._capacity and self._updates % CHOSEN_EVERY == 0):
-            self._choose(items, popularity)
+        if is_other or size > self._capacity:  # what is scanned must follow from the snapshot alone
+            self._choose(items, popularity, self.scan.has_content or is_other)
         else:
-            if size <= self._capacity:
-                self.scan.extend(np.arange(self.scan.rows.size, size), items)
-            self.scan.refresh(np.union1d(changes.content, changes.learned), items)
-            self._set_popularity(popularity)
+            self.scan.extend(np.arange(self.scan.rows.size, size), items)
+        self.scan.refresh(np.union1d(changes.content, changes.learned), items)
+        self._set_popularity(popularity)
         is_new = self.by_content is None
         self._index(items, np.arange(size) if is_new else changes.content)
 
@@ -80,13 +78,10 @@ class SnapshotScan:
         rows = self.by_content.search(queries.numpy(), count)
         return [np.where(rows == NOTHING, self.scan.rows[0], rows)]
 
-    def _choose(self, items: Rows, popularity: Popularity) -> None:
-        has_content = any(bool(chunk.any()) for chunk in torch.split(items.content, MOST_FRESH))
+    def _choose(self, items: Rows, popularity: Popularity, has_content: bool) -> None:
         capacity = self._config.rows_scanned(has_content)
         rows = popularity.top(capacity) if popularity.size > capacity else np.arange(popularity.size)
-        self.scan = Scan()
         self.scan.choose(rows, capacity, items, has_content)
-        self._set_popularity(popularity)
         if self.by_content is not None:
             self.by_content.hide(self.scan.rows)
 

@@ -46,7 +46,8 @@ def test_the_most_popular_are_scanned(harness: RetrievalHarness) -> None:
     retriever.update(2, harness.table, harness.popularity)
     assert ITEMS - 1 not in retriever.scanned
     retriever.update(CHOSEN_EVERY, harness.table, harness.popularity)
-    assert retriever.scanned[0] == ITEMS - 1
+    assert ITEMS - 1 in retriever.scanned
+    assert set(retriever.scanned.tolist()) == set(harness.popularity.top(SCANNED).tolist())
 
 
 def test_what_is_not_scanned_is_found_by_its_content(harness: RetrievalHarness) -> None:
@@ -93,3 +94,18 @@ def test_a_loaded_retriever_finds_the_same(harness: RetrievalHarness) -> None:
     other.load(one.scanned, one.centroids, harness.table)
     other.update(2, harness.table, harness.popularity)
     assert found(harness, other) == found(harness, one)
+
+
+@pytest.mark.parametrize("change", [{"scanned": SCANNED // 2}, {"exact_items": ITEMS}])
+def test_what_no_longer_fits_the_settings_is_not_loaded(
+    harness: RetrievalHarness, change: dict[str, int]
+) -> None:
+    one, other = Retriever(CONFIG), Retriever(CONFIG.replace(**change))
+    one.update(1, harness.table, harness.popularity)
+    other.load(one.scanned, one.centroids, harness.table)
+    assert not other.scanned.size
+    other.changed(np.array([1]))
+    assert not other._changed, "it would never be taken"
+    if other.is_needed(ITEMS):
+        other.update(2, harness.table, harness.popularity)
+        assert other.scanned.size == SCANNED // 2

@@ -61,6 +61,15 @@ def test_only_what_was_chosen_is_scanned(harness: RetrievalHarness) -> None:
     assert_finds_the_best(harness, scan)
 
 
+def test_rows_take_the_slots_of_those_that_are_scanned_no_more(harness: RetrievalHarness) -> None:
+    scan = scan_of(harness, np.arange(200))
+    for first in (100, 300, 50):
+        scan.choose(np.arange(first, first + 200), 1_000, harness.table.all(), harness.table.has_content)
+        scan.set_popularity(torch.from_numpy(harness.popularity.log_share(scan.rows)))
+        assert np.array_equal(np.sort(scan.rows), np.arange(first, first + 200))
+        assert_finds_the_best(harness, scan)
+
+
 def test_changed_and_added_rows_are_scanned_as_they_are_now(harness: RetrievalHarness) -> None:
     scan, table = scan_of(harness, np.arange(ITEMS - 100)), harness.table
     changed = np.arange(0, ITEMS, 2)

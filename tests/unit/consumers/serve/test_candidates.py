@@ -14,6 +14,7 @@ from pipeline.config import RetrievalConfig
 from pipeline.eventlog.port import Record
 from pipeline.events import InteractionType
 from pipeline.model.backbone import Backbone
+from pipeline.rules.compiled import Shaping, Shift
 from pipeline.state.histories import Act, Histories
 from tests.support.build import purchase
 from tests.support.serve_harness import COLOURS, START, THINGS, World
@@ -125,3 +126,16 @@ def test_similar_items_and_explanations_are_found_among_candidates(
             assert left.companion == right.companion
             assert (left.because and left.because.act) == (right.because and right.because.act)
             assert sum(right.parts.values()) == pytest.approx(right.logit, abs=1e-4)
+
+
+def test_a_boost_reaches_what_is_no_candidate(records: tuple[World, list[Record]]) -> None:
+    view, random = view_of(records, FEW), Random(3)
+    history = asked(random)[0]
+    query = RecommendationQuery(k=2)
+    plain = recommend(view, history, None, query, CONTEXT, now=NOW).rows
+    for row in range(len(view.index)):
+        mask = np.zeros(len(view.index), dtype=np.bool_)
+        mask[row] = True
+        boosted = Shaping(shifts=(Shift("lift", 50.0, mask),))
+        found = recommend(view, history, None, query, CONTEXT, shaping=boosted, now=NOW).rows
+        assert found[0] == row, "it was no candidate" if row not in plain else ""
