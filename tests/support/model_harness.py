@@ -93,9 +93,10 @@ class ModelHarness:
         self.topics = Topics(settings.log.prefix)
         self._stack = ExitStack()
         self.log = self._stack.enter_context(open_log(settings.log.url))
-        # Tests read every announcement and history, so none is compacted, however long a test takes.
-        specs = self.topics.specs(*settings.log.topic_sizes)
-        self.log.create_topics([replace(spec, compaction_lag_ms=WEEK) for spec in specs])
+        # Tests read every announcement, so none is compacted, however long a test takes.
+        specs = {spec.name: spec for spec in self.topics.specs(*settings.log.topic_sizes)}
+        announced = replace(specs[self.topics.snapshots], compaction_lag_ms=WEEK)
+        self.log.create_topics(list((specs | {announced.name: announced}).values()))
         self.writer = self._stack.enter_context(self.log.writer())
         self._acts = 0
         self._numbers: dict[str, int] = {}

@@ -150,7 +150,7 @@ def replace(folder: Path, file: str, content: bytes | None) -> None:
         ("histories-{}.json", b"purchase", b"theft"),
         ("histories-{}.json", b'\\"offset\\":0', b'\\"offset\\":-1'),
         ("supervisor.json", b'"means":[', b'"means":[null,'),
-        ("supervisor.json", b'"events":52', b'"events":"many"'),
+        ("supervisor.json", b'"events":60', b'"events":"many"'),
         ("supervisor.json", b'"probation":null', b'"probation":[]'),
         ("supervisor.json", b'"probation":null', b'"probation":"newest"'),
         ("supervisor.json", b'"before":"1-4"', b'"before":"newest"'),

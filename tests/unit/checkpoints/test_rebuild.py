@@ -24,7 +24,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) ->
     folder = tmp_path_factory.mktemp("recorded")
     with ModelHarness(tiny_settings(folder, backbone_folder)) as harness:
         harness.stock()
-        harness.shop(70)
+        harness.shop(82)
         harness.act("ann", "red-cup", "unheard-of", event_id="e3")
         harness.writer.append(harness.topics.interactions, "bob", b"bad")
         harness.act("zoë", "unheard-of", "blue-plate")
