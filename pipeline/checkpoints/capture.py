@@ -15,7 +15,7 @@ from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.port import named
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
-from pipeline.snapshots.layer import Layer, RowValues, texts_of
+from pipeline.snapshots.layer import Layer, RowValues, pairs_of, texts_of
 from pipeline.snapshots.snapshot import Manifest, Snapshot, Update
 from pipeline.state.stream import StreamState
 from pipeline.training.learner import Learner
@@ -136,20 +136,12 @@ def _layer(learner: Learner, changed: ChangedState) -> Layer:
         column.detach()[torch.from_numpy(rows).to(column.device)].cpu().numpy()
         for column, rows in zip(table, (changed.content, changed.learned, changed.learned), strict=True)
     )
-    acts, pairs = (
-        stream.popularity.stored(changed.popularity),
-        stream.covisitation.counts.stored(changed.pairs),
-    )
     return {
         "items": texts_of([(ids[row], digests[row]) for row in changed.items.tolist()], changed.items),
         "content": RowValues(changed.content, {"vectors": vectors}),
         "learned": RowValues(changed.learned, {"residual": residual, "bias": bias}),
-        "popularity": RowValues(changed.popularity, {"counts": acts}),
-        "pairs": RowValues(
-            changed.pairs,
-            {"columns": pairs.columns, "counts": pairs.values},
-            pairs.lengths.astype(np.int32),
-        ),
+        "popularity": RowValues(changed.popularity, {"counts": stream.popularity.stored(changed.popularity)}),
+        "pairs": pairs_of(changed.pairs, stream.covisitation.counts.stored(changed.pairs)),
     }
 
 

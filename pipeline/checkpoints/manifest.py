@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 4
 """3: the manifest is sealed and binds its files by size; seen events have digests of their contents, and
-histories the items of older acts."""
+histories the items of older acts. 4: pair counts are rows, and the rows that are scanned are named."""
 MANIFEST = "manifest.json"
 MOST_MANIFEST_BYTES = 16 * 2**20
 FileName = Annotated[str, Field(pattern=r"^[a-z]{1,32}(-[0-9]{1,5})?\.(safetensors|json)$")]

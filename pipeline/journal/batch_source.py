@@ -124,6 +124,7 @@ class BatchSource:
         self._position = start
         self._has_warned = False
         self._log, self._topics = event_log, topics
+        self._begins: Offsets = {}
         self._items, self._interactions = (
             RecordBuffer(
                 event_log, {source: at for source, at in start.offsets.items() if source.topic == topic}
@@ -166,6 +167,7 @@ class BatchSource:
             Fenced: another learner took over the journal.
         """
         generation = self._position.generation
+        self._begins = self._log.begin_offsets([self._topics.interactions])
         if self._position.fingerprint != fingerprint:
             generation += 1
             log.warning(
@@ -223,8 +225,8 @@ class BatchSource:
 
     def _is_born_amid_items(self) -> bool:
         """Whether no interaction was taken ever, and items wait."""
-        begins, at = self._log.begin_offsets([self._topics.interactions]), self._position.offsets
-        if any(at[source] > begin for source, begin in begins.items()):
+        at = self._position.offsets
+        if any(at[source] > begin for source, begin in self._begins.items()):
             return False
         ends, read = self._log.end_offsets([self._topics.items]), self._items.positions()
         return any(read[source] < end for source, end in ends.items())

@@ -13,8 +13,10 @@ import logging
 
 import faiss
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from pipeline.model.item_table import Rows
 from pipeline.state.growing import GrowingArray
 
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)
@@ -25,7 +27,7 @@ LEAST_ITEMS = 8
 PROBES = 12
 """Lists that a query looks into."""
 AT_ONCE = 16_384
-"""Vectors that are added at a time; the products with all centroids take 256 MB."""
+"""Vectors that are added at a time; the products with all centroids take 128 MB."""
 NOTHING = -1
 
 
@@ -54,10 +56,18 @@ class ContentIndex:
         """Add distinct rows ``[r]`` with content ``[r, d]``, or replace their content."""
         slots = np.array([self._slots.get(row, NOTHING) for row in rows.tolist()], dtype=np.int64)
         known, new = np.flatnonzero(slots != NOTHING), np.flatnonzero(slots == NOTHING)
-        for part in _parts(known):
-            self._index.update_vectors(slots[part], np.ascontiguousarray(content[part]))
-        for part in _parts(new):
-            self._add(rows[part], np.ascontiguousarray(content[part]))
+        if known.size:
+            self._index.update_vectors(slots[known], np.ascontiguousarray(content[known]))
+        if new.size:
+            self._add(rows[new], np.ascontiguousarray(content[new]))
+
+    def put_from(self, table: Rows, rows: NDArray[np.int64]) -> None:
+        """Put those of distinct rows ``[r]`` of a table that have any content."""
+        for start in range(0, rows.size, AT_ONCE):
+            part = torch.from_numpy(rows[start : start + AT_ONCE])
+            content = table.content[part.to(table.bias.device)].cpu()
+            has_any = content.any(dim=1)
+            self.put(part[has_any].numpy(), content[has_any].numpy())
 
     def hide(self, rows: NDArray[np.int64]) -> None:
         """Find all rows but these from now on; costs what is hidden otherwise than before."""
@@ -102,7 +112,3 @@ def _empty_index(centroids: NDArray[np.float32]) -> faiss.IndexIVFScalarQuantize
     index.train(centroids)  # the ranges of the numbers only: there are centroids already
     index.set_direct_map_type(faiss.DirectMap.Array)  # so that vectors can be replaced
     return index
-
-
-def _parts(indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return [indices[start : start + AT_ONCE] for start in range(0, indices.size, AT_ONCE)]

@@ -19,14 +19,12 @@ from pipeline.state.popularity import Popularity
 
 CHOSEN_EVERY = 64
 """Batches after which the scanned rows are chosen again; it costs some 50 ms."""
-ROWS_AT_ONCE = 16_384
-"""Rows whose content is copied at a time."""
 
 
 class Retriever:
     """Finds candidates in an item table; idle while all items are scored.
 
-    What it finds is a function of the table, the counts, and what `state` returns.
+    What it finds is a function of the table, the counts, `scanned` and `centroids`.
     """
 
     def __init__(self, config: RetrievalConfig) -> None:
@@ -61,7 +59,7 @@ class Retriever:
         self._choose(scanned, table)
         self._nearest = None if centroids is None else ContentIndex(centroids)
         if self._nearest is not None:
-            self._put_content(self._nearest, np.arange(len(table)), table)
+            self._nearest.put_from(table.all(), np.arange(len(table)))
             self._nearest.hide(scanned)
 
     def changed(self, rows: NDArray[np.int64]) -> None:
@@ -104,18 +102,9 @@ class Retriever:
             with_content = content[content.any(dim=1)].cpu().numpy()
             self._nearest = ContentIndex(choose_centroids(with_content))
             self._encoded = [np.arange(len(table))]
-        self._put_content(self._nearest, _distinct(self._encoded), table)
+        self._nearest.put_from(table.all(), _distinct(self._encoded))
         if is_new or is_chosen:
             self._nearest.hide(self._scan.rows)
-
-    @staticmethod
-    def _put_content(nearest: ContentIndex, rows: NDArray[np.int64], table: ItemTable) -> None:
-        """Put the content of rows that have any."""
-        for start in range(0, rows.size, ROWS_AT_ONCE):
-            part = torch.from_numpy(rows[start : start + ROWS_AT_ONCE])
-            content = table.all().content[part.to(table.all().content.device)].cpu()
-            has_any = content.any(dim=1)
-            nearest.put(part[has_any].numpy(), content[has_any].numpy())
 
     def retrieve(
         self, contexts: Contexts, recommender: Recommender, mixer: Tensor, samples: Samples = NO_SAMPLES

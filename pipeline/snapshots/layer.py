@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.state.counts import spans
+from pipeline.state.counts import PairRows, spans
 
 Array = NDArray[Any]
 
@@ -88,6 +88,12 @@ def texts_of(items: Iterable[tuple[str, str]], rows: NDArray[np.int64]) -> RowVa
     texts = [f"{digest} {item}".encode() for item, digest in items]
     lengths = np.array([len(text) for text in texts], dtype=np.int32)
     return RowValues(rows, {"text": np.frombuffer(b"".join(texts), dtype=np.uint8)}, lengths)
+
+
+def pairs_of(rows: NDArray[np.int64], stored: PairRows) -> RowValues:
+    """Make the part `pairs` of the stored counts of rows."""
+    values: dict[str, Array] = {"columns": stored.columns, "counts": stored.values}
+    return RowValues(rows, values, stored.lengths.astype(np.int32))
 
 
 def items_in(part: RowValues) -> list[tuple[str, str]]:

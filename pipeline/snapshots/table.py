@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.model.item_table import RESERVED
 from pipeline.model.reserved import reserved_zeros
-from pipeline.snapshots.layer import Layer, RowValues, items_in, texts_of
+from pipeline.snapshots.layer import Layer, RowValues, items_in, pairs_of, texts_of
 from pipeline.state.counts import PairCounts, PairRows
 from pipeline.state.popularity import DecayedPopularity
 
@@ -47,7 +47,6 @@ class SnapshotTable:
     def layer(self) -> Layer:
         """Return all rows as one layer."""
         rows = np.arange(len(self))
-        pairs = self.pairs.stored(rows)
         values = {
             part: {name: self.column(name) for name, of in COLUMNS.items() if of == part}
             for part in COLUMNS.values()
@@ -56,9 +55,7 @@ class SnapshotTable:
             "items": texts_of(self.digests.items(), rows),
             **{part: RowValues(rows, columns) for part, columns in values.items()},
             "popularity": RowValues(rows, {"counts": self.popularity.all_stored()}),
-            "pairs": RowValues(
-                rows, {"columns": pairs.columns, "counts": pairs.values}, pairs.lengths.astype(np.int32)
-            ),
+            "pairs": pairs_of(rows, self.pairs.stored(rows)),
         }
 
     def check(self, layers: Sequence[Layer], size: int) -> None:

@@ -317,12 +317,6 @@ def sums_of(numbers: NDArray[np.int64], weights: NDArray[np.float64], count: int
     return sums
 
 
-def grown(matrix: sp.csr_array, size: int) -> sp.csr_array:
-    """Extend counts ``[n, n]`` to `size` items; shares the data with the old matrix."""
-    indptr = np.concatenate([matrix.indptr, np.full(size - matrix.shape[0], matrix.indptr[-1])])
-    return sp.csr_array((matrix.data, matrix.indices, indptr), shape=(size, size))
-
-
 def _interleaved(is_new: NDArray[np.bool_], new: NDArray[T], old: NDArray[T]) -> NDArray[T]:
     """Return new and old values, each in their order, the new ones where the mask says."""
     both = np.empty(is_new.size, dtype=old.dtype)

@@ -93,11 +93,7 @@ class SnapshotScan:
             some = items.content[:: max(1, len(items.bias) // SAMPLED)]
             self.by_content = ContentIndex(choose_centroids(some[some.any(dim=1)].numpy()))
             self.by_content.hide(self.scan.rows)
-        for start in range(0, rows.size, MOST_FRESH):
-            part = rows[start : start + MOST_FRESH]
-            content = items.content[torch.from_numpy(part)]
-            with_content = content.any(dim=1)
-            self.by_content.put(part[with_content.numpy()], content[with_content].numpy())
+        self.by_content.put_from(items, rows)
 
     @property
     def _capacity(self) -> int:
