@@ -69,14 +69,14 @@ def choose(policy: Policy, logits: Floats, left: Mask, random: Floats) -> tuple[
         random: ``[...]`` in [0, 1).
 
     Returns:
-        The positions ``[...]`` of the chosen ones, and their propensities ``[...]``.
+        The positions ``[...]`` of the chosen ones, and the probabilities ``[..., m]`` of all.
     """
     probabilities = policy.probabilities(logits, left)
     sums = probabilities.cumsum(axis=-1)
     # What has no share ends where the one before it ends, so it is never chosen. Some sum is above the
     # product, because a random number is below 1 by at least the rounding of the product.
     positions = (sums <= random[..., None] * sums[..., -1:]).sum(axis=-1)
-    return positions, np.take_along_axis(probabilities, positions[..., None], axis=-1)[..., 0]
+    return positions, probabilities
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,9 @@ class Sampler:
         for random in self.random[:most]:
             if not left.any():
                 break
-            position, propensity = choose(self.policy, logits, left, random)
-            draws.append(Draw(int(rows[position]), float(propensity), bool(position != left.argmax())))
+            position, probabilities = choose(self.policy, logits, left, random)
+            explores = bool(position != left.argmax())
+            draws.append(Draw(int(rows[position]), float(probabilities[position]), explores))
             left[position] = False
             if limits.add(draws[-1].row):
                 left &= limits.admitted(rows)
