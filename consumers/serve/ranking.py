@@ -39,7 +39,7 @@ items only; an item with neither a text nor learned weights. Or why it has none:
 
 @dataclass(frozen=True)
 class Answer:
-    """Items to show, best first.
+    """Items to show, in their order.
 
     Attributes:
         rows: rows of the items in the View's index.
