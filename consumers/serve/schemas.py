@@ -65,6 +65,11 @@ class ScoreExplanation(_Response):
     because: ScoreCause | None = Field(
         description="null if the item would be no lower without any of the latest items of the history."
     )
+    propensity: float = Field(
+        description="Probability with which the policy gave the item its place, given those above it and "
+        "the places that rules had given; 1 where nothing was drawn."
+    )
+    explored: bool = Field(description="Whether chance put the item before better ones.")
 
 
 class AppliedRule(_Response):

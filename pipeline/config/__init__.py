@@ -23,6 +23,7 @@ from pipeline.config.learning import (
 from pipeline.config.log import LogConfig, RefusalsConfig
 from pipeline.config.model import ModelConfig, ModelSizes
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
+from pipeline.config.policy import PolicyConfig, PolicyName
 from pipeline.config.retraining import (
     CandidateSizes,
     GateConfig,
@@ -62,6 +63,8 @@ __all__ = [
     "OptimizerConfig",
     "PlanConfig",
     "PlayConfig",
+    "PolicyConfig",
+    "PolicyName",
     "Precision",
     "RefusalsConfig",
     "ReplayConfig",
