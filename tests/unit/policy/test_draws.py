@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import chisquare, kstest
+from scipy.stats import kstest
 
+from benchmarks import propensities
+from benchmarks.propensities import LOGITS, POLICIES, drawn, p_value, random_numbers, slates
 from pipeline.policy.draws import NO_EXPLORATION, Exploration, choose, uniforms
-from pipeline.policy.policies import GREEDY, PlackettLuce
-from pipeline.policy.port import Policy
+from pipeline.policy.policies import GREEDY, EpsilonGreedy, PlackettLuce
+from pipeline.policy.port import Floats, Policy
 from pipeline.rules.slate import Slate, make_slate
-from tests.support.policies import POLICIES, slates
 
 any_policy = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: f"{policy.name} {policy.version}")
-LOGITS = np.array([1.5, 1.0, 0.5, 0.5, -0.5, -2.0])
 ids = st.text(min_size=1, max_size=40)
 scores = st.lists(st.floats(-50, 50), min_size=1, max_size=30).map(lambda found: np.sort(found)[::-1])
 
 
-def slate_of(policy: Policy, impression: str, logits: np.ndarray, k: int) -> Slate:
+def slate_of(policy: Policy, impression: str, logits: Floats, k: int) -> Slate:
     """Make a slate of candidates whose rows are 100 and on."""
     sampler = Exploration(policy, impression).sampler(logits)
     return make_slate(100 + np.arange(logits.size), k, sampler=sampler)
@@ -51,19 +49,19 @@ def test_random_numbers_are_uniform_and_independent() -> None:
 @any_policy
 @given(ids, scores, st.integers(1, 40))
 def test_a_slate_has_each_item_once_with_a_propensity(
-    policy: Policy, impression: str, logits: np.ndarray, k: int
+    policy: Policy, impression: str, logits: Floats, k: int
 ) -> None:
     slate = slate_of(policy, impression, logits, k)
     assert slate == slate_of(policy, impression, logits, k)
     assert len(set(slate.rows)) == len(slate.rows) == min(k, logits.size)
     assert all(0 < propensity <= 1 for propensity in slate.propensities)
-    drawn = min(k, policy.explored_places, policy.pool, logits.size)
-    assert len(slate.drawn.draws) == drawn
-    assert [draw.row for draw in slate.drawn.draws] == slate.rows[:drawn]
+    most = min(k, policy.explored_places, policy.pool, logits.size)
+    assert len(slate.drawn.draws) == most
+    assert [draw.row for draw in slate.drawn.draws] == slate.rows[:most]
     assert slate.drawn.pool == (min(policy.pool, logits.size) if policy.explored_places else 0)
-    assert slate.propensities[drawn:] == [1.0] * (len(slate.rows) - drawn)
-    rest = [row for row in 100 + np.arange(logits.size) if row not in slate.rows[:drawn]]
-    assert slate.rows[drawn:] == rest[: k - drawn], "the rest is the best"
+    assert slate.propensities[most:] == [1.0] * (len(slate.rows) - most)
+    rest = [row for row in 100 + np.arange(logits.size) if row not in slate.rows[:most]]
+    assert slate.rows[most:] == rest[: k - most], "the rest is the best"
     for place, draw in enumerate(slate.drawn.draws):
         better = set(range(100, draw.row)) - set(slate.rows[:place])
         assert draw.explores == bool(better)
@@ -71,7 +69,7 @@ def test_a_slate_has_each_item_once_with_a_propensity(
 
 @any_policy
 def test_stated_propensities_are_those_of_enumeration(policy: Policy) -> None:
-    expected = dict(slates(policy, LOGITS, 3))
+    expected = dict(slates(policy))
     assert sum(expected.values()) == pytest.approx(1)
     for number in range(300):
         slate = slate_of(policy, f"i{number}", LOGITS, 3)
@@ -79,30 +77,31 @@ def test_stated_propensities_are_those_of_enumeration(policy: Policy) -> None:
         assert np.prod(slate.propensities) == pytest.approx(expected[rows])
 
 
+@pytest.fixture(scope="module")
+def random() -> Floats:
+    return random_numbers(0, 100_000)
+
+
 @any_policy
-def test_slates_are_as_frequent_as_enumeration_says(policy: Policy) -> None:
-    """10^5 draws of slates of 3 of 6; `python -m benchmarks.propensities` has 10^6 with 20 seeds."""
-    random = np.array([uniforms(f"i{number}", 3) for number in range(100_000)])
-    drawn = min(3, policy.explored_places)
-    left, rows = np.ones((len(random), LOGITS.size), dtype=np.bool_), np.arange(len(random))
-    left[:, policy.pool :] = False
-    chosen = np.zeros(len(random), dtype=np.int64)
-    for place in range(min(drawn, policy.pool)):
-        positions, _ = choose(policy, np.broadcast_to(LOGITS, left.shape), left, random[:, place])
-        left[rows, positions] = False
-        chosen = chosen * LOGITS.size + positions
-    observed = Counter(chosen.tolist())
-    expected: Counter[int] = Counter()
-    for slate, probability in slates(policy, LOGITS, 3):
-        code = 0
-        for position in slate[: min(drawn, policy.pool)]:
-            code = code * LOGITS.size + position
-        expected[code] += probability * len(random)  # type: ignore[assignment]
-    possible = [code for code, amount in expected.items() if amount > 0]
-    assert set(observed) <= set(possible)
-    if len(possible) > 1:
-        found = chisquare([observed[code] for code in possible], [expected[code] for code in possible])
-        assert found.pvalue > 0.01
+def test_slates_are_as_frequent_as_enumeration_says(policy: Policy, random: Floats) -> None:
+    assert p_value(policy, random) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("stated", "done"),
+    [
+        (POLICIES[1], EpsilonGreedy(explored_places=3, pool=100, epsilon=0.32)),
+        (POLICIES[4], PlackettLuce(explored_places=3, pool=100, epsilon=0.02, temperature=1.0)),
+        (POLICIES[5], PlackettLuce(explored_places=3, pool=100, epsilon=0.1, temperature=0.52)),
+        (POLICIES[6], PlackettLuce(explored_places=2, pool=5, epsilon=0.1, temperature=2.0)),
+    ],
+)
+def test_a_slight_difference_would_be_found(
+    stated: Policy, done: Policy, random: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check can fail: a policy that does not do what it states is found in 10^5 draws."""
+    monkeypatch.setattr(propensities, "drawn", lambda _, numbers: drawn(done, numbers))
+    assert p_value(stated, random) < 1e-4
 
 
 def test_nothing_is_drawn_without_exploration() -> None:

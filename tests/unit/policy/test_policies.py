@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pydantic import ValidationError
 
+from benchmarks.propensities import POLICIES
 from pipeline.config import PolicyConfig
 from pipeline.policy.policies import GREEDY, EpsilonGreedy, PlackettLuce, make_policy, recorded_policy
 from pipeline.policy.port import Floats, Mask, Policy
-from tests.support.policies import POLICIES
 
 any_policy = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: f"{policy.name} {policy.version}")
 INF = float("inf")
