@@ -21,8 +21,8 @@ from rich.progress import track
 from rich.table import Table
 
 from pipeline.cli.terminal import ReportOption
-from pipeline.policy.off_policy.confidence import Range, ValueSequence
-from pipeline.policy.off_policy.estimators import LoggedSlates
+from pipeline.evaluation.off_policy.confidence import Range, ValueSequence
+from pipeline.evaluation.off_policy.estimators import LoggedSlates
 
 Floats = NDArray[np.float64]
 ITEMS, PLACES, READ_EVERY = 6, 3, 10

@@ -27,12 +27,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, train_test_split
 
 from pipeline.cli.terminal import ReportOption
-from pipeline.policy.off_policy.estimators import (
+from pipeline.evaluation.off_policy.estimators import (
     SHRINK,
     SWITCH,
     Estimator,
     LoggedSlates,
-    Weighing,
+    WeightRule,
     direct_method,
     doubly_robust,
     ips,
@@ -104,8 +104,8 @@ def errors_of(run: int) -> dict[str, float]:
 
 
 def _estimators(slates: LoggedSlates) -> dict[str, Estimator]:
-    def best(weighing: Weighing) -> Estimator:
-        return weighing.estimator(tuned(weighing, slates, PARAMETERS))
+    def best(rule: WeightRule) -> Estimator:
+        return rule.estimator(tuned(rule, slates, PARAMETERS))
 
     plain: dict[str, Callable[[LoggedSlates], Floats]] = {
         "DM": direct_method,

@@ -14,6 +14,7 @@ from pipeline.cli import (
     inspecting,
     items,
     operations,
+    policies,
     rebuilding,
     rules,
     setup,
@@ -33,7 +34,7 @@ app = typer.Typer(
 )
 for module in (
     *(setup, inspecting, items, users, rules, sources, daemons),
-    *(watching, operations, rebuilding, trials),
+    *(watching, operations, policies, rebuilding, trials),
 ):
     app.add_typer(module.app)
 

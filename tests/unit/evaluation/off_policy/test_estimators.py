@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.policy.off_policy.estimators import (
+from pipeline.evaluation.off_policy.estimators import (
     SHRINK,
     SWITCH,
     Estimator,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.policy.off_policy.confidence import LowerBound, Range, ValueSequence
-from pipeline.policy.off_policy.estimators import LoggedSlates
+from pipeline.evaluation.off_policy.confidence import LowerBound, Range, ValueSequence
+from pipeline.evaluation.off_policy.estimators import LoggedSlates
 
 CHANCES, EVALUATED = np.array([0.1, 0.3, 0.6]), np.array([0.1, 0.1, 0.8])
 VALUE = float(CHANCES @ EVALUATED)

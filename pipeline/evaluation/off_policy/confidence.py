@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.policy.off_policy.estimators import LoggedSlates
+from pipeline.evaluation.off_policy.estimators import LoggedSlates
 
 Floats = NDArray[np.float64]
 MEANS = 300
@@ -77,20 +77,51 @@ class ValueSequence:
     """
 
     def __init__(self, rewards: Range, alpha: float = 0.05) -> None:
-        """Bound a value; rewards of slates outside the range are taken as its ends."""
+        """Bound the expected reward of a slate; rewards outside the range are taken as its ends."""
         self._range = rewards
         self._got, self._missed = LowerBound(alpha / 2), LowerBound(alpha / 2)
 
     def add(self, slates: LoggedSlates) -> None:
         """Take in slates in the order of time."""
-        least, most = self._range
-        shares = (np.clip(slates.rewards.sum(axis=1), least, most) - least) / (most - least)
-        weights = slates.weights[:, -1]
+        shares, weights = shares_of(slates, self._range), slates.weights[:, -1]
         self._got.add(weights * shares)
         self._missed.add(weights * (1 - shares))
 
     @property
     def interval(self) -> Interval:
-        """The interval of the expected reward of a slate."""
+        """The interval of the value."""
         least, most = self._range
-        return Interval(least + (most - least) * self._got.value, most - (most - least) * self._missed.value)
+        width = most - least
+        return Interval(least + width * self._got.value, most - width * self._missed.value)
+
+
+class GainSequence:
+    """An interval of what a policy earns more with a slate than those that were shown did.
+
+    It is a paired difference, so what both earn alike does not widen it.
+    """
+
+    def __init__(self, rewards: Range, alpha: float = 0.05) -> None:
+        """Bound the expected gain; rewards outside the range are taken as its ends."""
+        self._width = rewards.most - rewards.least
+        self._range = rewards
+        self._won, self._lost = LowerBound(alpha / 2), LowerBound(alpha / 2)
+
+    def add(self, slates: LoggedSlates) -> None:
+        """Take in slates in the order of time."""
+        shares, more = shares_of(slates, self._range), slates.weights[:, -1] - 1
+        self._won.add((1 + more * shares) / 2)
+        self._lost.add((1 + more * (1 - shares)) / 2)
+
+    @property
+    def interval(self) -> Interval:
+        """The interval of the gain."""
+        lower, upper = 2 * self._won.value - 1, 1 - 2 * self._lost.value
+        return Interval(self._width * lower, self._width * upper)
+
+
+def shares_of(slates: LoggedSlates, rewards: Range) -> Floats:
+    """Return where in its range each slate's reward is, ``[n]`` from 0 to 1."""
+    least, most = rewards
+    shares: Floats = (np.clip(slates.rewards.sum(axis=1), least, most) - least) / (most - least)
+    return shares

@@ -121,14 +121,14 @@ def shrunk_doubly_robust(shrinkage: float) -> Estimator:
     return lambda slates: contributions(slates, _shrunk(slates.weights, shrinkage))
 
 
-class Weighing(NamedTuple):
+class WeightRule(NamedTuple):
     """A way to lessen weights, by a parameter that ends at infinity with the weights as they are."""
 
     estimator: Callable[[float], Estimator]
     weights: Callable[[Floats, float], Floats]
 
 
-def tuned(weighing: Weighing, slates: LoggedSlates, parameters: Sequence[float]) -> float:
+def tuned(rule: WeightRule, slates: LoggedSlates, parameters: Sequence[float]) -> float:
     """Choose the parameter whose mean squared error is bounded lowest (Su et al. 2020).
 
     The error is the variance of the mean, and the square of the bias that lesser weights bring in; the bias
@@ -136,8 +136,8 @@ def tuned(weighing: Weighing, slates: LoggedSlates, parameters: Sequence[float])
     """
 
     def error(parameter: float) -> float:
-        made = weighing.estimator(parameter)(slates)
-        missing = slates.weights - weighing.weights(slates.weights, parameter)
+        made = rule.estimator(parameter)(slates)
+        missing = slates.weights - rule.weights(slates.weights, parameter)
         return float(made.var()) / len(made) + _bias(slates, missing) ** 2
 
     return min(parameters, key=error)
@@ -168,5 +168,5 @@ def _shrunk(weights: Floats, shrinkage: float) -> Floats:
     return shrunk
 
 
-SWITCH = Weighing(switch_doubly_robust, _switched)
-SHRINK = Weighing(shrunk_doubly_robust, _shrunk)
+SWITCH = WeightRule(switch_doubly_robust, _switched)
+SHRINK = WeightRule(shrunk_doubly_robust, _shrunk)
