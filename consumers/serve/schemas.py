@@ -118,7 +118,7 @@ class AnswerProvenance(_Response):
 
 
 class Recommendations(AnswerProvenance):
-    """Items, best first."""
+    """Items in the order to show them: best first, but for rules, diversity and what the policy explores."""
 
     items: list[ShownItem]
     source: Source
@@ -154,7 +154,7 @@ class RankedAction(_Response):
 
 
 class Ranking(AnswerProvenance):
-    """Actions, best first."""
+    """Actions, the one to show first: the best, but for rules and what the policy explores."""
 
     event_id: str | None = Field(
         description="Id to send the reward to, and with the interactions that follow as their `impression`; "

@@ -75,14 +75,14 @@ def choose(policy: Policy, logits: Floats, left: Mask, random: Floats) -> tuple[
         random: ``[...]`` in [0, 1).
 
     Returns:
-        The positions ``[...]`` of the chosen ones, and their propensities ``[...]``.
+        The positions ``[...]`` of the chosen ones, and the probabilities ``[..., m]`` of all.
     """
     probabilities = policy.probabilities(logits, left)
     sums = probabilities.cumsum(axis=-1)
     # What has no share ends where the one before it ends, so it is never chosen. Some sum is above the
     # product, because a random number is below 1 by at least the rounding of the product.
     positions = (sums <= random[..., None] * sums[..., -1:]).sum(axis=-1)
-    return positions, np.take_along_axis(probabilities, positions[..., None], axis=-1)[..., 0]
+    return positions, probabilities
 
 
 @dataclass(frozen=True)
@@ -117,13 +117,13 @@ class Sampler:
         for place, random in enumerate(self.random[:most]):
             if not left.any():
                 break
-            position, propensity = choose(self.policy, logits, left, random)
+            position, probabilities = choose(self.policy, logits, left, random)
+            explores, propensity = bool(position != left.argmax()), float(probabilities[position])
             shadows = {
                 name: _propensity(policy, place, logits, left, int(position))
                 for name, policy in self.shadows.items()
             }
-            explores = bool(position != left.argmax())
-            draws.append(Draw(int(rows[position]), float(propensity), explores, shadows))
+            draws.append(Draw(int(rows[position]), propensity, explores, shadows))
             left[position] = False
             if limits.add(draws[-1].row):
                 left &= limits.admitted(rows)

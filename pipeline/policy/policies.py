@@ -117,14 +117,14 @@ def _best(left: Mask) -> Floats:
 def _softmax(logits: Floats, left: Mask, temperature: float) -> Floats:
     among = np.where(left, logits, -np.inf)
     top = among.max(axis=-1, keepdims=True)
-    with np.errstate(invalid="ignore"):  # the difference of two infinities, which counts as 0
-        nats = np.where(among == top, 0.0, (among - top) / temperature)
-    weights = np.where(left, np.exp(nats), 0.0)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities that are equal, and those that become so
+        weights = np.exp((among - top) / temperature)
+    weights = np.where(among == top, left, weights)
     shares: Floats = weights / weights.sum(axis=-1, keepdims=True)
     return shares
 
 
 def _with_floor(probabilities: Floats, left: Mask, epsilon: float) -> Floats:
     """Draw uniformly with probability `epsilon`."""
-    mixed: Floats = (1 - epsilon) * probabilities + epsilon * left / left.sum(axis=-1, keepdims=True)
+    mixed: Floats = (1 - epsilon) * probabilities + left * (epsilon / left.sum(axis=-1, keepdims=True))
     return mixed

@@ -30,8 +30,8 @@ class ScoreExplanation(_Answer):
     parts: dict[str, float]
     companion: str | None
     because: ScoreCause | None
-    propensity: float | None = None
-    explored: bool = False
+    propensity: float
+    explored: bool
 
 
 class AppliedRule(_Answer):

@@ -117,5 +117,5 @@ def test_no_candidates_make_no_slate() -> None:
 def test_what_has_no_share_is_never_chosen() -> None:
     policy, left = PlackettLuce(2, 5, 0.0, 0.001), np.ones(3, dtype=np.bool_)
     for random in (0.0, 0.5, 1 - 2.0**-53):
-        position, propensity = choose(policy, np.array([0.0, -9.0, -9.0]), left, np.array(random))
-        assert (int(position), float(propensity)) == (0, 1.0)
+        position, probabilities = choose(policy, np.array([0.0, -9.0, -9.0]), left, np.array(random))
+        assert (int(position), probabilities.tolist()) == (0, [1.0, 0.0, 0.0])
