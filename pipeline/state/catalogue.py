@@ -14,6 +14,7 @@ from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import item_of
 from pipeline.eventlog.port import EventLog, read
 from pipeline.events import Item, ItemChange
+from pipeline.state.stored_items import StoredItems
 
 REMOVED = "-"
 """The digest of a removed item; unlike an item without text, it must not be recommended."""
@@ -50,7 +51,7 @@ class Catalogue:
 
     def __init__(self, entries: Iterable[tuple[str, Item | None]] = ()) -> None:
         self.ids: list[str] = []
-        self.entries: list[Item | None] = []
+        self.entries = StoredItems()
         self.digests: list[str] = []
         self._rows: dict[str, int] = {}
         self._changed = set[int]()
@@ -70,7 +71,7 @@ class Catalogue:
             return known
         self._rows[item] = len(self.ids)
         self.ids.append(item)
-        self.entries.append(None)
+        self.entries.grow()
         self.digests.append("")
         self._changed.add(self._rows[item])
         return len(self.ids) - 1
@@ -78,7 +79,8 @@ class Catalogue:
     def upsert(self, record: Item | ItemChange) -> int:
         """Apply an upsert or a change and return the item's row."""
         row = self.row(record.item)
-        self._set_entry(row, upserted(self.entries[row], record))
+        before = self.entries[row] if isinstance(record, ItemChange) else None
+        self._set_entry(row, upserted(before, record))
         return row
 
     def remove(self, item: str) -> None:
@@ -102,9 +104,10 @@ class Catalogue:
         return changed
 
     def copy(self) -> Catalogue:
-        """Return an independent copy: of three lists and a dict, because entries are immutable."""
+        """Return an independent copy: of three lists and a dict, because what they hold is immutable."""
         copied = Catalogue()
-        copied.ids, copied.entries, copied.digests = [*self.ids], [*self.entries], [*self.digests]
+        copied.ids, copied.digests = [*self.ids], [*self.digests]
+        copied.entries = StoredItems(self.entries.stored)
         copied._rows, copied._changed = dict(self._rows), set(self._changed)
         return copied
 

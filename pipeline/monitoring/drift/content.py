@@ -114,7 +114,8 @@ class ContentWatch:
     def _assign(self, vectors: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the cluster of each vector: the one with the nearest centre."""
         nearness = vectors @ self._centres.T - np.square(self._centres).sum(axis=1) / 2
-        return nearness.argmax(axis=1)
+        clusters: NDArray[np.int64] = nearness.argmax(axis=1)
+        return clusters
 
 
 def _vectors(content: Tensor) -> NDArray[np.float64]:
