@@ -7,7 +7,7 @@ import logging
 import shutil
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.bounded import Count, Generation, Key, Place, Step, TopicIds, fault_of
-from pipeline.checkpoints.state import LearnerState
+from pipeline.checkpoints.state import LearnerState, Part
 from pipeline.config import ModelSizes
 from pipeline.errors import CheckpointCorrupt, CheckpointMissing
 from pipeline.eventlog.port import TopicPartition, named
@@ -89,10 +89,10 @@ class CheckpointManifest(BaseModel):
         return seal(orjson.dumps(self.model_dump()), FORMAT)
 
 
-def manifest_of(captured: LearnerState, files: Mapping[str, bytes]) -> CheckpointManifest:
-    """Describe a captured state and its encoded files."""
+def manifest_of(captured: LearnerState, files: Mapping[str, StoredFile]) -> CheckpointManifest:
+    """Describe a captured state and its files."""
     position = captured.position
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    digests = {name: file.sha256 for name, file in sorted(files.items())}
     return CheckpointManifest(
         generation=position.generation,
         step=position.step,
@@ -105,9 +105,19 @@ def manifest_of(captured: LearnerState, files: Mapping[str, bytes]) -> Checkpoin
         topic_ids=dict(position.topic_ids),
         model=captured.model,
         written_at=int(time.time() * 1000),
-        files={name: StoredFile(sha256=digest, size=len(files[name])) for name, digest in digests.items()},
+        files={name: files[name] for name in digests},
         digest=hashlib.sha256(orjson.dumps(digests)).hexdigest(),
     )
+
+
+def described(parts: Iterable[Part], write: Callable[[Part], object]) -> StoredFile:
+    """Write the parts of a file, one after another; return its sha256 and size."""
+    digest, size = hashlib.sha256(), 0
+    for part in parts:
+        digest.update(part)
+        size += len(part)
+        write(part)
+    return StoredFile(sha256=digest.hexdigest(), size=size)
 
 
 def _offsets(names: Mapping[str, int]) -> dict[TopicPartition, int]:
