@@ -1,4 +1,4 @@
-"""Columns as they were at one moment, without a copy of all: what changes later is kept first (copy on write).
+"""Columns as they were at one moment, without a copy: what changes later is kept first (copy on write).
 
 A checkpoint of a million items would otherwise copy 3 GB while the learner waits.
 """
