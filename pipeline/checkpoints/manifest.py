@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import mmap
 import shutil
 import stat
 import time
@@ -15,7 +16,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.bounded import Count, Generation, Key, Place, Step, TopicIds, fault_of
-from pipeline.checkpoints.state import LearnerState, Part
+from pipeline.checkpoints.state import LearnerState
+from pipeline.checkpoints.table_file import Content, Part
 from pipeline.config import ModelSizes
 from pipeline.errors import CheckpointCorrupt, CheckpointMissing
 from pipeline.eventlog.port import TopicPartition, named
@@ -142,7 +144,7 @@ def read_manifest(path: Path) -> CheckpointManifest:
         CheckpointCorrupt: it is not what was sealed, or is out of bounds.
     """
     try:
-        sealed = _read(path, MOST_MANIFEST_BYTES)
+        sealed = _read(path, MOST_MANIFEST_BYTES)[:]
         return CheckpointManifest.model_validate_json(unseal(sealed, FORMAT))
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointMissing(
@@ -155,14 +157,14 @@ def read_manifest(path: Path) -> CheckpointManifest:
         ) from error
 
 
-def read_verified(path: Path) -> tuple[CheckpointManifest, dict[str, bytes]]:
-    """Read and verify a manifest, and the files that it names.
+def read_verified(path: Path) -> tuple[CheckpointManifest, dict[str, Content]]:
+    """Read and verify a manifest, and map the files that it names: nothing is copied that is not used.
 
     Raises:
         CheckpointCorrupt: one of them is not what was written.
     """
     manifest = read_manifest(path)
-    files: dict[str, bytes] = {}
+    files: dict[str, Content] = {}
     for name, stored in manifest.files.items():
         try:
             files[name] = _read(path.parent / name, stored.size)
@@ -173,8 +175,8 @@ def read_verified(path: Path) -> tuple[CheckpointManifest, dict[str, bytes]]:
     return manifest, files
 
 
-def _read(path: Path, most: int) -> bytes:
-    """Read a plain file of at most so many bytes.
+def _read(path: Path, most: int) -> Content:
+    """Map a plain file of at most so many bytes.
 
     Raises:
         OSError: there is none, it is a link or a device, or it is larger.
@@ -182,7 +184,8 @@ def _read(path: Path, most: int) -> bytes:
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode) or found.st_size > most:
         raise OSError(f"{path.name} is no plain file of at most {most} bytes")
-    return path.read_bytes()
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if found.st_size else b""
 
 
 def remove(path: Path) -> None:

@@ -29,7 +29,7 @@ from pipeline.checkpoints.checks import (
     check_stream,
     read_entries,
 )
-from pipeline.checkpoints.table_file import table_parts
+from pipeline.checkpoints.table_file import Content, Part, table_columns, table_parts
 from pipeline.config import ModelSizes
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.journal.position import Position
@@ -51,8 +51,6 @@ SUPERVISOR_STATE = TypeAdapter(SupervisorState)
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 CENTROIDS = "retrieval.centroids"
 """Name of the centroids by which content is searched; absent while it is not."""
-Part = bytes | memoryview
-"""Of a file."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +116,13 @@ def _histories(histories: Histories, partitions: int) -> list[dict[str, str]]:
 
 def _catalogue_file(catalogue: Catalogue) -> bytes:
     """Join the items, which are kept as the file has them."""
-    entries = zip(catalogue.ids, catalogue.entries.stored, strict=True)
+    entries = zip(catalogue.ids, catalogue.stored, strict=True)
     items = [b"[%b,%b]" % (orjson.dumps(item), entry or b"null") for item, entry in entries]
     return b"[" + b",".join(items) + b"]"
 
 
 def restore(
-    learner: Learner, supervisor: Supervisor | None, model: ModelSizes, files: Mapping[str, bytes]
+    learner: Learner, supervisor: Supervisor | None, model: ModelSizes, files: Mapping[str, Content]
 ) -> None:
     """Put a learner, and its supervisor if given, into the state that files hold.
 
@@ -138,14 +136,13 @@ def restore(
         ArithmeticError, LookupError, RuntimeError, SafetensorError, TypeError, ValueError: they
             hold no such state; the learner is left in any.
     """
-    encoder, learned, table, counts = (
-        read_tensors(files[name]) for name in (ENCODER, LEARNED, TABLE, COUNTS)
-    )
+    encoder, learned, counts = (read_tensors(files[name][:]) for name in (ENCODER, LEARNED, COUNTS))
+    table = table_columns(files[TABLE])
     check_files(files)
     for name, tensors in (ENCODER, encoder), (LEARNED, learned), (TABLE, table):
         check_numbers(name, tensors)
-    replay = {name: tensor.numpy() for name, tensor in read_tensors(files[REPLAY]).items()}
-    catalogue = Catalogue(read_entries(files[CATALOGUE]))
+    replay = {name: tensor.numpy() for name, tensor in read_tensors(files[REPLAY][:]).items()}
+    catalogue = Catalogue(read_entries(files[CATALOGUE][:]))
     check_stream(len(catalogue), table, counts)
     check_replay(replay, len(catalogue))
     learner.reset(learner.config.replace(sizes=model))
@@ -158,7 +155,7 @@ def restore(
     learner.retriever.load(counts["scanned"].numpy(), _centroids(learned, table), learner.table)
     _load_learned(learner, learned)
     if supervisor is not None:
-        _load_supervisor(supervisor, files[SUPERVISOR])
+        _load_supervisor(supervisor, files[SUPERVISOR][:])
 
 
 def _centroids(learned: Mapping[str, Tensor], table: Mapping[str, Tensor]) -> NDArray[np.float32] | None:
@@ -179,18 +176,18 @@ def _load_counts(learner: Learner, counts: Mapping[str, Tensor]) -> None:
     stream.covisitation.load(pairs, float(counts["scale"]))
 
 
-def _load_users(learner: Learner, files: Mapping[str, bytes]) -> None:
+def _load_users(learner: Learner, files: Mapping[str, Content]) -> None:
     """Load what is kept by partition: histories, and digests of the events seen."""
     stream = learner.stream
     for name, content in files.items():
         kind, _, rest = name.partition("-")
         if kind == "histories":
-            for user, wire in _by_user(content).items():
+            for user, wire in _by_user(content[:]).items():
                 history, _, older = decode_history(wire)
                 check_history(history, stream.catalogue)
                 stream.histories.put(user, history, older)
         elif kind == "seen":
-            seen = {name: tensor.tolist() for name, tensor in read_tensors(content).items()}
+            seen = {name: tensor.tolist() for name, tensor in read_tensors(content[:]).items()}
             check_distinct(seen["digests"])
             stream.seen[int(rest.partition(".")[0])] = SeenEvents(stream.config.dedupe_window, **seen)
 

@@ -25,7 +25,8 @@ from pipeline.checkpoints.manifest import (
     read_verified,
     remove,
 )
-from pipeline.checkpoints.state import SUPERVISOR, LearnerState, Part, file_parts, restore
+from pipeline.checkpoints.state import SUPERVISOR, LearnerState, file_parts, restore
+from pipeline.checkpoints.table_file import Part
 from pipeline.control.records import is_by_person
 from pipeline.errors import CheckpointCorrupt, CheckpointMissing
 from pipeline.journal.batch_source import StateSwitch

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config import RowRates
-from pipeline.model.captured_columns import CapturedColumns
+from pipeline.model.captured_columns import AT_ONCE, CapturedColumns
 from pipeline.model.device import recurring
 from pipeline.model.reserved import reserved_zeros
 from pipeline.state.growing import ChangedRows
@@ -153,11 +153,14 @@ class ItemTable:
                 captured.keep(name, changed)
 
     def _move(self, columns: Mapping[str, Tensor], capacity: int) -> None:
-        """Copy columns to new ones with room for more rows."""
+        """Copy columns to new ones with room for more rows; rows of zeros take no memory there."""
         for name in self._columns:
             column = columns[name]
             moved = self._zeros(capacity, *column.shape[1:])
-            moved[: len(column)] = column
+            for number, part in enumerate(torch.split(column, AT_ONCE)):
+                is_set = part.any(dim=1) if part.dim() > 1 else part != 0
+                rows = is_set.nonzero().squeeze(1)
+                moved[AT_ONCE * number + rows.to(moved.device)] = part[rows].to(moved)
             self._columns[name] = moved
 
     def _zeros(self, *shape: int) -> Tensor:

@@ -38,10 +38,9 @@ def test_an_item_takes_the_bytes_of_what_it_says() -> None:
     assert sys.getsizeof(stored) < 100
 
 
-def test_rows_hold_items_or_none() -> None:
-    items = StoredItems()
-    for _ in range(3):
-        items.grow()
-    items[1], items[2] = FULL, FULL
-    items[2] = None
-    assert (len(items), [*items], items[1]) == (3, [None, FULL, None], FULL)
+def test_a_view_follows_what_is_stored() -> None:
+    stored: list[bytes | None] = [None, stored_item(FULL)]
+    items = StoredItems(stored)
+    assert (len(items), [*items], items[1], [*items[1:]]) == (2, [None, FULL], FULL, [FULL])
+    stored.append(None)
+    assert [*items] == [None, FULL, None]
