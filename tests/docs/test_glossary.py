@@ -20,7 +20,7 @@ action admin again ahead ambiguous announced announcer anonymous body broken cac
 config convertor copied corrupt current database date decider delivery died error evaluate expired figure
 file form found given gone health id invalid join json kafka kind limit linear loaded loader manual metric
 millstream missing no not nothing occupied online output packed patient pending planner problem progress
-purpose rate reached readiness ready real rebuilt recent refused repeatable report result retail run
+purpose rate reached readiness ready real rebuilt recent refused repeatable report result retail run sale
 sampling schema seen setting shown size slot source spec sqlite status stopped storage stored stuck tensor
 time to tolerant touched trained trainer type unavailable unknown unreadable array changed decayed fault
 growing left out part retrieved scored sum value
