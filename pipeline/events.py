@@ -61,6 +61,7 @@ Category = Annotated[str, Field(max_length=256)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Integer = Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER)]
 Scalar = Annotated[str, Field(max_length=512)] | bool | Integer | Finite
+Shares = Annotated[tuple[Annotated[Finite, Field(ge=0, le=1)], ...], Field(strict=False, max_length=1_000)]
 Propensity = Annotated[Finite, Field(gt=0, le=1)]
 Offset = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Context = Annotated[dict[Id, Scalar], Field(max_length=32)]
@@ -218,6 +219,8 @@ class Impression(_Event):
     known, as in records before schema version 3: what these call propensities was the `scores`, probabilities
     under the mixture, of a list that was not drawn.
 
+    `shadows` are the same probabilities under policies that were not used, by their names.
+
     `offsets` maps ``"topic/partition"`` to the first offset that the server had not read yet.
     """
 
@@ -238,6 +241,7 @@ class Impression(_Event):
     policy_version: Id | None = None
     propensities: Annotated[tuple[Propensity, ...] | None, Field(strict=False, max_length=1_000)] = None
     pool: Annotated[Offset | None, Field(validate_default=True)] = None
+    shadows: Annotated[dict[Id, Shares], Field(max_length=16)] = Field(default_factory=dict)
     context: Context = Field(default_factory=dict)
 
     @field_validator("scores", "propensities")
@@ -248,6 +252,17 @@ class Impression(_Event):
         if values is not None and len(values) != len(info.data.get("items", values)):
             raise PydanticCustomError("one_per_item", "there must be one per item")
         return values
+
+    @field_validator("shadows")
+    @classmethod
+    def _one_of_each_per_item(
+        cls, shadows: dict[str, tuple[float, ...]], info: ValidationInfo
+    ) -> dict[str, tuple[float, ...]]:
+        if any(len(values) != len(info.data.get("items", values)) for values in shadows.values()):
+            raise PydanticCustomError("one_per_item", "there must be one per item")
+        if shadows and info.data.get("propensities", ()) is None:
+            raise PydanticCustomError("of_policy", "without propensities nothing can be compared with them")
+        return shadows
 
     @field_validator("pool")
     @classmethod
@@ -260,7 +275,10 @@ class Impression(_Event):
 
 TIME_FIELDS = ("time", "published", "expires")
 NEW_IN_2 = frozenset({"attributes", "published", "expires", "media", "vectors"})
-NEW_SINCE = {**dict.fromkeys(NEW_IN_2, 2), **dict.fromkeys(("scores", "policy", "policy_version", "pool"), 3)}
+NEW_SINCE = {
+    **dict.fromkeys(NEW_IN_2, 2),
+    **dict.fromkeys(("scores", "policy", "policy_version", "pool", "shadows"), 3),
+}
 """The schema version that brought a field."""
 Event = Interaction | Item | ItemChange | User | Impression
 CatalogueRecord = Item | ItemChange | str

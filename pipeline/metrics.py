@@ -164,6 +164,9 @@ SHOWN_ITEMS = Counter(
     "Items of impressions, by policy and by whether chance put them before better ones: explored or best",
     ["policy", "choice"],
 )
+WORKER_RESTARTS = Counter(
+    "millstream_worker_restarts_total", "Times that a process took the place of this worker, which had ended"
+)
 RULE_APPLICATIONS = Counter(
     "millstream_rule_applications_total", "Answers that a business rule had a part in", ["rule"]
 )

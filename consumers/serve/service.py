@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from consumers.serve.explanation import Explanation
@@ -33,7 +33,7 @@ from consumers.serve.state.steering import NO_ATTRIBUTES, read_attributes, steer
 from pipeline import metrics
 from pipeline.errors import DeliveryError, MillstreamError
 from pipeline.events import Interaction
-from pipeline.policy.draws import NO_EXPLORATION, Exploration
+from pipeline.policy.draws import NO_EXPLORATION, NO_POLICIES, Exploration
 from pipeline.policy.policies import GREEDY
 from pipeline.policy.port import Policy
 from pipeline.rules.compiled import NO_SHAPING, RequestFacts, Shaping
@@ -116,6 +116,7 @@ class RecommendationService:
         shown: ShownItems | None = None,
         append: Callable[[Interaction], None] | None = None,
         policy: Policy = GREEDY,
+        shadows: Mapping[str, Policy] = NO_POLICIES,
     ) -> None:
         """Answer from the state that the follower keeps up to date.
 
@@ -127,6 +128,7 @@ class RecommendationService:
             shown: what was shown lately; nothing without it. Impressions that are submitted are added.
             append: appends an act to the log; None to take in no rewards.
             policy: makes the slates of answers that are written as impressions; others are greedy.
+            shadows: policies whose propensities are recorded, too.
         """
         self._current = current
         self._context = context
@@ -134,7 +136,7 @@ class RecommendationService:
         self._clock = clock
         self._shown = shown or ShownItems()
         self._append = append
-        self._policy = policy
+        self._policy, self._shadows = policy, shadows
 
     def for_user(
         self, user: str, session: str | None, query: RecommendationQuery, impression: str | None = None
@@ -214,7 +216,9 @@ class RecommendationService:
         history = known.history if request.history is None else _acts(request.history, now)
         shaping = _shaping(view, query, "history" if user is None else "user", now, known.attributes)
         exploration = (
-            NO_EXPLORATION if request.impression is None else Exploration(self._policy, request.impression)
+            NO_EXPLORATION
+            if request.impression is None
+            else Exploration(self._policy, request.impression, self._shadows)
         )
         return UserQuery(history, request.session, query, known.older, shaping, shown, user, exploration)
 
@@ -382,6 +386,7 @@ class RecommendationService:
                 "policy_version": self._policy.version,
                 "propensities": slate.propensities,
                 "pool": slate.drawn.pool,
+                "shadows": slate.shadows(),
                 "offsets": view.offsets,
                 "context": {"source": answer.source, **stored},
             }

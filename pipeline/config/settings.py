@@ -30,6 +30,7 @@ from pipeline.config.model import ModelConfig
 from pipeline.config.monitoring import DriftConfig, GuardConfig
 from pipeline.config.policy import PolicyConfig
 from pipeline.config.retraining import GateConfig, RetrainConfig
+from pipeline.config.rewards import RewardsConfig
 from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
 from pipeline.config.signals import SignalsConfig
 from pipeline.errors import InvalidSettings
@@ -65,6 +66,7 @@ class Settings(BaseSettings):
     gate: GateConfig = GateConfig()
     serve: ServeConfig = ServeConfig()
     policy: PolicyConfig = PolicyConfig()
+    rewards: RewardsConfig = RewardsConfig()
     gateway: GatewayConfig = GatewayConfig()
     bridge: BridgeConfig = BridgeConfig()
     play: PlayConfig = PlayConfig()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -12,6 +14,8 @@ from numpy.typing import NDArray
 from pipeline.policy.policies import GREEDY
 from pipeline.policy.port import Floats, Mask, Policy
 
+NO_POLICIES: Mapping[str, Policy] = MappingProxyType({})
+NO_SHADOWS: Mapping[str, float] = MappingProxyType({})
 BITS = 53
 """Of a random number: as many as a float of 64 holds exactly."""
 
@@ -23,11 +27,13 @@ class Draw(NamedTuple):
         row: of its item.
         propensity: probability with which the item got it, given those above and the pins.
         explores: whether another item would have got it for its score.
+        shadows: the same probability under each policy that is not used, by name.
     """
 
     row: int
     propensity: float
     explores: bool
+    shadows: Mapping[str, float] = NO_SHADOWS
 
 
 class Drawn(NamedTuple):
@@ -87,11 +93,13 @@ class Sampler:
         policy: gives each candidate its probability.
         logits: ``[n]`` of the candidates, best first.
         random: ``[p]`` numbers in [0, 1), one for each place.
+        shadows: policies that are not used, by name.
     """
 
     policy: Policy
     logits: Floats
     random: Floats
+    shadows: Mapping[str, Policy]
 
     def among(self, mask: Mask) -> Sampler:
         """Return the sampler of the candidates of a mask ``[n]``."""
@@ -106,29 +114,46 @@ class Sampler:
         pool = np.flatnonzero(limits.admitted(rows))[: self.policy.pool]
         rows, logits, left = rows[pool], self.logits[pool], np.ones(pool.size, dtype=np.bool_)
         draws: list[Draw] = []
-        for random in self.random[:most]:
+        for place, random in enumerate(self.random[:most]):
             if not left.any():
                 break
             position, probabilities = choose(self.policy, logits, left, random)
-            explores = bool(position != left.argmax())
-            draws.append(Draw(int(rows[position]), float(probabilities[position]), explores))
+            explores, propensity = bool(position != left.argmax()), float(probabilities[position])
+            shadows = {
+                name: _propensity(policy, place, logits, left, int(position))
+                for name, policy in self.shadows.items()
+            }
+            draws.append(Draw(int(rows[position]), propensity, explores, shadows))
             left[position] = False
             if limits.add(draws[-1].row):
                 left &= limits.admitted(rows)
         return Drawn(tuple(draws), pool.size)
 
 
+def _propensity(policy: Policy, place: int, logits: Floats, left: Mask, position: int) -> float:
+    """Return the probability with which a policy gives a place, from 0, to one of the pool ``[m]``.
+
+    The policy draws no more places than the one that is used, and from no larger pool.
+    """
+    own = left[: policy.pool]
+    if place >= policy.explored_places or not own.any():
+        return float(position == left.argmax())
+    return float(policy.probabilities(logits[: own.size], own)[position]) if position < own.size else 0.0
+
+
 class Exploration(NamedTuple):
-    """A policy, and the id of the impression from which its draws follow."""
+    """A policy, the id of the impression from which its draws follow, and policies that are not used."""
 
     policy: Policy
     impression: str
+    shadows: Mapping[str, Policy] = NO_POLICIES
 
     def sampler(self, logits: Floats) -> Sampler | None:
         """Return the sampler of candidates with logits ``[n]``, best first; None if nothing is drawn."""
         if not self.policy.explored_places:
             return None
-        return Sampler(self.policy, logits, uniforms(self.impression, self.policy.explored_places))
+        random = uniforms(self.impression, self.policy.explored_places)
+        return Sampler(self.policy, logits, random, self.shadows)
 
 
 NO_EXPLORATION = Exploration(GREEDY, "")

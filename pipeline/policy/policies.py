@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from pipeline.config import PolicyConfig
+from pipeline.config import PolicyConfig, PolicyParameters
 from pipeline.policy.port import Floats, Mask, Policy
 
 REVISION = "1"
@@ -71,9 +71,16 @@ class PlackettLuce(_Parameters):
 
 
 GREEDY = Greedy()
+SHADOW = "greedy"
+"""The name under which the best slates are a shadow of every policy that explores."""
 
 
-def make_policy(config: PolicyConfig) -> Policy:
+def make_shadows(config: PolicyConfig) -> dict[str, Policy]:
+    """Make the policies whose propensities are recorded beside those of the one that is used."""
+    return {SHADOW: GREEDY, **{name: make_policy(shadow) for name, shadow in config.shadows.items()}}
+
+
+def make_policy(config: PolicyParameters) -> Policy:
     """Make the policy that the settings name."""
     match config.name:
         case "greedy":
@@ -95,7 +102,7 @@ def recorded_policy(name: str, version: str) -> Policy:
     """
     revision, *parameters = version.split(" ")
     values = dict(parameter.partition("=")[::2] for parameter in parameters)
-    made = make_policy(PolicyConfig.model_validate({"name": name, **values}))
+    made = make_policy(PolicyParameters.model_validate({"name": name, **values}))
     if (revision, made.version) != (REVISION, version):
         raise ValueError(f"there is no policy {name} of the version {version!r}")
     return made

@@ -73,6 +73,12 @@ class Slate:
         """The propensity of each row."""
         return [self.propensity(row) for row in self.rows]
 
+    def shadows(self) -> dict[str, list[float]]:
+        """The propensity of each row under the policies that were not used, by their names."""
+        by_row = {draw.row: draw.shadows for draw in self.drawn.draws}
+        names = self.drawn.draws[0].shadows if self.drawn.draws else ()
+        return {name: [by_row[row][name] if row in by_row else 1.0 for row in self.rows] for name in names}
+
     @cached_property
     def explored(self) -> frozenset[int]:
         """The rows that chance put before better ones."""

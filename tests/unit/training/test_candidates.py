@@ -123,4 +123,4 @@ def test_a_restored_learner_goes_on_as_one_that_never_stopped(make: Make, retrie
     quality_of(restored, batches(3, first=6))
     one, other = (to_files(capture(some, None, NO_POSITION), partitions=2) for some in (restored, unbroken))
     assert one == other
-    assert (unbroken.retriever.centroids is None) == (retrieval is ALL_SCANNED)
+    assert (unbroken.retriever.choice.centroids is None) == (retrieval is ALL_SCANNED)

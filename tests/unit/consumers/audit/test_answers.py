@@ -337,7 +337,7 @@ def test_an_impression_of_before_policies_is_asked_again(harness: ModelHarness, 
     then = impressions(harness)[str(answers["tail: plain"].impression)]
     fields = {"v": 2, "kind": "impression", **then.model_dump(), "impression_id": "of version 2"}
     fields["propensities"] = fields.pop("scores")
-    for name in ("policy", "policy_version", "pool"):
+    for name in ("policy", "policy_version", "pool", "shadows"):
         del fields[name]
     harness.writer.append(harness.topics.impressions, then.user, orjson.dumps(fields))
     harness.writer.flush()
