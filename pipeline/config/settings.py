@@ -74,10 +74,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _explores_only_what_is_recorded(self) -> Self:
-        if self.policy.name != "greedy" and not self.serve.impressions:
+        explores = self.policy.name != "greedy" or self.policy.arms
+        if explores and not self.serve.impressions:
             raise ValueError(
-                f"policy.name = {self.policy.name!r} needs serve.impressions = true: what chance has shown "
-                "must be recorded"
+                "a policy that explores, and arms of an experiment, need serve.impressions = true: what was "
+                "shown, and to whom, must be recorded"
             )
         return self
 

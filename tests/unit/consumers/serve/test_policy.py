@@ -17,8 +17,9 @@ from consumers.serve.schemas import AnonymousAct, RankingRequest, Recommendation
 from consumers.serve.service import RecommendationService
 from pipeline.events import Impression, validate
 from pipeline.metrics import Series, value_of
+from pipeline.policy.arms import CONTROL, Arm, Arms
 from pipeline.policy.draws import Exploration
-from pipeline.policy.policies import PlackettLuce
+from pipeline.policy.policies import GREEDY, PlackettLuce
 from pipeline.rules.rule import Rule, encode_rule
 from tests.support.rules import rule
 from tests.support.serve_harness import COLOURS, World
@@ -26,6 +27,7 @@ from tests.unit.consumers.serve import test_candidates as candidates
 
 NOW = 1_700_000_900_000
 WARM = PlackettLuce(explored_places=3, pool=6, epsilon=0.2, temperature=2.0)
+WARM_ALONE = Arms([Arm(CONTROL, WARM, {"greedy": GREEDY, "same": WARM})])
 EVERYTHING = RecommendationQuery(12)
 
 
@@ -44,7 +46,7 @@ class Explored:
 
 
 @contextmanager
-def exploring(world: World, policy: PlackettLuce = WARM) -> Iterator[Explored]:
+def exploring(world: World, arms: Arms = WARM_ALONE) -> Iterator[Explored]:
     with world.server() as current:
         world.shown(current)
         submitted: list[Impression] = []
@@ -53,7 +55,7 @@ def exploring(world: World, policy: PlackettLuce = WARM) -> Iterator[Explored]:
             5,
             lambda fields: submitted.append(validate(Impression, fields)),
             lambda: NOW,
-            policy=policy,
+            arms=arms,
         )
         explored = Explored(service, RecommendationService(current, 5, clock=lambda: NOW))
         explored.impressions = submitted
@@ -206,6 +208,26 @@ def test_pins_filters_and_boosts_come_before_the_draw(world: World) -> None:
                 assert impression.propensities[place] == pytest.approx(expected, rel=1e-4)
                 left.remove(impression.items[place])
             assert set(impression.propensities[4:]) == {1.0}
+
+
+def test_an_impression_states_what_shadows_would_have_done(explored: Explored) -> None:
+    best = [*logits(explored)]
+    for _ in range(10):
+        _, impression = explored.ask()
+        assert (impression.experiment, impression.arm) == (None, None)
+        assert impression.shadows["same"] == impression.propensities
+        assert (0 in impression.shadows["greedy"]) == (list(impression.items) != best)
+
+
+def test_an_impression_names_the_arm_of_its_user(open_shop: World) -> None:
+    arms = Arms([Arm(CONTROL, GREEDY, share=0.5), Arm("warm", WARM, share=0.5)], "warmer")
+    with exploring(open_shop, arms) as explored:
+        for number in range(20):
+            _, impression = explored.ask(user=f"stranger {number}")
+            arm = arms.of(f"stranger {number}")
+            assert (impression.experiment, impression.arm) == ("warmer", arm.name)
+            assert impression.policy == arm.policy.name
+        assert {impression.arm for impression in explored.impressions} == {CONTROL, "warm"}
 
 
 def test_an_explanation_says_what_chance_did(explored: Explored, exposed: Callable[[], Series]) -> None:
