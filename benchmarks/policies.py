@@ -34,7 +34,8 @@ SIDES: Mapping[str, PolicyConfig] = {
     "greedy": PolicyConfig(),
     "epsilon_greedy": PolicyConfig(name="epsilon_greedy"),
     "plackett_luce": PolicyConfig(name="plackett_luce"),
-    "plackett_luce, 20 places of 1,000 items": PolicyConfig(
+    "plackett_luce, 10 places": PolicyConfig(name="plackett_luce", explored_places=10),
+    "plackett_luce, 20 places, 1,000 items": PolicyConfig(
         name="plackett_luce", explored_places=20, pool=1_000
     ),
 }

@@ -80,7 +80,7 @@ class UserAnswer(NamedTuple):
 
     @property
     def items(self) -> list[str]:
-        """Ids of the items, best first."""
+        """Ids of the items, in their order."""
         return [self.view.index.ids[row] for row in self.answer.rows]
 
 
