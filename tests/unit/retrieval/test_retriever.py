@@ -92,7 +92,7 @@ def test_a_catalogue_of_ids_grows_beyond_the_scan(backbone: Backbone) -> None:
 def test_a_loaded_retriever_finds_the_same(harness: RetrievalHarness) -> None:
     one, other = Retriever(CONFIG), Retriever(CONFIG)
     one.update(1, harness.table, harness.popularity)
-    other.load(one.choice.rows, one.choice.centroids, harness.table)
+    other.load(one.choice.rows, harness.table, one.choice.centroids, one.lists)
     other.update(2, harness.table, harness.popularity)
     assert found(harness, other) == found(harness, one)
 
@@ -103,7 +103,7 @@ def test_what_no_longer_fits_the_settings_is_not_loaded(
 ) -> None:
     one, other = Retriever(CONFIG), Retriever(CONFIG.replace(**change))
     one.update(1, harness.table, harness.popularity)
-    other.load(one.choice.rows, one.choice.centroids, harness.table)
+    other.load(one.choice.rows, harness.table, one.choice.centroids, one.lists)
     assert not other.choice.rows.size
     other.changed(np.array([1]))
     assert not other._learned, "it would never be taken"
