@@ -27,8 +27,8 @@ LEAST_ITEMS = 8
 """Items in a list at the beginning, on average."""
 PROBES = 12
 """Lists that a query looks into."""
-AT_ONCE = 16_384
-"""Vectors that are added at a time; the products with all centroids take 128 MB."""
+AT_ONCE = 2_048
+"""Vectors that are added at a time; the products with all centroids take 16 MB."""
 SAMPLED = 65_536
 """Contents, or up to twice as many, among which centroids are chosen."""
 MARGIN = 4

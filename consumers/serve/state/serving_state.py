@@ -50,6 +50,7 @@ from pipeline.state.dedupe import SeenEvents
 from pipeline.state.histories import Act, Histories, History, inserted, lasting
 from pipeline.state.popularity import DecayedPopularity, Popularity
 from pipeline.state.signals import Signals
+from pipeline.state.stored_items import stored_item
 from pipeline.state.sums import CovisitationSum, PopularitySum
 
 DEDUPE_WINDOW = 5_000
@@ -281,7 +282,7 @@ class ServingState:
         item = upserted(before.item if before else None, record)
         if isinstance(record, ItemChange) and (before is None or before.digest is None):
             # Compaction may have removed the whole item; what the snapshot knows of its text stays.
-            return CatalogueEntry(item, None)
+            return CatalogueEntry(stored_item(item), None)
         return entry_of(item)
 
     def _read_interaction(self, record: Record, event: Interaction) -> list[TailEvent]:
