@@ -25,6 +25,7 @@ from pipeline.state.popularity import Popularity
 CHOSEN_EVERY = 64
 """Batches after which the scanned rows are chosen again; it costs some 50 ms."""
 VALUE_BITS = 32
+"""Of a float32, which sort as the floats do if none is below zero."""
 
 
 class ChangedChoice(NamedTuple):
@@ -91,6 +92,7 @@ class Retriever:
             return
         rows = self._rows(step, table, popularity)
         choice = SearchChoice(rows, table.has_content, self._centroids(table))
+        self._slots.grow(len(table))
         self._note(choice)
         self._search.choose(choice, table.all())
         self._search.refresh(table.all(), popularity, _distinct(self._learned), _distinct(self._encoded))
@@ -125,7 +127,6 @@ class Retriever:
         if rows is not before:
             slots = np.full((2, max(rows.size, before.size)), -1)
             slots[0, : rows.size], slots[1, : before.size] = rows, before
-            self._slots.grow(slots.shape[1])
             self._slots.add(np.flatnonzero(slots[0] != slots[1]))
 
     def retrieve(
