@@ -1,7 +1,8 @@
 """The serve daemon: connects log, snapshots, follower and HTTP server, and closes them.
 
 All its state comes from the log and the snapshot store, so it may be killed at any moment.
-It exits when its follower fails, because its answers would become stale.
+It exits when its follower fails, because its answers would become stale. It is a whole server, or one of
+several workers: see `consumers.serve.workers`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import logging
 from contextlib import closing, nullcontext, suppress
 from functools import partial
-from threading import Event
+from multiprocessing import parent_process
+from threading import Event, Thread
 
 from consumers.serve.follow.follower import Follower
 from consumers.serve.follow.impression_follower import ImpressionFollower
@@ -22,6 +24,8 @@ from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from consumers.serve.state.shown import ShownItems
+from consumers.serve.workers import Worker
+from pipeline import metrics
 from pipeline.config import Settings
 from pipeline.eventlog.patience import checked
 from pipeline.eventlog.port import EventLog
@@ -30,28 +34,49 @@ from pipeline.http.listening import serve_beside
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
+from pipeline.policy.policies import make_policy, make_shadows
 from pipeline.signals import Stopped, stop_requested
 from pipeline.snapshots.store import SnapshotStore
 
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT.
+def run(settings: Settings, worker: Worker | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, alone or as a worker, which ends with its parent, too.
 
     Raises:
+        InvalidSettings: host and port, or those of a worker's metrics, cannot be listened at.
         TopicError: topics are missing or differ from the settings.
         BackboneNotFound: the language model was not found.
         MillstreamError: the follower failed.
     """
     stop = stop_requested()
+    if worker is not None:
+        _begin_as_worker(settings, worker, stop)
     with suppress(Stopped), checked(settings.log, stop) as (event_log, _):
-        serve(settings, event_log, stop)
+        serve(settings, event_log, stop, worker)
     log.info("server stopped")
 
 
-def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
+def _begin_as_worker(settings: Settings, worker: Worker, stop: Event) -> None:
+    """Expose the worker's own metrics, and let it stop when its parent ends."""
+    metrics.WORKER_RESTARTS.inc(worker.restarts)
+    at = settings.metrics
+    metrics.serve_metrics(at.host, at.serve and at.serve + worker.number, settings.serve.reading_keys)
+    parent = parent_process()
+    assert parent is not None
+
+    def stop_with_parent() -> None:
+        parent.join()
+        stop.set()
+
+    Thread(target=stop_with_parent, name="parent", daemon=True).start()
+
+
+def serve(settings: Settings, event_log: EventLog, stop: Event, worker: Worker | None = None) -> None:
     """Follow the log and answer requests until `stop` is set.
+
+    A worker accepts connections once it has read the log to its end.
 
     Raises:
         InvalidSettings: the snapshot store cannot be opened, or host and port cannot be listened at.
@@ -87,7 +112,27 @@ def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
     ):
         submit = impressions.submit if impressions else None
         service = RecommendationService(
-            current, settings.learn.segments.context, submit, shown=shown, append=rewards.append
+            current,
+            settings.learn.segments.context,
+            submit,
+            shown=shown,
+            append=rewards.append,
+            policy=make_policy(settings.policy),
+            shadows=make_shadows(settings.policy),
         )
         followers = [partial(follower.run, make_encoder, stop), partial(impression_follower.run, stop)]
-        serve_beside(create_app(service, settings.serve), settings.serve, "serve", followers, stop)
+        app = create_app(service, settings.serve)
+        if worker is None:
+            serve_beside(app, settings.serve, "serve", followers, stop)
+        else:
+            is_ready = partial(_is_ready, current, worker)
+            serve_beside(app, settings.serve, "serve", followers, stop, is_ready=is_ready, is_shared=True)
+
+
+def _is_ready(current: CurrentState, worker: Worker) -> bool:
+    """Whether a worker can answer; tell its parent when it can."""
+    if current.view is None:
+        return False
+    with suppress(BrokenPipeError):  # its parent has ended, and so will this worker
+        worker.ready.send_bytes(b"1")
+    return True

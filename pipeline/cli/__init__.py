@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from pipeline.cli import (
     daemons,
     inspecting,
     items,
     operations,
+    policies,
     rebuilding,
     rules,
     setup,
@@ -22,8 +18,7 @@ from pipeline.cli import (
     users,
     watching,
 )
-from pipeline.cli.imports import refuse_unused
-from pipeline.errors import MillstreamError
+from pipeline.cli.process import process
 
 app = typer.Typer(
     help="A language-model recommender that keeps learning from an event stream.",
@@ -33,18 +28,12 @@ app = typer.Typer(
 )
 for module in (
     *(setup, inspecting, items, users, rules, sources, daemons),
-    *(watching, operations, rebuilding, trials),
+    *(watching, operations, policies, rebuilding, trials),
 ):
     app.add_typer(module.app)
 
 
 def main() -> None:
     """Run a command; report a `MillstreamError` in one line, with exit status 1."""
-    refuse_unused()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
+    with process():
         app()
-    except MillstreamError as error:
-        line = f"[red]{type(error).__name__}[/]: {escape(str(error))}"
-        Console(stderr=True).print(line, highlight=False, soft_wrap=True)
-        sys.exit(1)

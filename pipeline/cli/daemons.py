@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.process import process
 from pipeline.cli.terminal import console, retrain_bar
-from pipeline.config import load_settings
+from pipeline.config import Settings, load_settings
+
+if TYPE_CHECKING:
+    from consumers.serve.workers import Worker
 
 app = typer.Typer()
 
@@ -70,9 +74,23 @@ def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Overrides serve.port.")] = None,
 ) -> None:
     """Answer requests for recommendations; load new snapshots without a restart."""
-    from consumers.serve.daemon import run
+    settings = load_settings(serve=_address(host, port))
+    if settings.serve.workers > 1:
+        from consumers.serve import workers
 
-    run(load_settings(serve=_address(host, port)))
+        workers.run(settings, serve_as_worker)
+    else:
+        from consumers.serve import daemon
+
+        daemon.run(settings)
+
+
+def serve_as_worker(settings: Settings, worker: Worker) -> None:
+    """What a worker process of `serve` does."""
+    with process():
+        from consumers.serve.daemon import run
+
+        run(settings, worker)
 
 
 @app.command()

@@ -10,6 +10,8 @@ from pipeline.config.access import Guarded
 from pipeline.config.base import Config, Count, Port, Seconds, Share, Text
 from pipeline.events import InteractionType
 
+MOST_WORKERS = 64
+
 
 class ServeConfig(Guarded):
     """[serve] How the server answers."""
@@ -18,6 +20,9 @@ class ServeConfig(Guarded):
     """Address to listen on."""
     port: Port = 8000
     """Port to listen on."""
+    workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = 1
+    """Processes that answer at the port; each follows the log by itself, and limits keys by itself. More than
+    one need a port, and their metrics are at `metrics.serve`."""
     recommendations: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Items in an answer, unless a request says how many."""
     most_recommendations: Annotated[int, Field(ge=1, le=10_000)] = 200
@@ -56,6 +61,12 @@ class ServeConfig(Guarded):
         return self
 
     @model_validator(mode="after")
+    def _can_share_its_port(self) -> Self:
+        if self.workers > 1 and not self.port:
+            raise ValueError("several workers need a port that is not 0")
+        return self
+
+    @model_validator(mode="after")
     def _remembers_long_enough(self) -> Self:
         if self.exclude_shown_minutes > 60 * self.shown_hours:
             raise ValueError("exclude_shown_minutes is longer than shown_hours: raise the latter")
@@ -70,13 +81,16 @@ class PlayConfig(Config):
 
 
 class MetricsConfig(Config):
-    """[metrics] Where daemons answer Prometheus; the server answers at its own address."""
+    """[metrics] Where daemons answer Prometheus; a server of one process answers at its own address."""
 
     host: Text = "127.0.0.1"
-    """Address of learn, retrain and play."""
+    """Address of learn, retrain, play and the workers of serve."""
     learn: Port = 9101
     """Port of `millstream learn`; 0 for none."""
     retrain: Port = 9103
     """Port of `millstream retrain`; 0 for none."""
+    serve: Annotated[int, Field(ge=0, le=65_536 - MOST_WORKERS)] = 9110
+    """Port of the first worker of `millstream serve`, if `serve.workers` is more than 1; the next ones have
+    the next ports. 0 for none."""
     play: Port = 0
     """Port of `millstream play` and `millstream simulate`; 0 for none."""

@@ -16,12 +16,16 @@ LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 class _Port(NamedTuple):
-    """Where a daemon listens; `setting` names the port, `guarded` has the keys of its metrics."""
+    """Where a daemon listens; `setting` names the port, `guarded` has the keys of its metrics.
+
+    `metrics` is where they are, if not there.
+    """
 
     setting: str
     host: str
     port: int
     guarded: Guarded
+    metrics: tuple[str, int] | None = None
 
 
 def check(settings: Settings) -> Iterator[Finding]:
@@ -47,11 +51,14 @@ def check(settings: Settings) -> Iterator[Finding]:
 
 def _ports(settings: Settings) -> Iterator[_Port]:
     serve, gateway, metrics = settings.serve, settings.gateway, settings.metrics
-    yield _Port("serve.port", serve.host, serve.port, serve)
+    of_workers = (metrics.host, metrics.serve) if serve.workers > 1 else None
+    yield _Port("serve.port", serve.host, serve.port, serve, of_workers)
     yield _Port("gateway.port", gateway.host, gateway.port, gateway)
     yield _Port("bridge.port", settings.bridge.host, settings.bridge.port, settings.bridge)
     for name in ("learn", "retrain", "play"):
         yield _Port(f"metrics.{name}", metrics.host, getattr(metrics, name), serve)
+    for number in range(serve.workers if of_workers and metrics.serve else 0):
+        yield _Port("metrics.serve", metrics.host, metrics.serve + number, serve)
 
 
 def _state(port: _Port) -> Finding:
@@ -76,8 +83,9 @@ def _taken(port: _Port, error: OSError) -> Finding:
 def _is_ours(port: _Port) -> bool:
     key = port.guarded.own_key
     headers = {HEADER: key.get_secret_value()} if key else {}
+    host, number = port.metrics or (port.host, port.port)
     try:
-        series = scrape(f"http://{reached(port.host)}:{port.port}/metrics", ASK_SECONDS, headers)
+        series = scrape(f"http://{reached(host)}:{number}/metrics", ASK_SECONDS, headers)
     except KeyRefused:
         return True
     except (OSError, ValueError):

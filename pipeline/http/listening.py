@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from socket import AI_PASSIVE, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY, create_server, getaddrinfo, socket
+from functools import partial
+from socket import (
+    AF_INET6,
+    AI_PASSIVE,
+    IPPROTO_IPV6,
+    IPPROTO_TCP,
+    IPV6_V6ONLY,
+    SO_REUSEADDR,
+    SO_REUSEPORT,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    TCP_NODELAY,
+    create_server,
+    getaddrinfo,
+    socket,
+)
 from threading import Event
 from typing import Any, Protocol
 
@@ -33,6 +48,7 @@ GRACE_SECONDS = 3
 KEEP_ALIVE_SECONDS = 75
 """Longer than proxies keep idle connections, usually 60 s: if the server closed first, a request on its way
 would be lost, which a proxy answers with 502."""
+POLL_SECONDS = 0.05
 
 
 def http_server(app: FastAPI, host: str, port: int) -> uvicorn.Server:
@@ -57,6 +73,9 @@ def serve_beside(
     workers: Sequence[Callable[[], None]],
     stop: Event,
     on_stop: Callable[[], None] = lambda: None,
+    *,
+    is_ready: Callable[[], bool] = lambda: True,
+    is_shared: bool = False,
 ) -> None:
     """Answer requests beside workers in threads until `stop` is set or one of them ends; then end the others.
 
@@ -66,18 +85,21 @@ def serve_beside(
         workers: each ends when `stop` is set, or when `on_stop` was called.
         stop: set when the server ends, too.
         on_stop: called once then.
+        is_ready: says from when on connections are accepted.
+        is_shared: whether the address is `reserved` for several processes.
 
     Raises:
         InvalidSettings: the server cannot listen at the address.
         Exception: whatever a worker raises.
     """
     server = http_server(app, address.host, address.port)
+    opened = sharing if is_shared else listening
 
     def end(_: Future[Any]) -> None:
         server.should_exit = True
 
     with (
-        listening(address.host, address.port, table) as sockets,
+        opened(address.host, address.port, table) as sockets,
         ThreadPoolExecutor(len(workers) + 1, thread_name_prefix=table) as threads,
     ):
         running: list[Future[Any]] = [threads.submit(worker) for worker in workers]
@@ -85,6 +107,8 @@ def serve_beside(
         for one in endings:
             one.add_done_callback(end)
         try:
+            while not (server.should_exit or is_ready()):
+                stop.wait(POLL_SECONDS)
             if not stop.is_set():
                 server.run(sockets)
         finally:
@@ -101,12 +125,53 @@ def listening(host: str, port: int, table: str) -> Iterator[list[socket]]:
     Raises:
         InvalidSettings: the host has no address here, or the port is taken or not allowed.
     """
+    with _opened(host, port, table, create_server) as sockets:
+        yield sockets
+
+
+@contextmanager
+def sharing(host: str, port: int, table: str) -> Iterator[list[socket]]:
+    """Bind sockets to an address that is `reserved`; connections are divided among all that listen there.
+
+    Raises:
+        InvalidSettings: the host has no address here, or the port is taken or not allowed.
+    """
+    with _opened(host, port, table, partial(_bound, is_shared=True)) as sockets:
+        yield sockets
+
+
+@contextmanager
+def reserved(host: str, port: int, table: str) -> Iterator[None]:
+    """Keep an address for processes of this user that share it; nobody listens there yet.
+
+    Raises:
+        InvalidSettings: the host has no address here, or the port is taken or not allowed.
+    """
+    with _opened(host, port, table, partial(_bound, is_shared=False)) as sockets:
+        # The kernel looks at these flags when another socket is bound: from here on one that shares can be,
+        # and no other, even while nobody listens.
+        for one in sockets:
+            one.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
+            one.setsockopt(SOL_SOCKET, SO_REUSEADDR, 0)
+        yield
+
+
+class _Opener(Protocol):
+    """Opens a socket at an address."""
+
+    def __call__(self, address: Any, *, family: int) -> socket:
+        """Open it."""
+
+
+@contextmanager
+def _opened(host: str, port: int, table: str, open_one: _Opener) -> Iterator[list[socket]]:
+    """Open a socket at every address of a host."""
     with ExitStack() as opened:
         try:
             found = getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE)
             addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
             sockets = [
-                opened.enter_context(create_server(address, family=family)) for family, address in addresses
+                opened.enter_context(open_one(address, family=family)) for family, address in addresses
             ]
         except OSError as error:
             raise InvalidSettings(
@@ -118,3 +183,18 @@ def listening(host: str, port: int, table: str) -> Iterator[list[socket]]:
             # without it, the body of an answer waits 40 ms for the client to acknowledge the head.
             one.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         yield sockets
+
+
+def _bound(address: Any, *, family: int, is_shared: bool) -> socket:
+    """Bind a socket as `create_server` does, and do not listen."""
+    bound = socket(family, SOCK_STREAM)
+    try:
+        bound.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        bound.setsockopt(SOL_SOCKET, SO_REUSEPORT, is_shared)
+        if family == AF_INET6:
+            bound.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound

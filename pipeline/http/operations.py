@@ -42,18 +42,19 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def add_operations(app: FastAPI, guarded: Sequence[Any]) -> None:
-    """Add /healthz, which needs no key, and /metrics, which is guarded."""
+def add_operations(app: FastAPI, guarded: Sequence[Any], *, has_metrics: bool = True) -> None:
+    """Add /healthz, which needs no key, and /metrics, which is guarded and only where one process answers."""
     routes = APIRouter(tags=["operations"])
     routes.add_api_route("/healthz", _health, response_model=Health, name="health")
-    routes.add_api_route(
-        "/metrics",
-        _metrics,
-        name="metrics",
-        dependencies=list(guarded),
-        response_class=Response,
-        responses=problems({401: NO_KEY, 403: "The key does not have the scope `read`", 429: TOO_OFTEN}),
-    )
+    if has_metrics:
+        routes.add_api_route(
+            "/metrics",
+            _metrics,
+            name="metrics",
+            dependencies=list(guarded),
+            response_class=Response,
+            responses=problems({401: NO_KEY, 403: "The key does not have the scope `read`", 429: TOO_OFTEN}),
+        )
     app.include_router(routes)
 
 

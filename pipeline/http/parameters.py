@@ -19,12 +19,14 @@ MAX_NAME_CHARACTERS = 64
 """Longest part of a name that an answer repeats: the sender chose it."""
 
 
-def check_parameters(request: Request) -> None:
+async def check_parameters(request: Request) -> None:
     """Refuse a parameter that the route does not have, and one that may be sent only once but was repeated.
 
     Raises:
         RequestValidationError: names each such parameter, and the nearest one or the remedy.
     """
+    if not request.query_params:
+        return
     route = request.scope["route"]
     assert isinstance(route, APIRoute)
     known = set(_parameters(route.dependant))

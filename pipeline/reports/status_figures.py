@@ -146,7 +146,7 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
         _recent(event_log, topics.items, item_of, since, recent),
     ]
     learner, server = series.get("learn", {}), series.get("serve", {})
-    findings = [*_away(daemons), *_degraded(server), *_stopped(series), *_refusing(incoming)]
+    findings = [*_away(daemons), *_degraded(series), *_stopped(series), *_refusing(incoming)]
     return Status(
         state=_worst(findings),
         findings=[text for _, text in findings],
@@ -169,7 +169,9 @@ def _addresses(settings: Settings) -> Iterable[tuple[str, str, Mapping[str, str]
     at, serve = settings.metrics, settings.serve
     key = _key(serve)
     yield "learn", _url(at.host, at.learn), key
-    yield "serve", _url(serve.host, serve.port), key
+    yield "serve", _url(serve.host, serve.port) if serve.workers == 1 else _url(at.host, at.serve), key
+    for number in range(1, serve.workers):
+        yield f"serve-{number}", _url(at.host, at.serve and at.serve + number), key
     yield "retrain", _url(at.host, at.retrain), key
     for name, door in (("gateway", settings.gateway), ("bridge", settings.bridge)):
         yield name, _url(door.host, door.port), _key(door)
@@ -194,12 +196,13 @@ def _daemon(name: str, url: str, headers: Mapping[str, str], found: dict[str, Se
         return DaemonStatus(name, url, away=None, note=NO_KEY)
     except (OSError, ValueError) as error:
         return DaemonStatus(name, url, away=f"no answer: {error}")
+    daemon = name.partition("-")[0]  # all workers of a server label their metrics alike
     refusals = {
         dict(labels)["reason"]: int(count)
         for (series_name, labels), count in series.items()
-        if series_name == "millstream_dead_letters_total" and dict(labels).get("daemon") == name
+        if series_name == "millstream_dead_letters_total" and dict(labels).get("daemon") == daemon
     }
-    generation, step = (_gauge(series, f"millstream_{part}", name) for part in ("generation", "step"))
+    generation, step = (_gauge(series, f"millstream_{part}", daemon) for part in ("generation", "step"))
     version = f"{generation:.0f}-{step:.0f}" if generation is not None and step is not None else None
     size = value_of(series, "process_resident_memory_bytes") or None
     return DaemonStatus(name, url, None, version, size, refusals)
@@ -292,9 +295,10 @@ def _away(daemons: Iterable[DaemonStatus]) -> Iterable[tuple[State, str]]:
             yield "yellow", f"{daemon.name} is up; {daemon.note}"
 
 
-def _degraded(server: Series) -> Iterable[tuple[State, str]]:
-    if value_of(server, "millstream_degraded"):
-        yield "red", "serve cannot follow the event log: /readyz says why, and what to do"
+def _degraded(series: Mapping[str, Series]) -> Iterable[tuple[State, str]]:
+    for name, server in series.items():
+        if name.startswith("serve") and value_of(server, "millstream_degraded"):
+            yield "red", f"{name} cannot follow the event log: /readyz says why, and what to do"
 
 
 def _bridge_lag(series: Mapping[str, Series]) -> dict[str, float | None]:

@@ -11,6 +11,7 @@ snapshot of it: offsets and histories of the old one mean nothing there.
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -61,6 +62,8 @@ TEXTS_PER_STEP = 32
 """Encoding them takes some tenths of a second on a CPU; no event is read meanwhile."""
 REPORT_SECONDS = 1.0
 PING_SECONDS = 1.0
+GROWTH = 10_000
+"""Items after which what is kept is set apart from the garbage collector again; some 100 ms."""
 RETRY_SECONDS = 1.0
 """Between two looks at a log that was replaced, of some cheap requests and the snapshots topic each."""
 
@@ -95,6 +98,7 @@ class Follower:
         self._check = LogCheck(event_log, self._inputs)
         self._encoder: TextEncoder
         self._report_at = 0.0
+        self._items_apart = 0
         self._refusals = RefusalLog("serve")
         self._steering_refusals = RefusalLog("serve", remedy=MEND)
 
@@ -185,6 +189,8 @@ class Follower:
                 state.read(self._poll(reader, timeout_seconds=1.0))
             publish = partial(self._publish_view, reader, state, histories, steering)
             publish()
+            gc.unfreeze()  # what an earlier reading has left
+            self._set_apart()
             self._recover()
             while not stop.is_set() and state.snapshot is self._snapshot:
                 self._step(reader, state, publish, watch)
@@ -290,12 +296,28 @@ class Follower:
             starts[source] = min(max(first, learned - DEDUPE_WINDOW), ends[source])
         return starts
 
+    def _set_apart(self) -> None:
+        """Keep what there is, once without garbage, out of all further collections.
+
+        One that goes through catalogue and histories stops all threads: 1.4 s at 100,000 items, measured on a
+        busy machine.
+        """
+        gc.collect()
+        gc.freeze()
+        self._items_apart = self._items
+
+    @property
+    def _items(self) -> int:
+        return len(self._current.view.index) if self._current.view else 0
+
     def _report(self, positions: Offsets, watch: TopicWatch) -> None:
         """Check the topics and update the gauges, about once a second."""
         now, view = time.monotonic(), self._current.view
         if now < self._report_at or view is None:
             return
         self._report_at = now + REPORT_SECONDS
+        if self._items - self._items_apart >= GROWTH:
+            self._set_apart()
         self._refusals.settle()
         self._steering_refusals.settle()
         try:

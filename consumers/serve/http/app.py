@@ -93,7 +93,7 @@ def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI
     for routes in (_user_routes(service, settings), _item_routes(service, settings)):
         app.include_router(routes, dependencies=guarded, responses=PROBLEMS)
     app.include_router(ranking_routes(service, keyring, PROBLEMS))
-    add_operations(app, guarded)
+    add_operations(app, guarded, has_metrics=settings.workers == 1)
     add_components(app, {})
     return app
 

@@ -143,6 +143,22 @@ def test_a_server_that_cannot_follow_the_log_is_red(settings: Settings) -> None:
     assert found["findings"] == ["serve cannot follow the event log: /readyz says why, and what to do"]
 
 
+def test_each_worker_of_a_server_is_looked_at(settings: Settings, folder: Path) -> None:
+    first = free_port()
+    changes = {"serve": {"port": settings.serve.port, "workers": 2}, "metrics": {"serve": first}}
+    changed = {name: getattr(settings, name).replace(**fields) for name, fields in changes.items()}
+    (folder / "millstream.toml").write_text(to_toml(settings.model_copy(update=changed)))
+    serve_metrics("127.0.0.1", settings.metrics.learn)
+    serve_metrics("127.0.0.1", first)
+    code, found = status()
+    urls = {daemon["name"]: daemon["url"] for daemon in found["daemons"]}
+    assert [urls[name] for name in ("serve", "serve-1")] == [
+        f"http://127.0.0.1:{first + number}/metrics" for number in (0, 1)
+    ]
+    assert code == 1
+    assert [line.partition(":")[0] for line in found["findings"]] == ["serve-1 is away"]
+
+
 @pytest.mark.parametrize("daemon", ["learn", "bridge"])
 def test_a_daemon_that_has_stopped_reading_is_red(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, daemon: str

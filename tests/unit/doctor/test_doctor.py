@@ -118,6 +118,20 @@ def test_a_running_daemon_may_have_its_port(healthy: SetUp) -> None:
     assert examined()["ports"] == [("ok", f"metrics.learn: a millstream daemon answers at {port}", "")]
 
 
+def test_running_workers_may_have_their_ports(healthy: SetUp) -> None:
+    first = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as shared:
+        port = shared.getsockname()[1]
+        healthy.set(serve={"port": port, "workers": 2}, metrics={"serve": first})
+        serve_metrics("127.0.0.1", first)
+        found = examined()["ports"]
+    assert found[:2] == [
+        ("ok", f"serve.port: a millstream daemon answers at {port}", ""),
+        ("ok", f"metrics.serve: a millstream daemon answers at {first}", ""),
+    ]
+    assert f"metrics.serve: {first + 1} " in found[2][1].replace(":127.0.0.1:", ": ")
+
+
 def test_a_running_daemon_that_knows_only_hashes_of_keys_may_have_its_port(healthy: SetUp) -> None:
     port = free_port()
     healthy.set(metrics={"learn": port})

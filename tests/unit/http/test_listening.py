@@ -5,14 +5,22 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event
 
 import pytest
 from fastapi import FastAPI
 
 from pipeline.config import ServeConfig
+from pipeline.demo.processes import free_port as find_free_port
 from pipeline.errors import InvalidSettings, MillstreamError
-from pipeline.http.listening import listening, serve_beside
+from pipeline.http.listening import listening, reserved, serve_beside, sharing
+from tests.support.serve_tools import wait_until
+
+
+@pytest.fixture
+def free_port() -> int:
+    return find_free_port()
 
 
 def test_it_listens_while_it_is_open_and_not_after() -> None:
@@ -47,6 +55,74 @@ def test_an_answer_does_not_wait_for_an_acknowledgement() -> None:
         accepted, _ = one.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_reserved_port_is_for_those_that_share_it(free_port: int) -> None:
+    address = "127.0.0.1", free_port
+    with reserved(*address, "serve"):
+        with pytest.raises(InvalidSettings), reserved(*address, "serve"):
+            pass
+        with pytest.raises(InvalidSettings), listening(*address, "serve"):
+            pass
+        with pytest.raises(ConnectionRefusedError):  # nobody listens there
+            socket.create_connection(address, timeout=5)
+        with sharing(*address, "serve") as (one,), sharing(*address, "serve") as (other,):
+            one.listen()
+            other.listen()
+            socket.create_connection(address, timeout=5).close()
+    with listening(*address, "serve"):
+        pass
+
+
+def test_what_listens_alone_is_not_shared() -> None:
+    with listening("127.0.0.1", 0, "serve") as (one,):
+        host, port = one.getsockname()
+        with pytest.raises(InvalidSettings), sharing(host, port, "serve"):
+            pass
+
+
+def test_connections_are_accepted_once_it_is_ready(free_port: int) -> None:
+    stop, ready = Event(), Event()
+    address = ServeConfig(port=free_port)
+    with reserved(address.host, address.port, "serve"), ThreadPoolExecutor(1) as threads:
+        asked, waiting = Event(), partial(wait_for, stop)
+
+        def is_ready() -> bool:
+            asked.set()
+            return ready.is_set()
+
+        serving = threads.submit(
+            lambda: serve_beside(
+                FastAPI(),
+                address,
+                "serve",
+                [waiting],
+                stop,
+                is_ready=is_ready,
+                is_shared=True,
+            )
+        )
+        try:
+            assert asked.wait(20)
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((address.host, address.port), timeout=5)
+            ready.set()
+            wait_until(lambda: is_listening(address) or serving.done())
+        finally:
+            stop.set()
+        serving.result(timeout=20)
+
+
+def wait_for(stop: Event) -> None:
+    stop.wait(30)
+
+
+def is_listening(address: ServeConfig) -> bool:
+    try:
+        socket.create_connection((address.host, address.port), timeout=5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def fails() -> None:

@@ -28,7 +28,7 @@ def show(world: World, impression: str, user: str, *items: str) -> None:
         snapshot="1-1",
         time=now_ms(),
         items=items,
-        propensities=(1 / len(items),) * len(items),
+        scores=(1 / len(items),) * len(items),
         offsets={},
     )
     append(world, user, encode(shown))
@@ -41,8 +41,8 @@ def append(world: World, key: str, value: bytes) -> None:
 
 
 @contextmanager
-def following(world: World) -> Iterator[ShownItems]:
-    shown, stop = ShownItems(), Event()
+def following(world: World, shown: ShownItems | None = None) -> Iterator[ShownItems]:
+    shown, stop = shown or ShownItems(), Event()
     follower = ImpressionFollower(world.log, world.topics.impressions, shown, HOUR, poll_seconds=0.01)
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(follower.run, stop)
@@ -61,6 +61,16 @@ def test_earlier_and_later_impressions_are_known(world: World) -> None:
         show(world, "2", "ann", "red-lamp")
         wait_until(lambda: shown.since("ann", 0).size == 3)
         assert shown.since("bob", 0).size == 0
+
+
+def test_what_is_known_already_stays_as_it_is(world: World) -> None:
+    known = ShownItems()
+    known.add("1", "ann", ["red-cup"], now_ms())
+    show(world, "1", "ann", "red-cup", "blue-cup")
+    show(world, "2", "bob", "red-lamp")
+    with following(world, known) as shown:
+        wait_until(lambda: shown.since("bob", 0).size == 1)
+    assert shown.since("ann", 0).size == 1
 
 
 def test_a_log_that_is_away_for_a_while_costs_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
