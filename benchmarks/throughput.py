@@ -136,8 +136,8 @@ def _servers(
         for count in workers:
             first = free_port()
             more = {"MILLSTREAM_SERVE__WORKERS": str(count), "MILLSTREAM_METRICS__SERVE": str(first)}
-            places = range(first, first + count) if count > 1 else [port]
-            urls = [f"http://127.0.0.1:{place}/metrics" for place in places]
+            ports = range(first, first + count) if count > 1 else [port]
+            urls = [f"http://127.0.0.1:{one}/metrics" for one in ports]
             with Daemons(folder, environment | more) as server:
                 server.start("serve")
                 _wait_until(server, "serve", partial(_all_serve, urls))
