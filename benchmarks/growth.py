@@ -4,7 +4,8 @@
     python -m benchmarks.growth --items 10000 --users 1000 --users 10000 --users 1000000
 
 Each size has a learner and then a server, in processes of their own (see `benchmarks.growth_sides`).
-Times are those of the processor. A size that exceeds the budget of time or memory is reported as such.
+Times are those of the processor, which waits actively for a GPU if `model.device` is one. A size that
+exceeds the budget of time or memory is reported as such.
 """
 
 from __future__ import annotations

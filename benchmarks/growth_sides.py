@@ -101,10 +101,11 @@ class LearningSide:
     """A learner, and what it publishes to a folder."""
 
     def __init__(self, items: int, users: int, folder: Path) -> None:
-        cpu, settings = use_device("cpu", threads=1), load_settings()
+        settings = load_settings()
+        device = use_device(settings.model.device, threads=1)
         backbone = load_backbone(settings.model.backbone)
-        encoder = RandomEncoder(backbone, folder / "cache", settings.model.max_tokens, cpu)
-        self._learner = Learner(settings.learn, backbone, encoder, cpu, settings.signals)
+        encoder = RandomEncoder(backbone, folder / "cache", settings.model.max_tokens, device)
+        self._learner = Learner(settings.learn, backbone, encoder, device, settings.signals)
         self._acts, self._step, self._events = Acts(items, users), 0, 0
         for chunk in catalogue(items):
             self._take(MicroBatch(1, self._step, chunk, [], learns=False))

@@ -60,8 +60,8 @@ def main(
         open_dataset(f"shop:items={items},arrivals=0,events={events}").events(), BATCH
     ):
         learner.score_and_learn(batch)
-    snapshot, made = _load(learner, settings), list(islice(_rules(learner), rules))
-    states = [_state(snapshot, learner, own) for own in ((), made)]
+    snapshot, made = load(learner, settings), list(islice(_rules(learner), rules))
+    states = [state_of(snapshot, learner, own) for own in ((), made)]
     context = settings.learn.segments.context
     services = [RecommendationService(current, context, clock=lambda: NOW) for current, _ in states]
     latencies = _latencies(services, sorted(learner.stream.histories.users()), requests)
@@ -70,7 +70,7 @@ def main(
     console.print(f"compiled in {compiled:.1f} ms after a change of one item")
 
 
-def _load(learner: Learner, settings: Settings) -> LoadedSnapshot:
+def load(learner: Learner, settings: Settings) -> LoadedSnapshot:
     """Load the learner's snapshot as a server does, through a store in memory."""
     made, store = (
         update_of(learner, "rules", POSITION, {}, "benchmark"),
@@ -81,7 +81,7 @@ def _load(learner: Learner, settings: Settings) -> LoadedSnapshot:
     return loader.load(Version.parse(made.manifest.version))
 
 
-def _state(
+def state_of(
     snapshot: LoadedSnapshot, learner: Learner, rules: Sequence[Rule]
 ) -> tuple[CurrentState, ServingState]:
     """Make the state of a server that has read catalogue, users and rules."""

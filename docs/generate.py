@@ -112,6 +112,9 @@ def _type(field: Schema, schema: Schema) -> str:
             return f"list of {_type(field['items'], schema)}"
         case "object" if "properties" in field:
             return f"table with {', '.join(f'`{name}`' for name in field['properties'])}"
+        case "object" if "patternProperties" in field:  # what keys are like is one of the bounds
+            (values,) = field["patternProperties"].values()
+            return f"table of {_type(values, schema)}"
         case "object":
             return f"table of {_type(field['additionalProperties'], schema)}"
         case "string":

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from docs.openapi import openapi
 from pipeline.event_fields import EventJsonSchema
 from pipeline.eventlog.topics import Topics
-from pipeline.events import SCHEMA_VERSION, Impression, Interaction, Item, ItemChange, User
+from pipeline.events import READABLE_VERSIONS, Impression, Interaction, Item, ItemChange, User
 from pipeline.rules.rule import KINDS as RULE_KINDS
 from pipeline.rules.rule import RuleKind
 
@@ -51,7 +51,7 @@ KINDS = tuple(kind for channel in CHANNELS.values() for kind in channel.kinds)
 def event_schema(kind: EventKind) -> dict[str, Any]:
     """Return the JSON Schema of a kind of event in its wire form, with the envelope."""
     schema = kind.model_json_schema(schema_generator=EventJsonSchema)
-    envelope = {"v": {"const": SCHEMA_VERSION}, "kind": {"const": kind.kind}}
+    envelope = {"v": {"const": kind.version}, "kind": {"const": kind.kind}}
     return {
         "$schema": DIALECT,
         **schema,
@@ -66,7 +66,7 @@ def asyncapi() -> dict[str, Any]:
         "asyncapi": ASYNCAPI_VERSION,
         "info": {
             "title": "millstream events",
-            "version": str(SCHEMA_VERSION),
+            "version": str(max(READABLE_VERSIONS)),
             "description": "Records are JSON; keys are UTF-8 text, partitioned by murmur2.",
         },
         "channels": {name: _channel(channel) for name, channel in CHANNELS.items()},

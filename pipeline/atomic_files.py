@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -11,8 +14,15 @@ def write_durably(path: Path, content: bytes) -> None:
 
     Its name is durable only after `sync_folder` of its folder.
     """
-    with path.open("wb") as file:
+    with written_durably(path) as file:
         file.write(content)
+
+
+@contextmanager
+def written_durably(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to be written; at the end, wait until its content is on the disk."""
+    with path.open("wb") as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
 

@@ -57,6 +57,10 @@ class DatasetError(MillstreamError):
     """A data set is missing or its files do not have the expected shape."""
 
 
+class NothingToEvaluate(MillstreamError):
+    """No impression says what a policy would have shown."""
+
+
 class LogUnavailable(MillstreamError):
     """The event log does not answer: a broker is down, or a file cannot be opened."""
 

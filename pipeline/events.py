@@ -36,9 +36,9 @@ from pipeline.event_fields import (
     milliseconds,
 )
 
-SCHEMA_VERSION = 2
-"""The version that is written. 2: catalogue records have attributes, times of sale, media, vectors; users."""
-READABLE_VERSIONS = 1, SCHEMA_VERSION
+READABLE_VERSIONS = 1, 2, 3
+"""2: catalogue records have attributes, times of sale, media, vectors; users. 3: impressions have scores, and
+the propensities of a policy. A kind is written in the version that last changed it."""
 MAX_WIRE_BYTES = 65_536
 MAX_TIME_AHEAD_MS = 5 * 60 * 1000
 """An event time further ahead of its append time than this means that the producer's clock is wrong."""
@@ -61,7 +61,8 @@ Category = Annotated[str, Field(max_length=256)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Integer = Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER)]
 Scalar = Annotated[str, Field(max_length=512)] | bool | Integer | Finite
-Propensity = Annotated[Finite, Field(ge=0, le=1)]
+Shares = Annotated[tuple[Annotated[Finite, Field(ge=0, le=1)], ...], Field(strict=False, max_length=1_000)]
+Propensity = Annotated[Finite, Field(gt=0, le=1)]
 Offset = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Context = Annotated[dict[Id, Scalar], Field(max_length=32)]
 Scalars = Annotated[tuple[Scalar, ...], Field(strict=False, max_length=64)]
@@ -105,6 +106,8 @@ class _Event(BaseModel):
     kind: ClassVar[str]
     since: ClassVar[int] = 1
     """The schema version that brought the kind."""
+    version: ClassVar[int] = 2
+    """The schema version in which the kind is written."""
     remedy: ClassVar[str] = "leave it out"
     """What to do with a field that the event does not have."""
 
@@ -203,33 +206,80 @@ class User(_Event):
     time: Milliseconds = 0
 
 
+OF_POLICY = ("policy", "policy_version", "propensities", "pool")
+"""The fields that say what a policy did; they come together."""
+
+
 class Impression(_Event):
-    """The items shown to a user, in order, with their propensities and the snapshot that ranked them.
+    """The items shown to a user, in order, with what the policy did and the snapshot that scored them.
+
+    `propensities` are the probabilities with which the policy gave each item its place, given those above it
+    and the places that rules had given. `policy_version` names its parameters, and `pool` is the number of
+    items from which it drew the first place, 0 if it drew none. None of the four is there if they are not
+    known, as in records before schema version 3: what these call propensities was the `scores`, probabilities
+    under the mixture, of a list that was not drawn.
+
+    `shadows` are the same probabilities under policies that were not used, by their names.
 
     `offsets` maps ``"topic/partition"`` to the first offset that the server had not read yet.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={"dependentRequired": {name: [*OF_POLICY] for name in OF_POLICY}}
+    )
     kind: ClassVar[str] = "impression"
+    version: ClassVar[int] = 3
 
     impression_id: Id
     user: Id
     snapshot: Id
     time: Milliseconds
     items: Annotated[tuple[Id, ...], Field(strict=False, min_length=1, max_length=1_000)]
-    propensities: Annotated[tuple[Propensity, ...], Field(strict=False, max_length=1_000)]
+    scores: Annotated[tuple[Finite, ...], Field(strict=False, max_length=1_000)]
     offsets: Annotated[dict[Id, Offset], Field(max_length=4_096)]
+    policy: Id | None = None
+    policy_version: Id | None = None
+    propensities: Annotated[tuple[Propensity, ...] | None, Field(strict=False, max_length=1_000)] = None
+    pool: Annotated[Offset | None, Field(validate_default=True)] = None
+    shadows: Annotated[dict[Id, Shares], Field(max_length=16)] = Field(default_factory=dict)
     context: Context = Field(default_factory=dict)
 
-    @field_validator("propensities")
+    @field_validator("scores", "propensities")
     @classmethod
-    def _one_per_item(cls, propensities: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
-        if len(propensities) != len(info.data.get("items", propensities)):
-            raise PydanticCustomError("propensities", "there must be one per item")
-        return propensities
+    def _one_per_item(
+        cls, values: tuple[float, ...] | None, info: ValidationInfo
+    ) -> tuple[float, ...] | None:
+        if values is not None and len(values) != len(info.data.get("items", values)):
+            raise PydanticCustomError("one_per_item", "there must be one per item")
+        return values
+
+    @field_validator("shadows")
+    @classmethod
+    def _one_of_each_per_item(
+        cls, shadows: dict[str, tuple[float, ...]], info: ValidationInfo
+    ) -> dict[str, tuple[float, ...]]:
+        if any(len(values) != len(info.data.get("items", values)) for values in shadows.values()):
+            raise PydanticCustomError("one_per_item", "there must be one per item")
+        if shadows and info.data.get("propensities", ()) is None:
+            raise PydanticCustomError("of_policy", "without propensities nothing can be compared with them")
+        return shadows
+
+    @field_validator("pool")
+    @classmethod
+    def _with_its_policy(cls, pool: int | None, info: ValidationInfo) -> int | None:
+        others = [info.data[name] for name in OF_POLICY[:-1] if name in info.data]
+        if any((other is None) != (pool is None) for other in others):
+            raise PydanticCustomError("of_policy", f"there must be all or none of {', '.join(OF_POLICY)}")
+        return pool
 
 
 TIME_FIELDS = ("time", "published", "expires")
 NEW_IN_2 = frozenset({"attributes", "published", "expires", "media", "vectors"})
+NEW_SINCE = {
+    **dict.fromkeys(NEW_IN_2, 2),
+    **dict.fromkeys(("scores", "policy", "policy_version", "pool", "shadows"), 3),
+}
+"""The schema version that brought a field."""
 Event = Interaction | Item | ItemChange | User | Impression
 CatalogueRecord = Item | ItemChange | str
 """What a record of the items topic says: a whole item, a change, or the id of an item to remove."""
@@ -258,7 +308,7 @@ def encode(event: Event) -> bytes:
     """
     is_change = isinstance(event, ItemChange)  # a default that a change names is a change, too
     fields = event.model_dump(exclude_defaults=not is_change, exclude_unset=is_change)
-    wire = orjson.dumps({"v": SCHEMA_VERSION, "kind": event.kind, **fields})
+    wire = orjson.dumps({"v": event.version, "kind": event.kind, **fields})
     _check_size(wire)
     return wire
 
@@ -343,24 +393,33 @@ def validate(kind: type[E], fields: Mapping[str, object]) -> E:
 
 
 def _without_envelope(kind: type[_Event], fields: Mapping[str, object]) -> dict[str, object]:
-    """Check version and kind; return the fields of the event."""
+    """Check version and kind; return the fields of the event as they are named now."""
     inner = dict(fields)
-    version = inner.pop("v", None)
-    _check_version(version, inner)
+    version = _version(kind, inner.pop("v", None))
+    later = [name for name in inner if name in kind.model_fields and NEW_SINCE.get(name, 1) > version]
+    if later:
+        raise _too_early(later[0], NEW_SINCE[later[0]])
     if inner.pop("kind", None) != kind.kind:
         raise InvalidEvent("kind", f"must be {kind.kind!r}", RefusalReason.SCHEMA)
-    if version == 1 < kind.since:
-        raise InvalidEvent("kind", 'is new in schema version 2: send "v": 2', RefusalReason.SCHEMA)
+    if version < kind.since:
+        raise _too_early("kind", kind.since)
+    if kind is Impression and version < kind.version and "propensities" in inner:
+        inner["scores"] = inner.pop("propensities")
     return inner
 
 
-def _check_version(version: object, fields: Mapping[str, object]) -> None:
-    if type(version) is not int or version not in READABLE_VERSIONS:
-        readable = " or ".join(map(str, READABLE_VERSIONS))
-        raise InvalidEvent("v", f"schema version must be {readable}", RefusalReason.SCHEMA)
-    later = [name for name in fields if version == 1 and name in NEW_IN_2]
-    if later:
-        raise InvalidEvent(later[0], 'is new in schema version 2: send "v": 2', RefusalReason.SCHEMA)
+def _version(kind: type[_Event], version: object) -> int:
+    readable = [one for one in READABLE_VERSIONS if one <= kind.version]
+    if type(version) is int and version in readable:
+        return version
+    *others, last = map(str, readable)
+    raise InvalidEvent("v", f"schema version must be {', '.join(others)} or {last}", RefusalReason.SCHEMA)
+
+
+def _too_early(field: str, version: int) -> InvalidEvent:
+    return InvalidEvent(
+        field, f'is new in schema version {version}: send "v": {version}', RefusalReason.SCHEMA
+    )
 
 
 def _check_size(wire: bytes) -> None:

@@ -159,6 +159,11 @@ ANSWERS = Counter(
     "Answers, by whether it is certain that they are those of a ranking of all items: exact or uncertain",
     ["certainty"],
 )
+SHOWN_ITEMS = Counter(
+    "millstream_shown_items_total",
+    "Items of impressions, by policy and by whether chance put them before better ones: explored or best",
+    ["policy", "choice"],
+)
 WORKER_RESTARTS = Counter(
     "millstream_worker_restarts_total", "Times that a process took the place of this worker, which had ended"
 )

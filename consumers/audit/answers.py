@@ -8,13 +8,13 @@ that the server had read after them. All other code is the server's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
-from consumers.serve.impressions import NotRepeatable, StoredQuery
+from consumers.serve.impressions import Fields, NotRepeatable, StoredQuery
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.schemas import Recommendations
 from consumers.serve.service import NO_SNAPSHOT, RecommendationService
@@ -29,11 +29,13 @@ from pipeline.checkpoints.rebuild import rebuild
 from pipeline.config import RetrievalConfig, Settings
 from pipeline.eventlog.port import EventLog, Offsets, Record, TopicPartition, read
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Impression, decode, encode
+from pipeline.events import Impression, decode, encode, validate
 from pipeline.journal.record_buffer import RecordBuffer
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
+from pipeline.policy.policies import GREEDY, recorded_policy
+from pipeline.policy.port import Policy
 from pipeline.snapshots.layer_list import store_whole
 from pipeline.snapshots.snapshot import Update, Version
 from pipeline.snapshots.store import SnapshotStore
@@ -54,10 +56,15 @@ class ImpressionUnknown(NotRepeatable):
 
 @dataclass(frozen=True)
 class AnswerComparison:
-    """A recorded answer, and the answer of the rebuilt server to the same query."""
+    """A recorded answer, and the answer of the rebuilt server to the same query.
+
+    Attributes:
+        propensities: of the reproduced items.
+    """
 
     recorded: Impression
     reproduced: Recommendations
+    propensities: Sequence[float]
 
     @property
     def same_items(self) -> bool:
@@ -65,15 +72,27 @@ class AnswerComparison:
         return self.recorded.items == tuple(shown.item for shown in self.reproduced.items)
 
     @property
-    def same_propensities(self) -> bool:
-        """Whether the propensities agree at each position, within `TOLERANCE`."""
-        recorded, reproduced = self.recorded.propensities, [shown.score for shown in self.reproduced.items]
-        return len(recorded) == len(reproduced) and np.allclose(recorded, reproduced, rtol=TOLERANCE, atol=0)
+    def same_scores(self) -> bool:
+        """Whether the scores agree at each position, within `TOLERANCE`."""
+        return _are_close(self.recorded.scores, [shown.score for shown in self.reproduced.items])
+
+    @property
+    def same_propensities(self) -> bool | None:
+        """Whether the propensities agree at each position, within `TOLERANCE`; None if none were recorded."""
+        recorded = self.recorded.propensities
+        return None if recorded is None else _are_close(recorded, self.propensities)
 
     def __str__(self) -> str:
-        words = {True: "agree", False: "DIFFER"}
-        found = f"items {words[self.same_items]}, propensities {words[self.same_propensities]}"
+        words = {True: "agree", False: "DIFFER", None: "were not recorded"}
+        found = (
+            f"items {words[self.same_items]}, scores {words[self.same_scores]}, "
+            f"propensities {words[self.same_propensities]}"
+        )
         return f"{self.recorded.impression_id}, answered by {self.recorded.snapshot}: {found}"
+
+
+def _are_close(recorded: Sequence[float], reproduced: Sequence[float]) -> bool:
+    return len(recorded) == len(reproduced) and np.allclose(recorded, reproduced, rtol=TOLERANCE, atol=0)
 
 
 def reproduce_answer(
@@ -94,12 +113,14 @@ def reproduce_answer(
     Raises:
         ImpressionUnknown: the log does not hold the impression.
         NotRepeatable: the answer had no snapshot, or one that is not in the journal; its server
-            had read less than its snapshot; or the impression does not store the whole query.
+            had read less than its snapshot; the impression does not store the whole query; or
+            this release does not have its policy.
         CheckpointCorrupt: neither a checkpoint nor the journal reaches back to the snapshot.
         OffsetsExpired: records that were learned or read have expired.
     """
     recorded = _find_impression(event_log, topics, impression)
     stored, version = StoredQuery.from_context(recorded.context), _version(recorded)
+    policy = _policy(recorded)
     learner = make_learner(settings)
     position = rebuild(
         event_log, topics, learner, None, checkpoints_of(settings), until=version, progress=progress
@@ -121,13 +142,18 @@ def reproduce_answer(
     current.replace(view, histories, state.updated_histories, state.updated_older, steering)
     if steered_by(view.rules, current.attributes(recorded.user)) != stored.rules:
         raise NotRepeatable(RULES_GONE)
+    submitted: list[Fields] = []
     service = RecommendationService(
         current,
         settings.learn.segments.context,
+        submitted.append,
         clock=lambda: recorded.time,
         shown=_shown_before(event_log, topics, recorded, stored.query),
+        policy=policy,
     )
-    return AnswerComparison(recorded, service.for_user(recorded.user, stored.session, stored.query))
+    found = service.for_user(recorded.user, stored.session, stored.query, recorded.impression_id)
+    shown = [validate(Impression, fields) for fields in submitted]
+    return AnswerComparison(recorded, found, [p for one in shown for p in one.propensities or ()])
 
 
 def _find_impression(event_log: EventLog, topics: Topics, name: str) -> Impression:
@@ -151,6 +177,18 @@ def _shown_before(
                 break
             shown.add(earlier.impression_id, earlier.user, earlier.items, earlier.time)
     return shown
+
+
+def _policy(recorded: Impression) -> Policy:
+    """Return what made the slate; before policies were recorded, all were greedy."""
+    if recorded.policy is None or recorded.policy_version is None:
+        return GREEDY
+    try:
+        return recorded_policy(recorded.policy, recorded.policy_version)
+    except ValueError:
+        raise NotRepeatable(
+            f"this release has no policy {recorded.policy} of the version {recorded.policy_version!r}"
+        ) from None
 
 
 def _version(recorded: Impression) -> Version:

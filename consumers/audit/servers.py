@@ -34,6 +34,7 @@ from pipeline.keys import HEADER
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
+from pipeline.policy.policies import make_policy
 from pipeline.snapshots.store import SnapshotStore
 
 READY_SECONDS = 300.0
@@ -64,7 +65,8 @@ def check_servers(
 def new_server(event_log: EventLog, topics: Topics, settings: Settings) -> Iterator[RecommendationService]:
     """Follow the log as `new_state` does; yield the service that answers from it."""
     with new_state(event_log, topics, settings) as current:
-        yield RecommendationService(current, settings.learn.segments.context)
+        policy = make_policy(settings.policy)
+        yield RecommendationService(current, settings.learn.segments.context, policy=policy)
 
 
 @contextmanager
@@ -157,7 +159,8 @@ def _compared(server: _Server, new: RecommendationService, user: str) -> str | N
     """Say how the answers for a user differ; None if they are the same. Both must have read the same."""
     deadline = time.monotonic() + EQUAL_SECONDS
     while True:
-        early, late = server.recommend(user), new.for_user(user, None, server.query)
+        early = server.recommend(user)
+        late = new.for_user(user, None, server.query, early.impression)
         if _standpoint(early) == _standpoint(late):
             return _difference(user, early, late)
         if time.monotonic() > deadline:

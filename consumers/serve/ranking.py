@@ -22,6 +22,7 @@ from consumers.serve.state.scans import Pool, Scans
 from consumers.serve.state.serving_state import View
 from pipeline.model.item_table import Rows
 from pipeline.model.scoring import TARGETS_AT_ONCE
+from pipeline.policy.draws import NO_EXPLORATION, Exploration
 from pipeline.rules.compiled import NO_SHAPING, Shaping
 from pipeline.rules.slate import Cap, Slate
 from pipeline.state.acted_items import NO_ITEMS, OlderItems
@@ -71,6 +72,7 @@ class UserQuery:
         shaping: what business rules do to the answer.
         shown: digests of items that were shown just now, and are not to be shown again.
         user: whose own items are left out, if the query names the attribute of owners.
+        exploration: what makes the slate; it draws nothing unless the answer is recorded.
     """
 
     history: History
@@ -80,6 +82,7 @@ class UserQuery:
     shaping: Shaping = NO_SHAPING
     shown: NDArray[np.int64] = field(default_factory=lambda: NO_ITEMS)
     user: str | None = None
+    exploration: Exploration = NO_EXPLORATION
 
 
 class _Draft(NamedTuple):
@@ -186,7 +189,7 @@ def _chosen(view: View, draft: _Draft, scored: ItemScores) -> tuple[NDArray[np.i
     rows = scored.rows[is_eligible]
     relevance = shaping.shifted(scored.logits[is_eligible], rows)
     ranked = _Ranked(rows, relevance, shares(relevance), scored.bound + shaping.most_nats)
-    return rows, _answer(view, draft.asked.query, ranked, shaping)
+    return rows, _answer(view, draft.asked.query, ranked, shaping, draft.asked.exploration)
 
 
 def similar(
@@ -258,7 +261,7 @@ def _of_pool(
 
 def _popular_draft(view: View, draft: _Draft, reason: Reason) -> Answer:
     asked, rejected = draft.asked, draft.reading.rejected()
-    return _popular(view, draft.eligibility, asked.query, reason, asked.shaping, rejected)
+    return _popular(view, draft.eligibility, asked.query, reason, asked.shaping, rejected, asked.exploration)
 
 
 def _popular(
@@ -268,13 +271,14 @@ def _popular(
     reason: Reason,
     shaping: Shaping,
     rejected: Mapping[str, float] = NOTHING_REJECTED,
+    exploration: Exploration = NO_EXPLORATION,
 ) -> Answer:
     """Return popular items; those that the user rejected, with the strengths given, are lowered."""
 
     def among(rows: NDArray[np.int64], bound: float) -> Answer:
         relevance = shaping.shifted(popular(view, rows, rejected), rows)
         ranked = _Ranked(rows, relevance, shares(relevance), bound + shaping.most_nats)
-        return _answer(view, query, ranked, shaping, "popular", reason)
+        return _answer(view, query, ranked, shaping, exploration, "popular", reason)
 
     answer = _of_pool(view, eligibility, lambda scans: scans.popular, among)
     if not query.explain:
@@ -303,34 +307,39 @@ def _answer(
     query: RecommendationQuery,
     ranked: _Ranked,
     shaping: Shaping,
+    exploration: Exploration = NO_EXPLORATION,
     source: Source = "model",
     reason: Reason | None = None,
 ) -> Answer:
-    """Show the best of the eligible items."""
-    slate, is_exact = _slate(view, query, ranked, shaping)
+    """Show the eligible items that the policy chooses: the best, but for what it explores."""
+    slate, is_exact = _slate(view, query, ranked, shaping, exploration)
     found: Reason | None = reason if slate.rows else "nothing_eligible"
     scores = ranked.scores[np.searchsorted(ranked.rows, slate.rows)].tolist()
     return Answer(slate.rows, scores, source, found, slate=slate, is_exact=is_exact)
 
 
-def _slate(view: View, query: RecommendationQuery, ranked: _Ranked, shaping: Shaping) -> tuple[Slate, bool]:
-    """Choose the k rows to show: best first but for diversity, pins and caps; ties by row.
+def _slate(
+    view: View, query: RecommendationQuery, ranked: _Ranked, shaping: Shaping, exploration: Exploration
+) -> tuple[Slate, bool]:
+    """Choose the k rows to show: best first but for diversity, pins, caps and draws; ties by row.
 
-    Also returns whether it is certain that no other item belongs there.
+    Also returns whether it is certain that no other item belongs there, or into the pool of the draws. Of a
+    diverse order, draws take the scores as they fall from place to place, whichever item has the place.
     """
     if query.most_per_category is not None:
         cap = Cap(None, query.most_per_category, view.index.columns.of(None))
         shaping = replace(shaping, caps=(*shaping.caps, cap))
-    pool = pool_size(query.k) if query.diversity else query.k
+    pool = max(pool_size(query.k) if query.diversity else query.k, exploration.policy.pool)
     size, takes_all = ranked.rows.size, bool(shaping.pins or shaping.caps)
     order = best_first(ranked.relevance, size if takes_all else pool)
     least = ranked.relevance[order[pool - 1]] if size >= pool and not takes_all else -np.inf
+    sampler = exploration.sampler(ranked.relevance[order])
     if query.diversity and view.snapshot is not None and view.items is not None:
-        near = order[:pool]
+        near = order[: pool_size(query.k)]
         vectors = _directions(view.snapshot, view.items, ranked.rows[near])
         picked = diversified(ranked.relevance[near], vectors, query.diversity)
-        order = np.concatenate([near[picked], order[pool:]])
-    slate = shaping.slate(ranked.rows[order], query.k)
+        order = np.concatenate([near[picked], order[near.size :]])
+    slate = shaping.slate(ranked.rows[order], query.k, sampler)
     return slate, ranked.bound == -np.inf or bool(least > ranked.bound)
 
 

@@ -12,6 +12,7 @@ from threading import Lock
 from pipeline.errors import DeliveryError, LogUnavailable, MillstreamError
 from pipeline.eventlog.port import EventLog, LogWriter
 from pipeline.events import Interaction, InteractionType, encode
+from pipeline.state.rewards import reward_id
 
 REWARDED, NOT_REWARDED = InteractionType.CLICK, InteractionType.SKIP
 """The types of an act with a reward above zero, and with none."""
@@ -40,7 +41,7 @@ def reward_event(impression: str, user: str, item: str, reward: float, time: int
     'reward-5f0c'
     """
     return Interaction(
-        event_id=f"reward-{impression}",
+        event_id=reward_id(impression),
         user=user,
         item=item,
         type=REWARDED if reward > 0 else NOT_REWARDED,

@@ -65,6 +65,11 @@ class ScoreExplanation(_Response):
     because: ScoreCause | None = Field(
         description="null if the item would be no lower without any of the latest items of the history."
     )
+    propensity: float = Field(
+        description="Probability with which the policy gave the item its place, given those above it and "
+        "the places that rules had given; 1 where nothing was drawn."
+    )
+    explored: bool = Field(description="Whether chance put the item before better ones.")
 
 
 class AppliedRule(_Response):
@@ -113,7 +118,7 @@ class AnswerProvenance(_Response):
 
 
 class Recommendations(AnswerProvenance):
-    """Items, best first."""
+    """Items in the order to show them: best first, but for rules, diversity and what the policy explores."""
 
     items: list[ShownItem]
     source: Source
@@ -149,7 +154,7 @@ class RankedAction(_Response):
 
 
 class Ranking(AnswerProvenance):
-    """Actions, best first."""
+    """Actions, the one to show first: the best, but for rules and what the policy explores."""
 
     event_id: str | None = Field(
         description="Id to send the reward to, and with the interactions that follow as their `impression`; "

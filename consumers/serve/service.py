@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from consumers.serve.explanation import Explanation
@@ -33,6 +33,9 @@ from consumers.serve.state.steering import NO_ATTRIBUTES, read_attributes, steer
 from pipeline import metrics
 from pipeline.errors import DeliveryError, MillstreamError
 from pipeline.events import Interaction
+from pipeline.policy.draws import NO_EXPLORATION, NO_POLICIES, Exploration
+from pipeline.policy.policies import GREEDY
+from pipeline.policy.port import Policy
 from pipeline.rules.compiled import NO_SHAPING, RequestFacts, Shaping
 from pipeline.rules.slate import Slate
 from pipeline.state.acted_items import NO_ITEMS
@@ -88,12 +91,17 @@ ANONYMOUS = UserState((), NO_ITEMS, NO_ATTRIBUTES)
 
 
 class UserRequest(NamedTuple):
-    """A request for recommendations: for a user, or for the history that it brings."""
+    """A request for recommendations: for a user, or for the history that it brings.
+
+    Attributes:
+        impression: id of the impression from which what the policy draws follows; None draws nothing.
+    """
 
     user: str | None
     session: str | None
     query: RecommendationQuery
     history: Sequence[AnonymousAct] | None = None
+    impression: str | None = None
 
 
 class RecommendationService:
@@ -107,6 +115,8 @@ class RecommendationService:
         clock: Callable[[], int] = now_ms,
         shown: ShownItems | None = None,
         append: Callable[[Interaction], None] | None = None,
+        policy: Policy = GREEDY,
+        shadows: Mapping[str, Policy] = NO_POLICIES,
     ) -> None:
         """Answer from the state that the follower keeps up to date.
 
@@ -117,6 +127,8 @@ class RecommendationService:
             clock: ms since the epoch.
             shown: what was shown lately; nothing without it. Impressions that are submitted are added.
             append: appends an act to the log; None to take in no rewards.
+            policy: makes the slates of answers that are written as impressions; others are greedy.
+            shadows: policies whose propensities are recorded, too.
         """
         self._current = current
         self._context = context
@@ -124,14 +136,20 @@ class RecommendationService:
         self._clock = clock
         self._shown = shown or ShownItems()
         self._append = append
+        self._policy, self._shadows = policy, shadows
 
-    def for_user(self, user: str, session: str | None, query: RecommendationQuery) -> Recommendations:
+    def for_user(
+        self, user: str, session: str | None, query: RecommendationQuery, impression: str | None = None
+    ) -> Recommendations:
         """Recommend items for a user, and submit an impression of them.
+
+        Args:
+            impression: its id, to draw what an earlier answer of this id drew; None makes a new one.
 
         Raises:
             NotReady: the log was not read to its end yet.
         """
-        (fields,) = self.for_all([UserRequest(user, session, query)])
+        (fields,) = self.for_all([UserRequest(user, session, query, impression=impression)])
         return Recommendations.model_validate(fields)
 
     def for_all(self, requests: Sequence[UserRequest]) -> list[ResponseFields]:
@@ -143,8 +161,15 @@ class RecommendationService:
         Raises:
             NotReady: the log was not read to its end yet.
         """
+        named = [self._named(request) for request in requests]
         with self._current.lock.reading():
-            return self._for_all(requests)
+            return self._for_all(named)
+
+    def _named(self, request: UserRequest) -> UserRequest:
+        """Give a request whose answer will be written the id of its impression."""
+        if request.impression is not None or request.user is None or self._submit is None:
+            return request
+        return request._replace(impression=uuid.uuid4().hex)
 
     def _for_all(self, requests: Sequence[UserRequest]) -> list[ResponseFields]:
         return [
@@ -153,7 +178,7 @@ class RecommendationService:
                 request.query,
                 found.answer,
                 found.shaping,
-                None if request.user is None else self._submit_impression(request.user, request, found),
+                self._submit_impression(request, found),
             )
             for request, found in zip(requests, self._answer_all(requests), strict=True)
         ]
@@ -190,7 +215,12 @@ class RecommendationService:
             shown = self._shown.since(user, now - query.exclude_shown_ms)
         history = known.history if request.history is None else _acts(request.history, now)
         shaping = _shaping(view, query, "history" if user is None else "user", now, known.attributes)
-        return UserQuery(history, request.session, query, known.older, shaping, shown, user)
+        exploration = (
+            NO_EXPLORATION
+            if request.impression is None
+            else Exploration(self._policy, request.impression, self._shadows)
+        )
+        return UserQuery(history, request.session, query, known.older, shaping, shown, user, exploration)
 
     def for_history(
         self, history: Sequence[AnonymousAct], session: str | None, query: RecommendationQuery
@@ -304,13 +334,12 @@ class RecommendationService:
         for rule in shaping.applied(answer.slate):
             metrics.RULE_APPLICATIONS.labels(rule).inc()
         metrics.ANSWERS.labels("exact" if answer.is_exact else "uncertain").inc()
-        explanations: Sequence[Explanation | None] = answer.explanations or [None] * len(answer.rows)
-        items = [
-            _shown(
-                view, row, score, explanation, _rules(shaping, row, answer.slate) if query.explain else None
-            )
-            for row, score, explanation in zip(answer.rows, answer.scores, explanations, strict=True)
-        ]
+        items = [_shown(view, row, score) for row, score in zip(answer.rows, answer.scores, strict=True)]
+        if query.explain:
+            items = [
+                {**item, **_why(row, explanation, answer.slate, shaping)}
+                for item, row, explanation in zip(items, answer.rows, answer.explanations or (), strict=True)
+            ]
         return {
             **self._provenance(view),
             "items": items,
@@ -334,18 +363,16 @@ class RecommendationService:
         degradation = self._current.degradation
         return max(0.0, self._clock() / 1000 - degradation.since) if degradation else 0.0
 
-    def _submit_impression(self, user: str, request: UserRequest, found: UserAnswer) -> str | None:
-        """Submit an impression with all that reproducing the answer needs; return its id.
-
-        An item's propensity is its probability under the mixture among all eligible items: the
-        probability with which a sampling policy would show it. The list itself is the
-        deterministic top k.
-        """
-        view, answer = found.view, found.answer
-        if self._submit is None or not answer.rows:
+    def _submit_impression(self, request: UserRequest, found: UserAnswer) -> str | None:
+        """Submit an impression with all that reproducing the answer needs; return its id."""
+        view, answer, slate = found.view, found.answer, found.answer.slate
+        user, impression = request.user, request.impression
+        if self._submit is None or user is None or impression is None or not answer.rows:
             return None
         stored = stored_context(request.query, request.session, view.pending_texts, found.steered_by)
-        impression, items = uuid.uuid4().hex, found.items
+        items, policy = found.items, self._policy.name
+        metrics.SHOWN_ITEMS.labels(policy, "explored").inc(len(slate.explored))
+        metrics.SHOWN_ITEMS.labels(policy, "best").inc(len(items) - len(slate.explored))
         self._shown.add(impression, user, items, found.now)
         self._submit(
             {
@@ -354,7 +381,12 @@ class RecommendationService:
                 "snapshot": str(view.snapshot.version) if view.snapshot else NO_SNAPSHOT,
                 "time": found.now,
                 "items": items,
-                "propensities": answer.scores,
+                "scores": answer.scores,
+                "policy": policy,
+                "policy_version": self._policy.version,
+                "propensities": slate.propensities,
+                "pool": slate.drawn.pool,
+                "shadows": slate.shadows(),
                 "offsets": view.offsets,
                 "context": {"source": answer.source, **stored},
             }
@@ -382,13 +414,7 @@ def _shaping(
     return view.rules.shaping(RequestFacts(now, facts_of(query, kind), user))
 
 
-def _rules(shaping: Shaping, row: int, slate: Slate) -> list[ResponseFields]:
-    return [{"rule": touch.rule, "nats": touch.nats} for touch in shaping.touches(row, slate)]
-
-
-def _shown(
-    view: View, row: int, score: float, explanation: Explanation | None, rules: list[ResponseFields] | None
-) -> ResponseFields:
+def _shown(view: View, row: int, score: float) -> ResponseFields:
     entry = view.index.entries[row]
     title, category = (entry.title, entry.category) if entry else (None, None)
     return {
@@ -396,9 +422,16 @@ def _shown(
         "title": title,
         "category": category,
         "score": score,
-        "explanation": _explained(explanation) if explanation else None,
-        "rules": rules,
+        "explanation": None,
+        "rules": None,
     }
+
+
+def _why(row: int, explanation: Explanation, slate: Slate, shaping: Shaping) -> ResponseFields:
+    """Explain score and place of an item."""
+    place = {"propensity": slate.propensity(row), "explored": row in slate.explored}
+    rules = [{"rule": touch.rule, "nats": touch.nats} for touch in shaping.touches(row, slate)]
+    return {"explanation": {**_explained(explanation), **place}, "rules": rules}
 
 
 def _explained(found: Explanation) -> ResponseFields:

@@ -15,14 +15,14 @@ from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.port import named
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
-from pipeline.snapshots.layer import Layer, RowValues, pairs_of, texts_of
+from pipeline.snapshots.layer import Layer, RowValues, centroids_of, pairs_of, scanned_of, texts_of
 from pipeline.snapshots.snapshot import Manifest, Snapshot, Update
 from pipeline.state.stream import StreamState
 from pipeline.training.learner import Learner
 
 
 def capture(learner: Learner, supervisor: Supervisor | None, position: Position) -> LearnerState:
-    """Copy a learner's state and its supervisor's; some ten milliseconds for ten thousand items.
+    """Capture a learner's state and its supervisor's, without a copy of the item table.
 
     A state that is only to be adopted needs no supervisor: the adopting learner keeps its own.
     """
@@ -32,8 +32,8 @@ def capture(learner: Learner, supervisor: Supervisor | None, position: Position)
         model=learner.config.sizes,
         encoder=learner.encoder.adapter,
         learned=_learned(learner),
-        table=learner.table.state(),
-        counts={**_counts(stream), "scanned": torch.from_numpy(learner.retriever.scanned)},
+        table=learner.table.captured(),
+        counts={**_counts(stream), "scanned": torch.from_numpy(learner.retriever.choice.rows)},
         replay=learner.replay.copy(),
         catalogue=stream.catalogue.copy(),
         histories=stream.histories.copy(),
@@ -43,24 +43,32 @@ def capture(learner: Learner, supervisor: Supervisor | None, position: Position)
 
 
 class ChangedState(NamedTuple):
-    """The rows of a learner's public state that changed, by part; each ascending."""
+    """The rows of a learner's public state that changed, by part; each ascending.
+
+    Attributes:
+        scanned: slots of the scanned rows.
+        has_new_centroids: whether there are centroids that there were not before.
+    """
 
     items: NDArray[np.int64]
     content: NDArray[np.int64]
     learned: NDArray[np.int64]
     popularity: NDArray[np.int64]
     pairs: NDArray[np.int64]
+    scanned: NDArray[np.int64]
+    has_new_centroids: bool
 
 
 def take_changed(learner: Learner) -> ChangedState:
     """Return what changed since it was last taken, and forget it."""
-    stream, table = learner.stream, learner.table.take_changed()
+    stream, table, choice = learner.stream, learner.table.take_changed(), learner.retriever.take_changed()
     return ChangedState(
         np.array(stream.catalogue.take_changed(), dtype=np.int64),
         table.content,
         table.learned,
         stream.popularity.take_changed(),
         stream.covisitation.counts.take_changed(),
+        *choice,
     )
 
 
@@ -92,6 +100,7 @@ def update_of(
         sizes=learner.config.sizes,
         signals=learner.signals,
         rows=len(stream.catalogue),
+        scans_content=learner.table.has_content,
         offsets=named(position.offsets),
         topic_ids=dict(position.topic_ids),
         learned_through=position.through,
@@ -125,12 +134,15 @@ def _all_rows(learner: Learner) -> ChangedState:
         learned=is_learned.nonzero().squeeze(1).cpu().numpy(),
         popularity=rows[stream.popularity.stored(rows) != 0],
         pairs=rows[stream.covisitation.counts.lengths != 0],
+        scanned=np.arange(learner.retriever.choice.rows.size),
+        has_new_centroids=learner.retriever.choice.centroids is not None,
     )
 
 
 def _layer(learner: Learner, changed: ChangedState) -> Layer:
     """Copy rows."""
-    stream, table = learner.stream, learner.table.all()
+    stream, table, choice = learner.stream, learner.table.all(), learner.retriever.choice
+    centroids = choice.centroids if changed.has_new_centroids else None
     ids, digests = stream.catalogue.ids, stream.catalogue.digests
     vectors, residual, bias = (
         column.detach()[torch.from_numpy(rows).to(column.device)].cpu().numpy()
@@ -142,6 +154,8 @@ def _layer(learner: Learner, changed: ChangedState) -> Layer:
         "learned": RowValues(changed.learned, {"residual": residual, "bias": bias}),
         "popularity": RowValues(changed.popularity, {"counts": stream.popularity.stored(changed.popularity)}),
         "pairs": pairs_of(changed.pairs, stream.covisitation.counts.stored(changed.pairs)),
+        "scanned": scanned_of(changed.scanned, choice.rows),
+        "centroids": centroids_of(vectors[:0] if centroids is None else centroids),
     }
 
 
@@ -170,5 +184,5 @@ def _learned(learner: Learner) -> dict[str, Tensor]:
     tensors = {f"parameter.{name}": parameter.detach().clone() for name, parameter in named.items()}
     tensors |= learner.optimizer.moments()
     tensors |= {f"mixer.{name}": tensor for name, tensor in learner.mixer.state().items()}
-    centroids = learner.retriever.centroids
+    centroids = learner.retriever.choice.centroids
     return tensors if centroids is None else {**tensors, CENTROIDS: torch.from_numpy(centroids)}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import mmap
 import shutil
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.bounded import Count, Generation, Key, Place, Step, TopicIds, fault_of
 from pipeline.checkpoints.state import LearnerState
+from pipeline.checkpoints.table_file import Content, Part
 from pipeline.config import ModelSizes
 from pipeline.errors import CheckpointCorrupt, CheckpointMissing
 from pipeline.eventlog.port import TopicPartition, named
@@ -89,10 +91,10 @@ class CheckpointManifest(BaseModel):
         return seal(orjson.dumps(self.model_dump()), FORMAT)
 
 
-def manifest_of(captured: LearnerState, files: Mapping[str, bytes]) -> CheckpointManifest:
-    """Describe a captured state and its encoded files."""
+def manifest_of(captured: LearnerState, files: Mapping[str, StoredFile]) -> CheckpointManifest:
+    """Describe a captured state and its files."""
     position = captured.position
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    digests = {name: file.sha256 for name, file in sorted(files.items())}
     return CheckpointManifest(
         generation=position.generation,
         step=position.step,
@@ -105,9 +107,19 @@ def manifest_of(captured: LearnerState, files: Mapping[str, bytes]) -> Checkpoin
         topic_ids=dict(position.topic_ids),
         model=captured.model,
         written_at=int(time.time() * 1000),
-        files={name: StoredFile(sha256=digest, size=len(files[name])) for name, digest in digests.items()},
+        files={name: files[name] for name in digests},
         digest=hashlib.sha256(orjson.dumps(digests)).hexdigest(),
     )
+
+
+def described(parts: Iterable[Part], write: Callable[[Part], object]) -> StoredFile:
+    """Write the parts of a file, one after another; return its sha256 and size."""
+    digest, size = hashlib.sha256(), 0
+    for part in parts:
+        digest.update(part)
+        size += len(part)
+        write(part)
+    return StoredFile(sha256=digest.hexdigest(), size=size)
 
 
 def _offsets(names: Mapping[str, int]) -> dict[TopicPartition, int]:
@@ -132,7 +144,7 @@ def read_manifest(path: Path) -> CheckpointManifest:
         CheckpointCorrupt: it is not what was sealed, or is out of bounds.
     """
     try:
-        sealed = _read(path, MOST_MANIFEST_BYTES)
+        sealed = _read(path, MOST_MANIFEST_BYTES)[:]
         return CheckpointManifest.model_validate_json(unseal(sealed, FORMAT))
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointMissing(
@@ -145,14 +157,14 @@ def read_manifest(path: Path) -> CheckpointManifest:
         ) from error
 
 
-def read_verified(path: Path) -> tuple[CheckpointManifest, dict[str, bytes]]:
-    """Read and verify a manifest, and the files that it names.
+def read_verified(path: Path) -> tuple[CheckpointManifest, dict[str, Content]]:
+    """Read and verify a manifest, and map the files that it names: nothing is copied that is not used.
 
     Raises:
         CheckpointCorrupt: one of them is not what was written.
     """
     manifest = read_manifest(path)
-    files: dict[str, bytes] = {}
+    files: dict[str, Content] = {}
     for name, stored in manifest.files.items():
         try:
             files[name] = _read(path.parent / name, stored.size)
@@ -163,8 +175,8 @@ def read_verified(path: Path) -> tuple[CheckpointManifest, dict[str, bytes]]:
     return manifest, files
 
 
-def _read(path: Path, most: int) -> bytes:
-    """Read a plain file of at most so many bytes.
+def _read(path: Path, most: int) -> Content:
+    """Map a plain file of at most so many bytes.
 
     Raises:
         OSError: there is none, it is a link or a device, or it is larger.
@@ -172,7 +184,8 @@ def _read(path: Path, most: int) -> bytes:
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode) or found.st_size > most:
         raise OSError(f"{path.name} is no plain file of at most {most} bytes")
-    return path.read_bytes()
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if found.st_size else b""
 
 
 def remove(path: Path) -> None:

@@ -1,12 +1,13 @@
 """The learner's whole state: copied cheaply, written as files, and restored.
 
-Capturing copies tensors and the tops of dicts and lists; what they hold is never changed in
-place, so a background thread can write it while learning goes on.
+Capturing copies small tensors and the tops of dicts and lists; what they hold is never changed in
+place, and rows of the item table are kept before they change. So a background thread can write it while
+learning goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +29,11 @@ from pipeline.checkpoints.checks import (
     check_stream,
     read_entries,
 )
+from pipeline.checkpoints.table_file import Content, Part, table_columns, table_parts
 from pipeline.config import ModelSizes
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.journal.position import Position
+from pipeline.model.captured_columns import CapturedColumns
 from pipeline.model.content.adapter import Adapter
 from pipeline.model.tensors import under
 from pipeline.monitoring.supervisor import Supervisor, SupervisorState
@@ -63,7 +66,7 @@ class LearnerState:
     model: ModelSizes
     encoder: Adapter
     learned: dict[str, Tensor]
-    table: dict[str, Tensor]
+    table: CapturedColumns
     counts: dict[str, Tensor]
     replay: ReplayBuffer
     catalogue: Catalogue
@@ -73,42 +76,53 @@ class LearnerState:
 
 
 def to_files(captured: LearnerState, partitions: int) -> dict[str, bytes]:
-    """Encode a state as files by name: shared ones, and two per partition; equal states give equal bytes."""
-    files = {
-        ENCODER: write_tensors(dict(captured.encoder)),
-        LEARNED: write_tensors(captured.learned),
-        TABLE: write_tensors(captured.table),
-        COUNTS: write_tensors(captured.counts),
-        REPLAY: write_tensors(
-            {name: torch.from_numpy(array) for name, array in captured.replay.state().items()}
-        ),
-        CATALOGUE: _catalogue_file(captured.catalogue),
-    }
+    """Encode a state as files by name, in memory; see `file_parts`."""
+    return {name: b"".join(parts) for name, parts in file_parts(captured, partitions)}
+
+
+def file_parts(captured: LearnerState, partitions: int) -> Iterator[tuple[str, Iterable[Part]]]:
+    """Encode a state as files, one after another, each in parts; equal states give equal bytes.
+
+    There are shared ones, and two per partition.
+    """
+    yield ENCODER, [write_tensors(dict(captured.encoder))]
+    yield LEARNED, [write_tensors(captured.learned)]
+    yield TABLE, table_parts(captured.table)
+    yield COUNTS, [write_tensors(captured.counts)]
+    replay = {name: torch.from_numpy(array) for name, array in captured.replay.state().items()}
+    yield REPLAY, [write_tensors(replay)]
+    yield CATALOGUE, [_catalogue_file(captured.catalogue)]
     if captured.supervisor is not None:
-        files[SUPERVISOR] = captured.supervisor
-    histories: list[dict[str, str]] = [{} for _ in range(partitions)]
-    for user in sorted(captured.histories.users()):
-        histories[partition_of(user, partitions)][user] = encode_history(
-            captured.histories.of(user), 0, captured.histories.older(user)
-        ).decode()
+        yield SUPERVISOR, [captured.supervisor]
+    for partition, histories in enumerate(_histories(captured.histories, partitions)):
+        yield f"histories-{partition}.json", [orjson.dumps(histories)]
     for partition in range(partitions):
         seen = captured.seen.get(partition, np.zeros((2, 0), dtype=np.int64))
-        files[f"histories-{partition}.json"] = orjson.dumps(histories[partition])
-        files[f"seen-{partition}.safetensors"] = write_tensors(
-            {"digests": torch.from_numpy(seen[0]), "contents": torch.from_numpy(seen[1].astype(np.int32))}
-        )
-    return files
+        digests = {
+            "digests": torch.from_numpy(seen[0]),
+            "contents": torch.from_numpy(seen[1].astype(np.int32)),
+        }
+        yield f"seen-{partition}.safetensors", [write_tensors(digests)]
+
+
+def _histories(histories: Histories, partitions: int) -> list[dict[str, str]]:
+    """Encode the histories of each partition, by user."""
+    by_partition: list[dict[str, str]] = [{} for _ in range(partitions)]
+    for user in sorted(histories.users()):
+        encoded = encode_history(histories.of(user), 0, histories.older(user)).decode()
+        by_partition[partition_of(user, partitions)][user] = encoded
+    return by_partition
 
 
 def _catalogue_file(catalogue: Catalogue) -> bytes:
-    """Encode items one by one: encoding all at once would let no other thread learn meanwhile."""
-    entries = zip(catalogue.ids, catalogue.entries, strict=True)
-    items = [orjson.dumps([item, entry and entry.model_dump()]) for item, entry in entries]
+    """Join the items, which are kept as the file has them."""
+    entries = zip(catalogue.ids, catalogue.stored, strict=True)
+    items = [b"[%b,%b]" % (orjson.dumps(item), entry or b"null") for item, entry in entries]
     return b"[" + b",".join(items) + b"]"
 
 
 def restore(
-    learner: Learner, supervisor: Supervisor | None, model: ModelSizes, files: Mapping[str, bytes]
+    learner: Learner, supervisor: Supervisor | None, model: ModelSizes, files: Mapping[str, Content]
 ) -> None:
     """Put a learner, and its supervisor if given, into the state that files hold.
 
@@ -122,14 +136,13 @@ def restore(
         ArithmeticError, LookupError, RuntimeError, SafetensorError, TypeError, ValueError: they
             hold no such state; the learner is left in any.
     """
-    encoder, learned, table, counts = (
-        read_tensors(files[name]) for name in (ENCODER, LEARNED, TABLE, COUNTS)
-    )
+    encoder, learned, counts = (read_tensors(files[name][:]) for name in (ENCODER, LEARNED, COUNTS))
+    table = table_columns(files[TABLE])
     check_files(files)
     for name, tensors in (ENCODER, encoder), (LEARNED, learned), (TABLE, table):
         check_numbers(name, tensors)
-    replay = {name: tensor.numpy() for name, tensor in read_tensors(files[REPLAY]).items()}
-    catalogue = Catalogue(read_entries(files[CATALOGUE]))
+    replay = {name: tensor.numpy() for name, tensor in read_tensors(files[REPLAY][:]).items()}
+    catalogue = Catalogue(read_entries(files[CATALOGUE][:]))
     check_stream(len(catalogue), table, counts)
     check_replay(replay, len(catalogue))
     learner.reset(learner.config.replace(sizes=model))
@@ -142,7 +155,7 @@ def restore(
     learner.retriever.load(counts["scanned"].numpy(), _centroids(learned, table), learner.table)
     _load_learned(learner, learned)
     if supervisor is not None:
-        _load_supervisor(supervisor, files[SUPERVISOR])
+        _load_supervisor(supervisor, files[SUPERVISOR][:])
 
 
 def _centroids(learned: Mapping[str, Tensor], table: Mapping[str, Tensor]) -> NDArray[np.float32] | None:
@@ -163,18 +176,18 @@ def _load_counts(learner: Learner, counts: Mapping[str, Tensor]) -> None:
     stream.covisitation.load(pairs, float(counts["scale"]))
 
 
-def _load_users(learner: Learner, files: Mapping[str, bytes]) -> None:
+def _load_users(learner: Learner, files: Mapping[str, Content]) -> None:
     """Load what is kept by partition: histories, and digests of the events seen."""
     stream = learner.stream
     for name, content in files.items():
         kind, _, rest = name.partition("-")
         if kind == "histories":
-            for user, wire in _by_user(content).items():
+            for user, wire in _by_user(content[:]).items():
                 history, _, older = decode_history(wire)
                 check_history(history, stream.catalogue)
                 stream.histories.put(user, history, older)
         elif kind == "seen":
-            seen = {name: tensor.tolist() for name, tensor in read_tensors(content).items()}
+            seen = {name: tensor.tolist() for name, tensor in read_tensors(content[:]).items()}
             check_distinct(seen["digests"])
             stream.seen[int(rest.partition(".")[0])] = SeenEvents(stream.config.dedupe_window, **seen)
 

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from pipeline.atomic_files import sync_folder, write_durably
+from pipeline.atomic_files import sync_folder, write_durably, written_durably
 from pipeline.bounded import fault_of
 from pipeline.checkpoints.manifest import (
     MANIFEST,
     CheckpointManifest,
+    StoredFile,
+    described,
     manifest_of,
     named_manifest,
     read_verified,
     remove,
 )
-from pipeline.checkpoints.state import SUPERVISOR, LearnerState, restore, to_files
+from pipeline.checkpoints.state import SUPERVISOR, LearnerState, file_parts, restore
+from pipeline.checkpoints.table_file import Part
 from pipeline.control.records import is_by_person
 from pipeline.errors import CheckpointCorrupt, CheckpointMissing
 from pipeline.journal.batch_source import StateSwitch
@@ -68,8 +71,6 @@ class Checkpoints:
 
     def write_to(self, folder: Path, captured: LearnerState) -> CheckpointManifest:
         """Store a captured state in a folder, whole or not at all."""
-        files = to_files(captured, self._partitions)
-        manifest = manifest_of(captured, files)
         folder.parent.mkdir(parents=True, exist_ok=True)
         for torn in folder.parent.glob(".*.part"):  # left by a crash: one process writes here
             if TORN.fullmatch(torn.name):
@@ -77,8 +78,10 @@ class Checkpoints:
         temporary = folder.with_name(f".{folder.name}.part")
         remove(temporary)
         temporary.mkdir()
-        for file, content in {**files, MANIFEST: manifest.encode()}.items():
-            write_durably(temporary / file, content)
+        parts = file_parts(captured, self._partitions)
+        files = {name: _written(temporary / name, content) for name, content in parts}
+        manifest = manifest_of(captured, files)
+        write_durably(temporary / MANIFEST, manifest.encode())
         remove(folder)
         temporary.rename(folder)
         sync_folder(folder.parent)
@@ -156,7 +159,9 @@ class Checkpoints:
 
     def digest(self, captured: LearnerState) -> str:
         """Compute the digest that a checkpoint of this state would have in its manifest."""
-        return manifest_of(captured, to_files(captured, self._partitions)).digest
+        parts = file_parts(captured, self._partitions)
+        files = {name: described(content, lambda part: None) for name, content in parts}
+        return manifest_of(captured, files).digest
 
     def digests(self) -> dict[str, str]:
         """Return the digest of every readable checkpoint, by version."""
@@ -195,6 +200,12 @@ class Checkpoints:
             kept |= {newest_of_span[number] for number in sorted(newest_of_span)[-amount:]}
         for path in set(manifests) - kept:
             remove(path.parent)
+
+
+def _written(path: Path, parts: Iterable[Part]) -> StoredFile:
+    """Write a file durably, part by part, and describe it."""
+    with written_durably(path) as file:
+        return described(parts, file.write)
 
 
 def restore_from(folder: Path, learner: Learner, supervisor: Supervisor | None) -> Position:

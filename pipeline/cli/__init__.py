@@ -9,6 +9,7 @@ from pipeline.cli import (
     inspecting,
     items,
     operations,
+    policies,
     rebuilding,
     rules,
     setup,
@@ -27,7 +28,7 @@ app = typer.Typer(
 )
 for module in (
     *(setup, inspecting, items, users, rules, sources, daemons),
-    *(watching, operations, rebuilding, trials),
+    *(watching, operations, policies, rebuilding, trials),
 ):
     app.add_typer(module.app)
 

@@ -23,6 +23,7 @@ from pipeline.config.learning import (
 from pipeline.config.log import LogConfig, RefusalsConfig
 from pipeline.config.model import ModelConfig, ModelSizes
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
+from pipeline.config.policy import PolicyConfig, PolicyName, PolicyParameters
 from pipeline.config.retraining import (
     CandidateSizes,
     GateConfig,
@@ -32,6 +33,7 @@ from pipeline.config.retraining import (
     SamplingConfig,
     TrainingConfig,
 )
+from pipeline.config.rewards import RewardsConfig
 from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
 from pipeline.config.settings import Settings, load_settings
 from pipeline.config.signals import SignalsConfig
@@ -62,12 +64,16 @@ __all__ = [
     "OptimizerConfig",
     "PlanConfig",
     "PlayConfig",
+    "PolicyConfig",
+    "PolicyName",
+    "PolicyParameters",
     "Precision",
     "RefusalsConfig",
     "ReplayConfig",
     "RetrievalConfig",
     "RetrainConfig",
     "RiseConfig",
+    "RewardsConfig",
     "RowRates",
     "SamplingConfig",
     "SegmentConfig",

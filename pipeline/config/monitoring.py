@@ -35,7 +35,7 @@ class ContentConfig(Config):
     """[drift.content] How the content of what is acted on is watched."""
 
     clusters: Annotated[int, Field(ge=2, le=1_024)] = 16
-    """Clusters of similar items; items without content have one more to themselves."""
+    """Clusters of similar items; acts on items without content are left out."""
     block: Count = 250
     """Acts between two comparisons."""
     reference: Count = 16

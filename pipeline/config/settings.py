@@ -11,9 +11,9 @@ import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,7 +28,9 @@ from pipeline.config.learning import BatchConfig, CheckpointConfig, LearnerConfi
 from pipeline.config.log import LogConfig, RefusalsConfig
 from pipeline.config.model import ModelConfig
 from pipeline.config.monitoring import DriftConfig, GuardConfig
+from pipeline.config.policy import PolicyConfig
 from pipeline.config.retraining import GateConfig, RetrainConfig
+from pipeline.config.rewards import RewardsConfig
 from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
 from pipeline.config.signals import SignalsConfig
 from pipeline.errors import InvalidSettings
@@ -63,10 +65,21 @@ class Settings(BaseSettings):
     retrain: RetrainConfig = RetrainConfig()
     gate: GateConfig = GateConfig()
     serve: ServeConfig = ServeConfig()
+    policy: PolicyConfig = PolicyConfig()
+    rewards: RewardsConfig = RewardsConfig()
     gateway: GatewayConfig = GatewayConfig()
     bridge: BridgeConfig = BridgeConfig()
     play: PlayConfig = PlayConfig()
     metrics: MetricsConfig = MetricsConfig()
+
+    @model_validator(mode="after")
+    def _explores_only_what_is_recorded(self) -> Self:
+        if self.policy.name != "greedy" and not self.serve.impressions:
+            raise ValueError(
+                f"policy.name = {self.policy.name!r} needs serve.impressions = true: what chance has shown "
+                "must be recorded"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -107,7 +120,7 @@ def load_settings(**overrides: Any) -> Settings:
         ) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"]) or "settings"
         raise InvalidSettings(f"{where}: {first['msg']}; see `millstream config`") from None
 
 

@@ -12,9 +12,9 @@ from pipeline.datasets.mapping import FileFormat, ItemMapping, Layout, Mapping
 from pipeline.datasets.records import Row, files_of, read_rows
 from pipeline.datasets.row_reader import CellReader, InvalidField, ItemReader, cell_of
 from pipeline.errors import DatasetError, InvalidEvent
-from pipeline.events import SCHEMA_VERSION, Item, ItemChange, build_item, check_units, validate
+from pipeline.events import Item, ItemChange, build_item, check_units, validate
 
-ENVELOPE = {"v": SCHEMA_VERSION, "kind": Item.kind}
+ENVELOPE = {"v": Item.version, "kind": Item.kind}
 """What a line of JSONL may leave out."""
 NO_ITEMS = "the mapping {} has no table [items]: it says nothing about items"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from pipeline.datasets.mapping import FileFormat, Layout
 from pipeline.datasets.records import files_of, read_rows
 from pipeline.errors import DatasetError, InvalidEvent
-from pipeline.events import SCHEMA_VERSION, User, build, check_units
+from pipeline.events import User, build, check_units
 
-ENVELOPE = {"v": SCHEMA_VERSION, "kind": User.kind}
+ENVELOPE = {"v": User.version, "kind": User.kind}
 """What a line may leave out."""
 JSONL = Layout(format=FileFormat.JSONL)
 

@@ -6,7 +6,9 @@ et al. 2011; with one accumulator per row as in DLRM, Naumov et al. 2019) costs 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
+from weakref import ref
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config import RowRates
+from pipeline.model.captured_columns import AT_ONCE, CapturedColumns
 from pipeline.model.device import recurring
 from pipeline.model.reserved import reserved_zeros
 from pipeline.state.growing import ChangedRows
@@ -26,6 +29,10 @@ move that row again."""
 GROWTH = 4
 RESERVED = 1 << 20
 """Rows for which a CPU reserves addresses, and takes memory as they are written; growing costs nothing."""
+
+LEARNED = "residual", "bias", "residual_squares", "bias_squares"
+"""The columns that a step changes."""
+NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 class Rows(NamedTuple):
@@ -58,6 +65,7 @@ class ItemTable:
         self._new_content, self._learned = ChangedRows(), ChangedRows()
         self.has_content = False
         self._device = device
+        self._captures: list[ref[CapturedColumns]] = []
         wide = {name: self._zeros(0, width) for name in ("content", "residual")}
         self._columns = wide | {name: self._zeros(0) for name in ("bias", "residual_squares", "bias_squares")}
 
@@ -76,6 +84,7 @@ class ItemTable:
 
     def set_content(self, rows: Tensor, content: Tensor) -> None:
         """Set the content vectors ``[n, d]`` of rows ``[n]``."""
+        self._keep(("content",), rows)
         self._columns["content"][rows] = content.to(self._columns["content"])
         self.has_content |= bool(content.any())
         self._new_content.add(rows.cpu().numpy())
@@ -108,6 +117,7 @@ class ItemTable:
         Residual gradients that are far longer than most of the batch are scaled down.
         """
         columns, rates = self._columns, self._rates
+        self._keep(LEARNED, rows)
         residual_gradient = _bounded(residual_gradient)
         columns["residual_squares"].index_add_(0, rows, residual_gradient.square().mean(dim=1))
         columns["bias_squares"].index_add_(0, rows, bias_gradient.square())
@@ -118,22 +128,39 @@ class ItemTable:
         self._learned.add(rows.cpu().numpy())
 
     def state(self) -> dict[str, Tensor]:
-        """Return copies of all columns, for a checkpoint."""
+        """Return copies of all columns."""
         return {name: column[: self._size].clone() for name, column in self._columns.items()}
 
-    def load(self, state: dict[str, Tensor]) -> None:
+    def captured(self) -> CapturedColumns:
+        """Return all columns as they are now, for a checkpoint; the rows are copied when they change."""
+        captured = CapturedColumns({name: column[: self._size] for name, column in self._columns.items()})
+        self._captures = [*(one for one in self._captures if one() is not None), ref(captured)]
+        return captured
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
         """Restore the columns from a checkpoint."""
         self._size = state["bias"].shape[0]
         self.has_content = bool(state["content"].any())
         self._move(state, max(recurring(self._size), RESERVED if self._device.type == "cpu" else 0))
         self.grow(self._size)
 
-    def _move(self, columns: dict[str, Tensor], capacity: int) -> None:
-        """Copy columns to new ones with room for more rows."""
+    def _keep(self, names: Iterable[str], rows: Tensor) -> None:
+        """Keep what columns have in rows that are about to change, for the captures that are still in use."""
+        captures = [captured for one in self._captures if (captured := one()) is not None]
+        changed = rows.cpu().numpy() if captures else NO_ROWS
+        for captured in captures:
+            for name in names:
+                captured.keep(name, changed)
+
+    def _move(self, columns: Mapping[str, Tensor], capacity: int) -> None:
+        """Copy columns to new ones with room for more rows; rows of zeros take no memory there."""
         for name in self._columns:
             column = columns[name]
             moved = self._zeros(capacity, *column.shape[1:])
-            moved[: len(column)] = column
+            for number, part in enumerate(torch.split(column, AT_ONCE)):
+                is_set = part.any(dim=1) if part.dim() > 1 else part != 0
+                rows = is_set.nonzero().squeeze(1)
+                moved[AT_ONCE * number + rows.to(moved.device)] = part[rows].to(moved)
             self._columns[name] = moved
 
     def _zeros(self, *shape: int) -> Tensor:

@@ -15,6 +15,7 @@ import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.model.item_table import Rows
 from pipeline.state.growing import GrowingArray
@@ -26,8 +27,13 @@ LEAST_ITEMS = 8
 """Items in a list at the beginning, on average."""
 PROBES = 12
 """Lists that a query looks into."""
-AT_ONCE = 16_384
-"""Vectors that are added at a time; the products with all centroids take 128 MB."""
+AT_ONCE = 2_048
+"""Vectors that are added at a time; the products with all centroids take 16 MB."""
+SAMPLED = 65_536
+"""Contents, or up to twice as many, among which centroids are chosen."""
+MARGIN = 4
+"""Rows that are looked for beyond those wanted, so that equal products at the end are seen; where more are
+equal, the query is asked again."""
 NOTHING = -1
 
 
@@ -45,16 +51,18 @@ class ContentIndex:
         self._index = _empty_index(centroids)
         self._rows = GrowingArray[np.int64](np.int64)
         self._is_found = GrowingArray[np.bool_](np.bool_)
-        self._slots: dict[int, int] = {}
+        self._places = GrowingArray[np.int64](np.int64)
         self._hidden = np.zeros(0, dtype=np.int64)
+        self._found_bits: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         """Return the number of rows that it holds."""
-        return len(self._slots)
+        return self._rows.size
 
     def put(self, rows: NDArray[np.int64], content: NDArray[np.float32]) -> None:
         """Add distinct rows ``[r]`` with content ``[r, d]``, or replace their content."""
-        slots = np.array([self._slots.get(row, NOTHING) for row in rows.tolist()], dtype=np.int64)
+        self._places.grow(max(self._places.size, int(rows.max(initial=-1)) + 1))
+        slots = self._slots_of(rows)
         known, new = np.flatnonzero(slots != NOTHING), np.flatnonzero(slots == NOTHING)
         if known.size:
             self._index.update_vectors(slots[known], np.ascontiguousarray(content[known]))
@@ -62,27 +70,50 @@ class ContentIndex:
             self._add(rows[new], np.ascontiguousarray(content[new]))
 
     def put_from(self, table: Rows, rows: NDArray[np.int64]) -> None:
-        """Put those of distinct rows ``[r]`` of a table that have any content."""
+        """Put those of distinct rows ``[r]`` of a table that have any content; leave out the others."""
         for start in range(0, rows.size, AT_ONCE):
             part = torch.from_numpy(rows[start : start + AT_ONCE])
             content = table.content[part.to(table.bias.device)].cpu()
             has_any = content.any(dim=1)
             self.put(part[has_any].numpy(), content[has_any].numpy())
+            self._leave_out(part[~has_any].numpy())
 
     def hide(self, rows: NDArray[np.int64]) -> None:
-        """Find all rows but these from now on; costs what is hidden otherwise than before."""
-        shown, hidden = np.setdiff1d(self._hidden, rows), np.setdiff1d(rows, self._hidden)
-        self._hidden = np.sort(rows)
-        for changed, is_found in ((shown, True), (hidden, False)):
-            slots = [slot for row in changed.tolist() if (slot := self._slots.get(row)) is not None]
-            self._is_found.values[slots] = is_found
+        """Find all rows but these from now on."""
+        for changed, is_found in ((self._hidden, True), (rows, False)):
+            slots = self._slots_of(changed[changed < self._places.size])
+            self._is_found.values[slots[slots != NOTHING]] = is_found
+        self._hidden, self._found_bits = rows, None
 
     def search(self, queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-        """Return rows ``[m, k]`` of the largest products with queries ``[m, d]``; `NOTHING` for none."""
-        allowed = np.packbits(self._is_found.values, bitorder="little")
-        chosen = faiss.SearchParametersIVF(nprobe=PROBES, sel=faiss.IDSelectorBitmap(allowed))
-        _, slots = self._index.search(np.ascontiguousarray(queries), count, params=chosen)
-        return np.where(slots == NOTHING, NOTHING, self._rows.values[slots])
+        """Return rows ``[m, k]`` of the largest products with queries ``[m, d]``; `NOTHING` for none.
+
+        Of equal products, the first rows: what is found does not depend on when rows were put.
+        """
+        if self._found_bits is None:
+            self._found_bits = np.packbits(self._is_found.values, bitorder="little")
+        chosen = faiss.SearchParametersIVF(nprobe=PROBES, sel=faiss.IDSelectorBitmap(self._found_bits))
+        queries, rows = np.ascontiguousarray(queries), np.full((len(queries), count), NOTHING)
+        open_, more = np.arange(len(queries)), count + MARGIN
+        while open_.size:
+            products, slots = self._index.search(queries[open_], more, params=chosen)
+            found = np.where(slots == NOTHING, NOTHING, self._rows.values[slots])
+            order = np.lexsort((found, -products))[:, :count]
+            rows[open_] = np.take_along_axis(found, order, axis=1)
+            is_cut = (products[:, count - 1] == products[:, -1]) & (slots[:, -1] != NOTHING)
+            open_, more = open_[is_cut], 2 * more
+        return rows
+
+    def _slots_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where rows are in the file; `NOTHING` for one that is not there."""
+        return self._places.values[rows] + NOTHING
+
+    def _leave_out(self, rows: NDArray[np.int64]) -> None:
+        """Find rows no more, until they are put again; their vectors stay in the file."""
+        rows = rows[rows < self._places.size]
+        slots = self._slots_of(rows)
+        self._is_found.values[slots[slots != NOTHING]] = False
+        self._places.values[rows], self._found_bits = 0, None
 
     def _add(self, rows: NDArray[np.int64], content: NDArray[np.float32]) -> None:
         first = self._rows.size
@@ -91,13 +122,18 @@ class ContentIndex:
             column.grow(first + rows.size)
         self._rows.values[first:] = rows
         self._is_found.values[first:] = ~np.isin(rows, self._hidden)
-        self._slots.update(zip(rows.tolist(), range(first, first + rows.size), strict=True))
+        self._places.values[rows] = np.arange(first + 1, first + 1 + rows.size)
+        self._found_bits = None
 
 
-def choose_centroids(content: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Choose distinct vectors of ``[n, d]`` as centroids, evenly over the rows."""
-    count = max(1, min(LISTS, len(content) // LEAST_ITEMS))
-    chosen = content[np.linspace(0, len(content) - 1, count).astype(np.int64)]
+def choose_centroids(content: Tensor) -> NDArray[np.float32] | None:
+    """Choose distinct vectors of ``[n, d]`` as centroids, evenly over the rows; None if all are zero."""
+    some = content[:: max(1, len(content) // SAMPLED)]
+    with_any = some[some.any(dim=1)].cpu().numpy()
+    if not len(with_any):
+        return None
+    count = max(1, min(LISTS, len(with_any) // LEAST_ITEMS))
+    chosen = with_any[np.linspace(0, len(with_any) - 1, count).astype(np.int64)]
     distinct: NDArray[np.float32] = np.unique(chosen, axis=0)
     return distinct
 

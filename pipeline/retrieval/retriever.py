@@ -1,6 +1,9 @@
-"""The retriever: gathers the candidates of targets from the scan, covisitation and what is known of users."""
+"""The retriever of a learner: chooses what is searched, and gathers the candidates of targets."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,38 +14,42 @@ from torch import Tensor
 from pipeline.config import RetrievalConfig
 from pipeline.model.item_table import ItemTable
 from pipeline.model.recommender import Recommender
-from pipeline.model.scoring import Contexts
+from pipeline.model.scoring import TARGETS_AT_ONCE, Contexts
 from pipeline.retrieval.candidates import NO_SAMPLES, Candidates, Retrieved, Samples
-from pipeline.retrieval.content_index import NOTHING, ContentIndex, choose_centroids
-from pipeline.retrieval.scan import NO_ROWS, Scan
+from pipeline.retrieval.content_index import choose_centroids
+from pipeline.retrieval.item_search import ItemSearch, SearchChoice
+from pipeline.retrieval.scan import NO_ROWS
+from pipeline.state.growing import ChangedRows
 from pipeline.state.popularity import Popularity
 
 CHOSEN_EVERY = 64
 """Batches after which the scanned rows are chosen again; it costs some 50 ms."""
 
 
+class ChangedChoice(NamedTuple):
+    """Slots, ascending, with other rows than before or none, and whether there are centroids now."""
+
+    slots: NDArray[np.int64]
+    centroids: bool
+
+
 class Retriever:
     """Finds candidates in an item table; idle while all items are scored.
 
-    What it finds is a function of the table, the counts, `scanned` and `centroids`.
+    What it finds is a function of the table, the counts and `choice`.
     """
 
     def __init__(self, config: RetrievalConfig) -> None:
         self._config = config
-        self._scan = Scan()
-        self._nearest: ContentIndex | None = None
-        self._changed: list[NDArray[np.int64]] = []
+        self._search = ItemSearch()
+        self._learned: list[NDArray[np.int64]] = []
         self._encoded: list[NDArray[np.int64]] = []
+        self._slots, self._has_new_centroids = ChangedRows(), False
 
     @property
-    def scanned(self) -> NDArray[np.int64]:
-        """The catalogue rows that are scanned; empty while all items are scored."""
-        return self._scan.rows
-
-    @property
-    def centroids(self) -> NDArray[np.float32] | None:
-        """The centroids by which content is searched; None while it is not."""
-        return None if self._nearest is None else self._nearest.centroids
+    def choice(self) -> SearchChoice:
+        """How the catalogue is searched; nothing is scanned while all items are scored."""
+        return self._search.choice
 
     def is_needed(self, size: int) -> bool:
         """Whether a catalogue is too large for all its items to be scored."""
@@ -52,80 +59,82 @@ class Retriever:
         self, scanned: NDArray[np.int64], centroids: NDArray[np.float32] | None, table: ItemTable
     ) -> None:
         """Restore what a checkpoint holds; the table has been restored."""
-        self._changed, self._encoded, self._nearest = [], [], None
+        self._search, self._learned, self._encoded = ItemSearch(), [], []
         capacity = self._config.rows_scanned(table.has_content)
-        if not self.is_needed(len(table)) or scanned.size > capacity:
-            return  # the settings are others now: rows are chosen when they are needed
-        self._choose(scanned, table)
-        self._nearest = None if centroids is None else ContentIndex(centroids)
-        if self._nearest is not None:
-            self._nearest.put_from(table.all(), np.arange(len(table)))
-            self._nearest.hide(scanned)
+        if self.is_needed(len(table)) and 0 < scanned.size <= capacity:
+            self._search.choose(SearchChoice(scanned, table.has_content, centroids), table.all())
+        # Otherwise the settings are others now, and rows are chosen when they are needed.
 
     def changed(self, rows: NDArray[np.int64]) -> None:
         """Note that residuals or biases of rows have changed."""
-        if self._scan.rows.size:
-            self._changed.append(rows)
+        if self.choice.rows.size:
+            self._learned.append(rows)
 
     def encoded(self, rows: NDArray[np.int64]) -> None:
         """Note that the content of rows has changed."""
-        if self._scan.rows.size:
+        if self.choice.rows.size:
             self._encoded.append(rows)
 
     def update(self, step: int, table: ItemTable, popularity: Popularity) -> None:
-        """Make ready for the searches of a batch."""
-        rows, size = table.all(), len(table)
-        capacity = self._config.rows_scanned(table.has_content)
-        is_beyond = size > capacity
-        is_other = self._scan.rows.size == 0 or table.has_content != self._scan.has_content
-        is_chosen = is_other or (is_beyond and step % CHOSEN_EVERY == 0)
-        if is_chosen:
-            self._choose(popularity.top(capacity) if is_beyond else np.arange(size), table)
-        elif not is_beyond:
-            self._scan.extend(np.arange(self._scan.rows.size, size), rows)
-        self._scan.refresh(_distinct(self._changed + self._encoded), rows)
-        if is_beyond and table.has_content:
-            self._update_nearest(table, is_chosen)
-        self._changed, self._encoded = [], []
-        shares = popularity.log_share(self._scan.rows)
-        self._scan.set_popularity(torch.from_numpy(shares).to(rows.bias.device))
+        """Make ready for the searches of a batch, if they are needed."""
+        if not self.is_needed(len(table)):
+            return
+        rows = self._rows(step, table, popularity)
+        choice = SearchChoice(rows, table.has_content, self._centroids(table))
+        self._note(choice)
+        self._search.choose(choice, table.all())
+        self._search.refresh(table.all(), popularity, _distinct(self._learned), _distinct(self._encoded))
+        self._learned, self._encoded = [], []
 
-    def _choose(self, scanned: NDArray[np.int64], table: ItemTable) -> None:
-        capacity = self._config.rows_scanned(table.has_content)
-        self._scan.choose(scanned, capacity, table.all(), table.has_content)
+    def take_changed(self) -> ChangedChoice:
+        """Return what is chosen otherwise than when this was last taken."""
+        has_new, self._has_new_centroids = self._has_new_centroids, False
+        return ChangedChoice(self._slots.take(), has_new)
 
-    def _update_nearest(self, table: ItemTable, is_chosen: bool) -> None:
-        """Take in what was encoded; hide the scanned rows if they are others than before."""
-        is_new = self._nearest is None
-        if self._nearest is None:
-            content = table.all().content
-            with_content = content[content.any(dim=1)].cpu().numpy()
-            self._nearest = ContentIndex(choose_centroids(with_content))
-            self._encoded = [np.arange(len(table))]
-        self._nearest.put_from(table.all(), _distinct(self._encoded))
-        if is_new or is_chosen:
-            self._nearest.hide(self._scan.rows)
+    def _rows(self, step: int, table: ItemTable, popularity: Popularity) -> NDArray[np.int64]:
+        """Choose the scanned rows by slot: all, or the most popular ones."""
+        before, size = self.choice, len(table)
+        capacity = self._config.rows_scanned(table.has_content)
+        if size <= capacity:
+            return before.rows if before.rows.size == size else np.arange(size)
+        if before.rows.size == capacity and step % CHOSEN_EVERY:
+            return before.rows
+        return _exchanged(before.rows, popularity.top(capacity))
+
+    def _centroids(self, table: ItemTable) -> NDArray[np.float32] | None:
+        """Choose the centroids, once, when there are texts that are not scanned."""
+        is_scanned = len(table) <= self._config.rows_scanned(table.has_content)
+        if self.choice.centroids is not None or is_scanned or not table.has_content:
+            return self.choice.centroids
+        return choose_centroids(table.all().content)
+
+    def _note(self, choice: SearchChoice) -> None:
+        """Note what is chosen otherwise than before."""
+        (before, _, centroids), rows = self.choice, choice.rows
+        self._has_new_centroids |= choice.centroids is not centroids
+        if rows is not before:
+            slots = np.full((2, max(rows.size, before.size)), -1)
+            slots[0, : rows.size], slots[1, : before.size] = rows, before
+            self._slots.grow(slots.shape[1])
+            self._slots.add(np.flatnonzero(slots[0] != slots[1]))
 
     def retrieve(
         self, contexts: Contexts, recommender: Recommender, mixer: Tensor, samples: Samples = NO_SAMPLES
-    ) -> Retrieved:
-        """Gather the candidates of m targets: the best by each source.
+    ) -> Iterator[Retrieved]:
+        """Gather the candidates of m targets, the best by each source, for each of `contexts.blocks()`.
+
+        One search is made for all.
 
         Args:
             contexts: of the targets.
             recommender, mixer: what scores them: the model, and the weights ``[situations, features]``.
             samples: what represents all other items.
         """
-        weights = mixer[torch.from_numpy(contexts.situation).to(mixer.device)]
-        best = self._scan.search(recommender, contexts.users, weights, self._config.best)
-        is_complete = self._scan.rows.size == contexts.shares.shape[1]
-        bound = best.bound if is_complete else torch.full_like(best.bound, torch.inf)
-        rows = best.rows
-        if self._nearest is not None:
-            queries, _ = recommender.queries(contexts.users)
-            near = self._nearest.search(queries.cpu().numpy(), self._config.nearest)
-            rows = np.concatenate([rows, np.where(near == NOTHING, rows[:, :1], near)], axis=1)
-        return candidates_of(rows, bound, contexts, self._config.covisited, samples)
+        config, weights = self._config, mixer[torch.from_numpy(contexts.situation).to(mixer.device)]
+        found = self._search.find(recommender, contexts.users, weights, config.best, config.nearest)
+        for number, block in enumerate(contexts.blocks()):
+            at = slice(TARGETS_AT_ONCE * number, TARGETS_AT_ONCE * (number + 1))
+            yield candidates_of(found.rows[at], found.bound[at], block, config.covisited, samples)
 
 
 def candidates_of(
@@ -149,6 +158,15 @@ def candidates_of(
     suggested, left_out = _highest(contexts.shares, covisited)
     pairs = [found, contexts.facts[0][1:], suggested]
     return Retrieved(Candidates.of(pairs, m, size, samples), bound, left_out)
+
+
+def _exchanged(rows: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return wanted rows by slot; of as many as before, those that had a slot keep it."""
+    if rows.size != wanted.size:
+        return wanted
+    is_gone, exchanged = ~np.isin(rows, wanted), rows.copy()
+    exchanged[is_gone] = np.setdiff1d(wanted, rows)
+    return exchanged
 
 
 def _distinct(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from pipeline.model.device import recurring
 from pipeline.model.item_table import Rows
 from pipeline.model.mixer import BIAS_SCALE, FEATURES
 from pipeline.model.recommender import Recommender
@@ -29,6 +30,10 @@ EXTRA = 32
 """Columns for log share and bias: widths that are multiples of 32 are multiplied fastest."""
 MODEL, POPULARITY, BIAS = (FEATURES.index(name) for name in ("model", "popularity", "bias"))
 NOWHERE = -1
+GROWTH = 1.5
+BLOCK = 64
+"""Targets whose best are looked for at a time, in the processor's cache. The product is one for all: with 256
+targets it takes 15 ms instead of 20 for 16,384 rows with texts, and 16 instead of 28 for 32,768 without."""
 ROUNDING = 2.0**-8 * 1.01
 """Relative error of a product of two factors, each rounded to bfloat16, or of its sum when it is rounded."""
 NO_ROWS = np.zeros(0, dtype=np.int64)
@@ -42,7 +47,7 @@ class ScanResult(NamedTuple):
 
 
 class Scan:
-    """Copies of a bounded number of rows of an item table.
+    """Copies of some rows of an item table.
 
     Attributes:
         rows: ``[r]`` the catalogue rows that are scanned, in the order of their slots.
@@ -53,59 +58,73 @@ class Scan:
         self._slots = np.zeros(0, dtype=np.int64)
         self._matrix = torch.zeros(0, 0, dtype=torch.bfloat16)
         self._width = 0
-        self._norms = torch.zeros(0)
+        self._squares = torch.zeros(2, 0)
         self._shares = torch.zeros(0)
 
-    def choose(self, rows: NDArray[np.int64], capacity: int, table: Rows, has_content: bool) -> None:
-        """Scan the given distinct rows ``[r]`` of a table ``[n]`` from now on, and no others.
+    def choose(self, rows: NDArray[np.int64], table: Rows, has_content: bool) -> None:
+        """Scan the given distinct rows ``[r]`` of a table ``[n]`` from now on, by slot, and no others.
 
-        There is room for `capacity` rows. Rows that were scanned before are not copied again: `refresh` those
-        that have changed.
+        Rows that had their slots before are not copied again: `refresh` those that have changed.
         """
+        self._make_room(rows.size, table, has_content)
+        known = min(rows.size, self.rows.size)
+        is_other = rows[:known] != self.rows[:known]
+        self._slots = _reaching(self._slots, len(table.bias))
+        self._slots[self.rows] = NOWHERE
+        self._slots[rows] = np.arange(rows.size)
+        self.rows = rows
+        self._copy(np.concatenate([rows[:known][is_other], rows[known:]]), table, has_content)
+
+    def _make_room(self, count: int, table: Rows, has_content: bool) -> None:
+        """Make room for `count` rows; those that are scanned stay if they are of the same width."""
         self._width, device = table.residual.shape[1], table.residual.device
-        shape = -(-capacity // GROUP) * GROUP, EXTRA + (1 + has_content) * self._width
-        if self._matrix.shape != shape or self._matrix.device != device:
-            self._matrix = torch.zeros(shape, dtype=torch.bfloat16, device=device)
-            self._norms = torch.zeros(shape[0], device=device)
-            self.rows, self._slots = NO_ROWS, np.full(len(table.bias), NOWHERE)
-        if rows.size == self.rows.size:
-            self._exchange(rows, table)
-        else:
-            self.rows, self._slots = NO_ROWS, np.full(len(table.bias), NOWHERE)
-            self.extend(rows, table)
+        width = EXTRA + (1 + has_content) * self._width
+        if self._matrix.shape[1] != width or self._matrix.device != device:
+            self._slots[self.rows], self.rows = NOWHERE, NO_ROWS
+            self._matrix = torch.zeros(0, width, dtype=torch.bfloat16, device=device)
+            self._squares = torch.zeros(2, 0, device=device)
+        room = len(self._matrix)
+        if count > room:
+            more = -(-max(count, int(GROWTH * room)) // GROUP) * GROUP
+            before, self._matrix = self._matrix, self._matrix.new_zeros(more, width)
+            self._matrix[:room] = before
+            self._squares = pad(self._squares, (0, more - room))
 
-    def extend(self, rows: NDArray[np.int64], table: Rows) -> None:
-        """Scan more rows."""
-        if rows.size:
-            self._slots = _reaching(self._slots, len(table.bias))
-            self._slots[rows] = np.arange(self.rows.size, self.rows.size + rows.size)
-            self.rows = np.concatenate([self.rows, rows])
-            self.refresh(rows, table)
+    def refresh(self, learned: NDArray[np.int64], encoded: NDArray[np.int64], table: Rows) -> None:
+        """Copy rows again, as far as they are scanned, because the table has changed there.
 
-    def _exchange(self, rows: NDArray[np.int64], table: Rows) -> None:
-        """Scan as many other rows; those that are new take the slots of those that are scanned no more."""
+        Args:
+            learned: distinct rows with another residual or bias.
+            encoded: distinct rows with other content.
+            table: as it is now.
+        """
         self._slots = _reaching(self._slots, len(table.bias))
-        gone, new = np.setdiff1d(self.rows, rows), np.setdiff1d(rows, self.rows)
-        slots = self._slots[gone]
-        self._slots[gone], self._slots[new], self.rows = NOWHERE, slots, self.rows.copy()
-        self.rows[slots] = new
-        self.refresh(new, table)
+        self._copy(learned, table, has_content=False)
+        if self.has_content:
+            self._copy_content(encoded, table)
 
-    def refresh(self, rows: NDArray[np.int64], table: Rows) -> None:
-        """Copy rows again, as far as they are scanned, because the table has changed there."""
-        self._slots = _reaching(self._slots, len(table.bias))
-        slots = self._slots[rows]
-        rows, slots = rows[slots != NOWHERE], slots[slots != NOWHERE]
-        where, at = (torch.from_numpy(array).to(table.bias.device) for array in (slots, rows))
+    def _copy(self, rows: NDArray[np.int64], table: Rows, has_content: bool) -> None:
+        """Copy residual and bias of rows as far as they are scanned, and their content."""
+        where, at = self._scanned(rows, table)
         width, residual, bias = self._width, table.residual[at], table.bias[at]
-        squares = residual.square().sum(dim=1) + bias.square()
         self._matrix[where, :width] = residual.to(torch.bfloat16)
         self._matrix[where, width + 1] = bias.to(torch.bfloat16)
-        if self.has_content:
-            content = table.content[at]
-            squares += content.square().sum(dim=1)
-            self._matrix[where, width + EXTRA :] = content.to(torch.bfloat16)
-        self._norms[where] = squares.sqrt()
+        self._squares[0, where] = residual.square().sum(dim=1) + bias.square()
+        if has_content:
+            self._copy_content(rows, table)
+
+    def _copy_content(self, rows: NDArray[np.int64], table: Rows) -> None:
+        where, at = self._scanned(rows, table)
+        content = table.content[at]
+        self._matrix[where, self._width + EXTRA :] = content.to(torch.bfloat16)
+        self._squares[1, where] = content.square().sum(dim=1)
+
+    def _scanned(self, rows: NDArray[np.int64], table: Rows) -> tuple[Tensor, Tensor]:
+        """Return the slots of those of some rows that are scanned, and these rows."""
+        slots = self._slots[rows]
+        is_scanned = slots != NOWHERE
+        where, at = (torch.from_numpy(found[is_scanned]).to(table.bias.device) for found in (slots, rows))
+        return where, at
 
     @property
     def has_content(self) -> bool:
@@ -126,6 +145,24 @@ class Scan:
             weights: ``[m, features]`` the mixer's weights.
             count: number of rows; fewer if fewer are scanned.
         """
+        queries, length = self._queries(recommender, users, weights)
+        used = -(-self.rows.size // GROUP) * GROUP
+        products = queries.to(torch.bfloat16) @ self._matrix[:used].T
+        products[:, self.rows.size :] = -torch.inf
+        found = [best_of(block.float(), min(count, self.rows.size)) for block in torch.split(products, BLOCK)]
+        best, slots = (torch.cat(parts)[: len(users)] for parts in zip(*found, strict=True))
+        rows = self.rows[slots.cpu().numpy()]
+        if best.shape[1] == self.rows.size:
+            return ScanResult(rows, torch.full_like(length, -torch.inf))
+        least, norm = best.amin(dim=1), self._squares[:, : self.rows.size].sum(dim=0).max().sqrt()
+        largest = length * norm + weights[:, POPULARITY] * self._shares.abs().max()
+        return ScanResult(rows, least + ROUNDING * (2 * largest + least.abs()))
+
+    def _queries(self, recommender: Recommender, users: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what rows are multiplied with, padded to a recurring number of targets, and lengths ``[m]``.
+
+        The lengths are without the part of popularity.
+        """
         of_content, of_residual = recommender.queries(users)
         model, popularity, bias = weights[:, [MODEL, POPULARITY, BIAS]].T.unsqueeze(2)
         parts = [model * of_residual, model + BIAS_SCALE * bias]
@@ -133,15 +170,7 @@ class Scan:
             parts.append(model * of_content)
         length = torch.cat(parts, dim=1).norm(dim=1)
         parts[1] = pad(torch.cat([popularity, parts[1]], dim=1), (0, EXTRA - 2))
-        used = -(-self.rows.size // GROUP) * GROUP
-        scores = (torch.cat(parts, dim=1).to(torch.bfloat16) @ self._matrix[:used].T).float()
-        scores[:, self.rows.size :] = -torch.inf
-        best, slots = best_of(scores, min(count, self.rows.size))
-        if best.shape[1] == self.rows.size:
-            return ScanResult(self.rows[slots.cpu().numpy()], torch.full_like(length, -torch.inf))
-        least = best.amin(dim=1)
-        largest = length * self._norms.max() + popularity.squeeze(1) * self._shares.abs().max()
-        return ScanResult(self.rows[slots.cpu().numpy()], least + ROUNDING * (2 * largest + least.abs()))
+        return pad(torch.cat(parts, dim=1), (0, 0, 0, recurring(len(users)) - len(users))), length
 
 
 def best_of(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:

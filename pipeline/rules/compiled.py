@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.events import Scalar
+from pipeline.policy.draws import Sampler
 from pipeline.rules.columns import Columns, Items, Mask, masks_after
 from pipeline.rules.conditions import Values
 from pipeline.rules.rule import (
@@ -136,11 +137,11 @@ class Shaping:
             return None
         return self._passing if self._passing.size <= most else None
 
-    def slate(self, order: NDArray[np.int64], k: int) -> Slate:
+    def slate(self, order: NDArray[np.int64], k: int, sampler: Sampler | None = None) -> Slate:
         """Choose the items to show; see `make_slate`."""
-        if not self.pins and not self.caps:
+        if not self.pins and not self.caps and sampler is None:
             return Slate(order[:k].tolist())
-        return make_slate(order, k, self.pins, self.caps)
+        return make_slate(order, k, self.pins, self.caps, sampler)
 
     def nats(self, row: int) -> float:
         """What boosts and buries add to the logit of an item."""

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.event_fields import MAX_FIELD_CHARACTERS, nearest, whole
 from pipeline.eventlog.port import Record
-from pipeline.events import MAX_WIRE_BYTES, SCHEMA_VERSION, Category, Finite, Id, parse
+from pipeline.events import MAX_WIRE_BYTES, Category, Finite, Id, parse
 from pipeline.rules.conditions import Conditions, RuleData
 from pipeline.rules.time_window import TimeWindow
 
@@ -52,6 +52,7 @@ class RuleBase(RuleData):
     """
 
     kind: ClassVar[str] = "rule"
+    version: ClassVar[int] = 2
 
     name: RuleName
     enabled: bool = True
@@ -151,7 +152,7 @@ def encode_rule(rule: Rule) -> bytes:
         InvalidEvent: every field is within bounds, but together they exceed MAX_WIRE_BYTES.
     """
     fields = rule.model_dump(mode="json", exclude_defaults=True)
-    wire = orjson.dumps({"v": SCHEMA_VERSION, "kind": rule.kind, **fields})
+    wire = orjson.dumps({"v": rule.version, "kind": rule.kind, **fields})
     if len(wire) > MAX_WIRE_BYTES:
         raise InvalidEvent("rule", f"larger than {MAX_WIRE_BYTES} bytes", RefusalReason.TOO_LARGE)
     return wire
@@ -164,7 +165,7 @@ def decode_rule(wire: bytes) -> Rule:
         InvalidEvent: it is too large, not JSON, of another version or kind, or no rule.
     """
     fields = parse(wire)
-    for name, expected in (("v", SCHEMA_VERSION), ("kind", RuleBase.kind)):
+    for name, expected in (("v", RuleBase.version), ("kind", RuleBase.kind)):
         if fields.pop(name, None) != expected:
             raise InvalidEvent(name, f"must be {expected!r}", RefusalReason.SCHEMA)
     return build_rule(fields)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.policy.draws import NOTHING_DRAWN, Drawn, Sampler
 from pipeline.rules.columns import Column, Mask
 
 FEW = 4
@@ -54,33 +56,69 @@ class Slate:
         rows: of the items.
         pinned: by row, the rule that pinned it.
         capped: the rules that held an item back.
+        drawn: the places that a policy drew.
     """
 
     rows: list[int]
     pinned: dict[int, str] = field(default_factory=dict)
     capped: frozenset[str] = frozenset()
+    drawn: Drawn = NOTHING_DRAWN
+
+    def propensity(self, row: int) -> float:
+        """The probability with which a row got its place, given those above it and the pins."""
+        return self._propensities.get(row, 1.0)
+
+    @property
+    def propensities(self) -> list[float]:
+        """The propensity of each row."""
+        return [self.propensity(row) for row in self.rows]
+
+    def shadows(self) -> dict[str, list[float]]:
+        """The propensity of each row under the policies that were not used, by their names."""
+        by_row = {draw.row: draw.shadows for draw in self.drawn.draws}
+        names = self.drawn.draws[0].shadows if self.drawn.draws else ()
+        return {name: [by_row[row][name] if row in by_row else 1.0 for row in self.rows] for name in names}
+
+    @cached_property
+    def explored(self) -> frozenset[int]:
+        """The rows that chance put before better ones."""
+        return frozenset(draw.row for draw in self.drawn.draws if draw.explores)
+
+    @cached_property
+    def _propensities(self) -> dict[int, float]:
+        return {draw.row: draw.propensity for draw in self.drawn.draws}
 
 
-def make_slate(order: NDArray[np.int64], k: int, pins: Iterable[Pin] = (), caps: Sequence[Cap] = ()) -> Slate:
+def make_slate(
+    order: NDArray[np.int64],
+    k: int,
+    pins: Iterable[Pin] = (),
+    caps: Sequence[Cap] = (),
+    sampler: Sampler | None = None,
+) -> Slate:
     """Choose at most k items.
 
     An eligible item gets its pinned place, or the last one of a shorter answer, unless a pin before it has
-    the place or the item, or a cap is full. All other places go to the best items within the caps.
+    the place or the item, or a cap is full. Of the other places the first ones are drawn, if there is a
+    sampler, and the rest goes to the best items; all within the caps.
 
     Args:
         order: rows of the eligible items, best first.
         pins: in the order of precedence.
+        sampler: of the items of the order.
     """
     counts = _Counts([cap.among(order) for cap in caps])
     placed = _placed(pins, order, k, counts)
-    free = order[~np.isin(order, list(placed.values()))] if placed else order
-    best: list[int] = free[: k - len(placed)].tolist()
-    chosen = _chosen(free, k - len(placed), counts) if caps else best
-    for row in set(best) - set(chosen):
+    is_free = ~np.isin(order, list(placed.values())) if placed else np.ones(order.size, dtype=np.bool_)
+    free, most = order[is_free], k - len(placed)
+    drawn = sampler.among(is_free).sample(free, most, counts) if sampler else NOTHING_DRAWN
+    chosen = [draw.row for draw in drawn.draws]
+    chosen += _chosen(free[~np.isin(free, chosen)] if chosen else free, most - len(chosen), counts)
+    for row in set(free[:most].tolist()) - set(chosen):
         counts.admits(row)
     rows = _merged(chosen, placed, k)
     rules = {pin.row: pin.rule for pin in pins if placed.get(pin.place) == pin.row}
-    return Slate(rows, rules, frozenset(counts.capped))
+    return Slate(rows, rules, frozenset(counts.capped), drawn)
 
 
 class _Counts:
@@ -118,13 +156,15 @@ class _Counts:
             self._codes[place] = cap.column.codes_of(row)
         return self._codes[place]
 
-    def without_full(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Leave out the rows that a full cap holds back."""
+    def admitted(self, rows: NDArray[np.int64]) -> Mask:
+        """``[m]`` mask of the rows that no full cap holds back."""
+        admitted: Mask = np.ones(rows.size, dtype=np.bool_)
         for cap, counts in zip(self._caps, self._counts, strict=True):
             full = [code for code, count in counts.items() if count >= cap.most]
-            held = cap.column.having_any(full, rows)
-            rows = rows[~held if cap.mask is None else ~(held & cap.mask[rows])]
-        return rows
+            if full:
+                held = cap.column.having_any(full, rows)
+                admitted &= ~held if cap.mask is None else ~(held & cap.mask[rows])
+        return admitted
 
 
 def _placed(pins: Iterable[Pin], eligible: NDArray[np.int64], k: int, counts: _Counts) -> dict[int, int]:
@@ -141,12 +181,13 @@ def _placed(pins: Iterable[Pin], eligible: NDArray[np.int64], k: int, counts: _C
 def _chosen(free: NDArray[np.int64], most: int, counts: _Counts) -> list[int]:
     """Return the best of the free rows within the caps."""
     chosen: list[int] = []
-    left = counts.without_full(free)
+    left = free[counts.admitted(free)]
     while left.size and len(chosen) < most:
         for number, row in enumerate(left[: most - len(chosen)].tolist()):
             chosen.append(row)
             if counts.add(row):
-                left = counts.without_full(left[number + 1 :])
+                left = left[number + 1 :]
+                left = left[counts.admitted(left)]
                 break
         else:
             break

@@ -21,9 +21,9 @@ from pipeline.snapshots.layer import PARTS, Array, Layer, RowValues
 from pipeline.snapshots.snapshot import Manifest, Snapshot, Update
 
 LANES = 2
-DIGESTED = tuple(part for part in PARTS if part != "content")
-"""Content vectors follow from the texts, whose digests are in the state, and the encoder; another CPU rounds
-them differently."""
+DIGESTED = tuple(part for part in PARTS if part not in ("content", "centroids"))
+"""Content vectors and centroids follow from the texts, whose digests are in the state, and the encoder;
+another CPU rounds them differently."""
 GROWTH = 1.25
 ROWS_AT_ONCE = 4096
 """Rows that are copied side by side to be hashed."""
@@ -72,7 +72,8 @@ def _small(of: Update | Snapshot) -> Mapping[str, Tensor]:
 
 
 def _numbers(manifest: Manifest) -> bytes:
-    return np.array([manifest.rows, manifest.pair_scale, manifest.popularity_scale]).tobytes()
+    scales = manifest.pair_scale, manifest.popularity_scale
+    return np.array([manifest.rows, *scales, manifest.scans_content]).tobytes()
 
 
 def _row_digests(part: RowValues) -> NDArray[np.uint64]:

@@ -1,6 +1,6 @@
 """Layers: the rows of a snapshot that changed within some steps, with their values after these steps.
 
-A snapshot is a list of layers, oldest first; the last value of each row counts. A layer has five parts,
+A snapshot is a list of layers, oldest first; the last value of each row counts. A layer has seven parts,
 each with rows of its own. Counts are stored, to be multiplied by the manifest's scales.
 """
 
@@ -34,8 +34,12 @@ PARTS: Mapping[str, PartForm] = {
     "learned": PartForm({"residual": "F32", "bias": "F32"}, wide=frozenset({"residual"})),
     "popularity": PartForm({"counts": "F64"}),
     "pairs": PartForm({"columns": "I32", "counts": "F64"}, ragged=True),
+    "scanned": PartForm({"items": "I64"}),
+    "centroids": PartForm({"vectors": "F32"}, wide=frozenset({"vectors"})),
 }
-"""A text of `items` is a content digest, a space, and the item's id, as UTF-8."""
+"""A text of `items` is a content digest, a space, and the item's id, as UTF-8. The last two say how the
+catalogue is searched, see `pipeline.retrieval`: `scanned` has the catalogue row of each slot plus one, or 0
+for a slot that is empty now; `centroids` are written once, all together."""
 ROWS, LENGTHS = "rows", "lengths"
 
 
@@ -94,6 +98,17 @@ def pairs_of(rows: NDArray[np.int64], stored: PairRows) -> RowValues:
     """Make the part `pairs` of the stored counts of rows."""
     values: dict[str, Array] = {"columns": stored.columns, "counts": stored.values}
     return RowValues(rows, values, stored.lengths.astype(np.int32))
+
+
+def scanned_of(slots: NDArray[np.int64], scanned: NDArray[np.int64]) -> RowValues:
+    """Make the part `scanned` of slots, given the scanned rows ``[r]``; slots from r on are empty."""
+    padded = np.append(scanned + 1, 0)
+    return RowValues(slots, {"items": padded[np.minimum(slots, scanned.size)]})
+
+
+def centroids_of(centroids: NDArray[np.float32]) -> RowValues:
+    """Make the part `centroids` of all of them, ``[c, d]``."""
+    return RowValues(np.arange(len(centroids)), {"vectors": centroids})
 
 
 def items_in(part: RowValues) -> list[tuple[str, str]]:

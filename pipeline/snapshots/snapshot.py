@@ -20,8 +20,8 @@ from pipeline.sealing import Sha256, open_record, seal_record
 from pipeline.snapshots.layer import Layer
 from pipeline.snapshots.table import SnapshotTable
 
-FORMAT: Literal[4] = 4
-"""4: the rows are in layers, which versions share; the manifest binds every tensor of every file."""
+FORMAT: Literal[5] = 5
+"""5: a snapshot says how its catalogue is searched; its rows are in layers, which versions share."""
 VERSION = re.compile(r"[0-9]{1,9}-[0-9]{1,15}", re.ASCII)
 MOST_BYTES = 2**50
 ITEM_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "I32": 4, "I64": 8, "U8": 1}
@@ -127,6 +127,7 @@ class Manifest(BaseModel):
         files: of this version alone; `layers`: of the rows, oldest first, the last value of a row counts.
         pair_scale, popularity_scale: what the stored counts are to be multiplied by.
         rows: the number of catalogue rows.
+        scans_content: whether content is scanned where the catalogue is too large for all to be scored.
         offsets: ``topic/partition`` to the next offset that has not been learned.
         topic_ids: by input topic, the log's id of the topic that the offsets are of; empty if the snapshot
             is older than ids.
@@ -150,6 +151,7 @@ class Manifest(BaseModel):
     sizes: ModelSizes
     signals: SignalsConfig = SignalsConfig()
     rows: Count
+    scans_content: bool
     layers: Annotated[tuple[LayerFile, ...], Field(max_length=256)]
     pair_scale: Scale
     popularity_scale: Scale
@@ -254,7 +256,7 @@ class Announcement(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[4] = FORMAT
+    format: Literal[5] = FORMAT
     version: VersionText
     digest: Sha256
     size: Bytes

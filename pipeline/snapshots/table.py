@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from pipeline.model.item_table import RESERVED
 from pipeline.model.reserved import reserved_zeros
-from pipeline.snapshots.layer import Layer, RowValues, items_in, pairs_of, texts_of
+from pipeline.snapshots.layer import (
+    Layer,
+    RowValues,
+    centroids_of,
+    items_in,
+    pairs_of,
+    scanned_of,
+    texts_of,
+)
 from pipeline.state.counts import PairCounts, PairRows
 from pipeline.state.popularity import DecayedPopularity
 
@@ -28,6 +36,8 @@ class SnapshotTable:
         digests: content digest of each item, in the order of rows.
         rows: row of each item.
         pairs, popularity: counts, with the scales of the last layers that were applied.
+        scanned: the rows that are scanned, by slot; replaced when a layer changes them, as `centroids`.
+        centroids: of the search by content, ``[c, d]``; None without any.
     """
 
     def __init__(self) -> None:
@@ -35,6 +45,8 @@ class SnapshotTable:
         self.digests: dict[str, str] = {}
         self.rows: dict[str, int] = {}
         self.pairs, self.popularity = PairCounts(), DecayedPopularity(math.inf)
+        self.scanned = np.zeros(0, dtype=np.int64)
+        self.centroids: NDArray[np.float32] | None = None
         self._columns: dict[str, NDArray[Any]] = {}
 
     def __len__(self) -> int:
@@ -56,14 +68,20 @@ class SnapshotTable:
             **{part: RowValues(rows, columns) for part, columns in values.items()},
             "popularity": RowValues(rows, {"counts": self.popularity.all_stored()}),
             "pairs": pairs_of(rows, self.pairs.stored(rows)),
+            "scanned": scanned_of(np.arange(self.scanned.size), self.scanned),
+            "centroids": centroids_of(
+                self.column("vectors")[:0] if self.centroids is None else self.centroids
+            ),
         }
 
     def check(self, layers: Sequence[Layer], size: int) -> None:
         """Check that layers fit the items of this table, and make it one of `size` items.
 
         Raises:
-            ValueError: an item would change its row, or rows would be left without an item.
+            ValueError: an item would change its row, rows would be left without an item, or a row would be
+                scanned twice.
         """
+        self._check_choice(layers)
         known, rows = len(self), len(self)
         added: dict[str, int] = {}
         for layer in layers:
@@ -76,6 +94,13 @@ class SnapshotTable:
                     raise ValueError(f"row {row} is of another item")
         if rows != size:
             raise ValueError(f"its {rows} items do not match its {size} rows")
+
+    def _check_choice(self, layers: Sequence[Layer]) -> None:
+        scanned = self._scanned_after(layers)
+        if scanned is self.scanned:
+            return
+        if scanned.min(initial=0) < 0 or np.unique(scanned).size != scanned.size:
+            raise ValueError("a row is scanned twice, or a slot is empty")
 
     def reserve(self, layers: Sequence[Layer], size: int) -> None:
         """Make room for layers and `size` items, so that `apply` copies nothing that it does not change.
@@ -105,6 +130,21 @@ class SnapshotTable:
             lengths = pairs.lengths.astype(np.int64)
             self.popularity.replace(acts.rows, acts.values["counts"])
             self.pairs.replace(pairs.rows, PairRows(lengths, pairs.values["columns"], pairs.values["counts"]))
+            if layer["centroids"].rows.size:
+                self.centroids = layer["centroids"].values["vectors"]
+        self.scanned = self._scanned_after(layers)
+
+    def _scanned_after(self, layers: Sequence[Layer]) -> NDArray[np.int64]:
+        """Return the scanned rows with those of layers; -1 where a slot before the last is empty."""
+        scanned = self.scanned
+        for layer in layers:
+            part = layer["scanned"]
+            if part.rows.size:
+                room = np.full(max(scanned.size, int(part.rows[-1]) + 1), -1)
+                room[: scanned.size] = scanned
+                room[part.rows] = part.values["items"] - 1
+                scanned = room[: np.flatnonzero(room >= 0).max(initial=-1) + 1]
+        return scanned
 
     def _set_items(self, layer: Layer) -> None:
         for row, (item, digest) in zip(layer["items"].rows.tolist(), items_in(layer["items"]), strict=True):

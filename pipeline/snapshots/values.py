@@ -44,11 +44,15 @@ def check_layer(layer: Layer, manifest: Manifest) -> None:
     for name, found in layer.items():
         _check_rows(name, found, manifest.rows)
     ITEMS.validate_python(items_in(layer["items"]))
-    for part, name in ("content", "vectors"), ("learned", "residual"), ("learned", "bias"):
+    vectors = ("content", "vectors"), ("centroids", "vectors"), ("learned", "residual"), ("learned", "bias")
+    for part, name in vectors:
         check_range(name, torch.from_numpy(layer[part].values[name]), -LARGEST_WEIGHT, LARGEST_WEIGHT)
     acts, pairs = (layer[part].values["counts"] for part in ("popularity", "pairs"))
     check_range("acts", torch.from_numpy(acts), 0, LARGEST_COUNT / manifest.popularity_scale)
     check_range("pairs", torch.from_numpy(pairs), 0, LARGEST_COUNT / manifest.pair_scale)
+    if layer["centroids"].rows.size and layer["centroids"].rows[-1] >= layer["centroids"].rows.size:
+        raise ValueError("centroids are left out")
+    check_range("scanned", torch.from_numpy(layer["scanned"].values["items"]), 0, manifest.rows)
     _check_columns(layer["pairs"], manifest.rows)
 
 

@@ -14,6 +14,7 @@ from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import item_of
 from pipeline.eventlog.port import EventLog, read
 from pipeline.events import Item, ItemChange
+from pipeline.state.stored_items import StoredItems, stored_item
 
 REMOVED = "-"
 """The digest of a removed item; unlike an item without text, it must not be recommended."""
@@ -44,13 +45,13 @@ class Catalogue:
 
     Attributes:
         ids: item ids.
-        entries: the last upsert of each item, None for an item without one.
+        stored: the last upsert of each item, as `stored_item` encodes it; None for an item without one.
         digests: content digest of each item's text, or REMOVED.
     """
 
     def __init__(self, entries: Iterable[tuple[str, Item | None]] = ()) -> None:
         self.ids: list[str] = []
-        self.entries: list[Item | None] = []
+        self.stored: list[bytes | None] = []
         self.digests: list[str] = []
         self._rows: dict[str, int] = {}
         self._changed = set[int]()
@@ -63,6 +64,11 @@ class Catalogue:
     def __contains__(self, item: object) -> bool:
         return item in self._rows
 
+    @property
+    def entries(self) -> StoredItems:
+        """The last upsert of each item, None for an item without one."""
+        return StoredItems(self.stored)
+
     def row(self, item: str) -> int:
         """Return the row of an item; assigns a new one to an unknown item."""
         known = self._rows.get(item)
@@ -70,7 +76,7 @@ class Catalogue:
             return known
         self._rows[item] = len(self.ids)
         self.ids.append(item)
-        self.entries.append(None)
+        self.stored.append(None)
         self.digests.append("")
         self._changed.add(self._rows[item])
         return len(self.ids) - 1
@@ -78,7 +84,8 @@ class Catalogue:
     def upsert(self, record: Item | ItemChange) -> int:
         """Apply an upsert or a change and return the item's row."""
         row = self.row(record.item)
-        self._set_entry(row, upserted(self.entries[row], record))
+        before = self.entries[row] if isinstance(record, ItemChange) else None
+        self._set_entry(row, upserted(before, record))
         return row
 
     def remove(self, item: str) -> None:
@@ -102,14 +109,14 @@ class Catalogue:
         return changed
 
     def copy(self) -> Catalogue:
-        """Return an independent copy: of three lists and a dict, because entries are immutable."""
+        """Return an independent copy: of three lists and a dict, because what they hold never changes."""
         copied = Catalogue()
-        copied.ids, copied.entries, copied.digests = [*self.ids], [*self.entries], [*self.digests]
+        copied.ids, copied.stored, copied.digests = [*self.ids], [*self.stored], [*self.digests]
         copied._rows, copied._changed = dict(self._rows), set(self._changed)
         return copied
 
     def _set_entry(self, row: int, entry: Item | None) -> None:
-        self.entries[row] = entry
+        self.stored[row] = None if entry is None else stored_item(entry)
         text = content_digest(entry.text) if entry else ""
         digest = REMOVED if entry and not text and not entry.available else text
         if digest != self.digests[row]:

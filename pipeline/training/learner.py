@@ -57,7 +57,7 @@ from pipeline.training.rng import Purpose, random_for
 
 log = logging.getLogger(__name__)
 
-RELEASE_EVERY = 32
+RELEASE_EVERY = 8
 """Batches after which freed memory is released; the next one pays some page faults for it."""
 
 
@@ -135,6 +135,7 @@ class Learner:
         """Score and learn the batch, unless it is to be folded only; fold it into the stream state."""
         self._ingest(batch)
         self._take_back(batch.interactions)
+        self.retriever.update(batch.step, self.table, self.stream.popularity)
         segments, targets = self._segments(batch.interactions)
         scores = self._learn(batch, segments, targets) if batch.learns and targets.users else empty_scores()
         self.stream.fold(batch.interactions)
@@ -215,7 +216,7 @@ class Learner:
         cut, negatives = self.config.segments, self._negatives(batch)
         fresh = [piece for segment in segments for piece in chunks(segment, cut) if piece.targets.size]
         passed = forward(self.recommender, self.table, fresh + self._replayed(batch), negatives)
-        scored = self._score(batch.step, passed, segments, negatives, known)
+        scored = self._score(passed, segments, negatives, known)
         loss, is_finite = self._loss(passed), np.isfinite(scored.by_scorer["mixture"].log_probabilities).all()
         if not (is_finite and self.optimizer.step(loss, [Touched(passed.touched, passed.rows)])):
             log.error("step %s-%s is not finite: folded, not learned", batch.generation, batch.step)
@@ -238,9 +239,7 @@ class Learner:
         popularity, random = self.stream.popularity, self._random(batch, Purpose.NEGATIVES)
         return draw_negatives(popularity, self.config.negatives, random, self.device)
 
-    def _score(
-        self, step: int, passed: Pass, segments: list[Segment], negatives: Negatives, known: Targets
-    ) -> Scored:
+    def _score(self, passed: Pass, segments: list[Segment], negatives: Negatives, known: Targets) -> Scored:
         """Score the new targets before they are learned or folded."""
         stream, targets = self.stream, passed.items[passed.new]
         users = passed.users[passed.new].detach()
@@ -248,7 +247,6 @@ class Learner:
         scorers = Scorers(self.recommender, self.table, stream.popularity, self.mixer, self.retriever)
         if not self.retriever.is_needed(len(self.table)):
             return score_in_full(contexts, targets, scorers)
-        self.retriever.update(step, self.table, stream.popularity)
         digests = np.repeat([one.user for one in segments], [one.targets.size for one in segments])
         audited = is_audited(known, digests, len(self.table), self.config.retrieval.audited)
         return score_among_candidates(contexts, targets, scorers, negatives, audited)

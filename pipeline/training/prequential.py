@@ -79,17 +79,16 @@ def score_among_candidates(
     """
     samples = Samples(negatives.items.cpu().numpy(), negatives.log_expected(negatives.items).cpu().numpy())
     blocks, parts = list[tuple[ScorerOutputs, Tensor]](), list[dict[str, TargetScores]]()
-    splits = zip(contexts.blocks(), *_split(targets, torch.from_numpy(audited)), strict=True)
-    for block, own, checked in splits:
-        retriever, weights = scorers.retriever, scorers.mixer.weights
-        found = retriever.retrieve(block, scorers.recommender, weights, samples).candidates
+    retrieved = scorers.retriever.retrieve(contexts, scorers.recommender, scorers.mixer.weights, samples)
+    splits = zip(contexts.blocks(), retrieved, *_split(targets, torch.from_numpy(audited)), strict=True)
+    for block, (found, _, _), own, checked in splits:
         full = _audit(block, own, found, scorers, checked.nonzero().flatten())
         given, ranked = _ranked(block, own, found, scorers)
         blocks.append(given)
         parts.append({**ranked, FULL_RANKING: full})
     scanned, rows = (
         torch.from_numpy(scorers.popularity.log_share(some))
-        for some in (scorers.retriever.scanned, targets.cpu().numpy())
+        for some in (scorers.retriever.choice.rows, targets.cpu().numpy())
     )
     return Scored(_joined(parts, rank_by_shared_scores(scanned, rows)), blocks, audited)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.event_fields import EventJsonSchema
-from pipeline.events import NEW_IN_2, READABLE_VERSIONS, SCHEMA_VERSION, Interaction, Item, ItemChange, User
+from pipeline.events import NEW_IN_2, READABLE_VERSIONS, Interaction, Item, ItemChange, User
 from producers.gateway import csv_items
 from producers.gateway.bodies import CLOUD_EVENT, CLOUD_EVENTS, JSON, NDJSON
 from producers.gateway.cloud_events import REQUIRED, VERSION
@@ -63,11 +63,11 @@ def _event(kind: Kind, needs_kind: bool) -> Schema:
 
 def _as_sent(kind: Kind, schema: Schema) -> Schema:
     envelope: Schema = {
-        "v": {"enum": [version for version in READABLE_VERSIONS if version >= kind.since]},
+        "v": {"enum": [one for one in READABLE_VERSIONS if kind.since <= one <= kind.version]},
         "kind": {"const": kind.kind},
     }
     required = [field for field in schema["required"] if field != OPTIONAL]
-    of_version_2 = {"properties": {"v": {"const": SCHEMA_VERSION}}}
+    of_version_2 = {"properties": {"v": {"const": kind.version}}}
     return {
         **schema,
         "properties": {**envelope, **schema["properties"]},

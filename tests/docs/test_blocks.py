@@ -17,7 +17,7 @@ from pipeline.config import load_settings
 from pipeline.datasets.mapping import Mapping as DataMapping
 from pipeline.eventlog.port import Record
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Interaction, ItemChange, User, decode, decode_item
+from pipeline.events import Impression, Interaction, ItemChange, User, decode, decode_item
 from pipeline.http.problems import Problem
 from pipeline.rules.rule import decode_rule
 from producers.bridge.event_ids import of_place
@@ -161,6 +161,7 @@ PROVENANCE = {
     **{"offsets": {}, "staleness_seconds": 0, "log_away_seconds": 0},
 }
 READERS: Mapping[str, Callable[[bytes], object]] = {
+    "impression_id": lambda wire: decode(Impression, wire),
     "accepted": Receipt.model_validate_json,
     "ranking": lambda wire: Ranking.model_validate({**PROVENANCE, **orjson.loads(wire)}),
     "event_id": lambda wire: decode(Interaction, wire),

@@ -44,7 +44,9 @@ class RetrievalHarness:
         """The candidates of the targets."""
         retriever = Retriever(config)
         retriever.update(0, self.table, self.popularity)
-        return retriever.retrieve(self.contexts, self.recommender, self.weights, samples)
+        found = [*retriever.retrieve(self.contexts, self.recommender, self.weights, samples)]
+        assert len(found) == 1
+        return found[0]
 
     def score(self, found: Retrieved) -> tuple[Tensor, Tensor]:
         """Blended scores ``[m, c + s]`` of the candidates, and what no other item exceeds ``[m]``."""

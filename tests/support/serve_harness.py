@@ -28,6 +28,7 @@ from pipeline.config import (
     ModelConfig,
     ModelSizes,
     ReplayConfig,
+    RetrievalConfig,
     ServeConfig,
     Settings,
     SignalsConfig,
@@ -72,6 +73,7 @@ class World:
         context: int = 5,
         history_length: int = 20,
         signals: SignalsConfig = SignalsConfig(),  # noqa: B008 (frozen)
+        retrieval: RetrievalConfig = RetrievalConfig(),  # noqa: B008 (frozen)
     ) -> None:
         self.folder = folder
         self.backbone = backbone
@@ -84,6 +86,7 @@ class World:
                 replay_length=ReplayConfig().length,
                 history_length=history_length,
                 sizes=ModelSizes(lora_rank=2, lora_alpha=4, adapter_rank=4),
+                retrieval=retrieval,
             ),
             serve=ServeConfig(poll_seconds=0.01, most_recommendations=20, recommendations=5),
             snapshots=SnapshotConfig(store=str(folder / "snapshots")),
@@ -348,6 +351,7 @@ class World:
             current,
             self.settings.learn.stream.history_length,
             self.settings.serve.poll_seconds,
+            retrieval=self.settings.learn.retrieval,
         )
         with ThreadPoolExecutor(1) as threads:
             following = threads.submit(follower.run, self.encoder, stop)

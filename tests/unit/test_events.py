@@ -17,7 +17,6 @@ from pipeline.events import (
     MAX_WIRE_BYTES,
     NEW_IN_2,
     READABLE_VERSIONS,
-    SCHEMA_VERSION,
     Event,
     Impression,
     Interaction,
@@ -46,7 +45,7 @@ VALID: dict[Kind, dict[str, Any]] = {
         "snapshot": "3-1200",
         "time": 5,
         "items": ["85123A", "71053"],
-        "propensities": [0.5, 0.25],
+        "scores": [0.5, 0.25],
         "offsets": {"interactions/0": 12},
     },
 }
@@ -99,16 +98,24 @@ users = st.builds(User, user=ids, attributes=st.dictionaries(ids, scalars, max_s
 
 @st.composite
 def impressions(draw: st.DrawFn) -> Impression:
-    shown = draw(st.lists(st.tuples(ids, st.floats(0, 1)), min_size=1, max_size=20))
+    propensity = st.floats(0, 1, exclude_min=True)
+    shown = draw(st.lists(st.tuples(ids, finite, propensity), min_size=1, max_size=20))
+    drawn: dict[str, Any] = {
+        "policy": draw(ids),
+        "policy_version": draw(ids),
+        "propensities": tuple(propensity for _, _, propensity in shown),
+        "pool": draw(st.integers(0, 10_000)),
+    }
     return Impression(
         impression_id=draw(ids),
         user=draw(ids),
         snapshot=draw(ids),
         time=draw(times),
-        items=tuple(item for item, _ in shown),
-        propensities=tuple(propensity for _, propensity in shown),
+        items=tuple(item for item, _, _ in shown),
+        scores=tuple(score for _, score, _ in shown),
         offsets=draw(st.dictionaries(ids, st.integers(0, MAX_INTEGER), max_size=4)),
         context=draw(contexts),
+        **draw(st.sampled_from([drawn, {}])),
     )
 
 
@@ -120,7 +127,7 @@ def refusal(attempt: Callable[[], object]) -> InvalidEvent:
 
 
 def wire_of(kind: Kind, fields: Mapping[str, object]) -> bytes:
-    return orjson.dumps({"v": SCHEMA_VERSION, "kind": kind.kind, **fields})
+    return orjson.dumps({"v": kind.version, "kind": kind.kind, **fields})
 
 
 @given(interactions | items | users | impressions())
@@ -135,7 +142,7 @@ def test_an_event_survives_the_wire_with_its_types(event: Event) -> None:
 @pytest.mark.parametrize("kind", VALID)
 def test_the_least_event_of_each_kind_is_valid(kind: Kind) -> None:
     event = decode(kind, wire_of(kind, VALID[kind]))
-    assert orjson.loads(encode(event)) == {"v": SCHEMA_VERSION, "kind": kind.kind, **VALID[kind]}
+    assert orjson.loads(encode(event)) == {"v": kind.version, "kind": kind.kind, **VALID[kind]}
 
 
 @pytest.mark.parametrize(
@@ -161,6 +168,13 @@ def test_a_bad_envelope_is_refused(wire: bytes, field: str, reason: str) -> None
     assert reason in error.reason
 
 
+DRAWN: dict[str, object] = {
+    "policy": "plackett_luce",
+    "policy_version": "1 pool=5",
+    "propensities": [0.5, 1.0],
+    "pool": 5,
+}
+"""What a policy did, as a valid impression has it."""
 INVALID: list[tuple[Kind, dict[str, object], str, str]] = [
     (Interaction, {"nonsense": 1}, "nonsense", "not permitted"),
     (Interaction, {"user": ""}, "user", "at least 1 character"),
@@ -206,10 +220,18 @@ INVALID: list[tuple[Kind, dict[str, object], str, str]] = [
     (User, {"attributes": {"tier": None}}, "attributes.tier", "valid string"),
     (User, {"attributes": {str(n): n for n in range(65)}}, "attributes", "at most 64"),
     (User, {"time": -1}, "time", "greater than or equal to 0"),
-    (Impression, {"propensities": [0.5]}, "propensities", "there must be one per item"),
-    (Impression, {"propensities": [0.5, 1.5]}, "propensities.1", "less than or equal to 1"),
-    (Impression, {"propensities": [0.5, float("nan")]}, "propensities.1", "finite number"),
-    (Impression, {"items": [], "propensities": []}, "items", "at least 1 item"),
+    (Impression, {"scores": [0.5]}, "scores", "there must be one per item"),
+    (Impression, {"scores": [0.5, float("inf")]}, "scores.1", "finite number"),
+    (Impression, {**DRAWN, "propensities": [0.5]}, "propensities", "there must be one per item"),
+    (Impression, {**DRAWN, "propensities": [0.5, 1.5]}, "propensities.1", "less than or equal to 1"),
+    (Impression, {**DRAWN, "propensities": [0.5, 0]}, "propensities.1", "greater than 0"),
+    (Impression, {**DRAWN, "propensities": [0.5, float("nan")]}, "propensities.1", "finite number"),
+    (Impression, {**DRAWN, "pool": -1}, "pool", "greater than or equal to 0"),
+    *(
+        (Impression, {name: value for name, value in DRAWN.items() if name != without}, "pool", "all or none")
+        for without in DRAWN
+    ),
+    (Impression, {"items": [], "scores": []}, "items", "at least 1 item"),
     (Impression, {"items": ["x", 3]}, "items.1", "valid string"),
     (Impression, {"items": "xy"}, "items", "valid tuple"),
     (Impression, {"offsets": {"t/0": -1}}, "offsets.t/0", "greater than or equal to 0"),
@@ -265,13 +287,28 @@ def test_records_of_every_schema_version_stay_readable(line: bytes) -> None:
         assert orjson.loads(encode_rule(decode_rule(line))) == fields
         return
     event = decode_item(line) if fields["kind"] == "item" else decode(KINDS[fields["kind"]], line)
-    assert orjson.loads(encode(event)) == fields | {"v": SCHEMA_VERSION}
+    if fields["kind"] == "impression" and fields["v"] < 3:
+        fields["scores"] = fields.pop("propensities")
+    assert orjson.loads(encode(event)) == fields | {"v": event.version}
 
 
 def test_every_schema_version_has_golden_records() -> None:
     assert sorted(file.name for file in GOLDEN.iterdir()) == [
         f"events-{version}.jsonl" for version in READABLE_VERSIONS
     ]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_older_impressions_call_propensities_are_scores(version: int) -> None:
+    """They were the mixture's probabilities of a list that was not drawn."""
+    fields = {**VALID[Impression], "v": version, "kind": "impression"}
+    fields["propensities"] = fields.pop("scores")
+    read = decode(Impression, orjson.dumps(fields))
+    assert read.scores == (0.5, 0.25)
+    assert (read.policy, read.policy_version, read.propensities, read.pool) == (None, None, None, None)
+    for name in ("scores", "policy", "policy_version", "pool"):
+        error = refusal(lambda name=name: decode(Impression, orjson.dumps({**fields, name: 1})))  # type: ignore[misc]
+        assert (error.field, error.reason) == (name, 'is new in schema version 3: send "v": 3')
 
 
 @pytest.mark.parametrize("field", sorted(NEW_IN_2))

@@ -27,7 +27,7 @@ DECLARED: dict[str, Metric] = {
 }
 LABELS = {
     *("daemon", "scorer", "slice", "figure", "route", "status", "outcome", "signal", "kind", "reason"),
-    *("topic", "rule", "certainty"),
+    *("topic", "rule", "certainty", "policy", "choice"),
 }
 
 

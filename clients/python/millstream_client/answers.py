@@ -24,12 +24,14 @@ class ScoreCause(_Answer):
 
 
 class ScoreExplanation(_Answer):
-    """Why an item has its score: `parts` sum to the `logit`."""
+    """Why an item has its score: `parts` sum to the `logit`; and whether chance gave it its place."""
 
     logit: float
     parts: dict[str, float]
     companion: str | None
     because: ScoreCause | None
+    propensity: float
+    explored: bool
 
 
 class AppliedRule(_Answer):

@@ -20,19 +20,33 @@ from pipeline.events import Item
 from pipeline.rules.columns import NO_COLUMNS, ColumnChange, Columns, Items
 from pipeline.state.acted_items import item_digest
 from pipeline.state.catalogue import content_digest
+from pipeline.state.stored_items import StoredItems, read_item, stored_item
 
 ALWAYS = -1, np.iinfo(np.int64).max
 """When an item without times of sale is on sale."""
 
 
+class Sale(NamedTuple):
+    """Whether an item is available, and from when and until when, in ms since the epoch."""
+
+    available: bool
+    published: int = ALWAYS[0]
+    expires: int = ALWAYS[1]
+
+
 class CatalogueEntry(NamedTuple):
-    """An item of the catalogue, and the content digest of its text.
+    """An item of the catalogue, as `stored_item` encodes it, and the content digest of its text.
 
     The digest is None if the text is unknown, because only a change of the item was read.
     """
 
-    item: Item
+    stored: bytes
     digest: str | None
+
+    @property
+    def item(self) -> Item:
+        """The item."""
+        return read_item(self.stored)
 
     def same_as(self, other: CatalogueEntry | None) -> bool:
         """Whether both show the same item; only the time of the upsert may differ."""
@@ -41,7 +55,7 @@ class CatalogueEntry(NamedTuple):
 
 def entry_of(item: Item) -> CatalogueEntry:
     """Return the entry of a whole item."""
-    return CatalogueEntry(item, content_digest(item.text))
+    return CatalogueEntry(stored_item(item), content_digest(item.text))
 
 
 CatalogueEntries = Mapping[str, CatalogueEntry | None]
@@ -68,16 +82,16 @@ class IndexSources(NamedTuple):
         """Whether an item needs a row that the snapshot does not have."""
         return item not in self.rows and (self.catalogue.get(item) is not None or item in self.acted_on)
 
-    def available(self, item: str) -> bool:
-        """Whether an item may be recommended; an item of interactions alone may be.
+    def sale_of(self, item: str) -> Sale:
+        """Return when an item may be recommended; an item of interactions alone may be.
 
         An item that has a text in the snapshot and no entry in the catalogue was removed, and
         compaction has removed even its tombstone.
         """
-        if item in self.catalogue:
-            entry = self.catalogue[item]
-            return entry is not None and entry.item.available
-        return not self.digests.get(item)
+        if item not in self.catalogue:
+            return Sale(not self.digests.get(item))
+        entry = self.catalogue[item]
+        return Sale(False) if entry is None else _sale_of(entry.item)
 
 
 _NO_ROWS = np.zeros(0, dtype=np.int64)
@@ -103,7 +117,7 @@ class ItemIndex:
 
     Attributes:
         ids: item id of each row.
-        entries: catalogue item of each row, None where the catalogue has none.
+        stored: catalogue item of each row, as `stored_item` encodes it; None where the catalogue has none.
         available: ``[n]`` whether an item may be recommended while it is on sale.
         on_sale: ``[2, n]`` from when and until when, in ms since the epoch; the end is not included.
         digests: ``[n]`` digests of the ids, as older items have them.
@@ -115,7 +129,7 @@ class ItemIndex:
     """
 
     ids: Pages[str]
-    entries: Pages[Item | None]
+    stored: Pages[bytes | None]
     available: NDArray[np.bool_]
     on_sale: NDArray[np.int64]
     digests: NDArray[np.int64]
@@ -127,6 +141,11 @@ class ItemIndex:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def entries(self) -> StoredItems:
+        """The catalogue item of each row, None where the catalogue has none."""
+        return StoredItems(self.stored)
 
     def row(self, item: str) -> int | None:
         """The row of an item, None if the index does not have it."""
@@ -158,7 +177,7 @@ class ItemIndex:
 
 NO_INDEX = ItemIndex(
     ids=Pages(),
-    entries=Pages(),
+    stored=Pages(),
     available=np.zeros(0, dtype=np.bool_),
     on_sale=np.zeros((2, 0), dtype=np.int64),
     digests=_NO_ROWS,
@@ -213,9 +232,7 @@ def _arranged(
     index = replace(
         before,
         ids=before.ids.cut(kept).extended(items),
-        entries=before.entries.cut(kept).extended(
-            None if row is None else before.entries[row] for row in rows
-        ),
+        stored=before.stored.cut(kept).extended(None if row is None else before.stored[row] for row in rows),
         **_each(before, arranged),
         rows=sources.rows,
         size=size,
@@ -234,19 +251,20 @@ def _filled(
 ) -> tuple[ItemIndex, NDArray[np.int64]]:
     """Read what is known of some items now, whose rows are returned, too."""
     rows = {row: item for item in items if (row := index.row(item)) is not None}
-    entries = {
-        row: entry.item if (entry := sources.catalogue.get(item)) else None for row, item in rows.items()
+    stored = {
+        row: entry.stored if (entry := sources.catalogue.get(item)) else None for row, item in rows.items()
     }
     positions = np.array(list(rows), dtype=np.int64)
+    sales = np.array([sources.sale_of(item) for item in rows.values()], dtype=np.int64).reshape(-1, 3).T
     values = {
-        "available": np.array([sources.available(item) for item in rows.values()], dtype=np.bool_),
-        "on_sale": np.array([_on_sale(item) for item in entries.values()], np.int64).reshape(-1, 2).T,
+        "available": sales[0].astype(np.bool_),
+        "on_sale": sales[1:],
         "digests": np.array([item_digest(item) for item in rows.values()], dtype=np.int64),
     }
     written: dict[str, Any] = {
         name: _written(getattr(index, name), positions, new) for name, new in values.items()
     }
-    return replace(index, entries=index.entries.changed(entries), **written), positions
+    return replace(index, stored=index.stored.changed(stored), **written), positions
 
 
 def _written(column: NDArray[Any], rows: NDArray[np.int64], values: NDArray[Any]) -> NDArray[Any]:
@@ -258,12 +276,11 @@ def _written(column: NDArray[Any], rows: NDArray[np.int64], values: NDArray[Any]
     return column
 
 
-def _on_sale(item: Item | None) -> tuple[int, int]:
-    """From when and until when an item may be recommended."""
+def _sale_of(item: Item) -> Sale:
+    """From when and until when an item may be recommended, if it is available."""
     start, end = ALWAYS
-    if item is None:
-        return start, end
-    return (
+    return Sale(
+        item.available,
         start if item.published is None else item.published,
         end if item.expires is None else item.expires,
     )

@@ -19,6 +19,7 @@ from pipeline.model.content.adapter import Adapter, fits
 from pipeline.model.item_table import Rows
 from pipeline.model.lora import blocks_of
 from pipeline.model.recommender import Recommender
+from pipeline.retrieval.item_search import SearchChoice
 from pipeline.snapshots.layer import items_in
 from pipeline.snapshots.snapshot import Manifest, Seal, Snapshot, Update, Version
 from pipeline.snapshots.store import SnapshotStore
@@ -59,9 +60,11 @@ class LoadedSnapshot:
         recommender, mixer: the learned parameters.
         items: content, residual and bias of each row.
         pairs, popularity: counts of the n items.
+        choice: how the items are searched where they are too many for all to be scored; empty if the learner
+            has scored all.
         held: what was loaded; a later snapshot may be made of it, in place.
-        update: to be applied to `held` before the snapshot is served; all but the items and their counts is
-            of this snapshot already.
+        update: to be applied to `held` and the recommender before the snapshot is served; encoder, mixer and
+            what describes the snapshot are of this one already.
     """
 
     manifest: Manifest
@@ -75,6 +78,7 @@ class LoadedSnapshot:
     items: Rows
     pairs: PairTable
     popularity: Popularity
+    choice: SearchChoice
     held: Snapshot
     update: Update | None = None
 
@@ -82,7 +86,9 @@ class LoadedSnapshot:
         """Apply the update, in place; those who read the earlier snapshot must not do so meanwhile."""
         if self.update is None:
             return self
-        return replace(self, items=_rows(self.held.updated(self.update)), update=None)
+        held = self.held.updated(self.update)
+        self.recommender.load_learned(dict(self.update.learned))
+        return replace(self, items=_rows(held), choice=_choice(held), update=None)
 
     @property
     def ids(self) -> Sequence[str]:
@@ -106,9 +112,9 @@ class LoadedSnapshot:
 class SnapshotLoader:
     """Loads announced snapshots and refuses those that this server must not serve.
 
-    The model's skeleton is built once for each size and copied for each snapshot, because
-    requests may still score with the old one. Serving runs on the CPU: scoring one history
-    takes milliseconds there, and two servers return the same bits.
+    The model's skeleton is built once for each size and copied for each snapshot that is loaded whole,
+    because requests may still score with the old one; a copy takes 10 ms. Serving runs on the CPU:
+    scoring one history takes milliseconds there, and two servers return the same bits.
     """
 
     def __init__(self, store: SnapshotStore, backbone: Backbone, settings: ModelConfig) -> None:
@@ -135,10 +141,15 @@ class SnapshotLoader:
         """
         update = self._update(version, announced, before) if before else None
         if before is not None and update is not None:
-            return _loaded(update, before.held, version, self._fitting(update))
+            skeleton, is_same = self._fitting(update), update.manifest.sizes == before.manifest.sizes
+            return _loaded(
+                update, before.held, version, before.recommender if is_same else sharing_copy(skeleton)
+            )
         snapshot = self._store.load(version, announced)
         _check_shapes(snapshot, self._backbone)
-        return _loaded(snapshot, snapshot, version, self._fitting(snapshot))
+        recommender = sharing_copy(self._fitting(snapshot))
+        recommender.load_learned(dict(snapshot.learned))
+        return _loaded(snapshot, snapshot, version, recommender)
 
     def _update(self, version: Version, announced: Seal | None, before: LoadedSnapshot) -> Update | None:
         """Load what has changed since a snapshot; None if that is not known, or the log is another one.
@@ -161,12 +172,12 @@ class SnapshotLoader:
         return self._store.versions()
 
     def _fitting(self, found: Snapshot | Update) -> Recommender:
-        """Return the model of a snapshot, if that is of this server's language model."""
+        """Return a model of the sizes of a snapshot, if that is of this server's language model."""
         self._check_model(found.manifest)
         _check_sizes(found, len(blocks_of(self._backbone.model)))
         skeleton = self._skeleton(found.manifest)
         _check_learned(found, skeleton, self._backbone)
-        return sharing_copy(skeleton)
+        return skeleton
 
     def _check_model(self, manifest: Manifest) -> None:
         for name, required in self._required.items():
@@ -188,7 +199,6 @@ class SnapshotLoader:
 def _loaded(
     found: Snapshot | Update, held: Snapshot, version: Version, recommender: Recommender
 ) -> LoadedSnapshot:
-    recommender.load_learned(dict(found.learned))
     return LoadedSnapshot(
         manifest=found.manifest,
         version=version,
@@ -201,6 +211,7 @@ def _loaded(
         items=_rows(held),
         pairs=held.table.pairs,
         popularity=held.table.popularity,
+        choice=_choice(held),
         held=held,
         update=found if isinstance(found, Update) else None,
     )
@@ -208,6 +219,11 @@ def _loaded(
 
 def _rows(snapshot: Snapshot) -> Rows:
     return Rows(snapshot.content, snapshot.residual, snapshot.bias)
+
+
+def _choice(held: Snapshot) -> SearchChoice:
+    table = held.table
+    return SearchChoice(table.scanned, held.manifest.scans_content, table.centroids)
 
 
 def _check_sizes(snapshot: Snapshot | Update, layers: int) -> None:

@@ -26,9 +26,9 @@ from consumers.serve.state.item_index import (
     entry_of,
 )
 from consumers.serve.state.item_rows import NO_ROWS, ItemRows
-from consumers.serve.state.loaded_snapshot import LoadedSnapshot
+from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotChanges
 from consumers.serve.state.new_texts import TextOverlay
-from consumers.serve.state.scans import Scans, SnapshotScan, scans_of
+from consumers.serve.state.scans import Scans, scans_of
 from consumers.serve.state.steering import Steering
 from consumers.serve.state.tail import Tail, TailEvent
 from pipeline import metrics
@@ -39,6 +39,7 @@ from pipeline.eventlog.port import Offsets, Record, TopicPartition, named
 from pipeline.eventlog.refusal_log import RefusalLog
 from pipeline.events import Interaction, Item, ItemChange
 from pipeline.model.content.text import TextEncoder
+from pipeline.retrieval.item_search import ItemSearch
 from pipeline.rules.compiled import NO_RULES, CompiledRules
 from pipeline.state.acted_items import OlderItems, with_acts
 from pipeline.state.catalogue import removed_item, upserted
@@ -49,6 +50,7 @@ from pipeline.state.dedupe import SeenEvents
 from pipeline.state.histories import Act, Histories, History, inserted, lasting
 from pipeline.state.popularity import DecayedPopularity, Popularity
 from pipeline.state.signals import Signals
+from pipeline.state.stored_items import stored_item
 from pipeline.state.sums import CovisitationSum, PopularitySum
 
 DEDUPE_WINDOW = 5_000
@@ -59,6 +61,7 @@ NO_ITEMS: tuple[Sequence[str], Mapping[str, str], Mapping[str, int]] = (), {}, N
 NO_OFFSETS: Offsets = {}
 NO_PAIRS = PairCounts()
 NO_ACTS = DecayedPopularity(math.inf)
+NO_CHANGES = SnapshotChanges((), NO_ROWS, NO_ROWS)
 
 
 class HistoryPosition(NamedTuple):
@@ -161,7 +164,7 @@ class ServingState:
         self._changed = set[str]()
         self._rows: ItemRows | None = None
         self._retrieval = retrieval
-        self._scan: SnapshotScan | None = None
+        self._search: ItemSearch | None = None
 
     def read(self, records: Iterable[Record]) -> list[TailEvent]:
         """Read records; skip invalid events and duplicates.
@@ -198,10 +201,10 @@ class ServingState:
         self._tail = Tail(snapshot.rows)
         self._swap_items(changes.items if changes else None)
         self._rows = None
-        if changes is None:
-            self._scan = None
-        elif self._scan is not None:
-            self._scan.update(snapshot.items, snapshot.popularity, changes)
+        if changes is None or self._search is None:
+            self._search = None
+        else:
+            self._search_in(self._search, snapshot, changes)
         return [event for event in events if self._is_learned(event)]
 
     def encode(self, encoder: TextEncoder, most: int) -> int:
@@ -245,13 +248,23 @@ class ServingState:
         snapshot, items, index = self.snapshot, self._rows, self._index
         if snapshot is None or items is None or len(index) <= self._retrieval.exact_items:
             return None
-        if self._scan is None:
-            self._scan = SnapshotScan(snapshot.items, snapshot.popularity, self._retrieval)
+        if self._search is None:
+            self._search = ItemSearch()
+            self._search_in(self._search, snapshot, NO_CHANGES)
         acted_on, _ = self._tail.acts(index.extras)
         newer = items.newer.rows if items.newer else NO_ROWS
         fresh = np.unique(np.concatenate([np.arange(index.size, len(index)), newer, acted_on]))
         counts = snapshot.popularity, popularity
-        return scans_of(self._retrieval, self._scan, items.sparse, counts, fresh)
+        return scans_of(self._retrieval, self._search, items.sparse, counts, fresh)
+
+    @staticmethod
+    def _search_in(search: ItemSearch, snapshot: LoadedSnapshot, changes: SnapshotChanges) -> None:
+        """Search a snapshot as its learner does; all of it if the learner scores all items."""
+        choice = snapshot.choice
+        if not choice.rows.size:
+            choice = choice._replace(rows=np.arange(len(snapshot.items.bias)))
+        search.choose(choice, snapshot.items)
+        search.refresh(snapshot.items, snapshot.popularity, changes.learned, changes.content)
 
     def _read_item(self, record: Record) -> None:
         found = item_of(record)
@@ -269,7 +282,7 @@ class ServingState:
         item = upserted(before.item if before else None, record)
         if isinstance(record, ItemChange) and (before is None or before.digest is None):
             # Compaction may have removed the whole item; what the snapshot knows of its text stays.
-            return CatalogueEntry(item, None)
+            return CatalogueEntry(stored_item(item), None)
         return entry_of(item)
 
     def _read_interaction(self, record: Record, event: Interaction) -> list[TailEvent]:

@@ -28,8 +28,8 @@ LOYALTY = 4.0
 """Factor on the weight of an item that the user has bought before."""
 LOYAL_PURCHASES = 100
 """Number of a user's last purchases to which LOYALTY applies."""
-POLICY_NAME = "shop-popularity"
-"""Used as the snapshot of impressions."""
+POLICY_NAME, POLICY_VERSION = "shop-popularity", "1"
+"""The policy of impressions; its name is their snapshot, too."""
 
 
 class Choice(NamedTuple):
@@ -174,6 +174,10 @@ class Floor:
             snapshot=POLICY_NAME,
             time=self._time,
             items=tuple(self._catalogue.items[index].item for index in slate.items.tolist()),
+            scores=tuple(slate.scores.tolist()),
+            policy=POLICY_NAME,
+            policy_version=POLICY_VERSION,
             propensities=tuple(slate.propensities.tolist()),
+            pool=slate.pool,
             offsets={},
         )

@@ -25,12 +25,16 @@ class Slate(NamedTuple):
     Attributes:
         impression: id of the Impression.
         items: indices into the catalogue (k).
+        scores: share of each item in the weights of all on sale (k).
         propensities: probability of each item to be in its position, given those above it (k).
+        pool: number of items on sale.
     """
 
     impression: str
     items: Integers
+    scores: Floats
     propensities: Floats
+    pool: int
 
     def sway(self, probabilities: Floats) -> Floats:
         """Return the probabilities of the next act after the slate is shown (n)."""
@@ -72,7 +76,13 @@ class LoggingPolicy:
         shown = weights[items]
         remaining = weights.sum() - np.cumsum(shown) + shown  # weight still undrawn at each position
         self._shown += 1
-        return Slate(f"{self._prefix}-s{self._shown}", items, np.minimum(shown / remaining, 1.0))
+        return Slate(
+            f"{self._prefix}-s{self._shown}",
+            items,
+            shown / weights.sum(),
+            np.minimum(shown / remaining, 1.0),
+            int(np.count_nonzero(weights)),
+        )
 
     def count(self, item: int) -> None:
         """Count an act on an item."""

@@ -55,14 +55,18 @@ class ContentWatch:
         self._centres = np.zeros((0, 0))
 
     def update(self, rows: NDArray[np.int64], content: Tensor) -> Shift | None:
-        """Update with acts on rows of the content table ``[n, d]``; return the last shift found, if any."""
+        """Update with acts on rows of the content table ``[n, d]``; return the last shift found, if any.
+
+        Acts on items without content are left out: they say nothing of what users turn to.
+        """
         if not rows.size or not self._ensure_clusters(content):
             return None
-        self._rest += self._assign(_vectors(content[rows])).tolist()
+        vectors = _vectors(content[rows])
+        self._rest += self._assign(vectors[vectors.any(axis=1)]).tolist()
         shift, block = None, self._config.block
         while len(self._rest) >= block:
             acts, self._rest = self._rest[:block], self._rest[block:]
-            shift = self._compare(np.bincount(acts, minlength=self._config.clusters + 1)) or shift
+            shift = self._compare(np.bincount(acts, minlength=self._config.clusters)) or shift
         return shift
 
     def state(self) -> ContentState:
@@ -76,7 +80,7 @@ class ContentWatch:
         Raises:
             ValueError: it is no such state.
         """
-        sizes = {len(counts) for counts in state["blocks"]} | {len(state["centres"]) + 1}
+        sizes = {len(counts) for counts in state["blocks"]} | {len(state["centres"])}
         if len(sizes) > 1 or any(cluster not in range(max(sizes)) for cluster in state["rest"]):
             raise ValueError("acts and blocks do not match the clusters")
         self._rest = list(state["rest"])
@@ -108,9 +112,10 @@ class ContentWatch:
         return bool(self._centres.size)
 
     def _assign(self, vectors: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the cluster of each vector: the nearest centre, or the last one for a zero vector."""
+        """Return the cluster of each vector: the one with the nearest centre."""
         nearness = vectors @ self._centres.T - np.square(self._centres).sum(axis=1) / 2
-        return np.where(vectors.any(axis=1), nearness.argmax(axis=1), self._config.clusters)
+        clusters: NDArray[np.int64] = nearness.argmax(axis=1)
+        return clusters
 
 
 def _vectors(content: Tensor) -> NDArray[np.float64]:

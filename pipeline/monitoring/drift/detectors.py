@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from river.drift import ADWIN
+from river._river_rust.drift import AdaptiveWindowing
 from typing_extensions import TypedDict
 
 from pipeline.config import RiseConfig
@@ -35,13 +35,12 @@ class RiseState(TypedDict):
 
 
 class _Adwin(Protocol):
-    """The interface of river's ADWIN, which has no type annotations."""
+    """The interface of river's ADWIN, which has no type annotations.
 
-    @property
-    def width(self) -> float: ...
-    @property
-    def drift_detected(self) -> bool: ...
-    def update(self, x: float) -> object: ...
+    `river.drift` would import scipy.stats beside it: 32 MB of a learner, which has no other use for it.
+    """
+
+    def update(self, x: float) -> bool: ...
 
 
 class RiseDetector:
@@ -51,7 +50,7 @@ class RiseDetector:
     rise. The means before the cut are dropped, after a fall too: otherwise the higher losses of
     the younger learner would hide that the older one is getting worse.
 
-    River's ADWIN is empty after a change and cannot be saved. So the detector keeps the means
+    River's ADWIN has to be replaced after a change and cannot be saved. So the detector keeps the means
     itself. After a change, or when there are too many means, it feeds those still in use to a
     new ADWIN; a restored detector does the same and is identical.
     """
@@ -82,8 +81,7 @@ class RiseDetector:
     def _compare(self, mean: float) -> Rise | None:
         """Feed one mean to ADWIN; after a change, drop the means before it."""
         self._means.append(mean)
-        self._adwin.update(mean / self._config.unit)
-        if self._adwin.drift_detected:
+        if self._feed(mean):
             rise = _best_cut(self._means)
             self._rebuild(self._means[rise.blocks_before :])
             return rise if rise.after - rise.before >= self._config.least else None
@@ -93,10 +91,16 @@ class RiseDetector:
 
     def _rebuild(self, means: Iterable[float]) -> None:
         """Start a new ADWIN and feed it these means."""
-        self._means = list(means)
-        self._adwin = _new_adwin(self._config.delta)
+        self._means, self._has_found = list(means), True
         for mean in self._means:
-            self._adwin.update(mean / self._config.unit)
+            self._feed(mean)
+
+    def _feed(self, mean: float) -> bool:
+        """Feed one mean to ADWIN, a new one after a change; return whether it finds a change."""
+        if self._has_found:
+            self._adwin = _new_adwin(self._config.delta)
+        self._has_found = self._adwin.update(mean / self._config.unit)
+        return self._has_found
 
 
 def _best_cut(means: Sequence[float]) -> Rise:
@@ -111,7 +115,7 @@ def _best_cut(means: Sequence[float]) -> Rise:
 
 
 def _new_adwin(delta: float) -> _Adwin:
-    adwin: _Adwin = ADWIN(  # type: ignore[no-untyped-call]
-        delta=delta, clock=1, min_window_length=MIN_BLOCKS, grace_period=2 * MIN_BLOCKS
+    adwin: _Adwin = AdaptiveWindowing(
+        delta=delta, clock=1, max_buckets=5, min_window_length=MIN_BLOCKS, grace_period=2 * MIN_BLOCKS
     )
     return adwin

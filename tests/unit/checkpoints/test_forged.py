@@ -145,7 +145,7 @@ def replace(folder: Path, file: str, content: bytes | None) -> None:
         ("catalogue.json", b'["red-cup",', b'["blue-cup",'),
         ("catalogue.json", b'["red-cup",', b"[null,"),
         ("catalogue.json", b'["red-cup",', b'["red-mug",'),
-        ("catalogue.json", b'"available":true', b'"available":5'),
+        ("catalogue.json", b'"title":"red cup"', b'"title":5'),
         ("histories-{}.json", b"red-", b"rde-"),
         ("histories-{}.json", b"purchase", b"theft"),
         ("histories-{}.json", b'\\"offset\\":0', b'\\"offset\\":-1'),

@@ -30,6 +30,7 @@ COMMANDS = {
     "demo",
     "doctor",
     "history",
+    "policy",
     "items",
     "users",
     "status",

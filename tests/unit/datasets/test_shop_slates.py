@@ -37,7 +37,9 @@ def test_a_slate_has_each_item_once_with_its_propensity(
     assert len(impressions) == sum(isinstance(event, Impression) for event in stream)
     for impression in impressions.values():
         assert len(set(impression.items)) == SLATE
-        assert all(0 < propensity <= 1 for propensity in impression.propensities)
+        assert all(0 < propensity <= 1 for propensity in impression.propensities or ())
+        assert impression.propensities and impression.propensities[0] == impression.scores[0]
+        assert impression.pool and impression.pool >= len(impression.items)
 
 
 def test_propensities_are_the_policys() -> None:

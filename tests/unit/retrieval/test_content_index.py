@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from pipeline.model.item_table import Rows
 from pipeline.retrieval.content_index import NOTHING, ContentIndex, choose_centroids
 
 ITEMS, WIDTH, TOPICS = 3_000, 32, 40
@@ -19,6 +21,12 @@ def vectors(count: int, seed: int) -> np.ndarray:
     return unit
 
 
+def centroids_of(content: np.ndarray) -> np.ndarray:
+    found = choose_centroids(torch.from_numpy(content))
+    assert found is not None
+    return found
+
+
 @pytest.fixture
 def content() -> np.ndarray:
     return vectors(ITEMS, seed=1)
@@ -26,7 +34,7 @@ def content() -> np.ndarray:
 
 @pytest.fixture
 def nearest(content: np.ndarray) -> ContentIndex:
-    found = ContentIndex(choose_centroids(content))
+    found = ContentIndex(centroids_of(content))
     found.put(np.arange(ITEMS), content)
     return found
 
@@ -73,7 +81,7 @@ def test_the_same_centroids_make_the_same_file(nearest: ContentIndex, content: n
 
 def test_few_items_are_all_found() -> None:
     content = vectors(3, seed=5)
-    nearest = ContentIndex(choose_centroids(content))
+    nearest = ContentIndex(centroids_of(content))
     nearest.put(np.array([7, 3, 9]), content)
     (found,) = nearest.search(content[:1], 5)
     assert sorted(found) == [NOTHING, NOTHING, 3, 7, 9]
@@ -81,4 +89,39 @@ def test_few_items_are_all_found() -> None:
 
 def test_centroids_are_distinct() -> None:
     content = np.repeat(vectors(5, seed=6), 100, axis=0)
-    assert len(choose_centroids(content)) == 5
+    assert len(centroids_of(content)) == 5
+
+
+def test_without_any_content_there_are_no_centroids() -> None:
+    assert choose_centroids(torch.zeros(20, WIDTH)) is None
+
+
+def table_of(content: np.ndarray) -> Rows:
+    rows = torch.from_numpy(content)
+    return Rows(rows, torch.zeros_like(rows), torch.zeros(len(rows)))
+
+
+def test_a_row_without_content_is_not_found_until_it_has_some_again(
+    nearest: ContentIndex, content: np.ndarray
+) -> None:
+    rows, queries = np.array([3, ITEMS + 5]), content[3:4].copy()
+    without = table_of(np.concatenate([content, np.zeros((10, WIDTH), dtype=np.float32)]))
+    without.content[3] = 0
+    nearest.put_from(without, rows)
+    nearest.hide(np.array([3]))
+    nearest.hide(np.array([4]))
+    assert not set(nearest.search(queries, 5).ravel().tolist()) & set(rows.tolist())
+    nearest.put_from(table_of(content), rows[:1])
+    assert nearest.search(queries, 5)[0, 0] == 3
+
+
+def test_of_equal_content_the_first_rows_are_found_whenever_they_were_put(content: np.ndarray) -> None:
+    content[100:160] = content[100]
+    one, other = ContentIndex(centroids_of(content)), ContentIndex(centroids_of(content))
+    one.put(np.arange(ITEMS), content)
+    other.put(np.arange(ITEMS)[::-1].copy(), content[::-1].copy())
+    other.put(np.array([100, 120]), content[[100, 120]])
+    for index in (one, other):
+        assert sorted(index.search(content[100:101], 20)[0].tolist()) == list(range(100, 120))
+    queries = vectors(30, seed=4)
+    assert np.array_equal(one.search(queries, 20), other.search(queries, 20))

@@ -22,7 +22,8 @@ def harness(backbone: Backbone) -> RetrievalHarness:
 
 def found(harness: RetrievalHarness, retriever: Retriever) -> list[set[int]]:
     """The candidates of each target."""
-    candidates = retriever.retrieve(harness.contexts, harness.recommender, harness.weights).candidates
+    (block,) = retriever.retrieve(harness.contexts, harness.recommender, harness.weights)
+    candidates = block.candidates
     pairs = zip(candidates.rows, candidates.is_candidate, strict=True)
     return [set(rows[mask].tolist()) for rows, mask in pairs]
 
@@ -41,19 +42,19 @@ def test_few_items_need_no_retrieval() -> None:
 def test_the_most_popular_are_scanned(harness: RetrievalHarness) -> None:
     retriever = Retriever(CONFIG)
     retriever.update(1, harness.table, harness.popularity)
-    assert np.array_equal(retriever.scanned, harness.popularity.top(SCANNED))
+    assert np.array_equal(retriever.choice.rows, harness.popularity.top(SCANNED))
     harness.popularity.fold(np.array([ITEMS - 1]), np.array([1e3]))
     retriever.update(2, harness.table, harness.popularity)
-    assert ITEMS - 1 not in retriever.scanned
+    assert ITEMS - 1 not in retriever.choice.rows
     retriever.update(CHOSEN_EVERY, harness.table, harness.popularity)
-    assert ITEMS - 1 in retriever.scanned
-    assert set(retriever.scanned.tolist()) == set(harness.popularity.top(SCANNED).tolist())
+    assert ITEMS - 1 in retriever.choice.rows
+    assert set(retriever.choice.rows.tolist()) == set(harness.popularity.top(SCANNED).tolist())
 
 
 def test_what_is_not_scanned_is_found_by_its_content(harness: RetrievalHarness) -> None:
     retriever, row = Retriever(CONFIG), ITEMS - 1
     retriever.update(1, harness.table, harness.popularity)
-    assert row not in retriever.scanned
+    assert row not in retriever.choice.rows
     assert row not in found(harness, retriever)[0]
     make_best_for_all(harness, row)
     retriever.encoded(np.array([row]))
@@ -68,7 +69,7 @@ def test_new_items_are_scanned_while_all_are(harness: RetrievalHarness) -> None:
     harness.popularity.grow(ITEMS + 50)
     retriever.encoded(np.array([ITEMS + 49]))
     retriever.update(2, harness.table, harness.popularity)
-    assert np.array_equal(np.sort(retriever.scanned), np.arange(ITEMS + 50))
+    assert np.array_equal(np.sort(retriever.choice.rows), np.arange(ITEMS + 50))
 
 
 def test_new_items_beyond_the_scan_cost_it_nothing(harness: RetrievalHarness) -> None:
@@ -78,20 +79,20 @@ def test_new_items_beyond_the_scan_cost_it_nothing(harness: RetrievalHarness) ->
     harness.popularity.grow(4 * ITEMS)
     retriever.changed(np.array([0, 4 * ITEMS - 1]))
     retriever.update(2, harness.table, harness.popularity)
-    assert retriever.scanned.size == SCANNED
+    assert retriever.choice.rows.size == SCANNED
 
 
 def test_a_catalogue_of_ids_grows_beyond_the_scan(backbone: Backbone) -> None:
     harness, retriever = retrieval_harness(backbone, ITEMS, TARGETS, texts=False), Retriever(CONFIG)
     retriever.update(1, harness.table, harness.popularity)
-    assert retriever.centroids is None
+    assert retriever.choice.centroids is None
     assert all(found(harness, retriever))
 
 
 def test_a_loaded_retriever_finds_the_same(harness: RetrievalHarness) -> None:
     one, other = Retriever(CONFIG), Retriever(CONFIG)
     one.update(1, harness.table, harness.popularity)
-    other.load(one.scanned, one.centroids, harness.table)
+    other.load(one.choice.rows, one.choice.centroids, harness.table)
     other.update(2, harness.table, harness.popularity)
     assert found(harness, other) == found(harness, one)
 
@@ -102,10 +103,10 @@ def test_what_no_longer_fits_the_settings_is_not_loaded(
 ) -> None:
     one, other = Retriever(CONFIG), Retriever(CONFIG.replace(**change))
     one.update(1, harness.table, harness.popularity)
-    other.load(one.scanned, one.centroids, harness.table)
-    assert not other.scanned.size
+    other.load(one.choice.rows, one.choice.centroids, harness.table)
+    assert not other.choice.rows.size
     other.changed(np.array([1]))
-    assert not other._changed, "it would never be taken"
+    assert not other._learned, "it would never be taken"
     if other.is_needed(ITEMS):
         other.update(2, harness.table, harness.popularity)
-        assert other.scanned.size == SCANNED // 2
+        assert other.choice.rows.size == SCANNED // 2

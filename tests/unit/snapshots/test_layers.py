@@ -20,7 +20,16 @@ from safetensors.numpy import load as read_arrays
 from pipeline.config import ModelSizes
 from pipeline.snapshots.codec import arrays_in, encode_layer, tensors_in
 from pipeline.snapshots.digest import StateDigest, snapshot_digest
-from pipeline.snapshots.layer import Layer, RowValues, items_in, layer_of, merged, texts_of
+from pipeline.snapshots.layer import (
+    Layer,
+    RowValues,
+    centroids_of,
+    items_in,
+    layer_of,
+    merged,
+    scanned_of,
+    texts_of,
+)
 from pipeline.snapshots.layer_list import FAN_IN, MOST_LAYERS, SMALLEST_BYTES, LayerList, mergeable
 from pipeline.snapshots.snapshot import LayerFile, Manifest, Seal, Snapshot, Update, Version
 from pipeline.snapshots.store import SnapshotStore
@@ -38,7 +47,8 @@ class State:
         self.bias, self.acts = np.zeros(0, dtype=np.float32), np.zeros(0)
         self.pairs = np.zeros((0, 0))
         self.scale = 1.0
-        self.changed = set[int]()
+        self.scanned, self.centroids = np.zeros(0, dtype=np.int64), np.zeros((0, WIDTH), dtype=np.float32)
+        self.changed, self.changed_slots, self.has_new_centroids = set[int](), set[int](), False
 
     def add(self) -> None:
         """Add an item without anything."""
@@ -59,8 +69,19 @@ class State:
         self.scale *= 0.5
         self.changed.add(row)
 
-    def layer(self, rows: Rows) -> Layer:
-        """Copy rows."""
+    def choose(self, random: np.random.Generator) -> None:
+        """Scan other rows, perhaps fewer; the first time, make centroids."""
+        before, size = self.scanned, len(self.items)
+        self.scanned = random.permutation(size)[: random.integers(size + 1)]
+        padded = np.full((2, size), -1)
+        padded[0, : before.size], padded[1, : self.scanned.size] = before, self.scanned
+        self.changed_slots |= set(np.flatnonzero(padded[0] != padded[1]).tolist())
+        if not len(self.centroids):
+            self.centroids = random.integers(0, 2, (1 + size // 2, WIDTH)).astype(np.float32)
+            self.has_new_centroids = True
+
+    def layer(self, rows: Rows, slots: Rows, has_centroids: bool) -> Layer:
+        """Copy rows and slots."""
         at, columns = np.nonzero(self.pairs[rows])
         lengths = np.bincount(at, minlength=rows.size).astype(np.int32)
         counts = self.pairs[rows][at, columns]
@@ -70,15 +91,22 @@ class State:
             "learned": RowValues(rows, {"residual": self.residual[rows], "bias": self.bias[rows]}),
             "popularity": RowValues(rows, {"counts": self.acts[rows]}),
             "pairs": RowValues(rows, {"columns": columns.astype(np.int32), "counts": counts}, lengths),
+            "scanned": scanned_of(slots, self.scanned),
+            "centroids": centroids_of(self.centroids if has_centroids else self.centroids[:0]),
         }
+
+    def whole(self) -> Layer:
+        """Copy everything."""
+        return self.layer(np.arange(len(self.items)), np.arange(self.scanned.size), has_centroids=True)
 
     def update(self, version: Version, is_whole: bool) -> Update:
         """Take what changed, or all."""
-        rows = np.arange(len(self.items)) if is_whole else np.array(sorted(self.changed), dtype=np.int64)
-        layer = self.layer(rows)
+        rows, slots = (np.array(sorted(some), dtype=np.int64) for some in (self.changed, self.changed_slots))
+        layer = self.whole() if is_whole else self.layer(rows, slots, self.has_new_centroids)
         if is_whole:
-            layer = {name: part if name == "items" else part.without_zeros() for name, part in layer.items()}
-        self.changed = set()
+            kept = "items", "centroids"
+            layer = {name: part if name in kept else part.without_zeros() for name, part in layer.items()}
+        self.changed, self.changed_slots, self.has_new_centroids = set(), set(), False
         return Update(manifest(version, self), {}, {}, torch.zeros(1, 2), [layer], is_whole)
 
 
@@ -97,6 +125,7 @@ def manifest(version: Version, state: State) -> Manifest:
         max_tokens=8,
         sizes=ModelSizes(),
         rows=len(state.items),
+        scans_content=bool(len(state.centroids)),
         offsets={},
         learned_through=0,
         published_at=0,
@@ -114,8 +143,11 @@ def assert_holds(snapshot: Snapshot, state: State) -> None:
         np.testing.assert_array_equal(table.column(name), getattr(state, name))
     np.testing.assert_array_equal(table.popularity.counts, state.acts * state.scale)
     np.testing.assert_array_equal(table.pairs.to_csr().toarray(), state.pairs * state.scale)
+    assert table.scanned.tolist() == state.scanned.tolist()
+    held = np.zeros((0, WIDTH)) if table.centroids is None else table.centroids
+    np.testing.assert_array_equal(held, state.centroids)
     digest = StateDigest()
-    digest.update(state.layer(np.arange(len(state.items))), len(state.items))
+    digest.update(state.whole(), len(state.items))
     assert digest.of(snapshot) == snapshot_digest(snapshot) == snapshot.manifest.digest
     assert snapshot.manifest.rows == len(state.items)
 
@@ -170,6 +202,10 @@ class Publications(RuleBasedStateMachine):
             self.state.change(int(row), self.random)
 
     @rule()
+    def choose(self) -> None:
+        self.state.choose(self.random)
+
+    @rule()
     def publish(self) -> None:
         self.layers.store(self.added(), self.store)
         self.published = deepcopy(self.state)
@@ -179,6 +215,8 @@ class Publications(RuleBasedStateMachine):
     def publish_often(self, versions: int) -> None:
         for _ in range(versions):
             self.change(1)
+            if self.random.integers(2):
+                self.choose()
             self.publish()
             if self.random.integers(2):
                 self.follow()
@@ -279,15 +317,16 @@ def test_layers_stay_few_and_each_is_written_a_few_times(size: int) -> None:
 
 def test_a_merge_keeps_the_last_value_of_each_row() -> None:
     state, random = State(), np.random.default_rng(3)
-    layers = []
+    layers = list[Layer]()
     for number in range(12):
         state.add()
         for row in random.integers(len(state.items), size=2):
             state.change(int(row), random)
-        layers.append(state.layer(np.array(sorted({number, *state.changed}), dtype=np.int64)))
-        state.changed = set()
-    found, expected = merged(layers), state.layer(np.arange(12))
+        state.choose(random)
+        layers += state.update(Version(1, number), is_whole=False).layers
+    found, expected = merged(layers), state.whole()
     assert items_in(found["items"]) == state.items
+    found = {**found, "scanned": found["scanned"].without_zeros()}
     for name, part in expected.items():
         np.testing.assert_array_equal(found[name].rows, part.rows)
         for column, values in part.values.items():
@@ -299,7 +338,8 @@ def test_the_file_of_a_layer_is_one_that_safetensors_reads() -> None:
     for number in range(5):
         state.add()
         state.change(number, random)
-    content = b"".join(encode_layer(state.layer(np.arange(5))))
+    state.choose(random)
+    content = b"".join(encode_layer(state.whole()))
     arrays = arrays_in(content, tensors_in(content))
     read = read_arrays(content)
     assert arrays.keys() == read.keys()
@@ -308,13 +348,14 @@ def test_the_file_of_a_layer_is_one_that_safetensors_reads() -> None:
     assert items_in(layer_of(arrays)["items"]) == state.items
 
 
-@pytest.mark.parametrize("part", ["items", "learned", "popularity", "pairs"])
+@pytest.mark.parametrize("part", ["items", "learned", "popularity", "pairs", "scanned"])
 def test_any_changed_value_changes_the_digest(part: str) -> None:
     state, random = State(), np.random.default_rng(5)
     for number in range(5):
         state.add()
         state.change(number, random)
     state.pairs[1, 2] = state.acts[1] = state.bias[1] = 1
+    state.scanned = np.array([1, 3])
     snapshot = Snapshot.of(state.update(Version(1, 1), is_whole=True))
     before = snapshot_digest(snapshot)
     match part:
@@ -326,4 +367,6 @@ def test_any_changed_value_changes_the_digest(part: str) -> None:
             state.acts[1] += 1
         case "pairs":
             state.pairs[1, 2] += 1
+        case "scanned":
+            state.scanned = np.array([3, 1])
     assert snapshot_digest(Snapshot.of(state.update(Version(1, 1), is_whole=True))) != before

@@ -359,8 +359,8 @@ def test_the_old_format_is_refused_by_name(harness: ModelHarness) -> None:
         on(learning, harness)
         manifest = learning.publish(harness.publisher())
     path = folder_of(harness, manifest) / "manifest.json"
-    path.write_bytes(orjson.dumps({"format": 3, **manifest.model_dump()}))
-    with pytest.raises(SnapshotCorrupt, match="it has format 3, and this millstream reads format 4"):
+    path.write_bytes(orjson.dumps({"format": 4, **manifest.model_dump()}))
+    with pytest.raises(SnapshotCorrupt, match="it has format 4, and this millstream reads format 5"):
         harness.store.load(Version.parse(manifest.version))
 
 

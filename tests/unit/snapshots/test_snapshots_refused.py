@@ -21,7 +21,7 @@ from safetensors.torch import save as write_tensors
 from pipeline.errors import SnapshotCorrupt
 from pipeline.sealing import seal, unseal
 from pipeline.snapshots.codec import encode_layer
-from pipeline.snapshots.layer import texts_of
+from pipeline.snapshots.layer import RowValues, texts_of
 from pipeline.snapshots.snapshot import FORMAT, LayerFile, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore, digest_of
 from tests.support.model_harness import PREFIX, ModelHarness, tiny_settings
@@ -353,6 +353,42 @@ def test_sealed_rows_that_are_impossible_are_refused(
     try:
         with pytest.raises(SnapshotCorrupt, match=f"snapshot {version}.*layers/{forged.stem}"):
             published.load()
+    finally:
+        published.path(forged).unlink()
+        published.restore(Path(PREFIX) / version / "manifest.json")
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "reason"),
+    [
+        ("scanned", {0: 5, 1: 5}, "a row is scanned twice"),
+        ("scanned", {0: 5, 2: 6}, "a slot is empty"),
+        ("scanned", {0: 99}, "scanned is not finite, or out of range"),
+        ("scanned", {0: -1}, "scanned is not finite, or out of range"),
+        ("centroids", {1: 0.5}, "centroids are left out"),
+        ("centroids", {0: np.nan}, "vectors is not finite"),
+    ],
+)
+def test_a_sealed_choice_that_cannot_be_searched_is_refused(
+    published: Published, part: str, values: dict[int, float], reason: str
+) -> None:
+    fields = published.fields(published.load().manifest.version)
+    version, store = fields["version"], published.store
+    held = store.load(store.versions()[0])
+    layer = dict(store.layer(LayerFile(**fields["layers"][1])))
+    rows, column = np.array(list(values)), np.array([*values.values()])
+    width = held.residual.shape[1]
+    layer[part] = (
+        RowValues(rows, {"items": column})
+        if part == "scanned"
+        else RowValues(rows, {"vectors": np.repeat(column[:, None], width, 1).astype(np.float32)})
+    )
+    forged = published.forge_layer(version, 1, b"".join(encode_layer(layer)))
+    try:
+        with pytest.raises(SnapshotCorrupt, match=reason):
+            published.load()
+        with pytest.raises(SnapshotCorrupt, match=reason):
+            store.changes(store.manifest(Version.parse(version)), held)
     finally:
         published.path(forged).unlink()
         published.restore(Path(PREFIX) / version / "manifest.json")

@@ -15,7 +15,7 @@ from pipeline.config import LearnerConfig, RetrievalConfig, SignalsConfig
 from pipeline.evaluation.prequential import AUDITED, FULL_RANKING, Quality
 from pipeline.events import Item
 from pipeline.journal.position import Position
-from pipeline.model.backbone import Backbone
+from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
@@ -32,14 +32,18 @@ NO_POSITION = Position(1, 0, "", 0, {}, 0, 0, {})
 Make = Callable[..., Learner]
 
 
-@pytest.fixture
-def make(backbone: Backbone, tmp_path: Path) -> Iterator[Make]:
-    """Makes learners that know the items."""
-    encoder = TextEncoder(backbone, tmp_path, 8, torch.device("cpu"))
+NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=NO_CUDA)])
+def make(request: pytest.FixtureRequest, backbone_folder: Path, tmp_path: Path) -> Iterator[Make]:
+    """Makes learners on a device that know the items."""
+    device, backbone = torch.device(request.param), load_backbone(str(backbone_folder))
+    encoder = TextEncoder(backbone, tmp_path, 8, device)
 
     def made(retrieval: RetrievalConfig) -> Learner:
         config: LearnerConfig = learner_config(negatives=64, replay=4, retrieval=retrieval)
-        learner = Learner(config, backbone, encoder, torch.device("cpu"), SignalsConfig(item_cap=1_000))
+        learner = Learner(config, backbone, encoder, device, SignalsConfig(item_cap=1_000))
         learner.score_and_learn(MicroBatch(0, 0, ITEMS, []))
         return learner
 
@@ -119,4 +123,4 @@ def test_a_restored_learner_goes_on_as_one_that_never_stopped(make: Make, retrie
     quality_of(restored, batches(3, first=6))
     one, other = (to_files(capture(some, None, NO_POSITION), partitions=2) for some in (restored, unbroken))
     assert one == other
-    assert (unbroken.retriever.centroids is None) == (retrieval is ALL_SCANNED)
+    assert (unbroken.retriever.choice.centroids is None) == (retrieval is ALL_SCANNED)

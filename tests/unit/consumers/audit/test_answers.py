@@ -11,6 +11,7 @@ from threading import Event
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from consumers.serve.schemas import Recommendations
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
+from consumers.serve.state.shown import ShownItems
 from pipeline import cli
 from pipeline.checkpoints.audit import version_at
 from pipeline.config import to_toml
@@ -35,6 +37,7 @@ from pipeline.events import Impression, Item, User, decode, encode
 from pipeline.journal.entry import read_journal
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
+from pipeline.policy.policies import GREEDY, PlackettLuce
 from pipeline.rules.rule import encode_rule
 from pipeline.snapshots.publisher import Publication, Publisher
 from tests.support.learner_harness import LearnerHarness
@@ -43,6 +46,7 @@ from tests.support.rules import rule
 from tests.support.serve_tools import wait_until
 
 HOUR_MS = 3_600_000
+EXPLORING = PlackettLuce(explored_places=3, pool=8, epsilon=0.1, temperature=2.5)
 
 
 class Server:
@@ -54,7 +58,11 @@ class Server:
         self.may_encode = may_encode
         self._harness = harness
         self._current = current
-        self._service = RecommendationService(current, harness.settings.learn.segments.context, writer.submit)
+        context, shown = harness.settings.learn.segments.context, ShownItems()
+        self._service, self._exploring = (
+            RecommendationService(current, context, writer.submit, shown=shown, policy=policy)
+            for policy in (GREEDY, EXPLORING)
+        )
 
     def settle(self, pending_texts: int = 0) -> None:
         """Wait until it has read everything and loaded the newest snapshot."""
@@ -75,6 +83,9 @@ class Server:
 
     def ask(self, user: str, query: RecommendationQuery, session: str | None = None) -> Recommendations:
         return self._service.for_user(user, session, query)
+
+    def explore(self, user: str, query: RecommendationQuery, session: str | None = None) -> Recommendations:
+        return self._exploring.for_user(user, session, query)
 
 
 class HeldEncoder(TextEncoder):
@@ -199,6 +210,7 @@ def collect_answers(harness: ModelHarness) -> Answers:
             upsert(harness, "blue-cup", "holder of the blue bag", "blue")
             remove(harness, "red-candle")
             answers |= ask_all(server, "tail")
+            answers |= {f"explored: {name}": server.explore(*query) for name, query in QUERIES.items()}
             learning.catch_up()
             publish(harness, learning, publisher)
             answers |= ask_all(server, "learned")
@@ -275,7 +287,7 @@ def test_an_answer_is_reproduced_under_the_rules_of_its_time(harness: ModelHarne
     then = answers["steered"]
     assert then.items[0].item == "green-bag"
     found = reproduce(harness, then.impression)
-    assert found.same_items and found.same_propensities
+    assert found.same_items and found.same_scores and found.same_propensities
 
 
 @pytest.mark.parametrize("change", [{"rules": "another"}, {"rules": ""}])
@@ -293,9 +305,45 @@ def test_every_answer_is_reproduced(harness: ModelHarness, answers: Answers, whe
     for name in QUERIES if when == "tail" else ("plain", "everything", "unseen"):
         then = answers[f"{when}: {name}"]
         found = reproduce(harness, then.impression)
-        assert found.same_items and found.same_propensities, name
+        assert found.same_items and found.same_scores and found.same_propensities, name
         same = {"impression", "staleness_seconds"}
         assert found.reproduced.model_dump(exclude=same) == then.model_dump(exclude=same), "to the bit"
+
+
+def test_an_explored_answer_is_drawn_again(harness: ModelHarness, answers: Answers) -> None:
+    """With the policy of its impression, whatever the settings are now."""
+    recorded = impressions(harness)
+    for name in QUERIES:
+        then = answers[f"explored: {name}"]
+        shown = recorded[str(then.impression)]
+        assert shown.policy_version == EXPLORING.version and shown.propensities and shown.pool
+        found = reproduce(harness, then.impression)
+        assert found.same_items and found.same_scores and found.same_propensities, name
+        assert tuple(found.propensities) == shown.propensities, "to the bit"
+        same = {"impression", "staleness_seconds"}
+        assert found.reproduced.model_dump(exclude=same) == then.model_dump(exclude=same), "to the bit"
+    explored, greedy = answers["explored: everything"], answers["tail: everything"]
+    assert [one.item for one in explored.items] != [one.item for one in greedy.items]
+
+
+def test_a_policy_of_another_release_is_named(harness: ModelHarness, answers: Answers) -> None:
+    name = forged(harness, answers["explored: plain"].impression, policy_version="9 pool=8")
+    with pytest.raises(NotRepeatable, match="no policy plackett_luce of the version '9 pool=8'"):
+        reproduce(harness, name)
+
+
+def test_an_impression_of_before_policies_is_asked_again(harness: ModelHarness, answers: Answers) -> None:
+    """Its list was greedy; what it called propensities are scores, and it has no propensities to compare."""
+    then = impressions(harness)[str(answers["tail: plain"].impression)]
+    fields = {"v": 2, "kind": "impression", **then.model_dump(), "impression_id": "of version 2"}
+    fields["propensities"] = fields.pop("scores")
+    for name in ("policy", "policy_version", "pool", "shadows"):
+        del fields[name]
+    harness.writer.append(harness.topics.impressions, then.user, orjson.dumps(fields))
+    harness.writer.flush()
+    found = reproduce(harness, "of version 2")
+    assert found.same_items and found.same_scores and found.same_propensities is None
+    assert str(found).endswith("items agree, scores agree, propensities were not recorded")
 
 
 def test_the_recorded_answers_differ(answers: Answers) -> None:
@@ -334,17 +382,23 @@ def test_compacted_catalogue_records_come_from_the_checkpoint(
 # Answers that differ.
 
 
-@pytest.mark.parametrize("change", ["order", "propensities", "fewer"])
+@pytest.mark.parametrize("change", ["order", "scores", "propensities", "fewer"])
 def test_a_different_answer_is_reported(harness: ModelHarness, answers: Answers, change: str) -> None:
     name = answers["learned: plain"].impression
     then = impressions(harness)[name or ""]
     changes: dict[str, dict[str, Any]] = {
         "order": {"items": then.items[::-1]},
-        "propensities": {"propensities": tuple(p * 0.99 for p in then.propensities)},
-        "fewer": {"items": then.items[:3], "propensities": then.propensities[:3]},
+        "scores": {"scores": tuple(score * 0.99 for score in then.scores)},
+        "propensities": {"propensities": (0.99,) * 5},
+        "fewer": {"items": then.items[:3], "scores": then.scores[:3], "propensities": (1.0,) * 3},
     }
     found = reproduce(harness, forged(harness, name, **changes[change]))
-    assert (found.same_items, found.same_propensities) == (change == "propensities", change == "order")
+    same = (found.same_items, found.same_scores, bool(found.same_propensities))
+    assert same == (
+        change in ("scores", "propensities"),
+        change in ("order", "propensities"),
+        change in ("order", "scores"),
+    )
     assert str(found).startswith(f"forged, answered by {then.snapshot}: items ")
 
 
@@ -403,7 +457,7 @@ def test_the_command_reports_that_the_answers_agree(command: Callable[..., Resul
     then = answers["tail: everything"]
     result = command("rebuild", "--answer", then.impression)
     assert result.exit_code == 0
-    ending = f"{then.impression}, answered by {then.snapshot}: items agree, propensities agree"
+    ending = f"{then.impression}, answered by {then.snapshot}: items agree, scores agree, propensities agree"
     assert result.stdout.strip().endswith(ending)
     assert all(result.stdout.count(shown.item) == 2 for shown in then.items)
 
@@ -416,7 +470,7 @@ def test_the_command_fails_when_the_items_differ(
         "rebuild", "--answer", forged(harness, name, items=("other", "items", "were", "shown", "before"))
     )
     assert result.exit_code == 1
-    assert "items DIFFER, propensities agree" in result.stdout
+    assert "items DIFFER, scores agree, propensities agree" in result.stdout
     assert "other" in result.stdout
 
 

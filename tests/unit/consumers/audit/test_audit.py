@@ -16,13 +16,15 @@ from consumers.audit import servers
 from consumers.audit.audit import audit
 from consumers.audit.check import AuditCheck
 from consumers.audit.journal import check_journal
+from consumers.audit.servers import check_servers
 from consumers.serve.daemon import serve
 from consumers.serve.follow.follower import Follower
 from consumers.serve.state.serving_state import HistoryPosition
-from pipeline.config import to_toml
+from pipeline.config import PolicyConfig, Settings, to_toml
 from pipeline.demo.processes import free_port
 from pipeline.errors import TopicError
 from pipeline.eventlog.port import TopicPartition
+from pipeline.events import Impression, decode
 from pipeline.journal.batch_source import Batch
 from pipeline.journal.entry import Adopts, JournalEntry, Verb
 from pipeline.snapshots.publisher import Publication, Publisher
@@ -201,9 +203,9 @@ def test_a_history_that_differs_is_found(model: ModelHarness) -> None:
 
 
 @contextmanager
-def served(harness: ModelHarness) -> Iterator[str]:
+def served(harness: ModelHarness, settings: Settings | None = None) -> Iterator[str]:
     """Run a real server; yield its URL."""
-    settings, stop = harness.settings, Event()
+    settings, stop = settings or harness.settings, Event()
     serve_config = settings.serve.model_copy(update={"port": free_port()})
     with ThreadPoolExecutor(1) as threads:
         serving = threads.submit(
@@ -226,6 +228,22 @@ def test_a_server_is_compared_with_a_new_one(model: ModelHarness, monkeypatch: p
         monkeypatch.setattr(servers, "Follower", Forgetful)
         differing = checks_of(model, url)[f"server {url}"].findings
         assert "differ from a new server's" in differing[0]
+
+
+def test_a_server_that_explores_is_compared_draw_by_draw(
+    model: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "EQUAL_SECONDS", 5.0)
+    policy = PolicyConfig(name="plackett_luce", temperature=5.0)
+    settings = model.settings.model_copy(update={"policy": policy})
+    with served(model, settings) as url:
+        wait_until(lambda: is_ready(url), 30)
+        (same,) = check_servers(model.log, model.topics, settings, [url], 20)
+        assert (same.checked, same.findings) == (f"{len(USERS)} answers", ())
+        (other,) = check_servers(model.log, model.topics, model.settings, [url], 20)
+        assert "differ from a new server's" in other.findings[0]
+    shown = [record.value or b"" for record in model.records(model.topics.impressions)]
+    assert {decode(Impression, value).policy for value in shown} == {"plackett_luce"}
 
 
 class Forgetful(Follower):

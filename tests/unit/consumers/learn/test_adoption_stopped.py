@@ -13,6 +13,7 @@ from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.state import LearnerState
 from pipeline.journal.entry import Verb, read_journal
 from pipeline.journal.position import Position
+from pipeline.model.captured_columns import CapturedColumns
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import ModelHarness, copy_of, tiny_settings
 
@@ -44,7 +45,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) ->
 
 def altered(captured: LearnerState) -> LearnerState:
     """As if it had been trained once more: the same stream state, other weights."""
-    return replace(captured, table={**captured.table, "residual": captured.table["residual"] + 0.01})
+    table = {**captured.table, "residual": captured.table["residual"] + 0.01}
+    return replace(captured, table=CapturedColumns(table))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pipeline.eventlog.port import TopicPartition
 from pipeline.eventlog.sqlite import SqliteLog
 from pipeline.journal.entry import Verb, read_journal
 from pipeline.journal.position import Position
+from pipeline.model.captured_columns import CapturedColumns
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import ModelHarness
 
@@ -64,7 +65,7 @@ def with_nan(captured: LearnerState, name: str) -> LearnerState:
         for part in (captured.learned, captured.table, captured.counts)
     ]
     next(tensor for part in parts for key, tensor in part.items() if key.startswith(name)).fill_(torch.nan)
-    return replace(captured, learned=parts[0], table=parts[1], counts=parts[2])
+    return replace(captured, learned=parts[0], table=CapturedColumns(parts[1]), counts=parts[2])
 
 
 @pytest.mark.parametrize("name", ["parameter.", "mixer.", "exp_avg_sq.", "residual", "content", "popularity"])

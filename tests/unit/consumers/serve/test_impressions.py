@@ -23,7 +23,7 @@ def fields(number: int = 0, **changes: Any) -> dict[str, Any]:
         "snapshot": "1-1",
         "time": 5,
         "items": ["a", "b"],
-        "propensities": [0.5, 0.25],
+        "scores": [0.5, 0.25],
         "offsets": {"shop.items/0": 3},
         **changes,
     }
@@ -50,8 +50,8 @@ def test_impressions_are_keyed_by_user(world: World) -> None:
 def test_an_invalid_impression_costs_no_other(world: World) -> None:
     before = count("failed")
     writer = ImpressionWriter(world.log, world.topics.impressions)
-    writer.submit(fields(1, items=["x"] * 1_001, propensities=[0.0] * 1_001))
-    writer.submit(fields(2, items=["x" * 128] * 900, propensities=[0.0] * 900))
+    writer.submit(fields(1, items=["x"] * 1_001, scores=[0.0] * 1_001))
+    writer.submit(fields(2, items=["x" * 128] * 900, scores=[0.0] * 900))
     writer.submit(fields(3))
     writer.close()
     assert [record.key for record in world.records(world.topics.impressions)] == ["user 3"]

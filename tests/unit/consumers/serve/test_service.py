@@ -63,7 +63,7 @@ def test_a_stored_query_is_within_the_bounds_of_an_impression(exclude: set[str])
         RecommendationQuery(5, frozenset(exclude), "c" * 256, ALL_TYPES, 10**12), "s" * 128, 10**6
     ).context()
     shown = {"impression_id": "i", "user": "u", "snapshot": "1-1", "time": 0, "items": ["a"]}
-    fields = {**shown, "propensities": [1.0], "offsets": {}, "context": {"source": "model", **context}}
+    fields = {**shown, "scores": [1.0], "offsets": {}, "context": {"source": "model", **context}}
     assert decode(Impression, encode(validate(Impression, fields))).context["k"] == 5
 
 

@@ -28,7 +28,7 @@ def show(world: World, impression: str, user: str, *items: str) -> None:
         snapshot="1-1",
         time=now_ms(),
         items=items,
-        propensities=(1 / len(items),) * len(items),
+        scores=(1 / len(items),) * len(items),
         offsets={},
     )
     append(world, user, encode(shown))

@@ -324,7 +324,8 @@ def test_impressions_record_the_answer(open_shop: World) -> None:
     assert answer["impression"] == impression.impression_id
     assert (impression.user, impression.snapshot, impression.time) == ("ann", answer["snapshot"], NOW)
     assert list(impression.items) == [shown["item"] for shown in answer["items"]]
-    assert list(impression.propensities) == [shown["score"] for shown in answer["items"]]
+    assert list(impression.scores) == [shown["score"] for shown in answer["items"]]
+    assert (impression.policy, impression.propensities, impression.pool) == ("greedy", (1.0,) * 3, 0)
     assert impression.offsets == answer["offsets"]
 
 

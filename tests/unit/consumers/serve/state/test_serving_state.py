@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
 import torch
 
-from consumers.serve.scoring import mixture
+from consumers.serve.scoring import HistoryQuery, contexts_of, mixture
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import ServingState, View
+from pipeline.config import RetrievalConfig
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.eventlog.port import Record
 from pipeline.events import InteractionType, ItemChange, encode
+from pipeline.model.backbone import Backbone
+from pipeline.retrieval.retriever import CHOSEN_EVERY
 from pipeline.state.counts import PairCounts
 from pipeline.state.histories import Histories
 from pipeline.state.popularity import DecayedPopularity
@@ -76,6 +80,40 @@ def test_a_late_server_equals_an_early_one(world: World) -> None:
         world.act("dan", "green-cup")
         with world.server() as late:
             assert_same(world, early, late)
+
+
+def test_a_late_server_finds_the_candidates_of_an_early_one(tmp_path: Path, backbone: Backbone) -> None:
+    """The learner's choice of scanned rows changes, and texts come, change and go."""
+    retrieval = RetrievalConfig(exact_items=20, scanned=32, best=3, nearest=3, covisited=1)
+    with World(tmp_path, backbone, retrieval=retrieval) as world:
+        world.open()
+        with world.server() as early:
+            assert world.shown(early).scans is None
+            for number in range(50):
+                world.upsert(f"more-{number}", f"{COLOURS[number % 3]} {number}" if number % 5 else "")
+            for step in (CHOSEN_EVERY - 3, CHOSEN_EVERY - 2, CHOSEN_EVERY - 1):
+                for number in range(40, 50):
+                    world.act("dan", f"more-{number}")
+                world.upsert(f"more-{step % 7}", f"blue {step}" if step % 2 else "")
+                world._step = step
+                world.learn()
+                world.publish()
+                with world.server() as late:
+                    assert candidates(world, early) == candidates(world, late)
+        row = world.learner.stream.catalogue.row
+        scanned = world.store.load(world.store.versions()[-1]).table.scanned
+        assert {row(f"more-{number}") for number in range(40, 50)} <= {*scanned.tolist()}
+        assert scanned.size == retrieval.scanned
+
+
+def candidates(world: World, current: CurrentState) -> list[tuple[int, ...]]:
+    """The candidates of each user."""
+    view = world.shown(current)
+    assert view.snapshot is not None and view.items is not None and view.scans is not None
+    queries = [HistoryQuery(current.for_user(user)[1], None) for user in USERS]
+    contexts = contexts_of(view, view.snapshot, view.items, queries, 5)
+    found = view.scans.retrieve(contexts, view.snapshot.recommender, view.snapshot.mixer).candidates
+    return [(*rows.tolist(),) for rows in found.rows]
 
 
 def test_acts_that_are_uploaded_late_are_history_by_event_time_and_fresh_by_append_time(world: World) -> None:

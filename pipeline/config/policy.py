@@ -1,0 +1,62 @@
+"""Settings of the policy: how a slate is made of what was scored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import Config, Share
+
+PolicyName = Literal["greedy", "epsilon_greedy", "plackett_luce"]
+
+
+class PolicyParameters(Config):
+    """[policy.shadows.name] A policy that is not used, and evaluated from what the one that is used shows."""
+
+    name: PolicyName = "greedy"
+    """`greedy` shows the best items. `epsilon_greedy` gives an explored place to the best item left, or with
+    probability `epsilon` to any of the pool. `plackett_luce` draws each in proportion to
+    exp(logit / temperature), or with probability `epsilon` from the pool alike."""
+    explored_places: Annotated[int, Field(ge=1, le=1_000)] = 10
+    """Places of a slate that are drawn, from the top; the rest is greedy. Those that rules pin are not."""
+    pool: Annotated[int, Field(ge=2, le=10_000)] = 100
+    """Best items among which places are drawn, after filters, boosts, buries, pins and the request's own
+    limits. Each explored place costs some microseconds for a hundred of them."""
+    epsilon: Share = 0.05
+    """Probability that an explored place is drawn from the pool alike. It is a floor under all propensities:
+    whatever the model thinks of an item, it is shown now and then."""
+    temperature: Annotated[float, Field(ge=0.001, le=1_000)] = 1.0
+    """Of `plackett_luce`: 1 shows an item as often as the model expects an act on it, less is nearer to
+    greedy, more nearer to uniform."""
+
+
+ShadowName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+
+
+class PolicyConfig(PolicyParameters):
+    """[policy] How a server makes a slate of what it has scored.
+
+    Answers are explored that are written to the log as impressions, with what the policy did.
+    """
+
+    shadows: Annotated[dict[ShadowName, PolicyParameters], Field(max_length=8)] = {}
+    """Policies that are not used: impressions say how probable their items would have been under each, so
+    that `millstream policy evaluate` can tell what it would have earned. `greedy` is always one."""
+
+    @model_validator(mode="after")
+    def _shows_what_shadows_would(self) -> Self:
+        for name, shadow in self.shadows.items():
+            if name == "greedy":
+                raise ValueError("shadows.greedy is always there: give yours another name")
+            if shadow.name != "greedy" and not self._covers(shadow):
+                raise ValueError(
+                    f"shadows.{name} would show what policy.name = {self.name!r} never shows, so nothing "
+                    "could be said about it: it may draw no more explored_places, from no larger pool, and "
+                    "the policy that is used must be plackett_luce, or epsilon_greedy with an epsilon above 0"
+                )
+        return self
+
+    def _covers(self, shadow: PolicyParameters) -> bool:
+        draws_all = self.name == "plackett_luce" or (self.name == "epsilon_greedy" and self.epsilon > 0)
+        return draws_all and shadow.explored_places <= self.explored_places and shadow.pool <= self.pool

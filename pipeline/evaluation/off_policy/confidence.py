@@ -1,0 +1,127 @@
+"""Confidence sequences: intervals of a policy's value that hold at all times together.
+
+One may look at them after every decision and stop when one likes, and the policy that showed the slates may
+change meanwhile. For each value that the mean could have, a bet is made against it whose wealth grows only
+if it is another one; by Ville's inequality the wealth against the true mean exceeds 1 / α with a
+probability of at most α (Waudby-Smith & Ramdas 2024; for off-policy values Karampatziakis et al. 2021,
+Waudby-Smith et al. 2022).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.off_policy.estimators import LoggedSlates
+
+Floats = NDArray[np.float64]
+MEANS = 300
+"""Values against which is bet; they lie closer near the ends of the range, where rare rewards are."""
+BETS = 0.5 ** np.arange(1, 11)
+"""Shares of the wealth that a bet can lose; wealth is spread over all, so that none needs to be chosen."""
+AT_ONCE = 256
+"""Observations that are added at a time; their gains take 6 MB."""
+
+
+class Range(NamedTuple):
+    """What the rewards of a slate sum up to, at least and at most."""
+
+    least: float
+    most: float
+
+
+class Interval(NamedTuple):
+    """Two ends of a value."""
+
+    lower: float
+    upper: float
+
+
+class LowerBound:
+    """A lower bound of the mean, in [0, 1], of observations that are 0 or more and may be large.
+
+    The mean of each, given those before it, must be the same.
+    """
+
+    def __init__(self, alpha: float) -> None:
+        """Bound the mean from below with an error probability of `alpha` at all times together."""
+        self._nats = np.log(1 / alpha)
+        self._means = (1 - np.cos(np.pi * np.arange(1, MEANS + 1) / MEANS)) / 2
+        self._bets = BETS[:, None] / self._means
+        self._wealth = np.zeros_like(self._bets)
+        self._rejected = 0
+
+    @property
+    def value(self) -> float:
+        """The bound; it never falls."""
+        return float(self._means[self._rejected - 1]) if self._rejected else 0.0
+
+    def add(self, observed: Floats) -> None:
+        """Take in observations ``[n]``, in the order of time."""
+        for start in range(0, observed.size, AT_ONCE):
+            self._add(observed[start : start + AT_ONCE])
+
+    def _add(self, observed: Floats) -> None:
+        """Bet; wealth falls with the mean that is bet against, so those that are rejected come first."""
+        self._wealth += np.log1p(self._bets * (observed[:, None, None] - self._means)).sum(axis=0)
+        total = np.logaddexp.reduce(self._wealth, axis=0) - np.log(BETS.size)
+        self._rejected = max(self._rejected, int((total >= self._nats).cumprod().sum()))
+
+
+class ValueSequence:
+    """An interval of a policy's value that may be read at any time.
+
+    The upper end is a lower bound of what the policy misses: of the best reward less the one it gets.
+    """
+
+    def __init__(self, rewards: Range, alpha: float = 0.05) -> None:
+        """Bound the expected reward of a slate; rewards outside the range are taken as its ends."""
+        self._range = rewards
+        self._got, self._missed = LowerBound(alpha / 2), LowerBound(alpha / 2)
+
+    def add(self, slates: LoggedSlates) -> None:
+        """Take in slates in the order of time."""
+        shares, weights = shares_of(slates, self._range), slates.weights[:, -1]
+        self._got.add(weights * shares)
+        self._missed.add(weights * (1 - shares))
+
+    @property
+    def interval(self) -> Interval:
+        """The interval of the value."""
+        least, most = self._range
+        width = most - least
+        return Interval(least + width * self._got.value, most - width * self._missed.value)
+
+
+class GainSequence:
+    """An interval of what a policy earns more with a slate than those that were shown did.
+
+    It is a paired difference, so what both earn alike does not widen it.
+    """
+
+    def __init__(self, rewards: Range, alpha: float = 0.05) -> None:
+        """Bound the expected gain; rewards outside the range are taken as its ends."""
+        self._width = rewards.most - rewards.least
+        self._range = rewards
+        self._won, self._lost = LowerBound(alpha / 2), LowerBound(alpha / 2)
+
+    def add(self, slates: LoggedSlates) -> None:
+        """Take in slates in the order of time."""
+        shares, more = shares_of(slates, self._range), slates.weights[:, -1] - 1
+        self._won.add((1 + more * shares) / 2)
+        self._lost.add((1 + more * (1 - shares)) / 2)
+
+    @property
+    def interval(self) -> Interval:
+        """The interval of the gain."""
+        lower, upper = 2 * self._won.value - 1, 1 - 2 * self._lost.value
+        return Interval(self._width * lower, self._width * upper)
+
+
+def shares_of(slates: LoggedSlates, rewards: Range) -> Floats:
+    """Return where in its range each slate's reward is, ``[n]`` from 0 to 1."""
+    least, most = rewards
+    shares: Floats = (np.clip(slates.rewards.sum(axis=1), least, most) - least) / (most - least)
+    return shares

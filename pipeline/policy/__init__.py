@@ -1,0 +1,1 @@
+"""Policies: how a slate is made of scored candidates, and with which propensities."""

@@ -1,0 +1,110 @@
+"""The two searches of a catalogue: of chosen rows by a scan, and of all others by their content.
+
+What they find is a function of the items, their counts and the choice. A learner makes the choice, keeps it
+in its checkpoints and publishes it: when it starts again it finds the same, and so does each server.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.model.item_table import Rows
+from pipeline.model.recommender import Recommender
+from pipeline.retrieval.content_index import NOTHING, ContentIndex
+from pipeline.retrieval.scan import NO_ROWS, Scan, ScanResult
+from pipeline.state.popularity import Popularity
+
+
+class SearchChoice(NamedTuple):
+    """How a catalogue is searched.
+
+    Attributes:
+        rows: ``[r]`` the distinct catalogue rows that are scanned, by slot.
+        has_content: whether their content is scanned, too.
+        centroids: ``[c, d]``, by which the content of all other rows is searched; None while it is not.
+    """
+
+    rows: NDArray[np.int64] = NO_ROWS
+    has_content: bool = False
+    centroids: NDArray[np.float32] | None = None
+
+
+class ItemSearch:
+    """Both searches, kept up to date with a table and its counts.
+
+    Attributes:
+        choice: how it searches; nothing is scanned before the first `choose`.
+        log_shares: ``[r]`` of the scanned rows.
+    """
+
+    def __init__(self) -> None:
+        self.choice = SearchChoice()
+        self.log_shares = np.zeros(0, dtype=np.float32)
+        self._scan = Scan()
+        self._index: ContentIndex | None = None
+        self._size = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all rows are scanned."""
+        return self.choice.rows.size == self._size
+
+    def choose(self, choice: SearchChoice, table: Rows) -> None:
+        """Search as chosen from now on; costs what is chosen otherwise than before.
+
+        Rows that were searched before are not read again: `refresh` those that have changed.
+        """
+        before, self.choice = self.choice, choice
+        if choice.rows is not before.rows or choice.has_content != before.has_content:
+            self._scan.choose(choice.rows, table, choice.has_content)
+        if choice.centroids is not before.centroids:
+            self._index = None if choice.centroids is None else ContentIndex(choice.centroids)
+            if self._index is not None:
+                self._index.put_from(table, np.arange(len(table.bias)))
+        elif choice.rows is before.rows:
+            return
+        if self._index is not None:
+            self._index.hide(choice.rows)
+
+    def refresh(
+        self, table: Rows, popularity: Popularity, learned: NDArray[np.int64], encoded: NDArray[np.int64]
+    ) -> None:
+        """Make ready to search a table and counts as they are now.
+
+        Args:
+            table, popularity: over the same rows.
+            learned: distinct rows whose residual or bias has changed.
+            encoded: distinct rows whose content has changed.
+        """
+        self._size = len(table.bias)
+        self._scan.refresh(learned, encoded, table)
+        if self._index is not None:
+            self._index.put_from(table, encoded)
+        self.log_shares = popularity.log_share(self.choice.rows)
+        self._scan.set_popularity(torch.from_numpy(self.log_shares).to(table.bias.device))
+
+    def find(
+        self, recommender: Recommender, users: Tensor, weights: Tensor, best: int, nearest: int
+    ) -> ScanResult:
+        """Find rows for m targets; a row may recur.
+
+        Args:
+            recommender: scores users against the table.
+            users: ``[m, d]`` user vectors.
+            weights: ``[m, features]`` the mixer's weights.
+            best: number of scanned rows; fewer if fewer are scanned.
+            nearest: number of rows that are found by their content among those that are not scanned.
+        """
+        rows, bound = self._scan.search(recommender, users, weights, best)
+        if not self.is_complete:
+            bound = torch.full_like(bound, torch.inf)
+        if self._index is not None:
+            queries, _ = recommender.queries(users)
+            near = self._index.search(queries.cpu().numpy(), nearest)
+            rows = np.concatenate([rows, np.where(near == NOTHING, rows[:, :1], near)], axis=1)
+        return ScanResult(rows, bound)

@@ -1,0 +1,93 @@
+"""Confidence sequences hold at all times, and close in on the value."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation.off_policy.confidence import LowerBound, Range, ValueSequence
+from pipeline.evaluation.off_policy.estimators import LoggedSlates
+
+CHANCES, EVALUATED = np.array([0.1, 0.3, 0.6]), np.array([0.1, 0.1, 0.8])
+VALUE = float(CHANCES @ EVALUATED)
+
+
+def simulated(seed: int, amount: int) -> LoggedSlates:
+    """Slates of one item with a reward of 0 or 1, shown by a policy that learns meanwhile."""
+    random, shown, rewarded = np.random.default_rng(seed), np.ones(3), np.full(3, 0.5)
+    actions, rewards, logged = [], [], []
+    for _ in range(amount):
+        chances = np.full(3, 0.1)
+        chances[(rewarded / shown).argmax()] += 0.7
+        action = int(random.choice(3, p=chances))
+        reward = float(random.random() < CHANCES[action])
+        actions.append(action)
+        rewards.append(reward)
+        logged.append(chances[action])
+        shown[action] += 1
+        rewarded[action] += reward
+    evaluated, shown_with, got = (np.array(each)[:, None] for each in (EVALUATED[actions], logged, rewards))
+    return LoggedSlates.of(evaluated, shown_with, got)
+
+
+def part(slates: LoggedSlates, start: int, stop: int) -> LoggedSlates:
+    return LoggedSlates(
+        *(each[start:stop] for each in (slates.weights, slates.rewards, slates.expected, slates.direct))
+    )
+
+
+def test_the_value_is_in_it_at_every_time() -> None:
+    """Of 40 logs at 95 %, more than 6 would miss in one of 70 cases; measured, none does."""
+    missed = 0
+    for seed in range(40):
+        slates, sequence = simulated(seed, 400), ValueSequence(Range(0, 1))
+        inside = []
+        for start in range(0, 400, 20):
+            sequence.add(part(slates, start, start + 20))
+            inside.append(sequence.interval.lower <= VALUE <= sequence.interval.upper)
+        missed += not all(inside)
+    assert missed <= 6
+
+
+def test_it_never_widens_and_closes_in() -> None:
+    slates, sequence, widths = simulated(0, 4_000), ValueSequence(Range(0, 1)), []
+    for start in range(0, 4_000, 500):
+        sequence.add(part(slates, start, start + 500))
+        widths.append(sequence.interval.upper - sequence.interval.lower)
+    assert widths == sorted(widths, reverse=True)
+    assert widths[-1] < 0.25
+
+
+def test_nothing_is_known_of_nothing() -> None:
+    assert ValueSequence(Range(-5, 10)).interval == (-5, 10)
+
+
+@pytest.mark.parametrize("mean", [0.002, 0.5, 0.998])
+def test_a_bound_is_near_the_mean_also_at_the_ends(mean: float) -> None:
+    random, bound = np.random.default_rng(3), LowerBound(0.05)
+    bound.add((random.random(20_000) < mean).astype(float))
+    assert 0.5 * mean < bound.value <= mean
+
+
+def test_one_large_weight_proves_little() -> None:
+    bound = LowerBound(0.05)
+    bound.add(np.zeros(100))
+    bound.add(np.array([20.0]))
+    assert bound.value < 0.05
+
+
+def test_rewards_beyond_the_range_count_as_its_ends() -> None:
+    inside, beyond = ValueSequence(Range(0, 1)), ValueSequence(Range(0, 1))
+    slates = simulated(1, 200)
+    inside.add(slates)
+    beyond.add(
+        LoggedSlates(slates.weights, np.where(slates.rewards > 0, 7.0, -3.0), slates.expected, slates.direct)
+    )
+    assert inside.interval == beyond.interval
+
+
+def test_a_range_scales_the_interval() -> None:
+    one, other, slates = ValueSequence(Range(0, 1)), ValueSequence(Range(0, 10)), simulated(2, 300)
+    one.add(slates)
+    other.add(LoggedSlates(slates.weights, 10 * slates.rewards, slates.expected, slates.direct))
+    assert np.allclose(10 * np.array(one.interval), other.interval)

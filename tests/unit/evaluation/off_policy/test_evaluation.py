@@ -1,0 +1,97 @@
+"""Policies that were not used are evaluated from what their shadows say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation.off_policy.confidence import Range
+from pipeline.evaluation.off_policy.evaluation import Verdict, evaluate, slates_of
+from pipeline.events import Impression
+from pipeline.policy.draws import Exploration
+from pipeline.policy.policies import GREEDY, EpsilonGreedy, PlackettLuce
+from pipeline.policy.port import Policy
+from pipeline.rules.slate import make_slate
+from pipeline.state.outcomes import Outcome
+
+CHANCES = np.array([0.05, 0.1, 0.1, 0.6])
+"""Of a click on each item; the one with the lowest logit is the best."""
+LOGITS = np.array([0.3, 0.2, 0.1, 0.0])
+USED = EpsilonGreedy(explored_places=2, pool=4, epsilon=0.8)
+SHADOWS: dict[str, Policy] = {
+    "greedy": GREEDY,
+    "uniform": EpsilonGreedy(explored_places=2, pool=4, epsilon=1.0),
+    "warm": PlackettLuce(explored_places=1, pool=3, epsilon=0.1, temperature=0.1),
+}
+
+
+def shown(amount: int) -> list[Outcome]:
+    random, found = np.random.default_rng(0), []
+    for number in range(amount):
+        sampler = Exploration(USED, f"i{number}", SHADOWS).sampler(LOGITS)
+        slate = make_slate(np.arange(4), 3, sampler=sampler)
+        impression = Impression(
+            impression_id=f"i{number}",
+            user="ann",
+            snapshot="1-1",
+            time=0,
+            items=tuple(f"item {row}" for row in slate.rows),
+            scores=(0.0,) * 3,
+            offsets={},
+            policy=USED.name,
+            policy_version=USED.version,
+            propensities=tuple(slate.propensities),
+            pool=slate.drawn.pool,
+            shadows={name: tuple(values) for name, values in slate.shadows().items()},
+        )
+        clicks = random.random(3) < CHANCES[slate.rows]
+        found.append(Outcome(impression, tuple(clicks.astype(float).tolist()), number))
+    return found
+
+
+def value(policy: Policy) -> float:
+    """The mean reward of a policy, from its own slates."""
+    slates = [
+        make_slate(np.arange(4), 3, sampler=Exploration(policy, f"j{n}").sampler(LOGITS))
+        for n in range(4_000)
+    ]
+    return float(np.mean([CHANCES[slate.rows].sum() for slate in slates]))
+
+
+def test_estimates_and_intervals_hold_the_value_of_each_policy() -> None:
+    found = {each.policy: each for each in evaluate(shown(3_000), Range(0, 3))}
+    assert list(found) == sorted(SHADOWS)
+    for name, policy in SHADOWS.items():
+        assert found[name].value.lower <= value(policy) <= found[name].value.upper
+        for estimate in (found[name].estimates["IPS"], found[name].estimates["SNIPS"]):
+            assert estimate == pytest.approx(value(policy), abs=0.08)
+    assert found["greedy"].verdict is not Verdict.BETTER
+    assert found["uniform"].verdict is Verdict.BETTER
+
+
+def test_little_is_said_of_few() -> None:
+    assert {each.verdict for each in evaluate(shown(60), Range(0, 3))} == {Verdict.UNKNOWN}
+    assert evaluate([], Range(0, 3)) == []
+
+
+def test_the_policy_itself_has_weights_of_one() -> None:
+    outcomes = shown(50)
+    same = [
+        Outcome(
+            each.impression.model_copy(update={"shadows": {"own": each.impression.propensities}}),
+            each.rewards,
+            0,
+        )
+        for each in outcomes
+    ]
+    assert np.allclose(slates_of("own", same).weights, 1)
+
+
+def test_slates_of_other_lengths_are_filled() -> None:
+    outcomes = shown(2)
+    short = outcomes[0].impression.model_copy(
+        update={"items": ("item 0",), "propensities": (0.5,), "shadows": {"greedy": (1.0,)}}
+    )
+    slates = slates_of("greedy", [Outcome(short, (1.0,), 0), outcomes[1]])
+    assert slates.weights[0].tolist() == [2, 2, 2]
+    assert slates.rewards[0].tolist() == [1, 0, 0]

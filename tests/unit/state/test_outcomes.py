@@ -1,0 +1,143 @@
+"""Acts are put down to the impression that led to them, once, and what is not is counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.config import RewardsConfig
+from pipeline.eventlog.port import Record
+from pipeline.events import Impression, Interaction, InteractionType, encode
+from pipeline.state.outcomes import MOST_ACTS, MOST_OF_USER, Leftover, Outcome, OutcomeJoin, outcomes
+from pipeline.state.rewards import reward_id, reward_of
+
+CONFIG = RewardsConfig()
+START, WINDOW = 1_700_000_000_000, 30 * 60_000
+CLICK, PURCHASE = InteractionType.CLICK, InteractionType.PURCHASE
+
+
+def impression(
+    name: str = "a", user: str = "ann", items: tuple[str, ...] = ("mug", "cup"), **others: Any
+) -> Impression:
+    return Impression(
+        impression_id=name,
+        user=user,
+        snapshot="1-1",
+        time=START,
+        items=items,
+        scores=(0.5,) * len(items),
+        offsets={},
+        **others,
+    )
+
+
+def act(
+    item: str = "mug", kind: InteractionType = CLICK, *, name: str = "e", user: str = "ann", **others: Any
+) -> Interaction:
+    return Interaction(event_id=name, user=user, item=item, type=kind, time=START, **others)
+
+
+def rewards(found: list[Outcome]) -> dict[str, tuple[float, ...]]:
+    return {outcome.impression.impression_id: outcome.rewards for outcome in found}
+
+
+@pytest.fixture
+def join() -> OutcomeJoin:
+    return OutcomeJoin(CONFIG)
+
+
+def test_what_acts_are_worth() -> None:
+    assert reward_of(act(kind=PURCHASE), CONFIG) == 10
+    assert reward_of(act(kind=InteractionType.RATING, value=5.0), CONFIG) == 2
+    assert reward_of(act(kind=InteractionType.RATING), CONFIG) == 0
+    assert reward_of(act(kind=InteractionType.RETURN), CONFIG) == -10
+    assert all(isinstance(reward_of(act(kind=kind), CONFIG), float) for kind in InteractionType)
+
+
+def test_a_reward_that_was_sent_is_worth_its_value() -> None:
+    sent = act(name=reward_id("a"), value=0.25, impression="a")
+    assert reward_of(sent, CONFIG) == 0.25
+    assert reward_of(act(name=reward_id("b"), value=0.25, impression="a"), CONFIG) == 1
+
+
+def test_an_act_belongs_to_the_impression_that_it_names(join: OutcomeJoin) -> None:
+    join.show(impression("a"), START)
+    join.show(impression("b"), START + 1)
+    join.act(act("cup", PURCHASE, impression="a"), START + 2)
+    assert rewards(join.close(START + WINDOW + 2)) == {"a": (0, 10), "b": (0, 0)}
+
+
+def test_an_act_that_names_none_belongs_to_the_latest_that_showed_the_item(join: OutcomeJoin) -> None:
+    join.show(impression("a"), START)
+    join.show(impression("b"), START + 1)
+    join.show(impression("c", items=("pan",)), START + 2)
+    join.show(impression("d", user="ben"), START + 3)
+    join.act(act(), START + 4)
+    join.act(act("unseen", name="other"), START + 4)
+    assert rewards(join.close(START + 2 * WINDOW)) == {"a": (0, 0), "b": (1, 0), "c": (0,), "d": (0, 0)}
+    assert not join.leftovers
+
+
+def test_acts_add_up_and_a_repeated_one_counts_once(join: OutcomeJoin) -> None:
+    join.show(impression(), START)
+    for name in ("e", "f", "e"):
+        join.act(act(name=name), START)
+    assert rewards(join.close(START + 2 * WINDOW)) == {"a": (2, 0)}
+    assert join.leftovers == {Leftover.DUPLICATE: 1}
+
+
+def test_an_impression_is_closed_when_its_window_has_passed(join: OutcomeJoin) -> None:
+    join.show(impression(), START)
+    assert join.act(act(), START + WINDOW) == []
+    (outcome,) = join.act(act(name="late", impression="a"), START + WINDOW + 1)
+    assert (outcome.rewards, outcome.shown_at) == ((1, 0), START)
+    assert join.leftovers == {Leftover.LATE: 1}
+    assert join.show(impression(), START + WINDOW + 2) == []
+    assert join.leftovers[Leftover.DUPLICATE] == 1, "it was closed once, and is not opened again"
+    assert join.open == 0
+
+
+def test_what_does_not_fit_is_counted_and_changes_nothing(join: OutcomeJoin) -> None:
+    join.show(impression(), START)
+    join.show(impression(), START)
+    join.act(act(impression="unheard"), START)
+    join.act(act("pan", impression="a"), START)
+    join.act(act(user="ben", impression="a"), START)
+    assert join.leftovers == {Leftover.DUPLICATE: 1, Leftover.UNKNOWN: 1, Leftover.NOT_SHOWN: 2}
+    assert rewards(join.close(START + 2 * WINDOW)) == {"a": (0, 0)}
+
+
+def test_a_flood_from_one_user_is_bounded(join: OutcomeJoin) -> None:
+    closed = [one for number in range(MOST_OF_USER + 3) for one in join.show(impression(f"i{number}"), START)]
+    assert [one.impression.impression_id for one in closed] == ["i0", "i1", "i2"]
+    for number in range(MOST_ACTS + 5):
+        join.act(act(name=f"e{number}"), START)
+    found = rewards(join.close(START + 2 * WINDOW))
+    assert found[f"i{MOST_OF_USER + 2}"] == (MOST_ACTS, 0)
+    assert join.leftovers == {Leftover.FLOOD: 3 + 5}
+
+
+def test_no_more_impressions_are_open_than_the_settings_say() -> None:
+    join = OutcomeJoin(CONFIG.replace(open_impressions=2))
+    closed = [one for number in range(3) for one in join.show(impression(f"i{number}", f"u{number}"), START)]
+    assert [one.impression.impression_id for one in closed] == ["i0"]
+    assert (join.open, join.leftovers) == (2, {Leftover.CROWDED_OUT: 1})
+
+
+def record(topic: str, value: bytes, key: str, time: int) -> Record:
+    return Record(topic, 0, 0, time, key, value)
+
+
+def test_records_are_joined_in_the_order_of_the_log() -> None:
+    shown = [
+        record("m.impressions", encode(impression(f"i{n}", f"u{n}")), f"u{n}", START + n) for n in range(3)
+    ]
+    acts = [
+        record("m.interactions", encode(act(user=f"u{n}", name=f"e{n}")), f"u{n}", START + n) for n in (0, 2)
+    ]
+    acts.insert(1, record("m.interactions", b"{", "u1", START + 1))
+    join = OutcomeJoin(CONFIG)
+    found = list(outcomes(shown, acts, join, START + 1 + WINDOW + 1))
+    assert rewards(found) == {"i0": (1, 0), "i1": (0, 0)}
+    assert (join.open, join.leftovers) == (1, {Leftover.INVALID: 1})
