@@ -9,8 +9,6 @@ lists: 28 µs to add one, 28 ms for 256 queries, .13 ms for one; usearch's graph
 
 from __future__ import annotations
 
-import logging
-
 import faiss
 import numpy as np
 import torch
@@ -20,8 +18,6 @@ from torch import Tensor
 from pipeline.model.item_table import Rows
 from pipeline.state.growing import GrowingArray
 
-logging.getLogger("faiss.loader").setLevel(logging.WARNING)
-"""It says of each variant for another CPU that it is not installed."""
 LISTS = 2_048
 LEAST_ITEMS = 8
 """Items in a list at the beginning, on average."""

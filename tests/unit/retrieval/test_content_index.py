@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -103,6 +106,12 @@ def test_few_items_are_all_found() -> None:
     nearest.put(np.array([7, 3, 9]), content)
     (found,) = nearest.search(content[:1], 5)
     assert sorted(found) == [NOTHING, NOTHING, 3, 7, 9]
+
+
+def test_what_faiss_lacks_for_this_cpu_is_not_logged() -> None:
+    program = "import logging; logging.basicConfig(level=logging.INFO); import pipeline.retrieval, faiss"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stderr == ""
 
 
 def test_centroids_are_distinct() -> None:
