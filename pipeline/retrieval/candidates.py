@@ -159,7 +159,7 @@ def score_candidates(
     of_content, of_residual = recommender.queries(contexts.users)
     logits = torch.addmm(items.bias[at], of_residual, items.residual[at].T)
     if has_content:
-        logits.addmm_(of_content, items.content[at].T)
+        logits.addmm_(of_content, items.content[at].float().T)
     logits, log_weights = logits.gather(1, gathered), tensor(_log_weights(candidates))
     log_sums = torch.logsumexp(logits + log_weights, dim=1)
     fact, target, item = contexts.facts[0]

@@ -73,7 +73,7 @@ class ContentIndex:
         """Put those of distinct rows ``[r]`` of a table that have any content; leave out the others."""
         for start in range(0, rows.size, AT_ONCE):
             part = torch.from_numpy(rows[start : start + AT_ONCE])
-            content = table.content[part.to(table.bias.device)].cpu()
+            content = table.content[part.to(table.bias.device)].float().cpu()
             has_any = content.any(dim=1)
             self.put(part[has_any].numpy(), content[has_any].numpy())
             self._leave_out(part[~has_any].numpy())
@@ -129,7 +129,7 @@ class ContentIndex:
 def choose_centroids(content: Tensor) -> NDArray[np.float32] | None:
     """Choose distinct vectors of ``[n, d]`` as centroids, evenly over the rows; None if all are zero."""
     some = content[:: max(1, len(content) // SAMPLED)]
-    with_any = some[some.any(dim=1)].cpu().numpy()
+    with_any = some[some.any(dim=1)].float().cpu().numpy()
     if not len(with_any):
         return None
     count = max(1, min(LISTS, len(with_any) // LEAST_ITEMS))
