@@ -39,6 +39,11 @@ def nearest(content: np.ndarray) -> ContentIndex:
     return found
 
 
+def table_of(content: np.ndarray) -> Rows:
+    rows = torch.from_numpy(content)
+    return Rows(rows, torch.zeros_like(rows), torch.zeros(len(rows)))
+
+
 def recall(nearest: ContentIndex, content: np.ndarray, allowed: np.ndarray, count: int = 10) -> float:
     """Share of the truly nearest among those allowed that are found; nothing else is."""
     queries = vectors(50, seed=2)
@@ -79,6 +84,19 @@ def test_the_same_centroids_make_the_same_file(nearest: ContentIndex, content: n
     assert np.array_equal(again.search(queries, 10), nearest.search(queries, 10))
 
 
+def test_lists_of_another_file_are_taken_as_they_are(nearest: ContentIndex, content: np.ndarray) -> None:
+    again, queries = ContentIndex(nearest.centroids), vectors(20, seed=4)
+    table, lists = table_of(content), nearest.lists.values.copy()
+    lists[5] = 0
+    again.put_from(table, np.arange(ITEMS), lists)
+    assert len(again) == ITEMS - 1
+    nearest.hide(np.array([5]))
+    assert np.array_equal(again.search(queries, 10), nearest.search(queries, 10))
+    farthest = np.argmin(nearest.centroids @ content[7]) + 1
+    again.put(np.array([5]), content[7:8], np.array([farthest], dtype=np.int32))
+    assert again.search(content[7:8], 1)[0, 0] == 7, "row 5 is in a list that is not looked into"
+
+
 def test_few_items_are_all_found() -> None:
     content = vectors(3, seed=5)
     nearest = ContentIndex(centroids_of(content))
@@ -94,11 +112,6 @@ def test_centroids_are_distinct() -> None:
 
 def test_without_any_content_there_are_no_centroids() -> None:
     assert choose_centroids(torch.zeros(20, WIDTH)) is None
-
-
-def table_of(content: np.ndarray) -> Rows:
-    rows = torch.from_numpy(content)
-    return Rows(rows, torch.zeros_like(rows), torch.zeros(len(rows)))
 
 
 def test_a_row_without_content_is_not_found_until_it_has_some_again(
