@@ -57,7 +57,7 @@ from pipeline.training.rng import Purpose, random_for
 
 log = logging.getLogger(__name__)
 
-RELEASE_EVERY = 8
+RELEASE_EVERY = 32
 """Batches after which freed memory is released; the next one pays some page faults for it."""
 
 
