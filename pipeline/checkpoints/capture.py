@@ -146,7 +146,7 @@ def _layer(learner: Learner, changed: ChangedState) -> Layer:
     indexed = _indexed(learner, changed)
     ids, digests = stream.catalogue.ids, stream.catalogue.digests
     vectors, residual, bias = (
-        column.detach()[torch.from_numpy(rows).to(column.device)].cpu().numpy()
+        column.detach()[torch.from_numpy(rows).to(column.device)].float().cpu().numpy()
         for column, rows in zip(table, (changed.content, changed.learned, changed.learned), strict=True)
     )
     return {

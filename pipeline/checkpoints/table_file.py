@@ -15,7 +15,7 @@ from pipeline.snapshots.codec import arrays_in, tensors_in
 
 LENGTH_BYTES = 8
 """Length of a safetensors header, before the header itself."""
-FLOAT_BYTES = 4
+TYPE_NAMES = {torch.float16: "F16", torch.float32: "F32"}
 Part = bytes | memoryview
 """Of a file that is written."""
 Content = bytes | mmap.mmap
@@ -23,8 +23,8 @@ Content = bytes | mmap.mmap
 
 
 def table_parts(table: CapturedColumns) -> Iterator[Part]:
-    """Encode float32 columns as a safetensors file, by name."""
-    names = sorted(table)
+    """Encode columns of float16 or float32 as a safetensors file, the wider first: all are aligned."""
+    names = sorted(table, key=lambda name: (-table.form(name).dtype.itemsize, name))
     yield _head(names, table)
     for name in names:
         for part in table.parts(name):
@@ -45,9 +45,9 @@ def table_columns(content: Content) -> dict[str, Tensor]:
 def _head(names: list[str], table: CapturedColumns) -> bytes:
     header, position = dict[str, object](), 0
     for name in names:
-        shape = table.shape(name)
-        end = position + FLOAT_BYTES * math.prod(shape)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": (position, end)}
+        shape, dtype = table.form(name)
+        end = position + dtype.itemsize * math.prod(shape)
+        header[name] = {"dtype": TYPE_NAMES[dtype], "shape": shape, "data_offsets": (position, end)}
         position = end
     text = orjson.dumps(header)
     text += b" " * (-len(text) % LENGTH_BYTES)

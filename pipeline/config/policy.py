@@ -18,9 +18,9 @@ class PolicyParameters(Config):
     """`greedy` shows the best items. `epsilon_greedy` gives an explored place to the best item left, or with
     probability `epsilon` to any of the pool. `plackett_luce` draws each in proportion to
     exp(logit / temperature), or with probability `epsilon` from the pool alike."""
-    explored_places: Annotated[int, Field(ge=1, le=1_000)] = 3
+    explored_places: Annotated[int, Field(ge=1, le=200)] = 3
     """Places of a slate that are drawn, from the top; the rest is greedy. Those that rules pin are not."""
-    pool: Annotated[int, Field(ge=2, le=10_000)] = 100
+    pool: Annotated[int, Field(ge=2, le=1_000)] = 100
     """Best items among which places are drawn, after filters, boosts, buries, pins and the request's own
     limits."""
     epsilon: Share = 0.05

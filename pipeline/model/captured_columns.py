@@ -24,6 +24,13 @@ class _Kept(NamedTuple):
     values: Tensor
 
 
+class ColumnForm(NamedTuple):
+    """Shape and number type of a column."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
 class CapturedColumns(Mapping[str, Tensor]):
     """Columns ``[n, ...]`` by name. One thread changes them, another may read them meanwhile."""
 
@@ -42,9 +49,10 @@ class CapturedColumns(Mapping[str, Tensor]):
         """Return a copy of a column, on the CPU."""
         return torch.cat([*self.parts(name)])
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a column."""
-        return tuple(self._columns[name].shape)
+    def form(self, name: str) -> ColumnForm:
+        """Return shape and number type of a column."""
+        column = self._columns[name]
+        return ColumnForm(tuple(column.shape), column.dtype)
 
     def keep(self, name: str, rows: NDArray[np.int64]) -> None:
         """Keep what rows have, as far as they were captured; call it before they change."""

@@ -36,7 +36,7 @@ NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 class Rows(NamedTuple):
-    """Rows of the table: content and residual ``[n, d]``, bias ``[n]``."""
+    """Rows of the table: content ``[n, d]`` as float16 or float32, residual ``[n, d]``, bias ``[n]``."""
 
     content: Tensor
     residual: Tensor
@@ -53,6 +53,8 @@ class ChangedItems(NamedTuple):
 class ItemTable:
     """The frozen content and the learned residual and bias of every catalogue row.
 
+    Content is kept as float16, which has every vector of the text encoder exactly, in half of the memory.
+
     The columns always have room for a recurring number of rows; those beyond the size are zero.
 
     Attributes:
@@ -66,8 +68,12 @@ class ItemTable:
         self.has_content = False
         self._device = device
         self._captures: list[ref[CapturedColumns]] = []
-        wide = {name: self._zeros(0, width) for name in ("content", "residual")}
-        self._columns = wide | {name: self._zeros(0) for name in ("bias", "residual_squares", "bias_squares")}
+        narrow = {name: self._zeros(0) for name in ("bias", "residual_squares", "bias_squares")}
+        self._columns = {
+            "content": self._zeros(0, width, dtype=torch.float16),
+            "residual": self._zeros(0, width),
+            **narrow,
+        }
 
     def __len__(self) -> int:
         return self._size
@@ -107,7 +113,7 @@ class ItemTable:
     def rows(self, rows: Tensor) -> Rows:
         """Return copies of the given rows ``[n]``; residual and bias require gradients."""
         content, residual, bias = (self._columns[name].index_select(0, rows) for name in Rows._fields)
-        return Rows(content, residual.requires_grad_(), bias.requires_grad_())
+        return Rows(content.float(), residual.requires_grad_(), bias.requires_grad_())
 
     def apply(self, rows: Tensor, residual_gradient: Tensor, bias_gradient: Tensor) -> None:
         """Take an Adagrad step on rows ``[n]`` with gradients ``[n, d]`` and ``[n]``.
@@ -154,19 +160,19 @@ class ItemTable:
 
     def _move(self, columns: Mapping[str, Tensor], capacity: int) -> None:
         """Copy columns to new ones with room for more rows; rows of zeros take no memory there."""
-        for name in self._columns:
+        for name, before in self._columns.items():
             column = columns[name]
-            moved = self._zeros(capacity, *column.shape[1:])
+            moved = self._zeros(capacity, *column.shape[1:], dtype=before.dtype)
             for number, part in enumerate(torch.split(column, AT_ONCE)):
                 is_set = part.any(dim=1) if part.dim() > 1 else part != 0
                 rows = is_set.nonzero().squeeze(1)
                 moved[AT_ONCE * number + rows.to(moved.device)] = part[rows].to(moved)
             self._columns[name] = moved
 
-    def _zeros(self, *shape: int) -> Tensor:
+    def _zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         if self._device.type == "cpu":
-            return reserved_zeros(*shape)
-        return torch.zeros(*shape, device=self._device)
+            return reserved_zeros(*shape, dtype=dtype)
+        return torch.zeros(*shape, dtype=dtype, device=self._device)
 
 
 def _bounded(gradient: Tensor) -> Tensor:

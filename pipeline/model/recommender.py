@@ -19,6 +19,8 @@ from pipeline.model.sequences import Packed
 from pipeline.model.tower import Tower
 
 INITIAL_SCALE = 10.0
+AT_ONCE = 65_536
+"""Rows whose content is converted to float32 at a time: 100 MB of width 384."""
 
 
 class Recommender(nn.Module):
@@ -48,8 +50,9 @@ class Recommender(nn.Module):
 
     def item_vectors(self, rows: Rows) -> Tensor:
         """Compute the item vectors of the given rows, ``[n, d]``."""
-        adapted = (rows.content @ self.adapter_in.T) @ self.adapter_out.T
-        return rows.content + adapted + rows.residual
+        content = rows.content.float()
+        adapted = (content @ self.adapter_in.T) @ self.adapter_out.T
+        return content + adapted + rows.residual
 
     def user_vectors(self, vectors: Tensor, packed: Packed) -> Tensor:
         """Compute the user vector after each act, ``[acts, d]``, from the item vectors ``[acts, d]``.
@@ -81,7 +84,10 @@ class Recommender(nn.Module):
         """Compute logits of all n items for users ``[m, d]``: ``[m, n]``; see `queries`."""
         m = len(users)
         of_content, of_residual = self.queries(torch.nn.functional.pad(users, (0, 0, 0, recurring(m) - m)))
-        scores = torch.addmm(items.bias, of_content, items.content.T).addmm_(of_residual, items.residual.T)
+        scores = torch.addmm(items.bias, of_residual, items.residual.T)
+        for start in range(0, len(items.bias), AT_ONCE):
+            content = items.content[start : start + AT_ONCE].float()
+            scores[:, start : start + AT_ONCE].addmm_(of_content, content.T)
         return scores[:m]
 
     @torch.no_grad()

@@ -160,7 +160,7 @@ def score_candidates(
     residual, bias = (column.index_select(0, at) for column in (items.residual, items.bias))
     logits = torch.addmm(bias, of_residual, residual.T)
     if has_content:
-        logits.addmm_(of_content, items.content.index_select(0, at).T)
+        logits.addmm_(of_content, items.content.index_select(0, at).float().T)
     logits, log_weights = logits.gather(1, gathered), tensor(_log_weights(candidates))
     log_sums = torch.logsumexp(logits + log_weights, dim=1)
     fact, target, item = contexts.facts[0]

@@ -88,7 +88,7 @@ class ContentIndex:
         """
         for start in range(0, rows.size, AT_ONCE):
             part = rows[start : start + AT_ONCE]
-            content = table.content[torch.from_numpy(part).to(table.bias.device)].cpu()
+            content = table.content[torch.from_numpy(part).to(table.bias.device)].float().cpu()
             is_put = content.any(dim=1).numpy()
             known = None if lists is None else lists[part]
             is_put &= True if known is None else known > 0
@@ -151,7 +151,7 @@ class ContentIndex:
 def choose_centroids(content: Tensor) -> NDArray[np.float32] | None:
     """Choose distinct vectors of ``[n, d]`` as centroids, evenly over the rows; None if all are zero."""
     some = content[:: max(1, len(content) // SAMPLED)]
-    with_any = some[some.any(dim=1)].cpu().numpy()
+    with_any = some[some.any(dim=1)].float().cpu().numpy()
     if not len(with_any):
         return None
     count = max(1, min(LISTS, len(with_any) // LEAST_ITEMS))

@@ -115,7 +115,7 @@ class Scan:
 
     def _copy_content(self, rows: NDArray[np.int64], table: Rows) -> None:
         where, at = self._scanned(rows, table)
-        content = table.content.index_select(0, at)
+        content = table.content.index_select(0, at).float()
         self._matrix[where, self._width + EXTRA :] = content.to(torch.bfloat16)
         self._squares[1, where] = content.square().sum(dim=1)
 

@@ -19,7 +19,14 @@ ENCODER = "encoder.safetensors"
 """Absent if the language model has no adapter."""
 HEADER_LENGTH_BYTES = 8
 """Length of a safetensors header, before the header itself."""
-ARRAY_TYPES = {"F32": np.float32, "F64": np.float64, "I32": np.int32, "I64": np.int64, "U8": np.uint8}
+ARRAY_TYPES = {
+    "F16": np.float16,
+    "F32": np.float32,
+    "F64": np.float64,
+    "I32": np.int32,
+    "I64": np.int64,
+    "U8": np.uint8,
+}
 TYPE_NAMES = {np.dtype(dtype): name for name, dtype in ARRAY_TYPES.items()}
 
 Content = bytes | bytearray | memoryview | mmap.mmap

@@ -78,7 +78,10 @@ class TextEncoder:
         return other
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Encode texts to unit vectors, shape ``[len(texts), d]``; zero for an empty text."""
+        """Encode texts to unit vectors, shape ``[len(texts), d]``; zero for an empty text.
+
+        They are rounded to 16 bits a number, so that whoever keeps them as such keeps them exactly.
+        """
         digests = [self._key(text) for text in texts]
         known = self._cache.get(digests)
         missing = {d: text for d, text in zip(digests, texts, strict=True) if d and d not in known}
@@ -88,7 +91,7 @@ class TextEncoder:
             known |= fresh
         zero = np.zeros(self.width, dtype=np.float32)
         vectors = [known.get(digest, zero) for digest in digests]
-        return np.stack(vectors) if vectors else np.zeros((0, self.width), dtype=np.float32)
+        return np.array(vectors, dtype=np.float16).reshape(-1, self.width).astype(np.float32)
 
     def knows(self, text: str) -> bool:
         """Return whether a text is cached, or empty, so that it costs no pass of the model."""

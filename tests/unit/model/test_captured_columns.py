@@ -35,7 +35,7 @@ def assert_equal(captured: CapturedColumns, expected: dict[str, Tensor]) -> None
     assert captured.keys() == expected.keys()
     for name, column in expected.items():
         assert torch.equal(captured[name], column)
-        assert captured.shape(name) == column.shape
+        assert captured.form(name) == (column.shape, column.dtype)
 
 
 def test_what_changes_after_a_capture_is_not_in_it(table: ItemTable) -> None:

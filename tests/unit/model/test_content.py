@@ -88,7 +88,8 @@ def test_bits_do_not_depend_on_other_texts_with_the_widths_of_the_default_backbo
 def test_vectors_have_unit_length_and_an_empty_text_has_none(encoder: TextEncoder) -> None:
     vectors = encoder.encode(["red cup", "", "blue plate"])
     assert vectors.dtype == np.float32
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 0, 1], abs=1e-6)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 0, 1], abs=1e-3)
+    assert np.array_equal(vectors.astype(np.float16), vectors)  # nothing is lost where they are kept so
     assert encoder.encode([]).shape == (0, encoder.width)
 
 
@@ -96,7 +97,7 @@ def test_a_vector_is_the_mean_of_the_models_hidden_states(encoder: TextEncoder, 
     with torch.no_grad():
         hidden = backbone.model(**backbone.tokenizer("red cup", return_tensors="pt")).last_hidden_state[0]
     mean = hidden.mean(dim=0)
-    np.testing.assert_allclose(encoder.encode(["red cup"])[0], mean / mean.norm(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(encoder.encode(["red cup"])[0], mean / mean.norm(), rtol=1e-3, atol=1e-6)
 
 
 def test_texts_that_share_words_are_closer(encoder: TextEncoder) -> None:

@@ -42,14 +42,14 @@ def learn_something(recommender: Recommender, table: ItemTable) -> None:
         for parameter in recommender.learned().values():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=random))
     rows = torch.arange(0, ITEMS, 2)
-    content = table.all().content[rows]
+    content = table.all().content[rows].float()
     table.apply(rows, content, content[:, 0])
 
 
 def test_untrained_an_item_is_scored_by_its_text(
     recommender: Recommender, table: ItemTable, users: torch.Tensor
 ) -> None:
-    expected = (INITIAL_SCALE * users @ table.all().content.T).log_softmax(dim=1)
+    expected = (INITIAL_SCALE * users @ table.all().content.float().T).log_softmax(dim=1)
     torch.testing.assert_close(recommender.rank_all(users, table.all()), expected)
 
 
