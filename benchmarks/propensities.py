@@ -69,8 +69,8 @@ def p_value(policy: Policy, random: Floats) -> float:
 
     A slate that has no probability, and is drawn all the same, gives 0.
     """
-    codes, frequencies = np.unique(drawn(policy, random) @ _BASE, return_counts=True)
-    observed = dict(zip(codes.tolist(), frequencies.tolist(), strict=True))
+    codes, counted = np.unique(drawn(policy, random) @ _BASE, return_counts=True)
+    observed = dict(zip(codes.tolist(), counted.tolist(), strict=True))
     expected = {int(np.array(slate) @ _BASE): p * len(random) for slate, p in slates(policy) if p > 0}
     if not observed.keys() <= expected.keys():
         return 0.0

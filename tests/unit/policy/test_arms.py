@@ -31,7 +31,7 @@ def test_arms_have_their_shares_and_their_policies() -> None:
     for name, share in arms.shares.items():
         assert counts[name] / len(USERS) == pytest.approx(share, abs=0.03)
     policies = {arm.name: arm.policy for arm in map(arms.of, USERS)}
-    bold, even = PlackettLuce(10, 20, 0.05, 1.0), EpsilonGreedy(10, 9, 1.0)
+    bold, even = PlackettLuce(3, 20, 0.05, 0.5), EpsilonGreedy(3, 9, 1.0)
     expected: dict[str, Policy] = {CONTROL: GREEDY, "bold": bold, "even": even}
     assert policies == expected
 
@@ -46,7 +46,7 @@ def test_a_user_stays_and_is_drawn_again_for_another_experiment() -> None:
 def test_without_arms_there_is_no_experiment() -> None:
     arms = make_arms(PolicyConfig(name="plackett_luce", experiment="unused"))
     assert arms.experiment is None
-    assert arms.of("ann").policy == PlackettLuce(10, 100, 0.05, 1.0)
+    assert arms.of("ann").policy == PlackettLuce(3, 100, 0.05, 0.5)
     assert GREEDY_ALONE.of("ann").policy is GREEDY
 
 
