@@ -26,7 +26,7 @@ from pipeline.assembly import make_learner
 from pipeline.config import PolicyConfig, load_settings
 from pipeline.datasets import open_dataset
 from pipeline.events import Impression, encode, validate
-from pipeline.policy.policies import make_policy
+from pipeline.policy.arms import make_arms
 from pipeline.training.backtest import micro_batches
 
 MS = 1_000
@@ -34,7 +34,8 @@ SIDES: Mapping[str, PolicyConfig] = {
     "greedy": PolicyConfig(),
     "epsilon_greedy": PolicyConfig(name="epsilon_greedy"),
     "plackett_luce": PolicyConfig(name="plackett_luce"),
-    "plackett_luce, 20 places of 1,000 items": PolicyConfig(
+    "plackett_luce, 10 places": PolicyConfig(name="plackett_luce", explored_places=10),
+    "plackett_luce, 20 places, 1,000 items": PolicyConfig(
         name="plackett_luce", explored_places=20, pool=1_000
     ),
 }
@@ -57,7 +58,7 @@ def main(
     current, _ = state_of(snapshot, learner, ())
     services = [
         RecommendationService(
-            current, settings.learn.segments.context, _encode, lambda: NOW, policy=make_policy(policy)
+            current, settings.learn.segments.context, _encode, lambda: NOW, arms=make_arms(policy)
         )
         for policy in SIDES.values()
     ]

@@ -219,7 +219,8 @@ class Impression(_Event):
     known, as in records before schema version 3: what these call propensities was the `scores`, probabilities
     under the mixture, of a list that was not drawn.
 
-    `shadows` are the same probabilities under policies that were not used, by their names.
+    `shadows` are the same probabilities under policies that were not used, by their names. `arm` is the
+    user's in an experiment.
 
     `offsets` maps ``"topic/partition"`` to the first offset that the server had not read yet.
     """
@@ -242,6 +243,8 @@ class Impression(_Event):
     propensities: Annotated[tuple[Propensity, ...] | None, Field(strict=False, max_length=1_000)] = None
     pool: Annotated[Offset | None, Field(validate_default=True)] = None
     shadows: Annotated[dict[Id, Shares], Field(max_length=16)] = Field(default_factory=dict)
+    experiment: Id | None = None
+    arm: Id | None = None
     context: Context = Field(default_factory=dict)
 
     @field_validator("scores", "propensities")
@@ -277,7 +280,7 @@ TIME_FIELDS = ("time", "published", "expires")
 NEW_IN_2 = frozenset({"attributes", "published", "expires", "media", "vectors"})
 NEW_SINCE = {
     **dict.fromkeys(NEW_IN_2, 2),
-    **dict.fromkeys(("scores", "policy", "policy_version", "pool", "shadows"), 3),
+    **dict.fromkeys(("scores", "policy", "policy_version", "pool", "shadows", "experiment", "arm"), 3),
 }
 """The schema version that brought a field."""
 Event = Interaction | Item | ItemChange | User | Impression

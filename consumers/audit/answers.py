@@ -34,6 +34,7 @@ from pipeline.journal.record_buffer import RecordBuffer
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
+from pipeline.policy.arms import CONTROL, Arm, Arms
 from pipeline.policy.policies import GREEDY, recorded_policy
 from pipeline.policy.port import Policy
 from pipeline.snapshots.layer_list import store_whole
@@ -149,7 +150,7 @@ def reproduce_answer(
         submitted.append,
         clock=lambda: recorded.time,
         shown=_shown_before(event_log, topics, recorded, stored.query),
-        policy=policy,
+        arms=Arms([Arm(CONTROL, policy)]),
     )
     found = service.for_user(recorded.user, stored.session, stored.query, recorded.impression_id)
     shown = [validate(Impression, fields) for fields in submitted]

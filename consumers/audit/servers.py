@@ -34,7 +34,7 @@ from pipeline.keys import HEADER
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
-from pipeline.policy.policies import make_policy
+from pipeline.policy.arms import make_arms
 from pipeline.snapshots.store import SnapshotStore
 
 READY_SECONDS = 300.0
@@ -65,8 +65,8 @@ def check_servers(
 def new_server(event_log: EventLog, topics: Topics, settings: Settings) -> Iterator[RecommendationService]:
     """Follow the log as `new_state` does; yield the service that answers from it."""
     with new_state(event_log, topics, settings) as current:
-        policy = make_policy(settings.policy)
-        yield RecommendationService(current, settings.learn.segments.context, policy=policy)
+        arms = make_arms(settings.policy)
+        yield RecommendationService(current, settings.learn.segments.context, arms=arms)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from pipeline.http.listening import serve_beside
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
-from pipeline.policy.policies import make_policy, make_shadows
+from pipeline.policy.arms import make_arms
 from pipeline.signals import Stopped, stop_requested
 from pipeline.snapshots.store import SnapshotStore
 
@@ -117,8 +117,7 @@ def serve(settings: Settings, event_log: EventLog, stop: Event, worker: Worker |
             submit,
             shown=shown,
             append=rewards.append,
-            policy=make_policy(settings.policy),
-            shadows=make_shadows(settings.policy),
+            arms=make_arms(settings.policy),
         )
         followers = [partial(follower.run, make_encoder, stop), partial(impression_follower.run, stop)]
         app = create_app(service, settings.serve)

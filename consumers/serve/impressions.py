@@ -25,6 +25,9 @@ from pipeline.events import Context, Impression, InteractionType, encode, valida
 MAX_QUEUED = 10_000
 MAX_BATCH = 500
 POLL_SECONDS = 0.2
+GATHER_SECONDS = 0.05
+"""How long an impression waits for others. A commit costs the same for one as for many, and where several
+workers commit without a pause, the learner hardly gets SQLite's lock."""
 MAX_CONTEXT_CHARACTERS = 512
 """Maximum length of one value of an impression's context."""
 
@@ -223,6 +226,7 @@ class ImpressionWriter:
         batch: list[Fields] = []
         try:
             batch.append(self._queue.get(timeout=POLL_SECONDS))
+            self._closing.wait(GATHER_SECONDS)
             while len(batch) < MAX_BATCH:
                 batch.append(self._queue.get_nowait())
         except Empty:

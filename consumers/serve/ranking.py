@@ -39,7 +39,7 @@ items only; an item with neither a text nor learned weights. Or why it has none:
 
 @dataclass(frozen=True)
 class Answer:
-    """Items to show, best first.
+    """Items to show, in their order.
 
     Attributes:
         rows: rows of the items in the View's index.
@@ -49,6 +49,7 @@ class Answer:
         explanations: of each item, if the query asked for them.
         slate: the rows, and what rules placed or held back.
         is_exact: whether it is certain that a ranking of all items has the same.
+        is_full: whether the best of what was ranked fill the answer.
     """
 
     rows: list[int]
@@ -58,6 +59,7 @@ class Answer:
     explanations: list[Explanation] | None = None
     slate: Slate = Slate([])
     is_exact: bool = True
+    is_full: bool = True
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def _ranked(
     """Choose among the items that were scored, or among all if those do not fill the answer."""
     query, shaping = draft.asked.query, draft.asked.shaping
     rows, answer = _chosen(view, draft, scored)
-    if len(answer.rows) < query.k and scored.bound > -np.inf:
+    if not answer.is_full and scored.bound > -np.inf:
         every = np.arange(len(view.index))
         all_rows = draft.to_score._replace(rows=every[draft.eligibility.among(every)])
         (scored,) = score(view, snapshot, items, [all_rows], context)
@@ -253,7 +255,7 @@ def _of_pool(
         rows, bound = pool(view.scans)
         rows = np.union1d(rows, eligibility.shaping.named)
         found = answer(rows[eligibility.among(rows)], bound)
-        if len(found.rows) >= eligibility.query.k:
+        if found.is_full:
             return found
     rows = np.arange(len(view.index)) if selected is None else selected
     return answer(rows[eligibility.among(rows)], -np.inf)
@@ -315,7 +317,20 @@ def _answer(
     slate, is_exact = _slate(view, query, ranked, shaping, exploration)
     found: Reason | None = reason if slate.rows else "nothing_eligible"
     scores = ranked.scores[np.searchsorted(ranked.rows, slate.rows)].tolist()
-    return Answer(slate.rows, scores, source, found, slate=slate, is_exact=is_exact)
+    is_full = _is_full(view, query, ranked, shaping, slate)
+    return Answer(slate.rows, scores, source, found, slate=slate, is_exact=is_exact, is_full=is_full)
+
+
+def _is_full(view: View, query: RecommendationQuery, ranked: _Ranked, shaping: Shaping, slate: Slate) -> bool:
+    """Whether the best items fill an answer.
+
+    Within caps a drawn slate may be shorter or longer than that of the best items. These decide, because from
+    what is drawn must not follow what it is drawn from: the propensities would be others.
+    """
+    has_caps = bool(shaping.caps) or query.most_per_category is not None
+    if slate.drawn.draws and has_caps and ranked.bound > -np.inf:
+        slate, _ = _slate(view, query, ranked, shaping, NO_EXPLORATION)
+    return len(slate.rows) >= query.k
 
 
 def _slate(

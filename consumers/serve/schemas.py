@@ -106,7 +106,7 @@ class AnswerProvenance(_Response):
     )
     offsets: dict[str, int] = Field(
         description="topic/partition to the next offset that the server had not read. The same offsets "
-        "and snapshot give the same answer."
+        "and snapshot give the same answer, but for what the policy draws."
     )
     staleness_seconds: float = Field(
         description="Age of the oldest interaction that was read but not learned; 0 if there is none."

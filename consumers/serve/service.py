@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from consumers.serve.explanation import Explanation
@@ -33,9 +33,8 @@ from consumers.serve.state.steering import NO_ATTRIBUTES, read_attributes, steer
 from pipeline import metrics
 from pipeline.errors import DeliveryError, MillstreamError
 from pipeline.events import Interaction
-from pipeline.policy.draws import NO_EXPLORATION, NO_POLICIES, Exploration
-from pipeline.policy.policies import GREEDY
-from pipeline.policy.port import Policy
+from pipeline.policy.arms import GREEDY_ALONE, Arms
+from pipeline.policy.draws import NO_EXPLORATION, Exploration
 from pipeline.rules.compiled import NO_SHAPING, RequestFacts, Shaping
 from pipeline.rules.slate import Slate
 from pipeline.state.acted_items import NO_ITEMS
@@ -81,7 +80,7 @@ class UserAnswer(NamedTuple):
 
     @property
     def items(self) -> list[str]:
-        """Ids of the items, best first."""
+        """Ids of the items, in their order."""
         return [self.view.index.ids[row] for row in self.answer.rows]
 
 
@@ -115,8 +114,7 @@ class RecommendationService:
         clock: Callable[[], int] = now_ms,
         shown: ShownItems | None = None,
         append: Callable[[Interaction], None] | None = None,
-        policy: Policy = GREEDY,
-        shadows: Mapping[str, Policy] = NO_POLICIES,
+        arms: Arms = GREEDY_ALONE,
     ) -> None:
         """Answer from the state that the follower keeps up to date.
 
@@ -127,8 +125,8 @@ class RecommendationService:
             clock: ms since the epoch.
             shown: what was shown lately; nothing without it. Impressions that are submitted are added.
             append: appends an act to the log; None to take in no rewards.
-            policy: makes the slates of answers that are written as impressions; others are greedy.
-            shadows: policies whose propensities are recorded, too.
+            arms: have the policies that make the slates of answers which are written as impressions; others
+                are greedy.
         """
         self._current = current
         self._context = context
@@ -136,7 +134,7 @@ class RecommendationService:
         self._clock = clock
         self._shown = shown or ShownItems()
         self._append = append
-        self._policy, self._shadows = policy, shadows
+        self._arms = arms
 
     def for_user(
         self, user: str, session: str | None, query: RecommendationQuery, impression: str | None = None
@@ -215,11 +213,10 @@ class RecommendationService:
             shown = self._shown.since(user, now - query.exclude_shown_ms)
         history = known.history if request.history is None else _acts(request.history, now)
         shaping = _shaping(view, query, "history" if user is None else "user", now, known.attributes)
-        exploration = (
-            NO_EXPLORATION
-            if request.impression is None
-            else Exploration(self._policy, request.impression, self._shadows)
-        )
+        exploration = NO_EXPLORATION
+        if user is not None and request.impression is not None:
+            arm = self._arms.of(user)
+            exploration = Exploration(arm.policy, request.impression, arm.shadows)
         return UserQuery(history, request.session, query, known.older, shaping, shown, user, exploration)
 
     def for_history(
@@ -370,9 +367,9 @@ class RecommendationService:
         if self._submit is None or user is None or impression is None or not answer.rows:
             return None
         stored = stored_context(request.query, request.session, view.pending_texts, found.steered_by)
-        items, policy = found.items, self._policy.name
-        metrics.SHOWN_ITEMS.labels(policy, "explored").inc(len(slate.explored))
-        metrics.SHOWN_ITEMS.labels(policy, "best").inc(len(items) - len(slate.explored))
+        items, arm, experiment = found.items, self._arms.of(user), self._arms.experiment
+        metrics.SHOWN_ITEMS.labels(arm.policy.name, "explored").inc(len(slate.explored))
+        metrics.SHOWN_ITEMS.labels(arm.policy.name, "best").inc(len(items) - len(slate.explored))
         self._shown.add(impression, user, items, found.now)
         self._submit(
             {
@@ -382,11 +379,13 @@ class RecommendationService:
                 "time": found.now,
                 "items": items,
                 "scores": answer.scores,
-                "policy": policy,
-                "policy_version": self._policy.version,
+                "policy": arm.policy.name,
+                "policy_version": arm.policy.version,
                 "propensities": slate.propensities,
                 "pool": slate.drawn.pool,
                 "shadows": slate.shadows(),
+                "experiment": experiment,
+                "arm": arm.name if experiment else None,
                 "offsets": view.offsets,
                 "context": {"source": answer.source, **stored},
             }

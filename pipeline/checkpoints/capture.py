@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.checkpoints.state import CENTROIDS, LearnerState
+from pipeline.checkpoints.state import CENTROIDS, LISTS, LearnerState
 from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.port import named
 from pipeline.journal.position import Position
@@ -143,6 +143,7 @@ def _layer(learner: Learner, changed: ChangedState) -> Layer:
     """Copy rows."""
     stream, table, choice = learner.stream, learner.table.all(), learner.retriever.choice
     centroids = choice.centroids if changed.has_new_centroids else None
+    indexed = _indexed(learner, changed)
     ids, digests = stream.catalogue.ids, stream.catalogue.digests
     vectors, residual, bias = (
         column.detach()[torch.from_numpy(rows).to(column.device)].float().cpu().numpy()
@@ -156,7 +157,15 @@ def _layer(learner: Learner, changed: ChangedState) -> Layer:
         "pairs": pairs_of(changed.pairs, stream.covisitation.counts.stored(changed.pairs)),
         "scanned": scanned_of(changed.scanned, choice.rows),
         "centroids": centroids_of(vectors[:0] if centroids is None else centroids),
+        "indexed": RowValues(indexed, {"lists": learner.retriever.lists[indexed]}),
     }
+
+
+def _indexed(learner: Learner, changed: ChangedState) -> NDArray[np.int64]:
+    """Return the rows that may have another list than before: all, if there are centroids now."""
+    if learner.retriever.choice.centroids is None:
+        return changed.content[:0]
+    return np.flatnonzero(learner.retriever.lists) if changed.has_new_centroids else changed.content
 
 
 def _counts(stream: StreamState) -> dict[str, Tensor]:
@@ -185,4 +194,7 @@ def _learned(learner: Learner) -> dict[str, Tensor]:
     tensors |= learner.optimizer.moments()
     tensors |= {f"mixer.{name}": tensor for name, tensor in learner.mixer.state().items()}
     centroids = learner.retriever.choice.centroids
-    return tensors if centroids is None else {**tensors, CENTROIDS: torch.from_numpy(centroids)}
+    if centroids is None:
+        return tensors
+    index = {CENTROIDS: centroids, LISTS: learner.retriever.lists.copy()}
+    return {**tensors, **{name: torch.from_numpy(array) for name, array in index.items()}}

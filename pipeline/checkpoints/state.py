@@ -37,6 +37,7 @@ from pipeline.model.captured_columns import CapturedColumns
 from pipeline.model.content.adapter import Adapter
 from pipeline.model.tensors import under
 from pipeline.monitoring.supervisor import Supervisor, SupervisorState
+from pipeline.snapshots.values import check_range
 from pipeline.state.catalogue import Catalogue
 from pipeline.state.counts import PairRows
 from pipeline.state.dedupe import SeenEvents
@@ -49,8 +50,8 @@ REPLAY, CATALOGUE, SUPERVISOR = "replay.safetensors", "catalogue.json", "supervi
 ENCODER = "encoder.safetensors"
 SUPERVISOR_STATE = TypeAdapter(SupervisorState)
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-CENTROIDS = "retrieval.centroids"
-"""Name of the centroids by which content is searched; absent while it is not."""
+CENTROIDS, LISTS = "retrieval.centroids", "retrieval.lists"
+"""Names of the centroids by which content is searched, and of each row's list; absent while it is not."""
 
 
 @dataclass(frozen=True)
@@ -152,20 +153,26 @@ def restore(
     _load_users(learner, files)
     learner.table.load(table)
     learner.replay.load(replay)
-    learner.retriever.load(counts["scanned"].numpy(), _centroids(learned, table), learner.table)
+    learner.retriever.load(counts["scanned"].numpy(), learner.table, *_index(learned, table))
     _load_learned(learner, learned)
     if supervisor is not None:
         _load_supervisor(supervisor, files[SUPERVISOR][:])
 
 
-def _centroids(learned: Mapping[str, Tensor], table: Mapping[str, Tensor]) -> NDArray[np.float32] | None:
-    """Return the centroids of a state; None if it has none."""
-    found = learned.get(CENTROIDS)
-    if found is not None and (
-        found.dim() != 2 or found.shape[1] != table["content"].shape[1] or not len(found)
-    ):
+def _index(
+    learned: Mapping[str, Tensor], table: Mapping[str, Tensor]
+) -> tuple[NDArray[np.float32] | None, NDArray[np.int32] | None]:
+    """Return the centroids of a state, and the list of each row; None if it has none."""
+    centroids, lists = learned.get(CENTROIDS), learned.get(LISTS)
+    if centroids is None or lists is None:
+        return None, None
+    rows, width = table["content"].shape
+    if centroids.dim() != 2 or centroids.shape[1] != width or not len(centroids):
         raise ValueError("the centroids are not as wide as the items' content")
-    return None if found is None else found.numpy()
+    if lists.dtype != torch.int32 or lists.shape != (rows,):
+        raise ValueError("there is no list for each item")
+    check_range(LISTS, lists, 0, len(centroids))
+    return centroids.numpy(), lists.numpy()
 
 
 def _load_counts(learner: Learner, counts: Mapping[str, Tensor]) -> None:

@@ -23,7 +23,7 @@ from pipeline.config.learning import (
 from pipeline.config.log import LogConfig, RefusalsConfig
 from pipeline.config.model import ModelConfig, ModelSizes
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
-from pipeline.config.policy import PolicyConfig, PolicyName, PolicyParameters
+from pipeline.config.policy import ArmConfig, PolicyConfig, PolicyName, PolicyParameters
 from pipeline.config.retraining import (
     CandidateSizes,
     GateConfig,
@@ -41,6 +41,7 @@ from pipeline.config.toml import to_toml
 
 __all__ = [
     "Action",
+    "ArmConfig",
     "BatchConfig",
     "BridgeConfig",
     "BridgedTopic",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Config, Share
+from pipeline.config.base import Config, Hours, Share
 
 PolicyName = Literal["greedy", "epsilon_greedy", "plackett_luce"]
 
@@ -18,20 +18,34 @@ class PolicyParameters(Config):
     """`greedy` shows the best items. `epsilon_greedy` gives an explored place to the best item left, or with
     probability `epsilon` to any of the pool. `plackett_luce` draws each in proportion to
     exp(logit / temperature), or with probability `epsilon` from the pool alike."""
-    explored_places: Annotated[int, Field(ge=1, le=1_000)] = 10
+    explored_places: Annotated[int, Field(ge=1, le=200)] = 3
     """Places of a slate that are drawn, from the top; the rest is greedy. Those that rules pin are not."""
-    pool: Annotated[int, Field(ge=2, le=10_000)] = 100
+    pool: Annotated[int, Field(ge=2, le=1_000)] = 100
     """Best items among which places are drawn, after filters, boosts, buries, pins and the request's own
-    limits. Each explored place costs some microseconds for a hundred of them."""
+    limits."""
     epsilon: Share = 0.05
     """Probability that an explored place is drawn from the pool alike. It is a floor under all propensities:
     whatever the model thinks of an item, it is shown now and then."""
-    temperature: Annotated[float, Field(ge=0.001, le=1_000)] = 1.0
+    temperature: Annotated[float, Field(ge=0.001, le=1_000)] = 0.5
     """Of `plackett_luce`: 1 shows an item as often as the model expects an act on it, less is nearer to
     greedy, more nearer to uniform."""
 
+    def covers(self, other: PolicyParameters) -> bool:
+        """Whether whatever another policy shows has a propensity above 0 under this one."""
+        if other.name == "greedy":
+            return True
+        draws_all = self.name == "plackett_luce" or (self.name == "epsilon_greedy" and self.epsilon > 0)
+        return draws_all and other.explored_places <= self.explored_places and other.pool <= self.pool
 
-ShadowName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+
+class ArmConfig(PolicyParameters):
+    """[policy.arms.name] The policy of a share of the users."""
+
+    share: Annotated[float, Field(gt=0, le=0.95)]
+    """Share of the users. Those that no arm takes are the control, which gets `[policy]`."""
+
+
+PolicyLabel = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
 class PolicyConfig(PolicyParameters):
@@ -40,16 +54,28 @@ class PolicyConfig(PolicyParameters):
     Answers are explored that are written to the log as impressions, with what the policy did.
     """
 
-    shadows: Annotated[dict[ShadowName, PolicyParameters], Field(max_length=8)] = {}
+    shadows: Annotated[dict[PolicyLabel, PolicyParameters], Field(max_length=8)] = {}
     """Policies that are not used: impressions say how probable their items would have been under each, so
     that `millstream policy evaluate` can tell what it would have earned. `greedy` is always one."""
+    experiment: Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    """Name of the experiment that `arms` are of. Which arm a user is in follows from it: give the next one
+    another name, also if only shares change."""
+    experiment_hours: Hours = 24.0
+    """Hours after a user's first answer in the experiment whose answers count. Then the user is compared."""
+    arms: Annotated[dict[PolicyLabel, ArmConfig], Field(max_length=8)] = {}
+    """Policies of shares of the users. `millstream experiment report` compares them with the control."""
+
+    @property
+    def share_of_arms(self) -> float:
+        """Share of the users that are not the control."""
+        return sum(arm.share for arm in self.arms.values())
 
     @model_validator(mode="after")
     def _shows_what_shadows_would(self) -> Self:
         for name, shadow in self.shadows.items():
             if name == "greedy":
                 raise ValueError("shadows.greedy is always there: give yours another name")
-            if shadow.name != "greedy" and not self._covers(shadow):
+            if not self.covers(shadow):
                 raise ValueError(
                     f"shadows.{name} would show what policy.name = {self.name!r} never shows, so nothing "
                     "could be said about it: it may draw no more explored_places, from no larger pool, and "
@@ -57,6 +83,12 @@ class PolicyConfig(PolicyParameters):
                 )
         return self
 
-    def _covers(self, shadow: PolicyParameters) -> bool:
-        draws_all = self.name == "plackett_luce" or (self.name == "epsilon_greedy" and self.epsilon > 0)
-        return draws_all and shadow.explored_places <= self.explored_places and shadow.pool <= self.pool
+    @model_validator(mode="after")
+    def _leaves_a_control(self) -> Self:
+        if "control" in self.arms:
+            raise ValueError("arms.control is always there, with [policy]: give yours another name")
+        if self.arms and not self.experiment:
+            raise ValueError("arms need the name of an experiment: set policy.experiment")
+        if self.share_of_arms > 0.95:
+            raise ValueError("the control must keep at least .05 of the users: lessen the shares of the arms")
+        return self

@@ -74,10 +74,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _explores_only_what_is_recorded(self) -> Self:
-        if self.policy.name != "greedy" and not self.serve.impressions:
+        policy = self.policy
+        asking = f"policy.name = {policy.name!r}" if policy.name != "greedy" else "policy.arms"
+        if (policy.name != "greedy" or policy.arms) and not self.serve.impressions:
             raise ValueError(
-                f"policy.name = {self.policy.name!r} needs serve.impressions = true: what chance has shown "
-                "must be recorded"
+                f"{asking} needs serve.impressions = true: what chance shows, and to whom, must be recorded"
             )
         return self
 

@@ -75,9 +75,14 @@ SHADOW = "greedy"
 """The name under which the best slates are a shadow of every policy that explores."""
 
 
-def make_shadows(config: PolicyConfig) -> dict[str, Policy]:
-    """Make the policies whose propensities are recorded beside those of the one that is used."""
-    return {SHADOW: GREEDY, **{name: make_policy(shadow) for name, shadow in config.shadows.items()}}
+def make_shadows(config: PolicyConfig, used: PolicyParameters | None = None) -> dict[str, Policy]:
+    """Make the policies whose propensities are recorded beside those of the one that is used.
+
+    `used` is that of an arm; shadows that would show what it never shows are left out.
+    """
+    covering = used or config
+    shadows = {name: shadow for name, shadow in config.shadows.items() if covering.covers(shadow)}
+    return {SHADOW: GREEDY, **{name: make_policy(shadow) for name, shadow in shadows.items()}}
 
 
 def make_policy(config: PolicyParameters) -> Policy:

@@ -157,9 +157,10 @@ def score_candidates(
     rows, where = candidates.distinct
     at, gathered = tensor(rows), tensor(where)
     of_content, of_residual = recommender.queries(contexts.users)
-    logits = torch.addmm(items.bias[at], of_residual, items.residual[at].T)
+    residual, bias = (column.index_select(0, at) for column in (items.residual, items.bias))
+    logits = torch.addmm(bias, of_residual, residual.T)
     if has_content:
-        logits.addmm_(of_content, items.content[at].float().T)
+        logits.addmm_(of_content, items.content.index_select(0, at).float().T)
     logits, log_weights = logits.gather(1, gathered), tensor(_log_weights(candidates))
     log_sums = torch.logsumexp(logits + log_weights, dim=1)
     fact, target, item = contexts.facts[0]
@@ -168,7 +169,7 @@ def score_candidates(
         model=logits - log_sums.unsqueeze(1),
         covisitation=tensor(_log_shares(contexts, rows, where)),
         popularity=tensor(popularity.log_share(rows)[where]),
-        bias=BIAS_SCALE * items.bias[at][gathered],
+        bias=BIAS_SCALE * bias[gathered],
         indices=tensor(np.stack([fact, target, columns])),
         values=tensor(contexts.facts[1]),
         situation=tensor(contexts.situation),

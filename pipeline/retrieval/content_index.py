@@ -9,8 +9,6 @@ lists: 28 µs to add one, 28 ms for 256 queries, .13 ms for one; usearch's graph
 
 from __future__ import annotations
 
-import logging
-
 import faiss
 import numpy as np
 import torch
@@ -20,8 +18,6 @@ from torch import Tensor
 from pipeline.model.item_table import Rows
 from pipeline.state.growing import GrowingArray
 
-logging.getLogger("faiss.loader").setLevel(logging.WARNING)
-"""It says of each variant for another CPU that it is not installed."""
 LISTS = 2_048
 LEAST_ITEMS = 8
 """Items in a list at the beginning, on average."""
@@ -42,6 +38,7 @@ class ContentIndex:
 
     Attributes:
         centroids: ``[c, d]``, distinct.
+        lists: by row, the number of its centroid plus one; 0 for a row that is not found.
     """
 
     def __init__(self, centroids: NDArray[np.float32]) -> None:
@@ -51,6 +48,7 @@ class ContentIndex:
         self._index = _empty_index(centroids)
         self._rows = GrowingArray[np.int64](np.int64)
         self._is_found = GrowingArray[np.bool_](np.bool_)
+        self.lists = GrowingArray[np.int32](np.int32)
         self._places = GrowingArray[np.int64](np.int64)
         self._hidden = np.zeros(0, dtype=np.int64)
         self._found_bits: NDArray[np.uint8] | None = None
@@ -59,24 +57,48 @@ class ContentIndex:
         """Return the number of rows that it holds."""
         return self._rows.size
 
-    def put(self, rows: NDArray[np.int64], content: NDArray[np.float32]) -> None:
-        """Add distinct rows ``[r]`` with content ``[r, d]``, or replace their content."""
-        self._places.grow(max(self._places.size, int(rows.max(initial=-1)) + 1))
-        slots = self._slots_of(rows)
+    def put(
+        self,
+        rows: NDArray[np.int64],
+        content: NDArray[np.float32],
+        lists: NDArray[np.int32] | None = None,
+    ) -> None:
+        """Add distinct rows ``[r]`` with content ``[r, d]``, or replace their content.
+
+        Args:
+            rows, content: what is put.
+            lists: ``[r]`` as another file with these centroids has them. None to look for the nearest
+                centroids, which takes 20 times as long as all else.
+        """
+        self.grow(int(rows.max(initial=-1)) + 1)
+        if lists is None:
+            _, nearest = self._index.quantizer.search(np.ascontiguousarray(content), 1)
+            lists = (nearest[:, 0] + 1).astype(np.int32)
+        slots, self.lists.values[rows] = self._slots_of(rows), lists
         known, new = np.flatnonzero(slots != NOTHING), np.flatnonzero(slots == NOTHING)
         if known.size:
             self._index.update_vectors(slots[known], np.ascontiguousarray(content[known]))
         if new.size:
-            self._add(rows[new], np.ascontiguousarray(content[new]))
+            self._add(rows[new], np.ascontiguousarray(content[new]), lists[new])
 
-    def put_from(self, table: Rows, rows: NDArray[np.int64]) -> None:
-        """Put those of distinct rows ``[r]`` of a table that have any content; leave out the others."""
+    def put_from(self, table: Rows, rows: NDArray[np.int64], lists: NDArray[np.int32] | None = None) -> None:
+        """Put those of distinct rows ``[r]`` of a table that have any content; leave out the others.
+
+        `lists` are those of all rows of the table, as in `put`; a row without one is left out, too.
+        """
         for start in range(0, rows.size, AT_ONCE):
-            part = torch.from_numpy(rows[start : start + AT_ONCE])
-            content = table.content[part.to(table.bias.device)].float().cpu()
-            has_any = content.any(dim=1)
-            self.put(part[has_any].numpy(), content[has_any].numpy())
-            self._leave_out(part[~has_any].numpy())
+            part = rows[start : start + AT_ONCE]
+            content = table.content[torch.from_numpy(part).to(table.bias.device)].float().cpu()
+            is_put = content.any(dim=1).numpy()
+            known = None if lists is None else lists[part]
+            is_put &= True if known is None else known > 0
+            self.put(part[is_put], content.numpy()[is_put], None if known is None else known[is_put])
+            self._leave_out(part[~is_put])
+
+    def grow(self, size: int) -> None:
+        """Have room for rows up to `size`."""
+        for column in (self._places, self.lists):
+            column.grow(max(size, column.size))
 
     def hide(self, rows: NDArray[np.int64]) -> None:
         """Find all rows but these from now on."""
@@ -113,11 +135,11 @@ class ContentIndex:
         rows = rows[rows < self._places.size]
         slots = self._slots_of(rows)
         self._is_found.values[slots[slots != NOTHING]] = False
-        self._places.values[rows], self._found_bits = 0, None
+        self._places.values[rows], self.lists.values[rows], self._found_bits = 0, 0, None
 
-    def _add(self, rows: NDArray[np.int64], content: NDArray[np.float32]) -> None:
-        first = self._rows.size
-        self._index.add(content)
+    def _add(self, rows: NDArray[np.int64], content: NDArray[np.float32], lists: NDArray[np.int32]) -> None:
+        first, numbers = self._rows.size, lists.astype(np.int64) - 1
+        self._index.add_core(rows.size, faiss.swig_ptr(content), None, faiss.swig_ptr(numbers))
         for column in (self._rows, self._is_found):
             column.grow(first + rows.size)
         self._rows.values[first:] = rows

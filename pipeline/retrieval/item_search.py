@@ -27,11 +27,13 @@ class SearchChoice(NamedTuple):
         rows: ``[r]`` the distinct catalogue rows that are scanned, by slot.
         has_content: whether their content is scanned, too.
         centroids: ``[c, d]``, by which the content of all other rows is searched; None while it is not.
+        lists: by row, see `ContentIndex`; None to find them.
     """
 
     rows: NDArray[np.int64] = NO_ROWS
     has_content: bool = False
     centroids: NDArray[np.float32] | None = None
+    lists: NDArray[np.int32] | None = None
 
 
 class ItemSearch:
@@ -54,6 +56,14 @@ class ItemSearch:
         """Whether all rows are scanned."""
         return self.choice.rows.size == self._size
 
+    @property
+    def lists(self) -> NDArray[np.int32]:
+        """``[n]`` where the content of each row is searched; zeros while it is not."""
+        if self._index is None:
+            return np.zeros(self._size, dtype=np.int32)
+        self._index.grow(self._size)
+        return self._index.lists.values
+
     def choose(self, choice: SearchChoice, table: Rows) -> None:
         """Search as chosen from now on; costs what is chosen otherwise than before.
 
@@ -65,7 +75,7 @@ class ItemSearch:
         if choice.centroids is not before.centroids:
             self._index = None if choice.centroids is None else ContentIndex(choice.centroids)
             if self._index is not None:
-                self._index.put_from(table, np.arange(len(table.bias)))
+                self._index.put_from(table, np.arange(len(table.bias)), choice.lists)
         elif choice.rows is before.rows:
             return
         if self._index is not None:
@@ -84,7 +94,7 @@ class ItemSearch:
         self._size = len(table.bias)
         self._scan.refresh(learned, encoded, table)
         if self._index is not None:
-            self._index.put_from(table, encoded)
+            self._index.put_from(table, encoded, self.choice.lists)
         self.log_shares = popularity.log_share(self.choice.rows)
         self._scan.set_popularity(torch.from_numpy(self.log_shares).to(table.bias.device))
 

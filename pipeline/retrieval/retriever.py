@@ -24,6 +24,8 @@ from pipeline.state.popularity import Popularity
 
 CHOSEN_EVERY = 64
 """Batches after which the scanned rows are chosen again; it costs some 50 ms."""
+VALUE_BITS = 32
+"""Of a float32, which sort as the floats do if none is below zero."""
 
 
 class ChangedChoice(NamedTuple):
@@ -51,18 +53,27 @@ class Retriever:
         """How the catalogue is searched; nothing is scanned while all items are scored."""
         return self._search.choice
 
+    @property
+    def lists(self) -> NDArray[np.int32]:
+        """By row, where its content is searched, see `ContentIndex`; zeros while it is not."""
+        return self._search.lists
+
     def is_needed(self, size: int) -> bool:
         """Whether a catalogue is too large for all its items to be scored."""
         return size > self._config.exact_items
 
     def load(
-        self, scanned: NDArray[np.int64], centroids: NDArray[np.float32] | None, table: ItemTable
+        self,
+        scanned: NDArray[np.int64],
+        table: ItemTable,
+        centroids: NDArray[np.float32] | None,
+        lists: NDArray[np.int32] | None,
     ) -> None:
         """Restore what a checkpoint holds; the table has been restored."""
         self._search, self._learned, self._encoded = ItemSearch(), [], []
         capacity = self._config.rows_scanned(table.has_content)
         if self.is_needed(len(table)) and 0 < scanned.size <= capacity:
-            self._search.choose(SearchChoice(scanned, table.has_content, centroids), table.all())
+            self._search.choose(SearchChoice(scanned, table.has_content, centroids, lists), table.all())
         # Otherwise the settings are others now, and rows are chosen when they are needed.
 
     def changed(self, rows: NDArray[np.int64]) -> None:
@@ -81,6 +92,7 @@ class Retriever:
             return
         rows = self._rows(step, table, popularity)
         choice = SearchChoice(rows, table.has_content, self._centroids(table))
+        self._slots.grow(len(table))
         self._note(choice)
         self._search.choose(choice, table.all())
         self._search.refresh(table.all(), popularity, _distinct(self._learned), _distinct(self._encoded))
@@ -110,12 +122,11 @@ class Retriever:
 
     def _note(self, choice: SearchChoice) -> None:
         """Note what is chosen otherwise than before."""
-        (before, _, centroids), rows = self.choice, choice.rows
-        self._has_new_centroids |= choice.centroids is not centroids
+        before, rows = self.choice.rows, choice.rows
+        self._has_new_centroids |= choice.centroids is not self.choice.centroids
         if rows is not before:
             slots = np.full((2, max(rows.size, before.size)), -1)
             slots[0, : rows.size], slots[1, : before.size] = rows, before
-            self._slots.grow(slots.shape[1])
             self._slots.add(np.flatnonzero(slots[0] != slots[1]))
 
     def retrieve(
@@ -179,9 +190,21 @@ def _highest(shares: sp.csr_array, count: int) -> tuple[NDArray[np.int64], NDArr
     row = np.repeat(np.arange(sizes.size), sizes)
     if sizes.max(initial=0) <= count:
         return np.stack([row, shares.indices.astype(np.int64)]), np.zeros(sizes.size)
-    order = np.lexsort((shares.indices, -shares.data, row))
+    order = _falling(row, shares.data)
     place = np.arange(order.size) - np.repeat(shares.indptr[:-1], sizes)
     left_out = np.zeros(sizes.size)
     left_out[row[order[place == count]]] = shares.data[order[place == count]]
     kept = order[place < count]
     return np.stack([row[kept], shares.indices[kept].astype(np.int64)]), left_out
+
+
+def _falling(row: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Order values ``[p]``, none below zero, by row and then from the highest; equal ones stay in order.
+
+    A sort of keys with row, bits of the value and place is a tenth of a `lexsort`.
+    """
+    bits = values.size.bit_length()
+    falling = (~values.view(np.uint32)).astype(np.int64)
+    keys = np.sort((row << (VALUE_BITS + bits)) | (falling << bits) | np.arange(values.size))
+    order: NDArray[np.int64] = keys & ((1 << bits) - 1)
+    return order

@@ -106,16 +106,16 @@ class Scan:
     def _copy(self, rows: NDArray[np.int64], table: Rows, has_content: bool) -> None:
         """Copy residual and bias of rows as far as they are scanned, and their content."""
         where, at = self._scanned(rows, table)
-        width, residual, bias = self._width, table.residual[at], table.bias[at]
-        self._matrix[where, :width] = residual.to(torch.bfloat16)
-        self._matrix[where, width + 1] = bias.to(torch.bfloat16)
+        residual, bias = (column.index_select(0, at) for column in (table.residual, table.bias))
+        self._matrix[where, : self._width] = residual.to(torch.bfloat16)
+        self._matrix[where, self._width + 1] = bias.to(torch.bfloat16)
         self._squares[0, where] = residual.square().sum(dim=1) + bias.square()
         if has_content:
             self._copy_content(rows, table)
 
     def _copy_content(self, rows: NDArray[np.int64], table: Rows) -> None:
         where, at = self._scanned(rows, table)
-        content = table.content[at].float()
+        content = table.content.index_select(0, at).float()
         self._matrix[where, self._width + EXTRA :] = content.to(torch.bfloat16)
         self._squares[1, where] = content.square().sum(dim=1)
 

@@ -21,8 +21,8 @@ from pipeline.snapshots.layer import PARTS, Array, Layer, RowValues
 from pipeline.snapshots.snapshot import Manifest, Snapshot, Update
 
 LANES = 2
-DIGESTED = tuple(part for part in PARTS if part not in ("content", "centroids"))
-"""Content vectors and centroids follow from the texts, whose digests are in the state, and the encoder;
+DIGESTED = tuple(part for part in PARTS if part not in ("content", "centroids", "indexed"))
+"""Content vectors and their index follow from the texts, whose digests are in the state, and the encoder;
 another CPU rounds them differently."""
 GROWTH = 1.25
 ROWS_AT_ONCE = 4096

@@ -1,6 +1,6 @@
 """Layers: the rows of a snapshot that changed within some steps, with their values after these steps.
 
-A snapshot is a list of layers, oldest first; the last value of each row counts. A layer has seven parts,
+A snapshot is a list of layers, oldest first; the last value of each row counts. A layer has eight parts,
 each with rows of its own. Counts are stored, to be multiplied by the manifest's scales.
 """
 
@@ -36,10 +36,12 @@ PARTS: Mapping[str, PartForm] = {
     "pairs": PartForm({"columns": "I32", "counts": "F64"}, ragged=True),
     "scanned": PartForm({"items": "I64"}),
     "centroids": PartForm({"vectors": "F32"}, wide=frozenset({"vectors"})),
+    "indexed": PartForm({"lists": "I32"}),
 }
-"""A text of `items` is a content digest, a space, and the item's id, as UTF-8. The last two say how the
+"""A text of `items` is a content digest, a space, and the item's id, as UTF-8. The last three say how the
 catalogue is searched, see `pipeline.retrieval`: `scanned` has the catalogue row of each slot plus one, or 0
-for a slot that is empty now; `centroids` are written once, all together."""
+for a slot that is empty now; `centroids` are written once, all together; a list of `indexed` is the number of
+the row's centroid plus one, or 0."""
 ROWS, LENGTHS = "rows", "lengths"
 
 

@@ -24,7 +24,7 @@ from pipeline.state.counts import PairCounts, PairRows
 from pipeline.state.popularity import DecayedPopularity
 
 GROWTH = 1.25
-COLUMNS = {"vectors": "content", "residual": "learned", "bias": "learned"}
+COLUMNS = {"vectors": "content", "residual": "learned", "bias": "learned", "lists": "indexed"}
 """Dense columns, and the part of a layer that has their values."""
 
 
@@ -53,7 +53,7 @@ class SnapshotTable:
         return len(self.ids)
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return a view ``[n, ...]`` of content vectors, residual or bias."""
+        """Return a view ``[n, ...]`` of content vectors, residual, bias or lists of the content index."""
         return self._columns[name][: len(self)]
 
     def layer(self) -> Layer:
@@ -79,7 +79,7 @@ class SnapshotTable:
 
         Raises:
             ValueError: an item would change its row, rows would be left without an item, or a row would be
-                scanned twice.
+                scanned twice, or indexed by a centroid that there is not.
         """
         self._check_choice(layers)
         known, rows = len(self), len(self)
@@ -96,7 +96,11 @@ class SnapshotTable:
             raise ValueError(f"its {rows} items do not match its {size} rows")
 
     def _check_choice(self, layers: Sequence[Layer]) -> None:
-        scanned = self._scanned_after(layers)
+        scanned, centroids = self._scanned_after(layers), 0 if self.centroids is None else len(self.centroids)
+        for layer in layers:
+            centroids = layer["centroids"].rows.size or centroids
+            if layer["indexed"].values["lists"].max(initial=0) > centroids:
+                raise ValueError("a row is indexed by a centroid that there is not")
         if scanned is self.scanned:
             return
         if scanned.min(initial=0) < 0 or np.unique(scanned).size != scanned.size:
@@ -169,6 +173,6 @@ class SnapshotTable:
 def _moved(column: NDArray[Any], size: int) -> NDArray[Any]:
     """Copy a column ``[n, ...]`` to one with room for `size` rows and more; it takes memory where written."""
     room = max(RESERVED, int(GROWTH * size))
-    moved: NDArray[Any] = reserved_zeros(room, *column.shape[1:]).numpy()
+    moved: NDArray[Any] = reserved_zeros(room, *column.shape[1:]).numpy().view(column.dtype)
     moved[: len(column)] = column
     return moved

@@ -52,7 +52,8 @@ def check_layer(layer: Layer, manifest: Manifest) -> None:
     check_range("pairs", torch.from_numpy(pairs), 0, LARGEST_COUNT / manifest.pair_scale)
     if layer["centroids"].rows.size and layer["centroids"].rows[-1] >= layer["centroids"].rows.size:
         raise ValueError("centroids are left out")
-    check_range("scanned", torch.from_numpy(layer["scanned"].values["items"]), 0, manifest.rows)
+    for part, name in ("scanned", "items"), ("indexed", "lists"):
+        check_range(part, torch.from_numpy(layer[part].values[name]), 0, manifest.rows)
     _check_columns(layer["pairs"], manifest.rows)
 
 

@@ -80,12 +80,13 @@ class OutcomeJoin:
     """Joins impressions and acts, which come in the order of their append times.
 
     Attributes:
+        window: ms after which acts are no longer put down to an impression.
         leftovers: how many were not joined, by reason.
     """
 
     def __init__(self, config: RewardsConfig) -> None:
         self._config = config
-        self._window = round(config.minutes * MINUTE_MS)
+        self.window = round(config.minutes * MINUTE_MS)
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._of_user: defaultdict[str, list[str]] = defaultdict(list)
         self._closed: OrderedDict[int, None] = OrderedDict()
@@ -134,7 +135,7 @@ class OutcomeJoin:
         closed = []
         while self._open:
             oldest = next(iter(self._open.values()))
-            if time <= oldest.shown_at + self._window:
+            if time <= oldest.shown_at + self.window:
                 break
             closed.append(self._closed_one(oldest.impression.impression_id))
         return closed

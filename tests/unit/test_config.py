@@ -234,3 +234,13 @@ def test_what_is_printed_reads_as_the_same_settings(
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().learn.seed = 1
+
+
+def test_what_is_not_recorded_is_not_explored() -> None:
+    with pytest.raises(InvalidSettings, match="policy.name = 'plackett_luce' needs serve.impressions = true"):
+        load_settings(policy={"name": "plackett_luce"}, serve={"impressions": False})
+    arms = {"experiment": "one", "arms": {"bold": {"share": 0.1}}}
+    with pytest.raises(InvalidSettings, match="policy.arms needs serve.impressions = true"):
+        load_settings(policy=arms, serve={"impressions": False})
+    assert load_settings(policy={"name": "plackett_luce"}).policy.explored_places == 3
+    assert load_settings(serve={"impressions": False}).policy.name == "greedy"

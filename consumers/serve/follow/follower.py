@@ -15,7 +15,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from threading import Event
 
@@ -112,7 +112,9 @@ class Follower:
         While the log is away or another one, requests are answered from memory.
 
         """
-        with closing(make_encoder()) as self._encoder:
+        with ExitStack() as ending:
+            ending.callback(gc.unfreeze)
+            self._encoder = ending.enter_context(closing(make_encoder()))
             while not stop.is_set():
                 try:
                     self._follow(stop)

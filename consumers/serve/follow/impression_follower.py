@@ -49,6 +49,7 @@ class ImpressionFollower:
                 for record in reader.poll(MAX_RECORDS, self._poll_seconds):
                     self._add(record)
                 self._refusals.settle()
+                stop.wait(self._poll_seconds)  # not after each impression that this server itself writes
 
     def _add(self, record: Record) -> None:
         try:

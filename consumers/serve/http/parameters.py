@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from fastapi import Query
 from fastapi.exceptions import RequestValidationError
-from pydantic import WithJsonSchema
+from pydantic import TypeAdapter, ValidationError, WithJsonSchema
 
 from consumers.serve.query import ALL_TYPES
 from consumers.serve.schemas import MAX_EXCLUDED
@@ -68,6 +68,18 @@ ContextPairs = Annotated[
         "for several.",
     ),
 ]
+
+
+_ID = TypeAdapter[str](Id)
+
+
+def is_id(text: str) -> bool:
+    """Whether a text may be the id of a user or an item."""
+    try:
+        _ID.validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def types_of(exclude_seen: Sequence[SeenType]) -> frozenset[InteractionType]:

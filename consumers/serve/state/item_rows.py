@@ -51,6 +51,11 @@ class ColumnOverlay:
         """As a tensor's."""
         return self.base.device
 
+    def index_select(self, dim: int, rows: Tensor) -> Tensor:
+        """Gather rows ``[m]`` of the first dimension."""
+        assert dim == 0
+        return self[rows]
+
     def __getitem__(self, rows: Tensor) -> Tensor:
         """Gather rows ``[...]``."""
         flat = rows.reshape(-1)

@@ -222,8 +222,8 @@ def _rows(snapshot: Snapshot) -> Rows:
 
 
 def _choice(held: Snapshot) -> SearchChoice:
-    table = held.table
-    return SearchChoice(table.scanned, held.manifest.scans_content, table.centroids)
+    table, has_content = held.table, held.manifest.scans_content
+    return SearchChoice(table.scanned, has_content, table.centroids, table.column("lists"))
 
 
 def _check_sizes(snapshot: Snapshot | Update, layers: int) -> None:

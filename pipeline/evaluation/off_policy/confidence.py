@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from pipeline.evaluation.off_policy.estimators import LoggedSlates
 
 Floats = NDArray[np.float64]
-MEANS = 300
-"""Values against which is bet; they lie closer near the ends of the range, where rare rewards are."""
+SHARES = (1 - np.cos(np.pi * np.arange(1, 301) / 300)) / 2
+"""Shares of a range against which is bet; they lie closer near its ends, where rare rewards are."""
+_STEPS = np.geomspace(1e-4, 1, 150)
+DIFFERENCES = np.concatenate([-_STEPS[::-1], [0.0], _STEPS])
+"""The same for differences of shares; they lie closer near 0."""
 BETS = 0.5 ** np.arange(1, 11)
 """Shares of the wealth that a bet can lose; wealth is spread over all, so that none needs to be chosen."""
 AT_ONCE = 256
@@ -40,23 +43,29 @@ class Interval(NamedTuple):
 
 
 class LowerBound:
-    """A lower bound of the mean, in [0, 1], of observations that are 0 or more and may be large.
+    """A lower bound of the mean of observations that are bounded from below and may be large.
 
     The mean of each, given those before it, must be the same.
     """
 
-    def __init__(self, alpha: float) -> None:
-        """Bound the mean from below with an error probability of `alpha` at all times together."""
+    def __init__(self, alpha: float, means: Floats, least: float = 0.0) -> None:
+        """Bound the mean from below with an error probability of `alpha` at all times together.
+
+        Args:
+            means: ``[m]`` what the bound may be, ascending; not below `least`.
+            least: the least observation.
+        """
         self._nats = np.log(1 / alpha)
-        self._means = (1 - np.cos(np.pi * np.arange(1, MEANS + 1) / MEANS)) / 2
-        self._bets = BETS[:, None] / self._means
+        self._means = means[means > least]
+        self._least = least
+        self._bets = BETS[:, None] / (self._means - least)
         self._wealth = np.zeros_like(self._bets)
         self._rejected = 0
 
     @property
     def value(self) -> float:
         """The bound; it never falls."""
-        return float(self._means[self._rejected - 1]) if self._rejected else 0.0
+        return float(self._means[self._rejected - 1]) if self._rejected else self._least
 
     def add(self, observed: Floats) -> None:
         """Take in observations ``[n]``, in the order of time."""
@@ -79,7 +88,7 @@ class ValueSequence:
     def __init__(self, rewards: Range, alpha: float = 0.05) -> None:
         """Bound the expected reward of a slate; rewards outside the range are taken as its ends."""
         self._range = rewards
-        self._got, self._missed = LowerBound(alpha / 2), LowerBound(alpha / 2)
+        self._got, self._missed = LowerBound(alpha / 2, SHARES), LowerBound(alpha / 2, SHARES)
 
     def add(self, slates: LoggedSlates) -> None:
         """Take in slates in the order of time."""
@@ -105,19 +114,18 @@ class GainSequence:
         """Bound the expected gain; rewards outside the range are taken as its ends."""
         self._width = rewards.most - rewards.least
         self._range = rewards
-        self._won, self._lost = LowerBound(alpha / 2), LowerBound(alpha / 2)
+        self._won, self._lost = (LowerBound(alpha / 2, DIFFERENCES, least=-1.0) for _ in range(2))
 
     def add(self, slates: LoggedSlates) -> None:
         """Take in slates in the order of time."""
         shares, more = shares_of(slates, self._range), slates.weights[:, -1] - 1
-        self._won.add((1 + more * shares) / 2)
-        self._lost.add((1 + more * (1 - shares)) / 2)
+        self._won.add(more * shares)
+        self._lost.add(more * (1 - shares))
 
     @property
     def interval(self) -> Interval:
         """The interval of the gain."""
-        lower, upper = 2 * self._won.value - 1, 1 - 2 * self._lost.value
-        return Interval(self._width * lower, self._width * upper)
+        return Interval(self._width * self._won.value, -self._width * self._lost.value)
 
 
 def shares_of(slates: LoggedSlates, rewards: Range) -> Floats:

@@ -92,7 +92,7 @@ def test_checkpoints_whose_folders_were_swapped_are_refused(harness: ModelHarnes
         ("learned.safetensors", "parameter.adapter_in", 1e9),
         ("learned.safetensors", "exp_avg_sq.adapter_in", -1.0),
         ("table.safetensors", "bias_squares", -1.0),
-        ("table.safetensors", "content", 1e30),
+        ("table.safetensors", "content", torch.inf),
         ("table.safetensors", "residual", torch.inf),
         ("counts.safetensors", "popularity", torch.nan),
         ("counts.safetensors", "popularity", -1.0),

@@ -31,6 +31,7 @@ COMMANDS = {
     "doctor",
     "history",
     "policy",
+    "experiment",
     "items",
     "users",
     "status",

@@ -86,6 +86,39 @@ def test_a_worse_policy_is_found_out(harness: ModelHarness, monkeypatch: pytest.
     assert "0 answers still wait for acts; not joined: nothing" in table
 
 
+def test_arms_are_compared_by_users(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "name its arms in [policy.arms]" in fails(monkeypatch, capsys, "experiment", "report")
+    monkeypatch.setenv("MILLSTREAM_POLICY__EXPERIMENT", "bolder")
+    monkeypatch.setenv("MILLSTREAM_POLICY__EXPERIMENT_HOURS", "0.1")
+    monkeypatch.setenv("MILLSTREAM_POLICY__ARMS", '{"bold": {"share": 0.5, "name": "plackett_luce"}}')
+    with harness.log.writer() as writer:
+        for number in range(40):
+            user, arm = f"u{number}", "bold" if number % 2 else "control"
+            shown = Impression(
+                impression_id=f"i{number}",
+                user=user,
+                snapshot="1-1",
+                time=0,
+                items=("mug",),
+                scores=(0.5,),
+                offsets={},
+                experiment="bolder",
+                arm=arm,
+            )
+            writer.append(harness.topics.impressions, user, encode(shown))
+            if arm == "bold":
+                act = Interaction(event_id=user, user=user, item="mug", type=InteractionType.CLICK, time=0)
+                writer.append(harness.topics.interactions, user, encode(act))
+        writer.flush()
+    in_an_hour(monkeypatch)
+    control, bold = orjson.loads(run("experiment", "report", "--json").stdout)["arms"]
+    assert (control["users"], control["reward"], control["difference"]) == (20, 0, None)
+    assert (bold["users"], bold["reward"], bold["rewarded"], bold["finding"]) == (20, 1, 1, "cannot tell")
+    assert "experiment bolder" in run("experiment", "report").stdout
+
+
 def test_answers_whose_acts_may_still_come_are_left_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], harness: ModelHarness
 ) -> None:

@@ -89,7 +89,7 @@ def test_the_settings_make_their_policy() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"temperature": 0.0}, {"temperature": INF}, {"epsilon": 1.1}, {"pool": 1}]
+    "change", [{"temperature": 0.0}, {"temperature": INF}, {"epsilon": 1.1}, {"pool": 1}, {"pool": 1_001}]
 )
 def test_settings_are_bounded(change: dict[str, float]) -> None:
     with pytest.raises(ValidationError):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -37,6 +40,11 @@ def nearest(content: np.ndarray) -> ContentIndex:
     found = ContentIndex(centroids_of(content))
     found.put(np.arange(ITEMS), content)
     return found
+
+
+def table_of(content: np.ndarray) -> Rows:
+    rows = torch.from_numpy(content)
+    return Rows(rows, torch.zeros_like(rows), torch.zeros(len(rows)))
 
 
 def recall(nearest: ContentIndex, content: np.ndarray, allowed: np.ndarray, count: int = 10) -> float:
@@ -79,12 +87,31 @@ def test_the_same_centroids_make_the_same_file(nearest: ContentIndex, content: n
     assert np.array_equal(again.search(queries, 10), nearest.search(queries, 10))
 
 
+def test_lists_of_another_file_are_taken_as_they_are(nearest: ContentIndex, content: np.ndarray) -> None:
+    again, queries = ContentIndex(nearest.centroids), vectors(20, seed=4)
+    table, lists = table_of(content), nearest.lists.values.copy()
+    lists[5] = 0
+    again.put_from(table, np.arange(ITEMS), lists)
+    assert len(again) == ITEMS - 1
+    nearest.hide(np.array([5]))
+    assert np.array_equal(again.search(queries, 10), nearest.search(queries, 10))
+    farthest = np.argmin(nearest.centroids @ content[7]) + 1
+    again.put(np.array([5]), content[7:8], np.array([farthest], dtype=np.int32))
+    assert again.search(content[7:8], 1)[0, 0] == 7, "row 5 is in a list that is not looked into"
+
+
 def test_few_items_are_all_found() -> None:
     content = vectors(3, seed=5)
     nearest = ContentIndex(centroids_of(content))
     nearest.put(np.array([7, 3, 9]), content)
     (found,) = nearest.search(content[:1], 5)
     assert sorted(found) == [NOTHING, NOTHING, 3, 7, 9]
+
+
+def test_what_faiss_lacks_for_this_cpu_is_not_logged() -> None:
+    program = "import logging; logging.basicConfig(level=logging.INFO); import pipeline.retrieval, faiss"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stderr == ""
 
 
 def test_centroids_are_distinct() -> None:
@@ -94,11 +121,6 @@ def test_centroids_are_distinct() -> None:
 
 def test_without_any_content_there_are_no_centroids() -> None:
     assert choose_centroids(torch.zeros(20, WIDTH)) is None
-
-
-def table_of(content: np.ndarray) -> Rows:
-    rows = torch.from_numpy(content)
-    return Rows(rows, torch.zeros_like(rows), torch.zeros(len(rows)))
 
 
 def test_a_row_without_content_is_not_found_until_it_has_some_again(

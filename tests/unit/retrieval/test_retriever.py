@@ -89,10 +89,32 @@ def test_a_catalogue_of_ids_grows_beyond_the_scan(backbone: Backbone) -> None:
     assert all(found(harness, retriever))
 
 
+def test_what_is_chosen_otherwise_is_taken_once(backbone: Backbone) -> None:
+    """First ids alone are scanned, twice as many; then texts come."""
+    harness, retriever = retrieval_harness(backbone, ITEMS, TARGETS, texts=False), Retriever(CONFIG)
+    assert not retriever.take_changed().slots.size
+    retriever.update(1, harness.table, harness.popularity)
+    twice = np.arange(2 * SCANNED).tolist()
+    make_best_for_all(harness, ITEMS - 1)
+    for step in (2, 3):
+        retriever.update(step, harness.table, harness.popularity)
+    assert retriever.choice.rows.size == SCANNED
+    changed = retriever.take_changed()
+    assert changed.slots.tolist() == twice
+    assert changed.centroids
+    popular, before = np.arange(ITEMS - 9, ITEMS), retriever.choice.rows
+    harness.popularity.fold(popular, np.full(9, 1e3))
+    retriever.update(CHOSEN_EVERY, harness.table, harness.popularity)
+    changed = retriever.take_changed()
+    assert set(retriever.choice.rows[changed.slots].tolist()) == set(popular.tolist()) - set(before.tolist())
+    assert not changed.centroids
+    assert not retriever.take_changed().slots.size
+
+
 def test_a_loaded_retriever_finds_the_same(harness: RetrievalHarness) -> None:
     one, other = Retriever(CONFIG), Retriever(CONFIG)
     one.update(1, harness.table, harness.popularity)
-    other.load(one.choice.rows, one.choice.centroids, harness.table)
+    other.load(one.choice.rows, harness.table, one.choice.centroids, one.lists)
     other.update(2, harness.table, harness.popularity)
     assert found(harness, other) == found(harness, one)
 
@@ -103,7 +125,7 @@ def test_what_no_longer_fits_the_settings_is_not_loaded(
 ) -> None:
     one, other = Retriever(CONFIG), Retriever(CONFIG.replace(**change))
     one.update(1, harness.table, harness.popularity)
-    other.load(one.choice.rows, one.choice.centroids, harness.table)
+    other.load(one.choice.rows, harness.table, one.choice.centroids, one.lists)
     assert not other.choice.rows.size
     other.changed(np.array([1]))
     assert not other._learned, "it would never be taken"

@@ -48,13 +48,14 @@ class State:
         self.pairs = np.zeros((0, 0))
         self.scale = 1.0
         self.scanned, self.centroids = np.zeros(0, dtype=np.int64), np.zeros((0, WIDTH), dtype=np.float32)
+        self.lists = np.zeros(0, dtype=np.int32)
         self.changed, self.changed_slots, self.has_new_centroids = set[int](), set[int](), False
 
     def add(self) -> None:
         """Add an item without anything."""
         size = len(self.items) + 1
         self.items.append((f"item {size}", ""))
-        for name in ("vectors", "residual", "bias", "acts"):
+        for name in ("vectors", "residual", "bias", "acts", "lists"):
             array = getattr(self, name)
             setattr(self, name, np.concatenate([array, np.zeros_like(array, shape=(1, *array.shape[1:]))]))
         self.pairs = np.pad(self.pairs, (0, 1))
@@ -65,6 +66,7 @@ class State:
         self.items[row] = self.items[row][0], random.choice(["", "-", "ab" * 16])
         self.vectors[row], self.residual[row] = random.integers(0, 2, (2, WIDTH))
         self.bias[row], self.acts[row] = random.integers(0, 2, 2)
+        self.lists[row] = random.integers(0, len(self.centroids) + 1)
         self.pairs[row] = random.integers(0, 3, len(self.items)) * random.integers(0, 2)
         self.scale *= 0.5
         self.changed.add(row)
@@ -93,6 +95,7 @@ class State:
             "pairs": RowValues(rows, {"columns": columns.astype(np.int32), "counts": counts}, lengths),
             "scanned": scanned_of(slots, self.scanned),
             "centroids": centroids_of(self.centroids if has_centroids else self.centroids[:0]),
+            "indexed": RowValues(rows, {"lists": self.lists[rows]}),
         }
 
     def whole(self) -> Layer:
@@ -139,7 +142,7 @@ def assert_holds(snapshot: Snapshot, state: State) -> None:
     assert list(snapshot.items.items()) == state.items
     assert table.ids == [item for item, _ in state.items]
     assert table.rows == {item: row for row, item in enumerate(table.ids)}
-    for name in ("vectors", "residual", "bias"):
+    for name in ("vectors", "residual", "bias", "lists"):
         np.testing.assert_array_equal(table.column(name), getattr(state, name))
     np.testing.assert_array_equal(table.popularity.counts, state.acts * state.scale)
     np.testing.assert_array_equal(table.pairs.to_csr().toarray(), state.pairs * state.scale)

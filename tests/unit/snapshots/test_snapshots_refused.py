@@ -365,6 +365,8 @@ def test_sealed_rows_that_are_impossible_are_refused(
         ("scanned", {0: 5, 2: 6}, "a slot is empty"),
         ("scanned", {0: 99}, "scanned is not finite, or out of range"),
         ("scanned", {0: -1}, "scanned is not finite, or out of range"),
+        ("indexed", {3: 1}, "a row is indexed by a centroid that there is not"),
+        ("indexed", {3: -1}, "indexed is not finite, or out of range"),
         ("centroids", {1: 0.5}, "centroids are left out"),
         ("centroids", {0: np.nan}, "vectors is not finite"),
     ],
@@ -378,11 +380,11 @@ def test_a_sealed_choice_that_cannot_be_searched_is_refused(
     layer = dict(store.layer(LayerFile(**fields["layers"][1])))
     rows, column = np.array(list(values)), np.array([*values.values()])
     width = held.residual.shape[1]
-    layer[part] = (
-        RowValues(rows, {"items": column})
-        if part == "scanned"
-        else RowValues(rows, {"vectors": np.repeat(column[:, None], width, 1).astype(np.float32)})
-    )
+    layer[part] = {
+        "scanned": lambda: RowValues(rows, {"items": column}),
+        "indexed": lambda: RowValues(rows, {"lists": column.astype(np.int32)}),
+        "centroids": lambda: RowValues(rows, {"vectors": np.repeat(column[:, None], width, 1).astype("f4")}),
+    }[part]()
     forged = published.forge_layer(version, 1, b"".join(encode_layer(layer)))
     try:
         with pytest.raises(SnapshotCorrupt, match=reason):

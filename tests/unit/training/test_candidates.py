@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.checkpoints.capture import capture
-from pipeline.checkpoints.state import restore, to_files
+from pipeline.checkpoints.state import CENTROIDS, LISTS, restore, to_files
 from pipeline.config import LearnerConfig, RetrievalConfig, SignalsConfig
 from pipeline.evaluation.prequential import AUDITED, FULL_RANKING, Quality
 from pipeline.events import Item
@@ -110,6 +110,28 @@ def test_some_are_audited_whatever_the_batches_are(make: Make) -> None:
     scores = [learner.score_and_learn(batch) for batch in batches(8)]
     share = np.concatenate([scored.audited for scored in scores if scored.audited is not None]).mean()
     assert share == pytest.approx(1 / 3, abs=0.08)
+
+
+@pytest.mark.parametrize(
+    ("name", "damaged"),
+    [
+        (CENTROIDS, lambda centroids: centroids[:, 1:]),
+        (CENTROIDS, lambda centroids: centroids[:0]),
+        (LISTS, lambda lists: lists[1:]),
+        (LISTS, lambda lists: lists.long()),
+        (LISTS, lambda lists: lists - 2_000),
+        (LISTS, lambda lists: lists + 2_000),
+    ],
+)
+def test_an_index_that_is_none_is_not_restored(
+    make: Make, name: str, damaged: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    learner = make(FEW_SCANNED)
+    learner.score_and_learn(batches(1)[0])
+    captured = capture(learner, None, NO_POSITION)
+    captured.learned[name] = damaged(captured.learned[name]).contiguous()
+    with pytest.raises(ValueError, match=r"list|centroids|out of range"):
+        restore(learner, None, captured.model, to_files(captured, partitions=2))
 
 
 @pytest.mark.parametrize("retrieval", [ALL_SCANNED, FEW_SCANNED], ids=["scanned", "by content, too"])

@@ -37,6 +37,7 @@ from pipeline.events import Impression, Item, User, decode, encode
 from pipeline.journal.entry import read_journal
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
+from pipeline.policy.arms import CONTROL, Arm, Arms
 from pipeline.policy.policies import GREEDY, PlackettLuce
 from pipeline.rules.rule import encode_rule
 from pipeline.snapshots.publisher import Publication, Publisher
@@ -60,7 +61,9 @@ class Server:
         self._current = current
         context, shown = harness.settings.learn.segments.context, ShownItems()
         self._service, self._exploring = (
-            RecommendationService(current, context, writer.submit, shown=shown, policy=policy)
+            RecommendationService(
+                current, context, writer.submit, shown=shown, arms=Arms([Arm(CONTROL, policy)])
+            )
             for policy in (GREEDY, EXPLORING)
         )
 
@@ -337,7 +340,7 @@ def test_an_impression_of_before_policies_is_asked_again(harness: ModelHarness, 
     then = impressions(harness)[str(answers["tail: plain"].impression)]
     fields = {"v": 2, "kind": "impression", **then.model_dump(), "impression_id": "of version 2"}
     fields["propensities"] = fields.pop("scores")
-    for name in ("policy", "policy_version", "pool", "shadows"):
+    for name in ("policy", "policy_version", "pool", "shadows", "experiment", "arm"):
         del fields[name]
     harness.writer.append(harness.topics.impressions, then.user, orjson.dumps(fields))
     harness.writer.flush()

@@ -58,6 +58,29 @@ def test_an_invalid_impression_costs_no_other(world: World) -> None:
     assert count("failed") == before + 2
 
 
+def test_impressions_that_come_soon_after_one_another_are_committed_together(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world.log.writer() as writer:
+        kind = type(writer)
+    flush, flushed = kind.flush, list[LogWriter]()
+
+    def counted(writer: LogWriter) -> None:
+        flushed.append(writer)
+        flush(writer)
+
+    monkeypatch.setattr(kind, "flush", counted)
+    monkeypatch.setattr(impressions, "GATHER_SECONDS", 30)
+    queue = ImpressionWriter(world.log, world.topics.impressions)
+    queue.submit(fields(0))
+    wait_until(queue._queue.empty)  # it waits for others now
+    for number in (1, 2):
+        queue.submit(fields(number))
+    queue.close()  # which ends the wait
+    assert len(world.records(world.topics.impressions)) == 3
+    assert len(flushed) == 1
+
+
 def test_a_failing_log_costs_impressions_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     before = count("failed")
     with world.log.writer() as writer:

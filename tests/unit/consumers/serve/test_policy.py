@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -17,15 +18,19 @@ from consumers.serve.schemas import AnonymousAct, RankingRequest, Recommendation
 from consumers.serve.service import RecommendationService
 from pipeline.events import Impression, validate
 from pipeline.metrics import Series, value_of
+from pipeline.policy.arms import CONTROL, Arm, Arms
 from pipeline.policy.draws import Exploration
-from pipeline.policy.policies import PlackettLuce
+from pipeline.policy.policies import GREEDY, PlackettLuce
+from pipeline.rules.compiled import Shaping
 from pipeline.rules.rule import Rule, encode_rule
+from pipeline.rules.slate import Cap
 from tests.support.rules import rule
 from tests.support.serve_harness import COLOURS, World
 from tests.unit.consumers.serve import test_candidates as candidates
 
 NOW = 1_700_000_900_000
 WARM = PlackettLuce(explored_places=3, pool=6, epsilon=0.2, temperature=2.0)
+WARM_ALONE = Arms([Arm(CONTROL, WARM, {"greedy": GREEDY, "same": WARM})])
 EVERYTHING = RecommendationQuery(12)
 
 
@@ -44,7 +49,7 @@ class Explored:
 
 
 @contextmanager
-def exploring(world: World, policy: PlackettLuce = WARM) -> Iterator[Explored]:
+def exploring(world: World, arms: Arms = WARM_ALONE) -> Iterator[Explored]:
     with world.server() as current:
         world.shown(current)
         submitted: list[Impression] = []
@@ -53,7 +58,7 @@ def exploring(world: World, policy: PlackettLuce = WARM) -> Iterator[Explored]:
             5,
             lambda fields: submitted.append(validate(Impression, fields)),
             lambda: NOW,
-            policy=policy,
+            arms=arms,
         )
         explored = Explored(service, RecommendationService(current, 5, clock=lambda: NOW))
         explored.impressions = submitted
@@ -131,7 +136,7 @@ def test_popular_items_are_explored_too(explored: Explored) -> None:
 def test_ranked_actions_are_explored_among_themselves(explored: Explored) -> None:
     actions = ["red-cup", "blue-cup", "green-cup"]
     firsts: Counter[str] = Counter()
-    for _ in range(30):
+    for _ in range(200):  # the least likely first one is drawn in one of 15; none of 200 in one of a million
         ranking = explored.service.rank(RankingRequest(user="ann", actions=actions))
         assert sorted(action.item for action in ranking.ranking) == sorted(actions)
         firsts[ranking.ranking[0].item] += 1
@@ -208,6 +213,26 @@ def test_pins_filters_and_boosts_come_before_the_draw(world: World) -> None:
             assert set(impression.propensities[4:]) == {1.0}
 
 
+def test_an_impression_states_what_shadows_would_have_done(explored: Explored) -> None:
+    best = [*logits(explored)]
+    for _ in range(10):
+        _, impression = explored.ask()
+        assert (impression.experiment, impression.arm) == (None, None)
+        assert impression.shadows["same"] == impression.propensities
+        assert (0 in impression.shadows["greedy"]) == (list(impression.items) != best)
+
+
+def test_an_impression_names_the_arm_of_its_user(open_shop: World) -> None:
+    arms = Arms([Arm(CONTROL, GREEDY, share=0.5), Arm("warm", WARM, share=0.5)], "warmer")
+    with exploring(open_shop, arms) as explored:
+        for number in range(20):
+            _, impression = explored.ask(user=f"stranger {number}")
+            arm = arms.of(f"stranger {number}")
+            assert (impression.experiment, impression.arm) == ("warmer", arm.name)
+            assert impression.policy == arm.policy.name
+        assert {impression.arm for impression in explored.impressions} == {CONTROL, "warm"}
+
+
 def test_an_explanation_says_what_chance_did(explored: Explored, exposed: Callable[[], Series]) -> None:
     def counts() -> np.ndarray[Any, Any]:
         series = exposed()
@@ -251,3 +276,21 @@ def test_a_certain_answer_of_candidates_is_drawn_from_the_true_pool(records: Any
             assert one.rows == other.rows
             assert one.slate.propensities == pytest.approx(other.slate.propensities, rel=1e-4)
     assert 20 < certain < 150
+
+
+def test_what_is_drawn_from_does_not_depend_on_the_draw(records: Any) -> None:
+    """Within caps a drawn list may be too short where that of the best is not, and the other way round."""
+    view, policy = candidates.view_of(records, candidates.FEW), PlackettLuce(3, 10, 0.5, 5.0)
+    lengths = []
+    for seed in (0, 2, 8, 10):
+        random = np.random.default_rng(seed)
+        history, _ = candidates.asked(Random(seed))
+        query = RecommendationQuery(6, frozenset(random.choice(candidates.ITEMS, 2, replace=False).tolist()))
+        masks = random.random((3, len(view.index))) < 0.7
+        shaping = Shaping(caps=tuple(Cap("cap", 1, view.index.columns.of(None), mask) for mask in masks))
+        asked = UserQuery(history, None, query, shaping=shaping)
+        explored = [replace(asked, exploration=Exploration(policy, f"{seed}-{n}")) for n in range(20)]
+        found = recommend_all(view, explored, 5, candidates.NOW)
+        assert len({answer.slate.drawn.pool for answer in found}) == 1
+        lengths.append({len(answer.rows) for answer in found})
+    assert {5, 6} in lengths, "lengths do depend on the draw"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.evaluation.off_policy.confidence import LowerBound, Range, ValueSequence
+from pipeline.evaluation.off_policy.confidence import SHARES, LowerBound, Range, ValueSequence
 from pipeline.evaluation.off_policy.estimators import LoggedSlates
 
 CHANCES, EVALUATED = np.array([0.1, 0.3, 0.6]), np.array([0.1, 0.1, 0.8])
@@ -64,13 +64,13 @@ def test_nothing_is_known_of_nothing() -> None:
 
 @pytest.mark.parametrize("mean", [0.002, 0.5, 0.998])
 def test_a_bound_is_near_the_mean_also_at_the_ends(mean: float) -> None:
-    random, bound = np.random.default_rng(3), LowerBound(0.05)
+    random, bound = np.random.default_rng(3), LowerBound(0.05, SHARES)
     bound.add((random.random(20_000) < mean).astype(float))
     assert 0.5 * mean < bound.value <= mean
 
 
 def test_one_large_weight_proves_little() -> None:
-    bound = LowerBound(0.05)
+    bound = LowerBound(0.05, SHARES)
     bound.add(np.zeros(100))
     bound.add(np.array([20.0]))
     assert bound.value < 0.05

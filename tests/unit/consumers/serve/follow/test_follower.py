@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -30,6 +31,14 @@ def learned_and_published(world: World) -> Version:
 
 def served(current: CurrentState) -> Version | None:
     return current.view.snapshot.version if current.view and current.view.snapshot else None
+
+
+def test_what_is_kept_is_no_work_for_the_garbage_collector(world: World) -> None:
+    world.open()
+    with world.server() as current:
+        world.shown(current)
+        assert gc.get_freeze_count()
+    assert not gc.get_freeze_count()
 
 
 def test_swaps_under_load(world: World) -> None:

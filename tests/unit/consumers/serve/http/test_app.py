@@ -103,6 +103,19 @@ def test_defaults_are_settings(open_shop: World) -> None:
         assert len(items(client, most_per_category=3)) == 9
 
 
+def test_a_request_without_parameters_is_one_with_the_defaults(open_shop: World) -> None:
+    with client_of(open_shop, recommendations=3, diversity=0.5, exclude_seen=("purchase",)) as client:
+        plain, named = client.get(FOR_ANN).json(), client.get(FOR_ANN, params={"k": 3}).json()
+    assert plain["items"] == named["items"]
+    assert len(plain["items"]) == 3
+
+
+def test_several_workers_have_no_metrics_in_common(open_shop: World) -> None:
+    with client_of(open_shop, workers=2) as client:
+        assert client.get("/metrics").status_code == 404
+        assert client.get("/healthz").status_code == 200
+
+
 def test_an_answer_is_explained_if_asked(client: TestClient) -> None:
     (shown,) = client.get(FOR_ANN, params={"k": 1, "explain": True}).json()["items"]
     found = shown["explanation"]

@@ -19,7 +19,7 @@ from pipeline.eventlog.partitioner import partition_of
 from pipeline.eventlog.port import Record
 from pipeline.events import InteractionType, ItemChange, encode
 from pipeline.model.backbone import Backbone
-from pipeline.retrieval.retriever import CHOSEN_EVERY
+from pipeline.retrieval.retriever import CHOSEN_EVERY, Retriever
 from pipeline.state.counts import PairCounts
 from pipeline.state.histories import Histories
 from pipeline.state.popularity import DecayedPopularity
@@ -101,9 +101,24 @@ def test_a_late_server_finds_the_candidates_of_an_early_one(tmp_path: Path, back
                 with world.server() as late:
                     assert candidates(world, early) == candidates(world, late)
         row = world.learner.stream.catalogue.row
-        scanned = world.store.load(world.store.versions()[-1]).table.scanned
+        assert_chosen_alike(world.learner.retriever, world.shown(early))
+        scanned = world.learner.retriever.choice.rows
         assert {row(f"more-{number}") for number in range(40, 50)} <= {*scanned.tolist()}
         assert scanned.size == retrieval.scanned
+
+
+def assert_chosen_alike(retriever: Retriever, view: View) -> None:
+    assert view.snapshot is not None
+    own, other = retriever.choice, view.snapshot.choice
+    assert own.has_content == other.has_content
+    assert own.centroids is not None and other.centroids is not None and other.lists is not None
+    for one, theirs in (
+        (own.rows, other.rows),
+        (own.centroids, other.centroids),
+        (retriever.lists, other.lists),
+    ):
+        assert np.array_equal(one, theirs)
+    assert 0 < np.count_nonzero(retriever.lists) < retriever.lists.size
 
 
 def candidates(world: World, current: CurrentState) -> list[tuple[int, ...]]:

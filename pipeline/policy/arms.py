@@ -1,0 +1,74 @@
+"""Arms of an experiment: which policy makes the slates of a user."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pipeline.config import PolicyConfig
+from pipeline.policy.draws import NO_POLICIES
+from pipeline.policy.policies import GREEDY, make_policy, make_shadows
+from pipeline.policy.port import Policy
+
+CONTROL = "control"
+"""The arm of the policy that is used without an experiment."""
+BITS = 64
+
+
+class Arm(NamedTuple):
+    """A policy, the policies whose propensities are recorded beside its own, and the users that get it.
+
+    Attributes:
+        share: of all users.
+    """
+
+    name: str
+    policy: Policy
+    shadows: Mapping[str, Policy] = NO_POLICIES
+    share: float = 1.0
+
+
+class Arms:
+    """The arms of an experiment, or the one of no experiment.
+
+    Attributes:
+        experiment: its name; None without one.
+    """
+
+    def __init__(self, arms: Sequence[Arm], experiment: str | None = None) -> None:
+        self.experiment = experiment
+        self._arms = arms
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the users of each arm."""
+        return {arm.name: arm.share for arm in self._arms}
+
+    def of(self, user: str) -> Arm:
+        """Return the arm of a user: always the same one in an experiment, and another draw in the next.
+
+        >>> Arms([Arm("control", GREEDY)]).of("ann").name
+        'control'
+        """
+        if self.experiment is None:
+            return self._arms[0]
+        digest = hashlib.blake2b(user.encode(), key=self.experiment.encode()[:64], digest_size=8).digest()
+        left = int.from_bytes(digest, "little") / 2**BITS
+        for arm in self._arms:
+            left -= arm.share
+            if left < 0:
+                return arm
+        return self._arms[0]
+
+
+GREEDY_ALONE = Arms([Arm(CONTROL, GREEDY)])
+
+
+def make_arms(config: PolicyConfig) -> Arms:
+    """Make the arms that the settings name; the control comes first."""
+    control = Arm(CONTROL, make_policy(config), make_shadows(config), 1 - config.share_of_arms)
+    others = [
+        Arm(name, make_policy(arm), make_shadows(config, arm), arm.share) for name, arm in config.arms.items()
+    ]
+    return Arms([control, *others], config.experiment if others else None)

@@ -1,0 +1,76 @@
+"""A user stays in one arm of an experiment, and arms have their shares of the users."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.config import PolicyConfig
+from pipeline.policy.arms import CONTROL, GREEDY_ALONE, make_arms
+from pipeline.policy.policies import GREEDY, EpsilonGreedy, PlackettLuce
+from pipeline.policy.port import Policy
+
+ARMS: dict[str, Any] = {
+    "bold": {"share": 0.2, "name": "plackett_luce", "pool": 20},
+    "even": {"share": 0.3, "name": "epsilon_greedy", "epsilon": 1.0, "pool": 9},
+}
+USERS = [f"u{number}" for number in range(4_000)]
+
+
+def config(experiment: str = "one", **changes: Any) -> PolicyConfig:
+    return PolicyConfig.model_validate({"experiment": experiment, "arms": ARMS, **changes})
+
+
+def test_arms_have_their_shares_and_their_policies() -> None:
+    arms = make_arms(config())
+    assert arms.shares == {CONTROL: 0.5, "bold": 0.2, "even": 0.3}
+    counts = Counter(arms.of(user).name for user in USERS)
+    for name, share in arms.shares.items():
+        assert counts[name] / len(USERS) == pytest.approx(share, abs=0.03)
+    policies = {arm.name: arm.policy for arm in map(arms.of, USERS)}
+    bold, even = PlackettLuce(10, 20, 0.05, 1.0), EpsilonGreedy(10, 9, 1.0)
+    expected: dict[str, Policy] = {CONTROL: GREEDY, "bold": bold, "even": even}
+    assert policies == expected
+
+
+def test_a_user_stays_and_is_drawn_again_for_another_experiment() -> None:
+    one, again, other = (make_arms(config(name)) for name in ("one", "one", "two"))
+    assert [one.of(user) for user in USERS] == [again.of(user) for user in USERS]
+    same = sum(one.of(user).name == other.of(user).name for user in USERS)
+    assert same / len(USERS) == pytest.approx(0.5**2 + 0.2**2 + 0.3**2, abs=0.03)
+
+
+def test_without_arms_there_is_no_experiment() -> None:
+    arms = make_arms(PolicyConfig(name="plackett_luce", experiment="unused"))
+    assert arms.experiment is None
+    assert arms.of("ann").policy == PlackettLuce(10, 100, 0.05, 1.0)
+    assert GREEDY_ALONE.of("ann").policy is GREEDY
+
+
+def test_an_arm_records_the_shadows_that_it_covers() -> None:
+    shadows = {"wide": {"name": "plackett_luce", "pool": 30}, "few": {"name": "plackett_luce", "pool": 5}}
+    arms = make_arms(config(name="plackett_luce", shadows=shadows))
+    recorded = {arm.name: set(arm.shadows) for arm in map(arms.of, USERS)}
+    assert recorded == {
+        CONTROL: {"greedy", "wide", "few"},
+        "bold": {"greedy", "few"},
+        "even": {"greedy", "few"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"experiment": ""}, "set policy.experiment"),
+        ({"arms": {CONTROL: {"share": 0.1}}}, "give yours another name"),
+        ({"arms": {"a": {"share": 0.5}, "b": {"share": 0.46}}}, "at least .05 of the users"),
+        ({"arms": {"a": {"share": 0}}}, "greater than 0"),
+        ({"arms": {"a": {}}}, "required"),
+    ],
+)
+def test_arms_that_cannot_be_compared_are_refused(change: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValidationError, match=fault):
+        config(**change)
