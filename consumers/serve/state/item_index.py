@@ -7,10 +7,12 @@ one before it: that costs what has changed, and the items that the snapshot lack
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import compress
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +60,7 @@ def entry_of(item: Item) -> CatalogueEntry:
     return CatalogueEntry(stored_item(item), content_digest(item.text))
 
 
+Value = TypeVar("Value")
 CatalogueEntries = Mapping[str, CatalogueEntry | None]
 """By item id; None for a removed item."""
 
@@ -95,6 +98,7 @@ class IndexSources(NamedTuple):
 
 
 _NO_ROWS = np.zeros(0, dtype=np.int64)
+NOWHERE = -1
 
 
 class IndexChange(NamedTuple):
@@ -123,7 +127,8 @@ class ItemIndex:
         digests: ``[n]`` digests of the ids, as older items have them.
         rows: row of each item of the snapshot; it may have later ones, too, which are not of this index.
         size: number of rows of the snapshot.
-        extras: row of each other item.
+        extras: row of each other item, by id, ascending.
+        named: extras that the catalogue has no entry of, which acts alone have named.
         change: from the index that this one was made from.
         identity: of this index.
     """
@@ -136,6 +141,7 @@ class ItemIndex:
     rows: Mapping[str, int]
     size: int
     extras: Mapping[str, int]
+    named: frozenset[str] = frozenset()
     change: IndexChange = IndexChange(None)
     identity: object = field(default_factory=object)
 
@@ -201,7 +207,7 @@ def build_index(
         changed: items whose entry, content digest or acts are not those of `before`.
         is_swapped: whether the index before is of another snapshot.
     """
-    looked_at = {*changed, *before.extras} if is_swapped else changed
+    looked_at = {*changed, *before.named} if is_swapped else changed
     index, new, moved = replace(before, rows=sources.rows), list[str](), _NO_ROWS
     if len(sources.rows) != before.size or any(
         (item in before.extras) != sources.is_extra(item) for item in looked_at
@@ -211,7 +217,12 @@ def build_index(
     index, filled = _filled(index, sources, {*changed, *new})
     stale = np.union1d(moved, filled)
     change = IndexChange(before.identity, stale, before.columns.earlier(stale))
-    return replace(index, change=change, identity=object())
+    named = frozenset(
+        item
+        for item in {*changed, *before.named}
+        if item in index.extras and sources.catalogue.get(item) is None
+    )
+    return replace(index, named=named, change=change, identity=object())
 
 
 def _arranged(
@@ -219,26 +230,47 @@ def _arranged(
 ) -> tuple[ItemIndex, list[str]]:
     """Give every item its row, and what was known of it; return the items of which nothing was, too."""
     kept, size = before.size, len(sources.rows)
-    extras = sorted(filter(sources.is_extra, {*before.extras, *changed}))
-    items = [*sources.ids[kept:], *extras]
-    rows = [before.row(item) for item in items]
+    added, looked_at = sources.ids[kept:], {*changed, *before.named}
+    gone = {item for item in looked_at if item in before.extras and not sources.is_extra(item)}
+    new = sorted(item for item in looked_at if item not in before.extras and sources.is_extra(item))
+    is_left = np.ones(len(before.extras), dtype=np.bool_)
+    is_left[np.array([before.extras[item] - kept for item in gone], dtype=np.int64)] = False
+    mask = is_left.tobytes()
+    left, stored = list(compress(before.extras, mask)), list(compress(before.stored[kept:], mask))
+    points = [bisect_left(left, item) for item in new]
+    extras = _merged(left, points, new)
+    before_rows = [before.extras.get(item, NOWHERE) for item in added]
+    extra_rows = np.insert(kept + np.flatnonzero(is_left), points, NOWHERE)
+    rows = np.concatenate([np.array(before_rows, dtype=np.int64), extra_rows])
+    known = rows != NOWHERE
 
     def arranged(column: NDArray[Any]) -> NDArray[Any]:
-        moved = np.zeros((*column.shape[:-1], len(rows)), column.dtype)
-        known = np.array([row is not None for row in rows], dtype=np.bool_)
-        moved[..., known] = column[..., [row for row in rows if row is not None]]
+        moved = np.zeros((*column.shape[:-1], rows.size), column.dtype)
+        moved[..., known] = column[..., rows[known]]
         return np.concatenate([column[..., :kept], moved], axis=-1)
 
+    learned = [None if row == NOWHERE else before.stored[row] for row in before_rows]
     index = replace(
         before,
-        ids=before.ids.cut(kept).extended(items),
-        stored=before.stored.cut(kept).extended(None if row is None else before.stored[row] for row in rows),
+        ids=before.ids.cut(kept).extended([*added, *extras]),
+        stored=before.stored.cut(kept).extended([*learned, *_merged(stored, points, [None] * len(new))]),
         **_each(before, arranged),
         rows=sources.rows,
         size=size,
-        extras={item: row for row, item in enumerate(extras, start=size)},
+        extras=dict(zip(extras, range(size, size + len(extras)), strict=True)),
     )
-    return index, [item for item, row in zip(items, rows, strict=True) if row is None]
+    items = [*added, *new]
+    return index, [item for item in items if item not in before.extras]
+
+
+def _merged(values: Sequence[Value], points: Sequence[int], new: Sequence[Value]) -> list[Value]:
+    """Insert new values at ascending points; costs copies of the spans between them."""
+    merged, start = list[Value](), 0
+    for place, value in zip(points, new, strict=True):
+        merged += values[start:place]
+        merged.append(value)
+        start = place
+    return [*merged, *values[start:]]
 
 
 def _each(index: ItemIndex, change: Callable[[NDArray[Any]], NDArray[Any]]) -> dict[str, Any]:

@@ -33,7 +33,10 @@ class Pages(Sequence[Value], Generic[Value]):
     def __getitem__(self, place: slice) -> Sequence[Value]: ...
     def __getitem__(self, place: int | slice) -> Value | Sequence[Value]:
         if isinstance(place, slice):
-            return [self[one] for one in range(*place.indices(self._length))]
+            start, stop, step = place.indices(self._length)
+            first = start // PAGE
+            values = islice(chain.from_iterable(self._pages[first:]), start - first * PAGE, None)
+            return list(islice(values, max(0, stop - start)))[::step]
         if not -self._length <= place < self._length:
             raise IndexError(place)
         page, number = divmod(place % self._length, PAGE)

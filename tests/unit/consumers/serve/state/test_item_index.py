@@ -123,3 +123,14 @@ def test_a_mapping_that_grows_later_does_not_change_an_index() -> None:
     rows["b"] = 1
     rows["c"] = 2
     assert [index.row(item) for item in "abc"] == [0, 1, None]
+
+
+def test_an_item_that_acts_alone_had_named_is_gone_when_no_act_names_it_any_more() -> None:
+    world = _World()
+    changed = {*world.take(Item(item="b", title="cup"))[0], *world.take(("acted on", "a"))[0]}
+    before = build_index(world.sources, changed=changed)
+    assert (list(before.ids), before.named) == (["a", "b"], {"a"})
+    world.acted_on = {}
+    after = build_index(world.sources, before, (), is_swapped=True)
+    assert (list(after.ids), after.extras, after.named) == (["b"], {"b": 0}, frozenset())
+    assert after.entries[0] == before.entries[1]
