@@ -28,6 +28,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from pipeline.errors import InvalidSettings
+from pipeline.http.request_limit import RequestLimit
 
 
 class _Listening(Protocol):
@@ -58,6 +59,8 @@ def http_server(app: FastAPI, host: str, port: int) -> uvicorn.Server:
             app,
             host=host,
             port=port,
+            loop="uvloop",
+            http=RequestLimit,
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
