@@ -80,7 +80,7 @@ class TextEncoder:
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts to unit vectors, shape ``[len(texts), d]``; zero for an empty text.
 
-        They are rounded to 16 bits a number, so that whoever keeps them as such keeps them exactly.
+        They are rounded to 16 bits a number, so that who keeps them as such keeps them exactly.
         """
         digests = [self._key(text) for text in texts]
         known = self._cache.get(digests)
