@@ -129,7 +129,7 @@ def test_an_item_that_acts_alone_had_named_is_gone_when_no_act_names_it_any_more
     world = _World()
     changed = {*world.take(Item(item="b", title="cup"))[0], *world.take(("acted on", "a"))[0]}
     before = build_index(world.sources, changed=changed)
-    assert (list(before.ids), before.named) == (["a", "b"], {"a"})
+    assert (list(before.ids), before.named) == (["a", "b"], frozenset({"a"}))
     world.acted_on = {}
     after = build_index(world.sources, before, (), is_swapped=True)
     assert (list(after.ids), after.extras, after.named) == (["b"], {"b": 0}, frozenset())
