@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 FORMAT = 5
 """3: the manifest is sealed and binds its files by size; seen events have digests of their contents, and
-histories the items of older acts. 4: pair counts are rows, and the rows that are scanned are named. 5: content is
-float16, items are as the log has them, and each row's list of the content index is named."""
+histories the items of older acts. 4: pair counts are rows, and the rows that are scanned are named. 5:
+content is float16, items are as the log has them, and the content index has a list for each row."""
 MANIFEST = "manifest.json"
 MOST_MANIFEST_BYTES = 16 * 2**20
 FileName = Annotated[str, Field(pattern=r"^[a-z]{1,32}(-[0-9]{1,5})?\.(safetensors|json)$")]
