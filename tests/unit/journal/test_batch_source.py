@@ -65,9 +65,10 @@ def test_the_first_interaction_waits_for_the_catalogue(settings: Settings) -> No
 
 
 def test_a_batch_has_few_new_texts_and_many_known_ones(settings: Settings) -> None:
-    batch = settings.batch.replace(texts=4)
+    """In one partition: of several, records of one millisecond are in the order of these."""
+    batch, log = settings.batch.replace(texts=4), settings.log.replace(partitions=1)
     with (
-        ModelHarness(settings.model_copy(update={"batch": batch})) as harness,
+        ModelHarness(settings.model_copy(update={"batch": batch, "log": log})) as harness,
         harness.learning() as learning,
     ):
         harness.act("ann", "red-cup")

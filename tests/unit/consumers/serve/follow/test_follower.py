@@ -37,7 +37,7 @@ def test_what_is_kept_is_no_work_for_the_garbage_collector(world: World) -> None
     world.open()
     with world.server() as current:
         world.shown(current)
-        assert gc.get_freeze_count()
+        wait_until(lambda: gc.get_freeze_count() > 0)
     assert not gc.get_freeze_count()
 
 
