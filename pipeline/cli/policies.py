@@ -25,13 +25,17 @@ experiment_app = typer.Typer(help="Compare the arms of an experiment.", no_args_
 app.add_typer(policy_app, name="policy")
 app.add_typer(experiment_app, name="experiment")
 SinceOption = Annotated[
-    datetime | None, typer.Option(help="Answers appended since then, UTC; all that the log has.")
+    datetime | None,
+    typer.Option(help="Answers appended since then, such as 2026-11-26T12:00:00, UTC; default: all."),
 ]
+JSON_FORMAT = 1
 
 
 @policy_app.command()
 def evaluate(
-    name: Annotated[str | None, typer.Argument(help="A policy of [policy.shadows], or greedy; all.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A policy of policy.shadows, or greedy; default: all.")
+    ] = None,
     since: SinceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -44,21 +48,32 @@ def evaluate(
     with log_of_settings() as (event_log, topics, settings):
         join = OutcomeJoin(settings.rewards)
         found = run(_outcomes(event_log, topics, join, since, now()), _range(settings))
-    found = [each for each in found if name in (None, each.policy)]
-    if not found:
-        raise NothingToEvaluate(
-            f"no impression whose acts are in says what {name or 'another policy'} would have shown: let "
-            "policy.name explore, and name policies in [policy.shadows]"
-        )
+    chosen = [each for each in found if name in (None, each.policy)]
+    if not chosen:
+        raise NothingToEvaluate(_why_nothing(name, [each.policy for each in found], join))
     left = {str(reason): count for reason, count in sorted(join.leftovers.items())}
     if as_json:
-        policies = [{**asdict(each), "verdict": each.verdict} for each in found]
-        _print_json({"policies": policies, "open": join.open, "leftovers": left})
+        policies = [{**asdict(each), "verdict": each.verdict} for each in chosen]
+        _print_json({"format": JSON_FORMAT, "policies": policies, "waiting": join.open, "leftovers": left})
         return
-    console.print(evaluations_table(found), soft_wrap=True)
-    console.print(
-        f"{join.open:,} answers still wait for acts; not joined: {left or 'nothing'}", soft_wrap=True
+    console.print(evaluations_table(chosen), soft_wrap=True)
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in left.items())
+    console.print(f"{_waiting(join)}; not joined: {reasons or 'nothing'}", soft_wrap=True)
+
+
+def _why_nothing(name: str | None, evaluated: list[str], join: OutcomeJoin) -> str:
+    if name is not None and evaluated:
+        return f"no impression says what {name} would have shown, only {', '.join(evaluated)}"
+    if join.open:
+        return f"{_waiting(join)}, and no other answer says what another policy would have shown"
+    return (
+        "no answer says what another policy would have shown: let policy.name explore, and name policies in "
+        "[policy.shadows]"
     )
+
+
+def _waiting(join: OutcomeJoin) -> str:
+    return f"{join.open:,} answers still wait for acts, for up to rewards.minutes"
 
 
 @experiment_app.command()
@@ -78,10 +93,14 @@ def report(since: SinceOption = None, as_json: JsonOption = False) -> None:
         for outcome in _outcomes(event_log, topics, join, since, until):
             experiment.add(outcome)
     found = experiment.results(make_arms(policy).shares, _range(settings), until - join.window)
+    waiting = experiment.users - sum(result.users for result in found)
     if as_json:
-        _print_json({"experiment": policy.experiment, "arms": found})
+        _print_json(
+            {"format": JSON_FORMAT, "experiment": policy.experiment, "arms": found, "waiting": waiting}
+        )
         return
     console.print(arms_table(policy.experiment, found), soft_wrap=True)
+    console.print(f"{waiting:,} users are in their first policy.experiment_hours", soft_wrap=True)
 
 
 def _outcomes(

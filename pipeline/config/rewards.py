@@ -16,7 +16,7 @@ class RewardsConfig(Config):
     """[rewards] What an act on a shown item is worth.
 
     An act belongs to the impression that it names, or else to the latest one that showed its user the item.
-    A reward that was sent for an impression (`POST /v1/rewards`) is worth its value.
+    A reward that was sent for an impression (`POST /v1/events/{id}/reward`) is worth its value.
     """
 
     view: Worth = 0.1
@@ -40,8 +40,8 @@ class RewardsConfig(Config):
     minutes: Minutes = 30.0
     """Minutes by the log's clock after which an act is no longer put down to an impression."""
     least: Worth = -10.0
-    """Reward of one answer, all its acts together, at least; intervals are the narrower the nearer this and
-    `most` are."""
+    """Reward of one answer, all its acts together, at least: what would take it below is not counted.
+    Intervals are the narrower the nearer this and `most` are."""
     most: Worth = 20.0
     """Reward of one answer at most."""
     open_impressions: Count = 100_000

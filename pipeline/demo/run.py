@@ -96,6 +96,7 @@ def _environment(plan: DemoPlan) -> dict[str, str]:
         "MILLSTREAM_CHECKPOINTS__FOLDER": str(FOLDER / "checkpoints"),
         "MILLSTREAM_METRICS__LEARN": str(free_port()),
         "MILLSTREAM_SERVE__PORT": str(free_port()),
+        "MILLSTREAM_SERVE__WORKERS": "1",  # whose metrics are at that port, too
     }
 
 

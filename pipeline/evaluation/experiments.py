@@ -102,6 +102,11 @@ class Experiment:
         self._span = round(hours * HOUR_MS)
         self._users: dict[str, _User] = {}
 
+    @property
+    def users(self) -> int:
+        """Number of users who were answered."""
+        return len(self._users)
+
     def add(self, outcome: Outcome) -> None:
         """Add an outcome, if it is of this experiment, and in its user's first hours."""
         impression, shown_at = outcome.impression, outcome.shown_at

@@ -36,7 +36,7 @@ def evaluations_table(evaluations: Sequence[Evaluation]) -> RenderableType:
 def _row(found: Evaluation) -> tuple[str, ...]:
     return (
         found.policy,
-        f"{found.slates:,}",
+        f"{found.answers:,}",
         f"{found.effective:,.0f}",
         f"{found.shown:.4f}",
         *(f"{estimate:.4f}" for estimate in found.estimates.values()),

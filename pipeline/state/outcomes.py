@@ -26,6 +26,8 @@ MOST_OF_USER = 200
 """Open impressions of one user; beyond them, the oldest ones are closed."""
 CLOSED_IDS = 1_000_000
 """Ids of closed impressions that are remembered, to tell late acts from acts on unknown ones."""
+MOST_WAITING = 10_000
+"""Impressions that are waited for, because an act names them: they are appended after their answers."""
 MINUTE_MS = 60_000
 
 
@@ -33,7 +35,7 @@ class Leftover(StrEnum):
     """What was not joined, and why."""
 
     UNKNOWN = "unknown"
-    """An act names an impression that is not known."""
+    """An act names an impression that is not known, and did not come within the window."""
     LATE = "late"
     """An act names an impression whose window has passed."""
     NOT_SHOWN = "not_shown"
@@ -76,6 +78,14 @@ class _Open:
         return Outcome(self.impression, tuple(self.rewards), self.shown_at)
 
 
+@dataclass
+class _Waiting:
+    """Acts on an impression that has not come, the first of them appended at a time in ms."""
+
+    since: int
+    acts: list[Interaction] = field(default_factory=list)
+
+
 class OutcomeJoin:
     """Joins impressions and acts, which come in the order of their append times.
 
@@ -90,6 +100,7 @@ class OutcomeJoin:
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._of_user: defaultdict[str, list[str]] = defaultdict(list)
         self._closed: OrderedDict[int, None] = OrderedDict()
+        self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
         self.leftovers: Counter[Leftover] = Counter()
 
     def show(self, impression: Impression, time: int) -> list[Outcome]:
@@ -101,6 +112,9 @@ class OutcomeJoin:
         self._open[name] = _Open(impression, time)
         own = self._of_user[impression.user]
         own.append(name)
+        waiting = self._waiting.pop(name, None)
+        for act in waiting.acts if waiting else ():
+            self._add(act)
         if len(own) > MOST_OF_USER:
             self.leftovers[Leftover.FLOOD] += 1
             closed.append(self._closed_one(own[0]))
@@ -112,18 +126,40 @@ class OutcomeJoin:
     def act(self, act: Interaction, time: int) -> list[Outcome]:
         """Put an act that was appended at a time in ms down to its impression; return what that closes."""
         closed = self.close(time)
-        found = self._found(act)
+        name = act.impression
+        if name is not None and name not in self._open and event_digest(name) not in self._closed:
+            self._wait(name, act, time)
+        else:
+            self._add(act)
+        return closed
+
+    def _wait(self, name: str, act: Interaction, time: int) -> None:
+        waiting = self._waiting.setdefault(name, _Waiting(time))
+        if len(waiting.acts) >= MOST_ACTS:
+            self.leftovers[Leftover.FLOOD] += 1
+            return
+        waiting.acts.append(act)
+        if len(self._waiting) > MOST_WAITING:
+            self._drop_waiting()
+
+    def _drop_waiting(self) -> None:
+        _, waiting = self._waiting.popitem(last=False)
+        self.leftovers[Leftover.UNKNOWN] += len(waiting.acts)
+
+    def _add(self, act: Interaction) -> None:
+        """Put an act down to its open impression, if there is one."""
+        found, digest = self._found(act), event_digest(act.event_id)
         if found is None:
-            return closed
-        digest = event_digest(act.event_id)
+            return
         if digest in found.acts:
             self.leftovers[Leftover.DUPLICATE] += 1
         elif len(found.acts) >= MOST_ACTS:
             self.leftovers[Leftover.FLOOD] += 1
         else:
             found.acts.add(digest)
-            found.rewards[found.impression.items.index(act.item)] += reward_of(act, self._config)
-        return closed
+            total = sum(found.rewards)
+            bounded = min(max(total + reward_of(act, self._config), self._config.least), self._config.most)
+            found.rewards[found.impression.items.index(act.item)] += bounded - total
 
     @property
     def open(self) -> int:
@@ -138,6 +174,8 @@ class OutcomeJoin:
             if time <= oldest.shown_at + self.window:
                 break
             closed.append(self._closed_one(oldest.impression.impression_id))
+        while self._waiting and time > next(iter(self._waiting.values())).since + self.window:
+            self._drop_waiting()
         return closed
 
     def _found(self, act: Interaction) -> _Open | None:
@@ -147,8 +185,7 @@ class OutcomeJoin:
             return next((one for one in own if act.item in one.impression.items), None)
         found = self._open.get(act.impression)
         if found is None:
-            is_late = event_digest(act.impression) in self._closed
-            self.leftovers[Leftover.LATE if is_late else Leftover.UNKNOWN] += 1
+            self.leftovers[Leftover.LATE] += 1
         elif found.impression.user != act.user or act.item not in found.impression.items:
             self.leftovers[Leftover.NOT_SHOWN] += 1
             return None

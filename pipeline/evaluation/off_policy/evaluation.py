@@ -34,7 +34,7 @@ class Evaluation:
 
     Attributes:
         policy: its name.
-        slates: outcomes that say how probable their slate was under it.
+        answers: outcomes that say how probable their slate was under it.
         effective: slates of its own that would tell as much.
         shown: mean reward of these slates as they were shown.
         estimates: of its mean reward, by estimator.
@@ -43,7 +43,7 @@ class Evaluation:
     """
 
     policy: str
-    slates: int
+    answers: int
     effective: float
     shown: float
     estimates: dict[str, float]

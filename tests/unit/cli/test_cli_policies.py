@@ -77,13 +77,13 @@ def test_a_worse_policy_is_found_out(harness: ModelHarness, monkeypatch: pytest.
     serve(harness, 600)
     in_an_hour(monkeypatch)
     (found,) = orjson.loads(run("policy", "evaluate", "--json").stdout)["policies"]
-    assert (found["policy"], found["slates"]) == ("greedy", 600)
+    assert (found["policy"], found["answers"]) == ("greedy", 600)
     assert found["value"][0] <= CHANCES[0] <= found["value"][1]
     assert found["gain"][1] < 0
     assert found["verdict"] == "worse"
     table = run("policy", "evaluate", "greedy").stdout
     assert "worse" in table
-    assert "0 answers still wait for acts; not joined: nothing" in table
+    assert "0 answers still wait for acts, for up to rewards.minutes; not joined: nothing" in table
 
 
 def test_arms_are_compared_by_users(
@@ -113,6 +113,7 @@ def test_arms_are_compared_by_users(
                 writer.append(harness.topics.interactions, user, encode(act))
         writer.flush()
     in_an_hour(monkeypatch)
+    assert orjson.loads(run("experiment", "report", "--json").stdout)["waiting"] == 0
     control, bold = orjson.loads(run("experiment", "report", "--json").stdout)["arms"]
     assert (control["users"], control["reward"], control["difference"]) == (20, 0, None)
     assert (bold["users"], bold["reward"], bold["rewarded"], bold["finding"]) == (20, 1, 1, "cannot tell")
@@ -123,9 +124,11 @@ def test_answers_whose_acts_may_still_come_are_left_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], harness: ModelHarness
 ) -> None:
     serve(harness, 5)
-    assert "no impression whose acts are in" in fails(monkeypatch, capsys, "policy", "evaluate")
+    assert "5 answers still wait for acts" in fails(monkeypatch, capsys, "policy", "evaluate")
     in_an_hour(monkeypatch)
-    assert "what other would have shown" in fails(monkeypatch, capsys, "policy", "evaluate", "other")
+    assert "what other would have shown, only greedy" in fails(
+        monkeypatch, capsys, "policy", "evaluate", "other"
+    )
     later = ("--since", "2999-01-01")
     assert "NothingToEvaluate" in fails(monkeypatch, capsys, "policy", "evaluate", *later)
     assert "cannot tell" in run("policy", "evaluate", "--since", "2020-01-01").stdout

@@ -104,8 +104,30 @@ def test_what_does_not_fit_is_counted_and_changes_nothing(join: OutcomeJoin) -> 
     join.act(act(impression="unheard"), START)
     join.act(act("pan", impression="a"), START)
     join.act(act(user="ben", impression="a"), START)
-    assert join.leftovers == {Leftover.DUPLICATE: 1, Leftover.UNKNOWN: 1, Leftover.NOT_SHOWN: 2}
     assert rewards(join.close(START + 2 * WINDOW)) == {"a": (0, 0)}
+    assert join.leftovers == {Leftover.DUPLICATE: 1, Leftover.UNKNOWN: 1, Leftover.NOT_SHOWN: 2}
+
+
+def test_an_act_may_come_before_the_impression_that_it_names(join: OutcomeJoin) -> None:
+    """Impressions are gathered a moment before they are appended; a reward may be quicker."""
+    for name, item in (("e", "mug"), ("f", "cup"), ("g", "pan")):
+        join.act(act(item, name=name, impression="a"), START)
+    join.show(impression(), START + 60)
+    assert rewards(join.close(START + 2 * WINDOW)) == {"a": (1, 1)}
+    assert join.leftovers == {Leftover.NOT_SHOWN: 1}
+    for number in range(MOST_ACTS + 2):
+        join.act(act(name=f"h{number}", impression="never"), START + 2 * WINDOW)
+    join.close(START + 4 * WINDOW)
+    assert join.leftovers == {Leftover.NOT_SHOWN: 1, Leftover.FLOOD: 2, Leftover.UNKNOWN: MOST_ACTS}
+
+
+def test_rewards_of_an_answer_stay_within_their_range(join: OutcomeJoin) -> None:
+    join.show(impression(), START)
+    for number, value in enumerate((1e308, 1e308, -3.0)):
+        join.act(act(name=f"reward-a-{number}", kind=PURCHASE), START)
+        join.act(act("cup", name="reward-a", value=value, impression="a"), START)
+    ((mug, cup),) = rewards(join.close(START + 2 * WINDOW)).values()
+    assert mug + cup == 20
 
 
 def test_a_flood_from_one_user_is_bounded(join: OutcomeJoin) -> None:
@@ -114,7 +136,7 @@ def test_a_flood_from_one_user_is_bounded(join: OutcomeJoin) -> None:
     for number in range(MOST_ACTS + 5):
         join.act(act(name=f"e{number}"), START)
     found = rewards(join.close(START + 2 * WINDOW))
-    assert found[f"i{MOST_OF_USER + 2}"] == (MOST_ACTS, 0)
+    assert found[f"i{MOST_OF_USER + 2}"] == (CONFIG.most, 0)
     assert join.leftovers == {Leftover.FLOOD: 3 + 5}
 
 
