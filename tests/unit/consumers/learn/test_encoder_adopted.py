@@ -12,6 +12,7 @@ import torch
 from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.state import ENCODER, LearnerState
 from pipeline.config import LanguageConfig
+from pipeline.control.records import Refusal
 from pipeline.snapshots.digest import snapshot_digest
 from pipeline.training.learner import Learner
 from tests.support.learner_harness import LearnerHarness
@@ -125,7 +126,7 @@ def test_an_encoder_that_does_not_fit_is_refused(harness: ModelHarness, learning
     order = harness.promote("one")
     learning.new()
     assert learning.position.generation == 1
-    assert any(order.encode() in (record.value or b"") for record in harness.records(harness.topics.control))
+    assert [refusal.order for refusal in harness.published(Refusal)] == [order]
 
 
 def test_a_candidate_learns_the_language_first_when_asked(harness: ModelHarness) -> None:
