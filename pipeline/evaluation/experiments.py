@@ -10,29 +10,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chisquare
 
-from pipeline.evaluation.off_policy.confidence import DIFFERENCES, Interval, LowerBound, Range
+from pipeline.evaluation.off_policy.confidence import DIFFERENCES, Interval, LowerBound, Range, Verdict
 from pipeline.policy.arms import CONTROL
 from pipeline.state.outcomes import Outcome
 
 HOUR_MS = 3_600_000
 MISMATCH = 1e-3
 """Probability of the numbers of users in the arms, given their shares, below which nothing is said."""
-
-
-class Finding(StrEnum):
-    """Whether an arm earns more than the control."""
-
-    BETTER = "better"
-    WORSE = "worse"
-    UNKNOWN = "cannot tell"
-    MISMATCH = "shares differ"
-    """The arms do not have the shares of the users that they should have: something else chooses users."""
 
 
 @dataclass
@@ -61,7 +50,7 @@ class ArmResult:
     reward: float
     rewarded: float
     difference: Interval | None
-    finding: Finding | None
+    finding: Verdict | None
 
 
 class DifferenceSequence:
@@ -150,7 +139,7 @@ class Experiment:
             float(np.mean([np.mean(user.rewards) for user in own])) if own else 0.0,
             float(np.mean(np.array(answers) > 0)) if answers else 0.0,
             difference,
-            None if difference is None else _finding(difference, fits=fits),
+            None if difference is None else (difference.verdict if fits else Verdict.MISMATCH),
         )
 
 
@@ -171,11 +160,3 @@ def _fits(counts: Mapping[str, int], shares: Mapping[str, float]) -> bool:
         return True
     expected = total * np.array([*shares.values()]) / sum(shares.values())
     return bool(chisquare(observed, expected).pvalue >= MISMATCH)
-
-
-def _finding(difference: Interval, *, fits: bool) -> Finding:
-    if not fits:
-        return Finding.MISMATCH
-    if difference.lower <= 0 <= difference.upper:
-        return Finding.UNKNOWN
-    return Finding.BETTER if difference.lower > 0 else Finding.WORSE

@@ -9,6 +9,7 @@ Waudby-Smith et al. 2022).
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -35,11 +36,28 @@ class Range(NamedTuple):
     most: float
 
 
+class Verdict(StrEnum):
+    """Whether something earns more than what it is compared with."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    UNKNOWN = "cannot tell"
+    MISMATCH = "shares differ"
+    """The arms do not have the shares of the users that they should have: something else chooses users."""
+
+
 class Interval(NamedTuple):
     """Two ends of a value."""
 
     lower: float
     upper: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the interval says, if it is that of a difference."""
+        if self.lower <= 0 <= self.upper:
+            return Verdict.UNKNOWN
+        return Verdict.BETTER if self.lower > 0 else Verdict.WORSE
 
 
 class LowerBound:

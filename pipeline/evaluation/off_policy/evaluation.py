@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.off_policy.confidence import GainSequence, Interval, Range, ValueSequence
+from pipeline.evaluation.off_policy.confidence import GainSequence, Interval, Range, ValueSequence, Verdict
 from pipeline.evaluation.off_policy.estimators import Estimator, LoggedSlates, clipped_ips, ips, snips
 from pipeline.state.outcomes import Outcome
 
@@ -18,14 +17,6 @@ CLIPPED = 10.0
 LEAST_EFFECTIVE = 100.0
 """Effective slates below which nothing is said: few large weights decide then."""
 ESTIMATORS: dict[str, Estimator] = {"IPS": ips, "clipped IPS": clipped_ips(CLIPPED), "SNIPS": snips}
-
-
-class Verdict(StrEnum):
-    """Whether a policy earns more than what was shown."""
-
-    BETTER = "better"
-    WORSE = "worse"
-    UNKNOWN = "cannot tell"
 
 
 @dataclass(frozen=True)
@@ -53,9 +44,7 @@ class Evaluation:
     @property
     def verdict(self) -> Verdict:
         """What may be said with an error probability of 5 %, however often one looks."""
-        if self.effective < LEAST_EFFECTIVE or self.gain.lower <= 0 <= self.gain.upper:
-            return Verdict.UNKNOWN
-        return Verdict.BETTER if self.gain.lower > 0 else Verdict.WORSE
+        return Verdict.UNKNOWN if self.effective < LEAST_EFFECTIVE else self.gain.verdict
 
 
 def evaluate(outcomes: Iterable[Outcome], rewards: Range) -> list[Evaluation]:
@@ -97,9 +86,4 @@ def slates_of(policy: str, outcomes: list[Outcome]) -> LoggedSlates:
 
 def _filled(rows: Iterable[tuple[float, ...]], length: int, rest: float) -> NDArray[np.float64]:
     """Make ``[n, length]`` of rows that may be shorter."""
-
-    def values() -> Iterator[tuple[float, ...]]:
-        for row in rows:
-            yield row + (rest,) * (length - len(row))
-
-    return np.array(list(values()), dtype=np.float64)
+    return np.array([row + (rest,) * (length - len(row)) for row in rows], dtype=np.float64)

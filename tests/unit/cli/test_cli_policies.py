@@ -11,11 +11,12 @@ import pytest
 from pipeline.cli import policies
 from pipeline.cli.terminal import now
 from pipeline.config import Settings
-from pipeline.events import Impression, Interaction, InteractionType, encode
+from pipeline.events import Interaction, InteractionType, encode
 from pipeline.policy.draws import Exploration
 from pipeline.policy.policies import GREEDY, EpsilonGreedy
 from pipeline.rules.slate import make_slate
 from tests.support.commands import fails, run
+from tests.support.impressions import drawn_by, impression
 from tests.support.model_harness import ModelHarness
 
 ITEMS = ("mug", "cup", "lamp")
@@ -38,20 +39,7 @@ def serve(harness: ModelHarness, answers: int) -> None:
             sampler = Exploration(USED, f"i{number}", {"greedy": GREEDY}).sampler(np.array([2.0, 1.0, 0.0]))
             slate = make_slate(np.arange(3), 1, sampler=sampler)
             (row,), user = slate.rows, f"u{number % 7}"
-            shown = Impression(
-                impression_id=f"i{number}",
-                user=user,
-                snapshot="1-1",
-                time=0,
-                items=(ITEMS[row],),
-                scores=(0.0,),
-                offsets={},
-                policy=USED.name,
-                policy_version=USED.version,
-                propensities=tuple(slate.propensities),
-                pool=slate.drawn.pool,
-                shadows={name: tuple(values) for name, values in slate.shadows().items()},
-            )
+            shown = impression(f"i{number}", user, (ITEMS[row],), **drawn_by(USED, slate))
             writer.append(harness.topics.impressions, user, encode(shown))
             if random.random() < CHANCES[row]:
                 act = Interaction(
@@ -96,17 +84,7 @@ def test_arms_are_compared_by_users(
     with harness.log.writer() as writer:
         for number in range(40):
             user, arm = f"u{number}", "bold" if number % 2 else "control"
-            shown = Impression(
-                impression_id=f"i{number}",
-                user=user,
-                snapshot="1-1",
-                time=0,
-                items=("mug",),
-                scores=(0.5,),
-                offsets={},
-                experiment="bolder",
-                arm=arm,
-            )
+            shown = impression(f"i{number}", user, ("mug",), experiment="bolder", arm=arm)
             writer.append(harness.topics.impressions, user, encode(shown))
             if arm == "bold":
                 act = Interaction(event_id=user, user=user, item="mug", type=InteractionType.CLICK, time=0)

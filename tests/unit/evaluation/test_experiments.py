@@ -5,27 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.evaluation.experiments import HOUR_MS, DifferenceSequence, Experiment, Finding
-from pipeline.evaluation.off_policy.confidence import Range
-from pipeline.events import Impression
+from pipeline.evaluation.experiments import HOUR_MS, DifferenceSequence, Experiment
+from pipeline.evaluation.off_policy.confidence import Range, Verdict
 from pipeline.state.outcomes import Outcome
+from tests.support.impressions import impression
 
 REWARDS = Range(0, 1)
 SHARES = {"control": 0.5, "bold": 0.5}
 
 
 def outcome(user: str, arm: str, reward: float, time: int = 0, experiment: str = "one") -> Outcome:
-    shown = Impression(
-        impression_id=f"{user}-{time}",
-        user=user,
-        snapshot="1-1",
-        time=0,
-        items=("mug",),
-        scores=(0.5,),
-        offsets={},
-        experiment=experiment,
-        arm=arm,
-    )
+    shown = impression(f"{user}-{time}", user, ("mug",), experiment=experiment, arm=arm)
     return Outcome(shown, (reward,), time)
 
 
@@ -49,8 +39,8 @@ def test_equal_arms_seldom_differ_at_any_time() -> None:
     assert found <= 6
 
 
-@pytest.mark.parametrize(("lift", "expected"), [(0.6, Finding.BETTER), (-0.6, Finding.WORSE)])
-def test_a_difference_is_found(lift: float, expected: Finding) -> None:
+@pytest.mark.parametrize(("lift", "expected"), [(0.6, Verdict.BETTER), (-0.6, Verdict.WORSE)])
+def test_a_difference_is_found(lift: float, expected: Verdict) -> None:
     experiment, (is_arm, rewards) = Experiment("one", hours=1), simulated(0, 3_000, lift)
     for number, (arm, reward) in enumerate(zip(is_arm, rewards, strict=True)):
         experiment.add(outcome(f"u{number}", "bold" if arm else "control", float(reward), number))
@@ -78,11 +68,11 @@ def test_nothing_is_said_where_arms_have_other_shares() -> None:
     for number in range(200):
         experiment.add(outcome(f"u{number}", "control" if number % 10 else "bold", float(number % 10 == 0)))
     _, bold = experiment.results(SHARES, REWARDS, until=HOUR_MS)
-    assert bold.finding is Finding.MISMATCH
+    assert bold.finding is Verdict.MISMATCH
 
 
 def test_nothing_is_known_of_nobody() -> None:
     control, bold = Experiment("one", hours=1).results(SHARES, Range(-10, 20), until=0)
     assert (control.users, control.reward) == (0, 0)
     assert bold.difference == (-30, 30)
-    assert bold.finding is Finding.UNKNOWN
+    assert bold.finding is Verdict.UNKNOWN

@@ -8,28 +8,14 @@ import pytest
 
 from pipeline.config import RewardsConfig
 from pipeline.eventlog.port import Record
-from pipeline.events import Impression, Interaction, InteractionType, encode
+from pipeline.events import Interaction, InteractionType, encode
 from pipeline.state.outcomes import MOST_ACTS, MOST_OF_USER, Leftover, Outcome, OutcomeJoin, outcomes
 from pipeline.state.rewards import reward_id, reward_of
+from tests.support.impressions import impression
 
 CONFIG = RewardsConfig()
 START, WINDOW = 1_700_000_000_000, 30 * 60_000
 CLICK, PURCHASE = InteractionType.CLICK, InteractionType.PURCHASE
-
-
-def impression(
-    name: str = "a", user: str = "ann", items: tuple[str, ...] = ("mug", "cup"), **others: Any
-) -> Impression:
-    return Impression(
-        impression_id=name,
-        user=user,
-        snapshot="1-1",
-        time=START,
-        items=items,
-        scores=(0.5,) * len(items),
-        offsets={},
-        **others,
-    )
 
 
 def act(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.evaluation.off_policy.confidence import Range
-from pipeline.evaluation.off_policy.evaluation import Verdict, evaluate, slates_of
-from pipeline.events import Impression
+from pipeline.evaluation.off_policy.confidence import Range, Verdict
+from pipeline.evaluation.off_policy.evaluation import evaluate, slates_of
 from pipeline.policy.draws import Exploration
 from pipeline.policy.policies import GREEDY, EpsilonGreedy, PlackettLuce
 from pipeline.policy.port import Policy
 from pipeline.rules.slate import make_slate
 from pipeline.state.outcomes import Outcome
+from tests.support.impressions import drawn_by, impression
 
 CHANCES = np.array([0.05, 0.1, 0.1, 0.6])
 """Of a click on each item; the one with the lowest logit is the best."""
@@ -30,22 +30,10 @@ def shown(amount: int) -> list[Outcome]:
     for number in range(amount):
         sampler = Exploration(USED, f"i{number}", SHADOWS).sampler(LOGITS)
         slate = make_slate(np.arange(4), 3, sampler=sampler)
-        impression = Impression(
-            impression_id=f"i{number}",
-            user="ann",
-            snapshot="1-1",
-            time=0,
-            items=tuple(f"item {row}" for row in slate.rows),
-            scores=(0.0,) * 3,
-            offsets={},
-            policy=USED.name,
-            policy_version=USED.version,
-            propensities=tuple(slate.propensities),
-            pool=slate.drawn.pool,
-            shadows={name: tuple(values) for name, values in slate.shadows().items()},
-        )
+        items = tuple(f"item {row}" for row in slate.rows)
+        seen = impression(f"i{number}", "ann", items, **drawn_by(USED, slate))
         clicks = random.random(3) < CHANCES[slate.rows]
-        found.append(Outcome(impression, tuple(clicks.astype(float).tolist()), number))
+        found.append(Outcome(seen, tuple(clicks.astype(float).tolist()), number))
     return found
 
 
