@@ -55,7 +55,7 @@ POLL_SECONDS = 0.05
 
 
 class Outage(NamedTuple):
-    """How long the broker is away in seconds, and whether it is frozen instead of killed."""
+    """How many seconds the broker is away at least, and whether it is frozen instead of killed."""
 
     seconds: float
     freeze: bool
@@ -112,7 +112,7 @@ class Customers:
     def __init__(self, url: str, rate: float) -> None:
         self.seconds: list[float] = []
         self.failures: list[str] = []
-        self.away_seconds = 0.0
+        self.away_seconds, self.log_is_away = 0.0, False
         self._url, self._pause = url, THREADS / rate
         self._enough = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(THREADS)]
@@ -135,6 +135,7 @@ class Customers:
             try:
                 answer = get(f"{self._url}/v1/users/u{number % USERS}/recommendations?k=5")
                 self.away_seconds = max(self.away_seconds, answer["log_away_seconds"])
+                self.log_is_away = answer["log_away_seconds"] > 0
                 if not answer["items"]:
                     self.failures.append("an answer has no items")
             except OSError as error:
@@ -195,10 +196,13 @@ def wait(condition: Callable[[], bool], otherwise: str, daemons: Daemons) -> flo
     return time.monotonic() - began
 
 
-def away(broker: Broker, settings: Settings, daemons: Daemons, outage: Outage) -> Resumed:
-    """Take the broker away; return how soon work resumes once it is back."""
+def away(
+    broker: Broker, settings: Settings, daemons: Daemons, customers: Customers, outage: Outage
+) -> Resumed:
+    """Take the broker away until an answer says so; return how soon work resumes once it is back."""
     broker.signal(signal.SIGSTOP) if outage.freeze else broker.kill()
     time.sleep(outage.seconds)
+    wait(lambda: customers.log_is_away, "no answer says that the log is away", daemons)
     before = learned(settings), served(settings)
     broker.signal(signal.SIGCONT) if outage.freeze else broker.start()
     until_learned = wait(lambda: learned(settings) > before[0], "nothing is learned after it", daemons)
@@ -213,7 +217,7 @@ def measured(broker: Broker, folder: Path, outages: Sequence[Outage], rate: floa
         url = f"http://127.0.0.1:{settings.serve.port}"
         wait(lambda: served(settings) >= enough, "too little is learned before it", daemons)
         with Customers(url, rate) as customers:
-            resumed = [away(broker, settings, daemons, outage) for outage in outages]
+            resumed = [away(broker, settings, daemons, customers, outage) for outage in outages]
             wait(lambda: daemons.ended("play"), "play does not end", daemons)
             wait(lambda: served(settings) == events, "what was played is not served", daemons)
         wait(lambda: get(f"{url}/v1/model")["log_away_seconds"] == 0, "the log is still away", daemons)

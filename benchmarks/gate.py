@@ -49,7 +49,7 @@ from pipeline.datasets import open_dataset
 from pipeline.evaluation.prequential import Scores
 from pipeline.events import Interaction
 from pipeline.retraining.comparison import evidence, run_through
-from pipeline.retraining.gate import GateVerdict, Outcome, decide
+from pipeline.retraining.gate import GateOutcome, GateVerdict, decide
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
 
@@ -228,13 +228,13 @@ def _verdict(shop: Mapping[str, Any], name: str) -> GateVerdict:
 
 
 def _verdict_cells(decided: Sequence[GateVerdict]) -> list[str]:
-    promoted = [verdict.outcome is Outcome.PROMOTED for verdict in decided]
+    promoted = [verdict.outcome is GateOutcome.PROMOTED for verdict in decided]
     compared = [verdict.figures for verdict in decided if "log_loss.all.gain" in verdict.figures]
     bounds = ([figures[f"log_loss.all.{part}"] for figures in compared] for part in ("gain", "low"))
     failed = Counter(
         reason.partition(":")[0]
         for verdict in decided
-        if verdict.outcome is not Outcome.PROMOTED
+        if verdict.outcome is not GateOutcome.PROMOTED
         for reason in verdict.reasons
     )
     return [

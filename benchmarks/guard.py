@@ -1,9 +1,10 @@
-"""Measure the regression guard: rollbacks of a young model in a calm shop, and how soon it notices poison.
+"""Measure the regression guard: rollbacks of a healthy model, and how soon it notices poison.
 
-The production learner learns shops that do not change, with a supervisor as in the daemon; each
-rollback that it orders is a false one. A rollback is not carried out. After `POISONED_AFTER`
-events a copy of the learner gets random weights, as if such a candidate had been promoted, and
-learns the same events; what counts is how many it scores until its guard orders the rollback.
+The production learner learns shops that do not change, or whose world does by `--drift`, with a
+supervisor as in the daemon; each rollback that it orders is a false one. A rollback is not carried
+out. In a calm shop, after `POISONED_AFTER` events a copy of the learner gets random weights, as if
+such a candidate had been promoted, and learns the same events; what counts is how many it scores
+until its guard orders the rollback.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
 from pipeline.training.supervision import supervise
 
-SHOP = "shop:seed={seed},events={events}"
+SHOP = "shop:seed={seed},events={events},drift={drift},drift_at={drift_at}"
 POISONED_AFTER = (4_000, 10_000)
 PATIENCE = 2_000
 """Events within which poison must be noticed: ten seconds at 200 events/s."""
@@ -57,15 +58,16 @@ def main(
     seeds: Annotated[int, typer.Option(help="Number of shops.")] = 20,
     first: Annotated[int, typer.Option(help="First seed.")] = 0,
     events: Annotated[int, typer.Option(help="Events of a shop.")] = 20_000,
-    poison: Annotated[bool, typer.Option(help="Poison copies of the learner too.")] = True,
+    drift: Annotated[str, typer.Option(help="How the shops change: none, abrupt, gradual.")] = "none",
+    drift_at: Annotated[int, typer.Option(help="Events before they change.")] = 10_000,
     report: ReportOption = None,
     cache: Annotated[Path, typer.Option(help="Folder of content vectors.")] = Path(".cache/content"),
 ) -> None:
     """Run every shop through the learner and the supervisor, on one thread."""
     new, watched = new_learner(cache), dict[int, Watched]()
-    moments = POISONED_AFTER if poison else ()
+    moments = POISONED_AFTER if drift == "none" else ()
     for seed in track(range(first, first + seeds)):
-        shop = open_dataset(SHOP.format(seed=seed, events=events)).events()
+        shop = open_dataset(SHOP.format(seed=seed, events=events, drift=drift, drift_at=drift_at)).events()
         watched[seed] = watch(new.another(), batches_of(shop), moments)
     figures = figures_of(watched.values())
     if report:

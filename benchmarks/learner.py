@@ -43,7 +43,7 @@ from torch.nn.functional import nll_loss
 from pipeline.cli.terminal import ReportOption
 from pipeline.config import LearnerConfig
 from pipeline.datasets import open_dataset
-from pipeline.evaluation.prequential import COLD_BELOW, Quality, Scores, empty_scores, rank_targets
+from pipeline.evaluation.prequential import Quality, Scores, empty_scores, rank_targets
 from pipeline.events import Interaction, Item
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
@@ -51,6 +51,7 @@ from pipeline.model.device import fast_products, use_device
 from pipeline.state.histories import Act
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.state.segments import begins_basket
+from pipeline.training.cohorts import COLD_BELOW
 from pipeline.training.learner import Learner
 
 SHOP = "shop:seed=0,events={limit}"
@@ -206,7 +207,7 @@ def race(
     ours = Learner(LearnerConfig(seed=seed), backbone, encoder, CPU)
     ours.score_and_learn(MicroBatch(0, 0, items, []))
     torch.manual_seed(seed)
-    model = PlainModel(backbone, ours.table.all().content, config)
+    model = PlainModel(backbone, ours.table.all().content.float(), config)  # it learns in full precision
     plain = PlainLearner(model, ours.stream.catalogue.row, config)
     learn_plainly = plain.score_and_learn if config.stock else fast_products()(plain.score_and_learn)
     of_ours, of_plain = Timed(), Timed()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -23,11 +24,15 @@ from consumers.serve.impressions import Fields
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.service import RecommendationService
 from pipeline.assembly import make_learner
-from pipeline.config import PolicyConfig, load_settings
+from pipeline.config import PolicyConfig, ValueConfig, load_settings
 from pipeline.datasets import open_dataset
 from pipeline.events import Impression, encode, validate
 from pipeline.policy.arms import make_arms
 from pipeline.training.backtest import micro_batches
+from pipeline.value.features import ITEM, STATE
+from pipeline.value.learners import make_learner as make_value_learner
+from pipeline.value.learners import make_models
+from pipeline.value.port import Decision, ValueModel
 
 MS = 1_000
 SIDES: Mapping[str, PolicyConfig] = {
@@ -38,7 +43,14 @@ SIDES: Mapping[str, PolicyConfig] = {
     "plackett_luce, 20 places, 1,000 items": PolicyConfig(
         name="plackett_luce", explored_places=20, pool=1_000
     ),
+    "greedy, with features": PolicyConfig(),
+    "thompson": PolicyConfig(name="thompson"),
+    "dqn": PolicyConfig(name="dqn"),
 }
+FIRST_WITH_FEATURES = list(SIDES).index("greedy, with features")
+"""This side and those after it write features."""
+TAUGHT = 2_000
+"""Decisions, of random features, that the learners of values have learned."""
 
 
 def main(
@@ -54,13 +66,18 @@ def main(
         open_dataset(f"shop:items={items},arrivals=0,events={events}").events(), BATCH
     ):
         learner.score_and_learn(batch)
-    snapshot = load(learner, settings)
+    snapshot = replace(load(learner, settings), values=_values())
     current, _ = state_of(snapshot, learner, ())
     services = [
         RecommendationService(
-            current, settings.learn.segments.context, _encode, lambda: NOW, arms=make_arms(policy)
+            current,
+            settings.learn.segments.context,
+            _encode,
+            lambda: NOW,
+            arms=make_arms(policy),
+            writes_features=number >= FIRST_WITH_FEATURES,
         )
-        for policy in SIDES.values()
+        for number, policy in enumerate(SIDES.values())
     ]
     times = _times(services, sorted(learner.stream.histories.users()), requests, k)
     table = Table(
@@ -70,6 +87,26 @@ def main(
         p50, p95 = np.percentile(own, (50, 95))
         table.add_row(name, f"{p50:.2f}", f"{p95:.2f}", f"{p50 / np.median(times[0]):.3f}")
     Console(width=120).print(table)
+
+
+def _values() -> dict[str, ValueModel]:
+    """Return models of values that have learned noise: what they cost does not depend on what they know."""
+    random = np.random.default_rng(0)
+    learner = make_value_learner(ValueConfig(learners=("thompson", "dqn")), STATE, ITEM)
+    for _ in range(TAUGHT // BATCH):
+        decisions = [
+            Decision(
+                user=number,
+                shown_at=0,
+                state=random.normal(size=STATE).astype(np.float32),
+                items=random.normal(size=(5, ITEM)).astype(np.float32),
+                scores=np.full(5, 0.1),
+                rewards=random.binomial(1, 0.2, 5).astype(np.float64),
+            )
+            for number in range(BATCH)
+        ]
+        learner.learn(decisions, random)
+    return make_models(learner.model(), STATE, ITEM)
 
 
 def _encode(fields: Fields) -> None:

@@ -19,10 +19,12 @@ from rich.table import Table
 from scipy.stats import chisquare
 
 from pipeline.policy.draws import choose, uniforms
-from pipeline.policy.policies import GREEDY, EpsilonGreedy, PlackettLuce
+from pipeline.policy.policies import GREEDY, DeepQ, EpsilonGreedy, PlackettLuce, Thompson
 from pipeline.policy.port import Floats, Policy
 
 LOGITS = np.array([1.5, 1.0, 0.5, 0.5, -0.5, -2.0])
+VALUES = np.random.default_rng(0).normal([0.3, 0.2, 0.1, 0, 0, 0.2], 0.5, (16, 6))
+"""Samples of the items' values."""
 SLATE = 3
 LEAST_EXPECTED = 5.0
 """Slates that are expected less often count together: the test does not hold for them singly."""
@@ -36,6 +38,9 @@ POLICIES: list[Policy] = [
     PlackettLuce(explored_places=3, pool=100, epsilon=0.1, temperature=0.5),
     PlackettLuce(explored_places=2, pool=4, epsilon=0.1, temperature=2.0),
     PlackettLuce(explored_places=1, pool=5, epsilon=0.05, temperature=0.25),
+    Thompson(explored_places=3, pool=100, epsilon=0.05),
+    Thompson(explored_places=2, pool=4, epsilon=0.0),
+    DeepQ(explored_places=3, pool=100, epsilon=0.2),
 ]
 Positions = tuple[int, ...]
 
@@ -94,11 +99,17 @@ def drawn(policy: Policy, random: Floats) -> np.ndarray[tuple[int, int], np.dtyp
     found = np.empty((len(random), SLATE), dtype=np.int64)
     for place in range(SLATE):
         if place < min(policy.explored_places, policy.pool):
-            found[:, place], _ = choose(policy, LOGITS, left & in_pool, random[:, place])
+            scores = LOGITS if policy.ranks_by is None else samples(policy)
+            found[:, place], _ = choose(policy, scores, left & in_pool, random[:, place])
         else:
             found[:, place] = left.argmax(axis=1)
         left[rows, found[:, place]] = False
     return found
+
+
+def samples(policy: Policy) -> Floats:
+    """Return the values ``[draws, 6]`` that a policy ranks by: a DQN has one for each item."""
+    return VALUES[:1] if policy.ranks_by == "dqn" else VALUES
 
 
 def slates(policy: Policy, above: Positions = ()) -> Iterator[tuple[Positions, float]]:
@@ -121,6 +132,9 @@ def _shares(policy: Policy, pool: list[int]) -> dict[int, float]:
         case PlackettLuce(epsilon=epsilon, temperature=temperature):
             weights = {position: float(np.exp(LOGITS[position] / temperature)) for position in pool}
             base = {position: weight / sum(weights.values()) for position, weight in weights.items()}
+        case Thompson(epsilon=epsilon) | DeepQ(epsilon=epsilon):
+            wins = [max(pool, key=lambda position: own[position]) for own in samples(policy)]
+            base = {position: wins.count(position) / len(wins) for position in pool}
         case _:
             raise TypeError(policy)
     return {position: (1 - epsilon) * base.get(position, 0.0) + epsilon / len(pool) for position in pool}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,7 +31,7 @@ from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.retraining.comparison import Contender, evidence, run_through
-from pipeline.retraining.gate import GateVerdict, Outcome, decide
+from pipeline.retraining.gate import GateOutcome, GateVerdict, decide
 from pipeline.retraining.training import Retraining, RetrainResult
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.backtest import micro_batches
@@ -67,7 +67,7 @@ class FinishedRetrain:
     @property
     def is_promoted(self) -> bool:
         """Whether its candidate replaced the champion, DURATION batches after the request."""
-        return self.verdict.outcome is Outcome.PROMOTED
+        return self.verdict.outcome is GateOutcome.PROMOTED
 
 
 @dataclass
@@ -98,6 +98,18 @@ def new_learner(cache: Path, config: LearnerConfig | None = None) -> Learner:
 def batches_of(events: Iterable[Event]) -> list[MicroBatch]:
     """Return the initial catalogue, then batches of a data set's interactions with the items before them."""
     return list(micro_batches((event for event in events if isinstance(event, Item | Interaction)), BATCH))
+
+
+def numbered(acts: Sequence[Interaction], steps: Iterator[int]) -> Iterator[MicroBatch]:
+    """Yield acts in batches of `BATCH`, numbered by the next of `steps`."""
+    for start in range(0, len(acts), BATCH):
+        yield MicroBatch(0, next(steps), [], acts[start : start + BATCH])
+
+
+def learn_all(learner: Learner, batches: Iterable[MicroBatch]) -> None:
+    """Score and learn batches; nothing is made of the scores."""
+    for batch in batches:
+        learner.score_and_learn(batch)
 
 
 def interactions_of(batches: Iterable[MicroBatch]) -> list[Interaction]:

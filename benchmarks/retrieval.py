@@ -23,7 +23,7 @@ from benchmarks.retrains import BATCH, new_learner
 from pipeline.cli.terminal import ReportOption
 from pipeline.config import LearnerConfig, RetrievalConfig
 from pipeline.datasets import open_dataset
-from pipeline.evaluation.prequential import CUTOFF
+from pipeline.evaluation.lists import CUTOFF
 from pipeline.events import Interaction, Item
 from pipeline.model.mixer import blend
 from pipeline.model.scoring import Contexts, score_contexts, users_before_last

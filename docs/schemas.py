@@ -17,6 +17,7 @@ from pipeline.eventlog.topics import Topics
 from pipeline.events import READABLE_VERSIONS, Impression, Interaction, Item, ItemChange, User
 from pipeline.rules.rule import KINDS as RULE_KINDS
 from pipeline.rules.rule import RuleKind
+from pipeline.state.outcome_record import OutcomeRecord
 
 FOLDER = Path(__file__).with_name("schemas")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -25,7 +26,7 @@ PREFIX = "{prefix}"
 """Stands for `log.prefix` in the names of topics, as an AsyncAPI parameter."""
 
 
-EventKind = type[Interaction | Item | ItemChange | User | Impression] | RuleKind
+EventKind = type[Interaction | Item | ItemChange | User | Impression | OutcomeRecord] | RuleKind
 
 
 class Channel(NamedTuple):
@@ -44,6 +45,7 @@ CHANNELS = {
     "users": Channel(_TOPICS.users, "receive", (User,), "the user"),
     "rules": Channel(_TOPICS.rules, "receive", tuple(RULE_KINDS.values()), "the rule's name"),
     "impressions": Channel(_TOPICS.impressions, "send", (Impression,), "the user"),
+    "outcomes": Channel(_TOPICS.outcomes, "send", (OutcomeRecord,), "the impression"),
 }
 KINDS = tuple(kind for channel in CHANNELS.values() for kind in channel.kinds)
 

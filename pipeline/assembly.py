@@ -20,9 +20,11 @@ def make_learner(settings: Settings) -> Learner:
     """
     model = settings.model
     device = use_device(model.device, model.threads)
-    backbone = load_backbone(model.backbone)
+    backbone = load_backbone(model.backbone, model.cache)
     encoder = TextEncoder(backbone, model.cache, model.max_tokens, device)
-    return Learner(settings.learn, backbone, encoder, device, settings.signals)
+    return Learner(
+        settings.learn, backbone, encoder, device, settings.signals, settings.rewards, settings.value
+    )
 
 
 def make_supervisor(settings: Settings) -> Supervisor:

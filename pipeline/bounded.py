@@ -44,5 +44,6 @@ def fault_of(error: Exception) -> str:
     """Say in one line what is wrong: of a validation, the first field and its fault, never the value."""
     if isinstance(error, ValidationError):
         fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        return f"{'.'.join(str(part)[:80] for part in fault['loc'])}: {fault['msg']}"[:LONGEST_FAULT]
+        reason = fault["msg"].removeprefix("Value error, ")
+        return f"{'.'.join(str(part)[:80] for part in fault['loc'])}: {reason}"[:LONGEST_FAULT]
     return " ".join(str(error).split())[:LONGEST_FAULT]

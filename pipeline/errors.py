@@ -29,8 +29,58 @@ class RefusalReason(StrEnum):
     """None of the others."""
 
 
+class MediaReason(StrEnum):
+    """Why a picture or a sound was refused, in one word of a bounded set: the label of a metric."""
+
+    HOST = "host"
+    """Not a host that the settings allow; or a redirect leads to such a one."""
+    ADDRESS = "address"
+    """The host has a private or otherwise special address."""
+    REDIRECTS = "redirects"
+    """Too many of them."""
+    STATUS = "status"
+    """The host answered with another status than 200."""
+    UNREACHABLE = "unreachable"
+    """No connection, no secure one, or no HTTP."""
+    TOO_SLOW = "too_slow"
+    TOO_LARGE = "too_large"
+    """More bytes, pixels, memory or time to decode than is allowed; or the item, with its vector, than the
+    log takes."""
+    EMPTY = "empty"
+    WRONG_TYPE = "wrong_type"
+    """Its first bytes are not those of a format that the encoder reads."""
+    DAMAGED = "damaged"
+    """Cut off, or not of the format that it begins as."""
+    OUT_OF_BOUNDS = "out_of_bounds"
+    """A sampling rate, or values of samples, that no sound has."""
+    CRASHED = "crashed"
+    """It ended the process that decodes."""
+
+
+PASSING = frozenset({MediaReason.STATUS, MediaReason.UNREACHABLE, MediaReason.TOO_SLOW})
+"""Reasons that may be gone later."""
+
+
 class MillstreamError(Exception):
     """Base class of the errors that a user can act on."""
+
+
+class MediaRefused(MillstreamError):
+    """A picture or a sound gets no vector; its item is served without.
+
+    Attributes:
+        reason: in one word.
+        is_passing: whether another try, later, may succeed.
+    """
+
+    def __init__(self, reason: MediaReason, why: str) -> None:
+        super().__init__(f"{reason}: {why}")
+        self.reason = reason
+        self.why = why
+        self.is_passing = reason in PASSING
+
+    def __reduce__(self) -> tuple[type[MediaRefused], tuple[MediaReason, str]]:
+        return type(self), (self.reason, self.why)
 
 
 class InvalidEvent(MillstreamError):
@@ -53,12 +103,24 @@ class InvalidSettings(MillstreamError):
     """A setting is unknown, is malformed or contradicts another one."""
 
 
+class EncoderUnavailable(MillstreamError):
+    """The process that encodes pictures and sounds does not start."""
+
+
 class DatasetError(MillstreamError):
     """A data set is missing or its files do not have the expected shape."""
 
 
+class EmptyData(DatasetError):
+    """The files of a data set have no rows."""
+
+
 class NothingToEvaluate(MillstreamError):
     """No impression says what a policy would have shown."""
+
+
+class PolicyRefused(MillstreamError):
+    """A policy cannot be put in use, or be left."""
 
 
 class LogUnavailable(MillstreamError):
@@ -67,6 +129,10 @@ class LogUnavailable(MillstreamError):
 
 class StorageUnavailable(MillstreamError):
     """Snapshot store, checkpoint folder or a report's file refused a write: it is away, or full."""
+
+
+class FrozenWeightsChanged(MillstreamError):
+    """Weights that do not learn are not what they were; what was learned with them is not to be trusted."""
 
 
 class DeliveryError(MillstreamError):

@@ -36,9 +36,10 @@ from pipeline.event_fields import (
     milliseconds,
 )
 
-READABLE_VERSIONS = 1, 2, 3
+READABLE_VERSIONS = 1, 2, 3, 4
 """2: catalogue records have attributes, times of sale, media, vectors; users. 3: impressions have scores, and
-the propensities of a policy. A kind is written in the version that last changed it."""
+the propensities of a policy. 4: impressions have features. A kind is written in the version that last changed
+it."""
 MAX_WIRE_BYTES = 65_536
 MAX_TIME_AHEAD_MS = 5 * 60 * 1000
 """An event time further ahead of its append time than this means that the producer's clock is wrong."""
@@ -206,6 +207,20 @@ class User(_Event):
     time: Milliseconds = 0
 
 
+class Features(BaseModel):
+    """What a server knew of a user and of the items it showed, see `pipeline.value.features`.
+
+    `state` and `items` are numbers of 16 bits (IEEE 754, little-endian) in base64, those of one item after
+    the other; `layout` says what they mean.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    layout: Id
+    state: Annotated[str, Field(max_length=4_096)]
+    items: Annotated[str, Field(max_length=MAX_WIRE_BYTES)]
+
+
 OF_POLICY = ("policy", "policy_version", "propensities", "pool")
 """The fields that say what a policy did; they come together."""
 
@@ -222,6 +237,8 @@ class Impression(_Event):
     `shadows` are the same probabilities under policies that were not used, by their names. `arm` is the
     user's in an experiment.
 
+    `features` are what learners of values read; there are none if no such learner is in use.
+
     `offsets` maps ``"topic/partition"`` to the first offset that the server had not read yet.
     """
 
@@ -229,7 +246,7 @@ class Impression(_Event):
         json_schema_extra={"dependentRequired": {name: [*OF_POLICY] for name in OF_POLICY}}
     )
     kind: ClassVar[str] = "impression"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     impression_id: Id
     user: Id
@@ -245,6 +262,7 @@ class Impression(_Event):
     shadows: Annotated[dict[Id, Shares], Field(max_length=16)] = Field(default_factory=dict)
     experiment: Id | None = None
     arm: Id | None = None
+    features: Features | None = None
     context: Context = Field(default_factory=dict)
 
     @field_validator("scores", "propensities")
@@ -281,6 +299,7 @@ NEW_IN_2 = frozenset({"attributes", "published", "expires", "media", "vectors"})
 NEW_SINCE = {
     **dict.fromkeys(NEW_IN_2, 2),
     **dict.fromkeys(("scores", "policy", "policy_version", "pool", "shadows", "experiment", "arm"), 3),
+    "features": 4,
 }
 """The schema version that brought a field."""
 Event = Interaction | Item | ItemChange | User | Impression
@@ -399,14 +418,14 @@ def _without_envelope(kind: type[_Event], fields: Mapping[str, object]) -> dict[
     """Check version and kind; return the fields of the event as they are named now."""
     inner = dict(fields)
     version = _version(kind, inner.pop("v", None))
-    later = [name for name in inner if name in kind.model_fields and NEW_SINCE.get(name, 1) > version]
+    later = [name for name in inner if NEW_SINCE.get(name, 1) > version and name in kind.model_fields]
     if later:
         raise _too_early(later[0], NEW_SINCE[later[0]])
     if inner.pop("kind", None) != kind.kind:
         raise InvalidEvent("kind", f"must be {kind.kind!r}", RefusalReason.SCHEMA)
     if version < kind.since:
         raise _too_early("kind", kind.since)
-    if kind is Impression and version < kind.version and "propensities" in inner:
+    if kind is Impression and version < NEW_SINCE["scores"] and "propensities" in inner:
         inner["scores"] = inner.pop("propensities")
     return inner
 

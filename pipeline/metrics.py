@@ -6,8 +6,12 @@ or a version, because their number grows without bound.
 
 from __future__ import annotations
 
+import math
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from http.client import HTTPException
+from pathlib import Path
 from socket import getaddrinfo
 from threading import Thread
 from typing import Any
@@ -20,7 +24,7 @@ from prometheus_client import Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.errors import InvalidSettings
+from pipeline.errors import InvalidSettings, MediaReason
 from pipeline.keys import HEADER, Key, is_key
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300)
@@ -64,6 +68,33 @@ CAPPED = Counter(
 LAG = Gauge(
     "millstream_lag_records", "Records between the reader's position and the end of the log", ["daemon"]
 )
+IMPRESSIONS_LAG = Gauge(
+    "millstream_impressions_lag_records", "Impressions between the learner's position and the end of the log"
+)
+OUTCOMES = Counter(
+    "millstream_outcomes_total", "Impressions whose window has passed, by policy and arm", ["policy", "arm"]
+)
+REWARDED = Counter(
+    "millstream_rewarded_outcomes_total",
+    "Outcomes whose reward is above 0; as a share of all, the click-through rate",
+    ["policy", "arm"],
+)
+REWARDS = Counter(
+    "millstream_outcome_rewards_total", "Sum of the rewards of outcomes, where above 0", ["policy", "arm"]
+)
+PENALTIES = Counter(
+    "millstream_outcome_penalties_total",
+    "Sum of the rewards of outcomes, where below 0, without the sign",
+    ["policy", "arm"],
+)
+LEFTOVERS = Counter(
+    "millstream_unjoined_total", "Acts and impressions that were not joined, or closed early", ["reason"]
+)
+VALUED = Gauge("millstream_valued_decisions", "Answers that a learner of values has learned", ["learner"])
+UNVALUED = Counter(
+    "millstream_unvalued_decisions_total", "Answers that learners of values did not learn", ["reason"]
+)
+OPEN_IMPRESSIONS = Gauge("millstream_open_impressions", "Impressions that wait for what comes of them")
 
 BATCH_SECONDS = Histogram(
     "millstream_batch_seconds", "Time to score, learn and fold one MicroBatch", buckets=SECONDS
@@ -71,6 +102,7 @@ BATCH_SECONDS = Histogram(
 BATCH_EVENTS = Histogram(
     "millstream_batch_events", "Interactions in a MicroBatch", buckets=(1, 4, 16, 64, 128, 256, 512)
 )
+REHEARSALS = Counter("millstream_rehearsals_total", "Steps on old Segments alone, taken while little waited")
 LOSS = Gauge("millstream_loss", "Loss of the last learned batch")
 QUARANTINED = Counter(
     "millstream_quarantined_batches_total",
@@ -93,6 +125,42 @@ QUALITY = Gauge(
     "millstream_prequential_quality",
     "Running prequential quality of each scorer",
     ["scorer", "slice", "figure"],
+)
+MIXTURE_REGRET = Gauge(
+    "millstream_mixture_regret",
+    "How much worse the running quality of the mixture is than that of its best part; below 0 it is better",
+    ["slice", "figure"],
+)
+LIST_QUALITY = Gauge(
+    "millstream_list_quality",
+    "Figures of the last lists that the mixture made for a sample of users",
+    ["figure"],
+)
+GROUP_SHARE = Gauge(
+    "millstream_group_share",
+    "Share that a group of items has of the places in these lists, and of the acts that followed",
+    ["group", "of"],
+)
+RESPONSE_QUALITY = Gauge(
+    "millstream_response_quality",
+    "Running classification figures of the predicted responses to what was shown",
+    ["figure"],
+)
+RATING_QUALITY = Gauge(
+    "millstream_rating_quality", "Running errors of predicted ratings", ["slice", "figure"]
+)
+UNREAD_VECTORS = Counter(
+    "millstream_unread_vectors_total",
+    "Vectors that items bring and the model is not given, each time that their item is encoded",
+    ["daemon", "reason"],
+)
+MODALITY = Gauge(
+    "millstream_modality",
+    "How much the vectors of a name say: learned gate, and length",
+    ["modality", "figure"],
+)
+RATINGS_BEYOND_SCALE = Counter(
+    "millstream_ratings_beyond_scale_total", "Ratings beyond learn.ratings.lowest and highest"
 )
 REPLAY = Gauge("millstream_replay_segments", "Segments in the replay buffer")
 ITEMS = Gauge("millstream_items", "Items in the catalogue", ["daemon"])
@@ -170,6 +238,21 @@ WORKER_RESTARTS = Counter(
 RULE_APPLICATIONS = Counter(
     "millstream_rule_applications_total", "Answers that a business rule had a part in", ["rule"]
 )
+MEDIA_VECTORS = Counter(
+    "millstream_media_vectors_total", "Vectors made of pictures and sounds, by encoder", ["encoder"]
+)
+MEDIA_RECORDS = Counter(
+    "millstream_media_records_total",
+    "Catalogue records of the media daemon: vectors, or the repair of a record that one of its own replaced",
+    ["kind"],
+)
+REFUSED_MEDIA = Counter(
+    "millstream_refused_media_total", "Pictures and sounds that get no vector, by reason", ["reason"]
+)
+MEDIA_RETRIES = Counter(
+    "millstream_media_retries_total", "Fetches that failed and are tried again later, by reason", ["reason"]
+)
+PENDING_MEDIA = Gauge("millstream_pending_media", "Pictures and sounds that wait to be fetched")
 EXPIRED_READS = Counter(
     "millstream_expired_reads_total",
     "Reads that failed because retention had deleted the records",
@@ -182,6 +265,42 @@ DEGRADED = Gauge(
 STALENESS = Gauge(
     "millstream_staleness_seconds", "Age of the oldest record that the served weights have not learned"
 )
+FREE_BYTES = Gauge(
+    "millstream_free_bytes", "Free bytes of the disk that has the learner's folder", ["folder"]
+)
+
+FROM_ZERO = {
+    DRIFT_ALARMS: ("loss", "lead", "first_of_basket", "content"),
+    ADOPTIONS: ("promotion", "rollback"),
+    BUDGETS_SPENT: ("rollback", "retrain_request"),
+    FAILED_COMMITS: ("publication", "checkpoint"),
+    CANDIDATES: ("promoted", "rejected", "held", "cancelled"),
+    EXPIRED_READS: ("serve",),
+    REFUSED_MEDIA: tuple(MediaReason),
+}
+"""Labels of series that begin at 0: Prometheus sees no increase in one that appears with its first event."""
+
+
+def _begin_at_zero() -> None:
+    for counter, labels in FROM_ZERO.items():
+        for label in labels:
+            counter.labels(label)
+
+
+_begin_at_zero()
+
+
+def watch_free_space(folders: Mapping[str, Path]) -> None:
+    """Measure what is free for folders, by name, whenever metrics are read; NaN where it cannot be."""
+    for name, folder in folders.items():
+        FREE_BYTES.labels(name).set_function(partial(_free_bytes, folder))
+
+
+def _free_bytes(folder: Path) -> float:
+    try:
+        return float(shutil.disk_usage(folder).free)
+    except OSError:
+        return math.nan
 
 
 def serve_metrics(host: str, port: int, keys: Sequence[Key] = ()) -> None:

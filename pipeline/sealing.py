@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -65,6 +66,19 @@ def unseal(sealed: bytes, form: int, key: bytes | None = None, digest: str | Non
     ):
         raise BrokenSeal("it is not signed with this key (snapshots.key)")
     return content
+
+
+def is_of_earlier_format(sealed: bytes, form: int) -> bool:
+    """Whether bytes are what was sealed as a file of a format before this one, and so are not damaged."""
+    found = re.match(rb'\{"format":(\d{1,4}),', sealed)
+    earlier = int(found[1]) if found else form
+    if earlier >= form:
+        return False
+    try:
+        unseal(sealed, earlier)
+    except BrokenSeal:
+        return False
+    return True
 
 
 def sealed_digest(sealed: bytes, form: int) -> str:

@@ -23,10 +23,12 @@ from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from consumers.serve.state.serving_state import DEDUPE_WINDOW, ServingState
 from consumers.serve.state.shown import ShownItems
 from consumers.serve.state.steering import Steering, steered_by
-from pipeline.assembly import checkpoints_of, make_learner
+from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
 from pipeline.checkpoints.capture import update_of
+from pipeline.checkpoints.fingerprint import fingerprint
 from pipeline.checkpoints.rebuild import rebuild
 from pipeline.config import RetrievalConfig, Settings
+from pipeline.errors import InvalidEvent
 from pipeline.eventlog.port import EventLog, Offsets, Record, TopicPartition, read
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Impression, decode, encode, validate
@@ -37,6 +39,7 @@ from pipeline.model.device import use_device
 from pipeline.policy.arms import CONTROL, Arm, Arms
 from pipeline.policy.policies import GREEDY, recorded_policy
 from pipeline.policy.port import Policy
+from pipeline.snapshots.compression import compressed
 from pipeline.snapshots.layer_list import store_whole
 from pipeline.snapshots.snapshot import Update, Version
 from pipeline.snapshots.store import SnapshotStore
@@ -61,11 +64,13 @@ class AnswerComparison:
 
     Attributes:
         propensities: of the reproduced items.
+        is_alike: whether settings, machine and release are those of then.
     """
 
     recorded: Impression
     reproduced: Recommendations
     propensities: Sequence[float]
+    is_alike: bool
 
     @property
     def same_items(self) -> bool:
@@ -89,7 +94,8 @@ class AnswerComparison:
             f"items {words[self.same_items]}, scores {words[self.same_scores]}, "
             f"propensities {words[self.same_propensities]}"
         )
-        return f"{self.recorded.impression_id}, answered by {self.recorded.snapshot}: {found}"
+        otherwise = "" if self.is_alike else "; settings, machine or release are not those of then"
+        return f"{self.recorded.impression_id}, answered by {self.recorded.snapshot}: {found}{otherwise}"
 
 
 def _are_close(recorded: Sequence[float], reproduced: Sequence[float]) -> bool:
@@ -126,12 +132,16 @@ def reproduce_answer(
     position = rebuild(
         event_log, topics, learner, None, checkpoints_of(settings), until=version, progress=progress
     )
+    is_alike = position.fingerprint == fingerprint(learner, make_supervisor(settings))
     if position.version != recorded.snapshot:
         raise NotRepeatable(f"{topics.journal} has no entries that lead to {recorded.snapshot}")
     # Load a second language model: the learner may have moved its own off the CPU, where servers run.
     device = use_device("cpu", settings.model.threads)
-    backbone = load_backbone(settings.model.backbone)
-    snapshot = _load(update_of(learner, topics.prefix, position, {}, "audit"), backbone, settings)
+    backbone = load_backbone(settings.model.backbone, settings.model.cache)
+    published = compressed(
+        update_of(learner, topics.prefix, position, {}, "audit"), settings.snapshots.compression
+    )
+    snapshot = _load(published, backbone, settings)
     steering = Steering(topics.users, topics.rules)
     state = _state(
         event_log, topics, learner, snapshot, _offsets(recorded), steering, settings.learn.retrieval
@@ -151,19 +161,29 @@ def reproduce_answer(
         clock=lambda: recorded.time,
         shown=_shown_before(event_log, topics, recorded, stored.query),
         arms=Arms([Arm(CONTROL, policy)]),
+        writes_features=recorded.features is not None,
     )
     found = service.for_user(recorded.user, stored.session, stored.query, recorded.impression_id)
     shown = [validate(Impression, fields) for fields in submitted]
-    return AnswerComparison(recorded, found, [p for one in shown for p in one.propensities or ()])
+    propensities = [p for one in shown for p in one.propensities or ()]
+    return AnswerComparison(recorded, found, propensities, is_alike)
 
 
 def _find_impression(event_log: EventLog, topics: Topics, name: str) -> Impression:
     for record in read(event_log, topics.impressions):
         if record.value is not None and name.encode() in record.value:
-            found = decode(Impression, record.value)
-            if found.impression_id == name:
+            found = _readable(record.value)
+            if found is not None and found.impression_id == name:
                 return found
     raise ImpressionUnknown(f"{topics.impressions} holds no impression {name}")
+
+
+def _readable(wire: bytes) -> Impression | None:
+    """Decode an impression; None for what is none, which servers do not read either."""
+    try:
+        return decode(Impression, wire)
+    except InvalidEvent:
+        return None
 
 
 def _shown_before(
@@ -171,9 +191,12 @@ def _shown_before(
 ) -> ShownItems:
     """Return what the user was shown before; impressions of a user are in one partition, in order."""
     shown = ShownItems()
-    for record in read(event_log, topics.impressions) if query.exclude_shown_ms else ():
+    needs_them = query.exclude_shown_ms or recorded.features is not None
+    for record in read(event_log, topics.impressions) if needs_them else ():
         if record.key == recorded.user and record.value is not None:
-            earlier = decode(Impression, record.value)
+            earlier = _readable(record.value)
+            if earlier is None:
+                continue
             if earlier.impression_id == recorded.impression_id:
                 break
             shown.add(earlier.impression_id, earlier.user, earlier.items, earlier.time)
@@ -202,7 +225,8 @@ def _load(update: Update, backbone: Backbone, settings: Settings) -> LoadedSnaps
     """Load a whole update as a server does, with all checks, through a store in memory."""
     store = SnapshotStore("memory://audit", update.manifest.model)
     store_whole(update, store)
-    return SnapshotLoader(store, backbone, settings.model).load(Version.parse(update.manifest.version))
+    loader = SnapshotLoader(store, backbone, settings.model, settings.serve)
+    return loader.load(Version.parse(update.manifest.version))
 
 
 def _state(

@@ -33,7 +33,8 @@ def check_journal(entries: Sequence[JournalEntry], log_ends: Offsets) -> AuditCh
 def _faults(entries: Sequence[JournalEntry]) -> Iterator[tuple[JournalEntry, str]]:
     furthest = dict(entries[0].offsets)
     for before, entry in pairwise(entries):
-        if entry.offsets.keys() != before.offsets.keys():
+        # A topic may be new in the journal, as impressions once were.
+        if {source for source in entry.offsets if source.topic in before.ends} != before.offsets.keys():
             yield entry, "names other partitions than the entry before it"
         elif entry.verb is Verb.SKIP:
             if entry.generation <= before.generation:
@@ -46,12 +47,14 @@ def _faults(entries: Sequence[JournalEntry]) -> Iterator[tuple[JournalEntry, str
 
 
 def _batch_faults(before: JournalEntry, entry: JournalEntry) -> Iterator[str]:
-    if entry.verb not in (Verb.LEARN, Verb.FOLD):
+    if entry.verb not in (Verb.LEARN, Verb.FOLD, Verb.REHEARSE):
         yield f"{entry.verb} is no batch"
     if entry.generation not in (before.generation, before.generation + 1) or entry.step != before.step + 1:
         yield f"does not follow {before.version}"
     if back := _beyond(before.offsets, entry.offsets):
         yield f"goes back in {', '.join(back)}: records would be learned twice"
+    if entry.verb is Verb.REHEARSE and entry.offsets != before.offsets:
+        yield "rehearses and moves on: records would be skipped"
     unfolded = _beyond(before.folds_to, before.offsets)
     if unfolded and entry.verb is not Verb.FOLD:
         yield f"learns before all is folded in {', '.join(unfolded)}"

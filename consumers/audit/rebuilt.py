@@ -10,6 +10,7 @@ import numpy as np
 from consumers.audit.check import AuditCheck
 from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
 from pipeline.checkpoints.audit import agreement
+from pipeline.checkpoints.fingerprint import fingerprint
 from pipeline.checkpoints.rebuild import first_start, rebuild
 from pipeline.config import Settings
 from pipeline.errors import CheckpointCorrupt, OffsetsExpired
@@ -22,6 +23,12 @@ from pipeline.snapshots.snapshot import Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.histories import Histories
 from pipeline.training.learner import Learner
+
+NOT_COMPARED = (
+    "not compared: what was learned last was learned with other settings than these, on another machine or "
+    "by another release, and nothing followed a later checkpoint yet: audit again when more was learned, or "
+    "with the settings of the learner"
+)
 
 
 class Rebuilt(NamedTuple):
@@ -40,14 +47,18 @@ def check_rebuild(
 ) -> tuple[AuditCheck, Rebuilt | None]:
     """Learn the whole journal again, and compare with checkpoint and snapshot of its last version.
 
-    Begin after the last gap in the log if the journal has one.
+    Begin after the last gap in the log if the journal has one, and after what was learned with other
+    settings, on another machine or by another release, which would come out otherwise now.
     """
     learner, supervisor, checkpoints = (
         make_learner(settings),
         make_supervisor(settings),
         checkpoints_of(settings),
     )
-    first = first_start(event_log, topics, checkpoints) if has_gap else None
+    other = _end_of_other(event_log, topics, fingerprint(learner, supervisor))
+    first = first_start(event_log, topics, checkpoints, other) if has_gap or other else None
+    if other and first is None:
+        return AuditCheck.of("rebuild", NOT_COMPARED, []), None
     try:
         position = rebuild(
             event_log,
@@ -61,10 +72,19 @@ def check_rebuild(
         )
     except (CheckpointCorrupt, OffsetsExpired) as error:
         return AuditCheck.of("rebuild", "failed", [str(error)]), None
+    if other and position.version == first:
+        return AuditCheck.of("rebuild", NOT_COMPARED, []), Rebuilt(learner, position)
     store = SnapshotStore.of(settings.snapshots, topics.prefix)
     found = agreement(learner, supervisor, position, checkpoints, store)
-    check = AuditCheck.of("rebuild", str(found), [str(found)] if found.differs else [])
+    since = f", learned again from {first}" if first else ""
+    check = AuditCheck.of("rebuild", f"{found}{since}", [str(found)] if found.differs else [])
     return check, Rebuilt(learner, position)
+
+
+def _end_of_other(event_log: EventLog, topics: Topics, ours: str) -> int:
+    """Offset after the last entry of the journal with another fingerprint than ours; 0 if there is none."""
+    entries = read_journal(event_log, topics.journal)
+    return max((end for entry, end in entries if entry.fingerprint != ours), default=0)
 
 
 def check_histories(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from threading import Event
 from typing import TypeVar
 from urllib.error import URLError
@@ -20,22 +19,17 @@ from pydantic import BaseModel, ValidationError
 
 from consumers.audit.answers import TOLERANCE
 from consumers.audit.check import AuditCheck
-from consumers.serve.follow.follower import Follower
-from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
+from consumers.serve.follow.following import following
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.schemas import ModelCard, Recommendations
 from consumers.serve.service import NotReady, RecommendationService
 from consumers.serve.state.current import CurrentState
-from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from pipeline.config import Settings
+from pipeline.control.policies import read_policy_changes
 from pipeline.eventlog.port import EventLog, read_compacted
 from pipeline.eventlog.topics import Topics
 from pipeline.keys import HEADER
-from pipeline.model.backbone import load_backbone
-from pipeline.model.content.text import TextEncoder
-from pipeline.model.device import use_device
-from pipeline.policy.arms import make_arms
-from pipeline.snapshots.store import SnapshotStore
+from pipeline.policy.arms import Arms, make_arms
 
 READY_SECONDS = 300.0
 """How long the new server may take to read the log."""
@@ -57,15 +51,27 @@ def check_servers(
     The servers record an impression of each answer, as of any other.
     """
     sample = _sample(read_compacted(event_log, topics.histories), users)
-    with new_server(event_log, topics, settings) as service:
-        return [_check_server(_Server(url, settings), service, sample) for url in urls]
+    arms = make_arms(settings.policy, read_policy_changes(event_log, topics).in_use)
+    repeatable = [user for user in sample if arms.of(user).policy.ranks_by is None]
+    with new_server(event_log, topics, settings, arms) as service:
+        checks = [_check_server(_Server(url, settings), service, repeatable) for url in urls]
+    return [_with_left_out(check, len(sample) - len(repeatable)) for check in checks]
+
+
+def _with_left_out(check: AuditCheck, count: int) -> AuditCheck:
+    """Say how many users get answers by values, which follow from the time and from what was shown."""
+    if not count:
+        return check
+    left_out = f"{count} left out that values rank; `rebuild --answer` repeats those"
+    return check._replace(checked=f"{check.checked}, {left_out}")
 
 
 @contextmanager
-def new_server(event_log: EventLog, topics: Topics, settings: Settings) -> Iterator[RecommendationService]:
+def new_server(
+    event_log: EventLog, topics: Topics, settings: Settings, arms: Arms
+) -> Iterator[RecommendationService]:
     """Follow the log as `new_state` does; yield the service that answers from it."""
     with new_state(event_log, topics, settings) as current:
-        arms = make_arms(settings.policy)
         yield RecommendationService(current, settings.learn.segments.context, arms=arms)
 
 
@@ -76,29 +82,17 @@ def new_state(event_log: EventLog, topics: Topics, settings: Settings) -> Iterat
     Raises:
         NotReady: it did not come to the end of the log in time.
     """
-    device, current, stop = use_device("cpu", settings.model.threads), CurrentState(), Event()
-    backbone = load_backbone(settings.model.backbone)
-    loader = SnapshotLoader(SnapshotStore.of(settings.snapshots, topics.prefix), backbone, settings.model)
-    follower = Follower(
-        event_log,
-        topics,
-        SnapshotWatcher(loader, topics.prefix, current),
-        current,
-        settings.learn.stream.history_length,
-        settings.serve.poll_seconds,
-        settings.signals,
-        settings.learn.retrieval,
-    )
-    make_encoder = partial(TextEncoder, backbone, settings.model.cache, settings.model.max_tokens, device)
+    current, stop = CurrentState(), Event()
+    follow = following(settings, event_log, topics, current)
     with ThreadPoolExecutor(1, thread_name_prefix="follower") as threads:
-        following = threads.submit(follower.run, make_encoder, stop)
+        ended = threads.submit(follow, stop)
         try:
-            if not _wait(lambda: current.view is not None or following.done(), READY_SECONDS):
+            if not _wait(lambda: current.view is not None or ended.done(), READY_SECONDS):
                 raise NotReady("a new server did not come to the end of the log")
             yield current
         finally:
             stop.set()
-        following.result()
+        ended.result()
 
 
 class _Server:

@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from consumers.audit.check import AuditCheck
-from pipeline.checkpoints.manifest import MANIFEST, read_verified
+from pipeline.checkpoints.manifest import MANIFEST, is_of_earlier_release, read_verified
 from pipeline.checkpoints.store import Checkpoints
 from pipeline.errors import CheckpointCorrupt, SnapshotCorrupt
 from pipeline.eventlog.port import EventLog, Offsets, read
 from pipeline.eventlog.topics import Topics
+from pipeline.sealing import BrokenSeal, open_record
+from pipeline.snapshots.filesystem import FORMAT
 from pipeline.snapshots.snapshot import Announcement, Manifest, Version
 from pipeline.snapshots.store import SnapshotStore
 
 Versions = Mapping[Version, Offsets]
 """End offsets of each version in the journal."""
+NAMED = 3
+"""Versions of an earlier release that are named, the last ones."""
 NO_VERSION = Version(-1, -1)
 
 
@@ -49,21 +53,36 @@ def read_announcements(event_log: EventLog, topics: Topics) -> Announced:
         try:
             announced.found.append(Announcement.decode(record.value or b""))
         except ValueError:
+            if _is_of_earlier_release(record.value or b""):
+                continue  # a server skips it, too
             announced.unreadable.append(f"{record.source}/{record.offset} is no announcement")
     return announced
 
 
+def _is_of_earlier_release(wire: bytes) -> bool:
+    """Whether a record is the whole announcement of an earlier format."""
+    try:
+        form = open_record(wire).get("format")
+    except BrokenSeal:
+        return False
+    return isinstance(form, int) and form < FORMAT
+
+
 def check_checkpoints(stored: Stored, versions: Versions) -> AuditCheck:
     """Check every checkpoint: its files against its manifest, its position against the journal."""
-    kept, findings = stored.checkpoint_versions, list[str]()
+    kept, findings, old = stored.checkpoint_versions, list[str](), list[Version]()
     for version in kept:
+        path = stored.checkpoints.folder / str(version) / MANIFEST
         try:
-            manifest, _ = read_verified(stored.checkpoints.folder / str(version) / MANIFEST)
+            manifest, _ = read_verified(path)
         except CheckpointCorrupt as error:
-            findings += [str(error)] if version in stored.checkpoints.versions() else []
+            if is_of_earlier_release(path):
+                old.append(version)
+            else:
+                findings += [str(error)] if version in stored.checkpoints.versions() else []
         else:
             findings += _faults("checkpoint", version, manifest.position.offsets, versions)
-    return AuditCheck.of("checkpoints", f"{len(kept)} checkpoints", findings)
+    return AuditCheck.of("checkpoints", f"{len(kept)} checkpoints{_of_earlier_releases(old)}", findings)
 
 
 def check_snapshots(
@@ -74,19 +93,33 @@ def check_snapshots(
     `announced` was read before the list of what is stored.
     """
     store, kept = stored.snapshots, stored.snapshot_versions
-    findings, good = list(announced.unreadable), list[Manifest]()
+    findings, good, old = list(announced.unreadable), list[Manifest](), list[Version]()
     for version in kept:
         try:
             manifest = store.load(version).manifest
         except SnapshotCorrupt as error:
-            findings += [str(error)] if version in store.versions() else []
+            if store.is_of_earlier_release(version):
+                old.append(version)
+            else:
+                findings += [str(error)] if version in store.versions() else []
         else:
             good.append(manifest)
             findings += _faults("snapshot", version, manifest.learned_offsets, versions)
     findings += _announcement_faults(stored, announced.found, keep)
     findings += _unannounced(event_log, topics, stored)
-    checked = f"{len(kept)} snapshots, {len(announced.found)} announcements"
+    checked = f"{len(kept)} snapshots{_of_earlier_releases(old)}, {len(announced.found)} announcements"
     return AuditCheck.of("snapshots", checked, findings), good
+
+
+def _of_earlier_releases(old: Sequence[Version]) -> str:
+    """Say of which versions only the seals could be checked."""
+    if not old:
+        return ""
+    named = ", ".join(map(str, old[-NAMED:]))
+    return (
+        f" ({len(old)} by an earlier release, up to {named}: none is damaged, and what is in them cannot be "
+        "checked by this one)"
+    )
 
 
 def _announcement_faults(stored: Stored, announced: Sequence[Announcement], keep: int) -> Iterator[str]:
@@ -122,5 +155,5 @@ def _faults(kind: str, version: Version, offsets: Offsets, versions: Versions) -
     if version not in versions:
         if version > min(versions):
             yield f"{kind} {version} is not in the journal"
-    elif versions[version] != offsets:
+    elif not offsets.items() <= versions[version].items():  # a snapshot has none of impressions
         yield f"{kind} {version} has other offsets than the journal"

@@ -23,14 +23,16 @@ from pipeline.control.records import Adoption, ControlRecord, Gap
 from pipeline.errors import SnapshotsAhead, StorageUnavailable
 from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.partitioner import partition_of
-from pipeline.eventlog.port import EventLog, lag
+from pipeline.eventlog.port import EventLog, Offsets, TopicPartition, lag
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import Batch, StateSwitch
 from pipeline.journal.gap import Skip
-from pipeline.journal.position import Position
+from pipeline.journal.position import Position, of_topic
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.publisher import Publication, Publisher
 from pipeline.snapshots.snapshot import Version
+from pipeline.state.join_state import ShownImpression
+from pipeline.state.outcome_record import outcome_record
 from pipeline.training.learner import Learner
 
 log = logging.getLogger(__name__)
@@ -51,10 +53,12 @@ class Pending:
     dead_letters: list[tuple[str, bytes]] = field(default_factory=list)
     control: list[ControlRecord] = field(default_factory=list)
     append_times: list[int] = field(default_factory=list)
+    outcomes: list[tuple[str, bytes]] = field(default_factory=list)
 
-    def add(self, batch: Batch, records: Sequence[ControlRecord]) -> None:
-        """Add a batch that was learned, and the control records that it led to."""
+    def add(self, batch: Batch, records: Sequence[ControlRecord], closed: Sequence[ShownImpression]) -> None:
+        """Add a batch that was learned, the control records it led to, and the impressions it closed."""
         self.control += records
+        self.outcomes += [outcome_record(one, batch.position.version) for one in closed]
         self.users |= batch.users
         self.dead_letters += batch.refused
         if not batch.from_journal:
@@ -66,6 +70,7 @@ class Pending:
         self.dead_letters += later.dead_letters
         self.control += later.control
         self.append_times += later.append_times
+        self.outcomes += later.outcomes
 
 
 class Commits:
@@ -115,14 +120,23 @@ class Commits:
         self.position: Position | None = None
         if start is not None:
             self._announce_stored(_version(start))
+            if start.step and not self._publishing.covers(_version(start)):
+                self.position = start
 
-    def add(self, batch: Batch, records: Sequence[ControlRecord] = ()) -> None:
-        """Add a batch that was learned; its control records go out with the next publication.
+    def add(
+        self, batch: Batch, records: Sequence[ControlRecord] = (), outcomes: Sequence[ShownImpression] = ()
+    ) -> None:
+        """Add a batch that was learned; what it led to goes out with the next publication.
+
+        Args:
+            batch: any; the learner is as of its position.
+            records: control records.
+            outcomes: impressions that it closed.
 
         Raises:
             SnapshotsAhead: the store already holds this new version: it belongs to another log.
         """
-        self._pending.add(batch, records)
+        self._pending.add(batch, records, outcomes)
         self.position = batch.position
         if batch.from_journal:
             self._announce_stored(self._version)
@@ -144,7 +158,7 @@ class Commits:
         adoption = Adoption(
             order=adopts.order, version=position.version, left=switch.left, reason=adopts.reason
         )
-        users = self._ends(position) if _goes_on(self.position, position) else {}
+        users = self._ends(position) if self._goes_on(position) else {}
         self.position, self._pending = position, Pending(users=users, control=[adoption])
         if self._publishing.is_ready(self._version):
             self._publish(quality, reason=f"{adopts.kind}: {adopts.reason}")
@@ -206,9 +220,19 @@ class Commits:
 
     def _ends(self, position: Position) -> dict[str, int]:
         """The users of the learner, each with the offset at a position in the partition of the user's key."""
-        topic = Topics(self._model).interactions
-        ends = {source.partition: end for source, end in position.offsets.items() if source.topic == topic}
+        ends = {source.partition: end for source, end in self._acts(position).items()}
         return {user: ends[partition_of(user, len(ends))] for user in self._learner.stream.histories.users()}
+
+    def _acts(self, position: Position) -> dict[TopicPartition, int]:
+        """The offsets of a position in the topic of interactions: histories follow from no other."""
+        return of_topic(Topics(self._model).interactions, position.offsets)
+
+    def _goes_on(self, position: Position) -> bool:
+        """Whether a position has more interactions than this one in any partition, or may have."""
+        if self.position is None:
+            return True
+        before = self._acts(self.position)
+        return any(end > before.get(source, 0) for source, end in self._acts(position).items())
 
     def _take_back_failures(self) -> None:
         """Try again later what the store or the disk refused: it may be away for a while, or full."""
@@ -230,10 +254,14 @@ class Commits:
         return _version(self.position) if self.position else None
 
     def _announce_stored(self, version: Version | None) -> None:
-        """Announce the newest snapshot of the store: what stored it may have ended before it did so."""
+        """Announce the newest snapshot of the store: what stored it may have ended before it did so.
+
+        One that cannot be read is published again.
+        """
         if version is not None and version == self._publishing.covered and self._publishing.task is None:
             with _storage():
-                self._publisher.announce(version)
+                if not self._publisher.announce(version):
+                    self._publishing.covered = None
 
     def _publish(self, quality: Report, reason: str) -> None:
         assert self.position is not None
@@ -248,9 +276,12 @@ class Commits:
             self._pending.append_times,
             [(record.key, record.encode()) for record in self._pending.control],
             {user: older for user in self._pending.users if (older := histories.older(user)).size},
+            self._pending.outcomes,
         )
-        self._in_flight, self._pending = self._pending, Pending()
-        self._publishing.begin(self._version, self._threads, lambda: self._write_publication(publication))
+        self._in_flight, self._pending, offsets = self._pending, Pending(), self.position.offsets
+        self._publishing.begin(
+            self._version, self._threads, lambda: self._write_publication(publication, offsets)
+        )
 
     def _checkpoint(self) -> None:
         """Checkpoint what is published: a restart gathers no histories or dead letters from before it."""
@@ -261,16 +292,23 @@ class Commits:
             self._version, self._threads, lambda: self._write_checkpoint(captured, published)
         )
 
-    def _write_publication(self, publication: Publication) -> None:
+    def _write_publication(self, publication: Publication, offsets: Offsets) -> None:
+        """Publish what was learned up to some offsets, and report these."""
         with metrics.PUBLISH_SECONDS.time():
-            manifest = self._publisher.publish(publication)
+            self._publisher.publish(publication)
         now = time.time()
         for append_time in publication.append_times:
             metrics.PUBLISHED_FRESHNESS.observe(max(0.0, now - append_time / 1000))
-        offsets = manifest.learned_offsets
         self._log.report(f"{self._model}.learn", offsets)
+        self._measure_lag(offsets)
+
+    def _measure_lag(self, offsets: Offsets) -> None:
+        """Measure what waits; impressions apart, because nothing that is learned waits for them."""
         ends = self._log.end_offsets({source.topic for source in offsets})
-        metrics.LAG.labels("learn").set(sum(lag(ends, offsets).values()))
+        waiting, shown = lag(ends, offsets), Topics(self._model).impressions
+        impressions = sum(of_topic(shown, waiting).values())
+        metrics.IMPRESSIONS_LAG.set(impressions)
+        metrics.LAG.labels("learn").set(sum(waiting.values()) - impressions)
 
     def _write_checkpoint(self, captured: LearnerState, published: Task | None) -> None:
         if published is not None:
@@ -278,13 +316,6 @@ class Commits:
         with metrics.CHECKPOINT_SECONDS.time():
             manifest = self._checkpoints.write(captured)
         log.info("checkpoint %s-%s, digest %s", manifest.generation, manifest.step, manifest.digest[:16])
-
-
-def _goes_on(before: Position | None, position: Position) -> bool:
-    """Whether a position is after another one in any partition, or may be."""
-    return before is None or any(
-        end > before.offsets.get(source, 0) for source, end in position.offsets.items()
-    )
 
 
 def _last_version(publisher: Publisher) -> Version | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from functools import partial
 from itertools import chain
+from pathlib import Path
 
 from consumers.learn.commits import Cadences, Commits, Pending
 from consumers.learn.loop import run as run_loop
@@ -25,14 +26,13 @@ from pipeline.config import Settings
 from pipeline.errors import (
     DeliveryError,
     LogUnavailable,
-    MillstreamError,
     OffsetsExpired,
     RecordsLost,
     StorageUnavailable,
     TopicError,
     TopicRenewed,
 )
-from pipeline.eventlog.patience import checked, wait_until_back
+from pipeline.eventlog.patience import Pauses, checked
 from pipeline.eventlog.port import EventLog, FencedWriter, LogWriter
 from pipeline.eventlog.refusal_limit import RefusalLimit
 from pipeline.eventlog.replaced import same_topics
@@ -43,9 +43,11 @@ from pipeline.journal.entry import read_journal
 from pipeline.journal.gap import Skip, resume
 from pipeline.journal.position import Position, check_position, first_position
 from pipeline.signals import Stopped, stop_requested
+from pipeline.snapshots.filesystem import local_path
 from pipeline.snapshots.layer_list import LayerList
 from pipeline.snapshots.publisher import Publisher
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.training.weight_groups import weight_groups
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +71,16 @@ def run(settings: Settings) -> None:
     """
     stop = stop_requested()
     metrics.serve_metrics(settings.metrics.host, settings.metrics.learn, settings.serve.reading_keys)
+    metrics.watch_free_space(_folders(settings))
     with suppress(Stopped), checked(settings.log, stop) as (event_log, topics):
         LearnDaemon(settings, event_log, topics, stop).run()
     log.info("learner stopped")
+
+
+def _folders(settings: Settings) -> dict[str, Path]:
+    """Return the folders that the learner writes to, on disks of this machine."""
+    store = local_path(settings.snapshots.store)
+    return {"checkpoints": settings.checkpoints.folder, **({"snapshots": store} if store else {})}
 
 
 class LearnDaemon:
@@ -84,10 +93,10 @@ class LearnDaemon:
         self._learner, self._supervisor = make_learner(settings), make_supervisor(settings)
         self._fingerprint = fingerprint(self._learner, self._supervisor)
         self._checkpoints = checkpoints_of(settings)
-        self._inputs = topics.items, topics.interactions
+        self._inputs = topics.inputs
         self._position: Position | None = None
         self._unpublished, self._layers = Pending(), LayerList()
-        self._reason = ""
+        self._pauses = Pauses("learn", "learning pauses", stop)
         self._limit = RefusalLimit("learn", settings.refusals, REMEDY)
 
     def run(self) -> None:
@@ -99,11 +108,12 @@ class LearnDaemon:
             try:
                 self.learn()
             except (DeliveryError, LogUnavailable, StorageUnavailable, TopicRenewed) as error:
-                self._pause(error)
+                self._pauses.pause(error, PAUSE_SECONDS, self._log)
             except OffsetsExpired as error:
                 if error.topic not in self._inputs:
                     raise
-                self._pause(error)  # what is lost is found out at the next attempt
+                # What is lost is found out at the next attempt.
+                self._pauses.pause(error, PAUSE_SECONDS, self._log)
             except (RecordsLost, TopicError):
                 self._keep()
                 raise
@@ -113,14 +123,6 @@ class LearnDaemon:
         at = self._position
         if at is not None and not same_topics(at.topic_ids, self._log.topic_ids(self._inputs)):
             self._checkpoints.write(capture(self._learner, self._supervisor, at))
-
-    def _pause(self, error: MillstreamError) -> None:
-        if str(error) != self._reason:
-            self._reason = str(error)
-            log.warning("learning pauses: %s", error)
-        metrics.PAUSES.labels("learn").inc()
-        self._stop.wait(PAUSE_SECONDS)
-        wait_until_back(self._log, self._stop)
 
     def learn(self) -> None:
         """Restore the newest checkpoint the first time, recover the batches after it, then learn.
@@ -135,6 +137,7 @@ class LearnDaemon:
             accepts = self._settings.log.accept_gap
             start = resume(event_log, topics, journal, before, self._fingerprint, accepts=accepts)
             log.info("learner starts after %s", start.version)
+            log.info("%s", weight_groups(learner.recommender, learner.encoder.backbone.model))
             skips = [Skip(start, before)] if start.version != before.version else []
             entries = read_journal(event_log, topics.journal, start.journal)
             with (
@@ -162,7 +165,8 @@ class LearnDaemon:
         return start or first_position(self._log, self._topics, journal, self._fingerprint)
 
     def _publisher(self, store: SnapshotStore, writer: LogWriter) -> Publisher:
-        return Publisher(store, writer, self._topics, self._settings.snapshots.keep, self._layers)
+        config = self._settings.snapshots
+        return Publisher(store, writer, self._topics, config.keep, self._layers, config.compression)
 
     def _run_loop(self, turns: Iterable[LearnTurn], publisher: Publisher, start: Position) -> None:
         commits = Commits(
@@ -177,7 +181,15 @@ class LearnDaemon:
             start,
         )
         try:
-            run_loop(turns, self._learner, self._supervisor, commits, self._checkpoints)
+            run_loop(
+                turns,
+                self._learner,
+                self._supervisor,
+                commits,
+                self._checkpoints,
+                self._settings.policy.arms,
+                self._settings.metrics.group,
+            )
         finally:
             self._position = commits.position or self._position
             self._unpublished = commits.unpublished()

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import closing
 
 from consumers.learn.commits import Commits
+from consumers.learn.join_metrics import JoinMetrics
+from consumers.learn.list_metrics import ListMetrics
+from consumers.learn.rating_metrics import RatingMetrics
 from pipeline import metrics
 from pipeline.checkpoints.store import Checkpoints
 from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
 from pipeline.control.records import ControlRecord, Rollback
-from pipeline.evaluation.prequential import Quality, Scores
+from pipeline.evaluation.prequential import Quality, Report, Scores
+from pipeline.evaluation.regret import regret
 from pipeline.eventlog.refusal_log import RefusalLog
 from pipeline.journal.batch_source import Batch, StateSwitch, Turn
 from pipeline.journal.gap import Skip
@@ -34,12 +38,17 @@ def run(
     supervisor: Supervisor,
     commits: Commits,
     checkpoints: Checkpoints,
+    arms: Collection[str] = (),
+    group: str | None = None,
 ) -> None:
     """Learn batches and adopt states until the turns end; then publish and checkpoint what is left.
 
-    A turn is None when there was nothing to read: commits that are due by time still begin.
+    A turn is None when there was nothing to read: commits that are due by time still begin. `arms` are those
+    of the settings, for metrics, and `group` is the attribute by which they compare shares of lists.
     """
     quality, recent, refusals = Quality(), Quality(QUALITY_HALF_LIFE), RefusalLog("learn")
+    joined, listed = JoinMetrics(arms, learner.stream.outcomes.window), ListMetrics(group)
+    rated = RatingMetrics(learner.config.ratings, QUALITY_HALF_LIFE)
     with closing(commits):
         for turn in turns:
             match turn:
@@ -49,8 +58,11 @@ def run(
                     quality.add(scores)
                     recent.add(scores)
                     records = supervise(supervisor, learner, turn.micro, scores)
-                    commits.add(turn, records)
+                    commits.add(turn, records, learner.stream.closed)
                     _measure(turn, scores, learner, recent, time.perf_counter() - began)
+                    joined.add(learner.stream, learner.values)
+                    listed.add(scores.lists, learner.stream)
+                    rated.add(turn.micro.interactions, learner.ratings.errors)
                     _log_records(records)
                     refusals.add_letters(turn.refused)
                 case StateSwitch():
@@ -109,8 +121,28 @@ def _measure_position(position: Position) -> None:
     metrics.STEP.labels("learn").set(position.step)
 
 
+def _measure_quality(quality: Report) -> None:
+    for scorer, slices in quality.items():
+        for name, figures in slices.items():
+            for figure, value in figures.items():
+                if value is not None:
+                    metrics.QUALITY.labels(scorer, name, figure).set(value)
+    for name, regrets in regret(quality).items():
+        for figure, found in regrets.items():
+            metrics.MIXTURE_REGRET.labels(name, figure).set(found.value)
+
+
+def _measure_modalities(learner: Learner) -> None:
+    for reason, count in learner.item_encoder.take_unread().items():
+        metrics.UNREAD_VECTORS.labels("learn", reason).inc(count)
+    for modality, found in learner.recommender.fusion.figures().items():
+        for figure, value in found._asdict().items():
+            metrics.MODALITY.labels(modality, figure).set(value)
+
+
 def _measure(batch: Batch, scores: Scores, learner: Learner, quality: Quality, seconds: float) -> None:
     metrics.BATCH_SECONDS.observe(seconds)
+    metrics.REHEARSALS.inc(batch.micro.rehearses)
     metrics.BATCH_EVENTS.observe(len(batch.micro.interactions))
     metrics.EVENTS.labels("learn").inc(len(batch.micro.interactions))
     metrics.DUPLICATES.labels("learn").inc(batch.duplicates)
@@ -119,15 +151,12 @@ def _measure(batch: Batch, scores: Scores, learner: Learner, quality: Quality, s
     metrics.ITEMS.labels("learn").set(len(learner.stream.catalogue))
     metrics.USERS.labels("learn").set(len(learner.stream.histories))
     metrics.REPLAY.set(len(learner.replay))
+    _measure_modalities(learner)
     if not math.isnan(scores.loss):
         metrics.LOSS.set(scores.loss)
     if scores.quarantined:
         metrics.QUARANTINED.inc()
-    for scorer, slices in quality.report().items():
-        for name, figures in slices.items():
-            for figure, value in figures.items():
-                if value is not None:
-                    metrics.QUALITY.labels(scorer, name, figure).set(value)
+    _measure_quality(quality.report())
     if not batch.from_journal:
         now = time.time()
         for append_time in batch.append_times:

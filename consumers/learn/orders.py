@@ -11,6 +11,7 @@ import re
 import shutil
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline import metrics
@@ -20,12 +21,12 @@ from pipeline.checkpoints.rebuild import rebuild
 from pipeline.checkpoints.store import KEEP_ADOPTED, Checkpoints, restore_from
 from pipeline.control.records import Order, Promotion, Refusal, order_in
 from pipeline.errors import CheckpointCorrupt, OffsetsExpired, OrderRefused, StorageUnavailable
-from pipeline.eventlog.port import EventLog, LogWriter, Offsets, Record, TopicPartition
+from pipeline.eventlog.port import NO_TOPIC_ID, EventLog, LogWriter, Offsets, Record, TopicPartition
 from pipeline.eventlog.replaced import same_topics
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import AdoptionPlan
 from pipeline.journal.entry import Adopts
-from pipeline.journal.position import Position
+from pipeline.journal.position import Position, of_topic
 from pipeline.snapshots.snapshot import Version
 from pipeline.training.learner import Learner
 
@@ -113,10 +114,29 @@ class CommandReader:
         else:
             state = Path(ADOPTED, str(position.generation + 1))
             found = self._recreate(Version.parse(order.version), state)
-            fold_to = {} if order.relearn else _furthest(position.offsets, position.fold_to)
+            fold_to = {} if order.relearn else _furthest(self._learned(position), position.fold_to)
+        found = self._with_impressions(found, position)
         self._check_held(found, position)
         adopts = Adopts(kind=order.kind, state=str(state), order=order.key, reason=order.reason)
         return AdoptionPlan(adopts, found.step, found.offsets, found.through, fold_to)
+
+    def _learned(self, position: Position) -> Offsets:
+        """Return the offsets of what is learned: impressions are only joined."""
+        topics = self._topics
+        return of_topic(topics.items, position.offsets) | of_topic(topics.interactions, position.offsets)
+
+    def _with_impressions(self, found: Position, position: Position) -> Position:
+        """Let a state go on with the impressions that come now, if the log does not hold those after it.
+
+        It may know none, because it is older than their place in the journal.
+        """
+        topic = self._topics.impressions
+        now, ids = of_topic(topic, position.offsets), {topic: position.topic_ids.get(topic, NO_TOPIC_ID)}
+        begins, ends = self._log.begin_offsets([topic]), self._log.end_offsets([topic])
+        holds = all(begins[source] <= found.offsets.get(source, -1) <= ends[source] for source in now)
+        if holds and same_topics(ids, found.topic_ids):
+            return found
+        return replace(found, offsets=found.offsets | now, topic_ids={**found.topic_ids, **ids})
 
     def _validate(self, state: Path) -> Position:
         """Load a candidate's state into a scratch learner; refuse one that does not fit or is not finite."""

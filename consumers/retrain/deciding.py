@@ -11,7 +11,7 @@ from pipeline.config import GateConfig
 from pipeline.control.records import DecisionOutcome, GateDecision
 from pipeline.retraining.candidates import RetrainPlan
 from pipeline.retraining.comparison import Evidence
-from pipeline.retraining.gate import GateVerdict, Outcome, decide
+from pipeline.retraining.gate import GateOutcome, GateVerdict, decide
 from pipeline.retraining.training import RetrainResult
 from pipeline.snapshots.snapshot import Version
 
@@ -42,7 +42,7 @@ class Decider:
         )
 
     def _outcome(self, verdict: GateVerdict) -> DecisionOutcome:
-        if verdict.outcome is not Outcome.PROMOTED:
+        if verdict.outcome is not GateOutcome.PROMOTED:
             return "rejected"
         return "held" if self.gate.mode == "manual" else "promoted"
 

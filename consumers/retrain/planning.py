@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
-from consumers.retrain.reading import LogView
+from consumers.retrain.reading import LogView, WaitingProgress
 from consumers.retrain.requests import ManualRequest
 from pipeline.checkpoints.store import Checkpoints
 from pipeline.config import PlanConfig
@@ -62,16 +62,16 @@ class Planner:
             Stopped: it was asked to stop.
         """
         alarm = Version(request.alarm.generation, request.alarm.step)
-        alarmed = 0
-        for entry, after in self.log.follow_journal(self._journal_before(alarm)):
-            version, now = Version.parse(entry.version), recorded(self.log.topics, entry.offsets)
+        awaited = WaitingProgress("to train on (retrain.plan.wait_events)", self.config.wait_events)
+        for entry, after in self.log.follow_journal(self._journal_before(alarm), awaited):
+            version = Version.parse(entry.version)
             if version > alarm and entry.is_break:
                 raise ChampionGone(f"{entry.cause} replaced the model that {request.key} is about")
             if version <= alarm:
-                alarmed = now
-            elif now - alarmed >= self.config.wait_events:
+                awaited.begin = awaited.now
+            elif awaited.learned >= self.config.wait_events:
                 champion = Position.after(entry, after)
-                window = self._window(champion.offsets, now - alarmed)
+                window = self._window(champion.offsets, awaited.learned)
                 return self._plan(request.key, request.key, champion, window)
         raise AssertionError("following a journal does not end")
 

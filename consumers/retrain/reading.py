@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ from pipeline.signals import check_goes_on
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
 
+log = logging.getLogger(__name__)
+
 Entries = Sequence[tuple[JournalEntry, int]]
 """Journal entries, each with the offset after it; at least one."""
 
@@ -40,6 +43,40 @@ class Ahead(NamedTuple):
     def end(self) -> Position:
         """The position after the last entry."""
         return Position.after(*self.trial[-1])
+
+
+@dataclass
+class WaitingProgress:
+    """Interactions that a retrain waits for until the learner has learned them.
+
+    Attributes:
+        what: what they are for.
+        needed: how many.
+        begin: records of the interactions topic before the first of them.
+        now: those before the last one that the learner has learned.
+    """
+
+    what: str
+    needed: int
+    begin: int = 0
+    now: int = 0
+    _logged: int = field(default=-1, init=False)
+
+    @property
+    def learned(self) -> int:
+        """How many of them the learner has learned so far."""
+        return max(0, self.now - self.begin)
+
+    def report(self) -> None:
+        """Log how many are still to come: the first time, and at every tenth of them."""
+        tenths = 10 * self.learned // self.needed
+        if tenths > self._logged:
+            self._logged = tenths
+            log.info(
+                "waiting until a running `millstream learn` has learned %s more interactions, %s",
+                f"{self.needed - self.learned:,}",
+                self.what,
+            )
 
 
 @dataclass(frozen=True)
@@ -62,13 +99,17 @@ class LogView:
         """
         check_goes_on(self.stop)
 
-    def follow_journal(self, start: int) -> Iterator[tuple[JournalEntry, int]]:
+    def follow_journal(self, start: int, awaited: WaitingProgress) -> Iterator[tuple[JournalEntry, int]]:
         """Read the entries from an offset on, each with the offset after it; wait for later ones.
+
+        What is awaited is brought up to date with each, and reported while none comes.
 
         Raises:
             Stopped: `stop` was set.
         """
-        return follow_journal(self.event_log, self.topics, start, self.stop)
+        for entry, after in follow_journal(self.event_log, self.topics, start, self.stop, awaited.report):
+            awaited.now = recorded(self.topics, entry.offsets)
+            yield entry, after
 
     def read_ahead(self, champion: Position, plan: RetrainPlan) -> Ahead:
         """Read as much of the journal after the champion's position as the plan needs; wait for it.
@@ -77,9 +118,12 @@ class LogView:
             ChampionGone: another state was adopted there, or a gap came.
             Stopped: `stop` was set.
         """
-        entries = self.follow_journal(champion.journal)
-        held_out = self._take(entries, champion.offsets, plan.held_out)
-        return Ahead(held_out, self._take(entries, held_out[-1][0].offsets, plan.trial))
+        what = "to validate and to compare on (retrain.plan.held_out_events, trial_events)"
+        awaited = WaitingProgress(what, plan.held_out + plan.trial, recorded(self.topics, champion.offsets))
+        entries = self.follow_journal(champion.journal, awaited)
+        held_out = _take(entries, awaited, plan.held_out)
+        awaited.needed = awaited.learned + plan.trial  # whole batches were taken
+        return Ahead(held_out, _take(entries, awaited, awaited.needed))
 
     def interactions(
         self, starts: Offsets, ends: Offsets, accepts: Callable[[int, Interaction], bool]
@@ -119,15 +163,16 @@ class LogView:
                 assert isinstance(turn, Batch), "read_ahead refuses a journal with a break in it"
                 yield turn.micro
 
-    def _take(
-        self, entries: Iterator[tuple[JournalEntry, int]], start: Offsets, records: int
-    ) -> list[tuple[JournalEntry, int]]:
-        """Take the next entries, up to the one with which so many interactions have come since `start`."""
-        needed, taken = recorded(self.topics, start) + records, list[tuple[JournalEntry, int]]()
-        for entry, after in entries:
-            if entry.is_break:
-                raise ChampionGone(f"{entry.cause} replaced the champion")
-            taken.append((entry, after))
-            if recorded(self.topics, entry.offsets) >= needed:
-                break
-        return taken
+
+def _take(
+    entries: Iterator[tuple[JournalEntry, int]], awaited: WaitingProgress, needed: int
+) -> list[tuple[JournalEntry, int]]:
+    """Take the next entries, up to the one with which so many of what is awaited are learned."""
+    taken = list[tuple[JournalEntry, int]]()
+    for entry, after in entries:
+        if entry.is_break:
+            raise ChampionGone(f"{entry.cause} replaced the champion")
+        taken.append((entry, after))
+        if awaited.learned >= needed:
+            break
+    return taken

@@ -57,7 +57,7 @@ class Retrainer:
         try:
             plan = self.planner.plan(name, request)
             began = time.process_time()  # not the wall clock: much of it is waiting
-            log.info("%s: training from %s; events after it are waited for", name, plan.champion)
+            log.info("%s: training from %s", name, plan.champion)
             trained = self.trainer.train(candidate, plan)
             log.info("%s: comparing with %s", name, plan.champion)
             evidence = self.comparer.compare(candidate, plan, trained)

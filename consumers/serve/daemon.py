@@ -13,16 +13,15 @@ from functools import partial
 from multiprocessing import parent_process
 from threading import Event, Thread
 
-from consumers.serve.follow.follower import Follower
+from consumers.serve.follow.following import following
 from consumers.serve.follow.impression_follower import ImpressionFollower
-from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
+from consumers.serve.follow.policy_follower import PolicyFollower
 from consumers.serve.http.app import create_app
 from consumers.serve.impressions import ImpressionWriter
 from consumers.serve.query import MS_PER_HOUR
 from consumers.serve.rewards import RewardWriter
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
-from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from consumers.serve.state.shown import ShownItems
 from consumers.serve.workers import Worker
 from pipeline import metrics
@@ -31,12 +30,9 @@ from pipeline.eventlog.patience import checked
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
 from pipeline.http.listening import serve_beside
-from pipeline.model.backbone import load_backbone
-from pipeline.model.content.text import TextEncoder
-from pipeline.model.device import use_device
 from pipeline.policy.arms import make_arms
+from pipeline.policy.changes import PolicyChange
 from pipeline.signals import Stopped, stop_requested
-from pipeline.snapshots.store import SnapshotStore
 
 log = logging.getLogger(__name__)
 
@@ -81,22 +77,8 @@ def serve(settings: Settings, event_log: EventLog, stop: Event, worker: Worker |
     Raises:
         InvalidSettings: the snapshot store cannot be opened, or host and port cannot be listened at.
     """
-    device = use_device("cpu", settings.model.threads)
     topics, current = Topics(settings.log.prefix), CurrentState()
-    store = SnapshotStore.of(settings.snapshots, settings.log.prefix)
-    backbone = load_backbone(settings.model.backbone)
-    watcher = SnapshotWatcher(SnapshotLoader(store, backbone, settings.model), settings.log.prefix, current)
-    follower = Follower(
-        event_log,
-        topics,
-        watcher,
-        current,
-        settings.learn.stream.history_length,
-        settings.serve.poll_seconds,
-        settings.signals,
-        settings.learn.retrieval,
-    )
-    make_encoder = partial(TextEncoder, backbone, settings.model.cache, settings.model.max_tokens, device)
+    follow = following(settings, event_log, topics, current)
     shown = ShownItems()
     impression_follower = ImpressionFollower(
         event_log,
@@ -118,14 +100,34 @@ def serve(settings: Settings, event_log: EventLog, stop: Event, worker: Worker |
             shown=shown,
             append=rewards.append,
             arms=make_arms(settings.policy),
+            writes_features=bool(settings.value.learners),
         )
-        followers = [partial(follower.run, make_encoder, stop), partial(impression_follower.run, stop)]
+        followers = [
+            partial(follow, stop),
+            partial(impression_follower.run, stop),
+            partial(_policy_follower(settings, event_log, service).run, stop),
+        ]
         app = create_app(service, settings.serve)
         if worker is None:
             serve_beside(app, settings.serve, "serve", followers, stop)
         else:
             is_ready = partial(_is_ready, current, worker)
             serve_beside(app, settings.serve, "serve", followers, stop, is_ready=is_ready, is_shared=True)
+
+
+def _policy_follower(
+    settings: Settings, event_log: EventLog, service: RecommendationService
+) -> PolicyFollower:
+    """Let the service use the policy that was promoted, or else that of the settings."""
+
+    def use(promotion: PolicyChange | None) -> None:
+        arms = make_arms(settings.policy, promotion)
+        for name in arms.ranking_by_values - set(settings.value.learners):
+            log.error("%s ranks, but value.learners does not name it: the model ranks instead", name)
+        service.use(arms)
+
+    topic = Topics(settings.log.prefix).policies
+    return PolicyFollower(event_log, topic, use, settings.serve.poll_seconds)
 
 
 def _is_ready(current: CurrentState, worker: Worker) -> bool:

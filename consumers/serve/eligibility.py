@@ -14,6 +14,7 @@ from pipeline.rules.columns import Mask
 from pipeline.rules.compiled import NO_SHAPING, Shaping
 from pipeline.rules.conditions import key_of
 from pipeline.state.acted_items import NO_ITEMS, OlderItems, digests_of
+from pipeline.state.growing import distinct
 from pipeline.state.histories import History, disliked
 
 MOST_SELECTED = 4_000
@@ -57,7 +58,7 @@ class Eligibility:
     def selected(self) -> NDArray[np.int64] | None:
         """Return the rows, ascending, outside of which nothing may be shown; None if they are many."""
         if self.query.only is not None:
-            return np.unique(self.index.rows_of(self.query.only))
+            return distinct(self.index.rows_of(self.query.only))
         category = None if self.query.category is None else self._of_category(self.query.category)
         if category is not None and category.size <= MOST_SELECTED:
             return category

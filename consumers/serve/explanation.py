@@ -19,7 +19,7 @@ from consumers.serve.state.item_rows import ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import View
 from pipeline.model.mixer import FEATURES, ScorerOutputs, blend, mix, parts_of
-from pipeline.state.covisitation import LAG_WEIGHTS, LAGS
+from pipeline.state.covisitation import asked_items
 from pipeline.state.histories import Act
 
 Share = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -99,6 +99,7 @@ def explain(
         return np.searchsorted(every, eligible), outputs
 
     at, outputs = outputs_of([asked.known])
+    opens = bool(outputs.situation[0])
     logits = blend(snapshot.mixer, outputs)[0].double().numpy()[at]
     with_all, positions = share(logits), np.searchsorted(eligible, shown)
     parts = parts_of(snapshot.mixer, outputs, torch.from_numpy(at[positions])).double()
@@ -110,7 +111,7 @@ def explain(
     else:  # nothing is left that the model could read
         without = popular(view, eligible, view.signals.read(rest[0]).rejected())[None]
     shares_without = np.stack([share(log_probabilities) for log_probabilities in without])
-    companions = _companions(view, asked.known, shown)
+    companions = _companions(view, asked.known, shown, opens)
     return [
         Explanation(
             float(logits[position]),
@@ -141,9 +142,11 @@ def _because(
     return Cause(left_out[most], lower, 1 + int((without[most] > lower).sum()))
 
 
-def _companions(view: View, known: Sequence[Act], rows: Sequence[int]) -> list[str | None]:
+def _companions(view: View, known: Sequence[Act], rows: Sequence[int], opens: bool) -> list[str | None]:
     """Find the item of the history that suggests each row most; None if none does."""
-    acts = view.signals.read(known).acts[: -LAGS - 1 : -1]
-    suggested = view.covisitation.suggest([view.index.rows_of([act.item]) for act in acts])[:, rows].toarray()
-    best = (LAG_WEIGHTS[: len(acts), None] * suggested).argmax(axis=0).tolist()
-    return [acts[most].item if suggested[most, place] > 0 else None for place, most in enumerate(best)]
+    acted = view.index.rows_of([act.item for act in view.signals.read(known).acts])
+    items, weights = asked_items(acted, opens)
+    suggested = view.covisitation.suggest(list(items[:, None]))[:, rows].toarray()
+    best = (weights[:, None] * suggested).argmax(axis=0).tolist()
+    names = [view.index.ids[row] for row in items.tolist()]
+    return [names[most] if suggested[most, place] > 0 else None for place, most in enumerate(best)]

@@ -14,18 +14,20 @@ from torch.nn.functional import normalize
 from consumers.serve.diversity import diversified, pool_size
 from consumers.serve.eligibility import Eligibility, eligibility_of
 from consumers.serve.explanation import Explanation, explain, explain_cosines, explain_popular
+from consumers.serve.features import AnswerFeatures, values_of
 from consumers.serve.query import RecommendationQuery
-from consumers.serve.scoring import NOTHING_REJECTED, HistoryQuery, ItemScores, popular, score, shares
+from consumers.serve.scoring import NOTHING_REJECTED, Basis, HistoryQuery, ItemScores, popular, score, shares
 from consumers.serve.state.item_rows import ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.scans import Pool, Scans
 from consumers.serve.state.serving_state import View
-from pipeline.model.item_table import Rows
+from consumers.serve.state.shown import NOTHING_SHOWN, ShownLately
 from pipeline.model.scoring import TARGETS_AT_ONCE
-from pipeline.policy.draws import NO_EXPLORATION, Exploration
+from pipeline.policy.draws import NO_EXPLORATION, Exploration, no_values
 from pipeline.rules.compiled import NO_SHAPING, Shaping
 from pipeline.rules.slate import Cap, Slate
 from pipeline.state.acted_items import NO_ITEMS, OlderItems
+from pipeline.state.growing import distinct
 from pipeline.state.histories import Act, History
 from pipeline.state.signals import Reading
 
@@ -50,6 +52,7 @@ class Answer:
         slate: the rows, and what rules placed or held back.
         is_exact: whether it is certain that a ranking of all items has the same.
         is_full: whether the best of what was ranked fill the answer.
+        features: of what may be shown to a user; None without a snapshot.
     """
 
     rows: list[int]
@@ -60,6 +63,7 @@ class Answer:
     slate: Slate = Slate([])
     is_exact: bool = True
     is_full: bool = True
+    features: AnswerFeatures | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class UserQuery:
         shown: digests of items that were shown just now, and are not to be shown again.
         user: whose own items are left out, if the query names the attribute of owners.
         exploration: what makes the slate; it draws nothing unless the answer is recorded.
+        lately: what the user was shown lately.
     """
 
     history: History
@@ -85,6 +90,7 @@ class UserQuery:
     shown: NDArray[np.int64] = field(default_factory=lambda: NO_ITEMS)
     user: str | None = None
     exploration: Exploration = NO_EXPLORATION
+    lately: ShownLately = NOTHING_SHOWN
 
 
 class _Draft(NamedTuple):
@@ -100,6 +106,13 @@ class _Draft(NamedTuple):
         """What is to be scored."""
         selected, named = self.eligibility.selected(), self.asked.shaping.named
         return HistoryQuery(self.known, self.asked.session, selected, named)
+
+    def features(self, view: View, basis: Basis | None) -> AnswerFeatures | None:
+        """Return what is known of the user and the items."""
+        if view.snapshot is None or view.items is None:
+            return None
+        now, shown = self.eligibility.now, self.asked.lately
+        return AnswerFeatures(view, view.snapshot, view.items, self.known, basis, now, shown)
 
 
 def recommend_all(view: View, asked: Sequence[UserQuery], context: int, now: int) -> list[Answer]:
@@ -190,7 +203,8 @@ def _chosen(view: View, draft: _Draft, scored: ItemScores) -> tuple[NDArray[np.i
     shaping, is_eligible = draft.asked.shaping, draft.eligibility.among(scored.rows)
     rows = scored.rows[is_eligible]
     relevance = shaping.shifted(scored.logits[is_eligible], rows)
-    ranked = _Ranked(rows, relevance, shares(relevance), scored.bound + shaping.most_nats)
+    features = draft.features(view, scored.basis)
+    ranked = _Ranked(rows, relevance, shares(relevance), scored.bound + shaping.most_nats, features)
     return rows, _answer(view, draft.asked.query, ranked, shaping, draft.asked.exploration)
 
 
@@ -233,8 +247,8 @@ def similar(
 @torch.inference_mode()
 def _directions(snapshot: LoadedSnapshot, items: ItemRows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the items' vectors ``[m, d]``, of length 1; those of items without any are zero."""
-    chosen = Rows(*(column[torch.from_numpy(rows)] for column in items.sparse))
-    vectors: NDArray[np.float32] = normalize(snapshot.recommender.item_vectors(chosen), dim=1).numpy()
+    found = snapshot.recommender.item_vectors(items.at(rows))
+    vectors: NDArray[np.float32] = normalize(found, dim=1).numpy()
     return vectors
 
 
@@ -253,7 +267,7 @@ def _of_pool(
     selected = eligibility.selected()
     if selected is None and view.scans is not None:
         rows, bound = pool(view.scans)
-        rows = np.union1d(rows, eligibility.shaping.named)
+        rows = distinct(rows, eligibility.shaping.named)
         found = answer(rows[eligibility.among(rows)], bound)
         if found.is_full:
             return found
@@ -263,7 +277,16 @@ def _of_pool(
 
 def _popular_draft(view: View, draft: _Draft, reason: Reason) -> Answer:
     asked, rejected = draft.asked, draft.reading.rejected()
-    return _popular(view, draft.eligibility, asked.query, reason, asked.shaping, rejected, asked.exploration)
+    return _popular(
+        view,
+        draft.eligibility,
+        asked.query,
+        reason,
+        asked.shaping,
+        rejected,
+        asked.exploration,
+        draft.features(view, None),
+    )
 
 
 def _popular(
@@ -274,12 +297,13 @@ def _popular(
     shaping: Shaping,
     rejected: Mapping[str, float] = NOTHING_REJECTED,
     exploration: Exploration = NO_EXPLORATION,
+    features: AnswerFeatures | None = None,
 ) -> Answer:
     """Return popular items; those that the user rejected, with the strengths given, are lowered."""
 
     def among(rows: NDArray[np.int64], bound: float) -> Answer:
         relevance = shaping.shifted(popular(view, rows, rejected), rows)
-        ranked = _Ranked(rows, relevance, shares(relevance), bound + shaping.most_nats)
+        ranked = _Ranked(rows, relevance, shares(relevance), bound + shaping.most_nats, features)
         return _answer(view, query, ranked, shaping, exploration, "popular", reason)
 
     answer = _of_pool(view, eligibility, lambda scans: scans.popular, among)
@@ -296,12 +320,14 @@ class _Ranked(NamedTuple):
         relevance: ``[m]`` by which they are chosen.
         scores: ``[m]`` that are shown.
         bound: what the relevance of no other eligible item exceeds.
+        features: of the items.
     """
 
     rows: NDArray[np.int64]
     relevance: NDArray[np.float64]
     scores: NDArray[np.float64]
     bound: float
+    features: AnswerFeatures | None = None
 
 
 def _answer(
@@ -318,7 +344,16 @@ def _answer(
     found: Reason | None = reason if slate.rows else "nothing_eligible"
     scores = ranked.scores[np.searchsorted(ranked.rows, slate.rows)].tolist()
     is_full = _is_full(view, query, ranked, shaping, slate)
-    return Answer(slate.rows, scores, source, found, slate=slate, is_exact=is_exact, is_full=is_full)
+    return Answer(
+        slate.rows,
+        scores,
+        source,
+        found,
+        slate=slate,
+        is_exact=is_exact,
+        is_full=is_full,
+        features=ranked.features,
+    )
 
 
 def _is_full(view: View, query: RecommendationQuery, ranked: _Ranked, shaping: Shaping, slate: Slate) -> bool:
@@ -348,7 +383,9 @@ def _slate(
     size, takes_all = ranked.rows.size, bool(shaping.pins or shaping.caps)
     order = best_first(ranked.relevance, size if takes_all else pool)
     least = ranked.relevance[order[pool - 1]] if size >= pool and not takes_all else -np.inf
-    sampler = exploration.sampler(ranked.relevance[order])
+    features, impression = ranked.features, exploration.impression
+    values = no_values if features is None else values_of(features, impression, shaping)
+    sampler = exploration.sampler(ranked.relevance[order], values)
     if query.diversity and view.snapshot is not None and view.items is not None:
         near = order[: pool_size(query.k)]
         vectors = _directions(view.snapshot, view.items, ranked.rows[near])

@@ -136,6 +136,19 @@ class Recommendations(AnswerProvenance):
     )
 
 
+class PredictedRating(AnswerProvenance):
+    """The rating that a user would give an item."""
+
+    user: str
+    item: str
+    rating: float = Field(
+        description="Expected rating, within `learn.ratings.lowest` and `learn.ratings.highest`."
+    )
+    known: int = Field(
+        description="From how many of the user's own ratings it follows; with 0, it is what everyone gives."
+    )
+
+
 class RankingRequest(_Request):
     """Actions to rank for a user."""
 

@@ -21,10 +21,11 @@ from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.scans import Scans
 from consumers.serve.state.serving_state import View
 from pipeline.model.last_acts import last_users
-from pipeline.model.mixer import REJECTED_WEIGHT, ScorerOutputs, blend, mix
+from pipeline.model.mixer import REJECTED_WEIGHT, ScorerOutputs, blend, features_of, mix
 from pipeline.model.scoring import TARGETS_AT_ONCE, Contexts, score_contexts
 from pipeline.retrieval.candidates import Candidates, score_candidates
 from pipeline.state.evidence import rejection
+from pipeline.state.growing import distinct
 from pipeline.state.histories import Act
 from pipeline.state.segments import Segment, segment_of
 
@@ -48,17 +49,42 @@ class HistoryQuery(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Basis:
+    """What the items of one history were scored from.
+
+    Attributes:
+        user: ``[d]`` vector.
+        outputs: of the scorers, for several histories.
+        target: number of the history among them.
+        rows: ``[c]`` of the first items of the outputs, ascending.
+    """
+
+    user: Tensor
+    outputs: ScorerOutputs
+    target: int
+    rows: NDArray[np.int64]
+
+    def features(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return what the scorers say of some of the rows ``[k]``: ``[k, features]``, see `FEATURES`."""
+        columns = torch.from_numpy(np.searchsorted(self.rows, rows))
+        found: NDArray[np.float32] = features_of(self.outputs, self.target, columns).numpy()
+        return found
+
+
+@dataclass(frozen=True)
 class ItemScores:
     """Scores of items.
 
     Attributes:
         rows: ``[c]``, ascending.
         logits: ``[c]`` logs of probabilities, but for a constant.
+        basis: what they follow from; it may have more rows.
         bound: what the logit of no item without a row here exceeds; infinite if that is not known.
     """
 
     rows: NDArray[np.int64]
     logits: NDArray[np.float64]
+    basis: Basis
     bound: float = -np.inf
 
 
@@ -91,7 +117,8 @@ def score(
         if one.rows is not None:
             own = contexts.select(np.array([number]))
             rows, outputs = outputs_at(view, snapshot, items, own, one.rows)
-            found[number] = _at(ItemScores(rows, _logits(blend(snapshot.mixer, outputs))[0]), one.rows)
+            logits = _logits(blend(snapshot.mixer, outputs))[0][np.searchsorted(rows, one.rows)]
+            found[number] = ItemScores(one.rows, logits, Basis(own.users[0], outputs, 0, rows))
     return [found[number] for number in range(len(asked))]
 
 
@@ -107,7 +134,7 @@ def outputs_at(
     if view.scans is None:
         (outputs,) = score_contexts(contexts, snapshot.recommender, items.dense, view.popularity)
         return np.arange(len(view.index)), outputs
-    every, m = np.union1d(rows, contexts.facts[0][2]), len(contexts)
+    every, m = distinct(rows, contexts.facts[0][2]), len(contexts)
     pairs = np.stack([np.repeat(np.arange(m), every.size), np.tile(every, m)])
     candidates = Candidates.of([pairs], m, len(view.index))
     return every, _candidate_outputs(view, snapshot, items, contexts, candidates)
@@ -154,10 +181,11 @@ def _score_all(
 ) -> list[ItemScores]:
     (outputs,) = score_contexts(contexts, snapshot.recommender, items.dense, view.popularity)
     every, logits = np.arange(len(view.index)), _logits(mix(snapshot.mixer, outputs))
-    return [
-        ItemScores(every, own) if one.rows is None else ItemScores(one.rows, own[one.rows])
-        for one, own in zip(asked, logits, strict=True)
-    ]
+    scored = []
+    for number, (one, own) in enumerate(zip(asked, logits, strict=True)):
+        rows = every if one.rows is None else one.rows
+        scored.append(ItemScores(rows, own[rows], Basis(contexts.users[number], outputs, number, every)))
+    return scored
 
 
 @torch.inference_mode()
@@ -180,24 +208,19 @@ def _retrieved(
     outputs = _candidate_outputs(view, snapshot, items, contexts, found.candidates)
     weights = snapshot.mixer[outputs.situation]
     bounds = found.bound(weights, contexts, outputs).tolist()
-    logits = _logits(blend(snapshot.mixer, outputs))
-    return [
-        ItemScores(rows[:count], own[:count], bound)
-        for rows, count, own, bound in zip(
-            found.candidates.rows, found.candidates.counts.tolist(), logits, bounds, strict=True
-        )
-    ]
+    logits, counts = _logits(blend(snapshot.mixer, outputs)), found.candidates.counts.tolist()
+    scored = []
+    for number, (count, own, bound) in enumerate(zip(counts, logits, bounds, strict=True)):
+        rows = found.candidates.rows[number, :count]
+        basis = Basis(contexts.users[number], outputs, number, rows)
+        scored.append(ItemScores(rows, own[:count], basis, bound))
+    return scored
 
 
 def _candidate_outputs(
     view: View, snapshot: LoadedSnapshot, items: ItemRows, contexts: Contexts, candidates: Candidates
 ) -> ScorerOutputs:
     return score_candidates(contexts, candidates, snapshot.recommender, items.sparse, True, view.popularity)
-
-
-def _at(scored: ItemScores, rows: NDArray[np.int64]) -> ItemScores:
-    """Return some of the rows alone, ascending."""
-    return ItemScores(rows, scored.logits[np.searchsorted(scored.rows, rows)])
 
 
 def _logits(tensor: Tensor) -> NDArray[np.float64]:

@@ -7,15 +7,20 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from consumers.serve.explanation import Explanation
+from consumers.serve.features import LATELY_MS
 from consumers.serve.impressions import Fields, stored_context
 from consumers.serve.query import QueryKind, RecommendationQuery, facts_of
 from consumers.serve.ranking import Answer, UserQuery, recommend_all, similar
+from consumers.serve.rating import predict_rating
 from consumers.serve.rewards import NotShown, UnknownImpression, reward_event
 from consumers.serve.schemas import (
     AnonymousAct,
     AnswerProvenance,
     ModelCard,
+    PredictedRating,
     RankedAction,
     Ranking,
     RankingRequest,
@@ -28,17 +33,18 @@ from consumers.serve.schemas import (
 )
 from consumers.serve.state.current import CurrentState, UserState
 from consumers.serve.state.serving_state import View
-from consumers.serve.state.shown import ShownItems
+from consumers.serve.state.shown import NOTHING_SHOWN, ShownItems
 from consumers.serve.state.steering import NO_ATTRIBUTES, read_attributes, steered_by
 from pipeline import metrics
 from pipeline.errors import DeliveryError, MillstreamError
-from pipeline.events import Interaction
+from pipeline.events import Features, Interaction
 from pipeline.policy.arms import GREEDY_ALONE, Arms
 from pipeline.policy.draws import NO_EXPLORATION, Exploration
 from pipeline.rules.compiled import NO_SHAPING, RequestFacts, Shaping
 from pipeline.rules.slate import Slate
 from pipeline.state.acted_items import NO_ITEMS
 from pipeline.state.histories import Act
+from pipeline.value.features import MOST_ITEMS, pack
 
 NOT_REMEMBERED = (
     "no answer with this id is remembered: it is too old, its server wrote no impression, or that of another "
@@ -55,6 +61,13 @@ class NotReady(MillstreamError):
 class UnknownItem(MillstreamError):
     """The item is in neither the catalogue nor any interaction."""
 
+    def __init__(self) -> None:
+        super().__init__("this item is in neither the catalogue nor any interaction")
+
+
+class NoRatings(MillstreamError):
+    """No rating was learned yet."""
+
 
 def now_ms() -> int:
     """The wall clock in ms."""
@@ -70,6 +83,7 @@ class UserAnswer(NamedTuple):
         shaping: what business rules did to it.
         steered_by: digest of all that rules made it depend on.
         now: ms since the epoch.
+        arms: had the policy that made it.
     """
 
     view: View
@@ -77,6 +91,7 @@ class UserAnswer(NamedTuple):
     shaping: Shaping
     steered_by: str
     now: int
+    arms: Arms
 
     @property
     def items(self) -> list[str]:
@@ -115,6 +130,7 @@ class RecommendationService:
         shown: ShownItems | None = None,
         append: Callable[[Interaction], None] | None = None,
         arms: Arms = GREEDY_ALONE,
+        writes_features: bool = False,
     ) -> None:
         """Answer from the state that the follower keeps up to date.
 
@@ -127,6 +143,7 @@ class RecommendationService:
             append: appends an act to the log; None to take in no rewards.
             arms: have the policies that make the slates of answers which are written as impressions; others
                 are greedy.
+            writes_features: whether impressions have features, from which values are learned.
         """
         self._current = current
         self._context = context
@@ -134,6 +151,11 @@ class RecommendationService:
         self._clock = clock
         self._shown = shown or ShownItems()
         self._append = append
+        self._arms = arms
+        self._writes_features = writes_features
+
+    def use(self, arms: Arms) -> None:
+        """Make the slates of later answers by other policies."""
         self._arms = arms
 
     def for_user(
@@ -196,28 +218,31 @@ class RecommendationService:
         users = [request.user for request in requests if request.user is not None]
         view, known = self._current.for_users(users)
         view, now, of_users = _ready(view), self._clock(), iter(known)
-        asked, digests = [], []
+        asked, digests, arms = [], [], self._arms
         for request in requests:
             user = ANONYMOUS if request.user is None else next(of_users)
-            asked.append(self._asked(view, request, user, now))
+            asked.append(self._asked(view, request, user, now, arms))
             digests.append(steered_by(view.rules, user.attributes))
         answers = recommend_all(view, asked, self._context, now)
         return [
-            UserAnswer(view, answer, one.shaping, digest, now)
+            UserAnswer(view, answer, one.shaping, digest, now, arms)
             for answer, one, digest in zip(answers, asked, digests, strict=True)
         ]
 
-    def _asked(self, view: View, request: UserRequest, known: UserState, now: int) -> UserQuery:
+    def _asked(self, view: View, request: UserRequest, known: UserState, now: int, arms: Arms) -> UserQuery:
         user, query, shown = request.user, request.query, NO_ITEMS
         if user is not None and query.exclude_shown_ms:
-            shown = self._shown.since(user, now - query.exclude_shown_ms)
+            shown = self._shown.since(user, now - query.exclude_shown_ms).digests
         history = known.history if request.history is None else _acts(request.history, now)
         shaping = _shaping(view, query, "history" if user is None else "user", now, known.attributes)
-        exploration = NO_EXPLORATION
+        exploration, lately = NO_EXPLORATION, NOTHING_SHOWN
         if user is not None and request.impression is not None:
-            arm = self._arms.of(user)
+            arm = arms.of(user)
             exploration = Exploration(arm.policy, request.impression, arm.shadows)
-        return UserQuery(history, request.session, query, known.older, shaping, shown, user, exploration)
+            lately = self._shown.since(user, now - LATELY_MS) if self._writes_features else lately
+        return UserQuery(
+            history, request.session, query, known.older, shaping, shown, user, exploration, lately
+        )
 
     def for_history(
         self, history: Sequence[AnonymousAct], session: str | None, query: RecommendationQuery
@@ -240,11 +265,30 @@ class RecommendationService:
         with self._current.lock.reading():
             view = _ready(self._current.view)
             if view.index.row(item) is None:
-                raise UnknownItem("this item is in neither the catalogue nor any interaction")
+                raise UnknownItem
             now = self._clock()
             shaping = _shaping(view, query, "similar", now)
             answer = similar(view, item, query, shaping, now=now)
         return Recommendations.model_validate(self._fields(view, query, answer, shaping))
+
+    def rating_of(self, user: str, item: str) -> PredictedRating:
+        """Predict the rating that a user would give an item.
+
+        Raises:
+            NotReady: the log was not read to its end yet.
+            UnknownItem: the item is unknown.
+            NoRatings: the snapshot has learned none.
+        """
+        with self._current.lock.reading():
+            view, (known,) = self._current.for_users([user])
+            view = _ready(view)
+            row = view.index.row(item)
+            if row is None:
+                raise UnknownItem
+            found = predict_rating(view, known.history, row)
+        if found is None:
+            raise NoRatings("no rating was learned yet: none can be predicted")
+        return PredictedRating(user=user, item=item, **found._asdict(), **self._provenance(view))
 
     def rank(self, request: RankingRequest) -> Ranking:
         """Rank given actions for a user, and submit an impression of them.
@@ -367,7 +411,7 @@ class RecommendationService:
         if self._submit is None or user is None or impression is None or not answer.rows:
             return None
         stored = stored_context(request.query, request.session, view.pending_texts, found.steered_by)
-        items, arm, experiment = found.items, self._arms.of(user), self._arms.experiment
+        items, arm, experiment = found.items, found.arms.of(user), found.arms.experiment
         metrics.SHOWN_ITEMS.labels(arm.policy.name, "explored").inc(len(slate.explored))
         metrics.SHOWN_ITEMS.labels(arm.policy.name, "best").inc(len(items) - len(slate.explored))
         self._shown.add(impression, user, items, found.now)
@@ -386,11 +430,19 @@ class RecommendationService:
                 "shadows": slate.shadows(),
                 "experiment": experiment,
                 "arm": arm.name if experiment else None,
+                "features": self._features(answer),
                 "offsets": view.offsets,
                 "context": {"source": answer.source, **stored},
             }
         )
         return impression
+
+    def _features(self, answer: Answer) -> Features | None:
+        """Return the features of an answer's items, if they are written, and the items not too many."""
+        features = answer.features if self._writes_features else None
+        if features is None or len(answer.rows) > MOST_ITEMS:
+            return None
+        return pack(features.state, features.items(np.array(answer.rows, dtype=np.int64)))
 
     def _refused(self) -> RefusedSnapshot | None:
         refusal = self._current.refusal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pipeline.checkpoints.capture import capture, snapshot_of
+from pipeline.checkpoints.capture import capture, update_of
 from pipeline.checkpoints.store import Checkpoints
 from pipeline.errors import SnapshotCorrupt, TopicError
 from pipeline.eventlog.port import EventLog, TopicPartition
@@ -13,8 +13,9 @@ from pipeline.eventlog.topics import Topics
 from pipeline.journal.entry import read_journal
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
+from pipeline.snapshots.compression import compressed
 from pipeline.snapshots.digest import snapshot_digest
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.snapshot import Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.training.learner import Learner
 
@@ -57,12 +58,11 @@ def agreement(
 ) -> Agreement:
     """Compare a rebuilt learner and supervisor with checkpoint and snapshot, as far as they are kept."""
     digest = checkpoints.digest(capture(learner, supervisor, position))
-    content = snapshot_digest(snapshot_of(learner, "", position, {}, ""))
     return Agreement(
         position.version,
         digest,
         _equal(digest, _kept(checkpoints, position.version)),
-        _equal(content, _published(store, Version.parse(position.version))),
+        _is_published(learner, position, store),
     )
 
 
@@ -111,14 +111,20 @@ def _kept(checkpoints: Checkpoints, version: str) -> str | None:
     return checkpoints.digests().get(version, DAMAGED)
 
 
-def _published(store: SnapshotStore, version: Version) -> str | None:
-    """Digest of a version's content; None if it is no longer there, DAMAGED if it cannot be read."""
+def _is_published(learner: Learner, position: Position, store: SnapshotStore) -> bool | None:
+    """Whether a version's snapshot says what the learner would publish, compressed as it is.
+
+    None if it is no longer there, False if it cannot be read.
+    """
+    version = Version.parse(position.version)
     if version not in store.versions():
         return None
     try:
-        return store.manifest(version).digest
+        written = store.manifest(version)
     except SnapshotCorrupt:
-        return DAMAGED
+        return False
+    update = compressed(update_of(learner, "", position, {}, ""), written.compression)
+    return snapshot_digest(Snapshot.of(update)) == written.digest
 
 
 def _equal(digest: str, written: str | None) -> bool | None:

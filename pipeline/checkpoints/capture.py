@@ -13,6 +13,7 @@ from torch import Tensor
 from pipeline.checkpoints.state import CENTROIDS, LISTS, LearnerState
 from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.port import named
+from pipeline.eventlog.topics import Topics
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.layer import Layer, RowValues, centroids_of, pairs_of, scanned_of, texts_of
@@ -38,6 +39,9 @@ def capture(learner: Learner, supervisor: Supervisor | None, position: Position)
         catalogue=stream.catalogue.copy(),
         histories=stream.histories.copy(),
         seen={partition: seen.to_array() for partition, seen in sorted(stream.seen.items())},
+        outcomes=stream.outcomes.state(),
+        values=learner.values.state(),
+        ratings=learner.ratings.state(),
         supervisor=orjson.dumps(supervisor.state()) if supervisor else None,
     )
 
@@ -53,6 +57,7 @@ class ChangedState(NamedTuple):
     items: NDArray[np.int64]
     content: NDArray[np.int64]
     learned: NDArray[np.int64]
+    rated: NDArray[np.int64]
     popularity: NDArray[np.int64]
     pairs: NDArray[np.int64]
     scanned: NDArray[np.int64]
@@ -66,6 +71,7 @@ def take_changed(learner: Learner) -> ChangedState:
         np.array(stream.catalogue.take_changed(), dtype=np.int64),
         table.content,
         table.learned,
+        learner.ratings.take_changed(),
         stream.popularity.take_changed(),
         stream.covisitation.counts.take_changed(),
         *choice,
@@ -82,9 +88,10 @@ def update_of(
 ) -> Update:
     """Copy what servers need: what is small, and the rows that changed, or all.
 
-    The cost follows the number of rows: 1,500 of width 384 take some milliseconds.
+    Its offsets are those of the topics that servers read: answers do not follow from impressions. The cost
+    follows the number of rows: 1,500 of width 384 take some milliseconds.
     """
-    stream = learner.stream
+    stream, shown = learner.stream, Topics(model).impressions
     manifest = Manifest(
         model=model,
         version=position.version,
@@ -99,10 +106,11 @@ def update_of(
         max_tokens=learner.encoder.max_tokens,
         sizes=learner.config.sizes,
         signals=learner.signals,
+        ratings=learner.ratings.config,
         rows=len(stream.catalogue),
         scans_content=learner.table.has_content,
-        offsets=named(position.offsets),
-        topic_ids=dict(position.topic_ids),
+        offsets=named({source: at for source, at in position.offsets.items() if source.topic != shown}),
+        topic_ids={topic: name for topic, name in position.topic_ids.items() if topic != shown},
         learned_through=position.through,
         published_at=0,
         events=stream.events,
@@ -113,6 +121,11 @@ def update_of(
         encoder=learner.encoder.adapter,
         learned={name: _copied(parameter) for name, parameter in learner.recommender.learned().items()},
         mixer=_copied(learner.mixer.weights),
+        ratings=torch.from_numpy(learner.ratings.model()),
+        values={
+            name: torch.from_numpy(np.ascontiguousarray(array))
+            for name, array in learner.values.model().items()
+        },
         layers=[_layer(learner, changed or _all_rows(learner))],
         is_whole=changed is None,
     )
@@ -132,6 +145,7 @@ def _all_rows(learner: Learner) -> ChangedState:
         items=rows,
         content=content.any(dim=1).nonzero().squeeze(1).cpu().numpy(),
         learned=is_learned.nonzero().squeeze(1).cpu().numpy(),
+        rated=learner.ratings.rated_rows(),
         popularity=rows[stream.popularity.stored(rows) != 0],
         pairs=rows[stream.covisitation.counts.lengths != 0],
         scanned=np.arange(learner.retriever.choice.rows.size),
@@ -144,19 +158,21 @@ def _layer(learner: Learner, changed: ChangedState) -> Layer:
     stream, table, choice = learner.stream, learner.table.all(), learner.retriever.choice
     centroids = choice.centroids if changed.has_new_centroids else None
     indexed = _indexed(learner, changed)
+    effects = learner.ratings.effects(changed.rated).astype(np.float32)
     ids, digests = stream.catalogue.ids, stream.catalogue.digests
     vectors, residual, bias = (
-        column.detach()[torch.from_numpy(rows).to(column.device)].float().cpu().numpy()
+        column.detach()[torch.from_numpy(rows).to(column.device)].cpu().numpy()
         for column, rows in zip(table, (changed.content, changed.learned, changed.learned), strict=True)
     )
     return {
         "items": texts_of([(ids[row], digests[row]) for row in changed.items.tolist()], changed.items),
         "content": RowValues(changed.content, {"vectors": vectors}),
         "learned": RowValues(changed.learned, {"residual": residual, "bias": bias}),
+        "rated": RowValues(changed.rated, {"effects": effects}),
         "popularity": RowValues(changed.popularity, {"counts": stream.popularity.stored(changed.popularity)}),
         "pairs": pairs_of(changed.pairs, stream.covisitation.counts.stored(changed.pairs)),
         "scanned": scanned_of(changed.scanned, choice.rows),
-        "centroids": centroids_of(vectors[:0] if centroids is None else centroids),
+        "centroids": centroids_of(centroids, vectors.shape[1]),
         "indexed": RowValues(indexed, {"lists": learner.retriever.lists[indexed]}),
     }
 
@@ -188,7 +204,7 @@ def _copied(tensor: Tensor) -> Tensor:
 
 
 def _learned(learner: Learner) -> dict[str, Tensor]:
-    """Parameters, AdamW's moments and the mixer, by dotted name."""
+    """Parameters, the optimizer's moments and the mixer, by dotted name."""
     named = learner.recommender.learned()
     tensors = {f"parameter.{name}": parameter.detach().clone() for name, parameter in named.items()}
     tensors |= learner.optimizer.moments()

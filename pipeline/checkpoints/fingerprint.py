@@ -12,6 +12,7 @@ import torch
 
 from pipeline.checkpoints.manifest import FORMAT
 from pipeline.monitoring.supervisor import Supervisor
+from pipeline.snapshots.filesystem import FORMAT as SNAPSHOT_FORMAT
 from pipeline.training.learner import Learner
 
 PROCESS_ID = uuid.uuid4().hex
@@ -21,10 +22,10 @@ PROCESS_ID = uuid.uuid4().hex
 def fingerprint(learner: Learner, supervisor: Supervisor) -> str:
     """Digest everything that must be equal for a batch to give the same bits; 16 hex digits.
 
-    The format of checkpoints stands for what a release computes otherwise than the one before. The
-    supervisor's settings belong to it, because its records are part of what a batch gives. CUDA
-    does not promise equal bits even to the same program, so there each process has its own
-    fingerprint: batches that a restart learns again may differ from what was published, and it
+    The formats of checkpoints and snapshots stand for what a release computes, or publishes, otherwise
+    than the one before. The supervisor's settings belong to it, because its records are part of what a
+    batch gives. CUDA does not promise equal bits even to the same program, so there each process has
+    its own fingerprint: batches that a restart learns again may differ from what was published, and it
     continues in a new generation.
     """
     machine = (
@@ -36,8 +37,8 @@ def fingerprint(learner: Learner, supervisor: Supervisor) -> str:
     device = learner.device
     chip = (torch.cuda.get_device_name(device), PROCESS_ID) if device.type == "cuda" else _cpu_model()
     backbone = learner.encoder.backbone_digest
-    settings = learner.born, learner.signals, supervisor.configs
-    decisive = repr((FORMAT, *settings, backbone, machine, device.type, chip))
+    settings = learner.born, learner.signals, learner.rewards, learner.valued, supervisor.configs
+    decisive = repr((FORMAT, SNAPSHOT_FORMAT, *settings, backbone, machine, device.type, chip))
     return hashlib.blake2b(decisive.encode(), digest_size=8).hexdigest()
 
 

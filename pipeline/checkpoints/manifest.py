@@ -23,17 +23,21 @@ from pipeline.errors import CheckpointCorrupt, CheckpointMissing
 from pipeline.eventlog.port import TopicPartition, named
 from pipeline.events import Milliseconds, Offset
 from pipeline.journal.position import Position
-from pipeline.sealing import Sha256, seal, unseal
+from pipeline.sealing import BrokenSeal, Sha256, is_of_earlier_format, seal, unseal
 
 log = logging.getLogger(__name__)
 
-FORMAT = 5
+FORMAT = 6
 """3: the manifest is sealed and binds its files by size; seen events have digests of their contents, and
 histories the items of older acts. 4: pair counts are rows, and the rows that are scanned are named. 5:
-content is float16, items are as the log has them, and the content index has a list for each row."""
+content is float16, items are as the log has them, and the content index has a list for each row. 6: what was
+shown and has no outcome yet; the monitors' figures are above chance."""
+WITHOUT_OUTCOMES = 5
+"""The one format of before that is read: the learner goes on as if nothing had been shown, and the monitors
+begin again."""
 MANIFEST = "manifest.json"
 MOST_MANIFEST_BYTES = 16 * 2**20
-FileName = Annotated[str, Field(pattern=r"^[a-z]{1,32}(-[0-9]{1,5})?\.(safetensors|json)$")]
+FileName = Annotated[str, Field(pattern=r"^[a-z]{1,32}(-[0-9]{1,5})?\.(safetensors|json|jsonl)$")]
 """A plain name: no folder, nothing hidden."""
 Offsets = Annotated[dict[Place, Offset], Field(max_length=10_000)]
 
@@ -146,7 +150,7 @@ def read_manifest(path: Path) -> CheckpointManifest:
     """
     try:
         sealed = _read(path, MOST_MANIFEST_BYTES)[:]
-        return CheckpointManifest.model_validate_json(unseal(sealed, FORMAT))
+        return CheckpointManifest.model_validate_json(_content(sealed))
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointMissing(
             f"there is no checkpoint {path.parent.name} in {path.parent.parent}: {path.name} is missing"
@@ -156,6 +160,21 @@ def read_manifest(path: Path) -> CheckpointManifest:
             f"checkpoint {path.parent.name} cannot be read: {fault_of(error)}; use the version that wrote "
             "it, or let the learner start again from the journal"
         ) from error
+
+
+def is_of_earlier_release(path: Path) -> bool:
+    """Whether a manifest is as an earlier release wrote it, in a format that is read no more."""
+    try:
+        return is_of_earlier_format(_read(path, MOST_MANIFEST_BYTES)[:], FORMAT)
+    except OSError:
+        return False
+
+
+def _content(sealed: bytes) -> bytes:
+    try:
+        return unseal(sealed, WITHOUT_OUTCOMES)
+    except BrokenSeal:
+        return unseal(sealed, FORMAT)
 
 
 def read_verified(path: Path) -> tuple[CheckpointManifest, dict[str, Content]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -19,6 +20,12 @@ from pipeline.snapshots.snapshot import Version
 from pipeline.training.learner import Learner
 from pipeline.training.supervision import supervise
 
+log = logging.getLogger(__name__)
+
+OTHER_SETTINGS = (
+    "%s began with other settings, or on another machine or release: what was learned before may come out "
+    "otherwise now; `millstream rebuild --from` a checkpoint of its generation compares like with like"
+)
 Entries = Iterator[tuple[JournalEntry, int]]
 
 
@@ -75,6 +82,8 @@ def rebuild(
     _check_topics(event_log, topics, checkpoints, position)
     with closing(BatchSource(event_log, topics, position, learner.first_seen)) as batches:
         for turn in batches.recover(_up_to(until, entries)):
+            if turn.position.fingerprint != position.fingerprint:
+                log.warning(OTHER_SETTINGS, turn.position.version)
             if isinstance(turn, StateSwitch):
                 _adopt(event_log, topics, learner, supervisor, checkpoints, turn)
             else:
@@ -88,7 +97,7 @@ def rebuild(
 
 def _check_topics(event_log: EventLog, topics: Topics, checkpoints: Checkpoints, position: Position) -> None:
     """Refuse a position whose offsets mean other records now."""
-    if not same_topics(position.topic_ids, event_log.topic_ids([topics.items, topics.interactions])):
+    if not same_topics(position.topic_ids, event_log.topic_ids(topics.inputs)):
         raise CheckpointCorrupt(
             f"what was learned after {position.version} is gone: topics were deleted and made again since; "
             f"{_way_out(event_log, topics, checkpoints)}"
@@ -117,17 +126,18 @@ def _way_out(event_log: EventLog, topics: Topics, checkpoints: Checkpoints) -> s
     return f"begin later: `millstream rebuild --from {first}`" if first else "wait for the next checkpoint"
 
 
-def first_start(event_log: EventLog, topics: Topics, checkpoints: Checkpoints) -> str | None:
+def first_start(event_log: EventLog, topics: Topics, checkpoints: Checkpoints, after: int = 0) -> str | None:
     """Return the version of the oldest checkpoint after which nothing is needed that is gone.
 
-    That is an adopted state, records of an accepted gap, or topics that were made again.
+    That is an adopted state, records of an accepted gap, topics that were made again, or anything before the
+    offset `after` of the journal.
     """
-    gone = 0
-    for entry, after in read_journal(event_log, topics.journal):
+    gone = after
+    for entry, end in read_journal(event_log, topics.journal):
         state = entry.adopts.state if entry.adopts else None
         if entry.verb is Verb.SKIP or (state and not checkpoints.has_state(state)):
-            gone = after
-    ids = event_log.topic_ids([topics.items, topics.interactions])
+            gone = max(gone, end)
+    ids = event_log.topic_ids(topics.inputs)
     held = (at for at in checkpoints.positions() if at.journal >= gone and same_topics(at.topic_ids, ids))
     return next((at.version for at in held), None)
 

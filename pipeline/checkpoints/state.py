@@ -16,6 +16,8 @@ import orjson
 import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
+from safetensors.numpy import load as read_arrays
+from safetensors.numpy import save as write_arrays
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor
@@ -29,6 +31,7 @@ from pipeline.checkpoints.checks import (
     check_stream,
     read_entries,
 )
+from pipeline.checkpoints.outcomes_file import outcome_lines, read_outcomes
 from pipeline.checkpoints.table_file import Content, Part, table_columns, table_parts
 from pipeline.config import ModelSizes
 from pipeline.eventlog.partitioner import partition_of
@@ -42,14 +45,17 @@ from pipeline.state.catalogue import Catalogue
 from pipeline.state.counts import PairRows
 from pipeline.state.dedupe import SeenEvents
 from pipeline.state.histories import Histories, decode_history, encode_history
+from pipeline.state.join_state import JoinState
 from pipeline.training.learner import Learner
+from pipeline.training.optimizer import MOMENTS
 from pipeline.training.replay_buffer import ReplayBuffer
+from pipeline.value.port import Arrays
 
 LEARNED, TABLE, COUNTS = "learned.safetensors", "table.safetensors", "counts.safetensors"
 REPLAY, CATALOGUE, SUPERVISOR = "replay.safetensors", "catalogue.json", "supervisor.json"
-ENCODER = "encoder.safetensors"
+ENCODER, OUTCOMES = "encoder.safetensors", "outcomes.jsonl"
+VALUES, RATINGS = "values.safetensors", "ratings.safetensors"
 SUPERVISOR_STATE = TypeAdapter(SupervisorState)
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 CENTROIDS, LISTS = "retrieval.centroids", "retrieval.lists"
 """Names of the centroids by which content is searched, and of each row's list; absent while it is not."""
 
@@ -73,6 +79,9 @@ class LearnerState:
     catalogue: Catalogue
     histories: Histories
     seen: dict[int, NDArray[np.int64]]
+    outcomes: JoinState
+    values: Arrays
+    ratings: Arrays
     supervisor: bytes | None
 
 
@@ -93,6 +102,9 @@ def file_parts(captured: LearnerState, partitions: int) -> Iterator[tuple[str, I
     replay = {name: torch.from_numpy(array) for name, array in captured.replay.state().items()}
     yield REPLAY, [write_tensors(replay)]
     yield CATALOGUE, [_catalogue_file(captured.catalogue)]
+    yield OUTCOMES, outcome_lines(captured.outcomes)
+    yield VALUES, [write_arrays(dict(captured.values))]
+    yield RATINGS, [write_arrays(dict(captured.ratings))]
     if captured.supervisor is not None:
         yield SUPERVISOR, [captured.supervisor]
     for partition, histories in enumerate(_histories(captured.histories, partitions)):
@@ -155,8 +167,13 @@ def restore(
     learner.replay.load(replay)
     learner.retriever.load(counts["scanned"].numpy(), learner.table, *_index(learned, table))
     _load_learned(learner, learned)
+    has_outcomes = OUTCOMES in files  # not before format 6
+    if has_outcomes:
+        learner.stream.outcomes.load(read_outcomes(files[OUTCOMES][:]))
+        learner.values.load(read_arrays(files[VALUES][:]))
+    learner.ratings.load(read_arrays(files[RATINGS][:]) if has_outcomes else {}, len(catalogue))
     if supervisor is not None:
-        _load_supervisor(supervisor, files[SUPERVISOR][:])
+        _load_supervisor(supervisor, files[SUPERVISOR][:] if has_outcomes else None)
 
 
 def _index(
@@ -207,11 +224,15 @@ def _by_user(content: bytes) -> dict[Any, Any]:
     return histories
 
 
-def _load_supervisor(supervisor: Supervisor, content: bytes) -> None:
-    """Load a supervisor's state, on a scratch one first: a state that is none leaves it as it was."""
-    state = SUPERVISOR_STATE.validate_python(orjson.loads(content))
-    Supervisor(*supervisor.configs).load(state)
-    supervisor.load(state)
+def _load_supervisor(supervisor: Supervisor, content: bytes | None) -> None:
+    """Load a supervisor's state, on a scratch one first: a state that is none leaves it as it was.
+
+    Without one, it begins again.
+    """
+    scratch = Supervisor(*supervisor.configs)
+    if content is not None:
+        scratch.load(SUPERVISOR_STATE.validate_python(orjson.loads(content)))
+    supervisor.load(scratch.state())
 
 
 def _load_learned(learner: Learner, tensors: Mapping[str, Tensor]) -> None:

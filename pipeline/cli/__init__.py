@@ -15,6 +15,7 @@ from pipeline.cli import (
     setup,
     sources,
     trials,
+    tuning,
     users,
     watching,
 )
@@ -28,7 +29,7 @@ app = typer.Typer(
 )
 for module in (
     *(setup, inspecting, items, users, rules, sources, daemons),
-    *(watching, operations, policies, rebuilding, trials),
+    *(watching, operations, policies, rebuilding, trials, tuning),
 ):
     app.add_typer(module.app)
 

@@ -1,4 +1,4 @@
-"""Daemon commands: learn, retrain, serve, gateway, bridge."""
+"""Daemon commands: learn, retrain, serve, gateway, bridge, media."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from consumers.serve.workers import Worker
 
 app = typer.Typer()
+AcceptRefusedOption = Annotated[
+    bool, typer.Option("--accept-refused", help="Go on however many records are refused; see [refusals].")
+]
 
 
 def _moment(text: str) -> datetime:
@@ -35,10 +38,7 @@ def learn(
             "--accept-gap", help="Go on without records that the log lost before they were learned."
         ),
     ] = False,
-    accept_refused: Annotated[
-        bool,
-        typer.Option("--accept-refused", help="Go on however many records are refused; see [refusals]."),
-    ] = False,
+    accept_refused: AcceptRefusedOption = False,
 ) -> None:
     """Learn from the event log and publish snapshots, until stopped."""
     from consumers.learn.daemon import run
@@ -115,10 +115,7 @@ def bridge(
             "--accept-gap", help="Go on without records that the source lost before they were read."
         ),
     ] = False,
-    accept_refused: Annotated[
-        bool,
-        typer.Option("--accept-refused", help="Go on however many records are refused; see [refusals]."),
-    ] = False,
+    accept_refused: AcceptRefusedOption = False,
 ) -> None:
     """Append the records of topics made by others to the event log, as a mapping says, until stopped."""
     gap, refusals = {"accept_gap": True}, {"most_share": 1.0}
@@ -132,6 +129,16 @@ def bridge(
     from producers.bridge.daemon import run
 
     run(settings)
+
+
+@app.command()
+def media(
+    retry: Annotated[bool, typer.Option("--retry", help="Fetch media once more that were refused.")] = False,
+) -> None:
+    """Make vectors of the pictures and sounds of items, until stopped."""
+    from consumers.media.daemon import run
+
+    run(load_settings(), retry=retry)
 
 
 def _address(host: str | None, port: int | None) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 from rich.table import Table
 
 from pipeline.cli.terminal import DatesOption, EncodingOption, MappingOption, console, now
+from pipeline.config import load_settings
 from pipeline.errors import DatasetError, StorageUnavailable
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ def inspect(
         origin = found.mapping.name if found.is_known else "guessed, check it"
         _print(f"Mapping ({origin}):\n\n{to_toml(found.mapping)}")
     _print_events(found)
-    for warning in found.warnings:
+    for warning in (*found.warnings, *_misfits(found)):
         _print(f"warning: {warning}")
     if found.questions or found.mapping is None:
         raise DatasetError("; ".join(found.questions))
@@ -89,6 +91,16 @@ def _print_events(found: Inspection) -> None:
     _print(f"The first rows become {counts}.")
     for line in found.drops.lines():
         _print(line)
+
+
+def _misfits(found: Inspection) -> Iterator[str]:
+    """Yield what of the interactions does not fit the settings."""
+    from pipeline.ratings.scale import RatingScale
+
+    scale = RatingScale(load_settings().learn.ratings)
+    scale.add(found.interactions)
+    if warning := scale.warning():
+        yield warning
 
 
 def _write(file: Path, text: str) -> None:

@@ -87,7 +87,8 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
                 )
     except Stopped:
         return
-    print_drops(dataset, events)
+    if not stop.is_set():
+        print_drops(dataset, events)
 
 
 def _pace(rate: float | None, speed: float | None) -> Pace:

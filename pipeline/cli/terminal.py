@@ -49,7 +49,7 @@ LimitOption = Annotated[int | None, typer.Option(min=1, help="Stop after this ma
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a page.")]
 
 
-def _report_file(file: Path | None) -> Path | None:
+def report_file(file: Path | None) -> Path | None:
     """Refuse, before the work begins, a report that could not be written at its end."""
     if file is None:
         return None
@@ -63,7 +63,14 @@ def _report_file(file: Path | None) -> Path | None:
 
 
 ReportOption = Annotated[
-    Path | None, typer.Option(callback=_report_file, help="Write the figures to this file as JSON.")
+    Path | None, typer.Option(callback=report_file, help="Write the figures to this file as JSON.")
+]
+TrackOption = Annotated[
+    Path | None, typer.Option("--track", help="Add a run to this folder of TensorBoard's.")
+]
+PageOption = Annotated[
+    Path | None,
+    typer.Option("--html", callback=report_file, help="Write a page of plots, figures and settings to it."),
 ]
 
 
@@ -99,14 +106,14 @@ def as_version(text: str) -> str:
         raise typer.BadParameter(f"{text} is not a version such as 3-120") from None
 
 
-def progress_bar(what: str, total: int | None) -> Progress:
-    """Create a progress bar on stderr with one task, counted in events."""
+def progress_bar(what: str, total: int | None, unit: str = "events") -> Progress:
+    """Create a progress bar on stderr with one task."""
     columns = (
         SpinnerColumn(),
         TextColumn(what),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("events"),
+        TextColumn(unit),
         TimeRemainingColumn(),
     )
     progress = Progress(*columns, console=Console(stderr=True))
@@ -133,7 +140,7 @@ def print_drops(dataset: Dataset, events: int) -> None:
     """Print what a reader left out, by reason.
 
     Raises:
-        DatasetError: it left out rows, and not one event remained.
+        DatasetError: not one event remained.
     """
     print_drop_lines(dataset.drops, events, "interaction")
 
@@ -142,12 +149,13 @@ def print_drop_lines(drops: Drops, read: int, kind: str) -> None:
     """Print what was left out, by reason; `read` is the number of events of a kind that were not.
 
     Raises:
-        DatasetError: rows were left out, and not one event remained.
+        DatasetError: not one event remained.
     """
     for line in drops.lines():
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    if drops.counts and not read:
-        raise DatasetError(f"not one row became an {kind}; see the reasons above")
+    if not read:
+        why = "see the reasons above" if drops.counts else "the data has none"
+        raise DatasetError(f"not one row became an {kind}: {why}")
 
 
 def write_report(file: Path | None, figures: dict[str, object]) -> None:
@@ -156,10 +164,18 @@ def write_report(file: Path | None, figures: dict[str, object]) -> None:
     Raises:
         StorageUnavailable: the file cannot be written.
     """
-    if file is None:
-        return
+    if file is not None:
+        write_file(file, orjson.dumps(figures, option=orjson.OPT_INDENT_2))
+
+
+def write_file(file: Path, content: bytes) -> None:
+    """Write a report.
+
+    Raises:
+        StorageUnavailable: the file cannot be written.
+    """
     try:
-        file.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2))
+        file.write_bytes(content)
     except OSError as error:
         raise StorageUnavailable(f"the report cannot be written to {file}: {error}") from error
 

@@ -11,7 +11,9 @@ from pipeline.config.gateway import GatewayConfig
 from pipeline.config.learning import (
     BatchConfig,
     CheckpointConfig,
+    CompressionConfig,
     LearnerConfig,
+    ObjectiveConfig,
     OptimizerConfig,
     ReplayConfig,
     RetrievalConfig,
@@ -19,11 +21,14 @@ from pipeline.config.learning import (
     SegmentConfig,
     SnapshotConfig,
     StreamConfig,
+    VectorEncoding,
 )
 from pipeline.config.log import LogConfig, RefusalsConfig
-from pipeline.config.model import ModelConfig, ModelSizes
+from pipeline.config.media import EncoderName, MediaConfig
+from pipeline.config.model import ModelConfig, ModelSizes, Tuning
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
 from pipeline.config.policy import ArmConfig, PolicyConfig, PolicyName, PolicyParameters
+from pipeline.config.ratings import RatingsConfig
 from pipeline.config.retraining import (
     CandidateSizes,
     GateConfig,
@@ -38,6 +43,14 @@ from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
 from pipeline.config.settings import Settings, load_settings
 from pipeline.config.signals import SignalsConfig
 from pipeline.config.toml import to_toml
+from pipeline.config.value import (
+    DqnConfig,
+    EpisodeConfig,
+    ThompsonConfig,
+    TransitionConfig,
+    ValueConfig,
+    ValueName,
+)
 
 __all__ = [
     "Action",
@@ -47,9 +60,13 @@ __all__ = [
     "BridgedTopic",
     "CandidateSizes",
     "CheckpointConfig",
+    "CompressionConfig",
     "Config",
     "ContentConfig",
+    "DqnConfig",
     "DriftConfig",
+    "EncoderName",
+    "EpisodeConfig",
     "GateConfig",
     "GatewayConfig",
     "GuardConfig",
@@ -59,9 +76,11 @@ __all__ = [
     "LanguageConfig",
     "LearnerConfig",
     "LogConfig",
+    "MediaConfig",
     "MetricsConfig",
     "ModelConfig",
     "ModelSizes",
+    "ObjectiveConfig",
     "OptimizerConfig",
     "PlanConfig",
     "PlayConfig",
@@ -69,6 +88,7 @@ __all__ = [
     "PolicyName",
     "PolicyParameters",
     "Precision",
+    "RatingsConfig",
     "RefusalsConfig",
     "ReplayConfig",
     "RetrievalConfig",
@@ -83,7 +103,13 @@ __all__ = [
     "SignalsConfig",
     "SnapshotConfig",
     "StreamConfig",
+    "ThompsonConfig",
     "TrainingConfig",
+    "TransitionConfig",
+    "Tuning",
+    "ValueConfig",
+    "ValueName",
+    "VectorEncoding",
     "load_settings",
     "to_toml",
 ]

@@ -12,7 +12,7 @@ from pydantic_settings import NoDecode
 class Config(BaseModel):
     """Base of all config classes; a component takes its own as it is nested in the settings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     def replace(self, **changes: Any) -> Self:
         """A copy with other values.
@@ -40,7 +40,7 @@ def _long_enough_if_set(secret: SecretStr | None) -> SecretStr | None:
     return None if secret is None else _long_enough(secret)
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
     """Read the text of a list, as an environment variable holds it: JSON, or divided by commas."""
     if not isinstance(value, str):
         return value
@@ -54,7 +54,7 @@ def _listed(value: object) -> object:
 
 
 Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
-Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_listed), Field(max_length=1_000)]
+Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(listed), Field(max_length=1_000)]
 SecretOrNone = Annotated[SecretStr | None, AfterValidator(_long_enough_if_set)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 CountOrNone = Annotated[int, Field(ge=0, le=1_000_000_000)]

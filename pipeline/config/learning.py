@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
 
 from pipeline.config.base import (
     Config,
@@ -17,11 +18,16 @@ from pipeline.config.base import (
     SecondsOrNone,
     SecretOrNone,
     Seed,
+    Share,
     Text,
     Weight,
+    listed,
 )
 from pipeline.config.model import ModelSizes
+from pipeline.config.ratings import RatingsConfig
+from pipeline.events import InteractionType
 
+VectorEncoding = Literal["exact", "float16", "int8"]
 HalfLife = Annotated[float, Field(gt=0, le=1e12)]
 
 
@@ -40,17 +46,37 @@ class ReplayConfig(Config):
     """[learn.replay] Experience replay.
 
     Replayed segments of 8 instead of 20 acts learn 1.1 times as many events a second and cost .002
-    to .004 nats (benchmarks/forgetting.py, `millstream backtest`).
+    to .004 nats (benchmarks/forgetting.py, `millstream backtest`). Where interests leave
+    and return, 64 segments instead of 16 keep .4 points of HR@20 more (benchmarks/transfer.py), and a batch
+    takes a fifth more time; 32 is between.
     """
 
-    segments: CountOrNone = 16
+    segments: CountOrNone = 32
     """Old segments learned again with each batch."""
-    length: Count = 8
-    """The last acts of a replayed segment that are learned again."""
+    length: Annotated[int, Field(ge=2, le=1_000_000_000)] = 8
+    """The last acts of a replayed segment that are learned again; of one act alone, nothing is."""
+    rehearsed: Count = 32
+    """Old segments in a rehearsal, see batch.rehearse_events."""
     capacity: Count = 20_000
     """Segments in the reservoir."""
     weight: Weight = 0.3
     """Weight of the mean loss over replay and context; that over new targets has weight 1."""
+
+
+class ObjectiveConfig(Config):
+    """[learn.objective] What the learner minimises: α·L_uns + (1 − α)·L_sup."""
+
+    basket_types: Annotated[tuple[InteractionType, ...], NoDecode, BeforeValidator(listed)] = ()
+    """Types of acts from which the model learns the rest of their basket, by binary cross-entropy over many
+    labels; from all others, the next item by softmax."""
+    unsupervised: Literal["contrastive", "masked_item"] = "contrastive"
+    """What the model learns from histories alone: that two views of one are alike, or hidden items."""
+    alpha: Share = 0.0
+    """Share α of the unsupervised objective in the loss, at the beginning of the stream."""
+    schedule: Literal["constant", "linear", "exponential"] = "constant"
+    """How α goes on: as it is, to zero after so many events, or halved after so many,"""
+    schedule_events: Count = 100_000
+    """which are these."""
 
 
 class RowRates(Config):
@@ -63,15 +89,33 @@ class RowRates(Config):
 
 
 class OptimizerConfig(Config):
-    """[learn.optimizer] AdamW on adapters and projection, row-wise Adagrad on item rows."""
+    """[learn.optimizer] The optimizer of adapters and projection; item rows have row-wise Adagrad."""
 
+    kind: Literal["adamw", "sgd", "adafactor"] = "adamw"
+    """AdamW, SGD with momentum, or Adafactor, which keeps less beside each weight. Each needs a rate of its
+    own, see docs/tuning.md."""
     rate: Rate = 1e-3
-    """AdamW's learning rate."""
+    """Its learning rate."""
     weight_decay: Weight = 1e-4
-    """AdamW's weight decay."""
+    """Its weight decay."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """SGD's momentum."""
     clip: Annotated[float, Field(gt=0, le=1e6)] = 5.0
     """Largest norm of the gradient; a larger one is scaled down to it."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the rate goes on after the warm-up: as it is, or falling along a line or a cosine,"""
+    warm_up_steps: CountOrNone = 0
+    """Steps in which the rate rises to what it is; a step is a batch that is learned."""
+    decay_steps: Count = 10_000
+    """Steps after them in which a rate falls that falls,"""
+    least: Share = 0.1
+    """to this share of what it was, where it stays: a stream does not end."""
     rows: RowRates = RowRates()
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the rate depends on the number of steps."""
+        return self.schedule != "constant" or self.warm_up_steps > 0
 
 
 class StreamConfig(Config):
@@ -119,16 +163,18 @@ class LearnerConfig(Config):
     """Seed of all randomness."""
     negatives: Count = 512
     """Negative items drawn for each batch."""
-    mixer_rate: Rate = 0.03
+    mixer_rate: Rate = 0.06
     """Adam's learning rate of the mixer's weights."""
     precision: Precision = "float32"
     """Precision of the user tower's matrix products on CUDA; a CPU always computes in float32."""
     segments: SegmentConfig = SegmentConfig()
     sizes: ModelSizes = ModelSizes()
+    objective: ObjectiveConfig = ObjectiveConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     replay: ReplayConfig = ReplayConfig()
     stream: StreamConfig = StreamConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
+    ratings: RatingsConfig = RatingsConfig()
 
 
 class BatchConfig(Config):
@@ -140,10 +186,29 @@ class BatchConfig(Config):
     """Records of the catalogue in a batch, at most;"""
     texts: Annotated[int, Field(ge=1, le=100_000)] = 64
     """and new texts among them: a CPU encodes 50 to 300 in a second, and interactions wait meanwhile."""
+    impressions: Annotated[int, Field(ge=1, le=100_000)] = 4_096
+    """Impressions in a batch, at most. They only wait for their outcomes, which costs some hundredths of what
+    learning an interaction does; what is more than that follows in the next batch."""
     wait_seconds: Seconds = 0.2
     """How long to wait for a first record before doing what else is due."""
     linger_seconds: SecondsOrNone = 0.1
     """How long to wait for more; small batches cost nearly as much as full ones."""
+    rehearse_events: CountOrNone = 0
+    """Rehearsals: while little waits, the learner takes one more step on old segments for so many learned
+    interactions; 0 for none. They pay where items have no texts: on 30,000 acts of DIGINETICA, one per batch
+    of 64, the model's HR@20 rose from .166 to .215 and the mixture's from .317 to .323. Where they have, a
+    second pass costs .06 nats and more (benchmarks/rehearsals.py)."""
+
+
+class CompressionConfig(Config):
+    """[snapshots.compression] How snapshots are made smaller; the learner's own state never is."""
+
+    vectors: VectorEncoding = "exact"
+    """How a published item's two vectors are stored: `exact`, as learned (content in float16, residual in
+    float32); both in `float16`; or both in `int8`, 8 bits a number and one scale a vector."""
+    adapter_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the squared singular values of each LoRA, and of the linear adapter, that is published: their
+    ranks are as small as that allows. 1 leaves them as they are."""
 
 
 class SnapshotConfig(Config):
@@ -162,6 +227,7 @@ class SnapshotConfig(Config):
     key: SecretOrNone = None
     """Shared by learner and servers: the learner signs manifests with it (HMAC-SHA256), a server accepts no
     others. At least 16 characters; without it, digests find damage but no forgery."""
+    compression: CompressionConfig = CompressionConfig()
 
 
 class CheckpointConfig(Config):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.base import Config, Count, CountOrNone
 
@@ -95,7 +95,16 @@ class GuardConfig(Config):
     probation: Count = 128
     """Blocks after a promotion that are compared with those before it."""
     least: Nats = 0.2
-    """Smallest fall in nats that leads to anything, both of the mixture on like events and of its lead over
-    covisitation."""
+    """Smallest fall in nats that leads to anything, both of the mixture above chance on like events and of
+    its lead over covisitation."""
     level: Chance = 1e-5
     """Chance of so clear a fall by luck, in one test."""
+
+    @model_validator(mode="after")
+    def _can_know_what_is_usual(self) -> Self:
+        if self.fewest > self.reference:
+            raise ValueError(
+                f"fewest ({self.fewest}) is more than reference ({self.reference}), so that no fall would "
+                "ever be found: lower it"
+            )
+        return self

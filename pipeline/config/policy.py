@@ -8,7 +8,9 @@ from pydantic import Field, model_validator
 
 from pipeline.config.base import Config, Hours, Share
 
-PolicyName = Literal["greedy", "epsilon_greedy", "plackett_luce"]
+PolicyName = Literal["greedy", "epsilon_greedy", "plackett_luce", "thompson", "dqn"]
+BY_VALUE = frozenset({"thompson", "dqn"})
+"""The policies that rank by values; each needs the learner of its name."""
 
 
 class PolicyParameters(Config):
@@ -17,7 +19,9 @@ class PolicyParameters(Config):
     name: PolicyName = "greedy"
     """`greedy` shows the best items. `epsilon_greedy` gives an explored place to the best item left, or with
     probability `epsilon` to any of the pool. `plackett_luce` draws each in proportion to
-    exp(logit / temperature), or with probability `epsilon` from the pool alike."""
+    exp(logit / temperature), or with probability `epsilon` from the pool alike. `thompson` and `dqn` give it
+    to the item that the learner of this name in `value.learners` values most, or with probability `epsilon`
+    to any of the pool; they need that learner, and rank by the model until it has learned."""
     explored_places: Annotated[int, Field(ge=1, le=200)] = 3
     """Places of a slate that are drawn, from the top; the rest is greedy. Those that rules pin are not."""
     pool: Annotated[int, Field(ge=2, le=1_000)] = 100
@@ -32,9 +36,9 @@ class PolicyParameters(Config):
 
     def covers(self, other: PolicyParameters) -> bool:
         """Whether whatever another policy shows has a propensity above 0 under this one."""
+        draws_all = self.name == "plackett_luce" or (self.name != "greedy" and self.epsilon > 0)
         if other.name == "greedy":
-            return True
-        draws_all = self.name == "plackett_luce" or (self.name == "epsilon_greedy" and self.epsilon > 0)
+            return draws_all or self.name not in BY_VALUE
         return draws_all and other.explored_places <= self.explored_places and other.pool <= self.pool
 
 
@@ -79,7 +83,7 @@ class PolicyConfig(PolicyParameters):
                 raise ValueError(
                     f"shadows.{name} would show what policy.name = {self.name!r} never shows, so nothing "
                     "could be said about it: it may draw no more explored_places, from no larger pool, and "
-                    "the policy that is used must be plackett_luce, or epsilon_greedy with an epsilon above 0"
+                    "the policy that is used must be plackett_luce, or another one with an epsilon above 0"
                 )
         return self
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -49,6 +49,9 @@ class ServeConfig(Guarded):
     score alone, 1 by distance alone after the first item."""
     most_per_category: Annotated[int | None, Field(ge=1, le=10_000)] = None
     """Items of one category in an answer, at most, unless its request says otherwise."""
+    precision: Literal["float32", "int8"] = "float32"
+    """Precision of the user tower's products with frozen weights. `int8` takes less time and changes few
+    items of an answer; what is learned stays in float32."""
     impressions: bool = True
     """Whether what was shown is written to the impressions topic."""
 
@@ -84,13 +87,18 @@ class MetricsConfig(Config):
     """[metrics] Where daemons answer Prometheus; a server of one process answers at its own address."""
 
     host: Text = "127.0.0.1"
-    """Address of learn, retrain, play and the workers of serve."""
+    """Address of learn, retrain, media, play and the workers of serve."""
     learn: Port = 9101
     """Port of `millstream learn`; 0 for none."""
     retrain: Port = 9103
     """Port of `millstream retrain`; 0 for none."""
+    media: Port = 9104
+    """Port of `millstream media`; 0 for none."""
     serve: Annotated[int, Field(ge=0, le=65_536 - MOST_WORKERS)] = 9110
     """Port of the first worker of `millstream serve`, if `serve.workers` is more than 1; the next ones have
-    the next ports. 0 for none."""
+    the next ports. Not 0 then."""
     play: Port = 0
     """Port of `millstream play` and `millstream simulate`; 0 for none."""
+    group: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    """Attribute of items, or `category`, by whose values shares of what is shown are compared with shares of
+    what users act on; see `millstream_group_share`."""

@@ -23,9 +23,11 @@ from pydantic_settings import (
 )
 
 from pipeline.config.bridge import BridgeConfig
+from pipeline.config.conflicts import unlearned_types, unlearned_values, unmeasured, unrecorded
 from pipeline.config.gateway import GatewayConfig
 from pipeline.config.learning import BatchConfig, CheckpointConfig, LearnerConfig, SnapshotConfig
 from pipeline.config.log import LogConfig, RefusalsConfig
+from pipeline.config.media import MediaConfig
 from pipeline.config.model import ModelConfig
 from pipeline.config.monitoring import DriftConfig, GuardConfig
 from pipeline.config.policy import PolicyConfig
@@ -33,7 +35,9 @@ from pipeline.config.retraining import GateConfig, RetrainConfig
 from pipeline.config.rewards import RewardsConfig
 from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
 from pipeline.config.signals import SignalsConfig
+from pipeline.config.value import ValueConfig
 from pipeline.errors import InvalidSettings
+from pipeline.wording import did_you_mean, faults_in
 
 PREFIX = "MILLSTREAM_"
 FILE = "millstream.toml"
@@ -67,19 +71,23 @@ class Settings(BaseSettings):
     serve: ServeConfig = ServeConfig()
     policy: PolicyConfig = PolicyConfig()
     rewards: RewardsConfig = RewardsConfig()
+    value: ValueConfig = ValueConfig()
     gateway: GatewayConfig = GatewayConfig()
     bridge: BridgeConfig = BridgeConfig()
+    media: MediaConfig = MediaConfig()
     play: PlayConfig = PlayConfig()
     metrics: MetricsConfig = MetricsConfig()
 
     @model_validator(mode="after")
-    def _explores_only_what_is_recorded(self) -> Self:
-        policy = self.policy
-        asking = f"policy.name = {policy.name!r}" if policy.name != "greedy" else "policy.arms"
-        if (policy.name != "greedy" or policy.arms) and not self.serve.impressions:
-            raise ValueError(
-                f"{asking} needs serve.impressions = true: what chance shows, and to whom, must be recorded"
-            )
+    def _can_work_together(self) -> Self:
+        found = [
+            *unrecorded(self.policy, self.serve),
+            *unlearned_values(self.policy, self.value),
+            *unlearned_types(self.signals, self.learn.objective),
+            *unmeasured(self.serve, self.metrics),
+        ]
+        if found:
+            raise ValueError("; ".join(found))
         return self
 
     @classmethod
@@ -103,13 +111,13 @@ def load_settings(**overrides: Any) -> Settings:
         overrides: by table, a dictionary of values that come before environment and file.
 
     Raises:
-        InvalidSettings: a key is unknown or a value out of bounds; names it.
+        InvalidSettings: keys are unknown, or values out of bounds or at odds; names all, with the remedies.
     """
     file = os.environ.get(FILE_VARIABLE)
     if file and not Path(file).is_file():
         raise InvalidSettings(f"{FILE_VARIABLE} names {file}, which is no file")
-    for name in _unknown_variables():
-        raise InvalidSettings(f"{name} sets nothing: there is no such table; see `millstream config`")
+    if unknown := [*_unknown_variables()]:
+        raise InvalidSettings(f"{'; '.join(unknown)}; see `millstream config`")
     try:
         return Settings(**overrides)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
@@ -120,13 +128,11 @@ def load_settings(**overrides: Any) -> Settings:
             f"variable of its own, such as {PREFIX}LOG__PARTITIONS"
         ) from None
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise InvalidSettings(f"{where}: {first['msg']}; see `millstream config`") from None
+        raise InvalidSettings(f"{faults_in(error, Settings, 'settings')}; see `millstream config`") from None
 
 
 def _unknown_variables() -> Iterator[str]:
-    """Variables for tables that do not exist, which pydantic overlooks.
+    """Say which variables are for tables that do not exist, which pydantic overlooks.
 
     Only those with a key: others may be somebody else's, as the MILLSTREAM_SERVICE_HOST that
     Kubernetes sets for a service of that name.
@@ -134,4 +140,5 @@ def _unknown_variables() -> Iterator[str]:
     for name in os.environ:
         table, divided, _ = name.upper().removeprefix(PREFIX).partition("__")
         if name.upper().startswith(PREFIX) and divided and table.lower() not in Settings.model_fields:
-            yield name
+            near = did_you_mean(table, Settings.model_fields)
+            yield f"{name} sets nothing: there is no table {table.lower()}{near}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -14,22 +14,23 @@ from pipeline.config.settings import Settings
 BARE_KEY = re.compile("[A-Za-z0-9_-]+")
 
 
-def to_toml(settings: Settings) -> str:
-    """Write the settings as TOML, each with its description; secrets are masked."""
-    return "\n".join(_tables(settings, "")).lstrip("\n") + "\n"
+def to_toml(settings: Settings, tables: Iterable[str] = Settings.model_fields) -> str:
+    """Write tables of the settings as TOML, each setting with its description; secrets are masked."""
+    lines = (line for table in tables for line in _tables(getattr(settings, table), table))
+    return "\n".join(lines).lstrip("\n") + "\n"
 
 
 def _tables(model: BaseModel, name: str) -> Iterator[str]:
     """A model's own keys, then a table for each config class that is nested in it."""
     fields = type(model).model_fields
     plain = model.model_dump(mode="json")
-    if name and (own := [key for key in fields if not isinstance(getattr(model, key), Config)]):
+    if own := [key for key in fields if not isinstance(getattr(model, key), Config)]:
         yield from ("", f"[{name}]")
         yield from (_line(key, plain[key], fields[key]) for key in own)
     for key in fields:
         nested = getattr(model, key)
         if isinstance(nested, Config):
-            yield from _tables(nested, f"{name}.{key}" if name else key)
+            yield from _tables(nested, f"{name}.{key}")
 
 
 def _line(key: str, value: object, field: FieldInfo) -> str:

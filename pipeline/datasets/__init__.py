@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from pipeline.datasets.cells import DateForm
 from pipeline.datasets.drops import Drops
 from pipeline.datasets.mapped import MappedDataset
 from pipeline.datasets.mapping import Layout, Mapping, load_mapping
 from pipeline.datasets.presets import recognised
-from pipeline.datasets.records import columns_of, files_of
+from pipeline.datasets.records import check_rows, columns_of, files_of
 from pipeline.datasets.remote import local
 from pipeline.datasets.shop import Shop, ShopSettings
 from pipeline.datasets.tables import check_encoding
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, EmptyData
 from pipeline.events import Event
 
 __all__ = ["Dataset", "DateForm", "Drops", "MappedDataset", "Mapping", "Shop", "ShopSettings", "open_dataset"]
@@ -76,8 +76,8 @@ def open_dataset(
         mapping: file of the mapping.
 
     Raises:
-        DatasetError: the source does not exist or is not supported, or the mapping does not fit; names
-            what was found and what is supported.
+        DatasetError: the source does not exist, has no rows or is not supported, or the mapping does not fit;
+            names what was found and what is supported.
     """
     if source.partition(":")[0] == Shop.name:
         return Shop(ShopSettings.parse(source.partition(":")[2]))
@@ -86,8 +86,10 @@ def open_dataset(
     path = local(source)
     found = load_mapping(mapping) if mapping else recognised(path, encoding)
     if found is None:
-        raise DatasetError(_unsupported(path, encoding))
-    return MappedDataset(path, adjusted(found, encoding, dates))
+        _refuse(path, encoding)
+    found = adjusted(found, encoding, dates)
+    check_rows(path, found.layout)
+    return MappedDataset(path, found)
 
 
 def adjusted(mapping: Mapping, encoding: str | None, dates: DateForm | None) -> Mapping:
@@ -99,6 +101,17 @@ def adjusted(mapping: Mapping, encoding: str | None, dates: DateForm | None) -> 
         time = mapping.time.model_copy(update={"format": str(dates)})
         mapping = mapping.model_copy(update={"time": time})
     return mapping
+
+
+def _refuse(path: Path, encoding: str | None) -> NoReturn:
+    """Raise that no row is there; or, of rows, what was found and what is supported."""
+    try:
+        check_rows(path, Layout() if encoding is None else Layout(encoding=encoding))
+    except EmptyData:
+        raise
+    except DatasetError:
+        pass  # rows, but in another form
+    raise DatasetError(_unsupported(path, encoding))
 
 
 def _unsupported(path: Path, encoding: str | None) -> str:

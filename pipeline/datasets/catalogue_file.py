@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.datasets.cells import DateForm, common_order, plain_text
 from pipeline.datasets.drops import Drops
 from pipeline.datasets.mapping import FileFormat, ItemMapping, Layout, Mapping
-from pipeline.datasets.records import Row, files_of, read_rows
+from pipeline.datasets.records import Row, check_rows, files_of, read_rows
 from pipeline.datasets.row_reader import CellReader, InvalidField, ItemReader, cell_of
 from pipeline.errors import DatasetError, InvalidEvent
 from pipeline.events import Item, ItemChange, build_item, check_units, validate
@@ -43,6 +43,7 @@ class CatalogueFile:
         self._layout = _layout(mapping)
         self._files = [source] if source.is_file() else files_of(source, self._layout)
         self.drops = Drops()
+        check_rows(source, self._layout)
 
     def items(self) -> Iterator[Item | ItemChange]:
         """Yield the items.

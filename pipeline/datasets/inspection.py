@@ -14,7 +14,7 @@ from pipeline.datasets.guessing import Samples, guess, is_ambiguous, time_format
 from pipeline.datasets.mapped import MappedDataset
 from pipeline.datasets.mapping import FieldSource, FileFormat, Layout, Mapping
 from pipeline.datasets.presets import OLD_ENCODING, is_readable, recognised
-from pipeline.datasets.records import files_of, format_of, read_rows
+from pipeline.datasets.records import check_rows, files_of, format_of, read_rows
 from pipeline.datasets.row_reader import cell_of
 from pipeline.errors import DatasetError
 from pipeline.events import Interaction, Item
@@ -65,7 +65,7 @@ def inspect(
         given: the mapping, if there is one.
 
     Raises:
-        DatasetError: there is no file, or it cannot be read at all.
+        DatasetError: there is no file, it has no rows, or it cannot be read at all.
     """
     warnings = list[str]()
     encoding = encoding or _encoding(source, given, warnings)
@@ -73,6 +73,7 @@ def inspect(
     layout = known.layout if known else Layout()
     if encoding is not None:
         layout = layout.model_copy(update={"encoding": encoding})
+    check_rows(source, layout)
     samples = _samples(source, layout)
     if known is None:
         mapping, guessed = guess(samples, layout)

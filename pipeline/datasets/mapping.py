@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipeline.datasets.cells import NUMBER_UNITS, DateForm
 from pipeline.errors import DatasetError
 from pipeline.events import InteractionType
+from pipeline.wording import faults_in
 
 UTF8 = "utf-8"
 ENDINGS = {
@@ -321,9 +322,7 @@ def load_mapping(path: Path) -> Mapping:
     except (tomllib.TOMLDecodeError, UnicodeError) as error:
         raise DatasetError(f"the mapping {path} is not TOML: {error}") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise DatasetError(f"the mapping {path}: {key}: {first['msg']}") from None
+        raise DatasetError(f"the mapping {path}: {faults_in(error, Mapping, 'all of it')}") from None
 
 
 def to_toml(mapping: Mapping) -> str:

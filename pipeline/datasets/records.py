@@ -12,7 +12,7 @@ import orjson
 
 from pipeline.datasets.mapping import ENDINGS, FieldSource, FileFormat, Layout
 from pipeline.datasets.tables import Table, check_encoding, compression_of, lines, rows
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, EmptyData
 
 ANY_FILE = Layout().files
 """Files of any name; a README.txt beside other files is none of them."""
@@ -52,7 +52,10 @@ def files_of(source: Path, layout: Layout) -> list[Path]:
     matching = [file for file in source.glob(layout.files) if file.is_file()]
     found = [file for file in matching if layout.format or format_of(file)]
     if not found:
-        raise DatasetError(f"{source}: found no data file {layout.files} in this folder")
+        raise DatasetError(
+            f"{source}: found no data file in this folder"
+            + (f" whose name is as {layout.files}" if layout.files != ANY_FILE else "")
+        )
     if layout.files == ANY_FILE:
         found = [file for file in found if Path(file.name.lower()).suffix != ".txt"] or found
     return sorted(found, key=_by_name)
@@ -81,6 +84,21 @@ def read_rows(path: Path, layout: Layout, needed: Iterable[FieldSource] = ()) ->
             return _json_rows(path, layout)
         case FileFormat.PARQUET:
             return _parquet_rows(path, list(needed))
+
+
+def check_rows(source: Path, layout: Layout) -> None:
+    """Check that the files at a path have a row, beside a header.
+
+    Raises:
+        DatasetError: they have none, or cannot be read.
+    """
+    files = files_of(source, layout)
+    rows = (row for file in files for row in read_rows(file, layout))
+    if all(row.repeats_header for row in rows):
+        named = f"{files[0]} has" if len(files) == 1 else f"the {len(files)} files in {source} have"
+        raise EmptyData(
+            f"{named} no rows, so there is nothing to read: export the data again, or name others"
+        )
 
 
 def columns_of(path: Path, layout: Layout) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.datasets.mapping import FileFormat, Layout
-from pipeline.datasets.records import files_of, read_rows
+from pipeline.datasets.records import check_rows, files_of, read_rows
 from pipeline.errors import DatasetError, InvalidEvent
 from pipeline.events import User, build, check_units
 
@@ -19,8 +19,9 @@ def read_users(source: Path) -> Iterator[User]:
     """Yield the users of a file, or of the files of a folder.
 
     Raises:
-        DatasetError: there is no file, or a line is no user; names file, line, field and reason.
+        DatasetError: there is no file or no line, or a line is no user; names file, line, field and reason.
     """
+    check_rows(source, JSONL)
     for file in files_of(source, JSONL):
         for row in read_rows(file, JSONL):
             try:

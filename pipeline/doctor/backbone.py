@@ -9,10 +9,11 @@ from pathlib import Path
 from pipeline.config import Settings
 from pipeline.doctor.finding import Finding, fault, ok
 from pipeline.errors import BackboneNotFound
-from pipeline.model.backbone_files import WEIGHTS, locate, weights_digest
+from pipeline.model.backbone_files import WEIGHTS, gguf_in, locate, weights_digest
 
 REMEDY = "set `model.backbone` to a folder with a transformers model and tokenizer"
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "tokenizer.model", "vocab.json", "spiece.model")
+MAGIC = b"GGUF"
 LENGTH_BYTES = 8
 """A file of safetensors begins with the length of its header, which is JSON."""
 
@@ -34,6 +35,11 @@ def check(settings: Settings) -> Iterator[Finding]:
 
 
 def _faults(folder: Path) -> Iterator[str]:
+    if quantised := gguf_in(folder):  # it holds configuration and tokenizer, too
+        with quantised.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                yield f"{quantised} is no GGUF file"
+        return
     try:
         json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError) as error:

@@ -40,10 +40,19 @@ def check_retention(opened: EventLog, topics: Topics) -> Iterator[Finding]:
     elif lost:
         text = f"the log has deleted {lost:,} records that were not learned"
         yield fault("retention", text, "restore them, or `millstream learn --accept-gap`")
+    elif passed := _lost_impressions(opened, topics):
+        text = f"the log has deleted {passed:,} impressions before the learner has seen what came of them"
+        yield warning("retention", text, "start `millstream learn`, or raise `log.retention_hours`")
     elif not reported:
         yield ok("retention", "nothing has been learned yet")
     else:
         yield ok("retention", "the log holds everything that is not learned yet")
+
+
+def _lost_impressions(opened: EventLog, topics: Topics) -> int:
+    reported = opened.reported(f"{topics.prefix}.learn", [topics.impressions])
+    begin = opened.begin_offsets([topics.impressions])
+    return sum(max(0, begin[source] - at) for source, at in reported.items() if source in begin)
 
 
 def check_clock(opened: EventLog, topics: Topics, now_ms: int) -> Iterator[Finding]:

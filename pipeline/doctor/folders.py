@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.config import Settings
 from pipeline.doctor.finding import Finding, fault, ok, warning
+from pipeline.snapshots.filesystem import local_path
 
 MIB, GIB = 2**20, 2**30
 LEAST_FREE, SCARCE = 256 * MIB, 2 * GIB
@@ -25,14 +26,6 @@ def check(settings: Settings) -> Iterator[Finding]:
     for device, settings_there in _by_disk(named).items():
         newest = _newest_checkpoint(settings.checkpoints.folder / settings.log.prefix)
         yield _room(settings_there, _existing(named[settings_there[0]]), newest, device)
-
-
-def local_path(url: str) -> Path | None:
-    """Return the folder that an fsspec URL names, if it is one of this machine."""
-    scheme, divided, rest = url.partition("://")
-    if not divided:
-        return Path(url)
-    return Path(rest) if scheme in ("file", "local") else None
 
 
 def _folders(settings: Settings) -> dict[str, Path]:

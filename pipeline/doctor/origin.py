@@ -44,9 +44,10 @@ def _faults(opened: EventLog, topics: Topics, name: str, store: str) -> Iterator
     learned = _newest(store, topics)
     if learned is None:
         return
-    names = topics.items, topics.interactions, topics.journal
+    names = topics.items, topics.interactions, topics.journal  # other impressions are passed over
     ends, ids = opened.end_offsets(names), opened.topic_ids(names)
-    lost = replacements(learned.offsets, learned.topic_ids, ends, ids)
+    offsets = {source: at for source, at in learned.offsets.items() if source.topic in names}
+    lost = replacements(offsets, {topic: learned.topic_ids.get(topic, "") for topic in names}, ends, ids)
     if lost and not _is_accepted(opened, topics, learned.version):
         version = "-".join(map(str, learned.version))
         yield fault("origin", f"{name} {version} was learned from another log: {'; '.join(lost)}", REMEDY)

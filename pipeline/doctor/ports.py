@@ -55,7 +55,7 @@ def _ports(settings: Settings) -> Iterator[_Port]:
     yield _Port("serve.port", serve.host, serve.port, serve, of_workers)
     yield _Port("gateway.port", gateway.host, gateway.port, gateway)
     yield _Port("bridge.port", settings.bridge.host, settings.bridge.port, settings.bridge)
-    for name in ("learn", "retrain", "play"):
+    for name in ("learn", "retrain", "media", "play"):
         yield _Port(f"metrics.{name}", metrics.host, getattr(metrics, name), serve)
     for number in range(serve.workers if of_workers and metrics.serve else 0):
         yield _Port("metrics.serve", metrics.host, metrics.serve + number, serve)

@@ -1,4 +1,4 @@
-"""The snapshot store: whether it answers, and whether it holds what was announced."""
+"""The snapshot store: whether it answers, holds what was announced, and can be read by this release."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pipeline.doctor.finding import Finding, fault, ok, warning
 from pipeline.errors import InvalidSettings, StorageUnavailable
 from pipeline.eventlog.port import EventLog, read_compacted
 from pipeline.eventlog.topics import Topics
-from pipeline.sealing import open_record
-from pipeline.snapshots.filesystem import MANIFEST, open_filesystem
+from pipeline.sealing import BrokenSeal, open_record, unseal
+from pipeline.snapshots.filesystem import FORMAT, MANIFEST, open_filesystem
 
 
 def check_store(settings: Settings) -> Iterator[Finding]:
@@ -34,15 +34,20 @@ def check_announced(opened: EventLog, topics: Topics, settings: Settings) -> Ite
     try:
         version = str(open_record(record.value or b"")["version"])
         fs, root = open_filesystem(settings.snapshots.store)
-        there = fs.exists(f"{root.rstrip('/')}/{topics.prefix}/{version}/{MANIFEST}")
-    except (InvalidSettings, StorageUnavailable, OSError):
-        return  # `check_store` says so
-    except (ValueError, LookupError):
-        yield warning("snapshots", "the last announcement is damaged", "let the learner publish again")
-        return
-    if there:
-        yield ok("snapshots", f"{version}, announced last, is in the store")
-    else:
+        manifest = fs.cat_file(f"{root.rstrip('/')}/{topics.prefix}/{version}/{MANIFEST}")
+        key = settings.snapshots.key
+        unseal(manifest, FORMAT, key.get_secret_value().encode() if key else None)
+    except FileNotFoundError:
         text = f"{version} was announced and is not in the store {settings.snapshots.store}"
         remedy = "set `snapshots.store` as at the learner, let it publish again, or `millstream rollback`"
         yield fault("snapshots", text, remedy)
+    except BrokenSeal as error:
+        text = f"{version}, announced last, cannot be read: {error}"
+        remedy = "start the learner: it publishes again; until then servers answer with what is popular"
+        yield fault("snapshots", text, remedy)
+    except (InvalidSettings, StorageUnavailable, OSError):
+        pass  # `check_store` says so
+    except (ValueError, LookupError):
+        yield warning("snapshots", "the last announcement is damaged", "let the learner publish again")
+    else:
+        yield ok("snapshots", f"{version}, announced last, is in the store")

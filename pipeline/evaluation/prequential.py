@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.evaluation.lists import CUTOFF, NO_LISTS, Lists
+
 SCORERS = ("model", "covisitation", "popularity", "mixture")
-SLICES = ("all", "first_of_basket", "cold")
+SLICES = ("all", "first_of_basket", "cold", "new_items", "tail", "new_users", "dormant", "returning")
+"""All targets, and cohorts of them; see `pipeline.training.cohorts`."""
 FULL_RANKING, AUDITED = "full_ranking", "audited"
 """The mixture over all items instead of candidates, and the slice of targets that are ranked in full."""
-CUTOFF = 20
 Report = dict[str, dict[str, dict[str, float | None]]]
 """Figures by scorer, slice and name; None if nothing was scored."""
-COLD_BELOW = 5
-"""An item with fewer acts than this is cold."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Targets:
     Attributes:
         users: user of each target.
         pasts: ``[m]`` number of known acts of the user before the target.
-        cold: ``[m]`` whether the item was cold.
+        acts: ``[m]`` number of acts on the item before.
     """
 
     users: list[str]
     pasts: NDArray[np.int64]
-    cold: NDArray[np.bool_]
+    acts: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Scores:
         loss: the loss that the learner minimised; NaN if it learned nothing.
         quarantined: whether a value was not finite, so that the batch was only folded.
         audited: ``[m]`` which targets were ranked in full, too; None if none was.
+        lists: what some users would have been shown.
     """
 
     targets: Targets
@@ -71,6 +72,7 @@ class Scores:
     loss: float
     quarantined: bool = False
     audited: NDArray[np.bool_] | None = None
+    lists: Lists = NO_LISTS
 
     def slices_of(self, scorer: str) -> dict[str, NDArray[np.bool_]]:
         """Return the slices over which a scorer's figures are averaged."""
@@ -145,8 +147,8 @@ def per_target(by_scorer: TargetScores) -> dict[str, NDArray[np.float64]]:
 def empty_scores() -> Scores:
     """Return empty scores for a batch that was folded only."""
     none = TargetScores(np.zeros(0), np.zeros(0))
-    no_mask = np.zeros(0, dtype=np.bool_)
-    no_targets = Targets([], np.zeros(0, dtype=np.int64), no_mask)
+    no_mask, no_numbers = np.zeros(0, dtype=np.bool_), np.zeros(0, dtype=np.int64)
+    no_targets = Targets([], no_numbers, no_numbers)
     return Scores(no_targets, dict.fromkeys(SCORERS, none), dict.fromkeys(SLICES, no_mask), float("nan"))
 
 
@@ -165,12 +167,19 @@ class Quality:
         """Add the scores of a batch."""
         decay = 0.5 ** (scores.slices["all"].size / self.half_life) if self.half_life else 1.0
         for scorer, by_scorer in scores.by_scorer.items():
-            figures = per_target(by_scorer)
+            figures = {"n": np.ones_like(by_scorer.ranks), **per_target(by_scorer)}
+            values = np.stack(list(figures.values()))
             for name, mask in scores.slices_of(scorer).items():
-                sums = self._sums.setdefault((scorer, name), {"n": 0.0, **dict.fromkeys(figures, 0.0)})
-                sums["n"] = decay * sums["n"] + float(mask.sum())
-                for figure, values in figures.items():
-                    sums[figure] = decay * sums[figure] + float(values[mask].sum())
+                sums = self._sums.setdefault((scorer, name), dict.fromkeys(figures, 0.0))
+                for figure, total in zip(figures, values[:, mask].sum(axis=1).tolist(), strict=True):
+                    sums[figure] = decay * sums[figure] + total
+
+    def merge(self, other: Quality) -> None:
+        """Add the sums of another one; neither may have a half-life."""
+        for key, sums in other._sums.items():
+            own = self._sums.setdefault(key, dict.fromkeys(sums, 0.0))
+            for figure, total in sums.items():
+                own[figure] += total
 
     def report(self) -> Report:
         """Return the means, each with the (decayed) number ``n`` of its targets."""

@@ -12,12 +12,15 @@ from pipeline.events import (
     MAX_TIME_AHEAD_MS,
     MAX_WIRE_BYTES,
     CatalogueRecord,
+    Impression,
     Interaction,
     User,
     UserRecord,
+    build,
     check_units,
     decode,
     decode_item,
+    parse,
 )
 
 
@@ -32,6 +35,20 @@ def interaction_of(record: Record) -> Interaction:
     _check_key(record.key, "user", event.user)
     check_interaction(event, record.append_time)
     return event
+
+
+def impression_of(record: Record) -> Impression:
+    """Decode and check the impression in a record, for who joins it with what came of it.
+
+    Its offsets and context, most of its bytes, are not read for that. Its own time may be any, because joins
+    go by the append time.
+
+    Raises:
+        InvalidEvent: the record cannot be read, is not an impression, or its key is not the user.
+    """
+    shown = build(Impression, {**parse(_value(record)), "offsets": {}, "context": {}})
+    _check_key(record.key, "user", shown.user)
+    return shown
 
 
 def item_of(record: Record) -> CatalogueRecord:

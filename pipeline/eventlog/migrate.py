@@ -6,10 +6,10 @@ is the dedupe by event id, which is per partition.
 
 Decision. The number of partitions of a topic never changes. More partitions are new topics under
 another prefix, into which the events are copied: `interactions`, `impressions`, `items`, `users`,
-`rules` and the `positions` of bridges, byte for byte, in the order of append over all partitions. So
-each key is in one partition, in its order, with its event ids, and dedupe drops what it would have
-dropped before. This also mends topics whose partitions were added by hand. The old topics stay as they
-are, for the way back.
+`rules`, `policies` and the `positions` of bridges, byte for byte, in the order of append over all
+partitions. So each key is in one partition, in its order, with its event ids, and dedupe drops what it
+would have dropped before. This also mends topics whose partitions were added by hand. The old topics
+stay as they are, for the way back.
 
 What is not copied, because it names offsets of the old topics or follows from the events: journal,
 snapshots, histories, control, dead letters. A learner that starts under the new prefix is a new
@@ -78,8 +78,9 @@ def migrate(
 
     Raises:
         InvalidSettings: source and target are the same.
-        TopicError: a source topic is missing (`positions`, `users` and `rules` may be, as in older versions);
-            a target topic has other settings or holds records that are not copies; or the copy differs.
+        TopicError: a source topic is missing (`positions`, `users`, `rules` and `policies` may be, as in
+            older versions); a target topic has other settings or holds records that are not copies; or the
+            copy differs.
     """
     if source == target:
         raise InvalidSettings("the new topics need another prefix than the old ones")
@@ -93,6 +94,7 @@ def migrate(
         source.items: target.items,
         source.users: target.users,
         source.rules: target.rules,
+        source.policies: target.policies,
     }
     present = log.partition_counts(copies)
     return {old: copy_topic(log, old, new) for old, new in copies.items() if old in present}

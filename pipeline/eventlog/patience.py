@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from threading import Event
 from typing import TypeVar
 
+from pipeline import metrics
 from pipeline.config import LogConfig
 from pipeline.errors import LogUnavailable
 from pipeline.eventlog import open_log
@@ -91,6 +92,28 @@ def checked(config: LogConfig, stop: Event) -> Iterator[tuple[EventLog, Topics]]
     with opened(config.url, config.secrets, stop) as event_log:
         patiently(lambda: topics.check(event_log, *config.topic_sizes), stop, event_log)
         yield event_log, topics
+
+
+class Pauses:
+    """The pauses of a daemon while something that it needs is away.
+
+    Each is counted; the same reason is logged once, until there is another one.
+    """
+
+    def __init__(self, daemon: str, pausing: str, stop: Event) -> None:
+        """`daemon` is the label of the metric, `pausing` begins the line of the log."""
+        self._daemon, self._pausing, self._stop = daemon, pausing, stop
+        self._reason = ""
+
+    def pause(self, error: Exception, seconds: float, *event_logs: EventLog) -> None:
+        """Pause because of an error, then until the event logs answer or `stop` is set."""
+        if str(error) != self._reason:
+            self._reason = str(error)
+            logger.warning("%s: %s", self._pausing, error)
+        metrics.PAUSES.labels(self._daemon).inc()
+        self._stop.wait(seconds)
+        for event_log in event_logs:
+            wait_until_back(event_log, self._stop)
 
 
 def wait_until_back(event_log: EventLog, stop: Event) -> bool:

@@ -96,6 +96,8 @@ class RefusalLog:
         self._daemon = daemon
         self._lines = RefusalLines(remedy, clock)
         self.settle = self._lines.settle
+        for reason in RefusalReason:
+            metrics.DEAD_LETTERS.labels(daemon, reason)  # from 0: an increase is only seen from there
 
     def add(self, record: Record, error: InvalidEvent) -> None:
         """Count a refused record; write about it at once if it is the first of its reason."""

@@ -56,6 +56,11 @@ class Topics:
         return f"{self.prefix}.impressions"
 
     @property
+    def outcomes(self) -> str:
+        """What came of what was shown; the key is the impression's id."""
+        return f"{self.prefix}.outcomes"
+
+    @property
     def snapshots(self) -> str:
         """Announcements of published snapshots, compacted; the key is the version."""
         return f"{self.prefix}.snapshots"
@@ -71,6 +76,11 @@ class Topics:
         return f"{self.prefix}.control"
 
     @property
+    def policies(self) -> str:
+        """Changes of the policy that servers use, compacted; each has a key of its own, so all are kept."""
+        return f"{self.prefix}.policies"
+
+    @property
     def dead_letters(self) -> str:
         """Records that are not valid events, with the reason."""
         return f"{self.prefix}.dead-letters"
@@ -84,6 +94,11 @@ class Topics:
     def journal(self) -> str:
         """The batches that the learner learned, one entry per batch."""
         return f"{self.prefix}.journal"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The topics that a learner reads."""
+        return self.items, self.interactions, self.impressions
 
     @property
     def served(self) -> tuple[str, ...]:
@@ -103,12 +118,14 @@ class Topics:
         return [
             TopicSpec(self.interactions, partitions, retention_ms=retention_ms),
             TopicSpec(self.impressions, partitions, retention_ms=retention_ms),
+            TopicSpec(self.outcomes, partitions, retention_ms=retention_ms),
             TopicSpec(self.items, partitions, compacted=True, compaction_lag_ms=compaction_lag_ms),
             TopicSpec(self.users, partitions, compacted=True, compaction_lag_ms=compaction_lag_ms),
             TopicSpec(self.rules, 1, compacted=True, compaction_lag_ms=compaction_lag_ms),
             TopicSpec(self.histories, partitions, compacted=True),
             TopicSpec(self.snapshots, 1, compacted=True),
             TopicSpec(self.positions, 1, compacted=True),
+            TopicSpec(self.policies, 1, compacted=True),
             TopicSpec(self.control, 1, retention_ms=retention_ms),
             TopicSpec(self.dead_letters, 1, retention_ms=retention_ms),
             TopicSpec(self.journal, 1, retention_ms=retention_ms),

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from itertools import accumulate
+from typing import NamedTuple, Protocol, TypeVar
 
 from pipeline.config import BatchConfig
 from pipeline.errors import InvalidEvent
-from pipeline.eventlog.intake import dead_letter, interaction_of, item_of
+from pipeline.event_fields import LATEST_MS
+from pipeline.eventlog.intake import dead_letter, impression_of, interaction_of, item_of
 from pipeline.eventlog.partitioner import partition_of
-from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, Record, TopicPartition
+from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, Record, TopicPartition, lag
 from pipeline.eventlog.refusal_limit import RefusalLimit
 from pipeline.eventlog.topics import Topics
-from pipeline.events import CatalogueRecord, Interaction
+from pipeline.events import CatalogueRecord, Impression, Interaction
 from pipeline.journal.entry import Adopts, JournalEntry, Verb
-from pipeline.journal.position import Position
+from pipeline.journal.position import Position, of_topic
 from pipeline.journal.record_buffer import RecordBuffer
+from pipeline.journal.rehearsals import Rehearsals
 from pipeline.state.micro_batch import MicroBatch
 
 T = TypeVar("T")
@@ -68,6 +71,14 @@ class StateSwitch:
     left: str
 
 
+class Cut(NamedTuple):
+    """The records of a batch by topic, each in the order of a batch."""
+
+    items: list[Record]
+    interactions: list[Record]
+    impressions: list[Record]
+
+
 Turn = Batch | StateSwitch
 """What one journal entry makes the learner do: learn a batch, or go on from another state."""
 
@@ -107,6 +118,10 @@ class BatchSource:
     The catalogue goes before interactions: a batch takes the items that wait first, so that an
     interaction's item has its text by then. It takes so many items and new texts at most, so that
     interactions do not wait for a long feed; but the first interaction waits for all items that are there.
+
+    Interactions never wait for impressions: a batch takes those that were appended before the end of its
+    interactions, so many at most. Journals that know no impressions yet begin with them at their end: the
+    first entry that names them says where, and has none itself.
     """
 
     def __init__(
@@ -126,11 +141,11 @@ class BatchSource:
         self._log, self._topics = event_log, topics
         self._begins: Offsets = {}
         self._items, self._interactions = (
-            RecordBuffer(
-                event_log, {source: at for source, at in start.offsets.items() if source.topic == topic}
-            )
+            RecordBuffer(event_log, of_topic(topic, start.offsets))
             for topic in (topics.items, topics.interactions)
         )
+        self._impressions: RecordBuffer | None = None
+        self._read_impressions(start.offsets)
 
     def recover(self, entries: Iterable[tuple[JournalEntry, int]]) -> Iterator[Turn]:
         """Yield the batches and adoptions that journal entries name.
@@ -144,7 +159,7 @@ class BatchSource:
             elif entry.verb is Verb.SKIP:
                 self._go_to(entry, journalled)
             else:
-                yield self._batch(entry, journalled, *self._cut_to(entry.offsets), from_journal=True)
+                yield self._batch(entry, journalled, self._cut_to(entry.offsets), from_journal=True)
 
     def new(
         self,
@@ -158,7 +173,9 @@ class BatchSource:
     ) -> Iterator[Turn | None]:
         """Yield new batches and adoptions, each journalled before it is yielded, until `stop` says so.
 
-        `has_new_text` says whether a record has a text to be encoded, which bounds a batch.
+        `has_new_text` says whether a record has a text to be encoded, which bounds a batch. A generation that
+        another machine, release or setting opens begins with a batch even if there is nothing to read, so
+        that it is published: what the generation before published may be unreadable now.
 
         Yields None when there was nothing to read, so that the caller can do what is due by time; and from
         then on, when so many records were refused that `limit` is exceeded.
@@ -166,7 +183,7 @@ class BatchSource:
         Raises:
             Fenced: another learner took over the journal.
         """
-        generation = self._position.generation
+        generation, rehearsals = self._position.generation, Rehearsals(config)
         self._begins = self._log.begin_offsets([self._topics.interactions])
         if self._position.fingerprint != fingerprint:
             generation += 1
@@ -183,8 +200,8 @@ class BatchSource:
                 time.sleep(config.wait_seconds)
                 yield None
                 continue
-            verb, records = self._pull(config, has_new_text)
-            if verb is Verb.LEARN and not any(records):
+            verb, records = self._next(config, has_new_text, rehearsals)
+            if verb is Verb.LEARN and not any(records) and generation == self._position.generation:
                 yield None
                 continue
             entry = JournalEntry.of(
@@ -192,36 +209,74 @@ class BatchSource:
                 self._position.step + 1,
                 verb,
                 fingerprint,
-                self._items.positions() | self._interactions.positions(),
-                through=max([self._position.through, *(r.append_time for part in records for r in part)]),
+                self._positions(),
+                through=max([self._position.through, *map(_latest, (records.items, records.interactions))]),
                 control=orders.position(),
                 fold_to=self._position.fold_to if verb is Verb.FOLD else None,
                 topic_ids=self._position.topic_ids,
             )
             journalled = journal.append(entry.encode()) + 1
-            batch = self._batch(entry, journalled, *records, from_journal=False)
-            limit.add(sum(map(len, records)), batch.refused)
+            batch = self._batch(entry, journalled, records, from_journal=False)
+            limit.add(len(records.items) + len(records.interactions), self._unlearned(batch.refused))
+            rehearsals.add(batch.micro)
             yield batch
 
     def close(self) -> None:
         """Close the readers."""
-        self._items.close()
-        self._interactions.close()
+        for buffer in (self._items, self._interactions, self._impressions):
+            if buffer is not None:
+                buffer.close()
 
-    def _pull(
-        self, config: BatchConfig, has_new_text: Callable[[CatalogueRecord], bool]
-    ) -> tuple[Verb, tuple[list[Record], list[Record]]]:
+    def _next(
+        self,
+        config: BatchConfig,
+        has_new_text: Callable[[CatalogueRecord], bool],
+        rehearsals: Rehearsals,
+    ) -> tuple[Verb, Cut]:
+        """Rehearse if a rehearsal is owed and little waits; else cut the next records."""
+        if rehearsals.is_owed and not self._folds and self._waiting() <= rehearsals.most_waiting:
+            return Verb.REHEARSE, Cut([], [], [])
+        return self._pull(config, has_new_text)
+
+    @property
+    def _folds(self) -> bool:
+        """Whether the next records are to be folded."""
+        at = self._position.offsets
+        return any(at[source] < end for source, end in self._position.fold_to.items())
+
+    def _waiting(self) -> int:
+        """Count the records of the log that are to be learned."""
+        ends = self._log.end_offsets([self._topics.items, self._topics.interactions])
+        return sum(lag(ends, self._items.positions() | self._interactions.positions()).values())
+
+    def _pull(self, config: BatchConfig, has_new_text: Callable[[CatalogueRecord], bool]) -> tuple[Verb, Cut]:
         """Cut the next records: those to be folded first, then those to be learned."""
-        at, fold_to = self._position.offsets, self._position.fold_to
-        if any(at[source] < end for source, end in fold_to.items()):
+        if self._impressions is None:
+            self._read_impressions(self._log.end_offsets([self._topics.impressions]))
+        if self._folds:
+            at, fold_to = self._position.offsets, self._position.fold_to
             # Never go back: some partitions may be past their end already.
             near = {source: min(end, at[source] + config.events) for source, end in fold_to.items()}
-            return Verb.FOLD, self._cut_to({source: max(at[source], end) for source, end in near.items()})
+            ends = {source: max(at[source], end) for source, end in near.items()}
+            items, interactions = self._items.cut_to(ends), self._interactions.cut_to(ends)
+            shown = self._shown_until(_latest(interactions), config.impressions)
+            return Verb.FOLD, Cut(items, interactions, shown)
         items = self._items.cut(config.items, timeout_seconds=0, fits=_within(config.texts, has_new_text))
         if items and self._is_born_amid_items():
-            return Verb.LEARN, (items, [])
+            return Verb.LEARN, Cut(items, [], [])
         wait, linger = (0.0, 0.0) if items else (config.wait_seconds, config.linger_seconds)
-        return Verb.LEARN, (items, self._interactions.cut(config.events, wait, linger))
+        interactions = self._interactions.cut(config.events, wait, linger)
+        until = _latest(interactions) if self._interactions.waiting else LATEST_MS
+        return Verb.LEARN, Cut(items, interactions, self._shown_until(until, config.impressions))
+
+    def _shown_until(self, time: int, most: int) -> list[Record]:
+        """Cut impressions appended up to a time in ms; none until the journal says where they begin.
+
+        What was shown later waits, because the clock of the outcomes would run ahead of the acts.
+        """
+        if self._impressions is None or not of_topic(self._topics.impressions, self._position.offsets):
+            return []
+        return self._impressions.cut(most, timeout_seconds=0, fits=lambda record: record.append_time <= time)
 
     def _is_born_amid_items(self) -> bool:
         """Whether no interaction was taken ever, and items wait."""
@@ -231,8 +286,31 @@ class BatchSource:
         ends, read = self._log.end_offsets([self._topics.items]), self._items.positions()
         return any(read[source] < end for source, end in ends.items())
 
-    def _cut_to(self, ends: Offsets) -> tuple[list[Record], list[Record]]:
-        return self._items.cut_to(ends), self._interactions.cut_to(ends)
+    def _cut_to(self, ends: Offsets) -> Cut:
+        """Cut what a journal entry names; the first that names impressions, or none again, has none."""
+        shown = of_topic(self._topics.impressions, ends)
+        if self._impressions is None or not shown:
+            self._read_impressions(ends)
+        impressions = self._impressions.cut_to(shown) if self._impressions else []
+        return Cut(self._items.cut_to(ends), self._interactions.cut_to(ends), impressions)
+
+    def _read_impressions(self, offsets: Offsets) -> None:
+        """Read impressions from offsets on; none if these do not name them."""
+        if self._impressions is not None:
+            self._impressions.close()
+        ours = of_topic(self._topics.impressions, offsets)
+        self._impressions = RecordBuffer(self._log, ours) if ours else None
+
+    def _positions(self) -> Offsets:
+        shown = self._impressions.positions() if self._impressions else {}
+        return self._items.positions() | self._interactions.positions() | shown
+
+    def _unlearned(self, refused: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        """Return the refusals that cost learning: not those of impressions, however many there are."""
+        return [(place, letter) for place, letter in refused if not self._is_shown(place)]
+
+    def _is_shown(self, place: str) -> bool:
+        return place.startswith(f"{self._topics.impressions}/")
 
     def _adopt(
         self, journal: FencedWriter, plan: AdoptionPlan, generation: int, fingerprint: str, control: int
@@ -261,39 +339,50 @@ class BatchSource:
         self._position = Position.after(entry, journalled)
         self._items.seek(entry.offsets)
         self._interactions.seek(entry.offsets)
+        self._read_impressions(entry.offsets)
 
     def _batch(
         self,
         entry: JournalEntry,
         journalled: int,
-        items: list[Record],
-        interactions: list[Record],
+        records: Cut,
         from_journal: bool,
     ) -> Batch:
         refused: list[tuple[str, bytes]] = []
-        entries = [item for record in items if (item := _read(item_of, record, refused)) is not None]
+        entries = [item for record in records.items if (item := _read(item_of, record, refused)) is not None]
         events, times, users = [], [], {}
-        for record in interactions:
+        ends = of_topic(self._topics.interactions, entry.offsets)
+        for record in records.interactions:
             event = _read(self._new_interaction, record, refused)
             if event is not None:
                 events.append(event)
                 times.append(record.append_time)
-                users[event.user] = self._end_in_home(event.user, record, entry.offsets)
+                users[event.user] = self._end_in_home(event.user, record, ends)
+        valid = len(refused) + len(entries) + len(events)
+        shown = _timed(records.impressions, refused)
         self._position = Position.after(entry, journalled)
         return Batch(
-            micro=MicroBatch(entry.generation, entry.step, entries, events, entry.verb is Verb.LEARN),
+            micro=MicroBatch(
+                entry.generation,
+                entry.step,
+                entries,
+                events,
+                entry.verb is Verb.LEARN,
+                times=list(accumulate(times, max)),
+                impressions=shown,
+                rehearses=entry.verb is Verb.REHEARSE,
+            ),
             position=self._position,
             from_journal=from_journal,
             append_times=times,
             users=users,
             refused=refused,
-            duplicates=len(items) + len(interactions) - len(entries) - len(events) - len(refused),
+            duplicates=len(records.items) + len(records.interactions) - valid,
         )
 
     def _end_in_home(self, user: str, record: Record, ends: Offsets) -> int:
         """Return where a batch ends in the partition of a user's key; warn of a record in another one."""
-        partitions = sum(source.topic == record.topic for source in ends)
-        home = TopicPartition(record.topic, partition_of(user, partitions))
+        home = TopicPartition(record.topic, partition_of(user, len(ends)))
         if record.source != home and not self._has_warned:
             self._has_warned = True
             log.warning(
@@ -308,6 +397,22 @@ class BatchSource:
         """Decode an interaction; None for a duplicate."""
         event = interaction_of(record)
         return event if self._first_seen(record.partition, event) else None
+
+
+def _latest(records: Sequence[Record]) -> int:
+    return max((record.append_time for record in records), default=0)
+
+
+def _timed(records: Sequence[Record], refused: list[tuple[str, bytes]]) -> list[tuple[int, Impression]]:
+    """Decode impressions, each with its append time; that of an earlier one where a broker's clock went back.
+
+    Records in the order of a batch are ascending by that time, see `in_order`.
+    """
+    times = accumulate((record.append_time for record in records), max)
+    read = (
+        (time, _read(impression_of, record, refused)) for time, record in zip(times, records, strict=True)
+    )
+    return [(time, shown) for time, shown in read if shown is not None]
 
 
 def _within(texts: int, has_new_text: Callable[[CatalogueRecord], bool]) -> Callable[[Record], bool]:

@@ -31,6 +31,8 @@ class Verb(StrEnum):
     LEARN = "learn"
     FOLD = "fold"
     """Add the batch to the stream state, without gradient."""
+    REHEARSE = "rehearse"
+    """Learn replayed Segments once more, in spare time; the batch is empty."""
     ADOPT = "adopt"
     """No batch: go on from another state, at that state's offsets."""
     SKIP = "skip"
@@ -66,7 +68,7 @@ class JournalEntry(BaseModel):
     Attributes:
         fingerprint: of the machine and settings; a batch gives the same bits only if it is equal.
         ends: next offsets of the input topics after the batch.
-        through: append time in ms of the last record before these ends.
+        through: append time in ms of the last item or interaction before these ends.
         control: offset of the next record of the control topic to be obeyed.
         adopts: the adopted state; None unless the entry is an adoption.
         fold_to: offsets up to which records are folded, not learned; empty to learn all.

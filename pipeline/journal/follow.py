@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Event
 
 from pipeline.eventlog.port import EventLog, Offsets, TopicPartition
@@ -15,9 +15,15 @@ READ_ENTRIES = 500
 
 
 def follow_journal(
-    event_log: EventLog, topics: Topics, start: int, stop: Event
+    event_log: EventLog,
+    topics: Topics,
+    start: int,
+    stop: Event,
+    idle: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[JournalEntry, int]]:
     """Read the entries from an offset on, each with the offset after it; wait for later ones.
+
+    `idle` is called again and again while it waits.
 
     Raises:
         JournalCorrupt: an entry cannot be read.
@@ -25,10 +31,13 @@ def follow_journal(
     """
     with event_log.reader({TopicPartition(topics.journal, 0): start}) as reader:
         while True:
-            for record in reader.poll(READ_ENTRIES, POLL_SECONDS):
+            records = reader.poll(READ_ENTRIES, POLL_SECONDS)
+            for record in records:
                 if record.value is not None:
                     yield entry_of(record), record.offset + 1
             check_goes_on(stop)
+            if not records:
+                idle()
 
 
 def recorded(topics: Topics, offsets: Offsets) -> int:

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pipeline.errors import RecordsLost
-from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, TopicPartition
+from pipeline.eventlog.port import NO_TOPIC_ID, EventLog, FencedWriter, Offsets, TopicPartition
 from pipeline.eventlog.replaced import renewed, replacements, wait_for_the_end
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
-from pipeline.journal.position import Position
+from pipeline.journal.position import Position, of_topic
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,8 @@ def resume(
         journal: where a gap is written once it is accepted.
         start: where the learner stands.
         fingerprint: the learner's.
-        accepts: whether a gap is accepted that the journal does not have yet.
+        accepts: whether a gap is accepted that the journal does not have yet. One of impressions alone always
+            is: it costs outcomes, which are counted as lost, and no interaction.
 
     Raises:
         RecordsLost: there is one, and it is not.
@@ -94,15 +95,17 @@ def resume(
         last = max(last, entry.generation)
         if entry.verb is Verb.SKIP:
             at, faults = Position.after(entry, journalled), []
-    ids = event_log.topic_ids([topics.items, topics.interactions])
+    ids = event_log.topic_ids(topics.inputs)
     held = _held(event_log, at, ids)
+    needed = faults + _faults(_without(at, topics.impressions), held, ids)
     faults += _faults(at, held, ids)
     if not faults:
         return replace(at, topic_ids=ids)
     lost = f"not learned after {at.version}: {'; '.join(faults)}"
-    if not accepts:
+    if needed and not accepts:
         raise RecordsLost(lost)
     log.warning("%s", lost)
+    others = renewed(at.topic_ids, ids)
     entry = JournalEntry.of(
         last + 1,
         at.step + 1,
@@ -111,10 +114,17 @@ def resume(
         held,
         through=at.through,
         control=at.control,
-        fold_to={} if renewed(at.topic_ids, ids) else at.fold_to,
+        fold_to={source: end for source, end in at.fold_to.items() if source.topic not in others},
         topic_ids=ids,
     )
     return Position.after(entry, journal.append(entry.encode()) + 1)
+
+
+def _without(at: Position, topic: str) -> Position:
+    """Return a position that knows nothing of a topic."""
+    ours = of_topic(topic, at.offsets)
+    offsets = {source: offset for source, offset in at.offsets.items() if source not in ours}
+    return replace(at, offsets=offsets, topic_ids={**at.topic_ids, topic: NO_TOPIC_ID})
 
 
 def _held(event_log: EventLog, at: Position, ids: Mapping[str, str]) -> dict[TopicPartition, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from pipeline.errors import CheckpointCorrupt, JournalCorrupt
-from pipeline.eventlog.port import EventLog, FencedWriter, TopicPartition, read
+from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, TopicPartition, read
 from pipeline.eventlog.replaced import same_topics
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.entry import JournalEntry, Verb, entry_of, read_journal
@@ -21,7 +21,7 @@ class Position:
         fingerprint: of the machine and settings that learned the batch.
         journal: offset of the next journal entry.
         offsets: of the next input records.
-        through: append time in ms of the last record before them.
+        through: append time in ms of the last item or interaction before them.
         control: offset of the next record of the control topic to be obeyed.
         fold_to: offsets up to which records are folded, not learned; empty to learn all.
         topic_ids: by input topic, the log's id of the topic that the offsets are of; empty if the
@@ -59,6 +59,11 @@ class Position:
         return f"{self.generation}-{self.step}"
 
 
+def of_topic(topic: str, offsets: Offsets) -> dict[TopicPartition, int]:
+    """Return the offsets of one topic."""
+    return {source: at for source, at in offsets.items() if source.topic == topic}
+
+
 def first_position(event_log: EventLog, topics: Topics, journal: FencedWriter, fingerprint: str) -> Position:
     """Return the position where learning began; begin an empty journal with it.
 
@@ -73,8 +78,7 @@ def first_position(event_log: EventLog, topics: Topics, journal: FencedWriter, f
     first = next(read_journal(event_log, topics.journal), None)
     if first is not None:
         return beginning(topics, *first)
-    inputs = [topics.items, topics.interactions]
-    begins, ids = event_log.begin_offsets(inputs), event_log.topic_ids(inputs)
+    begins, ids = event_log.begin_offsets(topics.inputs), event_log.topic_ids(topics.inputs)
     control = event_log.end_offsets([topics.control])[TopicPartition(topics.control, 0)]
     entry = JournalEntry.of(1, 0, Verb.START, fingerprint, begins, control=control, topic_ids=ids)
     return Position.after(entry, journal.append(entry.encode()) + 1)

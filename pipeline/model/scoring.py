@@ -51,11 +51,12 @@ class Contexts:
         pairs = [(segment, segment.targets) for segment in segments]
         pasts = [segment.items[:target] for segment, targets in pairs for target in targets]
         opens = [segment.baskets[targets] != segment.baskets[targets - 1] for segment, targets in pairs]
+        is_first = np.concatenate(opens)
         return cls(
             users,
-            covisitation.suggest(pasts),
+            covisitation.suggest(pasts, is_first),
             evidence(segments, size),
-            np.concatenate(opens).astype(np.int64),
+            is_first.astype(np.int64),
         )
 
     def __len__(self) -> int:

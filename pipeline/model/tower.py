@@ -1,13 +1,15 @@
 """The user tower: the backbone's last layers, made causal, over the item vectors of a user.
 
-The layers stay frozen; LoRA adapters (Hu et al. 2021) learn. The untrained tower is the pretrained
-layers followed by the identity, so that scoring starts in the pretrained space. The type, value
-and time gap of an event enter as embeddings that are initially zero.
+The layers stay frozen and LoRA adapters (Hu et al. 2021) learn, or another way to tune them is chosen; see
+`pipeline.model.tuning`. The untrained tower is the pretrained layers followed by the identity, so that
+scoring starts in the pretrained space. The type, value and time gap of an event enter as embeddings that are
+initially zero.
 """
 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,8 +19,9 @@ from transformers import PreTrainedModel
 from pipeline.config import ModelSizes
 from pipeline.errors import InvalidSettings
 from pipeline.model.backbone import Backbone, sharing_copy
-from pipeline.model.lora import add_lora, blocks_of
+from pipeline.model.families import attend, blocks_of, family_of
 from pipeline.model.sequences import Packed
+from pipeline.model.tuning import tuned
 from pipeline.state.segments import GAP_BUCKETS, TYPES, VALUE_BUCKETS
 
 
@@ -29,11 +32,11 @@ class Tower(nn.Module):
         """Build the tower from the backbone's last layers, whose weights it shares.
 
         Raises:
-            InvalidSettings: the backbone cannot be made causal.
+            InvalidSettings: the backbone cannot be made causal, or cannot be tuned in the chosen way.
         """
         super().__init__()
-        self.layers = _last_layers(backbone.model, sizes.layers)
-        add_lora(self.layers, sizes.lora_rank, sizes.lora_alpha)
+        self.layers = tuned(partial(_last_layers, backbone.model, sizes.layers), sizes)
+        self.tuning = sizes.tuning
         self.of_type = _zero_embedding(len(TYPES), backbone.width)
         self.of_value = _zero_embedding(VALUE_BUCKETS, backbone.width)
         self.of_gap = _zero_embedding(GAP_BUCKETS, backbone.width)
@@ -53,7 +56,7 @@ class Tower(nn.Module):
         """
         features = self.features(packed.types, packed.values, packed.gaps)
         acts = torch.add(features, vectors, alpha=self._scale)
-        hidden = self._attend(acts, packed.mask, packed.positions)
+        hidden = attend(self.layers, acts, packed.mask, packed.positions)
         return self.project(hidden.flatten(0, 1)).index_select(0, packed.indices)
 
     def features(self, types: Tensor, values: Tensor, gaps: Tensor) -> Tensor:
@@ -72,13 +75,6 @@ class Tower(nn.Module):
         """Compute user vectors ``[n, d]`` from hidden states ``[n, d]``."""
         return hidden @ (self.projection.T / self._scale)
 
-    def _attend(self, acts: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
-        """Compute hidden states ``[r, t, d]`` under a boolean mask ``[r, 1, t, t]``."""
-        additive = torch.zeros_like(mask, dtype=acts.dtype).masked_fill(~mask, -torch.inf)
-        output = self.layers(inputs_embeds=acts, attention_mask=additive, position_ids=positions)
-        hidden: Tensor = output.last_hidden_state
-        return hidden
-
     @torch.no_grad()
     def _check_causal(self) -> None:
         """Reject layers that ignore the causal mask: they would see the future when scoring.
@@ -91,7 +87,7 @@ class Tower(nn.Module):
         with self.layers.device:
             acts = self._scale * torch.eye(len(self.projection))[torch.tensor([[0, 1], [0, 2]])]
             causal = torch.ones(2, 1, 2, 2, dtype=torch.bool).tril()
-            one, other = self._attend(acts, causal, torch.arange(2).expand(2, 2))
+            one, other = attend(self.layers, acts, causal, torch.arange(2).expand(2, 2))
         if not torch.allclose(one[0], other[0], atol=1e-5):
             raise InvalidSettings(
                 f"model.backbone: {type(self.layers).__name__} ignores a causal mask; choose another model"
@@ -116,16 +112,15 @@ class _VectorInput(nn.Module):
 
 
 def _last_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
-    """Return the last layers of a BERT-like or decoder model, changed to take vectors; weights are shared."""
+    """Return the last layers of a model, changed to take vectors; weights are shared."""
     truncated: Any = sharing_copy(model)
     blocks = blocks_of(truncated)
-    del blocks[:-count]
+    family_of(model.config).keep_last(blocks, count)
     for number, block in enumerate(blocks):
         parts: list[Any] = [part for part in block.modules() if hasattr(part, "layer_idx")]
         for part in parts:
             part.layer_idx = number
-    truncated.config.num_hidden_layers = count
-    truncated.config.use_cache = False
+    _configure(truncated.config, count)
     truncated.set_attn_implementation("eager")  # faster than fused attention on rows this short
     if hasattr(truncated, "embeddings"):
         truncated.embeddings = _VectorInput(truncated.embeddings)
@@ -135,6 +130,14 @@ def _last_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
         truncated.pooler = None
     last_layers: PreTrainedModel = truncated
     return last_layers
+
+
+def _configure(config: Any, count: int) -> None:
+    """Let a configuration say that there are the last layers alone, each of the type that it has."""
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[-count:]
+    config.num_hidden_layers = count
+    config.use_cache = False
 
 
 def _zero_embedding(count: int, width: int) -> nn.Embedding:

@@ -1,8 +1,9 @@
 """Warm start: initialise a recommender of larger rank or with more layers from a smaller one.
 
 A larger LoRA or item adapter contains the smaller one in its leading rows and columns, and zeros
-where the rest would change the result, so that it computes the same. With more layers that is
-impossible: the layers below the old ones are those of the pretrained backbone.
+where the rest would change the result, so that it computes the same; so do the maps of vectors, and
+those of vectors that the smaller one does not read are zero. With more layers that is impossible: the
+layers below the old ones are those of the pretrained backbone.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def warm_start(grown: Recommender, sizes: ModelSizes, small: Recommender, small_
     rescaled = _scale(small_sizes) / _scale(sizes)
     parameters = grown.learned()
     for name, learned in small.learned().items():
-        target = parameters[_layer_above(name, deeper)]
-        if any(new < old for new, old in zip(target.shape, learned.shape, strict=True)):
+        target = parameters.get(_layer_above(name, deeper))
+        if target is None or any(new < old for new, old in zip(target.shape, learned.shape, strict=True)):
             raise ValueError(f"{name} does not fit into a smaller model")
         _leading(target, learned).copy_(learned * rescaled if TO_OUTPUT in name else learned)
 

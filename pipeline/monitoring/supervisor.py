@@ -52,7 +52,7 @@ class Supervisor:
         """Update the monitors with a batch; return the control records to publish."""
         alarms = self.monitor.update(generation, step, scores, acts)
         request = self.policy.decide(alarms)
-        answer = self._guard(generation, step, scores)
+        answer = self._guard(generation, step, scores, len(acts.content))
         return [*alarms, *([request] if request else []), *([answer] if answer else [])]
 
     def adopted(self, kind: Literal["promotion", "rollback"], left: str, *, by_person: bool) -> None:
@@ -90,12 +90,12 @@ class Supervisor:
         self._scored = state["scored"]
         self._before = state["before"]
 
-    def _guard(self, generation: int, step: int, scores: Scores) -> Rollback | BudgetSpent | None:
+    def _guard(self, generation: int, step: int, scores: Scores, items: int) -> Rollback | BudgetSpent | None:
         """Update the guard; return what a fall leads to."""
         # A generation that begins without an adoption has no version before its first batch.
         before, self._before = self._before or f"{generation}-{step - 1}", f"{generation}-{step}"
         self._scored += scores.slices["all"].size
-        fall = self.guard.update(before, scores)
+        fall = self.guard.update(before, scores, items)
         if self.guard.is_proven:
             self.policy.budget.helped()
             self.rollbacks.helped()
@@ -127,7 +127,7 @@ class Supervisor:
 
 def _reason(generation: int, step: int, fall: Fall) -> str:
     return (
-        f"at {generation}-{step} its log-probability of like events fell from {fall.before:.3f} to "
-        f"{fall.after:.3f} nats, and its lead over covisitation from {fall.lead_before:.3f} to "
-        f"{fall.lead_after:.3f}"
+        f"at {generation}-{step} its log-probability of like events above chance fell from "
+        f"{fall.before:.3f} to {fall.after:.3f} nats, and its lead over covisitation from "
+        f"{fall.lead_before:.3f} to {fall.lead_after:.3f}"
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.config import PolicyConfig
+from pipeline.policy.changes import PolicyChange
 from pipeline.policy.draws import NO_POLICIES
 from pipeline.policy.policies import GREEDY, make_policy, make_shadows
 from pipeline.policy.port import Policy
@@ -45,6 +46,11 @@ class Arms:
         """Share of the users of each arm."""
         return {arm.name: arm.share for arm in self._arms}
 
+    @property
+    def ranking_by_values(self) -> set[str]:
+        """The learners of values by which some users' slates are ranked."""
+        return {arm.policy.ranks_by for arm in self._arms if arm.policy.ranks_by is not None}
+
     def of(self, user: str) -> Arm:
         """Return the arm of a user: always the same one in an experiment, and another draw in the next.
 
@@ -65,10 +71,18 @@ class Arms:
 GREEDY_ALONE = Arms([Arm(CONTROL, GREEDY)])
 
 
-def make_arms(config: PolicyConfig) -> Arms:
-    """Make the arms that the settings name; the control comes first."""
-    control = Arm(CONTROL, make_policy(config), make_shadows(config), 1 - config.share_of_arms)
+def make_arms(config: PolicyConfig, promotion: PolicyChange | None = None) -> Arms:
+    """Make the arms that the settings name; the control comes first.
+
+    A policy that was promoted takes the place of the settings' own, and ends the experiment that ran.
+    """
+    used = config if promotion is None else promotion.parameters
+    is_over = promotion is not None and promotion.ends == config.experiment
     others = [
-        Arm(name, make_policy(arm), make_shadows(config, arm), arm.share) for name, arm in config.arms.items()
+        Arm(name, make_policy(arm), make_shadows(config, arm), arm.share)
+        for name, arm in config.arms.items()
+        if not is_over
     ]
+    share = 1 - sum(arm.share for arm in others)
+    control = Arm(CONTROL, make_policy(used), make_shadows(config, used), share)
     return Arms([control, *others], config.experiment if others else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
 import numpy as np
@@ -31,8 +31,9 @@ class Greedy(_Parameters):
     name: ClassVar[str] = "greedy"
     explored_places: ClassVar[int] = 0
     pool: ClassVar[int] = 1
+    ranks_by: ClassVar[str | None] = None
 
-    def probabilities(self, logits: Floats, left: Mask) -> Floats:
+    def probabilities(self, scores: Floats, left: Mask) -> Floats:
         """Return 1 for the best one left."""
         return _best(left)
 
@@ -42,11 +43,12 @@ class EpsilonGreedy(_Parameters):
     """Gives a place to the best one left, or with probability `epsilon` to any one of the pool."""
 
     name: ClassVar[str] = "epsilon_greedy"
+    ranks_by: ClassVar[str | None] = None
     explored_places: int
     pool: int
     epsilon: float
 
-    def probabilities(self, logits: Floats, left: Mask) -> Floats:
+    def probabilities(self, scores: Floats, left: Mask) -> Floats:
         """Return the share of each one left."""
         return _with_floor(_best(left), left, self.epsilon)
 
@@ -60,14 +62,59 @@ class PlackettLuce(_Parameters):
     """
 
     name: ClassVar[str] = "plackett_luce"
+    ranks_by: ClassVar[str | None] = None
     explored_places: int
     pool: int
     epsilon: float
     temperature: float
 
-    def probabilities(self, logits: Floats, left: Mask) -> Floats:
+    def probabilities(self, scores: Floats, left: Mask) -> Floats:
         """Return the share of each one left."""
-        return _with_floor(_softmax(logits, left, self.temperature), left, self.epsilon)
+        return _with_floor(_softmax(scores, left, self.temperature), left, self.epsilon)
+
+
+@dataclass(frozen=True)
+class _ByValue(_Parameters):
+    """Gives a place to the one left of the highest value, or with probability `epsilon` to any of the pool.
+
+    Of several samples of the values, the share in which a candidate is the best is its probability: a draw
+    among them is Thompson sampling (Thompson 1933), and the samples follow from the impression's id, so the
+    propensities are exact given them.
+    """
+
+    explored_places: int
+    pool: int
+    epsilon: float
+
+    def probabilities(self, scores: Floats, left: Mask) -> Floats:
+        """Return the share of each one left; equal values go to the better candidate."""
+        finite = np.maximum(scores, np.finfo(np.float64).min)  # what is left has more than what is not
+        best = np.where(left[..., None, :], finite, -np.inf).argmax(axis=-1)
+        shares: Floats = (best[..., None] == np.arange(left.shape[-1])).mean(axis=-2)
+        return _with_floor(shares, left, self.epsilon)
+
+
+@dataclass(frozen=True)
+class Thompson(_ByValue):
+    """Ranks by what neural-linear Thompson sampling believes of the values."""
+
+    name: ClassVar[str] = "thompson"
+    ranks_by: ClassVar[str | None] = "thompson"
+
+
+@dataclass(frozen=True)
+class DeepQ(_ByValue):
+    """Ranks by the values of the DQN for slates."""
+
+    name: ClassVar[str] = "dqn"
+    ranks_by: ClassVar[str | None] = "dqn"
+
+
+def exploring(policy: Policy, epsilon: float) -> Policy:
+    """Return a policy that draws uniformly at least so often, if it ranks by values."""
+    if not isinstance(policy, _ByValue) or policy.epsilon >= epsilon:
+        return policy
+    return replace(policy, epsilon=epsilon)
 
 
 GREEDY = Greedy()
@@ -81,8 +128,8 @@ def make_shadows(config: PolicyConfig, used: PolicyParameters | None = None) -> 
     `used` is that of an arm; shadows that would show what it never shows are left out.
     """
     covering = used or config
-    shadows = {name: shadow for name, shadow in config.shadows.items() if covering.covers(shadow)}
-    return {SHADOW: GREEDY, **{name: make_policy(shadow) for name, shadow in shadows.items()}}
+    shadows = {SHADOW: PolicyParameters(), **config.shadows}
+    return {name: make_policy(shadow) for name, shadow in shadows.items() if covering.covers(shadow)}
 
 
 def make_policy(config: PolicyParameters) -> Policy:
@@ -94,6 +141,10 @@ def make_policy(config: PolicyParameters) -> Policy:
             return EpsilonGreedy(config.explored_places, config.pool, config.epsilon)
         case "plackett_luce":
             return PlackettLuce(config.explored_places, config.pool, config.epsilon, config.temperature)
+        case "thompson":
+            return Thompson(config.explored_places, config.pool, config.epsilon)
+        case "dqn":
+            return DeepQ(config.explored_places, config.pool, config.epsilon)
 
 
 def recorded_policy(name: str, version: str) -> Policy:

@@ -34,10 +34,15 @@ class Policy(Protocol):
     def pool(self) -> int:
         """Number of the best candidates among which they are drawn, at most."""
 
-    def probabilities(self, logits: Floats, left: Mask) -> Floats:
+    @property
+    def ranks_by(self) -> str | None:
+        """Name of the learner whose values it ranks by; None for the mixture's logits."""
+
+    def probabilities(self, scores: Floats, left: Mask) -> Floats:
         """Return each candidate's probability ``[..., m]`` to get the next place.
 
         Args:
-            logits: ``[..., m]``, best first; infinite ones are allowed, NaN is not.
+            scores: logits ``[..., m]``, best first, infinite ones are allowed; or if it ranks by values,
+                samples of them ``[draws, m]``. NaN is not allowed.
             left: ``[..., m]`` mask of those that may get it, one at least.
         """

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 from rich.console import RenderableType
 
+from pipeline.config import PolicyConfig, PolicyParameters
 from pipeline.evaluation.experiments import ArmResult
 from pipeline.evaluation.off_policy.confidence import Interval
 from pipeline.evaluation.off_policy.evaluation import ESTIMATORS, Evaluation
-from pipeline.reports.layout import table
+from pipeline.policy.changes import PolicyChange
+from pipeline.policy.policies import make_policy
+from pipeline.reports.layout import table, utc
 
 
 def evaluations_table(evaluations: Sequence[Evaluation]) -> RenderableType:
@@ -43,6 +46,34 @@ def _row(found: Evaluation) -> tuple[str, ...]:
         _interval(found.value),
         _interval(found.gain),
         found.verdict.value,
+    )
+
+
+def policies_table(config: PolicyConfig, promotion: PolicyChange | None) -> RenderableType:
+    """One row per policy of the settings, and the promoted one; the first is in use."""
+    rows = [_policy("[policy]", config, "" if promotion else "in use")]
+    if promotion is not None:
+        role = f"in use since {utc(promotion.changed_at)}"
+        rows.insert(0, _policy(promotion.policy, promotion.parameters, role))
+    rows += [_policy(name, shadow, "shadow") for name, shadow in config.shadows.items()]
+    is_over = promotion is not None and promotion.ends == config.experiment
+    arm = f"arm of {config.experiment}{', which has ended' if is_over else ''}"
+    rows += [_policy(name, of_arm, arm) for name, of_arm in config.arms.items()]
+    return table("policies", ("policy", "parameters", "role"), rows, whole=("policy",))
+
+
+def _policy(name: str, parameters: PolicyParameters, role: str) -> tuple[str, str, str]:
+    policy = make_policy(parameters)
+    return name, f"{policy.name} {policy.version}", role
+
+
+def changes_table(changes: Sequence[PolicyChange]) -> RenderableType:
+    """One row per change, oldest first."""
+    return table(
+        "changes",
+        ("at (UTC)", "change", "policy", "reason"),
+        ((utc(change.changed_at), change.verb, change.policy, change.reason) for change in changes),
+        whole=("at (UTC)", "policy"),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pipeline.config import Guarded, Settings
 from pipeline.errors import InvalidEvent
-from pipeline.eventlog.intake import interaction_of, item_of
+from pipeline.eventlog.intake import impression_of, interaction_of, item_of
 from pipeline.eventlog.port import EventLog, Offsets, Record, TopicPartition, lag, read_compacted
 from pipeline.eventlog.topics import Topics
 from pipeline.keys import HEADER
@@ -26,7 +26,7 @@ MOST_LETTERS = 5_000
 """Dead letters that are looked at, at most."""
 FORMAT = 1
 """Of what ``--json`` prints: fields are added without another number, and taken away only with one."""
-OPTIONAL = ("retrain", "gateway", "bridge")
+OPTIONAL = ("retrain", "media", "gateway", "bridge")
 """Daemons that not everybody runs."""
 MANY = 10
 """So many refusals within `RECENT_MS` are a broken producer, however many records the others send."""
@@ -144,9 +144,16 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
     incoming = [
         _recent(event_log, topics.interactions, interaction_of, since, recent),
         _recent(event_log, topics.items, item_of, since, recent),
+        _recent(event_log, topics.impressions, impression_of, since, recent),
     ]
     learner, server = series.get("learn", {}), series.get("serve", {})
-    findings = [*_away(daemons), *_degraded(series), *_stopped(series), *_refusing(incoming)]
+    findings = [
+        *_away(daemons),
+        *_degraded(series),
+        *_unserved(daemons, read_compacted(event_log, topics.snapshots)),
+        *_stopped(series),
+        *_refusing(incoming),
+    ]
     return Status(
         state=_worst(findings),
         findings=[text for _, text in findings],
@@ -172,7 +179,8 @@ def _addresses(settings: Settings) -> Iterable[tuple[str, str, Mapping[str, str]
     yield "serve", _url(serve.host, serve.port) if serve.workers == 1 else _url(at.host, at.serve), key
     for number in range(1, serve.workers):
         yield f"serve-{number}", _url(at.host, at.serve and at.serve + number), key
-    yield "retrain", _url(at.host, at.retrain), key
+    for name in ("retrain", "media"):
+        yield name, _url(at.host, getattr(at, name)), key
     for name, door in (("gateway", settings.gateway), ("bridge", settings.bridge)):
         yield name, _url(door.host, door.port), _key(door)
 
@@ -200,7 +208,7 @@ def _daemon(name: str, url: str, headers: Mapping[str, str], found: dict[str, Se
     refusals = {
         dict(labels)["reason"]: int(count)
         for (series_name, labels), count in series.items()
-        if series_name == "millstream_dead_letters_total" and dict(labels).get("daemon") == daemon
+        if count and series_name == "millstream_dead_letters_total" and dict(labels).get("daemon") == daemon
     }
     generation, step = (_gauge(series, f"millstream_{part}", daemon) for part in ("generation", "step"))
     version = f"{generation:.0f}-{step:.0f}" if generation is not None and step is not None else None
@@ -299,6 +307,17 @@ def _degraded(series: Mapping[str, Series]) -> Iterable[tuple[State, str]]:
     for name, server in series.items():
         if name.startswith("serve") and value_of(server, "millstream_degraded"):
             yield "red", f"{name} cannot follow the event log: /readyz says why, and what to do"
+
+
+def _unserved(
+    daemons: Iterable[DaemonStatus], announced: Mapping[str, Record]
+) -> Iterable[tuple[State, str]]:
+    """A server may read no snapshot of another release."""
+    for daemon in daemons:
+        is_server = daemon.name.startswith("serve")
+        if announced and is_server and not (daemon.away or daemon.note or daemon.version):
+            reason = "a snapshot was announced and not swapped in; /readyz and `millstream doctor` say why"
+            yield "yellow", f"{daemon.name} answers with what is popular: {reason}"
 
 
 def _bridge_lag(series: Mapping[str, Series]) -> dict[str, float | None]:

@@ -17,14 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.evaluation.lists import computed, diversity, exposure
 from pipeline.evaluation.prequential import Scores, per_target
 from pipeline.model.scoring import users_before_last
 from pipeline.retraining.gate import ModelRun, SharedTargets
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
+from pipeline.training.sampled_lists import content_of
 
-NEW_USER_BELOW = 5
-"""A user with fewer known acts counts as new."""
+COMPARED = "first_of_basket", "cold", "new_users"
+"""Slices that the Gate checks."""
 LIST_LENGTH = 20
 PROBES = 200
 PROBES_AT_ONCE = 20
@@ -73,7 +75,19 @@ def _model_run(
     pairs = zip(contender.scores, known, strict=True)
     figures = [_figures(scores, len(other.targets.users)) for scores, other in pairs]
     log_loss, ndcg = (_joined([batch[name] for batch in figures]) for name in ("log_loss", "ndcg@20"))
-    return ModelRun(log_loss, ndcg, lists, seconds, _bytes(contender.learner))
+    return ModelRun(
+        log_loss, ndcg, lists, seconds, _bytes(contender.learner), _spread(contender.learner, lists)
+    )
+
+
+def _spread(learner: Learner, lists: NDArray[np.int64]) -> dict[str, float]:
+    """The figures of lists that are known; those of acts are the same for both contenders."""
+    diversities = diversity(content_of(lists, learner.table))
+    figures = {
+        "diversity@20": float(np.nanmean(diversities)) if np.isfinite(diversities).any() else None,
+        **exposure(lists, learner.stream.acts, learner.stream.head.least),
+    }
+    return computed(figures)
 
 
 def _figures(scores: Scores, targets: int) -> dict[str, NDArray[np.float64]]:
@@ -85,9 +99,7 @@ def _figures(scores: Scores, targets: int) -> dict[str, NDArray[np.float64]]:
 def _shared_targets(scores: Sequence[Scores]) -> SharedTargets:
     users = [user for scored in scores for user in scored.targets.users]
     _, numbers = np.unique(np.array(users, dtype=np.str_), return_inverse=True)
-    names = ("first_of_basket", "cold")
-    slices = {name: _joined([scored.slices[name] for scored in scores]).astype(np.bool_) for name in names}
-    slices["new_users"] = _joined([scored.targets.pasts for scored in scores]) < NEW_USER_BELOW
+    slices = {name: _joined([one.slices[name] for one in scores]).astype(np.bool_) for name in COMPARED}
     return SharedTargets(numbers.astype(np.int64), slices)
 
 

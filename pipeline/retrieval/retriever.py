@@ -18,8 +18,7 @@ from pipeline.model.scoring import TARGETS_AT_ONCE, Contexts
 from pipeline.retrieval.candidates import NO_SAMPLES, Candidates, Retrieved, Samples
 from pipeline.retrieval.content_index import choose_centroids
 from pipeline.retrieval.item_search import ItemSearch, SearchChoice
-from pipeline.retrieval.scan import NO_ROWS
-from pipeline.state.growing import ChangedRows
+from pipeline.state.growing import ChangedRows, distinct
 from pipeline.state.popularity import Popularity
 
 CHOSEN_EVERY = 64
@@ -95,7 +94,7 @@ class Retriever:
         self._slots.grow(len(table))
         self._note(choice)
         self._search.choose(choice, table.all())
-        self._search.refresh(table.all(), popularity, _distinct(self._learned), _distinct(self._encoded))
+        self._search.refresh(table.all(), popularity, distinct(*self._learned), distinct(*self._encoded))
         self._learned, self._encoded = [], []
 
     def take_changed(self) -> ChangedChoice:
@@ -176,12 +175,9 @@ def _exchanged(rows: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np
     if rows.size != wanted.size:
         return wanted
     is_gone, exchanged = ~np.isin(rows, wanted), rows.copy()
-    exchanged[is_gone] = np.setdiff1d(wanted, rows)
+    ascending = distinct(wanted)
+    exchanged[is_gone] = ascending[~np.isin(ascending, rows)]
     return exchanged
-
-
-def _distinct(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    return np.unique(np.concatenate([NO_ROWS, *parts]))
 
 
 def _highest(shares: sp.csr_array, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -78,7 +78,7 @@ class Scan:
     def _make_room(self, count: int, table: Rows, has_content: bool) -> None:
         """Make room for `count` rows; those that are scanned stay if they are of the same width."""
         self._width, device = table.residual.shape[1], table.residual.device
-        width = EXTRA + (1 + has_content) * self._width
+        width = self._width + EXTRA + has_content * table.content.shape[1]
         if self._matrix.shape[1] != width or self._matrix.device != device:
             self._slots[self.rows], self.rows = NOWHERE, NO_ROWS
             self._matrix = torch.zeros(0, width, dtype=torch.bfloat16, device=device)

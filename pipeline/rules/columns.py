@@ -88,6 +88,12 @@ class Column:
         """The numbers of a row's values."""
         return sorted(set(self.codes[slice(*np.searchsorted(self.rows, [row, row + 1]))].tolist()))
 
+    def first_codes(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The number ``[m]`` of the first value of rows ``[m]``; `NO_CODE` of those without one."""
+        at = np.searchsorted(self.rows, rows)
+        has = np.append(self.rows, -1)[at] == rows
+        return np.where(has, np.append(self.codes, NO_CODE)[at], NO_CODE)
+
     def among(self, rows: NDArray[np.int64]) -> Column:
         """Return the values of rows ``[m]`` alone, which must ascend."""
         first, end = np.searchsorted(self.rows, rows), np.searchsorted(self.rows, rows + 1)

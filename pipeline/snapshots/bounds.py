@@ -10,12 +10,14 @@ from collections.abc import Mapping
 
 from pipeline.errors import SnapshotCorrupt
 from pipeline.eventlog.topics import Topics
-from pipeline.snapshots.codec import ENCODER, LEARNED
-from pipeline.snapshots.layer import LENGTHS, PARTS, ROWS
+from pipeline.snapshots.codec import ENCODER, LEARNED, VALUES
+from pipeline.snapshots.layer import ENCODED_PARTS, LENGTHS, ROWS
 from pipeline.snapshots.snapshot import FileDigest, LayerFile, Manifest, Version
 
 LAYERS = "layers"
 """The folder of the files that versions share."""
+OF_CONTENT = "content", "centroids"
+"""Parts whose vectors hold those of other modalities beside that of the text."""
 Forms = Mapping[str, tuple[str, tuple[int, ...]]]
 """Number type and shape of each tensor."""
 
@@ -55,7 +57,7 @@ def _check_offsets(manifest: Manifest) -> None:
 
 def _check_files(manifest: Manifest, most_bytes: int) -> None:
     names = manifest.files.keys()
-    if not {LEARNED} <= names <= {LEARNED, ENCODER}:
+    if not {LEARNED} <= names <= {LEARNED, ENCODER, VALUES}:
         raise _refusal(manifest, f"its files are {sorted(names)}")
     files: dict[str, FileDigest] = {
         **manifest.files,
@@ -71,8 +73,9 @@ def _check_files(manifest: Manifest, most_bytes: int) -> None:
             raise _refusal(manifest, f"{name} cannot hold the tensors that it names")
         if name in names and any(form.dtype != "F32" for form in file.tensors.values()):
             raise _refusal(manifest, f"{name} does not hold float32 values")
-    if "mixer" not in manifest.files[LEARNED].tensors:
-        raise _refusal(manifest, f"{LEARNED} holds no mixer")
+    for name in ("mixer", "ratings"):
+        if name not in manifest.files[LEARNED].tensors:
+            raise _refusal(manifest, f"{LEARNED} holds no {name}")
 
 
 def _check_steps(manifest: Manifest) -> None:
@@ -103,7 +106,7 @@ def _check_forms(manifest: Manifest, layer: LayerFile, width: int) -> None:
 
 def _forms(manifest: Manifest, layer: LayerFile, width: int) -> Forms:
     forms: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for part, form in PARTS.items():
+    for part, form in ENCODED_PARTS[manifest.compression.vectors].items():
         rows = _shape(manifest, layer, f"{part}.{ROWS}", 1)[0]
         if rows > manifest.rows:
             raise _refusal(manifest, f"{layer_path(layer)} changes more rows than there are")
@@ -112,8 +115,9 @@ def _forms(manifest: Manifest, layer: LayerFile, width: int) -> Forms:
         if form.ragged:
             forms[f"{part}.{LENGTHS}"] = "I32", (rows,)
             length = _shape(manifest, layer, f"{part}.{next(iter(form.values))}", 1)[0]
+        of_part = width + manifest.sizes.vector_columns if part in OF_CONTENT else width
         for name, dtype in form.values.items():
-            forms[f"{part}.{name}"] = dtype, (length, width) if name in form.wide else (length,)
+            forms[f"{part}.{name}"] = dtype, (length, of_part) if name in form.wide else (length,)
     return forms
 
 

@@ -17,6 +17,8 @@ from pipeline.snapshots.snapshot import TensorForm, Update
 LEARNED = "learned.safetensors"
 ENCODER = "encoder.safetensors"
 """Absent if the language model has no adapter."""
+VALUES = "values.safetensors"
+"""Absent while no values are learned."""
 HEADER_LENGTH_BYTES = 8
 """Length of a safetensors header, before the header itself."""
 ARRAY_TYPES = {
@@ -25,6 +27,7 @@ ARRAY_TYPES = {
     "F64": np.float64,
     "I32": np.int32,
     "I64": np.int64,
+    "I8": np.int8,
     "U8": np.uint8,
 }
 TYPE_NAMES = {np.dtype(dtype): name for name, dtype in ARRAY_TYPES.items()}
@@ -36,8 +39,9 @@ Content = bytes | bytearray | memoryview | mmap.mmap
 def encode_own(update: Update) -> dict[str, bytes]:
     """Encode what each version has of its own."""
     named = {f"learned.{name}": tensor.contiguous() for name, tensor in update.learned.items()}
-    files = {LEARNED: write_tensors({**named, "mixer": update.mixer})}
-    return {**files, ENCODER: write_tensors(dict(update.encoder))} if update.encoder else files
+    learned = {**named, "mixer": update.mixer, "ratings": update.ratings}
+    files = {LEARNED: learned, ENCODER: update.encoder, VALUES: update.values}
+    return {name: write_tensors(dict(tensors)) for name, tensors in files.items() if tensors}
 
 
 def encode_layer(layer: Layer) -> list[memoryview]:

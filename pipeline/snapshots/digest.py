@@ -68,12 +68,15 @@ def snapshot_digest(snapshot: Snapshot) -> str:
 
 def _small(of: Update | Snapshot) -> Mapping[str, Tensor]:
     encoder = {f"encoder.{name}": tensor for name, tensor in of.encoder.items()}
-    return {**encoder, **of.learned, "mixer": of.mixer}
+    values = {f"values.{name}": tensor for name, tensor in of.values.items()}
+    return {**encoder, **of.learned, **values, "mixer": of.mixer, "ratings": of.ratings}
 
 
 def _numbers(manifest: Manifest) -> bytes:
     scales = manifest.pair_scale, manifest.popularity_scale
-    return np.array([manifest.rows, *scales, manifest.scans_content]).tobytes()
+    numbers = np.array([manifest.rows, *scales, manifest.scans_content]).tobytes()
+    encoding = manifest.compression.vectors
+    return numbers if encoding == "exact" else numbers + encoding.encode()
 
 
 def _row_digests(part: RowValues) -> NDArray[np.uint64]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 import fsspec
 from fsspec.core import url_to_fs
 
@@ -10,6 +13,9 @@ from pipeline.errors import InvalidSettings, StorageUnavailable
 
 MANIFEST = "manifest.json"
 """The file of a snapshot that is written last."""
+FORMAT: Literal[6] = 6
+"""5: a snapshot says how its catalogue is searched; its rows are in layers, which versions share. 6: content
+is float16, as the learner keeps it."""
 
 
 def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -36,3 +42,11 @@ def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     except OSError as error:
         raise StorageUnavailable(f"{scheme} does not answer: {fault_of(error)}") from error
     return opened
+
+
+def local_path(url: str) -> Path | None:
+    """Return the folder that an fsspec URL names, if it is one of this machine."""
+    scheme, divided, rest = url.partition("://")
+    if not divided:
+        return Path(url)
+    return Path(rest) if scheme in ("file", "local") else None

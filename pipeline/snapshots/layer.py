@@ -1,6 +1,6 @@
 """Layers: the rows of a snapshot that changed within some steps, with their values after these steps.
 
-A snapshot is a list of layers, oldest first; the last value of each row counts. A layer has eight parts,
+A snapshot is a list of layers, oldest first; the last value of each row counts. A layer has nine parts,
 each with rows of its own. Counts are stored, to be multiplied by the manifest's scales.
 """
 
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import VectorEncoding
 from pipeline.state.counts import PairRows, spans
 
 Array = NDArray[Any]
@@ -28,10 +29,12 @@ class PartForm(NamedTuple):
     ragged: bool = False
 
 
+CONTENT, RESIDUAL = frozenset({"vectors"}), frozenset({"residual"})
 PARTS: Mapping[str, PartForm] = {
     "items": PartForm({"text": "U8"}, ragged=True),
-    "content": PartForm({"vectors": "F32"}, wide=frozenset({"vectors"})),
-    "learned": PartForm({"residual": "F32", "bias": "F32"}, wide=frozenset({"residual"})),
+    "content": PartForm({"vectors": "F16"}, wide=CONTENT),
+    "learned": PartForm({"residual": "F32", "bias": "F32"}, wide=RESIDUAL),
+    "rated": PartForm({"effects": "F32"}),
     "popularity": PartForm({"counts": "F64"}),
     "pairs": PartForm({"columns": "I32", "counts": "F64"}, ragged=True),
     "scanned": PartForm({"items": "I64"}),
@@ -42,6 +45,18 @@ PARTS: Mapping[str, PartForm] = {
 catalogue is searched, see `pipeline.retrieval`: `scanned` has the catalogue row of each slot plus one, or 0
 for a slot that is empty now; `centroids` are written once, all together; a list of `indexed` is the number of
 the row's centroid plus one, or 0."""
+SCALES = {"vectors": "vector_scales", "residual": "residual_scales"}
+"""Names of the scales of vectors of 8 bits: a number is its code times the scale of its row."""
+ENCODED_PARTS: Mapping[VectorEncoding, Mapping[str, PartForm]] = {
+    "exact": PARTS,
+    "float16": {**PARTS, "learned": PartForm({"residual": "F16", "bias": "F32"}, wide=RESIDUAL)},
+    "int8": {
+        **PARTS,
+        "content": PartForm({"vectors": "I8", SCALES["vectors"]: "F32"}, wide=CONTENT),
+        "learned": PartForm({"residual": "I8", SCALES["residual"]: "F32", "bias": "F32"}, wide=RESIDUAL),
+    },
+}
+"""The parts by how their vectors are encoded; a list of layers has one encoding."""
 ROWS, LENGTHS = "rows", "lengths"
 
 
@@ -108,8 +123,9 @@ def scanned_of(slots: NDArray[np.int64], scanned: NDArray[np.int64]) -> RowValue
     return RowValues(slots, {"items": padded[np.minimum(slots, scanned.size)]})
 
 
-def centroids_of(centroids: NDArray[np.float32]) -> RowValues:
-    """Make the part `centroids` of all of them, ``[c, d]``."""
+def centroids_of(centroids: NDArray[np.float32] | None, width: int) -> RowValues:
+    """Make the part `centroids` of all of them, ``[c, d]``; None without any."""
+    centroids = np.zeros((0, width), dtype=np.float32) if centroids is None else centroids
     return RowValues(np.arange(len(centroids)), {"vectors": centroids})
 
 
@@ -140,13 +156,14 @@ def arrays_of(layer: Layer) -> dict[str, Array]:
 
 def layer_of(arrays: Mapping[str, Array]) -> Layer:
     """Put a layer together from the arrays of its file, which have the forms of one."""
+    parts = ENCODED_PARTS["int8"] if f"content.{SCALES['vectors']}" in arrays else PARTS
     return {
         part: RowValues(
             arrays[f"{part}.{ROWS}"],
             {name: arrays[f"{part}.{name}"] for name in form.values},
             arrays[f"{part}.{LENGTHS}"] if form.ragged else None,
         )
-        for part, form in PARTS.items()
+        for part, form in parts.items()
     }
 
 

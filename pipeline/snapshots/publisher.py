@@ -10,9 +10,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.config import CompressionConfig
 from pipeline.errors import SnapshotCorrupt
 from pipeline.eventlog.port import LogWriter
 from pipeline.eventlog.topics import Topics
+from pipeline.snapshots.compression import compressed
 from pipeline.snapshots.history_records import history_record
 from pipeline.snapshots.layer_list import LayerList
 from pipeline.snapshots.snapshot import Announcement, Manifest, Seal, Update, Version
@@ -38,6 +40,7 @@ class Publication:
         append_times: ms, of the interactions learned since the last publication.
         control: keys and values of records for the control topic.
         older: items of the acts that have left these histories, by user.
+        outcomes: keys and values of records for the outcomes topic.
     """
 
     update: Update
@@ -46,6 +49,7 @@ class Publication:
     append_times: list[int]
     control: Sequence[tuple[str, bytes]] = ()
     older: Mapping[str, OlderItems] = field(default_factory=dict)
+    outcomes: Sequence[tuple[str, bytes]] = ()
 
 
 class Publisher:
@@ -58,6 +62,7 @@ class Publisher:
         topics: Topics,
         keep: int,
         layers: LayerList | None = None,
+        compression: CompressionConfig = CompressionConfig(),  # noqa: B008 (frozen)
     ) -> None:
         """Begin with the layers of the publisher before this one, if the log interrupted one."""
         self._store = store
@@ -65,6 +70,7 @@ class Publisher:
         self._topics = topics
         self._keep = keep
         self._layers = LayerList() if layers is None else layers
+        self._compression = compression
         self._stored = 0
         self._parent: str | None = None
 
@@ -78,13 +84,14 @@ class Publisher:
         return versions[-1] if versions else None
 
     def publish(self, publication: Publication) -> Manifest:
-        """Write histories, dead letters and control records, then the snapshot, then its announcement.
+        """Write histories and other records to the log, then the snapshot, then its announcement.
 
         Raises:
             DeliveryError: the log did not acknowledge a record; no snapshot was announced.
             OSError: the store refused the snapshot; what changed is in the next one.
         """
-        self._layers.add(publication.update)
+        update = compressed(publication.update, self._compression)
+        self._layers.add(update)
         for user, (history, offset) in publication.histories.items():
             older = publication.older.get(user, NO_ITEMS)
             record = history_record(user, history, offset, older)
@@ -93,15 +100,17 @@ class Publisher:
             self._writer.append(self._topics.dead_letters, key, letter)
         for key, record in publication.control:
             self._writer.append(self._topics.control, key, record)
+        for key, outcome in publication.outcomes:
+            self._writer.append(self._topics.outcomes, key, outcome)
         self._writer.flush()
-        manifest, seal = self._layers.store(publication.update, self._store, self._parent)
+        manifest, seal = self._layers.store(update, self._store, self._parent)
         self._announce(manifest, seal)
         self._parent = manifest.version
         self._tidy()
         return manifest
 
-    def announce(self, version: Version) -> None:
-        """Announce a version of the store, once more if it was announced; a damaged one is left out.
+    def announce(self, version: Version) -> bool:
+        """Announce a version of the store, once more if it was announced; False if it cannot be read.
 
         Raises:
             DeliveryError: the log did not acknowledge it.
@@ -110,8 +119,9 @@ class Publisher:
             manifest, seal = self._store.manifest(version), self._store.seal(version)
         except SnapshotCorrupt as error:
             log.error("%s; it is not announced", error)
-            return
+            return False
         self._announce(manifest, seal)
+        return True
 
     def _announce(self, manifest: Manifest, seal: Seal) -> None:
         announcement = Announcement.of(manifest, seal).encode()

@@ -8,23 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor
 
 from pipeline.bounded import Count, Name, Place, Reason, Step, TopicIds, VersionText
-from pipeline.config import ModelSizes, SignalsConfig
+from pipeline.config import CompressionConfig, ModelSizes, RatingsConfig, SignalsConfig
 from pipeline.eventlog.port import TopicPartition
 from pipeline.events import Milliseconds, Offset
 from pipeline.sealing import Sha256, open_record, seal_record
+from pipeline.snapshots.filesystem import FORMAT
 from pipeline.snapshots.layer import Layer
 from pipeline.snapshots.table import SnapshotTable
 
-FORMAT: Literal[5] = 5
-"""5: a snapshot says how its catalogue is searched; its rows are in layers, which versions share."""
 VERSION = re.compile(r"[0-9]{1,9}-[0-9]{1,15}", re.ASCII)
 MOST_BYTES = 2**50
-ITEM_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "I32": 4, "I64": 8, "U8": 1}
+ITEM_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "I32": 4, "I64": 8, "I8": 1, "U8": 1}
 """Sizes of the number types that a snapshot may hold, by their names in safetensors."""
 
 
@@ -76,7 +77,7 @@ class TensorForm(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dtype: Literal["F16", "BF16", "F32", "F64", "I32", "I64", "U8"]
+    dtype: Literal["F16", "BF16", "F32", "F64", "I32", "I64", "I8", "U8"]
     shape: Annotated[tuple[Count, ...], Field(max_length=3)]
 
     @property
@@ -123,6 +124,8 @@ class Manifest(BaseModel):
         backbone: digest of the pretrained language model.
         sizes: sizes of what is learned beside it.
         signals: what acts say about their items, as the learner read them.
+        ratings: how ratings are predicted.
+        compression: what was rounded.
         digest: of the state; equal states have equal digests.
         files: of this version alone; `layers`: of the rows, oldest first, the last value of a row counts.
         pair_scale, popularity_scale: what the stored counts are to be multiplied by.
@@ -150,6 +153,8 @@ class Manifest(BaseModel):
     max_tokens: Annotated[int, Field(ge=1, le=8_192)]
     sizes: ModelSizes
     signals: SignalsConfig = SignalsConfig()
+    ratings: RatingsConfig = RatingsConfig()
+    compression: CompressionConfig = CompressionConfig()
     rows: Count
     scans_content: bool
     layers: Annotated[tuple[LayerFile, ...], Field(max_length=256)]
@@ -177,6 +182,8 @@ class Update:
         encoder: the adapter of the language model that content was encoded with; empty for none.
         learned: the recommender's learned parameters by name.
         mixer: ``[situations, features]`` weights.
+        ratings: ``[1 + d]`` head of the model of ratings; empty while no rating is learned.
+        values: arrays of the models of values by name; empty while none is learned.
         layers: the rows that changed, oldest first.
         is_whole: whether the layers have all rows, and nothing before them counts.
     """
@@ -185,6 +192,8 @@ class Update:
     encoder: Mapping[str, Tensor]
     learned: Mapping[str, Tensor]
     mixer: Tensor
+    ratings: Tensor
+    values: Mapping[str, Tensor]
     layers: Sequence[Layer]
     is_whole: bool
 
@@ -198,6 +207,8 @@ class Snapshot:
         encoder: the adapter of the language model that content was encoded with; empty for none.
         learned: the recommender's learned parameters by name.
         mixer: ``[situations, features]`` weights.
+        ratings: ``[1 + d]`` head of the model of ratings; empty while no rating is learned.
+        values: arrays of the models of values by name; empty while none is learned.
         table: the rows of all items.
     """
 
@@ -205,15 +216,21 @@ class Snapshot:
     encoder: Mapping[str, Tensor]
     learned: Mapping[str, Tensor]
     mixer: Tensor
+    ratings: Tensor
+    values: Mapping[str, Tensor]
     table: SnapshotTable
 
     @classmethod
     def of(cls, update: Update) -> Self:
         """Make a snapshot of an update with all rows."""
         assert update.is_whole
-        return cls(update.manifest, update.encoder, update.learned, update.mixer, SnapshotTable()).updated(
-            update
-        )
+        return cls._with(update, SnapshotTable()).updated(update)
+
+    @classmethod
+    def _with(cls, update: Update, table: SnapshotTable) -> Self:
+        """Make a snapshot of what is small in an update, and the rows of a table."""
+        small = update.encoder, update.learned, update.mixer, update.ratings, update.values
+        return cls(update.manifest, *small, table)
 
     def reserve(self, update: Update) -> None:
         """Make room for an update that fits, so that `updated` costs what it changes; no value changes."""
@@ -224,7 +241,7 @@ class Snapshot:
         self.table.apply(update.layers, update.manifest.rows)
         self.table.pairs.scale = update.manifest.pair_scale
         self.table.popularity.scale = update.manifest.popularity_scale
-        return type(self)(update.manifest, update.encoder, update.learned, update.mixer, self.table)
+        return self._with(update, self.table)
 
     @property
     def items(self) -> Mapping[str, str]:
@@ -233,18 +250,24 @@ class Snapshot:
 
     @property
     def content(self) -> Tensor:
-        """``[n, d]``, as `residual`; `bias` is ``[n]``."""
-        return torch.from_numpy(self.table.column("vectors"))
+        """``[n, d]``, as `residual`; `bias` is ``[n]``. Encoded vectors gather rows as a tensor does."""
+        return self.table.vectors("vectors")
 
     @property
     def residual(self) -> Tensor:
         """What was learned of each item, beside its content."""
-        return torch.from_numpy(self.table.column("residual"))
+        return self.table.vectors("residual")
 
     @property
     def bias(self) -> Tensor:
         """What was learned of each item, the same for all users."""
         return torch.from_numpy(self.table.column("bias"))
+
+    @property
+    def effects(self) -> NDArray[np.float32]:
+        """What each item adds to its ratings, beside what its content says."""
+        found: NDArray[np.float32] = self.table.column("effects")
+        return found
 
 
 class Announcement(BaseModel):
@@ -256,7 +279,7 @@ class Announcement(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[5] = FORMAT
+    format: Literal[6] = FORMAT
     version: VersionText
     digest: Sha256
     size: Bytes

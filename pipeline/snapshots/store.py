@@ -26,13 +26,12 @@ from pipeline.bounded import fault_of
 from pipeline.config import SnapshotConfig
 from pipeline.errors import SnapshotCorrupt, SnapshotMissing
 from pipeline.model.tensors import under
-from pipeline.sealing import BrokenSeal, seal, sealed_digest, unseal
+from pipeline.sealing import BrokenSeal, is_of_earlier_format, seal, sealed_digest, unseal
 from pipeline.snapshots.bounds import LAYERS, check_manifest, layer_path
-from pipeline.snapshots.codec import ENCODER, LEARNED, Content, arrays_in, tensors_in
-from pipeline.snapshots.filesystem import MANIFEST, open_filesystem
+from pipeline.snapshots.codec import ENCODER, LEARNED, VALUES, Content, arrays_in, tensors_in
+from pipeline.snapshots.filesystem import FORMAT, MANIFEST, open_filesystem
 from pipeline.snapshots.layer import Array, Layer, layer_of
 from pipeline.snapshots.snapshot import (
-    FORMAT,
     FileDigest,
     LayerFile,
     Manifest,
@@ -166,6 +165,24 @@ class SnapshotStore:
         manifest = self.manifest(version, announced)
         return Snapshot.of(self._update(manifest, manifest.layers, SnapshotTable()))
 
+    def is_of_earlier_release(self, version: Version) -> bool:
+        """Whether an earlier release wrote a version, all of which is as it was written.
+
+        Its format is an earlier one, or its manifest lacks what this release writes.
+        """
+        try:
+            sealed = bytes(self._read(f"{version}/{MANIFEST}", None))
+            if is_of_earlier_format(sealed, FORMAT):
+                return True
+            manifest = Manifest.model_validate_json(unseal(sealed, FORMAT, self._key))
+            for name, file in manifest.files.items():
+                self._verified(f"{version}/{name}", file)
+            for layer in manifest.layers:
+                self._verified(layer_path(layer), layer)
+        except (ValueError, OSError):
+            return False
+        return not Manifest.model_fields.keys() <= manifest.model_fields_set
+
     def changes(self, manifest: Manifest, held: Snapshot) -> Update | None:
         """Read and verify what makes a version of an earlier one that is held.
 
@@ -231,7 +248,8 @@ class SnapshotStore:
             ) from None
         except ValidationError as error:
             raise SnapshotCorrupt(
-                f"snapshot {version} has an unreadable manifest: {fault_of(error)}"
+                f"snapshot {version} has an unreadable manifest: {fault_of(error)}; let the learner publish "
+                "again, or serve it with the millstream that wrote it"
             ) from None
         if manifest.version != str(version):
             raise SnapshotCorrupt(f"snapshot {version} has the manifest of {manifest.version}; publish again")
@@ -250,6 +268,8 @@ class SnapshotStore:
             own.get(ENCODER, {}),
             under("learned.", learned),
             learned["mixer"],
+            learned["ratings"],
+            own.get(VALUES, {}),
             read,
             is_whole=len(layers) == len(manifest.layers),
         )

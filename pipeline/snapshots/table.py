@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from pipeline.model.encoded_vectors import EncodedVectors
 from pipeline.model.item_table import RESERVED
 from pipeline.model.reserved import reserved_zeros
 from pipeline.snapshots.layer import (
+    SCALES,
     Layer,
     RowValues,
     centroids_of,
@@ -21,11 +25,24 @@ from pipeline.snapshots.layer import (
     texts_of,
 )
 from pipeline.state.counts import PairCounts, PairRows
+from pipeline.state.growing import distinct
 from pipeline.state.popularity import DecayedPopularity
 
 GROWTH = 1.25
-COLUMNS = {"vectors": "content", "residual": "learned", "bias": "learned", "lists": "indexed"}
-"""Dense columns, and the part of a layer that has their values."""
+COLUMNS = {
+    "vectors": "content",
+    SCALES["vectors"]: "content",
+    "residual": "learned",
+    SCALES["residual"]: "learned",
+    "bias": "learned",
+    "effects": "rated",
+    "lists": "indexed",
+}
+"""Dense columns, and the part of a layer that has their values; scales only if the vectors are of 8 bits."""
+
+
+TYPES = {"vectors": torch.float16, "residual": torch.float32}
+"""Number types of vectors that are as they were learned."""
 
 
 class SnapshotTable:
@@ -53,14 +70,22 @@ class SnapshotTable:
         return len(self.ids)
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return a view ``[n, ...]`` of content vectors, residual, bias or lists of the content index."""
+        """Return a view ``[n, ...]`` of a dense column."""
         return self._columns[name][: len(self)]
+
+    def vectors(self, name: str) -> Tensor:
+        """Return a column of vectors as numbers: a tensor, or what gathers rows as one does."""
+        codes = torch.from_numpy(self.column(name))
+        if codes.dtype == TYPES[name]:
+            return codes
+        scales = torch.from_numpy(self.column(SCALES[name])) if SCALES[name] in self._columns else None
+        return cast("Tensor", EncodedVectors(codes, scales))
 
     def layer(self) -> Layer:
         """Return all rows as one layer."""
         rows = np.arange(len(self))
         values = {
-            part: {name: self.column(name) for name, of in COLUMNS.items() if of == part}
+            part: {name: self.column(name) for name in self._columns if COLUMNS[name] == part}
             for part in COLUMNS.values()
         }
         return {
@@ -69,9 +94,7 @@ class SnapshotTable:
             "popularity": RowValues(rows, {"counts": self.popularity.all_stored()}),
             "pairs": pairs_of(rows, self.pairs.stored(rows)),
             "scanned": scanned_of(np.arange(self.scanned.size), self.scanned),
-            "centroids": centroids_of(
-                self.column("vectors")[:0] if self.centroids is None else self.centroids
-            ),
+            "centroids": centroids_of(self.centroids, self.column("vectors").shape[1]),
         }
 
     def check(self, layers: Sequence[Layer], size: int) -> None:
@@ -103,7 +126,7 @@ class SnapshotTable:
                 raise ValueError("a row is indexed by a centroid that there is not")
         if scanned is self.scanned:
             return
-        if scanned.min(initial=0) < 0 or np.unique(scanned).size != scanned.size:
+        if scanned.min(initial=0) < 0 or distinct(scanned).size != scanned.size:
             raise ValueError("a row is scanned twice, or a slot is empty")
 
     def reserve(self, layers: Sequence[Layer], size: int) -> None:
@@ -125,7 +148,9 @@ class SnapshotTable:
         for layer in layers:
             self._set_items(layer)
         for name, part in COLUMNS.items():
-            self._apply_column(name, [(layer[part].rows, layer[part].values[name]) for layer in layers], size)
+            parts = [layer[part] for layer in layers if name in layer[part].values]
+            if parts:
+                self._apply_column(name, [(found.rows, found.values[name]) for found in parts], size)
         self.pairs.grow(size)
         self.popularity.grow(size)
         for layer in layers:
@@ -173,6 +198,7 @@ class SnapshotTable:
 def _moved(column: NDArray[Any], size: int) -> NDArray[Any]:
     """Copy a column ``[n, ...]`` to one with room for `size` rows and more; it takes memory where written."""
     room = max(RESERVED, int(GROWTH * size))
-    moved: NDArray[Any] = reserved_zeros(room, *column.shape[1:]).numpy().view(column.dtype)
+    dtype = torch.from_numpy(column[:0]).dtype
+    moved: NDArray[Any] = reserved_zeros(room, *column.shape[1:], dtype=dtype).numpy()
     moved[: len(column)] = column
     return moved

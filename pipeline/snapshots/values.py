@@ -44,9 +44,9 @@ def check_layer(layer: Layer, manifest: Manifest) -> None:
     for name, found in layer.items():
         _check_rows(name, found, manifest.rows)
     ITEMS.validate_python(items_in(layer["items"]))
-    vectors = ("content", "vectors"), ("centroids", "vectors"), ("learned", "residual"), ("learned", "bias")
-    for part, name in vectors:
-        check_range(name, torch.from_numpy(layer[part].values[name]), -LARGEST_WEIGHT, LARGEST_WEIGHT)
+    for part in ("content", "centroids", "learned", "rated"):
+        for name, values in layer[part].values.items():
+            check_range(name, torch.from_numpy(values), -LARGEST_WEIGHT, LARGEST_WEIGHT)
     acts, pairs = (layer[part].values["counts"] for part in ("popularity", "pairs"))
     check_range("acts", torch.from_numpy(acts), 0, LARGEST_COUNT / manifest.popularity_scale)
     check_range("pairs", torch.from_numpy(pairs), 0, LARGEST_COUNT / manifest.pair_scale)

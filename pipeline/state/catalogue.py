@@ -8,7 +8,9 @@ row without text.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+
+import orjson
 
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import item_of
@@ -18,6 +20,7 @@ from pipeline.state.stored_items import StoredItems, stored_item
 
 REMOVED = "-"
 """The digest of a removed item; unlike an item without text, it must not be recommended."""
+NO_VECTORS: Mapping[str, Sequence[float]] = {}
 
 
 def upserted(before: Item | None, record: Item | ItemChange) -> Item:
@@ -35,9 +38,13 @@ def removed_item(item: str) -> Item:
     return Item(item=item, title="", available=False)
 
 
-def content_digest(text: str) -> str:
-    """Return the key of a text's content vector; empty for an empty text."""
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest() if text else ""
+def content_digest(text: str, vectors: Mapping[str, Sequence[float]] = NO_VECTORS) -> str:
+    """Return the key of what the content of an item is made of: its text, and the vectors that it brings.
+
+    Empty for an empty text without vectors.
+    """
+    content = orjson.dumps([text, vectors], option=orjson.OPT_SORT_KEYS) if vectors else text.encode()
+    return hashlib.blake2b(content, digest_size=16).hexdigest() if content else ""
 
 
 class Catalogue:
@@ -46,7 +53,7 @@ class Catalogue:
     Attributes:
         ids: item ids.
         stored: the last upsert of each item, as `stored_item` encodes it; None for an item without one.
-        digests: content digest of each item's text, or REMOVED.
+        digests: content digest of each item, or REMOVED.
     """
 
     def __init__(self, entries: Iterable[tuple[str, Item | None]] = ()) -> None:
@@ -117,8 +124,8 @@ class Catalogue:
 
     def _set_entry(self, row: int, entry: Item | None) -> None:
         self.stored[row] = None if entry is None else stored_item(entry)
-        text = content_digest(entry.text) if entry else ""
-        digest = REMOVED if entry and not text and not entry.available else text
+        content = content_digest(entry.text, entry.vectors) if entry else ""
+        digest = REMOVED if entry and not content and not entry.available else content
         if digest != self.digests[row]:
             self._changed.add(row)
         self.digests[row] = digest

@@ -66,6 +66,10 @@ class SeenEvents:
         self._remember(digest, content)
         return Sighting.NEW
 
+    def holds(self, digest: int) -> bool:
+        """Whether the window has the digest of an event id."""
+        return digest in self._known
+
     def to_array(self) -> NDArray[np.int64]:
         """Return copies of all digests and contents ``[2, n]``, oldest first."""
         columns = self._digests.values, self._contents.values

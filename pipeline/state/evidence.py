@@ -2,27 +2,46 @@
 
 In the order of `FACTS`: how often the user acted on the item in earlier baskets, decayed by the
 number of baskets since; whether the item is in the current basket; whether the item followed the
-last item before in the user's history; how strongly the user rejected it since last acting on it.
+last item before in the user's history; how often and how closely it stood beside the latest items there;
+how strongly the user rejected it since last acting on it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from pipeline.state.counts import spans
 from pipeline.state.segments import Segment
 
-FACTS = ("repeat", "in_basket", "followed", "rejected")
+FACTS = ("repeat", "in_basket", "followed", "beside", "rejected")
 FADING = 0.97
 REPEAT_SCALE = 10.0
 ONE_REPEAT = math.log1p(REPEAT_SCALE)
 """The value of "repeat" for one act of weight 1 in the basket before."""
+BESIDE_SCALE = 10.0
+LATEST, REACH = 4, 3
+"""Latest acts whose earlier neighbours count, and how far away these may be."""
+NEARNESS = np.array([1.0, 0.7, 0.5, 0.35])
+"""Weight of an earlier neighbour by its distance, and of a latest act by the acts since."""
+BEFORE = 0.5
+"""Weight of a neighbour that stood before; those after have 1. Both say that items are bought together."""
 FADED = FADING ** np.arange(1000)
 """Decay by the number of baskets since; after 1,000 it is negligible."""
+
+
+class Weights(NamedTuple):
+    """Weights ``[k]`` of items for a fact, each at a target by its number."""
+
+    fact: str
+    targets: NDArray[np.int64]
+    items: NDArray[np.int64]
+    weights: NDArray[np.float64]
 
 
 def evidence(segments: Sequence[Segment], size: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -32,12 +51,12 @@ def evidence(segments: Sequence[Segment], size: int) -> tuple[NDArray[np.int64],
         ``[3, k]`` fact, target and item of each, by ascending target; targets are numbered in the
         order of the segments and their positions. And their ``[k]`` values.
     """
-    counts = [segment.targets.size for segment in segments]
-    summed = _by_item(segments, np.cumsum([0, *counts]), size)
+    summed = _by_item(segments, size)
     targets, facts = np.divmod(np.repeat(np.arange(summed.shape[0]), np.diff(summed.indptr)), len(FACTS))
-    repeats, rejected = facts == FACTS.index("repeat"), facts == FACTS.index("rejected")
-    values = np.where(repeats, np.log1p(REPEAT_SCALE * summed.data), np.minimum(summed.data, 1))
-    values = np.where(rejected, rejection(summed.data), values)
+    values = np.minimum(summed.data, 1)
+    for fact, value in VALUES.items():
+        own = facts == FACTS.index(fact)
+        values[own] = value(summed.data[own])
     return np.stack([facts, targets, summed.indices.astype(np.int64)]), values
 
 
@@ -46,38 +65,83 @@ def rejection(strength: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.log2(1 + strength)
 
 
-def _by_item(segments: Sequence[Segment], starts: NDArray[np.int64], size: int) -> sp.csr_array:
+VALUES: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+    "repeat": lambda summed: np.log1p(REPEAT_SCALE * summed),
+    "beside": lambda summed: np.log1p(BESIDE_SCALE * summed),
+    "rejected": rejection,
+}
+"""The values of facts for summed weights; those of the others are 1."""
+
+
+def _by_item(segments: Sequence[Segment], size: int) -> sp.csr_array:
     """Sum the weights of the acts and rejections of all segments by item: ``[targets * facts, size]``."""
-    rows, items, weights = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
-    for segment, start in zip(segments, starts[:-1], strict=True):
-        act_weights = _weights(segment)
-        fact, target, act = np.nonzero(act_weights)
-        rows.append((start + target) * len(FACTS) + fact)
-        items.append(segment.items[act])
-        weights.append(act_weights[fact, target, act])
-        target, rejected = np.nonzero(_in_force(segment))
-        rows.append((start + target) * len(FACTS) + FACTS.index("rejected"))
-        items.append(segment.rejections.items[rejected])
-        weights.append(segment.rejections.strength[rejected])
-    indices = np.concatenate(rows), np.concatenate(items)
-    shape = (int(starts[-1]) * len(FACTS), size)
-    return sp.csr_array((np.concatenate(weights), indices), shape=shape).astype(np.float32)
+    if not segments:
+        return sp.csr_array(np.zeros((0, size), dtype=np.float32))
+    targets = [segment.targets for segment in segments]
+    parts = [*_of_acts(segments, targets), *_of_rejections(segments, targets)]
+    rows = np.concatenate([part.targets * len(FACTS) + FACTS.index(part.fact) for part in parts])
+    items, weights = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("items", "weights")
+    )
+    shape = sum(own.size for own in targets) * len(FACTS), size
+    return sp.csr_array((weights, (rows, items)), shape=shape).astype(np.float32)
 
 
-def _weights(segment: Segment) -> NDArray[np.float64]:
-    """Weights of each act for each fact of acts and each target, ``[facts, targets, acts]``."""
-    targets = segment.targets[:, None]
-    acts = np.arange(len(segment))[None, :]
-    past = acts < targets
-    passed = segment.baskets[targets] - segment.baskets[acts]
-    repeat = segment.weights * past * (passed > 0) * FADED[np.clip(passed - 1, 0, FADED.size - 1)]
-    in_basket = past * (passed == 0)
-    after_last = past * (acts > 0) * (segment.items[acts - 1] == segment.items[targets - 1])
-    return np.stack([repeat, in_basket, after_last])
+def _of_acts(segments: Sequence[Segment], targets: Sequence[NDArray[np.int64]]) -> Iterator[Weights]:
+    """Weigh each act before each target, for the facts of acts; of all segments at once, for speed."""
+    lengths = np.array([len(segment) for segment in segments], dtype=np.int64)
+    items, baskets, weights = (
+        np.concatenate([getattr(segment, name) for segment in segments])
+        for name in ("items", "baskets", "weights")
+    )
+    passed_by = np.concatenate(targets)
+    starts = np.repeat(np.cumsum(lengths) - lengths, [own.size for own in targets])
+    target, acts = np.repeat(np.arange(passed_by.size), passed_by), spans(starts, passed_by)
+    at, first = (starts + passed_by)[target], starts[target]
+    passed = baskets[at] - baskets[acts]
+    is_earlier = passed > 0
+    faded = FADED[np.minimum(passed[is_earlier] - 1, FADED.size - 1)]
+    yield Weights("repeat", target[is_earlier], items[acts[is_earlier]], weights[acts[is_earlier]] * faded)
+    is_followed = (acts > first) & (items[acts - 1] == items[at - 1])
+    for fact, holds in (("in_basket", ~is_earlier), ("followed", is_followed)):
+        yield Weights(fact, target[holds], items[acts[holds]], np.ones(int(holds.sum())))
+    yield from _beside(items, target, acts, at, first)
 
 
-def _in_force(segment: Segment) -> NDArray[np.bool_]:
-    """Whether each rejection is in force at each target, ``[targets, rejections]``."""
-    targets, rejections = segment.targets[:, None], segment.rejections
-    in_force: NDArray[np.bool_] = (rejections.since <= targets) & (targets <= rejections.until)
-    return in_force
+def _beside(
+    items: NDArray[np.int64],
+    target: NDArray[np.int64],
+    acts: NDArray[np.int64],
+    at: NDArray[np.int64],
+    first: NDArray[np.int64],
+) -> Iterator[Weights]:
+    """Weigh the neighbours that the items of the latest acts had when they were acted on before.
+
+    Args:
+        items: ``[a]`` of the acts of all segments.
+        target, acts, at, first: ``[p]`` pairs of a target and an act before it: the target's number, and
+            where the act, the target and the first act of its segment are.
+    """
+    steps = np.array([step for step in range(-REACH, REACH + 1) if step])
+    closeness = NEARNESS[np.abs(steps) - 1] * np.where(steps < 0, BEFORE, 1)
+    for since in range(LATEST):
+        latest = np.maximum(at - 1 - since, first)
+        recurs = (acts < at - 1 - since) & (items[acts] == items[latest])
+        neighbours = acts[recurs, None] + steps
+        known = (neighbours >= first[recurs, None]) & (neighbours < at[recurs, None])
+        targets = np.broadcast_to(target[recurs, None], known.shape)[known]
+        weights = np.broadcast_to(NEARNESS[since] * closeness, known.shape)[known]
+        yield Weights("beside", targets, items[neighbours[known]], weights)
+
+
+def _of_rejections(segments: Sequence[Segment], targets: Sequence[NDArray[np.int64]]) -> Iterator[Weights]:
+    """Weigh the rejections that are in force at each target; few segments have any."""
+    first = 0
+    for segment, own in zip(segments, targets, strict=True):
+        rejections = segment.rejections
+        if rejections.items.size:
+            since, until = rejections.since <= own[:, None], own[:, None] <= rejections.until
+            target, rejected = np.nonzero(since & until)
+            strength = rejections.strength[rejected]
+            yield Weights("rejected", first + target, rejections.items[rejected], strength)
+        first += own.size

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.events import CatalogueRecord, Interaction
+from pipeline.events import CatalogueRecord, Impression, Interaction
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,10 @@ class MicroBatch:
         items: upserts, changes and the ids of removed items; applied before the interactions.
         interactions: validated and without duplicates.
         learns: False to fold the events without learning them.
+        times: when each interaction was appended, in ms by the log's clock, ascending; empty where nothing
+            was shown whose outcomes are of interest.
+        impressions: what was shown, each with the time at which it was appended; ascending.
+        rehearses: whether it is a rehearsal: no events, and one step on replayed Segments.
     """
 
     generation: int
@@ -24,3 +28,6 @@ class MicroBatch:
     items: Sequence[CatalogueRecord]
     interactions: Sequence[Interaction]
     learns: bool = True
+    times: Sequence[int] = ()
+    impressions: Sequence[tuple[int, Impression]] = ()
+    rehearses: bool = False

@@ -1,53 +1,40 @@
 """Outcomes: impressions joined with the acts that came of them, a fold of the log.
 
 An act belongs to the impression that it names, if that one showed the item to its user; one that names none,
-to the latest impression that did. An impression is closed when its window has passed by the log's clock.
+to the latest impression that did. An impression is closed when its window has passed by the log's clock. The
+clock never goes back: what comes late counts as appended at the latest time that has come before.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from heapq import merge
 from operator import itemgetter
+from typing import Self, TypeVar
 
 from pipeline.config import RewardsConfig
 from pipeline.errors import InvalidEvent
-from pipeline.eventlog.intake import interaction_of
+from pipeline.eventlog.intake import impression_of, interaction_of
 from pipeline.eventlog.port import Record
-from pipeline.events import Impression, Interaction, decode, event_digest
+from pipeline.events import Impression, Interaction, event_digest
+from pipeline.state.dedupe import SeenEvents
+from pipeline.state.join_state import JoinState, Leftover, ShownImpression, WaitingActs
 from pipeline.state.rewards import reward_of
+
+E = TypeVar("E")
+Appended = tuple[int, int, Impression | Interaction]
 
 MOST_ACTS = 1_000
 """Acts on one impression that count; more are a flood."""
 MOST_OF_USER = 200
 """Open impressions of one user; beyond them, the oldest ones are closed."""
-CLOSED_IDS = 1_000_000
+CLOSED_IDS = 262_144
 """Ids of closed impressions that are remembered, to tell late acts from acts on unknown ones."""
 MOST_WAITING = 10_000
-"""Impressions that are waited for, because an act names them: they are appended after their answers."""
+"""Acts that wait for the impressions that they name: these are appended after their answers."""
 MINUTE_MS = 60_000
-
-
-class Leftover(StrEnum):
-    """What was not joined, and why."""
-
-    UNKNOWN = "unknown"
-    """An act names an impression that is not known, and did not come within the window."""
-    LATE = "late"
-    """An act names an impression whose window has passed."""
-    NOT_SHOWN = "not_shown"
-    """An act names an impression that did not show the item, or not to this user."""
-    DUPLICATE = "duplicate"
-    """An act or an impression that is there already."""
-    FLOOD = "flood"
-    """An act on an impression with too many of them, or an impression closed early for its user's others."""
-    CROWDED_OUT = "crowded_out"
-    """An impression that was closed early, because too many were open."""
-    INVALID = "invalid"
-    """A record that is no valid event."""
 
 
 @dataclass(frozen=True)
@@ -63,27 +50,10 @@ class Outcome:
     rewards: tuple[float, ...]
     shown_at: int
 
-
-@dataclass
-class _Open:
-    impression: Impression
-    shown_at: int
-    rewards: list[float] = field(init=False)
-    acts: set[int] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.rewards = [0.0] * len(self.impression.items)
-
-    def closed(self) -> Outcome:
-        return Outcome(self.impression, tuple(self.rewards), self.shown_at)
-
-
-@dataclass
-class _Waiting:
-    """Acts on an impression that has not come, the first of them appended at a time in ms."""
-
-    since: int
-    acts: list[Interaction] = field(default_factory=list)
+    @classmethod
+    def of(cls, closed: ShownImpression) -> Self:
+        """Make the outcome of an impression that is closed."""
+        return cls(closed.impression, closed.rewards, closed.shown_at)
 
 
 class OutcomeJoin:
@@ -97,110 +67,163 @@ class OutcomeJoin:
     def __init__(self, config: RewardsConfig) -> None:
         self._config = config
         self.window = round(config.minutes * MINUTE_MS)
-        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._clock = 0
+        self._open: OrderedDict[str, ShownImpression] = OrderedDict()
         self._of_user: defaultdict[str, list[str]] = defaultdict(list)
-        self._closed: OrderedDict[int, None] = OrderedDict()
-        self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
+        self._closed = SeenEvents(CLOSED_IDS)
+        self._waiting: OrderedDict[str, WaitingActs] = OrderedDict()
+        self._acts_waiting = 0
         self.leftovers: Counter[Leftover] = Counter()
 
-    def show(self, impression: Impression, time: int) -> list[Outcome]:
+    def state(self) -> JoinState:
+        """Return the state; costs a list of the open impressions, and a copy of the closed ids."""
+        return JoinState(
+            self._clock,
+            tuple(dict.values(self._open)),  # in the same order, and ten times as quick as its own
+            dict(self._waiting),
+            self._closed.to_array()[0],
+            dict(self.leftovers),
+        )
+
+    def load(self, state: JoinState) -> None:
+        """Replace the state."""
+        self._clock = state.clock
+        self._open, self._of_user = OrderedDict(), defaultdict(list)
+        for one in state.open:
+            fields = one.fields
+            self._open[fields["impression_id"]] = one
+            self._of_user[fields["user"]].append(fields["impression_id"])
+        self._closed = SeenEvents(CLOSED_IDS, state.closed.tolist(), [0] * state.closed.size)
+        self._waiting = OrderedDict(state.waiting)
+        self._acts_waiting = sum(len(one.acts) for one in state.waiting.values())
+        self.leftovers = Counter(state.leftovers)
+
+    def show(self, impression: Impression, time: int) -> list[ShownImpression]:
         """Open an impression that was appended at a time in ms; return what that closes."""
         closed, name = self.close(time), impression.impression_id
-        if name in self._open or event_digest(name) in self._closed:
+        if self._is_known(name):
             self.leftovers[Leftover.DUPLICATE] += 1
             return closed
-        self._open[name] = _Open(impression, time)
+        self._open[name] = ShownImpression.of(impression, self._clock)
         own = self._of_user[impression.user]
         own.append(name)
-        waiting = self._waiting.pop(name, None)
-        for act in waiting.acts if waiting else ():
+        for act in self._waited(name):
             self._add(act)
         if len(own) > MOST_OF_USER:
             self.leftovers[Leftover.FLOOD] += 1
             closed.append(self._closed_one(own[0]))
-        elif len(self._open) > self._config.open_impressions:
+        while len(self._open) > self._config.open_impressions:
             self.leftovers[Leftover.CROWDED_OUT] += 1
             closed.append(self._closed_one(next(iter(self._open))))
         return closed
 
-    def act(self, act: Interaction, time: int) -> list[Outcome]:
+    def act(self, act: Interaction, time: int) -> list[ShownImpression]:
         """Put an act that was appended at a time in ms down to its impression; return what that closes."""
         closed = self.close(time)
         name = act.impression
-        if name is not None and name not in self._open and event_digest(name) not in self._closed:
-            self._wait(name, act, time)
-        else:
+        if name is None or self._is_known(name):
             self._add(act)
+        else:
+            self._wait(name, act)
         return closed
 
-    def _wait(self, name: str, act: Interaction, time: int) -> None:
-        waiting = self._waiting.setdefault(name, _Waiting(time))
-        if len(waiting.acts) >= MOST_ACTS:
+    def _is_known(self, name: str) -> bool:
+        """Whether an impression is open, or was closed."""
+        return name in self._open or self._closed.holds(event_digest(name))
+
+    def _wait(self, name: str, act: Interaction) -> None:
+        since, acts = self._waiting.get(name, WaitingActs(self._clock))
+        if len(acts) >= MOST_ACTS:
             self.leftovers[Leftover.FLOOD] += 1
             return
-        waiting.acts.append(act)
-        if len(self._waiting) > MOST_WAITING:
+        self._waiting[name] = WaitingActs(since, (*acts, act))
+        self._acts_waiting += 1
+        if self._acts_waiting > MOST_WAITING:
             self._drop_waiting()
 
+    def _waited(self, name: str) -> tuple[Interaction, ...]:
+        """Return the acts that have waited for an impression, which wait no longer."""
+        acts = self._waiting.pop(name, WaitingActs(0)).acts
+        self._acts_waiting -= len(acts)
+        return acts
+
     def _drop_waiting(self) -> None:
-        _, waiting = self._waiting.popitem(last=False)
-        self.leftovers[Leftover.UNKNOWN] += len(waiting.acts)
+        self.leftovers[Leftover.UNKNOWN] += len(self._waited(next(iter(self._waiting))))
 
     def _add(self, act: Interaction) -> None:
         """Put an act down to its open impression, if there is one."""
-        found, digest = self._found(act), event_digest(act.event_id)
-        if found is None:
+        name, place = self._place_of(act)
+        if name is None:
             return
+        found, digest = self._open[name], event_digest(act.event_id)
         if digest in found.acts:
             self.leftovers[Leftover.DUPLICATE] += 1
         elif len(found.acts) >= MOST_ACTS:
             self.leftovers[Leftover.FLOOD] += 1
         else:
-            found.acts.add(digest)
-            total = sum(found.rewards)
-            bounded = min(max(total + reward_of(act, self._config), self._config.least), self._config.most)
-            found.rewards[found.impression.items.index(act.item)] += bounded - total
+            rewards = self._rewarded(found.rewards, place, act)
+            self._open[name] = found._replace(rewards=rewards, acts=found.acts | {digest})
+
+    def _rewarded(self, rewards: tuple[float, ...], place: int, act: Interaction) -> tuple[float, ...]:
+        """Return the rewards with an act on the item at a place, all together within their range."""
+        total = sum(rewards)
+        bounded = min(max(total + reward_of(act, self._config), self._config.least), self._config.most)
+        return (*rewards[:place], rewards[place] + bounded - total, *rewards[place + 1 :])
 
     @property
     def open(self) -> int:
         """Number of impressions that are open."""
         return len(self._open)
 
-    def close(self, time: int) -> list[Outcome]:
+    def close(self, time: int) -> list[ShownImpression]:
         """Close the impressions whose window has passed at a time in ms."""
-        closed = []
-        while self._open:
-            oldest = next(iter(self._open.values()))
-            if time <= oldest.shown_at + self.window:
-                break
-            closed.append(self._closed_one(oldest.impression.impression_id))
-        while self._waiting and time > next(iter(self._waiting.values())).since + self.window:
+        closed, self._clock = [], max(time, self._clock)
+        while self._open and self._clock > next(iter(self._open.values())).shown_at + self.window:
+            closed.append(self._closed_one(next(iter(self._open))))
+        while self._waiting and self._clock > next(iter(self._waiting.values())).since + self.window:
             self._drop_waiting()
         return closed
 
-    def _found(self, act: Interaction) -> _Open | None:
-        """The open impression of an act."""
-        if act.impression is None:
-            own = (self._open[name] for name in reversed(self._of_user.get(act.user, ())))
-            return next((one for one in own if act.item in one.impression.items), None)
-        found = self._open.get(act.impression)
-        if found is None:
+    def _place_of(self, act: Interaction) -> tuple[str | None, int]:
+        """Return the open impression that an act belongs to, and the place of its item; None without one."""
+        own, name = self._of_user.get(act.user, []), act.impression
+        if name is None:
+            found = ((one, self._open[one].place_of(act.item)) for one in reversed(own))
+            return next(((one, place) for one, place in found if place is not None), (None, 0))
+        if name not in self._open:
             self.leftovers[Leftover.LATE] += 1
-        elif found.impression.user != act.user or act.item not in found.impression.items:
+            return None, 0
+        place = self._open[name].place_of(act.item) if name in own else None
+        if place is None:
             self.leftovers[Leftover.NOT_SHOWN] += 1
-            return None
-        return found
+            return None, 0
+        return name, place
 
-    def _closed_one(self, name: str) -> Outcome:
-        outcome = self._open.pop(name).closed()
-        own = self._of_user[outcome.impression.user]
+    def _closed_one(self, name: str) -> ShownImpression:
+        found = self._open.pop(name)
+        user = found.fields["user"]
+        own = self._of_user[user]
         own.remove(name)
         if not own:
-            del self._of_user[outcome.impression.user]
-        self._closed[event_digest(name)] = None
-        if len(self._closed) > CLOSED_IDS:
-            self._closed.popitem(last=False)
-        return outcome
+            del self._of_user[user]
+        self._closed.add(event_digest(name), 0)
+        return found
+
+
+def join_in_order(
+    join: OutcomeJoin, shown: Iterable[tuple[int, Impression]], acts: Iterable[tuple[int, Interaction]]
+) -> Iterator[ShownImpression]:
+    """Yield the impressions that are closed meanwhile.
+
+    Args:
+        join: what is open, and will be.
+        shown, acts: each with the time in ms at which it was appended, ascending; of equal times, what was
+            shown comes first.
+    """
+    impressions: Iterator[Appended] = ((time, 0, impression) for time, impression in shown)
+    interactions: Iterator[Appended] = ((time, 1, act) for time, act in acts)
+    for time, _, event in merge(impressions, interactions, key=itemgetter(0, 1)):
+        yield from join.show(event, time) if isinstance(event, Impression) else join.act(event, time)
 
 
 def outcomes(
@@ -209,16 +232,19 @@ def outcomes(
     """Yield the outcomes of impressions whose window has passed at a time in ms.
 
     Args:
-        impressions, interactions: each in the order of append times; of equal times impressions come first.
+        impressions, interactions: each in the order of append times.
     """
-    shown = ((record.append_time, 0, record) for record in impressions)
-    acts = ((record.append_time, 1, record) for record in interactions)
-    for time, is_act, record in merge(shown, acts, key=itemgetter(0, 1)):
+    shown, acts = _valid(impressions, impression_of, join), _valid(interactions, interaction_of, join)
+    yield from map(Outcome.of, join_in_order(join, shown, acts))
+    yield from map(Outcome.of, join.close(until))
+
+
+def _valid(
+    records: Iterable[Record], read: Callable[[Record], E], join: OutcomeJoin
+) -> Iterator[tuple[int, E]]:
+    """Yield the events of records that have one, with their append times; count the others."""
+    for record in records:
         try:
-            if is_act:
-                yield from join.act(interaction_of(record), time)
-            else:
-                yield from join.show(decode(Impression, record.value or b""), time)
+            yield record.append_time, read(record)
         except InvalidEvent:
             join.leftovers[Leftover.INVALID] += 1
-    yield from join.close(until)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.state.counts import LEAST_SCALE
-from pipeline.state.growing import BLOCK, ChangedRows, GrowingArray
+from pipeline.state.growing import BLOCK, ChangedRows, GrowingArray, distinct
 
 PRIOR = 0.1
 """Added to the count of every item, so that a new item has a probability above zero."""
@@ -124,7 +124,7 @@ class DecayedPopularity(Popularity):
     def replace(self, rows: NDArray[np.int64], stored: NDArray[np.float64]) -> None:
         """Replace the stored counts of distinct rows."""
         self._stored.values[rows] = stored
-        self._add_up(np.unique(rows // BLOCK))
+        self._add_up(distinct(rows // BLOCK))
         self._changed.add(rows)
 
     def fold(self, items: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
@@ -132,7 +132,7 @@ class DecayedPopularity(Popularity):
         rows, numbers = np.unique(items, return_inverse=True)
         added = np.bincount(numbers, weights, minlength=rows.size) / self.scale
         self._stored.values[rows] = np.maximum(self._stored.values[rows] + added, 0)
-        self._add_up(np.unique(rows // BLOCK))
+        self._add_up(distinct(rows // BLOCK))
         self._changed.add(rows)
 
     def age(self, events: int) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import SignalsConfig, StreamConfig
+from pipeline.config import RewardsConfig, SignalsConfig, StreamConfig
 from pipeline.events import CatalogueRecord, Interaction
 from pipeline.state.catalogue import Catalogue
 from pipeline.state.contributions import Contribution, additions, contribution
 from pipeline.state.covisitation import DecayedCovisitation
 from pipeline.state.dedupe import SeenEvents, Sighting
 from pipeline.state.growing import GrowingArray
+from pipeline.state.head import Head
 from pipeline.state.histories import Act, Histories, History, joined
+from pipeline.state.join_state import Leftover, ShownImpression
+from pipeline.state.micro_batch import MicroBatch
+from pipeline.state.outcomes import OutcomeJoin, join_in_order
 from pipeline.state.popularity import DecayedPopularity
 from pipeline.state.segments import Segment, segment_of
 from pipeline.state.signals import Reading, Signals
@@ -30,6 +35,10 @@ class StreamState:
         events: number of interactions folded since the beginning.
         capped: number of acts of the last fold that a cap has reduced.
         signals: what acts say.
+        head: which items most acts are on, by their number of acts.
+        outcomes: joins what was shown with what came of it.
+        closed: impressions that the last batch has closed, in the order of their closing.
+        left: how many impressions and acts of the last batch were not joined, by reason.
     """
 
     config: StreamConfig
@@ -38,8 +47,9 @@ class StreamState:
     events: int = 0
     capped: int = 0
     said: InitVar[SignalsConfig] = SignalsConfig()  # noqa: RUF009 (frozen)
+    worth: InitVar[RewardsConfig] = RewardsConfig()  # noqa: RUF009 (frozen)
 
-    def __post_init__(self, said: SignalsConfig) -> None:
+    def __post_init__(self, said: SignalsConfig, worth: RewardsConfig) -> None:
         self.signals = Signals(said, self.config.history_length)
         self.histories = Histories(self.config.history_length)
         self.covisitation = DecayedCovisitation(
@@ -47,6 +57,10 @@ class StreamState:
         )
         self.popularity = DecayedPopularity(self.config.popularity_half_life)
         self._acts = GrowingArray[np.int64](np.int64)
+        self.head = Head()
+        self.outcomes = OutcomeJoin(worth)
+        self.closed: list[ShownImpression] = []
+        self.left: Counter[Leftover] = Counter()
 
     @property
     def acts(self) -> NDArray[np.int64]:
@@ -75,6 +89,7 @@ class StreamState:
     def load_counts(self, acts: NDArray[np.int64], events: int) -> None:
         """Replace the numbers of acts ``[n]`` on each item, and of all events."""
         self._acts.load(acts)
+        self.head.load(acts)
         self.events = events
 
     def first_seen(self, partition: int, event: Interaction) -> bool:
@@ -110,12 +125,15 @@ class StreamState:
         """Convert what `read` returned to a Segment."""
         return segment_of(reading, first_new, self.signals, self.catalogue.row)
 
-    def segment_before_next(self, user: str) -> Segment | None:
-        """Build a Segment whose last act is a placeholder for the user's next; None without acts to go by."""
+    def segment_before_next(self, user: str, session: str | None = None) -> Segment | None:
+        """Build a Segment whose last act is a placeholder for the user's next; None without acts to go by.
+
+        Without a `session` it continues the last act's basket.
+        """
         reading = self.signals.read(self.histories.of(user))
         if not reading.acts:
             return None
-        coming = reading.acts[-1].coming()
+        coming = reading.acts[-1].coming(session)
         return segment_of(reading, len(reading.acts), self.signals, self.catalogue.row, coming)
 
     def fold(self, events: Sequence[Interaction]) -> None:
@@ -129,8 +147,20 @@ class StreamState:
             self.histories.fold(event.user, act, self.signals.remembered)
         self.capped = sum(one.is_capped for one in found)
         self._count(found)
-        np.add.at(self._acts.values, np.array(wanted, dtype=np.int64), 1)
+        self._count_acts(np.array(wanted, dtype=np.int64))
         self.events += len(events)
+
+    def _count_acts(self, rows: NDArray[np.int64]) -> None:
+        rows, added = np.unique(rows, return_counts=True)
+        before = self.acts[rows]
+        self.acts[rows] += added
+        self.head.move(before, self.acts[rows])
+
+    def join(self, batch: MicroBatch) -> None:
+        """Join what the users of a batch were shown, and what they did."""
+        acts, before = zip(batch.times, batch.interactions, strict=False), self.outcomes.leftovers.copy()
+        self.closed = list(join_in_order(self.outcomes, batch.impressions, acts))
+        self.left = self.outcomes.leftovers - before
 
     def _count(self, found: Sequence[Contribution]) -> None:
         """Add contributions to the counts. Only acts that count age them: a crowd of others cannot."""

@@ -13,10 +13,14 @@ from torch import Tensor
 
 from pipeline.model.device import recurring
 from pipeline.model.item_table import ItemTable, Rows
-from pipeline.model.losses import Negatives, sampled_softmax
+from pipeline.model.losses import Negatives
 from pipeline.model.recommender import Recommender
 from pipeline.model.sequences import pack
 from pipeline.state.segments import Segment
+from pipeline.training.objectives.port import Ranking, Supervised
+from pipeline.training.objectives.ranking import NextItem
+
+NEXT_ITEM = NextItem()
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,19 @@ class Pass:
 
 
 def forward(
-    recommender: Recommender, table: ItemTable, segments: Sequence[Segment], negatives: Negatives
+    recommender: Recommender,
+    table: ItemTable,
+    segments: Sequence[Segment],
+    negatives: Negatives,
+    objective: Supervised = NEXT_ITEM,
 ) -> Pass:
     """Run Segments, each with at least one target, through the tower against the negatives."""
     device = negatives.items.device
     packed = pack([segment.cut(0, len(segment) - 1) for segment in segments], device)
     acts = packed.items.flatten()[packed.indices]
-    indices, items, new, weights = (torch.from_numpy(array).to(device) for array in _targets(segments))
+    indices, items, new, weights, baskets, types = (
+        torch.from_numpy(array).to(device) for array in _targets(segments)
+    )
     m = items.numel()
     indices, items = _padded(indices), _padded(items)
     touched, where = _gather(torch.cat([acts, items, negatives.items]))
@@ -64,9 +74,12 @@ def forward(
     of_acts, of_items, of_negatives = torch.split(recommender.item_vectors(rows)[where], sizes)
     _, bias_of_items, bias_of_negatives = torch.split(rows.bias[where], sizes)
     users = recommender.user_vectors(of_acts, packed)[indices]
-    positive = recommender.own_logits(users, of_items, bias_of_items)
+
+    def own(user: Tensor, item: Tensor) -> Tensor:
+        return recommender.own_logits(users[user], of_items[item], bias_of_items[item])
+
     negative = recommender.logits(users, of_negatives, bias_of_negatives)
-    losses = sampled_softmax(positive, negative, items, negatives)
+    losses = objective.losses(Ranking(own, negative, items, _padded(baskets), _padded(types), negatives))
     return Pass(users[:m], items[:m], new, weights, losses[:m], touched, rows)
 
 
@@ -85,11 +98,25 @@ def _gather(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _targets(segments: Sequence[Segment]) -> tuple[NDArray[Any], ...]:
-    """Return for each target the index of the act before it among all acts, its item, if new, its weight."""
+    """Describe each target.
+
+    Returns:
+        ``[m]`` each: the index of the act before it among all acts, its item, whether it is new, its weight,
+        its basket's number, from 1 over all Segments, and its type.
+    """
     starts = np.cumsum([0] + [len(segment) - 1 for segment in segments])[:-1]
-    found = [segment.foreseeable for segment in segments]
-    indices = [start + targets - 1 for start, targets in zip(starts, found, strict=True)]
-    items = [segment.items[targets] for segment, targets in zip(segments, found, strict=True)]
-    new = [targets >= segment.first_new for segment, targets in zip(segments, found, strict=True)]
-    weights = [s.weights[targets].astype(np.float32) for s, targets in zip(segments, found, strict=True)]
-    return tuple(np.concatenate(arrays) for arrays in (indices, items, new, weights))
+    first_baskets = np.cumsum([1] + [int(segment.baskets[-1]) + 1 for segment in segments])[:-1]
+    parts = []
+    for segment, start, basket in zip(segments, starts, first_baskets, strict=True):
+        targets = segment.foreseeable
+        parts.append(
+            (
+                start + targets - 1,
+                segment.items[targets],
+                targets >= segment.first_new,
+                segment.weights[targets].astype(np.float32),
+                basket + segment.baskets[targets],
+                segment.types[targets],
+            )
+        )
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))

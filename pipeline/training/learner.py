@@ -9,6 +9,7 @@ replay drown the new events (HR@20 .326), two means do not (.339).
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,16 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.config import LearnerConfig, ModelSizes, SignalsConfig
-from pipeline.evaluation.prequential import (
-    COLD_BELOW,
-    Scores,
-    Targets,
-    empty_scores,
-)
+from pipeline.config import LearnerConfig, ModelSizes, RewardsConfig, SignalsConfig, ValueConfig
+from pipeline.evaluation.prequential import Scores, Targets, empty_scores
 from pipeline.events import CatalogueRecord, Interaction, InteractionType, event_digest
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.adapter import NO_ADAPTER, Adapter
+from pipeline.model.content.items import ItemEncoder
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import fast_products, release_freed_memory
 from pipeline.model.item_table import ItemTable
@@ -37,13 +34,20 @@ from pipeline.model.mixer import Mixer, ScorerOutputs
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts, score_segments
 from pipeline.model.warm_start import warm_start
+from pipeline.ratings.acts import new_ratings
+from pipeline.ratings.learner import RatingLearner
 from pipeline.retrieval.retriever import Retriever
 from pipeline.state.catalogue import upserted
 from pipeline.state.histories import Act
 from pipeline.state.micro_batch import MicroBatch
+from pipeline.state.outcomes import Outcome
 from pipeline.state.segments import Segment, chunks
 from pipeline.state.stream import StreamState
+from pipeline.training.cohorts import cohorts
 from pipeline.training.forward import Pass, forward
+from pipeline.training.objectives.chosen import UNSUPERVISED, mixed, supervised_of
+from pipeline.training.objectives.port import HistoryBatch
+from pipeline.training.objectives.schedule import alpha_after
 from pipeline.training.optimizer import OptimizerStep, Touched
 from pipeline.training.prequential import (
     Scored,
@@ -54,6 +58,10 @@ from pipeline.training.prequential import (
 )
 from pipeline.training.replay_buffer import ReplayBuffer
 from pipeline.training.rng import Purpose, random_for
+from pipeline.training.sampled_lists import choose, lists_of
+from pipeline.value.decisions import decisions_of
+from pipeline.value.features import ITEM, STATE
+from pipeline.value.learners import Skipped, make_learner
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +76,10 @@ class Learner:
         born: its configuration as the settings have it.
         config: its configuration now; the model's sizes may be those of an adopted state.
         signals: what acts say, as the settings have it.
+        rewards: what acts on shown items are worth, as the settings have it.
+        valued: what learns values, as the settings have it.
         encoder: of texts; its adapter may be that of an adopted state.
+        item_encoder: of items, with that.
     """
 
     def __init__(
@@ -78,9 +89,13 @@ class Learner:
         encoder: TextEncoder,
         device: torch.device,
         signals: SignalsConfig = SignalsConfig(),  # noqa: B008 (frozen)
+        rewards: RewardsConfig = RewardsConfig(),  # noqa: B008 (frozen)
+        valued: ValueConfig = ValueConfig(),  # noqa: B008 (frozen)
     ) -> None:
         self.born = config
         self.signals = signals
+        self.rewards = rewards
+        self.valued = valued
         self._backbone = backbone
         self.encoder = encoder
         self.device = device
@@ -90,13 +105,16 @@ class Learner:
         """Reset all state, to a model of the given sizes."""
         self.config = config
         self.encoder = self.encoder.adapted(NO_ADAPTER)
-        self.stream = StreamState(config.stream, said=self.signals)
+        self.stream = StreamState(config.stream, said=self.signals, worth=self.rewards)
         self.recommender = self._new_recommender(config.sizes)
-        self.table = ItemTable(self._backbone.width, self.device, config.optimizer.rows)
+        self._make_table(config.sizes)
         self.mixer = Mixer(config.mixer_rate, self.device)
         self.replay = ReplayBuffer(config.replay.capacity)
         self.retriever = Retriever(config.retrieval)
+        self.values = make_learner(self.valued, STATE, ITEM, config.seed)
+        self.ratings = RatingLearner(config.ratings, self._backbone.width)
         self.optimizer = self._optimizer()
+        self._supervised = supervised_of(config.objective)
 
     def grow_to(self, sizes: ModelSizes) -> None:
         """Grow the model, warm-started from this one; reset the optimizer.
@@ -108,6 +126,8 @@ class Learner:
         self.config = self.config.replace(sizes=sizes)
         self.recommender = self._new_recommender(sizes)
         warm_start(self.recommender, sizes, small, small_sizes)
+        if sizes.vectors != small_sizes.vectors:
+            self._widen()
         self.optimizer = self._optimizer()
 
     def reencode(self, adapter: Adapter) -> None:
@@ -117,7 +137,9 @@ class Learner:
 
     def another(self) -> Learner:
         """Make a learner that has seen nothing, configured as this one was; the backbone is shared."""
-        return Learner(self.born, self._backbone, self.encoder, self.device, self.signals)
+        return Learner(
+            self.born, self._backbone, self.encoder, self.device, self.signals, self.rewards, self.valued
+        )
 
     def first_seen(self, partition: int, event: Interaction) -> bool:
         """Remember an event of a partition; False if it is a duplicate.
@@ -132,16 +154,54 @@ class Learner:
         return not isinstance(record, str) and not self.encoder.knows(upserted(None, record).text)
 
     def score_and_learn(self, batch: MicroBatch) -> Scores:
-        """Score and learn the batch, unless it is to be folded only; fold it into the stream state."""
+        """Score and learn the batch, unless it is to be folded only; fold it into the stream state.
+
+        `stream.closed` has the outcomes that it closes then.
+        """
         self._ingest(batch)
         self._take_back(batch.interactions)
         self.retriever.update(batch.step, self.table, self.stream.popularity)
         segments, targets = self._segments(batch.interactions)
         scores = self._learn(batch, segments, targets) if batch.learns and targets.users else empty_scores()
+        if batch.rehearses:
+            self._rehearse(batch)
+        self._learn_ratings(batch)
         self.stream.fold(batch.interactions)
+        self.stream.join(batch)
+        self._learn_values(batch)
         if batch.step % RELEASE_EVERY == 0:
             release_freed_memory()
         return scores
+
+    @fast_products()
+    @torch.inference_mode()
+    def score(self, batch: MicroBatch) -> Scores:
+        """Score what users did next, of whole baskets after their histories; learn and fold nothing.
+
+        The items must be known.
+        """
+        self.retriever.update(batch.step, self.table, self.stream.popularity)
+        segments, targets = self._segments(batch.interactions)
+        if not targets.users:
+            return empty_scores()
+        negatives, pieces = self._negatives(batch), self._pieces(segments)
+        passed = forward(self.recommender, self.table, pieces, negatives)
+        scored = self._score(passed, segments, negatives, targets)
+        return self._scores(segments, targets, passed, scored, math.nan)
+
+    def _learn_ratings(self, batch: MicroBatch) -> None:
+        """Predict the ratings of the batch, then learn them."""
+        content, stream, most = self.table.all().text, self.stream, self.config.ratings.history
+        events = batch.interactions if batch.learns else []
+        found = new_ratings(events, stream.histories.of, stream.catalogue.row, most)
+        self.ratings.learn(found, lambda rows: content[self._tensor(rows)].double().cpu().numpy())
+
+    def _learn_values(self, batch: MicroBatch) -> None:
+        """Learn what came of what was shown, from the features that it was chosen by."""
+        if batch.learns and self.valued.learners and self.stream.closed:
+            decisions, unreadable = decisions_of(map(Outcome.of, self.stream.closed))
+            self.values.skipped[Skipped.UNREADABLE] += unreadable
+            self.values.learn(decisions, self._random(batch, Purpose.VALUES))
 
     def scorer_outputs(self, segments: Sequence[Segment], users: Tensor) -> Iterator[ScorerOutputs]:
         """Score the segments' m targets with every scorer; `users` ``[m, d]`` are the vectors before each."""
@@ -163,6 +223,7 @@ class Learner:
             self.stream.catalogue.row(event.item)
         self.stream.grow()
         self.table.grow(len(self.stream.catalogue))
+        self.ratings.grow(len(self.stream.catalogue))
         self._encode(rows)
 
     def _take_back(self, events: Sequence[Interaction]) -> None:
@@ -173,8 +234,9 @@ class Learner:
             self.replay.take_back([(event_digest(event.user), row(event.item)) for event in returned])
 
     def _encode(self, rows: Sequence[int]) -> None:
-        """Give rows the content vectors of their texts."""
-        content = self.encoder.encode([self.stream.catalogue.text(row) for row in rows])
+        """Give rows the content of their items."""
+        entries = self.stream.catalogue.entries
+        content = self.item_encoder.encode([entries[row] for row in rows], self.encoder)
         changed = np.array(rows, dtype=np.int64)
         self.table.set_content(self._tensor(changed), torch.from_numpy(content))
         self.retriever.encoded(changed)
@@ -189,49 +251,67 @@ class Learner:
         by_user: dict[str, list[Act]] = {e.user: [] for e in events if weight(Act.of(e)) > 0}
         for event in events:
             by_user.setdefault(event.user, []).append(Act.of(event))
-        cold, flags = self._cold(events), list[bool]()
+        acts, before = self._acts_before(events), list[int]()
         segments, targets = list[Segment](), list[tuple[str, int]]()
         for user, new in by_user.items():
             reading, first_new = self.stream.read(self.stream.histories.of(user), new)
             segment = replace(self.stream.segment_of(reading, first_new), user=event_digest(user))
             segments.append(segment)
             targets += [(user, int(index)) for index in segment.targets]
-            flags += [cold[user, reading.acts[index]] for index in segment.targets]
+            before += [acts[user, reading.acts[index]] for index in segment.targets]
         pasts = np.array([index for _, index in targets], dtype=np.int64)
-        return segments, Targets([user for user, _ in targets], pasts, np.array(flags, dtype=np.bool_))
+        return segments, Targets([user for user, _ in targets], pasts, np.array(before, dtype=np.int64))
 
-    def _cold(self, events: Sequence[Interaction]) -> dict[tuple[str, Act], bool]:
-        """Say of each user's acts whether their items had few acts before them."""
+    def _acts_before(self, events: Sequence[Interaction]) -> dict[tuple[str, Act], int]:
+        """Count for each user's acts how many their items had before them."""
         earlier = Counter[str]()
-        cold: dict[tuple[str, Act], bool] = {}
+        counts: dict[tuple[str, Act], int] = {}
         for event in events:
-            acts = self.stream.acts[self.stream.catalogue.row(event.item)] + earlier[event.item]
-            cold[event.user, Act.of(event)] = bool(acts < COLD_BELOW)
+            acts = self.stream.acts[self.stream.catalogue.row(event.item)]
+            counts[event.user, Act.of(event)] = int(acts) + earlier[event.item]
             earlier[event.item] += 1
-        return cold
+        return counts
 
     @fast_products()
     def _learn(self, batch: MicroBatch, segments: list[Segment], known: Targets) -> Scores:
         """Use one pass three times: for scores before anything has learned the events, loss and gradient."""
-        cut, negatives = self.config.segments, self._negatives(batch)
-        fresh = [piece for segment in segments for piece in chunks(segment, cut) if piece.targets.size]
-        passed = forward(self.recommender, self.table, fresh + self._replayed(batch), negatives)
+        fresh, negatives = self._pieces(segments), self._negatives(batch)
+        old = self.replayed(self.config.replay.segments, self._random(batch, Purpose.REPLAY))
+        pieces = fresh + old
+        passed = forward(self.recommender, self.table, pieces, negatives, self._supervised)
         scored = self._score(passed, segments, negatives, known)
-        loss, is_finite = self._loss(passed), np.isfinite(scored.by_scorer["mixture"].log_probabilities).all()
-        if not (is_finite and self.optimizer.step(loss, [Touched(passed.touched, passed.rows)])):
+        is_finite = np.isfinite(scored.by_scorer["mixture"].log_probabilities).all()
+        loss, touched = self._loss(batch, passed, pieces, negatives)
+        involved = [Touched(passed.touched, passed.rows), *touched]
+        acts = sum(len(one) - one.first_new for one in segments)
+        if not (is_finite and self.optimizer.step(loss, involved, acts)):
             log.error("step %s-%s is not finite: folded, not learned", batch.generation, batch.step)
             return replace(empty_scores(), quarantined=True)
         self.retriever.changed(passed.touched.cpu().numpy())
-        for outputs, columns in scored.outputs:
-            self.mixer.learn(outputs, columns)
+        for lesson in scored.lessons:
+            self.mixer.learn(*lesson)
         self.replay.offer(fresh, self._random(batch, Purpose.RESERVOIR))
-        first = torch.cat([outputs.situation for outputs, _ in scored.outputs]).bool().cpu().numpy()
-        slices = {"all": np.ones_like(first), "first_of_basket": first, "cold": known.cold}
-        return Scores(known, scored.by_scorer, slices, float(loss.detach()), audited=scored.audited)
+        return self._scores(segments, known, passed, scored, float(loss.detach()))
 
-    def _replayed(self, batch: MicroBatch) -> list[Segment]:
+    def _pieces(self, segments: Sequence[Segment]) -> list[Segment]:
+        """Cut Segments into pieces that have targets."""
+        cut = self.config.segments
+        return [piece for segment in segments for piece in chunks(segment, cut) if piece.targets.size]
+
+    @fast_products()
+    def _rehearse(self, batch: MicroBatch) -> None:
+        """Take a step on replayed Segments alone."""
+        old = self.replayed(self.config.replay.rehearsed, self._random(batch, Purpose.REPLAY))
+        if not old:
+            return
+        passed = forward(self.recommender, self.table, old, self._negatives(batch), self._supervised)
+        if not self.optimizer.step(passed.mean_loss(~passed.new), [Touched(passed.touched, passed.rows)]):
+            log.error("rehearsal %s-%s is not finite: left out", batch.generation, batch.step)
+        self.retriever.changed(passed.touched.cpu().numpy())
+
+    def replayed(self, amount: int, random: np.random.Generator) -> list[Segment]:
         """Draw old Segments; keep the latest acts of each, none of them new."""
-        drawn = self.replay.draw(self.config.replay.segments, self._random(batch, Purpose.REPLAY))
+        drawn = self.replay.draw(amount, random)
         recent = [old.cut(max(0, len(old) - self.config.replay.length), len(old)) for old in drawn]
         return [replace(old, first_new=len(old)) for old in recent if old.foreseeable.size]
 
@@ -245,20 +325,50 @@ class Learner:
         users = passed.users[passed.new].detach()
         contexts = Contexts.of(segments, users, stream.covisitation, len(self.table))
         scorers = Scorers(self.recommender, self.table, stream.popularity, self.mixer, self.retriever)
+        listed = choose(segments)
         if not self.retriever.is_needed(len(self.table)):
-            return score_in_full(contexts, targets, scorers)
+            return score_in_full(contexts, targets, scorers, listed)
         digests = np.repeat([one.user for one in segments], [one.targets.size for one in segments])
         audited = is_audited(known, digests, len(self.table), self.config.retrieval.audited)
-        return score_among_candidates(contexts, targets, scorers, negatives, audited)
+        return score_among_candidates(contexts, targets, scorers, listed, negatives, audited)
 
-    def _loss(self, passed: Pass) -> Tensor:
-        """Mean over new targets, plus a part of the mean over replay and context."""
+    def _scores(
+        self, segments: Sequence[Segment], known: Targets, passed: Pass, scored: Scored, loss: float
+    ) -> Scores:
+        """Return the scores of targets, with their slices and lists."""
+        opens = torch.cat([lesson.outputs.situation for lesson in scored.lessons]).bool().cpu().numpy()
+        slices = cohorts(segments, known, opens, self.stream.head)
+        lists = lists_of(scored.lists, scored.listed, segments, passed.items[passed.new], self.table)
+        return Scores(known, scored.by_scorer, slices, loss, audited=scored.audited, lists=lists)
+
+    def _loss(
+        self, batch: MicroBatch, passed: Pass, pieces: Sequence[Segment], negatives: Negatives
+    ) -> tuple[Tensor, list[Touched]]:
+        """Mean over new targets, plus a part of the mean over replay and context; mixed with L_uns."""
         replayed = passed.mean_loss(~passed.new)
-        return passed.mean_loss(passed.new) + self.config.replay.weight * replayed
+        supervised = passed.mean_loss(passed.new) + self.config.replay.weight * replayed
+        random = self._random(batch, Purpose.VIEWS)
+        histories = HistoryBatch(self.recommender, self.table, pieces, negatives, random)
+        alpha, objective = alpha_after(self.stream.events, self.config.objective), self.config.objective
+        return mixed(alpha, supervised, UNSUPERVISED[objective.unsupervised], histories)
 
     def _new_recommender(self, sizes: ModelSizes) -> Recommender:
         new = Recommender(self._backbone, sizes, self.config.seed, self.config.precision)
         return new.to(self.device).eval()
+
+    def _make_table(self, sizes: ModelSizes) -> None:
+        """Make an empty table, and what encodes items for it."""
+        self.item_encoder = ItemEncoder(sizes.vectors)
+        width, rates = self._backbone.width, self.config.optimizer.rows
+        self.table = ItemTable(width, self.device, rates, sizes.vector_columns)
+
+    def _widen(self) -> None:
+        """Make room for vectors that the model did not read before, and read those of the whole catalogue."""
+        state, width = self.table.state(), self._backbone.width + self.config.sizes.vector_columns
+        self._make_table(self.config.sizes)
+        self.table.load({**state, "content": state["content"].new_zeros(len(state["bias"]), width)})
+        self.retriever = Retriever(self.config.retrieval)
+        self._encode(range(len(self.stream.catalogue)))
 
     def _optimizer(self) -> OptimizerStep:
         return OptimizerStep(self.recommender, self.table, self.config.optimizer)

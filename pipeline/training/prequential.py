@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.evaluation.lists import CUTOFF, NO_ITEM, NO_LISTS, best_columns
 from pipeline.evaluation.prequential import (
-    CUTOFF,
     FULL_RANKING,
     Targets,
     TargetScores,
@@ -42,55 +42,86 @@ class Scorers(NamedTuple):
     retriever: Retriever
 
 
+class Lesson(NamedTuple):
+    """What the mixer learns from a block of m targets.
+
+    Attributes:
+        outputs: of all scorers.
+        columns: ``[m]`` where the targets are among their items.
+        is_found: ``[m]`` which targets were retrieved; None where all items are scored.
+    """
+
+    outputs: ScorerOutputs
+    columns: Tensor
+    is_found: Tensor | None = None
+
+
 class Scored(NamedTuple):
     """The result of a test.
 
     Attributes:
         by_scorer: scores of the m targets by each scorer.
-        outputs: of all scorers for blocks of targets, and where each target is among their items.
+        lessons: of blocks of targets.
+        listed: ``[m]`` which targets have a list.
+        lists: ``[s, CUTOFF]`` catalogue rows that are ranked first for these.
         audited: ``[m]`` which targets were ranked in full, too; None if all were, or none.
     """
 
     by_scorer: dict[str, TargetScores]
-    outputs: list[tuple[ScorerOutputs, Tensor]]
+    lessons: list[Lesson]
+    listed: NDArray[np.bool_]
+    lists: NDArray[np.int64]
     audited: NDArray[np.bool_] | None = None
 
 
-def score_in_full(contexts: Contexts, targets: Tensor, scorers: Scorers) -> Scored:
-    """Rank targets, of catalogue rows ``[m]``, among all items."""
+def score_in_full(contexts: Contexts, targets: Tensor, scorers: Scorers, listed: NDArray[np.bool_]) -> Scored:
+    """Rank targets, of catalogue rows ``[m]``, among all items; those `listed` get a list."""
     table, popularity = scorers.table.padded(), scorers.popularity
     outputs = score_contexts(contexts, scorers.recommender, table, popularity)
-    blocks = list(zip(outputs, torch.split(targets, TARGETS_AT_ONCE), strict=True))
-    parts = []
-    for given, own in blocks:
+    blocks, parts, lists = list[Lesson](), [], [NO_LISTS.rows]
+    for given, own, chosen in zip(outputs, *_split(targets, torch.from_numpy(listed)), strict=True):
+        blocks.append(Lesson(given, own))
         mixed = scorers.mixer.log_probabilities(given)
         by_name = {"model": given.model, "covisitation": given.covisitation, "mixture": mixed}
         parts.append({scorer: rank_targets(of_all, own) for scorer, of_all in by_name.items()})
-    popular = blocks[0][0].popularity
-    return Scored(_joined(parts, rank_by_shared_scores(popular, popular[targets])), blocks)
+        lists.append(best_columns(mixed[chosen]))
+    popular = blocks[0].outputs.popularity
+    by_scorer = _joined(parts, rank_by_shared_scores(popular, popular[targets]))
+    return Scored(by_scorer, blocks, listed, np.concatenate(lists))
 
 
 def score_among_candidates(
-    contexts: Contexts, targets: Tensor, scorers: Scorers, negatives: Negatives, audited: NDArray[np.bool_]
+    contexts: Contexts,
+    targets: Tensor,
+    scorers: Scorers,
+    listed: NDArray[np.bool_],
+    negatives: Negatives,
+    audited: NDArray[np.bool_],
 ) -> Scored:
     """Rank targets, of catalogue rows ``[m]``, among candidates; those that are `audited` in full, too.
+
+    Those `listed` get a list.
 
     `negatives` represent all items that are no candidates.
     """
     samples = Samples(negatives.items.cpu().numpy(), negatives.log_expected(negatives.items).cpu().numpy())
-    blocks, parts = list[tuple[ScorerOutputs, Tensor]](), list[dict[str, TargetScores]]()
+    blocks, parts, lists = list[Lesson](), list[dict[str, TargetScores]](), [NO_LISTS.rows]
     retrieved = scorers.retriever.retrieve(contexts, scorers.recommender, scorers.mixer.weights, samples)
-    splits = zip(contexts.blocks(), retrieved, *_split(targets, torch.from_numpy(audited)), strict=True)
-    for block, (found, _, _), own, checked in splits:
+    splits = zip(
+        contexts.blocks(), retrieved, *_split(targets, *map(torch.from_numpy, (audited, listed))), strict=True
+    )
+    for block, (found, _, _), own, checked, chosen in splits:
         full = _audit(block, own, found, scorers, checked.nonzero().flatten())
-        given, ranked = _ranked(block, own, found, scorers)
+        given, ranked, best = _ranked(block, own, found, scorers, chosen)
+        lists.append(best)
         blocks.append(given)
         parts.append({**ranked, FULL_RANKING: full})
     scanned, rows = (
         torch.from_numpy(scorers.popularity.log_share(some))
         for some in (scorers.retriever.choice.rows, targets.cpu().numpy())
     )
-    return Scored(_joined(parts, rank_by_shared_scores(scanned, rows)), blocks, audited)
+    by_scorer = _joined(parts, rank_by_shared_scores(scanned, rows))
+    return Scored(by_scorer, blocks, listed, np.concatenate(lists), audited)
 
 
 def is_audited(known: Targets, users: NDArray[np.int64], size: int, scores: int) -> NDArray[np.bool_]:
@@ -110,9 +141,9 @@ def is_audited(known: Targets, users: NDArray[np.int64], size: int, scores: int)
 
 
 def _ranked(
-    block: Contexts, targets: Tensor, found: Candidates, scorers: Scorers
-) -> tuple[tuple[ScorerOutputs, Tensor], dict[str, TargetScores]]:
-    """Score a block of targets among their candidates."""
+    block: Contexts, targets: Tensor, found: Candidates, scorers: Scorers, listed: Tensor
+) -> tuple[Lesson, dict[str, TargetScores], NDArray[np.int64]]:
+    """Score a block of targets among their candidates; list the best for those `listed`."""
     own = np.stack([np.arange(len(block)), targets.cpu().numpy()])
     candidates = found.joined(own)
     table = scorers.table
@@ -128,7 +159,24 @@ def _ranked(
     by_name = {"model": outputs.model, "covisitation": outputs.covisitation, "mixture": mixed}
     size = candidates.size
     ranked = {n: rank_among(p[:, :c], columns, is_candidate, is_found, size) for n, p in by_name.items()}
-    return (outputs, columns), ranked
+    best = _listed(mixed[:, :c], columns, is_candidate, is_found, listed, candidates)
+    return Lesson(outputs, columns, is_found), ranked, best
+
+
+def _listed(
+    mixed: Tensor,
+    columns: Tensor,
+    is_candidate: Tensor,
+    is_found: Tensor,
+    listed: Tensor,
+    candidates: Candidates,
+) -> NDArray[np.int64]:
+    """List the best candidates; a target that was not found is none."""
+    may_be_listed = is_candidate.scatter(1, columns.unsqueeze(1), is_found.unsqueeze(1))
+    chosen = listed.to(mixed.device)
+    best = best_columns(mixed[chosen].masked_fill(~may_be_listed[chosen], -torch.inf))
+    rows = np.take_along_axis(candidates.rows[listed.numpy()], np.maximum(best, 0), axis=1)
+    return np.where(best == NO_ITEM, NO_ITEM, rows)
 
 
 def _audit(
@@ -138,8 +186,8 @@ def _audit(
     ranks, log_probabilities, recalls = (np.full(len(block), np.nan) for _ in range(3))
     at = chosen.cpu().numpy()
     if at.size:
-        scored = score_in_full(block.select(at), targets[chosen], scorers)
-        (outputs, _), full = scored.outputs[0], scored.by_scorer["mixture"]
+        scored = score_in_full(block.select(at), targets[chosen], scorers, np.zeros(at.size, dtype=np.bool_))
+        (outputs, *_), full = scored.lessons[0], scored.by_scorer["mixture"]
         ranks[at], log_probabilities[at] = full.ranks, full.log_probabilities
         best = scorers.mixer.log_probabilities(outputs).topk(min(CUTOFF, found.size), dim=1).indices
         pairs = np.stack([np.repeat(at, best.shape[1]), best.flatten().cpu().numpy()])

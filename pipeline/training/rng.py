@@ -21,6 +21,9 @@ class Purpose(IntEnum):
     RETRAIN_NEGATIVES = 5
     RETRAIN_VIEWS = 6
     RETRAIN_TEXTS = 7
+    VALUES = 8
+    RETRAIN_REPLAY = 9
+    VIEWS = 12
 
 
 def random_for(seed: int, generation: int, step: int, purpose: Purpose) -> np.random.Generator:

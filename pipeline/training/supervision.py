@@ -18,5 +18,5 @@ def supervise(
     """Show the supervisor a batch that was learned; return the control records to publish."""
     catalogue = learner.stream.catalogue
     rows = np.array([catalogue.row(event.item) for event in batch.interactions], dtype=np.int64)
-    acts = Acts(rows, learner.table.all().content)
+    acts = Acts(rows, learner.table.all().text)
     return supervisor.watch(batch.generation, batch.step, scores, acts)

@@ -13,9 +13,9 @@ from threading import Event
 
 from pipeline import metrics
 from pipeline.config import BridgeConfig
-from pipeline.errors import LogUnavailable, MillstreamError, OffsetsExpired, TopicRenewed
+from pipeline.errors import LogUnavailable, OffsetsExpired, TopicRenewed
 from pipeline.eventlog.intake import dead_letter
-from pipeline.eventlog.patience import wait_until_back
+from pipeline.eventlog.patience import Pauses
 from pipeline.eventlog.patient_writer import PatientWriter
 from pipeline.eventlog.port import EventLog, LogReader, LogWriter, Record
 from pipeline.eventlog.refusal_limit import RefusalLimit
@@ -64,7 +64,7 @@ class Bridge:
         self._refusals = RefusalLog("bridge")
         self._known_drops: set[str] = set()
         self._last_turn: float | None = None
-        self._reason = ""
+        self._pauses = Pauses("bridge", "bridging pauses", stop)
 
     @property
     def is_ready(self) -> bool:
@@ -85,7 +85,8 @@ class Bridge:
             try:
                 self.bridge()
             except (LogUnavailable, OffsetsExpired, TopicRenewed) as error:
-                self._pause(error)  # what is lost is found out when it resumes
+                # What is lost is found out when it resumes.
+                self._pauses.pause(error, PAUSE_SECONDS, self._source, self._log)
 
     def bridge(self) -> None:
         """Bridge from the stored positions on.
@@ -150,12 +151,3 @@ class Bridge:
         if reason not in self._known_drops:
             self._known_drops.add(reason)
             log.info("first record left out: %s/%d: %s", record.source, record.offset, reason)
-
-    def _pause(self, error: MillstreamError) -> None:
-        if str(error) != self._reason:
-            self._reason = str(error)
-            log.warning("bridging pauses: %s", error)
-        metrics.PAUSES.labels("bridge").inc()
-        self._stop.wait(PAUSE_SECONDS)
-        wait_until_back(self._source, self._stop)
-        wait_until_back(self._log, self._stop)

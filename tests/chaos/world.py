@@ -262,10 +262,12 @@ class World:
         if last is not None:
             self.daemons.arm("learn", "mid-announcement", signal.SIGKILL)
             self.disturb(last)
+        self.customer.rests = True
         if not self.wait(self._is_settled):
             self.findings.append(f"it does not settle: {self._standpoint()}")
         self._count_adoptions()
         self._audit()
+        self.customer.rests = False
         self.findings += self.customer.take_failures()
 
     def _compare_behind(self, dice: random.Random) -> None:
@@ -339,11 +341,11 @@ class World:
         store = SnapshotStore.of(self.settings.snapshots, self.topics.prefix)
         last = next(iter(self.entries()[-1:]), None)
         model = self.customer.ask("/v1/model")
-        ends, read = named(self.log.end_offsets(topics)), model.get("offsets", {})
+        ends, read = self.log.end_offsets(topics), model.get("offsets", {})
         return {
-            "log": ends,
-            "learned": named(last.offsets) if last else None,
-            "read": {place: read.get(place) for place in ends},  # servers read users and rules, too
+            "log": named(ends),
+            "learned": named({place: last.offsets[place] for place in ends}) if last else None,
+            "read": {place: read.get(place) for place in named(ends)},  # servers read users and rules, too
             "journal": last.version if last else None,
             "checkpoint": next(map(str, checkpoints_of(self.settings).versions()[-1:]), None),
             "snapshot": next(map(str, store.versions()[-1:]), None),
@@ -370,12 +372,14 @@ class Customer:
 
     Attributes:
         forgives: whether requests may fail now.
+        rests: whether nothing is asked now: each answer is an impression, which moves the learner on.
         answers: how many there were.
         url: of the server.
     """
 
     def __init__(self, port: int) -> None:
         self.forgives = True
+        self.rests = False
         self.answers = 0
         self.url = f"http://127.0.0.1:{port}"
         self._failures: list[str] = []
@@ -411,6 +415,8 @@ class Customer:
     def _ask_on(self) -> None:
         number = 0
         while not self._enough.wait(ASK_SECONDS):
+            if self.rests:
+                continue
             number += 1
             forgiven = self.forgives
             try:

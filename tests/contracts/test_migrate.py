@@ -78,6 +78,7 @@ def test_every_event_is_copied_in_the_order_of_its_key(log: EventLog, old: Topic
         old.items: 100,
         old.users: 50,
         old.rules: 0,
+        old.policies: 0,
     }
     assert copied[old.interactions].source == log.end_offsets([old.interactions])
     assert copied[old.interactions].target == log.end_offsets([new.interactions])
@@ -201,6 +202,6 @@ def test_topics_of_an_older_version_are_copied_without_those_that_it_lacks(
     log: EventLog, prefix: str, new: Topics
 ) -> None:
     old = Topics(prefix)
-    later = {old.positions, old.users, old.rules}
+    later = {old.positions, old.users, old.rules, old.policies}
     log.create_topics([spec for spec in old.specs(2, *SIZES) if spec.name not in later])
     assert set(go(log, old, new)) == {old.interactions, old.impressions, old.items}

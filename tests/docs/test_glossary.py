@@ -18,12 +18,13 @@ DEFINED_IN_PASSING = re.findall(r"(?<!\*)\*(\w[\w ]+)\*(?!\*)", (DOCS / "glossar
 ORDINARY = """
 action admin again ahead ambiguous announced announcer anonymous body broken cache change check comparer
 config convertor copied corrupt current database date decider delivery died error evaluate expired figure
-file form found given gone health id invalid join json kafka kind limit linear loaded loader manual metric
-millstream missing no not nothing occupied online output packed patient pending planner problem progress
+file form found given gone health id int invalid join json kafka kind limit linear loaded loader manual metric
+millstream missing no not nothing occupied online open output packed patient pending planner problem progress
 purpose rate reached readiness ready real rebuilt recent refused repeatable report result retail run sale
 sampling schema seen setting shown size slot source spec sqlite status stopped storage stored stuck tensor
 time to tolerant touched trained trainer type unavailable unknown unreadable array changed decayed fault
-growing left out part retrieved scored sum value
+growing left out part retrieved scored sum value adam basis deep judged network lately open q scaling valued
+waiting scale data empty endpoint fetcher process pause
 """
 """Words of programming, of other products, and of plain English."""
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from benchmarks.away import Outage, measured
 from deploy.kafka.broker import Broker
 
-AWAY_SECONDS = 4.0
+AWAY_SECONDS = 1.0
+"""At least: each outage lasts until the server's answers say that the log is away."""
 RATE = 20
 
 
@@ -18,6 +19,6 @@ def test_the_broker_is_killed_and_frozen(kafka_broker: Broker, tmp_path: Path) -
         outcome = measured(own, tmp_path, outages, RATE, seed=3)
     assert outcome.findings == []
     assert len(outcome.resumed) == len(outages)
-    assert outcome.away_seconds > 0, "answers say so"
+    assert outcome.away_seconds > 0
     (events,) = (check.checked for check in outcome.checks if check.subject == "events")
     assert events.startswith("2,000 events")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,13 @@ def purchase(user: str, item: str, time: int, session: str | None = None) -> Int
         time=time,
         session=session,
     )
+
+
+def vectors_of(item: str, widths: Mapping[str, int]) -> dict[str, tuple[float, ...]]:
+    """Vectors of an item, of any length, that follow from its id."""
+    seed = int.from_bytes(hashlib.blake2b(item.encode(), digest_size=8).digest(), "little")
+    random = np.random.default_rng(seed)
+    return {name: tuple((5 * random.standard_normal(width)).tolist()) for name, width in widths.items()}
 
 
 def learner_config(

@@ -18,6 +18,7 @@ from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.publisher import Publication, Publisher
 from pipeline.snapshots.snapshot import Manifest, Snapshot, Update
+from pipeline.state.join_state import ShownImpression
 from pipeline.training.learner import Learner
 from pipeline.training.supervision import supervise
 
@@ -46,8 +47,8 @@ class Rebuilt(NamedTuple):
 
 def whole_update(snapshot: Snapshot, manifest: Manifest) -> Update:
     """All rows of a snapshot, to be published with another manifest."""
-    layers = [snapshot.table.layer()]
-    return Update(manifest, snapshot.encoder, snapshot.learned, snapshot.mixer, layers, is_whole=True)
+    small = snapshot.encoder, snapshot.learned, snapshot.mixer, snapshot.ratings, snapshot.values
+    return Update(manifest, *small, [snapshot.table.layer()], is_whole=True)
 
 
 class LearnerHarness:
@@ -67,6 +68,8 @@ class LearnerHarness:
         self.supervisor = supervisor
         self.position = start
         self.learned: list[Batch] = []
+        self.closed: dict[str, list[ShownImpression]] = {}
+        """Outcomes by the version that closed them."""
         self._harness = harness
         self._recover = batches.recover(read_journal(harness.log, harness.topics.journal, start.journal))
         self._new = batches.new(
@@ -150,6 +153,7 @@ class LearnerHarness:
             self._harness.checkpoints.adopt(self.learner, self.supervisor, turn)
             return None
         scores = self.learner.score_and_learn(turn.micro)
+        self.closed[turn.position.version] = self.learner.stream.closed
         supervise(self.supervisor, self.learner, turn.micro, scores)
         self.learned.append(turn)
         return turn

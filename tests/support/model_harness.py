@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,22 +26,24 @@ from pipeline.config import (
     ModelConfig,
     ModelSizes,
     ReplayConfig,
+    RewardsConfig,
     Settings,
     SnapshotConfig,
 )
 from pipeline.control.records import ControlRecord, Promotion, Rollback
 from pipeline.eventlog import open_log
-from pipeline.eventlog.port import EventLog, Record, read
+from pipeline.eventlog.port import EventLog, Record, TopicPartition, read
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Interaction, InteractionType, Item, encode
 from pipeline.journal.batch_source import BatchSource
-from pipeline.journal.position import first_position
+from pipeline.journal.position import Position, first_position
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.publisher import Publisher
 from pipeline.snapshots.snapshot import Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.training.learner import Learner
-from tests.support.build import learner_config
+from tests.support.build import learner_config, vectors_of
+from tests.support.impressions import impression as impression_of
 from tests.support.learner_harness import LearnerHarness, Rebuilt
 
 PREFIX = "mill"
@@ -53,11 +55,14 @@ MINUTE = 60_000
 WEEK = 7 * 24 * 60 * MINUTE
 BATCH = 16
 """Records in a batch."""
+OPEN = 6
+"""Impressions that wait for acts, so that a few more than that close some of them."""
 
+NO_VECTORS: Mapping[str, int] = {}
 Published = TypeVar("Published", bound=ControlRecord)
 
 
-def tiny_settings(folder: Path, backbone: Path) -> Settings:
+def tiny_settings(folder: Path, backbone: Path, vectors: Mapping[str, int] = NO_VECTORS) -> Settings:
     """Settings of a model that learns a batch in milliseconds, with all its files in the folder."""
     return Settings(
         log=LogConfig(url=f"sqlite:///{folder}/log.db", prefix=PREFIX, partitions=PARTITIONS),
@@ -66,13 +71,14 @@ def tiny_settings(folder: Path, backbone: Path) -> Settings:
             context=5,
             replay_length=ReplayConfig().length,
             history_length=12,
-            sizes=ModelSizes(lora_rank=2, lora_alpha=4, adapter_rank=4),
+            sizes=ModelSizes(lora_rank=2, lora_alpha=4, adapter_rank=4, vectors=dict(vectors)),
         ),
         batch=BatchConfig(events=BATCH, wait_seconds=0.01, linger_seconds=0),
         drift=DriftConfig(warm_up_events=20),
         guard=GuardConfig(warm_up_events=0),
         checkpoints=CheckpointConfig(folder=folder / "checkpoints"),
         snapshots=SnapshotConfig(store=str(folder / "snapshots")),
+        rewards=RewardsConfig(open_impressions=OPEN),
         metrics=MetricsConfig(learn=0, retrain=0),
     )
 
@@ -117,7 +123,8 @@ class ModelHarness:
         return SnapshotStore.of(self.settings.snapshots, self.settings.log.prefix)
 
     def publisher(self, store: SnapshotStore | None = None, keep: int = 20) -> Publisher:
-        return Publisher(store or self.store, self.writer, self.topics, keep)
+        compression = self.settings.snapshots.compression
+        return Publisher(store or self.store, self.writer, self.topics, keep, compression=compression)
 
     def learner(self) -> Learner:
         """One that has seen nothing."""
@@ -134,7 +141,8 @@ class ModelHarness:
                 self.upsert(f"{colour}-{thing}", f"{colour} {thing}")
 
     def upsert(self, item: str, title: str) -> None:
-        self.writer.append(self.topics.items, item, encode(Item(item=item, title=title)))
+        vectors = vectors_of(item, self.settings.learn.sizes.vectors)
+        self.writer.append(self.topics.items, item, encode(Item(item=item, title=title, vectors=vectors)))
         self.writer.flush()
 
     def act(
@@ -144,8 +152,10 @@ class ModelHarness:
         event_id: str | None = None,
         time: int | None = None,
         session: str | None = None,
+        impression: str | None = None,
+        rating: float | None = None,
     ) -> None:
-        """Append one purchase per item; ids, times and sessions are counted up unless given.
+        """Append one purchase per item, or rating; ids, times and sessions are counted up unless given.
 
         An event id that was sent before has the time and session that it had then.
         """
@@ -157,9 +167,11 @@ class ModelHarness:
                 event_id=name,
                 user=user,
                 item=item,
-                type=InteractionType.PURCHASE,
+                type=InteractionType.PURCHASE if rating is None else InteractionType.RATING,
+                value=rating,
                 time=time or START + MINUTE * number,
                 session=session or f"s{number // 6}",
+                impression=impression,
             )
             self.writer.append(self.topics.interactions, user, encode(event))
         self.writer.flush()
@@ -170,6 +182,17 @@ class ModelHarness:
             user, round_number = USERS[number % len(USERS)], number // len(USERS)
             colour, thing = COLOURS[(number + round_number) % 3], THINGS[(number + round_number // 2) % 4]
             self.act(user, f"{colour}-{thing}")
+
+    def show(self, user: str, *items: str, name: str) -> None:
+        """Append the impression of an answer."""
+        shown = impression_of(name, user, items)
+        self.writer.append(self.topics.impressions, user, encode(shown))
+        self.writer.flush()
+
+    def learned(self, position: Position) -> dict[TopicPartition, int]:
+        """The offsets of a position in the topics that are learned: not those of impressions."""
+        offsets = position.offsets.items()
+        return {source: at for source, at in offsets if source.topic != self.topics.impressions}
 
     def records(self, topic: str) -> list[Record]:
         """Read all records of a topic."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.config import ModelSizes, RetrievalConfig, RowRates
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import ItemTable
-from pipeline.model.mixer import INITIAL_WEIGHTS, blend
+from pipeline.model.mixer import FEATURES, INITIAL_WEIGHTS, blend
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts, score_contexts
 from pipeline.retrieval.candidates import NO_SAMPLES, Retrieved, Samples, score_candidates
@@ -66,17 +66,23 @@ class RetrievalHarness:
 
 
 def retrieval_harness(
-    backbone: Backbone, items: int, targets: int, seed: int = 0, *, texts: bool = True
+    backbone: Backbone, items: int, targets: int, seed: int = 0, *, texts: bool = True, look: int = 0
 ) -> RetrievalHarness:
-    """Make random items, of which the first are the most popular, and users with three to nine acts each."""
+    """Make random items, of which the first are the most popular, and users with three to nine acts each.
+
+    Items have texts, if asked for, and a vector of `look` numbers beside them.
+    """
     random, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    recommender = Recommender(backbone, ModelSizes(adapter_rank=4), seed=0).eval()
+    sizes = ModelSizes(adapter_rank=4, vectors={"look": look} if look else {})
+    recommender = Recommender(backbone, sizes, seed=0).eval()
     with torch.no_grad():
         recommender.adapter_out.normal_(0, 0.1, generator=generator)
-    table = ItemTable(backbone.width, CPU, RowRates())
+        for parameter in recommender.fusion.parameters():
+            parameter.normal_(0, 0.1, generator=generator)
+    table = ItemTable(backbone.width, CPU, RowRates(), look)
     table.grow(items)
     if texts:
-        content = torch.randn(items, backbone.width, generator=generator)
+        content = torch.randn(items, backbone.width + look, generator=generator)
         table.set_content(torch.arange(items), torch.nn.functional.normalize(content, dim=1))
     everything = torch.arange(items)
     table.apply(everything, torch.randn(items, backbone.width, generator=generator), torch.randn(items))
@@ -92,5 +98,5 @@ def retrieval_harness(
         popularity.fold(acts, np.ones(acts.size))
     users = torch.nn.functional.normalize(torch.randn(targets, backbone.width, generator=generator), dim=1)
     contexts = Contexts.of(segments, users, covisitation, items)
-    weights = torch.tensor([INITIAL_WEIGHTS] * 2) + 0.2 * torch.rand(2, 8, generator=generator)
+    weights = torch.tensor(INITIAL_WEIGHTS) + 0.2 * torch.rand(2, len(FEATURES), generator=generator)
     return RetrievalHarness(recommender, table, covisitation, popularity, weights, contexts)

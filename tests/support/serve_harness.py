@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -24,6 +24,7 @@ from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from consumers.serve.state.serving_state import View
 from pipeline.checkpoints.capture import take_changed, update_of
 from pipeline.config import (
+    CompressionConfig,
     LogConfig,
     ModelConfig,
     ModelSizes,
@@ -38,29 +39,59 @@ from pipeline.evaluation.prequential import Scores
 from pipeline.eventlog import open_log
 from pipeline.eventlog.intake import interaction_of, item_of
 from pipeline.eventlog.partitioner import partition_of
-from pipeline.eventlog.port import LogReader, Record, TopicPartition, read
+from pipeline.eventlog.port import EventLog, LogReader, Record, TopicPartition, read
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Interaction, InteractionType, Item, ItemChange, encode
 from pipeline.journal.position import Position
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.sealing import seal, sealed_digest, unseal
-from pipeline.snapshots.filesystem import MANIFEST
+from pipeline.snapshots.filesystem import FORMAT, MANIFEST
 from pipeline.snapshots.history_records import history_record
 from pipeline.snapshots.publisher import Publication, Publisher
-from pipeline.snapshots.snapshot import FORMAT, Announcement, Manifest, Snapshot, Update, Version
+from pipeline.snapshots.snapshot import Announcement, Manifest, Snapshot, Update, Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.acted_items import OlderItems
 from pipeline.state.histories import History
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
-from tests.support.build import learner_config
+from tests.support.build import learner_config, vectors_of
 from tests.support.serve_tools import Writer, wait_until
 
 PREFIX = "shop"
 CPU = torch.device("cpu")
 COLOURS, THINGS = ("red", "blue", "green"), ("cup", "plate", "lamp", "candle")
 START = 1_700_000_000_000
+NO_VECTORS: Mapping[str, int] = {}
+
+
+@contextmanager
+def serving(
+    log: EventLog,
+    topics: Topics,
+    loader: SnapshotLoader,
+    settings: Settings,
+    encoder: Callable[[], TextEncoder],
+) -> Iterator[CurrentState]:
+    """Run a follower in a thread, once caught up or degraded; raise the follower's error at the end."""
+    current, stop = CurrentState(), Event()
+    follower = Follower(
+        log,
+        topics,
+        SnapshotWatcher(loader, topics.prefix, current),
+        current,
+        settings.learn.stream.history_length,
+        settings.serve.poll_seconds,
+        retrieval=settings.learn.retrieval,
+    )
+    with ThreadPoolExecutor(1) as threads:
+        following = threads.submit(follower.run, encoder, stop)
+        try:
+            wait_until(lambda: bool(current.view or current.degradation) or following.done())
+            yield current
+        finally:
+            stop.set()
+        following.result()
 
 
 class World:
@@ -74,7 +105,10 @@ class World:
         history_length: int = 20,
         signals: SignalsConfig = SignalsConfig(),  # noqa: B008 (frozen)
         retrieval: RetrievalConfig = RetrievalConfig(),  # noqa: B008 (frozen)
+        compression: CompressionConfig = CompressionConfig(),  # noqa: B008 (frozen)
+        vectors: Mapping[str, int] = NO_VECTORS,
     ) -> None:
+        """Make a shop; its items bring the vectors of the names and widths given."""
         self.folder = folder
         self.backbone = backbone
         self.settings = Settings(
@@ -85,7 +119,7 @@ class World:
                 context=context,
                 replay_length=ReplayConfig().length,
                 history_length=history_length,
-                sizes=ModelSizes(lora_rank=2, lora_alpha=4, adapter_rank=4),
+                sizes=ModelSizes(lora_rank=2, lora_alpha=4, adapter_rank=4, vectors=dict(vectors)),
                 retrieval=retrieval,
             ),
             serve=ServeConfig(poll_seconds=0.01, most_recommendations=20, recommendations=5),
@@ -97,7 +131,7 @@ class World:
         self.store = SnapshotStore(self.settings.snapshots.store, PREFIX)
         self._stack = ExitStack()
         self._writer = self._stack.enter_context(Writer(self.log.writer(), self.topics.snapshots))
-        self._publisher = Publisher(self.store, self._writer, self.topics, keep=3)
+        self._publisher = Publisher(self.store, self._writer, self.topics, keep=3, compression=compression)
         begins = self.log.begin_offsets([self.topics.items, self.topics.interactions])
         self._reader = self._stack.enter_context(self.log.reader(begins))
         self.learner = Learner(self.settings.learn, backbone, self.encoder(), CPU, signals)
@@ -130,7 +164,8 @@ class World:
         self.publish()
 
     def upsert(self, item: str, title: str, category: str | None = None, available: bool = True) -> None:
-        entry = Item(item=item, title=title, category=category, available=available)
+        vectors = vectors_of(item, self.settings.learn.sizes.vectors)
+        entry = Item(item=item, title=title, category=category, available=available, vectors=vectors)
         self._writer.append(self.topics.items, item, encode(entry))
         self._flush()
 
@@ -343,24 +378,8 @@ class World:
     @contextmanager
     def server(self) -> Iterator[CurrentState]:
         """Run a follower in a thread, once caught up or degraded; raise the follower's error at the end."""
-        current, stop = CurrentState(), Event()
-        follower = Follower(
-            self.log,
-            self.topics,
-            SnapshotWatcher(self.loader(), PREFIX, current),
-            current,
-            self.settings.learn.stream.history_length,
-            self.settings.serve.poll_seconds,
-            retrieval=self.settings.learn.retrieval,
-        )
-        with ThreadPoolExecutor(1) as threads:
-            following = threads.submit(follower.run, self.encoder, stop)
-            try:
-                wait_until(lambda: bool(current.view or current.degradation) or following.done())
-                yield current
-            finally:
-                stop.set()
-            following.result()
+        with serving(self.log, self.topics, self.loader(), self.settings, self.encoder) as current:
+            yield current
 
     def shown(self, current: CurrentState) -> View:
         """Wait until the server has read everything and loaded the newest snapshot; return its view."""

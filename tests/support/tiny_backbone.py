@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import BertConfig, BertModel, BertTokenizer
@@ -36,15 +37,21 @@ def tiny_backbone(folder: Path) -> Path:
     Returns:
         The folder, for `pipeline.model.backbone.load_backbone`.
     """
+    tokens = tiny_tokenizer(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        _model(tokens).save_pretrained(folder)
+    return folder
+
+
+def tiny_tokenizer(folder: Path, **options: Any) -> int:
+    """Save a tokenizer; return how many tokens it knows."""
     folder.mkdir(parents=True, exist_ok=True)
     pieces = [*SPECIAL, *CHARACTERS, *(f"##{c}" for c in CHARACTERS), *WORDS]
     vocabulary = folder / "vocab.txt"
     vocabulary.write_text("\n".join(pieces) + "\n")
-    BertTokenizer(vocab=str(vocabulary)).save_pretrained(folder)
-    with torch.random.fork_rng():
-        torch.manual_seed(SEED)
-        _model(len(pieces)).save_pretrained(folder)
-    return folder
+    BertTokenizer(vocab=str(vocabulary), **options).save_pretrained(folder)
+    return len(pieces)
 
 
 def _model(vocabulary: int) -> BertModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,7 +82,7 @@ def test_a_file_in_the_working_directory_is_read() -> None:
     Path("millstream.toml").write_text('[snapshots]\nstore = "s3://bucket"\n[learn]\nseed = 7\n')
     settings = load_settings()
     found = settings.snapshots.store, settings.learn.seed, settings.learn.replay.segments
-    assert found == ("s3://bucket", 7, 16)
+    assert found == ("s3://bucket", 7, 32)
 
 
 def test_a_variable_names_another_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +119,67 @@ def test_the_environment_overrides_the_file_key_by_key(monkeypatch: pytest.Monke
 def test_a_mistake_in_the_file_is_named(content: str, culprit: str) -> None:
     Path("millstream.toml").write_text(content)
     with pytest.raises(InvalidSettings, match=rf"^{culprit}\b"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[lern]\nseed = 1", "lern: is unknown (did you mean learn?)"),
+        ("[learn.replay]\nsegmets = 1", "learn.replay.segmets: is unknown (did you mean segments?)"),
+        ("[learn]\nqqq = 1", "learn.qqq: is unknown; see"),
+        ("[learn]\nmixer_rate = nan", "learn.mixer_rate: must be a finite number"),
+        ("[learn]\nnegatives = 0", "learn.negatives: must be greater than or equal to 1"),
+        ("[learn.ratings]\nlowest = 5\nhighest = 1", "learn.ratings: learn.ratings.lowest must be less"),
+        ('[policy]\nname = "gredy"', "(did you mean greedy?)"),
+        ("[policy.arms.new]\nshar = 0.1", "policy.arms.new.shar: is unknown (did you mean share?)"),
+        ('[policy.arms.new]\nname = "dqn"', "policy.arms.new.share: is missing"),
+        ('[learn.objective]\nbasket_types = ["purchases"]', "(did you mean purchase?)"),
+    ],
+)
+def test_a_fault_is_said_in_plain_words_with_the_nearest_name(content: str, said: str) -> None:
+    Path("millstream.toml").write_text(content)
+    with pytest.raises(InvalidSettings, match=re.escape(said)) as refused:
+        load_settings()
+    assert "Value error" not in str(refused.value) and "Input should" not in str(refused.value)
+
+
+TOGETHER = {
+    "[serve]\nworkers = 2\n[metrics]\nserve = 0": "needs a metrics.serve that is not 0",
+    '[learn.objective]\nbasket_types = ["view", "dislike"]': "names 'dislike', from which nothing is learned",
+    '[learn.objective]\nbasket_types = ["return"]': "because signals.returned = -1: take it out",
+    '[learn.objective]\nbasket_types = ["view"]\n[signals]\nview = 0': "because signals.view = 0",
+    "[signals]\nview = 0\nclick = 0\ncart = 0\npurchase = 0\nlike = 0\nrating = 0": "no positive weight",
+    '[serve]\nimpressions = false\n[policy.shadows.x]\nname = "greedy"': "shadows needs serve.impressions",
+    "[guard]\nfewest = 40\nreference = 39": "fewest (40) is more than reference (39)",
+    "[learn.replay]\nlength = 1": "learn.replay.length: must be greater than or equal to 2",
+}
+
+
+@pytest.mark.parametrize(("content", "said"), TOGETHER.items(), ids=TOGETHER.values())
+def test_settings_that_cannot_work_together_are_refused(content: str, said: str) -> None:
+    Path("millstream.toml").write_text(content)
+    with pytest.raises(InvalidSettings, match=re.escape(said)):
+        load_settings()
+
+
+def test_all_conflicts_are_said_at_once() -> None:
+    content = "[serve]\nworkers = 2\n[metrics]\nserve = 0\n[learn.objective]\nbasket_types = ['skip']"
+    Path("millstream.toml").write_text(content)
+    with pytest.raises(InvalidSettings, match=r"names 'skip', .*; serve\.workers = 2 needs "):
+        load_settings()
+
+
+def test_all_faults_are_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("millstream.toml").write_text("[learn]\nseed = -1\nnegatives = 0\n[log]\npartitons = 4\n")
+    with pytest.raises(InvalidSettings, match=r"log\.partitons: .*; learn\.seed: .*; learn\.negatives: "):
+        load_settings()
+    Path("millstream.toml").write_text("[learn]\n" + "\n".join(f"x{n} = 1" for n in range(14)))
+    with pytest.raises(InvalidSettings, match=r"learn\.x9: .*; and 4 more; see `millstream config`$"):
+        load_settings()
+    for name in ("MILLSTREAM_LERN__SEED", "MILLSTREAM_SERV__PORT"):
+        monkeypatch.setenv(name, "1")
+    with pytest.raises(InvalidSettings, match=r"LERN__SEED .*learn\?.*; MILLSTREAM_SERV__PORT .*serve\?"):
         load_settings()
 
 

@@ -18,6 +18,7 @@ from pipeline.events import (
     NEW_IN_2,
     READABLE_VERSIONS,
     Event,
+    Features,
     Impression,
     Interaction,
     InteractionType,
@@ -115,6 +116,7 @@ def impressions(draw: st.DrawFn) -> Impression:
         scores=tuple(score for _, score, _ in shown),
         offsets=draw(st.dictionaries(ids, st.integers(0, MAX_INTEGER), max_size=4)),
         context=draw(contexts),
+        features=draw(st.sampled_from([None, Features(layout="1", state="ADw=", items="ADwAPA==")])),
         **draw(st.sampled_from([drawn, {}])),
     )
 

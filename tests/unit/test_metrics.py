@@ -27,7 +27,20 @@ DECLARED: dict[str, Metric] = {
 }
 LABELS = {
     *("daemon", "scorer", "slice", "figure", "route", "status", "outcome", "signal", "kind", "reason"),
-    *("topic", "rule", "certainty", "policy", "choice"),
+    *(
+        "topic",
+        "rule",
+        "certainty",
+        "policy",
+        "choice",
+        "arm",
+        "learner",
+        "group",
+        "of",
+        "folder",
+        "encoder",
+        "modality",
+    ),
 }
 
 

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sealing import BrokenSeal, open_record, seal, seal_record, sealed_digest, unseal
+from pipeline.sealing import (
+    BrokenSeal,
+    is_of_earlier_format,
+    open_record,
+    seal,
+    seal_record,
+    sealed_digest,
+    unseal,
+)
 
 KEY = b"a key of the tests"
 JSON = st.recursive(
@@ -90,3 +98,13 @@ def test_a_record_that_is_no_object_is_refused(wire: bytes) -> None:
 
 def test_a_record_from_before_seals_is_accepted() -> None:
     assert open_record(b'{"step": 3}', "ann") == {"step": 3}
+
+
+def test_a_whole_file_of_an_earlier_format_is_told_from_a_damaged_one() -> None:
+    sealed = seal(b"{}", 3, KEY)
+    assert is_of_earlier_format(sealed, 4)
+    assert not is_of_earlier_format(sealed, 3)
+    assert not is_of_earlier_format(sealed, 2)
+    assert not is_of_earlier_format(sealed + b" ", 4)
+    assert not is_of_earlier_format(b'{"format":1,"sha256":"', 4)
+    assert not is_of_earlier_format(b"[]", 4)

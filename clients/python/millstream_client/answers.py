@@ -74,6 +74,15 @@ class Recommendations(_Provenance):
     impression: str | None
 
 
+class PredictedRating(_Provenance):
+    """The rating that a user would give an item, from so many known ratings of the user."""
+
+    user: str
+    item: str
+    rating: float
+    known: int
+
+
 class RankedAction(_Answer):
     """An action with its rank."""
 

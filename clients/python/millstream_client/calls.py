@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from millstream_client.answers import (
     GatewayReadiness,
     ModelCard,
+    PredictedRating,
     Ranking,
     Readiness,
     Receipt,
@@ -94,6 +95,11 @@ def reward(event_id: str, reward: float, item: str | None) -> Call[RewardedAct]:
 def similar(item: str, query: AnswerQuery) -> Call[Recommendations]:
     """Ask for the items that are closest to another."""
     return _get(f"/v1/items/{_part(item)}/similar", Recommendations, query)
+
+
+def rating(user: str, item: str) -> Call[PredictedRating]:
+    """Ask which rating a user would give an item."""
+    return _get(f"/v1/users/{_part(user)}/ratings/{_part(item)}", PredictedRating)
 
 
 def model() -> Call[ModelCard]:

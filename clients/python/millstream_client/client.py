@@ -12,6 +12,7 @@ from millstream_client import calls
 from millstream_client.answers import (
     GatewayReadiness,
     ModelCard,
+    PredictedRating,
     Ranking,
     Readiness,
     Receipt,
@@ -66,6 +67,10 @@ class Client:
     def similar(self, item: str, **query: Unpack[AnswerQuery]) -> Recommendations:
         """Return the items that are closest to another."""
         return self._ask(calls.similar(item, query))
+
+    def rating(self, user: str, item: str) -> PredictedRating:
+        """Predict the rating that a user would give an item."""
+        return self._ask(calls.rating(user, item))
 
     def rank(self, user: str, actions: Iterable[str], session: str | None = None) -> Ranking:
         """Rank actions, which are items, for a user; the first is the one to show."""

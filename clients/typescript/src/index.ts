@@ -15,6 +15,7 @@ import type {
   Item,
   ItemChange,
   ModelCard,
+  PredictedRating,
   Ranking,
   RankingRequest,
   Readiness,
@@ -77,6 +78,11 @@ export class Client {
   /** The items that are closest to another. */
   similar(item: string, query: AnswerQuery = {}): Promise<Recommendations> {
     return answered(this.#server.GET("/v1/items/{item}/similar", { params: { path: { item }, query } }));
+  }
+
+  /** The rating that a user would give an item. */
+  rating(user: string, item: string): Promise<PredictedRating> {
+    return answered(this.#server.GET("/v1/users/{user}/ratings/{item}", { params: { path: { user, item } } }));
   }
 
   /** Rank actions, which are items, for a user; the first is the one to show. */

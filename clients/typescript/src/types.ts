@@ -12,6 +12,7 @@ export type AnswerQuery = Query<paths["/v1/items/{item}/similar"]["get"]>;
 export type AnonymousAct = OfServer["schemas"]["AnonymousAct"];
 export type AppliedRule = OfServer["schemas"]["AppliedRule"];
 export type ModelCard = OfServer["schemas"]["ModelCard"];
+export type PredictedRating = OfServer["schemas"]["PredictedRating"];
 export type Ranking = OfServer["schemas"]["Ranking"];
 export type RankingRequest = OfServer["schemas"]["RankingRequest"];
 export type RewardedAct = OfServer["schemas"]["RewardedAct"];

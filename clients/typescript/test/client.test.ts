@@ -86,6 +86,12 @@ test("parameters are repeated and ids escaped", async () => {
   assert.equal(asked[0]!.url, "/v1/users/a%2Fb%3Fc/recommendations?k=3&exclude=x&exclude=y%20z&explain=true");
 });
 
+test("a rating is asked for by user and item", async () => {
+  const [client, asked] = await playing([ok]);
+  await client.rating("a/b", "mug?");
+  assert.equal(asked[0]!.url, "/v1/users/a%2Fb/ratings/mug%3F");
+});
+
 test("a history is sent as JSON", async () => {
   const [client, asked] = await playing([ok]);
   await client.recommendForHistory([{ item: "mug" }, { item: "cup", type: "purchase" }], { k: 2 });

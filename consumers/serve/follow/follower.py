@@ -15,11 +15,12 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from functools import partial
 from threading import Event
 
 from consumers.serve.follow.log_check import LogCheck
+from consumers.serve.follow.pace import Pace
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.state.current import CurrentState, Degradation
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
@@ -189,31 +190,29 @@ class Follower:
                 if stop.is_set():
                     return
                 state.read(self._poll(reader, timeout_seconds=1.0))
-            publish = partial(self._publish_view, reader, state, histories, steering)
-            publish()
+            views = Pace(partial(self._publish_view, reader, state, histories, steering))
+            views.now()
             gc.unfreeze()  # what an earlier reading has left
             self._set_apart()
             self._recover()
             while not stop.is_set() and state.snapshot is self._snapshot:
-                self._step(reader, state, publish, watch)
+                self._step(reader, state, views, watch)
 
-    def _step(
-        self, reader: LogReader, state: ServingState, publish: Callable[[], None], watch: TopicWatch
-    ) -> None:
-        """Read new records, load a newer snapshot, encode some new texts; publish each at once."""
+    def _step(self, reader: LogReader, state: ServingState, views: Pace, watch: TopicWatch) -> None:
+        """Read new records, load a newer snapshot, encode some new texts; publish each when its time is."""
         records = self._poll(reader, 0 if state.pending_texts else self._poll_seconds)
         if records:
             _observe_freshness(state.read(records))
-            publish()
+        views.when_due(bool(records))
         started = time.monotonic()
         snapshot = self._watcher.load_newest(self._check, self._snapshot)
         if snapshot is not None:
-            with self._current.lock.swapping():
+            # A whole one shares nothing with what is served: requests go on while it is made ready.
+            with self._current.lock.swapping() if snapshot.update else nullcontext():
                 self._swap(state, snapshot, watch.ids)
-                publish()
+                views.now()
             metrics.SWAP_SECONDS.observe(time.monotonic() - started)
-        if state.encode(self._encoder, TEXTS_PER_STEP):
-            publish()
+        views.when_due(bool(state.encode(self._encoder, TEXTS_PER_STEP)))
         self._report(reader.positions(), watch)
 
     def _swap(self, state: ServingState, snapshot: LoadedSnapshot, topic_ids: Mapping[str, str]) -> None:

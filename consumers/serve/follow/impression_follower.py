@@ -5,21 +5,17 @@ It is apart from the follower: answers neither wait for it nor fail with it.
 
 from __future__ import annotations
 
-import logging
 import time
 from threading import Event
 
+from consumers.serve.follow.beside import read_beside
 from consumers.serve.state.shown import ShownItems
-from pipeline.errors import InvalidEvent, LogUnavailable, OffsetsExpired, TopicError, TopicRenewed
-from pipeline.eventlog.patience import wait_until_back
+from pipeline.errors import InvalidEvent
 from pipeline.eventlog.port import EventLog, Record
 from pipeline.eventlog.refusal_log import RefusalLog
 from pipeline.events import Impression, build, parse
 
 MAX_RECORDS = 1_000
-RETRY_SECONDS = 1.0
-
-log = logging.getLogger(__name__)
 
 
 class ImpressionFollower:
@@ -34,13 +30,7 @@ class ImpressionFollower:
 
     def run(self, stop: Event) -> None:
         """Read until `stop` is set; after a fault of the log, read again: adding one twice is harmless."""
-        while not stop.is_set():
-            try:
-                self._follow(stop)
-            except (LogUnavailable, OffsetsExpired, TopicError, TopicRenewed) as error:
-                log.warning("what other servers show is not known until the log is back: %s", error)
-                stop.wait(RETRY_SECONDS)
-                wait_until_back(self._log, stop)
+        read_beside(self._follow, self._log, stop, "what other servers show is not known")
 
     def _follow(self, stop: Event) -> None:
         since = int(time.time() * 1000) - self._keep_ms

@@ -33,8 +33,14 @@ from consumers.serve.http.parameters import (
 from consumers.serve.http.ranking import log_away, ranking_routes
 from consumers.serve.query import MS_PER_MINUTE, RecommendationQuery
 from consumers.serve.rewards import NotShown, RewardCollision, UnknownImpression
-from consumers.serve.schemas import AnonymousHistory, ModelCard, Readiness, Recommendations
-from consumers.serve.service import NotReady, RecommendationService, UnknownItem, UserRequest
+from consumers.serve.schemas import (
+    AnonymousHistory,
+    ModelCard,
+    PredictedRating,
+    Readiness,
+    Recommendations,
+)
+from consumers.serve.service import NoRatings, NotReady, RecommendationService, UnknownItem, UserRequest
 from pipeline.config import Scope, ServeConfig
 from pipeline.errors import DeliveryError, LogUnavailable, MillstreamError
 from pipeline.events import Id
@@ -62,10 +68,12 @@ PROBLEMS = problems(
     }
 )
 NOT_FOUND = problems({404: "The item is unknown"})
+NOT_RATED = problems({404: "The item is unknown, or no rating was learned yet"})
 
 STATUSES: Mapping[type[MillstreamError], int] = {
     NotReady: 503,
     UnknownItem: 404,
+    NoRatings: 404,
     UnknownImpression: 404,
     NotShown: 422,
     RewardCollision: 409,
@@ -245,6 +253,14 @@ def _item_routes(service: RecommendationService, settings: ServeConfig) -> APIRo
     ) -> Recommendations:
         """List the items whose learned vectors, text included, are closest to this item's."""
         return service.similar_to(item, query)
+
+    @routes.get("/v1/users/{user:id}/ratings/{item:id}", responses=NOT_RATED)
+    def rating(user: Annotated[Id, Path()], item: Annotated[Id, Path()]) -> PredictedRating:
+        """Predict the rating that this user would give an item, from ratings of others and their own.
+
+        For a user who has rated nothing, it is what everyone gives.
+        """
+        return service.rating_of(user, item)
 
     @routes.get("/v1/model", tags=["operations"])
     def model() -> ModelCard:

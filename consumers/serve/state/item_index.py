@@ -22,6 +22,7 @@ from pipeline.events import Item
 from pipeline.rules.columns import NO_COLUMNS, ColumnChange, Columns, Items
 from pipeline.state.acted_items import item_digest
 from pipeline.state.catalogue import content_digest
+from pipeline.state.growing import distinct
 from pipeline.state.stored_items import StoredItems, read_item, stored_item
 
 ALWAYS = -1, np.iinfo(np.int64).max
@@ -37,7 +38,7 @@ class Sale(NamedTuple):
 
 
 class CatalogueEntry(NamedTuple):
-    """An item of the catalogue, as `stored_item` encodes it, and the content digest of its text.
+    """An item of the catalogue, as `stored_item` encodes it, and its content digest.
 
     The digest is None if the text is unknown, because only a change of the item was read.
     """
@@ -57,7 +58,7 @@ class CatalogueEntry(NamedTuple):
 
 def entry_of(item: Item) -> CatalogueEntry:
     """Return the entry of a whole item."""
-    return CatalogueEntry(stored_item(item), content_digest(item.text))
+    return CatalogueEntry(stored_item(item), content_digest(item.text, item.vectors))
 
 
 Value = TypeVar("Value")
@@ -162,6 +163,19 @@ class ItemIndex:
         """The rows of the given items; items that the index does not have are left out."""
         return np.array([row for item in items if (row := self.row(item)) is not None], dtype=np.int64)
 
+    def rows_with(self, digests: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of items with the given digests of ids; unknown ones are left out."""
+        order, ascending = self._by_digest
+        at = np.searchsorted(ascending, digests)
+        rows: NDArray[np.int64] = order[at[np.append(ascending, -1)[at] == digests]]
+        return rows
+
+    @cached_property
+    def _by_digest(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rows by their digests, and these, ascending."""
+        order = np.argsort(self.digests)
+        return order, self.digests[order]
+
     @cached_property
     def columns(self) -> Columns:
         """The attributes of the items, by name; each computed when first needed."""
@@ -215,7 +229,7 @@ def build_index(
         index, new = _arranged(sources, before, changed)
         moved = np.arange(before.size, len(index))
     index, filled = _filled(index, sources, {*changed, *new})
-    stale = np.union1d(moved, filled)
+    stale = distinct(moved, filled)
     change = IndexChange(before.identity, stale, before.columns.earlier(stale))
     named = frozenset(
         item

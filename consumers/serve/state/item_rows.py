@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.model.encoded_vectors import EncodedVectors
 from pipeline.model.item_table import Rows
 
 NO_ROWS = np.zeros(0, dtype=np.int64)
@@ -66,7 +67,7 @@ class ColumnOverlay:
             found = np.append(self.overlay.rows, -1)[at] == own
             if found.any():
                 newer = self.overlay.values[torch.from_numpy(self.overlay.slots[at[found]])]
-                gathered[torch.from_numpy(found)] = newer
+                gathered[torch.from_numpy(found)] = newer.to(gathered)
         return gathered.view(*rows.shape, *self.base.shape[1:])
 
     def _of_base(self, rows: Tensor) -> Tensor:
@@ -98,15 +99,26 @@ class ItemRows:
         )
         return Rows(*cast("tuple[Tensor, Tensor, Tensor]", tuple(columns)))
 
+    def at(self, rows: NDArray[np.int64]) -> Rows:
+        """Gather rows ``[m]``."""
+        return Rows(*(column[torch.from_numpy(rows)] for column in self.sparse))
+
     @cached_property
     def dense(self) -> Rows:
-        """Tensors of all rows; a copy, unless they are the snapshot's."""
-        if self.newer is None and self.size == len(self.snapshot.bias):
-            return self.snapshot
-        extra = self.size - len(self.snapshot.bias)
+        """Tensors of all rows; a copy, unless they are the snapshot's and not encoded."""
+        columns = Rows(*map(_decoded, self.snapshot))
+        if self.newer is None and self.size == len(columns.bias):
+            return columns
+        extra = self.size - len(columns.bias)
         content, residual, bias = (
-            torch.cat([column, column.new_zeros(extra, *column.shape[1:])]) for column in self.snapshot
+            torch.cat([column, column.new_zeros(extra, *column.shape[1:])]) for column in columns
         )
         if self.newer is not None:
-            content[torch.from_numpy(self.newer.rows)] = self.newer.values[torch.from_numpy(self.newer.slots)]
+            newer = self.newer.values[torch.from_numpy(self.newer.slots)]
+            content[torch.from_numpy(self.newer.rows)] = newer.to(content)
         return Rows(content, residual, bias)
+
+
+def _decoded(column: Tensor) -> Tensor:
+    """Return a column as a tensor."""
+    return column.float() if isinstance(column, EncodedVectors) else column

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -11,26 +12,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.config import ModelConfig, ModelSizes
-from pipeline.errors import SnapshotCorrupt
+from pipeline.config import ModelConfig, ModelSizes, ServeConfig, Settings
+from pipeline.errors import InvalidSettings, SnapshotCorrupt
 from pipeline.eventlog.port import TopicPartition
 from pipeline.model.backbone import Backbone, sharing_copy
 from pipeline.model.content.adapter import Adapter, fits
+from pipeline.model.families import blocks_of
+from pipeline.model.int8_products import use_int8_products
 from pipeline.model.item_table import Rows
-from pipeline.model.lora import blocks_of
 from pipeline.model.recommender import Recommender
+from pipeline.model.tuning import fits_rank
+from pipeline.ratings.model import RatingModel
 from pipeline.retrieval.item_search import SearchChoice
 from pipeline.snapshots.layer import items_in
 from pipeline.snapshots.snapshot import Manifest, Seal, Snapshot, Update, Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.counts import PairTable
+from pipeline.state.growing import distinct
 from pipeline.state.popularity import Popularity
+from pipeline.value.features import ITEM, STATE
+from pipeline.value.learners import make_models
+from pipeline.value.port import ValueModel
 
+log = logging.getLogger(__name__)
 LARGEST_LOG_SCALE = 30.0
 """It begins at 2.3; scores beyond the exponential of this one leave float32's range."""
-
-
-NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 class SnapshotChanges(NamedTuple):
@@ -62,6 +68,8 @@ class LoadedSnapshot:
         pairs, popularity: counts of the n items.
         choice: how the items are searched where they are too many for all to be scored; empty if the learner
             has scored all.
+        ratings: what is known of ratings; None before the first was learned.
+        values: models of values, by the names of their learners; none of those that have not learned yet.
         held: what was loaded; a later snapshot may be made of it, in place.
         update: to be applied to `held` and the recommender before the snapshot is served; encoder, mixer and
             what describes the snapshot are of this one already.
@@ -79,6 +87,8 @@ class LoadedSnapshot:
     pairs: PairTable
     popularity: Popularity
     choice: SearchChoice
+    ratings: RatingModel | None
+    values: Mapping[str, ValueModel]
     held: Snapshot
     update: Update | None = None
 
@@ -88,7 +98,9 @@ class LoadedSnapshot:
             return self
         held = self.held.updated(self.update)
         self.recommender.load_learned(dict(self.update.learned))
-        return replace(self, items=_rows(held), choice=_choice(held), update=None)
+        return replace(
+            self, items=_rows(held), choice=_choice(held), ratings=_ratings(self.update, held), update=None
+        )
 
     @property
     def ids(self) -> Sequence[str]:
@@ -103,8 +115,7 @@ class LoadedSnapshot:
         layers = self.update.layers
         items = [item for layer in layers for item, _ in items_in(layer["items"])]
         content, learned = (
-            np.unique(np.concatenate([NO_ROWS, *(layer[part].rows for layer in layers)]))
-            for part in ("content", "learned")
+            distinct(*(layer[part].rows for layer in layers)) for part in ("content", "learned")
         )
         return SnapshotChanges(items, content, learned)
 
@@ -117,11 +128,28 @@ class SnapshotLoader:
     scoring one history takes milliseconds there, and two servers return the same bits.
     """
 
-    def __init__(self, store: SnapshotStore, backbone: Backbone, settings: ModelConfig) -> None:
+    def __init__(
+        self,
+        store: SnapshotStore,
+        backbone: Backbone,
+        settings: ModelConfig,
+        serving: ServeConfig = ServeConfig(),  # noqa: B008 (frozen)
+    ) -> None:
         self._store = store
         self._backbone = backbone
-        self._skeletons: dict[ModelSizes, Recommender] = {}
+        self._is_rounded = serving.precision == "int8"
+        self._skeleton: tuple[ModelSizes, Recommender] | None = None
         self._required = {"backbone": backbone.digest, "max_tokens": settings.max_tokens}
+
+    @classmethod
+    def of(cls, settings: Settings, backbone: Backbone) -> SnapshotLoader:
+        """Load as a server of these settings does, from the store that they name.
+
+        Raises:
+            InvalidSettings: the store cannot be opened.
+        """
+        store = SnapshotStore.of(settings.snapshots, settings.log.prefix)
+        return cls(store, backbone, settings.model, settings.serve)
 
     def load(
         self, version: Version, announced: Seal | None = None, before: LoadedSnapshot | None = None
@@ -175,7 +203,7 @@ class SnapshotLoader:
         """Return a model of the sizes of a snapshot, if that is of this server's language model."""
         self._check_model(found.manifest)
         _check_sizes(found, len(blocks_of(self._backbone.model)))
-        skeleton = self._skeleton(found.manifest)
+        skeleton = self._skeleton_of(found.manifest)
         _check_learned(found, skeleton, self._backbone)
         return skeleton
 
@@ -188,12 +216,21 @@ class SnapshotLoader:
                     f"{required}: use the same [model] settings for both"
                 )
 
-    def _skeleton(self, manifest: Manifest) -> Recommender:
+    def _skeleton_of(self, manifest: Manifest) -> Recommender:
         """A new model of the snapshot's sizes; a promoted candidate may be larger than the settings say."""
         sizes = manifest.sizes
-        if sizes not in self._skeletons:
-            self._skeletons = {sizes: Recommender(self._backbone, sizes, seed=0).eval()}
-        return self._skeletons[sizes]
+        if self._skeleton is None or self._skeleton[0] != sizes:
+            self._skeleton = sizes, self._made(manifest)
+        return self._skeleton[1]
+
+    def _made(self, manifest: Manifest) -> Recommender:
+        try:
+            made = Recommender(self._backbone, manifest.sizes, seed=0).eval()
+        except InvalidSettings as error:
+            raise SnapshotCorrupt(f"snapshot {manifest.version}: {error}") from error
+        if self._is_rounded and not use_int8_products(made.tower.layers):
+            log.warning("serve.precision is int8, but this model has no frozen map that can be rounded")
+        return made
 
 
 def _loaded(
@@ -212,9 +249,40 @@ def _loaded(
         pairs=held.table.pairs,
         popularity=held.table.popularity,
         choice=_choice(held),
+        ratings=_ratings(found, held),
+        values=_values(found),
         held=held,
         update=found if isinstance(found, Update) else None,
     )
+
+
+def _values(found: Snapshot | Update) -> dict[str, ValueModel]:
+    """Make the models of values of a snapshot.
+
+    Raises:
+        SnapshotCorrupt: they do not fit the features of this release.
+    """
+    try:
+        return make_models({name: tensor.numpy() for name, tensor in found.values.items()}, STATE, ITEM)
+    except ValueError as error:
+        raise SnapshotCorrupt(
+            f"snapshot {found.manifest.version}: its values cannot be read: {error}; serve it with the "
+            "millstream that wrote it"
+        ) from error
+
+
+def _ratings(found: Snapshot | Update, held: Snapshot) -> RatingModel | None:
+    """Make the model of ratings of a snapshot.
+
+    Raises:
+        SnapshotCorrupt: it is of another width.
+    """
+    head = found.ratings.numpy().astype(np.float64)
+    if not head.size:
+        return None
+    if head.shape != (1 + held.residual.shape[1],):
+        raise _mismatched(found.manifest)
+    return RatingModel(head, held.effects, found.manifest.ratings)
 
 
 def _rows(snapshot: Snapshot) -> Rows:
@@ -229,10 +297,9 @@ def _choice(held: Snapshot) -> SearchChoice:
 def _check_sizes(snapshot: Snapshot | Update, layers: int) -> None:
     """Check the sizes that the manifest names against the tensors, before a model of these sizes is built."""
     version, sizes, learned = snapshot.manifest.version, snapshot.manifest.sizes, snapshot.learned
-    narrow = {tensor.shape[0] for name, tensor in learned.items() if ".lora_A." in name}
     adapter = learned.get("adapter_in")
     fits_tensors = adapter is not None and adapter.shape[0] == sizes.adapter_rank
-    if sizes.layers > layers or narrow != {sizes.lora_rank} or not fits_tensors:
+    if sizes.layers > layers or not fits_rank(learned, sizes) or not fits_tensors:
         raise SnapshotCorrupt(f"snapshot {version}: the sizes that it names do not match its tensors")
     if float(learned.get("log_scale", torch.zeros(()))) > LARGEST_LOG_SCALE:
         raise SnapshotCorrupt(f"snapshot {version}: log_scale is out of range; publish again or roll back")
@@ -250,7 +317,8 @@ def _check_shapes(snapshot: Snapshot, backbone: Backbone) -> None:
     """Check the sizes of the items' columns; an update was checked to fit them."""
     rows, width = snapshot.manifest.rows, backbone.width
     consistent = (
-        snapshot.content.shape == snapshot.residual.shape == (rows, width)
+        snapshot.content.shape == (rows, width + snapshot.manifest.sizes.vector_columns)
+        and snapshot.residual.shape == (rows, width)
         and snapshot.bias.shape == (rows,)
         and len(snapshot.table) == rows
     )

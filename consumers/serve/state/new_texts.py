@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from consumers.serve.state.item_index import CatalogueEntries, CatalogueEntry, I
 from consumers.serve.state.item_rows import ItemRows, Overlay
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from pipeline.model.content.adapter import adapter_digest
+from pipeline.model.content.items import ItemEncoder, UnreadVector
 from pipeline.model.content.text import TextEncoder
 
 NO_ENTRIES: CatalogueEntries = {}
@@ -46,12 +48,17 @@ class TextOverlay:
         """
         self._snapshot = snapshot
         self._encoder = adapter_digest(snapshot.encoder) if snapshot else ""
+        self._items = ItemEncoder(snapshot.manifest.sizes.vectors if snapshot else {})
         self._pending: dict[str, CatalogueEntry] = {}
-        kept = previous is not None and previous._encoder == self._encoder
+        kept = previous is not None and (previous._encoder, previous._items.vectors) == (
+            self._encoder,
+            self._items.vectors,
+        )
         self._encoded: dict[str, _EncodedText] = {}
         self._vectors, self._used = torch.zeros(0, 0), 0
         compared: Iterable[str] = changed
         if previous is not None and kept:
+            self._items = previous._items
             self._pending, self._encoded = previous._pending, previous._encoded
             self._vectors, self._used = previous._vectors, previous._used
         elif previous is not None:
@@ -79,11 +86,17 @@ class TextOverlay:
         else:
             self._pending[item] = entry
 
+    def take_unread(self) -> Counter[UnreadVector]:
+        """Return how many vectors were left out of what was encoded since this was last taken."""
+        return self._items.take_unread()
+
     def encode(self, encoder: TextEncoder, most: int) -> int:
         """Encode at most `most` pending texts, with the snapshot's encoder; return their number."""
         taken = list(islice(self._pending.items(), most))
         if taken:
-            vectors = torch.from_numpy(encoder.encode([entry.item.text for _, entry in taken]))
+            # The encoder rounds to float16, so nothing is lost.
+            items = [entry.item for _, entry in taken]
+            vectors = torch.from_numpy(self._items.encode(items, encoder)).half()
             slots = self._store(vectors)
             for (item, entry), slot in zip(taken, slots, strict=True):
                 assert entry.digest is not None, "update keeps no entry without a text"

@@ -24,6 +24,7 @@ from pipeline.retrieval.candidates import Retrieved
 from pipeline.retrieval.item_search import ItemSearch
 from pipeline.retrieval.retriever import candidates_of
 from pipeline.retrieval.scan import MODEL, NO_ROWS, POPULARITY, Scan
+from pipeline.state.growing import distinct
 from pipeline.state.popularity import PRIOR, Popularity
 
 MOST_FRESH = 4_096
@@ -78,7 +79,7 @@ class Scans:
         newer = NO_ROWS
         if self.fresh is not None:
             newer = self.fresh.search(recommender, direction[None], weights, count).rows[0]
-        return Pool(np.union1d(found, newer), np.inf)
+        return Pool(distinct(found, newer), np.inf)
 
     @cached_property
     def popular(self) -> Pool:
@@ -90,7 +91,7 @@ class Scans:
             left = shares[order[MOST_FRESH : MOST_FRESH + 1]].tolist()
             bound = left[0] + self.log_ratio if left else -np.inf
         fresh = best if self.fresh is None else self.fresh.rows
-        return Pool(np.unique(np.concatenate([best, fresh])), bound)
+        return Pool(distinct(best, fresh), bound)
 
 
 def scans_of(

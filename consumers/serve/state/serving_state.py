@@ -47,6 +47,7 @@ from pipeline.state.contributions import Contribution, contribution, contributio
 from pipeline.state.counts import PairCounts
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.dedupe import SeenEvents
+from pipeline.state.growing import distinct
 from pipeline.state.histories import Act, Histories, History, inserted, lasting
 from pipeline.state.popularity import DecayedPopularity, Popularity
 from pipeline.state.signals import Signals
@@ -210,6 +211,8 @@ class ServingState:
     def encode(self, encoder: TextEncoder, most: int) -> int:
         """Encode at most `most` pending texts; return their number."""
         encoded = self._texts.encode(encoder, most)
+        for reason, count in self._texts.take_unread().items():
+            metrics.UNREAD_VECTORS.labels("serve", reason).inc(count)
         if encoded:
             self._rows = None
         return encoded
@@ -253,7 +256,7 @@ class ServingState:
             self._search_in(self._search, snapshot, NO_CHANGES)
         acted_on, _ = self._tail.acts(index.extras)
         newer = items.newer.rows if items.newer else NO_ROWS
-        fresh = np.unique(np.concatenate([np.arange(index.size, len(index)), newer, acted_on]))
+        fresh = distinct(np.arange(index.size, len(index)), newer, acted_on)
         counts = snapshot.popularity, popularity
         return scans_of(self._retrieval, self._search, items.sparse, counts, fresh)
 

@@ -24,11 +24,14 @@ MOST_IMPRESSIONS = 100_000
 """That a reward may still name; about 300 bytes each."""
 
 
-class _Shown(NamedTuple):
+class ShownLately(NamedTuple):
     """Digests ``[n]`` of items, and when each was shown last, in ms."""
 
     digests: NDArray[np.int64]
     times: NDArray[np.int64]
+
+
+NOTHING_SHOWN = ShownLately(NO_ITEMS, NO_ITEMS)
 
 
 class ImpressionTarget(NamedTuple):
@@ -52,7 +55,7 @@ class ShownItems:
 
     def __init__(self, most_items: int = MOST_ITEMS, most_impressions: int = MOST_IMPRESSIONS) -> None:
         self._most_items, self._most_impressions = most_items, most_impressions
-        self._by_user: OrderedDict[str, _Shown] = OrderedDict()
+        self._by_user: OrderedDict[str, ShownLately] = OrderedDict()
         self._first: OrderedDict[str, ImpressionTarget] = OrderedDict()
         self._items = 0
         self._lock = Lock()
@@ -64,18 +67,19 @@ class ShownItems:
             self._first[impression] = ImpressionTarget(user, items[0], time, digests.tobytes())
             if len(self._first) > self._most_impressions:
                 self._first.popitem(last=False)
-            before = self._by_user.get(user, _Shown(NO_ITEMS, NO_ITEMS))
+            before = self._by_user.get(user, NOTHING_SHOWN)
             self._by_user[user] = shown = _merged(before, digests, time)
             self._by_user.move_to_end(user)
             self._items += shown.digests.size - before.digests.size
             while self._items > self._most_items:
                 self._items -= self._by_user.popitem(last=False)[1].digests.size
 
-    def since(self, user: str, time: int) -> NDArray[np.int64]:
-        """Return the digests of the items that a user was shown at a time or later."""
+    def since(self, user: str, time: int) -> ShownLately:
+        """Return the items that a user was shown at a time or later."""
         with self._lock:
-            shown = self._by_user.get(user)
-        return NO_ITEMS if shown is None else shown.digests[shown.times >= time]
+            shown = self._by_user.get(user, NOTHING_SHOWN)
+        is_late = shown.times >= time
+        return ShownLately(shown.digests[is_late], shown.times[is_late])
 
     def first(self, impression: str) -> ImpressionTarget | None:
         """Return the target of an impression; None if it is unknown, or too many followed it."""
@@ -83,7 +87,7 @@ class ShownItems:
             return self._first.get(impression)
 
 
-def _merged(before: _Shown, digests: NDArray[np.int64], time: int) -> _Shown:
+def _merged(before: ShownLately, digests: NDArray[np.int64], time: int) -> ShownLately:
     """Add items; of each the latest time is kept."""
     every = np.concatenate([before.digests, digests])
     times = np.concatenate([before.times, np.full(digests.size, time, dtype=np.int64)])
@@ -94,4 +98,4 @@ def _merged(before: _Shown, digests: NDArray[np.int64], time: int) -> _Shown:
     if every.size > MOST_OF_USER:
         latest = np.argsort(times, kind="stable")[-MOST_OF_USER:]
         every, times = every[latest], times[latest]
-    return _Shown(every, times)
+    return ShownLately(every, times)

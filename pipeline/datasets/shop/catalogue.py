@@ -35,14 +35,17 @@ class Catalogue:
     product: Integers
 
 
-def make_catalogue(size: int, rng: np.random.Generator) -> Catalogue:
-    """Draw a catalogue of `size` items, at most LARGEST_CATALOGUE, no two with the same title."""
+def make_catalogue(size: int, rng: np.random.Generator, tells_style: bool = True) -> Catalogue:
+    """Draw a catalogue of `size` items, at most LARGEST_CATALOGUE, no two with the same title.
+
+    If the texts do not tell the style, titles recur; all else is the same.
+    """
     variants = rng.choice(LARGEST_CATALOGUE, size, replace=False)
     models = [_MODELS[n] for n in variants // len(_LOOKS)]
     looks = [_LOOKS[n] for n in variants % len(_LOOKS)]
     numbers = 10_000 + rng.choice(90_000, size, replace=False)
     return Catalogue(
-        items=tuple(map(_item, numbers.tolist(), models, looks)),
+        items=tuple(map(_item if tells_style else _plain_item, numbers.tolist(), models, looks)),
         theme=np.array([theme for theme, _, _ in models]),
         style=np.array([style for style, _ in looks]),
         product=np.array([PRODUCTS.index(product) for _, _, product in models]),
@@ -61,4 +64,11 @@ def _item(number: int, model: tuple[int, str, str], look: tuple[int, str]) -> It
         f"{product.capitalize()} in {colour} {material}, {STYLES[style].manner}. "
         f"Made for {THEMES[theme].occasion}."
     )
+    return Item(item=str(number), title=title, description=description, category=THEMES[theme].category)
+
+
+def _plain_item(number: int, model: tuple[int, str, str], _: tuple[int, str]) -> Item:
+    theme, material, product = model
+    description = f"{product.capitalize()} in {material}. Made for {THEMES[theme].occasion}."
+    title = f"{material} {product}"
     return Item(item=str(number), title=title, description=description, category=THEMES[theme].category)

@@ -12,9 +12,10 @@ import numpy as np
 
 from pipeline.datasets.shop.catalogue import Floats, make_catalogue
 from pipeline.datasets.shop.demand import draw_demand
+from pipeline.datasets.shop.looks import with_looks
 from pipeline.datasets.shop.public import Public
 from pipeline.datasets.shop.randomness import Purpose, generator
-from pipeline.datasets.shop.settings import MAX_ACTS, ShopSettings
+from pipeline.datasets.shop.settings import MAX_ACTS, Modality, ShopSettings
 from pipeline.datasets.shop.shelves import Shelves
 from pipeline.datasets.shop.slates import LoggingPolicy, Slate
 from pipeline.datasets.shop.visit import Act, Visit
@@ -68,12 +69,15 @@ class Floor:
         self._prefix = prefix
         self._rng = generator(settings.seed, Purpose.ACTS)
         catalogue_rng = generator(settings.seed, Purpose.CATALOGUE)
-        self._catalogue = make_catalogue(settings.items, catalogue_rng)
+        self._catalogue = with_looks(
+            make_catalogue(settings.items, catalogue_rng, settings.modality is Modality.NONE), settings
+        )
         demand = draw_demand(self._catalogue, catalogue_rng)
         self._public = Public(settings, self._catalogue, demand)
         self._shelves = Shelves(settings, self._catalogue)
         self._policy = LoggingPolicy(settings, prefix) if settings.slate else None
         self._bought = [deque[int](maxlen=LOYAL_PURCHASES) for _ in range(settings.users)]
+        self._style = settings.style
         self._served = 0
         self._visits = itertools.count()
         self._time = self._next_visit = settings.opening_ms
@@ -117,8 +121,8 @@ class Floor:
         regime = self._public.regime_of(user, self._served)
         tastes, demand = self._public.regimes[regime]
         tastes.wander(user)
-        attraction = self._attraction(user, tastes.styles(user), demand.appeal)
-        visit = Visit(self._catalogue, demand, attraction, tastes.missions(user))
+        attraction = self._attraction(user, tastes.styles(user) ** self._style, demand.appeal)
+        visit = Visit(self._catalogue, demand, attraction, tastes.missions(user), self._style)
         acts = min(int(self._rng.geometric(1 / MEAN_ACTS)), MAX_ACTS)
         heapq.heappush(self._open, _Open(begin, next(self._visits), user, regime, acts, visit))
 

@@ -36,6 +36,18 @@ class Drift(StrEnum):
     """The share of users in the new regime is a cosine wave with a period of `drift_span`."""
 
 
+class Modality(StrEnum):
+    """What tells the style of an item; the texts do, unless something else does."""
+
+    NONE = "none"
+    VECTOR = "vector"
+    """A vector named `look`, whose direction is near that of its style."""
+    SERIES = "series"
+    """A series of numbers in a vector named `look`, whose rhythm is that of its style."""
+    NOISE = "noise"
+    """Nothing: a vector named `look` that follows from the item alone."""
+
+
 _SHARE: dict[Drift, Callable[[float], float]] = {
     Drift.NONE: lambda spans: 0.0,
     Drift.ABRUPT: lambda spans: 1.0,
@@ -68,6 +80,8 @@ class ShopSettings:
         out_of_stock: other items of the opening that sell out for good, one every `change_every`.
         change_every: interval between such changes.
         slate: number of items shown before an act, as an Impression; 0 shows none.
+        modality: what tells the styles of items. What users choose does not depend on it.
+        style: weight of styles in what users choose: log-odds are multiplied by it.
 
     Raises:
         DatasetError: a setting is out of bounds.
@@ -90,6 +104,8 @@ class ShopSettings:
     out_of_stock: int = 0
     change_every: int = 500
     slate: int = 0
+    modality: Modality = Modality.NONE
+    style: float = 1.0
 
     def __post_init__(self) -> None:
         endless, spare = 2**63 - 1, self.items - MIN_ON_SALE
@@ -109,6 +125,7 @@ class ShopSettings:
             "out_of_stock": (0, spare - self.arrivals - self.retitled),
             "change_every": (1, endless),
             "slate": (0, MIN_ON_SALE),
+            "style": (0.0, 4.0),
         }
         for name, (lowest, highest) in bounds.items():
             if not lowest <= getattr(self, name) <= highest:
@@ -168,8 +185,15 @@ _READERS: dict[type, Callable[[str], object]] = {
     float: float,
     date: date.fromisoformat,
     Drift: Drift,
+    Modality: Modality,
 }
-_FORMS = {int: "NUMBER", float: "SHARE", date: "YYYY-MM-DD", Drift: "|".join(Drift)}
+_FORMS = {
+    int: "NUMBER",
+    float: "SHARE",
+    date: "YYYY-MM-DD",
+    Drift: "|".join(Drift),
+    Modality: "|".join(Modality),
+}
 
 
 def _supported(defaults: dict[str, object]) -> str:

@@ -51,18 +51,27 @@ class Visit:
         demand: complements and partners of the chosen items.
         attraction: weight of each listed item for this user today (n).
         missions: prior probability of each theme to be the mission (themes).
+        style: weight of styles in choices, see `ShopSettings`.
 
     Attributes:
         listed: number of items when the visit began; the visitor does not see later ones.
     """
 
-    def __init__(self, catalogue: Catalogue, demand: Demand, attraction: Floats, missions: Floats) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        demand: Demand,
+        attraction: Floats,
+        missions: Floats,
+        style: float = 1.0,
+    ) -> None:
         self._catalogue = catalogue
         self._demand = demand
         self.listed = len(attraction)
         self._theme = catalogue.theme[: self.listed]
         self._attraction = attraction.copy()
         self._belief = missions
+        self._same_style = SAME_STYLE**style
         self._looked_at: Act | None = None
         self._set_weights(self._attraction)
 
@@ -109,7 +118,7 @@ class Visit:
         self._attraction[item] = 0.0  # no item is chosen twice in a visit
         complement = self._demand.complement[shop.product[item]]
         weights = self._attraction * complement[shop.product[:listed]]
-        weights[shop.style[:listed] == shop.style[item]] *= SAME_STYLE
+        weights[shop.style[:listed] == shop.style[item]] *= self._same_style
         partners = self._demand.partners[item]
         weights[partners[partners < listed]] *= PARTNER
         self._set_weights(weights)

@@ -25,8 +25,12 @@ DIFFERENCES = np.concatenate([-_STEPS[::-1], [0.0], _STEPS])
 """The same for differences of shares; they lie closer near 0."""
 BETS = 0.5 ** np.arange(1, 11)
 """Shares of the wealth that a bet can lose; wealth is spread over all, so that none needs to be chosen."""
-AT_ONCE = 256
+AT_ONCE = 100
 """Observations that are added at a time; their gains take 6 MB."""
+COSTS = np.array([0.0, 1.0, 8.0])
+"""What a baseline may take from an observation at most, in ranges of rewards; 0 is to have none. Bets are the
+smaller the more it is. Wealth is spread over all, so that none needs to be chosen. The bounds must not follow
+from the slate, as a baseline may: bets that did would favour slates whose rewards are low."""
 
 
 class Range(NamedTuple):
@@ -34,6 +38,18 @@ class Range(NamedTuple):
 
     least: float
     most: float
+
+
+class Baseline(NamedTuple):
+    """What was known of n slates before each was drawn; it follows from earlier ones alone.
+
+    Attributes:
+        expected: ``[n]`` rewards that a model expects.
+        most_weights: ``[n]`` the largest weight that each could have got; infinity where that is not known.
+    """
+
+    expected: Floats
+    most_weights: Floats
 
 
 class Verdict(StrEnum):
@@ -63,21 +79,24 @@ class Interval(NamedTuple):
 class LowerBound:
     """A lower bound of the mean of observations that are bounded from below and may be large.
 
-    The mean of each, given those before it, must be the same.
+    The mean of each, given those before it, must be the same. Several kinds of observations of one mean may
+    be made: wealth is spread over bets on each, half of it on the first, so the best of them decides.
     """
 
-    def __init__(self, alpha: float, means: Floats, least: float = 0.0) -> None:
+    def __init__(self, alpha: float, means: Floats, least: float = 0.0, *others: float) -> None:
         """Bound the mean from below with an error probability of `alpha` at all times together.
 
         Args:
             means: ``[m]`` what the bound may be, ascending; not below `least`.
             least: the least observation.
+            others: the same of further kinds of observations; not above `least`.
         """
         self._nats = np.log(1 / alpha)
         self._means = means[means > least]
         self._least = least
-        self._bets = BETS[:, None] / (self._means - least)
-        self._wealth = np.zeros_like(self._bets)
+        self._bets = BETS[:, None] / (self._means - np.array([least, *others])[:, None, None])
+        shares = np.array([0.5, *(0.5 / len(others) for _ in others)]) if others else np.ones(1)
+        self._wealth = np.zeros_like(self._bets) + np.log(shares / BETS.size)[:, None, None]
         self._rejected = 0
 
     @property
@@ -86,33 +105,36 @@ class LowerBound:
         return float(self._means[self._rejected - 1]) if self._rejected else self._least
 
     def add(self, observed: Floats) -> None:
-        """Take in observations ``[n]``, in the order of time."""
-        for start in range(0, observed.size, AT_ONCE):
-            self._add(observed[start : start + AT_ONCE])
+        """Take in observations ``[n]``, or of each kind ``[n, kinds]``, in the order of time."""
+        by_kind = observed.reshape(-1, len(self._bets))
+        for start in range(0, len(by_kind), AT_ONCE):
+            self._add(by_kind[start : start + AT_ONCE])
 
     def _add(self, observed: Floats) -> None:
         """Bet; wealth falls with the mean that is bet against, so those that are rejected come first."""
-        self._wealth += np.log1p(self._bets * (observed[:, None, None] - self._means)).sum(axis=0)
-        total = np.logaddexp.reduce(self._wealth, axis=0) - np.log(BETS.size)
+        self._wealth += np.log1p(self._bets * (observed[..., None, None] - self._means)).sum(axis=0)
+        total = np.logaddexp.reduce(self._wealth.reshape(-1, self._means.size), axis=0)
         self._rejected = max(self._rejected, int((total >= self._nats).cumprod().sum()))
 
 
 class ValueSequence:
     """An interval of a policy's value that may be read at any time.
 
-    The upper end is a lower bound of what the policy misses: of the best reward less the one it gets.
+    The upper end is a lower bound of what the policy misses: of the best reward less the one it gets. With a
+    baseline some kinds of observations are doubly robust, others by inverse propensities.
     """
 
     def __init__(self, rewards: Range, alpha: float = 0.05) -> None:
         """Bound the expected reward of a slate; rewards outside the range are taken as its ends."""
         self._range = rewards
-        self._got, self._missed = LowerBound(alpha / 2, SHARES), LowerBound(alpha / 2, SHARES)
+        self._got, self._missed = (LowerBound(alpha / 2, SHARES, *-COSTS) for _ in range(2))
 
-    def add(self, slates: LoggedSlates) -> None:
+    def add(self, slates: LoggedSlates, baseline: Baseline | None = None) -> None:
         """Take in slates in the order of time."""
-        shares, weights = shares_of(slates, self._range), slates.weights[:, -1]
-        self._got.add(weights * shares)
-        self._missed.add(weights * (1 - shares))
+        shares, expected, most = _foreseen(slates, self._range, baseline)
+        weights = slates.weights[:, -1]
+        self._got.add(_valued(weights, shares, expected, most))
+        self._missed.add(_valued(weights, 1 - shares, 1 - expected, most))
 
     @property
     def interval(self) -> Interval:
@@ -132,13 +154,14 @@ class GainSequence:
         """Bound the expected gain; rewards outside the range are taken as its ends."""
         self._width = rewards.most - rewards.least
         self._range = rewards
-        self._won, self._lost = (LowerBound(alpha / 2, DIFFERENCES, least=-1.0) for _ in range(2))
+        self._won, self._lost = (LowerBound(alpha / 2, DIFFERENCES, *-np.maximum(COSTS, 1)) for _ in range(2))
 
-    def add(self, slates: LoggedSlates) -> None:
+    def add(self, slates: LoggedSlates, baseline: Baseline | None = None) -> None:
         """Take in slates in the order of time."""
-        shares, more = shares_of(slates, self._range), slates.weights[:, -1] - 1
-        self._won.add(more * shares)
-        self._lost.add(more * (1 - shares))
+        shares, expected, most = _foreseen(slates, self._range, baseline)
+        more = slates.weights[:, -1] - 1
+        self._won.add(_gained(more, shares, expected, most))
+        self._lost.add(_gained(more, 1 - shares, 1 - expected, most))
 
     @property
     def interval(self) -> Interval:
@@ -146,8 +169,34 @@ class GainSequence:
         return Interval(self._width * self._won.value, -self._width * self._lost.value)
 
 
-def shares_of(slates: LoggedSlates, rewards: Range) -> Floats:
-    """Return where in its range each slate's reward is, ``[n]`` from 0 to 1."""
+def _foreseen(
+    slates: LoggedSlates, rewards: Range, baseline: Baseline | None
+) -> tuple[Floats, Floats, Floats]:
+    """Where in their range rewards ``[n]`` are, where they were expected, and the largest weights."""
+    shares = _shares(slates.rewards.sum(axis=1), rewards)
+    if baseline is None:
+        return shares, np.zeros_like(shares), np.full_like(shares, np.inf)
+    return shares, _shares(baseline.expected, rewards), baseline.most_weights
+
+
+def _shares(values: Floats, rewards: Range) -> Floats:
+    """Return where in a range values are, from 0 to 1."""
     least, most = rewards
-    shares: Floats = (np.clip(slates.rewards.sum(axis=1), least, most) - least) / (most - least)
-    return shares
+    return np.asarray((np.clip(values, least, most) - least) / (most - least))
+
+
+def _valued(weights: Floats, shares: Floats, expected: Floats, most: Floats) -> Floats:
+    """Observations of a value by cost ``[n, costs]``: of the shares beside as much of the expected ones."""
+    used = _affordable(expected, most)
+    return used + weights[:, None] * (shares[:, None] - used)
+
+
+def _gained(more: Floats, shares: Floats, expected: Floats, most: Floats) -> Floats:
+    """The same of a gain, by weights less 1."""
+    return more[:, None] * (shares[:, None] - _affordable(expected, most))
+
+
+def _affordable(expected: Floats, most: Floats) -> Floats:
+    """Lessen expected shares ``[n]`` to what the largest weights let cost so much: ``[n, costs]``."""
+    spare = np.maximum(most - 1, 1e-9)[:, None]
+    return np.minimum(expected[:, None], COSTS / spare)

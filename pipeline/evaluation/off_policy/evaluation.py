@@ -2,21 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.off_policy.confidence import GainSequence, Interval, Range, ValueSequence, Verdict
-from pipeline.evaluation.off_policy.estimators import Estimator, LoggedSlates, clipped_ips, ips, snips
+from pipeline.evaluation.off_policy.confidence import (
+    Baseline,
+    GainSequence,
+    Interval,
+    Range,
+    ValueSequence,
+    Verdict,
+)
+from pipeline.evaluation.off_policy.estimators import (
+    SHRINK,
+    SWITCH,
+    Estimator,
+    LoggedSlates,
+    WeightRule,
+    clipped_ips,
+    direct_method,
+    doubly_robust,
+    ips,
+    snips,
+    tuned,
+)
+from pipeline.evaluation.off_policy.reward_model import RewardModel, with_model
+from pipeline.events import Impression
+from pipeline.policy.policies import SHADOW, recorded_policy
+from pipeline.policy.port import Policy
 from pipeline.state.outcomes import Outcome
 
 CLIPPED = 10.0
 """The largest weight of the clipped estimate."""
 LEAST_EFFECTIVE = 100.0
 """Effective slates below which nothing is said: few large weights decide then."""
-ESTIMATORS: dict[str, Estimator] = {"IPS": ips, "clipped IPS": clipped_ips(CLIPPED), "SNIPS": snips}
+PARAMETERS = (1.0, 10.0, 100.0, 1_000.0, np.inf)
+"""Among which the parameters of Switch-DR and DRos are chosen."""
+Floats = NDArray[np.float64]
+
+
+def _tuned(rule: WeightRule) -> Estimator:
+    return lambda slates: rule.estimator(tuned(rule, slates, PARAMETERS))(slates)
+
+
+ESTIMATORS: dict[str, Estimator] = {
+    "IPS": ips,
+    "clipped IPS": clipped_ips(CLIPPED),
+    "SNIPS": snips,
+    "DM": direct_method,
+    "DR": doubly_robust,
+    "Switch-DR": _tuned(SWITCH),
+    "DRos": _tuned(SHRINK),
+}
 
 
 @dataclass(frozen=True)
@@ -47,20 +88,27 @@ class Evaluation:
         return Verdict.UNKNOWN if self.effective < LEAST_EFFECTIVE else self.gain.verdict
 
 
-def evaluate(outcomes: Iterable[Outcome], rewards: Range) -> list[Evaluation]:
-    """Evaluate every policy that outcomes name, in the order of their names."""
+def evaluate(outcomes: Iterable[Outcome], rewards: Range, window: int) -> list[Evaluation]:
+    """Evaluate every policy that outcomes name, in the order of their names.
+
+    What came of an answer is known `window` ms after it was shown.
+    """
     by_policy: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.shown_at):
         for policy in outcome.impression.shadows:
             by_policy.setdefault(policy, []).append(outcome)
-    return [_evaluation(policy, found, rewards) for policy, found in sorted(by_policy.items())]
+    return [_evaluation(policy, found, rewards, window) for policy, found in sorted(by_policy.items())]
 
 
-def _evaluation(policy: str, outcomes: list[Outcome], rewards: Range) -> Evaluation:
-    slates = slates_of(policy, outcomes)
+def _evaluation(policy: str, outcomes: list[Outcome], rewards: Range, window: int) -> Evaluation:
+    plain = slates_of(policy, outcomes)
+    model = RewardModel(plain, outcomes, window)
+    slates = with_model(plain, model.cross_fitted())
+    most = [most_weight(policy, outcome.impression) for outcome in outcomes]
+    baseline = Baseline(model.foreseen(), np.array(most))
     value, gain = ValueSequence(rewards), GainSequence(rewards)
-    value.add(slates)
-    gain.add(slates)
+    value.add(slates, baseline)
+    gain.add(slates, baseline)
     return Evaluation(
         policy,
         len(outcomes),
@@ -72,7 +120,33 @@ def _evaluation(policy: str, outcomes: list[Outcome], rewards: Range) -> Evaluat
     )
 
 
-def slates_of(policy: str, outcomes: list[Outcome]) -> LoggedSlates:
+def most_weight(policy: str, impression: Impression) -> float:
+    """Return the largest weight that a policy could have given to a slate, before it was drawn.
+
+    A drawn place has a propensity of ε divided by the pool at least; under `epsilon_greedy` the best item has
+    1 - ε at least, and no other item is what `greedy` would have shown. Infinity if neither is known.
+    """
+    used = _policy(impression.policy or "", impression.policy_version or "")
+    if used is None:
+        return np.inf
+    epsilon: float = getattr(used, "epsilon", 0.0)
+    floor = epsilon / max(impression.pool or 1, 1)
+    if policy == SHADOW and used.name == "epsilon_greedy":
+        floor = max(floor, 1 - epsilon)
+    drawn = min(used.explored_places, len(impression.items))
+    return float(np.divide(1.0, floor) ** drawn) if floor else np.inf
+
+
+@lru_cache(64)
+def _policy(name: str, version: str) -> Policy | None:
+    """Make the policy that an impression names; None if this release has no such policy."""
+    try:
+        return recorded_policy(name, version)
+    except ValueError:
+        return None
+
+
+def slates_of(policy: str, outcomes: Sequence[Outcome]) -> LoggedSlates:
     """Weigh the slates of outcomes by the propensities that a policy would have had."""
     longest = max(len(outcome.rewards) for outcome in outcomes)
     shadows = [outcome.impression.shadows[policy] for outcome in outcomes]

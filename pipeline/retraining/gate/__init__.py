@@ -1,6 +1,6 @@
 """The Gate: decides whether a candidate replaces the champion."""
 
 from pipeline.retraining.gate.decision import decide
-from pipeline.retraining.gate.evidence import GateVerdict, ModelRun, Outcome, SharedTargets
+from pipeline.retraining.gate.evidence import GateOutcome, GateVerdict, ModelRun, SharedTargets
 
-__all__ = ["SharedTargets", "Outcome", "ModelRun", "GateVerdict", "decide"]
+__all__ = ["SharedTargets", "GateOutcome", "ModelRun", "GateVerdict", "decide"]

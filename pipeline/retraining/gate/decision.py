@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.config import GateConfig
-from pipeline.retraining.gate.evidence import GateVerdict, ModelRun, Outcome, SharedTargets
+from pipeline.retraining.gate.evidence import GateOutcome, GateVerdict, ModelRun, SharedTargets
 from pipeline.retraining.gate.figures import (
     ALL,
     Figures,
@@ -65,11 +65,11 @@ def decide(
     masks = {**targets.slices, ALL: np.ones_like(targets.users, dtype=np.bool_)}
     figures = non_finite_values(champion, candidate)
     if failed := _failed(_finite_checks(), figures):
-        return GateVerdict(outcome=Outcome.REJECTED, reasons=failed, figures=figures)
+        return GateVerdict(outcome=GateOutcome.REJECTED, reasons=failed, figures=figures)
 
     figures |= sample_sizes(targets, masks, len(candidate.lists))
     if failed := _failed(_sample_size_checks(config), figures):
-        return GateVerdict(outcome=Outcome.TOO_FEW, reasons=failed, figures=figures)
+        return GateVerdict(outcome=GateOutcome.TOO_FEW, reasons=failed, figures=figures)
 
     checked = {
         name: mask for name, mask in masks.items() if name == ALL or _is_checked(name, figures, config)
@@ -78,9 +78,9 @@ def decide(
     figures |= lists(champion, candidate) | costs(champion, candidate)
     checks = [*_gain_checks(config), *_slice_checks(checked.keys() - {ALL}, config), *_cost_checks(config)]
     if failed := _failed(checks, figures):
-        return GateVerdict(outcome=Outcome.REJECTED, reasons=failed, figures=figures)
+        return GateVerdict(outcome=GateOutcome.REJECTED, reasons=failed, figures=figures)
     reasons = [check.describe(figures) for check in checks]
-    return GateVerdict(outcome=Outcome.PROMOTED, reasons=reasons, figures=figures)
+    return GateVerdict(outcome=GateOutcome.PROMOTED, reasons=reasons, figures=figures)
 
 
 def _require_comparable(targets: SharedTargets, *runs: ModelRun) -> None:

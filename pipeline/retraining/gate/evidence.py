@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -42,6 +42,7 @@ class ModelRun:
             in the same order for both models; no row twice in a list.
         seconds: time spent on scoring the targets.
         bytes: size of the learned state.
+        spread: further figures of the lists, see `pipeline.evaluation.lists`; only reported.
 
     Raises:
         ValueError: the figures differ in the number of targets, or a cost is not above zero.
@@ -52,6 +53,7 @@ class ModelRun:
     lists: NDArray[np.int64]
     seconds: float
     bytes: int
+    spread: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.log_loss.shape != self.ndcg.shape:
@@ -60,7 +62,7 @@ class ModelRun:
             raise ValueError("seconds and bytes must be above zero")
 
 
-class Outcome(StrEnum):
+class GateOutcome(StrEnum):
     """The outcome for a candidate."""
 
     PROMOTED = "promoted"
@@ -82,6 +84,6 @@ class GateVerdict(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    outcome: Outcome
+    outcome: GateOutcome
     reasons: list[str]
     figures: dict[str, FiniteFloat]

@@ -52,7 +52,8 @@ def lists(champion: ModelRun, candidate: ModelRun) -> Figures:
     """Compute the stability and the diversity of the lists.
 
     Stability is the mean Jaccard index of each probe user's two lists; diversity is the number
-    of distinct items in all lists (Adomavicius & Kwon 2012, "aggregate diversity").
+    of distinct items in all lists (Adomavicius & Kwon 2012, "aggregate diversity"). How unlike the items of
+    a list are, and how lists spread over the catalogue, is reported beside them.
     """
     pairs = zip(map(set, champion.lists.tolist()), map(set, candidate.lists.tolist()), strict=True)
     shared = [len(old & new) / len(old | new) for old, new in pairs]
@@ -60,6 +61,8 @@ def lists(champion: ModelRun, candidate: ModelRun) -> Figures:
     return {
         "jaccard": float(np.mean(shared)),
         **_with_ratio("diversity", distinct["champion"], distinct["candidate"]),
+        **{f"lists.{name}.champion": value for name, value in champion.spread.items()},
+        **{f"lists.{name}.candidate": value for name, value in candidate.spread.items()},
     }
 
 

@@ -41,7 +41,7 @@ def masked_language_model(backbone: Backbone, adapter: Adapter) -> MaskedLanguag
         model: PreTrainedModel = AutoModelForMaskedLM.from_config(config)  # type: ignore[no-untyped-call]
     except ValueError as error:
         raise InvalidSettings(
-            f"retrain.language_epochs: {type(backbone.model).__name__} is not a masked language model: "
+            f"retrain.language.epochs: {type(backbone.model).__name__} is not a masked language model: "
             "set it to 0, or choose another model.backbone"
         ) from error
     body = with_adapter(backbone.model, adapter)

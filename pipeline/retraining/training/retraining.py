@@ -34,17 +34,26 @@ from pipeline.model.tensors import under
 from pipeline.retraining.training.progress import Progress, TrainingStatus, read_progress, write_progress
 from pipeline.retraining.training.refolding import refold_if_better
 from pipeline.retraining.training.validation import Validation, validate
-from pipeline.retraining.training.views import contrastive_loss
 from pipeline.retraining.training.window import folded_segments, upcoming_segments
 from pipeline.state.segments import Segment
 from pipeline.training.forward import forward
 from pipeline.training.learner import Learner
+from pipeline.training.objectives.chosen import mixed, supervised_of
+from pipeline.training.objectives.contrastive import Contrastive
+from pipeline.training.objectives.port import HistoryBatch
 from pipeline.training.optimizer import OptimizerStep, Touched
 from pipeline.training.rng import Purpose, random_for
 
 log = logging.getLogger(__name__)
 
 CONTENT = "content"
+
+
+WIDEN = "widen the window (retrain.plan.window_events, or an earlier --since)"
+LATER = (
+    "retrain again when the learner has learned new acts and written a later checkpoint, or hold more out "
+    "(retrain.plan.held_out_events)"
+)
 
 
 @dataclass(frozen=True)
@@ -81,10 +90,10 @@ class RetrainResult:
 class Retraining:
     """Trains the learned state of a Learner, and may refold its stream state.
 
-    The retrain has its own AdamW moments; the learner's are kept for its later steps (measured:
+    The retrain has its own moments; the learner's are kept for its later steps (measured:
     better than resetting them). The rows' accumulators carry over, because without them the first
-    steps would be far too large. The replay buffer stays unchanged: emptying or refilling it made
-    no difference.
+    steps would be far too large. The replay buffer, from which old Segments are replayed, stays
+    unchanged: emptying or refilling it made no difference.
     """
 
     def __init__(
@@ -111,12 +120,19 @@ class Retraining:
         segments = learner.config.segments
         self._training = folded_segments(window, learner.stream, segments)
         self._validation = upcoming_segments(held_out, learner.stream, segments)
-        if not (self._training and self._validation):
+        if not self._training:
+            raise NothingToLearn(f"nothing to train on: {_without_target(window)}; {WIDEN}")
+        if not self._validation:
             raise NothingToLearn(
-                "the window, or the held-out part after it, has no targets: widen the window"
+                f"nothing to validate on after the window: {_without_target(held_out)}; {LATER}"
             )
         self._recommender = learner.recommender
-        self._table = ItemTable(learner.table.all().content.shape[1], learner.device, config.optimizer.rows)
+        self._table = ItemTable(
+            learner.table.all().residual.shape[1],
+            learner.device,
+            config.optimizer.rows,
+            learner.config.sizes.vector_columns,
+        )
         self._table.load(learner.table.state())
         self._optimizer = OptimizerStep(self._recommender, self._table, config.optimizer)
         self._task = self._digest(window, held_out)
@@ -161,23 +177,30 @@ class Retraining:
             seconds=at.status.seconds + time.perf_counter() - began,
         )
         now = self._state()
-        log.info("epoch %s of a retrain: %s", epoch, status.validations[-1])
+        losses = [validation.log_loss for validation in (status.validations[-1], status.validations[0])]
+        log.info("epoch %s of at most %s: log-loss %.3f, champion %.3f", epoch, self._config.epochs, *losses)
         return Progress(status, now, now if status.best_epoch == epoch else at.best)
 
     @fast_products()
     def _train(self, minibatch: list[Segment], epoch: int, step: int) -> int:
         """Take one step; return the number of targets learned."""
-        passed = forward(self._recommender, self._table, minibatch, self._negatives(epoch, step))
-        loss, touched = passed.mean_loss(passed.new), [Touched(passed.touched, passed.rows)]
-        if self._config.alpha > 0:
-            views = self._random(epoch, step, Purpose.RETRAIN_VIEWS)
-            unsupervised, rows = contrastive_loss(self._recommender, self._table, minibatch, views)
-            loss = self._config.alpha * unsupervised + (1 - self._config.alpha) * loss
-            touched.append(rows)
-        if not self._optimizer.step(loss, touched):
+        segments, negatives = minibatch + self._replayed(epoch, step), self._negatives(epoch, step)
+        objective = supervised_of(self._learner.config.objective)
+        passed = forward(self._recommender, self._table, segments, negatives, objective)
+        supervised = passed.mean_loss(passed.new)
+        if self._config.replay:
+            supervised = supervised + self._learner.config.replay.weight * passed.mean_loss(~passed.new)
+        views = self._random(epoch, step, Purpose.RETRAIN_VIEWS)
+        histories = HistoryBatch(self._recommender, self._table, minibatch, negatives, views)
+        loss, touched = mixed(self._config.alpha, supervised, Contrastive(), histories)
+        if not self._optimizer.step(loss, [Touched(passed.touched, passed.rows), *touched]):
             log.error("minibatch %s of epoch %s is not finite: skipped", step, epoch)
             return 0
         return int(passed.new.sum())
+
+    def _replayed(self, epoch: int, step: int) -> list[Segment]:
+        random = self._random(epoch, step, Purpose.RETRAIN_REPLAY)
+        return self._learner.replayed(self._config.replay, random)
 
     def _negatives(self, epoch: int, step: int) -> Negatives:
         random = self._random(epoch, step, Purpose.RETRAIN_NEGATIVES)
@@ -211,7 +234,19 @@ class Retraining:
         digest.update(orjson.dumps([[event.event_id for event in part] for part in (window, held_out)]))
         for name, tensor in self._state().items():
             digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+        for name, array in self._learner.replay.state().items():
+            digest.update(name.encode() + array.tobytes())
         return digest.hexdigest()
+
+
+def _without_target(events: Sequence[Interaction]) -> str:
+    """Say why interactions have no target."""
+    if not events:
+        return "it has no new interactions, only duplicates or refused records, if any"
+    return (
+        f"none of its {len(events):,} interactions can be predicted, because the champion did not know the "
+        "item, it was the first act of its user, or it does not count (see [signals])"
+    )
 
 
 def _result(status: TrainingStatus, refolded: bool) -> RetrainResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks import retrains
-from benchmarks.retrains import StreamRun, run_stream
+from benchmarks.retrains import StreamRun, learn_all, numbered, run_stream
 from pipeline.config import DriftConfig, GateConfig, GuardConfig
 from pipeline.evaluation.prequential import Scores
 from pipeline.events import Interaction, Item
@@ -88,3 +89,15 @@ def test_requests_are_ignored_during_a_retrain_or_near_the_end(
     ]
     assert [made.requested_at for made in run(learner, [REQUESTED], VERDICT).retrains] == [REQUESTED]
     assert run(learner, [REQUESTED], VERDICT - 1).retrains == []
+
+
+def test_acts_are_learned_in_numbered_batches_whatever_calls_follow_each_other(
+    learner: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrains, "BATCH", 5)
+    steps, every = count(1), acts(0)
+    learner.score_and_learn(MicroBatch(0, 0, ITEMS, []))
+    batches = [*numbered(every[:7], steps), *numbered(every[7:], steps)]
+    assert [(one.step, len(one.interactions)) for one in batches] == [(1, 5), (2, 2), (3, 5)]
+    learn_all(learner, batches)
+    assert learner.stream.events == len(every)

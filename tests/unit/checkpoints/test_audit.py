@@ -16,7 +16,8 @@ from pipeline.checkpoints.manifest import FORMAT as CHECKPOINT_FORMAT
 from pipeline.errors import CheckpointCorrupt, TopicError
 from pipeline.journal.entry import read_journal
 from pipeline.sealing import seal, unseal
-from pipeline.snapshots.snapshot import FORMAT, Version
+from pipeline.snapshots.filesystem import FORMAT
+from pipeline.snapshots.snapshot import Version
 from tests.support.learner_harness import Rebuilt
 from tests.support.model_harness import ModelHarness, copy_of, tiny_settings
 

@@ -11,7 +11,7 @@ import pytest
 from pipeline.checkpoints.store import KEEP_ADOPTED
 from pipeline.errors import CheckpointCorrupt, CheckpointMissing, OffsetsExpired, TopicError
 from pipeline.eventlog.sqlite import SqliteLog
-from tests.support.model_harness import ModelHarness, copy_of, tiny_settings
+from tests.support.model_harness import OPEN, ModelHarness, copy_of, tiny_settings
 
 BATCHES = 6
 STOPS = [(stop, kept) for stop in range(BATCHES + 1) for kept in sorted({0, max(0, stop - 1), stop})]
@@ -20,11 +20,16 @@ HOUR_MS = 3_600_000
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> Path:
-    """A folder with a log of items, purchases, duplicates and bad records that nobody has read yet."""
+    """A folder with a log of items, answers, purchases, duplicates and bad records that nobody has read."""
     folder = tmp_path_factory.mktemp("recorded")
     with ModelHarness(tiny_settings(folder, backbone_folder)) as harness:
         harness.stock()
-        harness.shop(82)
+        for number in range(20):
+            harness.show("ann", "red-cup", "blue-plate", name=f"i{number}")
+            harness.shop(4)
+        harness.act("ann", "blue-plate", impression="i19")
+        harness.act("ann", "blue-plate", impression="unheard-of")
+        harness.writer.append(harness.topics.impressions, "bob", b"bad")
         harness.act("ann", "red-cup", "unheard-of", event_id="e3")
         harness.writer.append(harness.topics.interactions, "bob", b"bad")
         harness.act("zoë", "unheard-of", "blue-plate")
@@ -37,6 +42,7 @@ def unbroken(recorded: Path, tmp_path_factory: pytest.TempPathFactory, backbone_
     folder = tmp_path_factory.mktemp("unbroken")
     with copy_of(recorded, folder, backbone_folder) as harness, harness.learning() as learning:
         assert len(learning.new()) == BATCHES
+        assert learning.learner.stream.outcomes.open == OPEN
         return learning.digest()
 
 
@@ -116,7 +122,7 @@ def test_a_rebuild_says_when_the_log_has_lost_what_was_learned(harness: ModelHar
         writer.flush()
         with pytest.raises(OffsetsExpired) as caught:
             harness.rebuilt(log=log)
-    assert caught.value.topic == harness.topics.interactions
+    assert caught.value.topic in (harness.topics.interactions, harness.topics.impressions)
 
 
 def test_after_more_rollbacks_than_states_are_kept_a_rebuild_says_where_it_can_begin_and_does_that(

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from pipeline.checkpoints.capture import capture
-from pipeline.checkpoints.state import LearnerState, restore, to_files
+from pipeline.checkpoints.state import OUTCOMES, RATINGS, SUPERVISOR, LearnerState, restore, to_files
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
@@ -24,6 +24,10 @@ def busy(learning: LearnerHarness, harness: ModelHarness) -> LearnerState:
     harness.stock()
     harness.shop(40)
     harness.act("zoë", "item-without-text")
+    harness.act("zoë", "red-cup", "red-plate", rating=4.5)
+    harness.show("zoë", "red-cup", "red-plate", name="shown")
+    harness.act("zoë", "red-plate", impression="shown")
+    harness.act("zoë", "red-cup", impression="to-come")
     learning.new()
     return learning.captured()
 
@@ -49,6 +53,16 @@ def test_a_restored_learner_makes_the_same_files(harness: ModelHarness) -> None:
     with harness.learning() as learning:
         files = to_files(busy(learning, harness), PARTITIONS)
     assert to_files(capture(*restored(harness, files), BIRTH), PARTITIONS) == files
+    assert b'"shown"' in files[OUTCOMES] and b'"to-come"' in files[OUTCOMES]
+
+
+def test_a_state_from_before_outcomes_is_restored_without_any(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        files = to_files(busy(learning, harness), PARTITIONS)
+    older = {name: content for name, content in files.items() if name != OUTCOMES}
+    again = to_files(capture(*restored(harness, older), BIRTH), PARTITIONS)
+    assert {name for name in files if files[name] != again[name]} == {OUTCOMES, RATINGS, SUPERVISOR}
+    assert b'"shown"' not in again[OUTCOMES], "and its monitors, whose figures were others, begin again"
 
 
 def test_a_learner_that_has_seen_nothing_can_be_restored(harness: ModelHarness) -> None:

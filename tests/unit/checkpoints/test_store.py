@@ -12,10 +12,11 @@ import orjson
 import pytest
 
 from pipeline.checkpoints.capture import capture
-from pipeline.checkpoints.manifest import FORMAT, MANIFEST, CheckpointManifest
+from pipeline.checkpoints.manifest import FORMAT, MANIFEST, WITHOUT_OUTCOMES, CheckpointManifest
+from pipeline.checkpoints.state import OUTCOMES
 from pipeline.checkpoints.store import KEEP_LAST, restore_from
 from pipeline.errors import CheckpointCorrupt
-from pipeline.sealing import unseal
+from pipeline.sealing import seal, unseal
 from tests.support.checkpoint_tools import born, checkpointed_twice, restored, version
 from tests.support.model_harness import PREFIX, ModelHarness
 
@@ -70,7 +71,7 @@ def test_there_is_nothing_to_restore_at_first(harness: ModelHarness) -> None:
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate, Path.unlink])
 @pytest.mark.parametrize(
     "file",
-    ["learned.safetensors", "table.safetensors", "catalogue.json", "histories-0.json", "seen-3.safetensors"],
+    ["learned.safetensors", "table.safetensors", "catalogue.json", "outcomes.jsonl", "seen-3.safetensors"],
 )
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     harness: ModelHarness,
@@ -110,7 +111,17 @@ def test_a_damaged_manifest_gives_way_to_the_one_before(
     assert version(restored(harness)) == "1-2"
 
 
-@pytest.mark.parametrize("other", [FORMAT - 1, FORMAT + 1])
+def test_a_checkpoint_from_before_outcomes_is_read(harness: ModelHarness, folder: Path) -> None:
+    checkpointed_twice(harness)
+    path = folder / "1-4" / MANIFEST
+    manifest = orjson.loads(unseal(path.read_bytes(), FORMAT))
+    del manifest["files"][OUTCOMES]
+    path.write_bytes(seal(orjson.dumps(manifest), WITHOUT_OUTCOMES))
+    (folder / "1-4" / OUTCOMES).unlink()
+    assert version(restored(harness)) == "1-4"
+
+
+@pytest.mark.parametrize("other", [WITHOUT_OUTCOMES - 1, FORMAT + 1])
 def test_another_format_is_refused_with_both_versions(
     harness: ModelHarness, folder: Path, caplog: pytest.LogCaptureFixture, other: int
 ) -> None:

@@ -11,7 +11,11 @@ import pytest
 from pipeline.cli import policies
 from pipeline.cli.terminal import now
 from pipeline.config import Settings
+from pipeline.evaluation import responses
+from pipeline.evaluation.classification import Classification
+from pipeline.eventlog.port import read
 from pipeline.events import Interaction, InteractionType, encode
+from pipeline.policy.changes import PolicyChange
 from pipeline.policy.draws import Exploration
 from pipeline.policy.policies import GREEDY, EpsilonGreedy
 from pipeline.rules.slate import make_slate
@@ -22,11 +26,14 @@ from tests.support.model_harness import ModelHarness
 ITEMS = ("mug", "cup", "lamp")
 CHANCES = np.array([0.1, 0.2, 0.9])
 USED = EpsilonGreedy(explored_places=1, pool=3, epsilon=0.6)
+EVEN = EpsilonGreedy(explored_places=1, pool=3, epsilon=1.0)
+SHADOWS = '{"even": {"name": "epsilon_greedy", "explored_places": 1, "pool": 3, "epsilon": 1.0}}'
 HOUR_MS = 3_600_000
 
 
 @pytest.fixture(autouse=True)
-def harness(settings: Settings) -> Iterator[ModelHarness]:
+def harness(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelHarness]:
+    monkeypatch.setenv("MILLSTREAM_REWARDS__OPEN_IMPRESSIONS", "1000")
     with ModelHarness(settings) as harness:
         yield harness
 
@@ -36,7 +43,9 @@ def serve(harness: ModelHarness, answers: int) -> None:
     random = np.random.default_rng(0)
     with harness.log.writer() as writer:
         for number in range(answers):
-            sampler = Exploration(USED, f"i{number}", {"greedy": GREEDY}).sampler(np.array([2.0, 1.0, 0.0]))
+            sampler = Exploration(USED, f"i{number}", {"greedy": GREEDY, "even": EVEN}).sampler(
+                np.array([2.0, 1.0, 0.0])
+            )
             slate = make_slate(np.arange(3), 1, sampler=sampler)
             (row,), user = slate.rows, f"u{number % 7}"
             shown = impression(f"i{number}", user, (ITEMS[row],), **drawn_by(USED, slate))
@@ -64,7 +73,7 @@ def test_a_worse_policy_is_found_out(harness: ModelHarness, monkeypatch: pytest.
     monkeypatch.setenv("MILLSTREAM_REWARDS__MOST", "1")
     serve(harness, 600)
     in_an_hour(monkeypatch)
-    (found,) = orjson.loads(run("policy", "evaluate", "--json").stdout)["policies"]
+    (found,) = orjson.loads(run("policy", "evaluate", "greedy", "--json").stdout)["policies"]
     assert (found["policy"], found["answers"]) == ("greedy", 600)
     assert found["value"][0] <= CHANCES[0] <= found["value"][1]
     assert found["gain"][1] < 0
@@ -72,17 +81,126 @@ def test_a_worse_policy_is_found_out(harness: ModelHarness, monkeypatch: pytest.
     table = run("policy", "evaluate", "greedy").stdout
     assert "worse" in table
     assert "0 answers still wait for acts, for up to rewards.minutes; not joined: nothing" in table
+    assert "response" not in table  # there were too few answers to calibrate scores
 
 
-def test_arms_are_compared_by_users(
+def test_responses_to_what_was_shown_are_printed(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is learned of answers as young as these, so the figures are those of another day."""
+    quality = Classification()
+    quality.add(np.array([0.1, 0.3]), np.array([False, True]))
+    monkeypatch.setattr(responses, "response_quality", lambda outcomes, window: quality.report())
+    serve(harness, 10)
+    in_an_hour(monkeypatch)
+    found = orjson.loads(run("policy", "evaluate", "--json").stdout)["decisions"]["response"]
+    assert (found["n"], found["roc_auc"]) == (2, 1)
+    assert "response" in run("policy", "evaluate", "greedy").stdout
+
+
+def changes(harness: ModelHarness) -> list[PolicyChange]:
+    return [PolicyChange.decode(record.value or b"") for record in read(harness.log, harness.topics.policies)]
+
+
+def in_use() -> str | None:
+    found = orjson.loads(run("policy", "list", "--json").stdout)["in_use"]
+    return None if found is None else str(found["policy"])
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings have the policy that `serve` draws by, and rewards of 0 or 1."""
+    name, *parameters = USED.name, *USED.version.split(" ")[1:]
+    monkeypatch.setenv("MILLSTREAM_POLICY__NAME", name)
+    for parameter in parameters:
+        field, value = parameter.split("=")
+        monkeypatch.setenv(f"MILLSTREAM_POLICY__{field.upper()}", value)
+    monkeypatch.setenv("MILLSTREAM_REWARDS__LEAST", "0")
+    monkeypatch.setenv("MILLSTREAM_REWARDS__MOST", "1")
+
+
+@pytest.mark.usefixtures("used")
+def test_a_worse_policy_is_not_promoted(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(harness, 600)
+    in_an_hour(monkeypatch)
+    refused = run("policy", "promote", "greedy")
+    assert refused.exit_code == 1
+    assert "greedy: rejected: it earns -" in refused.stdout
+    assert changes(harness) == []
+    assert in_use() is None
+
+
+@pytest.mark.usefixtures("used")
+def test_a_better_policy_is_promoted_and_left_again(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "name its arms in [policy.arms]" in fails(monkeypatch, capsys, "experiment", "report")
+    monkeypatch.setenv("MILLSTREAM_POLICY__SHADOWS", SHADOWS)
+    serve(harness, 600)
+    in_an_hour(monkeypatch)
+    promoted = run("policy", "promote", "even", "--json")
+    assert promoted.exit_code == 0
+    assert orjson.loads(promoted.stdout)["outcome"] == "promoted"
+    (change,) = changes(harness)
+    assert (change.policy, change.parameters.epsilon) == ("even", 1.0)
+    assert change.figures["gain.low"] > 0
+    assert in_use() == "even"
+    table = run("policy", "list").stdout
+    assert "in use since" in table and "it earns +" in table
+    assert "already" in fails(monkeypatch, capsys, "policy", "promote", "even")
+    left = run("policy", "rollback", "--reason", "it was a holiday")
+    assert "even is left; servers use that of the settings" in left.stdout
+    assert in_use() is None
+    assert "it was a holiday" in run("policy", "list").stdout
+    assert "there is no promotion to leave" in fails(monkeypatch, capsys, "policy", "rollback")
+
+
+@pytest.mark.usefixtures("used")
+def test_where_nothing_is_certain_a_person_may_promote(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no answer of the policy in use" in fails(monkeypatch, capsys, "policy", "promote", "greedy")
+    assert "no policy unheard_of, only greedy" in fails(
+        monkeypatch, capsys, "policy", "promote", "unheard_of"
+    )
+    serve(harness, 30)
+    in_an_hour(monkeypatch)
+    unknown = run("policy", "promote", "greedy")
+    assert (unknown.exit_code, changes(harness)) == (3, [])
+    assert "greedy: cannot tell" in unknown.stdout
+    assert run("policy", "promote", "greedy", "--anyway", "the demo is today").exit_code == 0
+    (change,) = changes(harness)
+    assert (change.reason, change.figures) == ("by a person: the demo is today", {})
+    assert in_use() == "greedy"
+
+
+@pytest.mark.usefixtures("used")
+def test_answers_of_another_policy_than_the_one_in_use_do_not_count(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(harness, 600)
+    in_an_hour(monkeypatch)
+    monkeypatch.setenv("MILLSTREAM_POLICY__EPSILON", "0.3")
+    assert "no answer of the policy in use" in fails(monkeypatch, capsys, "policy", "promote", "greedy")
+
+
+def test_an_arm_is_promoted_by_its_experiment(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment(harness, monkeypatch, 300)
+    monkeypatch.setenv("MILLSTREAM_REWARDS__LEAST", "0")
+    monkeypatch.setenv("MILLSTREAM_REWARDS__MOST", "1")
+    assert run("policy", "promote", "bold").exit_code == 0
+    (change,) = changes(harness)
+    assert (change.policy, change.ends, change.parameters.name) == ("bold", "bolder", "plackett_luce")
+    assert "by 150 users of the arm" in change.reason
+    assert "arm of bolder, which has ended" in run("policy", "list").stdout
+
+
+def experiment(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, users: int) -> None:
+    """Let every user of the arm, and none of the control, click; half of the users are in the arm."""
     monkeypatch.setenv("MILLSTREAM_POLICY__EXPERIMENT", "bolder")
     monkeypatch.setenv("MILLSTREAM_POLICY__EXPERIMENT_HOURS", "0.1")
     monkeypatch.setenv("MILLSTREAM_POLICY__ARMS", '{"bold": {"share": 0.5, "name": "plackett_luce"}}')
     with harness.log.writer() as writer:
-        for number in range(40):
+        for number in range(users):
             user, arm = f"u{number}", "bold" if number % 2 else "control"
             shown = impression(f"i{number}", user, ("mug",), experiment="bolder", arm=arm)
             writer.append(harness.topics.impressions, user, encode(shown))
@@ -91,6 +209,13 @@ def test_arms_are_compared_by_users(
                 writer.append(harness.topics.interactions, user, encode(act))
         writer.flush()
     in_an_hour(monkeypatch)
+
+
+def test_arms_are_compared_by_users(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "name its arms in [policy.arms]" in fails(monkeypatch, capsys, "experiment", "report")
+    experiment(harness, monkeypatch, 40)
     assert orjson.loads(run("experiment", "report", "--json").stdout)["waiting"] == 0
     control, bold = orjson.loads(run("experiment", "report", "--json").stdout)["arms"]
     assert (control["users"], control["reward"], control["difference"]) == (20, 0, None)
@@ -104,7 +229,7 @@ def test_answers_whose_acts_may_still_come_are_left_out(
     serve(harness, 5)
     assert "5 answers still wait for acts" in fails(monkeypatch, capsys, "policy", "evaluate")
     in_an_hour(monkeypatch)
-    assert "what other would have shown, only greedy" in fails(
+    assert "what other would have shown, only even, greedy" in fails(
         monkeypatch, capsys, "policy", "evaluate", "other"
     )
     later = ("--since", "2999-01-01")

@@ -21,7 +21,7 @@ from pipeline.eventlog.intake import dead_letter, interaction_of
 from pipeline.metrics import serve_metrics
 from pipeline.reports.status_figures import MANY, MOST_RECENT
 from tests.support.commands import misused, run
-from tests.support.model_harness import ModelHarness
+from tests.support.model_harness import PREFIX, ModelHarness
 
 
 @pytest.fixture
@@ -141,6 +141,21 @@ def test_a_server_that_cannot_follow_the_log_is_red(settings: Settings) -> None:
         metrics.DEGRADED.set(0)
     assert (code, found["state"]) == (1, "red")
     assert found["findings"] == ["serve cannot follow the event log: /readyz says why, and what to do"]
+
+
+def test_a_server_that_has_swapped_in_nothing_of_what_was_announced_is_yellow(
+    harness: ModelHarness, settings: Settings
+) -> None:
+    answer_for_both(settings)
+    metrics.GENERATION.labels("serve").set(1)
+    metrics.GENERATION.remove("serve")
+    code, found = status()
+    assert (code, found["state"]) == (0, "green"), "there is nothing yet"
+    harness.writer.append(harness.topics.snapshots, PREFIX, b"of another release")
+    harness.writer.flush()
+    _, found = status()
+    assert found["state"] == "yellow"
+    assert "serve answers with what is popular" in found["findings"][0]
 
 
 def test_each_worker_of_a_server_is_looked_at(settings: Settings, folder: Path) -> None:

@@ -32,6 +32,7 @@ from millstream_client import (
     User,
 )
 from pipeline.config import ServeConfig
+from pipeline.events import InteractionType
 from pipeline.events import Item as EventItem
 from pipeline.events import ItemChange as EventItemChange
 from pipeline.model.backbone import Backbone
@@ -73,7 +74,11 @@ def make(request: pytest.FixtureRequest) -> Maker:
 @pytest.fixture(scope="module")
 def current(tmp_path_factory: pytest.TempPathFactory, backbone: Backbone) -> Iterator[CurrentState]:
     with World(tmp_path_factory.mktemp("shop"), backbone) as shop:
-        shop.open()
+        shop.stock()
+        shop.shop()
+        shop.act("ann", "red-cup", kind=InteractionType.RATING, value=4.0)
+        shop.learn()
+        shop.publish()
         with shop.server() as following:
             shop.shown(following)
             yield following
@@ -146,6 +151,14 @@ def test_similar_items_and_the_model_are_asked_for(client: Client) -> None:
     card = client.model().card
     assert card is not None and card.version == "1-1"
     assert client.readiness().ready
+
+
+def test_a_rating_is_predicted(client: Client) -> None:
+    found = client.rating("ann", "red-cup")
+    assert (found.user, found.item, found.known) == ("ann", "red-cup", 1)
+    assert 0.5 <= found.rating <= 5
+    with pytest.raises(NotFound, match="this item is in neither the catalogue"):
+        client.rating("ann", "never")
 
 
 @pytest.mark.parametrize("user", ["a/b", "a?b=c", "a b%20", "..", ".", "é#1", "a;b&c"])

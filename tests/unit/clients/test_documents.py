@@ -25,6 +25,7 @@ from millstream_client import (
     Item,
     ItemChange,
     ModelCard,
+    PredictedRating,
     RankedAction,
     Ranking,
     Readiness,
@@ -52,6 +53,7 @@ ANSWERS = {
     "server": [
         AppliedRule,
         ModelCard,
+        PredictedRating,
         RankedAction,
         Ranking,
         Readiness,
@@ -76,6 +78,7 @@ CALLS = [
     calls.recommend("{user}", {}),
     calls.recommend_for_history([], {}),
     calls.similar("{item}", {}),
+    calls.rating("{user}", "{item}"),
     calls.rank("ann", ["mug"], None),
     calls.reward("{event_id}", 1.0, None),
     calls.model(),

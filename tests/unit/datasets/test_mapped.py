@@ -293,10 +293,10 @@ def test_items_have_a_file_of_their_own(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("[interactions", "is not TOML"),
-        ("[interactions]\nuser = 'u'\nitem = 'i'", "interactions.type: Field required"),
+        ("[interactions]\nuser = 'u'\nitem = 'i'", "interactions.type: is missing"),
         (
             "[interactions]\nuser = 'u'\nitem = 'i'\ntype = 't'\nprice = 'p'",
-            "interactions.price: Extra inputs",
+            "interactions.price: is unknown",
         ),
         ("[interactions]\nuser = {}\nitem = 'i'\ntype = 't'", "name a column, a default, or both"),
         (
@@ -309,7 +309,7 @@ def test_items_have_a_file_of_their_own(tmp_path: Path) -> None:
         ),
         (
             "[interactions]\nuser = 'u'\nitem = 'i'\ntype = 't'\n[types]\nx = 'y'",
-            "types.x: Input should be 'view'",
+            "types.x: must be 'view'",
         ),
     ],
 )

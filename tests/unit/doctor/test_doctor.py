@@ -29,6 +29,8 @@ from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.entry import JournalEntry, Verb
 from pipeline.metrics import serve_metrics
+from pipeline.sealing import seal
+from pipeline.snapshots.filesystem import FORMAT, MANIFEST
 from pipeline.snapshots.snapshot import Announcement
 from tests.support.commands import run
 from tests.support.model_harness import PREFIX, ModelHarness
@@ -72,7 +74,7 @@ def healthy(
         "serve": ServeConfig(port=0),
         "gateway": GatewayConfig(port=0),
         "bridge": BridgeConfig(port=0),
-        "metrics": MetricsConfig(learn=0, retrain=0),
+        "metrics": MetricsConfig(learn=0, retrain=0, media=0),
     }
     changed = settings.model_copy(update=ports)
     (tmp_path / FILE).write_text(to_toml(changed))
@@ -250,6 +252,13 @@ def torn_backbone(setup: SetUp) -> None:
     setup.set(model={"backbone": folder})
 
 
+def no_gguf(setup: SetUp) -> None:
+    folder = setup.folder / "quantised"
+    folder.mkdir()
+    (folder / "weights.gguf").write_bytes(b"GG")
+    setup.set(model={"backbone": folder})
+
+
 def same_ports(setup: SetUp) -> None:
     setup.set(gateway={"port": (port := free_port())}, serve={"port": port})
 
@@ -258,11 +267,23 @@ def unknown_store(setup: SetUp) -> None:
     setup.set(snapshots={"store": "s4://bucket/path"})
 
 
-def other_store(setup: SetUp) -> None:
+def _announced(setup: SetUp) -> str:
+    """Announce a version; return it."""
     announced = Announcement(version="1-5", digest="0" * 64, size=1, reason="schedule", published_at=0)
     with open_log(setup.settings.log.url) as log, log.writer() as writer:
         writer.append(TOPICS.snapshots, PREFIX, announced.encode())
+    return announced.version
+
+
+def other_store(setup: SetUp) -> None:
+    _announced(setup)
     setup.set(snapshots={"store": setup.folder / "empty"})
+
+
+def other_release(setup: SetUp) -> None:
+    folder = Path(setup.settings.snapshots.store) / PREFIX / _announced(setup)
+    folder.mkdir(parents=True)
+    (folder / MANIFEST).write_bytes(seal(b"{}", FORMAT - 1))
 
 
 def torn_mapping(setup: SetUp) -> None:
@@ -296,11 +317,13 @@ BROKEN: dict[Callable[[SetUp], None], tuple[str, str, str]] = {
     too_many_threads: ("threads", "1000 torch threads on", "set `model.threads ="),
     no_gpu: ("device", "model.device is cuda, but torch finds no CUDA device", "set `model.device` to auto"),
     no_backbone: ("backbone", "nobody/has-this-model", "set `model.backbone`"),
+    no_gguf: ("backbone", "is no GGUF file", "copy the folder again"),
     torn_backbone: ("backbone", "is cut off or damaged", "copy the folder again"),
     same_ports: ("ports", "gateway.port and serve.port are both", "set `gateway.port`"),
     unknown_store: ("snapshots", "s4:// cannot be opened", "set `snapshots.store`"),
     torn_mapping: ("mappings", "mapping.toml is not TOML", "set `bridge.topics.clicks.mapping`"),
     other_store: ("snapshots", "announced and is not in the store", "set `snapshots.store`"),
+    other_release: ("snapshots", "cannot be read: it has format 5", "start the learner: it publishes again"),
 }
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.evaluation.lists import CUTOFF
 from pipeline.evaluation.prequential import (
-    CUTOFF,
     Quality,
     Scores,
     TargetScores,

@@ -25,14 +25,14 @@ def log(tmp_path: Path) -> Iterator[EventLog]:
 
 def test_names_carry_the_prefix() -> None:
     assert [spec.name for spec in TOPICS.specs(4, HOUR, HOUR)] == [
-        *["shop.interactions", "shop.impressions", "shop.items", "shop.users", "shop.rules"],
-        *["shop.histories", "shop.snapshots", "shop.positions"],
+        *["shop.interactions", "shop.impressions", "shop.outcomes", "shop.items", "shop.users", "shop.rules"],
+        *["shop.histories", "shop.snapshots", "shop.positions", "shop.policies"],
         *["shop.control", "shop.dead-letters", "shop.journal"],
     ]
 
 
 def test_what_is_created_passes_the_check(log: EventLog) -> None:
-    assert len(TOPICS.create(log, 4, 24 * HOUR, HOUR)) == 11
+    assert len(TOPICS.create(log, 4, 24 * HOUR, HOUR)) == 13
     assert TOPICS.create(log, 4, 24 * HOUR, HOUR) == []
     TOPICS.check(log, 4, 24 * HOUR, HOUR)
     TOPICS.check(log, 4, HOUR, 0)
@@ -58,12 +58,14 @@ def test_every_mismatch_is_listed(log: EventLog) -> None:
         [
             ("shop.interactions", "2 partitions instead of 4"),
             ("shop.impressions", "must keep them 86400000 ms"),
+            ("shop.outcomes", "missing"),
             ("shop.items", "must stay 3600000 ms"),
             ("shop.users", "missing; run `millstream topics create`"),
             ("shop.rules", "missing; run `millstream topics create`"),
             ("shop.histories", "is not compacted, must be compacted"),
             ("shop.snapshots", "must keep them for ever"),
             ("shop.positions", "missing"),
+            ("shop.policies", "missing"),
             ("shop.dead-letters", "missing"),
         ],
         strict=True,
@@ -95,8 +97,8 @@ def test_each_fault_names_what_mends_it(log: EventLog) -> None:
 def test_alter_sets_everything_but_the_partitions(log: EventLog) -> None:
     TOPICS.create(log, 4, HOUR, 0)
     assert TOPICS.alter(log, 4, HOUR, 0) == []
-    names = [TOPICS.interactions, TOPICS.impressions, TOPICS.items, TOPICS.users, TOPICS.rules]
-    names += [TOPICS.control, TOPICS.dead_letters, TOPICS.journal]
+    names = [TOPICS.interactions, TOPICS.impressions, TOPICS.outcomes, TOPICS.items, TOPICS.users]
+    names += [TOPICS.rules, TOPICS.control, TOPICS.dead_letters, TOPICS.journal]
     assert TOPICS.alter(log, 4, 24 * HOUR, HOUR) == names
     TOPICS.check(log, 4, 24 * HOUR, HOUR)
     assert TOPICS.alter(log, 8, HOUR, 0) == []

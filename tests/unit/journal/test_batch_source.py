@@ -15,6 +15,7 @@ from pipeline.events import MAX_TIME_AHEAD_MS, Item, encode
 from pipeline.journal.batch_source import Batch
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
 from tests.support.build import purchase
+from tests.support.impressions import impression
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import BATCH, PARTITIONS, START, ModelHarness
 
@@ -169,7 +170,7 @@ def test_a_batch_knows_how_far_its_users_and_the_log_came(harness: ModelHarness)
     assert batch.users == {"ann": 3}
     assert batch.append_times == [record.append_time for record in interactions]
     assert batch.position.through == max(r.append_time for r in interactions)
-    ends = harness.log.end_offsets([harness.topics.items, harness.topics.interactions])
+    ends = harness.log.end_offsets(harness.topics.inputs)
     assert batch.position.offsets == ends
 
 
@@ -233,6 +234,22 @@ def test_other_settings_open_a_new_generation(harness: ModelHarness) -> None:
         assert only(learning).position.generation == 2, "nothing has changed since"
 
 
+def test_a_new_generation_begins_though_there_is_nothing_to_read(harness: ModelHarness) -> None:
+    """So that it is published: the release may read no snapshot of the one before."""
+    harness.shop(3)
+    with harness.learning() as learning:
+        only(learning)
+    learn = harness.settings.learn.model_copy(update={"seed": 7})
+    other = harness.settings.model_copy(update={"learn": learn})
+    with harness.learning(other) as learning:
+        learning.recover()
+        batch = only(learning)
+        assert (batch.position.generation, batch.position.step, batch.micro.interactions) == (2, 2, [])
+    with harness.learning(other) as learning:
+        learning.recover()
+        assert learning.new() == [], "it has begun"
+
+
 def test_a_second_learner_fences_the_first(harness: ModelHarness) -> None:
     harness.shop(3)
     with harness.learning() as first:
@@ -294,3 +311,144 @@ def test_a_stream_of_refusals_is_read_no_further(settings: Settings) -> None:
     with ModelHarness(accepting) as harness, harness.learning() as learning:
         learning.catch_up()
         assert [event.item for batch in learning.learned for event in batch.micro.interactions] == ["red-cup"]
+
+
+def shown_in(batches: list[Batch]) -> list[list[str]]:
+    return [[one.impression_id for _, one in batch.micro.impressions] for batch in batches]
+
+
+def test_impressions_come_with_the_interactions_before_whose_end_they_were_shown(
+    harness: ModelHarness,
+) -> None:
+    """In turns, so that they share batches of both; those after the last act come with it."""
+    for number in range(2 * BATCH):
+        harness.show("ann", "red-cup", name=f"i{number}")
+        harness.act("ann", "red-cup")
+    harness.show("bob", "red-cup", name="last")
+    with harness.learning() as learning:
+        first, second = learning.new()
+    assert [len(one.micro.interactions) for one in (first, second)] == [BATCH, BATCH]
+    shown = shown_in([first, second])
+    assert [one for part in shown for one in part] == [*(f"i{number}" for number in range(2 * BATCH)), "last"]
+    end = max(first.append_times)
+    assert [at <= end for part in (first, second) for at, _ in part.micro.impressions] == [
+        *(len(shown[0]) * [True]),
+        *(len(shown[1]) * [False]),
+    ]
+    assert first.micro.times == first.append_times
+    assert first.micro.impressions[0][0] <= first.micro.times[0] <= first.micro.impressions[1][0]
+
+
+def test_impressions_alone_are_a_batch_and_break_up_none(settings: Settings) -> None:
+    batch = settings.batch.replace(impressions=3)
+    with (
+        ModelHarness(settings.model_copy(update={"batch": batch})) as harness,
+        harness.learning() as learning,
+    ):
+        for number in range(7):
+            harness.show("ann", "red-cup", name=f"i{number}")
+        harness.act("ann", *["red-cup"] * (BATCH - 1))
+        found = learning.new()
+        assert [len(one.micro.interactions) for one in found] == [BATCH - 1, 0, 0]
+        assert shown_in(found) == [["i0", "i1", "i2"], ["i3", "i4", "i5"], ["i6"]]
+        assert found[0].users.keys() == {"ann"} and not found[1].users, "who is shown something acted not"
+        assert learning.position.through == found[0].position.through, "nothing was learned since"
+
+
+def test_an_impression_that_is_none_is_refused_and_stops_no_learning(settings: Settings) -> None:
+    strict = settings.model_copy(update={"refusals": RefusalsConfig(window_records=2, most_share=0)})
+    with ModelHarness(strict) as harness, harness.learning() as learning:
+        harness.show("ann", "red-cup", name="good")
+        harness.writer.append(harness.topics.impressions, "ann", b"bad")
+        shown = encode(impression("other", "bob"))
+        harness.writer.append(harness.topics.impressions, "ann", shown)
+        harness.writer.flush()
+        harness.act("ann", "red-cup")
+        batch = only(learning)
+        refusals = [(letter["topic"], letter["offset"], letter["field"]) for letter in letters(batch)]
+        assert refusals == [(harness.topics.impressions, 1, "event"), (harness.topics.impressions, 2, "user")]
+        assert (shown_in([batch]), batch.duplicates) == ([["good"]], 0)
+        harness.act("ann", "red-plate")
+        assert len(only(learning).micro.interactions) == 1, "learning goes on"
+
+
+def test_impressions_come_again_bit_for_bit(harness: ModelHarness) -> None:
+    harness.stock()
+    for number in range(40):
+        harness.show("ann", "red-cup", "red-plate", name=f"i{number}")
+        harness.act("ann", "red-cup")
+    harness.writer.append(harness.topics.impressions, "bob", b"bad")
+    harness.writer.flush()
+    with harness.learning() as first:
+        first.catch_up()
+    with harness.learning() as second:
+        assert second.recover() == [replace(batch, from_journal=True) for batch in first.learned]
+        assert second.learned[0].micro.impressions
+
+
+def without_impressions(harness: ModelHarness) -> None:
+    """Begin a journal as the releases did that did not read impressions."""
+    inputs = harness.topics.items, harness.topics.interactions
+    with harness.log.fenced_writer(harness.topics.journal, owner="test") as journal:
+        ids, ends = harness.log.topic_ids(inputs), harness.log.begin_offsets(inputs)
+        journal.append(JournalEntry.of(1, 0, Verb.START, "before", ends, topic_ids=ids).encode())
+        ends = harness.log.end_offsets(inputs)
+        journal.append(JournalEntry.of(1, 1, Verb.LEARN, "before", ends, topic_ids=ids).encode())
+
+
+def test_a_journal_of_before_begins_at_the_end_of_the_impressions_once(harness: ModelHarness) -> None:
+    harness.show("ann", "red-cup", name="before")
+    harness.act("ann", "red-cup")
+    without_impressions(harness)
+    harness.show("ann", "red-cup", name="missed")
+    with harness.learning() as learning:
+        learning.catch_up()
+        harness.show("ann", "red-cup", name="first")
+        harness.act("ann", "red-plate")
+        learning.new()
+        harness.show("ann", "red-cup", name="after")
+        harness.act("ann", "red-lamp")
+        learning.catch_up()
+        assert shown_in(learning.learned) == [[], [], ["first"], ["after"]]
+        digest = learning.digest()
+    with harness.learning() as again:
+        again.recover()
+        assert shown_in(again.learned) == shown_in(learning.learned)
+        assert again.digest() == digest
+
+
+def test_a_release_that_knows_no_impressions_may_come_between(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        harness.show("ann", "red-cup", name="first")
+        harness.act("ann", "red-cup")
+        learning.new()
+        generation, step = learning.position.generation, learning.position.step + 1
+    harness.act("ann", "red-plate")
+    inputs = harness.topics.items, harness.topics.interactions
+    with harness.log.fenced_writer(harness.topics.journal, owner="test") as journal:
+        ends = harness.log.end_offsets(inputs)
+        journal.append(JournalEntry.of(generation, step, Verb.LEARN, "before", ends).encode())
+    with harness.learning() as learning:
+        harness.show("ann", "red-cup", name="missed")
+        learning.recover()
+        harness.act("ann", "red-lamp")
+        learning.new()
+        harness.show("ann", "red-cup", name="last")
+        learning.new()
+        assert shown_in(learning.learned) == [["first"], [], [], ["last"]]
+
+
+def test_an_adoption_from_before_impressions_begins_at_their_end_too(harness: ModelHarness) -> None:
+    harness.act("ann", "red-cup")
+    without_impressions(harness)
+    with harness.learning() as learning:
+        learning.recover()
+        harness.roll_back("1-1")
+        learning.turns(1)
+        harness.act("ann", "red-plate")
+        learning.new()
+        harness.show("ann", "red-cup", name="after")
+        learning.new()
+        assert shown_in(learning.learned) == [[], [], ["after"]]
+        digest = learning.digest()
+    assert harness.rebuilt().digest == digest

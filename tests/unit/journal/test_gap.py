@@ -20,6 +20,7 @@ from pipeline.journal.position import Position
 from tests.support.model_harness import ModelHarness, tiny_settings
 
 HOUR_MS = 3_600_000
+INPUTS = ("impressions", "interactions", "items")
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def learned(harness: ModelHarness) -> Position:
 
 def expired(harness: ModelHarness, folder: Path) -> SqliteLog:
     """The log at a time when retention has taken all of it."""
-    later = max(record.append_time for record in harness.records(harness.topics.interactions))
+    later = max(record.append_time for topic in harness.topics.inputs for record in harness.records(topic))
     log = SqliteLog(
         folder / "log.db", lambda: later + int(harness.settings.log.retention_hours * HOUR_MS) + 1
     )
@@ -110,11 +111,9 @@ def test_a_log_made_again_is_read_from_its_begin(harness: ModelHarness, tmp_path
         assert set(position.offsets.values()) == {0}
         skip = Skip(position, start)
         assert skip.goes_back and not skip.lost, "what the old topic had is not known"
-        assert skip.topics == {again.topics.items, again.topics.interactions}
-        assert (
-            skip.reason
-            == "mill.interactions was deleted and made again; mill.items was deleted and made again"
-        )
+        assert skip.topics == set(again.topics.inputs)
+        again_made = [f"mill.{topic} was deleted and made again" for topic in INPUTS]
+        assert skip.reason == "; ".join(again_made)
         assert resumed(again, log, position, accepts=False) == position
 
 
@@ -147,3 +146,46 @@ def test_a_broker_that_has_just_come_back_may_say_less_at_first(
         monkeypatch.setattr(log, "end_offsets", early)
         assert resumed(harness, log, start, accepts=False) == start
         assert next(answers, None) is None
+
+
+def test_lost_impressions_are_passed_over_without_being_asked(harness: ModelHarness, tmp_path: Path) -> None:
+    start = learned(harness)
+    for number in range(3):
+        harness.show("ann", "red-cup", name=f"i{number}")
+    lost = harness.log.end_offsets([harness.topics.impressions])
+    with expired(harness, tmp_path) as log:
+        ends = log.end_offsets([harness.topics.interactions])
+        start = replace(start, offsets={**start.offsets, **ends})  # learned in time
+        position = resumed(harness, log, start, accepts=False)
+        skip = Skip(position, start)
+        assert skip.topics == {harness.topics.impressions}
+        assert sum(skip.lost.values()) == 3
+        assert not skip.goes_back
+        assert {source: position.offsets[source] for source in lost} == lost
+        assert resumed(harness, log, position, accepts=False) == position
+
+
+def test_lost_impressions_hide_no_lost_interactions(harness: ModelHarness, tmp_path: Path) -> None:
+    start = learned(harness)
+    harness.show("ann", "red-cup", name="i")
+    with expired(harness, tmp_path) as log:
+        with pytest.raises(RecordsLost, match=r"mill\.impressions/. has lost 1 records"):
+            resumed(harness, log, start, accepts=False)
+        assert Skip(resumed(harness, log, start), start).topics == {
+            harness.topics.interactions,
+            harness.topics.impressions,
+        }
+
+
+def test_impressions_made_again_begin_at_their_begin(harness: ModelHarness, tmp_path: Path) -> None:
+    start = replace(learned(harness), fold_to={TopicPartition(harness.topics.interactions, 0): 7})
+    older = replace(start, topic_ids={**start.topic_ids, harness.topics.impressions: "another"})
+    with SqliteLog(tmp_path / "log.db") as log:
+        position = resumed(harness, log, older, accepts=False)
+    assert position.generation == start.generation + 1
+    assert position.topic_ids == log_ids(harness)
+    assert position.fold_to == start.fold_to, "what is to be folded is not learned because of impressions"
+
+
+def log_ids(harness: ModelHarness) -> dict[str, str]:
+    return harness.log.topic_ids(harness.topics.inputs)

@@ -40,7 +40,7 @@ def test_what_was_there_before_the_learner_is_learned_too(harness: ModelHarness)
         assert first_position(harness.log, harness.topics, journal, "another") == first
     assert (first.generation, first.step, first.journal) == (1, 0, 1)
     assert set(first.offsets.values()) == {0}
-    assert len(first.offsets) == 2 * PARTITIONS
+    assert len(first.offsets) == 3 * PARTITIONS
     assert (first.through, first.fold_to) == (0, {})
 
 

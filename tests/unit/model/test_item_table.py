@@ -98,6 +98,21 @@ def test_a_loaded_table_continues_like_the_first_and_does_not_change_the_state()
         assert torch.equal(state[name], kept[name])
 
 
+def test_text_is_what_vectors_follow() -> None:
+    table = ItemTable(WIDTH, torch.device("cpu"), RATES, vectors=2)
+    table.grow(1)
+    table.set_content(torch.tensor([0]), torch.tensor([[1.0, 2, 3, 4, 5, 6]]))
+    rows = table.rows(torch.tensor([0]))
+    assert (rows.text.tolist(), rows.residual.shape) == ([[1, 2, 3, 4]], (1, WIDTH))
+    assert rows.content.tolist() == [[1, 2, 3, 4, 5, 6]]
+
+
+def test_columns_of_another_width_are_refused() -> None:
+    table = ItemTable(WIDTH, torch.device("cpu"), RATES, vectors=2)
+    with pytest.raises(ValueError, match="content is not as wide"):
+        table.load(table_of(3).state())
+
+
 @pytest.mark.parametrize("is_loaded", [False, True])
 def test_padded_rows_are_zero_and_a_growing_table_has_few_shapes(is_loaded: bool) -> None:
     table, shapes = table_of(0), set[int]()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from transformers import GPT2Config, GPT2Model
 
-from pipeline.config import ModelSizes
+from pipeline.config import ModelSizes, Tuning
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import Rows
 from pipeline.model.last_acts import last_users
@@ -40,9 +42,12 @@ def segment(random: np.random.Generator, length: int) -> Segment:
 
 
 @pytest.mark.parametrize(("kind", "layers"), [("encoder", 1), ("encoder", 2), ("decoder", 1)])
-def test_vectors_after_last_acts_are_the_learners(backbone: Backbone, kind: str, layers: int) -> None:
+@pytest.mark.parametrize("tuning", get_args(Tuning))
+def test_vectors_after_last_acts_are_the_learners(
+    backbone: Backbone, kind: str, layers: int, tuning: Tuning
+) -> None:
     with torch.random.fork_rng():
-        sizes = ModelSizes(layers=layers, lora_rank=2, lora_alpha=4, adapter_rank=4)
+        sizes = ModelSizes(tuning=tuning, layers=layers, lora_rank=2, lora_alpha=4, adapter_rank=4)
         model = Recommender(backbone if kind == "encoder" else decoder(backbone), sizes, seed=0).eval()
         with torch.no_grad():
             for parameter in model.learned().values():

@@ -13,17 +13,22 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.model.mixer import (
+    BESIDE,
     COVISITATION_FLOOR,
     DECAYS,
     DENSE,
     EPSILON,
     FEATURES,
     FOLLOWED,
+    FULL_STEP,
+    HEAD,
     IN_BASKET,
     INITIAL_WEIGHTS,
     MOST_REJECTED_WEIGHT,
+    NOT_NEGATIVE,
     REJECTED,
     REPEAT,
+    WHOLE,
     Mixer,
     ScorerOutputs,
     blend,
@@ -37,14 +42,14 @@ TARGETS, ITEMS = 40, 7
 MODEL, COVISITATION, POPULARITY, BIAS = range(DENSE)
 
 
-def random_outputs(situation: Tensor, seed: int = 0) -> tuple[ScorerOutputs, Tensor]:
+def random_outputs(situation: Tensor, seed: int = 0, items: int = ITEMS) -> tuple[ScorerOutputs, Tensor]:
     """Random scorer outputs, in which covisitation favours the chosen items; and those items."""
     random = torch.Generator().manual_seed(seed)
-    features = torch.randn(len(FEATURES), TARGETS, ITEMS, generator=random)
+    features = torch.randn(len(FEATURES), TARGETS, items, generator=random)
     for shared in POPULARITY, BIAS:
         features[shared] = features[shared, :1]
     features[DENSE:] *= torch.rand(features[DENSE:].shape, generator=random) < 0.3
-    targets = torch.randint(ITEMS, (TARGETS,), generator=random)
+    targets = torch.randint(items, (TARGETS,), generator=random)
     features[COVISITATION].scatter_add_(1, targets.unsqueeze(1), torch.full((TARGETS, 1), 3.0))
     return arranged(features, situation), targets
 
@@ -95,7 +100,7 @@ def test_an_item_without_covisitation_has_a_share_above_zero() -> None:
 def test_probabilities_are_a_softmax_of_the_weighted_sum() -> None:
     outputs, _ = random_outputs(torch.zeros(TARGETS, dtype=torch.long))
     weighted = sum(
-        weight * feature for weight, feature in zip(INITIAL_WEIGHTS, features_of(outputs), strict=True)
+        weight * feature for weight, feature in zip(INITIAL_WEIGHTS[0], features_of(outputs), strict=True)
     )
     assert isinstance(weighted, Tensor)
     torch.testing.assert_close(mixer_of().log_probabilities(outputs), weighted.log_softmax(dim=1))
@@ -107,16 +112,26 @@ def without_rejections(outputs: ScorerOutputs) -> ScorerOutputs:
     return arranged(features, outputs.situation)
 
 
-def test_its_gradient_is_that_of_autograd() -> None:
-    """Rejections have a part in that of their own weight only."""
+def among_the_best(mixed: Tensor, targets: Tensor) -> Tensor:
+    """The log-loss ``[m]`` of targets among the best items; 0 for one that is not among them."""
+    best, columns = mixed.topk(min(HEAD, mixed.shape[1]), dim=1)
+    is_own = columns == targets.unsqueeze(1)
+    return -(best.log_softmax(dim=1) * is_own).sum(dim=1)
+
+
+@pytest.mark.parametrize("items", [ITEMS, 4 * HEAD])
+def test_its_gradient_is_that_of_autograd(items: int) -> None:
+    """Of the log-loss, most of it among the best; rejections have a part in that of their own weight only."""
     situation = torch.arange(TARGETS) % 2
-    outputs, targets = random_outputs(situation)
+    outputs, targets = random_outputs(situation, items=items)
     mixer = mixer_of()
 
     def gradient_of(given: ScorerOutputs) -> Tensor:
         weights = mixer.weights.clone().requires_grad_()
-        chosen = mix(weights, given).gather(1, targets.unsqueeze(1)).squeeze(1)
-        torch.autograd.backward(-chosen[situation == 0].mean() - chosen[situation == 1].mean())
+        mixed = mix(weights, given)
+        whole = -mixed.gather(1, targets.unsqueeze(1)).squeeze(1)
+        losses = WHOLE * whole + (1 - WHOLE) * among_the_best(mixed, targets)
+        torch.autograd.backward(losses[situation == 0].mean() + losses[situation == 1].mean())
         assert weights.grad is not None
         return weights.grad
 
@@ -125,6 +140,47 @@ def test_its_gradient_is_that_of_autograd() -> None:
     mixer.learn(outputs, targets)
     gradient = mixer.state()["mean"] / (1 - DECAYS[0])  # after one step from zero
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_of_a_target_that_no_list_shows_only_the_probability_is_learned() -> None:
+    """Whether it is far below the best, or was not retrieved."""
+    situation = torch.zeros(TARGETS, dtype=torch.long)
+    outputs, targets = random_outputs(situation, items=4 * HEAD)
+    outputs = without_rejections(outputs)
+    mixer = mixer_of()
+    last = mixer.log_probabilities(outputs).argmin(dim=1)
+    cases = [(targets, torch.zeros(TARGETS, dtype=torch.bool)), (last, None)]
+    for chosen, is_found in cases:
+        weights = mixer_of().weights.requires_grad_()
+        torch.autograd.backward(-WHOLE * mix(weights, outputs).gather(1, chosen.unsqueeze(1)).mean())
+        learned = mixer_of()
+        learned.learn(outputs, chosen, is_found)
+        assert weights.grad is not None
+        torch.testing.assert_close(learned.state()["mean"] / (1 - DECAYS[0]), weights.grad)
+
+
+def test_what_stands_for_other_items_is_not_among_the_best() -> None:
+    """Here the items behind the first ones represent all others, of which the best is one."""
+    situation = torch.zeros(TARGETS, dtype=torch.long)
+    outputs, _ = random_outputs(situation, items=2 * HEAD)
+    log_weights = torch.where(torch.arange(2 * HEAD) < HEAD, 0.0, 3.0).expand(TARGETS, -1)
+    listed = torch.zeros(TARGETS, 2 * HEAD).masked_fill(log_weights > 0, -torch.inf)
+    assert torch.equal(
+        replace(outputs, log_weights=log_weights).alone(torch.zeros(TARGETS, 2 * HEAD)), listed
+    )
+    assert torch.equal(outputs.alone(listed), listed)
+
+
+def test_few_targets_take_a_smaller_step() -> None:
+    outputs, targets = random_outputs(torch.zeros(TARGETS, dtype=torch.long))
+    few, mixer = mixer_of(), mixer_of()
+    mixer.learn(outputs, targets)
+    few.learn(arranged(features_of(outputs)[:, :10], outputs.situation[:10]), targets[:10])
+    steps = [
+        abs(float(one.weights[0, COVISITATION]) - INITIAL_WEIGHTS[0][COVISITATION]) for one in (few, mixer)
+    ]
+    assert steps[0] == pytest.approx(0.05 * math.sqrt(10 / FULL_STEP), rel=0.01)
+    assert steps[1] == pytest.approx(0.05 * math.sqrt(TARGETS / FULL_STEP), rel=0.01)
 
 
 def test_what_is_rejected_changes_no_other_weight() -> None:
@@ -142,11 +198,14 @@ def test_its_steps_are_those_of_torchs_adam() -> None:
     outputs = without_rejections(outputs)
     mixer = mixer_of()
     weights = mixer.weights.clone().requires_grad_()
-    adam = torch.optim.Adam([weights], lr=0.05, eps=EPSILON)
+    rate = 0.05 * math.sqrt(TARGETS / FULL_STEP)
+    adam = torch.optim.Adam([weights], lr=rate, eps=EPSILON)
     for _ in range(3):
         adam.zero_grad()
         torch.autograd.backward(-mix(weights, outputs).gather(1, targets.unsqueeze(1)).mean())
         adam.step()
+        with torch.no_grad():
+            weights[:, NOT_NEGATIVE] = weights[:, NOT_NEGATIVE].clamp(min=0)
         mixer.learn(outputs, targets)
     torch.testing.assert_close(mixer.weights, weights.detach(), rtol=1e-4, atol=1e-4)
 
@@ -166,7 +225,7 @@ def test_rounding_errors_move_no_weight() -> None:
     mixer = mixer_of()
     mixer.learn(outputs, torch.arange(targets))
     for feature in (COVISITATION, POPULARITY, BIAS):
-        assert float(mixer.weights[0, feature]) == pytest.approx(INITIAL_WEIGHTS[feature], abs=1e-3)
+        assert float(mixer.weights[0, feature]) == pytest.approx(INITIAL_WEIGHTS[0][feature], abs=1e-3)
 
 
 def test_it_computes_no_matrix_products_which_a_cpu_may_round() -> None:
@@ -219,8 +278,8 @@ def test_a_return_lowers_by_more_than_the_lost_fact_of_its_purchase_did(fact: in
 def test_a_situation_that_does_not_occur_learns_nothing() -> None:
     mixer = mixer_of()
     mixer.learn(*random_outputs(torch.ones(TARGETS, dtype=torch.long)))
-    assert mixer.weights[0].tolist() == torch.tensor(INITIAL_WEIGHTS).tolist()
-    assert (mixer.weights[1] != torch.tensor(INITIAL_WEIGHTS)).all()
+    assert mixer.weights[0].tolist() == torch.tensor(INITIAL_WEIGHTS[0]).tolist()
+    assert (mixer.weights[1] != torch.tensor(INITIAL_WEIGHTS[1])).all()
 
 
 def test_situations_learn_as_if_the_other_were_not_there() -> None:
@@ -247,3 +306,15 @@ def test_a_loaded_mixer_continues_like_the_first_and_does_not_change_the_state()
     for name, tensor in first.state().items():
         assert torch.equal(second.state()[name], tensor)
         assert torch.equal(state[name], kept[name])
+
+
+def test_a_state_from_before_a_fact_begins_with_it() -> None:
+    old, new = mixer_of(), mixer_of()
+    old.learn(*random_outputs(torch.arange(TARGETS) % 2))
+    state = old.state()
+    kept = [number for number in range(len(FEATURES)) if number != BESIDE]
+    new.load({name: tensor if name == "taken" else tensor[:, kept] for name, tensor in state.items()})
+    for name, tensor in new.state().items():
+        begun = mixer_of().state()[name]
+        is_new = torch.arange(tensor.shape[1]) == BESIDE
+        assert torch.equal(tensor, torch.where(is_new, begun, state[name]))

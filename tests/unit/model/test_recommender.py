@@ -17,17 +17,22 @@ from tests.support.build import segment
 ITEMS, USERS, RANK = 9, 4, 3
 
 
-@pytest.fixture
-def recommender(backbone: Backbone) -> Recommender:
-    return Recommender(backbone, ModelSizes(adapter_rank=RANK), seed=1).eval()
+@pytest.fixture(params=[{}, {"image": 5, "sound": 2}], ids=["texts", "and vectors"])
+def sizes(request: pytest.FixtureRequest) -> ModelSizes:
+    return ModelSizes(adapter_rank=RANK, vectors=request.param)
 
 
 @pytest.fixture
-def table(backbone: Backbone) -> ItemTable:
-    made = ItemTable(backbone.width, torch.device("cpu"), RowRates())
+def recommender(backbone: Backbone, sizes: ModelSizes) -> Recommender:
+    return Recommender(backbone, sizes, seed=1).eval()
+
+
+@pytest.fixture
+def table(backbone: Backbone, sizes: ModelSizes) -> ItemTable:
+    made = ItemTable(backbone.width, torch.device("cpu"), RowRates(), sizes.vector_columns)
     made.grow(ITEMS)
-    random = torch.Generator().manual_seed(0)
-    made.set_content(torch.arange(ITEMS), torch.randn(ITEMS, backbone.width, generator=random))
+    random, width = torch.Generator().manual_seed(0), backbone.width + sizes.vector_columns
+    made.set_content(torch.arange(ITEMS), torch.randn(ITEMS, width, generator=random))
     return made
 
 
@@ -42,14 +47,14 @@ def learn_something(recommender: Recommender, table: ItemTable) -> None:
         for parameter in recommender.learned().values():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=random))
     rows = torch.arange(0, ITEMS, 2)
-    content = table.all().content[rows].float()
+    content = table.all().text[rows].float()
     table.apply(rows, content, content[:, 0])
 
 
 def test_untrained_an_item_is_scored_by_its_text(
     recommender: Recommender, table: ItemTable, users: torch.Tensor
 ) -> None:
-    expected = (INITIAL_SCALE * users @ table.all().content.float().T).log_softmax(dim=1)
+    expected = (INITIAL_SCALE * users @ table.all().text.float().T).log_softmax(dim=1)
     torch.testing.assert_close(recommender.rank_all(users, table.all()), expected)
 
 
@@ -82,21 +87,31 @@ def test_the_same_seed_gives_the_same_parameters(backbone: Backbone) -> None:
     assert not torch.equal(one["adapter_in"], other["adapter_in"])
 
 
+def test_declared_vectors_leave_the_other_initial_parameters_as_they_are(backbone: Backbone) -> None:
+    without, with_one = (
+        Recommender(backbone, ModelSizes(vectors=vectors), seed=1).learned() for vectors in ({}, {"image": 5})
+    )
+    assert all(torch.equal(parameter, with_one[name]) for name, parameter in without.items())
+    assert {name for name in with_one if name not in without} == {
+        f"fusion.maps.of_image.{name}" for name in ("narrow", "wide", "opening")
+    }
+
+
 def test_a_cpu_computes_in_float32_whatever_the_precision(
-    recommender: Recommender, backbone: Backbone
+    recommender: Recommender, backbone: Backbone, sizes: ModelSizes
 ) -> None:
-    sizes, packed = ModelSizes(adapter_rank=RANK), pack([segment([1, 2, 3])], torch.device("cpu"))
+    packed = pack([segment([1, 2, 3])], torch.device("cpu"))
     other = Recommender(backbone, sizes, seed=1, precision="bfloat16").eval()
     vectors = torch.randn(3, backbone.width, generator=torch.Generator().manual_seed(4))
     assert torch.equal(other.user_vectors(vectors, packed), recommender.user_vectors(vectors, packed))
 
 
 def test_learned_parameters_can_be_loaded(
-    backbone: Backbone, recommender: Recommender, table: ItemTable
+    backbone: Backbone, recommender: Recommender, table: ItemTable, sizes: ModelSizes
 ) -> None:
     learn_something(recommender, table)
     state = {name: parameter.detach().clone() for name, parameter in recommender.learned().items()}
-    second = Recommender(backbone, ModelSizes(adapter_rank=RANK), seed=5)
+    second = Recommender(backbone, sizes, seed=5)
     second.load_learned(state)
     assert all(torch.equal(parameter, state[name]) for name, parameter in second.learned().items())
     assert sum(p.numel() for p in state.values()) < sum(p.numel() for p in recommender.parameters())

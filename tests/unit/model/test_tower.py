@@ -1,52 +1,38 @@
-"""The untrained tower is the pretrained layer; it attends to the past only, and only LoRA learns."""
+"""The untrained tower is the pretrained layers; it attends to the past only, however it is tuned."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from itertools import product
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import (
-    BertConfig,
-    BertModel,
-    DebertaV2Config,
-    DebertaV2Model,
-    DistilBertConfig,
-    DistilBertModel,
-    GPT2Config,
-    GPT2Model,
-    LlamaConfig,
-    LlamaModel,
-    MPNetConfig,
-    MPNetModel,
-    PreTrainedModel,
-)
+from transformers import DebertaV2Config, DebertaV2Model, PreTrainedModel
 
-from pipeline.config import ModelSizes
+from pipeline.config import ModelSizes, Tuning
 from pipeline.errors import InvalidSettings
 from pipeline.model.backbone import Backbone
+from pipeline.model.families import attend, blocks_of, family_of
 from pipeline.model.sequences import pack
 from pipeline.model.tower import Tower
 from pipeline.state.segments import Segment
 from tests.support.build import segment
+from tests.support.families import FAMILIES, frozen, model_of
+from tests.support.tiny_backbone import WIDTH
 
-WIDTH, HEADS, INNER, DEPTH = 32, 2, 64, 3
+DEPTH = 3
 CPU = torch.device("cpu")
-SIZES: dict[str, Any] = {"num_hidden_layers": DEPTH, "num_attention_heads": HEADS, "intermediate_size": INNER}
-EAGER: dict[str, Any] = {"attn_implementation": "eager"}
-MODELS: dict[str, Callable[[], PreTrainedModel]] = {
-    "bert": lambda: BertModel(BertConfig(hidden_size=WIDTH, vocab_size=9, **SIZES)),
-    "bert, eager": lambda: BertModel(BertConfig(hidden_size=WIDTH, vocab_size=9, **EAGER, **SIZES)),
-    "mpnet": lambda: MPNetModel(MPNetConfig(hidden_size=WIDTH, vocab_size=9, **SIZES)),
-    "distilbert": lambda: DistilBertModel(
-        DistilBertConfig(dim=WIDTH, hidden_dim=INNER, n_layers=DEPTH, n_heads=HEADS, vocab_size=9)
-    ),
-    "llama": lambda: LlamaModel(LlamaConfig(hidden_size=WIDTH, vocab_size=9, **SIZES)),
-    "gpt2": lambda: GPT2Model(GPT2Config(n_embd=WIDTH, n_layer=DEPTH, n_head=HEADS, vocab_size=9)),
-}
+KINDS: tuple[Tuning, ...] = get_args(Tuning)
+WITHOUT_PREFIX = ("mpnet", "xlnet")
+"""Families whose attention cannot be replaced."""
+BY_POSITION = ("position_embeddings", "token_type", "wpe")
+PAIRS = [
+    (family, kind)
+    for family, kind in product(FAMILIES, KINDS)
+    if kind != "prefix" or family not in WITHOUT_PREFIX
+]
 
 
 def vectors_of(items: Tensor) -> Tensor:
@@ -55,11 +41,10 @@ def vectors_of(items: Tensor) -> Tensor:
     return directions[items]
 
 
-def evaluated(model: PreTrainedModel) -> PreTrainedModel:
-    """The model as `load_backbone` returns it: frozen, without dropout."""
-    torch.nn.Module.eval(model)
-    model.requires_grad_(False)
-    return model
+def tower_on(model: PreTrainedModel, kind: Tuning = "lora", layers: int = 2) -> Tower:
+    """An untrained tower."""
+    sizes = ModelSizes(tuning=kind, layers=layers, lora_rank=4, lora_alpha=8)
+    return Tower(Backbone(model, None, "digest"), sizes).eval()
 
 
 def users_after(tower: Tower, *segments: Segment) -> Tensor:
@@ -69,15 +54,16 @@ def users_after(tower: Tower, *segments: Segment) -> Tensor:
     return users
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(scope="module", params=PAIRS, ids="-".join)
 def tower(request: pytest.FixtureRequest) -> Tower:
-    """A tower of two layers that has learned something, on each kind of model."""
-    torch.manual_seed(0)
-    model = evaluated(MODELS[request.param]())
-    made = Tower(Backbone(model, None, "digest"), ModelSizes(layers=2)).eval()
-    for parameter in made.parameters():
-        if parameter.requires_grad:
-            torch.nn.init.normal_(parameter, std=0.2)
+    """A tower of two layers that has learned something, for each family and kind of tuning."""
+    family, kind = request.param
+    made = tower_on(model_of(family, DEPTH), kind)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)
     return made
 
 
@@ -100,18 +86,45 @@ def test_earlier_acts_change_later_users(tower: Tower) -> None:
     assert not torch.allclose(one[2], other[2], atol=1e-4)
 
 
-def test_only_lora_learns_in_the_layers(tower: Tower) -> None:
-    learning = {name for name, part in tower.layers.named_parameters() if part.requires_grad}
-    assert learning
-    assert all("lora_" in name for name in learning)
-    blocks = max((part for part in tower.modules() if isinstance(part, torch.nn.ModuleList)), key=len)
-    assert len(blocks) == 2
+def test_what_learns_has_gradients_and_the_rest_is_frozen(tower: Tower) -> None:
+    packed = pack([segment([1, 2, 3])], CPU)
+    learned = {name: part for name, part in tower.layers.named_parameters() if part.requires_grad}
+    users: Tensor = tower(vectors_of(packed.items), packed)
+    gradients = torch.autograd.grad(users.square().sum(), list(learned.values()))
+    still = {name for name, gradient in zip(learned, gradients, strict=True) if not gradient.abs().max() > 0}
+    # What is added to all keys alike cancels in the softmax.
+    assert all(".k" in name and name.endswith("bias") for name in still)
+    assert len(blocks_of(tower.layers)) == 2
 
 
 def test_a_model_that_ignores_the_mask_is_refused() -> None:
-    model = evaluated(DebertaV2Model(DebertaV2Config(hidden_size=WIDTH, vocab_size=9, **SIZES)))
+    config = DebertaV2Config(
+        hidden_size=WIDTH, vocab_size=9, num_hidden_layers=2, num_attention_heads=2, intermediate_size=WIDTH
+    )
     with pytest.raises(InvalidSettings, match="DebertaV2Model ignores a causal mask"):
-        Tower(Backbone(model, None, "digest"), ModelSizes())
+        tower_on(frozen(DebertaV2Model(config)))
+
+
+@pytest.mark.parametrize("family", WITHOUT_PREFIX)
+def test_a_way_to_tune_that_a_model_has_no_place_for_is_refused(family: str) -> None:
+    others = "lora, dora, ia3, bottleneck, last_layers"
+    with pytest.raises(InvalidSettings, match=f"prefix does not work with .*; choose one of: {others}$"):
+        tower_on(model_of(family), "prefix")
+
+
+@pytest.mark.parametrize(("family", "kind"), PAIRS)
+def test_untrained_it_is_the_last_layers_of_each_family(family: str, kind: Tuning) -> None:
+    model = model_of(family, DEPTH)
+    acts = torch.randn(1, 3, WIDTH, generator=torch.Generator().manual_seed(0))
+    mask, positions = torch.ones(1, 1, 3, 3, dtype=torch.bool).tril(), torch.arange(3).expand(1, 3)
+    masked = family_of(model.config).masked(mask, positions, acts.dtype)
+    with torch.no_grad():
+        for name, part in model.named_parameters():
+            if any(word in name for word in BY_POSITION):
+                part.zero_()  # the tower adds no such embeddings, or adds them to its first layer
+        passed = model(inputs_embeds=acts, output_hidden_states=True, **masked)
+        last = attend(tower_on(model, kind, DEPTH - 1).layers, passed.hidden_states[1], mask, positions)
+    torch.testing.assert_close(last, passed.last_hidden_state, rtol=1e-4, atol=1e-4)
 
 
 def test_untrained_it_is_the_pretrained_layer(backbone: Backbone) -> None:

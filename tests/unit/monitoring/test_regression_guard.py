@@ -20,6 +20,8 @@ CONFIG = GuardConfig()
 BATCH = 50
 BASKET = 5
 """Events that are easy or hard together."""
+ITEMS = 1
+"""So that log-probabilities are what they are above chance."""
 LEFT = "1-200"
 Leads = Callable[[int], float]
 """Nats by which the mixture is ahead of covisitation, by step."""
@@ -54,7 +56,8 @@ def falls(
 ) -> list[tuple[int, Fall]]:
     """What the guard says of steps in order, with the step."""
     found = (
-        (step, guard.update(f"1-{step - 1}", batch(seed, step, leads(step), hardness))) for step in steps
+        (step, guard.update(f"1-{step - 1}", batch(seed, step, leads(step), hardness), ITEMS))
+        for step in steps
     )
     return [(step, fall) for step, fall in found if fall is not None]
 
@@ -92,13 +95,41 @@ def test_a_world_that_is_hard_for_both_is_no_fall(seed: int) -> None:
     assert falls(guard, range(201, 401), steady(0.5), seed=seed, hardness=12.0) == []
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_changed_world_that_takes_some_of_the_lead_is_no_fall(seed: int) -> None:
+    """The better scorer has more to lose: the mixture loses .8 nats, covisitation half as much."""
+    guard = Guard(CONFIG)
+    assert falls(guard, range(1, 201), steady(1.5), seed=seed) == []
+    assert falls(guard, range(201, 401), steady(1.1), seed=seed, hardness=6.4) == []
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_baseline_that_warms_up_is_no_fall(seed: int) -> None:
     """The lead falls from 2 to -1 nats because covisitation rises; the mixture is as good as ever."""
     guard = Guard(CONFIG)
     for step in range(1, 401):
         lead = 2.0 - 3.0 * min(1.0, step / 300)
-        assert guard.update(f"1-{step - 1}", batch(seed, step, lead, 6.0 - (2.0 - lead))) is None
+        assert guard.update(f"1-{step - 1}", batch(seed, step, lead, 6.0 - (2.0 - lead)), ITEMS) is None
+
+
+def test_a_catalogue_that_grows_is_no_fall() -> None:
+    """All items take an equal part of the mixture's probability; covisitation gives the new ones none."""
+    guard = Guard(CONFIG)
+    for step in range(1, 401):
+        items = 1_000 * max(1, step - 200)
+        scores = batch(0, step, 9.0 - np.log(items))
+        assert guard.update(f"1-{step - 1}", scores, items) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_fall_is_found_while_the_catalogue_grows(seed: int) -> None:
+    """By a tenth within the blocks that are compared, as in a shop with many new items."""
+    guard, found = Guard(CONFIG), list[int]()
+    for step in range(1, 301):
+        items, fault = round(1_000 * 1.001**step), 2.0 * (step > 200)
+        scores = batch(seed, step, 9.0 - np.log(items) - fault)
+        found += [step] if guard.update(f"1-{step - 1}", scores, items) else []
+    assert 200 < found[0] <= 200 + CONFIG.recent * CONFIG.block / BATCH
 
 
 def test_other_events_than_before_are_no_fall() -> None:
@@ -106,14 +137,14 @@ def test_other_events_than_before_are_no_fall() -> None:
     guard = Guard(CONFIG)
     for step in range(1, 401):
         openings = 0.1 if step <= 200 else 0.7
-        assert guard.update(f"1-{step - 1}", batch(0, step, 2.0, openings=openings, gap=2.0)) is None
+        assert guard.update(f"1-{step - 1}", batch(0, step, 2.0, openings=openings, gap=2.0), ITEMS) is None
 
 
 def test_a_fall_on_each_kind_is_found_though_easier_kinds_hide_it() -> None:
     guard, found = Guard(CONFIG), list[Fall]()
     for step in range(1, 301):
         lead, openings = (2.0, 0.7) if step <= 200 else (1.0, 0.1)
-        fall = guard.update(f"1-{step - 1}", batch(0, step, lead, openings=openings, gap=2.0))
+        fall = guard.update(f"1-{step - 1}", batch(0, step, lead, openings=openings, gap=2.0), ITEMS)
         found += [fall] if fall else []
     assert found
     assert found[0].before - found[0].after > CONFIG.least
@@ -188,26 +219,26 @@ def test_a_young_learner_is_not_judged() -> None:
 def test_a_quarantined_batch_ends_a_probation_at_once() -> None:
     guard = after_promotion()
     falls(guard, range(201, 203), steady(0.5))
-    fall = guard.update("2-5", replace(empty_scores(), quarantined=True))
+    fall = guard.update("2-5", replace(empty_scores(), quarantined=True), ITEMS)
     assert fall is not None
     assert (fall.version, fall.after, fall.lead_after) == (LEFT, float("-inf"), float("-inf"))
     assert fall.lead_before == pytest.approx(0.5, abs=0.1)
     guard.returned()
-    assert guard.update("2-6", replace(empty_scores(), quarantined=True)) is None, "it is gone"
+    assert guard.update("2-6", replace(empty_scores(), quarantined=True), ITEMS) is None, "it is gone"
 
 
 def test_a_quarantined_batch_is_no_fall_where_nothing_is_on_trial() -> None:
     guard = Guard(CONFIG)
     falls(guard, range(1, 201), steady(0.5))
     before = guard.state()
-    assert guard.update("1-200", replace(empty_scores(), quarantined=True)) is None
+    assert guard.update("1-200", replace(empty_scores(), quarantined=True), ITEMS) is None
     assert guard.state() == before
 
 
 def test_batches_without_scores_change_nothing() -> None:
     guard = after_promotion()
     before = guard.state()
-    assert guard.update("2-1", empty_scores()) is None
+    assert guard.update("2-1", empty_scores(), ITEMS) is None
     assert guard.state() == before
 
 
@@ -215,12 +246,12 @@ def test_values_that_are_not_finite_are_dropped() -> None:
     guard, other, broken = Guard(CONFIG), Guard(CONFIG), batch(0, 1, 0.5)
     broken.by_scorer["mixture"].log_probabilities[:10] = -np.inf
     broken.by_scorer["covisitation"].log_probabilities[10:20] = np.nan
-    guard.update("1-0", broken)
+    guard.update("1-0", broken, ITEMS)
     kept = {
         name: TargetScores(v.ranks[20:], v.log_probabilities[20:]) for name, v in broken.by_scorer.items()
     }
     slices = {name: mask[20:] for name, mask in broken.slices.items()}
-    other.update("1-0", replace(broken, by_scorer=kept, slices=slices))
+    other.update("1-0", replace(broken, by_scorer=kept, slices=slices), ITEMS)
     assert guard.state() == other.state()
     assert guard.state()["rest"] + guard.state()["recent"], "the others count"
 
@@ -255,7 +286,7 @@ def test_a_probation_without_a_fall_proves_the_candidate_once() -> None:
     guard = after_promotion()
     proven = []
     for step in range(201, 401):
-        guard.update(f"2-{step - 1}", batch(0, step, 0.5))
+        guard.update(f"2-{step - 1}", batch(0, step, 0.5), ITEMS)
         proven += [step] if guard.is_proven else []
     assert len(proven) == 1
     assert (proven[0] - 200) * BATCH >= CONFIG.probation * CONFIG.block

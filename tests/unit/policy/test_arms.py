@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config import PolicyConfig
+from pipeline.config import PolicyConfig, PolicyParameters
 from pipeline.policy.arms import CONTROL, GREEDY_ALONE, make_arms
+from pipeline.policy.changes import PolicyChange
 from pipeline.policy.policies import GREEDY, EpsilonGreedy, PlackettLuce
 from pipeline.policy.port import Policy
 
@@ -74,3 +75,27 @@ def test_an_arm_records_the_shadows_that_it_covers() -> None:
 def test_arms_that_cannot_be_compared_are_refused(change: dict[str, Any], fault: str) -> None:
     with pytest.raises(ValidationError, match=fault):
         config(**change)
+
+
+def promotion(ends: str) -> PolicyChange:
+    narrow = PolicyParameters(name="epsilon_greedy", pool=5, epsilon=0.5)
+    return PolicyChange(
+        verb="promotion", policy="narrow", parameters=narrow, ends=ends, reason="", changed_at=0
+    )
+
+
+def test_a_promoted_policy_takes_the_place_of_the_settings() -> None:
+    shadows = {"wide": {"name": "plackett_luce", "pool": 30}, "few": {"name": "plackett_luce", "pool": 5}}
+    settings = PolicyConfig.model_validate({"name": "plackett_luce", "shadows": shadows})
+    arm = make_arms(settings, promotion("")).of("ann")
+    assert arm.policy == EpsilonGreedy(3, 5, 0.5)
+    assert set(arm.shadows) == {"greedy", "few"}, "what it never shows cannot be evaluated"
+
+
+def test_a_promotion_ends_the_experiment_that_ran_and_no_later_one() -> None:
+    over = make_arms(config("one"), promotion("one"))
+    assert (over.experiment, over.shares) == (None, {CONTROL: 1.0})
+    assert {over.of(user).policy for user in USERS[:50]} == {EpsilonGreedy(3, 5, 0.5)}
+    later = make_arms(config("two"), promotion("one"))
+    assert later.shares == make_arms(config("two")).shares
+    assert {arm.policy for arm in map(later.of, USERS) if arm.name == CONTROL} == {EpsilonGreedy(3, 5, 0.5)}

@@ -6,12 +6,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.stats import kstest
 
 from benchmarks import propensities
-from benchmarks.propensities import LOGITS, POLICIES, drawn, p_value, random_numbers, slates
-from pipeline.policy.draws import NO_EXPLORATION, Exploration, choose, uniforms
-from pipeline.policy.policies import GREEDY, EpsilonGreedy, PlackettLuce
+from benchmarks.propensities import LOGITS, POLICIES, VALUES, drawn, p_value, random_numbers, samples, slates
+from pipeline.policy.draws import (
+    NO_EXPLORATION,
+    Exploration,
+    Valued,
+    ValuesOf,
+    choose,
+    no_values,
+    normals,
+    uniforms,
+)
+from pipeline.policy.policies import GREEDY, DeepQ, EpsilonGreedy, PlackettLuce
 from pipeline.policy.port import Floats, Policy
 from pipeline.rules.slate import Slate, make_slate
 
@@ -20,9 +30,9 @@ ids = st.text(min_size=1, max_size=40)
 scores = st.lists(st.floats(-50, 50), min_size=1, max_size=30).map(lambda found: np.sort(found)[::-1])
 
 
-def slate_of(policy: Policy, impression: str, logits: Floats, k: int) -> Slate:
+def slate_of(policy: Policy, impression: str, logits: Floats, k: int, values: ValuesOf = no_values) -> Slate:
     """Make a slate of candidates whose rows are 100 and on."""
-    sampler = Exploration(policy, impression).sampler(logits)
+    sampler = Exploration(policy, impression).sampler(logits, values)
     return make_slate(100 + np.arange(logits.size), k, sampler=sampler)
 
 
@@ -44,6 +54,15 @@ def test_random_numbers_are_uniform_and_independent() -> None:
     numbers = np.array([uniforms(f"i{n}", 2) for n in range(20_000)])
     assert kstest(numbers.ravel(), "uniform").pvalue > 0.01
     assert abs(np.corrcoef(numbers.T)[0, 1]) < 3 / np.sqrt(20_000)
+
+
+def test_normal_numbers_are_normal_and_others_than_those_of_the_slots() -> None:
+    numbers = np.array([normals(f"i{n}", 2) for n in range(20_000)])
+    assert kstest(numbers.ravel(), "norm").pvalue > 0.01
+    slots = np.array([uniforms(f"i{n}", 2) for n in range(20_000)])
+    assert abs(np.corrcoef(numbers[:, 0], slots[:, 0])[0, 1]) < 3 / np.sqrt(20_000)
+    np.testing.assert_array_equal(numbers[7], normals("i7", 2))
+    assert np.isfinite(numbers).all()
 
 
 @any_policy
@@ -72,7 +91,9 @@ def test_stated_propensities_are_those_of_enumeration(policy: Policy) -> None:
     expected = dict(slates(policy))
     assert sum(expected.values()) == pytest.approx(1)
     for number in range(300):
-        slate = slate_of(policy, f"i{number}", LOGITS, 3)
+        slate = slate_of(
+            policy, f"i{number}", LOGITS, 3, lambda _, rows: Valued(samples(policy)[:, rows - 100])
+        )
         rows = tuple(row - 100 for row in slate.rows)
         assert np.prod(slate.propensities) == pytest.approx(expected[rows])
 
@@ -102,6 +123,19 @@ def test_a_slight_difference_would_be_found(
     """The check can fail: a policy that does not do what it states is found in 10^5 draws."""
     monkeypatch.setattr(propensities, "drawn", lambda _, numbers: drawn(done, numbers))
     assert p_value(stated, random) < 1e-4
+
+
+def test_a_learner_may_want_more_exploration_than_the_settings() -> None:
+    """The schedule of a DQN begins with much; the propensities say what was done."""
+    policy = DeepQ(explored_places=1, pool=6, epsilon=0.1)
+    for epsilon, floor in ((0.0, 0.1), (0.6, 0.6)):
+
+        def sampled(_: str, rows: NDArray[np.int64], epsilon: float = epsilon) -> Valued:
+            return Valued(VALUES[:1, rows - 100], epsilon)
+
+        slate = slate_of(policy, "i1", LOGITS, 3, sampled)
+        best = slate.rows[0] == 100 + VALUES[0].argmax()
+        assert slate.propensities[0] == pytest.approx((1 - floor) * best + floor / 6)
 
 
 def test_nothing_is_drawn_without_exploration() -> None:

@@ -29,11 +29,16 @@ def candidates(draw: st.DrawFn) -> tuple[Floats, Mask]:
     return np.sort(logits)[::-1], left
 
 
+def probabilities_of(policy: Policy, logits: Floats, left: Mask) -> Floats:
+    """Give logits to a policy, as the only sample of values if it ranks by those."""
+    return policy.probabilities(logits if policy.ranks_by is None else logits[..., None, :], left)
+
+
 @any_policy
 @given(candidates())
 def test_probabilities_are_of_what_is_left(policy: Policy, given: tuple[Floats, Mask]) -> None:
     logits, left = given
-    probabilities = policy.probabilities(logits, left)
+    probabilities = probabilities_of(policy, logits, left)
     assert probabilities.sum() == pytest.approx(1)
     assert (probabilities >= 0).all() and not probabilities[~left].any()
     assert (np.diff(probabilities[left]) <= 0).all(), "a better one is no less likely"
@@ -47,9 +52,9 @@ def test_many_slates_at_once_are_each_alone(
     size = min(one[0].size, other[0].size)
     both = [(logits[:size], left[:size]) for logits, left in (one, other) if left[:size].any()]
     if both:
-        together = policy.probabilities(*(np.stack(arrays) for arrays in zip(*both, strict=True)))
+        together = probabilities_of(policy, *(np.stack(arrays) for arrays in zip(*both, strict=True)))
         for row, alone in zip(together, both, strict=True):
-            np.testing.assert_allclose(row, policy.probabilities(*alone), rtol=1e-12)
+            np.testing.assert_allclose(row, probabilities_of(policy, *alone), rtol=1e-12)
 
 
 @any_policy

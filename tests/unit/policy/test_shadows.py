@@ -11,27 +11,31 @@ from pydantic import ValidationError
 
 from pipeline.config import PolicyConfig
 from pipeline.events import Item
-from pipeline.policy.draws import Exploration
-from pipeline.policy.policies import GREEDY, EpsilonGreedy, PlackettLuce, make_shadows
+from pipeline.policy.draws import Exploration, Valued
+from pipeline.policy.policies import GREEDY, EpsilonGreedy, PlackettLuce, Thompson, make_shadows
 from pipeline.policy.port import Policy
 from pipeline.rules.columns import Column
 from pipeline.rules.slate import Cap, Pin, Slate, make_slate
 
 ITEMS, K = 5, 4
 LOGITS = np.array([2.0, 1.5, 1.0, 0.2, 0.0])
+VALUES = np.random.default_rng(0).normal(size=(8, ITEMS))
 USED = PlackettLuce(explored_places=3, pool=4, epsilon=0.3, temperature=2.0)
 SHADOWS: dict[str, Policy] = {
     "greedy": GREEDY,
     "same": USED,
     "few": PlackettLuce(explored_places=2, pool=3, epsilon=0.0, temperature=0.5),
     "one": EpsilonGreedy(explored_places=1, pool=2, epsilon=0.5),
+    "thompson": Thompson(explored_places=2, pool=3, epsilon=0.1),
 }
 STOCK = [Item(item=f"i{row}", title="", category=category) for row, category in enumerate("aabbc")]
 CAP = Cap(None, 1, Column.of(STOCK, None, {}))
 
 
 def slate_of(number: int, **limits: Any) -> Slate:
-    sampler = Exploration(USED, f"i{number}", SHADOWS).sampler(LOGITS)
+    sampler = Exploration(USED, f"i{number}", SHADOWS).sampler(
+        LOGITS, lambda _, rows: Valued(VALUES[:, rows])
+    )
     return make_slate(np.arange(ITEMS), K, sampler=sampler, **limits)
 
 

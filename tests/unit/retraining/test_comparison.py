@@ -15,9 +15,10 @@ from pipeline.events import Interaction, Item
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.retraining import comparison
-from pipeline.retraining.comparison import NEW_USER_BELOW, evidence, recommended, run_through
-from pipeline.retraining.gate import Outcome, decide
+from pipeline.retraining.comparison import evidence, recommended, run_through
+from pipeline.retraining.gate import GateOutcome, decide
 from pipeline.state.micro_batch import MicroBatch
+from pipeline.training.cohorts import NEW_USER_BELOW
 from pipeline.training.learner import Learner
 from tests.support.build import MINUTE, learner_config, purchase
 from tests.support.retrain_harness import ANYTHING_GOES, foreseen
@@ -88,6 +89,13 @@ def test_what_differs_shows(made: Made) -> None:
     assert not np.array_equal(champion.lists, candidate.lists)
 
 
+def test_lists_are_described_by_diversity_and_spread(made: Made) -> None:
+    _, champion, candidate = evidence(*(run_through(made(), TRIAL, 0) for _ in range(2)))
+    assert champion.spread == candidate.spread
+    assert set(champion.spread) >= {"diversity@20", "coverage@20", "gini@20", "tail_share@20"}
+    assert all(0 <= value <= 1 for value in champion.spread.values())
+
+
 def test_both_are_tried_on_what_they_had_not_learned_after_what_was_held_out(made: Made) -> None:
     alone = made()
     said = [alone.score_and_learn(batch) for batch in TRIAL][1:]
@@ -118,7 +126,7 @@ def test_without_targets_nothing_is_compared(made: Made) -> None:
     contenders = [run_through(made(), TRIAL, len(TRIAL)) for _ in range(2)]
     found = evidence(*contenders)
     assert found[0].users.size == 0
-    assert decide(*found, ANYTHING_GOES).outcome is Outcome.TOO_FEW
+    assert decide(*found, ANYTHING_GOES).outcome is GateOutcome.TOO_FEW
 
 
 @pytest.mark.parametrize("sick", [0, 1])
@@ -131,7 +139,7 @@ def test_a_contender_that_is_not_finite_is_told_so(made: Made, sick: int) -> Non
     assert targets.users.size == 2 * BATCH
     assert np.isnan(trials[sick].log_loss).all()
     assert np.isfinite(trials[1 - sick].log_loss).all()
-    assert decide(targets, champion, candidate, ANYTHING_GOES).outcome is Outcome.REJECTED
+    assert decide(targets, champion, candidate, ANYTHING_GOES).outcome is GateOutcome.REJECTED
 
 
 # Lists.

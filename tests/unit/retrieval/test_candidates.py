@@ -20,7 +20,7 @@ pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=40)
 
 @pytest.fixture(scope="module", params=[0, 1, 2])
 def harness(backbone: Backbone, request: pytest.FixtureRequest) -> RetrievalHarness:
-    return retrieval_harness(backbone, ITEMS, TARGETS, seed=request.param)
+    return retrieval_harness(backbone, ITEMS, TARGETS, seed=request.param, look=5 * request.param)
 
 
 def as_array(of: list[tuple[int, int]]) -> np.ndarray:

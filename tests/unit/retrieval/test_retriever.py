@@ -15,9 +15,9 @@ ITEMS, TARGETS, SCANNED = 400, 8, 64
 CONFIG = RetrievalConfig(exact_items=100, scanned=SCANNED, best=8, nearest=8, covisited=1)
 
 
-@pytest.fixture
-def harness(backbone: Backbone) -> RetrievalHarness:
-    return retrieval_harness(backbone, ITEMS, TARGETS)
+@pytest.fixture(params=[0, 5], ids=["texts", "and vectors"])
+def harness(request: pytest.FixtureRequest, backbone: Backbone) -> RetrievalHarness:
+    return retrieval_harness(backbone, ITEMS, TARGETS, look=request.param)
 
 
 def found(harness: RetrievalHarness, retriever: Retriever) -> list[set[int]]:

@@ -15,9 +15,10 @@ from tests.support.retrieval import RetrievalHarness, retrieval_harness
 ITEMS, TARGETS, BEST = 500, 12, 10
 
 
-@pytest.fixture(params=[True, False], ids=["texts", "ids"])
+@pytest.fixture(params=[(True, 0), (False, 0), (True, 5)], ids=["texts", "ids", "vectors"])
 def harness(backbone: Backbone, request: pytest.FixtureRequest) -> RetrievalHarness:
-    return retrieval_harness(backbone, ITEMS, TARGETS, texts=request.param)
+    texts, look = request.param
+    return retrieval_harness(backbone, ITEMS, TARGETS, texts=texts, look=look)
 
 
 def scan_of(harness: RetrievalHarness, rows: np.ndarray) -> Scan:
@@ -75,7 +76,8 @@ def test_changed_and_added_rows_are_scanned_as_they_are_now(harness: RetrievalHa
     gradients = torch.randn(changed.size, table.all().residual.shape[1])
     table.apply(torch.from_numpy(changed), gradients, torch.randn(changed.size))
     if table.has_content:
-        table.set_content(torch.from_numpy(changed), torch.nn.functional.normalize(gradients, dim=1))
+        content = torch.randn(changed.size, table.all().content.shape[1])
+        table.set_content(torch.from_numpy(changed), torch.nn.functional.normalize(content, dim=1))
     scan.refresh(changed, changed, table.all())
     scan.choose(np.arange(ITEMS), table.all(), table.has_content)
     scan.set_popularity(torch.from_numpy(harness.popularity.log_share(scan.rows)))

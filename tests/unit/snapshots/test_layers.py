@@ -43,8 +43,9 @@ class State:
 
     def __init__(self) -> None:
         self.items: list[tuple[str, str]] = []
-        self.vectors, self.residual = (np.zeros((0, WIDTH), dtype=np.float32) for _ in range(2))
-        self.bias, self.acts = np.zeros(0, dtype=np.float32), np.zeros(0)
+        self.vectors, self.residual = (np.zeros((0, WIDTH), dtype) for dtype in (np.float16, np.float32))
+        self.bias, self.effects = np.zeros((2, 0), dtype=np.float32)
+        self.acts = np.zeros(0)
         self.pairs = np.zeros((0, 0))
         self.scale = 1.0
         self.scanned, self.centroids = np.zeros(0, dtype=np.int64), np.zeros((0, WIDTH), dtype=np.float32)
@@ -55,7 +56,7 @@ class State:
         """Add an item without anything."""
         size = len(self.items) + 1
         self.items.append((f"item {size}", ""))
-        for name in ("vectors", "residual", "bias", "acts", "lists"):
+        for name in ("vectors", "residual", "bias", "effects", "acts", "lists"):
             array = getattr(self, name)
             setattr(self, name, np.concatenate([array, np.zeros_like(array, shape=(1, *array.shape[1:]))]))
         self.pairs = np.pad(self.pairs, (0, 1))
@@ -65,7 +66,7 @@ class State:
         """Change everything of a row; some values become zero."""
         self.items[row] = self.items[row][0], random.choice(["", "-", "ab" * 16])
         self.vectors[row], self.residual[row] = random.integers(0, 2, (2, WIDTH))
-        self.bias[row], self.acts[row] = random.integers(0, 2, 2)
+        self.bias[row], self.effects[row], self.acts[row] = random.integers(0, 2, 3)
         self.lists[row] = random.integers(0, len(self.centroids) + 1)
         self.pairs[row] = random.integers(0, 3, len(self.items)) * random.integers(0, 2)
         self.scale *= 0.5
@@ -91,10 +92,11 @@ class State:
             "items": texts_of([self.items[row] for row in rows], rows),
             "content": RowValues(rows, {"vectors": self.vectors[rows]}),
             "learned": RowValues(rows, {"residual": self.residual[rows], "bias": self.bias[rows]}),
+            "rated": RowValues(rows, {"effects": self.effects[rows]}),
             "popularity": RowValues(rows, {"counts": self.acts[rows]}),
             "pairs": RowValues(rows, {"columns": columns.astype(np.int32), "counts": counts}, lengths),
             "scanned": scanned_of(slots, self.scanned),
-            "centroids": centroids_of(self.centroids if has_centroids else self.centroids[:0]),
+            "centroids": centroids_of(self.centroids if has_centroids else None, WIDTH),
             "indexed": RowValues(rows, {"lists": self.lists[rows]}),
         }
 
@@ -110,7 +112,8 @@ class State:
             kept = "items", "centroids"
             layer = {name: part if name in kept else part.without_zeros() for name, part in layer.items()}
         self.changed, self.changed_slots, self.has_new_centroids = set(), set(), False
-        return Update(manifest(version, self), {}, {}, torch.zeros(1, 2), [layer], is_whole)
+        mixer, ratings = torch.zeros(1, 2), torch.zeros(0)
+        return Update(manifest(version, self), {}, {}, mixer, ratings, {}, [layer], is_whole)
 
 
 def manifest(version: Version, state: State) -> Manifest:
@@ -142,7 +145,7 @@ def assert_holds(snapshot: Snapshot, state: State) -> None:
     assert list(snapshot.items.items()) == state.items
     assert table.ids == [item for item, _ in state.items]
     assert table.rows == {item: row for row, item in enumerate(table.ids)}
-    for name in ("vectors", "residual", "bias", "lists"):
+    for name in ("vectors", "residual", "bias", "effects", "lists"):
         np.testing.assert_array_equal(table.column(name), getattr(state, name))
     np.testing.assert_array_equal(table.popularity.counts, state.acts * state.scale)
     np.testing.assert_array_equal(table.pairs.to_csr().toarray(), state.pairs * state.scale)

@@ -76,7 +76,7 @@ def test_an_announcement_names_a_snapshot_that_is_in_the_store(harness: ModelHar
     assert record.key == PREFIX
     assert harness.store.manifest(Version.parse(announced.version)) == manifest
     assert announced.seal == harness.store.seal(Version.parse(announced.version))
-    assert manifest.learned_offsets == learning.position.offsets
+    assert manifest.learned_offsets == harness.learned(learning.position)
     assert manifest.events == 10
 
 

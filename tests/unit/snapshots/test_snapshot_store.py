@@ -29,17 +29,18 @@ SECRETS = ("customer-4711", "event-of-customer", "session-of-customer")
 def assert_same(loaded: Snapshot, direct: Snapshot) -> None:
     """Compare all but the manifest, which the direct snapshot does not have yet."""
     assert list(loaded.items.items()) == list(direct.items.items())
-    for part in ("encoder", "learned"):
+    for part in ("encoder", "learned", "values"):
         mine, theirs = getattr(loaded, part), getattr(direct, part)
         assert mine.keys() == theirs.keys()
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
-    for name in ("mixer", "content", "residual", "bias"):
+    for name in ("mixer", "ratings", "content", "residual", "bias"):
         assert torch.equal(getattr(loaded, name), getattr(direct, name)), name
     assert np.array_equal(loaded.table.pairs.to_csr().toarray(), direct.table.pairs.to_csr().toarray())
+    assert np.array_equal(loaded.effects, direct.effects)
     assert np.array_equal(loaded.table.popularity.counts, direct.table.popularity.counts)
     assert (loaded.table.ids, loaded.table.rows) == (direct.table.ids, direct.table.rows)
     assert snapshot_digest(loaded) == loaded.manifest.digest == snapshot_digest(direct)
-    assert len(fields(Snapshot)) == 5, "compare the new field, too"
+    assert len(fields(Snapshot)) == 7, "compare the new field, too"
 
 
 def on(learning: LearnerHarness, harness: ModelHarness, acts: int = 20) -> None:
@@ -69,10 +70,12 @@ def test_full_and_deltas_load_as_published(harness: ModelHarness) -> None:
     with harness.learning() as learning:
         for act in ("red-cup", "blue-lamp", "unheard-of", "red-plate"):
             harness.act("zoë", act, "red-cup")
+            harness.act("yan", act, rating=4)
             on(learning, harness)
             manifest = learning.publish(publisher)
             assert_same(newest(harness.store), learning.snapshot())
             assert manifest.rows == len(learning.learner.stream.catalogue)
+    assert np.flatnonzero(newest(harness.store).effects).size == 4
     kinds = [harness.store.manifest(version).kind for version in harness.store.versions()]
     assert kinds == ["full", "delta", "delta", "delta"]
 
@@ -359,8 +362,8 @@ def test_the_old_format_is_refused_by_name(harness: ModelHarness) -> None:
         on(learning, harness)
         manifest = learning.publish(harness.publisher())
     path = folder_of(harness, manifest) / "manifest.json"
-    path.write_bytes(orjson.dumps({"format": 4, **manifest.model_dump()}))
-    with pytest.raises(SnapshotCorrupt, match="it has format 4, and this millstream reads format 5"):
+    path.write_bytes(orjson.dumps({"format": 5, **manifest.model_dump()}))
+    with pytest.raises(SnapshotCorrupt, match="it has format 5, and this millstream reads format 6"):
         harness.store.load(Version.parse(manifest.version))
 
 

@@ -21,8 +21,9 @@ from safetensors.torch import save as write_tensors
 from pipeline.errors import SnapshotCorrupt
 from pipeline.sealing import seal, unseal
 from pipeline.snapshots.codec import encode_layer
+from pipeline.snapshots.filesystem import FORMAT
 from pipeline.snapshots.layer import RowValues, texts_of
-from pipeline.snapshots.snapshot import FORMAT, LayerFile, Snapshot, Version
+from pipeline.snapshots.snapshot import LayerFile, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore, digest_of
 from tests.support.model_harness import PREFIX, ModelHarness, tiny_settings
 
@@ -91,8 +92,9 @@ def published(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -
         harness.stock()
         publisher = harness.publisher()
         with harness.learning() as learning:
-            for _ in range(2):
+            for user in ("yan", "zoë"):
                 harness.shop(20)
+                harness.act(user, "red-cup", rating=4)
                 learning.new()
                 learning.publish(publisher)
                 harness.upsert("new", "a new cup")
@@ -316,6 +318,8 @@ def test_sealed_weights_that_are_impossible_are_refused(published: Published, va
 IMPOSSIBLE = [
     ("learned.bias", torch.inf),
     ("learned.bias", 1e9),
+    ("rated.effects", torch.nan),
+    ("rated.effects", 1e9),
     ("learned.residual", torch.nan),
     ("content.vectors", torch.nan),
     ("learned.rows", -1),

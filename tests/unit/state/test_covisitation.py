@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.state.covisitation import CONFIDENCE, LAG_WEIGHTS, DecayedCovisitation
+from pipeline.state.covisitation import CONFIDENCE, LAG_WEIGHTS, VISIT, DecayedCovisitation
 from tests.support.build import as_pairs
 
 SIZE = 6
@@ -47,6 +47,25 @@ def test_three_items_by_hand() -> None:
     assert after_0[:4] == pytest.approx([0, 20 / (34 + 40), 14 / (34 + 40), 0])
     of_1, of_0 = 20 / 34 / (40 + 40), 14 / 34 / (34 + 40)  # the last item is 1; 0 is one step further back
     assert after_0_1[:4] == pytest.approx([20 * of_1, 20 * of_0, 20 * of_1 + 14 * of_0, 0])
+
+
+def test_what_opens_a_basket_is_suggested_by_distinct_items_alike() -> None:
+    covisitation = covisitation_of([0, 1, 2])
+    asked, opens = [np.array([0, 1, 1]), np.array([0, 1])], np.array([True, False])
+    suggested = covisitation.suggest(asked, opens).toarray()
+    of_1, of_0 = 0.5 / (40 + 40), 0.5 / (34 + 40)
+    assert suggested[0, :4] == pytest.approx([20 * of_1, 20 * of_0, 20 * of_1 + 14 * of_0, 0])
+    assert suggested[1] == pytest.approx(covisitation.suggest(asked[1:]).toarray()[0])
+
+
+def test_what_opens_a_basket_is_suggested_by_the_latest_items() -> None:
+    covisitation = DecayedCovisitation(half_life=1e9, max_partners=500)
+    covisitation.grow(VISIT + 3)
+    covisitation.fold(*as_pairs([(np.array([0]), VISIT + 1), (np.array([1]), VISIT + 2)]))
+    history = np.arange(VISIT + 1)  # the first has left it
+    suggested = covisitation.suggest([history], np.array([True])).toarray()[0]
+    assert suggested[VISIT + 1] == 0
+    assert suggested[VISIT + 2] == pytest.approx(20 / (20 + 40) / VISIT)
 
 
 @given(st.lists(histories, max_size=4), st.lists(histories, min_size=1, max_size=4))

@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.state.evidence import FACTS, FADING, REPEAT_SCALE, evidence
+from pipeline.state.evidence import (
+    BEFORE,
+    BESIDE_SCALE,
+    FACTS,
+    FADING,
+    LATEST,
+    NEARNESS,
+    REACH,
+    REPEAT_SCALE,
+    evidence,
+)
 from pipeline.state.segments import Rejections, Segment
 from tests.support.build import segment
 
@@ -42,13 +52,31 @@ def naive(one: Segment, target: int) -> NDArray[np.float64]:
             facts[1, item] = 1
         if act and one.items[act - 1] == one.items[target - 1]:
             facts[2, item] = 1
+    facts[3] = np.log1p(BESIDE_SCALE * beside(one.items, target))
     facts[0] = np.log1p(REPEAT_SCALE * facts[0])
     rejected = one.rejections
     for item, since, until, strength in zip(*rejected, strict=True):
         if since <= target <= until:
-            facts[3, item] += strength
-    facts[3] = np.log2(1 + facts[3])
+            facts[4, item] += strength
+    facts[4] = np.log2(1 + facts[4])
     return facts
+
+
+def beside(items: NDArray[np.int64], target: int) -> NDArray[np.float64]:
+    """How closely each item stood beside earlier acts on the items of the latest acts, ``[size]``."""
+    found = np.zeros(SIZE)
+    for since in range(min(LATEST, target)):
+        latest = target - 1 - since
+        for act in range(latest):
+            if items[act] != items[latest]:
+                continue
+            for distance in range(1, REACH + 1):
+                nearness = NEARNESS[since] * NEARNESS[distance - 1]
+                if act + distance < target:
+                    found[items[act + distance]] += nearness
+                if act >= distance:
+                    found[items[act - distance]] += BEFORE * nearness
+    return found
 
 
 def dense(parts: list[Segment], targets: int) -> NDArray[np.float32]:
@@ -73,11 +101,15 @@ def test_it_equals_a_naive_loop(parts: list[Segment]) -> None:
 def test_by_hand() -> None:
     """Baskets 0 1 | 0 2, then any item: 2 is the last item, and nothing has followed it before."""
     one = segment([0, 1, 0, 2, 3], first_new=3, baskets=[0, 0, 1, 1, 1])
-    repeat, in_basket, followed, rejected = dense([one], targets=2)
+    repeat, in_basket, followed, beside, rejected = dense([one], targets=2)
     assert not rejected.any()
     once = math.log1p(REPEAT_SCALE)
     np.testing.assert_allclose(repeat, [[once, once, 0, 0, 0]] * 2, rtol=1e-6)
     assert in_basket.tolist() == [[1, 0, 0, 0, 0], [1, 0, 1, 0, 0]]
+    np.testing.assert_allclose(beside[0], np.log1p(BESIDE_SCALE * np.array([0.7, 1.0, 0, 0, 0])), rtol=1e-6)
+    np.testing.assert_allclose(
+        beside[1], np.log1p(BESIDE_SCALE * 0.7 * np.array([0.7, 1.0, 0.5, 0, 0])), rtol=1e-6
+    )
     assert followed.tolist() == [[0, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.state.growing import BLOCK, ChangedRows, GrowingArray
+from pipeline.state.growing import BLOCK, ChangedRows, GrowingArray, distinct
 
 
 def test_values_stay_and_new_ones_are_zero() -> None:
@@ -49,3 +49,10 @@ def test_changed_rows_are_taken_once(changes: list[list[int]], taken_after: int)
         expected |= set(changed)
     assert rows.take().tolist() == sorted(expected)
     assert not rows.take().size
+
+
+@given(st.lists(st.lists(st.integers(0, 20)), max_size=4))
+def test_distinct_rows_are_ascending_and_each_once(rows: list[list[int]]) -> None:
+    found = distinct(*(np.array(some, dtype=np.int64) for some in rows))
+    assert found.tolist() == sorted({row for some in rows for row in some})
+    assert found.dtype == np.int64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from pipeline.config import RewardsConfig
 from pipeline.eventlog.port import Record
 from pipeline.events import Interaction, InteractionType, encode
-from pipeline.state.outcomes import MOST_ACTS, MOST_OF_USER, Leftover, Outcome, OutcomeJoin, outcomes
+from pipeline.state.join_state import Leftover, ShownImpression
+from pipeline.state.outcomes import MOST_ACTS, MOST_OF_USER, Outcome, OutcomeJoin, outcomes
 from pipeline.state.rewards import reward_id, reward_of
 from tests.support.impressions import impression
 
@@ -24,7 +26,7 @@ def act(
     return Interaction(event_id=name, user=user, item=item, type=kind, time=START, **others)
 
 
-def rewards(found: list[Outcome]) -> dict[str, tuple[float, ...]]:
+def rewards(found: Iterable[ShownImpression | Outcome]) -> dict[str, tuple[float, ...]]:
     return {outcome.impression.impression_id: outcome.rewards for outcome in found}
 
 

@@ -16,11 +16,17 @@ from pipeline.assembly import make_learner
 from pipeline.config import Settings
 from pipeline.datasets import Drops, Shop, ShopSettings
 from pipeline.evaluation.prequential import SCORERS, SLICES
-from pipeline.events import Interaction, Item
-from pipeline.reports.quality import quality_table
+from pipeline.evaluation.regret import regret
+from pipeline.events import Interaction, InteractionType, Item
+from pipeline.reports.lists import list_rows
+from pipeline.reports.quality import quality_table, regret_table
+from pipeline.training import sampled_lists
 from pipeline.training.backtest import BacktestReport, backtest, micro_batches
 from tests.support.build import purchase
 
+KEYS = ["dataset", "events", "seconds", "events_per_second"]
+KEYS += ["quality", "regret", "windows", "lists", "groups", "decisions", "ratings"]
+KEYS += ["modalities", "warnings"]
 FIGURES = {"n", "hr@20", "mrr@20", "ndcg@20", "log_loss"}
 SHOP = Shop(ShopSettings(seed=3, events=120, users=10, items=90, arrivals=5, arrival_every=20))
 
@@ -34,7 +40,7 @@ def report_of(settings: Settings, limit: int | None = None, seed: int = 0) -> Ba
 
 def test_the_report_has_the_figures_of_each_scorer_and_slice(settings: Settings) -> None:
     report = report_of(settings).to_json()
-    assert list(report) == ["dataset", "events", "seconds", "events_per_second", "quality"]
+    assert list(report) == KEYS
     assert (report["dataset"], report["events"]) == ("shop", 120)
     quality = orjson.loads(orjson.dumps(report))["quality"]
     assert set(quality) == set(SCORERS)
@@ -43,8 +49,21 @@ def test_the_report_has_the_figures_of_each_scorer_and_slice(settings: Settings)
         for figures in by_slice.values():
             assert set(figures) == FIGURES
             assert isinstance(figures["n"], int)
-            assert 0 <= figures["mrr@20"] <= figures["ndcg@20"] <= figures["hr@20"] <= 1
+            if figures["n"]:
+                assert 0 <= figures["mrr@20"] <= figures["ndcg@20"] <= figures["hr@20"] <= 1
     assert quality["mixture"]["all"]["n"] > quality["mixture"]["cold"]["n"] > 0
+
+
+def test_ratings_of_the_data_are_predicted(settings: Settings) -> None:
+    rated: list[Item | Interaction] = [
+        purchase(f"u{n % 5}", str(n % 7), n).model_copy(update={"type": InteractionType.RATING, "value": 4.0})
+        for n in range(60)
+    ]
+    report = backtest(make_learner(settings), Recorded(rated), None, 16, lambda events: None)
+    found = orjson.loads(orjson.dumps(report.to_json()))["ratings"]
+    assert (found["all"]["n"], found["first of a user"]["n"]) == (60, 5)
+    assert 0 < found["all"]["mae"] <= found["all"]["rmse"] < found["first of a user"]["mae"]
+    assert report_of(settings).ratings == {}
 
 
 def test_the_same_seed_gives_the_same_figures(settings: Settings) -> None:
@@ -61,6 +80,43 @@ def test_no_more_than_the_limit_is_learned(settings: Settings, limit: int) -> No
     report = backtest(learner, SHOP, limit, 16, progress.append)
     assert report.events == learner.stream.events == sum(progress) == limit
     assert max(progress) <= 16
+
+
+def test_the_windows_are_parts_of_the_run(settings: Settings) -> None:
+    report = report_of(settings)
+    windows = orjson.loads(orjson.dumps(report.to_json()))["windows"]
+    assert [window["until"] for window in windows] == [16, 32, 48, 64, 80, 96, 112, 120]
+    assert sum(window["seconds"] for window in windows) == pytest.approx(report.seconds, abs=0.01)
+    targets = [window["quality"]["mixture"]["all"]["n"] for window in windows]
+    assert sum(targets) == report.quality["mixture"]["all"]["n"]
+    lost = regret(report.quality)["all"]["log_loss"].value * sum(targets)
+    assert windows[-1]["total_regret"]["all"]["log_loss"] == pytest.approx(lost)
+
+
+def test_lists_and_groups_are_described(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampled_lists, "ONE_IN", 1)
+    report = backtest(make_learner(settings), SHOP, None, 16, lambda events: None, group="category")
+    assert report.lists["n"]
+    assert 0 < (report.lists["coverage@20"] or 0) <= 1
+    assert sum(share["shown"] for share in report.groups.values()) == pytest.approx(1)
+    assert sum(share["acted_on"] for share in report.groups.values()) == pytest.approx(1)
+    assert len(report.groups) > 1
+    assert report_of(settings).groups == {}, "without an attribute"
+    assert not report.warnings
+    (warning,) = backtest(
+        make_learner(settings), SHOP, 40, 16, lambda events: None, group="categories"
+    ).warnings
+    assert "Did you mean 'category'?" in warning
+
+
+def test_where_there_are_no_lists_the_json_has_no_figures_of_lists(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampled_lists, "ONE_IN", 1_000_000)
+    report = report_of(settings, limit=20)
+    assert set(orjson.loads(orjson.dumps(report.to_json()))["lists"]) == {"n", "gini_of_acts"}
+    cells = {name: value for name, value, _ in list_rows(report.lists)}
+    assert cells["coverage@20"] == cells["gini@20"] == cells["jaccard@20"] == "–"
 
 
 def test_speed_is_events_by_seconds() -> None:
@@ -138,3 +194,17 @@ def test_the_table_shows_every_figure_and_marks_the_best() -> None:
     for shown in ("0.2500", "0.7500", "2.5000", "1.5000", "–", "covisitation", "cold"):
         assert shown in text
     assert "\x1b[1m0.7500" in console.export_text(styles=True)
+
+
+def test_the_table_of_regret_names_the_best_part() -> None:
+    figures: dict[str, float | None] = {"n": 4, "hr@20": 0.5, "mrr@20": 0.25, "log_loss": 2.0}
+    worse = {**figures, "hr@20": 0.25, "log_loss": 2.5}
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(regret_table({"model": {"all": figures}, "mixture": {"all": worse}}))
+    (row,) = [line for line in console.export_text().splitlines() if " all " in line]
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == [
+        "all",
+        "+0.5000 model",
+        "+0.2500 model",
+        "+0.0000 model",
+    ]

@@ -12,12 +12,14 @@ import torch
 from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.state import CENTROIDS, LISTS, restore, to_files
 from pipeline.config import LearnerConfig, RetrievalConfig, SignalsConfig
+from pipeline.evaluation.lists import CUTOFF, overlap
 from pipeline.evaluation.prequential import AUDITED, FULL_RANKING, Quality
-from pipeline.events import Item
+from pipeline.events import Item, event_digest
 from pipeline.journal.position import Position
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.state.micro_batch import MicroBatch
+from pipeline.training import sampled_lists
 from pipeline.training.learner import Learner
 from tests.support.build import MINUTE, learner_config, purchase
 
@@ -83,6 +85,42 @@ def test_with_enough_candidates_it_is_as_if_all_were_ranked(make: Make) -> None:
             assert among[scorer]["all"][figure] == pytest.approx(exact[scorer]["all"][figure], abs=0.03)
     assert among["mixture"]["all"]["log_loss"] == pytest.approx(exact["mixture"]["all"]["log_loss"], abs=0.05)
     assert FULL_RANKING not in exact
+
+
+@pytest.fixture
+def all_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every user has lists."""
+    monkeypatch.setattr(sampled_lists, "ONE_IN", 1)
+
+
+@pytest.mark.usefixtures("all_listed")
+def test_lists_among_enough_candidates_are_those_of_a_full_ranking(make: Make) -> None:
+    exact, among = make(RetrievalConfig()), make(ALL_SCANNED)
+    alike = [
+        overlap(one, other)
+        for batch in batches(8)
+        for one, other in zip(
+            exact.score_and_learn(batch).lists.rows, among.score_and_learn(batch).lists.rows, strict=True
+        )
+    ]
+    assert len(alike) > 10
+    assert np.mean(alike) > 0.9
+
+
+@pytest.mark.usefixtures("all_listed")
+def test_a_target_that_was_not_found_is_in_no_list(make: Make) -> None:
+    """It is scored beside the candidates, but nobody would have been shown it."""
+    learner, missed = make(FEW_SCANNED.replace(best=1, covisited=1, nearest=1)), 0
+    for batch in batches(8):
+        scores = learner.score_and_learn(batch)
+        ranks = scores.by_scorer["mixture"].ranks
+        users = map(event_digest, reversed(scores.targets.users))
+        firsts = dict(zip(users, reversed(ranks.tolist()), strict=True))
+        lists = scores.lists
+        for user, rows, target in zip(lists.users.tolist(), lists.rows, lists.targets.tolist(), strict=True):
+            assert (target in rows.tolist()) == (firsts[user] <= CUTOFF)
+            missed += firsts[user] == len(ITEMS)
+    assert missed
 
 
 def test_the_audit_says_what_candidates_lack(make: Make) -> None:

@@ -13,13 +13,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config import LearnerConfig, OptimizerConfig, RowRates, SignalsConfig
-from pipeline.evaluation.prequential import COLD_BELOW, Quality, Scores
+from pipeline.config import LearnerConfig, ObjectiveConfig, OptimizerConfig, RowRates, SignalsConfig
+from pipeline.evaluation.lists import CUTOFF, NO_ITEM
+from pipeline.evaluation.prequential import Quality, Scores
 from pipeline.events import CatalogueRecord, Interaction, InteractionType, Item, ItemChange, event_digest
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
+from pipeline.retraining.comparison import recommended
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.state.segments import NEW_BASKET_AFTER_MS
+from pipeline.training.cohorts import COLD_BELOW
 from pipeline.training.learner import RELEASE_EVERY, Learner
 from tests.support.build import MINUTE, learner_config, purchase
 
@@ -107,6 +110,73 @@ def test_two_runs_are_the_same_to_the_bit(make: Make) -> None:
     assert same_verdicts(*(learner.score_and_learn(batches(7)[-1]) for learner in (one, other)))
 
 
+def test_a_rehearsal_learns_and_neither_scores_nor_folds(make: Make) -> None:
+    learner, other = make(), make()
+    learn(learner, batches(6))
+    learn(other, batches(6))
+    before, state = learned(learner), learner.replay.state()
+    scores = learner.score_and_learn(MicroBatch(0, 7, [], [], learns=False, rehearses=True))
+    assert scores.targets.users == []
+    assert not same(learned(learner), before)
+    assert same(learner.mixer.state(), other.mixer.state()), "the mixer learns from new acts alone"
+    assert learner.stream.events == other.stream.events
+    assert list(learner.stream.popularity.counts) == list(other.stream.popularity.counts)
+    assert all(np.array_equal(array, state[name]) for name, array in learner.replay.state().items())
+    other.score_and_learn(MicroBatch(0, 7, [], [], learns=False, rehearses=True))
+    assert same(learned(learner), learned(other)), "the same to the bit"
+    other.score_and_learn(MicroBatch(0, 8, [], [], learns=False, rehearses=True))
+    learner.score_and_learn(MicroBatch(1, 8, [], [], learns=False, rehearses=True))
+    assert not same(learned(learner), learned(other)), "each draws others"
+
+
+def test_with_nothing_to_replay_a_rehearsal_does_nothing(make: Make) -> None:
+    learner = make()
+    before = learned(learner)
+    learner.score_and_learn(MicroBatch(0, 1, [], [], learns=False, rehearses=True))
+    assert same(learned(learner), before)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        ObjectiveConfig(basket_types=(InteractionType.PURCHASE,)),
+        ObjectiveConfig(alpha=0.2),
+        ObjectiveConfig(alpha=0.2, unsupervised="masked_item"),
+        ObjectiveConfig(alpha=0.2, schedule="linear"),
+        ObjectiveConfig(alpha=0.2, schedule="exponential", schedule_events=100),
+    ],
+)
+def test_another_objective_learns_otherwise_and_the_same_each_time(
+    make: Make, objective: ObjectiveConfig
+) -> None:
+    records, (one, other) = batches(6), (make(CONFIG.replace(objective=objective)) for _ in range(2))
+    losses = [[scores.loss for scores in learn(learner, records)] for learner in (one, other)]
+    assert losses[0] == losses[1]
+    assert same(learned(one), learned(other))
+    default = make()
+    learn(default, records)
+    assert not torch.equal(one.table.all().residual, default.table.all().residual)
+    assert not torch.equal(one.recommender.adapter_out, default.recommender.adapter_out)
+
+
+def test_an_objective_for_types_that_do_not_occur_is_the_default(make: Make) -> None:
+    one = make(CONFIG.replace(objective=ObjectiveConfig(basket_types=(InteractionType.VIEW,))))
+    other, records = make(), batches(3)
+    assert [scores.loss for scores in learn(one, records)] == [
+        scores.loss for scores in learn(other, records)
+    ]
+
+
+def test_a_share_that_has_fallen_to_zero_is_the_default(make: Make) -> None:
+    fallen = ObjectiveConfig(alpha=0.9, schedule="linear", schedule_events=40)
+    one, other, records = make(CONFIG.replace(objective=fallen)), make(), batches(3)
+    for learner in (one, other):
+        learner.stream.events = 40
+    assert [scores.loss for scores in learn(one, records)] == [
+        scores.loss for scores in learn(other, records)
+    ]
+
+
 def test_another_seed_learns_otherwise(make: Make) -> None:
     one, other = make(), make(CONFIG.replace(seed=1))
     learn(one, batches(2))
@@ -154,6 +224,23 @@ def test_verdicts_come_before_the_batch_is_learned(make: Make) -> None:
     assert not same_verdicts(calm.score_and_learn(second), eager.score_and_learn(second))
 
 
+def test_scores_alone_are_those_of_learning_and_change_nothing(make: Make) -> None:
+    learner, records = make(), batches(5)
+    learn(learner, records[:4])
+    before, events = learned(learner), learner.stream.events
+    alone, again = learner.score(records[4]), learner.score(records[4])
+    assert same(before, learned(learner))
+    assert events == learner.stream.events
+    known = learner.score_and_learn(records[4])
+    assert alone.targets.users == known.targets.users
+    assert math.isnan(alone.loss)
+    for scorer, theirs in known.by_scorer.items():
+        for found in (alone, again):
+            assert np.array_equal(found.by_scorer[scorer].ranks, theirs.ranks)
+            own = found.by_scorer[scorer].log_probabilities
+            assert np.allclose(own, theirs.log_probabilities, rtol=1e-5)  # replay is not in its pass
+
+
 def test_every_event_but_a_users_first_is_scored_once_whatever_is_replayed(make: Make) -> None:
     learner, records = make(), batches(5, size=60, users=2)
     known: set[str] = set()
@@ -197,6 +284,22 @@ def test_slices_are_what_a_plain_recount_finds(make: Make) -> None:
         assert scores.slices["cold"].tolist() == [cold[event_id] for event_id in order]
         assert scores.slices["first_of_basket"].tolist() == [first[event_id] for event_id in order]
     assert any(first.values())
+
+
+def test_lists_are_what_the_mixture_ranked_first_before_it_learned(make: Make) -> None:
+    learner, (*before, batch) = make(), batches(4, users=40)
+    learn(learner, before)
+    acts = {event_digest(event.user): event for event in reversed(batch.interactions)}
+    expected = {
+        user: recommended(learner, [event.user], CUTOFF)[0]
+        for user, event in acts.items()
+        if learner.stream.histories.of(event.user)
+    }
+    lists = learner.score_and_learn(batch).lists
+    assert 0 < len(lists.users) < len(expected), "a sample"
+    for user, rows, target in zip(lists.users.tolist(), lists.rows, lists.targets.tolist(), strict=True):
+        assert target == learner.stream.catalogue.row(acts[user].item)
+        assert set(rows.tolist()) - {NO_ITEM} == set(expected[user].tolist())
 
 
 def test_a_batch_without_a_finite_loss_is_folded_and_not_learned(make: Make) -> None:

@@ -29,7 +29,7 @@ from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from consumers.serve.state.shown import ShownItems
 from pipeline import cli
 from pipeline.checkpoints.audit import version_at
-from pipeline.config import to_toml
+from pipeline.config import CompressionConfig, to_toml
 from pipeline.errors import OffsetsExpired, TopicError
 from pipeline.eventlog.port import EventLog, TopicSpec, read
 from pipeline.eventlog.sqlite import SqliteLog
@@ -340,7 +340,7 @@ def test_an_impression_of_before_policies_is_asked_again(harness: ModelHarness, 
     then = impressions(harness)[str(answers["tail: plain"].impression)]
     fields = {"v": 2, "kind": "impression", **then.model_dump(), "impression_id": "of version 2"}
     fields["propensities"] = fields.pop("scores")
-    for name in ("policy", "policy_version", "pool", "shadows", "experiment", "arm"):
+    for name in ("policy", "policy_version", "pool", "shadows", "experiment", "arm", "features"):
         del fields[name]
     harness.writer.append(harness.topics.impressions, then.user, orjson.dumps(fields))
     harness.writer.flush()
@@ -489,3 +489,22 @@ def test_an_offset_of_the_journal_names_the_version_before_it(harness: ModelHarn
         version_at(harness.log, harness.topics, "@0")
     with pytest.raises(ValueError):
         version_at(harness.log, harness.topics, "@now")
+
+
+def test_an_answer_from_a_compressed_snapshot_is_reproduced(tmp_path: Path, backbone_folder: Path) -> None:
+    settings = tiny_settings(tmp_path, backbone_folder)
+    compression = CompressionConfig(vectors="int8")
+    settings = settings.model_copy(update={"snapshots": settings.snapshots.replace(compression=compression)})
+    with ModelHarness(settings) as harness:
+        harness.stock()
+        harness.shop(40)
+        with harness.learning() as learning:
+            learning.catch_up()
+            publish(harness, learning, harness.publisher())
+        with served(harness) as server:
+            server.settle()
+            answer = server.ask(*QUERIES["plain"])
+        again = reproduce(harness, answer.impression)
+        assert (again.same_items, again.same_scores) == (True, True)
+        harness.settings = tiny_settings(tmp_path, backbone_folder)
+        assert not reproduce(harness, answer.impression).same_scores, "the answers of exact vectors differ"

@@ -10,7 +10,10 @@ from pathlib import Path
 from threading import Event
 from urllib.request import urlopen
 
+import orjson
 import pytest
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
 
 from consumers.audit import servers
 from consumers.audit.audit import audit
@@ -27,8 +30,13 @@ from pipeline.eventlog.port import TopicPartition
 from pipeline.events import Impression, decode
 from pipeline.journal.batch_source import Batch
 from pipeline.journal.entry import Adopts, JournalEntry, Verb
+from pipeline.sealing import seal, seal_record
+from pipeline.snapshots.codec import LEARNED
+from pipeline.snapshots.filesystem import FORMAT as SNAPSHOT_FORMAT
+from pipeline.snapshots.filesystem import MANIFEST
 from pipeline.snapshots.publisher import Publication, Publisher
 from pipeline.snapshots.snapshot import Announcement
+from pipeline.snapshots.store import digest_of
 from pipeline.state.histories import Histories
 from tests.support.commands import run
 from tests.support.learner_harness import LearnerHarness, whole_update
@@ -170,6 +178,80 @@ def test_each_fault_is_found(
     assert finding in " ".join(findings_of(model))
 
 
+def _write_in_format(form: int, manifest: Path) -> None:
+    """Seal a manifest as a release with another format did."""
+    content = orjson.dumps(orjson.loads(manifest.read_bytes())["content"])
+    manifest.write_bytes(seal(content, form))
+
+
+def _forget_ratings(snapshot: Path) -> None:
+    """Write a snapshot as it was before ratings were part of one, in the same format."""
+    content = orjson.loads((snapshot / MANIFEST).read_bytes())["content"]
+    file = snapshot / LEARNED
+    arrays = {name: part for name, part in read_tensors(file.read_bytes()).items() if name != "ratings"}
+    file.write_bytes(write_tensors(arrays))
+    del content["ratings"]
+    content["files"][LEARNED] = digest_of(file.read_bytes()).model_dump()
+    (snapshot / MANIFEST).write_bytes(seal(orjson.dumps(content), SNAPSHOT_FORMAT))
+
+
+def test_what_an_earlier_release_wrote_is_old_and_not_damaged(model: ModelHarness) -> None:
+    first, *_ = model.store.versions()
+    snapshots, checkpoint = Path(model.settings.snapshots.store, "mill"), model.checkpoints.versions()[0]
+    earlier = Announcement(version="1-1", digest="0" * 64, size=1, reason="test", published_at=1).model_dump()
+    model.writer.append(model.topics.snapshots, "mill", seal_record({**earlier, "format": 5}))
+    model.writer.flush()
+    _forget_ratings(snapshots / str(first))
+    _write_in_format(4, model.checkpoints.folder / str(checkpoint) / MANIFEST)
+    checks = checks_of(model)
+    assert not [finding for check in checks.values() for finding in check.findings]
+    assert f"1 by an earlier release, up to {first}: none is damaged" in checks["snapshots"].checked
+    assert f"1 by an earlier release, up to {checkpoint}: none is damaged" in checks["checkpoints"].checked
+    _write_in_format(5, snapshots / str(first) / MANIFEST)
+    assert f"1 by an earlier release, up to {first}" in checks_of(model)["snapshots"].checked
+
+
+def test_a_damaged_snapshot_of_an_earlier_release_is_a_finding(model: ModelHarness) -> None:
+    snapshot = Path(model.settings.snapshots.store, "mill", str(model.store.versions()[0]))
+    _forget_ratings(snapshot)
+    (snapshot / LEARNED).write_bytes((snapshot / LEARNED).read_bytes()[:-1])
+    assert any(LEARNED in finding for finding in findings_of(model))
+    _write_in_format(5, snapshot / MANIFEST)
+    (snapshot / MANIFEST).write_bytes((snapshot / MANIFEST).read_bytes() + b" ")
+    assert any("its manifest is refused" in finding for finding in findings_of(model))
+
+
+def other_settings(model: ModelHarness) -> Settings:
+    """Settings with which the same journal comes out otherwise."""
+    learn = model.settings.learn.replace(mixer_rate=0.2)
+    return model.settings.model_copy(update={"learn": learn})
+
+
+def test_what_was_learned_with_other_settings_is_not_compared(model: ModelHarness) -> None:
+    checks = {one.subject: one for one in audit(model.log, model.topics, other_settings(model))}
+    assert checks["rebuild"].checked.startswith("not compared: what was learned last")
+    assert not [finding for check in checks.values() for finding in check.findings]
+
+
+def test_after_changed_settings_and_a_rollback_what_is_comparable_is_compared(
+    model: ModelHarness, tmp_path: Path, backbone_folder: Path
+) -> None:
+    changed = ModelHarness(other_settings(model))
+    with changed:
+        changed.shop(20)
+        with changed.learning() as learning:
+            learning.recover()
+            learning.new()
+            learning.checkpoint()
+            changed.roll_back("1-2")
+            changed.shop(20)
+            learning.new()
+            learning.checkpoint()
+        rebuilt = checks_of(changed, rebuilds=True)["rebuild"]
+    assert not rebuilt.findings
+    assert "checkpoint agrees" in rebuilt.checked and "learned again from" in rebuilt.checked
+
+
 def test_a_refused_record_without_a_dead_letter_is_found(harness: ModelHarness) -> None:
     harness.stock()
     harness.writer.append(harness.topics.interactions, "ann", b"bad")
@@ -225,7 +307,7 @@ def test_a_server_is_compared_with_a_new_one(model: ModelHarness, monkeypatch: p
         check = checks_of(model, url)[f"server {url}"]
         assert (check.checked, check.findings) == (f"{len(USERS)} answers", ())
 
-        monkeypatch.setattr(servers, "Follower", Forgetful)
+        monkeypatch.setattr("consumers.serve.follow.following.Follower", Forgetful)
         differing = checks_of(model, url)[f"server {url}"].findings
         assert "differ from a new server's" in differing[0]
 
@@ -284,6 +366,8 @@ START = entry(1, 0, 0, Verb.START)
     [
         ([START, entry(1, 1, 5), entry(1, 2, 10)], None),
         ([START, entry(1, 1, 5), entry(2, 2, 10)], None),
+        ([START, entry(1, 1, 5), entry(1, 2, 5, Verb.REHEARSE), entry(1, 3, 6)], None),
+        ([START, entry(1, 1, 5), entry(1, 2, 6, Verb.REHEARSE)], "rehearses and moves on"),
         ([START, entry(1, 1, 9), entry(2, 0, 0, Verb.ADOPT, 9), entry(2, 1, 9, Verb.FOLD, 9)], None),
         ([START, entry(1, 1, 5), entry(2, 2, 8, Verb.SKIP), entry(2, 3, 10)], None),
         ([START, entry(1, 1, 5), entry(1, 2, 8, Verb.SKIP)], "skips a gap without a new generation"),

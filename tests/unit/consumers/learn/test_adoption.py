@@ -54,7 +54,7 @@ def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 def through_the_gap(learning: LearnerHarness) -> int:
     """Go on until there is nothing left to fold; batches that it took."""
     batches = 0
-    while learning.position.offsets != learning.position.fold_to:
+    while not learning.position.fold_to.items() <= learning.position.offsets.items():
         (batch,) = learning.new(1)
         assert not batch.micro.learns
         batches += 1
@@ -129,7 +129,7 @@ def test_a_rollback_while_a_gap_is_folded_folds_to_the_end_of_the_first(harness:
         harness.roll_back("1-1")
         learning.turns(1)
         assert learning.position.version == "3-1"
-        assert learning.position.fold_to == left.offsets
+        assert learning.position.fold_to == harness.learned(left)
         through_the_gap(learning)
         assert learning.position.offsets == left.offsets
         assert learning.new(1)[0].micro.learns

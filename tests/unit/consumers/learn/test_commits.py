@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,17 @@ from consumers.learn.commits import Cadences, Commits
 from consumers.learn.schedule import Cadence
 from pipeline.errors import DeliveryError, SnapshotsAhead, StorageUnavailable
 from pipeline.eventlog.port import read_compacted
+from pipeline.journal.batch_source import Batch
 from pipeline.journal.position import Position
+from pipeline.sealing import seal, unseal
+from pipeline.snapshots.filesystem import FORMAT, MANIFEST
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.snapshots.publisher import Publisher
 from pipeline.snapshots.snapshot import Announcement, Manifest, Seal, Version
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.state.outcome_record import OutcomeRecord
 from tests.support.learner_harness import LearnerHarness
-from tests.support.model_harness import PREFIX, USERS, ModelHarness, tiny_settings
+from tests.support.model_harness import OPEN, PREFIX, USERS, ModelHarness, tiny_settings
 
 NEVER = 10**9
 
@@ -73,14 +79,17 @@ class CommittedLearner:
 
     def recover(self) -> None:
         for batch in self._learning.recover():
-            self.commits.add(batch)
+            self._add(batch)
         self.settle()
 
     def learn(self, acts: int = 5) -> None:
         self._harness.shop(acts)
         for batch in self._learning.new():
-            self.commits.add(batch)
+            self._add(batch)
         self.settle()
+
+    def _add(self, batch: Batch) -> None:
+        self.commits.add(batch, outcomes=self._learning.closed[batch.position.version])
 
     def settle(self) -> None:
         self.commits.settle({})
@@ -171,6 +180,48 @@ def test_an_idle_learner_publishes_nothing_after_a_restart(harness: ModelHarness
             committed.finish()
     assert announced(harness) == ["1-1", "1-1"], "once more, by the one that had something to recover"
     assert [manifest.parent for manifest in manifests(harness)] == [None]
+
+
+def _unreadable(harness: ModelHarness) -> None:
+    """Make the newest manifest one of another format."""
+    newest = str(harness.store.versions()[-1])
+    path = Path(harness.settings.snapshots.store) / PREFIX / newest / MANIFEST
+    path.write_bytes(seal(unseal(path.read_bytes(), FORMAT), FORMAT - 1))
+
+
+def _empty(harness: ModelHarness) -> None:
+    shutil.rmtree(harness.settings.snapshots.store)
+
+
+@pytest.mark.parametrize("lose", [_unreadable, _empty])
+@pytest.mark.parametrize("has_checkpoint", [True, False])
+def test_what_the_store_cannot_give_is_published_again_without_an_event(
+    harness: ModelHarness, lose: Callable[[ModelHarness], None], has_checkpoint: bool
+) -> None:
+    with harness.busy() as learning:
+        committed = CommittedLearner(harness, learning, Cadence(NEVER, NEVER))
+        committed.learn()
+        committed.finish()
+        before = manifests(harness)[-1]
+    lose(harness)
+    if not has_checkpoint:
+        shutil.rmtree(harness.settings.checkpoints.folder)
+    with harness.learning() as learning:
+        committed = CommittedLearner(harness, learning, Cadence(0, NEVER), start=learning.position)
+        committed.recover()
+        committed.settle()
+        committed.finish()
+    after = manifests(harness)[-1]
+    assert (after.version, after.digest) == (before.version, before.digest)
+    assert announced(harness) == [before.version] * 2
+
+
+def test_a_learner_that_has_learned_nothing_publishes_nothing(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        committed = CommittedLearner(harness, learning, Cadence(0, 0), start=learning.position)
+        committed.settle()
+        committed.finish()
+    assert announced(harness) == []
 
 
 def test_the_store_of_another_log_is_refused(
@@ -328,3 +379,52 @@ def test_published_histories_cover_what_the_snapshot_covers(harness: ModelHarnes
         user = record.key or ""
         _, end, _ = read_history_record(user, histories[user].value or b"")
         assert record.offset < end <= newest.learned_offsets[record.source]
+
+
+def written(harness: ModelHarness) -> list[tuple[str, bytes]]:
+    records = harness.records(harness.topics.outcomes)
+    return sorted((record.key or "", record.value or b"") for record in records)
+
+
+def shown(harness: ModelHarness, begin: int, end: int) -> None:
+    for number in range(begin, end):
+        harness.show("zoe", "red-cup", "red-plate", name=f"i{number}")
+        harness.act("zoe", "red-plate", impression=f"i{number}")
+
+
+def test_outcomes_go_out_once_whatever_is_killed(harness: ModelHarness) -> None:
+    """Killed before it publishes, and once more after it has; then what is written again is the same."""
+    shown(harness, 0, OPEN + 2)
+    with harness.learning() as learning:
+        CommittedLearner(harness, learning, Cadence(NEVER, NEVER)).learn()
+    assert written(harness) == []
+    with harness.learning() as learning:
+        committed = CommittedLearner(harness, learning, Cadence(NEVER, 1))
+        committed.recover()
+        committed.commits.close()
+    assert [key for key, _ in written(harness)] == ["i0", "i1"]
+    shown(harness, OPEN + 2, OPEN + 4)
+    with harness.learning() as learning:
+        committed = CommittedLearner(harness, learning, Cadence(NEVER, NEVER))
+        committed.recover()
+        committed.learn()
+        committed.finish()
+    assert [key for key, _ in written(harness)] == ["i0", "i0", "i1", "i1", "i2", "i3"]
+    assert len(set(written(harness))) == 4, "each is the same whenever it is written"
+    for key, wire in written(harness):
+        record = OutcomeRecord.decode(wire)
+        assert (record.impression, record.rewards) == (key, (0, 10))
+
+
+def test_outcomes_of_what_is_checkpointed_are_not_written_again(harness: ModelHarness) -> None:
+    shown(harness, 0, OPEN + 2)
+    with harness.learning() as learning:
+        committed = CommittedLearner(harness, learning, Cadence(NEVER, NEVER))
+        committed.learn()
+        committed.finish()
+    shown(harness, OPEN + 2, OPEN + 3)
+    with harness.learning() as learning:
+        committed = CommittedLearner(harness, learning, Cadence(NEVER, NEVER))
+        committed.learn()
+        committed.finish()
+    assert [key for key, _ in written(harness)] == ["i0", "i1", "i2"]

@@ -44,9 +44,7 @@ def learn(harness: ModelHarness, settings: Settings, until: Callable[[], bool] |
 
 def caught_up(harness: ModelHarness) -> bool:
     entries = [entry for entry, _ in read_journal(harness.log, harness.topics.journal)]
-    return bool(entries) and entries[-1].offsets == harness.log.end_offsets(
-        [harness.topics.items, harness.topics.interactions]
-    )
+    return bool(entries) and entries[-1].offsets == harness.log.end_offsets(harness.topics.inputs)
 
 
 def made_again(harness: ModelHarness, folder: Path) -> ModelHarness:

@@ -17,6 +17,7 @@ from pipeline.config import Settings
 from pipeline.control.records import Adoption, Rollback
 from pipeline.eventlog.intake import interaction_of
 from pipeline.eventlog.port import read_compacted
+from pipeline.events import Item, encode
 from pipeline.journal.batch_source import Turn
 from pipeline.metrics import Series, quantiles, value_of
 from pipeline.monitoring.regression_guard import Fall
@@ -73,11 +74,62 @@ def test_finite_batches_are_learned_measured_and_published(harness: ModelHarness
     assert value_of(after, "millstream_loss") > 0
     foreseen = {"scorer": "mixture", "slice": "all", "figure": "hr@20"}
     assert value_of(after, "millstream_prequential_quality", **foreseen) == 1, "of twelve items"
+    assert value_of(after, "millstream_mixture_regret", slice="all", figure="hr@20") == 0, "all hit as often"
+    assert ("millstream_mixture_regret", frozenset({("slice", "all"), ("figure", "log_loss")})) in after
     assert quantiles(after, "millstream_appended_to_learned_seconds", [0.5])[0] is not None
     manifest = harness.store.manifest(harness.store.versions()[-1])
     assert (manifest.version, manifest.reason, manifest.events) == ("1-3", "shutdown", 30)
     assert manifest.quality["model"]["all"]["n"] == 25, "the first of each user cannot be foreseen"
     assert list(harness.checkpoints.digests()) == ["1-3"]
+
+
+def test_a_rehearsal_is_counted_and_published_once(settings: Settings, exposed: Exposed) -> None:
+    """It changes weights and no offsets, and ends: an idle learner publishes no more."""
+    batch = settings.batch.replace(rehearse_events=BATCH)
+    before = exposed()
+    with ModelHarness(settings.model_copy(update={"batch": batch})) as harness:
+        harness.stock()
+        harness.shop(BATCH)
+        with harness.learning() as learning:
+            run_through(harness, learning, learning.unlearned(), publish_events=1)
+        learned, rehearsed = (harness.store.manifest(version) for version in harness.store.versions())
+    assert grown(before, exposed(), "millstream_rehearsals_total") == 1
+    assert (learned.version, rehearsed.version) == ("1-1", "1-2")
+    assert learned.offsets == rehearsed.offsets
+    assert learned.digest != rehearsed.digest
+    assert learned.quality == rehearsed.quality, "a rehearsal scores nothing"
+
+
+def test_errors_of_predicted_ratings_are_measured(harness: ModelHarness, exposed: Exposed) -> None:
+    harness.act("ann", "red-cup", "red-lamp", "red-plate", rating=4.0)
+    harness.act("bob", "red-cup", rating=4.0)
+    with harness.learning() as learning:
+        run_through(harness, learning, learning.unlearned())
+    after = exposed()
+    by_slice = {"all": 4, "first of a user": 2}
+    for name, count in by_slice.items():
+        of_slice = {"slice": name, "figure": "n"}
+        assert value_of(after, "millstream_rating_quality", **of_slice) == pytest.approx(count, rel=1e-2)
+        assert 0 < value_of(after, "millstream_rating_quality", slice=name, figure="mae") < 1
+
+
+def test_what_vectors_say_is_measured_and_what_cannot_be_read_is_counted(
+    tmp_path: Path, backbone_folder: Path, exposed: Exposed
+) -> None:
+    before = exposed()
+    with ModelHarness(tiny_settings(tmp_path, backbone_folder, {"picture": 4})) as harness:
+        harness.stock()
+        misfit = Item(item="misfit", title="blue lamp", vectors={"picture": (0.0,) * 4})
+        harness.writer.append(harness.topics.items, "misfit", encode(misfit))
+        harness.shop(30)
+        with harness.learning() as learning:
+            run_through(harness, learning, learning.unlearned())
+            said = learning.learner.recommender.fusion.figures()["picture"]
+    after = exposed()
+    assert value_of(after, "millstream_modality", modality="picture", figure="gate") == said.gate != 1
+    assert value_of(after, "millstream_modality", modality="picture", figure="length") == said.length > 0
+    unread = "millstream_unread_vectors_total"
+    assert grown(before, after, unread, daemon="learn", reason="length") == 1
 
 
 def test_nothing_to_read_is_nothing_learned(harness: ModelHarness) -> None:
@@ -104,7 +156,9 @@ def test_a_batch_without_a_finite_loss_is_counted_and_folded(
 ) -> None:
     harness.shop(10)
     with harness.learning() as learning:
-        monkeypatch.setattr(learning.learner, "_loss", lambda passed: passed.losses.sum() * torch.nan)
+        monkeypatch.setattr(
+            learning.learner, "_loss", lambda batch, passed, *_: (passed.losses.sum() * torch.nan, [])
+        )
         before = exposed()
         run_through(harness, learning, learning.unlearned())
         after = exposed()
@@ -211,7 +265,7 @@ def test_a_fall_that_the_supervisor_sees_is_ordered_on_the_control_topic(
     until_1_2(harness)
     fall = iter([None, Fall(-5.0, -6.0, 0.5, -0.5, "1-2"), *repeat(None, 100)])
     with harness.learning() as learning:
-        monkeypatch.setattr(learning.supervisor.guard, "update", lambda version, scores: next(fall))
+        monkeypatch.setattr(learning.supervisor.guard, "update", lambda version, scores, items: next(fall))
         run_through(harness, learning, learning.unlearned())
     (order,) = harness.published(Rollback)
     assert (order.version, order.generation, order.relearn) == ("1-2", 1, False)

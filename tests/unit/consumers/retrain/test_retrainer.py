@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -199,7 +200,7 @@ def test_a_retrain_writes_to_the_control_topic_and_its_folder_alone(
 
 def steps(learner: Learner) -> list[float]:
     """That the optimizer has taken, a parameter each."""
-    return [float(moments["step"]) for moments in learner.optimizer.adamw.state.values()]
+    return [float(moments["step"]) for moments in learner.optimizer.shared.state.values()]
 
 
 def test_moments_are_those_of_the_champion(harness: ModelHarness) -> None:
@@ -210,7 +211,9 @@ def test_moments_are_those_of_the_champion(harness: ModelHarness) -> None:
 
 def test_it_may_be_larger_than_its_champion(harness: ModelHarness) -> None:
     sizes = harness.learner().config.sizes
-    larger = sizes.replace(lora_rank=4, lora_alpha=8, adapter_rank=sizes.adapter_rank + 2)
+    larger = sizes.replace(
+        lora_rank=4, lora_alpha=8, adapter_rank=sizes.adapter_rank + 2, vectors={"picture": 5}
+    )
     candidate = begun(harness)
     decision = make_retrainer(harness, model=larger).retrain(candidate.name)
     assert decision.figures["bytes.ratio"] > 1
@@ -227,7 +230,10 @@ def ahead_of_all(harness: ModelHarness) -> Candidate:
     return begun(harness, PLAN.replace(trial_events=ACTS))
 
 
-def test_it_waits_for_what_is_still_to_come(harness: ModelHarness, ahead_of_all: Candidate) -> None:
+def test_it_waits_for_what_is_still_to_come_and_says_how_much_that_is(
+    harness: ModelHarness, ahead_of_all: Candidate, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     decisions = list[GateDecision]()
     waiting = threading.Thread(
         target=lambda: decisions.append(make_retrainer(harness).retrain(ahead_of_all.name)),
@@ -237,6 +243,7 @@ def test_it_waits_for_what_is_still_to_come(harness: ModelHarness, ahead_of_all:
     waiting.start()
     waiting.join(1.0)
     assert waiting.is_alive()
+    assert "more interactions, to validate and to compare on" in caplog.messages[-1]
     with harness.learning() as learning:
         learning.recover()
         left = learning.position.step

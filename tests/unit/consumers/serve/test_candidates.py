@@ -27,9 +27,11 @@ NOW = START + 10**9
 CONTEXT = 5
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory, backbone: Backbone) -> tuple[World, list[Record]]:
-    with World(tmp_path_factory.mktemp("shop"), backbone) as world:
+@pytest.fixture(scope="module", params=[{}, {"picture": 5, "sound": 3}], ids=["texts", "and vectors"])
+def records(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, backbone: Backbone
+) -> tuple[World, list[Record]]:
+    with World(tmp_path_factory.mktemp("shop"), backbone, vectors=request.param) as world:
         world.open()
         world.shop(rounds=2)
         world.learn()

@@ -294,3 +294,17 @@ def test_what_is_drawn_from_does_not_depend_on_the_draw(records: Any) -> None:
         assert len({answer.slate.drawn.pool for answer in found}) == 1
         lengths.append({len(answer.rows) for answer in found})
     assert {5, 6} in lengths, "lengths do depend on the draw"
+
+
+def test_another_policy_is_used_from_the_next_answer_on(open_shop: World) -> None:
+    with exploring(open_shop) as explored:
+        assert explored.ask()[1].policy_version == WARM.version
+        cold = replace(WARM, temperature=0.5)
+        explored.service.use(Arms([Arm(CONTROL, cold, {"greedy": GREEDY})]))
+        answer, impression = explored.ask()
+        assert impression.policy_version == cold.version
+        assert set(impression.shadows) == {"greedy"}
+        left = [*logits(explored)][:6]
+        assert impression.propensities is not None
+        expected = share(logits(explored), items(answer)[0], left, cold)
+        assert impression.propensities[0] == pytest.approx(expected, rel=1e-4)

@@ -16,8 +16,10 @@ import httpx
 import pytest
 
 from consumers.serve.daemon import run, serve
-from pipeline.config import Settings, to_toml
+from pipeline.config import PolicyParameters, Settings, to_toml
 from pipeline.errors import InvalidSettings, LogUnavailable, TopicError
+from pipeline.events import Impression, decode
+from pipeline.policy.changes import PolicyChange
 from tests.support.serve_harness import World
 from tests.support.serve_tools import wait_until
 
@@ -63,6 +65,34 @@ def test_serves_until_stopped(world: World, settings: Settings) -> None:
     assert (answer["source"], answer["snapshot"]) == ("model", "1-1")
     records = world.records(world.topics.impressions)
     assert [record.key for record in records] == ["ann"]
+
+
+def test_a_promoted_policy_is_used_without_a_restart(world: World, settings: Settings) -> None:
+    world.open()
+    parameters = PolicyParameters(name="epsilon_greedy", explored_places=1, pool=3, epsilon=0.5)
+    promotion = PolicyChange(
+        verb="promotion", policy="bolder", parameters=parameters, reason="it earns more", changed_at=0
+    )
+    stop = Event()
+
+    def policies() -> set[str | None]:
+        """The policies of the answers so far, of which one more is asked for."""
+        httpx.get(url(settings, "/v1/users/ann/recommendations")).raise_for_status()
+        shown = world.records(world.topics.impressions)
+        return {decode(Impression, record.value or b"").policy for record in shown}
+
+    with ThreadPoolExecutor(1) as threads:
+        serving = threads.submit(serve, settings, world.log, stop)
+        try:
+            wait_until(lambda: is_ready(settings) or serving.done())
+            wait_until(lambda: policies() == {"greedy"})
+            with world.log.writer() as writer:
+                writer.append(world.topics.policies, promotion.key, promotion.encode())
+                writer.flush()
+            wait_until(lambda: policies() == {"greedy", "epsilon_greedy"})
+        finally:
+            stop.set()
+        serving.result(timeout=10)
 
 
 def test_ends_when_its_follower_fails(

@@ -35,10 +35,17 @@ SOLD = 24
 PURCHASES = (InteractionType.PURCHASE,)
 
 
-@pytest.fixture(params=["encoder", "decoder"])
-def language_model(request: pytest.FixtureRequest, backbone: Backbone) -> Backbone:
+@pytest.fixture(params=["encoder", "decoder", "vectors"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """What the items are known by: texts that a BERT or a GPT-2 encodes, and vectors beside a BERT's."""
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def language_model(kind: str, backbone: Backbone) -> Backbone:
     """A BERT, or a GPT-2 with the same tokenizer."""
-    if request.param == "encoder":
+    if kind != "decoder":
         return backbone
     config = GPT2Config(vocab_size=len(backbone.tokenizer), n_positions=64, n_embd=32, n_layer=2, n_head=2)
     with torch.random.fork_rng():
@@ -48,8 +55,9 @@ def language_model(request: pytest.FixtureRequest, backbone: Backbone) -> Backbo
 
 
 @pytest.fixture
-def world(tmp_path: Path, language_model: Backbone) -> Iterator[World]:
-    with World(tmp_path, language_model, CONTEXT, KEPT, UNCAPPED) as made:
+def world(tmp_path: Path, language_model: Backbone, kind: str) -> Iterator[World]:
+    vectors = {"picture": 6, "sound": 3} if kind == "vectors" else {}
+    with World(tmp_path, language_model, CONTEXT, KEPT, UNCAPPED, vectors=vectors) as made:
         made.stock()
         made.shop(rounds=4)
         made.learn()

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.evaluation.off_policy.confidence import SHARES, LowerBound, Range, ValueSequence
+from pipeline.evaluation.off_policy.confidence import (
+    SHARES,
+    Baseline,
+    GainSequence,
+    LowerBound,
+    Range,
+    ValueSequence,
+)
 from pipeline.evaluation.off_policy.estimators import LoggedSlates
 
 CHANCES, EVALUATED = np.array([0.1, 0.3, 0.6]), np.array([0.1, 0.1, 0.8])
@@ -91,3 +98,85 @@ def test_a_range_scales_the_interval() -> None:
     one.add(slates)
     other.add(LoggedSlates(slates.weights, 10 * slates.rewards, slates.expected, slates.direct))
     assert np.allclose(10 * np.array(one.interval), other.interval)
+
+
+OF_USERS = np.array([[0.05, 0.1, 0.15], [0.8, 0.85, 0.95]])
+"""Chances of a reward of each action, by kind of user."""
+MOST = float((EVALUATED / 0.25).max())
+"""Each action is logged with a probability of .25 at least."""
+
+
+def of_users(seed: int, amount: int) -> tuple[LoggedSlates, Baseline, float]:
+    """Slates of one item for two kinds of users, what is foreseen of them, and the mean gain."""
+    random, earned, counts = np.random.default_rng(seed), np.full((2, 3), 0.5), np.ones((2, 3))
+    rows, gains, foreseen = [], [], []
+    for _ in range(amount):
+        kind = int(random.random() < 0.5)
+        chances = np.full(3, 0.25)
+        chances[(earned[kind] / counts[kind]).argmax()] += 0.25
+        action = int(random.choice(3, p=chances))
+        reward = float(random.random() < OF_USERS[kind, action])
+        foreseen.append(earned[kind].sum() / counts[kind].sum())
+        gains.append(OF_USERS.mean(axis=0) @ EVALUATED - OF_USERS[kind] @ chances)
+        rows.append((EVALUATED[action], chances[action], reward))
+        earned[kind, action] += reward
+        counts[kind, action] += 1
+    evaluated, logged, rewards = (np.array(column)[:, None] for column in zip(*rows, strict=True))
+    baseline = Baseline(np.array(foreseen), np.full(amount, MOST))
+    return LoggedSlates.of(evaluated, logged, rewards), baseline, float(np.mean(gains))
+
+
+def some(baseline: Baseline, start: int, stop: int) -> Baseline:
+    return Baseline(*(each[start:stop] for each in baseline))
+
+
+def test_with_a_baseline_the_value_is_in_it_at_every_time() -> None:
+    """As above, of 40 logs at most 6 may miss. What is foreseen differs between users, as values do."""
+    missed, value = 0, float(OF_USERS.mean(axis=0) @ EVALUATED)
+    for seed in range(40):
+        (slates, baseline, _), sequence, inside = of_users(seed, 400), ValueSequence(Range(0, 1)), []
+        for start in range(0, 400, 20):
+            sequence.add(part(slates, start, start + 20), some(baseline, start, start + 20))
+            inside.append(sequence.interval.lower <= value <= sequence.interval.upper)
+        missed += not all(inside)
+    assert missed <= 6
+
+
+def test_with_a_baseline_a_gain_is_found_and_not_overstated() -> None:
+    missed, found = 0, 0
+    for seed in range(20):
+        (slates, baseline, gain), sequence = of_users(seed, 1_000), GainSequence(Range(0, 1))
+        sequence.add(slates, baseline)
+        missed += not sequence.interval.lower <= gain <= sequence.interval.upper
+        found += sequence.interval.upper - sequence.interval.lower < 0.25
+    assert missed <= 3
+    assert found == 20
+
+
+@pytest.mark.parametrize("kind", [ValueSequence, GainSequence])
+def test_a_baseline_narrows_the_interval_where_weights_are_bounded(
+    kind: type[ValueSequence | GainSequence],
+) -> None:
+    slates, baseline, _ = of_users(0, 3_000)
+    plain, modelled = kind(Range(-5, 5)), kind(Range(-5, 5))
+    plain.add(slates)
+    modelled.add(slates, baseline)
+    widths = [one.interval.upper - one.interval.lower for one in (plain, modelled)]
+    assert widths[1] < 0.6 * widths[0]
+
+
+def test_without_a_bound_of_the_weights_a_baseline_changes_nothing() -> None:
+    slates, baseline, _ = of_users(1, 600)
+    plain, other = ValueSequence(Range(0, 1)), ValueSequence(Range(0, 1))
+    plain.add(slates)
+    other.add(slates, Baseline(baseline.expected, np.full(600, np.inf)))
+    assert plain.interval == other.interval
+
+
+def test_no_bet_can_lose_more_than_half_of_itself() -> None:
+    """The worst that can be: much was expected, the weight is the largest, and there is no reward."""
+    slates = LoggedSlates.of(np.ones((50, 1)), np.full((50, 1), 1 / 8), np.zeros((50, 1)))
+    for sequence in (ValueSequence(Range(0, 1)), GainSequence(Range(0, 1))):
+        sequence.add(slates, Baseline(np.ones(50), np.full(50, 8.0)))
+        assert np.isfinite(sequence.interval).all()
+        assert sequence.interval.lower <= 0

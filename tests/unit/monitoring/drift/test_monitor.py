@@ -76,6 +76,26 @@ def test_a_content_alarm_reports_the_index() -> None:
     assert alarm.after == alarm.evidence["index"] > CONFIG.content.threshold
 
 
+def test_a_catalogue_that_grows_raises_no_alarm() -> None:
+    """All items take an equal part of the model's probability, and of the places of the list."""
+    monitor, raised = DriftMonitor(CONFIG), list[DriftAlarm]()
+    for step in range(300):
+        items = 200 + 20 * max(0, step - 120)
+        scores = batch(step, np.log(items), np.log(items), 1 - 100 / items)
+        rows = acts(step, rows=40).rows
+        raised += monitor.update(1, step, scores, Acts(rows, CONTENT[np.arange(items) % len(CONTENT)]))
+    assert raised == []
+
+
+def test_misses_are_compared_while_the_catalogue_grows_slowly() -> None:
+    monitor, raised = DriftMonitor(CONFIG), list[DriftAlarm]()
+    for step in range(220):
+        content = CONTENT[np.arange(200 + step // 8) % len(CONTENT)]
+        scores = batch(step, misses=0.5 if step < 120 else 0.95)
+        raised += monitor.update(1, step, scores, Acts(acts(step).rows, content))
+    assert {alarm.signal for alarm in raised} == {Signal.FIRST_OF_BASKET}
+
+
 def test_an_improvement_raises_no_alarm() -> None:
     monitor = DriftMonitor(CONFIG)
     for tenth in range(10):

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.config import GateConfig, SamplingConfig
-from pipeline.retraining.gate import GateVerdict, ModelRun, Outcome, SharedTargets, decide
+from pipeline.retraining.gate import GateOutcome, GateVerdict, ModelRun, SharedTargets, decide
 
 TARGETS, USERS = 3_000, 300
 CONFIG = GateConfig(sampling=SamplingConfig(resamples=1_000))
@@ -64,33 +64,33 @@ def worse_where(run: ModelRun, mask: Mask, log_loss: float = 0.0, ndcg: float = 
 def test_an_equal_candidate_is_promoted_in_at_most_two_of_a_hundred_seeds() -> None:
     worlds = [unguarded(world(seed)) for seed in range(200)]
     outcomes = [judged(w.candidate(), w).outcome for w in worlds]
-    assert set(outcomes) <= {Outcome.PROMOTED, Outcome.REJECTED}
-    assert outcomes.count(Outcome.PROMOTED) <= 4
+    assert set(outcomes) <= {GateOutcome.PROMOTED, GateOutcome.REJECTED}
+    assert outcomes.count(GateOutcome.PROMOTED) <= 4
 
 
 def test_a_candidate_two_percent_better_is_promoted_in_nearly_all_seeds() -> None:
     worlds = [world(seed) for seed in range(40)]
     outcomes = [judged(w.candidate(gain=0.1, ndcg_gain=0.002), w).outcome for w in worlds]
-    assert outcomes.count(Outcome.PROMOTED) >= 38
+    assert outcomes.count(GateOutcome.PROMOTED) >= 38
 
 
 def test_a_candidate_one_percent_worse_is_never_promoted() -> None:
     worlds = [unguarded(world(seed)) for seed in range(40)]
-    assert {judged(w.candidate(gain=-0.05), w).outcome for w in worlds} == {Outcome.REJECTED}
+    assert {judged(w.candidate(gain=-0.05), w).outcome for w in worlds} == {GateOutcome.REJECTED}
 
 
 def test_the_champion_itself_is_no_better_than_itself() -> None:
     on = world()
     verdict = judged(on.champion, on, CONFIG.replace(least_gain=0.0))
-    assert verdict.outcome is Outcome.REJECTED
+    assert verdict.outcome is GateOutcome.REJECTED
     assert verdict.reasons == ["lower bound of the log-loss gain (nats): log_loss.all.low is 0, not above 0"]
 
 
 def test_a_gain_too_small_to_be_worth_a_swap_is_rejected_even_if_certain() -> None:
     on = world()
     better = replace(on.champion, log_loss=on.champion.log_loss - 0.008)
-    assert judged(better, on).outcome is Outcome.REJECTED
-    assert judged(better, on, CONFIG.replace(least_gain=0.005)).outcome is Outcome.PROMOTED
+    assert judged(better, on).outcome is GateOutcome.REJECTED
+    assert judged(better, on, CONFIG.replace(least_gain=0.005)).outcome is GateOutcome.PROMOTED
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
@@ -100,7 +100,7 @@ def test_one_value_that_is_not_finite_rejects_outright(poison: float, figure: st
     better = on.candidate(gain=1)
     getattr(better, figure)[17] = poison
     verdict = judged(better, on, CONFIG.replace(least_targets=10**9))
-    assert verdict.outcome is Outcome.REJECTED
+    assert verdict.outcome is GateOutcome.REJECTED
     assert verdict.reasons == ["non-finite values of the candidate: not_finite.candidate is 1, not at most 0"]
 
 
@@ -109,7 +109,7 @@ def test_a_champion_that_is_not_finite_rejects_the_candidate() -> None:
     better = on.candidate(gain=1)
     on.champion.log_loss[:3] = np.inf
     verdict = judged(better, on)
-    assert verdict.outcome is Outcome.REJECTED
+    assert verdict.outcome is GateOutcome.REJECTED
     assert "not_finite.champion is 3" in verdict.reasons[0]
 
 
@@ -124,7 +124,7 @@ def test_a_champion_that_is_not_finite_rejects_the_candidate() -> None:
 def test_too_little_evidence_is_not_compared(config: GateConfig, figure: str) -> None:
     on = world()
     verdict = judged(on.candidate(gain=3), on, config)
-    assert verdict.outcome is Outcome.TOO_FEW
+    assert verdict.outcome is GateOutcome.TOO_FEW
     assert len(verdict.reasons) == 1 and f" {figure} is " in verdict.reasons[0]
     assert not any(name.startswith("log_loss") for name in verdict.figures)
 
@@ -132,7 +132,7 @@ def test_too_little_evidence_is_not_compared(config: GateConfig, figure: str) ->
 def test_no_evidence_at_all_is_too_few() -> None:
     nothing = ModelRun(np.zeros(0), np.zeros(0), np.zeros((0, 20), np.int64), 1.0, 1)
     verdict = decide(SharedTargets(np.zeros(0, np.int64), {}), nothing, nothing, CONFIG)
-    assert verdict.outcome is Outcome.TOO_FEW
+    assert verdict.outcome is GateOutcome.TOO_FEW
     assert len(verdict.reasons) == 3
 
 
@@ -140,7 +140,7 @@ def test_a_user_with_most_of_the_targets_is_not_many_users() -> None:
     on = world()
     users = np.where(np.arange(TARGETS) % 10 > 0, 0, on.targets.users)
     verdict = decide(replace(on.targets, users=users), on.champion, on.candidate(gain=1), CONFIG)
-    assert verdict.outcome is Outcome.TOO_FEW
+    assert verdict.outcome is GateOutcome.TOO_FEW
     assert 1 < verdict.figures["users.all"] < 2
 
 
@@ -155,8 +155,8 @@ def test_each_slice_alone_can_reject(name: str, figure: str) -> None:
     better = on.candidate(gain=0.3, ndcg_gain=0.05)
     loss = {"log_loss": 0.6} if figure == "log_loss" else {"ndcg": 0.15}
     verdict = judged(worse_where(better, on.targets.slices[name], **loss), on)
-    assert judged(better, on).outcome is Outcome.PROMOTED
-    assert verdict.outcome is Outcome.REJECTED
+    assert judged(better, on).outcome is GateOutcome.PROMOTED
+    assert verdict.outcome is GateOutcome.REJECTED
     assert len(verdict.reasons) == 1 and f" {figure}.{name}.high is " in verdict.reasons[0]
 
 
@@ -165,7 +165,7 @@ def test_a_slice_that_is_not_clearly_worse_does_not_reject() -> None:
     better = worse_where(on.candidate(gain=0.3, ndcg_gain=0.05), on.targets.slices["cold"], ndcg=0.06)
     verdict = judged(better, on)
     assert verdict.figures["ndcg.cold.gain"] < 0
-    assert verdict.outcome is Outcome.PROMOTED
+    assert verdict.outcome is GateOutcome.PROMOTED
 
 
 @pytest.mark.parametrize("size", [0, 1, 99])
@@ -175,7 +175,7 @@ def test_a_small_slice_is_not_checked(size: int) -> None:
     targets = replace(on.targets, slices={"cold": small})
     hurt = worse_where(on.candidate(gain=0.3, ndcg_gain=0.05), small, log_loss=3, ndcg=0.5)
     verdict = decide(targets, on.champion, hurt, CONFIG)
-    assert verdict.outcome is Outcome.PROMOTED
+    assert verdict.outcome is GateOutcome.PROMOTED
     assert verdict.figures["targets.cold"] == size
     assert "ndcg.cold.high" not in verdict.figures
 
@@ -186,7 +186,7 @@ def test_a_slice_of_few_users_is_not_checked() -> None:
     targets = replace(on.targets, slices={"new_users": few})
     verdict = decide(targets, on.champion, worse_where(on.candidate(gain=0.5), few, log_loss=2), CONFIG)
     assert verdict.figures["targets.new_users"] >= CONFIG.least_slice
-    assert verdict.outcome is Outcome.PROMOTED
+    assert verdict.outcome is GateOutcome.PROMOTED
 
 
 def test_a_slice_named_all_is_ignored() -> None:
@@ -200,7 +200,7 @@ def test_ndcg_over_all_alone_can_reject() -> None:
     on = world()
     config = CONFIG.replace(slice_ndcg_margin=1.0)
     verdict = judged(on.candidate(gain=0.2, ndcg_gain=-0.02), on, config)
-    assert verdict.outcome is Outcome.REJECTED
+    assert verdict.outcome is GateOutcome.REJECTED
     assert len(verdict.reasons) == 1 and "ndcg.all.low" in verdict.reasons[0]
 
 
@@ -218,8 +218,8 @@ def test_each_guardrail_alone_can_reject(change: dict[str, object], figure: str)
     config = CONFIG.replace(least_jaccard=0.02)
     better = on.candidate(gain=0.2)
     verdict = judged(replace(better, **change), on, config)  # type: ignore[arg-type]
-    assert judged(better, on, config).outcome is Outcome.PROMOTED
-    assert verdict.outcome is Outcome.REJECTED
+    assert judged(better, on, config).outcome is GateOutcome.PROMOTED
+    assert verdict.outcome is GateOutcome.REJECTED
     assert len(verdict.reasons) == 1 and f" {figure} is " in verdict.reasons[0]
 
 
@@ -291,3 +291,13 @@ def test_evidence_of_different_size_is_refused() -> None:
 def test_costs_that_cannot_be_compared_are_refused(cost: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="above zero"):
         replace(world().champion, **cost)  # type: ignore[arg-type]
+
+
+def test_figures_of_lists_are_reported_and_decide_nothing() -> None:
+    on = unguarded(world())
+    on = replace(on, champion=replace(on.champion, spread={"gini@20": 0.5}))
+    candidate = replace(on.candidate(gain=0.2, ndcg_gain=0.02), spread={"gini@20": 1.0})
+    verdict = judged(candidate, on)
+    assert verdict.outcome is GateOutcome.PROMOTED
+    assert verdict.figures["lists.gini@20.champion"] == 0.5
+    assert verdict.figures["lists.gini@20.candidate"] == 1.0

@@ -9,19 +9,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2Model
 
 from pipeline.config import LanguageConfig
 from pipeline.errors import InvalidSettings, NothingToLearn
-from pipeline.model.backbone import Backbone
+from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.retraining.training import LanguageResult, learn_language
+from tests.support.families import FAMILIES, backbone_of
 from tests.support.model_harness import COLOURS, THINGS
 
 TEXTS = [
     f"the {colour} {thing} of the {other} set"
     for colour, thing, other in itertools.product(COLOURS, THINGS, THINGS)
 ]
+MASKED = ("bert", "roberta", "distilbert", "mpnet")
 CONFIG = LanguageConfig(epochs=3, texts=8, rate=0.02)
 
 
@@ -117,14 +118,18 @@ def test_it_writes_only_its_own_file_and_prints_nothing(
     assert sorted(made) == ["progress", "progress/language.progress"]
 
 
-def test_a_decoder_is_refused(backbone: Backbone, tmp_path: Path) -> None:
-    model = GPT2Model(GPT2Config(vocab_size=128, n_positions=16, n_embd=32, n_layer=2, n_head=2))
-    decoder = Backbone(model, backbone.tokenizer, "decoder")
-    with (
-        closing(TextEncoder(decoder, tmp_path / "cache", 16, torch.device("cpu"))) as encoder,
-        pytest.raises(InvalidSettings, match="language_epochs"),
-    ):
-        learned(encoder, tmp_path)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_with_a_masked_language_model_learns_and_another_is_refused(
+    family: str, tmp_path: Path
+) -> None:
+    backbone = load_backbone(str(backbone_of(family, tmp_path / family)))
+    with closing(TextEncoder(backbone, tmp_path / "cache", 16, torch.device("cpu"))) as encoder:
+        if family in MASKED:
+            result = learned(encoder, tmp_path / "learned")
+            assert result.adapter and result.after < result.before
+            return
+        with pytest.raises(InvalidSettings, match=r"retrain\.language\.epochs: .* set it to 0"):
+            learned(encoder, tmp_path / "refused")
 
 
 def test_too_few_texts_are_refused(encoder: TextEncoder, tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from pipeline.model.content.text import TextEncoder
 from pipeline.retraining.training import Retraining, RetrainProgress, RetrainResult
 from pipeline.retraining.training import retraining as module
 from pipeline.retraining.training.progress import FILE
-from pipeline.retraining.training.validation import Validation
+from pipeline.retraining.training.validation import Validation, validate
+from pipeline.retraining.training.window import upcoming_segments
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
 from tests.support.build import MINUTE, learner_config, purchase
@@ -48,12 +49,12 @@ class Killed(Exception):
     """Raised by the progress callback."""
 
 
-def walks(amount: int) -> list[Interaction]:
-    """Let users mostly buy along the catalogue."""
+def walks(amount: int, step: int = 1) -> list[Interaction]:
+    """Let users mostly buy along the catalogue, so many items on."""
     random, at, events = np.random.default_rng(0), [0, 3, 6, 9], list[Interaction]()
     for time in range(amount):
         user = int(random.integers(len(at)))
-        at[user] = int((at[user] + random.choice([1, 1, 1, 5])) % len(ITEMS))
+        at[user] = int((at[user] + random.choice([step, step, step, 5])) % len(ITEMS))
         events.append(purchase(f"u{user}", ITEMS[at[user]].item, MINUTE * time))
     return events
 
@@ -121,7 +122,7 @@ def test_stream_state_mixer_and_moments_do_not_change_without_refolding(
     assert list(learner.stream.histories.items()) == list(untouched.stream.histories.items())
     assert same(learner.mixer.state(), untouched.mixer.state())
     for one, other in zip(
-        learner.optimizer.adamw.state.values(), untouched.optimizer.adamw.state.values(), strict=True
+        learner.optimizer.shared.state.values(), untouched.optimizer.shared.state.values(), strict=True
     ):
         assert same(one, other)
 
@@ -188,6 +189,28 @@ def test_damaged_progress_is_told_and_made_again(
     assert "retraining.progress is damaged" in caplog.text
 
 
+def later(events: list[Interaction], acts: int) -> list[Interaction]:
+    """Let the same acts happen so many acts later."""
+    return [event.model_copy(update={"time": event.time + MINUTE * acts}) for event in events]
+
+
+def test_what_the_window_lacks_is_kept_by_replay(champion: Callable[[], Learner], tmp_path: Path) -> None:
+    """The champion has learned users who buy along the catalogue; in the window they buy against it."""
+    against = later(walks(PAST, -1), PAST)
+    window, held_out = against[: PAST // 2], against[PAST // 2 :]
+    losses = []
+    for replay in (0, 8):
+        learner, folder = champion(), tmp_path / str(replay)
+        learner.score_and_learn(MicroBatch(0, 99, [], window))
+        folder.mkdir()
+        config = TRAINING.replace(replay=replay, past=1.0)
+        Retraining(learner, config, window, held_out, folder).run(no_progress)
+        along = upcoming_segments(later(walks(PAST), 2 * PAST), learner.stream, LEARNER.segments)
+        losses.append(validate(learner.recommender, learner.table, along).log_loss)
+    without, with_it = losses
+    assert with_it < without - 0.05
+
+
 def test_the_unsupervised_objective_changes_what_is_learned(
     champion: Callable[[], Learner], tmp_path: Path
 ) -> None:
@@ -246,9 +269,27 @@ def test_a_step_that_is_not_finite_is_skipped(champion: Callable[[], Learner], t
     assert same(learned(learner), before)
 
 
-@pytest.mark.parametrize(("window", "held_out"), [([], HELD_OUT), (WINDOW, [])])
-def test_without_targets_there_is_no_retrain(
-    champion: Callable[[], Learner], tmp_path: Path, window: list[Interaction], held_out: list[Interaction]
+UNKNOWN = [event.model_copy(update={"item": "unknown"}) for event in HELD_OUT]
+
+
+@pytest.mark.parametrize(
+    ("window", "held_out", "why"),
+    [
+        ([], HELD_OUT, "nothing to train on: it has no new interactions.*; widen the window"),
+        (
+            WINDOW,
+            [],
+            "nothing to validate on.*: it has no new interactions, only duplicates.*; retrain again",
+        ),
+        (WINDOW, UNKNOWN, f"none of its {len(UNKNOWN)} interactions can be predicted.*; retrain again"),
+    ],
+)
+def test_without_targets_there_is_no_retrain_and_the_reason_says_what_to_do(
+    champion: Callable[[], Learner],
+    tmp_path: Path,
+    window: list[Interaction],
+    held_out: list[Interaction],
+    why: str,
 ) -> None:
-    with pytest.raises(NothingToLearn, match="targets"):
+    with pytest.raises(NothingToLearn, match=why):
         Retraining(champion(), TRAINING, window, held_out, tmp_path)

@@ -6,6 +6,7 @@ import gc
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -70,6 +71,18 @@ def test_swaps_under_load(world: World) -> None:
             assert all(answer.source == "model" and len(answer.rows) == 12 for answer in answers)
     assert metrics.SWAPS._value.get() - swaps == 6
     assert metrics.SERVED_FRESHNESS._sum.get() > freshness
+
+
+def test_a_whole_snapshot_is_made_ready_while_requests_go_on(world: World) -> None:
+    """Nothing of what is served is changed by it, so it waits for no request, and none for it."""
+    world.stock()
+    world.shop(rounds=1)
+    world.learn()
+    whole = world.update(is_whole=True)
+    world.publish()
+    with world.server() as current, current.lock.reading():
+        world.promote(whole, Version(2, 0))
+        wait_until(lambda: served(current) == Version(2, 0))
 
 
 @pytest.mark.parametrize("damage", ["byte", "missing", "manifest", "announcement"])
@@ -145,24 +158,38 @@ def test_an_impossible_manifest_costs_neither_a_running_server_nor_one_that_star
                 assert current.refusal is not None and str(bad) in current.refusal.reason
 
 
-def test_a_model_of_other_sizes_than_the_settings_is_served(world: World) -> None:
+@pytest.mark.parametrize("larger", [{"lora_rank": 3, "adapter_rank": 6}, {"vectors": {"picture": 5}}])
+def test_a_model_of_other_sizes_than_the_settings_is_served(world: World, larger: dict[str, Any]) -> None:
     world.stock()
     learned_and_published(world)
-    world.learner.grow_to(world.learner.config.sizes.replace(lora_rank=3, adapter_rank=6))
+    world.learner.grow_to(world.learner.config.sizes.replace(**larger))
+    world.generation += 1
     grown = learned_and_published(world)
     with world.server() as current:
         assert served(current) == grown
         assert current.refusal is None
 
 
-def test_a_snapshot_that_does_not_have_the_sizes_it_names_is_refused(world: World) -> None:
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"lora_rank": 3}, "do not match"),
+        ({"tuning": "dora"}, "do not match"),
+        ({"tuning": "prefix"}, "do not match"),
+        ({"tuning": "last_layers"}, "do not match"),
+        ({"vectors": {"picture": 5}}, "does not match the rest"),
+    ],
+)
+def test_a_snapshot_that_does_not_have_the_sizes_it_names_is_refused(
+    world: World, change: dict[str, object], reason: str
+) -> None:
     world.stock()
     version = learned_and_published(world)
     sizes = world.store.manifest(version).sizes
-    world.forge(version, sizes=sizes.replace(lora_rank=3).model_dump())
+    world.forge(version, sizes=sizes.replace(**change).model_dump())
     with world.server() as current:
         assert served(current) is None
-        assert current.refusal is not None and "do not match" in current.refusal.reason
+        assert current.refusal is not None and reason in current.refusal.reason
 
 
 def test_numbers_that_are_not_finite_are_refused(world: World) -> None:

@@ -9,7 +9,7 @@ from threading import Event
 
 import pytest
 
-from consumers.serve.follow import impression_follower
+from consumers.serve.follow import beside
 from consumers.serve.follow.impression_follower import ImpressionFollower
 from consumers.serve.service import now_ms
 from consumers.serve.state.shown import ShownItems
@@ -57,10 +57,10 @@ def test_earlier_and_later_impressions_are_known(world: World) -> None:
     show(world, "1", "ann", "red-cup", "blue-cup")
     append(world, "ann", b"{")
     with following(world) as shown:
-        wait_until(lambda: shown.since("ann", 0).size == 2)
+        wait_until(lambda: shown.since("ann", 0).digests.size == 2)
         show(world, "2", "ann", "red-lamp")
-        wait_until(lambda: shown.since("ann", 0).size == 3)
-        assert shown.since("bob", 0).size == 0
+        wait_until(lambda: shown.since("ann", 0).digests.size == 3)
+        assert shown.since("bob", 0).digests.size == 0
 
 
 def test_what_is_known_already_stays_as_it_is(world: World) -> None:
@@ -69,14 +69,14 @@ def test_what_is_known_already_stays_as_it_is(world: World) -> None:
     show(world, "1", "ann", "red-cup", "blue-cup")
     show(world, "2", "bob", "red-lamp")
     with following(world, known) as shown:
-        wait_until(lambda: shown.since("bob", 0).size == 1)
-    assert shown.since("ann", 0).size == 1
+        wait_until(lambda: shown.since("bob", 0).digests.size == 1)
+    assert shown.since("ann", 0).digests.size == 1
 
 
 def test_a_log_that_is_away_for_a_while_costs_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(impression_follower, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(beside, "RETRY_SECONDS", 0.01)
     show(world, "1", "ann", "red-cup")
     failing = world.reader_fails_once(monkeypatch, LogUnavailable("away"))
     with following(world) as shown:
-        wait_until(lambda: shown.since("ann", 0).size == 1)
+        wait_until(lambda: shown.since("ann", 0).digests.size == 1)
     assert not failing

@@ -156,6 +156,31 @@ def test_an_anonymous_history_is_answered_as_the_users_own(open_shop: World) -> 
         assert nothing["reason"] == "unknown_user"
 
 
+def test_a_rating_is_predicted(world: World) -> None:
+    world.stock()
+    world.act("ann", "red-cup", "red-lamp", kind=InteractionType.RATING, value=4.0)
+    world.act("a/ratings/b", "c/d", kind=InteractionType.RATING, value=5.0)
+    world.learn()
+    version = world.publish().version
+    with client_of(world) as client:
+        found = client.get("/v1/users/ann/ratings/red-cup").json()
+        assert (found["user"], found["item"], found["known"]) == ("ann", "red-cup", 2)
+        assert 3 < found["rating"] < 5
+        assert (found["snapshot"], found["staleness_seconds"]) == (version, 0)
+        slashes = client.get("/v1/users/a%2Fb/ratings/c%2Fd").json()
+        assert (slashes["user"], slashes["item"], slashes["known"]) == ("a/b", "c/d", 0)
+        assert client.get("/v1/users/ann/ratings/never").status_code == 404
+        assert client.get("/v1/users/ann/ratings/red-cup?k=3").status_code == 422
+
+
+def test_without_a_learned_rating_none_is_predicted(client: TestClient) -> None:
+    missing = client.get("/v1/users/ann/ratings/red-cup")
+    assert (missing.status_code, missing.json()["detail"]) == (
+        404,
+        "no rating was learned yet: none can be predicted",
+    )
+
+
 def test_similar_items(client: TestClient) -> None:
     answer = client.get("/v1/items/red-cup/similar", params={"k": 3, "category": "blue"}).json()
     assert len(answer["items"]) == 3
@@ -367,6 +392,7 @@ def test_openapi_describes_everything(client: TestClient) -> None:
         "/v1/events/{event_id}/reward",
         "/v1/recommendations",
         "/v1/users/{user}/recommendations",
+        "/v1/users/{user}/ratings/{item}",
         "/v1/items/{item}/similar",
     }
     for path in schema["paths"].values():

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from consumers.serve.state.loaded_snapshot import LoadedSnapshot
+from consumers.serve.query import RecommendationQuery
+from consumers.serve.ranking import recommend
+from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
+from consumers.serve.state.serving_state import ServingState
+from pipeline.config import CompressionConfig, RetrievalConfig, ServeConfig
 from pipeline.errors import SnapshotCorrupt
+from pipeline.model.backbone import Backbone
 from pipeline.snapshots.snapshot import Version
-from tests.support.serve_harness import World
+from tests.support.serve_harness import START, THINGS, World
+
+LENGTH, EXACT = 20, ServeConfig()
 
 
 def newest(world: World) -> Version:
@@ -74,3 +83,69 @@ def test_changes_that_are_not_fit_leave_what_is_served(world: World) -> None:
     with pytest.raises(SnapshotCorrupt, match="backbone"):
         other.load(newest(world), before=before)
     assert_same(before, loader.load(before.version))
+
+
+@pytest.mark.parametrize(
+    ("compression", "serving"),
+    [
+        (CompressionConfig(vectors="float16"), EXACT),
+        (CompressionConfig(vectors="int8"), EXACT),
+        (CompressionConfig(adapter_share=0.95), EXACT),
+        (CompressionConfig(), ServeConfig(precision="int8")),
+    ],
+    ids=["float16", "int8", "pruned", "int8 tower"],
+)
+@pytest.mark.parametrize("exact_items", [0, 10_000], ids=["candidates", "all items"])
+def test_a_server_of_a_compressed_snapshot_answers_nearly_as_one_of_an_exact_one(
+    tmp_path: Path,
+    backbone: Backbone,
+    compression: CompressionConfig,
+    serving: ServeConfig,
+    exact_items: int,
+) -> None:
+    exact, compressed = (
+        top_lists(tmp_path / name, backbone, config, serve, exact_items)
+        for name, config, serve in (
+            ("exact", CompressionConfig(), EXACT),
+            ("compressed", compression, serving),
+        )
+    )
+    assert exact != compressed
+    for user, (items, scores) in exact.items():
+        others, other_scores = compressed[user]
+        assert len({*items} & {*others}) >= 0.9 * LENGTH, user
+        assert other_scores == pytest.approx(scores, rel=0.05)
+
+
+def top_lists(
+    folder: Path, backbone: Backbone, compression: CompressionConfig, serving: ServeConfig, exact_items: int
+) -> dict[str, tuple[list[str], list[float]]]:
+    """Items and scores for each user, by a server that has loaded a full snapshot and applied two deltas."""
+    folder.mkdir()
+    retrieval = RetrievalConfig(exact_items=exact_items)
+    with World(folder, backbone, retrieval=retrieval, compression=compression) as world:
+        for number in range(100):
+            world.upsert(f"item{number}", f"{THINGS[number % 4]} {number}")
+        world.open()
+        loader = SnapshotLoader(world.store, backbone, world.settings.model, serving)
+        loaded = loader.load(newest(world))
+        for _ in range(2):
+            world.shop(rounds=2)
+            world.learn()
+            world.publish()
+            loaded = loader.load(newest(world), before=loaded)
+            assert loaded.update is not None
+            loaded = loaded.applied()
+        topics = world.topics.interactions, world.topics.items
+        histories = world.learner.stream.histories
+        state = ServingState(loaded, histories, {}, topics, retrieval=retrieval)
+        state.read(world.records(world.topics.items))
+        view, query = state.view(), RecommendationQuery(k=LENGTH)
+        assert (view.scans is None) == bool(exact_items)
+        found = {
+            user: recommend(view, histories.of(user), None, query, 5, now=START)
+            for user in ("ann", "bob", "cyd")
+        }
+        return {
+            user: ([view.index.ids[row] for row in one.rows], list(one.scores)) for user, one in found.items()
+        }

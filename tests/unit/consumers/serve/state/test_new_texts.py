@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,10 @@ from numpy.typing import NDArray
 
 from consumers.serve.state.serving_state import View
 from pipeline.errors import SnapshotCorrupt
+from pipeline.metrics import Series, value_of
+from pipeline.model.backbone import Backbone
 from pipeline.snapshots.snapshot import Version
+from tests.support.build import vectors_of
 from tests.support.retrain_harness import some_adapter
 from tests.support.serve_harness import World
 
@@ -66,6 +71,35 @@ def test_a_swap_to_the_same_encoder_keeps_the_vectors(world: World) -> None:
     with closing(world.encoder()) as encoder:
         adapted = encoder.adapted(world.learner.encoder.adapter)
         np.testing.assert_array_equal(adapted.encode(["green clock holder"])[0], before)
+
+
+def unread(series: Series) -> float:
+    return value_of(series, "millstream_unread_vectors_total", daemon="serve", reason="width")
+
+
+def test_vectors_of_new_items_are_read_as_the_snapshot_s_model_reads_them(
+    tmp_path: Path, backbone: Backbone, exposed: Callable[[], Series]
+) -> None:
+    with World(tmp_path, backbone, vectors={"picture": 4}) as world:
+        world.open()
+        world.upsert("new", "green clock holder")
+        world.change("red-cup", vectors={"picture": (0.0, 3.0, 0.0, 4.0)})
+        world.change("blue-cup", vectors={"picture": (1.0,)})
+        before = unread(exposed())
+        with world.server() as current:
+            early = world.shown(current)
+            assert early.pending_texts == 0
+            world.learn()
+            world.publish()
+            late = world.shown(current)
+    found = {item: content_of(early, item)[-4:].tolist() for item in ("new", "red-cup", "blue-cup")}
+    direction = np.array(vectors_of("new", {"picture": 4})["picture"])
+    np.testing.assert_allclose(found["new"], direction / np.linalg.norm(direction), atol=1e-3)
+    np.testing.assert_allclose(found["red-cup"], [0, 0.6, 0, 0.8], atol=1e-3)
+    assert found["blue-cup"] == [0, 0, 0, 0]
+    for item in found:
+        np.testing.assert_array_equal(content_of(early, item), content_of(late, item))
+    assert unread(exposed()) == before + 1
 
 
 @pytest.mark.parametrize("damage", ["unknown", "infinite"])

@@ -32,7 +32,7 @@ def test_items_count_by_their_latest_time_in_any_order_and_twice(
         expected = {
             item_digest(i) for who, items, time in added if who == user and time >= since for i in items
         }
-        found = recent.since(user, since).tolist()
+        found = recent.since(user, since).digests.tolist()
         assert len(found) == len(set(found))
         assert set(found) == expected
     for impression, user, items, time in named:
@@ -46,7 +46,7 @@ def test_of_a_user_the_last_are_kept() -> None:
     recent = ShownItems()
     for number in range(MOST_OF_USER + 5):
         recent.add("i", "ann", [f"item-{number}"], number)
-    found = set(recent.since("ann", 0).tolist())
+    found = set(recent.since("ann", 0).digests.tolist())
     assert found == {item_digest(f"item-{number}") for number in range(5, MOST_OF_USER + 5)}
 
 
@@ -56,9 +56,9 @@ def test_the_user_who_was_shown_nothing_for_longest_is_forgotten() -> None:
     recent.add("2", "bob", ["a", "b"], 2)
     recent.add("3", "ann", ["a"], 3)
     recent.add("4", "cyd", ["c"], 4)
-    assert [recent.since(user, 0).size for user in ("ann", "bob", "cyd")] == [2, 0, 1]
+    assert [recent.since(user, 0).digests.size for user in ("ann", "bob", "cyd")] == [2, 0, 1]
     assert [recent.first(name) is None for name in "1234"] == [True, True, False, False]
 
 
 def test_an_unknown_user_was_shown_nothing() -> None:
-    assert ShownItems().since("ann", 0).size == 0
+    assert ShownItems().since("ann", 0).digests.size == 0

@@ -1,4 +1,4 @@
-"""The unsupervised objective: two views of one history should be more similar than two histories.
+"""Contrastive views: two views of one history should be more similar than two histories.
 
 CL4SRec (Xie et al. 2022, Contrastive Learning for Sequential Recommendation): a view is a
 history without a random share of its acts; InfoNCE (van den Oord et al. 2018) over the user
@@ -7,17 +7,14 @@ vectors after the last act.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from pipeline.model.item_table import ItemTable
-from pipeline.model.recommender import Recommender
 from pipeline.model.sequences import pack
 from pipeline.state.segments import Segment
+from pipeline.training.objectives.port import HistoryBatch
 from pipeline.training.optimizer import Touched
 
 DROPPED = 0.3
@@ -25,18 +22,20 @@ DROPPED = 0.3
 TEMPERATURE = 0.1
 
 
-def contrastive_loss(
-    recommender: Recommender, table: ItemTable, segments: Sequence[Segment], random: np.random.Generator
-) -> tuple[Tensor, Touched]:
-    """Return the mean InfoNCE loss of the Segments' views, and the table rows involved."""
-    views = [view_of(segment, random) for _ in range(2) for segment in segments]
-    packed = pack(views, table.all().bias.device)
-    touched, where = torch.unique(packed.items.flatten()[packed.indices], return_inverse=True)
-    rows = table.rows(touched)
-    vectors = recommender.item_vectors(rows)[where]
-    users = recommender.user_vectors(vectors, packed)
-    lasts = torch.from_numpy(np.cumsum([len(view) for view in views]) - 1).to(users.device)
-    return _info_nce(normalize(users[lasts], dim=1)), Touched(touched, rows)
+class Contrastive:
+    """InfoNCE of two views of each history."""
+
+    def loss(self, histories: HistoryBatch) -> tuple[Tensor, Touched]:
+        """Return the mean InfoNCE loss of the Segments' views, and the table rows involved."""
+        recommender, table, segments, _, random = histories
+        views = [view_of(segment, random) for _ in range(2) for segment in segments]
+        packed = pack(views, table.all().bias.device)
+        touched, where = torch.unique(packed.items.flatten()[packed.indices], return_inverse=True)
+        rows = table.rows(touched)
+        vectors = recommender.item_vectors(rows)[where]
+        users = recommender.user_vectors(vectors, packed)
+        lasts = torch.from_numpy(np.cumsum([len(view) for view in views]) - 1).to(users.device)
+        return _info_nce(normalize(users[lasts], dim=1)), Touched(touched, rows)
 
 
 def view_of(segment: Segment, random: np.random.Generator) -> Segment:

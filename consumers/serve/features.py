@@ -1,0 +1,134 @@
+"""Features of an answer, see `pipeline.value.features`: what is known of the user and what may be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from consumers.serve.query import MS_PER_MINUTE
+from consumers.serve.scoring import Basis, popular
+from consumers.serve.state.item_rows import ItemRows
+from consumers.serve.state.loaded_snapshot import LoadedSnapshot
+from consumers.serve.state.serving_state import View
+from consumers.serve.state.shown import NOTHING_SHOWN, ShownLately
+from pipeline.model.mixer import FEATURES, SCORERS
+from pipeline.policy.draws import Valued, ValuesOf, normals
+from pipeline.rules.columns import NO_CODE
+from pipeline.rules.compiled import Shaping
+from pipeline.state.histories import Act
+from pipeline.value.features import EXPOSURE, project_items, project_user, rounded
+from pipeline.value.port import Vectors
+
+LATELY_MS = 30 * MS_PER_MINUTE
+"""The session: acts, and what was shown, up to so long ago."""
+FADING_MS = 10 * MS_PER_MINUTE
+"""Time in which what was shown fades to 1 / e."""
+POPULARITY = FEATURES.index("popularity")
+
+
+@dataclass(frozen=True)
+class AnswerFeatures:
+    """Features of what one answer may show; each is computed once, when it is asked for.
+
+    Attributes:
+        view, snapshot, vectors: what the server knows.
+        known: the user's acts on items of the index.
+        basis: what the items were scored from; None if they are merely popular.
+        now: ms since the epoch.
+        shown: what the user was shown lately.
+    """
+
+    view: View
+    snapshot: LoadedSnapshot
+    vectors: ItemRows
+    known: Sequence[Act]
+    basis: Basis | None
+    now: int
+    shown: ShownLately = NOTHING_SHOWN
+    _computed: dict[int, Vectors] = field(default_factory=dict)
+
+    @cached_property
+    def state(self) -> Vectors:
+        """``[STATE]`` features of the user and the session."""
+        pause = max(0, self.now - self.known[-1].time) / MS_PER_MINUTE if self.known else 0.0
+        numbers = np.array([len(self.known), len(self._session), pause, self.shown.digests.size])
+        facts = np.append(np.log1p(numbers), self.basis is None)
+        return rounded(np.concatenate([project_user(self._user), facts.astype(np.float32)]))
+
+    def items(self, rows: NDArray[np.int64]) -> Vectors:
+        """``[m, ITEM]`` features of rows ``[m]``."""
+        asked = rows.tolist()
+        missing = [row for row in asked if row not in self._computed]
+        if missing:
+            self._computed.update(zip(missing, self._items(np.array(missing)), strict=True))
+        return np.stack([self._computed[row] for row in asked])
+
+    @torch.inference_mode()
+    def _items(self, rows: NDArray[np.int64]) -> Vectors:
+        vectors = self.snapshot.recommender.item_vectors(self.vectors.at(rows)).numpy()
+        columns = project_items(self._user, vectors), self._scorers(rows), self._exposure(rows)
+        return rounded(np.concatenate(columns, axis=1))
+
+    @cached_property
+    def _user(self) -> Vectors:
+        """The user's vector ``[d]``; zeros if the model does not know the user."""
+        if self.basis is None:
+            return np.zeros(self.vectors.sparse.residual.shape[1], dtype=np.float32)
+        user: Vectors = self.basis.user.numpy()
+        return user
+
+    @cached_property
+    def _session(self) -> list[Act]:
+        return [act for act in self.known if act.time >= self.now - LATELY_MS]
+
+    def _scorers(self, rows: NDArray[np.int64]) -> Vectors:
+        """``[m, features]`` of the mixture; log-probabilities above chance."""
+        if self.basis is None:
+            said = np.zeros((rows.size, len(FEATURES)), dtype=np.float32)
+            said[:, POPULARITY] = popular(self.view, rows) + np.log(len(self.view.index))
+            return said
+        said = self.basis.features(rows)
+        said[:, : len(SCORERS)] += np.float32(np.log(len(self.view.index)))
+        return said
+
+    def _exposure(self, rows: NDArray[np.int64]) -> Vectors:
+        """``[m, 3]``: how lately each was shown, how many of its category were, and acts on its category."""
+        if not self.shown.digests.size and not self._session:
+            return np.zeros((rows.size, len(EXPOSURE)), dtype=np.float32)
+        index, ids = self.view.index, self.view.index.digests[rows]
+        lately = np.exp((self.shown.times - self.now) / FADING_MS)
+        by_digest = np.argsort(self.shown.digests)
+        digests = np.append(self.shown.digests[by_digest], -1)
+        at = np.searchsorted(digests[:-1], ids)
+        was_shown = np.where(digests[at] == ids, np.append(lately[by_digest], 0.0)[at], 0.0)
+        categories = index.columns.of(None)
+        own = categories.first_codes(rows)
+        shown = categories.first_codes(index.rows_with(self.shown.digests))
+        acted = categories.first_codes(index.rows_of([act.item for act in self._session]))
+        counts = [(own[:, None] == other).sum(axis=1) * (own != NO_CODE) for other in (shown, acted)]
+        return np.stack([was_shown, *np.log1p(counts)], axis=1).astype(np.float32)
+
+
+def values_of(features: AnswerFeatures, impression: str, shaping: Shaping) -> ValuesOf:
+    """Return what gives items their values in an answer whose impression has an id.
+
+    A rule's nats stretch a value, or shrink it if it is below zero, as they do with a probability.
+    """
+
+    def values(name: str, rows: NDArray[np.int64]) -> Valued | None:
+        model = features.snapshot.values.get(name)
+        if model is None:
+            return None
+        draws, width = model.normals
+        random = normals(impression, draws * width).reshape(draws, width)
+        found = model.values(features.state, features.items(rows), random)
+        if shaping.shifts:
+            found = found * np.exp(np.sign(found) * shaping.shift(rows))
+        return Valued(found, model.epsilon)
+
+    return values

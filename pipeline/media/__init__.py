@@ -1,0 +1,1 @@
+"""Media of items, pictures and sounds: fetched within limits, and encoded to vectors."""

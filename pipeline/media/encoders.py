@@ -1,0 +1,78 @@
+"""The encoders by name. Their models are loaded only where something is encoded; to know them needs no torch.
+
+A vector of another encoder, or of another release of one, lies in another space: its digest says which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from pipeline.config import EncoderName, MediaConfig
+from pipeline.errors import InvalidSettings
+from pipeline.media.centres import centre
+from pipeline.media.encoder import ContentEncoder, Vector
+from pipeline.media.formats import Medium
+from pipeline.media.weights import EFFICIENTNET, INSTALL, MELSPECTROGRAM, SPEECH, Weights
+
+
+class EncoderSpec(NamedTuple):
+    """What is known of an encoder without loading it.
+
+    Attributes:
+        medium: what it reads.
+        width: of its vectors.
+        modules: that it imports, beside torch.
+        release: changes when its vectors do, though its weights stay.
+        make: loads it, to centre its vectors at one.
+    """
+
+    medium: Medium
+    width: int
+    weights: tuple[Weights, ...]
+    modules: tuple[str, ...]
+    release: int
+    make: Callable[[MediaConfig, Vector], ContentEncoder]
+
+    @property
+    def digest(self) -> str:
+        """Name of the space of the vectors: weights, and all that is done before and after them."""
+        parts = "\0".join((*(one.sha256 for one in self.weights), str(self.release)))
+        return hashlib.sha256(parts.encode()).hexdigest()[:32]
+
+    def check(self) -> None:
+        """Check that it can be loaded.
+
+        Raises:
+            InvalidSettings: a package is not installed, or has other weights.
+        """
+        for module in self.modules:
+            if importlib.util.find_spec(module) is None:
+                raise InvalidSettings(f"the package of {module} is not installed: {INSTALL}")
+        for one in self.weights:
+            one.locate()
+
+
+def load_encoder(name: EncoderName, config: MediaConfig) -> ContentEncoder:
+    """Load an encoder."""
+    return ENCODERS[name].make(config, centre(name))
+
+
+def _image(config: MediaConfig, at: Vector) -> ContentEncoder:
+    from pipeline.media.image import ImageEncoder  # noqa: PLC0415
+
+    return ImageEncoder(EFFICIENTNET.locate(), config.max_pixels, at)
+
+
+def _speech(_: MediaConfig, at: Vector) -> ContentEncoder:
+    from pipeline.media.speech import SpeechEncoder  # noqa: PLC0415
+
+    return SpeechEncoder(MELSPECTROGRAM.locate(), SPEECH.locate(), at)
+
+
+ENCODERS: Mapping[EncoderName, EncoderSpec] = {
+    "efficientnet-lite0": EncoderSpec(Medium.IMAGE, 256, (EFFICIENTNET,), ("PIL",), 2, _image),
+    "speech-embedding": EncoderSpec(Medium.SOUND, 192, (MELSPECTROGRAM, SPEECH), ("soundfile",), 2, _speech),
+}

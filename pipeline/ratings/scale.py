@@ -1,0 +1,55 @@
+"""Ratings beyond the scale of the settings: they count as its nearest end, which must be said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from pipeline.config import RatingsConfig, SignalsConfig
+from pipeline.events import Interaction, InteractionType
+
+
+class RatingScale:
+    """The scale of the settings, and how the ratings of interactions fit it.
+
+    Attributes:
+        n: ratings with a value.
+        beyond: those of them that are beyond the scale.
+        least, most: of all of them.
+    """
+
+    def __init__(self, config: RatingsConfig) -> None:
+        self._config = config
+        self.n = self.beyond = 0
+        self.least, self.most = math.inf, -math.inf
+
+    def add(self, events: Iterable[Interaction]) -> int:
+        """Add the ratings among interactions; return how many of them are beyond the scale."""
+        values = [e.value for e in events if e.type is InteractionType.RATING and e.value is not None]
+        beyond = sum(not self._config.lowest <= value <= self._config.highest for value in values)
+        self.n, self.beyond = self.n + len(values), self.beyond + beyond
+        self.least, self.most = min([self.least, *values]), max([self.most, *values])
+        return beyond
+
+    def warning(self) -> str | None:
+        """Say how ratings do not fit, and which settings would; None if all do."""
+        if not self.beyond:
+            return None
+        low, high = self._config.lowest, self._config.highest
+        return (
+            f"{self.beyond:,} of {self.n:,} ratings are beyond the scale of {low:g} to {high:g} and count as "
+            f"its nearest end: they reach from {self.least:g} to {self.most:g}. Set {self._settings()}"
+        )
+
+    def _settings(self) -> str:
+        """The settings of a scale that reaches from the least to the most; good begins in the same place."""
+        if self.least == self.most:
+            return "learn.ratings.lowest and learn.ratings.highest to the scale of the data"
+        usual, signals = RatingsConfig(), SignalsConfig()
+        stretch = (self.most - self.least) / (usual.highest - usual.lowest)
+        threshold = self.least + stretch * (signals.rating_threshold - usual.lowest)
+        return (
+            f"learn.ratings.lowest = {self.least:g}, learn.ratings.highest = {self.most:g}, "
+            f"signals.rating_threshold = {threshold:.3g}, signals.rating_span = "
+            f"{stretch * signals.rating_span:.3g}, rewards.rating_threshold = {threshold:.3g}"
+        )

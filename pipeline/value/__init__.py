@@ -1,0 +1,1 @@
+"""Learned values of showing an item: from outcomes, for policies."""

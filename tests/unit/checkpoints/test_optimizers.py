@@ -1,0 +1,48 @@
+"""A learner goes on from a checkpoint to the bit with each optimizer, and with another one it begins anew."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import OptimizerConfig, Settings
+from tests.support.model_harness import ModelHarness, tiny_settings
+
+SGD = OptimizerConfig(kind="sgd", rate=0.05, schedule="cosine", warm_up_steps=2, decay_steps=4)
+ADAFACTOR = OptimizerConfig(kind="adafactor", rate=0.05, schedule="linear", decay_steps=4)
+
+
+def optimized(settings: Settings, optimizer: OptimizerConfig) -> Settings:
+    return settings.model_copy(update={"learn": settings.learn.replace(optimizer=optimizer)})
+
+
+@pytest.mark.parametrize("optimizer", [SGD, ADAFACTOR], ids=["sgd", "adafactor"])
+def test_the_batches_after_a_checkpoint_give_the_same_bits_again(
+    tmp_path: Path, backbone_folder: Path, optimizer: Any
+) -> None:
+    settings = optimized(tiny_settings(tmp_path, backbone_folder), optimizer)
+    with ModelHarness(settings) as harness:
+        with harness.busy(batches=2, acts=48) as killed:
+            killed.checkpoint()
+            killed.new()
+            digest = killed.digest()
+        with harness.learning() as restored:
+            assert restored.learner.optimizer.moments()["schedule.steps"] == 2
+            assert restored.recover()
+            assert restored.digest() == digest
+
+
+def test_with_another_optimizer_it_begins_without_moments(
+    tmp_path: Path, backbone_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ModelHarness(tiny_settings(tmp_path, backbone_folder)) as harness:
+        with harness.busy(batches=2, acts=48) as first:
+            first.checkpoint()
+        with caplog.at_level(logging.WARNING), harness.learning(optimized(harness.settings, SGD)) as other:
+            assert "the moments are not those of sgd" in caplog.text
+            assert other.learner.optimizer.moments().keys() == {"schedule.steps"}
+            other.recover()
+            assert other.new()

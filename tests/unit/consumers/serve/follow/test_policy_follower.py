@@ -1,0 +1,69 @@
+"""A server uses the policy that was promoted, and returns from it, without being started again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
+from typing import Literal
+
+import pytest
+
+from consumers.serve.follow import beside
+from consumers.serve.follow.policy_follower import PolicyFollower
+from pipeline.config import PolicyParameters
+from pipeline.errors import LogUnavailable
+from pipeline.policy.changes import PolicyChange
+from tests.support.serve_harness import World
+from tests.support.serve_tools import wait_until
+
+
+def change(world: World, verb: Literal["promotion", "rollback"], policy: str) -> None:
+    record = PolicyChange(verb=verb, policy=policy, parameters=PolicyParameters(), reason="why", changed_at=0)
+    append(world, record.key, record.encode())
+
+
+def append(world: World, key: str, value: bytes) -> None:
+    with world.log.writer() as writer:
+        writer.append(world.topics.policies, key, value)
+        writer.flush()
+
+
+@contextmanager
+def following(world: World) -> Iterator[list[str | None]]:
+    """The names of the policies that were to be used, in their order; None for that of the settings."""
+    used, stop = list[str | None](), Event()
+
+    def use(promotion: PolicyChange | None) -> None:
+        used.append(promotion.policy if promotion else None)
+
+    follower = PolicyFollower(world.log, world.topics.policies, use, poll_seconds=0.01)
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(follower.run, stop)
+        try:
+            yield used
+        finally:
+            stop.set()
+        running.result(timeout=10)
+
+
+def test_earlier_and_later_changes_are_followed(world: World) -> None:
+    change(world, "promotion", "one")
+    append(world, "noise", b"{")
+    change(world, "promotion", "two")
+    with following(world) as used:
+        wait_until(lambda: used == ["two"])
+        change(world, "rollback", "two")
+        wait_until(lambda: used == ["two", "one"])
+        change(world, "rollback", "one")
+        wait_until(lambda: used == ["two", "one", None])
+
+
+def test_a_log_that_is_away_for_a_while_costs_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beside, "RETRY_SECONDS", 0.01)
+    change(world, "promotion", "one")
+    failing = world.reader_fails_once(monkeypatch, LogUnavailable("away"))
+    with following(world) as used:
+        wait_until(lambda: used == ["one"])
+    assert not failing

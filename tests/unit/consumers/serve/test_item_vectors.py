@@ -1,0 +1,109 @@
+"""Vectors that items bring, from the log to an answer: learned, restored to the bit, published, served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from consumers.serve.query import RecommendationQuery
+from consumers.serve.ranking import recommend
+from consumers.serve.state.loaded_snapshot import SnapshotLoader
+from consumers.serve.state.serving_state import ServingState, View
+from pipeline.events import Item, encode
+from pipeline.model.backbone import Backbone
+from pipeline.retraining.comparison import recommended
+from tests.support.learner_harness import LearnerHarness
+from tests.support.model_harness import START, USERS, ModelHarness, tiny_settings
+
+VECTORS = {"picture": 5, "sound": 3}
+SHOWN = 5
+
+
+@pytest.fixture
+def harness(tmp_path: Path, backbone_folder: Path) -> Iterator[ModelHarness]:
+    with ModelHarness(tiny_settings(tmp_path, backbone_folder, VECTORS)) as made:
+        made.stock()
+        made.upsert("unseen", "green lamp")
+        misfit = Item(item="misfit", title="blue lamp", vectors={"picture": (1.0,), "smell": (1.0, 2.0)})
+        made.writer.append(made.topics.items, "misfit", encode(misfit))
+        made.shop(90)
+        yield made
+
+
+def view_of(harness: ModelHarness, learning: LearnerHarness, backbone: Backbone) -> View:
+    """The View of a server that has loaded the newest snapshot and the learner's histories."""
+    loader = SnapshotLoader(harness.store, backbone, harness.settings.model)
+    snapshot = loader.load(harness.store.versions()[-1])
+    topics = harness.topics.interactions, harness.topics.items
+    state = ServingState(snapshot, learning.learner.stream.histories.copy(), {}, topics)
+    state.read(record for topic in topics for record in harness.records(topic))
+    return state.view()
+
+
+def test_what_is_learned_of_vectors_is_restored_to_the_bit_and_goes_on(harness: ModelHarness) -> None:
+    with harness.learning() as first:
+        first.new(3)
+        assert first.learner.table.all().content.shape[1] == first.learner.encoder.width + 8
+        written = first.checkpoint()
+        first.new(3)
+        future = first.digest()
+        figures = first.learner.recommender.fusion.figures()
+    assert all(found.gate != 1 and found.length > 0 for found in figures.values())
+    with harness.learning() as second:
+        assert second.digest() == written
+        second.catch_up()
+        assert second.digest() == future == harness.rebuilt().digest
+        assert second.learner.recommender.fusion.figures() == figures
+
+
+def test_a_server_shows_what_the_learner_would(harness: ModelHarness, backbone: Backbone) -> None:
+    with harness.learning() as learning:
+        learning.catch_up()
+        manifest = learning.publish(harness.publisher())
+        view, learner = view_of(harness, learning, backbone), learning.learner
+    assert manifest.sizes.vectors == VECTORS
+    assert view.items is not None and torch.equal(view.items.dense.content, learner.table.all().content)
+    assert view.pending_texts == 0, "the snapshot has all of them"
+    expected = recommended(learner, USERS, SHOWN)
+    now, context = START + 10**9, learner.config.segments.context
+    for user, rows in zip(USERS, expected.tolist(), strict=True):
+        history = learner.stream.histories.of(user)
+        session = history[-1].session
+        answer = recommend(view, history, session, RecommendationQuery(SHOWN), context, now=now)
+        assert [view.index.ids[row] for row in answer.rows] == [
+            learner.stream.catalogue.ids[row] for row in rows
+        ]
+
+
+def test_a_misfit_is_learned_and_served_without_its_vector(harness: ModelHarness, backbone: Backbone) -> None:
+    with harness.learning() as learning:
+        learning.catch_up()
+        learner = learning.learner
+        row = learner.stream.catalogue.row("misfit")
+        content = learner.table.all().content[row]
+        assert content[: learner.encoder.width].any()
+        assert not content[learner.encoder.width :].any()
+
+
+def test_other_vectors_than_the_checkpoint_s_are_left_to_a_retrain(
+    harness: ModelHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    with harness.learning() as learning:
+        learning.new(3)
+        learning.checkpoint()
+    sizes = harness.settings.learn.sizes
+    learn = harness.settings.learn.replace(sizes=sizes.replace(vectors={**VECTORS, "smell": 2}))
+    with harness.learning(harness.settings.model_copy(update={"learn": learn})) as learning:
+        assert learning.learner.config.sizes.vectors == VECTORS
+        assert "not those of the settings" in caplog.text
+        learner, row = learning.learner, learning.learner.stream.catalogue.row("misfit")
+        texts_and_pictures = learner.table.all().content.clone()
+        learner.grow_to(learn.sizes)
+        width, content = learner.encoder.width, learner.table.all().content
+        assert content[row, width + 5 : width + 7].any(), "what the log said before it was read"
+        kept = [*range(width + 5), *range(width + 7, width + 10)]
+        assert torch.equal(content[:, kept], texts_and_pictures)
+        assert len(learning.new(3)) == 3

@@ -1,0 +1,74 @@
+"""What vectors add to items: nothing at birth, and what the folded query says it adds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pipeline.model.fusion import Fusion
+
+WIDTH, RANK = 7, 3
+Widths = st.dictionaries(st.sampled_from(["image", "sound", "values", "keys"]), st.integers(1, 9), min_size=1)
+
+
+def moved(fusion: Fusion) -> Fusion:
+    """Give all parameters other values."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in fusion.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.01)
+    return fusion
+
+
+def some(rows: int, columns: int, seed: int = 0) -> Tensor:
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+
+
+@given(Widths)
+def test_a_new_one_adds_nothing_and_says_so(widths: dict[str, int]) -> None:
+    fusion, columns = Fusion(WIDTH, RANK, widths), sum(widths.values())
+    assert not fusion(some(4, columns)).any()
+    assert not fusion.folded(some(4, WIDTH)).any()
+    assert {name: tuple(found) for name, found in fusion.figures().items()} == dict.fromkeys(widths, (1, 0))
+
+
+@given(Widths)
+def test_users_meet_vectors_alike_whether_these_are_mapped_or_the_users(widths: dict[str, int]) -> None:
+    fusion, columns = moved(Fusion(WIDTH, RANK, widths)), sum(widths.values())
+    vectors, users = some(5, columns), some(4, WIDTH, seed=1)
+    with torch.no_grad():
+        torch.testing.assert_close(users @ fusion(vectors).T, fusion.folded(users) @ vectors.T)
+
+
+def test_each_modality_has_a_map_of_its_own_and_a_missing_vector_adds_nothing() -> None:
+    fusion, vectors = moved(Fusion(WIDTH, RANK, {"image": 4, "sound": 2})), some(3, 6)
+    alone = [vectors.clone(), vectors.clone()]
+    alone[0][:, 4:], alone[1][:, :4] = 0, 0
+    with torch.no_grad():
+        torch.testing.assert_close(fusion(vectors), fusion(alone[0]) + fusion(alone[1]))
+        assert not fusion(torch.zeros(3, 6)).any()
+        assert fusion(alone[0]).any(), "the image says something"
+
+
+def test_the_length_is_that_of_what_is_added_for_a_vector_of_length_one() -> None:
+    fusion = moved(Fusion(WIDTH, RANK, {"image": 4}))
+    with torch.no_grad():
+        added = fusion(torch.nn.functional.normalize(some(20_000, 4), dim=1))
+    assert fusion.figures()["image"].length == pytest.approx(
+        float(added.square().sum(dim=1).mean().sqrt()), rel=0.02
+    )
+
+
+def test_a_gate_can_be_shut_and_opened_to_twice() -> None:
+    fusion, vectors = moved(Fusion(WIDTH, RANK, {"image": 4})), some(3, 4)
+    opening = fusion.maps["of_image"].get_parameter("opening")
+    with torch.no_grad():
+        added = fusion(vectors) / fusion.figures()["image"].gate
+        opening.fill_(-1)
+        assert fusion.figures()["image"].gate == pytest.approx(0)
+        assert not fusion(vectors).round(decimals=6).any()
+        opening.fill_(1)
+        torch.testing.assert_close(fusion(vectors), 2 * added)

@@ -1,0 +1,52 @@
+"""Ratings on another scale than the settings say are counted, and the settings that fit are named."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.config import RatingsConfig
+from pipeline.events import Interaction, InteractionType
+from pipeline.ratings.scale import RatingScale
+
+
+def rated(*values: float | None, type: InteractionType = InteractionType.RATING) -> list[Interaction]:
+    return [
+        Interaction(event_id=str(n), user="u", item="a", type=type, value=value, time=1_700_000_000_000 + n)
+        for n, value in enumerate(values)
+    ]
+
+
+def test_ratings_on_the_scale_are_no_warning() -> None:
+    scale = RatingScale(RatingsConfig())
+    assert scale.add(rated(0.5, 5.0, None)) == 0
+    assert scale.add(rated(80.0, type=InteractionType.PURCHASE)) == 0
+    assert (scale.n, scale.warning()) == (2, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "beyond", "settings"),
+    [
+        (
+            (1, 10, 6, 4),
+            2,
+            "learn.ratings.lowest = 1, learn.ratings.highest = 10, signals.rating_threshold = 6, "
+            "signals.rating_span = 4, rewards.rating_threshold = 6",
+        ),
+        (
+            (0, 100),
+            2,
+            "learn.ratings.lowest = 0, learn.ratings.highest = 100, signals.rating_threshold = 55.6, "
+            "signals.rating_span = 44.4, rewards.rating_threshold = 55.6",
+        ),
+        ((70, 90), 2, "learn.ratings.lowest = 70, learn.ratings.highest = 90"),
+        ((8,), 1, "learn.ratings.lowest and learn.ratings.highest to the scale of the data"),
+    ],
+)
+def test_what_is_beyond_the_scale_is_said_with_the_settings_that_fit(
+    values: tuple[float, ...], beyond: int, settings: str
+) -> None:
+    scale = RatingScale(RatingsConfig())
+    assert scale.add(rated(*values)) == beyond
+    warning = scale.warning() or ""
+    assert warning.startswith(f"{beyond} of {len(values)} ratings are beyond the scale of 0.5 to 5")
+    assert settings in warning
