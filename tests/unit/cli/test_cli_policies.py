@@ -229,9 +229,28 @@ def test_answers_whose_acts_may_still_come_are_left_out(
     serve(harness, 5)
     assert "5 answers still wait for acts" in fails(monkeypatch, capsys, "policy", "evaluate")
     in_an_hour(monkeypatch)
-    assert "what other would have shown, only even, greedy" in fails(
-        monkeypatch, capsys, "policy", "evaluate", "other"
-    )
     later = ("--since", "2999-01-01")
     assert "NothingToEvaluate" in fails(monkeypatch, capsys, "policy", "evaluate", *later)
     assert "cannot tell" in run("policy", "evaluate", "--since", "2020-01-01").stdout
+
+
+@pytest.mark.usefixtures("used")
+def test_a_name_that_nobody_knows_is_refused_with_those_there_are(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no answer says what another policy" in fails(monkeypatch, capsys, "policy", "evaluate", "greedy")
+    assert "policy other, only greedy" in fails(monkeypatch, capsys, "policy", "evaluate", "other")
+    monkeypatch.setenv("MILLSTREAM_POLICY__SHADOWS", SHADOWS.replace("even", "later"))
+    monkeypatch.setenv("MILLSTREAM_POLICY__ARMS", '{"bold": {"share": 0.5, "name": "plackett_luce"}}')
+    monkeypatch.setenv("MILLSTREAM_POLICY__EXPERIMENT", "bolder")
+    assert "bold is an arm: see `millstream experiment report`" in fails(
+        monkeypatch, capsys, "policy", "evaluate", "bold"
+    )
+    serve(harness, 5)
+    in_an_hour(monkeypatch)
+    assert "policy other, only greedy, later, even" in fails(
+        monkeypatch, capsys, "policy", "evaluate", "other"
+    )
+    assert "no impression says what later would have shown, only even, greedy" in fails(
+        monkeypatch, capsys, "policy", "evaluate", "later"
+    )
