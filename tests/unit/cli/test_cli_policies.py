@@ -173,6 +173,20 @@ def test_where_nothing_is_certain_a_person_may_promote(
     assert in_use() == "greedy"
 
 
+def test_a_damaged_promotion_is_said_and_the_last_good_one_stays(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MILLSTREAM_POLICY__NAME", "plackett_luce")
+    assert run("policy", "promote", "greedy", "--anyway", "the demo is today").exit_code == 0
+    (good,) = changes(harness)
+    with harness.log.writer() as writer:
+        writer.append(harness.topics.policies, "damaged", good.encode().replace(b"demo", b"dome"))
+        writer.flush()
+    assert in_use() == "greedy"
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "policies/0/1: record: no change of the policy" in said
+
+
 @pytest.mark.usefixtures("used")
 def test_answers_of_another_policy_than_the_one_in_use_do_not_count(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
