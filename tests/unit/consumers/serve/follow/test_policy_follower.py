@@ -9,12 +9,12 @@ from threading import Event
 from typing import Literal
 
 import pytest
+from prometheus_client import REGISTRY
 
 from consumers.serve.follow import beside
 from consumers.serve.follow.policy_follower import PolicyFollower
-from pipeline import metrics
 from pipeline.config import PolicyParameters
-from pipeline.errors import LogUnavailable, RefusalReason
+from pipeline.errors import LogUnavailable
 from pipeline.policy.changes import PolicyChange
 from tests.support.serve_harness import World
 from tests.support.serve_tools import wait_until
@@ -73,7 +73,8 @@ def test_a_damaged_promotion_is_counted_and_logged_once_and_the_last_good_one_st
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refused() -> float:
-        return metrics.DEAD_LETTERS.labels("serve", RefusalReason.INVALID)._value.get()
+        name, labels = "millstream_dead_letters_total", {"daemon": "serve", "reason": "invalid"}
+        return REGISTRY.get_sample_value(name, labels) or 0.0
 
     before = refused()
     change(world, "promotion", "one")
