@@ -139,6 +139,10 @@ class StorageUnavailable(MillstreamError):
     """Snapshot store, checkpoint folder or a report's file refused a write: it is away, or full."""
 
 
+class StoreAway(StorageUnavailable, OSError):
+    """A snapshot store elsewhere does not answer, or refuses this login; an OSError, as those of a disk."""
+
+
 class FrozenWeightsChanged(MillstreamError):
     """Weights that do not learn are not what they were; what was learned with them is not to be trusted."""
 
