@@ -8,6 +8,7 @@ from pipeline.config.access import Guarded, KeyConfig, Scope
 from pipeline.config.base import Config, Precision
 from pipeline.config.bridge import BridgeConfig, BridgedTopic
 from pipeline.config.gateway import GatewayConfig
+from pipeline.config.http import HttpConfig
 from pipeline.config.learning import (
     BatchConfig,
     CheckpointConfig,
@@ -71,6 +72,7 @@ __all__ = [
     "GatewayConfig",
     "GuardConfig",
     "Guarded",
+    "HttpConfig",
     "KeyConfig",
     "Scope",
     "LanguageConfig",
