@@ -24,6 +24,7 @@ from pipeline.config.learning import (
     VectorEncoding,
 )
 from pipeline.config.log import LogConfig, RefusalsConfig
+from pipeline.config.logging import LoggingConfig
 from pipeline.config.media import EncoderName, MediaConfig
 from pipeline.config.model import ModelConfig, ModelSizes, Tuning
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
@@ -40,7 +41,7 @@ from pipeline.config.retraining import (
 )
 from pipeline.config.rewards import RewardsConfig
 from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
-from pipeline.config.settings import Settings, load_settings
+from pipeline.config.settings import Settings, load_logging, load_settings
 from pipeline.config.signals import SignalsConfig
 from pipeline.config.toml import to_toml
 from pipeline.config.value import (
@@ -76,6 +77,7 @@ __all__ = [
     "LanguageConfig",
     "LearnerConfig",
     "LogConfig",
+    "LoggingConfig",
     "MediaConfig",
     "MetricsConfig",
     "ModelConfig",
@@ -110,6 +112,7 @@ __all__ = [
     "ValueConfig",
     "ValueName",
     "VectorEncoding",
+    "load_logging",
     "load_settings",
     "to_toml",
 ]

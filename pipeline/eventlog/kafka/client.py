@@ -14,7 +14,8 @@ from pipeline.errors import LogUnavailable
 from pipeline.eventlog.kafka.batches import TolerantPartitionRecords
 
 # Its DEBUG lines contain passwords, keys and values; its INFO lines report every connection.
-logging.getLogger("kafka").setLevel(logging.WARNING)
+if not logging.getLogger("kafka").level:  # that of the settings, which have no debug
+    logging.getLogger("kafka").setLevel(logging.WARNING)
 logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 30.0
