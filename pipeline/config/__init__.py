@@ -25,6 +25,7 @@ from pipeline.config.learning import (
     VectorEncoding,
 )
 from pipeline.config.log import LogConfig, RefusalsConfig
+from pipeline.config.logging import LoggingConfig
 from pipeline.config.media import EncoderName, MediaConfig
 from pipeline.config.model import ModelConfig, ModelSizes, Tuning
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
@@ -41,7 +42,7 @@ from pipeline.config.retraining import (
 )
 from pipeline.config.rewards import RewardsConfig
 from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
-from pipeline.config.settings import Settings, load_settings
+from pipeline.config.settings import Settings, load_logging, load_settings
 from pipeline.config.signals import SignalsConfig
 from pipeline.config.toml import to_toml
 from pipeline.config.value import (
@@ -78,6 +79,7 @@ __all__ = [
     "LanguageConfig",
     "LearnerConfig",
     "LogConfig",
+    "LoggingConfig",
     "MediaConfig",
     "MetricsConfig",
     "ModelConfig",
@@ -112,6 +114,7 @@ __all__ = [
     "ValueConfig",
     "ValueName",
     "VectorEncoding",
+    "load_logging",
     "load_settings",
     "to_toml",
 ]

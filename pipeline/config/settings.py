@@ -28,6 +28,7 @@ from pipeline.config.conflicts import unlearned_types, unlearned_values, unmeasu
 from pipeline.config.gateway import GatewayConfig
 from pipeline.config.learning import BatchConfig, CheckpointConfig, LearnerConfig, SnapshotConfig
 from pipeline.config.log import LogConfig, RefusalsConfig
+from pipeline.config.logging import LoggingConfig
 from pipeline.config.media import MediaConfig
 from pipeline.config.model import ModelConfig
 from pipeline.config.monitoring import DriftConfig, GuardConfig
@@ -79,6 +80,7 @@ class Settings(BaseSettings):
     media: MediaConfig = MediaConfig()
     play: PlayConfig = PlayConfig()
     metrics: MetricsConfig = MetricsConfig()
+    logging: LoggingConfig = LoggingConfig()
 
     @model_validator(mode="after")
     def _can_work_together(self) -> Self:
@@ -131,6 +133,29 @@ def load_settings(**overrides: Any) -> Settings:
         ) from None
     except ValidationError as error:
         raise InvalidSettings(f"{faults_in(error, Settings, 'settings')}; see `millstream config`") from None
+
+
+class _LoggingAlone(BaseSettings):
+    """The one table that is read before all others, so that their faults are lines of its form."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore")
+
+    logging: LoggingConfig = LoggingConfig()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Those of all settings."""
+        return Settings.settings_customise_sources(settings_cls, *sources, **named)
+
+
+def load_logging() -> LoggingConfig:
+    """Read how lines are written; the defaults where that cannot be read, which `load_settings` refuses."""
+    try:
+        return _LoggingAlone().logging
+    except (ValueError, OSError):
+        return LoggingConfig()
 
 
 def _unknown_variables() -> Iterator[str]:
