@@ -27,7 +27,7 @@ from pipeline.config.learning import (
 from pipeline.config.log import LogConfig, RefusalsConfig
 from pipeline.config.logging import LoggingConfig
 from pipeline.config.media import EncoderName, MediaConfig
-from pipeline.config.model import ModelConfig, ModelSizes, Tuning
+from pipeline.config.model import CODE_WIDTH, ModelConfig, ModelSizes, Tuning
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
 from pipeline.config.policy import ArmConfig, PolicyConfig, PolicyName, PolicyParameters
 from pipeline.config.ratings import RatingsConfig
@@ -55,6 +55,7 @@ from pipeline.config.value import (
 )
 
 __all__ = [
+    "CODE_WIDTH",
     "Action",
     "ArmConfig",
     "BatchConfig",
