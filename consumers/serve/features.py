@@ -41,7 +41,8 @@ class _Known:
     def lacks(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return those of some rows that have none yet."""
         at = np.searchsorted(self._rows, rows)
-        return rows[np.append(self._rows, -1)[at] != rows]
+        lacking: NDArray[np.int64] = rows[np.append(self._rows, -1)[at] != rows]
+        return lacking
 
     def add(self, rows: NDArray[np.int64], features: Vectors) -> None:
         """Keep the features ``[m, ITEM]`` of rows ``[m]``."""

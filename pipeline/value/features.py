@@ -57,8 +57,7 @@ def project_items(user: Vectors, items: Vectors) -> Vectors:
     signs = _signs(user.size).copy()
     signs[:, :JOINT] *= (_direction(user) * np.sqrt(user.size, dtype=np.float32))[:, None]
     lengths = np.linalg.norm(items, axis=1, keepdims=True)
-    projected: Vectors = (items @ signs) / np.where(lengths > 0, lengths, 1)
-    return projected
+    return ((items @ signs) / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
 
 
 def _direction(vectors: Vectors) -> Vectors:
