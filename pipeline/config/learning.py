@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -89,17 +88,14 @@ class RowRates(Config):
     """Rate of biases."""
 
 
-RATES: Mapping[str, float] = {"sgd": 0.02, "adamw": 1e-3, "adafactor": 0.01}
-"""The rate of each optimizer on the stream that is as good as any: see docs/benchmarks.md."""
-
-
 class OptimizerConfig(Config):
     """[learn.optimizer] The optimizer of adapters and projection; item rows have row-wise Adagrad."""
 
-    kind: Literal["adamw", "sgd", "adafactor"] = "sgd"
-    """SGD with momentum, AdamW, or Adafactor, which keeps less beside each weight; see docs/tuning.md."""
-    rate: Rate | None = None
-    """Its learning rate; if none is set, .02 for SGD, .001 for AdamW and .01 for Adafactor."""
+    kind: Literal["adamw", "sgd", "adafactor"] = "adamw"
+    """AdamW, SGD with momentum, or Adafactor, which keeps less beside each weight. Each needs a rate of its
+    own, see docs/tuning.md."""
+    rate: Rate = 1e-3
+    """Its learning rate."""
     weight_decay: Weight = 1e-4
     """Its weight decay."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -115,11 +111,6 @@ class OptimizerConfig(Config):
     least: Share = 0.1
     """to this share of what it was, where it stays: a stream does not end."""
     rows: RowRates = RowRates()
-
-    @property
-    def own_rate(self) -> float:
-        """The learning rate that is set, or that of its kind."""
-        return RATES[self.kind] if self.rate is None else self.rate
 
     @property
     def is_scheduled(self) -> bool:

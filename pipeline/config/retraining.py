@@ -88,9 +88,7 @@ class TrainingConfig(Config):
     past: Annotated[float, Field(gt=0, le=1)] = 0.3
     """What counts from before the window are worth after the retrain, if that predicts held-out acts better;
     1 leaves them as they are."""
-    optimizer: OptimizerConfig = OptimizerConfig(
-        kind="adamw", rate=3e-4, rows=RowRates(residual=0.003, bias=0.006)
-    )
+    optimizer: OptimizerConfig = OptimizerConfig(rate=3e-4, rows=RowRates(residual=0.003, bias=0.006))
 
 
 class LanguageConfig(Config):

@@ -53,15 +53,15 @@ class Algorithm(NamedTuple):
 
 
 def _adamw(parameters: Iterable[Tensor], config: OptimizerConfig) -> Optimizer:
-    return AdamW(parameters, lr=config.own_rate, weight_decay=config.weight_decay, fused=True)
+    return AdamW(parameters, lr=config.rate, weight_decay=config.weight_decay, fused=True)
 
 
 def _sgd(parameters: Iterable[Tensor], config: OptimizerConfig) -> Optimizer:
-    return SGD(parameters, lr=config.own_rate, momentum=config.momentum, weight_decay=config.weight_decay)
+    return SGD(parameters, lr=config.rate, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
 def _adafactor(parameters: Iterable[Tensor], config: OptimizerConfig) -> Optimizer:
-    return Adafactor(parameters, lr=config.own_rate, weight_decay=config.weight_decay)
+    return Adafactor(parameters, lr=config.rate, weight_decay=config.weight_decay)
 
 
 def _of_adamw(parameter: Tensor) -> dict[str, torch.Size]:
@@ -147,7 +147,7 @@ class OptimizerStep:
 
     def _rate(self, acts: int) -> float:
         share = self._algorithm.scales_with_batch(min(1.0, acts / FULL_BATCH))
-        return self._config.own_rate * share * share_of_rate(self._config, self._steps)
+        return self._config.rate * share * share_of_rate(self._config, self._steps)
 
     def moments(self) -> dict[str, Tensor]:
         """Copy the moments, as ``<moment>.<parameter>``, and the number of steps where that counts."""

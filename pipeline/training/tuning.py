@@ -81,16 +81,15 @@ class TunedSetting:
         return trial.suggest_float(self.name, low, high, log=self.is_log)
 
     def of(self, config: LearnerConfig) -> float:
-        """Return the value that a configuration has; a rate that is not set is that of its optimizer."""
+        """Return the value that a configuration has."""
         value: Any = config
         for part in self.name.split("."):
             value = getattr(value, part)
-        value = config.optimizer.own_rate if value is None else value
         return int(value) if isinstance(self.low, int) else float(value)
 
 
 SEARCHED = (
-    TunedSetting("optimizer.rate", 1e-3, 0.1),
+    TunedSetting("optimizer.rate", 1e-4, 1e-2),
     TunedSetting("optimizer.rows.residual", 1e-3, 0.1),
     TunedSetting("optimizer.rows.bias", 1e-3, 0.2),
     TunedSetting("mixer_rate", 1e-3, 0.3),

@@ -20,7 +20,7 @@ from pipeline.training.optimizer import ALGORITHMS, FULL_BATCH, MOMENTS, Optimiz
 RATE = 0.01
 
 
-CONFIG = OptimizerConfig(kind="adamw", rate=RATE, weight_decay=0.0)
+CONFIG = OptimizerConfig(rate=RATE, weight_decay=0.0)
 
 
 class Run:
