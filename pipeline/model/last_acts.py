@@ -45,7 +45,7 @@ def acts_before_last(
     return recent, recommender.item_vectors(Rows(*(column[rows] for column in items)))
 
 
-class LastActs(nn.Module):
+class HistoryTower(nn.Module):
     """The tower of histories as rows of equal width, as a function of tensors alone: what is exported."""
 
     def __init__(self, tower: Tower) -> None:

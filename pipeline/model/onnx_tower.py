@@ -27,12 +27,12 @@ from pipeline.config import ModelSizes
 from pipeline.errors import InvalidSettings
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import Rows
-from pipeline.model.last_acts import LastActs, acts_before_last
+from pipeline.model.last_acts import HistoryTower, acts_before_last
 from pipeline.model.recommender import Recommender
 from pipeline.state.segments import Segment
 
 ACTS = ("vectors", "types", "values", "gaps", "lengths")
-"""Names of the inputs that are no parameters, see `LastActs`; the others have the names of parameters."""
+"""Names of the inputs that are no parameters, see `HistoryTower`; the others have the names of parameters."""
 USERS = "users"
 """Name of the output."""
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -123,7 +123,7 @@ class _Graph(nn.Module):
 
     def __init__(self, recommender: Recommender) -> None:
         super().__init__()
-        self.last_acts = LastActs(recommender.tower)
+        self.tower = HistoryTower(recommender.tower)
         self.names = [*learned_in(recommender)]
 
     def forward(
@@ -136,7 +136,7 @@ class _Graph(nn.Module):
         learned: list[Tensor],
     ) -> Tensor:
         named = dict(zip(self.names, learned, strict=True))
-        users: Tensor = functional_call(self.last_acts, named, (vectors, types, values, gaps, lengths))
+        users: Tensor = functional_call(self.tower, named, (vectors, types, values, gaps, lengths))
         return users
 
 
