@@ -315,7 +315,8 @@ class Commits:
             published.result()
         with metrics.CHECKPOINT_SECONDS.time():
             manifest = self._checkpoints.write(captured)
-        log.info("checkpoint %s-%s, digest %s", manifest.generation, manifest.step, manifest.digest[:16])
+        found = {"checkpoint": f"{manifest.generation}-{manifest.step}", "digest": manifest.digest[:16]}
+        log.info("checkpoint %s, digest %s", *found.values(), extra=found)
 
 
 def _last_version(publisher: Publisher) -> Version | None:

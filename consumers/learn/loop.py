@@ -84,12 +84,14 @@ def _log_records(records: Iterable[ControlRecord]) -> None:
         match record:
             case DriftAlarm():
                 metrics.DRIFT_ALARMS.labels(record.signal).inc()
-                log.warning("drift alarm %s: %.4g -> %.4g", record.key, record.before, record.after)
+                change = record.before, record.after
+                log.warning("drift alarm %s: %.4g -> %.4g", record.key, *change, extra={"alarm": record.key})
             case RetrainRequest():
                 metrics.RETRAIN_REQUESTS.inc()
-                log.warning("a retrain is requested: %s", record.key)
+                log.warning("a retrain is requested: %s", record.key, extra={"request": record.key})
             case Rollback():
-                log.warning("a rollback is ordered: %s: %s", record.key, record.reason)
+                order = {"order": record.key, "reason": record.reason}
+                log.warning("a rollback is ordered: %s: %s", *order.values(), extra=order)
             case BudgetSpent():
                 metrics.BUDGETS_SPENT.labels(record.action).inc()
                 log.error(
@@ -105,7 +107,8 @@ def _log_adoption(switch: StateSwitch) -> None:
     version, adopts = switch.position.version, switch.adopts
     metrics.ADOPTIONS.labels(adopts.kind).inc()
     _measure_position(switch.position)
-    log.warning("%s: %s goes on from %s, %s", adopts.kind, version, adopts.state, adopts.reason)
+    facts = {"kind": adopts.kind, "version": version, "state": adopts.state, "reason": adopts.reason}
+    log.warning("%s: %s goes on from %s, %s", *facts.values(), extra=facts)
 
 
 def _measure_gap(skip: Skip) -> None:

@@ -8,6 +8,7 @@ from pipeline.config.access import Guarded, KeyConfig, Scope
 from pipeline.config.base import Config, Precision
 from pipeline.config.bridge import BridgeConfig, BridgedTopic
 from pipeline.config.gateway import GatewayConfig
+from pipeline.config.http import HttpConfig
 from pipeline.config.learning import (
     BatchConfig,
     CheckpointConfig,
@@ -24,6 +25,7 @@ from pipeline.config.learning import (
     VectorEncoding,
 )
 from pipeline.config.log import LogConfig, RefusalsConfig
+from pipeline.config.logging import LoggingConfig
 from pipeline.config.media import EncoderName, MediaConfig
 from pipeline.config.model import CODE_WIDTH, ModelConfig, ModelSizes, Tuning
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
@@ -40,7 +42,7 @@ from pipeline.config.retraining import (
 )
 from pipeline.config.rewards import RewardsConfig
 from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
-from pipeline.config.settings import Settings, load_settings
+from pipeline.config.settings import Settings, load_logging, load_settings
 from pipeline.config.signals import SignalsConfig
 from pipeline.config.toml import to_toml
 from pipeline.config.value import (
@@ -72,11 +74,13 @@ __all__ = [
     "GatewayConfig",
     "GuardConfig",
     "Guarded",
+    "HttpConfig",
     "KeyConfig",
     "Scope",
     "LanguageConfig",
     "LearnerConfig",
     "LogConfig",
+    "LoggingConfig",
     "MediaConfig",
     "MetricsConfig",
     "ModelConfig",
@@ -111,6 +115,7 @@ __all__ = [
     "ValueConfig",
     "ValueName",
     "VectorEncoding",
+    "load_logging",
     "load_settings",
     "to_toml",
 ]

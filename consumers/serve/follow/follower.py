@@ -248,12 +248,14 @@ class Follower:
         self._current.replace(view, histories, state.updated_histories, state.updated_older, steering)
         state.updated_histories, state.updated_older = {}, {}
         if before is None:
-            log.info("caught up with the log: %s items, %s users", len(view.index), self._current.users)
+            found = {"items": len(view.index), "users": self._current.users}
+            log.info("caught up with the log: %s items, %s users", *found.values(), extra=found)
         if view.snapshot is not None and (before is None or before.snapshot is not view.snapshot):
             metrics.SWAPS.inc()
             metrics.GENERATION.labels("serve").set(view.snapshot.version.generation)
             metrics.STEP.labels("serve").set(view.snapshot.version.step)
-            log.info("serving snapshot %s", view.snapshot.version)
+            version = str(view.snapshot.version)
+            log.info("serving snapshot %s", version, extra={"snapshot": version})
 
     def _read_histories(self) -> tuple[Histories, dict[str, HistoryPosition]]:
         """Read the users' histories, and for each where it ends.
