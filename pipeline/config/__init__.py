@@ -26,7 +26,7 @@ from pipeline.config.learning import (
 from pipeline.config.log import LogConfig, RefusalsConfig
 from pipeline.config.logging import LoggingConfig
 from pipeline.config.media import EncoderName, MediaConfig
-from pipeline.config.model import ModelConfig, ModelSizes, Tuning
+from pipeline.config.model import KEEPS_SIZES, ModelConfig, ModelSizes, Tuning
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
 from pipeline.config.policy import ArmConfig, PolicyConfig, PolicyName, PolicyParameters
 from pipeline.config.ratings import RatingsConfig
@@ -44,6 +44,7 @@ from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
 from pipeline.config.settings import Settings, load_logging, load_settings
 from pipeline.config.signals import SignalsConfig
 from pipeline.config.toml import to_toml
+from pipeline.config.tracing import TracingConfig
 from pipeline.config.value import (
     DqnConfig,
     EpisodeConfig,
@@ -54,6 +55,7 @@ from pipeline.config.value import (
 )
 
 __all__ = [
+    "KEEPS_SIZES",
     "Action",
     "ArmConfig",
     "BatchConfig",
@@ -106,6 +108,7 @@ __all__ = [
     "SnapshotConfig",
     "StreamConfig",
     "ThompsonConfig",
+    "TracingConfig",
     "TrainingConfig",
     "TransitionConfig",
     "Tuning",

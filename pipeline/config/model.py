@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +28,10 @@ class ModelConfig(Config):
     machine."""
 
 
+KEEPS_SIZES = (
+    "a model keeps its sizes: set them back, begin another model with another log.prefix, or let a retrain "
+    "make it larger (retrain.sizes) or read new vectors"
+)
 Tuning = Literal["lora", "dora", "ia3", "prefix", "bottleneck", "last_layers"]
 VectorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 VectorWidth = Annotated[int, Field(ge=1, le=1_024)]
@@ -57,6 +62,19 @@ class ModelSizes(Config):
     """Vectors of items that the model reads beside their texts, by name: how many numbers each has, such as
     {image = 512}. An item without one, or with one of another width, is read without it. A retrain adds new
     ones; none can be taken away or get another width, so give it another name."""
+
+    def differing(self, stored: Mapping[str, object]) -> list[str]:
+        """Name the sizes that differ from those of a stored model, each with both values.
+
+        Args:
+            stored: sizes by name.
+        """
+        wanted = self.model_dump(mode="json")
+        return [
+            f"learn.sizes.{name} is {wanted[name]!r} in the settings and {stored[name]!r} in it"
+            for name in wanted
+            if name in stored and wanted[name] != stored[name]
+        ]
 
     @property
     def vector_columns(self) -> int:
