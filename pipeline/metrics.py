@@ -156,7 +156,7 @@ UNREAD_VECTORS = Counter(
 )
 MODALITY = Gauge(
     "millstream_modality",
-    "How much the vectors of a name say: learned gate, and length",
+    "How much a vector, an attribute or related items say: learned gate, and length",
     ["modality", "figure"],
 )
 RATINGS_BEYOND_SCALE = Counter(

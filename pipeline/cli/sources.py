@@ -74,7 +74,9 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
         with log_of_settings(stop) as (event_log, topics, settings):
             metrics.serve_metrics(settings.metrics.host, settings.metrics.play, settings.serve.reading_keys)
             positive = PositiveActs(settings.signals)
-            patiently(lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log)
+            patiently(
+                lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log, is_start=True
+            )
             with (
                 PatientWriter(event_log, stop, settings.play.max_in_flight) as writer,
                 progress_bar("playing", limit) as progress,

@@ -8,6 +8,7 @@ from pipeline.config.access import Guarded, KeyConfig, Scope
 from pipeline.config.base import Config, Precision
 from pipeline.config.bridge import BridgeConfig, BridgedTopic
 from pipeline.config.gateway import GatewayConfig
+from pipeline.config.http import HttpConfig
 from pipeline.config.learning import (
     BatchConfig,
     CheckpointConfig,
@@ -26,7 +27,7 @@ from pipeline.config.learning import (
 from pipeline.config.log import LogConfig, RefusalsConfig
 from pipeline.config.logging import LoggingConfig
 from pipeline.config.media import EncoderName, MediaConfig
-from pipeline.config.model import KEEPS_SIZES, ModelConfig, ModelSizes, Tuning
+from pipeline.config.model import CODE_WIDTH, KEEPS_SIZES, ModelConfig, ModelSizes, Tuning
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
 from pipeline.config.policy import ArmConfig, PolicyConfig, PolicyName, PolicyParameters
 from pipeline.config.ratings import RatingsConfig
@@ -55,6 +56,7 @@ from pipeline.config.value import (
 )
 
 __all__ = [
+    "CODE_WIDTH",
     "KEEPS_SIZES",
     "Action",
     "ArmConfig",
@@ -74,6 +76,7 @@ __all__ = [
     "GatewayConfig",
     "GuardConfig",
     "Guarded",
+    "HttpConfig",
     "KeyConfig",
     "Scope",
     "LanguageConfig",

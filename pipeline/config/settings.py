@@ -2,7 +2,8 @@
 
 ``MILLSTREAM_LEARN__SEED=1`` overrides ``seed`` in the table ``[learn]``, and
 ``MILLSTREAM_LEARN__REPLAY__SEGMENTS=8`` ``segments`` in ``[learn.replay]``. The file is
-``millstream.toml`` in the working directory, or the one that ``MILLSTREAM_CONFIG`` names.
+``millstream.toml`` in the working directory, or the one that ``MILLSTREAM_CONFIG`` names. A file in
+the folder that ``MILLSTREAM_SECRETS`` names sets what the variable of its name would; the variable wins.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from pipeline.config.monitoring import DriftConfig, GuardConfig
 from pipeline.config.policy import PolicyConfig
 from pipeline.config.retraining import GateConfig, RetrainConfig
 from pipeline.config.rewards import RewardsConfig
+from pipeline.config.secret_files import SecretFilesSource, secret_files
 from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
 from pipeline.config.signals import SignalsConfig
 from pipeline.config.tracing import TracingConfig
@@ -120,9 +122,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments first, then the environment, then the file."""
+        """Arguments first, then the environment, then the files of secrets, then the file."""
         toml = _File(settings_cls, os.environ.get(FILE_VARIABLE, FILE))
-        return init_settings, env_settings, toml
+        return init_settings, env_settings, SecretFilesSource(settings_cls), toml
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -177,17 +179,17 @@ def load_logging() -> LoggingConfig:
     """Read how lines are written; the defaults where that cannot be read, which `load_settings` refuses."""
     try:
         return _LoggingAlone().logging
-    except (ValueError, OSError):
+    except (ValueError, OSError, InvalidSettings):
         return LoggingConfig()
 
 
 def _unknown_variables() -> Iterator[str]:
-    """Say which variables are for tables that do not exist, which pydantic overlooks.
+    """Say which variables, or files of secrets, are for tables that do not exist, which pydantic overlooks.
 
     Only those with a key: others may be somebody else's, as the MILLSTREAM_SERVICE_HOST that
     Kubernetes sets for a service of that name.
     """
-    for name in os.environ:
+    for name in (*os.environ, *secret_files()):
         table, divided, _ = name.upper().removeprefix(PREFIX).partition("__")
         if name.upper().startswith(PREFIX) and divided and table.lower() not in Settings.model_fields:
             near = did_you_mean(table, Settings.model_fields)

@@ -156,7 +156,7 @@ class ServingState:
         self._steering = steering
         self._catalogue: dict[str, CatalogueEntry | None] = {}
         self._seen: dict[int, SeenEvents] = {}
-        self._texts = TextOverlay(snapshot)
+        self._texts = TextOverlay(snapshot, self._catalogue)
         self._unfolded: list[TailEvent] = []
         self._covered: dict[str, list[TailEvent]] = {}
         self._signals = Signals(snapshot.manifest.signals if snapshot else signals, histories.length)
