@@ -1,7 +1,7 @@
 """Traces: one event's way from the gateway to an answer, as OpenTelemetry spans; only here it is imported.
 
 No record carries a trace. The ids of a trace and of its spans follow from the event's id, which every
-daemon knows, whoever sent the event; so does whether it is followed. Each daemon writes the spans of what it
+daemon knows, however the event came; so does whether it is followed. Each daemon writes the spans of what it
 did itself, and a collector puts them together. Where nothing is followed, this costs one comparison.
 """
 

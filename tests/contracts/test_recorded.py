@@ -1,4 +1,4 @@
-"""What the releases before wrote is read: log, journal, checkpoint and snapshot, as `docs/upgrades.md` promises."""
+"""What releases before wrote is read: log, journal, checkpoint, snapshot, as docs/upgrades.md promises."""
 
 from __future__ import annotations
 

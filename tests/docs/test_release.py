@@ -46,9 +46,7 @@ def test_a_version_without_a_section_is_refused(version: str) -> None:
 
 
 def test_a_tag_of_another_version_is_refused() -> None:
-    with pytest.raises(
-        LookupError, match=r"the tag says 9\.9\.9, and pyproject.toml .*: set the version first"
-    ):
+    with pytest.raises(LookupError, match=r"^the tag says 9\.9\.9, and pyproject.toml .*: set the"):
         check("9.9.9")
 
 
@@ -63,7 +61,7 @@ def test_the_version_of_the_project_has_notes() -> None:
         text=True,
         check=True,
     )
-    assert made.stdout.startswith("### ")
+    assert "\n### Added\n" in made.stdout
 
 
 def test_the_workflow_publishes_what_the_script_makes_of_a_tag() -> None:

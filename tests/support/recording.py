@@ -1,7 +1,7 @@
 """Record what this release writes, so that later ones prove that they read it.
 
-``python -m tests.support.recording 0.3.0`` makes ``tests/recorded/0.3.0``: the log, a checkpoint and a snapshot of
-a tiny model, its language model, and what they hold in `facts.json`.
+``python -m tests.support.recording 0.3.0`` makes ``tests/recorded/0.3.0``: log, checkpoint and snapshot of a
+tiny model, its language model, and what they hold in `facts.json`.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ TOGETHER = {
     "[serve]\nprecision = 'int8'\n[learn.sizes]\ntuning = 'dora'": "learn.sizes.tuning = 'dora' leaves none",
     "[learn.segments]\nlength = 10": "overlap (10) is not less than length (10): no piece would be new",
     "[policy]\nname = 'plackett_luce'\npool = 2": "policy.pool = 2 is less than policy.explored_places = 3",
-    "[policy.shadows.x]\nname = 'plackett_luce'\npool = 2": "policy.shadows.x.pool = 2 is less than",
+    "[policy]\nname = 'plackett_luce'\n[policy.shadows.x]\nname = 'plackett_luce'\npool = 2": "policy.shadows.x.pool = 2 is",
     "[guard]\nfewest = 40\nreference = 39": "fewest (40) is more than reference (39)",
     "[learn.replay]\nlength = 1": "learn.replay.length: must be greater than or equal to 2",
 }

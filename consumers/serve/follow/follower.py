@@ -22,6 +22,7 @@ from threading import Event
 from consumers.serve.follow.log_check import LogCheck
 from consumers.serve.follow.pace import Pace
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
+from consumers.serve.follow.steering_letters import SteeringLetters
 from consumers.serve.state.current import CurrentState, Degradation
 from consumers.serve.state.item_index import ItemIndex
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
@@ -57,7 +58,6 @@ from pipeline.model.content.text import TextEncoder
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.state.histories import Histories
 
-MEND = "servers alone read this topic, so there is no dead letter: send it again as docs/events.md has it"
 MAX_RECORDS = 2_000
 """Records per poll."""
 TEXTS_PER_STEP = 32
@@ -106,7 +106,7 @@ class Follower:
         self._report_at = 0.0
         self._items_apart = 0
         self._refusals = RefusalLog("serve")
-        self._steering_refusals = RefusalLog("serve", remedy=MEND)
+        self._letters = SteeringLetters(event_log, topics, RefusalLog("serve"))
 
     def run(self, make_encoder: Callable[[], TextEncoder], stop: Event) -> None:
         """Follow the log until `stop` is set.
@@ -179,7 +179,7 @@ class Follower:
         histories, ends_of_histories = self._read_histories()
         # Read after the histories, so that no history reaches beyond these ends.
         ends = self._log.end_offsets(self._topics.served)
-        steering = Steering(self._topics.users, self._topics.rules, self._steering_refusals)
+        steering = Steering(self._topics.users, self._topics.rules, self._letters.add)
         state = ServingState(
             self._snapshot,
             histories,
@@ -347,7 +347,7 @@ class Follower:
         if self._items - self._items_apart >= GROWTH:
             self._set_apart()
         self._refusals.settle()
-        self._steering_refusals.settle()
+        self._letters.settle(positions)
         try:
             self._log.ping(PING_SECONDS)
             watch.check()  # after the ping, because an answer of a log that is away is waited for
