@@ -60,7 +60,7 @@ class Seen(NamedTuple):
     known: Tensor
 
 
-class Estimated(NamedTuple):
+class NetworkEstimates(NamedTuple):
     """What the network says of m actions in b states.
 
     Attributes:
@@ -243,10 +243,10 @@ def clipped(gradient: Tensor, longest: float) -> Tensor:
     return gradient * (longest / norm.clamp(min=longest))
 
 
-def estimate(weights: Tensor, sizes: NetworkSizes, states: Tensor, actions: Tensor) -> Estimated:
+def estimate(weights: Tensor, sizes: NetworkSizes, states: Tensor, actions: Tensor) -> NetworkEstimates:
     """Ask the network about actions ``[b, m, p]`` in states ``[b, s]``, both standardised."""
     rewards, futures, logits, effects = outputs(weights, sizes, states, actions).unbind(-1)
-    return Estimated(rewards, futures, logits, effects[:, :-1])
+    return NetworkEstimates(rewards, futures, logits, effects[:, :-1])
 
 
 def choices(logits: Tensor, members: Tensor) -> Tensor:
@@ -286,7 +286,7 @@ def _rewards(rows: Columns) -> Tensor:
     return functional.pad(torch.from_numpy(rows["rewards"] * number), (0, 1))
 
 
-def _excess(estimates: Estimated, seen: Seen) -> Tensor:
+def _excess(estimates: NetworkEstimates, seen: Seen) -> Tensor:
     """Return by how much items that were not shown are valued above those that were, ``[b]``.
 
     The regulariser of CQL(H) (Kumar et al. 2020), where what the log took is a slate: log Σ exp over all that
