@@ -79,7 +79,7 @@ def retrieval_harness(
         recommender.adapter_out.normal_(0, 0.1, generator=generator)
         for parameter in recommender.fusion.parameters():
             parameter.normal_(0, 0.1, generator=generator)
-    table = ItemTable(backbone.width, CPU, RowRates(), look)
+    table = ItemTable(backbone.width, CPU, RowRates(), backbone.width + look)
     table.grow(items)
     if texts:
         content = torch.randn(items, backbone.width + look, generator=generator)

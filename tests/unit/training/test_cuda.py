@@ -23,7 +23,7 @@ from pipeline.config import (
     Tuning,
 )
 from pipeline.evaluation.prequential import Scores
-from pipeline.events import Item
+from pipeline.events import InteractionType, Item
 from pipeline.journal.position import Position
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
@@ -41,7 +41,7 @@ VARIANTS = {
     "sgd": CONFIG.replace(optimizer=OptimizerConfig(kind="sgd", rate=0.02)),
     "adafactor": CONFIG.replace(optimizer=OptimizerConfig(kind="adafactor", rate=0.01)),
     "vectors": CONFIG.replace(sizes=SIZES.replace(vectors=VECTORS)),
-    "basket": CONFIG.replace(objective=ObjectiveConfig(basket_types=["purchase"])),
+    "basket": CONFIG.replace(objective=ObjectiveConfig(basket_types=(InteractionType.PURCHASE,))),
     "masked items": CONFIG.replace(objective=ObjectiveConfig(unsupervised="masked_item", alpha=0.3)),
     "views": CONFIG.replace(objective=ObjectiveConfig(unsupervised="contrastive", alpha=0.3)),
 }
@@ -63,9 +63,7 @@ def make(backbone_folder: Path, tmp_path: Path) -> Iterator[Make]:
     """Makes learners that know the items; each device has its own copy of the language model."""
     with ExitStack() as stack:
 
-        def made(
-            device_name: str, config: LearnerConfig = CONFIG, folder: Path = backbone_folder
-        ) -> Learner:
+        def made(device_name: str, config: LearnerConfig = CONFIG, folder: Path = backbone_folder) -> Learner:
             device, backbone = torch.device(device_name), load_backbone(str(folder))
             encoder = stack.enter_context(closing(TextEncoder(backbone, tmp_path, 8, device)))
             learner = Learner(config, backbone, encoder, device)
