@@ -46,6 +46,8 @@ def run(settings: Settings, *, retry: bool = False) -> None:
         checked(settings.log, stop) as (event_log, topics),
         served(config, store, event_log, topics.items, stop) as service,
     ):
+        media = ", ".join(f"{medium} by {name}" for medium, name in config.encoders.items())
+        log.info("media daemon started: %s, from %s hosts", media, len(config.hosts))
         if retry:
             log.info("%s media that were refused are tried again", store.retry(time.time()))
         service.run()

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.media.remedies import REMEDIES
 from consumers.media.store import ItemMedium, MediaStore, digest_of
 from pipeline import metrics
 from pipeline.config import EncoderName, MediaConfig
@@ -112,9 +113,10 @@ def given_up(medium: ItemMedium, refused: MediaRefused) -> ItemMedium:
     """Return a medium that gets no vector; count it, and say why."""
     metrics.REFUSED_MEDIA.labels(refused.reason).inc()
     log.warning(
-        "item %r is served without its %r: %s; give it another URL, or start with --retry",
+        "item %r is served without its %r: %s; %s",
         medium.item,
         medium.name,
         refused,
+        REMEDIES[refused.reason],
     )
     return medium._replace(reason=refused.reason, due=None)

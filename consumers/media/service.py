@@ -96,6 +96,7 @@ class MediaService:
                     return
                 self._read(reader, POLL_SECONDS)
             self._store.give_up_sent()
+            log.info("caught up with the items; %s media wait to be fetched", self._store.pending())
             is_busy = True
             while not self._stop.is_set():
                 is_busy = self.turn(reader, writer, 0 if is_busy else POLL_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,8 +14,20 @@ from pipeline.events import Id
 EncoderName = Literal["efficientnet-lite0", "speech-embedding"]
 
 
-HOST = r"^\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(:[0-9]{1,5})?$"
-Host = Annotated[str, Field(max_length=300, pattern=HOST), AfterValidator(str.lower)]
+HOST = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(:[0-9]{1,5})?")
+
+
+def _host(text: str) -> str:
+    """Check a host; what is written instead is not said, because a URL may have a password."""
+    if not HOST.fullmatch(text):
+        raise ValueError(
+            "must be a host without scheme and path, such as example.com or example.com:8080; "
+            ".example.com is all hosts below"
+        )
+    return text.lower()
+
+
+Host = Annotated[str, Field(max_length=300), AfterValidator(_host)]
 
 
 class MediaConfig(Config):

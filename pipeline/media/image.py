@@ -75,7 +75,7 @@ def _check_size(picture: Image.Image, max_pixels: int) -> None:
     """Refuse too many pixels by the header alone, before any is decoded."""
     width, height = picture.size
     if width * height > max_pixels:
-        text = f"{width} x {height} pixels, more than {max_pixels:,}"
+        text = f"{width} x {height} pixels, more than media.max_pixels ({max_pixels:,})"
         raise MediaRefused(MediaReason.TOO_LARGE, text)
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+from consumers.media.remedies import REMEDIES
 from consumers.media.store import FILE, MediaStore
-from pipeline.errors import Occupied
+from pipeline.errors import MediaReason, Occupied
 from pipeline.events import Item, ItemChange
 from pipeline.metrics import Series, value_of
 from tests.support.media_harness import Killed, MediaHarness, vectors_of
@@ -237,8 +238,8 @@ def test_a_refused_picture_is_logged_and_counted_once(
             harness.send("mug", title=title, media={"photo": url})
             harness.settle()
     assert value_of(exposed(), "millstream_refused_media_total", reason="damaged") == before + 1
-    assert [line.getMessage().partition(";")[0] for line in caplog.records] == [
-        "item 'mug' is served without its 'photo': damaged: bad"
+    assert [line.getMessage() for line in caplog.records] == [
+        f"item 'mug' is served without its 'photo': damaged: bad; {REMEDIES[MediaReason.DAMAGED]}"
     ]
     assert harness.item("mug") == Item(item="mug", title="A better mug", media={"photo": url})
 
