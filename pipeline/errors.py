@@ -127,8 +127,20 @@ class LogUnavailable(MillstreamError):
     """The event log does not answer: a broker is down, or a file cannot be opened."""
 
 
+class LogRefused(LogUnavailable):
+    """The event log refuses this process: its login, a certificate, or a right that it lacks.
+
+    A daemon that starts ends with it, because waiting does not help. One that runs waits as for a log that is
+    away: a right may be granted, and a login changed back.
+    """
+
+
 class StorageUnavailable(MillstreamError):
     """Snapshot store, checkpoint folder or a report's file refused a write: it is away, or full."""
+
+
+class StoreAway(StorageUnavailable, OSError):
+    """A snapshot store elsewhere does not answer, or refuses this login; an OSError, as those of a disk."""
 
 
 class FrozenWeightsChanged(MillstreamError):
@@ -192,6 +204,10 @@ class Fenced(MillstreamError):
 
 class OrderRefused(MillstreamError):
     """A promotion or rollback cannot be carried out; the learner continues unchanged."""
+
+
+class RetrainCancelled(MillstreamError):
+    """A retrain by hand ended before the Gate could judge its candidate."""
 
 
 class CandidateUnknown(MillstreamError):

@@ -107,12 +107,12 @@ def serve(settings: Settings, event_log: EventLog, stop: Event, worker: Worker |
             partial(impression_follower.run, stop),
             partial(_policy_follower(settings, event_log, service).run, stop),
         ]
-        app = create_app(service, settings.serve)
+        app, at = create_app(service, settings.serve), settings.serve
         if worker is None:
-            serve_beside(app, settings.serve, "serve", followers, stop)
+            serve_beside(app, at, "serve", followers, stop, http=at.http)
         else:
             is_ready = partial(_is_ready, current, worker)
-            serve_beside(app, settings.serve, "serve", followers, stop, is_ready=is_ready, is_shared=True)
+            serve_beside(app, at, "serve", followers, stop, http=at.http, is_ready=is_ready, is_shared=True)
 
 
 def _policy_follower(

@@ -20,9 +20,10 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import NamedTuple, Self
 
 from pipeline.eventlog.kafka import ready
 
@@ -42,8 +43,10 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners={listeners},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners={listeners}
+listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
 log.dirs={logs}
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
@@ -57,6 +60,20 @@ share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 """
+
+
+class Listener(NamedTuple):
+    """One more address of a broker, with TLS or a login.
+
+    Attributes:
+        name: in capital letters; `Broker.urls` has its URL.
+        protocol: SSL, SASL_PLAINTEXT or SASL_SSL.
+        properties: its settings, without the prefix ``listener.name.<name>.``.
+    """
+
+    name: str
+    protocol: str
+    properties: Mapping[str, str]
 
 
 class BrokerError(Exception):
@@ -75,15 +92,36 @@ class Broker:
     Attributes:
         port: the port it listens on; a free one if 0 was requested.
         url: the URL for `pipeline.eventlog.open_log`.
+        urls: the URLs of further listeners, by name.
         data: its data folder; `logs` in it has one folder per partition.
     """
 
-    def __init__(self, data: Path, port: int = 0, home: Path = _HOME, quick_start: bool = False) -> None:
-        """Prepare a broker. `quick_start` reduces JIT compilation, for tests; it costs throughput."""
+    def __init__(
+        self,
+        data: Path,
+        port: int = 0,
+        home: Path = _HOME,
+        quick_start: bool = False,
+        listeners: Sequence[Listener] = (),
+        users: Mapping[str, str] | None = None,
+    ) -> None:
+        """Prepare a broker.
+
+        Args:
+            data: its folder.
+            port: where it listens without TLS and login; who comes that way may do everything.
+            home: where jars are kept.
+            quick_start: whether JIT compilation is reduced, for tests; it costs throughput.
+            listeners: further addresses. With any, who comes by them needs rights (ACLs).
+            users: passwords of users of SASL/SCRAM-SHA-512, by name; made when the data folder is new.
+        """
         self.port = port or _free_port()
         self.url = f"kafka://127.0.0.1:{self.port}"
         self.data = data
         self._home = home
+        self._listeners = {_free_port(): listener for listener in listeners}
+        self._users = users or {}
+        self.urls = {listener.name: f"kafka://127.0.0.1:{at}" for at, listener in self._listeners.items()}
         self._quick = ["-XX:TieredStopAtLevel=1"] if quick_start else []
         self._process: subprocess.Popen[bytes] | None = None
         self._archive = home / "classes.jsa"
@@ -148,16 +186,36 @@ class Broker:
 
     def _configure(self) -> None:
         logs = self.data / "logs"
-        properties = _PROPERTIES.format(port=self.port, controller_port=_free_port(), logs=logs)
-        (self.data / "server.properties").write_text(properties)
+        protocols = {"PLAINTEXT": "PLAINTEXT"} | {one.name: one.protocol for one in self._listeners.values()}
+        addresses = {self.port: "PLAINTEXT"} | {at: one.name for at, one in self._listeners.items()}
+        properties = _PROPERTIES.format(
+            listeners=",".join(f"{name}://127.0.0.1:{at}" for at, name in addresses.items()),
+            protocols=",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
+            controller_port=_free_port(),
+            logs=logs,
+        )
+        (self.data / "server.properties").write_text(properties + "".join(self._security()))
         (self.data / "log4j2.xml").write_text(_LOG4J)
         if not (logs / "meta.properties").exists():
             self._format()
+
+    def _security(self) -> Iterator[str]:
+        """Yield the lines of further listeners, and that who comes by them needs rights."""
+        if not self._listeners:
+            return
+        yield "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n"
+        yield "super.users=User:ANONYMOUS\n"  # by the listener without login, as the broker itself
+        yield "sasl.enabled.mechanisms=SCRAM-SHA-512\n"
+        for listener in self._listeners.values():
+            for name, value in listener.properties.items():
+                yield f"listener.name.{listener.name.lower()}.{name}={value}\n"
 
     def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # With "=", because an id may begin with a dash.
         options = ["format", f"--cluster-id={cluster}", f"--config={self.data / 'server.properties'}"]
+        for name, password in self._users.items():
+            options += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
         done = subprocess.run(
             self._java("kafka.tools.StorageTool", *options, archive=False), capture_output=True, check=False
         )

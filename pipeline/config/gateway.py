@@ -8,6 +8,7 @@ from pydantic import Field
 
 from pipeline.config.access import Guarded
 from pipeline.config.base import Port, Text
+from pipeline.config.http import HttpConfig
 
 
 class GatewayConfig(Guarded):
@@ -17,6 +18,8 @@ class GatewayConfig(Guarded):
     """Address to listen on."""
     port: Port = 8001
     """Port to listen on."""
+    http: HttpConfig = HttpConfig()
+    """TLS, proxies, and how the gateway leaves."""
     max_body_bytes: Annotated[int, Field(ge=1_024, le=1 << 30)] = 8 << 20
     """Bytes that the body of a request may have, at most."""
     max_batch_events: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000

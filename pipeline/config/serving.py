@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.access import Guarded
 from pipeline.config.base import Config, Count, Port, Seconds, Share, Text
+from pipeline.config.http import HttpConfig
 from pipeline.events import InteractionType
 
 MOST_WORKERS = 64
@@ -20,6 +21,8 @@ class ServeConfig(Guarded):
     """Address to listen on."""
     port: Port = 8000
     """Port to listen on."""
+    http: HttpConfig = HttpConfig()
+    """TLS, proxies, and how the server leaves."""
     workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = 1
     """Processes that answer at the port; each follows the log by itself, and limits keys by itself. More than
     one need a port, and their metrics are at `metrics.serve`."""

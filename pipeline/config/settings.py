@@ -2,20 +2,24 @@
 
 ``MILLSTREAM_LEARN__SEED=1`` overrides ``seed`` in the table ``[learn]``, and
 ``MILLSTREAM_LEARN__REPLAY__SEGMENTS=8`` ``segments`` in ``[learn.replay]``. The file is
-``millstream.toml`` in the working directory, or the one that ``MILLSTREAM_CONFIG`` names.
+``millstream.toml`` in the working directory, or the one that ``MILLSTREAM_CONFIG`` names. A file in
+the folder that ``MILLSTREAM_SECRETS`` names sets what the variable of its name would; the variable wins.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Iterator
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -23,18 +27,30 @@ from pydantic_settings import (
 )
 
 from pipeline.config.bridge import BridgeConfig
-from pipeline.config.conflicts import unlearned_types, unlearned_values, unmeasured, unrecorded
+from pipeline.config.conflicts import (
+    undecidable,
+    undrawn,
+    unlearned_ratings,
+    unlearned_types,
+    unlearned_values,
+    unmeasured,
+    unrecorded,
+    unrounded,
+)
 from pipeline.config.gateway import GatewayConfig
 from pipeline.config.learning import BatchConfig, CheckpointConfig, LearnerConfig, SnapshotConfig
 from pipeline.config.log import LogConfig, RefusalsConfig
+from pipeline.config.logging import LoggingConfig
 from pipeline.config.media import MediaConfig
 from pipeline.config.model import ModelConfig
 from pipeline.config.monitoring import DriftConfig, GuardConfig
 from pipeline.config.policy import PolicyConfig
 from pipeline.config.retraining import GateConfig, RetrainConfig
 from pipeline.config.rewards import RewardsConfig
+from pipeline.config.secret_files import SecretFilesSource, secret_files
 from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
 from pipeline.config.signals import SignalsConfig
+from pipeline.config.tracing import TracingConfig
 from pipeline.config.value import ValueConfig
 from pipeline.errors import InvalidSettings
 from pipeline.wording import did_you_mean, faults_in
@@ -42,6 +58,7 @@ from pipeline.wording import did_you_mean, faults_in
 PREFIX = "MILLSTREAM_"
 FILE = "millstream.toml"
 FILE_VARIABLE = "MILLSTREAM_CONFIG"
+SEE = "see docs/settings.md for every key, its bounds and its default"
 
 
 class Settings(BaseSettings):
@@ -77,14 +94,20 @@ class Settings(BaseSettings):
     media: MediaConfig = MediaConfig()
     play: PlayConfig = PlayConfig()
     metrics: MetricsConfig = MetricsConfig()
+    logging: LoggingConfig = LoggingConfig()
+    tracing: TracingConfig = TracingConfig()
 
     @model_validator(mode="after")
     def _can_work_together(self) -> Self:
         found = [
             *unrecorded(self.policy, self.serve),
             *unlearned_values(self.policy, self.value),
+            *undrawn(self.policy),
             *unlearned_types(self.signals, self.learn.objective),
+            *unlearned_ratings(self.signals, self.learn.ratings),
             *unmeasured(self.serve, self.metrics),
+            *undecidable(self.retrain.plan, self.gate),
+            *unrounded(self.serve, self.learn.sizes),
         ]
         if found:
             raise ValueError("; ".join(found))
@@ -99,9 +122,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments first, then the environment, then the file."""
-        toml = TomlConfigSettingsSource(settings_cls, os.environ.get(FILE_VARIABLE, FILE))
-        return init_settings, env_settings, toml
+        """Arguments first, then the environment, then the files of secrets, then the file."""
+        toml = _File(settings_cls, os.environ.get(FILE_VARIABLE, FILE))
+        return init_settings, env_settings, SecretFilesSource(settings_cls), toml
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -116,29 +139,75 @@ def load_settings(**overrides: Any) -> Settings:
     file = os.environ.get(FILE_VARIABLE)
     if file and not Path(file).is_file():
         raise InvalidSettings(f"{FILE_VARIABLE} names {file}, which is no file")
-    if unknown := [*_unknown_variables()]:
-        raise InvalidSettings(f"{'; '.join(unknown)}; see `millstream config`")
+    faults = [*_unknown_variables(), *_unreadable_variables()]
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InvalidSettings(f"{file or FILE} cannot be read: {error}") from None
-    except SettingsError as error:
-        raise InvalidSettings(
-            f"the environment cannot be read: {error}; write a table as JSON, or set each of its values by a "
-            f"variable of its own, such as {PREFIX}LOG__PARTITIONS"
-        ) from None
+    except SettingsError as error:  # a variable, which is among the faults
+        faults = faults or [f"the environment cannot be read: {error}"]
     except ValidationError as error:
-        raise InvalidSettings(f"{faults_in(error, Settings, 'settings')}; see `millstream config`") from None
+        faults.append(faults_in(error, Settings, "settings"))
+    if faults:
+        raise InvalidSettings(f"{'; '.join(faults)}; {SEE}")
+    return settings
+
+
+class _File(TomlConfigSettingsSource):
+    """A TOML file, with or without the byte order mark that editors of Windows put before it."""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        return tomllib.loads(file_path.read_text(encoding="utf-8-sig"))
+
+
+class _LoggingAlone(BaseSettings):
+    """The one table that is read before all others, so that their faults are lines of its form."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore")
+
+    logging: LoggingConfig = LoggingConfig()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Those of all settings."""
+        return Settings.settings_customise_sources(settings_cls, *sources, **named)
+
+
+def load_logging() -> LoggingConfig:
+    """Read how lines are written; the defaults where that cannot be read, which `load_settings` refuses."""
+    try:
+        return _LoggingAlone().logging
+    except (ValueError, OSError, InvalidSettings):
+        return LoggingConfig()
 
 
 def _unknown_variables() -> Iterator[str]:
-    """Say which variables are for tables that do not exist, which pydantic overlooks.
+    """Say which variables, or files of secrets, are for tables that do not exist, which pydantic overlooks.
 
     Only those with a key: others may be somebody else's, as the MILLSTREAM_SERVICE_HOST that
     Kubernetes sets for a service of that name.
     """
-    for name in os.environ:
+    for name in (*os.environ, *secret_files()):
         table, divided, _ = name.upper().removeprefix(PREFIX).partition("__")
         if name.upper().startswith(PREFIX) and divided and table.lower() not in Settings.model_fields:
             near = did_you_mean(table, Settings.model_fields)
             yield f"{name} sets nothing: there is no table {table.lower()}{near}"
+
+
+def _unreadable_variables() -> Iterator[str]:
+    """Say which variables hold a table or a list that is no JSON, without their values."""
+    source = EnvSettingsSource(Settings)
+    for name, value in source.env_vars.items():
+        table, divided, _ = name.removeprefix(PREFIX.lower()).partition("__")
+        field = Settings.model_fields.get(table)
+        if field is None or value is None or not name.startswith(PREFIX.lower()):
+            continue
+        try:
+            json.loads(value) if not divided else source.explode_env_vars(table, field, {name: value})
+        except ValueError:
+            yield (
+                f'{name.upper()} is no JSON: write a table as {{"key": value}} and a list as [value], or set '
+                f"each value of a table by a variable of its own, such as {PREFIX}LOG__PARTITIONS"
+            )

@@ -60,7 +60,7 @@ def _newest(store: str, topics: Topics) -> _Learned | None:
         paths = fs.glob(f"{root.rstrip('/')}/{topics.prefix}/*/{MANIFEST}")
         versions = {_version(match): path for path in paths if (match := VERSION.search(path))}
         newest = sorted(versions.items(), reverse=True)
-        found = (_read(version, fs.cat_file(path), topics) for version, path in newest)
+        found = (_read(version, fs.read(path), topics) for version, path in newest)
         return next((learned for learned in found if learned), None)
     except (InvalidSettings, StorageUnavailable, OSError):
         return None  # other checks say so

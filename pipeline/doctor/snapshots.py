@@ -34,7 +34,7 @@ def check_announced(opened: EventLog, topics: Topics, settings: Settings) -> Ite
     try:
         version = str(open_record(record.value or b"")["version"])
         fs, root = open_filesystem(settings.snapshots.store)
-        manifest = fs.cat_file(f"{root.rstrip('/')}/{topics.prefix}/{version}/{MANIFEST}")
+        manifest = fs.read(f"{root.rstrip('/')}/{topics.prefix}/{version}/{MANIFEST}")
         key = settings.snapshots.key
         unseal(manifest, FORMAT, key.get_secret_value().encode() if key else None)
     except FileNotFoundError:

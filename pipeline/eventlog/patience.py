@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pipeline import metrics
 from pipeline.config import LogConfig
-from pipeline.errors import LogUnavailable
+from pipeline.errors import LogRefused, LogUnavailable
 from pipeline.eventlog import open_log
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
@@ -31,6 +31,8 @@ def patiently(
     stop: Event,
     event_log: EventLog | None = None,
     clock: Callable[[], float] = time.monotonic,
+    *,
+    is_start: bool = False,
 ) -> T | None:
     """Run an action, and repeat it while it raises LogUnavailable, until it works or `stop` is set.
 
@@ -39,8 +41,14 @@ def patiently(
     `stop` is not seen. The action must be safe to repeat; a writer that failed is not, open another
     one in the action.
 
+    Args:
+        is_start: whether the process begins with this, and ends if the log refuses it.
+
     Returns:
         What the action returned, or None if `stop` was set before it worked.
+
+    Raises:
+        LogRefused: only at the start.
     """
     away_since: float | None = None
     pause = _FIRST_PAUSE_SECONDS
@@ -50,6 +58,8 @@ def patiently(
                 event_log.ping(_PING_SECONDS)
             result = action()
         except LogUnavailable as error:
+            if is_start and isinstance(error, LogRefused):
+                raise
             if away_since is None:
                 away_since = clock()
                 logger.warning("the event log is away, waiting until it is back: %s", error)
@@ -86,11 +96,12 @@ def checked(config: LogConfig, stop: Event) -> Iterator[tuple[EventLog, Topics]]
 
     Raises:
         TopicError: topics are missing or differ from the settings.
+        LogRefused: the log refuses this login, or what it may see.
         InvalidSettings, Stopped: see `opened`.
     """
     topics = Topics(config.prefix)
     with opened(config.url, config.secrets, stop) as event_log:
-        patiently(lambda: topics.check(event_log, *config.topic_sizes), stop, event_log)
+        patiently(lambda: topics.check(event_log, *config.topic_sizes), stop, event_log, is_start=True)
         yield event_log, topics
 
 

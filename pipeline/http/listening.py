@@ -26,8 +26,11 @@ from typing import Any, Protocol
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
+from pipeline.config.http import HttpConfig
 from pipeline.errors import InvalidSettings
+from pipeline.http.draining import Draining
 from pipeline.http.request_limit import RequestLimit
 
 
@@ -52,21 +55,44 @@ would be lost, which a proxy answers with 502."""
 POLL_SECONDS = 0.05
 
 
-def http_server(app: FastAPI, host: str, port: int) -> uvicorn.Server:
-    """Make the server of an application; it writes no line per request, which would contain user ids."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            loop="uvloop",
-            http=RequestLimit,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        )
+class _Server(uvicorn.Server):
+    """Leaves signals to the daemon, which sets `stop`; uvicorn's own would end it before it drains."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take no signals."""
+        yield
+
+
+def http_server(app: ASGIApp, host: str, port: int, http: HttpConfig = HttpConfig()) -> uvicorn.Server:  # noqa: B008
+    """Make the server of an application; it writes no line per request, which would contain user ids.
+
+    Raises:
+        InvalidSettings: certificate or key cannot be used.
+    """
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http=RequestLimit,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        proxy_headers=bool(http.proxies),
+        forwarded_allow_ips=list(http.proxies),
+        ssl_certfile=http.certificate,
+        ssl_keyfile=http.private_key,
     )
+    try:
+        config.load()
+    except OSError as error:  # as SSLError is
+        raise InvalidSettings(
+            f"http: {http.certificate} cannot be used with {http.private_key or 'the key in it'}: "
+            f"{error.strerror or error}; name files in PEM that this user may read and that belong together"
+        ) from None
+    return _Server(config)
 
 
 def serve_beside(
@@ -77,10 +103,13 @@ def serve_beside(
     stop: Event,
     on_stop: Callable[[], None] = lambda: None,
     *,
+    http: HttpConfig = HttpConfig(),  # noqa: B008 (frozen)
     is_ready: Callable[[], bool] = lambda: True,
     is_shared: bool = False,
 ) -> None:
     """Answer requests beside workers in threads until `stop` is set or one of them ends; then end the others.
+
+    After `stop` it goes on answering for a while, and says that it is not ready: see `HttpConfig`.
 
     Args:
         app: what answers.
@@ -88,37 +117,54 @@ def serve_beside(
         workers: each ends when `stop` is set, or when `on_stop` was called.
         stop: set when the server ends, too.
         on_stop: called once then.
+        http: TLS, proxies, and how the server leaves.
         is_ready: says from when on connections are accepted.
         is_shared: whether the address is `reserved` for several processes.
 
     Raises:
-        InvalidSettings: the server cannot listen at the address.
+        InvalidSettings: the server cannot listen at the address, or has no certificate that can be used.
         Exception: whatever a worker raises.
     """
-    server = http_server(app, address.host, address.port)
+    draining = Draining(app)
+    server = http_server(draining, address.host, address.port, http)
     opened = sharing if is_shared else listening
 
+    ended = Event()
+
     def end(_: Future[Any]) -> None:
-        server.should_exit = True
+        if not stop.is_set():  # a worker has ended by itself
+            server.should_exit = True
 
     with (
         opened(address.host, address.port, table) as sockets,
         ThreadPoolExecutor(len(workers) + 1, thread_name_prefix=table) as threads,
     ):
         running: list[Future[Any]] = [threads.submit(worker) for worker in workers]
-        endings: list[Future[Any]] = [*running, threads.submit(stop.wait)]
-        for one in endings:
+        for one in running:
             one.add_done_callback(end)
+        threads.submit(_leave, server, draining, http.drain_seconds, stop, ended)
         try:
-            while not (server.should_exit or is_ready()):
+            while not (server.should_exit or stop.is_set() or is_ready()):
                 stop.wait(POLL_SECONDS)
             if not stop.is_set():
                 server.run(sockets)
         finally:
+            ended.set()
             stop.set()
             on_stop()
         for one in running:
             one.result()
+
+
+def _leave(
+    server: uvicorn.Server, draining: Draining, drain_seconds: float, stop: Event, ended: Event
+) -> None:
+    """Wait for `stop`; let a server drain until `ended` is set or the time is over, and end it."""
+    stop.wait()
+    if server.started and not server.should_exit:
+        draining.begin()
+        ended.wait(drain_seconds)
+    server.should_exit = True
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import orjson
-from fsspec.implementations.local import LocalFileSystem
 from pydantic import SecretStr, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
@@ -88,7 +87,6 @@ class SnapshotStore:
 
     def versions(self) -> list[Version]:
         """All published versions, oldest first."""
-        self._fs.invalidate_cache()
         manifests = self._fs.glob(f"{self._root}/*/{MANIFEST}")
         found = (Version.named(path.split("/")[-2]) for path in manifests)
         return sorted(version for version in found if version is not None)
@@ -100,11 +98,11 @@ class SnapshotStore:
             The manifest's seal, to be announced.
         """
         folder = f"{self._root}/{manifest.version}"
-        self._fs.makedirs(folder, exist_ok=True)
+        self._fs.make_folder(folder)
         for name, content in files.items():
-            self._fs.pipe_file(f"{folder}/{name}", content)
+            self._fs.write(f"{folder}/{name}", content)
         sealed = seal(orjson.dumps(manifest.model_dump()), FORMAT, self._key)
-        self._write_atomically(f"{folder}/{MANIFEST}", sealed)
+        self._fs.write_whole(f"{folder}/{MANIFEST}", sealed)
         self._named[Version.parse(manifest.version)] = frozenset(map(layer_path, manifest.layers))
         return Seal(sealed_digest(sealed, FORMAT), len(sealed))
 
@@ -138,8 +136,8 @@ class SnapshotStore:
             after, through: the steps whose changes it holds.
         """
         layer = LayerFile(**dict(digest_of(*content)), after=after, through=through)
-        self._fs.makedirs(f"{self._root}/{LAYERS}", exist_ok=True)
-        self._write_atomically(f"{self._root}/{layer_path(layer)}", *content)
+        self._fs.make_folder(f"{self._root}/{LAYERS}")
+        self._fs.write_whole(f"{self._root}/{layer_path(layer)}", *content)
         return layer
 
     def layer(self, layer: LayerFile) -> Layer:
@@ -226,7 +224,6 @@ class SnapshotStore:
 
         For a learner that starts: the layers of its own publications have versions soon.
         """
-        self._fs.invalidate_cache()
         found = {path.removeprefix(f"{self._root}/") for path in self._fs.glob(f"{self._root}/{LAYERS}/*")}
         for path in sorted(found - self._layers_of(self.versions())):
             self._remove(path)
@@ -313,16 +310,15 @@ class SnapshotStore:
             BrokenSeal: it is no plain file, or has another size.
         """
         path = f"{self._root}/{name}"
-        self._fs.invalidate_cache(path.rpartition("/")[0])
         found = self._fs.info(path)
         if found["type"] != "file" or found.get("islink"):
             raise BrokenSeal(f"{name} is no plain file")
         if found["size"] > self._most_bytes or size not in (None, found["size"]):
             expected = f"at most {self._most_bytes}" if size is None else size
             raise BrokenSeal(f"{name} has {found['size']} bytes, not {expected}")
-        if found["size"] >= MAPPED_BYTES and isinstance(self._fs, LocalFileSystem):
+        if found["size"] >= MAPPED_BYTES and self._fs.is_local:
             return mapped(path)
-        return bytearray(self._fs.cat_file(path))
+        return bytearray(self._fs.read(path))
 
     def _layers_of(self, versions: Iterable[Version]) -> set[str]:
         """Return the paths of the layers of versions."""
@@ -340,15 +336,9 @@ class SnapshotStore:
 
     def _remove(self, path: str) -> None:
         try:
-            self._fs.rm(f"{self._root}/{path}", recursive=True)
+            self._fs.remove(f"{self._root}/{path}")
         except OSError as error:
             log.warning("snapshot %s cannot be removed: %s", path, error)
-
-    def _write_atomically(self, path: str, *content: bytes | memoryview) -> None:
-        """Write a file through a temporary name, so that no reader sees it incomplete."""
-        with self._fs.open(f"{path}.part", "wb") as file:
-            file.writelines(content)
-        self._fs.mv(f"{path}.part", path)
 
 
 def digest_of(*content: bytes | memoryview) -> FileDigest:

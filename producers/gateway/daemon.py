@@ -42,4 +42,4 @@ def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
     """
     gateway, writer = settings.gateway, GroupWriter(event_log)
     app = create_app(writer, Topics(settings.log.prefix), gateway)
-    serve_beside(app, gateway, "gateway", [writer.run], stop, on_stop=writer.close)
+    serve_beside(app, gateway, "gateway", [writer.run], stop, on_stop=writer.close, http=gateway.http)

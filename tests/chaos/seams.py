@@ -42,6 +42,7 @@ from pipeline.eventlog.kafka.fenced import KafkaFencedWriter
 from pipeline.eventlog.patient_writer import PatientWriter
 from pipeline.eventlog.sqlite.fenced import SqliteFencedWriter
 from pipeline.retraining.candidates import Candidate, Candidates
+from pipeline.snapshots.filesystem import StoreFiles
 from pipeline.snapshots.publisher import Publisher
 from pipeline.snapshots.snapshot import Announcement
 from pipeline.snapshots.store import SnapshotStore
@@ -80,7 +81,7 @@ SEAMS: dict[str, dict[str, Seam]] = {
         "mid-rename": Seam(Path, "rename", applies=_is_torn),
         "renamed, not durable": Seam(pipeline.checkpoints.store, "sync_folder"),
         "histories published, no snapshot": Seam(SnapshotStore, "publish"),
-        "mid-snapshot": Seam(SnapshotStore, "_write_atomically"),
+        "mid-snapshot": Seam(StoreFiles, "write_whole"),
         "mid-announcement": Seam(Announcement, "encode"),
         "announced, not reported": Seam(Publisher, "publish", after=True),
         "order planned, not journalled": Seam(CommandReader, "_plan", after=True),

@@ -350,7 +350,7 @@ def _check_shapes(snapshot: Snapshot, backbone: Backbone) -> None:
     """Check the sizes of the items' columns; an update was checked to fit them."""
     rows, width = snapshot.manifest.rows, backbone.width
     consistent = (
-        snapshot.content.shape == (rows, width + snapshot.manifest.sizes.vector_columns)
+        snapshot.content.shape == (rows, snapshot.manifest.sizes.columns(width))
         and snapshot.residual.shape == (rows, width)
         and snapshot.bias.shape == (rows,)
         and len(snapshot.table) == rows

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 
-from pipeline.errors import LogUnavailable
-from pipeline.eventlog.kafka.client import ANSWER_SECONDS, client_id
+from pipeline.eventlog.kafka.client import ANSWER_SECONDS, client_id, connected
+from pipeline.eventlog.kafka.refusals import translated
 
 T = TypeVar("T")
 
@@ -55,7 +55,8 @@ class Admin:
         ANSWER_SECONDS.
 
         Raises:
-            LogUnavailable: the cluster did not answer in time, or refused the request.
+            LogUnavailable: the cluster did not answer in time, or could not do it.
+            LogRefused: the cluster refused this client, or the request.
         """
         limit = ANSWER_SECONDS if seconds is None else seconds
         deadline = time.monotonic() + limit
@@ -64,7 +65,7 @@ class Admin:
                 return request(self._client(limit))
             except kafka_errors.KafkaError as error:
                 if not error.retriable or time.monotonic() > deadline:
-                    raise LogUnavailable(f"{what}: {error}") from error
+                    raise translated(what, error) from error
             time.sleep(0.1)
 
     def close(self) -> None:
@@ -77,10 +78,11 @@ class Admin:
     def _client(self, seconds: float) -> Any:
         with self._lock:
             if self._open_client is None:
-                self._open_client = KafkaAdminClient(
+                self._open_client = connected(
+                    KafkaAdminClient,
+                    self._connection,
                     client_id=client_id("admin"),
                     bootstrap_timeout_ms=int(seconds * 1000),
                     reconnect_backoff_max_ms=1_000,
-                    **self._connection,
                 )
             return self._open_client

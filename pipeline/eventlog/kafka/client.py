@@ -10,11 +10,15 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
 
-from pipeline.errors import LogUnavailable
 from pipeline.eventlog.kafka.batches import TolerantPartitionRecords
+from pipeline.eventlog.kafka.knock import knock
+from pipeline.eventlog.kafka.refusals import unreachable
 
 # Its DEBUG lines contain passwords, keys and values; its INFO lines report every connection.
-logging.getLogger("kafka").setLevel(logging.WARNING)
+if not logging.getLogger("kafka").level:  # that of the settings, which have no debug
+    logging.getLogger("kafka").setLevel(logging.WARNING)
+# Seven lines for each connection that fails, again and again; what they mean is in the errors of this engine.
+logging.getLogger("kafka.net").setLevel(logging.CRITICAL)
 logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 30.0
@@ -29,9 +33,9 @@ def new_producer(connection: Mapping[str, Any], role: str, **settings: Any) -> A
     """Connect a producer whose appends are acknowledged by all replicas.
 
     Raises:
-        LogUnavailable: no broker answers.
+        LogUnavailable: no broker answers; or LogRefused, see `connected`.
     """
-    return _connected(
+    return connected(
         KafkaProducer,
         client_id=client_id(role),
         acks="all",
@@ -41,8 +45,8 @@ def new_producer(connection: Mapping[str, Any], role: str, **settings: Any) -> A
         reconnect_backoff_max_ms=1_000,
         allow_auto_create_topics=False,
         metrics_enabled=False,
+        connection=connection,
         **settings,
-        **connection,
     )
 
 
@@ -52,9 +56,9 @@ def new_consumer(connection: Mapping[str, Any]) -> Any:
     What it cannot decode it returns as placeholders, see `batches`.
 
     Raises:
-        LogUnavailable: no broker answers.
+        LogUnavailable: no broker answers; or LogRefused, see `connected`.
     """
-    consumer = _connected(
+    consumer = connected(
         KafkaConsumer,
         client_id=client_id("reader"),
         enable_auto_commit=False,
@@ -64,7 +68,7 @@ def new_consumer(connection: Mapping[str, Any]) -> Any:
         reconnect_backoff_max_ms=1_000,
         allow_auto_create_topics=False,
         metrics_enabled=False,
-        **connection,
+        connection=connection,
     )
     consumer._fetcher.PartitionRecords = TolerantPartitionRecords  # the client has no setting for it
     return consumer
@@ -83,8 +87,16 @@ def client_id(role: str) -> str:
     return f"millstream-{role}-{os.getpid()}"
 
 
-def _connected(client: Callable[..., Any], **settings: Any) -> Any:
+def connected(client: Callable[..., Any], connection: Mapping[str, Any], **settings: Any) -> Any:
+    """Make a client, which connects.
+
+    Raises:
+        LogUnavailable: no broker answers.
+        LogRefused: the cluster refuses the login, or one side the other's certificate.
+    """
+    if connection.get("security_protocol", "PLAINTEXT") != "PLAINTEXT":
+        knock(connection)
     try:
-        return client(**settings)
+        return client(**settings, **connection)
     except kafka_errors.KafkaError as error:
-        raise LogUnavailable(f"{', '.join(settings['bootstrap_servers'])}: {error}") from error
+        raise unreachable(connection, error) from error

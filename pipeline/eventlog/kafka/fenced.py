@@ -9,8 +9,9 @@ from typing import Any, Self
 
 from kafka import errors as kafka_errors
 
-from pipeline.errors import DeliveryError, Fenced, LogUnavailable
+from pipeline.errors import DeliveryError, Fenced
 from pipeline.eventlog.kafka.client import close_producer
+from pipeline.eventlog.kafka.refusals import translated
 from pipeline.eventlog.port import check_record
 
 APPEND_SECONDS = 5.0
@@ -29,7 +30,7 @@ class KafkaFencedWriter:
             producer.init_transactions()
         except kafka_errors.KafkaError as error:
             close_producer(producer, at_once=True)
-            raise LogUnavailable(f"{topic}: cannot take over: {error}") from error
+            raise translated(f"{topic}: cannot take over", error) from error
 
     def append(self, value: bytes) -> int:
         """See `FencedWriter.append`."""
@@ -65,7 +66,7 @@ class KafkaFencedWriter:
         # kafka-python may wrap the cause in the arguments of another error.
         if any(isinstance(reason, fencing) for reason in (error, *error.args)):
             return Fenced(f"{self._topic}: another process has taken over; this process must stop")
-        return DeliveryError(f"{self._topic}: {error}")
+        return DeliveryError(str(translated(self._topic, error)))
 
 
 def _within(seconds: float, call: Callable[[], int]) -> int:

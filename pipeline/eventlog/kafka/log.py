@@ -17,6 +17,7 @@ from pipeline.eventlog.kafka.admin import Admin
 from pipeline.eventlog.kafka.client import new_consumer, new_producer
 from pipeline.eventlog.kafka.fenced import KafkaFencedWriter
 from pipeline.eventlog.kafka.reader import KafkaReader
+from pipeline.eventlog.kafka.refusals import translated
 from pipeline.eventlog.kafka.settings import (
     client_options,
     configs_command,
@@ -172,7 +173,9 @@ class KafkaLog:
     def _create_topic(self, spec: TopicSpec) -> bool:
         options = {"num_partitions": spec.partitions, "configs": topic_configs(spec)}
         try:
-            self._admin.ask("create topic", lambda admin: admin.create_topics({spec.name: options}))
+            self._admin.ask(
+                f"create topic {spec.name}", lambda admin: admin.create_topics({spec.name: options})
+            )
         except LogUnavailable as error:
             if isinstance(error.__cause__, kafka_errors.TopicAlreadyExistsError):
                 return False  # another process was faster
@@ -185,9 +188,8 @@ class KafkaLog:
         described = self._described(topics)
         for topic in described:
             if topic["error_code"] not in (0, kafka_errors.UnknownTopicOrPartitionError.errno):
-                raise LogUnavailable(
-                    f"{topic['name']}: {kafka_errors.for_code(topic['error_code']).__name__}"
-                )
+                error = kafka_errors.for_code(topic["error_code"])
+                raise translated("describe topics", error({topic["name"]}))
         return [topic for topic in described if not topic["error_code"]]
 
     def _described(self, topics: Iterable[str]) -> list[Any]:

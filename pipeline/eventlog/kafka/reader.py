@@ -14,6 +14,7 @@ from pipeline.errors import LogUnavailable, OffsetsExpired, TopicError
 from pipeline.eventlog.fairness import fair_shares
 from pipeline.eventlog.kafka.batches import Unreadable
 from pipeline.eventlog.kafka.client import ANSWER_SECONDS
+from pipeline.eventlog.kafka.refusals import translated
 from pipeline.eventlog.port import Offsets, Record, TopicPartition
 from pipeline.eventlog.unreadable import unreadable
 
@@ -85,7 +86,7 @@ class KafkaReader:
         except kafka_errors.LogTruncationError as error:
             raise self._expired(dict.fromkeys(error.divergent_offsets)) from error
         except kafka_errors.KafkaError as error:
-            raise LogUnavailable(f"poll: {error}") from error
+            raise translated("poll", error) from error
         for source, records in fetched.items():
             self._buffered[TopicPartition(*source)].extend(map(_record, records))
 
@@ -116,7 +117,7 @@ def _translated(what: str) -> Iterator[None]:
     try:
         yield
     except kafka_errors.KafkaError as error:
-        raise LogUnavailable(f"{what}: {error}") from error
+        raise translated(what, error) from error
 
 
 def _record(record: Any) -> Record:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from pipeline.errors import InvalidSettings
+from pipeline.eventlog.kafka.tls import context_of, is_secured
 from pipeline.eventlog.port import TopicSpec
 
 _SEGMENT_MS = 6 * 3600 * 1000
@@ -22,6 +23,21 @@ _CONFIGS_OF_FIELD: Mapping[str, Collection[str]] = {
 }
 
 
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "GSSAPI")
+_BY_PASSWORD = frozenset(_MECHANISMS[:3])
+_LOGIN = ("sasl_plain_username", "sasl_plain_password")
+
+
+def _one_of(*names: str) -> Callable[[str], str]:
+    def chosen(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return text
+
+    return chosen
+
+
 def _flag(text: str) -> bool:
     if text.lower() in {"true", "1", "yes"}:
         return True
@@ -31,7 +47,7 @@ def _flag(text: str) -> bool:
 
 
 _OPTIONS: Mapping[str, Callable[[str], object]] = {
-    "security_protocol": str,
+    "security_protocol": _one_of(*_PROTOCOLS),
     "ssl_check_hostname": _flag,
     "ssl_cafile": str,
     "ssl_certfile": str,
@@ -39,7 +55,7 @@ _OPTIONS: Mapping[str, Callable[[str], object]] = {
     "ssl_password": str,
     "ssl_crlfile": str,
     "ssl_ciphers": str,
-    "sasl_mechanism": str,
+    "sasl_mechanism": _one_of(*_MECHANISMS),
     "sasl_plain_username": str,
     "sasl_plain_password": str,
     "sasl_kerberos_service_name": str,
@@ -50,8 +66,11 @@ _OPTIONS: Mapping[str, Callable[[str], object]] = {
 def client_options(options: Mapping[str, str]) -> dict[str, object]:
     """Convert TLS and SASL options, under kafka-python's names, to the types that the client expects.
 
+    With TLS they contain the `ssl_context`, which has read the files.
+
     Raises:
-        InvalidSettings: an option is unknown or its value invalid; the message contains no value.
+        InvalidSettings: an option is unknown, its value invalid or its file unreadable, or one that it needs
+            is missing; the message contains no value but a path.
     """
     coerced: dict[str, object] = {}
     for name, text in options.items():
@@ -61,7 +80,30 @@ def client_options(options: Mapping[str, str]) -> dict[str, object]:
             coerced[name] = _OPTIONS[name](text)
         except ValueError as error:
             raise InvalidSettings(f"event log: option {name}: {error}") from None
+    _check_login(coerced)
+    if is_secured(coerced):
+        coerced["ssl_context"] = context_of(coerced)
     return coerced
+
+
+def _check_login(options: Mapping[str, object]) -> None:
+    """Refuse options that contradict each other, which the client would take for no login."""
+    has_login = str(options.get("security_protocol", "PLAINTEXT")).startswith("SASL_")
+    named = [name for name in options if name.startswith("sasl_")]
+    if named and not has_login:
+        raise InvalidSettings(
+            f"event log: {named[0]} is for a login: set security_protocol to SASL_SSL, or to SASL_PLAINTEXT "
+            "where nobody listens; or remove it"
+        )
+    mechanism = options.get("sasl_mechanism")
+    if has_login and mechanism is None:
+        raise InvalidSettings("event log: a login needs sasl_mechanism, such as SCRAM-SHA-512")
+    needed = _LOGIN if has_login and mechanism in _BY_PASSWORD else ()
+    if missing := [name for name in needed if not options.get(name)]:
+        raise InvalidSettings(
+            f"event log: {mechanism} needs {' and '.join(missing)}: set MILLSTREAM_LOG__OPTIONS__"
+            f"{missing[0].upper()}, or a file of this name in the folder that MILLSTREAM_SECRETS names"
+        )
 
 
 def topic_configs(spec: TopicSpec) -> dict[str, str]:

@@ -11,6 +11,7 @@ from kafka import errors as kafka_errors
 
 from pipeline.errors import DeliveryError, TopicError
 from pipeline.eventlog.kafka.client import ANSWER_SECONDS, DELIVERY_SECONDS, close_producer
+from pipeline.eventlog.kafka.refusals import translated
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.eventlog.port import check_record
 
@@ -106,7 +107,7 @@ class KafkaWriter:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        self._error = DeliveryError(f"the broker did not acknowledge a record: {error}")
+        self._error = DeliveryError(str(translated("the broker did not acknowledge a record", error)))
         raise self._error from error
 
     def _raise_if_failed(self) -> None:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from pipeline import cli
 from pipeline.config import Settings
+from pipeline.model.content.series import encode_series
 from tests.support.commands import fails, misused, run
 from tests.support.model_harness import ModelHarness
 
@@ -145,3 +146,43 @@ def test_an_item_is_removed_after_a_question(products: Path, settings: Settings)
         assert [one.key for one in harness.records(harness.topics.items) if one.value is None] == ["mug-1"]
     load(products)
     assert shown("mug-1")["title"] == "Weiße Tasse"
+
+
+WAVE = [0.0, 1.0, 0.0, -1.0] * 8
+
+
+def encoded(*lines: object) -> None:
+    Path("series.jsonl").write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    run("items", "series", "series.jsonl", "--name", "wave", "--width", "8", "--write", "changes.jsonl")
+
+
+def test_series_become_vectors_of_items(products: Path) -> None:
+    load(products)
+    encoded({"item": "mug-1", "series": WAVE}, {"item": "new", "series": [1, 2] * 9})
+    assert "2 items" in run("items", "load", "changes.jsonl").output
+    mug = shown("mug-1")
+    assert mug["title"] == "Weiße Tasse"
+    assert isinstance(mug["vectors"], dict)
+    assert mug["vectors"]["wave"] == encode_series(WAVE, 8).round(5).tolist()
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ({"item": "a", "series": WAVE[:8]}, "series.jsonl:2: series: a series has from 9 to 65536 numbers"),
+        ({"item": "a", "series": ["1"] * 9}, "series.jsonl:2: series"),
+        ({"series": WAVE}, "series.jsonl:2: item"),
+    ],
+)
+def test_a_line_without_a_series_is_named(
+    products: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    line: dict[str, object],
+    fault: str,
+) -> None:
+    lines = [{"item": "mug-1", "series": WAVE}, line]
+    Path("series.jsonl").write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    options = "--name", "wave", "--write", "changes.jsonl"
+    assert fault in fails(monkeypatch, capsys, "items", "series", "series.jsonl", *options)
+    assert not Path("changes.jsonl").exists()

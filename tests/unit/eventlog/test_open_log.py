@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable
@@ -50,8 +51,36 @@ def test_a_malformed_url_names_the_remedy(url: str, remedy: str) -> None:
 
 
 def test_options_are_converted_to_the_types_of_the_client() -> None:
-    options = {"security_protocol": "SASL_SSL", "ssl_check_hostname": "False", "sasl_plain_password": "1"}
-    assert client_options(options) == {**options, "ssl_check_hostname": False}
+    options = {
+        "security_protocol": "SASL_SSL",
+        "ssl_check_hostname": "False",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": "learner",
+        "sasl_plain_password": "1",
+    }
+    converted = client_options(options)
+    context = converted.pop("ssl_context")
+    assert isinstance(context, ssl.SSLContext) and not context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert converted == {**options, "ssl_check_hostname": False}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"security_protocol": "TLS"}, "security_protocol: must be one of PLAINTEXT, SSL"),
+        ({"sasl_plain_password": "hunter2"}, "sasl_plain_password is for a login: set security_protocol"),
+        ({"security_protocol": "SASL_SSL"}, "a login needs sasl_mechanism"),
+        (
+            {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_plain_username": "ann"},
+            "PLAIN needs sasl_plain_password: set MILLSTREAM_LOG__OPTIONS__SASL_PLAIN_PASSWORD, or a file",
+        ),
+    ],
+)
+def test_options_that_make_no_login_are_refused(options: dict[str, str], words: str) -> None:
+    with pytest.raises(InvalidSettings, match=words) as caught:
+        open_log("kafka://host:9092", options)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_wrong_option_is_named_without_its_value(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from pipeline.errors import DeliveryError, LogUnavailable, TopicError
+from pipeline.errors import DeliveryError, LogRefused, LogUnavailable, TopicError
 from pipeline.eventlog import open_log
 from pipeline.eventlog.patience import opened, patiently, wait_until_back
 from pipeline.eventlog.port import EventLog
@@ -102,6 +102,19 @@ def test_other_errors_pass() -> None:
 
     with pytest.raises(DeliveryError):
         patiently(fails, Clock())
+
+
+def test_a_refusal_ends_what_starts_and_is_waited_out_later() -> None:
+    answers = [LogRefused("wrong password"), LogRefused("wrong password")]
+
+    def action() -> str:
+        if answers:
+            raise answers.pop()
+        return "done"
+
+    with pytest.raises(LogRefused):
+        patiently(action, Event(), is_start=True)
+    assert patiently(action, Event()) == "done"
 
 
 def test_wait_until_back() -> None:

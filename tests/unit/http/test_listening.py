@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from threading import Event
 
+import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
-from pipeline.config import ServeConfig
+from pipeline.config import HttpConfig, ServeConfig
 from pipeline.demo.processes import free_port as find_free_port
 from pipeline.errors import InvalidSettings, MillstreamError
 from pipeline.http.listening import listening, reserved, serve_beside, sharing
+from tests.support.certificates import Authority
 from tests.support.serve_tools import wait_until
 
 
@@ -150,3 +155,94 @@ def test_the_server_ends_with_its_worker_and_tells_the_others(
             with pytest.raises(MillstreamError, match=error):
                 serving.result(timeout=20)
     assert stop.is_set() and asked == ["stop"]
+
+
+def shows_the_client() -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/readyz")
+    def readiness() -> str:
+        return "ready"
+
+    @app.get("/client")
+    def client(request: Request) -> list[str]:
+        assert request.client
+        return [request.client.host, request.url.scheme]
+
+    return app
+
+
+@contextmanager
+def serving(http: HttpConfig, port: int) -> Iterator[Event]:
+    """Serve until the end of the block, or until the event is set."""
+    stop = Event()
+    with ThreadPoolExecutor(1) as threads:
+        address = ServeConfig(port=port)
+        done = threads.submit(
+            lambda: serve_beside(
+                shows_the_client(), address, "serve", [partial(wait_for, stop)], stop, http=http
+            )
+        )
+        try:
+            wait_until(lambda: is_listening(address) or done.done())
+            yield stop
+        finally:
+            stop.set()
+        done.result(timeout=20)
+
+
+FORWARDED = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
+
+
+@pytest.mark.parametrize(
+    ("proxies", "client"),
+    [
+        ((), ["127.0.0.1", "http"]),
+        (("10.0.0.0/8",), ["127.0.0.1", "http"]),
+        (("127.0.0.0/8",), ["203.0.113.9", "https"]),
+    ],
+)
+def test_only_named_proxies_are_believed(free_port: int, proxies: tuple[str, ...], client: list[str]) -> None:
+    with serving(HttpConfig(proxies=proxies), free_port):
+        answer = httpx.get(f"http://127.0.0.1:{free_port}/client", headers=FORWARDED)
+    assert answer.json() == client
+
+
+def test_answers_by_https(free_port: int, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    trusting = ssl.create_default_context(cafile=authority.file)
+    with (
+        serving(HttpConfig(certificate=authority.issue("server")), free_port),
+        httpx.Client(verify=trusting, base_url=f"https://127.0.0.1:{free_port}") as client,
+    ):
+        assert client.get("/client").json() == ["127.0.0.1", "https"]
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{free_port}/client")
+
+
+def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    one, other = authority.issue("one"), authority.issue("other")
+    for http in (
+        HttpConfig(certificate=tmp_path / "none.pem"),
+        HttpConfig(certificate=one, private_key=other),
+        HttpConfig(certificate=authority.file),
+    ):
+        with pytest.raises(InvalidSettings, match=f"{http.certificate} cannot be used with .*PEM"):
+            serve_beside(FastAPI(), ServeConfig(port=0), "serve", [], Event(), http=http)
+
+
+def test_it_is_not_ready_first_and_answers_until_it_is_gone(free_port: int) -> None:
+    with (
+        serving(HttpConfig(drain_seconds=1.0), free_port) as stop,
+        httpx.Client(base_url=f"http://127.0.0.1:{free_port}") as client,
+    ):
+        assert client.get("/readyz").status_code == 200
+        kept = client.get("/client")
+        assert "connection" not in kept.headers
+        stop.set()
+        wait_until(lambda: client.get("/readyz").status_code == 503)
+        last = client.get("/client")
+        assert (last.status_code, last.headers["connection"]) == (200, "close")
+        assert is_listening(ServeConfig(port=free_port))
+    assert not is_listening(ServeConfig(port=free_port))

@@ -13,7 +13,7 @@ from pipeline.snapshots.filesystem import open_filesystem
 
 def test_a_folder_is_opened(tmp_path: Path) -> None:
     files, root = open_filesystem(f"{tmp_path}/store")
-    assert (files.protocol, root) == (("file", "local"), f"{tmp_path}/store")
+    assert (files.is_local, root) == (True, f"{tmp_path}/store")
 
 
 @pytest.mark.parametrize("url", ["foo://bucket/x", "foo://me:secret@host/x"])
