@@ -16,7 +16,7 @@ from consumers.media.store import ItemMedium, MediaStore, digest_of
 from pipeline import metrics
 from pipeline.config import EncoderName, MediaConfig
 from pipeline.errors import MediaRefused
-from pipeline.media.encoders import ENCODERS
+from pipeline.media.encoders import spec_of
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class VectorMaker:
     def _encoded(self, medium: ItemMedium, content: bytes) -> ItemMedium:
         """Make the vector of a content, unless there is one."""
         name, digest = self._config.encoders[medium.name], digest_of(content)
-        encoder = ENCODERS[name].digest
+        encoder = spec_of(name).digest
         if self._store.vector(encoder, digest) is None:
             vector = self._encoders.encode(name, content)
             with self._store.transaction():

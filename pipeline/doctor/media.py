@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pipeline.config import EncoderName, Settings
 from pipeline.doctor.finding import Finding, fault, ok, warning
 from pipeline.errors import InvalidSettings
-from pipeline.media.encoders import ENCODERS
+from pipeline.media.encoders import spec_of
 
 
 def check(settings: Settings) -> Iterator[Finding]:
@@ -22,12 +22,13 @@ def check(settings: Settings) -> Iterator[Finding]:
 
 
 def _encoder(medium: str, name: EncoderName, settings: Settings) -> Finding:
-    spec, read = ENCODERS[name], settings.learn.sizes.vectors.get(medium)
     try:
+        spec = spec_of(name)
         spec.check()
     except InvalidSettings as error:
         text, _, remedy = str(error).partition(": ")
         return fault("media", f"{medium}: {text}", remedy or "install the package again")
+    read = settings.learn.sizes.vectors.get(medium)
     if read == spec.width:
         return ok("media", f"{medium} is encoded by {name}, and the model reads it")
     found = f"reads {read} numbers of it" if read else "does not read it"
