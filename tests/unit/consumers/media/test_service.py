@@ -244,6 +244,15 @@ def test_a_refused_picture_is_logged_and_counted_once(
     assert harness.item("mug") == Item(item="mug", title="A better mug", media={"photo": url})
 
 
+def test_it_says_when_it_has_caught_up(harness: MediaHarness, caplog: pytest.LogCaptureFixture) -> None:
+    harness.send("mug", title="A mug")
+    with caplog.at_level(logging.INFO, "consumers.media"):
+        harness.settle()
+    assert [line.getMessage() for line in caplog.records] == [
+        "caught up with the items; 0 media wait to be fetched"
+    ]
+
+
 def test_a_picture_of_an_earlier_url_goes_with_it(harness: MediaHarness) -> None:
     harness.send("mug", title="A mug", media={"photo": harness.host.put("/1.png", b"four")})
     harness.settle()
