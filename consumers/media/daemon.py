@@ -22,7 +22,7 @@ from pipeline.errors import InvalidSettings
 from pipeline.eventlog.patience import checked
 from pipeline.eventlog.port import EventLog
 from pipeline.media.encoder_process import EncoderProcess
-from pipeline.media.encoders import ENCODERS
+from pipeline.media.encoders import spec_of
 from pipeline.media.fetching import Fetcher
 from pipeline.signals import Stopped, stop_requested
 
@@ -46,6 +46,8 @@ def run(settings: Settings, *, retry: bool = False) -> None:
         checked(settings.log, stop) as (event_log, topics),
         served(config, store, event_log, topics.items, stop) as service,
     ):
+        media = ", ".join(f"{medium} by {name}" for medium, name in config.encoders.items())
+        log.info("media daemon started: %s, from %s hosts", media, len(config.hosts))
         if retry:
             log.info("%s media that were refused are tried again", store.retry(time.time()))
         service.run()
@@ -65,7 +67,7 @@ def check(config: MediaConfig) -> None:
     if not config.hosts:
         raise InvalidSettings("nothing may be fetched: name the hosts of the media as `hosts` in [media]")
     for name in config.encoders.values():
-        ENCODERS[name].check()
+        spec_of(name).check()
 
 
 @contextmanager

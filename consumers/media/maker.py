@@ -11,11 +11,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.media.remedies import REMEDIES
 from consumers.media.store import ItemMedium, MediaStore, digest_of
 from pipeline import metrics
 from pipeline.config import EncoderName, MediaConfig
 from pipeline.errors import MediaRefused
-from pipeline.media.encoders import ENCODERS
+from pipeline.media.encoders import spec_of
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class VectorMaker:
     def _encoded(self, medium: ItemMedium, content: bytes) -> ItemMedium:
         """Make the vector of a content, unless there is one."""
         name, digest = self._config.encoders[medium.name], digest_of(content)
-        encoder = ENCODERS[name].digest
+        encoder = spec_of(name).digest
         if self._store.vector(encoder, digest) is None:
             vector = self._encoders.encode(name, content)
             with self._store.transaction():
@@ -112,9 +113,10 @@ def given_up(medium: ItemMedium, refused: MediaRefused) -> ItemMedium:
     """Return a medium that gets no vector; count it, and say why."""
     metrics.REFUSED_MEDIA.labels(refused.reason).inc()
     log.warning(
-        "item %r is served without its %r: %s; give it another URL, or start with --retry",
+        "item %r is served without its %r: %s; %s",
         medium.item,
         medium.name,
         refused,
+        REMEDIES[refused.reason],
     )
     return medium._replace(reason=refused.reason, due=None)

@@ -31,7 +31,7 @@ from pipeline.eventlog.intake import item_of
 from pipeline.eventlog.patience import Pauses
 from pipeline.eventlog.port import EventLog, LogReader, LogWriter, Record, lag
 from pipeline.eventlog.topic_watch import TopicWatch
-from pipeline.media.encoders import ENCODERS
+from pipeline.media.encoders import spec_of
 
 MAX_RECORDS = 500
 """Records per poll, of up to 64 KB each."""
@@ -61,7 +61,7 @@ class MediaService:
     ) -> None:
         """`topic` is that of items; `clock` is in seconds."""
         self._log, self._topic, self._store, self._maker = event_log, topic, store, maker
-        self._digests = {name: ENCODERS[one].digest for name, one in config.encoders.items()}
+        self._digests = {name: spec_of(one).digest for name, one in config.encoders.items()}
         self._stop, self._clock = stop, clock
         self._pauses, self._is_lost = Pauses("media", "media wait", stop), False
 
@@ -96,6 +96,7 @@ class MediaService:
                     return
                 self._read(reader, POLL_SECONDS)
             self._store.give_up_sent()
+            log.info("caught up with the items; %s media wait to be fetched", self._store.pending())
             is_busy = True
             while not self._stop.is_set():
                 is_busy = self.turn(reader, writer, 0 if is_busy else POLL_SECONDS)

@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from pipeline.config.base import Config, Seconds
 from pipeline.events import Id
 
-EncoderName = Literal["efficientnet-lite0", "speech-embedding"]
+ENCODERS = ("efficientnet-lite0", "speech-embedding")
 
 
-HOST = r"^\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(:[0-9]{1,5})?$"
-Host = Annotated[str, Field(max_length=300, pattern=HOST), AfterValidator(str.lower)]
+def _encoder(text: str) -> str:
+    """Check the name of an encoder; whether a folder holds a model, the daemon and the doctor say."""
+    if text not in ENCODERS and "/" not in text:
+        raise ValueError(
+            f"must be {' or '.join(ENCODERS)}, or a folder with a vision model, with a slash in it"
+        )
+    return text
+
+
+EncoderName = Annotated[str, AfterValidator(_encoder)]
+
+
+HOST = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(:[0-9]{1,5})?")
+
+
+def _host(text: str) -> str:
+    """Check a host; what is written instead is not said, because a URL may have a password."""
+    if not HOST.fullmatch(text):
+        raise ValueError(
+            "must be a host without scheme and path, such as example.com or example.com:8080; "
+            ".example.com is all hosts below"
+        )
+    return text.lower()
+
+
+Host = Annotated[str, Field(max_length=300), AfterValidator(_host)]
 
 
 class MediaConfig(Config):
     """[media] Which media of items `millstream media` turns into vectors, and from where it fetches them."""
 
     encoders: Annotated[dict[Id, EncoderName], Field(max_length=8)] = Field(default_factory=dict)
-    """By the name that items have for a medium, what encodes it: `efficientnet-lite0` (pictures) or
-    `speech-embedding` (sounds). The vector gets the same name; each item keeps its own, if it brings one."""
+    """By the name that items have for a medium, what encodes it: `efficientnet-lite0` (pictures),
+    `speech-embedding` (sounds), or a folder with a vision model of transformers (pictures), such as
+    `./vit`. The vector gets the same name; each item keeps its own, if it brings one."""
     hosts: Annotated[tuple[Host, ...], Field(max_length=1_000)] = ()
     """Hosts that may be asked, at ports 80 and 443, or at the one given as in `example.com:8080`;
     `.example.com` is all hosts below. Without any, nothing is fetched. Redirects obey it, too."""

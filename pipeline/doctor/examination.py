@@ -14,6 +14,7 @@ from pipeline.doctor import (
     folders,
     machine,
     mappings,
+    media,
     origin,
     ports,
     sizes,
@@ -44,6 +45,7 @@ def examine() -> Iterator[Finding]:
     yield from ports.check(settings)
     yield from backbone.check(settings)
     yield from mappings.check(settings)
+    yield from media.check(settings)
     yield from snapshots.check_store(settings)
     yield from _check_log(settings)
 

@@ -31,6 +31,8 @@ def check(settings: Settings) -> Iterator[Finding]:
 def _folders(settings: Settings) -> dict[str, Path]:
     """The folders of this machine, by the setting that names them."""
     found = {"checkpoints.folder": settings.checkpoints.folder, "model.cache": settings.model.cache}
+    if settings.media.encoders:
+        found["media.folder"] = settings.media.folder
     store = local_path(settings.snapshots.store)
     if store is not None:
         found["snapshots.store"] = store

@@ -77,7 +77,9 @@ def addresses_of(endpoint: Endpoint, private: bool) -> list[str]:
     addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
     for address in addresses:
         if not (private or is_public(address)):
-            raise MediaRefused(MediaReason.ADDRESS, f"{endpoint.host} has the address {address}")
+            raise MediaRefused(
+                MediaReason.ADDRESS, f"{endpoint.host} has the address {address}, which is not public"
+            )
     return addresses
 
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from pipeline.config import EncoderName, MediaConfig
 from pipeline.errors import InvalidSettings
 from pipeline.media.centres import centre
 from pipeline.media.encoder import ContentEncoder, Vector
 from pipeline.media.formats import Medium
-from pipeline.media.weights import EFFICIENTNET, INSTALL, MELSPECTROGRAM, SPEECH, Weights
+from pipeline.media.weights import EFFICIENTNET, INSTALL, MELSPECTROGRAM, SPEECH, VisionFolder, Weights
 
 
 class EncoderSpec(NamedTuple):
@@ -31,7 +35,7 @@ class EncoderSpec(NamedTuple):
 
     medium: Medium
     width: int
-    weights: tuple[Weights, ...]
+    weights: tuple[Weights | VisionFolder, ...]
     modules: tuple[str, ...]
     release: int
     make: Callable[[MediaConfig, Vector], ContentEncoder]
@@ -56,8 +60,32 @@ class EncoderSpec(NamedTuple):
 
 
 def load_encoder(name: EncoderName, config: MediaConfig) -> ContentEncoder:
-    """Load an encoder."""
-    return ENCODERS[name].make(config, centre(name))
+    """Load an encoder.
+
+    Raises:
+        InvalidSettings: see `spec_of` and `EncoderSpec.check`.
+    """
+    spec = spec_of(name)
+    return spec.make(config, centre(name) if name in ENCODERS else np.zeros(spec.width))
+
+
+@cache
+def spec_of(name: EncoderName) -> EncoderSpec:
+    """Return what is known of an encoder by name, or of a folder with a vision model, which is read once.
+
+    Raises:
+        InvalidSettings: the folder holds no vision model.
+    """
+    return ENCODERS.get(name) or _vision(VisionFolder.of(Path(name)))
+
+
+def _vision(model: VisionFolder) -> EncoderSpec:
+    def make(config: MediaConfig, _: Vector) -> ContentEncoder:
+        from pipeline.media.vision import VisionEncoder  # noqa: PLC0415
+
+        return VisionEncoder(model, config.max_pixels)
+
+    return EncoderSpec(Medium.IMAGE, 256, (model,), ("PIL",), 1, make)
 
 
 def _image(config: MediaConfig, at: Vector) -> ContentEncoder:

@@ -140,11 +140,13 @@ class Fetcher:
         """Read a body, and no more of it than is allowed."""
         most, body = self._config.max_bytes, bytearray()
         if (response.length or 0) > most:
-            raise MediaRefused(MediaReason.TOO_LARGE, f"{response.length:,} bytes, more than {most:,}")
+            raise MediaRefused(
+                MediaReason.TOO_LARGE, f"{response.length:,} bytes, more than media.max_bytes ({most:,})"
+            )
         while chunk := response.read(CHUNK):
             body += chunk
             if len(body) > most:
-                raise MediaRefused(MediaReason.TOO_LARGE, f"more than {most:,} bytes")
+                raise MediaRefused(MediaReason.TOO_LARGE, f"more bytes than media.max_bytes ({most:,})")
         if response.length:
             raise HTTPException(f"the connection ended {response.length:,} bytes too early")
         return bytes(body)

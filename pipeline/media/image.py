@@ -50,8 +50,8 @@ class ImageEncoder:
         return found
 
 
-def decoded(content: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode the middle square of a picture, ``[224, 224, 3]``; of several frames the first.
+def decoded(content: bytes, max_pixels: int, side: int = SIZE) -> NDArray[np.uint8]:
+    """Decode the middle square of a picture, ``[side, side, 3]``; of several frames the first.
 
     Raises:
         MediaRefused: it is damaged, of another format, or has too many pixels.
@@ -62,7 +62,7 @@ def decoded(content: bytes, max_pixels: int) -> NDArray[np.uint8]:
         try:
             with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
                 _check_size(opened, max_pixels)
-                return _square(opened)
+                return _square(opened, side)
         except MediaRefused:
             raise
         except (Image.DecompressionBombError, MemoryError) as error:
@@ -75,16 +75,16 @@ def _check_size(picture: Image.Image, max_pixels: int) -> None:
     """Refuse too many pixels by the header alone, before any is decoded."""
     width, height = picture.size
     if width * height > max_pixels:
-        text = f"{width} x {height} pixels, more than {max_pixels:,}"
+        text = f"{width} x {height} pixels, more than media.max_pixels ({max_pixels:,})"
         raise MediaRefused(MediaReason.TOO_LARGE, text)
 
 
-def _square(picture: Image.Image) -> NDArray[np.uint8]:
-    picture.draft("RGB", (2 * SIZE, 2 * SIZE))  # a JPEG is decoded at a fraction of its size
+def _square(picture: Image.Image, to: int) -> NDArray[np.uint8]:
+    picture.draft("RGB", (2 * to, 2 * to))  # a JPEG is decoded at a fraction of its size
     whole = picture.convert("RGBA") if picture.has_transparency_data else picture.convert("RGB")
     side = min(whole.size)
     left, top = (whole.width - side) / 2, (whole.height - side) / 2
-    square = whole.resize((SIZE, SIZE), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+    square = whole.resize((to, to), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
     if square.mode == "RGBA":  # what is transparent shows white, as on a shop's page
         square = Image.alpha_composite(Image.new("RGBA", square.size, "white"), square).convert("RGB")
     return np.array(square, dtype=np.uint8)

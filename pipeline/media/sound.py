@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 
 import numpy as np
 import soundfile
@@ -19,6 +20,8 @@ SECONDS = 10
 """Of a sound that are read."""
 RATES = (4_000, 192_000)
 MOST_CHANNELS = 16
+UNKNOWN_LENGTH = 0x7FFFF000
+"""Bytes of samples that no file within `media.max_bytes` has."""
 LOUDEST = 8.0
 """A sample of a file in floating point may exceed 1 a little."""
 
@@ -30,6 +33,7 @@ def decoded(content: bytes) -> NDArray[np.float32]:
         MediaRefused: it is damaged, of another format, or its rate, channels or samples are out of bounds.
     """
     check_medium(content, Medium.SOUND)
+    _check_whole(content)
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as opened:
             rate = _checked_rate(opened.samplerate, opened.channels)
@@ -41,6 +45,23 @@ def decoded(content: bytes) -> NDArray[np.float32]:
     except Exception as error:  # soundfile's own, and others of what it is given
         raise MediaRefused(MediaReason.DAMAGED, f"{type(error).__name__}: {error}"[:200]) from None
     return _resampled(_checked(samples), rate)
+
+
+def _check_whole(content: bytes) -> None:
+    """Refuse a WAV file whose samples are cut off, of which libsndfile reads what there is.
+
+    A length that a writer did not know, as in a pipe, is zero or nearly 4 GB.
+    """
+    at = 12
+    while content[:4] == b"RIFF" and at + 8 <= len(content):
+        name, size = struct.unpack_from("<4sI", content, at)
+        at += 8
+        if name == b"data":
+            if at + size > len(content) and size < UNKNOWN_LENGTH:
+                text = f"cut off: it holds {len(content) - at:,} of {size:,} bytes of samples"
+                raise MediaRefused(MediaReason.DAMAGED, text)
+            return
+        at += size + size % 2
 
 
 def _checked_rate(rate: int, channels: int) -> int:

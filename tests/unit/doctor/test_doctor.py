@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,13 +19,17 @@ from pipeline.config import (
     BridgeConfig,
     CheckpointConfig,
     GatewayConfig,
+    LearnerConfig,
+    MediaConfig,
     MetricsConfig,
+    ModelSizes,
     ServeConfig,
     Settings,
     to_toml,
 )
 from pipeline.demo.processes import free_port
-from pipeline.doctor import folders
+from pipeline.doctor import folders, media
+from pipeline.doctor.finding import fault, ok, warning
 from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.entry import JournalEntry, Verb
@@ -415,3 +420,30 @@ def test_folders_that_this_user_may_not_write_are_faults(tmp_path: Path) -> None
         found = next(folders.check(settings))
     assert found.state == "fault" and "may not be written by this user" in found.text
     assert "`chown" in found.remedy and "set `checkpoints.folder`" in found.remedy
+
+
+def test_what_keeps_the_media_daemon_from_starting_is_said(healthy: SetUp) -> None:
+    healthy.set(media={"hosts": '["example.com"]'})
+    hosts_alone = ("fault", "hosts are named, but no medium has an encoder", "set `media.encoders`")
+    assert examined()["media"] == [hosts_alone]
+    healthy.set(media={"hosts": "[]", "encoders": '{"photo": "efficientnet-lite0"}'})
+    no_host = ("fault", "media have encoders, but no host may be asked", "set `media.hosts`")
+    assert examined()["media"][0] == no_host
+
+
+def test_a_medium_that_the_model_does_not_read_is_a_warning() -> None:
+    config = MediaConfig(encoders={"photo": "efficientnet-lite0"}, hosts=("example.com",))
+    (found,) = media.check(Settings(media=config))
+    text = "photo is encoded by efficientnet-lite0 to 256 numbers, but the model does not read it"
+    assert found == warning("media", text, "set `learn.sizes.vectors.photo = 256`")
+    learn = LearnerConfig(sizes=ModelSizes(vectors={"photo": 256}))
+    (good,) = media.check(Settings(media=config, learn=learn))
+    assert good == ok("media", "photo is encoded by efficientnet-lite0, and the model reads it")
+
+
+def test_an_encoder_whose_package_is_missing_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = MediaConfig(encoders={"photo": "efficientnet-lite0"}, hosts=("example.com",))
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    (found,) = media.check(Settings(media=config))
+    text = "photo: the package of PIL is not installed"
+    assert found == fault("media", text, "pip install 'millstream[media]'")

@@ -50,6 +50,13 @@ def test_the_first_seconds_of_one_channel_are_read() -> None:
     assert found[RATE] == pytest.approx(0.25, abs=0.01)
 
 
+def test_a_sound_whose_writer_did_not_know_its_length_is_read() -> None:
+    made = bytearray(sound())
+    at = made.index(b"data") + 4
+    made[at : at + 4] = b"\xff\xff\xff\xff"
+    assert np.array_equal(decoded(bytes(made)), decoded(sound()))
+
+
 POISONED = {
     "no number": (nan_sound(), MediaReason.OUT_OF_BOUNDS),
     "far too loud": (waves(np.full(100, 1e30), subtype="FLOAT"), MediaReason.OUT_OF_BOUNDS),
@@ -60,6 +67,7 @@ POISONED = {
     "too many channels": (waves(np.zeros((10, 32))), MediaReason.OUT_OF_BOUNDS),
     "cut off in the header": (sound()[:20], MediaReason.DAMAGED),
     "cut off": (sound(kind="FLAC")[:60], MediaReason.DAMAGED),
+    "cut off within the samples": (sound()[:-3_000], MediaReason.DAMAGED),
     "without samples": (waves(np.zeros(0)), MediaReason.DAMAGED),
     "nothing": (b"", MediaReason.EMPTY),
     "a picture": (picture(), MediaReason.WRONG_TYPE),

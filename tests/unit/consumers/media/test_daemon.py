@@ -105,5 +105,6 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("host", ["https://example.com", "example.com/a", ":80", "example.com:http", ""])
 def test_what_is_no_host_is_refused(host: str) -> None:
-    with pytest.raises(ValueError, match="hosts"):
+    said = r"hosts(.|\n)*must be a host without scheme and path, such as example.com"
+    with pytest.raises(ValueError, match=said):
         MediaConfig(hosts=(host,))

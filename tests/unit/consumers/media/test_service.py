@@ -9,8 +9,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+from consumers.media.remedies import REMEDIES
 from consumers.media.store import FILE, MediaStore
-from pipeline.errors import Occupied
+from pipeline.errors import MediaReason, Occupied
 from pipeline.events import Item, ItemChange
 from pipeline.metrics import Series, value_of
 from tests.support.media_harness import Killed, MediaHarness, vectors_of
@@ -237,10 +238,19 @@ def test_a_refused_picture_is_logged_and_counted_once(
             harness.send("mug", title=title, media={"photo": url})
             harness.settle()
     assert value_of(exposed(), "millstream_refused_media_total", reason="damaged") == before + 1
-    assert [line.getMessage().partition(";")[0] for line in caplog.records] == [
-        "item 'mug' is served without its 'photo': damaged: bad"
+    assert [line.getMessage() for line in caplog.records] == [
+        f"item 'mug' is served without its 'photo': damaged: bad; {REMEDIES[MediaReason.DAMAGED]}"
     ]
     assert harness.item("mug") == Item(item="mug", title="A better mug", media={"photo": url})
+
+
+def test_it_says_when_it_has_caught_up(harness: MediaHarness, caplog: pytest.LogCaptureFixture) -> None:
+    harness.send("mug", title="A mug")
+    with caplog.at_level(logging.INFO, "consumers.media"):
+        harness.settle()
+    assert [line.getMessage() for line in caplog.records] == [
+        "caught up with the items; 0 media wait to be fetched"
+    ]
 
 
 def test_a_picture_of_an_earlier_url_goes_with_it(harness: MediaHarness) -> None:
