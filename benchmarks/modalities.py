@@ -5,12 +5,16 @@
     python -m benchmarks.modalities noise --seeds 3
     python -m benchmarks.modalities image
     python -m benchmarks.modalities audio
+    python -m benchmarks.modalities brand --seeds 3
+    python -m benchmarks.modalities relation --seeds 3
 
-Each run learns one stream twice, with the vectors declared and without. `vector`: an item's vector points
-near the direction of its style. `series`: it is what `encode_series` makes of a series whose rhythm is that
-of its style. `image` and `audio`: what the encoders of `millstream media` make of a picture whose colour and
-shape, or a sound whose pitch, are those of its style. `noise`: it says nothing. Most items arrive while the
-stream goes on, so that half of all targets are cold: nobody, or hardly anybody, has acted on them.
+Each run learns one stream twice, with what items bring declared and without. `vector`: an item's vector
+points near the direction of its style. `series`: it is what `encode_series` makes of a series whose rhythm
+is that of its style. `image` and `audio`: what the encoders of `millstream media` make of a picture whose
+colour and shape, or a sound whose pitch, are those of its style. `noise`: it says nothing. `brand`: an
+item's brand mostly has one style. `relation`: an item is an accessory of two whose texts tell its style.
+Most items arrive while the stream goes on, so that half of all targets are cold: nobody, or hardly anybody,
+has acted on them.
 """
 
 from __future__ import annotations
@@ -30,12 +34,18 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.media import MADE
+from benchmarks.prior_knowledge import (
+    ACCESSORY_OF,
+    BRAND,
+    Known,
+    catalogue_of,
+    with_accessories,
+    with_brands,
+)
 from pipeline.assembly import make_learner
 from pipeline.cli.terminal import ReportOption
 from pipeline.config import EncoderName, MediaConfig, ModelConfig, Settings
-from pipeline.datasets.shop.catalogue import make_catalogue
 from pipeline.datasets.shop.looks import NAME, WIDTH
-from pipeline.datasets.shop.randomness import Purpose, generator
 from pipeline.datasets.shop.settings import Modality, ShopSettings
 from pipeline.datasets.shop.shop import Shop
 from pipeline.events import Event, Item
@@ -61,6 +71,8 @@ class Carrier(StrEnum):
     IMAGE = "image"
     AUDIO = "audio"
     NOISE = "noise"
+    BRAND = "brand"
+    RELATION = "relation"
 
 
 MODALITIES = {Carrier.SERIES: Modality.SERIES, Carrier.NOISE: Modality.NOISE}
@@ -70,46 +82,66 @@ ENCODER: dict[Carrier, EncoderName] = {
     Carrier.AUDIO: "speech-embedding",
 }
 Encode = Callable[[Item], NDArray[np.floating[Any]]]
+Declared = dict[str, object]
+"""Of `learn.sizes`."""
 
 
-class EncodedShop(Shop):
-    """A shop whose items' vectors are made by a producer, each once."""
+class KnownShop(Shop):
+    """A shop whose items have what a producer knows of them."""
 
-    def __init__(self, settings: ShopSettings, encode: Encode) -> None:
+    def __init__(self, settings: ShopSettings, known: Known) -> None:
         super().__init__(settings)
-        self._encode = encode
-        self._vectors = dict[str, tuple[float, ...]]()
+        self._known = known
 
     def events(self) -> Iterator[Event]:
-        """Yield the shop's events, with the vectors."""
+        """Yield the shop's events, with what is known of items."""
         for event in super().events():
-            yield self._encoded(event) if isinstance(event, Item) else event
-
-    def _encoded(self, item: Item) -> Item:
-        if item.item not in self._vectors:
-            self._vectors[item.item] = tuple(self._encode(item).round(4).tolist())
-        return item.model_copy(update={"vectors": {NAME: self._vectors[item.item]}})
+            yield self._known(event) if isinstance(event, Item) else event
 
 
-def shop_of(carrier: Carrier, settings: ShopSettings) -> tuple[Shop, int]:
-    """Return a shop and the width of its items' vectors."""
+def encoded_shop(settings: ShopSettings, encode: Encode) -> Shop:
+    """Return a shop whose items' vectors are made by a producer, each once."""
+    vectors = dict[str, tuple[float, ...]]()
+
+    def encoded(item: Item) -> Item:
+        if item.item not in vectors:
+            vectors[item.item] = tuple(encode(item).round(4).tolist())
+        return item.model_copy(update={"vectors": {NAME: vectors[item.item]}})
+
+    return KnownShop(settings, encoded)
+
+
+def shop_of(carrier: Carrier, settings: ShopSettings) -> tuple[Shop, Declared]:
+    """Return a shop, and what is to be declared to read what its items bring."""
     shop = replace(settings, modality=MODALITIES.get(carrier, Modality.VECTOR))
-    if carrier is Carrier.SERIES:
-        return EncodedShop(shop, lambda item: encode_series(item.vectors[NAME], SERIES_WIDTH)), SERIES_WIDTH
-    if carrier not in ENCODER:
-        return Shop(shop), WIDTH
-    name = ENCODER[carrier]
+    match carrier:
+        case Carrier.BRAND:
+            return KnownShop(shop, with_brands(shop)), {"attributes": (BRAND,)}
+        case Carrier.RELATION:
+            return KnownShop(shop, with_accessories(shop)), {"relations": (ACCESSORY_OF,)}
+        case Carrier.SERIES:
+            made = encoded_shop(shop, lambda item: encode_series(item.vectors[NAME], SERIES_WIDTH))
+            width = SERIES_WIDTH
+        case Carrier.IMAGE | Carrier.AUDIO:
+            made, width = media_shop(ENCODER[carrier], shop)
+        case _:
+            made, width = Shop(shop), WIDTH
+    return made, {"vectors": {NAME: width}}
+
+
+def media_shop(name: EncoderName, shop: ShopSettings) -> tuple[Shop, int]:
+    """Return a shop whose items' vectors an encoder makes of pictures or sounds, and their width."""
     encoder, styles = load_encoder(name, MediaConfig()), styles_of(shop)
 
     def encode(item: Item) -> Vector:
         return encoder.encode(MADE[name](item.item, styles[item.item], shop.seed))
 
-    return EncodedShop(shop, encode), ENCODERS[name].width
+    return encoded_shop(shop, encode), ENCODERS[name].width
 
 
 def styles_of(shop: ShopSettings) -> dict[str, int]:
     """Return the style of each item of a shop."""
-    catalogue = make_catalogue(shop.items, generator(shop.seed, Purpose.CATALOGUE), tells_style=False)
+    catalogue = catalogue_of(shop, tells_style=False)
     return {item.item: style for item, style in zip(catalogue.items, catalogue.style.tolist(), strict=True)}
 
 
@@ -120,12 +152,12 @@ def main(
     cache: Annotated[Path, typer.Option(help="Folder of content vectors.")] = Path(".cache/content"),
     report: ReportOption = None,
 ) -> None:
-    """Learn each shop with and without its vectors, on one thread."""
+    """Learn each shop with and without what its items bring, on one thread."""
     torch.set_num_threads(1)
     runs = []
     for seed in range(seeds):
-        shop, width = shop_of(carrier, replace(SHOP, seed=seed, events=events))
-        runs.append({declared: _run(shop, width if declared else 0, cache) for declared in (False, True)})
+        shop, declared = shop_of(carrier, replace(SHOP, seed=seed, events=events))
+        runs.append({reads: _run(shop, declared if reads else {}, cache) for reads in (False, True)})
         console.print(f"seed {seed}: gate and length {runs[-1][True]['modality']}")
     for scorer in ("mixture", "model"):
         console.print(_table(scorer, carrier, runs))
@@ -133,18 +165,18 @@ def main(
         report.write_text(json.dumps(runs, indent=2) + "\n")
 
 
-def _run(shop: Shop, width: int, cache: Path) -> dict[str, Any]:
-    """Learn a shop, with vectors of a width; 0 for without."""
+def _run(shop: Shop, declared: Declared, cache: Path) -> dict[str, Any]:
+    """Learn a shop, with what is declared."""
     settings = Settings(model=ModelConfig(device="cpu", threads=1, cache=cache))
-    sizes = settings.learn.sizes.replace(vectors={NAME: width} if width else {})
+    sizes = settings.learn.sizes.replace(**declared)
     learn = settings.learn.replace(seed=shop.settings.seed, sizes=sizes)
     learner = make_learner(settings.model_copy(update={"learn": learn}))
     found = backtest(learner, shop, None, settings.batch.events, lambda _: None)
-    figures = learner.recommender.fusion.figures()
+    figures = learner.recommender.fusion.figures().values()
     return {
         "quality": found.quality,
         "events_per_second": found.events / found.seconds,
-        "modality": figures[NAME]._asdict() if width else None,
+        "modality": next((found._asdict() for found in figures), None),
     }
 
 

@@ -206,6 +206,10 @@ class OrderRefused(MillstreamError):
     """A promotion or rollback cannot be carried out; the learner continues unchanged."""
 
 
+class RetrainCancelled(MillstreamError):
+    """A retrain by hand ended before the Gate could judge its candidate."""
+
+
 class CandidateUnknown(MillstreamError):
     """The candidate does not exist, or has been deleted."""
 

@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 
 from consumers.audit.check import AuditCheck
 from consumers.audit.events import EventTally, check_dead_letters, check_events, tally
-from consumers.audit.journal import check_journal, versions_of
+from consumers.audit.journal import begins_of_impressions, check_journal, versions_of
 from consumers.audit.rebuilt import Rebuilt, check_histories, check_rebuild
 from consumers.audit.servers import check_servers
-from consumers.audit.stored import Stored, check_checkpoints, check_snapshots, read_announcements
+from consumers.audit.stored import Stored, Versions, check_checkpoints, check_snapshots, read_announcements
 from pipeline.assembly import checkpoints_of
 from pipeline.config import Settings
 from pipeline.errors import TopicError
-from pipeline.eventlog.port import EventLog
+from pipeline.eventlog.port import EventLog, Offsets
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
-from pipeline.snapshots.snapshot import Manifest
+from pipeline.snapshots.snapshot import Manifest, Version
 from pipeline.snapshots.store import SnapshotStore
 
 
@@ -70,7 +70,7 @@ def audit(
     if has_gap:
         checks.append(AuditCheck.of("events", "not counted: a gap in the log was accepted", []))
     else:
-        checks += _events(event_log, topics, settings, entries[0], published, rebuilt)
+        checks += _events(event_log, topics, settings, entries, published, rebuilt)
     if rebuilt and published and published[-1].version == rebuilt.position.version:
         checks += check_histories(event_log, topics, *rebuilt)
     return checks + (check_servers(event_log, topics, settings, servers, users) if servers else [])
@@ -80,12 +80,12 @@ def _events(
     event_log: EventLog,
     topics: Topics,
     settings: Settings,
-    first: JournalEntry,
+    entries: Sequence[JournalEntry],
     published: Sequence[Manifest],
     rebuilt: Rebuilt | None,
 ) -> list[AuditCheck]:
     """Check events and dead letters, unless some of what was learned has expired."""
-    begins = event_log.begin_offsets([topics.interactions])
+    first, begins = entries[0], event_log.begin_offsets([topics.interactions])
     if first.verb is not Verb.START or any(first.offsets[source] < at for source, at in begins.items()):
         return [AuditCheck.of("events", "not counted: some have expired", [])]
     found: EventTally = tally(event_log, topics, settings.learn.stream.dedupe_window)
@@ -93,5 +93,13 @@ def _events(
     if rebuilt:
         position = rebuilt.position
         states.append((f"the rebuilt {position.version}", position.offsets, rebuilt.learner.stream.events))
-    newest = published[-1] if published else None
-    return [check_events(found, states), check_dead_letters(event_log, topics, found, newest)]
+    ends = _ends_of(published[-1], versions_of(entries)) if published else {}
+    letters = check_dead_letters(
+        event_log, topics, found, begins_of_impressions(entries, topics.impressions), ends
+    )
+    return [check_events(found, states), letters]
+
+
+def _ends_of(manifest: Manifest, versions: Versions) -> Offsets:
+    """Return the ends of all that was read for a snapshot, which itself has none of impressions."""
+    return versions.get(Version.parse(manifest.version), manifest.learned_offsets)

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 
 from consumers.audit.check import AuditCheck
 from pipeline.errors import InvalidEvent
-from pipeline.eventlog.intake import interaction_of, item_of
+from pipeline.eventlog.intake import impression_of, interaction_of, item_of
 from pipeline.eventlog.port import EventLog, Offsets, Record, TopicPartition, read
 from pipeline.eventlog.topics import Topics
-from pipeline.snapshots.snapshot import Manifest
 from pipeline.state.dedupe import SeenEvents
 
 
@@ -32,12 +31,14 @@ class EventTally:
     Attributes:
         events: interactions to be learned.
         duplicates: interactions that are known already.
-        refused: interactions and items that are dead letters.
+        shown: impressions that can be joined.
+        refused: interactions, items and impressions that are dead letters.
     """
 
     window: int
     events: defaultdict[TopicPartition, array[int]] = field(default_factory=_offsets)
     duplicates: defaultdict[TopicPartition, array[int]] = field(default_factory=_offsets)
+    shown: defaultdict[TopicPartition, array[int]] = field(default_factory=_offsets)
     refused: defaultdict[TopicPartition, array[int]] = field(default_factory=_offsets)
     _seen: dict[TopicPartition, SeenEvents] = field(default_factory=dict)
 
@@ -57,23 +58,34 @@ class EventTally:
         except InvalidEvent:
             self.refused[record.source].append(record.offset)
 
+    def add_impression(self, record: Record) -> None:
+        """Judge the next record of the impressions topic."""
+        try:
+            impression_of(record)
+        except InvalidEvent:
+            self.refused[record.source].append(record.offset)
+        else:
+            self.shown[record.source].append(record.offset)
+
     def events_before(self, ends: Offsets) -> int:
         """Count the events to be learned before some offsets."""
         return sum(bisect_left(self.events[source], end) for source, end in ends.items())
 
-    def refused_before(self, ends: Offsets) -> set[str]:
-        """Return the places of dead letters before some offsets."""
+    def refused_between(self, begins: Offsets, ends: Offsets) -> set[str]:
+        """Return the places of dead letters between offsets; a partition without one begins at 0."""
         return {
             f"{source}/{offset}"
             for source, offsets in self.refused.items()
-            for offset in offsets[: bisect_left(offsets, ends.get(source, 0))]
+            for offset in offsets[
+                bisect_left(offsets, begins.get(source, 0)) : bisect_left(offsets, ends.get(source, 0))
+            ]
         }
 
     def holds_valid(self, place: str) -> bool:
-        """Whether the record at a place is an event to be learned, or a duplicate."""
+        """Whether the record at a place is an event to be learned, a duplicate, or an impression."""
         text, _, offset = place.rpartition("/")
         source = TopicPartition.parse(text)
-        return any(_has(kind[source], int(offset)) for kind in (self.events, self.duplicates))
+        return any(_has(kind[source], int(offset)) for kind in (self.events, self.duplicates, self.shown))
 
 
 def tally(event_log: EventLog, topics: Topics, window: int) -> EventTally:
@@ -83,6 +95,8 @@ def tally(event_log: EventLog, topics: Topics, window: int) -> EventTally:
         found.add_interaction(record)
     for record in read(event_log, topics.items):
         found.add_item(record)
+    for record in read(event_log, topics.impressions):
+        found.add_impression(record)
     return found
 
 
@@ -100,11 +114,16 @@ def check_events(found: EventTally, learned: Iterable[tuple[str, Offsets, int]])
 
 
 def check_dead_letters(
-    event_log: EventLog, topics: Topics, found: EventTally, published: Manifest | None
+    event_log: EventLog, topics: Topics, found: EventTally, begins: Offsets, ends: Offsets
 ) -> AuditCheck:
-    """Check that the records refused before the newest snapshot, and no valid ones, have a dead letter."""
+    """Check that the records refused before the newest snapshot, and no valid ones, have a dead letter.
+
+    Args:
+        begins: of partitions that are read from later on than their beginning.
+        ends: of what was read for the snapshot; none without one.
+    """
     letters = {record.key for record in read(event_log, topics.dead_letters) if record.key is not None}
-    refused = found.refused_before(published.learned_offsets) if published else set[str]()
+    refused = found.refused_between(begins, ends)
     missing = [f"{place} was refused, but has no dead letter" for place in sorted(refused - letters)]
     wrong = [f"{place} is valid, but has a dead letter" for place in sorted(_valid(found, letters))]
     return AuditCheck.of("dead letters", f"{len(refused):,} refused records", [*missing, *wrong])

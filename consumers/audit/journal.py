@@ -13,6 +13,7 @@ from itertools import pairwise
 from consumers.audit.check import AuditCheck
 from pipeline.eventlog.port import Offsets, TopicPartition
 from pipeline.journal.entry import JournalEntry, Verb
+from pipeline.journal.position import of_topic
 from pipeline.snapshots.snapshot import Version
 
 
@@ -75,3 +76,12 @@ def _beyond(offsets: Offsets, ends: Offsets) -> list[str]:
 def versions_of(entries: Sequence[JournalEntry]) -> dict[Version, dict[TopicPartition, int]]:
     """Return the end offsets of each version in the journal."""
     return {Version.parse(entry.version): entry.offsets for entry in entries}
+
+
+def begins_of_impressions(entries: Sequence[JournalEntry], topic: str) -> Offsets:
+    """Return where the journal begins to cover a topic that it once did not know."""
+    begins: Offsets = {}
+    for entry in entries:
+        shown = of_topic(topic, entry.offsets)
+        begins = begins or shown if shown else {}
+    return begins

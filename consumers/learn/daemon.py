@@ -155,7 +155,7 @@ class LearnDaemon:
                     self._limit,
                     learner.has_new_text,
                 )
-                turns = _watched(chain(skips, batches.recover(entries), new), watch)
+                turns = self._watched(chain(skips, batches.recover(entries), new), watch)
                 self._run_loop(turns, self._publisher(store, writer), start)
 
     def _start(self, journal: FencedWriter) -> Position:
@@ -163,6 +163,16 @@ class LearnDaemon:
         check = partial(check_position, self._log, self._topics)
         start = self._position or self._checkpoints.restore(self._learner, self._supervisor, check=check)
         return start or first_position(self._log, self._topics, journal, self._fingerprint)
+
+    def _watched(self, turns: Iterable[LearnTurn], watch: TopicWatch) -> Iterator[LearnTurn]:
+        """Yield the turns, check the topics at each, and say once that nothing is left to learn."""
+        is_behind = True
+        for turn in turns:
+            watch.check()
+            if is_behind and turn is None and not self._limit.is_exceeded:
+                is_behind = False
+                log.info("caught up with the log")
+            yield turn
 
     def _publisher(self, store: SnapshotStore, writer: LogWriter) -> Publisher:
         config = self._settings.snapshots
@@ -193,12 +203,6 @@ class LearnDaemon:
         finally:
             self._position = commits.position or self._position
             self._unpublished = commits.unpublished()
-
-
-def _watched(turns: Iterable[LearnTurn], watch: TopicWatch) -> Iterator[LearnTurn]:
-    for turn in turns:
-        watch.check()
-        yield turn
 
 
 def _cadences(settings: Settings) -> Cadences:

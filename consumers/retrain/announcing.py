@@ -26,7 +26,8 @@ class Announcer:
             for record in _records_of(decision):
                 writer.append(self.topics.control, record.key, record.encode())
             writer.flush()
-        log.warning("%s is %s: %s", decision.candidate, decision.outcome, "; ".join(decision.reasons))
+        found = {"candidate": decision.candidate, "outcome": decision.outcome}
+        log.warning("%s is %s: %s", *found.values(), "; ".join(decision.reasons), extra=found)
 
     def publish_pending(self, candidates: Candidates) -> None:
         """Publish the decisions that an earlier process made and could not publish."""

@@ -28,7 +28,7 @@ from pipeline.checkpoints.store import Checkpoints
 from pipeline.config import CheckpointConfig, Settings
 from pipeline.control.alarms import RetrainRequest
 from pipeline.control.records import GateDecision
-from pipeline.errors import NoCheckpoint
+from pipeline.errors import NoCheckpoint, RetrainCancelled
 from pipeline.eventlog.patience import checked, patiently
 from pipeline.retraining.candidates import Candidates
 from pipeline.retraining.training import RetrainProgress
@@ -65,18 +65,21 @@ def run(
         NoCheckpoint: nothing was learned yet; says when a checkpoint will be there.
         TopicError: the topics are not as the settings want them.
         Occupied: another retrainer works for this model.
+        RetrainCancelled: by hand, a candidate was not judged.
     """
     os.nice(settings.retrain.nice)
     metrics.serve_metrics(settings.metrics.host, settings.metrics.retrain, settings.serve.reading_keys)
     try:
         with _service(settings, show) as service:
-            finished = service.finish()
             if follow:
+                service.finish()
                 service.follow()
-            elif not finished:
-                service.answer_by_hand(ManualRequest.now(since), settings.checkpoints, wait)
+            else:
+                service.judge_by_hand(ManualRequest.now(since), settings.checkpoints, wait)
     except Stopped:
         log.info("retrainer stopped; the next one goes on")
+        if not follow:
+            raise RetrainCancelled("it was stopped: `millstream retrain` goes on where it was") from None
 
 
 class RetrainService:
@@ -87,8 +90,8 @@ class RetrainService:
         self._candidates = candidates
         self._retrainer = retrainer
 
-    def finish(self) -> int | None:
-        """Publish and finish what was begun; return how many candidates that were, None if stopped.
+    def finish(self) -> list[GateDecision] | None:
+        """Publish and finish what was begun; return what was decided, None if stopped.
 
         What the log or the storage interrupts, here and below, is begun again once they are back.
         """
@@ -111,11 +114,25 @@ class RetrainService:
             if request is not None:
                 self.answer(request)
 
-    def answer(self, request: RetrainRequest | ManualRequest) -> None:
+    def answer(self, request: RetrainRequest | ManualRequest) -> GateDecision:
         """Answer one request."""
-        _measure(self._retrainer.retrain(request.key, request))
+        decision = self._retrainer.retrain(request.key, request)
+        _measure(decision)
+        return decision
 
-    def answer_by_hand(self, request: ManualRequest, cadence: CheckpointConfig, wait: bool) -> None:
+    def judge_by_hand(self, request: ManualRequest, cadence: CheckpointConfig, wait: bool) -> None:
+        """Finish what was begun, or else answer a request by hand.
+
+        Raises:
+            NoCheckpoint, Stopped: see `answer_by_hand`.
+            RetrainCancelled: a candidate was not judged.
+        """
+        decisions = self.finish() or [self.answer_by_hand(request, cadence, wait)]
+        for decision in decisions:
+            if decision.outcome == "cancelled":
+                raise RetrainCancelled(f"{decision.candidate} was not judged: {'; '.join(decision.reasons)}")
+
+    def answer_by_hand(self, request: ManualRequest, cadence: CheckpointConfig, wait: bool) -> GateDecision:
         """Answer a request by hand; `wait` for a checkpoint if there is none yet.
 
         Raises:
@@ -125,8 +142,10 @@ class RetrainService:
         is_said = False
         while True:
             try:
-                self._patiently(lambda: self.answer(request))
-                return
+                decision = self._patiently(lambda: self.answer(request))
+                if decision is None:
+                    raise Stopped
+                return decision
             except NoCheckpoint as error:
                 why = f"{error}; {_when(cadence)}"
                 if not wait:
@@ -151,13 +170,15 @@ class RetrainService:
         """Publish the decisions that an earlier retrainer made and could not publish."""
         self._retrainer.announcer.publish_pending(self._candidates)
 
-    def finish_begun(self) -> int:
-        """Go on with the candidates that were begun; return how many there were."""
+    def finish_begun(self) -> list[GateDecision]:
+        """Go on with the candidates that were begun; return what was decided."""
         begun = [candidate for candidate in self._candidates.all() if candidate.decision() is None]
+        decisions = list[GateDecision]()
         for candidate in begun:
             log.info("going on with %s", candidate.name)
-            _measure(self._retrainer.retrain(candidate.name))
-        return len(begun)
+            decisions.append(self._retrainer.retrain(candidate.name))
+            _measure(decisions[-1])
+        return decisions
 
 
 @contextmanager

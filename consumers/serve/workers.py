@@ -114,7 +114,8 @@ class Slot:
         self.process.start()
         self._started_at = self._clock()
         sender.close()
-        log.info("worker %s is process %s", self._number, self.process.pid)
+        found = {"worker": self._number, "process_id": self.process.pid}
+        log.info("worker %s is process %s", *found.values(), extra=found)
 
     def can_answer(self) -> bool:
         """Return whether the process has said that it can answer."""

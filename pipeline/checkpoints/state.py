@@ -155,7 +155,7 @@ def restore(
     for name, tensors in (ENCODER, encoder), (LEARNED, learned), (TABLE, table):
         check_numbers(name, tensors)
     replay = {name: tensor.numpy() for name, tensor in read_tensors(files[REPLAY][:]).items()}
-    catalogue = Catalogue(read_entries(files[CATALOGUE][:]))
+    catalogue = Catalogue(read_entries(files[CATALOGUE][:]), model.attributes, model.relations)
     check_stream(len(catalogue), table, counts)
     check_replay(replay, len(catalogue))
     learner.reset(learner.config.replace(sizes=model))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from pipeline.cli import (
@@ -22,9 +25,7 @@ from pipeline.cli import (
 from pipeline.cli.process import process
 
 app = typer.Typer(
-    help="A language-model recommender that keeps learning from an event stream.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_show_locals=False,  # locals may hold keys and user ids
 )
 for module in (
@@ -32,6 +33,22 @@ for module in (
     *(watching, operations, policies, rebuilding, trials, tuning),
 ):
     app.add_typer(module.app)
+
+
+def _print_version(asks: bool) -> None:
+    if asks:
+        typer.echo(f"millstream {version('millstream')}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+]
+
+
+@app.callback()
+def root(_: VersionOption = False) -> None:
+    """A language-model recommender that keeps learning from an event stream."""
 
 
 def main() -> None:

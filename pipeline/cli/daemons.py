@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline import tracing
+from pipeline.cli.logs import say_start
 from pipeline.cli.process import process
 from pipeline.cli.terminal import console, retrain_bar
 from pipeline.config import Settings, load_settings
@@ -44,7 +46,9 @@ def learn(
     from consumers.learn.daemon import run
 
     log = {"accept_gap": True} if accept_gap else {}
-    run(load_settings(log=log, refusals={"most_share": 1.0} if accept_refused else {}))
+    settings = load_settings(log=log, refusals={"most_share": 1.0} if accept_refused else {})
+    _begin("learn", settings, settings.metrics.host, settings.metrics.learn)
+    run(settings)
 
 
 @app.command()
@@ -64,6 +68,7 @@ def retrain(
     if follow and (since or wait):
         raise typer.BadParameter("--follow and --since exclude each other, and so do --follow and --wait")
     settings = load_settings()
+    _begin("retrain", settings, settings.metrics.host, settings.metrics.retrain)
     with retrain_bar(settings.retrain.training.epochs, hidden=follow) as show:
         run(settings, follow=follow, since=since, wait=wait, show=show)
 
@@ -75,6 +80,7 @@ def serve(
 ) -> None:
     """Answer requests for recommendations; load new snapshots without a restart."""
     settings = load_settings(serve=_address(host, port))
+    _begin("serve", settings, settings.serve.host, settings.serve.port)
     if settings.serve.workers > 1:
         from consumers.serve import workers
 
@@ -87,10 +93,14 @@ def serve(
 
 def serve_as_worker(settings: Settings, worker: Worker) -> None:
     """What a worker process of `serve` does."""
-    with process():
+    with process(worker.number):
         from consumers.serve.daemon import run
 
-        run(settings, worker)
+        tracing.begin(settings.tracing.share, settings.tracing.endpoint, "serve")
+        try:
+            run(settings, worker)
+        finally:
+            tracing.use(None)  # nobody else sends what is left: a child process ends at once
 
 
 @app.command()
@@ -101,7 +111,9 @@ def gateway(
     """Take in events over HTTP and append them to the event log, until stopped."""
     from producers.gateway.daemon import run
 
-    run(load_settings(gateway=_address(host, port)))
+    settings = load_settings(gateway=_address(host, port))
+    _begin("gateway", settings, settings.gateway.host, settings.gateway.port)
+    run(settings)
 
 
 @app.command()
@@ -128,6 +140,7 @@ def bridge(
         return
     from producers.bridge.daemon import run
 
+    _begin("bridge", settings, settings.bridge.host, settings.bridge.port)
     run(settings)
 
 
@@ -138,7 +151,15 @@ def media(
     """Make vectors of the pictures and sounds of items, until stopped."""
     from consumers.media.daemon import run
 
-    run(load_settings(), retry=retry)
+    settings = load_settings()
+    _begin("media", settings, settings.metrics.host, settings.metrics.media)
+    run(settings, retry=retry)
+
+
+def _begin(daemon: str, settings: Settings, host: str, port: int) -> None:
+    """Say what starts, and let it trace if it is to."""
+    say_start(daemon, settings, host, port)
+    tracing.begin(settings.tracing.share, settings.tracing.endpoint, daemon)
 
 
 def _address(host: str | None, port: int | None) -> dict[str, object]:

@@ -59,6 +59,7 @@ def evaluate(
         join = OutcomeJoin(settings.rewards)
         joined = list(_outcomes(event_log, topics, join, since, now()))
     found, responses = run(joined, _range(settings), join.window), response_quality(joined, join.window)
+    _check_is_known(name, settings.policy, [each.policy for each in found])
     chosen = [each for each in found if name in (None, each.policy)]
     if not chosen:
         raise NothingToEvaluate(_why_nothing(name, [each.policy for each in found], join))
@@ -74,6 +75,19 @@ def evaluate(
         console.print(classification_table("binary decisions", {"response": responses}), soft_wrap=True)
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in left.items())
     console.print(f"{_waiting(join)}; not joined: {reasons or 'nothing'}", soft_wrap=True)
+
+
+def _check_is_known(name: str | None, config: PolicyConfig, evaluated: list[str]) -> None:
+    """Refuse a name that neither the settings nor the log know; an arm has no propensities of its own."""
+    from pipeline.errors import PolicyRefused
+    from pipeline.policy.policies import SHADOW
+
+    known = list(dict.fromkeys((SHADOW, *config.shadows, *evaluated)))
+    if name in config.arms and name not in known:
+        raise PolicyRefused(f"{name} is an arm: see `millstream experiment report`")
+    if name is not None and name not in known:
+        there_are = ", ".join(known)
+        raise PolicyRefused(f"neither [policy.shadows] nor the log has a policy {name}, only {there_are}")
 
 
 def _why_nothing(name: str | None, evaluated: list[str], join: OutcomeJoin) -> str:

@@ -25,8 +25,9 @@ from pipeline.config.learning import (
     VectorEncoding,
 )
 from pipeline.config.log import LogConfig, RefusalsConfig
+from pipeline.config.logging import LoggingConfig
 from pipeline.config.media import EncoderName, MediaConfig
-from pipeline.config.model import ModelConfig, ModelSizes, Tuning
+from pipeline.config.model import CODE_WIDTH, KEEPS_SIZES, ModelConfig, ModelSizes, Tuning
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
 from pipeline.config.policy import ArmConfig, PolicyConfig, PolicyName, PolicyParameters
 from pipeline.config.ratings import RatingsConfig
@@ -41,9 +42,10 @@ from pipeline.config.retraining import (
 )
 from pipeline.config.rewards import RewardsConfig
 from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
-from pipeline.config.settings import Settings, load_settings
+from pipeline.config.settings import Settings, load_logging, load_settings
 from pipeline.config.signals import SignalsConfig
 from pipeline.config.toml import to_toml
+from pipeline.config.tracing import TracingConfig
 from pipeline.config.value import (
     DqnConfig,
     EpisodeConfig,
@@ -54,6 +56,8 @@ from pipeline.config.value import (
 )
 
 __all__ = [
+    "CODE_WIDTH",
+    "KEEPS_SIZES",
     "Action",
     "ArmConfig",
     "BatchConfig",
@@ -78,6 +82,7 @@ __all__ = [
     "LanguageConfig",
     "LearnerConfig",
     "LogConfig",
+    "LoggingConfig",
     "MediaConfig",
     "MetricsConfig",
     "ModelConfig",
@@ -106,12 +111,14 @@ __all__ = [
     "SnapshotConfig",
     "StreamConfig",
     "ThompsonConfig",
+    "TracingConfig",
     "TrainingConfig",
     "TransitionConfig",
     "Tuning",
     "ValueConfig",
     "ValueName",
     "VectorEncoding",
+    "load_logging",
     "load_settings",
     "to_toml",
 ]

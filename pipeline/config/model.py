@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_settings import NoDecode
 
-from pipeline.config.base import Config, Layers, Rank, Text, Threads
+from pipeline.config.base import Config, Layers, Rank, Text, Threads, listed
 
 
 class ModelConfig(Config):
@@ -27,6 +29,10 @@ class ModelConfig(Config):
     machine."""
 
 
+KEEPS_SIZES = (
+    "a model keeps its sizes: set them back, begin another model with another log.prefix, or let a retrain "
+    "make it larger (retrain.sizes) or read new vectors"
+)
 Tuning = Literal["lora", "dora", "ia3", "prefix", "bottleneck", "last_layers"]
 VectorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 VectorWidth = Annotated[int, Field(ge=1, le=1_024)]
@@ -34,6 +40,16 @@ VectorWidths = Annotated[
     dict[VectorName, VectorWidth],
     Field(max_length=8),
     AfterValidator(lambda widths: dict(sorted(widths.items()))),
+]
+CODE_WIDTH = 64
+"""Numbers of the code that stands for the values of an attribute."""
+AttributeName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_ -]{0,63}$")]
+AttributeNames = Annotated[
+    tuple[AttributeName, ...],
+    NoDecode,
+    BeforeValidator(listed),
+    Field(max_length=8),
+    AfterValidator(lambda names: tuple(sorted(set(names)))),
 ]
 
 
@@ -52,13 +68,45 @@ class ModelSizes(Config):
     lora_alpha: Rank = 16
     """Scale of the LoRA: its product is multiplied by lora_alpha / lora_rank."""
     adapter_rank: Rank = 64
-    """Rank of the linear adapter between content vectors and item vectors, and of the maps of `vectors`."""
+    """Rank of the linear adapter between content vectors and item vectors, and of the maps of `vectors`,
+    `attributes` and `relations`."""
     vectors: VectorWidths = {}
     """Vectors of items that the model reads beside their texts, by name: how many numbers each has, such as
     {image = 512}. An item without one, or with one of another width, is read without it. A retrain adds new
     ones; none can be taken away or get another width, so give it another name."""
 
+    attributes: AttributeNames = ()
+    """Attributes of items that the model reads, such as ["brand", "category"]: what it learns of an item goes
+    to the others with the same value, new ones, too. Texts and lists of texts; a number is no scale, only the
+    same or another. A retrain adds new ones; none can be taken away."""
+    relations: AttributeNames = ()
+    """Attributes that name related items by their ids, such as ["accessory_of", "series"]: the model reads
+    the mean text of these items beside an item's own. A retrain adds them; they cannot be taken away."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        for name in {*self.attributes} & {*self.vectors}:
+            raise ValueError(f"{name!r} is both a vector and an attribute: give the vector another name")
+        return self
+
+    def differing(self, stored: Mapping[str, object]) -> list[str]:
+        """Name the sizes that differ from those of a stored model, each with both values.
+
+        Args:
+            stored: sizes by name.
+        """
+        wanted = self.model_dump(mode="json")
+        return [
+            f"learn.sizes.{name} is {wanted[name]!r} in the settings and {stored[name]!r} in it"
+            for name in wanted
+            if name in stored and wanted[name] != stored[name]
+        ]
+
     @property
-    def vector_columns(self) -> int:
-        """Σk, numbers of all vectors together."""
-        return sum(self.vectors.values())
+    def modalities(self) -> dict[str, int]:
+        """What an item's content has beside texts, by name in the order of columns: how many numbers each."""
+        return {**self.vectors, **dict.fromkeys(self.attributes, CODE_WIDTH)}
+
+    def columns(self, width: int) -> int:
+        """Return how many numbers an item's content has, of which `width` are those of its text."""
+        return width + sum(self.modalities.values()) + (width if self.relations else 0)

@@ -45,7 +45,7 @@ class CandidateSizes(Config):
         """The sizes of a candidate: the largest of these, the settings' and its champion's, part by part.
 
         It is tuned as its champion is. A prefix keeps its length: what is attended to in it is an average.
-        It reads the vectors of both, as wide as its champion reads them.
+        It reads the vectors, attributes and relations of both, vectors as wide as its champion reads them.
         """
         wanted = settings.model_copy(update={name: size for name, size in self if size})
         grows = champion.tuning != "prefix"
@@ -57,6 +57,8 @@ class CandidateSizes(Config):
             lora_alpha=wanted.lora_alpha if wanted.lora_rank == rank else champion.lora_alpha,
             adapter_rank=max(wanted.adapter_rank, champion.adapter_rank),
             vectors={**wanted.vectors, **champion.vectors},
+            attributes=(*wanted.attributes, *champion.attributes),
+            relations=(*wanted.relations, *champion.relations),
         )
 
 

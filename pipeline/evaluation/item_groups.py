@@ -7,12 +7,9 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 from pipeline.event_fields import nearest
-from pipeline.events import Item
-from pipeline.rules.conditions import Value, parts_of
 from pipeline.state.catalogue import Catalogue
+from pipeline.state.relations import CATEGORY, values_of
 
-CATEGORY = "category"
-"""The name of the attribute that is a field of its own."""
 NO_GROUP = "none"
 MOST_ITEMS = 10_000
 """Items that are looked at to find the attributes that items have: the first ones."""
@@ -25,7 +22,7 @@ def groups_of(catalogue: Catalogue, attribute: str) -> Callable[[int], Sequence[
 
     def groups(row: int) -> Sequence[str]:
         item = catalogue.entries[row]
-        values = parts_of(_value(item, attribute)) if item is not None else ()
+        values = values_of(item, attribute) if item is not None else ()
         return [str(value) for value in values] or [NO_GROUP]
 
     return groups
@@ -52,7 +49,3 @@ def without_group(catalogue: Catalogue, attribute: str, least: int = 1) -> str |
         + (f" Did you mean {near!r}?" if near else "")
         + (f" Items have {known}" if known else " Items have none at all")
     )
-
-
-def _value(item: Item, attribute: str) -> Value | None:
-    return item.category if attribute == CATEGORY else item.attributes.get(attribute)

@@ -66,14 +66,14 @@ class ItemTable:
         has_content: whether any row was ever given content that is not zero.
     """
 
-    def __init__(self, width: int, device: torch.device, rates: RowRates, vectors: int = 0) -> None:
+    def __init__(self, width: int, device: torch.device, rates: RowRates, content: int | None = None) -> None:
         """Make an empty table.
 
         Args:
             width: d, of item vectors.
             device: where its columns are.
             rates: of its steps.
-            vectors: Σk, numbers of content beside the d of the text.
+            content: d + Σk, numbers of content; None for those of the text alone.
         """
         self._rates = rates
         self._size = 0
@@ -83,7 +83,7 @@ class ItemTable:
         self._captures: list[ref[CapturedColumns]] = []
         narrow = {name: self._zeros(0) for name in ("bias", "residual_squares", "bias_squares")}
         self._columns = {
-            "content": self._zeros(0, width + vectors, dtype=torch.float16),
+            "content": self._zeros(0, content or width, dtype=torch.float16),
             "residual": self._zeros(0, width),
             **narrow,
         }

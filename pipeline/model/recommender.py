@@ -1,8 +1,9 @@
 """The recommender: item vectors, user vectors, and the logits of users for items.
 
 An item vector is v_i = (I + BA)·t_i + Σ g_m·B_m A_m x_im + e_i, where t_i is the frozen content of the text,
-BA a linear low-rank adapter, x_im the vectors of other modalities (see `fusion`), and e_i a residual row. BA,
-all B_m and e_i are initially zero, so a new item is scored by its text.
+BA a linear low-rank adapter, x_im what is known of the item beside its text (vectors, attributes, related
+items, see `fusion`), and e_i a residual row. BA, all B_m and e_i are initially zero, so a new item is scored
+by its text.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Recommender(nn.Module):
         self.adapter_in = nn.Parameter(torch.randn(sizes.adapter_rank, width) / math.sqrt(width))
         self.adapter_out = nn.Parameter(torch.zeros(width, sizes.adapter_rank))
         self.log_scale = nn.Parameter(torch.tensor(INITIAL_SCALE).log())
-        self.fusion = Fusion(width, sizes.adapter_rank, sizes.vectors)
+        self.fusion = Fusion(width, sizes.adapter_rank, sizes.modalities, bool(sizes.relations))
 
     def learned(self) -> dict[str, nn.Parameter]:
         """Return the trainable parameters by name, without the frozen backbone."""

@@ -6,8 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.bounded import Name, Reason
+from pipeline.bounded import Name, Reason, fault_of
 from pipeline.config.policy import PolicyLabel, PolicyParameters
+from pipeline.errors import InvalidEvent
 from pipeline.events import Finite, Milliseconds
 from pipeline.sealing import open_record, seal_record
 
@@ -51,9 +52,12 @@ class PolicyChange(BaseModel):
         """Read the wire form.
 
         Raises:
-            ValueError: it is damaged, or no change of the policy.
+            InvalidEvent: it is damaged, or no change of the policy.
         """
-        return cls.model_validate(open_record(wire))
+        try:
+            return cls.model_validate(open_record(wire))
+        except ValueError as error:
+            raise InvalidEvent("record", f"no change of the policy: {fault_of(error)}") from None
 
 
 class PolicyChanges:
@@ -68,11 +72,16 @@ class PolicyChanges:
         self._promotions: list[PolicyChange] = []
 
     def add(self, change: PolicyChange) -> None:
-        """Add the next change."""
+        """Add the next change.
+
+        A rollback leaves what it names. Where that is not in use, because its promotion was damaged or is
+        left already, all stays as it is.
+        """
         self.all = [*self.all[1 - MOST_CHANGES :], change]
+        used = self.in_use
         if change.verb == "promotion":
             self._promotions = [*self._promotions[1 - MOST_CHANGES :], change]
-        elif self._promotions:
+        elif used and (used.policy, used.parameters) == (change.policy, change.parameters):
             self._promotions.pop()
 
     @property

@@ -1,4 +1,4 @@
-"""What the vectors of items say to the model, as a table."""
+"""What the model reads of items beside their texts, as a table."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ FIGURES = ModalityFigures._fields
 def modalities_table(by_name: Mapping[str, ModalityFigures]) -> RenderableType:
     """One row per modality: its learned gate, and how long what it adds is."""
     rows = ((name, *(f"{value:.3f}" for value in figures)) for name, figures in by_name.items())
-    return table("vectors of items", ("vector", *FIGURES), rows, whole=("vector",), right=FIGURES)
+    return table("beside texts of items", ("modality", *FIGURES), rows, whole=("modality",), right=FIGURES)

@@ -21,6 +21,7 @@ def evaluations_table(evaluations: Sequence[Evaluation]) -> RenderableType:
         "policy",
         "answers",
         "effective",
+        "cut",
         "shown",
         *ESTIMATORS,
         "value, 95 %",
@@ -32,7 +33,7 @@ def evaluations_table(evaluations: Sequence[Evaluation]) -> RenderableType:
         headings,
         map(_row, evaluations),
         whole=("policy", "verdict"),
-        right=("answers", "effective", "shown", *ESTIMATORS),
+        right=("answers", "effective", "cut", "shown", *ESTIMATORS),
     )
 
 
@@ -41,6 +42,7 @@ def _row(found: Evaluation) -> tuple[str, ...]:
         found.policy,
         f"{found.answers:,}",
         f"{found.effective:,.0f}",
+        f"{found.cut:.1%}",
         f"{found.shown:.4f}",
         *(f"{estimate:.4f}" for estimate in found.estimates.values()),
         _interval(found.value),

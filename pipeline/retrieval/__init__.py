@@ -7,5 +7,6 @@ best of both together are among these, unless more items suggest themselves than
 
 import logging
 
-logging.getLogger("faiss.loader").setLevel(logging.WARNING)
+if not logging.getLogger("faiss.loader").level:
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
 """When it is imported it says of each variant for another CPU that it is not installed."""

@@ -115,7 +115,7 @@ def _forms(manifest: Manifest, layer: LayerFile, width: int) -> Forms:
         if form.ragged:
             forms[f"{part}.{LENGTHS}"] = "I32", (rows,)
             length = _shape(manifest, layer, f"{part}.{next(iter(form.values))}", 1)[0]
-        of_part = width + manifest.sizes.vector_columns if part in OF_CONTENT else width
+        of_part = manifest.sizes.columns(width) if part in OF_CONTENT else width
         for name, dtype in form.values.items():
             forms[f"{part}.{name}"] = dtype, (length, of_part) if name in form.wide else (length,)
     return forms

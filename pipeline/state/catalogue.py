@@ -8,19 +8,21 @@ row without text.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import orjson
 
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import item_of
 from pipeline.eventlog.port import EventLog, read
-from pipeline.events import Item, ItemChange
+from pipeline.events import Item, ItemChange, Scalar
+from pipeline.state.relations import References, attributes_of, related_items
 from pipeline.state.stored_items import StoredItems, stored_item
 
 REMOVED = "-"
 """The digest of a removed item; unlike an item without text, it must not be recommended."""
 NO_VECTORS: Mapping[str, Sequence[float]] = {}
+NO_VALUES: Mapping[str, Sequence[Scalar]] = {}
 
 
 def upserted(before: Item | None, record: Item | ItemChange) -> Item:
@@ -38,13 +40,23 @@ def removed_item(item: str) -> Item:
     return Item(item=item, title="", available=False)
 
 
-def content_digest(text: str, vectors: Mapping[str, Sequence[float]] = NO_VECTORS) -> str:
-    """Return the key of what the content of an item is made of: its text, and the vectors that it brings.
+def content_digest(
+    text: str,
+    vectors: Mapping[str, Sequence[float]] = NO_VECTORS,
+    values: Mapping[str, Sequence[Scalar]] = NO_VALUES,
+) -> str:
+    """Return the key of what the content of an item is made of: its text, its vectors, values of attributes.
 
-    Empty for an empty text without vectors.
+    Empty for an empty text without either.
     """
-    content = orjson.dumps([text, vectors], option=orjson.OPT_SORT_KEYS) if vectors else text.encode()
+    beside = [vectors, values] if values else [vectors] if vectors else []
+    content = orjson.dumps([text, *beside], option=orjson.OPT_SORT_KEYS) if beside else text.encode()
     return hashlib.blake2b(content, digest_size=16).hexdigest() if content else ""
+
+
+def digest_of(item: Item, attributes: Collection[str] = ()) -> str:
+    """Return the key of an item's content, to which the values of some attributes belong."""
+    return content_digest(item.text, item.vectors, attributes_of(item, attributes))
 
 
 class Catalogue:
@@ -54,9 +66,18 @@ class Catalogue:
         ids: item ids.
         stored: the last upsert of each item, as `stored_item` encodes it; None for an item without one.
         digests: content digest of each item, or REMOVED.
+        references: who names an item in the attributes of relations.
     """
 
-    def __init__(self, entries: Iterable[tuple[str, Item | None]] = ()) -> None:
+    def __init__(
+        self,
+        entries: Iterable[tuple[str, Item | None]] = (),
+        attributes: Collection[str] = (),
+        relations: Collection[str] = (),
+    ) -> None:
+        """Make a catalogue of entries; see `read` for the attributes."""
+        self.references = References()
+        self._attributes, self._relations = attributes, relations
         self.ids: list[str] = []
         self.stored: list[bytes | None] = []
         self.digests: list[str] = []
@@ -100,6 +121,24 @@ class Catalogue:
         if item in self._rows:
             self._set_entry(self._rows[item], removed_item(item))
 
+    def read(self, attributes: Collection[str], relations: Collection[str]) -> None:
+        """Count the values of attributes and relations to the content of items.
+
+        Those of relations name related items.
+        """
+        self._attributes, self._relations, self.references = attributes, relations, References()
+        for row, entry in enumerate(self.entries):
+            self._note(row, entry)
+
+    def referring(self, items: Iterable[str]) -> set[int]:
+        """Return the rows of the items that name any of some items."""
+        return {self._rows[by] for item in items for by in self.references.to(item)}
+
+    def text_of(self, item: str) -> str:
+        """Return the text of an item by its id; empty for an unknown one."""
+        row = self._rows.get(item)
+        return "" if row is None else self.text(row)
+
     def text(self, row: int) -> str:
         """Return the text that the language model encodes; empty if there is no entry."""
         entry = self.entries[row]
@@ -116,15 +155,23 @@ class Catalogue:
         return changed
 
     def copy(self) -> Catalogue:
-        """Return an independent copy: of three lists and a dict, because what they hold never changes."""
+        """Return an independent copy: of lists and dicts, because most of what they hold never changes."""
         copied = Catalogue()
         copied.ids, copied.stored, copied.digests = [*self.ids], [*self.stored], [*self.digests]
         copied._rows, copied._changed = dict(self._rows), set(self._changed)
+        copied._attributes, copied._relations = self._attributes, self._relations
+        copied.references = self.references.copy()
         return copied
 
     def _set_entry(self, row: int, entry: Item | None) -> None:
         self.stored[row] = None if entry is None else stored_item(entry)
-        content = content_digest(entry.text, entry.vectors) if entry else ""
+        self._note(row, entry)
+
+    def _note(self, row: int, entry: Item | None) -> None:
+        """Note the content digest of an entry, and what it names."""
+        if self._relations:
+            self.references.put(self.ids[row], related_items(entry, self._relations) if entry else ())
+        content = digest_of(entry, {*self._attributes, *self._relations}) if entry else ""
         digest = REMOVED if entry and not content and not entry.available else content
         if digest != self.digests[row]:
             self._changed.add(row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field
 
 import numpy as np
@@ -70,8 +70,11 @@ class StreamState:
         """
         return self._acts.values
 
-    def ingest(self, records: Iterable[CatalogueRecord]) -> list[int]:
-        """Upsert and change items, remove the items given by id, and return the rows upserted."""
+    def ingest(self, records: Sequence[CatalogueRecord]) -> list[int]:
+        """Upsert and change items, and remove the items given by id.
+
+        Return the rows upserted, and those of the items that name any of the records' as related.
+        """
         rows = []
         for record in records:
             if isinstance(record, str):
@@ -79,7 +82,8 @@ class StreamState:
             else:
                 rows.append(self.catalogue.upsert(record))
         self.grow()
-        return rows
+        touched = (record if isinstance(record, str) else record.item for record in records)
+        return [*rows, *self.catalogue.referring(touched)]
 
     def grow(self) -> None:
         """Extend every per-item array to the size of the catalogue."""

@@ -25,7 +25,7 @@ from pipeline.evaluation.prequential import Scores, Targets, empty_scores
 from pipeline.events import CatalogueRecord, Interaction, InteractionType, event_digest
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.adapter import NO_ADAPTER, Adapter
-from pipeline.model.content.items import ItemEncoder
+from pipeline.model.content.items import ItemEncoder, content_read
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import fast_products, release_freed_memory
 from pipeline.model.item_table import ItemTable
@@ -37,7 +37,7 @@ from pipeline.model.warm_start import warm_start
 from pipeline.ratings.acts import new_ratings
 from pipeline.ratings.learner import RatingLearner
 from pipeline.retrieval.retriever import Retriever
-from pipeline.state.catalogue import upserted
+from pipeline.state.catalogue import Catalogue, upserted
 from pipeline.state.histories import Act
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.state.outcomes import Outcome
@@ -105,7 +105,8 @@ class Learner:
         """Reset all state, to a model of the given sizes."""
         self.config = config
         self.encoder = self.encoder.adapted(NO_ADAPTER)
-        self.stream = StreamState(config.stream, said=self.signals, worth=self.rewards)
+        catalogue = Catalogue((), config.sizes.attributes, config.sizes.relations)
+        self.stream = StreamState(config.stream, catalogue, said=self.signals, worth=self.rewards)
         self.recommender = self._new_recommender(config.sizes)
         self._make_table(config.sizes)
         self.mixer = Mixer(config.mixer_rate, self.device)
@@ -126,7 +127,7 @@ class Learner:
         self.config = self.config.replace(sizes=sizes)
         self.recommender = self._new_recommender(sizes)
         warm_start(self.recommender, sizes, small, small_sizes)
-        if sizes.vectors != small_sizes.vectors:
+        if content_read(sizes) != content_read(small_sizes):
             self._widen()
         self.optimizer = self._optimizer()
 
@@ -235,8 +236,9 @@ class Learner:
 
     def _encode(self, rows: Sequence[int]) -> None:
         """Give rows the content of their items."""
-        entries = self.stream.catalogue.entries
-        content = self.item_encoder.encode([entries[row] for row in rows], self.encoder)
+        catalogue = self.stream.catalogue
+        items = [catalogue.entries[row] for row in rows]
+        content = self.item_encoder.encode(items, self.encoder, catalogue.text_of)
         changed = np.array(rows, dtype=np.int64)
         self.table.set_content(self._tensor(changed), torch.from_numpy(content))
         self.retriever.encoded(changed)
@@ -358,16 +360,18 @@ class Learner:
 
     def _make_table(self, sizes: ModelSizes) -> None:
         """Make an empty table, and what encodes items for it."""
-        self.item_encoder = ItemEncoder(sizes.vectors)
+        self.item_encoder = ItemEncoder(sizes)
         width, rates = self._backbone.width, self.config.optimizer.rows
-        self.table = ItemTable(width, self.device, rates, sizes.vector_columns)
+        self.table = ItemTable(width, self.device, rates, sizes.columns(width))
 
     def _widen(self) -> None:
-        """Make room for vectors that the model did not read before, and read those of the whole catalogue."""
-        state, width = self.table.state(), self._backbone.width + self.config.sizes.vector_columns
-        self._make_table(self.config.sizes)
-        self.table.load({**state, "content": state["content"].new_zeros(len(state["bias"]), width)})
+        """Make room for what the model did not read of items before, and read it of the whole catalogue."""
+        state, sizes = self.table.state(), self.config.sizes
+        self._make_table(sizes)
+        content = state["content"].new_zeros(len(state["bias"]), sizes.columns(self._backbone.width))
+        self.table.load({**state, "content": content})
         self.retriever = Retriever(self.config.retrieval)
+        self.stream.catalogue.read(sizes.attributes, sizes.relations)
         self._encode(range(len(self.stream.catalogue)))
 
     def _optimizer(self) -> OptimizerStep:

@@ -64,6 +64,7 @@ class Bridge:
         self._refusals = RefusalLog("bridge")
         self._known_drops: set[str] = set()
         self._last_turn: float | None = None
+        self._is_behind = True
         self._pauses = Pauses("bridge", "bridging pauses", stop)
 
     @property
@@ -117,6 +118,9 @@ class Bridge:
             self._stop.wait(POLL_SECONDS)
             return
         records, letters = reader.poll(self._config.batch_records, POLL_SECONDS), list[Letter]()
+        if self._is_behind and not records:
+            self._is_behind = False
+            log.info("caught up with the source")
         if records:
             watch.confirm()  # before they become events: their ids rest on it
         for record in records:

@@ -7,11 +7,16 @@ from collections.abc import Callable
 from threading import Event
 
 from consumers.serve.follow.beside import read_beside
-from pipeline.bounded import fault_of
+from pipeline.errors import InvalidEvent
 from pipeline.eventlog.port import EventLog, Record
+from pipeline.eventlog.refusal_log import RefusalLog
 from pipeline.policy.changes import PolicyChange, PolicyChanges
 
 MAX_RECORDS = 1_000
+MEND = (
+    "the policy of the last good promotion stays in use: see `millstream policy list`, and promote again "
+    "what is missing there"
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +34,7 @@ class PolicyFollower:
         """
         self._log, self._topic, self._use, self._poll_seconds = event_log, topic, use, poll_seconds
         self._used: PolicyChange | None = None
+        self._refusals = RefusalLog("serve", remedy=MEND)
 
     def run(self, stop: Event) -> None:
         """Read until `stop` is set; while the log is away, the policy stays what it is."""
@@ -39,7 +45,8 @@ class PolicyFollower:
         with self._log.reader(self._log.begin_offsets([self._topic])) as reader:
             while not stop.is_set():
                 for record in reader.poll(MAX_RECORDS, self._poll_seconds):
-                    _add(changes, record)
+                    self._add(changes, record)
+                self._refusals.settle()
                 if all(reader.positions()[source] >= end for source, end in ends.items()):
                     self._apply(changes.in_use)
                 stop.wait(self._poll_seconds)
@@ -50,9 +57,8 @@ class PolicyFollower:
             self._use(promotion)
             self._used = promotion
 
-
-def _add(changes: PolicyChanges, record: Record) -> None:
-    try:
-        changes.add(PolicyChange.decode(record.value or b""))
-    except ValueError as error:
-        log.error("%s/%s is no change of the policy: %s", record.source, record.offset, fault_of(error))
+    def _add(self, changes: PolicyChanges, record: Record) -> None:
+        try:
+            changes.add(PolicyChange.decode(record.value or b""))
+        except InvalidEvent as error:
+            self._refusals.add(record, error)

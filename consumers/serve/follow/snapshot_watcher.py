@@ -179,7 +179,7 @@ class SnapshotWatcher:
     def _refuse(self, version: str, reason: str, number: int, record: int, missing: bool = False) -> None:
         """Tell of an announcement that does not lead to a snapshot, and remember it."""
         self._refused.append(record)
-        log.error("snapshot refused: %s", reason)
+        log.error("snapshot refused: %s", reason, extra={"snapshot": version})
         (metrics.MISSING_SNAPSHOTS if missing else metrics.REFUSED_SNAPSHOTS).inc()
         self._current.refusal = Refusal(version, reason)
         self._refused_number = max(number, self._refused_number)

@@ -14,9 +14,12 @@ from torch import Tensor
 from consumers.serve.state.item_index import CatalogueEntries, CatalogueEntry, ItemIndex
 from consumers.serve.state.item_rows import ItemRows, Overlay
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
+from pipeline.config import ModelSizes
 from pipeline.model.content.adapter import adapter_digest
-from pipeline.model.content.items import ItemEncoder, UnreadVector
+from pipeline.model.content.items import ItemEncoder, UnreadVector, content_read
 from pipeline.model.content.text import TextEncoder
+from pipeline.state.catalogue import digest_of
+from pipeline.state.relations import References, related_items
 
 NO_ENTRIES: CatalogueEntries = {}
 GROWTH = 2
@@ -42,23 +45,25 @@ class TextOverlay:
         """Compare the catalogue with a snapshot; keep earlier vectors of the same encoder.
 
         Args:
+            catalogue: by item id; it may change, if each change is followed by an `update`.
             previous: is taken over, and not to be used any more.
             changed: items that the snapshot may know otherwise than that of the previous overlay. Only these
                 are compared, because a feed may leave a hundred thousand texts to be encoded.
         """
         self._snapshot = snapshot
         self._encoder = adapter_digest(snapshot.encoder) if snapshot else ""
-        self._items = ItemEncoder(snapshot.manifest.sizes.vectors if snapshot else {})
+        self._items = ItemEncoder(snapshot.manifest.sizes if snapshot else ModelSizes())
+        self._catalogue, self._references = catalogue, References()
         self._pending: dict[str, CatalogueEntry] = {}
-        kept = previous is not None and (previous._encoder, previous._items.vectors) == (
+        kept = previous is not None and (previous._encoder, content_read(previous._items.sizes)) == (
             self._encoder,
-            self._items.vectors,
+            content_read(self._items.sizes),
         )
         self._encoded: dict[str, _EncodedText] = {}
         self._vectors, self._used = torch.zeros(0, 0), 0
         compared: Iterable[str] = changed
         if previous is not None and kept:
-            self._items = previous._items
+            self._items, self._references = previous._items, previous._references
             self._pending, self._encoded = previous._pending, previous._encoded
             self._vectors, self._used = previous._vectors, previous._used
         elif previous is not None:
@@ -74,14 +79,28 @@ class TextOverlay:
         return len(self._pending)
 
     def update(self, item: str, entry: CatalogueEntry | None) -> None:
-        """Read the catalogue's entry of an item; None if the item was removed."""
+        """Read the catalogue's entry of an item; None if the item was removed.
+
+        What is newer than the snapshot and names the item as related is encoded again.
+        """
+        self._compare(item, entry)
+        for other in [*self._references.to(item)]:
+            newer = self._catalogue[other]
+            if self._encoded.pop(other, None) is not None and newer is not None:
+                self._pending[other] = newer
+
+    def _compare(self, item: str, entry: CatalogueEntry | None) -> None:
+        """Compare an entry with the snapshot."""
         encoded = self._encoded.pop(item, None)
         self._pending.pop(item, None)
+        self._references.put(item, ())
         if entry is None or entry.digest is None or self._snapshot is None:
             return
-        if self._snapshot.digests.get(item) == entry.digest:
+        digest, sizes = self._digest(entry), self._items.sizes
+        if self._snapshot.digests.get(item) == digest:
             return
-        if encoded is not None and encoded.digest == entry.digest:
+        self._references.put(item, related_items(entry.item, sizes.relations) if sizes.relations else ())
+        if encoded is not None and encoded.digest == digest:
             self._encoded[item] = encoded
         else:
             self._pending[item] = entry
@@ -96,11 +115,10 @@ class TextOverlay:
         if taken:
             # The encoder rounds to float16, so nothing is lost.
             items = [entry.item for _, entry in taken]
-            vectors = torch.from_numpy(self._items.encode(items, encoder)).half()
+            vectors = torch.from_numpy(self._items.encode(items, encoder, self._text_of)).half()
             slots = self._store(vectors)
             for (item, entry), slot in zip(taken, slots, strict=True):
-                assert entry.digest is not None, "update keeps no entry without a text"
-                self._encoded[item] = _EncodedText(entry.digest, slot)
+                self._encoded[item] = _EncodedText(self._digest(entry), slot)
                 del self._pending[item]
         return len(taken)
 
@@ -112,6 +130,18 @@ class TextOverlay:
         slots = np.array([encoded.slot for encoded in self._encoded.values()], dtype=np.int64)
         order = np.argsort(rows)
         return ItemRows(snapshot.items, len(index), Overlay(rows[order], slots[order], self._vectors))
+
+    def _digest(self, entry: CatalogueEntry) -> str:
+        """Return the content digest of an entry whose text is known, as its learner has it."""
+        assert entry.digest is not None, "update keeps no entry without a text"
+        sizes = self._items.sizes
+        attributes = {*sizes.attributes, *sizes.relations}
+        return digest_of(entry.item, attributes) if attributes else entry.digest
+
+    def _text_of(self, item: str) -> str:
+        """Return the text of an item of the catalogue; empty if it is not there."""
+        entry = self._catalogue.get(item)
+        return entry.item.text if entry is not None else ""
 
     def _store(self, vectors: Tensor) -> range:
         """Store vectors ``[k, d]`` in slots of their own: those in use never change, for views share them."""

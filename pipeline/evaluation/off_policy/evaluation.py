@@ -68,6 +68,7 @@ class Evaluation:
         policy: its name.
         answers: outcomes that say how probable their slate was under it.
         effective: slates of its own that would tell as much.
+        cut: share of its own slates that the clipped estimate leaves out, where their weights are too large.
         shown: mean reward of these slates as they were shown.
         estimates: of its mean reward, by estimator.
         value: interval of its mean reward, at all times of looking.
@@ -77,6 +78,7 @@ class Evaluation:
     policy: str
     answers: int
     effective: float
+    cut: float
     shown: float
     estimates: dict[str, float]
     value: Interval
@@ -113,11 +115,20 @@ def _evaluation(policy: str, outcomes: list[Outcome], rewards: Range, window: in
         policy,
         len(outcomes),
         slates.effective_size,
+        cut_by(CLIPPED, slates),
         float(slates.rewards.sum(axis=1).mean()),
         {name: float(estimator(slates).mean()) for name, estimator in ESTIMATORS.items()},
         value.interval,
         gain.interval,
     )
+
+
+def cut_by(most: float, slates: LoggedSlates) -> float:
+    """Return the share of the evaluated policy's slates that clipping at `most` leaves out.
+
+    Weights have a mean of 1, whatever is drawn, so what their clipped mean lacks is what was cut.
+    """
+    return max(0.0, 1.0 - float(np.minimum(slates.weights[:, -1], most).mean()))
 
 
 def most_weight(policy: str, impression: Impression) -> float:

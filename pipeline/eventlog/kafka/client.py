@@ -15,7 +15,8 @@ from pipeline.eventlog.kafka.knock import knock
 from pipeline.eventlog.kafka.refusals import unreachable
 
 # Its DEBUG lines contain passwords, keys and values; its INFO lines report every connection.
-logging.getLogger("kafka").setLevel(logging.WARNING)
+if not logging.getLogger("kafka").level:  # that of the settings, which have no debug
+    logging.getLogger("kafka").setLevel(logging.WARNING)
 # Seven lines for each connection that fails, again and again; what they mean is in the errors of this engine.
 logging.getLogger("kafka.net").setLevel(logging.CRITICAL)
 logger = logging.getLogger(__name__)

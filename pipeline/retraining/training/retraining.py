@@ -127,11 +127,9 @@ class Retraining:
                 f"nothing to validate on after the window: {_without_target(held_out)}; {LATER}"
             )
         self._recommender = learner.recommender
+        width = learner.encoder.width
         self._table = ItemTable(
-            learner.table.all().residual.shape[1],
-            learner.device,
-            config.optimizer.rows,
-            learner.config.sizes.vector_columns,
+            width, learner.device, config.optimizer.rows, learner.config.sizes.columns(width)
         )
         self._table.load(learner.table.state())
         self._optimizer = OptimizerStep(self._recommender, self._table, config.optimizer)

@@ -26,11 +26,11 @@ SMALL = ShopSettings(events=5, items=100, arrivals=0)
 
 @pytest.mark.parametrize("carrier", [Carrier.SERIES, Carrier.AUDIO])
 def test_what_a_producer_encodes_reaches_the_learner_as_vectors(carrier: Carrier) -> None:
-    shop, width = shop_of(carrier, SMALL)
+    shop, declared = shop_of(carrier, SMALL)
     items = [event for event in shop.events() if isinstance(event, Item)]
     lengths = [sum(number**2 for number in item.vectors[NAME]) for item in items]
     assert lengths == pytest.approx([1] * 100, abs=0.01)
-    assert {len(item.vectors[NAME]) for item in items} == {width}
+    assert declared == {"vectors": {NAME: len(items[0].vectors[NAME])}}
     assert sum(isinstance(event, Interaction) for event in shop.events()) == 5
 
 
@@ -42,7 +42,7 @@ def test_styles_are_those_that_the_shop_sells() -> None:
     assert all(titles[item].startswith(STYLES[style].name) for item, style in styles.items())
 
 
-@pytest.mark.parametrize("carrier", [Carrier.SERIES, Carrier.NOISE])
+@pytest.mark.parametrize("carrier", [Carrier.SERIES, Carrier.NOISE, Carrier.BRAND, Carrier.RELATION])
 def test_both_runs_learn_one_stream_and_one_of_them_its_vectors(
     tmp_path: Path, backbone_folder: Path, monkeypatch: pytest.MonkeyPatch, carrier: Carrier
 ) -> None:
@@ -59,6 +59,6 @@ def test_both_runs_learn_one_stream_and_one_of_them_its_vectors(
     modalities.main(carrier, seeds=1, events=300, cache=tmp_path, report=report)
     without, with_it = learners
     assert without.recommender.fusion.figures() == {}
-    assert with_it.recommender.fusion.figures()[NAME].length > 0
+    assert [found.length > 0 for found in with_it.recommender.fusion.figures().values()] == [True]
     assert without.stream.events == with_it.stream.events == 300
     assert '"modality": null' in report.read_text()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from pipeline import cli
 from tests.support.commands import fails, run
@@ -40,6 +42,39 @@ COMMANDS = {
     "dead-letters",
     "rules",
 }
+
+
+def test_the_version_is_that_of_the_installation() -> None:
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"millstream {version('millstream')}\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands(shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {
+        "_MILLSTREAM_COMPLETE": f"complete_{shell}",
+        "COMP_WORDS": "millstream gate",
+        "COMP_CWORD": "1",
+    }
+    words = {"_TYPER_COMPLETE_ARGS": "millstream gate", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    for name, value in {**variables, **words}.items():
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(cli.app, [], prog_name="millstream")
+    assert "gateway" in result.stdout and "learn" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--help"], 0),
+        (["config"], 0),
+        (["no-such-command"], 2),
+        (["play"], 2),
+        (["serve", "--port", "x"], 2),
+    ],
+)
+def test_exit_codes_are_those_of_the_docs(arguments: list[str], status: int) -> None:
+    assert run(*arguments).exit_code == status
 
 
 def test_help_lists_every_command() -> None:

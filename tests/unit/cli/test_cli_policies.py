@@ -173,6 +173,20 @@ def test_where_nothing_is_certain_a_person_may_promote(
     assert in_use() == "greedy"
 
 
+def test_a_damaged_promotion_is_said_and_the_last_good_one_stays(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MILLSTREAM_POLICY__NAME", "plackett_luce")
+    assert run("policy", "promote", "greedy", "--anyway", "the demo is today").exit_code == 0
+    (good,) = changes(harness)
+    with harness.log.writer() as writer:
+        writer.append(harness.topics.policies, "damaged", good.encode().replace(b"demo", b"dome"))
+        writer.flush()
+    assert in_use() == "greedy"
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "policies/0/1: record: no change of the policy" in said
+
+
 @pytest.mark.usefixtures("used")
 def test_answers_of_another_policy_than_the_one_in_use_do_not_count(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -229,9 +243,28 @@ def test_answers_whose_acts_may_still_come_are_left_out(
     serve(harness, 5)
     assert "5 answers still wait for acts" in fails(monkeypatch, capsys, "policy", "evaluate")
     in_an_hour(monkeypatch)
-    assert "what other would have shown, only even, greedy" in fails(
-        monkeypatch, capsys, "policy", "evaluate", "other"
-    )
     later = ("--since", "2999-01-01")
     assert "NothingToEvaluate" in fails(monkeypatch, capsys, "policy", "evaluate", *later)
     assert "cannot tell" in run("policy", "evaluate", "--since", "2020-01-01").stdout
+
+
+@pytest.mark.usefixtures("used")
+def test_a_name_that_nobody_knows_is_refused_with_those_there_are(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no answer says what another policy" in fails(monkeypatch, capsys, "policy", "evaluate", "greedy")
+    assert "policy other, only greedy" in fails(monkeypatch, capsys, "policy", "evaluate", "other")
+    monkeypatch.setenv("MILLSTREAM_POLICY__SHADOWS", SHADOWS.replace("even", "later"))
+    monkeypatch.setenv("MILLSTREAM_POLICY__ARMS", '{"bold": {"share": 0.5, "name": "plackett_luce"}}')
+    monkeypatch.setenv("MILLSTREAM_POLICY__EXPERIMENT", "bolder")
+    assert "bold is an arm: see `millstream experiment report`" in fails(
+        monkeypatch, capsys, "policy", "evaluate", "bold"
+    )
+    serve(harness, 5)
+    in_an_hour(monkeypatch)
+    assert "policy other, only greedy, later, even" in fails(
+        monkeypatch, capsys, "policy", "evaluate", "other"
+    )
+    assert "no impression says what later would have shown, only even, greedy" in fails(
+        monkeypatch, capsys, "policy", "evaluate", "later"
+    )

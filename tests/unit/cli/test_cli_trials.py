@@ -34,7 +34,7 @@ def test_a_backtest_says_what_the_vectors_of_items_say(folder: Path, monkeypatch
     shop = "shop:events=60,users=10,items=100,arrivals=5,modality=vector"
     result = run("backtest", shop, "--report", "report.json")
     assert result.exit_code == 0
-    assert "vectors of items" in result.output and "gate" in result.output
+    assert "beside texts of items" in result.output and "gate" in result.output
     figures = orjson.loads((folder / "report.json").read_bytes())["modalities"]["look"]
     assert 0 < figures["gate"] < 2
     assert figures["length"] > 0

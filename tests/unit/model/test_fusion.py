@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.model.fusion import Fusion
+from pipeline.model.fusion import RELATED, SHARE_SPEED, Fusion, Smoothing
 
 WIDTH, RANK = 7, 3
 Widths = st.dictionaries(st.sampled_from(["image", "sound", "values", "keys"]), st.integers(1, 9), min_size=1)
@@ -72,3 +72,20 @@ def test_a_gate_can_be_shut_and_opened_to_twice() -> None:
         assert not fusion(vectors).round(decimals=6).any()
         opening.fill_(1)
         torch.testing.assert_close(fusion(vectors), 2 * added)
+
+
+def test_related_texts_come_last_and_are_added_as_they_are_by_a_share() -> None:
+    fusion = Fusion(WIDTH, RANK, {"image": 4}, smooths=True)
+    vectors, users = some(5, 4 + WIDTH), some(3, WIDTH, seed=1)
+    assert not fusion(vectors).any() and not fusion.folded(users).any()
+    smoothing = fusion.maps[f"of_{RELATED}"]
+    assert isinstance(smoothing, Smoothing)
+    with torch.no_grad():
+        smoothing.part.fill_(0.5 / SHARE_SPEED)
+        torch.testing.assert_close(fusion(vectors), 0.5 * vectors[:, 4:])
+        moved(fusion)
+        torch.testing.assert_close(users @ fusion(vectors).T, fusion.folded(users) @ vectors.T)
+        related = torch.nn.functional.normalize(some(20_000, WIDTH), dim=1)
+        added = fusion(torch.cat([torch.zeros(20_000, 4), related], dim=1))
+    expected = float(added.square().sum(dim=1).mean().sqrt())
+    assert fusion.figures()[RELATED].length == pytest.approx(expected, rel=0.02)

@@ -99,7 +99,7 @@ def test_a_loaded_table_continues_like_the_first_and_does_not_change_the_state()
 
 
 def test_text_is_what_vectors_follow() -> None:
-    table = ItemTable(WIDTH, torch.device("cpu"), RATES, vectors=2)
+    table = ItemTable(WIDTH, torch.device("cpu"), RATES, content=WIDTH + 2)
     table.grow(1)
     table.set_content(torch.tensor([0]), torch.tensor([[1.0, 2, 3, 4, 5, 6]]))
     rows = table.rows(torch.tensor([0]))
@@ -108,7 +108,7 @@ def test_text_is_what_vectors_follow() -> None:
 
 
 def test_columns_of_another_width_are_refused() -> None:
-    table = ItemTable(WIDTH, torch.device("cpu"), RATES, vectors=2)
+    table = ItemTable(WIDTH, torch.device("cpu"), RATES, content=WIDTH + 2)
     with pytest.raises(ValueError, match="content is not as wide"):
         table.load(table_of(3).state())
 

@@ -29,9 +29,9 @@ def recommender(backbone: Backbone, sizes: ModelSizes) -> Recommender:
 
 @pytest.fixture
 def table(backbone: Backbone, sizes: ModelSizes) -> ItemTable:
-    made = ItemTable(backbone.width, torch.device("cpu"), RowRates(), sizes.vector_columns)
+    made = ItemTable(backbone.width, torch.device("cpu"), RowRates(), sizes.columns(backbone.width))
     made.grow(ITEMS)
-    random, width = torch.Generator().manual_seed(0), backbone.width + sizes.vector_columns
+    random, width = torch.Generator().manual_seed(0), sizes.columns(backbone.width)
     made.set_content(torch.arange(ITEMS), torch.randn(ITEMS, width, generator=random))
     return made
 

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from pipeline.config import PolicyParameters
+from pipeline.errors import InvalidEvent
 from pipeline.policy.changes import MOST_CHANGES, PolicyChange, PolicyChanges
 
 WARM = PolicyParameters(name="plackett_luce", pool=50)
@@ -29,7 +30,9 @@ def test_the_latest_promotion_that_stands_is_in_use() -> None:
     assert in_use() is None
     assert in_use(one, two) == "two"
     assert in_use(one, two, back) == "one"
-    assert in_use(one, two, back, back) is None
+    assert in_use(one, two, back, change("rollback", "one")) is None
+    assert in_use(one, two, back, back) == "one", "it was left already"
+    assert in_use(one, back) == "one", "the promotion that is left was damaged"
     assert in_use(back, one) == "one", "there was nothing to leave"
 
 
@@ -65,5 +68,5 @@ def test_a_change_survives_the_wire() -> None:
     ],
 )
 def test_what_is_no_change_is_refused(wire: bytes) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(InvalidEvent, match="no change of the policy"):
         PolicyChange.decode(wire)

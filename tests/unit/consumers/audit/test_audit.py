@@ -18,7 +18,7 @@ from safetensors.torch import save as write_tensors
 from consumers.audit import servers
 from consumers.audit.audit import audit
 from consumers.audit.check import AuditCheck
-from consumers.audit.journal import check_journal
+from consumers.audit.journal import begins_of_impressions, check_journal
 from consumers.audit.servers import check_servers
 from consumers.serve.daemon import serve
 from consumers.serve.follow.follower import Follower
@@ -27,7 +27,7 @@ from pipeline.config import PolicyConfig, Settings, to_toml
 from pipeline.demo.processes import free_port
 from pipeline.errors import TopicError
 from pipeline.eventlog.port import TopicPartition
-from pipeline.events import Impression, decode
+from pipeline.events import Impression, decode, encode
 from pipeline.journal.batch_source import Batch
 from pipeline.journal.entry import Adopts, JournalEntry, Verb
 from pipeline.sealing import seal, seal_record
@@ -39,6 +39,7 @@ from pipeline.snapshots.snapshot import Announcement
 from pipeline.snapshots.store import digest_of
 from pipeline.state.histories import Histories
 from tests.support.commands import run
+from tests.support.impressions import impression
 from tests.support.learner_harness import LearnerHarness, whole_update
 from tests.support.model_harness import USERS, ModelHarness, copy_of
 from tests.support.serve_tools import wait_until
@@ -263,6 +264,54 @@ def test_a_refused_record_without_a_dead_letter_is_found(harness: ModelHarness) 
     assert [text for text in findings if text.endswith("was refused, but has no dead letter")]
 
 
+def test_dead_letters_of_impressions_count(harness: ModelHarness) -> None:
+    harness.stock()
+    with harness.learning() as learning:
+        _show(harness, b"bad", encode(impression(user="ann")))
+        harness.shop(5)
+        _publish(learning, harness.publisher(), learning.new())
+        letters = checks_of(harness)["dead letters"]
+        assert (letters.checked, letters.findings) == ("1 refused records", ())
+        _show(harness, b"unpublished")
+        learning.new()
+    place = _places_of_shown(harness)[1]
+    harness.writer.append(harness.topics.dead_letters, place, b"{}")
+    harness.writer.flush()
+    assert checks_of(harness)["dead letters"].findings == (f"{place} is valid, but has a dead letter",)
+
+
+def test_a_refused_impression_without_a_dead_letter_is_found(harness: ModelHarness) -> None:
+    harness.stock()
+    _show(harness, b"bad")
+    harness.shop(5)
+    with harness.learning() as learning:
+        learning.new()
+        learning.publish(harness.publisher())
+    (finding,) = findings_of(harness)
+    assert finding == f"{_places_of_shown(harness)[0]} was refused, but has no dead letter"
+
+
+def test_impressions_of_before_the_journal_knew_them_need_no_dead_letter() -> None:
+    shown = TopicPartition("mill.impressions", 0)
+    assert begins_of_impressions([START, entry(1, 1, 5)], shown.topic) == {}
+    entries = [
+        START,
+        JournalEntry.of(1, 1, Verb.LEARN, "", {SOURCE: 5, shown: 7}),
+        JournalEntry.of(1, 2, Verb.LEARN, "", {SOURCE: 8, shown: 9}),
+    ]
+    assert begins_of_impressions(entries, shown.topic) == {shown: 7}
+
+
+def _places_of_shown(harness: ModelHarness) -> list[str]:
+    return [f"{record.source}/{record.offset}" for record in harness.records(harness.topics.impressions)]
+
+
+def _show(harness: ModelHarness, *records: bytes) -> None:
+    for record in records:
+        harness.writer.append(harness.topics.impressions, "ann", record)
+    harness.writer.flush()
+
+
 def test_a_rebuild_that_differs_and_one_that_fails_are_found(model: ModelHarness) -> None:
     folder = model.checkpoints.folder
     newest = model.checkpoints.versions()[-1]
@@ -310,6 +359,18 @@ def test_a_server_is_compared_with_a_new_one(model: ModelHarness, monkeypatch: p
         monkeypatch.setattr("consumers.serve.follow.following.Follower", Forgetful)
         differing = checks_of(model, url)[f"server {url}"].findings
         assert "differ from a new server's" in differing[0]
+
+
+def test_a_server_of_another_precision_is_not_called_damaged(
+    model: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "EQUAL_SECONDS", 5.0)
+    rounded = model.settings.serve.model_copy(update={"precision": "int8"})
+    with served(model, model.settings.model_copy(update={"serve": rounded})) as url:
+        wait_until(lambda: is_ready(url), 30)
+        (check,) = check_servers(model.log, model.topics, model.settings, [url], 20)
+    assert check.findings == ()
+    assert check.checked.endswith("by serve.precision = 'int8', which is not that of these settings")
 
 
 def test_a_server_that_explores_is_compared_draw_by_draw(

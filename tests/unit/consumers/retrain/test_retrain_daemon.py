@@ -18,7 +18,7 @@ from consumers.retrain.reading import LogView
 from pipeline.config import GateConfig, RetrainConfig, Settings, TrainingConfig
 from pipeline.control.history import read_history
 from pipeline.control.records import ControlRecord, GateDecision, Promotion
-from pipeline.errors import NoCheckpoint, Occupied, TopicError
+from pipeline.errors import NoCheckpoint, Occupied, OffsetsExpired, RetrainCancelled, TopicError
 from pipeline.metrics import Series, value_of
 from pipeline.retraining.candidates import Candidate, Candidates, RetrainPlan
 from pipeline.retraining.training import RetrainProgress
@@ -279,9 +279,24 @@ def test_a_stop_ends_it_quietly(
     stop = Event()
     stop.set()
     monkeypatch.setattr(retrain, "stop_requested", lambda: stop)
-    run(small, follow=False, since=None)
+    run(small, follow=True, since=None)
+    with pytest.raises(RetrainCancelled, match="it was stopped: `millstream retrain` goes on"):
+        run(small, follow=False, since=None)
     assert harness.published(GateDecision) == []
     assert candidates(harness).all() == []
+
+
+def test_a_candidate_by_hand_that_is_cancelled_is_an_error(
+    harness: ModelHarness, small: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def expired(*_: object) -> None:
+        raise OffsetsExpired(harness.topics.interactions, 2, 3, 50, 60)
+
+    monkeypatch.setattr(LogView, "interactions", expired)
+    with pytest.raises(RetrainCancelled, match=r"^by-hand-.* was not judged: .*lost to retention"):
+        run(small, follow=False, since=None)
+    (answer,) = harness.published(GateDecision)
+    assert answer.outcome == "cancelled"
 
 
 def test_without_a_checkpoint_it_says_when_there_will_be_one(harness: ModelHarness, small: Settings) -> None:

@@ -12,9 +12,11 @@ from consumers.serve.query import RecommendationQuery
 from consumers.serve.ranking import recommend
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from consumers.serve.state.serving_state import ServingState, View
+from pipeline.config import CompressionConfig
 from pipeline.events import Item, encode
 from pipeline.model.backbone import Backbone
 from pipeline.retraining.comparison import recommended
+from pipeline.snapshots.digest import snapshot_digest
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import START, USERS, ModelHarness, tiny_settings
 
@@ -76,6 +78,35 @@ def test_a_server_shows_what_the_learner_would(harness: ModelHarness, backbone: 
         assert [view.index.ids[row] for row in answer.rows] == [
             learner.stream.catalogue.ids[row] for row in rows
         ]
+
+
+def test_vectors_of_8_bits_are_those_of_the_learner_but_for_rounding(
+    harness: ModelHarness, backbone: Backbone
+) -> None:
+    compression = CompressionConfig(vectors="int8")
+    snapshots = harness.settings.snapshots.replace(compression=compression)
+    harness.settings = harness.settings.model_copy(update={"snapshots": snapshots})
+    with harness.learning() as learning:
+        publisher = harness.publisher()
+        learning.new(3)
+        learning.publish(publisher)
+        harness.upsert("later", "green plate")
+        harness.shop(30)
+        learning.catch_up()
+        manifest = learning.publish(publisher)
+        view, learner = view_of(harness, learning, backbone), learning.learner
+    assert (manifest.kind, manifest.compression) == ("delta", compression)
+    assert snapshot_digest(harness.store.load(harness.store.versions()[-1])) == manifest.digest
+    learned, snapshot = learner.table.all(), view.snapshot
+    assert view.items is not None and snapshot is not None
+    served = view.items.dense.content
+    assert served.shape == learned.content.shape and not torch.equal(served, learned.content.float())
+    largest = learned.content.float().abs().amax(dim=1, keepdim=True)
+    assert ((served - learned.content).abs() <= largest / 254 * 1.001).all(), "half a step of a row's scale"
+    users = torch.randn(64, learner.encoder.width, generator=torch.Generator().manual_seed(0))
+    rounded = snapshot.recommender.score_all(users, view.items.dense)
+    exact = learner.recommender.score_all(users, learned)
+    assert (rounded - exact).norm() < 0.02 * exact.norm()
 
 
 def test_a_misfit_is_learned_and_served_without_its_vector(harness: ModelHarness, backbone: Backbone) -> None:

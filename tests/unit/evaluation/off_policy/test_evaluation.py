@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation.off_policy.confidence import Range, Verdict
-from pipeline.evaluation.off_policy.evaluation import Evaluation, evaluate, most_weight, slates_of
+from pipeline.evaluation.off_policy.estimators import LoggedSlates
+from pipeline.evaluation.off_policy.evaluation import Evaluation, cut_by, evaluate, most_weight, slates_of
 from pipeline.policy.draws import Exploration
 from pipeline.policy.policies import GREEDY, EpsilonGreedy, PlackettLuce
 from pipeline.policy.port import Policy
@@ -70,6 +71,17 @@ def test_with_the_model_estimates_are_near_the_value_too() -> None:
     for name in SHADOWS:
         for estimator in ("DM", "DR", "Switch-DR", "DRos"):
             assert found[name].estimates[estimator] == pytest.approx(value(name), abs=0.12)
+
+
+def test_what_clipping_leaves_out_is_known_without_the_weights_that_were_never_drawn() -> None:
+    """Slates of which the policy shows one in ten, but which are shown once in a thousand, are hardly cut."""
+    logged, evaluated = np.array([[0.001], [0.999]]), np.array([[0.1], [0.9]])
+    rows = np.where(np.random.default_rng(0).random(50_000) < 0.001, 0, 1)
+    slates = LoggedSlates.of(evaluated[rows], logged[rows], np.zeros((rows.size, 1)))
+    left = 0.001 * 10 + 0.999 * (0.9 / 0.999)
+    assert cut_by(10, slates) == pytest.approx(1 - left, abs=0.005)
+    assert cut_by(200, slates) < 0.02
+    assert evaluations()["uniform"].cut < 0.03
 
 
 @pytest.mark.parametrize(

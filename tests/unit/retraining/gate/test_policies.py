@@ -11,7 +11,7 @@ from pipeline.retraining.gate.policies import PolicyOutcome, decide_on_arm, deci
 
 
 def shadow(gain: Interval, effective: float = 900.0) -> Evaluation:
-    return Evaluation("bold", 12_000, effective, 0.5, {}, Interval(0.0, 1.0), gain)
+    return Evaluation("bold", 12_000, effective, 0.0, 0.5, {}, Interval(0.0, 1.0), gain)
 
 
 @pytest.mark.parametrize(

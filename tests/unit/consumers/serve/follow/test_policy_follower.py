@@ -9,6 +9,7 @@ from threading import Event
 from typing import Literal
 
 import pytest
+from prometheus_client import REGISTRY
 
 from consumers.serve.follow import beside
 from consumers.serve.follow.policy_follower import PolicyFollower
@@ -50,7 +51,6 @@ def following(world: World) -> Iterator[list[str | None]]:
 
 def test_earlier_and_later_changes_are_followed(world: World) -> None:
     change(world, "promotion", "one")
-    append(world, "noise", b"{")
     change(world, "promotion", "two")
     with following(world) as used:
         wait_until(lambda: used == ["two"])
@@ -67,3 +67,28 @@ def test_a_log_that_is_away_for_a_while_costs_nothing(world: World, monkeypatch:
     with following(world) as used:
         wait_until(lambda: used == ["one"])
     assert not failing
+
+
+def test_a_damaged_promotion_is_counted_and_logged_once_and_the_last_good_one_stays(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused() -> float:
+        name, labels = "millstream_dead_letters_total", {"daemon": "serve", "reason": "invalid"}
+        return REGISTRY.get_sample_value(name, labels) or 0.0
+
+    before = refused()
+    change(world, "promotion", "one")
+    damaged = PolicyChange(
+        verb="promotion", policy="two", parameters=PolicyParameters(), reason="why", changed_at=1
+    )
+    append(world, damaged.key, damaged.encode().replace(b"two", b"owt"))
+    append(world, "noise", b"{")
+    with following(world) as used:
+        wait_until(lambda: used == ["one"])
+        change(world, "rollback", "two")
+        append(world, "noise", b"{")
+        wait_until(lambda: refused() == before + 3)
+        change(world, "rollback", "one")
+        wait_until(lambda: used == ["one", None])
+    (line,) = [record.getMessage() for record in caplog.records if "refusal" in record.getMessage()]
+    assert "/1," in line and "the policy of the last good promotion stays in use" in line
