@@ -21,10 +21,10 @@ def program(package: str, name: str) -> Path:
     found = shutil.which(name)
     if found:
         return Path(found)
-    places = [HOME / package / "usr" / folder / name for folder in ("bin", "sbin")]
-    if not any(place.exists() for place in places):
+    paths = [HOME / package / "usr" / folder / name for folder in ("bin", "sbin")]
+    if not any(path.exists() for path in paths):
         _unpack(package)
-    unpacked = next((place for place in places if place.exists()), None)
+    unpacked = next((path for path in paths if path.exists()), None)
     if unpacked is None:
         raise FileNotFoundError(f"Debian's package {package} has no program {name}")
     return unpacked

@@ -15,6 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from fastapi.testclient import TestClient
+from prometheus_client import REGISTRY
 
 from deploy.debian import environment
 from deploy.kubernetes.render import CHART, FILE, HEAD, rendered
@@ -22,6 +23,7 @@ from docs.openapi import gateway, server
 from pipeline.config import BridgeConfig, GatewayConfig, MetricsConfig, ServeConfig, load_settings
 from pipeline.metrics import HEALTH
 from tests.support.debian import debian_program
+from tests.support.secured_broker import RIGHTS, USER
 from tests.support.shell_lines import check_line
 
 ROOT = Path(__file__).parents[2]
@@ -306,3 +308,25 @@ def test_haproxy_takes_its_configuration() -> None:
     (path,) = re.findall(r"option httpchk GET (\S+)", text)
     check_path("serve", path)
     assert f"127.0.0.1:{PORTS['serve']}" in text
+
+
+def test_the_rights_in_the_docs_are_those_that_the_tests_give() -> None:
+    text = (ROOT / "docs" / "deployment.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("kafka-acls.sh")]
+    assert len(lines) == len(RIGHTS)
+    for kind, operations in RIGHTS.items():
+        option = f"--{kind.name.lower().replace('_', '-')} millstream"
+        (line,) = (line for line in lines if option in line)
+        named = {name.upper() for name in re.findall(r"--operation (\w+)", line)}
+        assert named == {operation.name.replace("_", "") for operation in operations}
+        assert "--resource-pattern-type prefixed" in line and f"User:{USER}" in line
+
+
+def test_what_scales_servers_is_made_of_series_that_there_are() -> None:
+    ((rule,),) = yaml.safe_load((DEPLOY / "kubernetes" / "metrics-adapter.yaml").read_text())[
+        "rules"
+    ].values()
+    series = rule["seriesQuery"].partition("{")[0].removesuffix("_bucket")
+    assert series in {family.name for family in REGISTRY.collect()}
+    (scaler,) = of_kind("HorizontalPodAutoscaler", EVERYTHING)
+    assert scaler["spec"]["metrics"][1]["pods"]["metric"]["name"] == rule["name"]["as"]

@@ -25,7 +25,7 @@ ASSIGNMENT = re.compile(r"[A-Z_][A-Z0-9_]*=")
 NEVER_FOUND, NO_ROUTE = 404, "there is no such route: /docs lists them"
 NO_SUCH_METHOD = 405
 PLACEHOLDERS = {"…", "COMMAND"}
-KNOWN_PROGRAMS = {"printf", "kafka-console-producer.sh", "source", "git", "cd"}
+KNOWN_PROGRAMS = {"printf", "kafka-console-producer.sh", "kafka-acls.sh", "source", "git", "cd"}
 """Other people's programs: nothing of ours to check them against."""
 
 
@@ -177,6 +177,11 @@ def _docker(arguments: list[str]) -> None:
     assert (ROOT / arguments[arguments.index("-f") + 1]).exists()
 
 
+def _helm(arguments: list[str]) -> None:
+    assert arguments[0] == "install"
+    assert (ROOT / arguments[2] / "Chart.yaml").exists()
+
+
 def _file_of_ours(path: str) -> Callable[[list[str]], None]:
     def check(_: list[str]) -> None:
         assert (ROOT / path).exists(), f"{path} is not there"
@@ -191,6 +196,7 @@ CHECKS: Mapping[str, Callable[[list[str]], None]] = {
     "pytest": _pytest,
     "curl": _curl,
     "docker": _docker,
+    "helm": _helm,
     "npm": _npm,
     "pip": _pip,
     "run": _file_of_ours(".ci/run"),
