@@ -162,6 +162,9 @@ MODALITY = Gauge(
 RATINGS_BEYOND_SCALE = Counter(
     "millstream_ratings_beyond_scale_total", "Ratings beyond learn.ratings.lowest and highest"
 )
+SIGNS = Counter("millstream_signs_total", "Acts learned, by what they say of their item", ["sign"])
+ENOUGH_ACTS = 100
+"""Acts of which one should be positive: else settings and data do not fit."""
 REPLAY = Gauge("millstream_replay_segments", "Segments in the replay buffer")
 ITEMS = Gauge("millstream_items", "Items in the catalogue", ["daemon"])
 USERS = Gauge("millstream_users", "Users with a history", ["daemon"])
@@ -275,6 +278,7 @@ FROM_ZERO = {
     BUDGETS_SPENT: ("rollback", "retrain_request"),
     FAILED_COMMITS: ("publication", "checkpoint"),
     CANDIDATES: ("promoted", "rejected", "held", "cancelled"),
+    SIGNS: ("positive", "negative", "none"),
     EXPIRED_READS: ("serve",),
     REFUSED_MEDIA: tuple(MediaReason),
 }

@@ -61,11 +61,12 @@ def play(
     limit: int | None = None,
     progress: Callable[[int], None] = lambda acknowledged: None,
     stopped: Callable[[], bool] = lambda: False,
+    watch: Callable[[Interaction], None] = lambda event: None,
 ) -> int:
     """Append the events of a data set; return the number of acknowledged interactions.
 
     Stops after `limit` interactions, or when `stopped` returns true. `progress` is called after each
-    flush with the number of interactions that it made durable.
+    flush with the number of interactions that it made durable, and `watch` with each interaction.
 
     Raises:
         DeliveryError: the log did not acknowledge an append.
@@ -87,6 +88,7 @@ def play(
             waiting, flushed = _flush(writer, waiting, progress)
         _sleep_until(due, stopped)
         writer.append(topics.interactions, event.user, encode(event))
+        watch(event)
         number, waiting = number + 1, waiting + 1
     _flush(writer, waiting, progress)
     return number

@@ -15,7 +15,8 @@ from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.eventlog.intake import check_interaction
 from pipeline.eventlog.port import EventLog, Record
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Interaction, build, build_item, check_units, encode, parse
+from pipeline.events import Interaction, User, build, build_item, check_units, encode, parse
+from pipeline.rules.rule import decode_rule, encode_rule
 from producers.bridge.decision import BridgedRecord
 from producers.bridge.event_ids import of_place
 from producers.bridge.position import stored_positions
@@ -119,6 +120,13 @@ def _by_schema(letter: Letter, wire: bytes, topics: Topics, now: int) -> Bridged
         event = build(Interaction, {"event_id": event_id_of(letter["place"]), **parse(wire)})
         check_interaction(event, now)
         return BridgedRecord(topics.interactions, event.user, encode(event), event.kind)
+    if letter["topic"] == topics.users:
+        user = build(User, parse(wire))
+        check_units(user)
+        return BridgedRecord(topics.users, user.user, encode(user), user.kind)
+    if letter["topic"] == topics.rules:
+        rule = decode_rule(wire)
+        return BridgedRecord(topics.rules, rule.name, encode_rule(rule), "rule")
     raise InvalidEvent("topic", FOREIGN, RefusalReason.SCHEMA)
 
 

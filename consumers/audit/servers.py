@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.error import URLError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
@@ -40,6 +40,7 @@ ANSWER_SECONDS = 10.0
 ITEMS = 20
 """Items of each answer that is compared."""
 
+Precision = Literal["float32", "int8"]
 Response = TypeVar("Response", bound=BaseModel)
 
 
@@ -53,9 +54,27 @@ def check_servers(
     sample = _sample(read_compacted(event_log, topics.histories), users)
     arms = make_arms(settings.policy, read_policy_changes(event_log, topics).in_use)
     repeatable = [user for user in sample if arms.of(user).policy.ranks_by is None]
-    with new_server(event_log, topics, settings, arms) as service:
-        checks = [_check_server(_Server(url, settings), service, repeatable) for url in urls]
-    return [_with_left_out(check, len(sample) - len(repeatable)) for check in checks]
+
+    def checks_of(precision: Precision, urls: Sequence[str]) -> dict[str, AuditCheck]:
+        serve = settings.serve.model_copy(update={"precision": precision})
+        compared = settings.model_copy(update={"serve": serve})
+        with new_server(event_log, topics, compared, arms) as service:
+            return {url: _check_server(_Server(url, settings), service, repeatable) for url in urls}
+
+    own: Precision = settings.serve.precision
+    other: Precision = "float32" if own == "int8" else "int8"
+    checks = checks_of(own, urls)
+    if differing := [url for url, check in checks.items() if check.findings]:
+        again = checks_of(other, differing)
+        checks |= {url: _of_precision(check, other) for url, check in again.items() if not check.findings}
+    return [_with_left_out(check, len(sample) - len(repeatable)) for check in checks.values()]
+
+
+def _of_precision(check: AuditCheck, precision: Precision) -> AuditCheck:
+    """Say that a server answers as one of another precision does, which is no fault."""
+    return check._replace(
+        checked=f"{check.checked}, by serve.precision = {precision!r}, which is not that of these settings"
+    )
 
 
 def _with_left_out(check: AuditCheck, count: int) -> AuditCheck:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from consumers.learn.schedule import Cadence, Schedule, Task
-from pipeline import metrics
+from consumers.learn.traces import followed
+from pipeline import metrics, tracing
 from pipeline.checkpoints.capture import capture, take_changed, update_of
 from pipeline.checkpoints.state import LearnerState
 from pipeline.checkpoints.store import Checkpoints
@@ -33,6 +34,7 @@ from pipeline.snapshots.publisher import Publication, Publisher
 from pipeline.snapshots.snapshot import Version
 from pipeline.state.join_state import ShownImpression
 from pipeline.state.outcome_record import outcome_record
+from pipeline.tracing import Stage
 from pipeline.training.learner import Learner
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class Pending:
     control: list[ControlRecord] = field(default_factory=list)
     append_times: list[int] = field(default_factory=list)
     outcomes: list[tuple[str, bytes]] = field(default_factory=list)
+    traced: list[str] = field(default_factory=list)
 
     def add(self, batch: Batch, records: Sequence[ControlRecord], closed: Sequence[ShownImpression]) -> None:
         """Add a batch that was learned, the control records it led to, and the impressions it closed."""
@@ -61,6 +64,7 @@ class Pending:
         self.outcomes += [outcome_record(one, batch.position.version) for one in closed]
         self.users |= batch.users
         self.dead_letters += batch.refused
+        self.traced += followed(batch)
         if not batch.from_journal:
             self.append_times += batch.append_times
 
@@ -71,6 +75,7 @@ class Pending:
         self.control += later.control
         self.append_times += later.append_times
         self.outcomes += later.outcomes
+        self.traced += later.traced
 
 
 class Commits:
@@ -278,9 +283,10 @@ class Commits:
             {user: older for user in self._pending.users if (older := histories.older(user)).size},
             self._pending.outcomes,
         )
-        self._in_flight, self._pending, offsets = self._pending, Pending(), self.position.offsets
+        self._in_flight, self._pending, at = self._pending, Pending(), self.position
+        traced = self._in_flight.traced
         self._publishing.begin(
-            self._version, self._threads, lambda: self._write_publication(publication, offsets)
+            self._version, self._threads, lambda: self._write_publication(publication, at, traced)
         )
 
     def _checkpoint(self) -> None:
@@ -292,15 +298,18 @@ class Commits:
             self._version, self._threads, lambda: self._write_checkpoint(captured, published)
         )
 
-    def _write_publication(self, publication: Publication, offsets: Offsets) -> None:
-        """Publish what was learned up to some offsets, and report these."""
+    def _write_publication(self, publication: Publication, at: Position, traced: Sequence[str]) -> None:
+        """Publish what was learned up to a position, and report its offsets."""
+        began = time.time()
         with metrics.PUBLISH_SECONDS.time():
             self._publisher.publish(publication)
         now = time.time()
         for append_time in publication.append_times:
             metrics.PUBLISHED_FRESHNESS.observe(max(0.0, now - append_time / 1000))
-        self._log.report(f"{self._model}.learn", offsets)
-        self._measure_lag(offsets)
+        for event_id in traced:
+            tracing.record(event_id, Stage.PUBLISH, began, now, snapshot=at.version)
+        self._log.report(f"{self._model}.learn", at.offsets)
+        self._measure_lag(at.offsets)
 
     def _measure_lag(self, offsets: Offsets) -> None:
         """Measure what waits; impressions apart, because nothing that is learned waits for them."""

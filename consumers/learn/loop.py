@@ -12,6 +12,8 @@ from consumers.learn.commits import Commits
 from consumers.learn.join_metrics import JoinMetrics
 from consumers.learn.list_metrics import ListMetrics
 from consumers.learn.rating_metrics import RatingMetrics
+from consumers.learn.signal_metrics import SignalMetrics
+from consumers.learn.traces import trace_batch
 from pipeline import metrics
 from pipeline.checkpoints.store import Checkpoints
 from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
@@ -48,7 +50,7 @@ def run(
     """
     quality, recent, refusals = Quality(), Quality(QUALITY_HALF_LIFE), RefusalLog("learn")
     joined, listed = JoinMetrics(arms, learner.stream.outcomes.window), ListMetrics(group)
-    rated = RatingMetrics(learner.config.ratings, QUALITY_HALF_LIFE)
+    rated, signed = RatingMetrics(learner.config.ratings, QUALITY_HALF_LIFE), SignalMetrics(learner.signals)
     with closing(commits):
         for turn in turns:
             match turn:
@@ -59,10 +61,13 @@ def run(
                     recent.add(scores)
                     records = supervise(supervisor, learner, turn.micro, scores)
                     commits.add(turn, records, learner.stream.closed)
-                    _measure(turn, scores, learner, recent, time.perf_counter() - began)
+                    seconds = time.perf_counter() - began
+                    _measure(turn, scores, learner, recent, seconds)
+                    trace_batch(turn, seconds)
                     joined.add(learner.stream, learner.values)
                     listed.add(scores.lists, learner.stream)
                     rated.add(turn.micro.interactions, learner.ratings.errors)
+                    signed.add(turn.micro.interactions)
                     _log_records(records)
                     refusals.add_letters(turn.refused)
                 case StateSwitch():

@@ -181,9 +181,12 @@ class RecommendationService:
         Raises:
             NotReady: the log was not read to its end yet.
         """
-        named = [self._named(request) for request in requests]
+        named, began = [self._named(request) for request in requests], time.time()
         with self._current.lock.reading():
-            return self._for_all(named)
+            answers = self._for_all(named)
+        for request in named:
+            self._current.followed.answered(request.user, began, request.impression)
+        return answers
 
     def _named(self, request: UserRequest) -> UserRequest:
         """Give a request whose answer will be written the id of its impression."""

@@ -27,6 +27,7 @@ from pipeline.checkpoints.manifest import (
 )
 from pipeline.checkpoints.state import SUPERVISOR, LearnerState, file_parts, restore
 from pipeline.checkpoints.table_file import Part
+from pipeline.config import KEEPS_SIZES
 from pipeline.control.records import is_by_person
 from pipeline.errors import CheckpointCorrupt, CheckpointMissing
 from pipeline.journal.batch_source import StateSwitch
@@ -219,8 +220,8 @@ def restore_from(folder: Path, learner: Learner, supervisor: Supervisor | None) 
     manifest, files = read_verified(folder / MANIFEST)
     if supervisor is not None and SUPERVISOR not in files:
         raise CheckpointCorrupt(f"checkpoint {folder.name} holds no supervisor: it can only be adopted")
-    if manifest.model != learner.config.sizes:
-        log.warning("the model has the sizes of checkpoint %s, not those of the settings", folder.name)
+    if differing := learner.config.sizes.differing(manifest.model.model_dump(mode="json")):
+        log.warning("checkpoint %s: %s; %s", folder.name, ", ".join(differing), KEEPS_SIZES)
     try:
         restore(learner, supervisor, manifest.model, files)
     except MISMATCHES as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline import tracing
 from pipeline.cli.logs import say_start
 from pipeline.cli.process import process
 from pipeline.cli.terminal import console, retrain_bar
@@ -46,7 +47,7 @@ def learn(
 
     log = {"accept_gap": True} if accept_gap else {}
     settings = load_settings(log=log, refusals={"most_share": 1.0} if accept_refused else {})
-    say_start("learn", settings, settings.metrics.host, settings.metrics.learn)
+    _begin("learn", settings, settings.metrics.host, settings.metrics.learn)
     run(settings)
 
 
@@ -67,7 +68,7 @@ def retrain(
     if follow and (since or wait):
         raise typer.BadParameter("--follow and --since exclude each other, and so do --follow and --wait")
     settings = load_settings()
-    say_start("retrain", settings, settings.metrics.host, settings.metrics.retrain)
+    _begin("retrain", settings, settings.metrics.host, settings.metrics.retrain)
     with retrain_bar(settings.retrain.training.epochs, hidden=follow) as show:
         run(settings, follow=follow, since=since, wait=wait, show=show)
 
@@ -79,7 +80,7 @@ def serve(
 ) -> None:
     """Answer requests for recommendations; load new snapshots without a restart."""
     settings = load_settings(serve=_address(host, port))
-    say_start("serve", settings, settings.serve.host, settings.serve.port)
+    _begin("serve", settings, settings.serve.host, settings.serve.port)
     if settings.serve.workers > 1:
         from consumers.serve import workers
 
@@ -95,7 +96,11 @@ def serve_as_worker(settings: Settings, worker: Worker) -> None:
     with process(worker.number):
         from consumers.serve.daemon import run
 
-        run(settings, worker)
+        tracing.begin(settings.tracing.share, settings.tracing.endpoint, "serve")
+        try:
+            run(settings, worker)
+        finally:
+            tracing.use(None)  # nobody else sends what is left: a child process ends at once
 
 
 @app.command()
@@ -107,7 +112,7 @@ def gateway(
     from producers.gateway.daemon import run
 
     settings = load_settings(gateway=_address(host, port))
-    say_start("gateway", settings, settings.gateway.host, settings.gateway.port)
+    _begin("gateway", settings, settings.gateway.host, settings.gateway.port)
     run(settings)
 
 
@@ -135,7 +140,7 @@ def bridge(
         return
     from producers.bridge.daemon import run
 
-    say_start("bridge", settings, settings.bridge.host, settings.bridge.port)
+    _begin("bridge", settings, settings.bridge.host, settings.bridge.port)
     run(settings)
 
 
@@ -147,8 +152,14 @@ def media(
     from consumers.media.daemon import run
 
     settings = load_settings()
-    say_start("media", settings, settings.metrics.host, settings.metrics.media)
+    _begin("media", settings, settings.metrics.host, settings.metrics.media)
     run(settings, retry=retry)
+
+
+def _begin(daemon: str, settings: Settings, host: str, port: int) -> None:
+    """Say what starts, and let it trace if it is to."""
+    say_start(daemon, settings, host, port)
+    tracing.begin(settings.tracing.share, settings.tracing.endpoint, daemon)
 
 
 def _address(host: str | None, port: int | None) -> dict[str, object]:

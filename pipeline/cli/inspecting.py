@@ -95,12 +95,13 @@ def _print_events(found: Inspection) -> None:
 
 def _misfits(found: Inspection) -> Iterator[str]:
     """Yield what of the interactions does not fit the settings."""
-    from pipeline.ratings.scale import RatingScale
+    from pipeline.ratings.scale import PositiveActs, RatingScale
 
-    scale = RatingScale(load_settings().learn.ratings)
-    scale.add(found.interactions)
-    if warning := scale.warning():
-        yield warning
+    settings = load_settings()
+    for check in PositiveActs(settings.signals), RatingScale(settings.learn.ratings):
+        check.add(found.interactions)
+        if warning := check.warning():
+            yield warning
 
 
 def _write(file: Path, text: str) -> None:

@@ -13,6 +13,7 @@ from pipeline.cli.terminal import (
     EncodingOption,
     MappingOption,
     console,
+    folded,
     log_of_settings,
     now,
     print_drop_lines,
@@ -108,8 +109,8 @@ def search_items(
     """List the items whose titles have all words, in any order and case."""
     from pipeline.reports.catalogue import items_page
 
-    wanted = [word.casefold() for word in words]
-    found = [one for one in _known(_catalogue()) if all(word in one.title.casefold() for word in wanted)]
+    wanted = [folded(word) for word in words]
+    found = [one for one in _known(_catalogue()) if all(word in folded(one.title) for word in wanted)]
     console.print(items_page(found, limit), soft_wrap=True)
 
 

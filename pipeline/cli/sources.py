@@ -13,6 +13,7 @@ from pipeline.cli.terminal import (
     EncodingOption,
     LimitOption,
     MappingOption,
+    console,
     log_of_settings,
     print_drops,
     progress_bar,
@@ -64,6 +65,7 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
     from pipeline import metrics
     from pipeline.eventlog.patience import patiently
     from pipeline.eventlog.patient_writer import PatientWriter
+    from pipeline.ratings.scale import PositiveActs
     from pipeline.signals import Stopped, stop_requested
     from producers.play import play as run
 
@@ -71,6 +73,7 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
     try:
         with log_of_settings(stop) as (event_log, topics, settings):
             metrics.serve_metrics(settings.metrics.host, settings.metrics.play, settings.serve.reading_keys)
+            positive = PositiveActs(settings.signals)
             patiently(
                 lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log, is_start=True
             )
@@ -86,11 +89,14 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
                     limit,
                     lambda n: progress.advance(progress.task_ids[0], n),
                     stop.is_set,
+                    lambda event: positive.add([event]),
                 )
     except Stopped:
         return
     if not stop.is_set():
         print_drops(dataset, events)
+        if warning := positive.warning():
+            console.print(f"warning: {warning}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _pace(rate: float | None, speed: float | None) -> Pace:

@@ -141,7 +141,7 @@ def replay_letters(
 
 def _full_name(topic: str | None, letters: list[Letter], topics: Topics, settings: Settings) -> str | None:
     """Complete the name of a topic by the prefix where it lacks it; refuse one that nobody reads."""
-    known = {topics.interactions, topics.items, *settings.bridge.topics, *(one["topic"] for one in letters)}
+    known = {*topics.served, *settings.bridge.topics, *(one["topic"] for one in letters)}
     for name in (topic, f"{topics.prefix}.{topic}"):
         if name is None or name in known:
             return name

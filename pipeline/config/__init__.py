@@ -27,7 +27,7 @@ from pipeline.config.learning import (
 from pipeline.config.log import LogConfig, RefusalsConfig
 from pipeline.config.logging import LoggingConfig
 from pipeline.config.media import EncoderName, MediaConfig
-from pipeline.config.model import CODE_WIDTH, ModelConfig, ModelSizes, Tuning
+from pipeline.config.model import CODE_WIDTH, KEEPS_SIZES, ModelConfig, ModelSizes, Tuning
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
 from pipeline.config.policy import ArmConfig, PolicyConfig, PolicyName, PolicyParameters
 from pipeline.config.ratings import RatingsConfig
@@ -45,6 +45,7 @@ from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
 from pipeline.config.settings import Settings, load_logging, load_settings
 from pipeline.config.signals import SignalsConfig
 from pipeline.config.toml import to_toml
+from pipeline.config.tracing import TracingConfig
 from pipeline.config.value import (
     DqnConfig,
     EpisodeConfig,
@@ -56,6 +57,7 @@ from pipeline.config.value import (
 
 __all__ = [
     "CODE_WIDTH",
+    "KEEPS_SIZES",
     "Action",
     "ArmConfig",
     "BatchConfig",
@@ -109,6 +111,7 @@ __all__ = [
     "SnapshotConfig",
     "StreamConfig",
     "ThompsonConfig",
+    "TracingConfig",
     "TrainingConfig",
     "TransitionConfig",
     "Tuning",

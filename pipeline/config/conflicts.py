@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.config.learning import ObjectiveConfig
-from pipeline.config.policy import BY_VALUE, PolicyConfig
+from pipeline.config.model import ModelSizes, Tuning
+from pipeline.config.policy import BY_VALUE, PolicyConfig, PolicyParameters
+from pipeline.config.ratings import RatingsConfig
+from pipeline.config.retraining import GateConfig, PlanConfig
 from pipeline.config.serving import MetricsConfig, ServeConfig
 from pipeline.config.signals import SignalsConfig
 from pipeline.config.value import ValueConfig
@@ -13,6 +16,8 @@ from pipeline.events import InteractionType
 
 FIELDS = {InteractionType.RETURN: "returned"}
 """Where a type of act has another name in [signals]."""
+WITHOUT_FROZEN_MAPS: tuple[Tuning, ...] = ("dora", "last_layers")
+"""Ways to tune that leave no frozen map which could be rounded."""
 
 
 def unrecorded(policy: PolicyConfig, serve: ServeConfig) -> Iterator[str]:
@@ -29,17 +34,31 @@ def unrecorded(policy: PolicyConfig, serve: ServeConfig) -> Iterator[str]:
 
 def unlearned_values(policy: PolicyConfig, value: ValueConfig) -> Iterator[str]:
     """Yield the policies that rank by values which nothing learns."""
-    policies = {
-        "policy": policy,
-        **{f"policy.shadows.{name}": shadow for name, shadow in policy.shadows.items()},
-        **{f"policy.arms.{name}": arm for name, arm in policy.arms.items()},
-    }
-    for place, ranking in policies.items():
+    for place, ranking in _policies(policy).items():
         if ranking.name in BY_VALUE - set(value.learners):
             yield (
                 f"{place}.name = {ranking.name!r} ranks by values that nothing learns: add "
                 f"{ranking.name!r} to value.learners"
             )
+
+
+def undrawn(policy: PolicyConfig) -> Iterator[str]:
+    """Yield the policies that draw more places than they have items to draw from."""
+    for place, drawing in _policies(policy).items():
+        if drawing.name != "greedy" and drawing.pool < drawing.explored_places:
+            yield (
+                f"{place}.pool = {drawing.pool} is less than {place}.explored_places = "
+                f"{drawing.explored_places}, which are drawn from it: raise the first or lower the second"
+            )
+
+
+def _policies(policy: PolicyConfig) -> dict[str, PolicyParameters]:
+    """All policies of the settings, by their tables."""
+    return {
+        "policy": policy,
+        **{f"policy.shadows.{name}": shadow for name, shadow in policy.shadows.items()},
+        **{f"policy.arms.{name}": arm for name, arm in policy.arms.items()},
+    }
 
 
 def unlearned_types(signals: SignalsConfig, objective: ObjectiveConfig) -> Iterator[str]:
@@ -63,4 +82,32 @@ def unmeasured(serve: ServeConfig, metrics: MetricsConfig) -> Iterator[str]:
         yield (
             f"serve.workers = {serve.workers} needs a metrics.serve that is not 0: the shared port "
             "tells of no worker, so `millstream status` could not see the server"
+        )
+
+
+def unlearned_ratings(signals: SignalsConfig, ratings: RatingsConfig) -> Iterator[str]:
+    """Yield that no rating could be good, so that none would be learned."""
+    if signals.rating > 0 and signals.rating_threshold >= ratings.highest:
+        yield (
+            f"signals.rating_threshold = {signals.rating_threshold:g}, but learn.ratings.highest = "
+            f"{ratings.highest:g}: no rating is above it, so none would be learned; lower the threshold, and "
+            "signals.rating_span and rewards.rating_threshold with it"
+        )
+
+
+def undecidable(plan: PlanConfig, gate: GateConfig) -> Iterator[str]:
+    """Yield that every candidate would be rejected, for want of targets."""
+    if plan.trial_events < gate.least_targets:
+        yield (
+            f"retrain.plan.trial_events = {plan.trial_events} is less than gate.least_targets = "
+            f"{gate.least_targets}, so every candidate would be rejected: raise the first or lower the second"
+        )
+
+
+def unrounded(serve: ServeConfig, sizes: ModelSizes) -> Iterator[str]:
+    """Yield that a precision would change nothing."""
+    if serve.precision == "int8" and sizes.tuning in WITHOUT_FROZEN_MAPS:
+        yield (
+            f"serve.precision = 'int8' rounds frozen maps, and learn.sizes.tuning = {sizes.tuning!r} leaves "
+            "none: set serve.precision = 'float32', or another tuning"
         )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode
 
 from pipeline.config.base import (
@@ -39,7 +39,15 @@ class SegmentConfig(Config):
     length: Count = 32
     """New acts in a piece."""
     overlap: Count = 10
-    """Acts that a piece shares with the one before it."""
+    """Acts that a piece shares with the one before it; fewer than `length`."""
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> Self:
+        if self.overlap >= self.length:
+            raise ValueError(
+                f"overlap ({self.overlap}) is not less than length ({self.length}): no piece would be new"
+            )
+        return self
 
 
 class ReplayConfig(Config):

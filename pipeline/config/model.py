@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -28,6 +29,10 @@ class ModelConfig(Config):
     machine."""
 
 
+KEEPS_SIZES = (
+    "a model keeps its sizes: set them back, begin another model with another log.prefix, or let a retrain "
+    "make it larger (retrain.sizes) or read new vectors"
+)
 Tuning = Literal["lora", "dora", "ia3", "prefix", "bottleneck", "last_layers"]
 VectorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 VectorWidth = Annotated[int, Field(ge=1, le=1_024)]
@@ -83,6 +88,19 @@ class ModelSizes(Config):
         for name in {*self.attributes} & {*self.vectors}:
             raise ValueError(f"{name!r} is both a vector and an attribute: give the vector another name")
         return self
+
+    def differing(self, stored: Mapping[str, object]) -> list[str]:
+        """Name the sizes that differ from those of a stored model, each with both values.
+
+        Args:
+            stored: sizes by name.
+        """
+        wanted = self.model_dump(mode="json")
+        return [
+            f"learn.sizes.{name} is {wanted[name]!r} in the settings and {stored[name]!r} in it"
+            for name in wanted
+            if name in stored and wanted[name] != stored[name]
+        ]
 
     @property
     def modalities(self) -> dict[str, int]:

@@ -8,15 +8,18 @@ the folder that ``MILLSTREAM_SECRETS`` names sets what the variable of its name 
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Iterator
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -24,7 +27,16 @@ from pydantic_settings import (
 )
 
 from pipeline.config.bridge import BridgeConfig
-from pipeline.config.conflicts import unlearned_types, unlearned_values, unmeasured, unrecorded
+from pipeline.config.conflicts import (
+    undecidable,
+    undrawn,
+    unlearned_ratings,
+    unlearned_types,
+    unlearned_values,
+    unmeasured,
+    unrecorded,
+    unrounded,
+)
 from pipeline.config.gateway import GatewayConfig
 from pipeline.config.learning import BatchConfig, CheckpointConfig, LearnerConfig, SnapshotConfig
 from pipeline.config.log import LogConfig, RefusalsConfig
@@ -38,6 +50,7 @@ from pipeline.config.rewards import RewardsConfig
 from pipeline.config.secret_files import SecretFilesSource, secret_files
 from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
 from pipeline.config.signals import SignalsConfig
+from pipeline.config.tracing import TracingConfig
 from pipeline.config.value import ValueConfig
 from pipeline.errors import InvalidSettings
 from pipeline.wording import did_you_mean, faults_in
@@ -45,6 +58,7 @@ from pipeline.wording import did_you_mean, faults_in
 PREFIX = "MILLSTREAM_"
 FILE = "millstream.toml"
 FILE_VARIABLE = "MILLSTREAM_CONFIG"
+SEE = "see docs/settings.md for every key, its bounds and its default"
 
 
 class Settings(BaseSettings):
@@ -81,14 +95,19 @@ class Settings(BaseSettings):
     play: PlayConfig = PlayConfig()
     metrics: MetricsConfig = MetricsConfig()
     logging: LoggingConfig = LoggingConfig()
+    tracing: TracingConfig = TracingConfig()
 
     @model_validator(mode="after")
     def _can_work_together(self) -> Self:
         found = [
             *unrecorded(self.policy, self.serve),
             *unlearned_values(self.policy, self.value),
+            *undrawn(self.policy),
             *unlearned_types(self.signals, self.learn.objective),
+            *unlearned_ratings(self.signals, self.learn.ratings),
             *unmeasured(self.serve, self.metrics),
+            *undecidable(self.retrain.plan, self.gate),
+            *unrounded(self.serve, self.learn.sizes),
         ]
         if found:
             raise ValueError("; ".join(found))
@@ -104,7 +123,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the files of secrets, then the file."""
-        toml = TomlConfigSettingsSource(settings_cls, os.environ.get(FILE_VARIABLE, FILE))
+        toml = _File(settings_cls, os.environ.get(FILE_VARIABLE, FILE))
         return init_settings, env_settings, SecretFilesSource(settings_cls), toml
 
 
@@ -120,19 +139,25 @@ def load_settings(**overrides: Any) -> Settings:
     file = os.environ.get(FILE_VARIABLE)
     if file and not Path(file).is_file():
         raise InvalidSettings(f"{FILE_VARIABLE} names {file}, which is no file")
-    if unknown := [*_unknown_variables()]:
-        raise InvalidSettings(f"{'; '.join(unknown)}; see `millstream config`")
+    faults = [*_unknown_variables(), *_unreadable_variables()]
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InvalidSettings(f"{file or FILE} cannot be read: {error}") from None
-    except SettingsError as error:
-        raise InvalidSettings(
-            f"the environment cannot be read: {error}; write a table as JSON, or set each of its values by a "
-            f"variable of its own, such as {PREFIX}LOG__PARTITIONS"
-        ) from None
+    except SettingsError as error:  # a variable, which is among the faults
+        faults = faults or [f"the environment cannot be read: {error}"]
     except ValidationError as error:
-        raise InvalidSettings(f"{faults_in(error, Settings, 'settings')}; see `millstream config`") from None
+        faults.append(faults_in(error, Settings, "settings"))
+    if faults:
+        raise InvalidSettings(f"{'; '.join(faults)}; {SEE}")
+    return settings
+
+
+class _File(TomlConfigSettingsSource):
+    """A TOML file, with or without the byte order mark that editors of Windows put before it."""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        return tomllib.loads(file_path.read_text(encoding="utf-8-sig"))
 
 
 class _LoggingAlone(BaseSettings):
@@ -154,7 +179,7 @@ def load_logging() -> LoggingConfig:
     """Read how lines are written; the defaults where that cannot be read, which `load_settings` refuses."""
     try:
         return _LoggingAlone().logging
-    except (ValueError, OSError):
+    except (ValueError, OSError, InvalidSettings):
         return LoggingConfig()
 
 
@@ -169,3 +194,20 @@ def _unknown_variables() -> Iterator[str]:
         if name.upper().startswith(PREFIX) and divided and table.lower() not in Settings.model_fields:
             near = did_you_mean(table, Settings.model_fields)
             yield f"{name} sets nothing: there is no table {table.lower()}{near}"
+
+
+def _unreadable_variables() -> Iterator[str]:
+    """Say which variables hold a table or a list that is no JSON, without their values."""
+    source = EnvSettingsSource(Settings)
+    for name, value in source.env_vars.items():
+        table, divided, _ = name.removeprefix(PREFIX.lower()).partition("__")
+        field = Settings.model_fields.get(table)
+        if field is None or value is None or not name.startswith(PREFIX.lower()):
+            continue
+        try:
+            json.loads(value) if not divided else source.explode_env_vars(table, field, {name: value})
+        except ValueError:
+            yield (
+                f'{name.upper()} is no JSON: write a table as {{"key": value}} and a list as [value], or set '
+                f"each value of a table by a variable of its own, such as {PREFIX}LOG__PARTITIONS"
+            )

@@ -151,6 +151,8 @@ def _parquet_rows(path: Path, needed: Sequence[FieldSource]) -> Iterator[Row]:
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:
         raise DatasetError(f"{path}: {PARQUET_REMEDY}") from None
+    if not path.stat().st_size:
+        return  # no rows, as in text
     number = 0
     try:
         with parquet.ParquetFile(path) as file:

@@ -16,6 +16,7 @@ from pipeline.doctor import (
     mappings,
     origin,
     ports,
+    sizes,
     snapshots,
     versions,
 )
@@ -34,11 +35,12 @@ def examine() -> Iterator[Finding]:
     try:
         settings = load_settings()
     except InvalidSettings as error:
-        yield fault("settings", str(error), "mend it; `millstream config` prints the settings in force")
+        yield fault("settings", str(error), "mend it; docs/settings.md has every key")
         return
     yield ok("settings", "every key is known and within its bounds")
     yield from machine.check(settings)
     yield from folders.check(settings)
+    yield from sizes.check(settings)
     yield from ports.check(settings)
     yield from backbone.check(settings)
     yield from mappings.check(settings)

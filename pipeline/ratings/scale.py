@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pipeline.config import RatingsConfig, SignalsConfig
 from pipeline.events import Interaction, InteractionType
+from pipeline.state.histories import Act
+from pipeline.state.signals import Signals
 
 
 class RatingScale:
@@ -52,4 +54,50 @@ class RatingScale:
             f"learn.ratings.lowest = {self.least:g}, learn.ratings.highest = {self.most:g}, "
             f"signals.rating_threshold = {threshold:.3g}, signals.rating_span = "
             f"{stretch * signals.rating_span:.3g}, rewards.rating_threshold = {threshold:.3g}"
+        )
+
+
+class PositiveActs:
+    """Acts that say something good of their items: without one, nothing is learned.
+
+    Attributes:
+        n: acts.
+        positive, negative: those of them that say something good, or bad.
+    """
+
+    def __init__(self, config: SignalsConfig) -> None:
+        self._signals = Signals(config, history_length=1)
+        self.n = self.positive = self.negative = 0
+        self._ratings = RatingScale(RatingsConfig())
+        self._types: set[InteractionType] = set()
+
+    def add(self, events: Sequence[Interaction]) -> None:
+        """Add interactions."""
+        signs = [self._signals.sign(Act.of(event)) for event in events]
+        self.n += len(events)
+        self.positive += signs.count(1)
+        self.negative += signs.count(-1)
+        self._types.update(event.type for event in events)
+        self._ratings.add(events)
+
+    def warning(self, least: int = 1) -> str | None:
+        """Say that nothing is learned, and which settings would change that; None if there are few acts."""
+        if self.positive or self.n < least:
+            return None
+        return (
+            f"none of {self.n:,} acts says anything good of its item, so nothing is learned. {self._remedy()}"
+        )
+
+    def _remedy(self) -> str:
+        config, low, high = self._signals.config, self._ratings.least, self._ratings.most
+        if not self._ratings.n or not config.rating:
+            types = ", ".join(sorted(self._types))
+            return f"Raise the weight in [signals] of what people do here: {types}"
+        ratings = f"The ratings reach from {low:g} to {high:g}, and signals.rating_threshold is"
+        if low == high:
+            return f"{ratings} {config.rating_threshold:g}: set it lower"
+        middle, span = (low + high) / 2, (high - low) / 2
+        return (
+            f"{ratings} {config.rating_threshold:g}: set it between them, such as signals.rating_threshold = "
+            f"{middle:.3g} with signals.rating_span = {span:.3g}, and rewards.rating_threshold = {middle:.3g}"
         )

@@ -29,7 +29,7 @@ def _daemons(status: Status) -> RenderableType:
 
 def _daemon(daemon: DaemonStatus) -> tuple[str, ...]:
     size = "–" if daemon.memory_bytes is None else f"{daemon.memory_bytes / MIB:,.0f}"
-    state = "up" if daemon.away is None else f"away: {daemon.away}"
+    state = "up" if daemon.away is None else f"{'away' if daemon.url else 'unknown'}: {daemon.away}"
     return daemon.name, state, daemon.version or "–", size, _refusals(daemon)
 
 

@@ -14,7 +14,7 @@ from pipeline.eventlog.intake import impression_of, interaction_of, item_of
 from pipeline.eventlog.port import EventLog, Offsets, Record, TopicPartition, lag, read_compacted
 from pipeline.eventlog.topics import Topics
 from pipeline.keys import HEADER
-from pipeline.metrics import KeyRefused, Series, quantiles, reached, scrape, value_of
+from pipeline.metrics import ENOUGH_ACTS, KeyRefused, Series, quantiles, reached, scrape, value_of
 from pipeline.reports.dead_letters import Letter, counts_by_reason, letters_of
 from pipeline.snapshots.snapshot import Announcement
 
@@ -48,7 +48,7 @@ class DaemonStatus:
     """One daemon as its metrics show it.
 
     Attributes:
-        away: why it does not answer; None if it does.
+        away: why it does not answer; None if it does. Without a `url` the settings want it so.
         note: why its metrics could not be read although it answers.
         version: generation and step that it learned or serves.
         memory_bytes: resident; None where the system does not tell.
@@ -152,6 +152,7 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
         *_degraded(series),
         *_unserved(daemons, read_compacted(event_log, topics.snapshots)),
         *_stopped(series),
+        *_unlearned(learner),
         *_refusing(incoming),
     ]
     return Status(
@@ -297,8 +298,8 @@ def _newest(event_log: EventLog, starts: Offsets) -> Iterable[Record]:
 
 def _away(daemons: Iterable[DaemonStatus]) -> Iterable[tuple[State, str]]:
     for daemon in daemons:
-        if daemon.away is not None and daemon.name not in OPTIONAL:
-            yield ("red" if daemon.url else "yellow"), f"{daemon.name} is away: {daemon.away}"
+        if daemon.away is not None and daemon.url and daemon.name not in OPTIONAL:
+            yield "red", f"{daemon.name} is away: {daemon.away}"
         if daemon.note is not None:
             yield "yellow", f"{daemon.name} is up; {daemon.note}"
 
@@ -330,6 +331,18 @@ def _stopped(series: Mapping[str, Series]) -> Iterable[tuple[State, str]]:
         if _gauge(series.get(name, {}), "millstream_reading_stopped", name):
             reason = "too many records were refused: its log says what to do"
             yield "red", f"{name} reads nothing, because {reason}"
+
+
+def _unlearned(learner: Series) -> Iterable[tuple[State, str]]:
+    signs = {
+        dict(labels)["sign"]: count
+        for (name, labels), count in learner.items()
+        if name == "millstream_signs_total"
+    }
+    acts = sum(signs.values())
+    if acts >= ENOUGH_ACTS and not signs.get("positive"):
+        line = f"nothing is learned: none of {acts:,.0f} acts says anything good of its item, by [signals]"
+        yield "yellow", f"{line}; the learner's log names the settings that fit"
 
 
 def _refusing(incoming: Iterable[RecentRecords]) -> Iterable[tuple[State, str]]:

@@ -55,6 +55,8 @@ def _listed(path: Path) -> list[object]:
 def _parsed(path: Path) -> object:
     """Parse a file as its name says; times of TOML become text, as JSON has them."""
     content = path.read_bytes()
+    if not content.strip():
+        raise InvalidEvent("event", "is empty: it must have a list `rules`", RefusalReason.NO_VALUE)
     try:
         if path.suffix == ".json":
             return orjson.loads(content)

@@ -17,7 +17,7 @@ from pipeline.evaluation.regret import regret
 from pipeline.evaluation.timeline import Timeline
 from pipeline.events import CatalogueRecord, Event, Impression, Interaction, Item, ItemChange
 from pipeline.model.fusion import ModalityFigures
-from pipeline.ratings.scale import RatingScale
+from pipeline.ratings.scale import PositiveActs, RatingScale
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.binary_decisions import BinaryDecisions
 from pipeline.training.learner import Learner
@@ -87,7 +87,7 @@ def backtest(
     """
     timeline, lists, ratings = Timeline(), ListQuality(), RatingQuality()
     decisions, shown = BinaryDecisions(rewards), list[Impression]()
-    scale = RatingScale(learner.config.ratings)
+    scale, positive = RatingScale(learner.config.ratings), PositiveActs(learner.signals)
     batches = micro_batches(_with_impressions(first_events(dataset.events(), limit), shown), batch_events)
     opening = next(batches)
     learner.score_and_learn(opening)
@@ -105,10 +105,12 @@ def backtest(
         timeline.add(scores, events, ended - began, lists.figures)
         ratings.add(*learner.ratings.errors)
         scale.add(batch.interactions)
+        positive.add(batch.interactions)
         began = ended
         progress(events)
     total, stream = timeline.total(), learner.stream
-    doubts = scale.warning(), without_group(stream.catalogue, group) if group else None
+    odd = without_group(stream.catalogue, group) if group else None
+    doubts = positive.warning(), scale.warning(), odd
     return BacktestReport(
         dataset.name,
         total.events,

@@ -174,23 +174,29 @@ class OptimizerStep:
             moment, _, name = dotted.partition(".")
             if dotted != STEPS:
                 state.setdefault(numbers[name], {})[moment] = tensor.clone()
-        if self._are_of_another(state):
-            log.warning("the moments are not those of %s: it begins without", self._config.kind)
+        if other := self._other_kind(state):
+            log.warning(
+                "the optimizer was %s and is %s now: its moments begin new; set the kind back to keep them",
+                other,
+                self._config.kind,
+            )
             state = {}
         for number, parameter in enumerate(self._learned.values()):
             self._check_moments(state.get(number), parameter)
         groups = self.shared.state_dict()["param_groups"]
         self.shared.load_state_dict({"state": state, "param_groups": groups})
 
-    def _are_of_another(self, state: Mapping[int, Mapping[str, Tensor]]) -> bool:
-        """Return whether all moments have the names that one of the other algorithms gives them."""
+    def _other_kind(self, state: Mapping[int, Mapping[str, Tensor]]) -> str | None:
+        """Return the other algorithm that gives all moments the names that they have."""
         parameters, own = list(self._learned.values()), self._algorithm
         kept = {number: moments.keys() for number, moments in state.items()}
-        return bool(kept) and any(
-            other is not own
+        others = (
+            kind
+            for kind, other in ALGORITHMS.items()
+            if other is not own
             and all(names == other.shapes(parameters[number]).keys() for number, names in kept.items())
-            for other in ALGORITHMS.values()
         )
+        return next(others, None) if kept else None
 
     def _check_moments(self, moments: Mapping[str, Tensor] | None, parameter: Tensor) -> None:
         """Check that there are no moments of a parameter, or those that the algorithm keeps."""

@@ -27,12 +27,13 @@ REMOVAL, CHANGE = "removal", "change"
 
 
 class GatewayRecord(NamedTuple):
-    """A record to append; `kind` is for metrics."""
+    """A record to append; `kind` is for metrics, `event_id` of an interaction for traces."""
 
     topic: str
     key: str
     value: bytes | None
     kind: str
+    event_id: str | None = None
 
 
 class Decision(NamedTuple):
@@ -76,7 +77,7 @@ def _record(
     fields = {**envelope, **sent.fields}
     if fields["kind"] == Interaction.kind and kind in (None, Interaction.kind):
         event = _interaction({**given, **sent.given, **fields}, now)
-        return GatewayRecord(topics.interactions, event.user, encode(event), event.kind)
+        return GatewayRecord(topics.interactions, event.user, encode(event), event.kind, event.event_id)
     if fields["kind"] == Item.kind and kind in (None, Item.kind):
         item = build_item(fields)
         check_units(item)

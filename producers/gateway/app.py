@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, R
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from pipeline import metrics
+from pipeline import metrics, tracing
 from pipeline.config import GatewayConfig, Scope
 from pipeline.errors import DeliveryError, LogUnavailable
 from pipeline.eventlog.refusal_log import RefusalLines
@@ -33,6 +33,7 @@ from pipeline.http.parameters import check_parameters
 from pipeline.http.paths import register_ids
 from pipeline.http.problems import answer_with_problems, problem
 from pipeline.rules.store import RuleStore
+from pipeline.tracing import Stage
 from producers.gateway.acceptance import Decision, GatewayRecord, decide, removal
 from producers.gateway.bodies import lines_of, read_body
 from producers.gateway.group_writer import GroupWriter
@@ -99,10 +100,12 @@ class Door:
             HTTPException: the body cannot be divided into events, or too much is in flight.
             DeliveryError: the events were not acknowledged.
         """
+        began = time.time()
         with self._place():
             body = await read_body(request, self._settings.max_body_bytes)
             decision = await self._decision(body, request, kind)
             await self._store(decision.records)
+        _trace(decision.records, began)
         return self._receipt(decision, request.url.path)
 
     async def remove(self, topic: str, key: str) -> Response:
@@ -257,6 +260,14 @@ def _open_routes(door: Door) -> APIRouter:
         return GatewayReadiness(ready=ready)
 
     return routes
+
+
+def _trace(records: Sequence[GatewayRecord], began: float) -> None:
+    """Write the first span of each event that is followed."""
+    if tracing.is_on():
+        for record in records:
+            if record.event_id is not None and tracing.follows(record.event_id):
+                tracing.record(record.event_id, Stage.APPEND, began, time.time())
 
 
 def _log_away(_: Request, error: Exception) -> JSONResponse:

@@ -24,7 +24,7 @@ purpose rate reached readiness ready real rebuilt recent refused repeatable repo
 sampling schema seen setting shown size slot source spec sqlite status stopped storage stored stuck tensor
 time to tolerant touched trained trainer type unavailable unknown unreadable array changed decayed fault
 growing left out part retrieved scored sum value adam basis deep judged network lately open q scaling valued
-waiting scale data empty endpoint fetcher process pause
+waiting scale data empty endpoint fetcher process pause cancelled positive line
 """
 """Words of programming, of other products, and of plain English."""
 

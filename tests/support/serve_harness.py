@@ -83,6 +83,7 @@ def serving(
         settings.learn.stream.history_length,
         settings.serve.poll_seconds,
         retrieval=settings.learn.retrieval,
+        owner_attribute=settings.serve.owner_attribute,
     )
     with ThreadPoolExecutor(1) as threads:
         following = threads.submit(follower.run, encoder, stop)

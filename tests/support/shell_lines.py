@@ -98,11 +98,12 @@ def _millstream(arguments: list[str]) -> None:
 
 def _command(words: list[str]) -> tuple[Any, list[str]]:
     """The command that words begin with, and the words after its name."""
-    command: Any = get_command(cli.app)
-    rest = list(words)
+    program: Any = get_command(cli.app)
+    command, rest = program, list(words)
     while isinstance(command, TyperGroup) and rest and rest[0] in command.commands:
         command = command.commands[rest.pop(0)]
     is_known = not isinstance(command, TyperGroup) or not rest or rest[0] in PLACEHOLDERS
+    is_known = is_known or (command is program and rest[0].startswith("--"))
     assert is_known, f"there is no command {' '.join(words)!r}"
     return command, rest
 

@@ -20,10 +20,12 @@ from pipeline.config import (
     Config,
     LearnerConfig,
     LogConfig,
+    LoggingConfig,
     ReplayConfig,
     ServeConfig,
     Settings,
     SnapshotConfig,
+    load_logging,
     load_settings,
     to_toml,
 )
@@ -146,11 +148,20 @@ def test_a_fault_is_said_in_plain_words_with_the_nearest_name(content: str, said
 
 TOGETHER = {
     "[serve]\nworkers = 2\n[metrics]\nserve = 0": "needs a metrics.serve that is not 0",
+    '[serve]\nruntime = "onnx"\nprecision = "int8"': "computes in float32: leave out precision",
     '[learn.objective]\nbasket_types = ["view", "dislike"]': "names 'dislike', from which nothing is learned",
     '[learn.objective]\nbasket_types = ["return"]': "because signals.returned = -1: take it out",
     '[learn.objective]\nbasket_types = ["view"]\n[signals]\nview = 0': "because signals.view = 0",
     "[signals]\nview = 0\nclick = 0\ncart = 0\npurchase = 0\nlike = 0\nrating = 0": "no positive weight",
     '[serve]\nimpressions = false\n[policy.shadows.x]\nname = "greedy"': "shadows needs serve.impressions",
+    "[learn.ratings]\nlowest = 0\nhighest = 1": "but learn.ratings.highest = 1: no rating is above",
+    "[signals]\nrating_threshold = 5": "signals.rating_threshold = 5, but learn.ratings",
+    "[retrain.plan]\ntrial_events = 1_000": "less than gate.least_targets = 2000, so every cand",
+    "[gate]\nleast_targets = 4_001": "retrain.plan.trial_events = 4000 is less than",
+    "[serve]\nprecision = 'int8'\n[learn.sizes]\ntuning = 'dora'": "learn.sizes.tuning = 'dora' leaves none",
+    "[learn.segments]\nlength = 10": "overlap (10) is not less than length (10): no piece would be new",
+    "[policy]\nname = 'plackett_luce'\npool = 2": "policy.pool = 2 is less than policy.explored_places = 3",
+    "[policy]\nname = 'plackett_luce'\n[policy.shadows.x]\nname = 'plackett_luce'\npool = 2": "policy.shadows.x.pool = 2 is",
     "[guard]\nfewest = 40\nreference = 39": "fewest (40) is more than reference (39)",
     "[learn.replay]\nlength = 1": "learn.replay.length: must be greater than or equal to 2",
 }
@@ -175,7 +186,7 @@ def test_all_faults_are_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidSettings, match=r"log\.partitons: .*; learn\.seed: .*; learn\.negatives: "):
         load_settings()
     Path("millstream.toml").write_text("[learn]\n" + "\n".join(f"x{n} = 1" for n in range(14)))
-    with pytest.raises(InvalidSettings, match=r"learn\.x9: .*; and 4 more; see `millstream config`$"):
+    with pytest.raises(InvalidSettings, match=r"learn\.x9: .*; and 4 more; see docs/settings\.md"):
         load_settings()
     for name in ("MILLSTREAM_LERN__SEED", "MILLSTREAM_SERV__PORT"):
         monkeypatch.setenv(name, "1")
@@ -190,7 +201,7 @@ def test_all_faults_are_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MILLSTREAM_LERN__SEED", "MILLSTREAM_LERN__SEED"),
         ("millstream_lern__seed", "millstream_lern__seed"),
         ("MILLSTREAM_LEARN__SEED", "learn.seed"),
-        ("MILLSTREAM_LEARN", "learn"),
+        ("MILLSTREAM_LEARN", "^MILLSTREAM_LEARN is no JSON"),
     ],
 )
 def test_a_mistake_in_the_environment_is_named(
@@ -199,6 +210,34 @@ def test_a_mistake_in_the_environment_is_named(
     monkeypatch.setenv(name, "nonsense")
     with pytest.raises(InvalidSettings, match=culprit):
         load_settings()
+
+
+def test_faults_of_the_environment_do_not_hide_those_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("millstream.toml").write_text("[learn]\nsed = 1\n")
+    monkeypatch.setenv("MILLSTREAM_LERN__SEED", "1")
+    with pytest.raises(InvalidSettings, match=r"^MILLSTREAM_LERN__SEED sets .*; learn\.sed: is unknown"):
+        load_settings()
+    monkeypatch.setenv("MILLSTREAM_LOG__OPTIONS", "hush")
+    with pytest.raises(InvalidSettings, match=r"LERN__SEED sets .*; MILLSTREAM_LOG__OPTIONS is no JSON"):
+        load_settings()
+
+
+def test_a_file_may_begin_with_a_byte_order_mark() -> None:
+    Path("millstream.toml").write_bytes(b"\xef\xbb\xbf[learn]\r\nseed = 7\r\n")
+    assert load_settings().learn.seed == 7
+
+
+def test_a_threshold_below_the_scale_makes_every_rating_good() -> None:
+    assert load_settings(signals={"rating_threshold": 0}).signals.rating_threshold == 0
+
+
+def test_how_lines_are_written_is_read_whatever_else_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("millstream.toml").write_text('[logging]\nformat = "json"\n[learn]\nsed = 1\n')
+    assert load_logging().format == "json"
+    monkeypatch.setenv("MILLSTREAM_LOGGING__LEVEL", "warning")
+    assert load_logging().level == "warning"
+    monkeypatch.setenv("MILLSTREAM_LOGGING__LEVEL", "loud")
+    assert load_logging() == LoggingConfig()
 
 
 def test_a_variable_of_somebody_else_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +282,7 @@ def test_a_table_in_the_environment_that_cannot_be_read_is_not_printed(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "hush")
-    with pytest.raises(InvalidSettings, match=r'"log" .*; write a table as JSON, or set each') as refused:
+    with pytest.raises(InvalidSettings, match=f"^{name} is no JSON: write a table as .*, or set") as refused:
         load_settings()
     assert "hush" not in str(refused.value)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from functools import partial
 from threading import Event
@@ -22,12 +22,14 @@ from threading import Event
 from consumers.serve.follow.log_check import LogCheck
 from consumers.serve.follow.pace import Pace
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
+from consumers.serve.follow.steering_letters import SteeringLetters
 from consumers.serve.state.current import CurrentState, Degradation
+from consumers.serve.state.item_index import ItemIndex
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import DEDUPE_WINDOW, HistoryPosition, ServingState
 from consumers.serve.state.steering import Steering
 from consumers.serve.state.tail import MAX_EVENTS, TailEvent
-from pipeline import metrics
+from pipeline import metrics, tracing
 from pipeline.config import RetrievalConfig, SignalsConfig
 from pipeline.errors import (
     LogUnavailable,
@@ -56,7 +58,6 @@ from pipeline.model.content.text import TextEncoder
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.state.histories import Histories
 
-MEND = "servers alone read this topic, so there is no dead letter: send it again as docs/events.md has it"
 MAX_RECORDS = 2_000
 """Records per poll."""
 TEXTS_PER_STEP = 32
@@ -64,6 +65,7 @@ TEXTS_PER_STEP = 32
 REPORT_SECONDS = 1.0
 PING_SECONDS = 1.0
 GROWTH = 10_000
+LEAST_ITEMS = 100
 """Items after which what is kept is set apart from the garbage collector again; some 100 ms."""
 RETRY_SECONDS = 1.0
 """Between two looks at a log that was replaced, of some cheap requests and the snapshots topic each."""
@@ -84,7 +86,9 @@ class Follower:
         poll_seconds: float,
         signals: SignalsConfig = SignalsConfig(),  # noqa: B008 (frozen)
         retrieval: RetrievalConfig = RetrievalConfig(),  # noqa: B008 (frozen)
+        owner_attribute: str | None = None,
     ) -> None:
+        """`owner_attribute` is that of the settings, which items should have."""
         self._log = event_log
         self._topics = topics
         self._inputs = topics.interactions, topics.items
@@ -95,13 +99,14 @@ class Follower:
         self._poll_seconds = poll_seconds
         self._signals = signals
         self._retrieval = retrieval
+        self._owner_attribute = owner_attribute
         self._snapshot: LoadedSnapshot | None = None
         self._check = LogCheck(event_log, self._inputs)
         self._encoder: TextEncoder
         self._report_at = 0.0
         self._items_apart = 0
         self._refusals = RefusalLog("serve")
-        self._steering_refusals = RefusalLog("serve", remedy=MEND)
+        self._letters = SteeringLetters(event_log, topics, RefusalLog("serve"))
 
     def run(self, make_encoder: Callable[[], TextEncoder], stop: Event) -> None:
         """Follow the log until `stop` is set.
@@ -174,7 +179,7 @@ class Follower:
         histories, ends_of_histories = self._read_histories()
         # Read after the histories, so that no history reaches beyond these ends.
         ends = self._log.end_offsets(self._topics.served)
-        steering = Steering(self._topics.users, self._topics.rules, self._steering_refusals)
+        steering = Steering(self._topics.users, self._topics.rules, self._letters.add)
         state = ServingState(
             self._snapshot,
             histories,
@@ -202,7 +207,7 @@ class Follower:
         """Read new records, load a newer snapshot, encode some new texts; publish each when its time is."""
         records = self._poll(reader, 0 if state.pending_texts else self._poll_seconds)
         if records:
-            _observe_freshness(state.read(records))
+            self._observe(state.read(records), time.time())
         views.when_due(bool(records))
         started = time.monotonic()
         snapshot = self._watcher.load_newest(self._check, self._snapshot)
@@ -220,15 +225,23 @@ class Follower:
 
         One that has learned less, or from other topics than those with `topic_ids`, needs a new state.
         """
-        before = self._snapshot
+        before, began = self._snapshot, time.time()
         self._use(snapshot)  # one that is read again is whole: see `SnapshotLoader.load`
         if not same_topics(snapshot.manifest.topic_ids, topic_ids):
             log.info("snapshot %s was learned from other topics: reading again", snapshot.version)
         elif before is not None and _has_learned_less(snapshot.offsets, before.offsets):
             log.info("snapshot %s has learned less than its parent: reading again", snapshot.version)
         else:
-            _observe_freshness(state.replace_snapshot(snapshot))
+            self._observe(state.replace_snapshot(snapshot), began)
             self._snapshot = state.snapshot
+
+    def _observe(self, learned: Sequence[TailEvent], began: float) -> None:
+        """Observe the time from an event's append until the served weights have learned it."""
+        now, snapshot = time.time(), self._snapshot
+        for event in learned:
+            metrics.SERVED_FRESHNESS.observe(max(0.0, now - event.append_time / 1000))
+        if tracing.is_on() and snapshot is not None:
+            self._current.followed.swapped(learned, began, str(snapshot.version))
 
     def _poll(self, reader: LogReader, timeout_seconds: float) -> list[Record]:
         """Return the next records, and pass the announcements among them to the watcher."""
@@ -250,12 +263,24 @@ class Follower:
         if before is None:
             found = {"items": len(view.index), "users": self._current.users}
             log.info("caught up with the log: %s items, %s users", *found.values(), extra=found)
+            self._look_for_owners(view.index)
         if view.snapshot is not None and (before is None or before.snapshot is not view.snapshot):
             metrics.SWAPS.inc()
             metrics.GENERATION.labels("serve").set(view.snapshot.version.generation)
             metrics.STEP.labels("serve").set(view.snapshot.version.step)
             version = str(view.snapshot.version)
             log.info("serving snapshot %s", version, extra={"snapshot": version})
+
+    def _look_for_owners(self, index: ItemIndex) -> None:
+        """Warn if no item has the attribute that names owners, unless there are few items."""
+        owner = self._owner_attribute
+        if owner is not None and len(index) >= LEAST_ITEMS and not index.columns.of(owner).rows.size:
+            log.warning(
+                "serve.owner_attribute = %r: none of %s items has it, so users are recommended what is their "
+                "own; set the name that items have, or take it out",
+                owner,
+                f"{len(index):,}",
+            )
 
     def _read_histories(self) -> tuple[Histories, dict[str, HistoryPosition]]:
         """Read the users' histories, and for each where it ends.
@@ -322,7 +347,7 @@ class Follower:
         if self._items - self._items_apart >= GROWTH:
             self._set_apart()
         self._refusals.settle()
-        self._steering_refusals.settle()
+        self._letters.settle(positions)
         try:
             self._log.ping(PING_SECONDS)
             watch.check()  # after the ping, because an answer of a log that is away is waited for
@@ -344,10 +369,3 @@ def _has_unread(positions: Offsets, ends: Offsets) -> bool:
 def _has_learned_less(offsets: Offsets, than: Offsets) -> bool:
     """Whether a snapshot lacks events that another has learned; the tail no longer has them."""
     return any(offsets.get(source, 0) < offset for source, offset in than.items())
-
-
-def _observe_freshness(learned: Iterable[TailEvent]) -> None:
-    """Observe the time from an event's append until the served weights have learned it."""
-    now = time.time()
-    for event in learned:
-        metrics.SERVED_FRESHNESS.observe(max(0.0, now - event.append_time / 1000))

@@ -37,6 +37,7 @@ def following(
         settings.serve.poll_seconds,
         settings.signals,
         settings.learn.retrieval,
+        settings.serve.owner_attribute,
     )
     make_encoder = partial(TextEncoder, backbone, settings.model.cache, settings.model.max_tokens, device)
     return partial(follower.run, make_encoder)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import NamedTuple
 
+from consumers.serve.state.followed import FollowedEvents
 from consumers.serve.state.serving_state import View
 from consumers.serve.state.steering import Steering, UserAttributes
 from consumers.serve.state.swap_lock import SwapLock
@@ -52,6 +53,7 @@ class CurrentState:
         lock: held to read what a View refers to, and to change that in place.
         refusal: the last snapshot that was refused, until another one is served.
         degradation: set while nothing newer can be read; None while the log is followed.
+        followed: events that are traced, and whose users have not asked since.
     """
 
     def __init__(self) -> None:
@@ -62,6 +64,7 @@ class CurrentState:
         self._attributes = UserAttributes()
         self.refusal: Refusal | None = None
         self.degradation: Degradation | None = None
+        self.followed = FollowedEvents()
 
     @property
     def view(self) -> View | None:

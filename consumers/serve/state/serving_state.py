@@ -31,7 +31,7 @@ from consumers.serve.state.new_texts import TextOverlay
 from consumers.serve.state.scans import Scans, scans_of
 from consumers.serve.state.steering import Steering
 from consumers.serve.state.tail import Tail, TailEvent
-from pipeline import metrics
+from pipeline import metrics, tracing
 from pipeline.config import RetrievalConfig, SignalsConfig
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import interaction_of, item_of
@@ -295,7 +295,13 @@ class ServingState:
             return []
         act = Act.of(event)
         read = TailEvent(
-            record.source, record.offset, record.append_time, event.user, act, Contribution(act.item)
+            record.source,
+            record.offset,
+            record.append_time,
+            event.user,
+            act,
+            Contribution(act.item),
+            event.event_id if tracing.follows(event.event_id) else None,
         )
         is_learned, before = self._is_learned(read), self._history_of(event.user)
         is_beyond = self._is_beyond_history(record, event.user, act)

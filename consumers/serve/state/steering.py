@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import orjson
 
@@ -10,12 +11,14 @@ from pipeline import metrics
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import user_of
 from pipeline.eventlog.port import Record
-from pipeline.eventlog.refusal_log import RefusalLog
 from pipeline.events import Attributes
 from pipeline.rules.columns import Items
 from pipeline.rules.compiled import NO_RULES, CompiledRules
 from pipeline.rules.conditions import Values
 from pipeline.rules.rule import Rule, rule_of
+
+Refuse = Callable[[Record, InvalidEvent], None]
+"""Called with a record that is refused, and why."""
 
 NO_ATTRIBUTES = b""
 """Of a user without a record."""
@@ -69,14 +72,14 @@ class Steering:
         users: as requests see them; changed by `apply` alone.
     """
 
-    def __init__(self, users: str, rules: str, refusals: RefusalLog | None = None) -> None:
+    def __init__(self, users: str, rules: str, refuse: Refuse = lambda record, error: None) -> None:
         """Start before any record was read.
 
         Args:
             users, rules: names of topics.
-            refusals: counts the records that are no users and no rules; None to count none.
+            refuse: called with each record that is no user and no rule, and why.
         """
-        self._refusals = refusals
+        self._refuse = refuse
         self.users = UserAttributes()
         self._updated: dict[str, bytes] = {}
         self._topics = {users: self._read_user, rules: self._read_rule}
@@ -91,8 +94,7 @@ class Steering:
             if read is not None:
                 read(record)
         except InvalidEvent as error:
-            if self._refusals is not None:
-                self._refusals.add(record, error)
+            self._refuse(record, error)
 
     def apply(self) -> None:
         """Make what was read of users visible to requests, which must not look meanwhile."""

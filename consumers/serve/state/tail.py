@@ -29,6 +29,7 @@ class TailEvent(NamedTuple):
 
     `contribution` is what it adds to shared counts; it depends on its user's acts before it, so it is worked
     out when it is read. A history that was cut since would not show that a crawler had met its cap.
+    `traced` is the event's id if it is traced.
     """
 
     source: TopicPartition
@@ -37,6 +38,7 @@ class TailEvent(NamedTuple):
     user: str
     act: Act
     contribution: Contribution
+    traced: str | None = None
 
 
 class Tail:

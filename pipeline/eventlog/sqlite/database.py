@@ -23,7 +23,7 @@ OFFSET_MASK = (1 << OFFSET_BITS) - 1
 Clock = Callable[[], int]
 """Returns append times in ms."""
 
-_FORMAT = 2  # 2: topics have an id
+FORMAT = 2  # 2: topics have an id
 BUSY_SECONDS = 30.0
 """How long a transaction waits for the lock of another process."""
 
@@ -52,7 +52,7 @@ CREATE TABLE reported (
     reader_group TEXT, topic TEXT, partition INTEGER, next_offset INTEGER NOT NULL,
     PRIMARY KEY (reader_group, topic, partition)
 ) WITHOUT ROWID;
-PRAGMA user_version = {_FORMAT};
+PRAGMA user_version = {FORMAT};
 """
 _FROM_FORMAT_1 = """
 ALTER TABLE topics ADD COLUMN id TEXT NOT NULL DEFAULT '';
@@ -184,7 +184,7 @@ class Database:
 
     def _prepare(self, deadline: float) -> None:
         """Create the schema in a new file, or migrate an older one."""
-        while 0 <= self._format() < _FORMAT:
+        while 0 <= self._format() < FORMAT:
             try:
                 # Turning WAL on needs an exclusive lock, for which SQLite does not wait: retry.
                 self._connection.execute("PRAGMA journal_mode = WAL")
@@ -200,8 +200,8 @@ class Database:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
-        if self._format() != _FORMAT:
-            raise InvalidSettings(f"{self._path}: not an event log of format {_FORMAT}; use another file")
+        if self._format() != FORMAT:
+            raise InvalidSettings(f"{self._path}: not an event log of format {FORMAT}; use another file")
 
     def _format(self) -> int:
         version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]

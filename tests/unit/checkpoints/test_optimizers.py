@@ -35,6 +35,20 @@ def test_the_batches_after_a_checkpoint_give_the_same_bits_again(
             assert restored.digest() == digest
 
 
+def test_sizes_that_a_checkpoint_does_not_have_are_named_at_the_start(
+    tmp_path: Path, backbone_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = tiny_settings(tmp_path, backbone_folder)
+    learn = settings.learn.replace(sizes=settings.learn.sizes.replace(tuning="prefix"))
+    with ModelHarness(settings) as harness:
+        with harness.busy(batches=1, acts=48) as first:
+            first.checkpoint()
+        with harness.learning(settings.model_copy(update={"learn": learn})) as other:
+            assert other.learner.config.sizes == settings.learn.sizes
+    named = "learn.sizes.tuning is 'prefix' in the settings and 'lora' in it; a model keeps its sizes"
+    assert named in caplog.text
+
+
 def test_with_another_optimizer_it_begins_without_moments(
     tmp_path: Path, backbone_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -42,7 +56,7 @@ def test_with_another_optimizer_it_begins_without_moments(
         with harness.busy(batches=2, acts=48) as first:
             first.checkpoint()
         with caplog.at_level(logging.WARNING), harness.learning(optimized(harness.settings, SGD)) as other:
-            assert "the moments are not those of sgd" in caplog.text
+            assert "the optimizer was adamw and is sgd now: its moments begin new" in caplog.text
             assert other.learner.optimizer.moments().keys() == {"schedule.steps"}
             other.recover()
             assert other.new()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import orjson
@@ -117,6 +118,21 @@ def test_titles_are_searched_by_words(products: Path) -> None:
     assert "mug-1" in run("items", "search", "tasse", "WEISSE").output
     assert "mug-2" not in run("items", "search", "tasse", "weiße").output
     assert "0 items" in run("items", "search", "teller").output
+
+
+def test_a_title_is_found_by_words_of_its_script_in_either_form(products: Path) -> None:
+    titles = {"cup": unicodedata.normalize("NFD", "Tasse à café"), "glass": "كوب أحمر", "bowl": "红色的碗"}
+    lines = [orjson.dumps({"item": item, "title": title}) for item, title in titles.items()]
+    Path("items.jsonl").write_bytes(b"\n".join(lines))
+    run("items", "load", "items.jsonl")
+    for word, item in {
+        "CAFÉ": "cup",
+        unicodedata.normalize("NFD", "à"): "cup",
+        "أحمر": "glass",
+        "红色": "bowl",
+    }.items():
+        found = run("items", "search", word).output
+        assert item in found and "1 items" in found
 
 
 def test_an_item_is_removed_after_a_question(products: Path, settings: Settings) -> None:

@@ -109,7 +109,7 @@ def test_a_daemon_begins_with_what_it_is_and_ends_quietly(settings: Settings, fo
             "host": "127.0.0.1",
             "port": port,
         }
-        next(line for line in lines if "running on" in str(line["message"]))
+        next(line for line in lines if line["message"] == "Application startup complete.")
         process.send_signal(signal.SIGTERM)
         *_, last = lines
         assert (last["message"], last["level"]) == ("gateway stopped", "info")

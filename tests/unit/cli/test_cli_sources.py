@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -22,3 +24,15 @@ def test_a_rate_and_a_speed_exclude_each_other() -> None:
     result = CliRunner().invoke(cli.app, ["play", SHOP, "--rate", "5", "--speed", "2"])
     assert result.exit_code == 2
     assert "exclude each other" in result.output
+
+
+def test_data_from_which_nothing_would_be_learned_are_a_warning(folder: Path) -> None:
+    data = folder / "data"
+    data.mkdir()
+    rows = "ann,1,0.2,1700000000\nbob,1,0.8,1700000001\n"
+    (data / "ratings.csv").write_text(f"userId,movieId,rating,timestamp\n{rows}")
+    (data / "movies.csv").write_text("movieId,title,genres\n1,Cup,Kitchen\n")
+    run("topics", "create")
+    output = run("play", "data").output
+    assert "warning: none of 2 acts says anything good of its item, so nothing is learned." in output
+    assert "signals.rating_threshold = 0.5 with signals.rating_span = 0.3" in output

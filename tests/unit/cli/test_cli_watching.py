@@ -132,6 +132,34 @@ def answering(port: int, answer: bytes) -> Iterator[None]:
         server.shutdown()
 
 
+def test_a_daemon_without_metrics_is_no_reason_to_look(
+    harness: ModelHarness, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_for_both(settings)
+    monkeypatch.setenv("MILLSTREAM_METRICS__LEARN", "0")
+    code, found = status()
+    assert (code, found["state"], found["findings"]) == (0, "green", [])
+    assert found["daemons"][0]["away"] == "its metrics are turned off by the settings"
+    assert "unknown: its metrics are turned off" in run("status").output
+
+
+def test_a_learner_that_learns_nothing_is_yellow(harness: ModelHarness, settings: Settings) -> None:
+    answer_for_both(settings)
+    for sign in ("positive", "negative", "none"):
+        metrics.SIGNS.remove(sign)
+    metrics.SIGNS.labels("negative").inc(100)
+    try:
+        code, found = status()
+        metrics.SIGNS.labels("positive").inc()
+        _, later = status()
+    finally:
+        metrics.SIGNS.remove("negative")
+    assert (code, found["state"], later["state"]) == (0, "yellow", "green")
+    assert found["findings"][0].startswith(
+        "nothing is learned: none of 100 acts says anything good of its item, by [signals]"
+    )
+
+
 def test_a_server_that_cannot_follow_the_log_is_red(settings: Settings) -> None:
     answer_for_both(settings)
     metrics.DEGRADED.set(1)

@@ -31,6 +31,7 @@ OPENERS: dict[str, Callable[[Path], object]] = {
         ("blank.csv", "\n\n"),
         ("empty.csv", ""),
         ("empty.jsonl", ""),
+        ("empty.parquet", ""),
     ],
 )
 def test_a_file_without_rows_is_an_error_that_names_it(

@@ -292,9 +292,9 @@ def torn_mapping(setup: SetUp) -> None:
 
 
 BROKEN: dict[Callable[[SetUp], None], tuple[str, str, str]] = {
-    unknown_key: ("settings", "serving", "`millstream config`"),
-    torn_file: ("settings", "millstream.toml cannot be read", "`millstream config`"),
-    missing_file: ("settings", "elsewhere.toml, which is no file", "`millstream config`"),
+    unknown_key: ("settings", "serving", "docs/settings.md"),
+    torn_file: ("settings", "millstream.toml cannot be read", "docs/settings.md"),
+    missing_file: ("settings", "elsewhere.toml, which is no file", "docs/settings.md"),
     old_package: ("packages", "torch 1.0 is not", "`pip install 'torch<2.16,>=2.9'`"),
     missing_log: ("log", "other.db: there is no such file", "`millstream topics create`"),
     no_database: ("log", "no event log: file is not a database", "restore the log from a backup, or set"),
@@ -339,6 +339,16 @@ def test_a_broken_set_up_is_named_with_its_remedy(healthy: SetUp, breaks: Callab
     assert any(text in said and remedy in mends for said, mends in faults[check]), faults[check]
     page = run("doctor")
     assert page.exit_code == 1 and f"✘ {check}" in page.output
+
+
+def test_sizes_that_the_checkpoint_does_not_have_are_a_warning(healthy: SetUp) -> None:
+    (fits,) = examined()["sizes"]
+    assert fits[0] == "ok"
+    healthy.set(learn={"sizes__tuning": "dora"})
+    ((state, said, remedy),) = examined()["sizes"]
+    assert state == "warning"
+    assert "learn.sizes.tuning is 'dora' in the settings and 'lora' in it" in said
+    assert "set them back" in remedy
 
 
 def test_a_snapshot_of_another_log_is_named_beside_the_checkpoint(

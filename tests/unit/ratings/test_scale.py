@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.config import RatingsConfig
+from pipeline.config import RatingsConfig, SignalsConfig
 from pipeline.events import Interaction, InteractionType
-from pipeline.ratings.scale import RatingScale
+from pipeline.ratings.scale import PositiveActs, RatingScale
 
 
 def rated(*values: float | None, type: InteractionType = InteractionType.RATING) -> list[Interaction]:
@@ -50,3 +50,30 @@ def test_what_is_beyond_the_scale_is_said_with_the_settings_that_fit(
     warning = scale.warning() or ""
     assert warning.startswith(f"{beyond} of {len(values)} ratings are beyond the scale of 0.5 to 5")
     assert settings in warning
+
+
+@pytest.mark.parametrize(
+    ("events", "remedy"),
+    [
+        (
+            rated(0.2, 1.0),
+            "reach from 0.2 to 1, and signals.rating_threshold is 3: set it between them",
+        ),
+        (rated(2.0), "The ratings reach from 2 to 2, and signals.rating_threshold is 3: set it lower"),
+        (
+            rated(None, type=InteractionType.SKIP),
+            "Raise the weight in [signals] of what people do here",
+        ),
+    ],
+)
+def test_acts_of_which_none_is_good_are_said_with_the_settings_that_fit(
+    events: list[Interaction], remedy: str
+) -> None:
+    acts = PositiveActs(SignalsConfig())
+    acts.add(events)
+    warning = acts.warning() or ""
+    assert warning.startswith(f"none of {len(events)} acts says anything good of its item")
+    assert remedy in warning
+    assert acts.warning(least=3) is None, "too few to say so"
+    acts.add(rated(4.0))
+    assert (acts.positive, acts.warning()) == (1, None)

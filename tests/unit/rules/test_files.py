@@ -37,6 +37,7 @@ def test_toml_and_json_are_read(tmp_path: Path) -> None:
     ("text", "faults"),
     [
         ("[[rules]", ["cannot be parsed"]),
+        ("", ["is empty: it must have a list `rules`"]),
         ("\x00", ["cannot be parsed"]),
         ("rules = []", ["must have 1 to 500 rules"]),
         ("rules = {}", ["must have a list `rules`"]),

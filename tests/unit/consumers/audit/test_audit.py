@@ -361,6 +361,18 @@ def test_a_server_is_compared_with_a_new_one(model: ModelHarness, monkeypatch: p
         assert "differ from a new server's" in differing[0]
 
 
+def test_a_server_of_another_precision_is_not_called_damaged(
+    model: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "EQUAL_SECONDS", 5.0)
+    rounded = model.settings.serve.model_copy(update={"precision": "int8"})
+    with served(model, model.settings.model_copy(update={"serve": rounded})) as url:
+        wait_until(lambda: is_ready(url), 30)
+        (check,) = check_servers(model.log, model.topics, model.settings, [url], 20)
+    assert check.findings == ()
+    assert check.checked.endswith("by serve.precision = 'int8', which is not that of these settings")
+
+
 def test_a_server_that_explores_is_compared_draw_by_draw(
     model: ModelHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

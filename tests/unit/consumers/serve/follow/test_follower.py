@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from consumers.serve.follow import follower
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.ranking import Answer, recommend
@@ -40,6 +41,22 @@ def test_what_is_kept_is_no_work_for_the_garbage_collector(world: World) -> None
         world.shown(current)
         wait_until(lambda: gc.get_freeze_count() > 0)
     assert not gc.get_freeze_count()
+
+
+def test_an_attribute_of_owners_that_no_item_has_is_said(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.stock()
+    learned_and_published(world)
+    serve = world.settings.serve.model_copy(update={"owner_attribute": "seler"})
+    world.settings = world.settings.model_copy(update={"serve": serve})
+    with world.server() as current:
+        world.shown(current)
+    assert "owner_attribute" not in caplog.text, "there may be some when there are more items"
+    monkeypatch.setattr(follower, "LEAST_ITEMS", 1)
+    with world.server() as current:
+        world.shown(current)
+    assert "serve.owner_attribute = 'seler': none of 12 items has it" in caplog.text
 
 
 def test_swaps_under_load(world: World) -> None:

@@ -1,0 +1,14 @@
+"""Settings of traces."""
+
+from __future__ import annotations
+
+from pipeline.config.base import Config, Share, Text
+
+
+class TracingConfig(Config):
+    """[tracing] One event's way through all daemons, as OpenTelemetry traces. Needs `millstream[trace]`."""
+
+    share: Share = 0.0
+    """Share of the events that are followed, the same in each daemon; 0 for none, which costs nothing."""
+    endpoint: Text = "http://127.0.0.1:4318/v1/traces"
+    """Where a collector takes OTLP over HTTP."""
