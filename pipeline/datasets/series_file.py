@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,15 +24,8 @@ class SeriesLine(BaseModel):
     series: Annotated[tuple[Finite, ...], Field(strict=False)]
 
 
-class PlacedSeries(NamedTuple):
-    """A line, and its ``path:line``."""
-
-    place: str
-    line: SeriesLine
-
-
-def read_series(source: Path) -> Iterator[PlacedSeries]:
-    """Yield the series of a file, or of the files of a folder.
+def read_series(source: Path) -> Iterator[tuple[str, SeriesLine]]:
+    """Yield ``path:line`` and series of each line of a file, or of the files of a folder.
 
     Raises:
         DatasetError: there is no file or no line, or a line has no series; names file, line, field, reason.
@@ -41,6 +34,6 @@ def read_series(source: Path) -> Iterator[PlacedSeries]:
     for file in files_of(source, JSONL):
         for row in read_rows(file, JSONL):
             try:
-                yield PlacedSeries(row.place, SeriesLine.model_validate(row.cells))
+                yield row.place, SeriesLine.model_validate(row.cells)
             except ValidationError as error:
                 raise DatasetError(f"{row.place}: {faults_in(error, SeriesLine, 'the line')}") from None
