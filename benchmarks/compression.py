@@ -57,6 +57,7 @@ KINDS: Mapping[str, tuple[CompressionConfig, ServeConfig]] = {
     "int8 vectors": (CompressionConfig(vectors="int8"), ServeConfig()),
     "adapters, .9": (CompressionConfig(adapter_share=0.9), ServeConfig()),
     "int8 tower": (CompressionConfig(), ServeConfig(precision="int8")),
+    "onnx tower": (CompressionConfig(), ServeConfig(runtime="onnx")),
     "int8 vectors and tower": (CompressionConfig(vectors="int8"), ServeConfig(precision="int8")),
 }
 PREFIX = "compression"

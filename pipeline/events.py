@@ -7,6 +7,7 @@ The wire form is one JSON object (orjson) with a schema version ``v`` and a ``ki
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar, TypeVar
@@ -171,8 +172,12 @@ class Item(_CatalogueRecord):
 
     @property
     def text(self) -> str:
-        """The text that the language model encodes."""
-        return f"{self.title}. {self.description}" if self.description else self.title
+        """The text that the language model encodes, in Unicode's composed form (NFC).
+
+        Senders write an é as one character or as two, and no tokenizer should tell them apart.
+        """
+        text = f"{self.title}. {self.description}" if self.description else self.title
+        return unicodedata.normalize("NFC", text)
 
 
 class ItemChange(_CatalogueRecord):

@@ -20,8 +20,9 @@ from pipeline.model.mixer import FEATURES, SCORERS
 from pipeline.policy.draws import Valued, ValuesOf, normals
 from pipeline.rules.columns import NO_CODE
 from pipeline.rules.compiled import Shaping
+from pipeline.state.acted_items import NO_ITEMS
 from pipeline.state.histories import Act
-from pipeline.value.features import EXPOSURE, project_items, project_user, rounded
+from pipeline.value.features import EXPOSURE, ITEM, project_items, project_user, rounded
 from pipeline.value.port import Vectors
 
 LATELY_MS = 30 * MS_PER_MINUTE
@@ -29,6 +30,29 @@ LATELY_MS = 30 * MS_PER_MINUTE
 FADING_MS = 10 * MS_PER_MINUTE
 """Time in which what was shown fades to 1 / e."""
 POPULARITY = FEATURES.index("popularity")
+
+
+class _Known:
+    """Features that were computed already, by row."""
+
+    def __init__(self) -> None:
+        self._rows, self._features = NO_ITEMS, np.zeros((0, ITEM), dtype=np.float32)
+
+    def lacks(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of some rows that have none yet."""
+        at = np.searchsorted(self._rows, rows)
+        lacking: NDArray[np.int64] = rows[np.append(self._rows, -1)[at] != rows]
+        return lacking
+
+    def add(self, rows: NDArray[np.int64], features: Vectors) -> None:
+        """Keep the features ``[m, ITEM]`` of rows ``[m]``."""
+        every = np.concatenate([self._rows, rows])
+        order = np.argsort(every)
+        self._rows, self._features = every[order], np.concatenate([self._features, features])[order]
+
+    def at(self, rows: NDArray[np.int64]) -> Vectors:
+        """Return the features ``[m, ITEM]`` of rows ``[m]``."""
+        return self._features[np.searchsorted(self._rows, rows)]
 
 
 @dataclass(frozen=True)
@@ -50,7 +74,7 @@ class AnswerFeatures:
     basis: Basis | None
     now: int
     shown: ShownLately = NOTHING_SHOWN
-    _computed: dict[int, Vectors] = field(default_factory=dict)
+    _known: _Known = field(default_factory=_Known)
 
     @cached_property
     def state(self) -> Vectors:
@@ -62,11 +86,10 @@ class AnswerFeatures:
 
     def items(self, rows: NDArray[np.int64]) -> Vectors:
         """``[m, ITEM]`` features of rows ``[m]``."""
-        asked = rows.tolist()
-        missing = [row for row in asked if row not in self._computed]
-        if missing:
-            self._computed.update(zip(missing, self._items(np.array(missing)), strict=True))
-        return np.stack([self._computed[row] for row in asked])
+        missing = self._known.lacks(rows)
+        if missing.size:
+            self._known.add(missing, self._items(missing))
+        return self._known.at(rows)
 
     @torch.inference_mode()
     def _items(self, rows: NDArray[np.int64]) -> Vectors:

@@ -20,7 +20,6 @@ from consumers.serve.state.item_rows import NO_ROWS, ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.scans import Scans
 from consumers.serve.state.serving_state import View
-from pipeline.model.last_acts import last_users
 from pipeline.model.mixer import REJECTED_WEIGHT, ScorerOutputs, blend, features_of, mix
 from pipeline.model.scoring import TARGETS_AT_ONCE, Contexts, score_contexts
 from pipeline.retrieval.candidates import Candidates, score_candidates
@@ -95,7 +94,7 @@ def contexts_of(
     """Return what m ≤ `TARGETS_AT_ONCE` histories are scored from; the model reads `context` acts of each."""
     assert len(asked) <= TARGETS_AT_ONCE
     segments = [_segment_with_next(view, one.known, one.session) for one in asked]
-    users = last_users(segments, snapshot.recommender, items.sparse, context)
+    users = snapshot.last_users(segments, items.sparse, context)
     return Contexts.of(segments, users, view.covisitation, len(view.index))
 
 

@@ -1,7 +1,8 @@
-"""Commands for the catalogue: load, list, show, search, remove."""
+"""Commands for the catalogue: load, list, show, search, remove; and encode series of its items."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
@@ -12,11 +13,15 @@ from pipeline.cli.terminal import (
     EncodingOption,
     MappingOption,
     console,
+    folded,
     log_of_settings,
     now,
     print_drop_lines,
     progress_bar,
+    report_file,
+    write_file,
 )
+from pipeline.errors import DatasetError
 
 if TYPE_CHECKING:
     from pipeline.events import Item
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 items_app = typer.Typer(help="Load, list, show, search and remove items.", no_args_is_help=True)
 app.add_typer(items_app, name="items")
+DECIMALS = 5
+"""Of a vector's numbers: a model reads them as float16."""
 LimitOption = Annotated[int, typer.Option(min=1, help="How many to show.")]
 
 
@@ -60,6 +67,32 @@ def load_items(
     console.print(f"{len(records):,} items were added to {topics.items}, or replaced there")
 
 
+@items_app.command("series")
+def encode_item_series(
+    file: Annotated[Path, typer.Argument(help="JSONL, or a folder of it.")],
+    name: Annotated[str, typer.Option(help="The name of the vectors, as learn.sizes.vectors has it.")],
+    write: Annotated[Path, typer.Option(callback=report_file, help="Write the changes of items to it.")],
+    width: Annotated[int, typer.Option(min=1, max=1_024, help="Numbers of a vector.")] = 64,
+) -> None:
+    """Make vectors of series of numbers, as changes of items for `items load`.
+
+    A line of FILE is such as {"item": "a-sensor", "series": [0.5, 1, 0.25]}, with 9 to 65,536 numbers.
+    """
+    from pipeline.datasets.series_file import read_series
+    from pipeline.events import ItemChange, encode, validate
+    from pipeline.model.content.series import encode_series
+
+    lines = list[bytes]()
+    for place, line in read_series(file):
+        try:
+            vector = encode_series(line.series, width).round(DECIMALS).tolist()
+        except ValueError as error:
+            raise DatasetError(f"{place}: series: {error}") from None
+        lines.append(encode(validate(ItemChange, {"item": line.item, "vectors": {name: vector}})))
+    write_file(write, b"\n".join(lines) + b"\n")
+    console.print(f"{len(lines):,} series were encoded: load them with millstream items load {write}")
+
+
 @items_app.command("list")
 def list_items(limit: LimitOption = 20) -> None:
     """Count the items of the catalogue, and list them by id."""
@@ -76,8 +109,8 @@ def search_items(
     """List the items whose titles have all words, in any order and case."""
     from pipeline.reports.catalogue import items_page
 
-    wanted = [word.casefold() for word in words]
-    found = [one for one in _known(_catalogue()) if all(word in one.title.casefold() for word in wanted)]
+    wanted = [folded(word) for word in words]
+    found = [one for one in _known(_catalogue()) if all(word in folded(one.title) for word in wanted)]
     console.print(items_page(found, limit), soft_wrap=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -183,3 +184,12 @@ def write_file(file: Path, content: bytes) -> None:
 def now() -> int:
     """The wall clock in ms."""
     return int(time.time() * 1000)
+
+
+def folded(text: str) -> str:
+    """Return what a text is searched by: without case, each character in its composed form.
+
+    >>> folded("CAFE\u0301") == folded("caf\u00e9")
+    True
+    """
+    return unicodedata.normalize("NFC", text.casefold())

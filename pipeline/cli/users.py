@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from pipeline.cli.terminal import console, log_of_settings
+from pipeline.cli.terminal import console, folded, log_of_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,9 +48,9 @@ def search_users(
 
     with log_of_settings() as (event_log, topics, _):
         known = read_compacted(event_log, topics.users)
-    wanted = [word.casefold() for word in words]
+    wanted = [folded(word) for word in words]
     texts = {user: (record.value or b"").decode(errors="replace") for user, record in sorted(known.items())}
-    found = [user for user, text in texts.items() if all(word in text.casefold() for word in wanted)]
+    found = [user for user, text in texts.items() if all(word in folded(text) for word in wanted)]
     rows = [(user, texts[user]) for user in found[:limit]]
     console.print(table(f"{len(found):,} users", ("user", "record"), rows, whole=("user",)), soft_wrap=True)
 

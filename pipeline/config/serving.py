@@ -55,6 +55,9 @@ class ServeConfig(Guarded):
     precision: Literal["float32", "int8"] = "float32"
     """Precision of the user tower's products with frozen weights. `int8` takes less time and changes few
     items of an answer; what is learned stays in float32."""
+    runtime: Literal["torch", "onnx"] = "torch"
+    """What computes the user tower. `onnx` is onnxruntime (`pip install 'millstream[onnx]'`): it takes less
+    time for a request by itself. Torch computes all else in either case. In float32 alone."""
     impressions: bool = True
     """Whether what was shown is written to the impressions topic."""
 
@@ -64,6 +67,12 @@ class ServeConfig(Guarded):
             raise ValueError("recommendations is more than most_recommendations: raise the latter")
         if self.exclude_shown_minutes and not self.impressions:
             raise ValueError("exclude_shown_minutes needs impressions = true")
+        return self
+
+    @model_validator(mode="after")
+    def _computes_in_one_way(self) -> Self:
+        if self.runtime == "onnx" and self.precision == "int8":
+            raise ValueError('runtime = "onnx" computes in float32: leave out precision, or take "torch"')
         return self
 
     @model_validator(mode="after")

@@ -95,7 +95,6 @@ def attend(layers: PreTrainedModel, acts: Tensor, mask: Tensor, positions: Tenso
 
 def run_on_two_acts(layers: PreTrainedModel) -> Tensor:
     """Compute hidden states ``[1, 2, d]`` of two acts that are always the same, to see what layers do."""
-    with layers.device:
-        acts = torch.linspace(-1, 1, 2 * layers.config.hidden_size).view(1, 2, -1)
-        causal = torch.ones(1, 1, 2, 2, dtype=torch.bool).tril()
-        return attend(layers, acts, causal, torch.arange(2).expand(1, 2))
+    acts = torch.linspace(-1, 1, 2 * layers.config.hidden_size).view(1, 2, -1)
+    causal = torch.ones(1, 1, 2, 2, dtype=torch.bool).tril()
+    return attend(layers, acts, causal, torch.arange(2).expand(1, 2))

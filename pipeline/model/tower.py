@@ -84,10 +84,9 @@ class Tower(nn.Module):
         Raises:
             InvalidSettings: the layers ignore the mask.
         """
-        with self.layers.device:
-            acts = self._scale * torch.eye(len(self.projection))[torch.tensor([[0, 1], [0, 2]])]
-            causal = torch.ones(2, 1, 2, 2, dtype=torch.bool).tril()
-            one, other = attend(self.layers, acts, causal, torch.arange(2).expand(2, 2))
+        acts = self._scale * torch.eye(len(self.projection))[torch.tensor([[0, 1], [0, 2]])]
+        causal = torch.ones(2, 1, 2, 2, dtype=torch.bool).tril()
+        one, other = attend(self.layers, acts, causal, torch.arange(2).expand(2, 2))
         if not torch.allclose(one[0], other[0], atol=1e-5):
             raise InvalidSettings(
                 f"model.backbone: {type(self.layers).__name__} ignores a causal mask; choose another model"
@@ -112,7 +111,11 @@ class _VectorInput(nn.Module):
 
 
 def _last_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
-    """Return the last layers of a model, changed to take vectors; weights are shared."""
+    """Return the last layers of a model, changed to take vectors; weights are shared.
+
+    They are on the CPU, as all that is added to them before a learner moves them: the model may have been
+    moved before, with the encoder of texts, and its weights are shared on a CPU alone.
+    """
     truncated: Any = sharing_copy(model)
     blocks = blocks_of(truncated)
     family_of(model.config).keep_last(blocks, count)
@@ -128,7 +131,7 @@ def _last_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
         truncated.set_input_embeddings(nn.Embedding(1, truncated.config.hidden_size))
     if hasattr(truncated, "pooler"):
         truncated.pooler = None
-    last_layers: PreTrainedModel = truncated
+    last_layers: PreTrainedModel = nn.Module.to(truncated, "cpu")
     return last_layers
 
 

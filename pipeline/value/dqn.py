@@ -27,7 +27,7 @@ from pipeline.value.episodes import Episodes
 from pipeline.value.network import NetworkSizes, outputs
 from pipeline.value.port import Arrays, Decision, Floats, Vectors
 from pipeline.value.scaling import Scaling
-from pipeline.value.slates import Estimates, among, best_slates, choices, mean_effects, slate_values, swaps
+from pipeline.value.slates import Estimates, best_slates, slate_values, swaps
 from pipeline.value.transitions import Columns, Draws, TransitionBuffer
 
 FURTHEST = 5.0
@@ -58,6 +58,27 @@ class Seen(NamedTuple):
     actions: Tensor
     shown: Tensor
     known: Tensor
+
+
+class Estimated(NamedTuple):
+    """What the network says of m actions in b states.
+
+    Attributes:
+        rewards: ``[b, m + 1]`` of each action if it is chosen, and of nothing.
+        futures: ``[b, m + 1]`` values of what follows then; Q̄ is the sum of both.
+        logits: ``[b, m + 1]`` of the choice.
+        effects: ``[b, m]`` of each action, if it is shown.
+    """
+
+    rewards: Tensor
+    futures: Tensor
+    logits: Tensor
+    effects: Tensor
+
+    def for_slates(self) -> Estimates:
+        """Return the same for the search for slates, without gradients."""
+        values = self.rewards + self.futures
+        return Estimates(*(part.numpy() for part in (values, self.logits, self.effects)))
 
 
 class DqnLearner:
@@ -109,7 +130,7 @@ class DqnLearner:
         batch, chosen = self._seen(drawn.decisions), _chosen(drawn.decisions)
         rewards, futures = _rewards(drawn.decisions) / self._unit, self._futures(drawn)[:, None]
         estimates = estimate(self._adam.weights, self._sizes, batch.states, batch.actions)
-        expected = estimates.futures + mean_effects(estimates.effects, batch.shown)[:, None]
+        expected = estimates.futures + _mean_effects(estimates.effects, batch.shown)[:, None]
         errors = self._huber(estimates.rewards, rewards) + self._huber(expected, futures)
         surprise = -(chosen * choices(estimates.logits, batch.shown).clamp(min=LEAST_CHANCE).log()).sum(-1)
         excess = self._config.conservatism * _excess(estimates, batch)
@@ -143,12 +164,13 @@ class DqnLearner:
         """
         following = self._seen(drawn.following)
         learned, slow = (
-            estimate(weights, self._sizes, following.states, following.actions)
+            estimate(weights, self._sizes, following.states, following.actions).for_slates()
             for weights in (self._adam.weights, self._target)
         )
-        best = slate_values(slow, best_slates(learned, following.known, following.shown.sum(-1)))
+        known, sizes = following.known.numpy(), drawn.following["shown"]
+        best = slate_values(slow, best_slates(learned, known, sizes)).astype(np.float32)
         later, discount = (torch.from_numpy(drawn.decisions[name]) for name in ("later", "discount"))
-        return later / self._unit + discount * best
+        return later / self._unit + discount * torch.from_numpy(best)
 
     @property
     def _unit(self) -> float:
@@ -221,10 +243,25 @@ def clipped(gradient: Tensor, longest: float) -> Tensor:
     return gradient * (longest / norm.clamp(min=longest))
 
 
-def estimate(weights: Tensor, sizes: NetworkSizes, states: Tensor, actions: Tensor) -> Estimates:
+def estimate(weights: Tensor, sizes: NetworkSizes, states: Tensor, actions: Tensor) -> Estimated:
     """Ask the network about actions ``[b, m, p]`` in states ``[b, s]``, both standardised."""
     rewards, futures, logits, effects = outputs(weights, sizes, states, actions).unbind(-1)
-    return Estimates(rewards, futures, logits, effects[:, :-1])
+    return Estimated(rewards, futures, logits, effects[:, :-1])
+
+
+def choices(logits: Tensor, members: Tensor) -> Tensor:
+    """Return the probabilities ``[b, m + 1]`` with which members ``[b, m]``, and nothing, are chosen."""
+    return torch.softmax(_among(logits, functional.pad(members, (0, 1), value=True)), dim=-1)
+
+
+def _among(numbers: Tensor, members: Tensor) -> Tensor:
+    """Return numbers with -inf for those that are not members."""
+    return numbers.masked_fill(~members, -torch.inf)
+
+
+def _mean_effects(effects: Tensor, members: Tensor) -> Tensor:
+    """Return the mean effect ``[b]`` of the members ``[b, m]``; 0 without any."""
+    return (effects * members).sum(dim=-1) / members.sum(dim=-1).clamp(min=1)
 
 
 def _standard(rows: Vectors, centre: Floats, spread: Floats) -> Tensor:
@@ -249,14 +286,14 @@ def _rewards(rows: Columns) -> Tensor:
     return functional.pad(torch.from_numpy(rows["rewards"] * number), (0, 1))
 
 
-def _excess(estimates: Estimates, seen: Seen) -> Tensor:
+def _excess(estimates: Estimated, seen: Seen) -> Tensor:
     """Return by how much items that were not shown are valued above those that were, ``[b]``.
 
     The regulariser of CQL(H) (Kumar et al. 2020), where what the log took is a slate: log Σ exp over all that
     is known less that over what was shown. It says nothing about the items of a slate among themselves.
     """
-    values = estimates.values[:, :-1] + estimates.effects
-    known, shown = (among(values, members).logsumexp(-1) for members in (seen.known, seen.shown))
+    values = (estimates.rewards + estimates.futures)[:, :-1] + estimates.effects
+    known, shown = (_among(values, members).logsumexp(-1) for members in (seen.known, seen.shown))
     return known - shown
 
 
@@ -305,13 +342,13 @@ class DqnModel:
     def estimates(self, state: Vectors, items: Vectors) -> Estimates:
         """Return what is believed of m items in one state, rewards in units of `unit`."""
         states, actions = _standard(state, *self.scales[:2])[None], _standard(items, *self.scales[2:])[None]
-        return estimate(self.weights, self.sizes, states, actions)
+        return estimate(self.weights, self.sizes, states, actions).for_slates()
 
     def values(self, state: Vectors, items: Vectors, normals: Floats) -> Floats:
         """Return ``[1, m]`` how the value of the best slate changes with each item, see `swaps`.
 
         That slate has the items with the highest ones. They are no rewards: most are around 0.
         """
-        estimates, size = self.estimates(state, items), torch.tensor([self.slate])
-        members = best_slates(estimates, torch.ones_like(estimates.effects, dtype=torch.bool), size)
-        return self.unit * swaps(estimates, members, size).numpy().astype(np.float64)
+        estimates, size = self.estimates(state, items), np.array([self.slate])
+        members = best_slates(estimates, np.ones(estimates.effects.shape, dtype=np.bool_), size)
+        return self.unit * swaps(estimates, members, size).astype(np.float64)

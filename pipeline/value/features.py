@@ -54,9 +54,10 @@ def project_user(user: Vectors) -> Vectors:
 
 def project_items(user: Vectors, items: Vectors) -> Vectors:
     """Return the projections ``[m, JOINT + OWN]`` of items' vectors ``[m, d]``, given a user's ``[d]``."""
-    signs, directions = _signs(user.size), _direction(items)
-    joint = (directions * (_direction(user) * np.sqrt(user.size, dtype=np.float32))) @ signs[:, :JOINT]
-    return np.concatenate([joint, directions @ signs[:, JOINT:]], axis=1)
+    signs = _signs(user.size).copy()
+    signs[:, :JOINT] *= (_direction(user) * np.sqrt(user.size, dtype=np.float32))[:, None]
+    lengths = np.linalg.norm(items, axis=1, keepdims=True)
+    return ((items @ signs) / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
 
 
 def _direction(vectors: Vectors) -> Vectors:

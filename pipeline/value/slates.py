@@ -12,71 +12,66 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
+Numbers = NDArray[np.floating]
+Members = NDArray[np.bool_]
+Sizes = NDArray[np.int64]
 ROUNDS = 6
 """Of the search for the best slate; without E it converges faster than linearly, mostly in three."""
 LARGEST_RATIO = 60.0
 """Nats by which an item may be chosen rather than a slate; beyond, float32 has no numbers."""
+LEAST_WEIGHT = 1e-30
 
 
 class Estimates(NamedTuple):
     """What is believed of m items in b states.
 
+    They are plain arrays: a search over 100 items takes a third of the time that tensors take (measured).
+
     Attributes:
-        rewards: ``[b, m + 1]`` of each item if it is chosen, and of nothing.
-        futures: ``[b, m + 1]`` values of what follows then; Q̄ is the sum of both.
+        values: Q̄ of each item if it is chosen, and of nothing, ``[b, m + 1]``.
         logits: ``[b, m + 1]`` of the choice.
         effects: ``[b, m]`` E of each item, if it is shown.
     """
 
-    rewards: Tensor
-    futures: Tensor
-    logits: Tensor
-    effects: Tensor
-
-    @property
-    def values(self) -> Tensor:
-        """Q̄ of each item and of nothing, ``[b, m + 1]``."""
-        return self.rewards + self.futures
+    values: Numbers
+    logits: Numbers
+    effects: Numbers
 
 
-def among(numbers: Tensor, members: Tensor) -> Tensor:
-    """Return numbers with -inf for those that are not members."""
-    return numbers.masked_fill(~members, -torch.inf)
+class _Choice(NamedTuple):
+    """What is chosen of slates: Σ v Q̄ / Σ v, and log Σ v, over the items and nothing; both ``[b, 1]``."""
+
+    value: Numbers
+    total: Numbers
+
+    @classmethod
+    def of(cls, estimates: Estimates, members: Members) -> _Choice:
+        own = np.where(_with_nothing(members), estimates.logits, -np.inf)
+        top = own.max(axis=-1, keepdims=True)
+        weights = np.exp(own - top)
+        total = weights.sum(axis=-1, keepdims=True)
+        return cls((weights * estimates.values).sum(axis=-1, keepdims=True) / total, top + np.log(total))
 
 
-def choices(logits: Tensor, members: Tensor) -> Tensor:
-    """Return the probabilities ``[b, m + 1]`` with which members ``[b, m]``, and nothing, are chosen."""
-    return torch.softmax(among(logits, _with_nothing(members)), dim=-1)
-
-
-def mean_effects(effects: Tensor, members: Tensor) -> Tensor:
-    """Return the mean effect ``[b]`` of the members ``[b, m]``; 0 without any."""
-    return (effects * members).sum(dim=-1) / members.sum(dim=-1).clamp(min=1)
-
-
-def slate_values(estimates: Estimates, members: Tensor) -> Tensor:
+def slate_values(estimates: Estimates, members: Members) -> Numbers:
     """Return the values ``[b]`` of slates with these members ``[b, m]``."""
-    chosen = (choices(estimates.logits, members) * estimates.values).sum(dim=-1)
-    return chosen + mean_effects(estimates.effects, members)
+    return _valued(_Choice.of(estimates, members), estimates, members)
 
 
-def gains(estimates: Estimates, members: Tensor, sizes: Tensor) -> Tensor:
+def gains(estimates: Estimates, members: Members, sizes: Sizes) -> Numbers:
     """Return how much each item, beside a slate, adds to its value: vᵢ (Q̄ᵢ - Q) / Σ v + Eᵢ / k, ``[b, m]``.
 
     Args:
         members: ``[b, m]`` which items are in the slate.
         sizes: ``[b]`` k.
     """
-    reached = (choices(estimates.logits, members) * estimates.values).sum(dim=-1, keepdim=True)
-    total = among(estimates.logits, _with_nothing(members)).logsumexp(dim=-1, keepdim=True)
-    shares = torch.exp((estimates.logits - total).clamp(max=LARGEST_RATIO))
-    return (shares * (estimates.values - reached))[:, :-1] + estimates.effects / sizes[:, None]
+    return _gained(_Choice.of(estimates, members), estimates, sizes)
 
 
-def swaps(estimates: Estimates, members: Tensor, sizes: Tensor) -> Tensor:
+def swaps(estimates: Estimates, members: Members, sizes: Sizes) -> Numbers:
     """Return how a slate's value changes if an item takes the place of its weakest member, ``[b, m]``.
 
     Exact of items that are not in it, so that a slate of one item is the best if all are below 0. Members
@@ -85,22 +80,22 @@ def swaps(estimates: Estimates, members: Tensor, sizes: Tensor) -> Tensor:
     Args:
         members, sizes: as for `gains`; there is a member.
     """
-    own = gains(estimates, members, sizes)
-    weakest = own.masked_fill(~members, torch.inf).argmin(dim=-1, keepdim=True)
-    rest = members.scatter(1, weakest, False)
-    weights = torch.exp(estimates.logits - estimates.logits.amax(dim=-1, keepdim=True))
+    choice = _Choice.of(estimates, members)
+    own = _gained(choice, estimates, sizes)
+    weakest = np.where(members, own, np.inf).argmin(axis=-1)[:, None]
+    rest = members & (np.arange(members.shape[1]) != weakest)
+    weights = np.exp(estimates.logits - estimates.logits.max(axis=-1, keepdims=True))
     kept = weights * _with_nothing(rest)
     added, worth = weights[:, :-1], (weights * estimates.values)[:, :-1]
-    chosen = (kept * estimates.values).sum(-1, keepdim=True) + worth
-    total = kept.sum(-1, keepdim=True) + added
-    effects = (estimates.effects * rest).sum(-1, keepdim=True) + estimates.effects
-    changed = chosen / total.clamp(min=1e-30) + effects / members.sum(-1, keepdim=True)
-    return torch.where(
-        members, own - own.gather(1, weakest), changed - slate_values(estimates, members)[:, None]
-    )
+    chosen = (kept * estimates.values).sum(axis=-1, keepdims=True) + worth
+    total = kept.sum(axis=-1, keepdims=True) + added
+    effects = (estimates.effects * rest).sum(axis=-1, keepdims=True) + estimates.effects
+    changed = chosen / np.maximum(total, LEAST_WEIGHT) + effects / members.sum(axis=-1, keepdims=True)
+    before = _valued(choice, estimates, members)[:, None]
+    return np.where(members, own - np.take_along_axis(own, weakest, axis=1), changed - before)
 
 
-def best_slates(estimates: Estimates, allowed: Tensor, sizes: Tensor) -> Tensor:
+def best_slates(estimates: Estimates, allowed: Members, sizes: Sizes) -> Members:
     """Return the members ``[b, m]`` of the slates with the highest values.
 
     Without effects, a value is a ratio of two sums over the slate, and the best slate is the one that has the
@@ -112,22 +107,38 @@ def best_slates(estimates: Estimates, allowed: Tensor, sizes: Tensor) -> Tensor:
         sizes: ``[b]`` numbers of items in a slate; all that are allowed, if they are fewer.
     """
     members = best = _highest(estimates.effects, allowed, sizes)
-    highest = slate_values(estimates, best)
+    choice = _Choice.of(estimates, members)
+    highest = _valued(choice, estimates, members)
     for _ in range(ROUNDS):
-        before, members = members, _highest(gains(estimates, members, sizes), allowed, sizes)
-        if torch.equal(before, members):
+        before, members = members, _highest(_gained(choice, estimates, sizes), allowed, sizes)
+        if np.array_equal(before, members):
             break
-        reached = slate_values(estimates, members)
-        best = torch.where((reached > highest)[:, None], members, best)
-        highest = torch.maximum(reached, highest)
+        choice = _Choice.of(estimates, members)
+        reached = _valued(choice, estimates, members)
+        best = np.where((reached > highest)[:, None], members, best)
+        highest = np.maximum(reached, highest)
     swapped = _highest(swaps(estimates, best, sizes), allowed, sizes)
-    return torch.where((slate_values(estimates, swapped) > highest)[:, None], swapped, best)
+    return np.where((slate_values(estimates, swapped) > highest)[:, None], swapped, best)
 
 
-def _highest(numbers: Tensor, allowed: Tensor, sizes: Tensor) -> Tensor:
-    ranks = among(numbers, allowed).argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
-    return (ranks < sizes[:, None]) & allowed
+def _valued(choice: _Choice, estimates: Estimates, members: Members) -> Numbers:
+    effects = (estimates.effects * members).sum(axis=-1) / np.maximum(members.sum(axis=-1), 1)
+    found: Numbers = choice.value[:, 0] + effects
+    return found
 
 
-def _with_nothing(members: Tensor) -> Tensor:
-    return torch.cat((members, torch.ones_like(members[:, :1])), dim=1)
+def _gained(choice: _Choice, estimates: Estimates, sizes: Sizes) -> Numbers:
+    shares = np.exp(np.minimum(estimates.logits - choice.total, LARGEST_RATIO))
+    found: Numbers = (shares * (estimates.values - choice.value))[:, :-1] + estimates.effects / sizes[:, None]
+    return found
+
+
+def _highest(numbers: Numbers, allowed: Members, sizes: Sizes) -> Members:
+    order = np.where(allowed, -numbers, np.inf).argsort(axis=-1, kind="stable")
+    found = np.zeros_like(allowed)
+    np.put_along_axis(found, order, np.arange(order.shape[1]) < sizes[:, None], axis=-1)
+    return found & allowed
+
+
+def _with_nothing(members: Members) -> Members:
+    return np.concatenate((members, np.ones_like(members[:, :1])), axis=1)

@@ -16,7 +16,7 @@ from deploy.grafana.dashboards import DASHBOARDS, dashboard
 from deploy.grafana.dashboards import FOLDER as DASHBOARD_FOLDER
 from deploy.prometheus import slo
 from pipeline.config import BridgeConfig, GatewayConfig, MetricsConfig, ServeConfig
-from tests.support.prometheus import prometheus_program
+from tests.support.debian import debian_program
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -47,7 +47,7 @@ def named(text: str) -> set[str]:
     "arguments", [["check", "config", "prometheus.yaml"], ["test", "rules", "tests.yaml"]]
 )
 def test_promtool_accepts_the_configuration_and_the_rules(arguments: tuple[str, ...]) -> None:
-    tool = prometheus_program("promtool")
+    tool = debian_program("prometheus", "promtool")
     done = subprocess.run([tool, *arguments], cwd=FOLDER, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

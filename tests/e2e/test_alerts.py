@@ -21,8 +21,8 @@ from pipeline.demo.processes import Daemons, free_port
 from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
 from pipeline.snapshots.snapshot import Announcement
+from tests.support.debian import debian_program
 from tests.support.http_client import card
-from tests.support.prometheus import prometheus_program
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus"
 PATIENCE_SECONDS = 180
@@ -74,7 +74,7 @@ def prometheus(settings: Settings, folder: Path) -> Iterator[Callable[[], set[st
     with (folder / "prometheus.log").open("wb") as output:
         process = subprocess.Popen(
             [
-                prometheus_program("prometheus"),
+                debian_program("prometheus", "prometheus"),
                 f"--config.file={folder}/prometheus.yaml",
                 f"--storage.tsdb.path={folder}/data",
                 f"--web.listen-address={address}",

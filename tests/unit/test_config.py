@@ -148,6 +148,7 @@ def test_a_fault_is_said_in_plain_words_with_the_nearest_name(content: str, said
 
 TOGETHER = {
     "[serve]\nworkers = 2\n[metrics]\nserve = 0": "needs a metrics.serve that is not 0",
+    '[serve]\nruntime = "onnx"\nprecision = "int8"': "computes in float32: leave out precision",
     '[learn.objective]\nbasket_types = ["view", "dislike"]': "names 'dislike', from which nothing is learned",
     '[learn.objective]\nbasket_types = ["return"]': "because signals.returned = -1: take it out",
     '[learn.objective]\nbasket_types = ["view"]\n[signals]\nview = 0': "because signals.view = 0",

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.onnx import OnnxExporterError
 
 from pipeline.config import ModelConfig, ModelSizes, ServeConfig, Settings
 from pipeline.errors import InvalidSettings, SnapshotCorrupt
@@ -20,6 +21,8 @@ from pipeline.model.content.adapter import Adapter, fits
 from pipeline.model.families import blocks_of
 from pipeline.model.int8_products import use_int8_products
 from pipeline.model.item_table import Rows
+from pipeline.model.last_acts import last_users
+from pipeline.model.onnx_tower import OnnxTower, check_installed, exported
 from pipeline.model.recommender import Recommender
 from pipeline.model.tuning import fits_rank
 from pipeline.ratings.model import RatingModel
@@ -30,6 +33,7 @@ from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.counts import PairTable
 from pipeline.state.growing import distinct
 from pipeline.state.popularity import Popularity
+from pipeline.state.segments import Segment
 from pipeline.value.features import ITEM, STATE
 from pipeline.value.learners import make_models
 from pipeline.value.port import ValueModel
@@ -73,6 +77,7 @@ class LoadedSnapshot:
         held: what was loaded; a later snapshot may be made of it, in place.
         update: to be applied to `held` and the recommender before the snapshot is served; encoder, mixer and
             what describes the snapshot are of this one already.
+        tower: computes the recommender's user vectors in onnxruntime; None for those of torch.
     """
 
     manifest: Manifest
@@ -91,6 +96,13 @@ class LoadedSnapshot:
     values: Mapping[str, ValueModel]
     held: Snapshot
     update: Update | None = None
+    tower: OnnxTower | None = None
+
+    def last_users(self, segments: Sequence[Segment], items: Rows, context: int) -> Tensor:
+        """Compute user vectors ``[m, d]``; see `pipeline.model.last_acts.last_users`."""
+        if self.tower is None:
+            return last_users(segments, self.recommender, items, context)
+        return self.tower.last_users(segments, items, context)
 
     def applied(self) -> LoadedSnapshot:
         """Apply the update, in place; those who read the earlier snapshot must not do so meanwhile."""
@@ -137,16 +149,19 @@ class SnapshotLoader:
     ) -> None:
         self._store = store
         self._backbone = backbone
-        self._is_rounded = serving.precision == "int8"
+        self._is_rounded, self._is_onnx = serving.precision == "int8", serving.runtime == "onnx"
+        self._cache = settings.cache
         self._skeleton: tuple[ModelSizes, Recommender] | None = None
         self._required = {"backbone": backbone.digest, "max_tokens": settings.max_tokens}
+        if self._is_onnx:
+            check_installed()
 
     @classmethod
     def of(cls, settings: Settings, backbone: Backbone) -> SnapshotLoader:
         """Load as a server of these settings does, from the store that they name.
 
         Raises:
-            InvalidSettings: the store cannot be opened.
+            InvalidSettings: the store cannot be opened, or a package for what they say is missing.
         """
         store = SnapshotStore.of(settings.snapshots, settings.log.prefix)
         return cls(store, backbone, settings.model, settings.serve)
@@ -169,15 +184,16 @@ class SnapshotLoader:
         """
         update = self._update(version, announced, before) if before else None
         if before is not None and update is not None:
-            skeleton, is_same = self._fitting(update), update.manifest.sizes == before.manifest.sizes
-            return _loaded(
-                update, before.held, version, before.recommender if is_same else sharing_copy(skeleton)
-            )
+            skeleton = self._fitting(update)
+            if update.manifest.sizes == before.manifest.sizes:
+                return _loaded(update, before.held, version, before.recommender, before.tower)
+            recommender = sharing_copy(skeleton)
+            return _loaded(update, before.held, version, recommender, self._tower(update, recommender))
         snapshot = self._store.load(version, announced)
         _check_shapes(snapshot, self._backbone)
         recommender = sharing_copy(self._fitting(snapshot))
         recommender.load_learned(dict(snapshot.learned))
-        return _loaded(snapshot, snapshot, version, recommender)
+        return _loaded(snapshot, snapshot, version, recommender, self._tower(snapshot, recommender))
 
     def _update(self, version: Version, announced: Seal | None, before: LoadedSnapshot) -> Update | None:
         """Load what has changed since a snapshot; None if that is not known, or the log is another one.
@@ -223,6 +239,18 @@ class SnapshotLoader:
             self._skeleton = sizes, self._made(manifest)
         return self._skeleton[1]
 
+    def _tower(self, found: Snapshot | Update, recommender: Recommender) -> OnnxTower | None:
+        """Load the tower into onnxruntime, if the settings say so."""
+        if not self._is_onnx:
+            return None
+        sizes = found.manifest.sizes
+        try:
+            return OnnxTower(exported(self._backbone, sizes, recommender, self._cache), recommender)
+        except OnnxExporterError as error:
+            reason = str(error).partition("\n")[0]
+            log.warning("serve.runtime is onnx, but this model is computed by torch: %s", reason)
+            return None
+
     def _made(self, manifest: Manifest) -> Recommender:
         try:
             made = Recommender(self._backbone, manifest.sizes, seed=0).eval()
@@ -234,7 +262,11 @@ class SnapshotLoader:
 
 
 def _loaded(
-    found: Snapshot | Update, held: Snapshot, version: Version, recommender: Recommender
+    found: Snapshot | Update,
+    held: Snapshot,
+    version: Version,
+    recommender: Recommender,
+    tower: OnnxTower | None,
 ) -> LoadedSnapshot:
     return LoadedSnapshot(
         manifest=found.manifest,
@@ -253,6 +285,7 @@ def _loaded(
         values=_values(found),
         held=held,
         update=found if isinstance(found, Update) else None,
+        tower=tower,
     )
 
 

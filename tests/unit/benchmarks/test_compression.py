@@ -42,7 +42,7 @@ def test_sides_answer_the_same_requests_and_weigh_what_they_say(
     backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compression, "load_backbone", lambda: backbone)
-    monkeypatch.setattr(compression, "ModelConfig", lambda: ModelConfig(max_tokens=TOKENS))
+    monkeypatch.setattr(compression, "ModelConfig", lambda: ModelConfig(max_tokens=TOKENS, cache=tmp_path))
     cpu = torch.device("cpu")
     learner = Learner(learner_config(), backbone, TextEncoder(backbone, tmp_path / "cache", TOKENS, cpu), cpu)
     learner.score_and_learn(MicroBatch(1, 0, ITEMS, []))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import orjson
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from pipeline import cli
 from pipeline.config import Settings
+from pipeline.model.content.series import encode_series
 from tests.support.commands import fails, misused, run
 from tests.support.model_harness import ModelHarness
 
@@ -118,6 +120,21 @@ def test_titles_are_searched_by_words(products: Path) -> None:
     assert "0 items" in run("items", "search", "teller").output
 
 
+def test_a_title_is_found_by_words_of_its_script_in_either_form(products: Path) -> None:
+    titles = {"cup": unicodedata.normalize("NFD", "Tasse à café"), "glass": "كوب أحمر", "bowl": "红色的碗"}
+    lines = [orjson.dumps({"item": item, "title": title}) for item, title in titles.items()]
+    Path("items.jsonl").write_bytes(b"\n".join(lines))
+    run("items", "load", "items.jsonl")
+    for word, item in {
+        "CAFÉ": "cup",
+        unicodedata.normalize("NFD", "à"): "cup",
+        "أحمر": "glass",
+        "红色": "bowl",
+    }.items():
+        found = run("items", "search", word).output
+        assert item in found and "1 items" in found
+
+
 def test_an_item_is_removed_after_a_question(products: Path, settings: Settings) -> None:
     load(products)
     asked = CliRunner().invoke(cli.app, ["items", "remove", "mug-1"], input="n\n")
@@ -129,3 +146,43 @@ def test_an_item_is_removed_after_a_question(products: Path, settings: Settings)
         assert [one.key for one in harness.records(harness.topics.items) if one.value is None] == ["mug-1"]
     load(products)
     assert shown("mug-1")["title"] == "Weiße Tasse"
+
+
+WAVE = [0.0, 1.0, 0.0, -1.0] * 8
+
+
+def encoded(*lines: object) -> None:
+    Path("series.jsonl").write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    run("items", "series", "series.jsonl", "--name", "wave", "--width", "8", "--write", "changes.jsonl")
+
+
+def test_series_become_vectors_of_items(products: Path) -> None:
+    load(products)
+    encoded({"item": "mug-1", "series": WAVE}, {"item": "new", "series": [1, 2] * 9})
+    assert "2 items" in run("items", "load", "changes.jsonl").output
+    mug = shown("mug-1")
+    assert mug["title"] == "Weiße Tasse"
+    assert isinstance(mug["vectors"], dict)
+    assert mug["vectors"]["wave"] == encode_series(WAVE, 8).round(5).tolist()
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ({"item": "a", "series": WAVE[:8]}, "series.jsonl:2: series: a series has from 9 to 65536 numbers"),
+        ({"item": "a", "series": ["1"] * 9}, "series.jsonl:2: series"),
+        ({"series": WAVE}, "series.jsonl:2: item"),
+    ],
+)
+def test_a_line_without_a_series_is_named(
+    products: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    line: dict[str, object],
+    fault: str,
+) -> None:
+    lines = [{"item": "mug-1", "series": WAVE}, line]
+    Path("series.jsonl").write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    options = "--name", "wave", "--write", "changes.jsonl"
+    assert fault in fails(monkeypatch, capsys, "items", "series", "series.jsonl", *options)
+    assert not Path("changes.jsonl").exists()

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,14 @@ import torch
 
 from pipeline.checkpoints.capture import capture, snapshot_of
 from pipeline.checkpoints.state import restore, to_files
-from pipeline.config import LearnerConfig, Precision
+from pipeline.config import (
+    LearnerConfig,
+    ModelSizes,
+    ObjectiveConfig,
+    OptimizerConfig,
+    Precision,
+    Tuning,
+)
 from pipeline.evaluation.prequential import Scores
 from pipeline.events import Item
 from pipeline.journal.position import Position
@@ -21,14 +29,29 @@ from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
-from tests.support.build import MINUTE, learner_config, purchase
+from tests.support.build import MINUTE, learner_config, purchase, vectors_of
+from tests.support.families import FAMILIES, backbone_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 
 CONFIG = learner_config(negatives=16, replay=4)
+SIZES, VECTORS = ModelSizes(lora_rank=2, lora_alpha=4, adapter_rank=4), {"image": 5}
+VARIANTS = {
+    **{kind: CONFIG.replace(sizes=SIZES.replace(tuning=kind)) for kind in get_args(Tuning)},
+    "sgd": CONFIG.replace(optimizer=OptimizerConfig(kind="sgd", rate=0.02)),
+    "adafactor": CONFIG.replace(optimizer=OptimizerConfig(kind="adafactor", rate=0.01)),
+    "vectors": CONFIG.replace(sizes=SIZES.replace(vectors=VECTORS)),
+    "basket": CONFIG.replace(objective=ObjectiveConfig(basket_types=["purchase"])),
+    "masked items": CONFIG.replace(objective=ObjectiveConfig(unsupervised="masked_item", alpha=0.3)),
+    "views": CONFIG.replace(objective=ObjectiveConfig(unsupervised="contrastive", alpha=0.3)),
+}
 COLOURS, THINGS = ("red", "blue", "green"), ("cup", "plate", "lamp", "clock holder")
 ITEMS = [
-    Item(item=f"{colour}-{thing}", title=f"{colour} {thing}")
+    Item(
+        item=f"{colour}-{thing}",
+        title=f"{colour} {thing}",
+        vectors=vectors_of(f"{colour}-{thing}", VECTORS),
+    )
     for colour, thing in itertools.product(COLOURS, THINGS)
 ]
 POSITION = Position(1, 1, "", 0, {}, through=0, control=0, fold_to={})
@@ -40,8 +63,10 @@ def make(backbone_folder: Path, tmp_path: Path) -> Iterator[Make]:
     """Makes learners that know the items; each device has its own copy of the language model."""
     with ExitStack() as stack:
 
-        def made(device_name: str, config: LearnerConfig = CONFIG) -> Learner:
-            device, backbone = torch.device(device_name), load_backbone(str(backbone_folder))
+        def made(
+            device_name: str, config: LearnerConfig = CONFIG, folder: Path = backbone_folder
+        ) -> Learner:
+            device, backbone = torch.device(device_name), load_backbone(str(folder))
             encoder = stack.enter_context(closing(TextEncoder(backbone, tmp_path, 8, device)))
             learner = Learner(config, backbone, encoder, device)
             learner.score_and_learn(MicroBatch(0, 0, ITEMS, []))
@@ -67,9 +92,8 @@ def difference(one: Scores, other: Scores) -> float:
     return float(np.abs(left - right).max())
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-3), ("bfloat16", 0.1)])
-def test_it_learns_what_a_cpu_learns(make: Make, precision: Precision, tolerance: float) -> None:
-    on_cuda, on_cpu = make("cuda", CONFIG.replace(precision=precision)), make("cpu")
+def check_alike(on_cuda: Learner, on_cpu: Learner, tolerance: float = 2e-3) -> None:
+    """Let both learn the same batches, and compare what they predict and lose."""
     with torch.backends.mkldnn.flags(enabled=False):  # it would round to bfloat16 on a CPU with AMX
         expected = learn(on_cpu, range(1, 7))
     pairs = list(zip(learn(on_cuda, range(1, 7)), expected, strict=True))
@@ -79,12 +103,31 @@ def test_it_learns_what_a_cpu_learns(make: Make, precision: Precision, tolerance
     assert [one.loss for one, _ in pairs] == pytest.approx([other.loss for _, other in pairs], rel=tolerance)
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-3), ("bfloat16", 0.1)])
+def test_it_learns_what_a_cpu_learns(make: Make, precision: Precision, tolerance: float) -> None:
+    check_alike(make("cuda", CONFIG.replace(precision=precision)), make("cpu"), tolerance)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_so_it_does_in_each_way(make: Make, name: str) -> None:
+    check_alike(make("cuda", VARIANTS[name]), make("cpu", VARIANTS[name]))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_so_it_does_with_each_family(make: Make, family: str, tmp_path: Path) -> None:
+    folder = backbone_of(family, tmp_path / family)
+    check_alike(make("cuda", folder=folder), make("cpu", folder=folder))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.parametrize(("from_device", "to_device"), [("cuda", "cuda"), ("cuda", "cpu"), ("cpu", "cuda")])
-def test_a_checkpoint_is_restored_on_either_device(make: Make, from_device: str, to_device: str) -> None:
-    one, other = make(from_device), make(to_device)
+def test_a_checkpoint_is_restored_on_either_device(
+    make: Make, from_device: str, to_device: str, name: str
+) -> None:
+    one, other = make(from_device, VARIANTS[name]), make(to_device, VARIANTS[name])
     learn(one, range(1, 5))
     files = to_files(capture(one, None, POSITION), partitions=2)
-    restore(other, None, CONFIG.sizes, files)
+    restore(other, None, VARIANTS[name].sizes, files)
     assert to_files(capture(other, None, POSITION), partitions=2) == files
     with torch.backends.mkldnn.flags(enabled=False):
         (left,), (right,) = learn(one, range(5, 6)), learn(other, range(5, 6))

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 
 from pipeline.config import DqnConfig, EpisodeConfig, TransitionConfig
-from pipeline.value.dqn import DqnLearner, DqnModel, clipped
+from pipeline.value.dqn import DqnLearner, DqnModel, choices, clipped
 from pipeline.value.port import Arrays, Decision, Floats
 from tests.support.decisions import changed, decision, equal, random_decisions
 
@@ -46,10 +47,8 @@ def estimates_of(learner: DqnLearner, state: Floats, items: Floats) -> tuple[Flo
     """Values if chosen, choices and effects, in units of reward, of what a learner publishes."""
     model = DqnModel.of(learner.model(), (2, 2))
     found = model.estimates(np.asarray(state, np.float32), np.asarray(items, np.float32))
-    chances = torch.softmax(found.logits, -1)[0].numpy().astype(np.float64)
-    values, effects = (
-        model.unit * part[0].numpy().astype(np.float64) for part in (found.values, found.effects)
-    )
+    chances = softmax(found.logits[0].astype(np.float64))
+    values, effects = (model.unit * part[0].astype(np.float64) for part in (found.values, found.effects))
     return values, chances, effects
 
 
@@ -308,3 +307,9 @@ def test_a_state_of_other_sizes_is_refused() -> None:
         DqnLearner(config(), (2, 2)).load(changed(state, **{"own.target": np.zeros(3, np.float32)}))
     with pytest.raises(ValueError, match="parts"):
         DqnLearner(config(), (2, 2)).load({})
+
+
+def test_choices_are_a_conditional_logit_with_nothing_as_the_last() -> None:
+    logits = torch.log(torch.tensor([[1.0, 5.0, 3.0, 4.0]]))
+    found = choices(logits, torch.tensor([[True, False, True]]))
+    assert found[0].tolist() == pytest.approx([1 / 8, 0, 3 / 8, 4 / 8])

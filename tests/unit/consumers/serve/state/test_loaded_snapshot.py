@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
+from torch.onnx import OnnxExporterError
 
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.ranking import recommend
+from consumers.serve.state import loaded_snapshot
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from consumers.serve.state.serving_state import ServingState
 from pipeline.config import CompressionConfig, RetrievalConfig, ServeConfig
@@ -18,6 +21,7 @@ from pipeline.snapshots.snapshot import Version
 from tests.support.serve_harness import START, THINGS, World
 
 LENGTH, EXACT = 20, ServeConfig()
+RUNTIMES: tuple[Literal["torch", "onnx"], ...] = ("torch", "onnx")
 
 
 def newest(world: World) -> Version:
@@ -115,6 +119,33 @@ def test_a_server_of_a_compressed_snapshot_answers_nearly_as_one_of_an_exact_one
         others, other_scores = compressed[user]
         assert len({*items} & {*others}) >= 0.9 * LENGTH, user
         assert other_scores == pytest.approx(scores, rel=0.05)
+
+
+def test_a_server_whose_tower_onnxruntime_computes_answers_as_another(
+    tmp_path: Path, backbone: Backbone
+) -> None:
+    by_torch, by_onnx = (
+        top_lists(tmp_path / runtime, backbone, CompressionConfig(), ServeConfig(runtime=runtime), 10_000)
+        for runtime in RUNTIMES
+    )
+    assert list((tmp_path / "onnx" / "cache").glob("tower-*.onnx"))
+    for user, (items, scores) in by_torch.items():
+        others, other_scores = by_onnx[user]
+        assert items == others, user
+        assert other_scores == pytest.approx(scores, rel=1e-4)
+
+
+def test_a_tower_that_cannot_be_exported_is_computed_by_torch(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OnnxExporterError("no such operator\nand where")
+
+    world.open()
+    monkeypatch.setattr(loaded_snapshot, "exported", refuse)
+    loader = SnapshotLoader(world.store, world.backbone, world.settings.model, ServeConfig(runtime="onnx"))
+    assert loader.load(newest(world)).tower is None
+    assert "serve.runtime is onnx, but this model is computed by torch: no such operator" in caplog.messages
 
 
 def top_lists(

@@ -1,4 +1,4 @@
-"""Prometheus' programs: from the path or Debian's package; elsewhere their tests are skipped aloud."""
+"""Programs from the path or Debian's packages; elsewhere their tests are skipped aloud."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.prometheus.promtool import Program, program
+from deploy.debian import program
 
 
-def prometheus_program(name: Program) -> Path:
+def debian_program(package: str, name: str) -> Path:
     """The path of a program; skips the test where it cannot be had, except under CI."""
     try:
-        return program(name)
+        return program(package, name)
     except FileNotFoundError as error:
         if os.environ.get("CI") == "true":
             raise
