@@ -21,10 +21,10 @@ def program(package: str, name: str) -> Path:
     found = shutil.which(name)
     if found:
         return Path(found)
-    places = [HOME / package / "usr" / folder / name for folder in ("bin", "sbin")]
-    if not any(place.exists() for place in places):
+    files = [HOME / package / "usr" / folder / name for folder in ("bin", "sbin")]
+    if not any(place.exists() for place in files):
         _unpack(package)
-    unpacked = next((place for place in places if place.exists()), None)
+    unpacked = next((place for place in files if place.exists()), None)
     if unpacked is None:
         raise FileNotFoundError(f"Debian's package {package} has no program {name}")
     return unpacked
