@@ -10,6 +10,7 @@ from pipeline.config import Settings, load_settings
 from pipeline.doctor import (
     backbone,
     capacity,
+    checkpoint,
     event_log,
     folders,
     machine,
@@ -17,7 +18,6 @@ from pipeline.doctor import (
     media,
     origin,
     ports,
-    sizes,
     snapshots,
     versions,
 )
@@ -41,7 +41,7 @@ def examine() -> Iterator[Finding]:
     yield ok("settings", "every key is known and within its bounds")
     yield from machine.check(settings)
     yield from folders.check(settings)
-    yield from sizes.check(settings)
+    yield from checkpoint.check(settings)
     yield from ports.check(settings)
     yield from backbone.check(settings)
     yield from mappings.check(settings)

@@ -26,7 +26,19 @@ DECLARED: dict[str, Metric] = {
     name: declared for name, declared in vars(metrics).items() if isinstance(declared, Metric)
 }
 LABELS = {
-    *("daemon", "scorer", "slice", "figure", "route", "status", "outcome", "signal", "kind", "reason"),
+    *(
+        "daemon",
+        "scorer",
+        "slice",
+        "figure",
+        "route",
+        "status",
+        "outcome",
+        "signal",
+        "kind",
+        "reason",
+        "sign",
+    ),
     *(
         "topic",
         "rule",

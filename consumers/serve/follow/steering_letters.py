@@ -1,7 +1,7 @@
 """Dead letters of users and rules: servers alone read these topics, so they write them.
 
-A server reads the topics from their beginning whenever it starts, and there may be several: a place has one
-letter, because its key is the place, and what the servers have reported is not written again, so that a letter
+A server reads the topics from their beginning whenever it starts, and there may be several. A place has one
+letter, because its key is the place. What the servers have reported is not written again, so that a letter
 which was sent once more does not come back.
 """
 

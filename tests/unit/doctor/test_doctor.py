@@ -347,13 +347,23 @@ def test_a_broken_set_up_is_named_with_its_remedy(healthy: SetUp, breaks: Callab
 
 
 def test_sizes_that_the_checkpoint_does_not_have_are_a_warning(healthy: SetUp) -> None:
-    (fits,) = examined()["sizes"]
+    (fits,) = examined()["checkpoint"]
     assert fits[0] == "ok"
     healthy.set(learn={"sizes__tuning": "dora"})
-    ((state, said, remedy),) = examined()["sizes"]
+    ((state, said, remedy),) = examined()["checkpoint"]
     assert state == "warning"
     assert "learn.sizes.tuning is 'dora' in the settings and 'lora' in it" in said
     assert "set them back" in remedy
+
+
+def test_an_optimizer_that_the_checkpoint_does_not_have_is_a_warning(healthy: SetUp) -> None:
+    healthy.set(learn={"optimizer__kind": "sgd"})
+    ((state, said, remedy),) = examined()["checkpoint"]
+    assert (state, said.partition(": ")[2]) == (
+        "warning",
+        "learn.optimizer.kind is sgd in the settings and adamw in it",
+    )
+    assert "set it back to keep the moments" in remedy
 
 
 def test_a_snapshot_of_another_log_is_named_beside_the_checkpoint(

@@ -1,0 +1,54 @@
+"""The newest checkpoint, beside the settings: the sizes of its model, and the optimizer of its moments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+
+from pipeline.config import KEEPS_SIZES, Settings
+from pipeline.doctor.finding import Finding, ok, warning
+
+MANIFEST, LEARNED = "manifest.json", "learned.safetensors"
+MARKS = {"exp_avg": "adamw", "momentum_buffer": "sgd", "row_var": "adafactor", "variance": "adafactor"}
+"""Moments that one optimizer alone keeps."""
+MOST_HEADER_BYTES = 16 << 20
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Compare the settings with the newest checkpoint, which the learner goes on from."""
+    folder = settings.checkpoints.folder / settings.log.prefix
+    found = [path.parent for path in folder.glob(f"*-*/{MANIFEST}") if _version(path.parent.name)]
+    if not found:
+        return
+    newest = max(found, key=lambda path: _version(path.name))
+    try:
+        differing = settings.learn.sizes.differing(
+            orjson.loads((newest / MANIFEST).read_bytes())["content"]["model"]
+        )
+        kinds = _optimizers(newest / LEARNED)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return  # damaged: the learner takes the one before it
+    kind = settings.learn.optimizer.kind
+    if differing:
+        yield warning("checkpoint", f"{newest.name}: {', '.join(differing)}", KEEPS_SIZES)
+    if kinds - {kind}:
+        text = f"{newest.name}: learn.optimizer.kind is {kind} in the settings and {min(kinds)} in it"
+        yield warning("checkpoint", text, "set it back to keep the moments: those of the new one begin new")
+    if not differing and not kinds - {kind}:
+        yield ok("checkpoint", f"{newest.name} has the sizes and the optimizer of the settings")
+
+
+def _optimizers(file: Path) -> set[str]:
+    """The kinds of the moments that a file has; only its header is read."""
+    with file.open("rb") as opened:
+        size = min(int.from_bytes(opened.read(8), "little"), MOST_HEADER_BYTES)
+        names = orjson.loads(opened.read(size))
+    return {MARKS[begin] for name in names if (begin := name.partition(".")[0]) in MARKS}
+
+
+def _version(name: str) -> tuple[int, ...]:
+    """Generation and step; nothing for a folder of another name."""
+    parts = name.split("-")
+    return tuple(map(int, parts)) if len(parts) == 2 and all(map(str.isdecimal, parts)) else ()
