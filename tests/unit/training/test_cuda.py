@@ -63,9 +63,7 @@ def make(backbone_folder: Path, tmp_path: Path) -> Iterator[Make]:
     """Makes learners that know the items; each device has its own copy of the language model."""
     with ExitStack() as stack:
 
-        def made(
-            device_name: str, config: LearnerConfig = CONFIG, folder: Path = backbone_folder
-        ) -> Learner:
+        def made(device_name: str, config: LearnerConfig = CONFIG, folder: Path = backbone_folder) -> Learner:
             device, backbone = torch.device(device_name), load_backbone(str(folder))
             encoder = stack.enter_context(closing(TextEncoder(backbone, tmp_path, 8, device)))
             learner = Learner(config, backbone, encoder, device)
