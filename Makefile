@@ -8,6 +8,7 @@ ROUNDS ?= 20
 ENGINE ?= sqlite
 SEED ?= 0
 REPORT ?=
+KEEP ?=
 CASES ?= 2000
 INPUTS ?= 100000
 
@@ -27,8 +28,8 @@ $(VENV)/installed: pyproject.toml clients/python/pyproject.toml
 install: $(VENV)/installed ## make the virtual environment and install everything (5 GB, some minutes)
 
 .PHONY: demo
-demo: install ## watch it learn; DATA=<file or folder> LOG=kafka://host:port REPORT=<file>
-	$(BIN)/millstream demo '$(DATA)' $(if $(LOG),--log '$(LOG)') $(if $(REPORT),--report '$(REPORT)')
+demo: install ## watch it learn; DATA=<file or folder> LOG=kafka://host:port REPORT=<file> KEEP=1
+	$(BIN)/millstream demo '$(DATA)' $(if $(LOG),--log '$(LOG)') $(if $(REPORT),--report '$(REPORT)') $(if $(KEEP),--keep)
 
 .PHONY: test
 test: install ## run all tests, against a real Kafka broker where Java 17 and Maven are there

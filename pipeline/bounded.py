@@ -21,6 +21,7 @@ Place = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}/[0-9]{1,5}$")]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Key = Annotated[str, Field(max_length=512)]
 """Of a record of the control topic."""
+Bytes = Annotated[int, Field(ge=0, le=2**50)]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 TopicIds = Annotated[dict[TopicName, Key], Field(max_length=16)]
 """By topic, the id that the log gave it at its creation."""

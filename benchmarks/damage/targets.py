@@ -21,9 +21,10 @@ from benchmarks.damage.shop import Shop, announcement, as_version
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from pipeline.errors import SnapshotCorrupt
 from pipeline.model.backbone import load_backbone
+from pipeline.snapshots.announcement import Announcement, Seal
 from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.history_records import history_record, read_history_record
-from pipeline.snapshots.snapshot import Announcement, Seal, Version
+from pipeline.snapshots.snapshot import Version
 
 
 class SnapshotCases:

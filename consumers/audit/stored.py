@@ -13,8 +13,9 @@ from pipeline.errors import CheckpointCorrupt, SnapshotCorrupt
 from pipeline.eventlog.port import EventLog, Offsets, read
 from pipeline.eventlog.topics import Topics
 from pipeline.sealing import BrokenSeal, open_record
+from pipeline.snapshots.announcement import Announcement
 from pipeline.snapshots.filesystem import FORMAT
-from pipeline.snapshots.snapshot import Announcement, Manifest, Version
+from pipeline.snapshots.snapshot import Manifest, Version
 from pipeline.snapshots.store import SnapshotStore
 
 Versions = Mapping[Version, Offsets]

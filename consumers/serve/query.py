@@ -28,6 +28,7 @@ class RecommendationQuery:
         diversity: from 0, by score alone, to 1; see `consumers.serve.diversity`.
         most_per_category: items of one category, at most; None for no limit.
         explain: say what each score is made of.
+        record: write the answer as an impression, and let the policy explore.
         context: what the request says of itself to business rules, by name.
     """
 
@@ -41,6 +42,7 @@ class RecommendationQuery:
     diversity: float = 0.0
     most_per_category: int | None = None
     explain: bool = False
+    record: bool = True
     context: tuple[tuple[str, str], ...] = ()
     only: frozenset[str] | None = None
 

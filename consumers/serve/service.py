@@ -192,6 +192,8 @@ class RecommendationService:
         """Give a request whose answer will be written the id of its impression."""
         if request.impression is not None or request.user is None or self._submit is None:
             return request
+        if not request.query.record:
+            return request
         return request._replace(impression=uuid.uuid4().hex)
 
     def _for_all(self, requests: Sequence[UserRequest]) -> list[ResponseFields]:

@@ -1,4 +1,4 @@
-"""Daemon commands: learn, retrain, serve, gateway, bridge, media."""
+"""Daemon commands: learn, retrain, serve, gateway, bridge, media, console."""
 
 from __future__ import annotations
 
@@ -154,6 +154,19 @@ def media(
     settings = load_settings()
     _begin("media", settings, settings.metrics.host, settings.metrics.media)
     run(settings, retry=retry)
+
+
+@app.command(name="console")
+def operator_console(
+    host: Annotated[str | None, typer.Option(help="Overrides console.host.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Overrides console.port.")] = None,
+) -> None:
+    """Show the state of a model in a browser, ask it, and change it, until stopped."""
+    from consumers.console.daemon import run
+
+    settings = load_settings(console=_address(host, port))
+    _begin("console", settings, settings.console.host, settings.console.port)
+    run(settings)
 
 
 def _begin(daemon: str, settings: Settings, host: str, port: int) -> None:

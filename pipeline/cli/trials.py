@@ -117,8 +117,9 @@ def demo(
     rate: Annotated[float, typer.Option(min=1, help="Interactions per second.")] = 250,
     report: ReportOption = None,
     mapping: MappingOption = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Go on after the summary, until Ctrl-C.")] = False,
 ) -> None:
     """Run the whole system on one machine, show its progress, and end with a summary."""
     from pipeline.demo.run import DemoPlan, run
 
-    write_report(report, run(DemoPlan(data, log_url, limit, rate, mapping), console))
+    write_report(report, run(DemoPlan(data, log_url, limit, rate, mapping, keep), console))

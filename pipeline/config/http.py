@@ -25,7 +25,7 @@ Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(listed), Fie
 
 
 class HttpConfig(Config):
-    """[serve.http], [gateway.http] What stands between a server and its clients."""
+    """[serve.http], [gateway.http], [console.http] What stands between a server and its clients."""
 
     certificate: Path | None = None
     """File in PEM with the server's certificate and those that lead to its CA: answers are by HTTPS then. It

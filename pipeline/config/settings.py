@@ -37,6 +37,7 @@ from pipeline.config.conflicts import (
     unrecorded,
     unrounded,
 )
+from pipeline.config.console import ConsoleConfig
 from pipeline.config.gateway import GatewayConfig
 from pipeline.config.learning import BatchConfig, CheckpointConfig, LearnerConfig, SnapshotConfig
 from pipeline.config.log import LogConfig, RefusalsConfig
@@ -92,6 +93,7 @@ class Settings(BaseSettings):
     gateway: GatewayConfig = GatewayConfig()
     bridge: BridgeConfig = BridgeConfig()
     media: MediaConfig = MediaConfig()
+    console: ConsoleConfig = ConsoleConfig()
     play: PlayConfig = PlayConfig()
     metrics: MetricsConfig = MetricsConfig()
     logging: LoggingConfig = LoggingConfig()

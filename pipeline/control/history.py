@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.bounded import fault_of
+from pipeline.control.actions import OperatorAction
 from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
 from pipeline.control.records import (
     Adoption,
@@ -35,6 +36,7 @@ KINDS: dict[str, type[ControlRecord]] = {
         Adoption,
         Gap,
         Refusal,
+        OperatorAction,
     )
 }
 RESULTS = {"promoted": "won", "rejected": "false"}

@@ -10,6 +10,7 @@ import urllib.request
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import orjson
@@ -25,10 +26,12 @@ from pipeline.errors import MillstreamError
 from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
 from pipeline.metrics import scrape, value_of
+from pipeline.signals import stop_requested
 from producers.play import flat_out, play
 
 FOLDER = Path("run/demo")
 PARTITIONS = 4
+RUNNING = ("learn", "serve", "console")
 SHOPPERS = 3
 START_SECONDS = 120.0
 QUIET_SECONDS = 120.0
@@ -37,13 +40,22 @@ REFRESH_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """The data set, the log, the number of interactions to play, their rate per second, and the mapping."""
+    """What is played, and how.
+
+    Attributes:
+        data, mapping: the data set.
+        log_url: None for an embedded log.
+        limit: interactions to play.
+        rate: of them, a second.
+        keep: whether daemons and console go on after the summary, until the demo is interrupted.
+    """
 
     data: str
     log_url: str | None
     limit: int
     rate: float
     mapping: Path | None = None
+    keep: bool = False
 
     def dataset(self) -> Dataset:
         """Open the data set."""
@@ -76,14 +88,17 @@ def run(plan: DemoPlan, console: Console) -> dict[str, object]:
     with Daemons(FOLDER, environment) as daemons:
         with console.status("starting the daemons"):
             _start(daemons, settings)
+        console.print(f"the console: {_console(settings)}", soft_wrap=True)
         with console.status(f"encoding {items:,} titles for the first time"):
             _wait_for_catalogue(items, daemons, settings)
         daemons.start(*plan.play_arguments())
         figures = _watch(plan, daemons, settings, console)
         answers = {person.user: _recommended(settings, person.user) for person in people}
-    report = figures.report(plan.data)
-    console.print(summary(figures, people, answers))
-    return report
+        console.print(summary(figures, people, answers))
+        if plan.keep:
+            console.print(f"it goes on until Ctrl-C; the console: {_console(settings)}", soft_wrap=True)
+            _keep(daemons, stop_requested())
+    return figures.report(plan.data)
 
 
 def _environment(plan: DemoPlan) -> dict[str, str]:
@@ -96,16 +111,18 @@ def _environment(plan: DemoPlan) -> dict[str, str]:
         "MILLSTREAM_CHECKPOINTS__FOLDER": str(FOLDER / "checkpoints"),
         "MILLSTREAM_METRICS__LEARN": str(free_port()),
         "MILLSTREAM_SERVE__PORT": str(free_port()),
+        "MILLSTREAM_CONSOLE__PORT": str(free_port()),
         "MILLSTREAM_SERVE__WORKERS": "1",  # whose metrics are at that port, too
     }
 
 
 def _start(daemons: Daemons, settings: Settings) -> None:
-    for command in ("learn", "serve"):
+    for command in RUNNING:
         daemons.start(command)
     deadline = time.monotonic() + START_SECONDS
-    while not (_answers(f"{_server(settings)}/readyz") and _answers(_learner(settings))):
-        daemons.check("learn", "serve")
+    needed = f"{_server(settings)}/readyz", _learner(settings), f"{_console(settings)}/healthz"
+    while not all(map(_answers, needed)):
+        daemons.check(*RUNNING)
         _give_up_after(deadline, "the daemons did not answer")
         time.sleep(REFRESH_SECONDS)
 
@@ -123,7 +140,7 @@ def _fill_catalogue(dataset: Dataset, settings: Settings) -> int:
 def _wait_for_catalogue(items: int, daemons: Daemons, settings: Settings) -> None:
     """Wait until the learner has encoded the titles: some milliseconds each, once per machine."""
     while value_of(scrape(_learner(settings)), "millstream_items", daemon="learn") < items:
-        daemons.check("learn", "serve")
+        daemons.check(*RUNNING)
         time.sleep(REFRESH_SECONDS)
 
 
@@ -133,7 +150,7 @@ def _watch(plan: DemoPlan, daemons: Daemons, settings: Settings, console: Consol
     deadline = time.monotonic() + QUIET_SECONDS
     with Live(console=console, refresh_per_second=1 / REFRESH_SECONDS) as live:
         while not (daemons.ended("play") and figures.settled):
-            daemons.check("learn", "serve")
+            daemons.check(*RUNNING)
             moved = figures.update(scrape(_learner(settings)), scrape(f"{_server(settings)}/metrics"))
             figures.card = _get(f"{_server(settings)}/v1/model")
             deadline = time.monotonic() + QUIET_SECONDS if moved else deadline
@@ -147,6 +164,16 @@ def _recommended(settings: Settings, user: str) -> list[str]:
     name = urllib.parse.quote(user, safe="")
     answer = _get(f"{_server(settings)}/v1/users/{name}/recommendations?k=6")
     return [shown["title"] or shown["item"] for shown in answer["items"]]
+
+
+def _keep(daemons: Daemons, stop: Event) -> None:
+    """Let the daemons run until the demo is interrupted."""
+    while not stop.wait(REFRESH_SECONDS):
+        daemons.check(*RUNNING)
+
+
+def _console(settings: Settings) -> str:
+    return f"http://127.0.0.1:{settings.console.port}"
 
 
 def _server(settings: Settings) -> str:

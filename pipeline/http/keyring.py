@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from hmac import compare_digest
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, HTTPException
 from fastapi.security import APIKeyHeader
@@ -38,10 +38,22 @@ class TokenBucket:
         return 0.0
 
 
+class KeyHolder(NamedTuple):
+    """Who sent a key: the name of the key in the settings, whether it allows to act, and what identifies it.
+
+    `mark` follows from the key and does not reveal it: a cookie may hold it.
+    """
+
+    name: str
+    is_admin: bool
+    mark: str
+
+
 @dataclass(frozen=True)
 class _Entry:
     """A key of the ring; without `config` it allows everything."""
 
+    name: str
     digest: str
     config: KeyConfig | None = None
     bucket: TokenBucket | None = None
@@ -52,8 +64,8 @@ class Keyring:
 
     def __init__(self, guarded: Guarded, clock: Clock = time.monotonic) -> None:
         self._entries = [
-            *(_Entry(digest_of_key(key)) for key in guarded.api_keys),
-            *(_entry(config, clock) for config in guarded.named_keys.values()),
+            *(_Entry(f"key {n}", digest_of_key(key)) for n, key in enumerate(guarded.api_keys, start=1)),
+            *(_entry(name, config, clock) for name, config in guarded.named_keys.items()),
         ]
 
     def guards(self, scope: Scope) -> list[Any]:
@@ -83,6 +95,16 @@ class Keyring:
             retry = {"Retry-After": str(math.ceil(seconds))}
             raise HTTPException(429, "too many requests with this key: send it again later", retry)
 
+    def holder(self, sent: str) -> KeyHolder | None:
+        """Return who sent a key that allows to read; None if it is none, or does not."""
+        entry = self._find(sent)
+        return None if entry is None else _holder(entry)
+
+    def holder_marked(self, mark: str) -> KeyHolder | None:
+        """Return the holder of a key that is in the ring still, and allows to read, by its mark."""
+        holders = (_holder(entry) for entry in self._entries)
+        return next((one for one in holders if one and compare_digest(one.mark, mark)), None)
+
     def _find(self, sent: str | None) -> _Entry | None:
         """Find the key; constant-time, so that timing reveals nothing."""
         digest = digest_of((sent or "").encode("latin-1", "replace"))
@@ -90,7 +112,15 @@ class Keyring:
         return found[0] if found else None
 
 
-def _entry(config: KeyConfig, clock: Clock) -> _Entry:
+def _holder(entry: _Entry) -> KeyHolder | None:
+    config = entry.config
+    if config is not None and not config.allows(Scope.READ):
+        return None
+    is_admin = config is None or config.allows(Scope.ADMIN)
+    return KeyHolder(entry.name, is_admin, digest_of(entry.digest.encode()))
+
+
+def _entry(name: str, config: KeyConfig, clock: Clock) -> _Entry:
     rate = config.requests_per_second
     bucket = TokenBucket(rate, config.burst, clock) if rate is not None else None
-    return _Entry(digest_of_key(config.key), config, bucket)
+    return _Entry(name, digest_of_key(config.key), config, bucket)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from rich.console import RenderableType
 
+from pipeline.control.actions import OperatorAction
 from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
 from pipeline.control.history import HistoryEntry
 from pipeline.control.records import (
@@ -31,12 +32,12 @@ def history_table(entries: Iterable[HistoryEntry]) -> RenderableType:
 
 
 def _row(entry: HistoryEntry) -> tuple[str, ...]:
-    version, event, figures, reason = _cells(entry.record)
+    version, event, figures, reason = history_cells(entry.record)
     return utc(entry.append_time), version, f"{event} {entry.result}".strip(), figures, reason
 
 
-def _cells(record: ControlRecord) -> tuple[str, str, str, str]:
-    """Version, event, figures and reason."""
+def history_cells(record: ControlRecord) -> tuple[str, str, str, str]:
+    """Return version, event, figures and reason of a record, as an operator reads them."""
     match record:
         case DriftAlarm():
             figures = f"{record.before:.4g} → {record.after:.4g} after {record.events:,} events"
@@ -64,6 +65,8 @@ def _cells(record: ControlRecord) -> tuple[str, str, str, str]:
         case Gap():
             lost = f", {record.lost:,} records lost" if record.lost else ""
             return record.version, "gap accepted", f"after {record.left}{lost}", record.reason
+        case OperatorAction():
+            return "", f"{record.by} asked: {record.action} {record.subject}".strip(), "", record.reason
         case Refusal():
             return "", f"{record.order} refused", "", record.reason
     raise AssertionError(f"{record.kind} has no row")

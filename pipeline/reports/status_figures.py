@@ -16,7 +16,7 @@ from pipeline.eventlog.topics import Topics
 from pipeline.keys import HEADER
 from pipeline.metrics import ENOUGH_ACTS, KeyRefused, Series, quantiles, reached, scrape, value_of
 from pipeline.reports.dead_letters import Letter, counts_by_reason, letters_of
-from pipeline.snapshots.snapshot import Announcement
+from pipeline.snapshots.announcement import Announcement
 
 RECENT_MS = 10 * 60 * 1000
 """Records appended since then are looked at."""
@@ -130,16 +130,27 @@ class Status:
         return {"format": FORMAT, **asdict(self)}
 
 
-def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int) -> Status:
+def gather(
+    settings: Settings,
+    event_log: EventLog,
+    topics: Topics,
+    now_ms: int,
+    scraped: dict[str, Series] | None = None,
+) -> Status:
     """Ask the daemons and the log; takes some seconds if a daemon hangs.
+
+    Args:
+        settings, event_log, topics: of the model.
+        now_ms: the wall clock.
+        scraped: is filled with all series that the daemons expose, by daemon.
 
     Raises:
         LogUnavailable: the log does not answer.
     """
-    series: dict[str, Series] = {}
+    series = {} if scraped is None else scraped
     daemons = [_daemon(name, url, headers, series) for name, url, headers in _addresses(settings)]
     since = now_ms - RECENT_MS
-    letters = list(letters_of(_newest(event_log, _starts(event_log, topics.dead_letters, 0, MOST_LETTERS))))
+    letters = newest_letters(event_log, topics)
     recent = [letter for letter in letters if letter["append_time"] >= since]
     incoming = [
         _recent(event_log, topics.interactions, interaction_of, since, recent),
@@ -171,6 +182,11 @@ def gather(settings: Settings, event_log: EventLog, topics: Topics, now_ms: int)
         incoming=incoming,
         dead_letters=_dead_letters(event_log, topics, letters, recent),
     )
+
+
+def newest_letters(event_log: EventLog, topics: Topics) -> list[Letter]:
+    """Read the newest dead letters, `MOST_LETTERS` of a partition at most, oldest first."""
+    return list(letters_of(_newest(event_log, _starts(event_log, topics.dead_letters, 0, MOST_LETTERS))))
 
 
 def _addresses(settings: Settings) -> Iterable[tuple[str, str, Mapping[str, str]]]:

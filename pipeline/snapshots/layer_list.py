@@ -12,10 +12,11 @@ import time
 from collections.abc import Sequence
 
 from pipeline.errors import SnapshotCorrupt
+from pipeline.snapshots.announcement import Seal
 from pipeline.snapshots.codec import encode_layer, encode_own
 from pipeline.snapshots.digest import StateDigest
 from pipeline.snapshots.layer import Layer, merged
-from pipeline.snapshots.snapshot import LayerFile, Manifest, Seal, Update, Version
+from pipeline.snapshots.snapshot import LayerFile, Manifest, Update, Version
 from pipeline.snapshots.store import SnapshotStore, digest_of
 
 FAN_IN = 4

@@ -14,10 +14,11 @@ from pipeline.config import CompressionConfig
 from pipeline.errors import SnapshotCorrupt
 from pipeline.eventlog.port import LogWriter
 from pipeline.eventlog.topics import Topics
+from pipeline.snapshots.announcement import Announcement, Seal
 from pipeline.snapshots.compression import compressed
 from pipeline.snapshots.history_records import history_record
 from pipeline.snapshots.layer_list import LayerList
-from pipeline.snapshots.snapshot import Announcement, Manifest, Seal, Update, Version
+from pipeline.snapshots.snapshot import Manifest, Update, Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.acted_items import NO_ITEMS, OlderItems
 from pipeline.state.histories import History

@@ -14,17 +14,15 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor
 
-from pipeline.bounded import Count, Name, Place, Reason, Step, TopicIds, VersionText
+from pipeline.bounded import Bytes, Count, Name, Place, Reason, Step, TopicIds, VersionText
 from pipeline.config import CompressionConfig, ModelSizes, RatingsConfig, SignalsConfig
 from pipeline.eventlog.port import TopicPartition
 from pipeline.events import Milliseconds, Offset
-from pipeline.sealing import Sha256, open_record, seal_record
-from pipeline.snapshots.filesystem import FORMAT
+from pipeline.sealing import Sha256
 from pipeline.snapshots.layer import Layer
 from pipeline.snapshots.table import SnapshotTable
 
 VERSION = re.compile(r"[0-9]{1,9}-[0-9]{1,15}", re.ASCII)
-MOST_BYTES = 2**50
 ITEM_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "I32": 4, "I64": 8, "I8": 1, "U8": 1}
 """Sizes of the number types that a snapshot may hold, by their names in safetensors."""
 
@@ -58,7 +56,6 @@ class Version(NamedTuple):
 
 
 Scale = Annotated[float, Field(gt=0, le=1)]
-Bytes = Annotated[int, Field(ge=0, le=MOST_BYTES)]
 FileName = Annotated[str, Field(pattern=r"^[a-z]{1,32}\.safetensors$")]
 """A plain name: no folder, nothing hidden."""
 
@@ -104,13 +101,6 @@ class LayerFile(FileDigest):
 
     after: Step | None
     through: Step
-
-
-class Seal(NamedTuple):
-    """What an announcement says of a manifest: its sha256, and its size in bytes if known."""
-
-    digest: str
-    size: int | None
 
 
 class Manifest(BaseModel):
@@ -268,50 +258,3 @@ class Snapshot:
         """What each item adds to its ratings, beside what its content says."""
         found: NDArray[np.float32] = self.table.column("effects")
         return found
-
-
-class Announcement(BaseModel):
-    """A record of the compacted snapshots topic; its key is the model's name.
-
-    Attributes:
-        digest, size: sha256 and size of the sealed manifest, which binds everything else.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[6] = FORMAT
-    version: VersionText
-    digest: Sha256
-    size: Bytes
-    reason: Reason
-    published_at: Milliseconds
-
-    @classmethod
-    def of(cls, manifest: Manifest, seal: Seal) -> Self:
-        """Make the announcement of a published snapshot."""
-        assert seal.size is not None
-        return cls(
-            version=manifest.version,
-            digest=seal.digest,
-            size=seal.size,
-            reason=manifest.reason,
-            published_at=manifest.published_at,
-        )
-
-    @property
-    def seal(self) -> Seal:
-        """What the manifest must be."""
-        return Seal(self.digest, self.size)
-
-    def encode(self) -> bytes:
-        """Encode for the log."""
-        return seal_record(self.model_dump())
-
-    @classmethod
-    def decode(cls, wire: bytes) -> Self:
-        """Read a record of the log.
-
-        Raises:
-            ValueError: it is damaged, or no announcement.
-        """
-        return cls.model_validate(open_record(wire))

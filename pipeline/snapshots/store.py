@@ -26,19 +26,12 @@ from pipeline.config import SnapshotConfig
 from pipeline.errors import SnapshotCorrupt, SnapshotMissing
 from pipeline.model.tensors import under
 from pipeline.sealing import BrokenSeal, is_of_earlier_format, seal, sealed_digest, unseal
+from pipeline.snapshots.announcement import Seal
 from pipeline.snapshots.bounds import LAYERS, check_manifest, layer_path
 from pipeline.snapshots.codec import ENCODER, LEARNED, VALUES, Content, arrays_in, tensors_in
 from pipeline.snapshots.filesystem import FORMAT, MANIFEST, open_filesystem
 from pipeline.snapshots.layer import Array, Layer, layer_of
-from pipeline.snapshots.snapshot import (
-    FileDigest,
-    LayerFile,
-    Manifest,
-    Seal,
-    Snapshot,
-    Update,
-    Version,
-)
+from pipeline.snapshots.snapshot import FileDigest, LayerFile, Manifest, Snapshot, Update, Version
 from pipeline.snapshots.table import SnapshotTable
 from pipeline.snapshots.values import check_layer, check_learned
 

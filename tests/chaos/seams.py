@@ -42,9 +42,9 @@ from pipeline.eventlog.kafka.fenced import KafkaFencedWriter
 from pipeline.eventlog.patient_writer import PatientWriter
 from pipeline.eventlog.sqlite.fenced import SqliteFencedWriter
 from pipeline.retraining.candidates import Candidate, Candidates
+from pipeline.snapshots.announcement import Announcement
 from pipeline.snapshots.filesystem import StoreFiles
 from pipeline.snapshots.publisher import Publisher
-from pipeline.snapshots.snapshot import Announcement
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.training.learner import Learner
 

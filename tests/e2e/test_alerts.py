@@ -20,7 +20,7 @@ from pipeline.config import Settings
 from pipeline.demo.processes import Daemons, free_port
 from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
-from pipeline.snapshots.snapshot import Announcement
+from pipeline.snapshots.announcement import Announcement
 from tests.support.debian import debian_program
 from tests.support.http_client import card
 

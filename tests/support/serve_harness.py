@@ -46,10 +46,11 @@ from pipeline.journal.position import Position
 from pipeline.model.backbone import Backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.sealing import seal, sealed_digest, unseal
+from pipeline.snapshots.announcement import Announcement
 from pipeline.snapshots.filesystem import FORMAT, MANIFEST
 from pipeline.snapshots.history_records import history_record
 from pipeline.snapshots.publisher import Publication, Publisher
-from pipeline.snapshots.snapshot import Announcement, Manifest, Snapshot, Update, Version
+from pipeline.snapshots.snapshot import Manifest, Snapshot, Update, Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.acted_items import OlderItems
 from pipeline.state.histories import History

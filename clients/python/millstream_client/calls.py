@@ -40,6 +40,7 @@ class AnswerQuery(TypedDict, total=False):
     most_per_category: int | None
     exclude_shown_minutes: float | None
     explain: bool
+    record: bool
     context: Mapping[str, str]
 
 

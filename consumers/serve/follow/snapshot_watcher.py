@@ -17,7 +17,8 @@ from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from pipeline import metrics
 from pipeline.errors import SnapshotCorrupt, SnapshotMissing
 from pipeline.eventlog.port import Record
-from pipeline.snapshots.snapshot import Announcement, Version
+from pipeline.snapshots.announcement import Announcement
+from pipeline.snapshots.snapshot import Version
 
 Check = Callable[[LoadedSnapshot], None]
 RETRY_SECONDS = 2.0

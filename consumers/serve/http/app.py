@@ -24,6 +24,7 @@ from consumers.serve.http.parameters import (
     ExcludeSeen,
     Explain,
     MostPerCategory,
+    Recorded,
     Session,
     check_excluded,
     is_id,
@@ -138,6 +139,7 @@ def _query_reader(
         diversity: Diversity = settings.diversity,
         most_per_category: MostPerCategory = settings.most_per_category,
         explain: Explain = False,
+        record: Recorded = True,
         context: ContextPairs = (),
     ) -> RecommendationQuery:
         check_excluded(service.unknown(exclude))
@@ -151,6 +153,7 @@ def _query_reader(
             diversity=diversity,
             most_per_category=most_per_category,
             explain=explain,
+            record=record,
             context=read_context(context),
         )
 

@@ -51,6 +51,13 @@ Diversity = Annotated[
 MostPerCategory = Annotated[
     int | None, Query(ge=1, le=10_000, description="Maximum number of items of one category.")
 ]
+Recorded = Annotated[
+    bool,
+    Query(
+        description="Whether the answer is written to the log as an impression. Without, as for somebody who "
+        "only looks, the policy explores nothing and nothing counts as shown."
+    ),
+]
 Explain = Annotated[
     bool, Query(description="Say of each item what its score is made of, and which act it is owed to.")
 ]

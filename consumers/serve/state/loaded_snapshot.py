@@ -27,8 +27,9 @@ from pipeline.model.recommender import Recommender
 from pipeline.model.tuning import fits_rank
 from pipeline.ratings.model import RatingModel
 from pipeline.retrieval.item_search import SearchChoice
+from pipeline.snapshots.announcement import Seal
 from pipeline.snapshots.layer import items_in
-from pipeline.snapshots.snapshot import Manifest, Seal, Snapshot, Update, Version
+from pipeline.snapshots.snapshot import Manifest, Snapshot, Update, Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.counts import PairTable
 from pipeline.state.growing import distinct

@@ -28,6 +28,7 @@ COMMANDS = {
     "rollback",
     "retrain",
     "candidates",
+    "console",
     "serve",
     "play",
     "simulate",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from consumers.console import daemon as console
 from consumers.learn import daemon as learn
 from consumers.retrain import daemon as retrain
 from consumers.serve import daemon as serve
@@ -105,6 +106,15 @@ def test_the_gateways_address_comes_before_environment_and_file(monkeypatch: pyt
     for options in (["--port", "82", "--host", "::1"], []):
         assert run("gateway", *options).exit_code == 0
     assert [(one.gateway.host, one.gateway.port) for one in received] == [("::1", 82), ("127.0.0.1", 81)]
+
+
+def test_the_consoles_address_comes_before_environment_and_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLSTREAM_CONSOLE__PORT", "81")
+    received = list[Settings]()
+    monkeypatch.setattr(console, "run", received.append)
+    for options in (["--port", "82", "--host", "::1"], []):
+        assert run("console", *options).exit_code == 0
+    assert [(one.console.host, one.console.port) for one in received] == [("::1", 82), ("127.0.0.1", 81)]
 
 
 def test_an_empty_host_is_refused_as_the_setting(

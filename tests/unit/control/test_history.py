@@ -13,6 +13,7 @@ from consumers.learn.commits import Cadences, Commits
 from consumers.learn.loop import run
 from consumers.learn.schedule import Cadence
 from pipeline.config import DriftConfig
+from pipeline.control.actions import OperatorAction
 from pipeline.control.alarms import DriftAlarm, RetrainRequest
 from pipeline.control.history import read_history
 from pipeline.control.records import (
@@ -26,7 +27,7 @@ from pipeline.control.records import (
 )
 from pipeline.journal.batch_source import Batch
 from pipeline.monitoring.drift import DriftPolicy
-from pipeline.reports.history import history_table
+from pipeline.reports.history import history_cells, history_table
 from pipeline.training.supervision import supervise
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import ModelHarness
@@ -193,3 +194,10 @@ def test_what_is_no_record_of_ours_is_dropped(
     harness.order(request(1, 5))
     assert _records(harness) == [request(1, 4), request(1, 5)]
     assert "cannot be decoded" in caplog.text
+
+
+def test_what_a_person_did_at_the_console_stands_in_the_history() -> None:
+    action = OperatorAction(by="olga", action="rollback", subject="1-1", reason="worse", asked_at=9)
+    assert action.key == "action-rollback-9"
+    assert OperatorAction.decode(action.encode()) == action
+    assert history_cells(action) == ("", "olga asked: rollback 1-1", "", "worse")

@@ -160,7 +160,7 @@ def test_orders_are_told_from_the_rest(order: Promotion | Rollback, other: Contr
 
 def test_every_kind_has_a_name_of_its_own() -> None:
     names = [kind.kind for kind in kinds()]
-    assert len(names) == len(set(names)) == 9
+    assert len(names) == len(set(names)) == 10
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ from pipeline.eventlog.topics import Topics
 from pipeline.journal.entry import JournalEntry, Verb
 from pipeline.metrics import serve_metrics
 from pipeline.sealing import seal
+from pipeline.snapshots.announcement import Announcement
 from pipeline.snapshots.filesystem import FORMAT, MANIFEST
-from pipeline.snapshots.snapshot import Announcement
 from tests.support.commands import run
 from tests.support.model_harness import PREFIX, ModelHarness
 

@@ -106,3 +106,14 @@ def test_metrics_are_closed_where_no_key_may_read_them() -> None:
     assert config.own_key is None
     reader = ServeConfig.model_validate({"named_keys": {"shop": {"sha256": HASH, "scopes": ["read"]}}})
     assert is_key(SHOP, reader.reading_keys)
+
+
+def test_a_key_says_who_holds_it_and_its_mark_finds_them_again() -> None:
+    ring = Keyring(shop(Scope.READ))
+    holder = ring.holder(SHOP)
+    assert holder is not None
+    assert (holder.name, holder.is_admin) == ("shop", False)
+    assert HASH not in holder.mark and SHOP not in holder.mark
+    assert ring.holder_marked(holder.mark) == holder
+    assert Keyring(shop(Scope.INGEST)).holder_marked(holder.mark) is None, "it may not read any more"
+    assert ring.holder("wrong") is None and ring.holder_marked("wrong") is None

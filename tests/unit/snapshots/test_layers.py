@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as read_arrays
 
 from pipeline.config import ModelSizes
+from pipeline.snapshots.announcement import Seal
 from pipeline.snapshots.codec import arrays_in, encode_layer, tensors_in
 from pipeline.snapshots.digest import StateDigest, snapshot_digest
 from pipeline.snapshots.layer import (
@@ -31,7 +32,7 @@ from pipeline.snapshots.layer import (
     texts_of,
 )
 from pipeline.snapshots.layer_list import FAN_IN, MOST_LAYERS, SMALLEST_BYTES, LayerList, mergeable
-from pipeline.snapshots.snapshot import LayerFile, Manifest, Seal, Snapshot, Update, Version
+from pipeline.snapshots.snapshot import LayerFile, Manifest, Snapshot, Update, Version
 from pipeline.snapshots.store import SnapshotStore
 
 WIDTH = 3

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.eventlog.port import read_compacted
+from pipeline.snapshots.announcement import Announcement, Seal
 from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.snapshots.publisher import Publication
-from pipeline.snapshots.snapshot import Announcement, LayerFile, Seal, Version
+from pipeline.snapshots.snapshot import LayerFile, Version
 from pipeline.snapshots.store import SnapshotStore
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import PREFIX, ModelHarness

@@ -14,11 +14,12 @@ import torch
 from pydantic import SecretStr
 
 from pipeline.errors import SnapshotCorrupt
+from pipeline.snapshots.announcement import Announcement
 from pipeline.snapshots.codec import encode_layer
 from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.layer import items_in
 from pipeline.snapshots.publisher import PRUNE_EVERY
-from pipeline.snapshots.snapshot import Announcement, Manifest, Snapshot, Version
+from pipeline.snapshots.snapshot import Manifest, Snapshot, Version
 from pipeline.snapshots.store import SnapshotStore
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import PREFIX, ModelHarness

@@ -31,11 +31,11 @@ from pipeline.events import Impression, decode, encode
 from pipeline.journal.batch_source import Batch
 from pipeline.journal.entry import Adopts, JournalEntry, Verb
 from pipeline.sealing import seal, seal_record
+from pipeline.snapshots.announcement import Announcement
 from pipeline.snapshots.codec import LEARNED
 from pipeline.snapshots.filesystem import FORMAT as SNAPSHOT_FORMAT
 from pipeline.snapshots.filesystem import MANIFEST
 from pipeline.snapshots.publisher import Publication, Publisher
-from pipeline.snapshots.snapshot import Announcement
 from pipeline.snapshots.store import digest_of
 from pipeline.state.histories import Histories
 from tests.support.commands import run

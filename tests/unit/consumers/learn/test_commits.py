@@ -17,10 +17,11 @@ from pipeline.eventlog.port import read_compacted
 from pipeline.journal.batch_source import Batch
 from pipeline.journal.position import Position
 from pipeline.sealing import seal, unseal
+from pipeline.snapshots.announcement import Announcement, Seal
 from pipeline.snapshots.filesystem import FORMAT, MANIFEST
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.snapshots.publisher import Publisher
-from pipeline.snapshots.snapshot import Announcement, Manifest, Seal, Version
+from pipeline.snapshots.snapshot import Manifest, Version
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.state.outcome_record import OutcomeRecord
 from tests.support.learner_harness import LearnerHarness

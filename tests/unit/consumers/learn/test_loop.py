@@ -21,8 +21,9 @@ from pipeline.events import Item, encode
 from pipeline.journal.batch_source import Turn
 from pipeline.metrics import Series, quantiles, value_of
 from pipeline.monitoring.regression_guard import Fall
+from pipeline.snapshots.announcement import Announcement
 from pipeline.snapshots.history_records import read_history_record
-from pipeline.snapshots.snapshot import Announcement, Manifest, Version
+from pipeline.snapshots.snapshot import Manifest, Version
 from pipeline.state.histories import Act
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import BATCH, PREFIX, ModelHarness, tiny_settings

@@ -18,7 +18,8 @@ from consumers.serve.state.current import CurrentState
 from pipeline import metrics
 from pipeline.config import ModelSizes
 from pipeline.errors import OffsetsExpired
-from pipeline.snapshots.snapshot import Announcement, Version
+from pipeline.snapshots.announcement import Announcement
+from pipeline.snapshots.snapshot import Version
 from tests.support.serve_harness import PREFIX, World
 from tests.support.serve_tools import wait_until
 

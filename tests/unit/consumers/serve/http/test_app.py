@@ -350,6 +350,15 @@ def test_keys(open_shop: World) -> None:
     assert refused.headers["content-type"] == "application/problem+json"
 
 
+def test_who_only_looks_leaves_no_impression(open_shop: World) -> None:
+    submitted = Submitted()
+    with client_of(open_shop, submitted) as client:
+        looked = client.get(FOR_ANN, params={"record": "false"}).json()
+        shown = client.get(FOR_ANN).json()
+    assert looked["impression"] is None and len(submitted) == 1
+    assert looked["items"] == shown["items"]
+
+
 def test_impressions_record_the_answer(open_shop: World) -> None:
     submitted = Submitted()
     with client_of(open_shop, submitted) as client:

@@ -1,0 +1,1 @@
+"""The pages *Change*: models, history, policies, rules, dead letters."""

@@ -1,0 +1,30 @@
+"""What became of an action, as a part of the page that asked, or as a page of its own without scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from shlex import join
+from typing import Annotated
+
+from fastapi import Form, Request
+from fastapi.responses import HTMLResponse
+
+from consumers.console.access import Visitor
+from consumers.console.commands import CommandResult
+from consumers.console.pages import is_fragment
+from consumers.console.parts import ConsoleParts
+
+GivenReason = Annotated[str, Form(min_length=1, max_length=400)]
+
+
+def signed(reason: str, visitor: Visitor) -> str:
+    """Return the option that gives a reason, with who gave it."""
+    return f"--reason={visitor.name}: {reason}"
+
+
+def outcome(
+    parts: ConsoleParts, request: Request, visitor: Visitor, result: CommandResult, command: Sequence[str]
+) -> HTMLResponse:
+    """Show what a command said, and how it would be typed."""
+    template = "outcome.html" if is_fragment(request) else "outcome_page.html"
+    return parts.pages.page(template, request, visitor, result=result, command=join(["millstream", *command]))

@@ -1,0 +1,44 @@
+"""What the routes share: each part of the console, by the application that has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Event
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from consumers.console.access import Access
+from consumers.console.answers import Answers
+from consumers.console.catalogue import CatalogueItems
+from consumers.console.commands import Actions
+from consumers.console.pages import Pages
+from consumers.console.watch import Watch
+from pipeline.config import Settings
+from pipeline.eventlog.port import EventLog
+from pipeline.eventlog.topics import Topics
+
+
+@dataclass(frozen=True)
+class ConsoleParts:
+    """The parts of a console; `stop` is set when it ends."""
+
+    settings: Settings
+    event_log: EventLog
+    topics: Topics
+    access: Access
+    pages: Pages
+    watch: Watch
+    items: CatalogueItems
+    answers: Answers
+    actions: Actions
+    stop: Event
+
+
+def parts_of(request: Request) -> ConsoleParts:
+    """Return the parts of the console that a request came to."""
+    parts: ConsoleParts = request.app.state.parts
+    return parts
+
+
+Parts = Annotated[ConsoleParts, Depends(parts_of)]
