@@ -19,7 +19,7 @@ class ConsoleConfig(Guarded):
 
     host: Text = "127.0.0.1"
     """Address to listen on. Any other than one of this machine alone needs keys."""
-    port: Port = 8002
+    port: Port = 8003
     """Port to listen on."""
     http: HttpConfig = HttpConfig()
     """TLS, proxies, and how the console leaves."""

@@ -95,6 +95,10 @@ class PlayConfig(Config):
     """Records that the log has not acknowledged yet, at most."""
 
 
+DaemonName = Annotated[str, Field(pattern=r"^(learn|serve|retrain|media|gateway|bridge)$")]
+MetricsUrl = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=1_000)]
+
+
 class MetricsConfig(Config):
     """[metrics] Where daemons answer Prometheus; a server of one process answers at its own address."""
 
@@ -111,6 +115,9 @@ class MetricsConfig(Config):
     the next ports. Not 0 then."""
     play: Port = 0
     """Port of `millstream play` and `millstream simulate`; 0 for none."""
+    urls: Annotated[dict[DaemonName, MetricsUrl], Field(max_length=6)] = {}
+    """Where `millstream status` and the console read the metrics of daemons on other machines, by daemon,
+    such as `learn = "http://learn:9101/metrics"`."""
     group: Annotated[str | None, Field(min_length=1, max_length=200)] = None
     """Attribute of items, or `category`, by whose values shares of what is shown are compared with shares of
     what users act on; see `millstream_group_share`."""

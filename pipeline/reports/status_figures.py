@@ -190,6 +190,11 @@ def newest_letters(event_log: EventLog, topics: Topics) -> list[Letter]:
 
 
 def _addresses(settings: Settings) -> Iterable[tuple[str, str, Mapping[str, str]]]:
+    for name, url, headers in _addresses_here(settings):
+        yield name, settings.metrics.urls.get(name, url), headers
+
+
+def _addresses_here(settings: Settings) -> Iterable[tuple[str, str, Mapping[str, str]]]:
     at, serve = settings.metrics, settings.serve
     key = _key(serve)
     yield "learn", _url(at.host, at.learn), key

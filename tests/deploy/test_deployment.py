@@ -20,7 +20,14 @@ from prometheus_client import REGISTRY
 from deploy.debian import environment
 from deploy.kubernetes.render import CHART, FILE, HEAD, rendered
 from docs.openapi import gateway, server
-from pipeline.config import BridgeConfig, GatewayConfig, MetricsConfig, ServeConfig, load_settings
+from pipeline.config import (
+    BridgeConfig,
+    ConsoleConfig,
+    GatewayConfig,
+    MetricsConfig,
+    ServeConfig,
+    load_settings,
+)
 from pipeline.metrics import HEALTH
 from tests.support.debian import debian_program
 from tests.support.secured_broker import RIGHTS, USER
@@ -34,6 +41,7 @@ PORTS = {
     "serve": ServeConfig().port,
     "gateway": GatewayConfig().port,
     "bridge": BridgeConfig().port,
+    "console": ConsoleConfig().port,
     "learn": METRICS.learn,
     "retrain": METRICS.retrain,
     "media": METRICS.media,
@@ -47,7 +55,10 @@ EVERYTHING = {
     "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/m"}},
     "learn": {"storageClass": "fast"},
     "serve": {"autoscaling": {"latency": "150m"}},
+    "console": {"enabled": True},
 }
+KEYS = {"MILLSTREAM_CONSOLE__NAMED_KEYS": f'{{"olga": {{"sha256": "{"0" * 64}", "scopes": ["admin"]}}}}'}
+"""What a Secret has."""
 NOTHING = {
     "createTopics": False,
     "learn": {"retrain": False},
@@ -135,6 +146,7 @@ def test_the_charts_commands_ports_and_probes_are_the_daemons(values: Mapping[st
     for name, spec in containers(values):
         check_line(f"millstream {' '.join(spec['args'])}")
         assert spec["args"][0] == name
+        check_variables({one["name"]: one["value"] for one in spec.get("env", ())} | KEYS)
         ports = {port["name"]: port["containerPort"] for port in spec.get("ports", ())}
         assert set(ports.values()) == ({PORTS[name]} if name in PORTS else set())
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -207,10 +219,15 @@ def compose() -> dict[str, Any]:
 def test_composes_daemons_are_the_code() -> None:
     services = compose()["services"]
     daemons = {name: one for name, one in services.items() if one["image"] == "millstream"}
-    assert {"topics", "learn", "retrain", "serve", "gateway"} <= set(daemons)
+    assert {"topics", "learn", "retrain", "serve", "gateway", "console"} <= set(daemons)
     for name, one in daemons.items():
         check_line(f"millstream {' '.join(one['command'])}")
-        check_variables(one["environment"])
+        check_variables(
+            {
+                name: value.replace("${CONSOLE_KEY_SHA256:-}", "0" * 64)
+                for name, value in one["environment"].items()
+            }
+        )
         assert one["read_only"] and one["cap_drop"] == ["ALL"]
         for published in one.get("ports", ()):
             assert published == f"127.0.0.1:{PORTS[name]}:{PORTS[name]}"

@@ -186,6 +186,16 @@ def test_a_server_that_has_swapped_in_nothing_of_what_was_announced_is_yellow(
     assert "serve answers with what is popular" in found["findings"][0]
 
 
+def test_daemons_on_other_machines_are_read_where_the_settings_say(settings: Settings, folder: Path) -> None:
+    elsewhere = free_port()
+    serve_metrics("127.0.0.1", elsewhere)
+    url = f"http://127.0.0.1:{elsewhere}/metrics"
+    changed = settings.model_copy(update={"metrics": settings.metrics.replace(urls={"learn": url})})
+    (folder / "millstream.toml").write_text(to_toml(changed))
+    learner = next(one for one in status()[1]["daemons"] if one["name"] == "learn")
+    assert (learner["url"], learner["away"]) == (url, None)
+
+
 def test_each_worker_of_a_server_is_looked_at(settings: Settings, folder: Path) -> None:
     first = free_port()
     changes = {"serve": {"port": settings.serve.port, "workers": 2}, "metrics": {"serve": first}}
