@@ -85,7 +85,7 @@ def test_a_secured_broker_and_a_wrong_password(
     )
     assert time.monotonic() - began < IN_TIME_SECONDS
     assert refused.returncode == 1
-    (line,) = refused.stderr.strip().splitlines()
+    _begun, line = refused.stderr.strip().splitlines()
     assert line.startswith("LogRefused: ") and "sasl_plain_password" in line
     printed = [run("config").output, run("doctor").output, refused.stdout, refused.stderr]
     logs = [file.read_text(errors="replace") for file in tmp_path.glob("*.log")]

@@ -129,7 +129,7 @@ def test_other_vectors_than_the_checkpoint_s_are_left_to_a_retrain(
     learn = harness.settings.learn.replace(sizes=sizes.replace(vectors={**VECTORS, "smell": 2}))
     with harness.learning(harness.settings.model_copy(update={"learn": learn})) as learning:
         assert learning.learner.config.sizes.vectors == VECTORS
-        assert "not those of the settings" in caplog.text
+        assert "learn.sizes.vectors is" in caplog.text
         learner, row = learning.learner, learning.learner.stream.catalogue.row("misfit")
         texts_and_pictures = learner.table.all().content.clone()
         learner.grow_to(learn.sizes)
