@@ -82,6 +82,8 @@ def encode_item_series(
     from pipeline.events import ItemChange, encode, validate
     from pipeline.model.content.series import encode_series
 
+    if file.resolve() in (write.resolve(), *write.resolve().parents):
+        raise DatasetError(f"--write {write} is what is read, or in it: name a file elsewhere")
     lines = list[bytes]()
     for place, line in read_series(file):
         try:

@@ -166,6 +166,16 @@ def test_series_become_vectors_of_items(products: Path) -> None:
     assert mug["vectors"]["wave"] == encode_series(WAVE, 8).round(5).tolist()
 
 
+def test_series_are_not_written_over(
+    products: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    series = orjson.dumps({"item": "mug-1", "series": WAVE})
+    Path("series.jsonl").write_bytes(series)
+    options = "--name", "wave", "--write", "series.jsonl"
+    assert "is what is read" in fails(monkeypatch, capsys, "items", "series", "series.jsonl", *options)
+    assert Path("series.jsonl").read_bytes() == series
+
+
 @pytest.mark.parametrize(
     ("line", "fault"),
     [

@@ -430,6 +430,8 @@ START = entry(1, 0, 0, Verb.START)
         ([START, entry(1, 1, 5), entry(1, 2, 5, Verb.REHEARSE), entry(1, 3, 6)], None),
         ([START, entry(1, 1, 5), entry(1, 2, 6, Verb.REHEARSE)], "rehearses and moves on"),
         ([START, entry(1, 1, 9), entry(2, 0, 0, Verb.ADOPT, 9), entry(2, 1, 9, Verb.FOLD, 9)], None),
+        ([START, entry(1, 1, 9), entry(3, 0, 0, Verb.ADOPT, 9), entry(3, 1, 9, Verb.FOLD, 9)], None),
+        ([START, entry(1, 1, 5), entry(3, 2, 10)], None),
         ([START, entry(1, 1, 5), entry(2, 2, 8, Verb.SKIP), entry(2, 3, 10)], None),
         ([START, entry(1, 1, 5), entry(1, 2, 8, Verb.SKIP)], "skips a gap without a new generation"),
         ([START, entry(1, 1, 11)], "ends after the log"),
