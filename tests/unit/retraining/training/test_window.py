@@ -79,8 +79,10 @@ def test_an_act_without_a_past_is_no_target() -> None:
 @given(
     length=st.integers(1, 40),
     first_new=st.integers(0, 40),
-    config=st.builds(
-        SegmentConfig, context=st.integers(1, 8), length=st.integers(1, 8), overlap=st.integers(1, 12)
+    config=st.integers(2, 12).flatmap(
+        lambda most: st.builds(
+            SegmentConfig, context=st.integers(1, 8), length=st.just(most), overlap=st.integers(1, most - 1)
+        )
     ),
 )
 def test_chunks_make_each_new_act_new_once_and_give_each_some_context(
