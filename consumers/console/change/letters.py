@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse
 
 from consumers.console.access import Operator, SignedIn
-from consumers.console.change.outcome import GivenReason, outcome
+from consumers.console.change.outcome import GivenReason, acted, outcome
 from consumers.console.parts import Parts
 from pipeline.errors import RefusalReason
 from pipeline.reports.dead_letters import counts_by_reason
@@ -43,5 +43,4 @@ def replay(
         command.append("--dry-run")
         return outcome(parts, request, visitor, parts.actions.look(*command), command)
     subject = str(code) if code else "all"
-    result = parts.actions.act(visitor.name, "replay dead letters", subject, reason, command)
-    return outcome(parts, request, visitor, result, command)
+    return acted(parts, request, visitor, "replay dead letters", subject, reason, command)

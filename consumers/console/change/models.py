@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 
 from consumers.console.access import Operator, SignedIn
-from consumers.console.change.outcome import GivenReason, outcome, signed
+from consumers.console.change.outcome import GivenReason, acted, signed
 from consumers.console.change.snapshots import read_snapshots
 from consumers.console.parts import Parts
 from pipeline.bounded import VersionText
@@ -74,8 +74,7 @@ def roll_back(
 ) -> HTMLResponse:
     """Order learner and servers to return to a version."""
     command = ["rollback", signed(reason, visitor), *(["--relearn"] if relearn else []), "--", version]
-    result = parts.actions.act(visitor.name, "rollback", version, reason, command)
-    return outcome(parts, request, visitor, result, command)
+    return acted(parts, request, visitor, "rollback", version, reason, command)
 
 
 @routes.post("/change/promote")
@@ -90,8 +89,7 @@ def promote(
     """Order the learner to adopt a candidate."""
     options = [signed(reason, visitor), *(["--force"] if force else [])]
     command = ["candidates", "promote", *options, "--", name]
-    result = parts.actions.act(visitor.name, "promote candidate", name, reason, command)
-    return outcome(parts, request, visitor, result, command)
+    return acted(parts, request, visitor, "promote candidate", name, reason, command)
 
 
 @routes.post("/change/reject")
@@ -104,8 +102,7 @@ def reject(
 ) -> HTMLResponse:
     """Reject a candidate."""
     command = ["candidates", "reject", signed(reason, visitor), "--", name]
-    result = parts.actions.act(visitor.name, "reject candidate", name, reason, command)
-    return outcome(parts, request, visitor, result, command)
+    return acted(parts, request, visitor, "reject candidate", name, reason, command)
 
 
 def _decisions(history: Sequence[HistoryEntry]) -> list[GateDecision]:

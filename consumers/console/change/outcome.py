@@ -13,6 +13,7 @@ from consumers.console.access import Visitor
 from consumers.console.commands import CommandResult
 from consumers.console.pages import is_fragment
 from consumers.console.parts import ConsoleParts
+from pipeline.control.actions import ActionName
 
 GivenReason = Annotated[str, Form(min_length=1, max_length=400)]
 
@@ -28,3 +29,17 @@ def outcome(
     """Show what a command said, and how it would be typed."""
     template = "outcome.html" if is_fragment(request) else "outcome_page.html"
     return parts.pages.page(template, request, visitor, result=result, command=join(["millstream", *command]))
+
+
+def acted(
+    parts: ConsoleParts,
+    request: Request,
+    visitor: Visitor,
+    action: ActionName,
+    subject: str,
+    reason: str,
+    command: Sequence[str],
+) -> HTMLResponse:
+    """Carry out what a visitor asks for by a command, and show what became of it."""
+    result = parts.actions.act(visitor.name, action, subject, reason, command)
+    return outcome(parts, request, visitor, result, command)

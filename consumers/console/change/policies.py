@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse
 
 from consumers.console.access import Operator, SignedIn
-from consumers.console.change.outcome import GivenReason, outcome, signed
+from consumers.console.change.outcome import GivenReason, acted, outcome, signed
 from consumers.console.parts import Parts
 from pipeline.config.policy import PolicyLabel
 from pipeline.control.policies import read_policy_changes
@@ -50,13 +50,11 @@ def promote(
     """Let servers use a policy if it certainly earns more, or anyway, for a reason."""
     option = [f"--anyway={visitor.name}: {anyway}"] if anyway else []
     command = ["policy", "promote", *option, "--", name]
-    result = parts.actions.act(visitor.name, "promote policy", name, anyway, command)
-    return outcome(parts, request, visitor, result, command)
+    return acted(parts, request, visitor, "promote policy", name, anyway, command)
 
 
 @routes.post("/change/policies/rollback")
 def roll_back(request: Request, parts: Parts, visitor: Operator, reason: GivenReason) -> HTMLResponse:
     """Let servers return to the policy before the latest promotion."""
     command = ["policy", "rollback", signed(reason, visitor)]
-    result = parts.actions.act(visitor.name, "roll back policy", "", reason, command)
-    return outcome(parts, request, visitor, result, command)
+    return acted(parts, request, visitor, "roll back policy", "", reason, command)

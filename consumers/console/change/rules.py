@@ -13,7 +13,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse
 
 from consumers.console.access import Operator, SignedIn
-from consumers.console.change.outcome import GivenReason, outcome
+from consumers.console.change.outcome import GivenReason, acted, outcome
 from consumers.console.commands import CommandResult
 from consumers.console.parts import Parts
 from pipeline.errors import InvalidSettings
@@ -77,8 +77,7 @@ def remove_rule(
 ) -> HTMLResponse:
     """Remove a rule."""
     command = ["rules", "remove", "--", name]
-    result = parts.actions.act(visitor.name, "remove rule", name, reason, command)
-    return outcome(parts, request, visitor, result, command)
+    return acted(parts, request, visitor, "remove rule", name, reason, command)
 
 
 @contextmanager
