@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
 from typing import Self
 
 from pipeline.eventlog.port import LogWriter
@@ -38,3 +41,16 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.005)
+
+
+@contextmanager
+def following(follow: Callable[[Event], object]) -> Iterator[None]:
+    """Let a thread follow the log meanwhile; raises what it raised, or that it does not end when asked to."""
+    stop = Event()
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(follow, stop)
+        try:
+            yield
+        finally:
+            stop.set()
+        running.result(timeout=10)

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from threading import Event
-
 from consumers.console.catalogue import MOST_FOUND, CatalogueItem, CatalogueItems
 from tests.support.serve_harness import World
-from tests.support.serve_tools import wait_until
+from tests.support.serve_tools import following, wait_until
 
 
 def test_it_follows_the_log(world: World) -> None:
-    items, stop = CatalogueItems(), Event()
+    items = CatalogueItems()
     world.stock()
-    with ThreadPoolExecutor(1) as threads:
-        following = threads.submit(items.follow, world.log, world.topics, stop)
+    with following(lambda stop: items.follow(world.log, world.topics, stop)):
         wait_until(lambda: len(items) == 12)
         world.upsert("red-cup", "Crimson mug")
         world.change("blue-cup", available=False)
         world.remove("green-cup")
         wait_until(lambda: len(items) == 11)
-        stop.set()
-        following.result()
     assert items.title("red-cup") == "Crimson mug"
     assert items.title("blue-cup") == "blue cup"
     assert items.title("green-cup") == "green-cup", "its id, once it is removed"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Event
 
 import pytest
 
@@ -15,6 +13,7 @@ from consumers.serve.service import now_ms
 from consumers.serve.state.shown import ShownItems
 from pipeline.errors import LogUnavailable
 from pipeline.events import Impression, encode
+from tests.support import serve_tools
 from tests.support.serve_harness import World
 from tests.support.serve_tools import wait_until
 
@@ -42,15 +41,10 @@ def append(world: World, key: str, value: bytes) -> None:
 
 @contextmanager
 def following(world: World, shown: ShownItems | None = None) -> Iterator[ShownItems]:
-    shown, stop = shown or ShownItems(), Event()
+    shown = shown or ShownItems()
     follower = ImpressionFollower(world.log, world.topics.impressions, shown, HOUR, poll_seconds=0.01)
-    with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(follower.run, stop)
-        try:
-            yield shown
-        finally:
-            stop.set()
-        running.result(timeout=10)
+    with serve_tools.following(follower.run):
+        yield shown
 
 
 def test_earlier_and_later_impressions_are_known(world: World) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Event
 from typing import Literal
 
 import pytest
@@ -16,6 +14,7 @@ from consumers.serve.follow.policy_follower import PolicyFollower
 from pipeline.config import PolicyParameters
 from pipeline.errors import LogUnavailable
 from pipeline.policy.changes import PolicyChange
+from tests.support import serve_tools
 from tests.support.serve_harness import World
 from tests.support.serve_tools import wait_until
 
@@ -34,19 +33,14 @@ def append(world: World, key: str, value: bytes) -> None:
 @contextmanager
 def following(world: World) -> Iterator[list[str | None]]:
     """The names of the policies that were to be used, in their order; None for that of the settings."""
-    used, stop = list[str | None](), Event()
+    used = list[str | None]()
 
     def use(promotion: PolicyChange | None) -> None:
         used.append(promotion.policy if promotion else None)
 
     follower = PolicyFollower(world.log, world.topics.policies, use, poll_seconds=0.01)
-    with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(follower.run, stop)
-        try:
-            yield used
-        finally:
-            stop.set()
-        running.result(timeout=10)
+    with serve_tools.following(follower.run):
+        yield used
 
 
 def test_earlier_and_later_changes_are_followed(world: World) -> None:
