@@ -7,7 +7,7 @@ at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.model.item_table import Rows
-from pipeline.model.mixer import ScorerOutputs, from_biases, from_shares
+from pipeline.model.mixer import FIRST_OF_USER, ScorerOutputs, from_biases, from_shares
 from pipeline.model.recommender import Recommender
 from pipeline.model.sequences import pack
 from pipeline.state.covisitation import Covisitation
@@ -51,12 +51,13 @@ class Contexts:
         pairs = [(segment, segment.targets) for segment in segments]
         pasts = [segment.items[:target] for segment, targets in pairs for target in targets]
         opens = [segment.baskets[targets] != segment.baskets[targets - 1] for segment, targets in pairs]
-        is_first = np.concatenate(opens)
+        begins = np.concatenate([targets == 0 for _, targets in pairs])
+        is_first = np.concatenate(opens) | begins
         return cls(
             users,
             covisitation.suggest(pasts, is_first),
             evidence(segments, size),
-            is_first.astype(np.int64),
+            np.where(begins, FIRST_OF_USER, is_first.astype(np.int64)),
         )
 
     def __len__(self) -> int:
@@ -84,14 +85,36 @@ def users_before_last(
 ) -> Tensor:
     """Compute user vectors ``[m, d]`` before the last act of m segments, from at most `context` acts.
 
-    Each segment must have at least two acts.
+    The vector before a first act is what the attributes say.
     """
-    recent = [segment.cut(max(0, len(segment) - 1 - context), len(segment) - 1) for segment in segments]
     device = items.bias.device
-    rows = torch.from_numpy(np.concatenate([acts.items for acts in recent])).to(device)
-    vectors = recommender.item_vectors(Rows(*(column[rows] for column in items)))
-    ends = torch.from_numpy(np.cumsum([len(acts) for acts in recent]) - 1).to(device)
-    return recommender.user_vectors(vectors, pack(recent, device))[ends]
+
+    def after_acts(acted: Sequence[Segment]) -> Tensor:
+        recent = [segment.cut(max(0, len(segment) - 1 - context), len(segment) - 1) for segment in acted]
+        rows = torch.from_numpy(np.concatenate([acts.items for acts in recent])).to(device)
+        vectors = recommender.item_vectors(Rows(*(column[rows] for column in items)))
+        ends = torch.from_numpy(np.cumsum([len(acts) for acts in recent]) - 1).to(device)
+        return recommender.user_vectors(vectors, pack(recent, device))[ends]
+
+    return with_attributes(segments, recommender, after_acts)
+
+
+def with_attributes(
+    segments: Sequence[Segment], recommender: Recommender, after_acts: Callable[[Sequence[Segment]], Tensor]
+) -> Tensor:
+    """Compute user vectors ``[m, d]`` before the last act of m segments: what acts and attributes say.
+
+    `after_acts` computes them from acts alone, of segments that have acts before the last.
+    """
+    has_acts = torch.tensor([len(segment) > 1 for segment in segments])
+    if has_acts.all():
+        users = after_acts(segments)
+    else:
+        device = recommender.log_scale.device
+        users = torch.zeros(len(segments), len(recommender.tower.projection), device=device)
+        if acted := [segment for segment in segments if len(segment) > 1]:
+            users[has_acts.to(device)] = after_acts(acted)
+    return recommender.introduced(users, [segment.attributes for segment in segments])
 
 
 def score_segments(

@@ -73,7 +73,7 @@ def forward(
     sizes = [acts.numel(), items.numel(), negatives.items.numel()]
     of_acts, of_items, of_negatives = torch.split(recommender.item_vectors(rows)[where], sizes)
     _, bias_of_items, bias_of_negatives = torch.split(rows.bias[where], sizes)
-    users = recommender.user_vectors(of_acts, packed)[indices]
+    users = _introduced(recommender, segments, recommender.user_vectors(of_acts, packed))[indices]
 
     def own(user: Tensor, item: Tensor) -> Tensor:
         return recommender.own_logits(users[user], of_items[item], bias_of_items[item])
@@ -81,6 +81,19 @@ def forward(
     negative = recommender.logits(users, of_negatives, bias_of_negatives)
     losses = objective.losses(Ranking(own, negative, items, _padded(baskets), _padded(types), negatives))
     return Pass(users[:m], items[:m], new, weights, losses[:m], touched, rows)
+
+
+def _introduced(recommender: Recommender, segments: Sequence[Segment], after_acts: Tensor) -> Tensor:
+    """Add what the users' attributes say to the vectors ``[acts, d]`` after acts.
+
+    Those before the first act of each segment follow them: ``[acts + segments, d]``.
+    """
+    attributes = [segment.attributes for segment in segments]
+    if not any(attributes):
+        return after_acts
+    said = recommender.introduction.vectors(attributes, after_acts.device)
+    lengths = torch.tensor([len(segment) - 1 for segment in segments], device=said.device)
+    return torch.cat([after_acts + said.repeat_interleave(lengths, dim=0), said])
 
 
 def _padded(numbers: Tensor) -> Tensor:
@@ -101,17 +114,18 @@ def _targets(segments: Sequence[Segment]) -> tuple[NDArray[Any], ...]:
     """Describe each target.
 
     Returns:
-        ``[m]`` each: the index of the act before it among all acts, its item, whether it is new, its weight,
+        ``[m]`` each: the index of the act before it among all acts, for a first act that of its segment after
+        all acts; its item, whether it is new, its weight,
         its basket's number, from 1 over all Segments, and its type.
     """
-    starts = np.cumsum([0] + [len(segment) - 1 for segment in segments])[:-1]
+    starts = np.cumsum([0] + [len(segment) - 1 for segment in segments])
     first_baskets = np.cumsum([1] + [int(segment.baskets[-1]) + 1 for segment in segments])[:-1]
     parts = []
-    for segment, start, basket in zip(segments, starts, first_baskets, strict=True):
+    for number, (segment, start, basket) in enumerate(zip(segments, starts[:-1], first_baskets, strict=True)):
         targets = segment.foreseeable
         parts.append(
             (
-                start + targets - 1,
+                np.where(targets == 0, starts[-1] + number, start + targets - 1),
                 segment.items[targets],
                 targets >= segment.first_new,
                 segment.weights[targets].astype(np.float32),
