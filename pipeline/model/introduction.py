@@ -1,10 +1,13 @@
-"""Introduction: what the attributes of users add to their vectors, before a first act and after it.
+"""Introduction: the vector of a user who has not acted yet, from attributes.
 
-A user vector is what the tower makes of the acts, plus Σ g_a·B_a A_a x_a over the declared attributes, where
-x_a is the code of the attribute's values (see `content.codes`): a hashed embedding of each value, zero at
-birth, with a learned gate that is shut for an attribute which says nothing. Before a first act the sum alone
-is the vector. The tower does not read it as an act: its first layer divides what it reads by its length, so
-an embedding that is nearly zero would be as loud as one that has learned something.
+It is Σ g_a·B_a A_a x_a over the declared attributes, where x_a is the code of the attribute's values (see
+`content.codes`): a hashed embedding of each value, zero at birth, with a learned gate that is shut for an
+attribute which says nothing.
+
+It stands before the first act, and only there. The tower does not read it as one more act: its first layer
+divides what it reads by its length, so an embedding that is nearly zero would be as loud as one that has
+learned something. Nor is it added to the vectors after acts, which know more: in the simulated shop that cost
+.007 of HR@20 of all other acts.
 """
 
 from __future__ import annotations
@@ -31,17 +34,13 @@ class Introduction(nn.Module):
 
     def __init__(self, width: int, names: Sequence[str]) -> None:
         super().__init__()
-        self._names = tuple(names)
+        self._width, self._names = width, tuple(names)
         self.codes = Fusion(width, CODE_WIDTH, dict.fromkeys(names, CODE_WIDTH))
 
-    def forward(self, users: Tensor, attributes: Sequence[bytes]) -> Tensor:
-        """Add what the attributes of m users say, as they are stored, to their vectors ``[m, d]``."""
-        if not any(attributes):
-            return users
-        return users + self.vectors(attributes, users.device)
-
     def vectors(self, attributes: Sequence[bytes], device: torch.device) -> Tensor:
-        """Compute what the attributes of m users say, as they are stored: ``[m, d]``."""
+        """Compute the vectors ``[m, d]`` of users by stored attributes; ``[0, d]`` without any."""
+        if not any(attributes):
+            return torch.zeros(0, self._width, device=device)
         codes = np.stack([codes_of(stored, self._names) for stored in attributes])
         vectors: Tensor = self.codes(torch.from_numpy(codes).to(device))
         return vectors

@@ -9,7 +9,6 @@ by its text.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -75,11 +74,6 @@ class Recommender(nn.Module):
         with torch.autocast(vectors.device.type, dtype=torch.bfloat16, enabled=autocasts):
             users: Tensor = self.tower(vectors, packed)
         return users.float()
-
-    def introduced(self, users: Tensor, attributes: Sequence[bytes]) -> Tensor:
-        """Add what the attributes of m users say, as they are stored, to their vectors ``[m, d]``."""
-        vectors: Tensor = self.introduction(users, attributes)
-        return vectors
 
     def figures(self) -> dict[str, ModalityFigures]:
         """Say how much each modality of items says, and each attribute of users, by name."""

@@ -102,19 +102,19 @@ def users_before_last(
 def with_attributes(
     segments: Sequence[Segment], recommender: Recommender, after_acts: Callable[[Sequence[Segment]], Tensor]
 ) -> Tensor:
-    """Compute user vectors ``[m, d]`` before the last act of m segments: what acts and attributes say.
+    """Compute user vectors ``[m, d]`` before the last act of m segments: from acts, or before the first from
+    attributes.
 
-    `after_acts` computes them from acts alone, of segments that have acts before the last.
+    `after_acts` computes them of segments that have acts before the last.
     """
-    has_acts = torch.tensor([len(segment) > 1 for segment in segments])
-    if has_acts.all():
-        users = after_acts(segments)
-    else:
-        device = recommender.log_scale.device
-        users = torch.zeros(len(segments), len(recommender.tower.projection), device=device)
-        if acted := [segment for segment in segments if len(segment) > 1]:
-            users[has_acts.to(device)] = after_acts(acted)
-    return recommender.introduced(users, [segment.attributes for segment in segments])
+    acted = [segment for segment in segments if len(segment) > 1]
+    if len(acted) == len(segments):
+        return after_acts(segments)
+    device = recommender.log_scale.device
+    unknown = [segment.attributes for segment in segments if len(segment) <= 1]
+    parts = [recommender.introduction.vectors(unknown, device), *([after_acts(acted)] if acted else [])]
+    order = np.argsort([len(segment) > 1 for segment in segments], kind="stable")
+    return torch.cat(parts)[torch.from_numpy(np.argsort(order)).to(device)]
 
 
 def score_segments(

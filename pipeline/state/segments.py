@@ -109,12 +109,14 @@ class Segment:
     def cut(self, start: int, stop: int) -> Segment:
         """Return the acts from `start` to `stop` as a Segment."""
         cut = self.select(slice(start, stop), max(0, self.first_new - start))
-        return replace(cut, begins=True) if self.begins and start == 0 else cut
+        if not self.attributes:
+            return cut
+        return replace(cut, attributes=self.attributes, begins=self.begins and start == 0)
 
     def select(self, chosen: slice | NDArray[np.bool_], first_new: int) -> Segment:
         """Return chosen acts as a Segment without rejections."""
         columns = {name: getattr(self, name)[chosen] for name in COLUMNS}
-        return Segment(**columns, first_new=first_new, user=self.user, attributes=self.attributes)
+        return Segment(**columns, first_new=first_new, user=self.user)
 
     def copied(self) -> Segment:
         """Return the same acts in arrays of their own; a piece keeps the whole Segment's alive."""

@@ -318,12 +318,7 @@ class Learner:
         """Draw old Segments; keep the latest acts of each, none of them new."""
         drawn = self.replay.draw(amount, random)
         recent = [old.cut(max(0, len(old) - self.config.replay.length), len(old)) for old in drawn]
-        read = self.stream.profiles.of
-        return [
-            replace(old, first_new=len(old), attributes=read(old.user))
-            for old in recent
-            if old.foreseeable.size
-        ]
+        return [replace(old, first_new=len(old)) for old in recent if old.foreseeable.size]
 
     def _negatives(self, batch: MicroBatch) -> Negatives:
         popularity, random = self.stream.popularity, self._random(batch, Purpose.NEGATIVES)
@@ -354,13 +349,17 @@ class Learner:
     def _loss(
         self, batch: MicroBatch, passed: Pass, pieces: Sequence[Segment], negatives: Negatives
     ) -> tuple[Tensor, list[Touched]]:
-        """Mean over new targets, plus a part of the mean over replay and context; mixed with L_uns."""
+        """Mean over new targets, plus a part of the mean over replay and context; mixed with L_uns.
+
+        What attributes of users say is learned beside it.
+        """
         replayed = passed.mean_loss(~passed.new)
         supervised = passed.mean_loss(passed.new) + self.config.replay.weight * replayed
         random = self._random(batch, Purpose.VIEWS)
         histories = HistoryBatch(self.recommender, self.table, pieces, negatives, random)
         alpha, objective = alpha_after(self.stream.events, self.config.objective), self.config.objective
-        return mixed(alpha, supervised, UNSUPERVISED[objective.unsupervised], histories)
+        loss, touched = mixed(alpha, supervised, UNSUPERVISED[objective.unsupervised], histories)
+        return loss + passed.introduction, touched
 
     def _new_recommender(self, sizes: ModelSizes) -> Recommender:
         new = Recommender(self._backbone, sizes, self.config.seed, self.config.precision)

@@ -62,7 +62,7 @@ def test_an_empty_folder_has_no_data_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "reads", [lambda path: CatalogueFile(path, None, NOW), lambda path: list(read_users(path))]
+    "reads", [lambda path: CatalogueFile(path, None, NOW), lambda path: list(read_users(path, None, NOW))]
 )
 def test_items_and_users_are_not_read_from_nothing(tmp_path: Path, reads: Callable[[Path], object]) -> None:
     (tmp_path / "empty.jsonl").write_text("")
