@@ -51,8 +51,8 @@ INITIAL_WEIGHTS = (
 """By situation; first items are few, and would take long to unlearn the weights of the others."""
 FIRST_OF_USER = len(SITUATIONS)
 """The situation of a first act, which is predicted from a user's attributes."""
-INITIAL_OF_FIRST_ACTS = (0.3, 0.0, 0.8, 0.0, 0.0, 0.0, 0.0, 0.0, REJECTED_WEIGHT)
-"""Popularity, which is all that is known at first, and the model, which learns what attributes say."""
+INITIAL_OF_FIRST_ACTS = (0.1, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, REJECTED_WEIGHT)
+"""Popularity, which is what strangers are shown without attributes, and a little of what these say."""
 HEAD = 50
 """Best items whose order is learned."""
 WHOLE = 0.1
