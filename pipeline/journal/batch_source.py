@@ -40,7 +40,8 @@ class Batch:
         micro: what the learner gets.
         position: of the learner after it.
         from_journal: whether it was journalled before this process started.
-        append_times: ms, of the interactions.
+        append_times: ms, of the interactions; without those that were learned before this process went back
+            to an earlier state, which are learned again now.
         users: those who acted, each with the next offset in the partition of the user's key: up to there
             the learner knows all of the user's acts.
         refused: keys and values of dead letters.
@@ -137,6 +138,7 @@ class BatchSource:
         """
         self._first_seen = first_seen
         self._position = start
+        self._learned_before = 0
         self._has_warned = False
         self._log, self._topics = event_log, topics
         self._begins: Offsets = {}
@@ -331,6 +333,7 @@ class BatchSource:
 
     def _switch_state(self, entry: JournalEntry, adopts: Adopts, journalled: int) -> StateSwitch:
         left = self._position.version
+        self._learned_before = max(self._learned_before, self._position.through)
         self._go_to(entry, journalled)
         return StateSwitch(self._position, adopts, left)
 
@@ -374,7 +377,7 @@ class BatchSource:
             ),
             position=self._position,
             from_journal=from_journal,
-            append_times=times,
+            append_times=[time for time in times if time > self._learned_before],
             users=users,
             refused=refused,
             duplicates=len(records.items) + len(records.interactions) - valid,
