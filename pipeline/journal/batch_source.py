@@ -40,8 +40,9 @@ class Batch:
         micro: what the learner gets.
         position: of the learner after it.
         from_journal: whether it was journalled before this process started.
-        append_times: ms, of the interactions; without those that were learned before this process went back
-            to an earlier state, which are learned again now.
+        append_times: ms, of the interactions.
+        learned_before: append time in ms until which this process had learned before it went back to an
+            earlier state; what is not later is learned again.
         users: those who acted, each with the next offset in the partition of the user's key: up to there
             the learner knows all of the user's acts.
         refused: keys and values of dead letters.
@@ -52,9 +53,18 @@ class Batch:
     position: Position
     from_journal: bool
     append_times: list[int]
+    learned_before: int
     users: dict[str, int]
     refused: list[tuple[str, bytes]]
     duplicates: int
+
+    @property
+    def news(self) -> list[tuple[Interaction, int]]:
+        """The interactions that are learned for the first time, with their append times."""
+        if self.from_journal:
+            return []
+        timed = zip(self.micro.interactions, self.append_times, strict=True)
+        return [(event, time) for event, time in timed if time > self.learned_before]
 
 
 @dataclass(frozen=True)
@@ -377,7 +387,8 @@ class BatchSource:
             ),
             position=self._position,
             from_journal=from_journal,
-            append_times=[time for time in times if time > self._learned_before],
+            append_times=times,
+            learned_before=self._learned_before,
             users=users,
             refused=refused,
             duplicates=len(records.items) + len(records.interactions) - valid,

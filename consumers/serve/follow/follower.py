@@ -246,7 +246,8 @@ class Follower:
         now, snapshot = time.time(), self._snapshot
         for event in learned:
             if event.append_time > self._served_before:
-                metrics.SERVED_FRESHNESS.observe(max(0.0, now - event.append_time / 1000))
+                exemplar = tracing.exemplar(event.traced) if event.traced else None
+                metrics.SERVED_FRESHNESS.observe(max(0.0, now - event.append_time / 1000), exemplar)
             self._newest_served = max(self._newest_served, event.append_time)
         if tracing.is_on() and snapshot is not None:
             self._current.followed.swapped(learned, began, str(snapshot.version))

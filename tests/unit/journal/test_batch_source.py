@@ -468,4 +468,4 @@ def test_what_is_learned_again_after_a_rollback_is_no_news(harness: ModelHarness
         harness.act("ann", "red-lamp")
         learning.new()
         assert [len(batch.micro.interactions) for batch in learning.learned] == [1, 1, 1, 1]
-        assert [len(batch.append_times) for batch in learning.learned] == [1, 1, 0, 1]
+        assert [len(batch.news) for batch in learning.learned] == [1, 1, 0, 1]

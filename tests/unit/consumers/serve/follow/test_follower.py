@@ -372,7 +372,7 @@ def test_a_promoted_snapshot_may_have_learned_less(world: World) -> None:
 
 def test_events_that_are_learned_again_after_a_rollback_are_no_news(world: World) -> None:
     def observed() -> float:
-        return sum(bucket.get() for bucket in metrics.SERVED_FRESHNESS._buckets)
+        return sum(float(bucket.get()) for bucket in metrics.SERVED_FRESHNESS._buckets)
 
     world.stock()
     learned_and_published(world)
