@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 
 from pipeline.datasets.cells import DateForm, common_order, plain_text
-from pipeline.datasets.described_users import DescribedUsers, UserReader, user_of_fields
 from pipeline.datasets.drops import Drops
 from pipeline.datasets.each import rows_of
 from pipeline.datasets.mapping import ItemMapping, Layout, Mapping, UserMapping
@@ -26,6 +25,7 @@ from pipeline.datasets.row_reader import (
     ItemReader,
     cell_of,
 )
+from pipeline.datasets.user_rows import UserReader, UserRows, user_of_fields
 from pipeline.errors import DatasetError, InvalidEvent
 from pipeline.events import Interaction, Item, User, validate
 
@@ -97,7 +97,7 @@ class MappedDataset:
             yield from self._streamed(described)
             return
         with TimeOrder() as order:
-            users = DescribedUsers(self._user_reader(self._mapping.users_are_in_rows))
+            users = UserRows(self._user_reader(self._mapping.users_are_in_rows))
             for act in self._read_acts(described, users):
                 described.add_act(act)
                 order.add(act)
@@ -108,7 +108,7 @@ class MappedDataset:
             yield from self._interactions(order.sorted())
 
     def _streamed(self, described: _DescribedItems) -> Iterator[Item | User | Interaction]:
-        users = DescribedUsers(self._user_reader(self._mapping.users_are_in_rows))
+        users = UserRows(self._user_reader(self._mapping.users_are_in_rows))
         acts = checked(self._read_acts(described, users))
         first = next(acts, None)
         if first is None:
@@ -120,7 +120,7 @@ class MappedDataset:
             yield from self._valid_users(users.before_first_act(event.user, event.time))
             yield event
 
-    def _read_acts(self, described: _DescribedItems, users: DescribedUsers) -> Iterator[Act]:
+    def _read_acts(self, described: _DescribedItems, users: UserRows) -> Iterator[Act]:
         """Yield the acts in the order of the rows; count the others."""
         for number, (file, row) in enumerate(self._rows()):
             if row.repeats_header:
@@ -229,7 +229,7 @@ class MappedDataset:
         users = self._mapping.users
         if users is None or users.layout is None:
             return
-        described, layout, sources = DescribedUsers(self._user_reader()), users.layout, list(users.sources())
+        described, layout, sources = UserRows(self._user_reader()), users.layout, list(users.sources())
         for row in (row for path in self._user_files for row in read_rows(path, layout, sources)):
             try:
                 if not row.repeats_header:

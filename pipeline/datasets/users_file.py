@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.datasets.cells import unproven_order
-from pipeline.datasets.described_users import DescribedUsers, UserReader, user_of_fields
 from pipeline.datasets.mapping import FileFormat, Layout, Mapping
 from pipeline.datasets.records import check_rows, files_of, read_rows
 from pipeline.datasets.row_reader import CellReader, InvalidField
+from pipeline.datasets.user_rows import UserReader, UserRows, user_of_fields
 from pipeline.errors import DatasetError, InvalidEvent
 from pipeline.events import User, build, check_units
 
@@ -39,7 +39,7 @@ def _of_rows(source: Path, mapping: Mapping, time: int) -> Iterator[User]:
         raise DatasetError(NO_USERS.format(mapping.name))
     layout, sources = mapping.users.layout or mapping.layout, list(mapping.users.sources())
     reader = UserReader(mapping.users, CellReader(mapping.time, layout, unproven_order))
-    described = DescribedUsers(reader)
+    described = UserRows(reader)
     check_rows(source, layout)
     for file in files_of(source, layout):
         for row in read_rows(file, layout, sources):

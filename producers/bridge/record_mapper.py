@@ -7,11 +7,11 @@ record's place, so the learner knows it as a duplicate.
 from __future__ import annotations
 
 from pipeline.datasets.cells import unproven_order
-from pipeline.datasets.described_users import UserReader
 from pipeline.datasets.each import rows_of
 from pipeline.datasets.mapping import Mapping
 from pipeline.datasets.records import Row
 from pipeline.datasets.row_reader import ActReader, CellReader, Drop, InvalidField, ItemReader
+from pipeline.datasets.user_rows import UserReader
 from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.eventlog.intake import check_interaction
 from pipeline.eventlog.port import Record
@@ -42,8 +42,8 @@ class RecordMapper:
         self._has_times = mapping.interactions is not None and mapping.interactions.time is not None
         described = mapping.items if mapping.titles_are_in_rows or self._acts is None else None
         self._items = ItemMapper(topics.items, ItemReader(described, item_cells)) if described else None
-        told = mapping.users if mapping.users_are_in_rows or self._acts is None else None
-        self._users = UserMapper(topics.users, UserReader(told, cells)) if told else None
+        of_users = mapping.users if mapping.users_are_in_rows or self._acts is None else None
+        self._users = UserMapper(topics.users, UserReader(of_users, cells)) if of_users else None
 
     def decide(self, record: Record, event_id: str, now: int) -> Decision:
         """Decide about a record; raise LogUnavailable while the Schema Registry does not answer.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from pipeline.datasets.described_users import UserReader
 from pipeline.datasets.row_reader import Fields
+from pipeline.datasets.user_rows import UserReader
 from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.events import User, check_units, encode, validate
 from producers.bridge.decision import BridgedRecord

@@ -34,6 +34,6 @@ def test_users_come_first_and_a_rebuild_is_the_same(kafka_url: str, prefix: str,
             ):
                 learning.new()
         acted = [bool(batch.micro.interactions) for batch in learning.learned]
-        told = [bool(batch.micro.users) for batch in learning.learned]
-        assert told.index(True) <= acted.index(True)
+        described = [bool(batch.micro.users) for batch in learning.learned]
+        assert described.index(True) <= acted.index(True)
         assert harness.rebuilt().digest == learning.digest() == harness.rebuilt(from_nothing=False).digest

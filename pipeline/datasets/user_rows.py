@@ -31,14 +31,14 @@ class UserReader:
         return {name: value for name, value in found if value is not None}
 
 
-class DescribedUsers:
+class UserRows:
     """What rows say of users."""
 
     def __init__(self, reader: UserReader | None) -> None:
         """Know nobody yet; without a reader, rows say nothing."""
         self._reader = reader
         self._known: dict[str, tuple[str, Fields]] = {}
-        self._told: set[str] = set()
+        self._described: set[str] = set()
 
     def add_row(self, row: Row) -> None:
         """Add what a row says.
@@ -58,8 +58,8 @@ class DescribedUsers:
 
     def before_first_act(self, user: str, time: int) -> Iterator[tuple[str, Fields]]:
         """Yield place and fields of a user whose first act follows."""
-        if user in self._known and user not in self._told:
-            self._told.add(user)
+        if user in self._known and user not in self._described:
+            self._described.add(user)
             yield self._of(user, time)
 
     def _of(self, user: str, time: int) -> tuple[str, Fields]:
