@@ -19,6 +19,7 @@ from pipeline.model.mixer import (
     DENSE,
     EPSILON,
     FEATURES,
+    FIRST_OF_USER,
     FOLLOWED,
     FULL_STEP,
     HEAD,
@@ -318,3 +319,13 @@ def test_a_state_from_before_a_fact_begins_with_it() -> None:
         begun = mixer_of().state()[name]
         is_new = torch.arange(tensor.shape[1]) == BESIDE
         assert torch.equal(tensor, torch.where(is_new, begun, state[name]))
+
+
+def test_first_acts_of_users_have_weights_of_their_own() -> None:
+    grown, born = mixer_of(), Mixer(0.05, torch.device("cpu"), has_first_acts=True)
+    grown.begin_first_acts()
+    grown.begin_first_acts()
+    assert all(torch.equal(one, born.state()[name]) for name, one in grown.state().items())
+    assert torch.equal(born.weights[:FIRST_OF_USER], mixer_of().weights)
+    popularity, others = born.weights[FIRST_OF_USER, POPULARITY], born.weights[FIRST_OF_USER]
+    assert popularity == others.max(), "at birth a stranger is shown what is popular"
