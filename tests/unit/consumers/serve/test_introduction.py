@@ -21,6 +21,7 @@ from pipeline.journal.entry import Verb, read_journal
 from pipeline.journal.position import of_topic
 from pipeline.model.backbone import Backbone
 from pipeline.model.mixer import FIRST_OF_USER
+from pipeline.retraining.comparison import evidence, run_through
 from pipeline.rules.compiled import NO_RULES
 from pipeline.snapshots.publisher import Publication
 from pipeline.state.histories import Act, History
@@ -239,3 +240,15 @@ def test_all_else_is_learned_as_without_attributes(harness: ModelHarness) -> Non
         assert other.keys() < one.keys()
         for name, tensor in other.items():
             torch.testing.assert_close(one[name], tensor, atol=1e-4, rtol=1e-3)
+
+
+def test_a_candidate_that_reads_them_is_compared_on_the_targets_of_both(harness: ModelHarness) -> None:
+    with harness.learning() as learning:
+        learning.catch_up()
+        batches = [batch.micro for batch in learning.learned]
+    champion, candidate = make_learner(reading(harness.settings)), make_learner(harness.settings)
+    runs = [run_through(learner, batches, 0) for learner in (champion, candidate)]
+    firsts = sum(int(scores.slices["first_of_user"].sum()) for scores in runs[1].scores)
+    found = evidence(*runs)
+    assert firsts == 60
+    assert found.targets.users.size == found.champion.log_loss.size == found.candidate.log_loss.size == 60
