@@ -43,9 +43,9 @@ def test_members_buy_of_the_category_of_their_club() -> None:
     clubs = {event.user: event.attributes[CLUB] for event in events if isinstance(event, User)}
     categories = {event.item: event.category for event in events if isinstance(event, Item)}
     acts = [event for event in events if isinstance(event, Interaction)]
-    own = sum(categories[act.item] == clubs[act.user] for act in acts) / len(acts)
+    own = sum(bool(categories[act.item] == clubs[act.user]) for act in acts) / len(acts)
     by_category = Counter(categories[act.item] for act in acts)
-    by_chance = sum(by_category[club] for club in clubs.values()) / len(clubs) / len(acts)
+    by_chance = sum(by_category[str(club)] for club in clubs.values()) / len(clubs) / len(acts)
     assert own > 1.5 * by_chance
 
 

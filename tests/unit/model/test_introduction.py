@@ -41,7 +41,7 @@ def test_what_was_learned_of_a_value_is_said_of_all_who_have_it() -> None:
     wanted = torch.eye(WIDTH)[:2]
     for _ in range(200):
         optimizer.zero_grad()
-        ((introduction.vectors([german, french], CPU) - wanted) ** 2).sum().backward()
+        torch.autograd.backward(((introduction.vectors([german, french], CPU) - wanted) ** 2).sum())
         optimizer.step()
     both = stored_attributes({"country": "DE", "age": "20-29"})
     torch.testing.assert_close(introduction.vectors([both], CPU)[0], wanted[0], atol=0.05, rtol=0)
