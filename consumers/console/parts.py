@@ -13,6 +13,7 @@ from consumers.console.answers import Answers
 from consumers.console.catalogue import CatalogueItems
 from consumers.console.commands import Actions
 from consumers.console.pages import Pages
+from consumers.console.provider import Provider
 from consumers.console.watch import Watch
 from pipeline.config import Settings
 from pipeline.eventlog.port import EventLog
@@ -21,12 +22,13 @@ from pipeline.eventlog.topics import Topics
 
 @dataclass(frozen=True)
 class ConsoleParts:
-    """The parts of a console; `stop` is set when it ends."""
+    """The parts of a console; `stop` is set when it ends. `provider` is None where nobody signs in by one."""
 
     settings: Settings
     event_log: EventLog
     topics: Topics
     access: Access
+    provider: Provider | None
     pages: Pages
     watch: Watch
     items: CatalogueItems

@@ -15,29 +15,16 @@ from playwright.sync_api import Browser, Page, expect
 
 from pipeline.datasets import open_dataset
 from pipeline.events import Interaction
-from tests.e2e.conftest import CACHE
-from tests.support.browser import chromium, grave_faults, missing_for_browser
+from tests.e2e.conftest import CACHE, PICTURES
+from tests.support.browser import grave_faults
 from tests.support.documents import ROOT
 
-PICTURES = ROOT / "build" / "console"
 LIMIT, RATE = 4_000, 60
 SLOW_MS = 120_000
 """For what a busy machine does."""
 STYLES = ("light", "dark")
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 EXIT_SECONDS = 60
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A real browser; under CI it must be there."""
-    if missing := missing_for_browser():
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
