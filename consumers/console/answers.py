@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
@@ -31,12 +31,19 @@ class ServerRefused(MillstreamError):
 class Answers:
     """Asks the server; nothing that is asked here is written as an impression."""
 
-    def __init__(self, settings: Settings) -> None:
-        serve, key = settings.serve, settings.serve.own_key
+    def __init__(self, url: str, settings: Settings) -> None:
+        """Ask a server at a URL, with a key of the settings if they have one."""
+        key = settings.serve.own_key
+        self._url = url.rstrip("/")
+        self._headers = {HEADER: key.get_secret_value()} if key else {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Ask the server of the settings."""
+        serve = settings.serve
         scheme = "https" if serve.http.certificate else "http"
         own = f"{scheme}://{reached(serve.host)}:{serve.port}"
-        self._url = settings.console.server.rstrip("/") or own
-        self._headers = {HEADER: key.get_secret_value()} if key else {}
+        return cls(settings.console.server or own, settings)
 
     def for_user(self, user: str) -> Answer:
         """Ask what a user would be recommended, with explanations."""

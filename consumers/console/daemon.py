@@ -12,6 +12,7 @@ from consumers.console.answers import Answers
 from consumers.console.app import create_app
 from consumers.console.catalogue import CatalogueItems
 from consumers.console.commands import Actions
+from consumers.console.earlier import EarlierServer
 from consumers.console.pages import Pages
 from consumers.console.parts import ConsoleParts
 from consumers.console.provider import Provider
@@ -48,7 +49,12 @@ def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
         create_app(parts),
         console,
         "console",
-        [partial(parts.watch.run, stop), partial(sign_outs.follow, stop), follow],
+        [
+            partial(parts.watch.run, stop),
+            partial(sign_outs.follow, stop),
+            partial(parts.earlier.run, stop),
+            follow,
+        ],
         stop,
         http=console.http,
         is_ready=lambda: sign_outs.are_known,
@@ -68,7 +74,8 @@ def make_parts(settings: Settings, event_log: EventLog, stop: Event) -> ConsoleP
         pages=Pages(),
         watch=Watch(settings, event_log, topics),
         items=CatalogueItems(),
-        answers=Answers(settings),
+        answers=Answers.of(settings),
+        earlier=EarlierServer(settings),
         actions=Actions(event_log, topics),
         stop=stop,
     )

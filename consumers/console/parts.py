@@ -12,6 +12,7 @@ from consumers.console.access import Access
 from consumers.console.answers import Answers
 from consumers.console.catalogue import CatalogueItems
 from consumers.console.commands import Actions
+from consumers.console.earlier import EarlierServer
 from consumers.console.pages import Pages
 from consumers.console.provider import Provider
 from consumers.console.watch import Watch
@@ -33,6 +34,7 @@ class ConsoleParts:
     watch: Watch
     items: CatalogueItems
     answers: Answers
+    earlier: EarlierServer
     actions: Actions
     stop: Event
 

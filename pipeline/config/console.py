@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode
 
 from pipeline.config.access import Guarded
-from pipeline.config.base import Config, Port, Seconds, SecretOrNone, Text, listed
+from pipeline.config.base import Config, Port, Seconds, SecondsOrNone, SecretOrNone, Text, listed
 from pipeline.config.http import HttpConfig
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -88,6 +88,9 @@ class ConsoleConfig(Guarded):
     """Whether browsers send the cookies over HTTPS only: true behind a proxy with TLS."""
     server: Annotated[str, Field(pattern=r"^(https?://[^\s]{1,1000})?$")] = ""
     """URL of the server whose answers are shown; by default the one of `serve.host` and `serve.port`."""
+    earlier_seconds: SecondsOrNone = 300.0
+    """How long the server of an earlier snapshot, which *Ask* compares with, is kept after the last question.
+    It needs the memory of a server; 0 lets no earlier snapshot be asked."""
     refresh_seconds: Seconds = 2.0
     """How often the figures are read."""
 

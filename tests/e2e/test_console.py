@@ -97,6 +97,17 @@ def test_an_operator_sees_asks_and_rolls_back(page: Page) -> None:
     expect(page.locator(".parts").first).to_contain_text("covisitation")
     _picture(page, "ask")
 
+    options = page.locator("#at option")
+    expect(options.nth(1)).to_be_attached()
+    version = options.last.get_attribute("value")
+    page.get_by_label("Beside an earlier snapshot").select_option(version)
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator("#beside section")).to_have_count(2)
+    expect(page.locator("#beside section").last).to_contain_text(f"Snapshot {version}")
+    expect(page.locator("#beside .items > li")).to_have_count(20)
+    assert not grave_faults(page)
+    _picture(page, "beside")
+
     page.get_by_role("link", name="Change").click()
     earlier = page.get_by_role("link", name=re.compile("Roll back to")).last
     version = re.findall(r"\d+-\d+", earlier.inner_text())[0]
