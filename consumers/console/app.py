@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -27,20 +27,18 @@ from pipeline.http.operations import Health
 from pipeline.reports import PLOTS
 
 STATIC = Path(__file__).with_name("static")
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
-)
+POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self'",
+    "connect-src": "'self'",
+    "form-action": "'self'",
+    "base-uri": "'none'",
+    "frame-ancestors": "'none'",
+}
+"""Of contents; pictures come from the hosts of `media.hosts`, too."""
 HEADERS = {
-    "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -51,7 +49,7 @@ def create_app(parts: ConsoleParts) -> FastAPI:
     """Create the application; files, health and the sign-in need no visitor."""
     app = FastAPI(title="millstream console", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.parts, app.state.access = parts, parts.access
-    app.add_middleware(_SecureHeaders)
+    app.add_middleware(_SecureHeaders, pictures=parts.pictures.sources)
     if not parts.access.needs_sign_in:  # a page of a stranger could else reach it by a name of its own
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
     for kind, answer in _error_pages(parts).items():
@@ -67,8 +65,12 @@ def create_app(parts: ConsoleParts) -> FastAPI:
 class _SecureHeaders:
     """Adds headers to every answer: what pages may load, and that browsers keep no page."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, pictures: Sequence[str]) -> None:
+        """`pictures`: sources besides the console itself."""
         self._app = app
+        policy = {**POLICY, "img-src": " ".join((POLICY["img-src"], *pictures))}
+        allowed = "; ".join(f"{name} {sources}" for name, sources in policy.items())
+        self._headers = {"Content-Security-Policy": allowed, **HEADERS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward the request; add the headers to the answer."""
@@ -76,7 +78,7 @@ class _SecureHeaders:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
+                headers.update(self._headers)
                 is_file = scope["path"].startswith("/static/")
                 headers["Cache-Control"] = "no-cache" if is_file else "no-store"
             await send(message)

@@ -62,6 +62,7 @@ class AnswerLine(NamedTuple):
     item: str
     title: str
     category: str
+    picture: str
     score: float
     parts: Sequence[ScorePart]
     why: Sequence[str]
@@ -190,8 +191,8 @@ def _compared(
     lines: Sequence[AnswerLine], others: Sequence[AnswerLine], where: str, without: str
 ) -> list[AnswerLine]:
     """Mark how the places of an answer's items differ from those in another; `without`: what is not there."""
-    places = {line.item: line.place for line in others}
-    return [line._replace(move=_move(line.place, places.get(line.item), where, without)) for line in lines]
+    ranks = {line.item: line.place for line in others}
+    return [line._replace(move=_move(line.place, ranks.get(line.item), where, without)) for line in lines]
 
 
 def _move(place: int, other: int | None, where: str, without: str) -> RankMove | None:
@@ -220,6 +221,7 @@ def _shown(parts: ConsoleParts, answer: Answer | None) -> list[AnswerLine]:
             one["item"],
             one["title"] or one["item"],
             one["category"] or "",
+            parts.items.picture(one["item"]),
             one["score"],
             _parts(one["explanation"]),
             [*_why(parts, one, place)],

@@ -15,6 +15,7 @@ from consumers.console.commands import Actions
 from consumers.console.earlier import EarlierServer
 from consumers.console.pages import Pages
 from consumers.console.parts import ConsoleParts
+from consumers.console.pictures import Pictures
 from consumers.console.provider import Provider
 from consumers.console.sign_outs import SignOuts
 from consumers.console.watch import Watch
@@ -73,7 +74,8 @@ def make_parts(settings: Settings, event_log: EventLog, stop: Event) -> ConsoleP
         provider=Provider(console.oidc) if console.oidc.issuer else None,
         pages=Pages(),
         watch=Watch(settings, event_log, topics),
-        items=CatalogueItems(),
+        pictures=Pictures(settings.media),
+        items=CatalogueItems(Pictures(settings.media)),
         answers=Answers.of(settings),
         earlier=EarlierServer(settings),
         actions=Actions(event_log, topics),

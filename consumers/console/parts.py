@@ -14,6 +14,7 @@ from consumers.console.catalogue import CatalogueItems
 from consumers.console.commands import Actions
 from consumers.console.earlier import EarlierServer
 from consumers.console.pages import Pages
+from consumers.console.pictures import Pictures
 from consumers.console.provider import Provider
 from consumers.console.watch import Watch
 from pipeline.config import Settings
@@ -32,6 +33,7 @@ class ConsoleParts:
     provider: Provider | None
     pages: Pages
     watch: Watch
+    pictures: Pictures
     items: CatalogueItems
     answers: Answers
     earlier: EarlierServer
