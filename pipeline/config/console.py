@@ -68,6 +68,17 @@ class OidcConfig(Config):
         return self
 
 
+class CostConfig(Config):
+    """[console.cost] What a machine costs, for the tile of what a million events cost."""
+
+    machine_hour: Annotated[float | None, Field(gt=0, le=1e6)] = None
+    """Price of a machine for an hour; without it no costs are shown."""
+    processors: Annotated[int, Field(ge=1, le=4_096)] = 1
+    """Processors that this machine has."""
+    currency: Annotated[str, Field(max_length=10)] = ""
+    """What stands before the figure, such as `EUR`."""
+
+
 class ConsoleConfig(Guarded):
     """[console] The operator's pages. The scope `read` lets a key look, `admin` lets it act as well."""
 
@@ -79,6 +90,8 @@ class ConsoleConfig(Guarded):
     """TLS, proxies, and how the console leaves."""
     oidc: OidcConfig = OidcConfig()
     """Sign-in by an OpenID provider."""
+    cost: CostConfig = CostConfig()
+    """What a machine costs."""
     secret: SecretOrNone = None
     """Signs the cookies of those who are signed in. Without it each start draws one, and a restart signs
     everybody out."""
