@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ssl import SSLError
 from typing import Any, Self
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
@@ -13,7 +14,7 @@ import orjson
 from pipeline.config import Settings
 from pipeline.errors import MillstreamError
 from pipeline.keys import HEADER
-from pipeline.metrics import reached
+from pipeline.metrics import reached, trusting, unreachable
 
 ANSWER_SECONDS = 10.0
 SHOWN_ITEMS = 10
@@ -35,6 +36,7 @@ class Answers:
         """Ask a server at a URL, with a key of the settings if they have one."""
         key = settings.serve.own_key
         self._url = url.rstrip("/")
+        self._context = trusting(settings.metrics.authority) if url.startswith("https:") else None
         self._headers = {HEADER: key.get_secret_value()} if key else {}
 
     @classmethod
@@ -63,15 +65,21 @@ class Answers:
         headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
         request = Request(f"{self._url}{path}?{asked}", data=body, headers=headers)
         try:
-            with urlopen(request, timeout=ANSWER_SECONDS) as response:
+            with urlopen(request, timeout=ANSWER_SECONDS, context=self._context) as response:
                 return _read(response.read())
         except HTTPError as error:
             raise ServerRefused(_detail(error)) from None
         except OSError as error:
-            raise ServerUnavailable(
-                f"the server at {self._url} does not answer: start it with `millstream serve`, or set "
-                f"console.server ({error})"
-            ) from None
+            raise ServerUnavailable(_away(self._url, error)) from None
+
+
+def _away(url: str, error: OSError) -> str:
+    """Why a server does not answer, and what mends it."""
+    why = unreachable(error, "console.server")
+    if isinstance(getattr(error, "reason", error), SSLError):
+        return f"the server at {url} cannot be asked: {why}"
+    remedy = f"start it with `millstream serve`, or set console.server ({why})"
+    return f"the server at {url} does not answer: {remedy}"
 
 
 def _read(content: bytes) -> Answer:

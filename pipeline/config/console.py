@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode
 
-from pipeline.config.access import Guarded
-from pipeline.config.base import Config, Port, Seconds, SecondsOrNone, SecretOrNone, Text, listed
+from pipeline.config.access import Guarded, NamedKeys, Scope
+from pipeline.config.base import Config, Port, Seconds, SecondsOrNone, SecretOrNone, Secrets, Text, listed
 from pipeline.config.http import HttpConfig
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -82,6 +82,13 @@ class CostConfig(Config):
 class ConsoleConfig(Guarded):
     """[console] The operator's pages. The scope `read` lets a key look, `admin` lets it act as well."""
 
+    api_keys: Secrets = ()
+    """Keys to sign in with, each of which lets look and act, without a name; each has at least 16 characters,
+    and in the environment commas divide them. Better give each person one with a name."""
+    named_keys: NamedKeys = Field(default_factory=dict)
+    """Keys to sign in with, one a person, each a table such as [console.named_keys.olga]: `sha256` of the key
+    (or `secret`, by the environment) and `scopes`, with `read` to look or `admin` to act as well. The name
+    stands in the history."""
     host: Text = "127.0.0.1"
     """Address to listen on. Any other than one of this machine alone needs keys or a provider."""
     port: Port = 8003
@@ -114,6 +121,16 @@ class ConsoleConfig(Guarded):
                 f"console.host = {self.host!r} lets others than this machine act: name keys in "
                 "[console.named_keys] or a provider in [console.oidc], or listen on 127.0.0.1"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_keys_that_let_in(self) -> Self:
+        for name, key in self.named_keys.items():
+            if not key.allows(Scope.READ):
+                raise ValueError(
+                    f"console.named_keys.{name} lets nobody in: its scopes must have read, to look, or "
+                    "admin, to act as well"
+                )
         return self
 
     @property

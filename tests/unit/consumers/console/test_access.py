@@ -10,10 +10,10 @@ from pydantic import SecretStr, ValidationError
 
 from consumers.console.access import MOST_FAILURES, Access
 from consumers.console.sign_outs import SignOuts
-from pipeline.config import ConsoleConfig
+from pipeline.config import ConsoleConfig, KeyConfig, Scope
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
-from tests.support.console_harness import OPERATOR_KEY, OTHER_KEY, VIEWER_KEY, keyed
+from tests.support.console_harness import OPERATOR_KEY, VIEWER_KEY, keyed
 
 SECRET = SecretStr("s" * 32)
 
@@ -37,9 +37,15 @@ def test_a_key_says_who_it_is_and_whether_they_may_act(key: str, name: str, acts
     assert (visitor.name, visitor.is_operator) == (name, acts)
 
 
-@pytest.mark.parametrize("key", ["", "wrong", OTHER_KEY])
+@pytest.mark.parametrize("key", ["", "wrong", "i" * 16])
 def test_what_allows_nobody_to_look_lets_nobody_in(key: str) -> None:
     assert access_of(keyed()).sign_in(key) is None
+
+
+def test_a_key_that_lets_nobody_in_is_a_fault_of_the_settings() -> None:
+    shop = KeyConfig(secret=SecretStr("i" * 16), scopes=(Scope.INGEST,))
+    with pytest.raises(ValidationError, match=r"console\.named_keys\.shop lets nobody in"):
+        ConsoleConfig(named_keys={"shop": shop})
 
 
 def test_an_unnamed_key_may_act() -> None:
