@@ -129,7 +129,7 @@ class Provider:
         keys = self._get(self._endpoint(metadata, "jwks_uri"))
         claims = self._claims(tokens.get("id_token"), keys, attempt.nonce)
         roles = _at(claims, self._config.roles_claim)
-        if self._config.roles_claim == "email" and claims.get("email_verified") is False:
+        if self._config.roles_claim == "email" and claims.get("email_verified") is not True:
             raise SignInRefused("the provider has not verified the e-mail address")
         name = str(_at(claims, self._config.name_claim) or claims["sub"])[:LONGEST_NAME]
         return Person(name, [str(role) for role in (roles if isinstance(roles, list) else [roles]) if role])
