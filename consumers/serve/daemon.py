@@ -33,6 +33,7 @@ from pipeline.http.listening import serve_beside
 from pipeline.policy.arms import make_arms
 from pipeline.policy.changes import PolicyChange
 from pipeline.signals import Stopped, stop_requested
+from pipeline.value.features import OTHERS
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ def serve(settings: Settings, event_log: EventLog, stop: Event, worker: Worker |
             append=rewards.append,
             arms=make_arms(settings.policy),
             writes_features=bool(settings.value.learners),
+            others=OTHERS if "dqn" in settings.value.learners else 0,
         )
         followers = [
             partial(follow, stop),

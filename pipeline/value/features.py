@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,9 @@ STATE, ITEM = OWN + len(USER_FACTS), JOINT + OWN + len(SCORERS) + len(EXPOSURE)
 """Numbers of features of a state and of an item."""
 MOST_ITEMS = 200
 """Longer slates are written without features."""
+OTHERS = 13
+"""Items that were not shown whose features are written, for a learner that looks for the best slate."""
+NO_OTHERS: Vectors = np.zeros((0, ITEM), dtype=np.float32)
 LARGEST = 1_000.0
 """Features are cut here, far beyond what they are."""
 
@@ -73,23 +77,38 @@ def _signs(width: int) -> Vectors:
     return (2 * bits.astype(np.float32) - 1).reshape(width, JOINT + OWN)
 
 
-def pack(state: Vectors, items: Vectors) -> Features:
-    """Encode the features ``[STATE]`` of a state and ``[k, ITEM]`` of items, as `rounded` leaves them."""
-    return Features(layout=LAYOUT, state=_text(state), items=_text(items))
+class Unpacked(NamedTuple):
+    """Features of an impression.
+
+    Attributes:
+        state: ``[STATE]``.
+        items: ``[k, ITEM]`` of those that were shown.
+        others: ``[c, ITEM]`` of some that were not; None if none are said.
+    """
+
+    state: Vectors
+    items: Vectors
+    others: Vectors | None
 
 
-def unpack(features: Features, count: int) -> tuple[Vectors, Vectors]:
-    """Decode the features ``[STATE]`` and ``[count, ITEM]`` of an impression of so many items.
+def pack(state: Vectors, items: Vectors, others: Vectors = NO_OTHERS) -> Features:
+    """Encode features ``[STATE]``, ``[k, ITEM]`` and ``[c, ITEM]``, as `rounded` leaves them."""
+    return Features(layout=LAYOUT, state=_text(state), items=_text(items), others=_text(others))
+
+
+def unpack(features: Features, count: int) -> Unpacked:
+    """Decode the features of an impression of so many items.
 
     Raises:
         ValueError: they are of another layout, not so many, or not within the bounds of what servers write.
     """
     if features.layout != LAYOUT:
         raise ValueError(f"its features are of layout {features.layout!r}; this release reads {LAYOUT!r}")
-    state, items = (_read(text) for text in (features.state, features.items))
-    if state.size != STATE or items.size != count * ITEM:
+    state, items, others = (_read(text) for text in (features.state, features.items, features.others))
+    if state.size != STATE or items.size != count * ITEM or others.size % ITEM:
         raise ValueError(f"its features are not {STATE} of a state and {ITEM} of each item")
-    return state, items.reshape(count, ITEM)
+    rows = items.reshape(count, ITEM), others.reshape(-1, ITEM)
+    return Unpacked(state, rows[0], rows[1] if others.size else None)
 
 
 def rounded(features: Vectors) -> Vectors:
