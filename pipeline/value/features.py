@@ -53,21 +53,22 @@ LARGEST = 1_000.0
 
 def project_user(user: Vectors) -> Vectors:
     """Return the projection ``[OWN]`` of a user's vector ``[d]``."""
-    return _direction(user) @ _signs(user.size)[:, JOINT:]
+    return _direction(user) @ _own_signs(user.size)
 
 
 def project_items(user: Vectors, items: Vectors) -> Vectors:
     """Return the projections ``[m, JOINT + OWN]`` of items' vectors ``[m, d]``, given a user's ``[d]``."""
     signs = _signs(user.size).copy()
     signs[:, :JOINT] *= (_direction(user) * np.sqrt(user.size, dtype=np.float32))[:, None]
-    lengths = np.linalg.norm(items, axis=1, keepdims=True)
-    return ((items @ signs) / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
+    lengths: Vectors = np.sqrt(np.einsum("md,md->m", items, items))[:, None]
+    lengths[lengths == 0] = 1
+    projected: Vectors = (items @ signs) / lengths
+    return projected
 
 
-def _direction(vectors: Vectors) -> Vectors:
-    """Scale vectors ``[..., d]`` to length 1; those of zeros stay so."""
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+def _direction(vector: Vectors) -> Vectors:
+    """Scale a vector ``[d]`` to length 1; one of zeros stays so."""
+    return vector / np.float32(np.sqrt(vector @ vector) or 1)
 
 
 @lru_cache(maxsize=4)
@@ -75,6 +76,12 @@ def _signs(width: int) -> Vectors:
     """Return the signs ``[width, JOINT + OWN]`` of the random projections (Achlioptas 2003)."""
     bits = np.frombuffer(hashlib.shake_128(b"projection").digest(width * (JOINT + OWN)), dtype=np.uint8) & 1
     return (2 * bits.astype(np.float32) - 1).reshape(width, JOINT + OWN)
+
+
+@lru_cache(maxsize=4)
+def _own_signs(width: int) -> Vectors:
+    """Return those of the projection of one vector ``[width, OWN]``, in one piece of memory."""
+    return np.ascontiguousarray(_signs(width)[:, JOINT:])
 
 
 class Unpacked(NamedTuple):
