@@ -84,7 +84,7 @@ def _own_signs(width: int) -> Vectors:
     return np.ascontiguousarray(_signs(width)[:, JOINT:])
 
 
-class Unpacked(NamedTuple):
+class SlateFeatures(NamedTuple):
     """Features of an impression.
 
     Attributes:
@@ -103,7 +103,7 @@ def pack(state: Vectors, items: Vectors, others: Vectors = NO_OTHERS) -> Feature
     return Features(layout=LAYOUT, state=_text(state), items=_text(items), others=_text(others))
 
 
-def unpack(features: Features, count: int) -> Unpacked:
+def unpack(features: Features, count: int) -> SlateFeatures:
     """Decode the features of an impression of so many items.
 
     Raises:
@@ -115,7 +115,7 @@ def unpack(features: Features, count: int) -> Unpacked:
     if state.size != STATE or items.size != count * ITEM or others.size % ITEM:
         raise ValueError(f"its features are not {STATE} of a state and {ITEM} of each item")
     rows = items.reshape(count, ITEM), others.reshape(-1, ITEM)
-    return Unpacked(state, rows[0], rows[1] if others.size else None)
+    return SlateFeatures(state, rows[0], rows[1] if others.size else None)
 
 
 def rounded(features: Vectors) -> Vectors:
