@@ -35,6 +35,7 @@ from pipeline.policy.arms import make_arms
 from pipeline.policy.changes import PolicyChange
 from pipeline.signals import Stopped, stop_requested
 from pipeline.snapshots.snapshot import Version
+from pipeline.value.features import OTHERS
 
 STARTER_SECONDS = 1.0
 """Between two looks at whether the process that started a comparison is there."""
@@ -134,6 +135,7 @@ def serve(
             append=rewards.append,
             arms=make_arms(settings.policy),
             writes_features=bool(settings.value.learners),
+            others=OTHERS if "dqn" in settings.value.learners else 0,
         )
         followers = [
             partial(follow, stop),

@@ -133,8 +133,14 @@ class AnswerFeatures:
         own = categories.first_codes(rows)
         shown = categories.first_codes(index.rows_with(self.shown.digests))
         acted = categories.first_codes(index.rows_of([act.item for act in self._session]))
-        counts = [(own[:, None] == other).sum(axis=1) * (own != NO_CODE) for other in (shown, acted)]
+        counts = [_times_among(other, own) for other in (shown, acted)]
         return np.stack([was_shown, *np.log1p(counts)], axis=1).astype(np.float32)
+
+
+def _times_among(codes: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how often each code of `own` ``[m]`` is among codes ``[n]``; 0 for `NO_CODE`, which is -1."""
+    counts = np.bincount(codes[codes != NO_CODE], minlength=int(own.max(initial=NO_CODE)) + 1)
+    return np.append(counts, 0)[own]
 
 
 def values_of(features: AnswerFeatures, impression: str, shaping: Shaping) -> ValuesOf:

@@ -24,7 +24,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.state.evidence import FACTS, ONE_REPEAT
@@ -145,18 +147,26 @@ def blend(weights: Tensor, outputs: ScorerOutputs) -> Tensor:
 
 def parts_of(weights: Tensor, outputs: ScorerOutputs, items: Tensor) -> Tensor:
     """Split `blend` of the first target at `items` ``[k]`` into what each feature adds: ``[k, features]``."""
-    return features_of(outputs, 0, items) * weights[outputs.situation[0]]
+    return torch.from_numpy(features_of(outputs, 0, items.numpy())) * weights[outputs.situation[0]]
 
 
-def features_of(outputs: ScorerOutputs, target: int, items: Tensor) -> Tensor:
-    """Return the features of a target's `items` ``[k]``, before they are weighted: ``[k, features]``."""
+def features_of(outputs: ScorerOutputs, target: int, items: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the features of a target's `items` ``[k]``, before they are weighted: ``[k, features]``.
+
+    The outputs are on the CPU. Plain arrays, because a request asks for few items, where tensors take longer.
+    """
+    found = np.zeros((items.size, len(FEATURES)), dtype=np.float32)
     columns = outputs.model, outputs.covisitation, outputs.popularity, outputs.bias
-    dense = [column[target] if column.dim() == 2 else column for column in columns]
-    sparse = outputs.values.new_zeros(len(FACTS), len(dense[0]))
-    fact, of_target, item = outputs.indices
-    own = of_target == target
-    sparse.index_put_((fact[own], item[own]), outputs.values[own])
-    return torch.stack([*(column[items] for column in dense), *sparse[:, items]], dim=1)
+    for number, column in enumerate(columns):
+        dense = column.numpy()
+        found[:, number] = (dense[target] if dense.ndim == 2 else dense)[items]
+    fact, of_target, item = outputs.indices.numpy()
+    order = np.argsort(items)
+    ascending = items[order]
+    at = np.searchsorted(ascending, item)
+    own = (of_target == target) & (np.append(ascending, -1)[at] == item)
+    found[order[at[own]], DENSE + fact[own]] = outputs.values.numpy()[own]
+    return found
 
 
 def weigh(outputs: ScorerOutputs, weights: Tensor) -> Tensor:
