@@ -24,6 +24,7 @@ from pipeline.model.sequences import pack
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.evidence import evidence
 from pipeline.state.popularity import Popularity
+from pipeline.state.related_items import NO_RELATED_ROWS, RelatedRows
 from pipeline.state.segments import Segment
 
 TARGETS_AT_ONCE = 64
@@ -46,8 +47,15 @@ class Contexts:
     situation: NDArray[np.int64]
 
     @classmethod
-    def of(cls, segments: Sequence[Segment], users: Tensor, covisitation: Covisitation, size: int) -> Self:
-        """Gather what the segments' m targets are scored from, over `size` items."""
+    def of(
+        cls,
+        segments: Sequence[Segment],
+        users: Tensor,
+        covisitation: Covisitation,
+        size: int,
+        related: RelatedRows = NO_RELATED_ROWS,
+    ) -> Self:
+        """Gather what the segments' m targets are scored from, over `size` items, some of them related."""
         pairs = [(segment, segment.targets) for segment in segments]
         pasts = [segment.items[:target] for segment, targets in pairs for target in targets]
         opens = [segment.baskets[targets] != segment.baskets[targets - 1] for segment, targets in pairs]
@@ -55,7 +63,7 @@ class Contexts:
         return cls(
             users,
             covisitation.suggest(pasts, is_first),
-            evidence(segments, size),
+            evidence(segments, size, related),
             is_first.astype(np.int64),
         )
 
@@ -101,12 +109,14 @@ def score_segments(
     items: Rows,
     covisitation: Covisitation,
     popularity: Popularity,
+    related: RelatedRows = NO_RELATED_ROWS,
 ) -> Iterator[ScorerOutputs]:
     """Score the segments' m targets with every scorer, over all n items; see `score_contexts`.
 
-    `users` ``[m, d]`` are the user vectors before each target, `covisitation` counts over the same n items.
+    `users` ``[m, d]`` are the user vectors before each target, `covisitation` counts over the same n items,
+    of which `related` ones are evidence.
     """
-    contexts = Contexts.of(segments, users, covisitation, popularity.size)
+    contexts = Contexts.of(segments, users, covisitation, popularity.size, related)
     return score_contexts(contexts, recommender, items, popularity)
 
 

@@ -27,6 +27,7 @@ from pipeline.model.mixer import (
     MOST_REJECTED_WEIGHT,
     NOT_NEGATIVE,
     REJECTED,
+    RELATED,
     REPEAT,
     WHOLE,
     Mixer,
@@ -34,6 +35,7 @@ from pipeline.model.mixer import (
     blend,
     from_shares,
     mix,
+    with_later_features,
 )
 from pipeline.state.evidence import ONE_REPEAT
 from tests.support.scorer_outputs import features_of
@@ -279,7 +281,7 @@ def test_a_situation_that_does_not_occur_learns_nothing() -> None:
     mixer = mixer_of()
     mixer.learn(*random_outputs(torch.ones(TARGETS, dtype=torch.long)))
     assert mixer.weights[0].tolist() == torch.tensor(INITIAL_WEIGHTS[0]).tolist()
-    assert (mixer.weights[1] != torch.tensor(INITIAL_WEIGHTS[1])).all()
+    assert (mixer.weights[1] != torch.tensor(INITIAL_WEIGHTS[1]))[:BESIDE].all()
 
 
 def test_situations_learn_as_if_the_other_were_not_there() -> None:
@@ -308,13 +310,16 @@ def test_a_loaded_mixer_continues_like_the_first_and_does_not_change_the_state()
         assert torch.equal(state[name], kept[name])
 
 
-def test_a_state_from_before_a_fact_begins_with_it() -> None:
+@pytest.mark.parametrize("lacking", [[BESIDE, RELATED], [RELATED]])
+def test_a_state_from_before_a_fact_begins_with_it(lacking: list[int]) -> None:
     old, new = mixer_of(), mixer_of()
     old.learn(*random_outputs(torch.arange(TARGETS) % 2))
     state = old.state()
-    kept = [number for number in range(len(FEATURES)) if number != BESIDE]
+    kept = [number for number in range(len(FEATURES)) if number not in lacking]
     new.load({name: tensor if name == "taken" else tensor[:, kept] for name, tensor in state.items()})
     for name, tensor in new.state().items():
         begun = mixer_of().state()[name]
-        is_new = torch.arange(tensor.shape[1]) == BESIDE
+        is_new = torch.isin(torch.arange(tensor.shape[1]), torch.tensor(lacking))
         assert torch.equal(tensor, torch.where(is_new, begun, state[name]))
+    weights = with_later_features(state["weights"][:, kept])
+    assert torch.equal(weights, new.weights), "a server begins as the learner does"
