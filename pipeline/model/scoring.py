@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.model.item_table import Rows
+from pipeline.model.likeness import NEARNESS, NO_ITEM, alike
 from pipeline.model.mixer import ScorerOutputs, from_biases, from_shares
 from pipeline.model.recommender import Recommender
 from pipeline.model.sequences import pack
@@ -39,12 +40,14 @@ class Contexts:
         shares: ``[m, n]`` what covisitation suggests.
         facts: ``[3, k]`` and ``[k]``, see `pipeline.state.evidence`; by ascending target.
         situation: ``[m]`` index into `SITUATIONS`.
+        latest: ``[m, len(NEARNESS)]`` rows of the items acted on last, see `pipeline.model.likeness`.
     """
 
     users: Tensor
     shares: sp.csr_array
     facts: tuple[NDArray[np.int64], NDArray[np.float32]]
     situation: NDArray[np.int64]
+    latest: NDArray[np.int64]
 
     @classmethod
     def of(
@@ -65,6 +68,7 @@ class Contexts:
             covisitation.suggest(pasts, is_first),
             evidence(segments, size, related),
             is_first.astype(np.int64),
+            _latest(pasts),
         )
 
     def __len__(self) -> int:
@@ -83,8 +87,21 @@ class Contexts:
         facts = np.stack([indices[0, kept], place[kept], indices[2, kept]])
         where = torch.from_numpy(chosen).to(self.users.device)
         return type(self)(
-            self.users[where], self.shares[chosen], (facts, values[kept]), self.situation[chosen]
+            self.users[where],
+            self.shares[chosen],
+            (facts, values[kept]),
+            self.situation[chosen],
+            self.latest[chosen],
         )
+
+
+def _latest(pasts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return the last rows of each of m pasts, the last one first."""
+    latest = np.full((len(pasts), len(NEARNESS)), NO_ITEM)
+    for target, past in enumerate(pasts):
+        own = past[: -len(NEARNESS) - 1 : -1]
+        latest[target, : own.size] = own
+    return latest
 
 
 def users_before_last(
@@ -140,7 +157,7 @@ def score_contexts(
 
     popular = tensor(popularity.log_share())
     scores = recommender.score_all(contexts.users, items)[:, : len(popular)]
-    bias = from_biases(items.bias[: len(popular)].detach())
+    bias, rows = from_biases(items.bias[: len(popular)].detach()), tensor(np.arange(len(popular)))
     starts = range(0, len(contexts), TARGETS_AT_ONCE)
     for start, block in zip(starts, contexts.blocks(), strict=True):
         indices, values = block.facts
@@ -149,6 +166,7 @@ def score_contexts(
             covisitation=from_shares(tensor(block.shares.toarray().astype(np.float32, copy=False))),
             popularity=popular,
             bias=bias,
+            alike=alike(tensor(block.latest), items, rows),
             indices=tensor(indices),
             values=tensor(values),
             situation=tensor(block.situation),

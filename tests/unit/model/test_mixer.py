@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.model.mixer import (
+    ALIKE,
     BESIDE,
     COVISITATION_FLOOR,
     DECAYS,
@@ -41,7 +42,7 @@ from pipeline.state.evidence import ONE_REPEAT
 from tests.support.scorer_outputs import features_of
 
 TARGETS, ITEMS = 40, 7
-MODEL, COVISITATION, POPULARITY, BIAS = range(DENSE)
+MODEL, COVISITATION, POPULARITY, BIAS, _ = range(DENSE)
 
 
 def random_outputs(situation: Tensor, seed: int = 0, items: int = ITEMS) -> tuple[ScorerOutputs, Tensor]:
@@ -60,9 +61,9 @@ def arranged(features: Tensor, situation: Tensor) -> ScorerOutputs:
     """Scorer outputs from all features ``[f, m, n]``; popularity and bias must be equal for all targets."""
     facts = features[DENSE:]
     indices = facts.nonzero().T
-    model, covisitation, popularity, bias = features[:DENSE]
+    model, covisitation, popularity, bias, alike = features[:DENSE]
     return ScorerOutputs(
-        model, covisitation, popularity[0], bias[0], indices, facts[tuple(indices)], situation
+        model, covisitation, popularity[0], bias[0], alike, indices, facts[tuple(indices)], situation
     )
 
 
@@ -220,6 +221,7 @@ def test_rounding_errors_move_no_weight() -> None:
         covisitation=torch.full((targets, items), -math.log(items)),
         popularity=torch.full((items,), -math.log(items)),
         bias=torch.zeros(items),
+        alike=torch.zeros(targets, items),
         indices=torch.zeros(3, 0, dtype=torch.long),
         values=torch.zeros(0),
         situation=torch.zeros(targets, dtype=torch.long),
@@ -310,7 +312,7 @@ def test_a_loaded_mixer_continues_like_the_first_and_does_not_change_the_state()
         assert torch.equal(state[name], kept[name])
 
 
-@pytest.mark.parametrize("lacking", [[BESIDE, RELATED], [RELATED]])
+@pytest.mark.parametrize("lacking", [[ALIKE, BESIDE, RELATED], [ALIKE, RELATED]])
 def test_a_state_from_before_a_fact_begins_with_it(lacking: list[int]) -> None:
     old, new = mixer_of(), mixer_of()
     old.learn(*random_outputs(torch.arange(TARGETS) % 2))

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline.events import Item
 from pipeline.state.evidence import (
     BEFORE,
     BESIDE_SCALE,
@@ -23,7 +24,6 @@ from pipeline.state.evidence import (
     REPEAT_SCALE,
     evidence,
 )
-from pipeline.events import Item
 from pipeline.state.related_items import NO_RELATED_ROWS, RelatedItems, RelatedRows
 from pipeline.state.segments import Rejections, Segment
 from tests.support.build import segment

@@ -186,9 +186,9 @@ def test_a_server_relates_what_its_learner_does(harness: ModelHarness, backbone:
         row = view.index.row(item)
         assert row is not None
         served = {view.index.ids[other] for other in view.related.of(row)}
-        assert served == {
-            catalogue.ids[other] for other in catalogue.related_rows.of(catalogue.row(item))
-        }, item
+        assert served == {catalogue.ids[other] for other in catalogue.related_rows.of(catalogue.row(item))}, (
+            item
+        )
     lid, cap = view.index.row("lid"), view.index.row("cap")
     assert lid is not None and cap in view.related.of(lid)
     assert cap not in before.related.of(lid), "a view does not change"
