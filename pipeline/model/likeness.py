@@ -39,6 +39,8 @@ def alike(latest: Tensor, items: Rows, rows: Tensor) -> Tensor:
     width = items.residual.shape[1]
     texts = items.content.index_select(0, asked.clamp(min=0))[:, :width].float()
     texts *= (asked != NO_ITEM).unsqueeze(1)
+    if not texts.any():  # a catalogue of ids alone
+        return texts.new_zeros(len(latest), len(rows))
     parts = [
         texts @ items.content.index_select(0, part)[:, :width].float().T
         for part in torch.split(rows, AT_ONCE)
