@@ -32,8 +32,8 @@ demo: install ## watch it learn; DATA=<file or folder> LOG=kafka://host:port REP
 	$(BIN)/millstream demo '$(DATA)' $(if $(LOG),--log '$(LOG)') $(if $(REPORT),--report '$(REPORT)') $(if $(KEEP),--keep)
 
 .PHONY: test
-test: install ## run all tests, against a real Kafka broker where Java 17 and Maven are there
-	$(BIN)/python -m pytest
+test: install ## run all tests, two at a time, against a real Kafka broker where Java 17 and Maven are there
+	$(BIN)/python -m pytest -n 2
 
 .PHONY: lint
 lint: install ## ruff, mypy strict, import-linter

@@ -175,6 +175,10 @@ def _hint(problem: ErrorDetails, kind: str, fields: Sequence[str], remedy: str) 
             near = nearest(str(problem["loc"][-1]), fields)
             known = f"{kind} has only {', '.join(fields)}; {remedy}"
             return f"did you mean {near}? {known}" if near else known
+        case "missing" if len(problem["loc"]) == 1:
+            name = str(problem["loc"][0])
+            meant = nearest(name, [sent for sent in problem["input"] if sent not in fields])
+            return f"{meant} is unknown, did you mean {name}?" if meant else None
         case "string_type" if _is_number(problem["input"]):
             return "it is a number, send it as a string, in quotes"
         case "enum":

@@ -20,8 +20,8 @@ from urllib.parse import urljoin
 from urllib.request import Request, urlopen
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.exposition import ThreadingWSGIServer, choose_encoder, make_wsgi_app
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.errors import InvalidSettings, MediaReason
@@ -355,9 +355,13 @@ def _with_key(app: Any, keys: Sequence[Key]) -> Any:
     return guarded
 
 
-def exposition() -> bytes:
-    """Return all series in Prometheus' text format."""
-    return generate_latest()
+def exposition(accept: str = "") -> tuple[bytes, str]:
+    """Return all series in the form that a header Accept asks for, and its media type.
+
+    That is Prometheus' text, or OpenMetrics, which alone has exemplars.
+    """
+    encode, form = choose_encoder(accept)
+    return encode(REGISTRY), form
 
 
 HEALTH, HEALTHY = "/healthz", b'{"status":"ok"}'

@@ -157,6 +157,11 @@ def follows(event_id: str) -> bool:
     return _current is not None and _current.follows(event_id)
 
 
+def exemplar(event_id: str) -> dict[str, str] | None:
+    """Name the trace of an event that is followed, as a histogram keeps it for one of a bucket; else None."""
+    return {"trace_id": f"{trace_id_of(event_id):032x}"} if follows(event_id) else None
+
+
 def is_on() -> bool:
     """Return whether any event is followed."""
     return _current is not None

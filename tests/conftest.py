@@ -8,8 +8,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from deploy.kafka.broker import Broker, missing_tools
+
+
+class OneByOne(LoadScopeScheduling):  # type: ignore[misc]
+    """Give tests that start processes to one worker, in turn, and unit tests by file to whoever is free.
+
+    Processes of two such tests at once would share the cores with each other, and downloads of the caches.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.split("::", maxsplit=1)[0] if nodeid.startswith("tests/unit/") else "processes"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneByOne:
+    """Deal out the tests of `pytest -n 2`."""
+    return OneByOne(config, log)
 
 
 @pytest.fixture(scope="session")

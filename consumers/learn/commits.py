@@ -65,8 +65,7 @@ class Pending:
         self.users |= batch.users
         self.dead_letters += batch.refused
         self.traced += followed(batch)
-        if not batch.from_journal:
-            self.append_times += batch.append_times
+        self.append_times += [append_time for _, append_time in batch.news]
 
     def extend(self, later: Pending) -> None:
         """Add what gathered after this."""

@@ -14,7 +14,7 @@ from consumers.learn.list_metrics import ListMetrics
 from consumers.learn.rating_metrics import RatingMetrics
 from consumers.learn.signal_metrics import SignalMetrics
 from consumers.learn.traces import trace_batch
-from pipeline import metrics
+from pipeline import metrics, tracing
 from pipeline.checkpoints.store import Checkpoints
 from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
 from pipeline.control.records import ControlRecord, Rollback
@@ -165,7 +165,7 @@ def _measure(batch: Batch, scores: Scores, learner: Learner, quality: Quality, s
     if scores.quarantined:
         metrics.QUARANTINED.inc()
     _measure_quality(quality.report())
-    if not batch.from_journal:
-        now = time.time()
-        for append_time in batch.append_times:
-            metrics.LEARNED_FRESHNESS.observe(max(0.0, now - append_time / 1000))
+    now = time.time()
+    for event, append_time in batch.news:
+        exemplar = tracing.exemplar(event.event_id)
+        metrics.LEARNED_FRESHNESS.observe(max(0.0, now - append_time / 1000), exemplar)

@@ -10,12 +10,12 @@ from pipeline.tracing import Stage
 
 
 def trace_batch(batch: Batch, seconds: float) -> None:
-    """Write the spans of a batch that took so long to learn, unless it was learned before."""
-    if batch.from_journal or not tracing.is_on():
+    """Write the spans of a batch that took so long to learn; none of what was learned before."""
+    if not tracing.is_on():
         return
     ended = time.time()
     began, version = ended - seconds, batch.position.version
-    for event, append_time in zip(batch.micro.interactions, batch.append_times, strict=True):
+    for event, append_time in batch.news:
         if tracing.follows(event.event_id):
             tracing.record(event.event_id, Stage.LOG, append_time / 1000, began)
             tracing.record(event.event_id, Stage.LEARN, began, ended, version=version)
@@ -23,6 +23,6 @@ def trace_batch(batch: Batch, seconds: float) -> None:
 
 def followed(batch: Batch) -> list[str]:
     """Return the ids of a batch's events that are followed."""
-    if batch.from_journal or not tracing.is_on():
+    if not tracing.is_on():
         return []
-    return [event.event_id for event in batch.micro.interactions if tracing.follows(event.event_id)]
+    return [event.event_id for event, _ in batch.news if tracing.follows(event.event_id)]

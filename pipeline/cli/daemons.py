@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 AcceptRefusedOption = Annotated[
-    bool, typer.Option("--accept-refused", help="Go on however many records are refused; see [refusals].")
+    bool,
+    typer.Option("--accept-refused", help="Go on however many records are refused."),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,14 +79,19 @@ def encode_item_series(
 
     A line of FILE is such as {"item": "a-sensor", "series": [0.5, 1, 0.25]}, with 9 to 65,536 numbers.
     """
+    from pipeline.config.model import VECTOR_NAME
     from pipeline.datasets.series_file import read_series
     from pipeline.events import ItemChange, encode, validate
     from pipeline.model.content.series import encode_series
 
     if file.resolve() in (write.resolve(), *write.resolve().parents):
         raise DatasetError(f"--write {write} is what is read, or in it: name a file elsewhere")
-    lines = list[bytes]()
+    if not re.fullmatch(VECTOR_NAME, name):
+        raise typer.BadParameter("is no name of vectors such as shape or load_curve", param_hint="--name")
+    lines, places = list[bytes](), dict[str, str]()
     for place, line in read_series(file):
+        if (first := places.setdefault(line.item, place)) != place:
+            raise DatasetError(f"{place}: item: its series is at {first}, too; leave one of them out")
         try:
             vector = encode_series(line.series, width).round(DECIMALS).tolist()
         except ValueError as error:

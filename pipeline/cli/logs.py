@@ -13,7 +13,8 @@ import orjson
 from pipeline.config import LoggingConfig, Settings
 
 PACKAGE = "millstream"
-OF_EVERY_RECORD = {*vars(logging.makeLogRecord({})), "message", "asctime"}
+NO_FACTS = {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message"}
+"""Attributes of records that are no facts; the last is uvicorn's message again, with colours."""
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ def write_logs(config: LoggingConfig, command: str, worker: int | None = None) -
     handler = logging.StreamHandler()
     is_json = config.format == "json"
     handler.setFormatter(JsonLines(command, worker) if is_json else text_lines(worker))
+    logging.captureWarnings(is_json)  # else libraries write them between the lines
     logging.basicConfig(level=config.level.upper(), handlers=[handler])
     for name, level in config.levels.items():
         logging.getLogger(name).setLevel(level.upper())
@@ -54,7 +56,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             **self._whose,
-            **{name: fact for name, fact in vars(record).items() if name not in OF_EVERY_RECORD},
+            **{name: fact for name, fact in vars(record).items() if name not in NO_FACTS},
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

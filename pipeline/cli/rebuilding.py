@@ -111,7 +111,8 @@ def audit(
     from consumers.audit.audit import audit as run
     from pipeline.reports.audit import audit_page
 
-    with log_of_settings() as (event_log, topics, settings), progress_bar("rebuilding", None) as progress:
+    what = "reading" if no_rebuild else "rebuilding"
+    with log_of_settings() as (event_log, topics, settings), progress_bar(what, None) as progress:
         checks = run(
             event_log,
             topics,

@@ -38,7 +38,8 @@ def tune(
     figure: Annotated[Figure, typer.Option(help="What is to be made better.")] = "mrr@20",
     slice_name: Annotated[str, typer.Option("--slice", help="Of which targets, such as cold.")] = "all",
     write: Annotated[
-        Path | None, typer.Option(callback=report_file, help="Write the best [learn] settings to this file.")
+        Path | None,
+        typer.Option(callback=report_file, help="Write the best settings to this file."),
     ] = None,
     study: Annotated[
         Path | None, typer.Option(callback=report_file, help="Keep the runs in this file, and go on from it.")
@@ -50,7 +51,7 @@ def tune(
     dates: DatesOption = None,
     mapping: MappingOption = None,
 ) -> None:
-    """Search for [learn] settings that predict recorded data better, each tried in a backtest of its own."""
+    """Search for settings of learners that predict recorded data better, each tried in a backtest."""
     try:
         from pipeline.training.tuning import Tuning, configured
     except ImportError:

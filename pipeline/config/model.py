@@ -34,7 +34,8 @@ KEEPS_SIZES = (
     "make it larger (retrain.sizes) or read new vectors"
 )
 Tuning = Literal["lora", "dora", "ia3", "prefix", "bottleneck", "last_layers"]
-VectorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+VECTOR_NAME = r"^[a-z][a-z0-9_]{0,63}$"
+VectorName = Annotated[str, Field(pattern=VECTOR_NAME)]
 VectorWidth = Annotated[int, Field(ge=1, le=1_024)]
 VectorWidths = Annotated[
     dict[VectorName, VectorWidth],

@@ -16,7 +16,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -59,6 +59,8 @@ from pipeline.wording import did_you_mean, faults_in
 PREFIX = "MILLSTREAM_"
 FILE = "millstream.toml"
 FILE_VARIABLE = "MILLSTREAM_CONFIG"
+SERVICE_LINKS = ("tcp://", "udp://", "sctp://")
+"""What Kubernetes puts into the variables of a service, such as ``tcp://10.0.0.1:8000``."""
 SEE = "see docs/settings.md for every key, its bounds and its default"
 
 
@@ -186,16 +188,32 @@ def load_logging() -> LoggingConfig:
 
 
 def _unknown_variables() -> Iterator[str]:
-    """Say which variables, or files of secrets, are for tables that do not exist, which pydantic overlooks.
+    """Say which variables, or files of secrets, set nothing, which pydantic overlooks.
 
-    Only those with a key: others may be somebody else's, as the MILLSTREAM_SERVICE_HOST that
-    Kubernetes sets for a service of that name.
+    Those for tables that do not exist, and those that would be a setting's with two underscores for one.
+    Others may be somebody else's, as the MILLSTREAM_SERVICE_HOST and the MILLSTREAM_SERVE_PORT that
+    Kubernetes sets for services of these names.
     """
-    for name in (*os.environ, *secret_files()):
-        table, divided, _ = name.upper().removeprefix(PREFIX).partition("__")
-        if name.upper().startswith(PREFIX) and divided and table.lower() not in Settings.model_fields:
+    settings = {path.replace("__", "_"): path for path in _paths(Settings)}
+    for name, value in {**dict.fromkeys(secret_files(), ""), **os.environ}.items():
+        rest = name.upper().removeprefix(PREFIX).lower()
+        table, divided, _ = rest.partition("__")
+        if not name.upper().startswith(PREFIX) or table in Settings.model_fields:
+            continue
+        if divided:
             near = did_you_mean(table, Settings.model_fields)
-            yield f"{name} sets nothing: there is no table {table.lower()}{near}"
+            yield f"{name} sets nothing: there is no table {table}{near}"
+        elif rest in settings and not value.startswith(SERVICE_LINKS):
+            meant = PREFIX + settings[rest].upper()
+            yield f"{name} sets nothing: tables end with two underscores (did you mean {meant}?)"
+
+
+def _paths(model: type[BaseModel]) -> Iterator[str]:
+    """Name all settings as variables do, without the prefix: ``learn__replay__segments``."""
+    for name, field in model.model_fields.items():
+        yield name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from (f"{name}__{path}" for path in _paths(field.annotation))
 
 
 def _unreadable_variables() -> Iterator[str]:

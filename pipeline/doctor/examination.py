@@ -39,6 +39,7 @@ def examine() -> Iterator[Finding]:
         yield fault("settings", str(error), "mend it; docs/settings.md has every key")
         return
     yield ok("settings", "every key is known and within its bounds")
+    yield from versions.check_extras(settings)
     yield from machine.check(settings)
     yield from folders.check(settings)
     yield from checkpoint.check(settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
@@ -13,7 +13,6 @@ from pipeline import metrics
 from pipeline.http.problems import PROBLEM_TYPE, Problem
 from pipeline.keys import HEADER
 
-EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 NO_KEY = f"The header {HEADER} is missing or wrong"
 TOO_OFTEN = "The key is used too often; Retry-After says when to try again"
 Responses = dict[int | str, dict[str, Any]]
@@ -69,6 +68,7 @@ async def _health() -> Health:
     return Health()
 
 
-async def _metrics() -> Response:
-    """Return all metrics of this process in the Prometheus format."""
-    return Response(metrics.exposition(), media_type=EXPOSITION)
+async def _metrics(request: Request) -> Response:
+    """Return all metrics of this process in the form of Prometheus or OpenMetrics that is asked for."""
+    body, form = metrics.exposition(request.headers.get("Accept", ""))
+    return Response(body, media_type=form)

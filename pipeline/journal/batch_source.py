@@ -41,6 +41,8 @@ class Batch:
         position: of the learner after it.
         from_journal: whether it was journalled before this process started.
         append_times: ms, of the interactions.
+        learned_before: append time in ms until which this process had learned before it went back to an
+            earlier state; what is not later is learned again.
         users: those who acted, each with the next offset in the partition of the user's key: up to there
             the learner knows all of the user's acts.
         refused: keys and values of dead letters.
@@ -51,9 +53,18 @@ class Batch:
     position: Position
     from_journal: bool
     append_times: list[int]
+    learned_before: int
     users: dict[str, int]
     refused: list[tuple[str, bytes]]
     duplicates: int
+
+    @property
+    def news(self) -> list[tuple[Interaction, int]]:
+        """The interactions that are learned for the first time, with their append times."""
+        if self.from_journal:
+            return []
+        timed = zip(self.micro.interactions, self.append_times, strict=True)
+        return [(event, time) for event, time in timed if time > self.learned_before]
 
 
 @dataclass(frozen=True)
@@ -137,6 +148,7 @@ class BatchSource:
         """
         self._first_seen = first_seen
         self._position = start
+        self._learned_before = 0
         self._has_warned = False
         self._log, self._topics = event_log, topics
         self._begins: Offsets = {}
@@ -331,6 +343,7 @@ class BatchSource:
 
     def _switch_state(self, entry: JournalEntry, adopts: Adopts, journalled: int) -> StateSwitch:
         left = self._position.version
+        self._learned_before = max(self._learned_before, self._position.through)
         self._go_to(entry, journalled)
         return StateSwitch(self._position, adopts, left)
 
@@ -375,6 +388,7 @@ class BatchSource:
             position=self._position,
             from_journal=from_journal,
             append_times=times,
+            learned_before=self._learned_before,
             users=users,
             refused=refused,
             duplicates=len(records.items) + len(records.interactions) - valid,

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,6 +37,8 @@ ACTS = ("vectors", "types", "values", "gaps", "lengths")
 USERS = "users"
 """Name of the output."""
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+EXPORTERS = ("torch.onnx", "onnxscript", "onnx_ir")
+"""Loggers that write while a graph is made."""
 RELEASE = 1
 """Changes when the graph does, though model and sizes stay."""
 
@@ -148,21 +151,29 @@ def _export(recommender: Recommender, file: Path) -> None:
     types, values, gaps = (torch.zeros(m, t, dtype=torch.int64) for _ in range(3))
     dynamic = torch.export.Dim.DYNAMIC
     rows = {0: dynamic, 1: dynamic}
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # it warns of packages that this has no use for
+    with _quiet(), torch.no_grad():
+        torch.onnx.export(
+            _Graph(recommender).eval(),
+            (torch.zeros(m, t, width), types, values, gaps, torch.full((m,), t), [*learned.values()]),
+            file,
+            input_names=[*ACTS, *learned],
+            output_names=[USERS],
+            dynamo=True,
+            dynamic_shapes=(rows, rows, rows, rows, {0: dynamic}, [None] * len(learned)),
+            external_data=False,
+            verbose=False,
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's lines out of the log: each step, and packages that this has no use for."""
+    loggers = [logging.getLogger(name) for name in EXPORTERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
-        with torch.no_grad():
-            torch.onnx.export(
-                _Graph(recommender).eval(),
-                (torch.zeros(m, t, width), types, values, gaps, torch.full((m,), t), [*learned.values()]),
-                file,
-                input_names=[*ACTS, *learned],
-                output_names=[USERS],
-                dynamo=True,
-                dynamic_shapes=(rows, rows, rows, rows, {0: dynamic}, [None] * len(learned)),
-                external_data=False,
-                verbose=False,
-            )
+        yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -159,6 +159,54 @@ def test_the_charts_commands_ports_and_probes_are_the_daemons(values: Mapping[st
         assert service["spec"]["ports"][0]["port"] == PORTS[component(service)]
 
 
+def test_servers_with_a_certificate_are_asked_by_https() -> None:
+    values = {
+        "settings": {"SERVE__HTTP__CERTIFICATE": "/run/certificates/tls.crt"},
+        "certificates": "tls",
+        "console": {"enabled": True},
+    }
+    for name, spec in containers(values):
+        asked = {spec[probe]["httpGet"].get("scheme", "HTTP") for probe in spec if probe.endswith("Probe")}
+        if asked:
+            assert asked == {"HTTPS" if name == "serve" else "HTTP"}
+        variables = {one["name"]: one["value"] for one in spec.get("env", ())}
+        if name == "console":
+            assert variables["MILLSTREAM_CONSOLE__SERVER"].startswith("https://millstream-serve:")
+            assert '"serve": "https://' in variables["MILLSTREAM_METRICS__URLS"]
+            assert '"gateway": "http://' in variables["MILLSTREAM_METRICS__URLS"]
+
+
+def test_settings_reach_the_daemons_as_they_were_written() -> None:
+    values = {
+        "settings": {
+            "LEARN__SEED": 12_345_678,
+            "RETRAIN__ENABLED": True,
+            "SERVE__HTTP__PROXIES": ["10.0.0.7"],
+        }
+    }
+    (settings,) = of_kind("ConfigMap", values)
+    assert settings["data"]["MILLSTREAM_LEARN__SEED"] == "12345678"
+    assert settings["data"]["MILLSTREAM_RETRAIN__ENABLED"] == "true"
+    assert settings["data"]["MILLSTREAM_SERVE__HTTP__PROXIES"] == '["10.0.0.7"]'
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"serv": {"replicas": 3}}, "serv"),
+        ({"serve": {"replica": 3}}, "replica"),
+        ({"serve": {"drainSeconds": 2}}, "drainSeconds"),
+        ({"gateway": {"resources": {"limits": {"memory": "1 gig"}}}}, "memory"),
+        ({"settings": {"LEARN_SEED": 1}}, "LEARN_SEED"),
+        ({"settings": {"SERVE__PORT": 9000}}, "SERVE__PORT"),
+        ({"settings": {"LOG__OPTIONS__SASL_PLAIN_PASSWORD": "hush"}}, "SASL_PLAIN_PASSWORD"),
+    ],
+)
+def test_values_that_the_chart_does_not_take_are_refused(values: Mapping[str, Any], said: str) -> None:
+    with pytest.raises(helm_python.HelmError, match=said):
+        rendered(values)
+
+
 def component(manifest: Mapping[str, Any]) -> str:
     name: str = manifest["metadata"]["labels"]["app.kubernetes.io/component"]
     return name

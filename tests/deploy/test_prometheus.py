@@ -52,7 +52,7 @@ def test_promtool_accepts_the_configuration_and_the_rules(arguments: tuple[str, 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("alert", {rule["alert"] for rule in alerts()})
+@pytest.mark.parametrize("alert", sorted({rule["alert"] for rule in alerts()}))
 def test_each_alert_has_a_section_a_test_and_somebody_to_tell(alert: str) -> None:
     own = [rule for rule in alerts() if rule["alert"] == alert]
     for rule in own:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -66,6 +67,10 @@ def test_one_trace_shows_an_event_from_the_gateway_to_the_answer(
             return set(collector.of(trace)) == set(Stage)
 
         wait_until(is_complete, PATIENCE_SECONDS)
+        seen = client.get(f"{server}/metrics", headers={"Accept": "application/openmetrics-text"}).text
+        traces = {trace_id_of(f"act-{n}") for n in range(len(ITEMS))}
+        exemplars = re.findall(r'appended_to_served_seconds_bucket.*# {trace_id="(\w+)"}', seen)
+        assert exemplars and {int(one, 16) for one in exemplars} <= traces
     spans = collector.of(trace)
     for before, after in pairwise(Stage):
         assert spans[after].parent == spans[before].span

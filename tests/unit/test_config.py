@@ -210,6 +210,9 @@ def test_all_faults_are_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("millstream_lern__seed", "millstream_lern__seed"),
         ("MILLSTREAM_LEARN__SEED", "learn.seed"),
         ("MILLSTREAM_LEARN", "^MILLSTREAM_LEARN is no JSON"),
+        ("MILLSTREAM_LEARN_SEED", r"LEARN_SEED sets nothing.* \(did you mean MILLSTREAM_LEARN__SEED\?\)"),
+        ("MILLSTREAM_SERVE_API_KEYS", "did you mean MILLSTREAM_SERVE__API_KEYS"),
+        ("millstream_learn_replay_segments", "did you mean MILLSTREAM_LEARN__REPLAY__SEGMENTS"),
     ],
 )
 def test_a_mistake_in_the_environment_is_named(
@@ -249,7 +252,9 @@ def test_how_lines_are_written_is_read_whatever_else_is_wrong(monkeypatch: pytes
 
 
 def test_a_variable_of_somebody_else_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MILLSTREAM_SERVICE_HOST", "10.0.0.1")  # Kubernetes, for a service named millstream
+    # Kubernetes, for services named millstream and millstream-serve
+    monkeypatch.setenv("MILLSTREAM_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("MILLSTREAM_SERVE_PORT", "tcp://10.0.0.2:8000")
     assert load_settings() == Settings()
 
 

@@ -93,7 +93,17 @@ def test_what_is_exposed_is_scraped(exposed: Exposed) -> None:
     assert value_of(after, "millstream_items", daemon="test") == 12
     assert value_of(after, "millstream_items", daemon="nobody") == 0
     assert value_of(after, "millstream_nothing") == 0
-    assert b'millstream_items{daemon="test"} 12.0' in exposition()
+    assert b'millstream_items{daemon="test"} 12.0' in exposition()[0]
+
+
+def test_openmetrics_has_the_exemplars() -> None:
+    metrics.LEARNED_FRESHNESS.observe(0.3, {"trace_id": "f" * 32})
+    body, form = exposition("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5")
+    assert form.startswith("application/openmetrics-text")
+    assert f'# {{trace_id="{"f" * 32}"}} 0.3'.encode() in body
+    body, form = exposition("text/plain")
+    assert form.startswith("text/plain")
+    assert b"trace_id" not in body
 
 
 def test_nobody_answers_where_nothing_is_served() -> None:

@@ -137,6 +137,12 @@ def test_a_misspelt_title_is_found_in_a_change() -> None:
         decode_item(b'{"v":1,"kind":"item","item":"B","available":true,"Titel":"Blue mug"}')
 
 
+def test_a_misspelt_title_of_an_item_is_named_beside_the_one_that_is_missing() -> None:
+    with pytest.raises(InvalidEvent, match=r"Titel is unknown, did you mean title\?") as caught:
+        decode_item(b'{"v":1,"kind":"item","item":"B","Titel":"Blue mug"}')
+    assert (caught.value.field, caught.value.code) == ("title", RefusalReason.MISSING_FIELD)
+
+
 @pytest.mark.parametrize(
     ("time", "milliseconds"),
     [

@@ -40,6 +40,12 @@ def test_a_stage_is_the_child_of_the_one_before(exporter: InMemorySpanExporter) 
         assert span.resource.attributes["service.name"] == "millstream-learn"
 
 
+def test_an_exemplar_names_the_trace_of_an_event_that_is_followed(exporter: InMemorySpanExporter) -> None:
+    assert tracing.exemplar("e-1") == {"trace_id": format(trace_id_of("e-1"), "032x")}
+    tracing.use(None)
+    assert tracing.exemplar("e-1") is None
+
+
 def test_a_span_does_not_end_before_it_begins(exporter: InMemorySpanExporter) -> None:
     tracing.record("e", Stage.LOG, 100.0, 99.0)  # clocks of two machines
     tracing.use(None)

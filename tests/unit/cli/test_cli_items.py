@@ -176,12 +176,18 @@ def test_series_are_not_written_over(
     assert Path("series.jsonl").read_bytes() == series
 
 
+def test_a_name_that_no_setting_can_have_is_refused(products: Path) -> None:
+    options = "--name", "Load Curve", "--write", "changes.jsonl"
+    assert "is no name of vectors" in misused("items", "series", "series.jsonl", *options)
+
+
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
         ({"item": "a", "series": WAVE[:8]}, "series.jsonl:2: series: a series has from 9 to 65536 numbers"),
         ({"item": "a", "series": ["1"] * 9}, "series.jsonl:2: series"),
         ({"series": WAVE}, "series.jsonl:2: item"),
+        ({"item": "mug-1", "series": WAVE}, "series.jsonl:2: item: its series is at "),
     ],
 )
 def test_a_line_without_a_series_is_named(

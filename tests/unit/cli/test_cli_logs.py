@@ -8,10 +8,12 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -30,7 +32,7 @@ MILLSTREAM = sys.executable, "-m", "pipeline.cli"
 
 
 def test_a_line_of_json_has_a_field_for_each_fact() -> None:
-    record = logging.makeLogRecord({**vars(RECORD), "snapshot": "3-1"})
+    record = logging.makeLogRecord({**vars(RECORD), "snapshot": "3-1", "color_message": "served"})
     assert json.loads(JsonLines("serve", 2).format(record)) == {
         "time": "2026-11-18T11:06:40.250Z",
         "level": "warning",
@@ -50,6 +52,19 @@ def test_a_traceback_is_a_field_of_its_line() -> None:
         record = logging.makeLogRecord({"msg": "failed", "exc_info": sys.exc_info()})
     (line,) = JsonLines("learn", None).format(record).splitlines()
     assert json.loads(line)["exception"].endswith("ValueError: two\nlines")
+
+
+@pytest.mark.parametrize(("form", "levels"), [("json", [logging.WARNING]), ("text", [])])
+def test_warnings_of_libraries_are_lines_where_lines_are_json(
+    form: Literal["json", "text"], levels: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    try:
+        write_logs(LoggingConfig(format=form), "learn")
+        with warnings.catch_warnings(action="always", record=form == "text"):
+            warnings.warn("old", stacklevel=1)
+    finally:
+        logging.captureWarnings(False)
+    assert [record.levelno for record in caplog.records] == levels
 
 
 def test_a_line_of_text_names_the_worker() -> None:

@@ -54,6 +54,13 @@ def test_a_file_for_a_table_that_does_not_exist_is_named(folder: Path) -> None:
     assert PASSWORD not in str(refused.value)
 
 
+def test_a_file_with_one_underscore_too_few_is_named(folder: Path) -> None:
+    (folder / "MILLSTREAM_SERVE_API_KEYS").write_text(PASSWORD)
+    with pytest.raises(InvalidSettings, match="did you mean MILLSTREAM_SERVE__API_KEYS") as refused:
+        load_settings()
+    assert PASSWORD not in str(refused.value)
+
+
 def test_a_folder_that_is_not_there_is_named(folder: Path) -> None:
     folder.rmdir()
     with pytest.raises(InvalidSettings, match="MILLSTREAM_SECRETS names .*No such file"):

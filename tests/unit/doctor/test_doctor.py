@@ -166,6 +166,14 @@ def old_package(setup: SetUp) -> None:
     setup.monkeypatch.syspath_prepend(str(setup.folder / "packages"))
 
 
+def old_extra(setup: SetUp) -> None:
+    metadata = setup.folder / "packages" / "onnxruntime-1.0.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: onnxruntime\nVersion: 1.0\n")
+    setup.monkeypatch.syspath_prepend(str(setup.folder / "packages"))
+    setup.set(serve={"runtime": "onnx"})
+
+
 def missing_log(setup: SetUp) -> None:
     setup.set(log={"url": f"sqlite:///{setup.folder}/other.db"})
 
@@ -301,6 +309,11 @@ BROKEN: dict[Callable[[SetUp], None], tuple[str, str, str]] = {
     torn_file: ("settings", "millstream.toml cannot be read", "docs/settings.md"),
     missing_file: ("settings", "elsewhere.toml, which is no file", "docs/settings.md"),
     old_package: ("packages", "torch 1.0 is not", "`pip install 'torch<2.16,>=2.9'`"),
+    old_extra: (
+        "packages",
+        'serve.runtime is "onnx": onnxruntime 1.0 is not',
+        "`pip install 'millstream[onnx]'`",
+    ),
     missing_log: ("log", "other.db: there is no such file", "`millstream topics create`"),
     no_database: ("log", "no event log: file is not a database", "restore the log from a backup, or set"),
     log_in_a_folder: ("log", ". is a folder", "name a file in it"),

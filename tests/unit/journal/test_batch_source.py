@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from dataclasses import replace
 
 import orjson
@@ -452,3 +453,19 @@ def test_an_adoption_from_before_impressions_begins_at_their_end_too(harness: Mo
         assert shown_in(learning.learned) == [[], [], ["after"]]
         digest = learning.digest()
     assert harness.rebuilt().digest == digest
+
+
+def test_what_is_learned_again_after_a_rollback_is_no_news(harness: ModelHarness) -> None:
+    harness.act("ann", "red-cup")
+    with harness.learning() as learning:
+        learning.new()
+        harness.act("ann", "red-plate")
+        learning.new()
+        harness.roll_back("1-1", relearn=True)
+        learning.turns(1)
+        learning.new()
+        time.sleep(0.002)  # an append time in ms of its own
+        harness.act("ann", "red-lamp")
+        learning.new()
+        assert [len(batch.micro.interactions) for batch in learning.learned] == [1, 1, 1, 1]
+        assert [len(batch.news) for batch in learning.learned] == [1, 1, 0, 1]

@@ -78,10 +78,14 @@ def test_its_users_are_torchs_also_after_the_parameters_have_changed(
     assert (tower.last_users(asked, items, 40) - before).abs().max() > 0.01
 
 
-def test_a_file_is_made_once_for_a_model_and_sizes(backbone: Backbone, tmp_path: Path) -> None:
+def test_a_file_is_made_once_for_a_model_and_sizes_and_without_a_line(
+    backbone: Backbone, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     sizes = ModelSizes(layers=1, lora_rank=2, lora_alpha=4, adapter_rank=4)
     model, _ = made(backbone, sizes)
     file = exported(backbone, sizes, model, tmp_path)
+    assert not caplog.records
     made_at = file.stat().st_mtime_ns
     move(model)
     assert exported(backbone, sizes, model, tmp_path) == file

@@ -59,18 +59,23 @@ envFrom:
 {{- end }}
 {{- end }}
 
+{{/* How a server is asked: by HTTPS once it has a certificate. */}}
+{{- define "millstream.scheme" -}}
+{{ hasKey .root.Values.settings (printf "%s__HTTP__CERTIFICATE" (upper .name)) | ternary "HTTPS" "HTTP" }}
+{{- end }}
+
 {{/* Probes of a server: alive, and ready once it has read the log. */}}
 {{- define "millstream.probes" -}}
 startupProbe:
-  httpGet: {path: /healthz, port: http}
+  httpGet: {path: /healthz, port: http, scheme: {{ include "millstream.scheme" . }}}
   periodSeconds: 2
   failureThreshold: 90
 livenessProbe:
-  httpGet: {path: /healthz, port: http}
+  httpGet: {path: /healthz, port: http, scheme: {{ include "millstream.scheme" . }}}
   periodSeconds: 10
   timeoutSeconds: 5
 readinessProbe:
-  httpGet: {path: /readyz, port: http}
+  httpGet: {path: /readyz, port: http, scheme: {{ include "millstream.scheme" . }}}
   periodSeconds: 2
   timeoutSeconds: 2
   failureThreshold: 2

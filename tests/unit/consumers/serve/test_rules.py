@@ -464,7 +464,7 @@ def test_applications_are_counted_and_a_removed_rule_is_forgotten(world: World) 
         assert counts == {"counted-pin": 2, "counted-cap": 2, "idle-pin": 0, "idle-cap": 0}
         remove(world, "counted-pin")
         world.shown(current)
-        wait_until(lambda: b"counted-pin" not in exposition())
+        wait_until(lambda: b"counted-pin" not in exposition()[0])
 
 
 @pytest.mark.parametrize(

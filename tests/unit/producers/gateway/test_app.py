@@ -270,7 +270,7 @@ def test_metrics_count_what_was_accepted_and_refused(
     gateway: GatewayHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     def count(series: str) -> float:
-        found = [line for line in exposition().decode().splitlines() if line.startswith(series)]
+        found = [line for line in exposition()[0].decode().splitlines() if line.startswith(series)]
         return float(found[0].rpartition(" ")[2]) if found else 0.0
 
     accepted = 'millstream_accepted_records_total{kind="interaction"}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any
@@ -367,6 +368,31 @@ def test_a_promoted_snapshot_may_have_learned_less(world: World) -> None:
         with world.server() as late:
             assert current.view is not None and late.view is not None
             assert current.view.popularity.counts.tolist() == late.view.popularity.counts.tolist()
+
+
+def test_events_that_are_learned_again_after_a_rollback_are_no_news(world: World) -> None:
+    def observed() -> float:
+        return sum(float(bucket.get()) for bucket in metrics.SERVED_FRESHNESS._buckets)
+
+    world.stock()
+    learned_and_published(world)
+    early = world.update(is_whole=True)
+    with world.server() as current:
+        world.shown(current)
+        learned_and_published(world)
+        world.shown(current)
+        late, known = world.update(is_whole=True), observed()
+        world.promote(early, Version(2, 0))
+        wait_until(lambda: served(current) == Version(2, 0))
+        world.promote(late, Version(2, 1))
+        wait_until(lambda: served(current) == Version(2, 1))
+        assert observed() == known
+        time.sleep(0.002)  # an append time in ms of its own
+        world.act("ann", "red-cup")
+        world.learn()
+        world.promote(world.update(is_whole=True), Version(2, 2))
+        wait_until(lambda: served(current) == Version(2, 2))
+        assert observed() == known + 1
 
 
 def test_expired_records_are_skipped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
