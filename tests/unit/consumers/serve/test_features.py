@@ -100,7 +100,8 @@ def test_an_impression_says_what_was_known(open_shop: World) -> None:
         said = items[row, FIRST_SCORER:FIRST_EXPOSURE].copy()
         said[: len(LOG_PROBABILITIES)] -= np.log(12)
         parts = np.array([shown.explanation.parts[name] for name in SCORERS])
-        one_of_two = [said * weights[: len(SCORERS)] for weights in open_shop.learner.mixer.weights.numpy()]
+        read = [FEATURES.index(name) for name in SCORERS]
+        one_of_two = [said * weights for weights in open_shop.learner.mixer.weights[:, read].numpy()]
         assert any(np.allclose(one, parts, rtol=2e-2, atol=2e-2) for one in one_of_two)
     assert state[OWN:].tolist() == pytest.approx([np.log1p(8), np.log1p(8), state[OWN + 2], 0, 0], rel=1e-3)
     again, shown_again = features(written[1])
