@@ -12,6 +12,11 @@ from xdist.scheduler import LoadScopeScheduling
 
 from deploy.kafka.broker import Broker, missing_tools
 
+# Readline, which pytest imports, puts the size of a terminal into the environment of a worker; rich takes it
+# for every table's.
+for variable in ("COLUMNS", "LINES"):
+    os.environ.pop(variable, None)
+
 
 class OneByOne(LoadScopeScheduling):  # type: ignore[misc]
     """Give tests that start processes to one worker, in turn, and unit tests by file to whoever is free.

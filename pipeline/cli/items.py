@@ -88,9 +88,9 @@ def encode_item_series(
         raise DatasetError(f"--write {write} is what is read, or in it: name a file elsewhere")
     if not re.fullmatch(VECTOR_NAME, name):
         raise typer.BadParameter("is no name of vectors such as shape or load_curve", param_hint="--name")
-    lines, places = list[bytes](), dict[str, str]()
+    lines, found_at = list[bytes](), dict[str, str]()
     for place, line in read_series(file):
-        if (first := places.setdefault(line.item, place)) != place:
+        if (first := found_at.setdefault(line.item, place)) != place:
             raise DatasetError(f"{place}: item: its series is at {first}, too; leave one of them out")
         try:
             vector = encode_series(line.series, width).round(DECIMALS).tolist()

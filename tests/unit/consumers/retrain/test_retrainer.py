@@ -37,6 +37,7 @@ from tests.support.retrain_harness import (
     live,
     make_retrainer,
 )
+from tests.support.serve_tools import wait_until
 
 
 @pytest.fixture
@@ -241,9 +242,9 @@ def test_it_waits_for_what_is_still_to_come_and_says_how_much_that_is(
         daemon=True,
     )
     waiting.start()
-    waiting.join(1.0)
+    said = "more interactions, to validate and to compare on"
+    wait_until(lambda: any(said in message for message in caplog.messages))
     assert waiting.is_alive()
-    assert "more interactions, to validate and to compare on" in caplog.messages[-1]
     with harness.learning() as learning:
         learning.recover()
         left = learning.position.step
