@@ -23,13 +23,16 @@ from pipeline.rules.compiled import Shaping
 from pipeline.state.acted_items import NO_ITEMS
 from pipeline.state.histories import Act
 from pipeline.value.features import EXPOSURE, ITEM, project_items, project_user, rounded
+from pipeline.value.features import SCORERS as READ
 from pipeline.value.port import Vectors
 
 LATELY_MS = 30 * MS_PER_MINUTE
 """The session: acts, and what was shown, up to so long ago."""
 FADING_MS = 10 * MS_PER_MINUTE
 """Time in which what was shown fades to 1 / e."""
-POPULARITY = FEATURES.index("popularity")
+READ_FEATURES = [FEATURES.index(name) for name in READ]
+"""Those of the mixture that learners of values read."""
+POPULARITY = READ.index("popularity")
 
 
 class _Known:
@@ -110,12 +113,12 @@ class AnswerFeatures:
         return [act for act in self.known if act.time >= self.now - LATELY_MS]
 
     def _scorers(self, rows: NDArray[np.int64]) -> Vectors:
-        """``[m, features]`` of the mixture; log-probabilities above chance."""
+        """``[m, scorers]`` of the mixture; log-probabilities above chance."""
         if self.basis is None:
-            said = np.zeros((rows.size, len(FEATURES)), dtype=np.float32)
+            said = np.zeros((rows.size, len(READ)), dtype=np.float32)
             said[:, POPULARITY] = popular(self.view, rows) + np.log(len(self.view.index))
             return said
-        said = self.basis.features(rows)
+        said = self.basis.features(rows)[:, READ_FEATURES]
         said[:, : len(SCORERS)] += np.float32(np.log(len(self.view.index)))
         return said
 

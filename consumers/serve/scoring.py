@@ -93,7 +93,7 @@ def contexts_of(
     assert len(asked) <= TARGETS_AT_ONCE
     segments = [_segment_with_next(view, one.known, one.session) for one in asked]
     users = snapshot.last_users(segments, items.sparse, context)
-    return Contexts.of(segments, users, view.covisitation, len(view.index))
+    return Contexts.of(segments, users, view.covisitation, len(view.index), view.related)
 
 
 def score(
