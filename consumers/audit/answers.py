@@ -17,7 +17,7 @@ import numpy as np
 from consumers.serve.impressions import Fields, NotRepeatable, StoredQuery
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.schemas import Recommendations
-from consumers.serve.service import NO_SNAPSHOT, RecommendationService
+from consumers.serve.service import NO_SNAPSHOT, RecommendationService, attributes_read
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from consumers.serve.state.serving_state import DEDUPE_WINDOW, ServingState
@@ -151,7 +151,7 @@ def reproduce_answer(
     current = CurrentState()
     view, histories = state.view(), learner.stream.histories
     current.replace(view, histories, state.updated_histories, state.updated_older, steering)
-    if steered_by(view.rules, current.attributes(recorded.user)) != stored.rules:
+    if steered_by(view.rules, current.attributes(recorded.user), attributes_read(view)) != stored.rules:
         raise NotRepeatable(RULES_GONE)
     submitted: list[Fields] = []
     service = RecommendationService(

@@ -59,7 +59,7 @@ def audit(
         event_log, topics, stored, announced, settings.snapshots.keep, versions
     )
     checks = [
-        check_journal(entries, event_log.end_offsets(topics.inputs)),
+        check_journal(entries, event_log.end_offsets(topics.read_by_learners)),
         check_checkpoints(stored, versions),
         snapshots,
     ]

@@ -93,7 +93,7 @@ class LearnDaemon:
         self._learner, self._supervisor = make_learner(settings), make_supervisor(settings)
         self._fingerprint = fingerprint(self._learner, self._supervisor)
         self._checkpoints = checkpoints_of(settings)
-        self._inputs = topics.inputs
+        self._inputs = topics.read_by_learners
         self._position: Position | None = None
         self._unpublished, self._layers = Pending(), LayerList()
         self._pauses = Pauses("learn", "learning pauses", stop)
@@ -154,6 +154,7 @@ class LearnDaemon:
                     self._stop.is_set,
                     self._limit,
                     learner.has_new_text,
+                    reads_users=bool(learner.born.sizes.user_attributes),
                 )
                 turns = self._watched(chain(skips, batches.recover(entries), new), watch)
                 self._run_loop(turns, self._publisher(store, writer), start)

@@ -143,7 +143,7 @@ def _measure_quality(quality: Report) -> None:
 def _measure_modalities(learner: Learner) -> None:
     for reason, count in learner.item_encoder.take_unread().items():
         metrics.UNREAD_VECTORS.labels("learn", reason).inc(count)
-    for modality, found in learner.recommender.fusion.figures().items():
+    for modality, found in learner.recommender.figures().items():
         for figure, value in found._asdict().items():
             metrics.MODALITY.labels(modality, figure).set(value)
 

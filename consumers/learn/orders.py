@@ -115,7 +115,7 @@ class CommandReader:
             state = Path(ADOPTED, str(position.generation + 1))
             found = self._recreate(Version.parse(order.version), state)
             fold_to = {} if order.relearn else _furthest(self._learned(position), position.fold_to)
-        found = self._with_impressions(found, position)
+        found = self._with_users(self._with_impressions(found, position), position)
         self._check_held(found, position)
         adopts = Adopts(kind=order.kind, state=str(state), order=order.key, reason=order.reason)
         return AdoptionPlan(adopts, found.step, found.offsets, found.through, fold_to)
@@ -137,6 +137,15 @@ class CommandReader:
         if holds and same_topics(ids, found.topic_ids):
             return found
         return replace(found, offsets=found.offsets | now, topic_ids={**found.topic_ids, **ids})
+
+    def _with_users(self, found: Position, position: Position) -> Position:
+        """Let a state that knows no users, or those of another log, read them all again, if they are read."""
+        topic = self._topics.users
+        now, ids = of_topic(topic, position.offsets), {topic: position.topic_ids.get(topic, NO_TOPIC_ID)}
+        if not now or (of_topic(topic, found.offsets) and same_topics(ids, found.topic_ids)):
+            return found
+        begins = self._log.begin_offsets([topic])
+        return replace(found, offsets=found.offsets | begins, topic_ids={**found.topic_ids, **ids})
 
     def _validate(self, state: Path) -> Position:
         """Load a candidate's state into a scratch learner; refuse one that does not fit or is not finite."""

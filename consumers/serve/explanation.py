@@ -105,11 +105,13 @@ def explain(
     parts = parts_of(snapshot.mixer, outputs, torch.from_numpy(at[positions])).double()
     left_out = _latest(view, asked.known)
     rest = [[act for act in asked.known if act.item != out.item] for out in left_out]
-    if len(rest) > 1:
+    if len(rest) > 1 or (rest and asked.attributes):
         at, outputs = outputs_of(rest)
         without = mix(snapshot.mixer, outputs).double().numpy()[:, at]
     else:  # nothing is left that the model could read
-        without = popular(view, eligible, view.signals.read(rest[0]).rejected())[None]
+        without = np.stack(
+            [popular(view, eligible, view.signals.read(own).rejected()) for own in rest or [[]]]
+        )
     shares_without = np.stack([share(log_probabilities) for log_probabilities in without])
     companions = _companions(view, asked.known, shown, opens)
     return [
@@ -137,13 +139,15 @@ def _because(
     """Find the act that an item owes most of its score to."""
     most = int(without[:, position].argmin())
     lower = float(without[most, position])
-    if lower >= with_all:
+    if not left_out or lower >= with_all:
         return None
     return Cause(left_out[most], lower, 1 + int((without[most] > lower).sum()))
 
 
 def _companions(view: View, known: Sequence[Act], rows: Sequence[int], opens: bool) -> list[str | None]:
     """Find the item of the history that suggests each row most; None if none does."""
+    if not view.signals.read(known).acts:
+        return [None] * len(rows)
     acted = view.index.rows_of([act.item for act in view.signals.read(known).acts])
     items, weights = asked_items(acted, opens)
     suggested = view.covisitation.suggest(list(items[:, None]))[:, rows].toarray()

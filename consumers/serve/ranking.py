@@ -29,6 +29,7 @@ from pipeline.rules.slate import Cap, Slate
 from pipeline.state.acted_items import NO_ITEMS, OlderItems
 from pipeline.state.growing import distinct
 from pipeline.state.histories import Act, History
+from pipeline.state.profiles import NO_ATTRIBUTES, declared
 from pipeline.state.signals import Reading
 
 Source = Literal["model", "popular"]
@@ -84,6 +85,7 @@ class UserQuery:
         user: whose own items are left out, if the query names the attribute of owners.
         exploration: what makes the slate; it draws nothing unless the answer is recorded.
         lately: what the user was shown lately.
+        attributes: of the user, as they are stored.
     """
 
     history: History
@@ -95,21 +97,31 @@ class UserQuery:
     user: str | None = None
     exploration: Exploration = NO_EXPLORATION
     lately: ShownLately = NOTHING_SHOWN
+    attributes: bytes = NO_ATTRIBUTES
 
 
 class _Draft(NamedTuple):
-    """An answer before its items are scored: the user's acts on known items, and what they say."""
+    """An answer before its items are scored: the user's acts on known items, and what they say.
+
+    `attributes` are those of the user that the model reads.
+    """
 
     asked: UserQuery
     eligibility: Eligibility
     known: list[Act]
     reading: Reading
+    attributes: bytes
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the model has something to go by."""
+        return bool(self.reading.acts or self.attributes)
 
     @property
     def to_score(self) -> HistoryQuery:
         """What is to be scored."""
         selected, named = self.eligibility.selected(), self.asked.shaping.named
-        return HistoryQuery(self.known, self.asked.session, selected, named)
+        return HistoryQuery(self.known, self.asked.session, selected, named, self.attributes)
 
     def features(self, view: View, basis: Basis | None) -> AnswerFeatures | None:
         """Return what is known of the user and the items."""
@@ -131,7 +143,7 @@ def recommend_all(view: View, asked: Sequence[UserQuery], context: int, now: int
     snapshot, items = view.snapshot, view.items
     if snapshot is None or items is None:
         return [_popular_draft(view, draft, "no_snapshot") for draft in drafts]
-    readable = [draft for draft in drafts if draft.reading.acts]
+    readable = [draft for draft in drafts if draft.is_readable]
     found: list[ItemScores] = []
     for start in range(0, len(readable), TARGETS_AT_ONCE):
         block = [draft.to_score for draft in readable[start : start + TARGETS_AT_ONCE]]
@@ -139,7 +151,7 @@ def recommend_all(view: View, asked: Sequence[UserQuery], context: int, now: int
     scored = iter(found)
     return [
         _ranked(view, snapshot, items, draft, next(scored), context)
-        if draft.reading.acts
+        if draft.is_readable
         else _popular_draft(view, draft, "unknown_user")
         for draft in drafts
     ]
@@ -173,7 +185,8 @@ def _draft(view: View, asked: UserQuery, now: int) -> _Draft:
         asked.shown,
         asked.user,
     )
-    return _Draft(asked, eligibility, known, view.signals.read(known))
+    names = view.snapshot.manifest.sizes.user_attributes if view.snapshot and len(view.index) else ()
+    return _Draft(asked, eligibility, known, view.signals.read(known), declared(asked.attributes, names))
 
 
 def _ranked(

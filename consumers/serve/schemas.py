@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from consumers.serve.ranking import Reason, Source
 from pipeline.event_fields import refuse_seconds
-from pipeline.events import Finite, Id, InteractionType, Milliseconds
+from pipeline.events import Attributes, Finite, Id, InteractionType, Milliseconds
 
 MAX_ACTS = 200
 MAX_EXCLUDED = 500
@@ -40,6 +40,11 @@ class AnonymousHistory(_Request):
     """A history sent with the request; it is not stored."""
 
     history: Annotated[list[AnonymousAct], Field(max_length=MAX_ACTS, description="Oldest first.")]
+    attributes: Attributes = Field(
+        default_factory=dict,
+        description="Of whose history it is, as in a user's record; for rules, and for the model if it reads "
+        "attributes of users.",
+    )
 
 
 class ScoreCause(_Response):

@@ -20,12 +20,14 @@ from consumers.serve.state.item_rows import NO_ROWS, ItemRows
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.scans import Scans
 from consumers.serve.state.serving_state import View
+from pipeline.events import InteractionType
 from pipeline.model.mixer import REJECTED_WEIGHT, ScorerOutputs, blend, features_of, mix
 from pipeline.model.scoring import TARGETS_AT_ONCE, Contexts, score_contexts
 from pipeline.retrieval.candidates import Candidates, score_candidates
 from pipeline.state.evidence import rejection
 from pipeline.state.growing import distinct
 from pipeline.state.histories import Act
+from pipeline.state.profiles import NO_ATTRIBUTES
 from pipeline.state.segments import Segment, segment_of
 
 NOTHING_REJECTED: Mapping[str, float] = MappingProxyType({})
@@ -35,16 +37,18 @@ class HistoryQuery(NamedTuple):
     """A history whose next act is to be scored.
 
     Attributes:
-        known: acts on items of the index, at least one of positive weight.
+        known: acts on items of the index, at least one of positive weight unless there are attributes.
         session: the user's current session; None continues the last act's.
         rows: what alone is to be scored, ascending; None to score all that may be likely.
         also: rows that are to be scored, however unlikely.
+        attributes: those of the user that the model reads, as they are stored.
     """
 
     known: Sequence[Act]
     session: str | None
     rows: NDArray[np.int64] | None = None
     also: NDArray[np.int64] = NO_ROWS
+    attributes: bytes = NO_ATTRIBUTES
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def contexts_of(
 ) -> Contexts:
     """Return what m ≤ `TARGETS_AT_ONCE` histories are scored from; the model reads `context` acts of each."""
     assert len(asked) <= TARGETS_AT_ONCE
-    segments = [_segment_with_next(view, one.known, one.session) for one in asked]
+    segments = [_segment_with_next(view, one) for one in asked]
     users = snapshot.last_users(segments, items.sparse, context)
     return Contexts.of(segments, users, view.covisitation, len(view.index), view.related)
 
@@ -225,7 +229,7 @@ def _logits(tensor: Tensor) -> NDArray[np.float64]:
     return logits
 
 
-def _segment_with_next(view: View, known: Sequence[Act], session: str | None) -> Segment:
+def _segment_with_next(view: View, asked: HistoryQuery) -> Segment:
     """Return the acts as a Segment whose last act is the one to predict."""
 
     def row(item: str) -> int:
@@ -233,6 +237,8 @@ def _segment_with_next(view: View, known: Sequence[Act], session: str | None) ->
         assert found is not None
         return found
 
-    reading = view.signals.read(known)
-    coming = reading.acts[-1].coming(session)
-    return segment_of(reading, len(reading.acts), view.signals, row, coming)
+    reading = view.signals.read(asked.known)
+    last = reading.acts[-1] if reading.acts else Act(view.index.ids[0], InteractionType.VIEW, 0)
+    coming = last.coming(asked.session)
+    found = segment_of(reading, len(reading.acts), view.signals, row, coming)
+    return found.introduced(asked.attributes)

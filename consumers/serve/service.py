@@ -34,16 +34,17 @@ from consumers.serve.schemas import (
 from consumers.serve.state.current import CurrentState, UserState
 from consumers.serve.state.serving_state import View
 from consumers.serve.state.shown import NOTHING_SHOWN, ShownItems
-from consumers.serve.state.steering import NO_ATTRIBUTES, read_attributes, steered_by
+from consumers.serve.state.steering import steered_by
 from pipeline import metrics
 from pipeline.errors import DeliveryError, MillstreamError
-from pipeline.events import Features, Interaction
+from pipeline.events import Attributes, Features, Interaction
 from pipeline.policy.arms import GREEDY_ALONE, Arms
 from pipeline.policy.draws import NO_EXPLORATION, Exploration
 from pipeline.rules.compiled import NO_SHAPING, RequestFacts, Shaping
 from pipeline.rules.slate import Slate
 from pipeline.state.acted_items import NO_ITEMS
 from pipeline.state.histories import Act
+from pipeline.state.profiles import NO_ATTRIBUTES, read_attributes, stored_attributes
 from pipeline.value.features import MOST_ITEMS, pack
 
 NOT_REMEMBERED = (
@@ -109,6 +110,7 @@ class UserRequest(NamedTuple):
 
     Attributes:
         impression: id of the impression from which what the policy draws follows; None draws nothing.
+        attributes: of somebody who brings a history; those of a user are known.
     """
 
     user: str | None
@@ -116,6 +118,7 @@ class UserRequest(NamedTuple):
     query: RecommendationQuery
     history: Sequence[AnonymousAct] | None = None
     impression: str | None = None
+    attributes: Attributes | None = None
 
 
 class RecommendationService:
@@ -228,9 +231,9 @@ class RecommendationService:
         view, now, of_users = _ready(view), self._clock(), iter(known)
         asked, digests, arms = [], [], self._arms
         for request in requests:
-            user = ANONYMOUS if request.user is None else next(of_users)
+            user = _anonymous(request) if request.user is None else next(of_users)
             asked.append(self._asked(view, request, user, now, arms))
-            digests.append(steered_by(view.rules, user.attributes))
+            digests.append(steered_by(view.rules, user.attributes, attributes_read(view)))
         answers = recommend_all(view, asked, self._context, now)
         return [
             UserAnswer(view, answer, one.shaping, digest, now, arms)
@@ -249,18 +252,31 @@ class RecommendationService:
             exploration = Exploration(arm.policy, request.impression, arm.shadows, self._others)
             lately = self._shown.since(user, now - LATELY_MS) if self._writes_features else lately
         return UserQuery(
-            history, request.session, query, known.older, shaping, shown, user, exploration, lately
+            history,
+            request.session,
+            query,
+            known.older,
+            shaping,
+            shown,
+            user,
+            exploration,
+            lately,
+            known.attributes,
         )
 
     def for_history(
-        self, history: Sequence[AnonymousAct], session: str | None, query: RecommendationQuery
+        self,
+        history: Sequence[AnonymousAct],
+        session: str | None,
+        query: RecommendationQuery,
+        attributes: Attributes | None = None,
     ) -> Recommendations:
-        """Recommend items for a history sent with the request.
+        """Recommend items for a history sent with the request, and the attributes of whose it is.
 
         Raises:
             NotReady: the log was not read to its end yet.
         """
-        (fields,) = self.for_all([UserRequest(None, session, query, history)])
+        (fields,) = self.for_all([UserRequest(None, session, query, history, attributes=attributes)])
         return Recommendations.model_validate(fields)
 
     def similar_to(self, item: str, query: RecommendationQuery) -> Recommendations:
@@ -456,6 +472,16 @@ class RecommendationService:
     def _refused(self) -> RefusedSnapshot | None:
         refusal = self._current.refusal
         return RefusedSnapshot(version=refusal.version, reason=refusal.reason) if refusal else None
+
+
+def _anonymous(request: UserRequest) -> UserState:
+    """Return what is known of somebody who brings a history: the attributes that came with it."""
+    return ANONYMOUS._replace(attributes=stored_attributes(request.attributes or {}))
+
+
+def attributes_read(view: View) -> Sequence[str]:
+    """Return the attributes of users that the model of a View reads."""
+    return view.snapshot.manifest.sizes.user_attributes if view.snapshot else ()
 
 
 def _ready(view: View | None) -> View:

@@ -38,6 +38,7 @@ def capture(learner: Learner, supervisor: Supervisor | None, position: Position)
         replay=learner.replay.copy(),
         catalogue=stream.catalogue.copy(),
         histories=stream.histories.copy(),
+        profiles=stream.profiles.copy(),
         seen={partition: seen.to_array() for partition, seen in sorted(stream.seen.items())},
         outcomes=stream.outcomes.state(),
         values=learner.values.state(),
@@ -88,10 +89,10 @@ def update_of(
 ) -> Update:
     """Copy what servers need: what is small, and the rows that changed, or all.
 
-    Its offsets are those of the topics that servers read: answers do not follow from impressions. The cost
+    Its offsets are those of the topics whose records it covers, see `Topics.not_in_snapshots`. The cost
     follows the number of rows: 1,500 of width 384 take some milliseconds.
     """
-    stream, shown = learner.stream, Topics(model).impressions
+    stream, others = learner.stream, Topics(model).not_in_snapshots
     manifest = Manifest(
         model=model,
         version=position.version,
@@ -109,8 +110,8 @@ def update_of(
         ratings=learner.ratings.config,
         rows=len(stream.catalogue),
         scans_content=learner.table.has_content,
-        offsets=named({source: at for source, at in position.offsets.items() if source.topic != shown}),
-        topic_ids={topic: name for topic, name in position.topic_ids.items() if topic != shown},
+        offsets=named({source: at for source, at in position.offsets.items() if source.topic not in others}),
+        topic_ids={topic: name for topic, name in position.topic_ids.items() if topic not in others},
         learned_through=position.through,
         published_at=0,
         events=stream.events,

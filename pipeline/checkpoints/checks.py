@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from torch import Tensor
 
-from pipeline.events import Id, Item
+from pipeline.events import Attributes, Id, Item
 from pipeline.snapshots.values import LARGEST_COUNT, LARGEST_WEIGHT, check_range
 from pipeline.state.catalogue import Catalogue
 from pipeline.state.counts import is_pairs
@@ -53,6 +53,7 @@ PARTITION_FILE = re.compile(r"(histories|seen)-([0-9]+)\..*")
 
 Entries = list[tuple[Id, Item | None]]
 _ENTRIES = TypeAdapter(Entries)
+_PROFILE = TypeAdapter(tuple[Annotated[int, Field(ge=0, lt=2**63)], Attributes])
 
 
 def check_files(names: Collection[str]) -> None:
@@ -124,6 +125,18 @@ def read_entries(content: bytes) -> Entries:
     if any(entry is not None and entry.item != item for item, entry in entries):
         raise ValueError("the catalogue holds an item under the name of another")
     return entries
+
+
+def read_profiles(content: bytes) -> dict[int, Attributes]:
+    """Read the attributes of users by digest, a line each.
+
+    Raises:
+        ValueError: a line is none, or a user has two.
+    """
+    found = [_PROFILE.validate_json(line) for line in content.splitlines()]
+    if len(dict(found)) != len(found):
+        raise ValueError("a user is there twice")
+    return dict(found)
 
 
 def check_distinct(digests: Collection[int]) -> None:

@@ -97,7 +97,7 @@ def rebuild(
 
 def _check_topics(event_log: EventLog, topics: Topics, checkpoints: Checkpoints, position: Position) -> None:
     """Refuse a position whose offsets mean other records now."""
-    if not same_topics(position.topic_ids, event_log.topic_ids(topics.inputs)):
+    if not same_topics(position.topic_ids, event_log.topic_ids(topics.read_by_learners)):
         raise CheckpointCorrupt(
             f"what was learned after {position.version} is gone: topics were deleted and made again since; "
             f"{_way_out(event_log, topics, checkpoints)}"
@@ -137,7 +137,7 @@ def first_start(event_log: EventLog, topics: Topics, checkpoints: Checkpoints, a
         state = entry.adopts.state if entry.adopts else None
         if entry.verb is Verb.SKIP or (state and not checkpoints.has_state(state)):
             gone = max(gone, end)
-    ids = event_log.topic_ids(topics.inputs)
+    ids = event_log.topic_ids(topics.read_by_learners)
     held = (at for at in checkpoints.positions() if at.journal >= gone and same_topics(at.topic_ids, ids))
     return next((at.version for at in held), None)
 

@@ -30,6 +30,7 @@ from pipeline.checkpoints.checks import (
     check_replay,
     check_stream,
     read_entries,
+    read_profiles,
 )
 from pipeline.checkpoints.outcomes_file import outcome_lines, read_outcomes
 from pipeline.checkpoints.table_file import Content, Part, table_columns, table_parts
@@ -46,6 +47,7 @@ from pipeline.state.counts import PairRows
 from pipeline.state.dedupe import SeenEvents
 from pipeline.state.histories import Histories, decode_history, encode_history
 from pipeline.state.join_state import JoinState
+from pipeline.state.profiles import Profiles
 from pipeline.training.learner import Learner
 from pipeline.training.optimizer import MOMENTS
 from pipeline.training.replay_buffer import ReplayBuffer
@@ -54,6 +56,8 @@ from pipeline.value.port import Arrays
 LEARNED, TABLE, COUNTS = "learned.safetensors", "table.safetensors", "counts.safetensors"
 REPLAY, CATALOGUE, SUPERVISOR = "replay.safetensors", "catalogue.json", "supervisor.json"
 ENCODER, OUTCOMES = "encoder.safetensors", "outcomes.jsonl"
+USERS = "users.jsonl"
+"""Attributes of users by digest; absent while none are read."""
 VALUES, RATINGS = "values.safetensors", "ratings.safetensors"
 SUPERVISOR_STATE = TypeAdapter(SupervisorState)
 CENTROIDS, LISTS = "retrieval.centroids", "retrieval.lists"
@@ -78,6 +82,7 @@ class LearnerState:
     replay: ReplayBuffer
     catalogue: Catalogue
     histories: Histories
+    profiles: Profiles
     seen: dict[int, NDArray[np.int64]]
     outcomes: JoinState
     values: Arrays
@@ -107,6 +112,8 @@ def file_parts(captured: LearnerState, partitions: int) -> Iterator[tuple[str, I
     yield RATINGS, [write_arrays(dict(captured.ratings))]
     if captured.supervisor is not None:
         yield SUPERVISOR, [captured.supervisor]
+    if len(captured.profiles):
+        yield USERS, captured.profiles.lines()
     for partition, histories in enumerate(_histories(captured.histories, partitions)):
         yield f"histories-{partition}.json", [orjson.dumps(histories)]
     for partition in range(partitions):
@@ -163,6 +170,8 @@ def restore(
     learner.stream.catalogue = catalogue
     _load_counts(learner, counts)
     _load_users(learner, files)
+    if USERS in files:
+        learner.stream.profiles.load(read_profiles(files[USERS][:]))
     learner.table.load(table)
     learner.replay.load(replay)
     learner.retriever.load(counts["scanned"].numpy(), learner.table, *_index(learned, table))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from pipeline.cli.terminal import console, folded, log_of_settings
+from pipeline.cli.terminal import MappingOption, console, folded, log_of_settings, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,14 +22,20 @@ app.add_typer(users_app, name="users")
 
 @users_app.command("load")
 def load_users(
-    file: Annotated[str, typer.Argument(help="JSONL of users, a folder of it, or a URL of one.")],
+    file: Annotated[str, typer.Argument(help="A file, a folder, or a URL of one.")],
+    mapping: MappingOption = None,
 ) -> None:
-    """Append the users of a file, with their attributes, to the log, after every line was checked."""
+    """Append the users of a file, with their attributes, to the log, after every line was checked.
+
+    Without --mapping, FILE is JSONL whose lines are users, as in docs/events.md.
+    """
+    from pipeline.datasets.mapping import load_mapping
     from pipeline.datasets.remote import local
     from pipeline.datasets.users_file import read_users
     from pipeline.events import encode
 
-    records = [(user.user, encode(user)) for user in read_users(local(file))]
+    found = read_users(local(file), load_mapping(mapping) if mapping else None, now())
+    records = [(user.user, encode(user)) for user in found]
     with log_of_settings() as (event_log, topics, _), event_log.writer() as writer:
         for user, wire in records:
             writer.append(topics.users, user, wire)

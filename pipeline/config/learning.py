@@ -197,6 +197,8 @@ class BatchConfig(Config):
     impressions: Annotated[int, Field(ge=1, le=100_000)] = 4_096
     """Impressions in a batch, at most. They only wait for their outcomes, which costs some hundredths of what
     learning an interaction does; what is more than that follows in the next batch."""
+    users: Annotated[int, Field(ge=1, le=100_000)] = 4_096
+    """Records of users in a batch, at most, if the model reads attributes of users; they are only kept."""
     wait_seconds: Seconds = 0.2
     """How long to wait for a first record before doing what else is due."""
     linger_seconds: SecondsOrNone = 0.1

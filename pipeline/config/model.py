@@ -84,6 +84,12 @@ class ModelSizes(Config):
     """Attributes that name related items by their ids, such as ["accessory_of", "series"]: the model reads
     the mean text of these items beside an item's own. A retrain adds them; they cannot be taken away."""
 
+    user_attributes: AttributeNames = ()
+    """Attributes of users that the model reads before their first act, such as ["country", "plan"]: so it has
+    something to go by for a user who has not acted yet. Texts and lists of texts; a number is no scale, so
+    send bands of ages. A retrain adds new ones; none can be taken away. Whatever users have sent is kept in
+    checkpoints then, and none of it in snapshots."""
+
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         for name in {*self.attributes} & {*self.vectors}:

@@ -59,6 +59,7 @@ class CandidateSizes(Config):
             vectors={**wanted.vectors, **champion.vectors},
             attributes=(*wanted.attributes, *champion.attributes),
             relations=(*wanted.relations, *champion.relations),
+            user_attributes=(*wanted.user_attributes, *champion.user_attributes),
         )
 
 

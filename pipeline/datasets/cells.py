@@ -272,3 +272,8 @@ def _of_pattern(text: str, pattern: str, zone: tzinfo) -> int:
     except ValueError:
         raise ValueError(f"is not of the form {pattern!r}") from None
     return _of_moment(found if found.tzinfo else found.replace(tzinfo=zone))
+
+
+def unproven_order() -> DateForm:
+    """Refuse to guess the order of day and month, where no other dates could prove it."""
+    raise ValueError("has day and month in an unknown order: name the format in [time]")

@@ -1,4 +1,4 @@
-"""A recorded data set, read from files as a mapping says: first its catalogue, then its acts by time."""
+"""A recorded data set, read from files as a mapping says: catalogue and users first, then acts by time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.datasets.cells import DateForm, common_order, plain_text
 from pipeline.datasets.drops import Drops
 from pipeline.datasets.each import rows_of
-from pipeline.datasets.mapping import ItemMapping, Layout, Mapping
+from pipeline.datasets.mapping import ItemMapping, Layout, Mapping, UserMapping
 from pipeline.datasets.ordering import TimeOrder, checked
 from pipeline.datasets.records import Row, files_of, read_rows
 from pipeline.datasets.row_reader import (
@@ -25,8 +25,9 @@ from pipeline.datasets.row_reader import (
     ItemReader,
     cell_of,
 )
+from pipeline.datasets.user_rows import UserReader, UserRows, user_of_fields
 from pipeline.errors import DatasetError, InvalidEvent
-from pipeline.events import Interaction, Item, validate
+from pipeline.events import Interaction, Item, User, validate
 
 ID_BYTES = 12
 SEEN_BEFORE = "in an earlier file already"
@@ -37,6 +38,7 @@ class MappedDataset:
 
     Items from files of their own are yielded in the order of these files. Items that the rows of the acts
     describe are those with an act, the one with the latest act first; a title is the most frequent one.
+    Users that the rows of the acts describe are those with an act; they come before all acts.
 
     Without an id in the rows, an event id consists of a digest of the act and a number that counts equal
     ones within a file: an invoice may have the same line twice. So an export that has grown, is packed or
@@ -60,7 +62,9 @@ class MappedDataset:
         self._mapping = mapping
         self._most_rows = most_rows
         self._files = files_of(source, mapping.layout)
-        self._item_files = _item_files(source, mapping.items)
+        self._item_files, self._user_files = (
+            _files_of_part(source, part) for part in (mapping.items, mapping.users)
+        )
         cells = CellReader(mapping.time, mapping.layout, lambda: self._order)
         self._acts = ActReader(mapping, cells)
         self.drops = Drops()
@@ -74,14 +78,14 @@ class MappedDataset:
     def digest(self) -> str:
         """Hex sha256 of the files' bytes on disk."""
         digest = hashlib.sha256()
-        for path in [*self._files, *self._item_files]:
+        for path in [*self._files, *self._item_files, *self._user_files]:
             with path.open("rb") as file:
                 while block := file.read(2**20):
                     digest.update(block)
         return digest.hexdigest()
 
-    def events(self) -> Iterator[Item | Interaction]:
-        """Yield the catalogue, then the acts; of rows that are `sorted`, each item before its first act.
+    def events(self) -> Iterator[Item | User | Interaction]:
+        """Yield catalogue and users, then the acts; of `sorted` rows, each before its first act.
 
         Raises:
             DatasetError: a row has other columns or an invalid value; names file, line, column,
@@ -93,24 +97,30 @@ class MappedDataset:
             yield from self._streamed(described)
             return
         with TimeOrder() as order:
-            for act in self._read_acts(described):
+            users = UserRows(self._user_reader(self._mapping.users_are_in_rows))
+            for act in self._read_acts(described, users):
                 described.add_act(act)
                 order.add(act)
             yield from self._catalogue(described.opening)
             yield from self._valid(described.with_acts())
+            yield from self._users(described.opening)
+            yield from self._valid_users(users.users(described.opening))
             yield from self._interactions(order.sorted())
 
-    def _streamed(self, described: _DescribedItems) -> Iterator[Item | Interaction]:
-        acts = checked(self._read_acts(described))
+    def _streamed(self, described: _DescribedItems) -> Iterator[Item | User | Interaction]:
+        users = UserRows(self._user_reader(self._mapping.users_are_in_rows))
+        acts = checked(self._read_acts(described, users))
         first = next(acts, None)
         if first is None:
             return
         yield from self._catalogue(first.time)
+        yield from self._users(first.time)
         for event in self._interactions(itertools.chain([first], acts)):
             yield from self._valid(described.before_its_first_act(event))
+            yield from self._valid_users(users.before_first_act(event.user, event.time))
             yield event
 
-    def _read_acts(self, described: _DescribedItems) -> Iterator[Act]:
+    def _read_acts(self, described: _DescribedItems, users: UserRows) -> Iterator[Act]:
         """Yield the acts in the order of the rows; count the others."""
         for number, (file, row) in enumerate(self._rows()):
             if row.repeats_header:
@@ -119,6 +129,8 @@ class MappedDataset:
             try:
                 described.add_row(row)
                 act = self._acts.read(row, number, file)
+                if not isinstance(act, Drop):
+                    users.add_row(row)
             except InvalidField as error:
                 self._refuse(row.place, error.detail, error.reason)
                 continue
@@ -212,6 +224,33 @@ class MappedDataset:
             except InvalidEvent as error:
                 self._refuse(place, str(error), str(error))
 
+    def _users(self, opening: int) -> Iterator[User]:
+        """Yield the users from files of their own."""
+        users = self._mapping.users
+        if users is None or users.layout is None:
+            return
+        described, layout, sources = UserRows(self._user_reader()), users.layout, list(users.sources())
+        for row in (row for path in self._user_files for row in read_rows(path, layout, sources)):
+            try:
+                if not row.repeats_header:
+                    described.add_row(row)
+            except InvalidField as error:
+                self._refuse(row.place, error.detail, error.reason)
+        yield from self._valid_users(described.users(opening))
+
+    def _valid_users(self, users: Iterator[tuple[str, Fields]]) -> Iterator[User]:
+        for place, fields in users:
+            try:
+                yield user_of_fields(fields)
+            except InvalidEvent as error:
+                self._refuse(place, str(error), str(error))
+
+    def _user_reader(self, is_asked: bool = True) -> UserReader | None:
+        users = self._mapping.users
+        if users is None or not is_asked:
+            return None
+        return UserReader(users, self._reader(users.layout or self._mapping.layout))
+
     def _refuse(self, place: str, detail: str, reason: str) -> None:
         if self._mapping.invalid == "refuse":
             raise DatasetError(f"{place}: {detail}")
@@ -274,7 +313,8 @@ class _DescribedItems:
         return {"item": item, "title": title, "time": time, **self._others.get(item, {})}
 
 
-def _item_files(source: Path, items: ItemMapping | None) -> list[Path]:
-    if items is None or items.layout is None:
+def _files_of_part(source: Path, part: ItemMapping | UserMapping | None) -> list[Path]:
+    """Return the files in which items or users are described apart from the acts."""
+    if part is None or part.layout is None:
         return []
-    return files_of(source.parent if source.is_file() else source, items.layout)
+    return files_of(source.parent if source.is_file() else source, part.layout)

@@ -200,6 +200,19 @@ class ItemMapping(_Part):
         yield from self.attributes.values()
 
 
+class UserMapping(_Part):
+    """Where the attributes of users come from: the same rows, or the files of its own layout."""
+
+    user: FieldSource
+    attributes: dict[str, FieldSource] = Field(min_length=1)
+    layout: Layout | None = None
+
+    def sources(self) -> Iterator[FieldSource]:
+        """Yield where all fields come from."""
+        yield self.user
+        yield from self.attributes.values()
+
+
 class RowLines(_Part):
     """Makes several rows of one, such as the lines of an order or the items of a list.
 
@@ -255,7 +268,7 @@ class Mapping(_Part):
         each: what makes several rows of one.
         types: types of interaction by what the rows call them; a type's own name needs none.
         drop: rules that leave out rows, the first that applies.
-        interactions: None where the rows describe items only, as those of a catalogue's topic.
+        interactions: None where the rows describe items or users only, as those of a catalogue's topic.
     """
 
     name: str = Field(default="mapped", min_length=1, max_length=64)
@@ -266,12 +279,13 @@ class Mapping(_Part):
     time: TimeForm = TimeForm()
     types: dict[str, Annotated[InteractionType, Field(strict=False)]] = {}
     items: ItemMapping | None = None
+    users: UserMapping | None = None
     drop: tuple[DropRule, ...] = ()
 
     @model_validator(mode="after")
     def _of_something(self) -> Self:
-        if self.interactions is None and self.items is None:
-            raise ValueError("write a table [interactions], [items], or both")
+        if self.interactions is None and (self.items is None) == (self.users is None):
+            raise ValueError("write a table [interactions], or one of [items] and [users] alone")
         return self
 
     @property
@@ -282,7 +296,7 @@ class Mapping(_Part):
             DatasetError: the rows describe items only.
         """
         if self.interactions is None:
-            raise DatasetError(f"the mapping {self.name} has no table [interactions]: it makes items only")
+            raise DatasetError(f"the mapping {self.name} has no table [interactions]: it makes no acts")
         return self.interactions
 
     @property
@@ -294,6 +308,11 @@ class Mapping(_Part):
     def titles_are_in_rows(self) -> bool:
         """Whether the items are described by the rows of the interactions."""
         return self.items is not None and self.items.layout is None
+
+    @property
+    def users_are_in_rows(self) -> bool:
+        """Whether the users are described by the rows of the interactions."""
+        return self.users is not None and self.users.layout is None
 
     def of_rows(self) -> Iterator[FieldSource]:
         """Yield what is read from the rows of the interactions, as they are in their files."""
@@ -307,6 +326,8 @@ class Mapping(_Part):
         yield from self.acts.sources()
         if self.items is not None and self.items.layout is None:
             yield from self.items.sources()
+        if self.users is not None and self.users.layout is None:
+            yield from self.users.sources()
 
 
 def load_mapping(path: Path) -> Mapping:
@@ -325,6 +346,10 @@ def load_mapping(path: Path) -> Mapping:
         raise DatasetError(f"the mapping {path}: {faults_in(error, Mapping, 'all of it')}") from None
 
 
+NESTED = "items", "users"
+"""Tables with tables of their own."""
+
+
 def to_toml(mapping: Mapping) -> str:
     """Write a mapping as TOML, without what is as by default."""
     plain = mapping.model_dump(mode="json", exclude_defaults=True)
@@ -332,7 +357,7 @@ def to_toml(mapping: Mapping) -> str:
     tables = {key: value for key, value in plain.items() if isinstance(value, dict)}
     lines = [f"{key} = {_toml(value)}" for key, value in plain.items() if key not in tables]
     for name, table in tables.items():
-        inner = {key: table.pop(key) for key in ("layout", "times") if name == "items" and key in table}
+        inner = {key: table.pop(key) for key in ("layout", "times") if name in NESTED and key in table}
         lines += _table(f"[{name}]", table)
         lines += [line for key, part in inner.items() for line in _table(f"[{name}.{key}]", part)]
     for rule in rules:

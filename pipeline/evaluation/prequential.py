@@ -13,7 +13,17 @@ from torch import Tensor
 from pipeline.evaluation.lists import CUTOFF, NO_LISTS, Lists
 
 SCORERS = ("model", "covisitation", "popularity", "mixture")
-SLICES = ("all", "first_of_basket", "cold", "new_items", "tail", "new_users", "dormant", "returning")
+SLICES = (
+    "all",
+    "first_of_basket",
+    "first_of_user",
+    "cold",
+    "new_items",
+    "tail",
+    "new_users",
+    "dormant",
+    "returning",
+)
 """All targets, and cohorts of them; see `pipeline.training.cohorts`."""
 FULL_RANKING, AUDITED = "full_ranking", "audited"
 """The mixture over all items instead of candidates, and the slice of targets that are ranked in full."""

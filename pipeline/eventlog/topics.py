@@ -42,7 +42,7 @@ class Topics:
 
     @property
     def users(self) -> str:
-        """What rules may know of each user, compacted; the key is the user."""
+        """What rules and the model may know of each user, compacted; the key is the user."""
         return f"{self.prefix}.users"
 
     @property
@@ -97,8 +97,19 @@ class Topics:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The topics that a learner reads."""
+        """The topics that every learner reads."""
         return self.items, self.interactions, self.impressions
+
+    @property
+    def read_by_learners(self) -> tuple[str, ...]:
+        """The topics that a learner may read: users only if its model reads attributes of them."""
+        return *self.inputs, self.users
+
+    @property
+    def not_in_snapshots(self) -> tuple[str, ...]:
+        """Those of them whose records no snapshot covers: servers read users themselves, and need no
+        impressions."""
+        return self.impressions, self.users
 
     @property
     def served(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from pipeline.config import BatchConfig
 from pipeline.errors import InvalidEvent
 from pipeline.event_fields import LATEST_MS
-from pipeline.eventlog.intake import dead_letter, impression_of, interaction_of, item_of
+from pipeline.eventlog.intake import dead_letter, impression_of, interaction_of, item_of, user_of
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.eventlog.port import EventLog, FencedWriter, Offsets, Record, TopicPartition, lag
 from pipeline.eventlog.refusal_limit import RefusalLimit
@@ -88,6 +88,7 @@ class Cut(NamedTuple):
     items: list[Record]
     interactions: list[Record]
     impressions: list[Record]
+    users: list[Record]
 
 
 Turn = Batch | StateSwitch
@@ -133,6 +134,11 @@ class BatchSource:
     Interactions never wait for impressions: a batch takes those that were appended before the end of its
     interactions, so many at most. Journals that know no impressions yet begin with them at their end: the
     first entry that names them says where, and has none itself.
+
+    Users are read if the model reads their attributes. A batch takes those that wait first, so many at most;
+    the first interaction waits for all that are there. A batch without records says in the journal where they
+    begin: at the first that the log holds. Those that cannot be read are passed over: servers write their
+    letters.
     """
 
     def __init__(
@@ -157,7 +163,8 @@ class BatchSource:
             for topic in (topics.items, topics.interactions)
         )
         self._impressions: RecordBuffer | None = None
-        self._read_impressions(start.offsets)
+        self._users: RecordBuffer | None = None
+        self._read_optional(start.offsets)
 
     def recover(self, entries: Iterable[tuple[JournalEntry, int]]) -> Iterator[Turn]:
         """Yield the batches and adoptions that journal entries name.
@@ -182,10 +189,12 @@ class BatchSource:
         stop: Callable[[], bool],
         limit: RefusalLimit,
         has_new_text: Callable[[CatalogueRecord], bool],
+        reads_users: bool = False,
     ) -> Iterator[Turn | None]:
         """Yield new batches and adoptions, each journalled before it is yielded, until `stop` says so.
 
-        `has_new_text` says whether a record has a text to be encoded, which bounds a batch. A generation that
+        `has_new_text` says whether a record has a text to be encoded, which bounds a batch; `reads_users`
+        whether users are read, as they are for ever once they were. A generation that
         another machine, release or setting opens begins with a batch even if there is nothing to read, so
         that it is published: what the generation before published may be unreadable now.
 
@@ -196,6 +205,8 @@ class BatchSource:
             Fenced: another learner took over the journal.
         """
         generation, rehearsals = self._position.generation, Rehearsals(config)
+        if reads_users and self._users is None:
+            self._users = RecordBuffer(self._log, self._log.begin_offsets([self._topics.users]))
         self._begins = self._log.begin_offsets([self._topics.interactions])
         if self._position.fingerprint != fingerprint:
             generation += 1
@@ -213,7 +224,8 @@ class BatchSource:
                 yield None
                 continue
             verb, records = self._next(config, has_new_text, rehearsals)
-            if verb is Verb.LEARN and not any(records) and generation == self._position.generation:
+            is_due = generation != self._position.generation or self._users_are_new
+            if verb is Verb.LEARN and not any(records) and not is_due:
                 yield None
                 continue
             entry = JournalEntry.of(
@@ -235,7 +247,7 @@ class BatchSource:
 
     def close(self) -> None:
         """Close the readers."""
-        for buffer in (self._items, self._interactions, self._impressions):
+        for buffer in (self._items, self._interactions, self._impressions, self._users):
             if buffer is not None:
                 buffer.close()
 
@@ -247,7 +259,7 @@ class BatchSource:
     ) -> tuple[Verb, Cut]:
         """Rehearse if a rehearsal is owed and little waits; else cut the next records."""
         if rehearsals.is_owed and not self._folds and self._waiting() <= rehearsals.most_waiting:
-            return Verb.REHEARSE, Cut([], [], [])
+            return Verb.REHEARSE, Cut([], [], [], [])
         return self._pull(config, has_new_text)
 
     @property
@@ -264,7 +276,11 @@ class BatchSource:
     def _pull(self, config: BatchConfig, has_new_text: Callable[[CatalogueRecord], bool]) -> tuple[Verb, Cut]:
         """Cut the next records: those to be folded first, then those to be learned."""
         if self._impressions is None:
-            self._read_impressions(self._log.end_offsets([self._topics.impressions]))
+            ends = self._log.end_offsets([self._topics.impressions])
+            self._impressions = RecordBuffer(self._log, ends)
+        if self._users_are_new and not self._folds:
+            return Verb.LEARN, Cut([], [], [], [])
+        users = self._users.cut(config.users, 0) if self._users and not self._users_are_new else []
         if self._folds:
             at, fold_to = self._position.offsets, self._position.fold_to
             # Never go back: some partitions may be past their end already.
@@ -272,14 +288,14 @@ class BatchSource:
             ends = {source: max(at[source], end) for source, end in near.items()}
             items, interactions = self._items.cut_to(ends), self._interactions.cut_to(ends)
             shown = self._shown_until(_latest(interactions), config.impressions)
-            return Verb.FOLD, Cut(items, interactions, shown)
+            return Verb.FOLD, Cut(items, interactions, shown, users)
         items = self._items.cut(config.items, timeout_seconds=0, fits=_within(config.texts, has_new_text))
-        if items and self._is_born_amid_items():
-            return Verb.LEARN, Cut(items, [], [])
-        wait, linger = (0.0, 0.0) if items else (config.wait_seconds, config.linger_seconds)
+        if (items or users) and self._is_born_amid_others():
+            return Verb.LEARN, Cut(items, [], [], users)
+        wait, linger = (0.0, 0.0) if items or users else (config.wait_seconds, config.linger_seconds)
         interactions = self._interactions.cut(config.events, wait, linger)
         until = _latest(interactions) if self._interactions.waiting else LATEST_MS
-        return Verb.LEARN, Cut(items, interactions, self._shown_until(until, config.impressions))
+        return Verb.LEARN, Cut(items, interactions, self._shown_until(until, config.impressions), users)
 
     def _shown_until(self, time: int, most: int) -> list[Record]:
         """Cut impressions appended up to a time in ms; none until the journal says where they begin.
@@ -290,32 +306,53 @@ class BatchSource:
             return []
         return self._impressions.cut(most, timeout_seconds=0, fits=lambda record: record.append_time <= time)
 
-    def _is_born_amid_items(self) -> bool:
-        """Whether no interaction was taken ever, and items wait."""
+    @property
+    def _users_are_new(self) -> bool:
+        """Whether users are read, and the journal does not name them yet."""
+        return self._users is not None and not of_topic(self._topics.users, self._position.offsets)
+
+    def _is_born_amid_others(self) -> bool:
+        """Whether no interaction was taken ever, and items or users wait."""
         at = self._position.offsets
         if any(at[source] > begin for source, begin in self._begins.items()):
             return False
-        ends, read = self._log.end_offsets([self._topics.items]), self._items.positions()
+        read = self._items.positions() | (self._users.positions() if self._users else {})
+        ends = self._log.end_offsets({source.topic for source in read})
         return any(read[source] < end for source, end in ends.items())
 
     def _cut_to(self, ends: Offsets) -> Cut:
-        """Cut what a journal entry names; the first that names impressions, or none again, has none."""
-        shown = of_topic(self._topics.impressions, ends)
-        if self._impressions is None or not shown:
-            self._read_impressions(ends)
-        impressions = self._impressions.cut_to(shown) if self._impressions else []
-        return Cut(self._items.cut_to(ends), self._interactions.cut_to(ends), impressions)
+        """Cut what a journal entry names.
 
-    def _read_impressions(self, offsets: Offsets) -> None:
-        """Read impressions from offsets on; none if these do not name them."""
-        if self._impressions is not None:
-            self._impressions.close()
-        ours = of_topic(self._topics.impressions, offsets)
-        self._impressions = RecordBuffer(self._log, ours) if ours else None
+        The first that names impressions or users, or none of them again, has none.
+        """
+        self._impressions = self._named(self._impressions, self._topics.impressions, ends)
+        self._users = self._named(self._users, self._topics.users, ends)
+        impressions, users = (
+            buffer.cut_to(ends) if buffer else [] for buffer in (self._impressions, self._users)
+        )
+        return Cut(self._items.cut_to(ends), self._interactions.cut_to(ends), impressions, users)
+
+    def _named(self, buffer: RecordBuffer | None, topic: str, offsets: Offsets) -> RecordBuffer | None:
+        """Return what reads a topic; a new one, from offsets on, where these or the reader lack it."""
+        if buffer is not None and of_topic(topic, offsets):
+            return buffer
+        return self._reopened(buffer, topic, offsets)
+
+    def _reopened(self, buffer: RecordBuffer | None, topic: str, offsets: Offsets) -> RecordBuffer | None:
+        """Read a topic from offsets on; not at all if these do not name it."""
+        if buffer is not None:
+            buffer.close()
+        ours = of_topic(topic, offsets)
+        return RecordBuffer(self._log, ours) if ours else None
+
+    def _read_optional(self, offsets: Offsets) -> None:
+        """Read what not every journal names, from offsets on."""
+        self._impressions = self._reopened(self._impressions, self._topics.impressions, offsets)
+        self._users = self._reopened(self._users, self._topics.users, offsets)
 
     def _positions(self) -> Offsets:
-        shown = self._impressions.positions() if self._impressions else {}
-        return self._items.positions() | self._interactions.positions() | shown
+        every = self._items, self._interactions, self._impressions, self._users
+        return {source: at for buffer in every if buffer for source, at in buffer.positions().items()}
 
     def _unlearned(self, refused: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
         """Return the refusals that cost learning: not those of impressions, however many there are."""
@@ -352,7 +389,7 @@ class BatchSource:
         self._position = Position.after(entry, journalled)
         self._items.seek(entry.offsets)
         self._interactions.seek(entry.offsets)
-        self._read_impressions(entry.offsets)
+        self._read_optional(entry.offsets)
 
     def _batch(
         self,
@@ -373,6 +410,7 @@ class BatchSource:
                 users[event.user] = self._end_in_home(event.user, record, ends)
         valid = len(refused) + len(entries) + len(events)
         shown = _timed(records.impressions, refused)
+        described = [user for record in records.users if (user := _read(user_of, record, [])) is not None]
         self._position = Position.after(entry, journalled)
         return Batch(
             micro=MicroBatch(
@@ -383,6 +421,7 @@ class BatchSource:
                 entry.verb is Verb.LEARN,
                 times=list(accumulate(times, max)),
                 impressions=shown,
+                users=described,
                 rehearses=entry.verb is Verb.REHEARSE,
             ),
             position=self._position,

@@ -95,7 +95,7 @@ def resume(
         last = max(last, entry.generation)
         if entry.verb is Verb.SKIP:
             at, faults = Position.after(entry, journalled), []
-    ids = event_log.topic_ids(topics.inputs)
+    ids = event_log.topic_ids({*topics.inputs, *(source.topic for source in at.offsets)})
     held = _held(event_log, at, ids)
     needed = faults + _faults(_without(at, topics.impressions), held, ids)
     faults += _faults(at, held, ids)

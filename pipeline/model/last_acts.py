@@ -18,7 +18,7 @@ from transformers.models.bert.modeling_bert import BertLayer
 from pipeline.model.families import blocks_of
 from pipeline.model.item_table import Rows
 from pipeline.model.recommender import Recommender
-from pipeline.model.scoring import users_before_last
+from pipeline.model.scoring import users_before_last, with_attributes
 from pipeline.model.sequences import Packed
 from pipeline.model.tower import Tower
 from pipeline.model.tuning import WITHIN_LAYERS
@@ -32,8 +32,12 @@ def last_users(segments: Sequence[Segment], recommender: Recommender, items: Row
     block = _only_block(tower)
     if block is None:
         return users_before_last(segments, recommender, items, context)
-    acts, vectors = acts_before_last(segments, recommender, items, context)
-    return _after_last(tower, block, acts, vectors)
+
+    def after_acts(acted: Sequence[Segment]) -> Tensor:
+        acts, vectors = acts_before_last(acted, recommender, items, context)
+        return _after_last(tower, block, acts, vectors)
+
+    return with_attributes(segments, recommender, after_acts)
 
 
 def acts_before_last(

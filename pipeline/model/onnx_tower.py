@@ -30,6 +30,7 @@ from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import Rows
 from pipeline.model.last_acts import HistoryTower, acts_before_last
 from pipeline.model.recommender import Recommender
+from pipeline.model.scoring import with_attributes
 from pipeline.state.segments import Segment
 
 ACTS = ("vectors", "types", "values", "gaps", "lengths")
@@ -64,6 +65,11 @@ class OnnxTower:
     @torch.inference_mode()
     def last_users(self, segments: Sequence[Segment], items: Rows, context: int) -> Tensor:
         """Compute what `pipeline.model.last_acts.last_users` does, ``[m, d]``, but for rounding."""
+        return with_attributes(
+            segments, self._recommender, lambda acted: self._after_acts(acted, items, context)
+        )
+
+    def _after_acts(self, segments: Sequence[Segment], items: Rows, context: int) -> Tensor:
         recent, vectors = acts_before_last(segments, self._recommender, items, context)
         lengths = np.array([len(acts) for acts in recent])
         is_act = np.arange(lengths.max()) < lengths[:, None]

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from pipeline.config import ModelSizes, Precision
 from pipeline.model.backbone import Backbone
 from pipeline.model.device import recurring
-from pipeline.model.fusion import Fusion
+from pipeline.model.fusion import Fusion, ModalityFigures
+from pipeline.model.introduction import Introduction
 from pipeline.model.item_table import Rows
 from pipeline.model.sequences import Packed
 from pipeline.model.tower import Tower
@@ -41,6 +42,7 @@ class Recommender(nn.Module):
         self.adapter_out = nn.Parameter(torch.zeros(width, sizes.adapter_rank))
         self.log_scale = nn.Parameter(torch.tensor(INITIAL_SCALE).log())
         self.fusion = Fusion(width, sizes.adapter_rank, sizes.modalities, bool(sizes.relations))
+        self.introduction = Introduction(width, sizes.user_attributes)
 
     def learned(self) -> dict[str, nn.Parameter]:
         """Return the trainable parameters by name, without the frozen backbone."""
@@ -72,6 +74,10 @@ class Recommender(nn.Module):
         with torch.autocast(vectors.device.type, dtype=torch.bfloat16, enabled=autocasts):
             users: Tensor = self.tower(vectors, packed)
         return users.float()
+
+    def figures(self) -> dict[str, ModalityFigures]:
+        """Say how much each modality of items says, and each attribute of users, by name."""
+        return {**self.fusion.figures(), **self.introduction.figures()}
 
     def logits(self, users: Tensor, vectors: Tensor, bias: Tensor) -> Tensor:
         """Compute the logits σ(u·v) + b of users ``[m, d]`` for item vectors ``[n, d]``: ``[m, n]``."""

@@ -7,7 +7,7 @@ at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pipeline.model.item_table import Rows
 from pipeline.model.likeness import NEARNESS, NO_ITEM, alike
-from pipeline.model.mixer import ScorerOutputs, from_biases, from_shares
+from pipeline.model.mixer import FIRST_OF_USER, ScorerOutputs, from_biases, from_shares
 from pipeline.model.recommender import Recommender
 from pipeline.model.sequences import pack
 from pipeline.state.covisitation import Covisitation
@@ -62,12 +62,13 @@ class Contexts:
         pairs = [(segment, segment.targets) for segment in segments]
         pasts = [segment.items[:target] for segment, targets in pairs for target in targets]
         opens = [segment.baskets[targets] != segment.baskets[targets - 1] for segment, targets in pairs]
-        is_first = np.concatenate(opens)
+        begins = np.concatenate([targets == 0 for _, targets in pairs])
+        is_first = np.concatenate(opens) | begins
         return cls(
             users,
             covisitation.suggest(pasts, is_first),
             evidence(segments, size, related),
-            is_first.astype(np.int64),
+            np.where(begins, FIRST_OF_USER, is_first.astype(np.int64)),
             _latest(pasts),
         )
 
@@ -109,14 +110,36 @@ def users_before_last(
 ) -> Tensor:
     """Compute user vectors ``[m, d]`` before the last act of m segments, from at most `context` acts.
 
-    Each segment must have at least two acts.
+    The vector before a first act is what the attributes say.
     """
-    recent = [segment.cut(max(0, len(segment) - 1 - context), len(segment) - 1) for segment in segments]
     device = items.bias.device
-    rows = torch.from_numpy(np.concatenate([acts.items for acts in recent])).to(device)
-    vectors = recommender.item_vectors(Rows(*(column[rows] for column in items)))
-    ends = torch.from_numpy(np.cumsum([len(acts) for acts in recent]) - 1).to(device)
-    return recommender.user_vectors(vectors, pack(recent, device))[ends]
+
+    def after_acts(acted: Sequence[Segment]) -> Tensor:
+        recent = [segment.cut(max(0, len(segment) - 1 - context), len(segment) - 1) for segment in acted]
+        rows = torch.from_numpy(np.concatenate([acts.items for acts in recent])).to(device)
+        vectors = recommender.item_vectors(Rows(*(column[rows] for column in items)))
+        ends = torch.from_numpy(np.cumsum([len(acts) for acts in recent]) - 1).to(device)
+        return recommender.user_vectors(vectors, pack(recent, device))[ends]
+
+    return with_attributes(segments, recommender, after_acts)
+
+
+def with_attributes(
+    segments: Sequence[Segment], recommender: Recommender, after_acts: Callable[[Sequence[Segment]], Tensor]
+) -> Tensor:
+    """Compute user vectors ``[m, d]`` before the last act of m segments: from acts, or before the first from
+    attributes.
+
+    `after_acts` computes them of segments that have acts before the last.
+    """
+    acted = [segment for segment in segments if len(segment) > 1]
+    if len(acted) == len(segments):
+        return after_acts(segments)
+    device = recommender.log_scale.device
+    unknown = [segment.attributes for segment in segments if len(segment) <= 1]
+    parts = [recommender.introduction.vectors(unknown, device), *([after_acts(acted)] if acted else [])]
+    order = np.argsort([len(segment) > 1 for segment in segments], kind="stable")
+    return torch.cat(parts)[torch.from_numpy(np.argsort(order)).to(device)]
 
 
 def score_segments(

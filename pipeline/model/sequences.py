@@ -69,7 +69,8 @@ def pack(segments: Sequence[Segment], device: torch.device) -> Packed:
 
 def _width(lengths: Sequence[int]) -> int:
     """Width of the rows: a power of two, so that few shapes occur, or less if one row holds everything."""
-    return min(recurring(sum(lengths)), 1 << (max(lengths) - 1).bit_length())
+    longest = max(1, *lengths)  # a segment of a user who has not acted yet has no acts
+    return min(recurring(max(1, sum(lengths))), 1 << (longest - 1).bit_length())
 
 
 def _first_fit(lengths: Sequence[int], width: int) -> tuple[list[int], int]:

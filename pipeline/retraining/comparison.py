@@ -27,6 +27,8 @@ from pipeline.training.sampled_lists import content_of
 
 COMPARED = "first_of_basket", "cold", "new_users"
 """Slices that the Gate checks."""
+FIRST_ACTS = "first_of_user"
+"""A slice that is not compared."""
 LIST_LENGTH = 20
 PROBES = 200
 PROBES_AT_ONCE = 20
@@ -73,7 +75,7 @@ def _model_run(
 ) -> ModelRun:
     """Summarise a contender; `known` are scores of the same batches by a contender that was finite."""
     pairs = zip(contender.scores, known, strict=True)
-    figures = [_figures(scores, len(other.targets.users)) for scores, other in pairs]
+    figures = [_figures(scores, int(_predicted_by_both(other).sum())) for scores, other in pairs]
     log_loss, ndcg = (_joined([batch[name] for batch in figures]) for name in ("log_loss", "ndcg@20"))
     return ModelRun(
         log_loss, ndcg, lists, seconds, _bytes(contender.learner), _spread(contender.learner, lists)
@@ -91,15 +93,31 @@ def _spread(learner: Learner, lists: NDArray[np.int64]) -> dict[str, float]:
 
 
 def _figures(scores: Scores, targets: int) -> dict[str, NDArray[np.float64]]:
-    """The figures of each target; NaN in a batch that was not finite."""
-    figures = per_target(scores.by_scorer["mixture"])
-    return {name: np.full(targets, np.nan) for name in figures} if scores.quarantined else figures
+    """The figures of each target that both predict; NaN in a batch that was not finite."""
+    figures, shared = per_target(scores.by_scorer["mixture"]), _predicted_by_both(scores)
+    if scores.quarantined:
+        return {name: np.full(targets, np.nan) for name in figures}
+    return {name: values[shared] for name, values in figures.items()}
+
+
+def _predicted_by_both(scores: Scores) -> NDArray[np.bool_]:
+    """Which targets are shared: not the first acts of users, which a model without attributes leaves out."""
+    return ~scores.slices[FIRST_ACTS]
 
 
 def _shared_targets(scores: Sequence[Scores]) -> SharedTargets:
-    users = [user for scored in scores for user in scored.targets.users]
+    shared = [_predicted_by_both(one) for one in scores]
+    users = [
+        user
+        for one, own in zip(scores, shared, strict=True)
+        for user, is_shared in zip(one.targets.users, own.tolist(), strict=True)
+        if is_shared
+    ]
     _, numbers = np.unique(np.array(users, dtype=np.str_), return_inverse=True)
-    slices = {name: _joined([one.slices[name] for one in scores]).astype(np.bool_) for name in COMPARED}
+    pairs = list(zip(scores, shared, strict=True))
+    slices = {
+        name: _joined([one.slices[name][own] for one, own in pairs]).astype(np.bool_) for name in COMPARED
+    }
     return SharedTargets(numbers.astype(np.int64), slices)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.events import CatalogueRecord, Impression, Interaction
+from pipeline.events import CatalogueRecord, Impression, Interaction, UserRecord
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class MicroBatch:
         times: when each interaction was appended, in ms by the log's clock, ascending; empty where nothing
             was shown whose outcomes are of interest.
         impressions: what was shown, each with the time at which it was appended; ascending.
+        users: what was sent of users, and the ids of removed ones; applied before the interactions.
         rehearses: whether it is a rehearsal: no events, and one step on replayed Segments.
     """
 
@@ -30,4 +31,5 @@ class MicroBatch:
     learns: bool = True
     times: Sequence[int] = ()
     impressions: Sequence[tuple[int, Impression]] = ()
+    users: Sequence[UserRecord] = ()
     rehearses: bool = False

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.config import SegmentConfig
 from pipeline.events import InteractionType
 from pipeline.state.histories import Act
+from pipeline.state.profiles import NO_ATTRIBUTES
 from pipeline.state.signals import Reading, Rejection, Signals
 
 TYPES = tuple(InteractionType)
@@ -59,6 +60,9 @@ class Segment:
         first_new: number of acts that are history; the position of the first new one.
         rejections: for evidence, which needs whole Segments; pieces have none.
         user: digest of the user, 0 if it does not matter.
+        attributes: those of the user that the model reads, as they are stored.
+        begins: whether the first act is to be predicted, from attributes alone: it is the first that the
+            user ever did.
     """
 
     items: NDArray[np.int64]
@@ -71,6 +75,8 @@ class Segment:
     first_new: int
     rejections: Rejections = NO_REJECTIONS
     user: int = 0
+    attributes: bytes = NO_ATTRIBUTES
+    begins: bool = False
 
     def __len__(self) -> int:
         return self.items.size
@@ -79,18 +85,33 @@ class Segment:
     def targets(self) -> NDArray[np.int64]:
         """Positions of the new acts that a recommender should predict.
 
-        The first act has no history to predict it from.
+        The first act has no history to predict it from; it needs attributes.
         """
-        return self._wanted(max(1, self.first_new))
+        return self._wanted(max(self._first, self.first_new))
 
     @property
     def foreseeable(self) -> NDArray[np.int64]:
         """Positions of all acts, new or old, that a recommender should predict."""
-        return self._wanted(1)
+        return self._wanted(self._first)
+
+    @property
+    def _first(self) -> int:
+        """The first position that can be predicted."""
+        return 0 if self.begins else 1
+
+    def introduced(self, attributes: bytes) -> Segment:
+        """Return the same acts of a user with some attributes, as they are stored.
+
+        A first act that is new is to be predicted from them.
+        """
+        return replace(self, attributes=attributes, begins=bool(attributes) and self.first_new == 0)
 
     def cut(self, start: int, stop: int) -> Segment:
         """Return the acts from `start` to `stop` as a Segment."""
-        return self.select(slice(start, stop), max(0, self.first_new - start))
+        cut = self.select(slice(start, stop), max(0, self.first_new - start))
+        if not self.attributes:
+            return cut
+        return replace(cut, attributes=self.attributes, begins=self.begins and start == 0)
 
     def select(self, chosen: slice | NDArray[np.bool_], first_new: int) -> Segment:
         """Return chosen acts as a Segment without rejections."""

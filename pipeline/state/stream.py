@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import RewardsConfig, SignalsConfig, StreamConfig
-from pipeline.events import CatalogueRecord, Interaction
+from pipeline.events import CatalogueRecord, Interaction, event_digest
 from pipeline.state.catalogue import Catalogue
 from pipeline.state.contributions import Contribution, additions, contribution
 from pipeline.state.covisitation import DecayedCovisitation
@@ -22,6 +22,7 @@ from pipeline.state.join_state import Leftover, ShownImpression
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.state.outcomes import OutcomeJoin, join_in_order
 from pipeline.state.popularity import DecayedPopularity
+from pipeline.state.profiles import Profiles
 from pipeline.state.segments import Segment, segment_of
 from pipeline.state.signals import Reading, Signals
 
@@ -35,6 +36,7 @@ class StreamState:
         events: number of interactions folded since the beginning.
         capped: number of acts of the last fold that a cap has reduced.
         signals: what acts say.
+        profiles: what was sent of users.
         head: which items most acts are on, by their number of acts.
         outcomes: joins what was shown with what came of it.
         closed: impressions that the last batch has closed, in the order of their closing.
@@ -52,6 +54,7 @@ class StreamState:
     def __post_init__(self, said: SignalsConfig, worth: RewardsConfig) -> None:
         self.signals = Signals(said, self.config.history_length)
         self.histories = Histories(self.config.history_length)
+        self.profiles = Profiles()
         self.covisitation = DecayedCovisitation(
             self.config.covisitation_half_life, self.config.covisitation_partners
         )
@@ -113,11 +116,11 @@ class StreamState:
 
     def segment(self, user: str, new: Sequence[Act]) -> Segment:
         """Build one Segment from a user's history and new acts."""
-        return self.segment_after(self.histories.of(user), new)
+        return self.segment_after(user, self.histories.of(user), new)
 
-    def segment_after(self, history: History, new: Sequence[Act]) -> Segment:
-        """Build one Segment from a history and new acts."""
-        return self.segment_of(*self.read(history, new))
+    def segment_after(self, user: str, history: History, new: Sequence[Act]) -> Segment:
+        """Build one Segment from what a user's history was, and new acts."""
+        return self.segment_of(user, *self.read(history, new))
 
     def read(self, history: History, new: Sequence[Act]) -> tuple[Reading, int]:
         """Read a history and new acts; return how many of the acts are not new, too."""
@@ -125,9 +128,15 @@ class StreamState:
         reading = self.signals.read(acts)
         return reading, reading.until(first_new)
 
-    def segment_of(self, reading: Reading, first_new: int) -> Segment:
-        """Convert what `read` returned to a Segment."""
-        return segment_of(reading, first_new, self.signals, self.catalogue.row)
+    def segment_of(self, user: str, reading: Reading, first_new: int) -> Segment:
+        """Convert what `read` returned of a user to a Segment."""
+        found = segment_of(reading, first_new, self.signals, self.catalogue.row)
+        return self.introduced(found, user)
+
+    def introduced(self, segment: Segment, user: str) -> Segment:
+        """Return a Segment with the digest of its user, and the attributes that the model reads."""
+        digest = event_digest(user)
+        return replace(segment, user=digest).introduced(self.profiles.of(digest))
 
     def segment_before_next(self, user: str, session: str | None = None) -> Segment | None:
         """Build a Segment whose last act is a placeholder for the user's next; None without acts to go by.
@@ -138,7 +147,8 @@ class StreamState:
         if not reading.acts:
             return None
         coming = reading.acts[-1].coming(session)
-        return segment_of(reading, len(reading.acts), self.signals, self.catalogue.row, coming)
+        found = segment_of(reading, len(reading.acts), self.signals, self.catalogue.row, coming)
+        return self.introduced(found, user)
 
     def fold(self, events: Sequence[Interaction]) -> None:
         """Fold events, in the order of arrival, into histories and counts."""

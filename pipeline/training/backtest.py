@@ -15,7 +15,16 @@ from pipeline.evaluation.prequential import Report
 from pipeline.evaluation.ratings import RatingQuality, RatingReport
 from pipeline.evaluation.regret import regret
 from pipeline.evaluation.timeline import Timeline
-from pipeline.events import CatalogueRecord, Event, Impression, Interaction, Item, ItemChange
+from pipeline.events import (
+    CatalogueRecord,
+    Event,
+    Impression,
+    Interaction,
+    Item,
+    ItemChange,
+    User,
+    UserRecord,
+)
 from pipeline.model.fusion import ModalityFigures
 from pipeline.ratings.scale import PositiveActs, RatingScale
 from pipeline.state.micro_batch import MicroBatch
@@ -119,7 +128,7 @@ def backtest(
         timeline,
         decisions.report(),
         ratings.report(),
-        learner.recommender.fusion.figures(),
+        learner.recommender.figures(),
         lists.update(stream.acts, stream.head.least),
         lists.by_group(groups_of(stream.catalogue, group)) if group else {},
         [doubt for doubt in doubts if doubt],
@@ -127,18 +136,20 @@ def backtest(
 
 
 def micro_batches(events: Iterable[Event], size: int) -> Iterator[MicroBatch]:
-    """Yield the catalogue before the first interaction, then batches of `size` interactions."""
-    step, items, interactions = 0, list[CatalogueRecord](), list[Interaction]()
+    """Yield catalogue and users before the first interaction, then batches of `size` interactions."""
+    step, items, interactions, users = 0, list[CatalogueRecord](), list[Interaction](), list[UserRecord]()
     for event in events:
         if isinstance(event, Item | ItemChange):
             items.append(event)
+        if isinstance(event, User):
+            users.append(event)
         if not isinstance(event, Interaction):
             continue
         if step == 0 or len(interactions) == size:
-            yield MicroBatch(0, step, items, interactions)
-            step, items, interactions = step + 1, [], []
+            yield MicroBatch(0, step, items, interactions, users=users)
+            step, items, interactions, users = step + 1, [], [], []
         interactions.append(event)
-    yield MicroBatch(0, step, items, interactions)
+    yield MicroBatch(0, step, items, interactions, users=users)
 
 
 def _with_impressions(events: Iterable[Event], shown: list[Impression]) -> Iterator[Event]:

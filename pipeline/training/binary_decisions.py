@@ -126,7 +126,8 @@ def _segment(stream: StreamState, decision: BinaryDecision) -> Segment | None:
     if not reading.acts:
         return None
     coming = reading.acts[-1].coming()
-    return segment_of(reading, len(reading.acts), stream.signals, stream.catalogue.row, coming)
+    found = segment_of(reading, len(reading.acts), stream.signals, stream.catalogue.row, coming)
+    return stream.introduced(found, decision.event.user)
 
 
 def _decisions(

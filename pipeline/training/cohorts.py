@@ -26,11 +26,16 @@ Mask = NDArray[np.bool_]
 
 
 def cohorts(segments: Sequence[Segment], known: Targets, opens: Mask, head: Head) -> dict[str, Mask]:
-    """Return the masks ``[m]`` of the segments' targets by slice; `opens` are those that open a basket."""
+    """Return the masks ``[m]`` of the segments' targets by slice; `opens` are those that open a basket.
+
+    A first act of a user, which only attributes can predict, counts as such, and as no first of a basket.
+    """
+    begins = np.concatenate([segment.targets == 0 for segment in segments])
     dormant, returning = _pauses(segments)
     masks = {
         "all": np.ones_like(opens),
-        "first_of_basket": opens,
+        "first_of_basket": opens & ~begins,
+        "first_of_user": begins,
         "cold": known.acts < COLD_BELOW,
         "new_items": known.acts == 0,
         "tail": known.acts <= head.least,

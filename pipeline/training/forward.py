@@ -21,6 +21,8 @@ from pipeline.training.objectives.port import Ranking, Supervised
 from pipeline.training.objectives.ranking import NextItem
 
 NEXT_ITEM = NextItem()
+LEAST_WEIGHT = 1e-9
+"""Instead of a sum of weights that is zero."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,10 @@ class Pass:
         users: ``[m, d]`` user vector before each target.
         items: ``[m]`` the targets' catalogue rows.
         new: ``[m]`` whether a target is new; the others are replay and context.
-        weights: ``[m]`` weight of each target's act.
+        weights: ``[m]`` weight of each target's act; 0 of a user's first act, which `introduction` alone
+            learns, so that all else is learned as without attributes.
         losses: ``[m]`` loss of each target.
+        introduction: mean loss of the new targets by what attributes of users alone say; 0 without any.
         touched: ``[n]`` the distinct catalogue rows that the pass used, and then row 0 repeated as padding.
         rows: their table rows; they hold the gradients after `backward`.
     """
@@ -42,13 +46,14 @@ class Pass:
     new: Tensor
     weights: Tensor
     losses: Tensor
+    introduction: Tensor
     touched: Tensor
     rows: Rows
 
     def mean_loss(self, chosen: Tensor) -> Tensor:
-        """Mean loss of the chosen targets by weight; 0 if there are none."""
+        """Mean loss of the chosen targets by weight; 0 if there are none, or none has a weight."""
         losses, weights = self.losses[chosen], self.weights[chosen]
-        return (losses * weights).sum() / weights.sum() if losses.numel() else losses.sum()
+        return (losses * weights).sum() / weights.sum().clamp_min(LEAST_WEIGHT)
 
 
 def forward(
@@ -62,7 +67,7 @@ def forward(
     device = negatives.items.device
     packed = pack([segment.cut(0, len(segment) - 1) for segment in segments], device)
     acts = packed.items.flatten()[packed.indices]
-    indices, items, new, weights, baskets, types = (
+    indices, items, new, weights, baskets, types, owners = (
         torch.from_numpy(array).to(device) for array in _targets(segments)
     )
     m = items.numel()
@@ -73,14 +78,56 @@ def forward(
     sizes = [acts.numel(), items.numel(), negatives.items.numel()]
     of_acts, of_items, of_negatives = torch.split(recommender.item_vectors(rows)[where], sizes)
     _, bias_of_items, bias_of_negatives = torch.split(rows.bias[where], sizes)
-    users = recommender.user_vectors(of_acts, packed)[indices]
+    users = recommender.user_vectors(of_acts, packed)
+    said = recommender.introduction.vectors([segment.attributes for segment in segments], device)
+    introduction = users.new_zeros(())
+    if len(said):
+        users = torch.cat([users, said])
+        known = torch.tensor([bool(segment.attributes) for segment in segments], device=device)
+        vectors = said[_padded(owners)], of_items.detach(), of_negatives.detach()
+        biases = bias_of_items.detach(), bias_of_negatives.detach()
+        shares = weights * new * known[owners]
+        introduction = _introduction(recommender, items, negatives, vectors, biases, shares)
+        weights = weights * (indices[:m] < acts.numel())
+    users = users[indices]
 
     def own(user: Tensor, item: Tensor) -> Tensor:
         return recommender.own_logits(users[user], of_items[item], bias_of_items[item])
 
     negative = recommender.logits(users, of_negatives, bias_of_negatives)
     losses = objective.losses(Ranking(own, negative, items, _padded(baskets), _padded(types), negatives))
-    return Pass(users[:m], items[:m], new, weights, losses[:m], touched, rows)
+    return Pass(users[:m], items[:m], new, weights, losses[:m], introduction, touched, rows)
+
+
+def _introduction(
+    recommender: Recommender,
+    items: Tensor,
+    negatives: Negatives,
+    vectors: tuple[Tensor, Tensor, Tensor],
+    biases: tuple[Tensor, Tensor],
+    shares: Tensor,
+) -> Tensor:
+    """Compute the mean loss of targets by what attributes alone say; only the maps of these have a gradient.
+
+    All acts of a user teach it, not only the first, of which there is one.
+
+    Args:
+        recommender: gives the scale.
+        items: ``[p]`` the targets, with padding.
+        negatives: what they are compared with.
+        vectors: ``[p, d]`` of what is said and of the targets, and ``[k, d]`` of the negatives.
+        biases: of the targets, and of the negatives.
+        shares: ``[m]`` weights of the targets.
+    """
+    (said, of_items, of_negatives), scale = vectors, recommender.log_scale.detach().exp()
+
+    def own(user: Tensor, item: Tensor) -> Tensor:
+        return scale * (said[user] * of_items[item]).sum(dim=1) + biases[0][item]
+
+    negative = torch.addmm(biases[1], scale * said, of_negatives.T)
+    unnamed = torch.zeros_like(items)
+    losses = NEXT_ITEM.losses(Ranking(own, negative, items, unnamed, unnamed, negatives))[: shares.numel()]
+    return (losses * shares).sum() / shares.sum().clamp_min(LEAST_WEIGHT)
 
 
 def _padded(numbers: Tensor) -> Tensor:
@@ -101,22 +148,24 @@ def _targets(segments: Sequence[Segment]) -> tuple[NDArray[Any], ...]:
     """Describe each target.
 
     Returns:
-        ``[m]`` each: the index of the act before it among all acts, its item, whether it is new, its weight,
-        its basket's number, from 1 over all Segments, and its type.
+        ``[m]`` each: the index of the act before it among all acts, or of its segment after them for a first
+        act; its item, whether it is new, its weight, its basket's number, from 1 over all Segments, its type,
+        and the number of its segment.
     """
-    starts = np.cumsum([0] + [len(segment) - 1 for segment in segments])[:-1]
+    starts = np.cumsum([0] + [len(segment) - 1 for segment in segments])
     first_baskets = np.cumsum([1] + [int(segment.baskets[-1]) + 1 for segment in segments])[:-1]
     parts = []
-    for segment, start, basket in zip(segments, starts, first_baskets, strict=True):
+    for number, (segment, start, basket) in enumerate(zip(segments, starts[:-1], first_baskets, strict=True)):
         targets = segment.foreseeable
         parts.append(
             (
-                start + targets - 1,
+                np.where(targets == 0, starts[-1] + number, start + targets - 1),
                 segment.items[targets],
                 targets >= segment.first_new,
                 segment.weights[targets].astype(np.float32),
                 basket + segment.baskets[targets],
                 segment.types[targets],
+                np.full(targets.size, number),
             )
         )
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))

@@ -107,9 +107,10 @@ class Learner:
         self.encoder = self.encoder.adapted(NO_ADAPTER)
         catalogue = Catalogue((), config.sizes.attributes, config.sizes.relations)
         self.stream = StreamState(config.stream, catalogue, said=self.signals, worth=self.rewards)
+        self.stream.profiles.read(config.sizes.user_attributes)
         self.recommender = self._new_recommender(config.sizes)
         self._make_table(config.sizes)
-        self.mixer = Mixer(config.mixer_rate, self.device)
+        self.mixer = Mixer(config.mixer_rate, self.device, bool(config.sizes.user_attributes))
         self.replay = ReplayBuffer(config.replay.capacity)
         self.retriever = Retriever(config.retrieval)
         self.values = make_learner(self.valued, STATE, ITEM, config.seed)
@@ -129,6 +130,7 @@ class Learner:
         warm_start(self.recommender, sizes, small, small_sizes)
         if content_read(sizes) != content_read(small_sizes):
             self._widen()
+        self._read_users(sizes)
         self.optimizer = self._optimizer()
 
     def reencode(self, adapter: Adapter) -> None:
@@ -218,11 +220,12 @@ class Learner:
         )
 
     def _ingest(self, batch: MicroBatch) -> None:
-        """Upsert the items, and give a row to each item that only an interaction names."""
+        """Upsert items and users, and give a row to each item that only an interaction names."""
         rows = sorted(set(self.stream.ingest(batch.items)))
         for event in batch.interactions:
             self.stream.catalogue.row(event.item)
         self.stream.grow()
+        self.stream.profiles.ingest(batch.users)
         self.table.grow(len(self.stream.catalogue))
         self.ratings.grow(len(self.stream.catalogue))
         self._encode(rows)
@@ -257,7 +260,7 @@ class Learner:
         segments, targets = list[Segment](), list[tuple[str, int]]()
         for user, new in by_user.items():
             reading, first_new = self.stream.read(self.stream.histories.of(user), new)
-            segment = replace(self.stream.segment_of(reading, first_new), user=event_digest(user))
+            segment = self.stream.segment_of(user, reading, first_new)
             segments.append(segment)
             targets += [(user, int(index)) for index in segment.targets]
             before += [acts[user, reading.acts[index]] for index in segment.targets]
@@ -347,13 +350,17 @@ class Learner:
     def _loss(
         self, batch: MicroBatch, passed: Pass, pieces: Sequence[Segment], negatives: Negatives
     ) -> tuple[Tensor, list[Touched]]:
-        """Mean over new targets, plus a part of the mean over replay and context; mixed with L_uns."""
+        """Mean over new targets, plus a part of the mean over replay and context; mixed with L_uns.
+
+        What attributes of users say is learned beside it.
+        """
         replayed = passed.mean_loss(~passed.new)
         supervised = passed.mean_loss(passed.new) + self.config.replay.weight * replayed
         random = self._random(batch, Purpose.VIEWS)
         histories = HistoryBatch(self.recommender, self.table, pieces, negatives, random)
         alpha, objective = alpha_after(self.stream.events, self.config.objective), self.config.objective
-        return mixed(alpha, supervised, UNSUPERVISED[objective.unsupervised], histories)
+        loss, touched = mixed(alpha, supervised, UNSUPERVISED[objective.unsupervised], histories)
+        return loss + passed.introduction, touched
 
     def _new_recommender(self, sizes: ModelSizes) -> Recommender:
         new = Recommender(self._backbone, sizes, self.config.seed, self.config.precision)
@@ -374,6 +381,12 @@ class Learner:
         self.retriever = Retriever(self.config.retrieval)
         self.stream.catalogue.read(sizes.attributes, sizes.relations)
         self._encode(range(len(self.stream.catalogue)))
+
+    def _read_users(self, sizes: ModelSizes) -> None:
+        """Read the attributes of users that the model did not read before."""
+        self.stream.profiles.read(sizes.user_attributes)
+        if sizes.user_attributes:
+            self.mixer.begin_first_acts()
 
     def _optimizer(self) -> OptimizerStep:
         return OptimizerStep(self.recommender, self.table, self.config.optimizer)

@@ -33,6 +33,9 @@ class Touched(NamedTuple):
 
 LAYERS = "tower.layers."
 """Part of the names of the weights of the layers that read histories."""
+INTRODUCTION = "introduction."
+"""Beginning of the names of the weights that read attributes of users. Their gradient is clipped apart, so
+that all else is learned as without them."""
 STEPS = "schedule.steps"
 """Name of the number of steps taken; it is kept where the rate depends on it."""
 
@@ -95,6 +98,11 @@ class OptimizerStep:
 
     def __init__(self, recommender: Recommender, table: ItemTable, config: OptimizerConfig) -> None:
         self._learned = recommender.learned()
+        apart = {name for name in self._learned if name.startswith(INTRODUCTION)}
+        parts = (self._learned.keys() - apart, apart)
+        self._clipped = [
+            [part for name, part in self._learned.items() if name in own] for own in parts if own
+        ]
         self._table = table
         self._config, self._algorithm = config, ALGORITHMS[config.kind]
         self._steps = 0
@@ -111,9 +119,9 @@ class OptimizerStep:
         """
         self.shared.zero_grad()
         torch.autograd.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(self._learned.values(), self._config.clip)
+        norms = [torch.nn.utils.clip_grad_norm_(group, self._config.clip) for group in self._clipped]
         gradients = [(part.indices, *_gradients(part.rows)) for part in touched]
-        found = (loss, norm, *(gradient for _, *both in gradients for gradient in both))
+        found = (loss, *norms, *(gradient for _, *both in gradients for gradient in both))
         if not all(is_finite(tensor) for tensor in found):
             return False
         self.shared.param_groups[0]["lr"] = self._rate(acts)

@@ -14,6 +14,7 @@ GROUPS = {
     "tower.of_": "types, values and gaps of acts",
     "tower.projection": "projection of users",
     "adapter_": "adapter of items",
+    "introduction.": "attributes of users",
     "log_scale": "scale of scores",
 }
 """Groups of weights by what their names begin with."""

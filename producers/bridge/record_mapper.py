@@ -6,11 +6,12 @@ record's place, so the learner knows it as a duplicate.
 
 from __future__ import annotations
 
-from pipeline.datasets.cells import DateForm
+from pipeline.datasets.cells import unproven_order
 from pipeline.datasets.each import rows_of
 from pipeline.datasets.mapping import Mapping
 from pipeline.datasets.records import Row
 from pipeline.datasets.row_reader import ActReader, CellReader, Drop, InvalidField, ItemReader
+from pipeline.datasets.user_rows import UserReader
 from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.eventlog.intake import check_interaction
 from pipeline.eventlog.port import Record
@@ -19,27 +20,30 @@ from pipeline.events import Interaction, encode, validate
 from producers.bridge.decision import BridgedRecord, Decision, together
 from producers.bridge.item_mapper import ItemMapper
 from producers.bridge.rows import ROW_FORMS, SourceRow
+from producers.bridge.user_mapper import UserMapper
 from producers.bridge.values import ReadValue, json_object
 
 DELETED = "a deleted row: what was done stays done"
 
 
 class RecordMapper:
-    """Reads the records of one topic as a mapping says: acts, items, or both.
+    """Reads the records of one topic as a mapping says: acts with items and users, or one of these alone.
 
-    A catalogue's own files, which a mapping may name, are not read here.
+    Files of items or users, which a mapping may name, are not read here.
     """
 
     def __init__(self, mapping: Mapping, form: str, topics: Topics, read: ReadValue = json_object) -> None:
         """Create it; `form` is a key of ROW_FORMS, and `read` reads the values of records."""
-        cells = CellReader(mapping.time, mapping.layout, _unproven_order)
-        item_cells = CellReader(mapping.item_times, mapping.layout, _unproven_order)
+        cells = CellReader(mapping.time, mapping.layout, unproven_order)
+        item_cells = CellReader(mapping.item_times, mapping.layout, unproven_order)
         self._row, self._read = ROW_FORMS[form], read
         self._topics, self._each = topics, mapping.each
         self._acts = ActReader(mapping, cells) if mapping.interactions else None
         self._has_times = mapping.interactions is not None and mapping.interactions.time is not None
         described = mapping.items if mapping.titles_are_in_rows or self._acts is None else None
         self._items = ItemMapper(topics.items, ItemReader(described, item_cells)) if described else None
+        of_users = mapping.users if mapping.users_are_in_rows or self._acts is None else None
+        self._users = UserMapper(topics.users, UserReader(of_users, cells)) if of_users else None
 
     def decide(self, record: Record, event_id: str, now: int) -> Decision:
         """Decide about a record; raise LogUnavailable while the Schema Registry does not answer.
@@ -55,7 +59,10 @@ class RecordMapper:
                 return Decision(dropped=row.reason)
             if self._acts is not None:
                 return self._of_acts(self._acts, row, record, event_id, now)
-            return Decision((self._items.record(row, record.append_time),) if self._items else ())
+            records = (
+                mapper.record(row, record.append_time) for mapper in (self._items, self._users) if mapper
+            )
+            return Decision(tuple(records))
         except (InvalidField, InvalidEvent) as error:
             return Decision(refusal=_refusal(error))
 
@@ -87,8 +94,9 @@ class RecordMapper:
         check_interaction(event, now)
         ids.add(event.event_id)
         items = self._items.description(SourceRow(row.cells), event.item, time) if self._items else ()
+        users = self._users.description(SourceRow(row.cells), event.user, time) if self._users else ()
         made = BridgedRecord(self._topics.interactions, event.user, encode(event), event.kind)
-        return Decision((*items, made))
+        return Decision((*items, *users, made))
 
 
 def _event_id(given: object, place: tuple[str, int], ids: set[str]) -> str:
@@ -104,8 +112,3 @@ def _refusal(error: InvalidField | InvalidEvent) -> InvalidEvent:
     if isinstance(error, InvalidEvent):
         return error
     return InvalidEvent(error.column, error.problem, error.code)
-
-
-def _unproven_order() -> DateForm:
-    """A stream has no other dates that could prove the order."""
-    raise ValueError("has day and month in an unknown order: name the format in [time]")

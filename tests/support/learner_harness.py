@@ -80,6 +80,7 @@ class LearnerHarness:
             stop=lambda: False,
             limit=RefusalLimit("learn", harness.settings.refusals, "mend it"),
             has_new_text=learner.has_new_text,
+            reads_users=bool(learner.born.sizes.user_attributes),
         )
 
     def recover(self) -> list[Batch]:

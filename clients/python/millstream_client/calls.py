@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypedDict, TypeVar
@@ -19,7 +20,14 @@ from millstream_client.answers import (
     Recommendations,
     RewardedAct,
 )
-from millstream_client.events import AnonymousAct, InteractionType, RankingRequest, RewardRequest, Sent
+from millstream_client.events import (
+    AnonymousAct,
+    Attributes,
+    InteractionType,
+    RankingRequest,
+    RewardRequest,
+    Sent,
+)
 
 T_co = TypeVar("T_co", covariant=True)
 M = TypeVar("M", bound=BaseModel)
@@ -75,9 +83,12 @@ def recommend(user: str, query: SessionQuery) -> Call[Recommendations]:
     return _get(f"/v1/users/{_part(user)}/recommendations", Recommendations, query)
 
 
-def recommend_for_history(history: Iterable[AnonymousAct], query: SessionQuery) -> Call[Recommendations]:
-    """Ask what somebody with this history is most likely to act on next."""
-    body = b'{"history":[%s]}' % b",".join(act.wire() for act in history)
+def recommend_for_history(
+    history: Iterable[AnonymousAct], query: SessionQuery, attributes: Attributes | None = None
+) -> Call[Recommendations]:
+    """Ask what somebody with this history, and these attributes, is most likely to act on next."""
+    of_whom = b',"attributes":%s' % json.dumps(attributes).encode() if attributes else b""
+    body = b'{"history":[%s]%s}' % (b",".join(act.wire() for act in history), of_whom)
     read = Recommendations.model_validate_json
     return Call("server", "POST", "/v1/recommendations", read, _pairs(query), body, {"Content-Type": JSON})
 

@@ -21,7 +21,7 @@ from millstream_client.answers import (
 )
 from millstream_client.calls import INTERACTIONS, ITEMS, USERS, AnswerQuery, Call, SessionQuery
 from millstream_client.connection import GATEWAY, SERVER, Connection, Options
-from millstream_client.events import AnonymousAct, Interaction, Item, ItemChange, User
+from millstream_client.events import AnonymousAct, Attributes, Interaction, Item, ItemChange, User
 from millstream_client.exchange import Attempt, Exchange, Outcome
 
 T = TypeVar("T")
@@ -59,10 +59,16 @@ class Client:
         return self._ask(calls.recommend(user, query))
 
     def recommend_for_history(
-        self, history: Iterable[AnonymousAct], **query: Unpack[SessionQuery]
+        self,
+        history: Iterable[AnonymousAct],
+        attributes: Attributes | None = None,
+        **query: Unpack[SessionQuery],
     ) -> Recommendations:
-        """Return what somebody with this history, oldest first, is most likely to act on next."""
-        return self._ask(calls.recommend_for_history(history, query))
+        """Return what somebody with this history, oldest first, is most likely to act on next.
+
+        `attributes` are those of whose history it is, as of a user.
+        """
+        return self._ask(calls.recommend_for_history(history, query, attributes))
 
     def similar(self, item: str, **query: Unpack[AnswerQuery]) -> Recommendations:
         """Return the items that are closest to another."""

@@ -14,6 +14,7 @@ InteractionType = Literal["view", "click", "cart", "purchase", "rating", "like",
 Time = int | AwareDatetime
 """ms since the epoch, or a moment with its time zone."""
 Scalar = str | bool | int | float
+Attributes = dict[str, Scalar | list[Scalar]]
 
 
 def now_ms() -> int:

@@ -241,7 +241,7 @@ def _history_routes(service: RecommendationService, settings: ServeConfig, answe
 
         The history is not stored.
         """
-        return await answered(UserRequest(None, session, query, body.history))
+        return await answered(UserRequest(None, session, query, body.history, attributes=body.attributes))
 
     return routes
 

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-
-import orjson
+from collections.abc import Callable, Sequence
 
 from pipeline import metrics
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import user_of
 from pipeline.eventlog.port import Record
-from pipeline.events import Attributes
 from pipeline.rules.columns import Items
 from pipeline.rules.compiled import NO_RULES, CompiledRules
-from pipeline.rules.conditions import Values
 from pipeline.rules.rule import Rule, rule_of
+from pipeline.state.profiles import NO_ATTRIBUTES, declared, stored_attributes
 
 Refuse = Callable[[Record, InvalidEvent], None]
 """Called with a record that is refused, and why."""
-
-NO_ATTRIBUTES = b""
-"""Of a user without a record."""
 
 
 class UserAttributes:
@@ -42,27 +36,17 @@ class UserAttributes:
             self._stored.pop(user, None)
 
 
-def stored_attributes(attributes: Attributes) -> bytes:
-    """Return attributes as they are stored."""
-    # A copy, because bytes that orjson has made hold 4 KB each (measured), whatever their length.
-    return bytes(memoryview(orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS)))
+def steered_by(rules: CompiledRules, attributes: bytes, names: Sequence[str] = ()) -> str:
+    """Return the digest of all that rules and users make an answer depend on; empty if that is nothing.
 
-
-def read_attributes(stored: bytes) -> Values:
-    """Read stored attributes."""
-    values: Values = orjson.loads(stored) if stored else {}
-    return values
-
-
-def steered_by(rules: CompiledRules, attributes: bytes) -> str:
-    """Return the digest of all that rules make an answer depend on; empty without rules.
-
-    `attributes` are those of the user, as they are stored.
+    Args:
+        rules: the rules.
+        attributes: those of the user, as they are stored.
+        names: of attributes that the model reads.
     """
-    if not rules.digest:
-        return ""
-    read = attributes if rules.reads_users else NO_ATTRIBUTES
-    return hashlib.blake2b(rules.digest.encode() + read, digest_size=8).hexdigest()
+    read = attributes if rules.reads_users else declared(attributes, tuple(names))
+    found = rules.digest.encode() + read
+    return hashlib.blake2b(found, digest_size=8).hexdigest() if found else ""
 
 
 class Steering:

@@ -56,7 +56,7 @@ def recognised(source: Path, encoding: str | None = None) -> Mapping | None:
             layout = mapping.layout.model_copy(update={"encoding": encoding})
             mapping = mapping.model_copy(update={"layout": layout})
         if _fits(source, mapping, FIRST_LINES.get(name)):
-            return _with_items_as_found(source, mapping)
+            return _with_items_as_found(source, _with_users_as_found(source, mapping))
     return None
 
 
@@ -87,6 +87,18 @@ def _with_items_as_found(source: Path, mapping: Mapping) -> Mapping:
         return mapping
     layout = items.layout.model_copy(update={"encoding": OLD_ENCODING})
     return mapping.model_copy(update={"items": items.model_copy(update={"layout": layout})})
+
+
+def _with_users_as_found(source: Path, mapping: Mapping) -> Mapping:
+    """Leave out users whose files are not there."""
+    users = mapping.users
+    if users is None or users.layout is None:
+        return mapping
+    try:
+        files_of(source.parent if source.is_file() else source, users.layout)
+    except DatasetError:
+        return mapping.model_copy(update={"users": None})
+    return mapping
 
 
 def is_readable(path: Path, layout: Layout) -> bool:

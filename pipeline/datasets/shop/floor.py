@@ -19,7 +19,7 @@ from pipeline.datasets.shop.settings import MAX_ACTS, Modality, ShopSettings
 from pipeline.datasets.shop.shelves import Shelves
 from pipeline.datasets.shop.slates import LoggingPolicy, Slate
 from pipeline.datasets.shop.visit import Act, Visit
-from pipeline.events import Impression, Interaction, InteractionType, Item
+from pipeline.events import Impression, Interaction, InteractionType, Item, User
 
 MEAN_ACTS = 6
 """Mean number of acts in a visit; geometrically distributed."""
@@ -87,6 +87,10 @@ class Floor:
         """Yield the items of the opening."""
         for item in self._catalogue.items[: self._shelves.listed]:
             yield item.model_copy(update={"time": self._time})
+
+    def members(self) -> Iterator[User]:
+        """Yield the users, if they belong to clubs."""
+        return self._public.members()
 
     def serve(self) -> Iterator[Impression | Choice]:
         """Simulate the next act: yield the Impression shown before it, if any, then the Choice."""

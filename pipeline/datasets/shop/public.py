@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +10,12 @@ import numpy as np
 from pipeline.datasets.shop.catalogue import Catalogue
 from pipeline.datasets.shop.demand import Demand, draw_demand
 from pipeline.datasets.shop.randomness import Purpose, generator
-from pipeline.datasets.shop.settings import Drift, ShopSettings
-from pipeline.datasets.shop.tastes import NO_FASHION, Tastes, draw_fashion
+from pipeline.datasets.shop.settings import Drift, Membership, ShopSettings
+from pipeline.datasets.shop.tastes import CATEGORIES, NO_FASHION, Tastes, draw_fashion
+from pipeline.events import User
 
+CLUB = "club"
+"""Name of the attribute of users."""
 ACTIVITY_SPREAD = 0.8
 """Standard deviation of the log of a user's visit rate."""
 
@@ -45,6 +49,22 @@ class Public:
         self._bounds = np.cumsum(activity / activity.sum())
         self._dormant = order.permutation(settings.users) < int(settings.dormant * settings.users)
         self._reluctance = order.permutation(settings.users) / settings.users
+
+    def members(self) -> Iterator[User]:
+        """Yield the users with the club that each belongs to; none if the shop has no clubs."""
+        clubs = self.regimes[0].tastes.favourites()
+        match self._settings.membership:
+            case Membership.NONE:
+                return
+            case Membership.NOISE:
+                drawn = generator(self._settings.seed, Purpose.MEMBERSHIPS).integers(
+                    len(CATEGORIES), size=len(clubs)
+                )
+                clubs = [CATEGORIES[number] for number in drawn.tolist()]
+            case Membership.TASTE:
+                pass
+        for number, club in enumerate(clubs):
+            yield User(user=f"u{number}", attributes={CLUB: club}, time=self._settings.opening_ms)
 
     def next_visitor(self, rng: np.random.Generator) -> int:
         """Draw the next visitor in proportion to activity."""

@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     CONVERSIONS = 9
     NOISE = 10
     LOOKS = 11
+    MEMBERSHIPS = 12
 
 
 def generator(seed: int, purpose: Purpose) -> np.random.Generator:

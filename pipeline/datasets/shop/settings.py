@@ -48,6 +48,17 @@ class Modality(StrEnum):
     """Nothing: a vector named `look` that follows from the item alone."""
 
 
+class Membership(StrEnum):
+    """What the attribute `club` of a user says."""
+
+    NONE = "none"
+    """There is none."""
+    TASTE = "taste"
+    """The club of a taste: that of the category of which the user likes most at the opening."""
+    NOISE = "noise"
+    """Nothing: it is drawn."""
+
+
 _SHARE: dict[Drift, Callable[[float], float]] = {
     Drift.NONE: lambda spans: 0.0,
     Drift.ABRUPT: lambda spans: 1.0,
@@ -82,6 +93,7 @@ class ShopSettings:
         slate: number of items shown before an act, as an Impression; 0 shows none.
         modality: what tells the styles of items. What users choose does not depend on it.
         style: weight of styles in what users choose: log-odds are multiplied by it.
+        membership: what an attribute of users says. What users choose does not depend on it.
 
     Raises:
         DatasetError: a setting is out of bounds.
@@ -106,6 +118,7 @@ class ShopSettings:
     slate: int = 0
     modality: Modality = Modality.NONE
     style: float = 1.0
+    membership: Membership = Membership.NONE
 
     def __post_init__(self) -> None:
         endless, spare = 2**63 - 1, self.items - MIN_ON_SALE
@@ -186,6 +199,7 @@ _READERS: dict[type, Callable[[str], object]] = {
     date: date.fromisoformat,
     Drift: Drift,
     Modality: Modality,
+    Membership: Membership,
 }
 _FORMS = {
     int: "NUMBER",
@@ -193,6 +207,7 @@ _FORMS = {
     date: "YYYY-MM-DD",
     Drift: "|".join(Drift),
     Modality: "|".join(Modality),
+    Membership: "|".join(Membership),
 }
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pipeline.datasets.drops import Drops
 from pipeline.datasets.shop.floor import Choice, Floor
 from pipeline.datasets.shop.settings import ShopSettings
-from pipeline.events import Event, Impression, Item
+from pipeline.events import Event, Impression, Item, User
 
 
 class Shop:
@@ -33,14 +33,15 @@ class Shop:
         return hashlib.sha256(f"{self.name} 1 {self.settings.canonical}".encode()).hexdigest()
 
     def events(self) -> Iterator[Event]:
-        """Yield the opening catalogue, then impressions, interactions and item changes by time."""
+        """Yield the opening catalogue and the members of clubs, then all else by time."""
         for event in self.choices():
             yield event.interaction if isinstance(event, Choice) else event
 
-    def choices(self) -> Iterator[Item | Impression | Choice]:
+    def choices(self) -> Iterator[Item | User | Impression | Choice]:
         """Yield the same stream with the true probabilities of each interaction, to score an oracle."""
         floor = Floor(self.settings, self.digest[:16])
         yield from floor.open()
+        yield from floor.members()
         for _ in itertools.count() if self.settings.events is None else range(self.settings.events):
             yield from floor.serve()
             yield from floor.stock()

@@ -16,7 +16,8 @@ CONSTANCY = 0.99
 FASHION = 0.5
 """Share of the variance of the tastes that comes from a fashion of all users, if there is one."""
 
-_CATEGORY = np.unique([theme.category for theme in THEMES], return_inverse=True)[1]
+_NAMES, _CATEGORY = np.unique([theme.category for theme in THEMES], return_inverse=True)
+CATEGORIES: list[str] = _NAMES.tolist()
 
 
 class Fashion(NamedTuple):
@@ -56,6 +57,14 @@ class Tastes:
     def styles(self, user: int) -> Floats:
         """Return the weight of each style in the user's choices (styles)."""
         return np.asarray(np.exp(self._fashion.own * self._styles[user] + self._fashion.styles))
+
+    def favourites(self) -> list[str]:
+        """Return the category of which each user likes most now."""
+        odds = np.exp(self._fashion.own * self._themes + self._fashion.themes)
+        liked = np.stack(
+            [odds[:, number == _CATEGORY].sum(axis=1) for number in range(len(CATEGORIES))], axis=1
+        )
+        return [CATEGORIES[number] for number in liked.argmax(axis=1).tolist()]
 
     def wander(self, user: int) -> None:
         """Advance the user's tastes by one visit."""

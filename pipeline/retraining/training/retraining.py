@@ -191,7 +191,8 @@ class Retraining:
         views = self._random(epoch, step, Purpose.RETRAIN_VIEWS)
         histories = HistoryBatch(self._recommender, self._table, minibatch, negatives, views)
         loss, touched = mixed(self._config.alpha, supervised, Contrastive(), histories)
-        if not self._optimizer.step(loss, [Touched(passed.touched, passed.rows), *touched]):
+        involved = [Touched(passed.touched, passed.rows), *touched]
+        if not self._optimizer.step(loss + passed.introduction, involved):
             log.error("minibatch %s of epoch %s is not finite: skipped", step, epoch)
             return 0
         return int(passed.new.sum())

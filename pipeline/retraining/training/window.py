@@ -21,7 +21,7 @@ def folded_segments(
     segments = list[Segment]()
     for user, acts in acts_by_user(interactions).items():
         before = without(stream.histories.of(user), acts)
-        segments += chunks(stream.segment_after(before, acts), config)
+        segments += chunks(stream.segment_after(user, before, acts), config)
     return _with_targets(segments)
 
 

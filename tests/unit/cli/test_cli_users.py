@@ -99,3 +99,12 @@ def test_nothing_of_a_file_with_a_bad_line_is_loaded(settings: Settings, tmp_pat
         with pytest.raises(DatasetError, match=r"users\.jsonl:2"):
             run("users", "load", str(file))
         assert harness.records(harness.topics.users) == []
+
+
+def test_users_are_loaded_from_rows_that_a_mapping_describes(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "crm.csv").write_text("id,tier\nann,gold\nann,silver\nbob,\n")
+    (tmp_path / "crm.toml").write_text('[users]\nuser = "id"\nattributes = { tier = "tier" }\n')
+    with ModelHarness(settings):
+        loaded = run("users", "load", str(tmp_path / "crm.csv"), "--mapping", str(tmp_path / "crm.toml"))
+        assert "1 users were added" in loaded.output
+        assert orjson.loads(run("users", "show", "ann").output)["attributes"] == {"tier": "silver"}

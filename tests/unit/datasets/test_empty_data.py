@@ -12,6 +12,7 @@ from pipeline.datasets.catalogue_file import CatalogueFile
 from pipeline.datasets.inspection import inspect
 from pipeline.datasets.users_file import read_users
 from pipeline.errors import DatasetError, EmptyData
+from pipeline.events import Interaction, Item, User
 
 NOW = 1_800_000_000_000
 ONLINE_RETAIL = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
@@ -53,7 +54,8 @@ def test_a_folder_without_rows_is_one_too(tmp_path: Path, opens: Callable[[Path]
 def test_one_file_of_a_folder_may_be_without_rows(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(ONLINE_RETAIL)
     (tmp_path / "b.csv").write_text(ONLINE_RETAIL + "1,A,red cup,1,2010-12-01 08:26:00,1,17850,UK\n")
-    assert len(list(open_dataset(str(tmp_path)).events())) == 2
+    events = list(open_dataset(str(tmp_path)).events())
+    assert [type(event) for event in events] == [Item, User, Interaction]
 
 
 def test_an_empty_folder_has_no_data_file(tmp_path: Path) -> None:
@@ -62,7 +64,7 @@ def test_an_empty_folder_has_no_data_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "reads", [lambda path: CatalogueFile(path, None, NOW), lambda path: list(read_users(path))]
+    "reads", [lambda path: CatalogueFile(path, None, NOW), lambda path: list(read_users(path, None, NOW))]
 )
 def test_items_and_users_are_not_read_from_nothing(tmp_path: Path, reads: Callable[[Path], object]) -> None:
     (tmp_path / "empty.jsonl").write_text("")

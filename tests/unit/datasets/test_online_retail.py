@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.datasets import Dataset, open_dataset
 from pipeline.errors import DatasetError
-from pipeline.events import Interaction, InteractionType, Item
+from pipeline.events import Interaction, InteractionType, Item, User
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 SHARED = Path(__file__).parents[3].parent / "shared/data/online-retail"
@@ -55,6 +55,7 @@ def test_a_line_becomes_an_item_and_a_purchase(write: Write) -> None:
     dataset = write(line())
     assert list(dataset.events()) == [
         Item(item="85123A", title="HEART", time=OPENING_MS),
+        User(user="17850", attributes={"country": "United Kingdom"}, time=OPENING_MS),
         Interaction(
             event_id=purchases(dataset)[0].event_id,
             user="17850",
@@ -148,7 +149,7 @@ def test_the_catalogue_comes_first_and_then_time_decides(write: Write) -> None:
         line(item="tie-a", date="2010-12-01 08:27:00"),
     )
     events = list(dataset.events())
-    assert [type(event) for event in events] == [Item] * 3 + [Interaction] * 3
+    assert [type(event) for event in events] == [Item] * 3 + [User] + [Interaction] * 3
     assert [purchase.item for purchase in purchases(dataset)] == ["tie-b", "tie-a", "late"]
 
 

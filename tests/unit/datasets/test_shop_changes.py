@@ -8,18 +8,18 @@ import pytest
 
 from pipeline.datasets import Shop, ShopSettings
 from pipeline.datasets.shop import Choice
-from pipeline.events import Impression, Item
+from pipeline.events import Impression, Item, User
 
 SETTINGS = ShopSettings(seed=4, events=3_000, retitled=8, out_of_stock=12, change_every=200, slate=4)
 
 
 @pytest.fixture(scope="module")
-def stream() -> list[Item | Impression | Choice]:
+def stream() -> list[Item | User | Impression | Choice]:
     return list(Shop(SETTINGS).choices())
 
 
 @pytest.fixture(scope="module")
-def upserts(stream: list[Item | Impression | Choice]) -> list[tuple[int, Item, Item]]:
+def upserts(stream: list[Item | User | Impression | Choice]) -> list[tuple[int, Item, Item]]:
     """The changes of known items, each with the number of acts before it, the old and the new item."""
     acts, known, changed = 0, dict[str, Item](), []
     for event in stream:
@@ -46,7 +46,7 @@ def test_items_sell_out_one_after_another(upserts: list[tuple[int, Item, Item]])
     assert len(upserts) == 20
 
 
-def test_a_sold_out_item_is_neither_chosen_nor_shown(stream: list[Item | Impression | Choice]) -> None:
+def test_a_sold_out_item_is_neither_chosen_nor_shown(stream: list[Item | User | Impression | Choice]) -> None:
     rows, gone = dict[str, int](), set[str]()
     for event in stream:
         if isinstance(event, Item):

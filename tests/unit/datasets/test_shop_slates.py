@@ -10,29 +10,29 @@ import pytest
 from pipeline.datasets import Shop, ShopSettings
 from pipeline.datasets.shop import Choice
 from pipeline.datasets.shop.slates import LURE, LoggingPolicy
-from pipeline.events import Impression, InteractionType, Item
+from pipeline.events import Impression, InteractionType, Item, User
 
 SLATE = 6
 SETTINGS = ShopSettings(seed=9, events=8_000, items=400, arrivals=20, slate=SLATE)
 
 
 @pytest.fixture(scope="module")
-def stream() -> list[Item | Impression | Choice]:
+def stream() -> list[Item | User | Impression | Choice]:
     return list(Shop(SETTINGS).choices())
 
 
 @pytest.fixture(scope="module")
-def impressions(stream: list[Item | Impression | Choice]) -> dict[str, Impression]:
+def impressions(stream: list[Item | User | Impression | Choice]) -> dict[str, Impression]:
     return {event.impression_id: event for event in stream if isinstance(event, Impression)}
 
 
 @pytest.fixture(scope="module")
-def choices(stream: list[Item | Impression | Choice]) -> list[Choice]:
+def choices(stream: list[Item | User | Impression | Choice]) -> list[Choice]:
     return [event for event in stream if isinstance(event, Choice)]
 
 
 def test_a_slate_has_each_item_once_with_its_propensity(
-    stream: list[Item | Impression | Choice], impressions: dict[str, Impression]
+    stream: list[Item | User | Impression | Choice], impressions: dict[str, Impression]
 ) -> None:
     assert len(impressions) == sum(isinstance(event, Impression) for event in stream)
     for impression in impressions.values():
@@ -78,7 +78,7 @@ def test_an_act_that_names_an_impression_is_on_a_shown_item(
 
 
 def test_an_impression_directly_precedes_the_act_of_its_user(
-    stream: list[Item | Impression | Choice],
+    stream: list[Item | User | Impression | Choice],
 ) -> None:
     for shown, then in zip(stream, stream[1:], strict=False):
         if isinstance(shown, Impression):
@@ -86,7 +86,7 @@ def test_an_impression_directly_precedes_the_act_of_its_user(
             assert (shown.user, shown.time) == (then.interaction.user, then.interaction.time)
 
 
-def test_clicks_follow_the_position_and_the_taste(stream: list[Item | Impression | Choice]) -> None:
+def test_clicks_follow_the_position_and_the_taste(stream: list[Item | User | Impression | Choice]) -> None:
     """Each position gets as many clicks as the true probabilities promise, and the top one the most."""
     rows, shown = dict[str, int](), None
     promised, clicked = np.zeros((2, SLATE)), np.zeros(SLATE)
@@ -107,7 +107,9 @@ def test_clicks_follow_the_position_and_the_taste(stream: list[Item | Impression
     assert clicked[0] > 1.3 * clicked[1] > 1.3 * clicked[2:].mean()
 
 
-def test_the_stated_probabilities_are_true_after_a_slate(stream: list[Item | Impression | Choice]) -> None:
+def test_the_stated_probabilities_are_true_after_a_slate(
+    stream: list[Item | User | Impression | Choice],
+) -> None:
     promised, kept, rows = [], [], dict[str, int]()
     for event in stream:
         if isinstance(event, Item):

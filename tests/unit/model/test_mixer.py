@@ -20,6 +20,7 @@ from pipeline.model.mixer import (
     DENSE,
     EPSILON,
     FEATURES,
+    FIRST_OF_USER,
     FOLLOWED,
     FULL_STEP,
     HEAD,
@@ -325,3 +326,13 @@ def test_a_state_from_before_a_fact_begins_with_it(lacking: list[int]) -> None:
         assert torch.equal(tensor, torch.where(is_new, begun, state[name]))
     weights = with_later_features(state["weights"][:, kept])
     assert torch.equal(weights, new.weights), "a server begins as the learner does"
+
+
+def test_first_acts_of_users_have_weights_of_their_own() -> None:
+    grown, born = mixer_of(), Mixer(0.05, torch.device("cpu"), has_first_acts=True)
+    grown.begin_first_acts()
+    grown.begin_first_acts()
+    assert all(torch.equal(one, born.state()[name]) for name, one in grown.state().items())
+    assert torch.equal(born.weights[:FIRST_OF_USER], mixer_of().weights)
+    popularity, others = born.weights[FIRST_OF_USER, POPULARITY], born.weights[FIRST_OF_USER]
+    assert popularity == others.max(), "at birth a stranger is shown what is popular"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import RefusalReason
-from pipeline.events import Interaction, InteractionType, Item, ItemChange, decode, decode_item
+from pipeline.events import Interaction, InteractionType, Item, ItemChange, User, decode, decode_item
 from producers.bridge.decision import Decision
 from tests.support.bridge_harness import ACTS, CLICK, NOW, PRODUCTS, TOPICS, mapper, record
 
@@ -219,3 +219,34 @@ def test_the_lines_of_an_order_are_acts_with_ids_of_their_own(column: str | None
 
 def test_an_order_without_lines_is_refused() -> None:
     assert refusal_of(decided({**ORDER, "lines": []}, LINES)) == ("lines.sku", RefusalReason.MISSING_FIELD)
+
+
+CUSTOMERS: dict[str, Any] = {"users": {"user": ["id", "$key"], "attributes": {"plan": "plan"}}}
+
+
+def user_in(decision: Decision, number: int = 0) -> User:
+    made = decision.records[number]
+    assert made.topic == TOPICS.users and made.value is not None
+    return decode(User, made.value)
+
+
+def test_rows_about_users_become_users_and_removals() -> None:
+    upsert = user_in(decided({"id": 17850, "plan": "gold"}, CUSTOMERS))
+    assert (upsert.user, upsert.attributes) == ("17850", {"plan": "gold"})
+    assert user_in(decided({"id": "ann"}, CUSTOMERS)).attributes == {}, "nothing is known any more"
+    (removal,) = decided(None, CUSTOMERS, key="17850").records
+    assert (removal.topic, removal.key, removal.value) == (TOPICS.users, "17850", None)
+    assert refusal_of(decided({"plan": "gold"}, CUSTOMERS)) == ("user", RefusalReason.MISSING_FIELD)
+
+
+def test_an_act_describes_its_user_once_until_it_says_something_else() -> None:
+    users = {"user": "actor.id", "attributes": {"country": "actor.country"}}
+    reads = mapper({**ACTS, "users": users})
+
+    def topics(country: str | None) -> list[str]:
+        actor = {**CLICK["actor"], **({"country": country} if country else {})}
+        found = reads.decide(record({**CLICK, "actor": actor}), "bridge-1", NOW)
+        return [made.topic for made in found.records]
+
+    both, alone = [TOPICS.users, TOPICS.interactions], [TOPICS.interactions]
+    assert [topics(country) for country in ("DE", "DE", None, "FR")] == [both, alone, alone, both]

@@ -229,6 +229,8 @@ def test_bounds_of_queries(client: TestClient, path: str) -> None:
         {"history": [{"item": "a", "colour": "red"}]},
         {"history": [{"item": "a"}] * (MAX_ACTS + 1)},
         {"history": [], "k": 5},
+        {"history": [], "attributes": {"country": None}},
+        {"history": [], "attributes": {str(number): 1 for number in range(65)}},
     ],
 )
 def test_bounds_of_bodies(client: TestClient, body: object) -> None:
