@@ -29,7 +29,7 @@ from pipeline.datasets import open_dataset
 from pipeline.events import Impression, encode, validate
 from pipeline.policy.arms import make_arms
 from pipeline.training.backtest import micro_batches
-from pipeline.value.features import ITEM, STATE
+from pipeline.value.features import ITEM, OTHERS, STATE
 from pipeline.value.learners import make_learner as make_value_learner
 from pipeline.value.learners import make_models
 from pipeline.value.port import Decision, ValueModel
@@ -76,6 +76,7 @@ def main(
             lambda: NOW,
             arms=make_arms(policy),
             writes_features=number >= FIRST_WITH_FEATURES,
+            others=OTHERS if policy.name == "dqn" else 0,
         )
         for number, policy in enumerate(SIDES.values())
     ]

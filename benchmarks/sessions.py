@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from pipeline.datasets.shop.catalogue import Integers
 from pipeline.datasets.shop.environment import ShopEnvironment
 from pipeline.datasets.shop.environment.environment import Info, Observation
+from pipeline.value.features import OTHERS
 from pipeline.value.port import Arrays, Decision, Floats, ValueLearner, ValueModel
 
 WINDOW_MS = 30 * 60_000
 """After which an outcome closes, as by default."""
 BATCH = 64
 """Decisions that are learned at once."""
-OTHERS = 13
-"""Items that could have been shown and are remembered with a decision."""
 ModelOf = Callable[[Arrays], ValueModel]
 
 

@@ -215,8 +215,9 @@ class User(_Event):
 class Features(BaseModel):
     """What a server knew of a user and of the items it showed, see `pipeline.value.features`.
 
-    `state` and `items` are numbers of 16 bits (IEEE 754, little-endian) in base64, those of one item after
-    the other; `layout` says what they mean.
+    `state`, `items` and `others` are numbers of 16 bits (IEEE 754, little-endian) in base64, those of one
+    item after the other; `layout` says what they mean. `others` are some items that could have been shown
+    and were not; none are said unless a learner reads them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -224,6 +225,7 @@ class Features(BaseModel):
     layout: Id
     state: Annotated[str, Field(max_length=4_096)]
     items: Annotated[str, Field(max_length=MAX_WIRE_BYTES)]
+    others: Annotated[str, Field(max_length=MAX_WIRE_BYTES)] = ""
 
 
 OF_POLICY = ("policy", "policy_version", "propensities", "pool")

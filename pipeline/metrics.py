@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import shutil
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from http.client import HTTPException
 from pathlib import Path
 from socket import getaddrinfo
@@ -367,6 +368,8 @@ def exposition(accept: str = "") -> tuple[bytes, str]:
 HEALTH, HEALTHY = "/healthz", b'{"status":"ok"}'
 """Where each daemon says that it is alive, and what it says."""
 NOT_ALLOWED = (401, 403)
+NAME_FAULTS = (62, 64)
+"""OpenSSL's codes of a certificate that is for another host name, or for another address."""
 Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -379,8 +382,44 @@ def reached(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
 
 
-def scrape(url: str, timeout_seconds: float = 5.0, headers: Mapping[str, str] | None = None) -> Series:
+@cache
+def trusting(authority: Path | None) -> ssl.SSLContext:
+    """Trust the CAs of this machine, and the one in a file of the settings.
+
+    Raises:
+        InvalidSettings: the file cannot be read, or holds no certificate.
+    """
+    context = ssl.create_default_context()
+    try:
+        if authority is not None:
+            context.load_verify_locations(cafile=authority)
+    except OSError as error:  # as SSLError is
+        raise InvalidSettings(
+            f"metrics.authority = {authority}: it cannot be used ({error.strerror or error}); name a file in "
+            "PEM with the CA's certificate"
+        ) from None
+    return context
+
+
+def unreachable(error: OSError, setting: str) -> str:
+    """Say why a URL of a setting does not answer; of a certificate, with what mends it."""
+    reason = getattr(error, "reason", error)
+    if not isinstance(reason, ssl.SSLCertVerificationError):
+        return str(error)
+    if reason.verify_code in NAME_FAULTS:
+        return f"its certificate is for another name: set {setting} to a URL with that name"
+    return f"its certificate is not trusted ({reason.verify_message}): name its CA in metrics.authority"
+
+
+def scrape(
+    url: str,
+    timeout_seconds: float = 5.0,
+    headers: Mapping[str, str] | None = None,
+    authority: Path | None = None,
+) -> Series:
     """Fetch the series that a daemon exposes at a URL; `headers` may hold a key.
+
+    A certificate must be of a CA that this machine trusts, or of the one in the file `authority`.
 
     Returns:
         The value of each series, by its name and labels.
@@ -390,28 +429,29 @@ def scrape(url: str, timeout_seconds: float = 5.0, headers: Mapping[str, str] | 
         OSError: the daemon does not answer.
     """
     try:
-        text = _fetched(Request(url, headers=dict(headers or {})), timeout_seconds).decode()
+        text = _fetched(Request(url, headers=dict(headers or {})), timeout_seconds, authority).decode()
     except HTTPError as error:
-        if error.code in NOT_ALLOWED and _is_alive(url, timeout_seconds):
+        if error.code in NOT_ALLOWED and _is_alive(url, timeout_seconds, authority):
             raise KeyRefused(str(error)) from error
         raise
     families = text_string_to_metric_families(text)
     return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
 
 
-def _fetched(request: Request, timeout_seconds: float) -> bytes:
+def _fetched(request: Request, timeout_seconds: float, authority: Path | None) -> bytes:
+    context = trusting(authority) if request.type == "https" else None
     try:
-        with urlopen(request, timeout=timeout_seconds) as answer:
+        with urlopen(request, timeout=timeout_seconds, context=context) as answer:
             body: bytes = answer.read()
     except HTTPException as error:
         raise OSError(f"no HTTP: {error!r}") from error  # another program listens there
     return body
 
 
-def _is_alive(url: str, timeout_seconds: float) -> bool:
+def _is_alive(url: str, timeout_seconds: float, authority: Path | None) -> bool:
     """Whether a daemon answers that is asked for its health, which needs no key."""
     try:
-        return _fetched(Request(urljoin(url, HEALTH)), timeout_seconds) == HEALTHY
+        return _fetched(Request(urljoin(url, HEALTH)), timeout_seconds, authority) == HEALTHY
     except OSError:
         return False
 

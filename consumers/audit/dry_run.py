@@ -37,21 +37,28 @@ class DryRun:
     Attributes:
         answers: number of requests that were asked again.
         changed: number of answers that would differ.
+        emptied: number of those that would have no items any more.
+        emptied_users: who would be answered so.
         applied: by rule, the number of answers that it would have a part in.
         entered, left, moved: by item, the number of answers.
     """
 
     answers: int = 0
     changed: int = 0
+    emptied: int = 0
+    emptied_users: set[str] = field(default_factory=set)
     applied: Counter[str] = field(default_factory=Counter)
     entered: Counter[str] = field(default_factory=Counter)
     left: Counter[str] = field(default_factory=Counter)
     moved: Counter[str] = field(default_factory=Counter)
 
-    def add(self, before: list[str], after: list[str], applied: Iterable[str]) -> None:
+    def add(self, user: str, before: list[str], after: list[str], applied: Iterable[str]) -> None:
         """Compare two answers to the same request."""
         self.answers += 1
         self.changed += before != after
+        if before and not after:
+            self.emptied += 1
+            self.emptied_users.add(user)
         self.applied.update(applied)
         self.entered.update(set(after) - set(before))
         self.left.update(set(before) - set(after))
@@ -63,6 +70,8 @@ class DryRun:
         return {
             "answers": self.answers,
             "changed": self.changed,
+            "emptied": self.emptied,
+            "emptied_users": len(self.emptied_users),
             "applied": self.applied,
             "entered": self.entered,
             "left": self.left,
@@ -100,7 +109,7 @@ def dry_run(
         ]
         for request in _requests(event_log, topics, settings, answers):
             before, after = (side.answer_for(*request) for side in sides)
-            found.add(before.items, after.items, after.shaping.applied(after.answer.slate))
+            found.add(request.user, before.items, after.items, after.shaping.applied(after.answer.slate))
     return found
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from ssl import SSLError
+from typing import Any, Self
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
@@ -13,7 +14,7 @@ import orjson
 from pipeline.config import Settings
 from pipeline.errors import MillstreamError
 from pipeline.keys import HEADER
-from pipeline.metrics import reached
+from pipeline.metrics import reached, trusting, unreachable
 
 ANSWER_SECONDS = 10.0
 SHOWN_ITEMS = 10
@@ -31,12 +32,20 @@ class ServerRefused(MillstreamError):
 class Answers:
     """Asks the server; nothing that is asked here is written as an impression."""
 
-    def __init__(self, settings: Settings) -> None:
-        serve, key = settings.serve, settings.serve.own_key
+    def __init__(self, url: str, settings: Settings) -> None:
+        """Ask a server at a URL, with a key of the settings if they have one."""
+        key = settings.serve.own_key
+        self._url = url.rstrip("/")
+        self._context = trusting(settings.metrics.authority) if url.startswith("https:") else None
+        self._headers = {HEADER: key.get_secret_value()} if key else {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Ask the server of the settings."""
+        serve = settings.serve
         scheme = "https" if serve.http.certificate else "http"
         own = f"{scheme}://{reached(serve.host)}:{serve.port}"
-        self._url = settings.console.server.rstrip("/") or own
-        self._headers = {HEADER: key.get_secret_value()} if key else {}
+        return cls(settings.console.server or own, settings)
 
     def for_user(self, user: str) -> Answer:
         """Ask what a user would be recommended, with explanations."""
@@ -56,15 +65,21 @@ class Answers:
         headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
         request = Request(f"{self._url}{path}?{asked}", data=body, headers=headers)
         try:
-            with urlopen(request, timeout=ANSWER_SECONDS) as response:
+            with urlopen(request, timeout=ANSWER_SECONDS, context=self._context) as response:
                 return _read(response.read())
         except HTTPError as error:
             raise ServerRefused(_detail(error)) from None
         except OSError as error:
-            raise ServerUnavailable(
-                f"the server at {self._url} does not answer: start it with `millstream serve`, or set "
-                f"console.server ({error})"
-            ) from None
+            raise ServerUnavailable(_away(self._url, error)) from None
+
+
+def _away(url: str, error: OSError) -> str:
+    """Why a server does not answer, and what mends it."""
+    why = unreachable(error, "console.server")
+    if isinstance(getattr(error, "reason", error), SSLError):
+        return f"the server at {url} cannot be asked: {why}"
+    remedy = f"start it with `millstream serve`, or set console.server ({why})"
+    return f"the server at {url} does not answer: {remedy}"
 
 
 def _read(content: bytes) -> Answer:

@@ -2,67 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from urllib.parse import urlencode
 
-from fastapi import FastAPI, Form, Query, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from consumers.console import ask, now
-from consumers.console.access import COOKIE, NoVisitor, Sender
+from consumers.console import ask, now, sign_in
+from consumers.console.access import COOKIE, NoVisitor
 from consumers.console.change import letters, models, policies, rules, timeline
 from consumers.console.pages import is_fragment
-from consumers.console.parts import ConsoleParts, Parts
+from consumers.console.parts import ConsoleParts
+from consumers.console.sign_in import SIGN_IN
 from pipeline.config.console import LOOPBACK
 from pipeline.errors import MillstreamError
 from pipeline.http.operations import Health
 from pipeline.reports import PLOTS
 
 STATIC = Path(__file__).with_name("static")
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
-)
+POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self'",
+    "connect-src": "'self'",
+    "form-action": "'self'",
+    "base-uri": "'none'",
+    "frame-ancestors": "'none'",
+}
+"""Of contents; pictures come from the hosts of `media.hosts`, too."""
 HEADERS = {
-    "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-SIGN_IN = "/sign-in"
 
 
 def create_app(parts: ConsoleParts) -> FastAPI:
     """Create the application; files, health and the sign-in need no visitor."""
     app = FastAPI(title="millstream console", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.parts, app.state.access = parts, parts.access
-    app.add_middleware(_SecureHeaders)
-    if not parts.access.needs_key:  # a page of a stranger could else reach it by a name of its own
+    app.add_middleware(_SecureHeaders, pictures=parts.pictures.sources)
+    if not parts.access.needs_sign_in:  # a page of a stranger could else reach it by a name of its own
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
     for kind, answer in _error_pages(parts).items():
         app.add_exception_handler(kind, answer)
     app.mount("/static/plots", StaticFiles(directory=PLOTS))
     app.mount("/static", StaticFiles(directory=STATIC))
-    for room in (now, ask, models, timeline, policies, rules, letters):
+    for room in (sign_in, now, ask, models, timeline, policies, rules, letters):
         app.include_router(room.routes)
-    app.add_api_route(SIGN_IN, _sign_in_page, methods=["GET"], response_class=HTMLResponse)
-    app.add_api_route(SIGN_IN, _sign_in, methods=["POST"], response_class=HTMLResponse)
-    app.add_api_route("/sign-out", _sign_out, methods=["POST"])
     app.add_api_route("/healthz", _health, methods=["GET"])
     return app
 
@@ -70,8 +65,12 @@ def create_app(parts: ConsoleParts) -> FastAPI:
 class _SecureHeaders:
     """Adds headers to every answer: what pages may load, and that browsers keep no page."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, pictures: Sequence[str]) -> None:
+        """`pictures`: sources besides the console itself."""
         self._app = app
+        policy = {**POLICY, "img-src": " ".join((POLICY["img-src"], *pictures))}
+        allowed = "; ".join(f"{name} {sources}" for name, sources in policy.items())
+        self._headers = {"Content-Security-Policy": allowed, **HEADERS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward the request; add the headers to the answer."""
@@ -79,7 +78,7 @@ class _SecureHeaders:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
+                headers.update(self._headers)
                 is_file = scope["path"].startswith("/static/")
                 headers["Cache-Control"] = "no-cache" if is_file else "no-store"
             await send(message)
@@ -89,40 +88,6 @@ class _SecureHeaders:
 
 def _health() -> Health:
     return Health()
-
-
-def _sign_in_page(request: Request, parts: Parts, next: Annotated[str, Query()] = "/") -> Response:
-    """Ask for a key; where none is needed, let the visitor in at once."""
-    if not parts.access.needs_key:
-        return _let_in(parts, parts.access.sign_in(""), next)
-    return parts.pages.page("sign_in.html", request, None, next=next, fault="")
-
-
-def _sign_in(
-    request: Request,
-    parts: Parts,
-    key: Annotated[str, Form(max_length=1_000)] = "",
-    next: Annotated[str, Form(max_length=2_000)] = "/",
-) -> Response:
-    """Let in who sends a key that allows to look."""
-    cookie = parts.access.sign_in(key)
-    if cookie is None:
-        fault = "this is no key of [console] that allows to read"
-        return parts.pages.page("sign_in.html", request, None, 401, next=next, fault=fault)
-    return _let_in(parts, cookie, next)
-
-
-def _let_in(parts: ConsoleParts, cookie: str | None, goal: str) -> Response:
-    is_ours = goal.startswith("/") and not goal.startswith(("//", "/\\"))
-    response = RedirectResponse(goal if is_ours else "/", 303)
-    response.set_cookie(COOKIE, cookie or "", **parts.access.cookie_options)  # type: ignore[arg-type]
-    return response
-
-
-def _sign_out(visitor: Sender) -> Response:
-    response = RedirectResponse(SIGN_IN, 303)
-    response.delete_cookie(COOKIE, path="/")
-    return response
 
 
 ErrorPage = Callable[[Request, Exception], Response]
@@ -140,7 +105,7 @@ def _error_pages(parts: ConsoleParts) -> dict[type[Exception], ErrorPage]:
         if is_fragment(request):
             return Response(status_code=204, headers={"HX-Redirect": SIGN_IN})
         path = request.url.path if request.method == "GET" else "/"
-        return RedirectResponse(str(request.url_for("_sign_in_page").include_query_params(next=path)), 303)
+        return RedirectResponse(f"{SIGN_IN}?{urlencode({'next': path})}", 303)
 
     def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, StarletteHTTPException)

@@ -1,18 +1,23 @@
-"""The page *Ask*: what a user or a history would be recommended, and why; similar items; the catalogue."""
+"""The page *Ask*: what a user or a history would be recommended, and why, now and at an earlier snapshot."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from consumers.console.access import SignedIn
-from consumers.console.answers import Answer, ServerRefused, ServerUnavailable
+from consumers.console.answers import SHOWN_ITEMS, Answer, Answers, ServerRefused, ServerUnavailable
+from consumers.console.change.snapshots import read_snapshots
+from consumers.console.earlier import EarlierUnavailable
 from consumers.console.pages import UNKNOWN, is_fragment
 from consumers.console.parts import ConsoleParts, Parts
+from pipeline.bounded import VersionText
+from pipeline.errors import StorageUnavailable
 from pipeline.events import Id
 from pipeline.state.histories import Act
 from pipeline.state.user_history import read_user
@@ -42,6 +47,14 @@ class ScorePart(NamedTuple):
     share: float
 
 
+class RankMove(NamedTuple):
+    """How an item's place differs from that in another answer: a tone for its colour, a mark, and words."""
+
+    tone: str
+    mark: str
+    words: str
+
+
 class AnswerLine(NamedTuple):
     """An item of an answer, as it is shown."""
 
@@ -49,9 +62,11 @@ class AnswerLine(NamedTuple):
     item: str
     title: str
     category: str
+    picture: str
     score: float
     parts: Sequence[ScorePart]
     why: Sequence[str]
+    move: RankMove | None = None
 
 
 @routes.get("/ask", name="ask")
@@ -61,25 +76,72 @@ def ask(
     visitor: SignedIn,
     user: Annotated[str, Query(max_length=128)] = "",
     history: Annotated[str, Query(max_length=20_000)] = "",
+    at: Annotated[VersionText | Literal[""], Query()] = "",
 ) -> HTMLResponse:
-    """Show what somebody would be recommended, beside their history."""
-    items = history.replace(",", "\n").split("\n")
-    chosen = [item.strip() for item in items if item.strip()][:MOST_ITEMS]
+    """Show what somebody would be recommended, beside their history; by the snapshot `at` a version, too."""
+    chosen = _chosen(history)
+    asked = {"user": user} if user else {"history": "\n".join(chosen)}
     values: dict[str, Any] = {"user": user, "history": "\n".join(chosen), "past": (), "attributes": {}}
+    values |= {"at": at, "asked": urlencode(asked), "compares": parts.earlier.is_on}
     answer, fault = None, ""
     try:
         if user:
             known = read_user(parts.event_log, parts.topics, user)
             values |= {"past": _past(parts, (*known.published, *known.since)), "attributes": known.attributes}
-            answer = parts.answers.for_user(user)
         elif chosen:
             values["past"] = [HistoryLine(item, parts.items.title(item), "", "") for item in reversed(chosen)]
-            answer = parts.answers.for_history(chosen)
+        if user or chosen:
+            answer = None if at else _answer(parts.answers, user, chosen)
     except (ServerUnavailable, ServerRefused) as error:
         fault = str(error)
     return parts.pages.page(
         "ask.html", request, visitor, answer=answer, shown=_shown(parts, answer), fault=fault, **values
     )
+
+
+@routes.get("/ask/snapshots")
+def snapshots_part(
+    request: Request,
+    parts: Parts,
+    visitor: SignedIn,
+    user: Annotated[str, Query(max_length=128)] = "",
+    history: Annotated[str, Query(max_length=20_000)] = "",
+) -> HTMLResponse:
+    """Offer the earlier snapshots that can be asked the same."""
+    try:
+        found, fault = read_snapshots(parts.settings), ""
+    except (StorageUnavailable, OSError) as error:
+        found, fault = [], str(error)
+    values: dict[str, Any] = {"user": user, "history": history, "snapshots": found, "fault": fault}
+    return parts.pages.page("snapshots.html", request, visitor, **values)
+
+
+@routes.get("/ask/beside")
+def beside_part(
+    request: Request,
+    parts: Parts,
+    visitor: SignedIn,
+    at: Annotated[VersionText, Query()],
+    user: Annotated[str, Query(max_length=128)] = "",
+    history: Annotated[str, Query(max_length=20_000)] = "",
+) -> HTMLResponse:
+    """Show what is answered now and by an earlier snapshot, side by side; or that its server starts."""
+    chosen = _chosen(history)
+    now, then, fault, is_starting = None, None, "", False
+    try:
+        earlier = parts.earlier.answers(at)
+        is_starting = earlier is None
+        if earlier is not None:
+            now, then = (_answer(server, user, chosen) for server in (parts.answers, earlier))
+    except (EarlierUnavailable, ServerUnavailable, ServerRefused) as error:
+        fault = str(error)
+    sides = [
+        ("Now", now, _compared(_shown(parts, now), _shown(parts, then), f"at {at}", "new")),
+        (f"At {at}", then, _compared(_shown(parts, then), _shown(parts, now), "now", "gone")),
+    ]
+    asked = urlencode({"user": user, "at": at} if user else {"history": history, "at": at})
+    values: dict[str, Any] = {"at": at, "asked": asked, "sides": sides, "is_starting": is_starting}
+    return parts.pages.page("beside.html", request, visitor, fault=fault, **values)
 
 
 @routes.get("/ask/items", name="items")
@@ -115,6 +177,33 @@ def similar_page(
     )
 
 
+def _chosen(history: str) -> list[str]:
+    """The items of a history that a person wrote."""
+    items = history.replace(",", "\n").split("\n")
+    return [item.strip() for item in items if item.strip()][:MOST_ITEMS]
+
+
+def _answer(server: Answers, user: str, history: list[str]) -> Answer:
+    return server.for_user(user) if user else server.for_history(history)
+
+
+def _compared(
+    lines: Sequence[AnswerLine], others: Sequence[AnswerLine], where: str, without: str
+) -> list[AnswerLine]:
+    """Mark how the places of an answer's items differ from those in another; `without`: what is not there."""
+    ranks = {line.item: line.place for line in others}
+    return [line._replace(move=_move(line.place, ranks.get(line.item), where, without)) for line in lines]
+
+
+def _move(place: int, other: int | None, where: str, without: str) -> RankMove | None:
+    if other is None:
+        return RankMove(without, without, f"not among the first {SHOWN_ITEMS} {where}")
+    if other == place:
+        return None
+    tone, mark = ("up", "▲") if place < other else ("down", "▼")
+    return RankMove(tone, f"{mark} {abs(place - other)}", f"place {other} {where}")
+
+
 def _past(parts: ConsoleParts, acts: Iterable[Act]) -> list[HistoryLine]:
     """The latest acts, newest first."""
     latest = list(acts)[-MOST_ACTS:]
@@ -132,6 +221,7 @@ def _shown(parts: ConsoleParts, answer: Answer | None) -> list[AnswerLine]:
             one["item"],
             one["title"] or one["item"],
             one["category"] or "",
+            parts.items.picture(one["item"]),
             one["score"],
             _parts(one["explanation"]),
             [*_why(parts, one, place)],

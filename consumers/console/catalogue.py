@@ -1,4 +1,4 @@
-"""The catalogue as the console knows it: ids, titles and categories, followed from the log and searched."""
+"""The catalogue as the console knows it: titles, categories, pictures; followed from the log and searched."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from itertools import islice
 from threading import Event
 from typing import NamedTuple
 
+from consumers.console.pictures import Pictures
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import item_of
 from pipeline.eventlog.patience import patiently
 from pipeline.eventlog.port import EventLog, Record
 from pipeline.eventlog.topics import Topics
-from pipeline.events import Item
+from pipeline.events import Item, ItemChange
 
 MOST_RECORDS = 5_000
 POLL_SECONDS = 1.0
@@ -21,18 +22,20 @@ MOST_FOUND = 20
 
 
 class CatalogueItem(NamedTuple):
-    """An item's title and category, and its title as it is searched."""
+    """An item's title and category, its title as it is searched, and the URL of its picture, if any."""
 
     item: str
     title: str
     category: str
     folded: str
+    picture: str = ""
 
 
 class CatalogueItems:
     """The items of the catalogue that have a title; followed in a thread, read in others."""
 
-    def __init__(self) -> None:
+    def __init__(self, pictures: Pictures) -> None:
+        self._pictures = pictures
         self._items: dict[str, CatalogueItem] = {}
 
     def __len__(self) -> int:
@@ -42,6 +45,11 @@ class CatalogueItems:
         """Return the title of an item, or its id while that is all that is known."""
         known = self._items.get(item)
         return known.title if known else item
+
+    def picture(self, item: str) -> str:
+        """Return the URL of an item's picture; empty if it has none that may be shown."""
+        known = self._items.get(item)
+        return known.picture if known else ""
 
     def get(self, item: str) -> CatalogueItem | None:
         """Return an item, if it is known."""
@@ -59,7 +67,7 @@ class CatalogueItems:
         return list(dict.fromkeys([*([exact] if exact else []), *islice(found, MOST_FOUND)]))[:MOST_FOUND]
 
     def read(self, records: Iterable[Record]) -> None:
-        """Take in records of the items topic; a change of what is no title leaves the title as it is."""
+        """Take in records of the items topic."""
         for record in records:
             try:
                 event = item_of(record)
@@ -68,10 +76,19 @@ class CatalogueItems:
             if isinstance(event, str):
                 self._items.pop(event, None)
             elif isinstance(event, Item):
-                category = event.category or ""
+                category, picture = event.category or "", self._pictures.chosen(event.media)
                 self._items[event.item] = CatalogueItem(
-                    event.item, event.title, category, event.title.casefold()
+                    event.item, event.title, category, event.title.casefold(), picture
                 )
+            elif event.item in self._items:
+                self._items[event.item] = self._changed(self._items[event.item], event)
+
+    def _changed(self, before: CatalogueItem, change: ItemChange) -> CatalogueItem:
+        """An item after a change; what it does not name stays as it is."""
+        named = change.model_fields_set
+        category = change.category or "" if "category" in named else before.category
+        picture = self._pictures.chosen(change.media) if "media" in named else before.picture
+        return before._replace(category=category, picture=picture)
 
     def follow(self, event_log: EventLog, topics: Topics, stop: Event) -> None:
         """Read the items topic, and what is appended to it, until `stop` is set."""

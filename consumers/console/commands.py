@@ -52,11 +52,11 @@ def run_command(arguments: Sequence[str]) -> CommandResult:
         )
     except subprocess.TimeoutExpired:
         return CommandResult(1, f"it took more than {MOST_SECONDS:.0f} s and was stopped")
-    return CommandResult(done.returncode, done.stdout.strip() or _fault(done.stderr))
+    return CommandResult(done.returncode, done.stdout.strip() or last_line(done.stderr))
 
 
-def _fault(errors: str) -> str:
-    """The last line that a command wrote to stderr, which names the error; those before it are its log."""
+def last_line(errors: str) -> str:
+    """Return the last line that a command wrote to stderr: it names the error; those before are its log."""
     lines = [line.strip(" │") for line in errors.splitlines()]
     return next((line for line in reversed(lines) if any(map(str.isalnum, line))), "")
 

@@ -12,8 +12,12 @@ from consumers.console.answers import Answers
 from consumers.console.app import create_app
 from consumers.console.catalogue import CatalogueItems
 from consumers.console.commands import Actions
+from consumers.console.earlier import EarlierServer
 from consumers.console.pages import Pages
 from consumers.console.parts import ConsoleParts
+from consumers.console.pictures import Pictures
+from consumers.console.provider import Provider
+from consumers.console.sign_outs import SignOuts
 from consumers.console.watch import Watch
 from pipeline.config import Settings
 from pipeline.eventlog.patience import opened
@@ -41,29 +45,39 @@ def serve(settings: Settings, event_log: EventLog, stop: Event) -> None:
     """Answer until `stop` is set."""
     parts = make_parts(settings, event_log, stop)
     follow = partial(parts.items.follow, event_log, parts.topics, stop)
-    console = settings.console
+    console, sign_outs = settings.console, parts.access.sign_outs
     serve_beside(
         create_app(parts),
         console,
         "console",
-        [partial(parts.watch.run, stop), follow],
+        [
+            partial(parts.watch.run, stop),
+            partial(sign_outs.follow, stop),
+            partial(parts.earlier.run, stop),
+            follow,
+        ],
         stop,
         http=console.http,
+        is_ready=lambda: sign_outs.are_known,
     )
 
 
 def make_parts(settings: Settings, event_log: EventLog, stop: Event) -> ConsoleParts:
     """Make the parts of a console."""
-    topics = Topics(settings.log.prefix)
+    topics, console = Topics(settings.log.prefix), settings.console
+    sign_outs = SignOuts(event_log, topics, console.session_hours * 3_600)
     return ConsoleParts(
         settings=settings,
         event_log=event_log,
         topics=topics,
-        access=Access(settings.console),
+        access=Access(console, sign_outs),
+        provider=Provider(console.oidc) if console.oidc.issuer else None,
         pages=Pages(),
         watch=Watch(settings, event_log, topics),
-        items=CatalogueItems(),
-        answers=Answers(settings),
+        pictures=Pictures(settings.media),
+        items=CatalogueItems(Pictures(settings.media)),
+        answers=Answers.of(settings),
+        earlier=EarlierServer(settings),
         actions=Actions(event_log, topics),
         stop=stop,
     )

@@ -11,9 +11,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 
 from consumers.console.access import SignedIn
-from consumers.console.pages import Pages, mib, number, seconds
+from consumers.console.pages import UNKNOWN, Pages, mib, number, seconds
 from consumers.console.parts import ConsoleParts, Parts
 from consumers.console.watch import Mark, Observation
+from pipeline.config import CostConfig
 from pipeline.reports.status_figures import OPTIONAL, SCORERS
 
 LIVE_PARTS = ("state", "tiles", "daemons", "quality", "letters")
@@ -75,7 +76,12 @@ class Tile(NamedTuple):
 def now_page(request: Request, parts: Parts, visitor: SignedIn) -> HTMLResponse:
     """Show the latest figures."""
     return parts.pages.page(
-        "now.html", request, visitor, charts=CHARTS, parts=LIVE_PARTS, **_values(parts.watch.observed)
+        "now.html",
+        request,
+        visitor,
+        charts=CHARTS,
+        parts=LIVE_PARTS,
+        **_values(parts.watch.observed, parts.settings.console.cost),
     )
 
 
@@ -99,13 +105,13 @@ async def _messages(parts: ConsoleParts) -> AsyncIterator[str]:
         observed = parts.watch.observed
         if observed.number != sent:
             sent = observed.number
-            yield "".join(messages_of(observed, parts.pages))
+            yield "".join(messages_of(observed, parts.pages, parts.settings.console.cost))
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def messages_of(observed: Observation, pages: Pages) -> Iterator[str]:
+def messages_of(observed: Observation, pages: Pages, cost: CostConfig) -> Iterator[str]:
     """Yield the events of an observation, as the stream has them."""
-    values = _values(observed)
+    values = _values(observed, cost)
     for name in LIVE_PARTS:
         yield _event(name, pages.text(f"now_{name}.html", **values))
     newest = {"point": dict(observed.point), "marks": [_mark(mark) for mark in observed.marks]}
@@ -121,9 +127,9 @@ def _mark(mark: Mark) -> dict[str, object]:
     return {"time": mark.time, "label": mark.label, "alarm": mark.is_alarm}
 
 
-def _values(observed: Observation) -> dict[str, Any]:
+def _values(observed: Observation, cost: CostConfig) -> dict[str, Any]:
     status = observed.status
-    tiles = list(_tiles(observed)) if status else []
+    tiles = [*_tiles(observed), *_cost(observed, cost)] if status else []
     return {"observed": observed, "status": status, "scorers": SCORERS, "optional": OPTIONAL, "tiles": tiles}
 
 
@@ -143,3 +149,13 @@ def _tiles(observed: Observation) -> Iterator[Tile]:
     yield Tile("Dead letters", number(sum(letters.by_reason.values())), f"{recent:,} in the last 10 minutes")
     sizes = [one.memory_bytes for one in status.daemons if one.memory_bytes]
     yield Tile("Memory", mib(sum(sizes)) if sizes else "–", "of all daemons that tell")
+
+
+def _cost(observed: Observation, cost: CostConfig) -> Iterator[Tile]:
+    """What a million events cost, if the settings have a price."""
+    if cost.machine_hour is None:
+        return
+    hours = observed.point.get("million")
+    price = None if hours is None else hours * cost.machine_hour / cost.processors
+    value = UNKNOWN if price is None else f"{cost.currency} {price:,.2f}".strip()
+    yield Tile("A million events", value, "processor time of all daemons that tell, last 10 minutes")

@@ -22,6 +22,8 @@ from pipeline.reports.status_figures import SCORERS, STAGES, Status, gather
 KEPT_SECONDS = 3_600.0
 WINDOW_READINGS = 6
 """Readings over which rates and freshness are taken."""
+COST_SECONDS = 600.0
+"""Over which costs are taken: a publication now and then is part of them."""
 MARKS_EVERY = 5
 """Readings of the metrics to one of the control topic."""
 MOST_MARKS = 50
@@ -79,6 +81,7 @@ class Watch:
         seconds = settings.console.refresh_seconds
         self._points = deque[Point](maxlen=max(2, round(KEPT_SECONDS / seconds)))
         self._window = deque[tuple[float, Mapping[str, Series]]](maxlen=WINDOW_READINGS)
+        self._spent = deque[tuple[dict[str, float], float]](maxlen=max(2, round(COST_SECONDS / seconds)))
 
     def run(self, stop: Event) -> None:
         """Read at intervals until `stop` is set."""
@@ -101,6 +104,7 @@ class Watch:
             )
             return
         self._window.append((now, series))
+        self._spent.append((_processor_seconds(series), _events(series)))
         point = self._point(status, series, now)
         self._points.append(point)
         self.observed = Observation(before.number + 1, status, point, marks)
@@ -119,6 +123,7 @@ class Watch:
             "rate": max(0.0, learned / (now - since)) if now > since else None,
             "lag": status.lag["learn"],
             "staleness": status.staleness_seconds,
+            "million": self._processor_hours_a_million(),
             **{
                 stage: _recent_median(series.get(daemon, {}), earliest.get(daemon, {}), name)
                 for stage, (daemon, name) in STAGES.items()
@@ -129,6 +134,13 @@ class Watch:
                 for scorer in SCORERS
             },
         }
+
+    def _processor_hours_a_million(self) -> float | None:
+        """Processor time of the daemons for a million events; None where nothing was learned."""
+        (before, first), (now, last) = self._spent[0], self._spent[-1]
+        events = last - first
+        seconds = sum(max(0.0, now[name] - before[name]) for name in now.keys() & before.keys())
+        return seconds / 3_600 / events * 1e6 if events > 0 and seconds else None
 
     def _marks(self) -> tuple[Mark, ...]:
         marks = []
@@ -143,6 +155,11 @@ class Watch:
 
 def _events(series: Mapping[str, Series]) -> float:
     return value_of(series.get("learn", {}), "millstream_events_total", daemon="learn")
+
+
+def _processor_seconds(series: Mapping[str, Series]) -> dict[str, float]:
+    """Processor time that each daemon has taken since it started."""
+    return {name: value_of(of, "process_cpu_seconds_total") for name, of in series.items()}
 
 
 def _recent_median(now: Series, before: Series, name: str) -> float | None:

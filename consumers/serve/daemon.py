@@ -8,6 +8,7 @@ several workers: see `consumers.serve.workers`.
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import closing, nullcontext, suppress
 from functools import partial
 from multiprocessing import parent_process
@@ -25,7 +26,7 @@ from consumers.serve.state.current import CurrentState
 from consumers.serve.state.shown import ShownItems
 from consumers.serve.workers import Worker
 from pipeline import metrics
-from pipeline.config import Settings
+from pipeline.config import HttpConfig, Settings
 from pipeline.eventlog.patience import checked
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
@@ -33,12 +34,20 @@ from pipeline.http.listening import serve_beside
 from pipeline.policy.arms import make_arms
 from pipeline.policy.changes import PolicyChange
 from pipeline.signals import Stopped, stop_requested
+from pipeline.snapshots.snapshot import Version
+from pipeline.value.features import OTHERS
+
+STARTER_SECONDS = 1.0
+"""Between two looks at whether the process that started a comparison is there."""
 
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, worker: Worker | None = None) -> None:
+def run(settings: Settings, worker: Worker | None = None, at: Version | None = None) -> None:
     """Serve until SIGTERM or SIGINT, alone or as a worker, which ends with its parent, too.
+
+    With `at`, serve that snapshot alone: for comparison, so to this machine, and nothing is written. It ends
+    with the process that started it.
 
     Raises:
         InvalidSettings: host and port, or those of a worker's metrics, cannot be listened at.
@@ -49,9 +58,28 @@ def run(settings: Settings, worker: Worker | None = None) -> None:
     stop = stop_requested()
     if worker is not None:
         _begin_as_worker(settings, worker, stop)
+    if at is not None:
+        settings = _for_comparison(settings)
+        Thread(target=_stop_with_starter, args=(stop,), name="starter", daemon=True).start()
     with suppress(Stopped), checked(settings.log, stop) as (event_log, _):
-        serve(settings, event_log, stop, worker)
+        serve(settings, event_log, stop, worker, at)
     log.info("server stopped")
+
+
+def _for_comparison(settings: Settings) -> Settings:
+    """The settings of a server that only this machine reaches, and that writes nothing."""
+    serve = settings.serve.replace(
+        host="127.0.0.1", http=HttpConfig(), workers=1, impressions=False, exclude_shown_minutes=0
+    )
+    return settings.model_copy(update={"serve": serve})
+
+
+def _stop_with_starter(stop: Event) -> None:
+    """Set `stop` when the process that started this one has ended."""
+    starter = os.getppid()
+    while os.getppid() == starter and not stop.wait(STARTER_SECONDS):
+        pass
+    stop.set()
 
 
 def _begin_as_worker(settings: Settings, worker: Worker, stop: Event) -> None:
@@ -69,8 +97,14 @@ def _begin_as_worker(settings: Settings, worker: Worker, stop: Event) -> None:
     Thread(target=stop_with_parent, name="parent", daemon=True).start()
 
 
-def serve(settings: Settings, event_log: EventLog, stop: Event, worker: Worker | None = None) -> None:
-    """Follow the log and answer requests until `stop` is set.
+def serve(
+    settings: Settings,
+    event_log: EventLog,
+    stop: Event,
+    worker: Worker | None = None,
+    at: Version | None = None,
+) -> None:
+    """Follow the log and answer requests until `stop` is set; `at` is a version to serve and no other.
 
     A worker accepts connections once it has read the log to its end.
 
@@ -78,7 +112,7 @@ def serve(settings: Settings, event_log: EventLog, stop: Event, worker: Worker |
         InvalidSettings: the snapshot store cannot be opened, or host and port cannot be listened at.
     """
     topics, current = Topics(settings.log.prefix), CurrentState()
-    follow = following(settings, event_log, topics, current)
+    follow = following(settings, event_log, topics, current, at)
     shown = ShownItems()
     impression_follower = ImpressionFollower(
         event_log,
@@ -101,18 +135,21 @@ def serve(settings: Settings, event_log: EventLog, stop: Event, worker: Worker |
             append=rewards.append,
             arms=make_arms(settings.policy),
             writes_features=bool(settings.value.learners),
+            others=OTHERS if "dqn" in settings.value.learners else 0,
         )
         followers = [
             partial(follow, stop),
             partial(impression_follower.run, stop),
             partial(_policy_follower(settings, event_log, service).run, stop),
         ]
-        app, at = create_app(service, settings.serve), settings.serve
+        app, here = create_app(service, settings.serve), settings.serve
         if worker is None:
-            serve_beside(app, at, "serve", followers, stop, http=at.http)
+            serve_beside(app, here, "serve", followers, stop, http=here.http)
         else:
             is_ready = partial(_is_ready, current, worker)
-            serve_beside(app, at, "serve", followers, stop, http=at.http, is_ready=is_ready, is_shared=True)
+            serve_beside(
+                app, here, "serve", followers, stop, http=here.http, is_ready=is_ready, is_shared=True
+            )
 
 
 def _policy_follower(

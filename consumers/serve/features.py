@@ -23,13 +23,16 @@ from pipeline.rules.compiled import Shaping
 from pipeline.state.acted_items import NO_ITEMS
 from pipeline.state.histories import Act
 from pipeline.value.features import EXPOSURE, ITEM, project_items, project_user, rounded
+from pipeline.value.features import SCORERS as READ
 from pipeline.value.port import Vectors
 
 LATELY_MS = 30 * MS_PER_MINUTE
 """The session: acts, and what was shown, up to so long ago."""
 FADING_MS = 10 * MS_PER_MINUTE
 """Time in which what was shown fades to 1 / e."""
-POPULARITY = FEATURES.index("popularity")
+READ_FEATURES = [FEATURES.index(name) for name in READ]
+"""Those of the mixture that learners of values read."""
+POPULARITY = READ.index("popularity")
 
 
 class _Known:
@@ -110,12 +113,12 @@ class AnswerFeatures:
         return [act for act in self.known if act.time >= self.now - LATELY_MS]
 
     def _scorers(self, rows: NDArray[np.int64]) -> Vectors:
-        """``[m, features]`` of the mixture; log-probabilities above chance."""
+        """``[m, scorers]`` of the mixture; log-probabilities above chance."""
         if self.basis is None:
-            said = np.zeros((rows.size, len(FEATURES)), dtype=np.float32)
+            said = np.zeros((rows.size, len(READ)), dtype=np.float32)
             said[:, POPULARITY] = popular(self.view, rows) + np.log(len(self.view.index))
             return said
-        said = self.basis.features(rows)
+        said = self.basis.features(rows)[:, READ_FEATURES]
         said[:, : len(SCORERS)] += np.float32(np.log(len(self.view.index)))
         return said
 
@@ -133,8 +136,14 @@ class AnswerFeatures:
         own = categories.first_codes(rows)
         shown = categories.first_codes(index.rows_with(self.shown.digests))
         acted = categories.first_codes(index.rows_of([act.item for act in self._session]))
-        counts = [(own[:, None] == other).sum(axis=1) * (own != NO_CODE) for other in (shown, acted)]
+        counts = [_times_among(other, own) for other in (shown, acted)]
         return np.stack([was_shown, *np.log1p(counts)], axis=1).astype(np.float32)
+
+
+def _times_among(codes: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how often each code of `own` ``[m]`` is among codes ``[n]``; 0 for `NO_CODE`, which is -1."""
+    counts = np.bincount(codes[codes != NO_CODE], minlength=int(own.max(initial=NO_CODE)) + 1)
+    return np.append(counts, 0)[own]
 
 
 def values_of(features: AnswerFeatures, impression: str, shaping: Shaping) -> ValuesOf:

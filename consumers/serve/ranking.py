@@ -33,6 +33,8 @@ from pipeline.state.profiles import NO_ATTRIBUTES, declared
 from pipeline.state.signals import Reading
 
 Source = Literal["model", "popular"]
+OTHERS_AMONG = 100
+"""Of so many of the best items some are named that were not shown, or of the pool if that is larger."""
 MOST_NEAR = 1_000
 """Candidates for similar items, whose vectors have other lengths than the scan assumes."""
 Reason = Literal["no_snapshot", "unknown_user", "unknown_item", "nothing_eligible"]
@@ -54,6 +56,7 @@ class Answer:
         is_exact: whether it is certain that a ranking of all items has the same.
         is_full: whether the best of what was ranked fill the answer.
         features: of what may be shown to a user; None without a snapshot.
+        others: some rows that could have been shown, for who learns from what was not.
     """
 
     rows: list[int]
@@ -65,6 +68,7 @@ class Answer:
     is_exact: bool = True
     is_full: bool = True
     features: AnswerFeatures | None = field(default=None, compare=False, repr=False)
+    others: NDArray[np.int64] = field(default_factory=lambda: NO_ITEMS, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -353,7 +357,7 @@ def _answer(
     reason: Reason | None = None,
 ) -> Answer:
     """Show the eligible items that the policy chooses: the best, but for what it explores."""
-    slate, is_exact = _slate(view, query, ranked, shaping, exploration)
+    slate, is_exact, best = _slate(view, query, ranked, shaping, exploration)
     found: Reason | None = reason if slate.rows else "nothing_eligible"
     scores = ranked.scores[np.searchsorted(ranked.rows, slate.rows)].tolist()
     is_full = _is_full(view, query, ranked, shaping, slate)
@@ -366,6 +370,7 @@ def _answer(
         is_exact=is_exact,
         is_full=is_full,
         features=ranked.features,
+        others=exploration.draw_others(best[~np.isin(best, slate.rows)]) if exploration.others else NO_ITEMS,
     )
 
 
@@ -377,24 +382,26 @@ def _is_full(view: View, query: RecommendationQuery, ranked: _Ranked, shaping: S
     """
     has_caps = bool(shaping.caps) or query.most_per_category is not None
     if slate.drawn.draws and has_caps and ranked.bound > -np.inf:
-        slate, _ = _slate(view, query, ranked, shaping, NO_EXPLORATION)
+        slate, *_ = _slate(view, query, ranked, shaping, NO_EXPLORATION)
     return len(slate.rows) >= query.k
 
 
 def _slate(
     view: View, query: RecommendationQuery, ranked: _Ranked, shaping: Shaping, exploration: Exploration
-) -> tuple[Slate, bool]:
+) -> tuple[Slate, bool, NDArray[np.int64]]:
     """Choose the k rows to show: best first but for diversity, pins, caps and draws; ties by row.
 
-    Also returns whether it is certain that no other item belongs there, or into the pool of the draws. Of a
-    diverse order, draws take the scores as they fall from place to place, whichever item has the place.
+    Also returns whether it is certain that no other item belongs there, or into the pool of the draws; and
+    the best rows, `OTHERS_AMONG` or more if some are to be named that are not shown. Of a diverse order,
+    draws take the scores as they fall from place to place, whichever item has the place.
     """
     if query.most_per_category is not None:
         cap = Cap(None, query.most_per_category, view.index.columns.of(None))
         shaping = replace(shaping, caps=(*shaping.caps, cap))
     pool = max(pool_size(query.k) if query.diversity else query.k, exploration.policy.pool)
     size, takes_all = ranked.rows.size, bool(shaping.pins or shaping.caps)
-    order = best_first(ranked.relevance, size if takes_all else pool)
+    most = max(pool, OTHERS_AMONG) if exploration.others else pool
+    order = best_first(ranked.relevance, size if takes_all else most)
     least = ranked.relevance[order[pool - 1]] if size >= pool and not takes_all else -np.inf
     features, impression = ranked.features, exploration.impression
     values = no_values if features is None else values_of(features, impression, shaping)
@@ -404,8 +411,9 @@ def _slate(
         vectors = _directions(view.snapshot, view.items, ranked.rows[near])
         picked = diversified(ranked.relevance[near], vectors, query.diversity)
         order = np.concatenate([near[picked], order[near.size :]])
-    slate = shaping.slate(ranked.rows[order], query.k, sampler)
-    return slate, ranked.bound == -np.inf or bool(least > ranked.bound)
+    best = ranked.rows[order]
+    slate = shaping.slate(best, query.k, sampler)
+    return slate, ranked.bound == -np.inf or bool(least > ranked.bound), best[:most]
 
 
 def best_first(scores: NDArray[np.float64], most: int) -> NDArray[np.int64]:

@@ -69,9 +69,7 @@ class Basis:
 
     def features(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return what the scorers say of some of the rows ``[k]``: ``[k, features]``, see `FEATURES`."""
-        columns = torch.from_numpy(np.searchsorted(self.rows, rows))
-        found: NDArray[np.float32] = features_of(self.outputs, self.target, columns).numpy()
-        return found
+        return features_of(self.outputs, self.target, np.searchsorted(self.rows, rows))
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ def contexts_of(
     assert len(asked) <= TARGETS_AT_ONCE
     segments = [_segment_with_next(view, one) for one in asked]
     users = snapshot.last_users(segments, items.sparse, context)
-    return Contexts.of(segments, users, view.covisitation, len(view.index))
+    return Contexts.of(segments, users, view.covisitation, len(view.index), view.related)
 
 
 def score(

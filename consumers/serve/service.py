@@ -134,6 +134,7 @@ class RecommendationService:
         append: Callable[[Interaction], None] | None = None,
         arms: Arms = GREEDY_ALONE,
         writes_features: bool = False,
+        others: int = 0,
     ) -> None:
         """Answer from the state that the follower keeps up to date.
 
@@ -147,6 +148,7 @@ class RecommendationService:
             arms: have the policies that make the slates of answers which are written as impressions; others
                 are greedy.
             writes_features: whether impressions have features, from which values are learned.
+            others: of how many items that were not shown they have them, too.
         """
         self._current = current
         self._context = context
@@ -156,6 +158,7 @@ class RecommendationService:
         self._append = append
         self._arms = arms
         self._writes_features = writes_features
+        self._others = others
 
     def use(self, arms: Arms) -> None:
         """Make the slates of later answers by other policies."""
@@ -246,7 +249,7 @@ class RecommendationService:
         exploration, lately = NO_EXPLORATION, NOTHING_SHOWN
         if user is not None and request.impression is not None:
             arm = arms.of(user)
-            exploration = Exploration(arm.policy, request.impression, arm.shadows)
+            exploration = Exploration(arm.policy, request.impression, arm.shadows, self._others)
             lately = self._shown.since(user, now - LATELY_MS) if self._writes_features else lately
         return UserQuery(
             history,
@@ -463,7 +466,8 @@ class RecommendationService:
         features = answer.features if self._writes_features else None
         if features is None or len(answer.rows) > MOST_ITEMS:
             return None
-        return pack(features.state, features.items(np.array(answer.rows, dtype=np.int64)))
+        shown = features.items(np.array(answer.rows, dtype=np.int64))
+        return pack(features.state, shown, features.items(answer.others))
 
     def _refused(self) -> RefusedSnapshot | None:
         refusal = self._current.refusal

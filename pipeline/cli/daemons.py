@@ -10,7 +10,7 @@ import typer
 from pipeline import tracing
 from pipeline.cli.logs import say_start
 from pipeline.cli.process import process
-from pipeline.cli.terminal import console, retrain_bar
+from pipeline.cli.terminal import as_version, console, retrain_bar
 from pipeline.config import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -78,11 +78,24 @@ def retrain(
 def serve(
     host: Annotated[str | None, typer.Option(help="Overrides serve.host.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Overrides serve.port.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            parser=as_version,
+            metavar="VERSION",
+            help="Serve this snapshot of the store alone, to this machine, for comparison; write nothing.",
+        ),
+    ] = None,
 ) -> None:
     """Answer requests for recommendations; load new snapshots without a restart."""
     settings = load_settings(serve=_address(host, port))
     _begin("serve", settings, settings.serve.host, settings.serve.port)
-    if settings.serve.workers > 1:
+    if at is not None:
+        from consumers.serve import daemon
+        from pipeline.snapshots.snapshot import Version
+
+        daemon.run(settings, at=Version.parse(at))
+    elif settings.serve.workers > 1:
         from consumers.serve import workers
 
         workers.run(settings, serve_as_worker)

@@ -7,7 +7,7 @@ and the event log must not.
 from pipeline.config.access import Guarded, KeyConfig, Scope
 from pipeline.config.base import Config, Precision
 from pipeline.config.bridge import BridgeConfig, BridgedTopic
-from pipeline.config.console import ConsoleConfig
+from pipeline.config.console import ConsoleConfig, CostConfig, OidcConfig
 from pipeline.config.gateway import GatewayConfig
 from pipeline.config.http import HttpConfig
 from pipeline.config.learning import (
@@ -69,6 +69,7 @@ __all__ = [
     "CompressionConfig",
     "Config",
     "ContentConfig",
+    "CostConfig",
     "DqnConfig",
     "DriftConfig",
     "EncoderName",
@@ -90,6 +91,7 @@ __all__ = [
     "ModelConfig",
     "ModelSizes",
     "ObjectiveConfig",
+    "OidcConfig",
     "OptimizerConfig",
     "PlanConfig",
     "PlayConfig",

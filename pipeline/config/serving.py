@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -118,6 +119,9 @@ class MetricsConfig(Config):
     urls: Annotated[dict[DaemonName, MetricsUrl], Field(max_length=6)] = {}
     """Where `millstream status` and the console read the metrics of daemons on other machines, by daemon,
     such as `learn = "http://learn:9101/metrics"`."""
+    authority: Path | None = None
+    """File in PEM with the CA of the certificates that `millstream status` and the console meet at daemons
+    and at `console.server`, if this machine does not trust it anyway."""
     group: Annotated[str | None, Field(min_length=1, max_length=200)] = None
     """Attribute of items, or `category`, by whose values shares of what is shown are compared with shares of
     what users act on; see `millstream_group_share`."""

@@ -46,9 +46,9 @@ class TransitionConfig(Config):
     decisions: Annotated[int, Field(ge=16, le=10_000_000)] = 20_000
     """Decisions that are kept, some 2 kB each. One whose successor comes later than so many others is left
     out, so keep more where many users are served at the same time."""
-    actions: Annotated[int, Field(ge=1, le=1_000)] = 16
+    actions: Annotated[int, Field(ge=1, le=1_000)] = 24
     """Items of a decision that are kept: consumed ones first, then others shown, then others that could have
-    been."""
+    been, of which an impression has 13."""
     batch: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Decisions in an update."""
     priority: Share = 0.0

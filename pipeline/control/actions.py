@@ -1,4 +1,4 @@
-"""The record of what a person did at the console: who, what, and why."""
+"""The records of what people did at the console: who, what, and why; and that a sign-in ended."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field
 from pipeline.bounded import Name, Reason
 from pipeline.control.records import ControlRecord
 from pipeline.events import Milliseconds
+from pipeline.sealing import Sha256
 
 ActionName = Literal[
     "rollback",
@@ -45,3 +46,22 @@ class OperatorAction(ControlRecord):
     def key(self) -> str:
         """Deterministic key; see `ControlRecord`."""
         return f"action-{self.action.replace(' ', '-')}-{self.asked_at}"
+
+
+class SignOut(ControlRecord):
+    """A sign-in at the console that its person ended; all consoles refuse its cookie from then on.
+
+    Attributes:
+        session: SHA-256 of what the cookie holds, which it does not reveal.
+    """
+
+    kind: ClassVar[str] = "sign_out"
+    key_prefix: ClassVar[str] = "sign-out-"
+
+    v: Literal[1] = 1
+    session: Sha256
+
+    @property
+    def key(self) -> str:
+        """Deterministic key; see `ControlRecord`."""
+        return f"{self.key_prefix}{self.session}"

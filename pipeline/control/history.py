@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.bounded import fault_of
-from pipeline.control.actions import OperatorAction
+from pipeline.control.actions import OperatorAction, SignOut
 from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
 from pipeline.control.records import (
     Adoption,
@@ -59,7 +59,7 @@ class HistoryEntry:
 
 
 def read_history(event_log: EventLog, topics: Topics) -> list[HistoryEntry]:
-    """Read all records, oldest first; leave out those that were published a second time after a crash.
+    """Read all records, oldest first, but for sign-outs, and for those published again after a crash.
 
     Raises:
         TopicError: there is no control topic.
@@ -81,7 +81,8 @@ def _distinct(event_log: EventLog, topics: Topics) -> Iterator[tuple[int, Contro
 def _decoded(record: Record) -> ControlRecord | None:
     try:
         wire = record.value or b"null"
-        return KINDS[open_record(wire)["kind"]].decode(wire)
+        kind = open_record(wire)["kind"]
+        return None if kind == SignOut.kind else KINDS[kind].decode(wire)
     except (KeyError, TypeError, ValueError) as error:
         log.error("%s/%s cannot be decoded: %s", record.source, record.offset, fault_of(error))
         return None

@@ -1,11 +1,11 @@
 """The mixer: a few weights that combine the scorers' outputs into one probability.
 
 log p(item) ∝ Σ w · feature, over the log-probabilities of model, covisitation and popularity, the
-items' biases and the evidence. It is a conditional logit (McFadden 1974), learned online with Adam,
-on new events only, before any scorer has learned them. There is one set of weights for the first
-item of a basket, which habit and popularity predict better, and one for the items that follow (measured:
-HR@20 of first items .22 → .25 on Online Retail). Where the model reads attributes of users, there is a third
-for a user's first act, of which nothing else is known.
+items' biases, the likeness of texts and the evidence. It is a conditional logit (McFadden 1974), learned
+online with Adam, on new events only, before any scorer has learned them. There is one set of weights for
+the first item of a basket, which habit and popularity predict better, and one for the items that follow
+(measured: HR@20 of first items .22 → .25 on Online Retail). Where the model reads attributes of users, there
+is a third for a user's first act, of which nothing else is known.
 
 What is learned is mostly the order of the best items, the only ones that anybody sees: the log-loss among
 the `HEAD` best, where a target that is not one of them teaches nothing (a truncated softmax). The log-loss
@@ -14,7 +14,8 @@ honest. Measured, HR@20, MRR@20 and log-loss: Online Retail .358 .167 6.11 → .
 DIGINETICA .345 .146 7.25 → .351 .152 7.52, the shop .486 .169 5.16 → .488 .170 5.20.
 
 A negative act takes counts back, so no scorer has a weight below zero: a return would raise its item
-for everybody else. Nor has `beside`, whose values have no bound that a rejection could outweigh. Within a
+for everybody else. Nor has `beside`, whose values have no bound that a rejection could outweigh, nor
+`related`, by which, as by `alike`, a return would raise what is related to its item. Within a
 basket the learner would like one for popularity (-.45 in the simulated shop), because model and
 covisitation both know what is popular. It has the biases for that, which are learned, and which a return
 changes only because its purchase is no longer replayed.
@@ -25,33 +26,39 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.state.evidence import FACTS, ONE_REPEAT
 
 SCORERS = ("model", "covisitation", "popularity")
-FEATURES = (*SCORERS, "bias", *FACTS)
+FEATURES = (*SCORERS, "bias", "alike", *FACTS)
 DENSE = len(FEATURES) - len(FACTS)
 """Number of dense features, which have a value for every item; the sparse facts follow them."""
 BIAS_SCALE = 10.0
 """Factor on the biases, which are a tenth of the other features, so that Adam's steps fit their weight too.
 
 Measured: log-loss 6.115 with it and 6.119 without on Online Retail, 5.153 and 5.163 in the shop."""
-REPEAT, IN_BASKET, FOLLOWED, BESIDE, REJECTED = (DENSE + FACTS.index(fact) for fact in FACTS)
-NOT_NEGATIVE = [*range(len(SCORERS)), BESIDE]
+ALIKE = FEATURES.index("alike")
+REPEAT, IN_BASKET, FOLLOWED, BESIDE, REJECTED, RELATED = (DENSE + FACTS.index(fact) for fact in FACTS)
+NOT_NEGATIVE = [*range(len(SCORERS)), ALIKE, BESIDE, RELATED]
 """Features whose weights are never below zero."""
 REJECTED_WEIGHT, MOST_REJECTED_WEIGHT = -4.0, -1.0
 """Weight of a rejection at the beginning, and the highest that it may learn: a dislike always lowers."""
 SITUATIONS = ("within_basket", "first_of_basket")
 INITIAL_WEIGHTS = (
-    (1.0, 0.5, 0.0, 0.0, 0.3, -0.5, 0.3, 0.1, REJECTED_WEIGHT),
-    (0.2, 0.2, 0.3, 0.1, 1.0, -0.5, 0.6, 0.0, REJECTED_WEIGHT),
+    (1.0, 0.5, 0.0, 0.0, 0.0, 0.3, -0.5, 0.3, 0.1, REJECTED_WEIGHT, 0.0),
+    (0.2, 0.2, 0.3, 0.1, 0.0, 1.0, -0.5, 0.6, 0.0, REJECTED_WEIGHT, 0.0),
 )
 """By situation; first items are few, and would take long to unlearn the weights of the others."""
+BORN = torch.tensor(INITIAL_WEIGHTS)
+ADDED = BESIDE, RELATED, ALIKE
+"""Features that were not there from the beginning, in the order in which they came."""
 FIRST_OF_USER = len(SITUATIONS)
 """The situation of a first act, which is predicted from a user's attributes."""
-INITIAL_OF_FIRST_ACTS = (0.1, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, REJECTED_WEIGHT)
+INITIAL_OF_FIRST_ACTS = (0.1, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, REJECTED_WEIGHT, 0.0)
 """Popularity, which is what strangers are shown without attributes, and a little of what these say."""
 HEAD = 50
 """Best items whose order is learned."""
@@ -83,6 +90,7 @@ class ScorerOutputs:
         covisitation: ``[m, n]`` log-probabilities.
         popularity: ``[n]`` log-probabilities; ``[m, n]`` of candidates.
         bias: ``[n]`` learned biases of the items, see `from_biases`; ``[m, n]`` of candidates.
+        alike: ``[m, n]`` likeness to the latest items, see `pipeline.model.likeness`.
         indices, values: ``[3, k]`` and ``[k]``, the nonzero facts, see `pipeline.state.evidence`.
         situation: ``[m]`` index into `SITUATIONS`.
         log_weights: ``[m, n]`` log of how many items a candidate stands for in a sum over all items: 0 if it
@@ -95,6 +103,7 @@ class ScorerOutputs:
     covisitation: Tensor
     popularity: Tensor
     bias: Tensor
+    alike: Tensor
     indices: Tensor
     values: Tensor
     situation: Tensor
@@ -136,12 +145,13 @@ def mix(weights: Tensor, outputs: ScorerOutputs) -> Tensor:
 def blend(weights: Tensor, outputs: ScorerOutputs) -> Tensor:
     """Compute weighted sums of the features, ``[m, n]``, with weights ``[situations, features]``."""
     by_target = weights[outputs.situation]
-    model, covisitation, popularity, bias = by_target[:, :DENSE].T.unsqueeze(2)
+    model, covisitation, popularity, bias, alike = by_target[:, :DENSE].T.unsqueeze(2)
     mixed: Tensor = (
         (model * outputs.model)
         .addcmul_(covisitation, outputs.covisitation)
         .addcmul_(popularity, outputs.popularity)
         .addcmul_(bias, outputs.bias)
+        .addcmul_(alike, outputs.alike)
     )
     fact, target, item = outputs.indices
     mixed.index_put_((target, item), by_target[target, DENSE + fact] * outputs.values, accumulate=True)
@@ -150,18 +160,26 @@ def blend(weights: Tensor, outputs: ScorerOutputs) -> Tensor:
 
 def parts_of(weights: Tensor, outputs: ScorerOutputs, items: Tensor) -> Tensor:
     """Split `blend` of the first target at `items` ``[k]`` into what each feature adds: ``[k, features]``."""
-    return features_of(outputs, 0, items) * weights[outputs.situation[0]]
+    return torch.from_numpy(features_of(outputs, 0, items.numpy())) * weights[outputs.situation[0]]
 
 
-def features_of(outputs: ScorerOutputs, target: int, items: Tensor) -> Tensor:
-    """Return the features of a target's `items` ``[k]``, before they are weighted: ``[k, features]``."""
-    columns = outputs.model, outputs.covisitation, outputs.popularity, outputs.bias
-    dense = [column[target] if column.dim() == 2 else column for column in columns]
-    sparse = outputs.values.new_zeros(len(FACTS), len(dense[0]))
-    fact, of_target, item = outputs.indices
-    own = of_target == target
-    sparse.index_put_((fact[own], item[own]), outputs.values[own])
-    return torch.stack([*(column[items] for column in dense), *sparse[:, items]], dim=1)
+def features_of(outputs: ScorerOutputs, target: int, items: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the features of a target's `items` ``[k]``, before they are weighted: ``[k, features]``.
+
+    The outputs are on the CPU. Plain arrays, because a request asks for few items, where tensors take longer.
+    """
+    found = np.zeros((items.size, len(FEATURES)), dtype=np.float32)
+    columns = outputs.model, outputs.covisitation, outputs.popularity, outputs.bias, outputs.alike
+    for number, column in enumerate(columns):
+        dense = column.numpy()
+        found[:, number] = (dense[target] if dense.ndim == 2 else dense)[items]
+    fact, of_target, item = outputs.indices.numpy()
+    order = np.argsort(items)
+    ascending = items[order]
+    at = np.searchsorted(ascending, item)
+    own = (of_target == target) & (np.append(ascending, -1)[at] == item)
+    found[order[at[own]], DENSE + fact[own]] = outputs.values.numpy()[own]
+    return found
 
 
 def weigh(outputs: ScorerOutputs, weights: Tensor) -> Tensor:
@@ -176,6 +194,7 @@ def weigh(outputs: ScorerOutputs, weights: Tensor) -> Tensor:
     sums[:, 1] = (weights * outputs.covisitation).sum(dim=1)
     sums[:, 2] = (weights * outputs.popularity).sum(dim=1)
     sums[:, 3] = (weights * outputs.bias).sum(dim=1)
+    sums[:, ALIKE] = (weights * outputs.alike).sum(dim=1)
     fact, target, item = outputs.indices
     sums.index_put_((target, DENSE + fact), weights[target, item] * outputs.values, accumulate=True)
     return sums
@@ -271,17 +290,23 @@ class Mixer:
             )
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Restore the state from a checkpoint; one from before there was `beside` begins with it."""
+        """Restore the state from a checkpoint; what it lacks of later features begins as at birth."""
         copies = {name: tensor.to(self.weights, copy=True) for name, tensor in state.items()}
-        if copies["weights"].shape[1] == BESIDE + 1:
-            begun = {"weights": self.weights, "mean": self._mean, "square": self._square}
-            for name, tensor in begun.items():
-                old = copies[name]
-                copies[name] = torch.cat(
-                    [old[:, :BESIDE], tensor[:, BESIDE : BESIDE + 1], old[:, BESIDE:]], 1
-                )
+        born = {"weights": self.weights, "mean": self._mean, "square": self._square}
+        copies |= {name: with_later_features(copies[name], later) for name, later in born.items()}
         self.weights, self._steps = copies["weights"], copies["taken"]
         self._mean, self._square = copies["mean"], copies["square"]
+
+
+def with_later_features(known: Tensor, born: Tensor = BORN) -> Tensor:
+    """Return a tensor ``[situations, k]`` of this or an earlier release with all features.
+
+    Those that it lacks are as in `born`.
+    """
+    for at in sorted(ADDED[known.shape[1] - len(FEATURES) + len(ADDED) :]):
+        added = born[: len(known), at : at + 1].to(known)
+        known = torch.cat([known[:, :at], added, known[:, at:]], dim=1)
+    return known
 
 
 def _share_of_step(targets: int) -> float:

@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.model.item_table import Rows
+from pipeline.model.likeness import NEARNESS, NO_ITEM, alike
 from pipeline.model.mixer import FIRST_OF_USER, ScorerOutputs, from_biases, from_shares
 from pipeline.model.recommender import Recommender
 from pipeline.model.sequences import pack
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.evidence import evidence
 from pipeline.state.popularity import Popularity
+from pipeline.state.related_items import NO_RELATED_ROWS, RelatedRows
 from pipeline.state.segments import Segment
 
 TARGETS_AT_ONCE = 64
@@ -38,16 +40,25 @@ class Contexts:
         shares: ``[m, n]`` what covisitation suggests.
         facts: ``[3, k]`` and ``[k]``, see `pipeline.state.evidence`; by ascending target.
         situation: ``[m]`` index into `SITUATIONS`.
+        latest: ``[m, len(NEARNESS)]`` rows of the items acted on last, see `pipeline.model.likeness`.
     """
 
     users: Tensor
     shares: sp.csr_array
     facts: tuple[NDArray[np.int64], NDArray[np.float32]]
     situation: NDArray[np.int64]
+    latest: NDArray[np.int64]
 
     @classmethod
-    def of(cls, segments: Sequence[Segment], users: Tensor, covisitation: Covisitation, size: int) -> Self:
-        """Gather what the segments' m targets are scored from, over `size` items."""
+    def of(
+        cls,
+        segments: Sequence[Segment],
+        users: Tensor,
+        covisitation: Covisitation,
+        size: int,
+        related: RelatedRows = NO_RELATED_ROWS,
+    ) -> Self:
+        """Gather what the segments' m targets are scored from, over `size` items, some of them related."""
         pairs = [(segment, segment.targets) for segment in segments]
         pasts = [segment.items[:target] for segment, targets in pairs for target in targets]
         opens = [segment.baskets[targets] != segment.baskets[targets - 1] for segment, targets in pairs]
@@ -56,8 +67,9 @@ class Contexts:
         return cls(
             users,
             covisitation.suggest(pasts, is_first),
-            evidence(segments, size),
+            evidence(segments, size, related),
             np.where(begins, FIRST_OF_USER, is_first.astype(np.int64)),
+            _latest(pasts),
         )
 
     def __len__(self) -> int:
@@ -76,8 +88,21 @@ class Contexts:
         facts = np.stack([indices[0, kept], place[kept], indices[2, kept]])
         where = torch.from_numpy(chosen).to(self.users.device)
         return type(self)(
-            self.users[where], self.shares[chosen], (facts, values[kept]), self.situation[chosen]
+            self.users[where],
+            self.shares[chosen],
+            (facts, values[kept]),
+            self.situation[chosen],
+            self.latest[chosen],
         )
+
+
+def _latest(pasts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return the last rows of each of m pasts, the last one first."""
+    latest = np.full((len(pasts), len(NEARNESS)), NO_ITEM)
+    for target, past in enumerate(pasts):
+        own = past[: -len(NEARNESS) - 1 : -1]
+        latest[target, : own.size] = own
+    return latest
 
 
 def users_before_last(
@@ -124,12 +149,14 @@ def score_segments(
     items: Rows,
     covisitation: Covisitation,
     popularity: Popularity,
+    related: RelatedRows = NO_RELATED_ROWS,
 ) -> Iterator[ScorerOutputs]:
     """Score the segments' m targets with every scorer, over all n items; see `score_contexts`.
 
-    `users` ``[m, d]`` are the user vectors before each target, `covisitation` counts over the same n items.
+    `users` ``[m, d]`` are the user vectors before each target, `covisitation` counts over the same n items,
+    of which `related` ones are evidence.
     """
-    contexts = Contexts.of(segments, users, covisitation, popularity.size)
+    contexts = Contexts.of(segments, users, covisitation, popularity.size, related)
     return score_contexts(contexts, recommender, items, popularity)
 
 
@@ -153,7 +180,7 @@ def score_contexts(
 
     popular = tensor(popularity.log_share())
     scores = recommender.score_all(contexts.users, items)[:, : len(popular)]
-    bias = from_biases(items.bias[: len(popular)].detach())
+    bias, rows = from_biases(items.bias[: len(popular)].detach()), tensor(np.arange(len(popular)))
     starts = range(0, len(contexts), TARGETS_AT_ONCE)
     for start, block in zip(starts, contexts.blocks(), strict=True):
         indices, values = block.facts
@@ -162,6 +189,7 @@ def score_contexts(
             covisitation=from_shares(tensor(block.shares.toarray().astype(np.float32, copy=False))),
             popularity=popular,
             bias=bias,
+            alike=alike(tensor(block.latest), items, rows),
             indices=tensor(indices),
             values=tensor(values),
             situation=tensor(block.situation),

@@ -192,11 +192,21 @@ def _propensity(ranked: _Ranked, place: int, left: Mask, position: int) -> float
 
 
 class Exploration(NamedTuple):
-    """A policy, the id of the impression from which its draws follow, and policies that are not used."""
+    """A policy, the id of the impression from which its draws follow, and policies that are not used.
+
+    Attributes:
+        others: of how many items that are not shown the impression says something.
+    """
 
     policy: Policy
     impression: str
     shadows: Mapping[str, Policy] = NO_POLICIES
+    others: int = 0
+
+    def draw_others(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Draw so many of some rows ``[m]``, all alike, or take all if they are fewer."""
+        random = uniforms(f"others of {self.impression}", rows.size)
+        return rows[np.argsort(random)[: self.others]]
 
     def sampler(self, logits: Floats, values: ValuesOf = no_values) -> Sampler | None:
         """Return the sampler of candidates with logits ``[n]``, best first; None if nothing is drawn."""

@@ -38,7 +38,17 @@ def dry_run_page(found: DryRun) -> RenderableType:
     touched = found.entered + found.left + found.moved
     for item, _ in touched.most_common(MOST_ITEMS):
         items.add_row(item, *(f"{counts[item]:,}" for counts in (found.entered, found.left, found.moved)))
-    return Group(_summary(found), *(table for table in (rules, items) if table.row_count))
+    return Group(_summary(found), *_emptied(found), *(table for table in (rules, items) if table.row_count))
+
+
+def _emptied(found: DryRun) -> list[str]:
+    """What is worst of new rules, if they do it."""
+    if not found.emptied:
+        return []
+    return [
+        f"WARNING: {found.emptied:,} answers would become empty, of {len(found.emptied_users):,} users: the "
+        "rules leave nothing that could be shown"
+    ]
 
 
 def _summary(found: DryRun) -> str:

@@ -6,15 +6,25 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Literal
 
-from pipeline.config import Guarded, Settings
+from pipeline.config import Guarded, HttpConfig, Settings
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import impression_of, interaction_of, item_of
 from pipeline.eventlog.port import EventLog, Offsets, Record, TopicPartition, lag, read_compacted
 from pipeline.eventlog.topics import Topics
 from pipeline.keys import HEADER
-from pipeline.metrics import ENOUGH_ACTS, KeyRefused, Series, quantiles, reached, scrape, value_of
+from pipeline.metrics import (
+    ENOUGH_ACTS,
+    KeyRefused,
+    Series,
+    quantiles,
+    reached,
+    scrape,
+    unreachable,
+    value_of,
+)
 from pipeline.reports.dead_letters import Letter, counts_by_reason, letters_of
 from pipeline.snapshots.announcement import Announcement
 
@@ -148,7 +158,8 @@ def gather(
         LogUnavailable: the log does not answer.
     """
     series = {} if scraped is None else scraped
-    daemons = [_daemon(name, url, headers, series) for name, url, headers in _addresses(settings)]
+    authority = settings.metrics.authority
+    daemons = [_daemon(*address, series, authority) for address in _addresses(settings)]
     since = now_ms - RECENT_MS
     letters = newest_letters(event_log, topics)
     recent = [letter for letter in letters if letter["append_time"] >= since]
@@ -198,13 +209,18 @@ def _addresses_here(settings: Settings) -> Iterable[tuple[str, str, Mapping[str,
     at, serve = settings.metrics, settings.serve
     key = _key(serve)
     yield "learn", _url(at.host, at.learn), key
-    yield "serve", _url(serve.host, serve.port) if serve.workers == 1 else _url(at.host, at.serve), key
+    yield (
+        "serve",
+        _url(serve.host, serve.port, serve.http) if serve.workers == 1 else _url(at.host, at.serve),
+        key,
+    )
     for number in range(1, serve.workers):
         yield f"serve-{number}", _url(at.host, at.serve and at.serve + number), key
     for name in ("retrain", "media"):
         yield name, _url(at.host, getattr(at, name)), key
-    for name, door in (("gateway", settings.gateway), ("bridge", settings.bridge)):
-        yield name, _url(door.host, door.port), _key(door)
+    gateway, bridge = settings.gateway, settings.bridge
+    yield "gateway", _url(gateway.host, gateway.port, gateway.http), _key(gateway)
+    yield "bridge", _url(bridge.host, bridge.port), _key(bridge)
 
 
 def _key(guarded: Guarded) -> Mapping[str, str]:
@@ -212,19 +228,24 @@ def _key(guarded: Guarded) -> Mapping[str, str]:
     return {HEADER: key.get_secret_value()} if key else {}
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://{reached(host)}:{port}/metrics" if port else ""
+def _url(host: str, port: int, http: HttpConfig = HttpConfig()) -> str:  # noqa: B008 (frozen)
+    scheme = "https" if http.certificate else "http"
+    return f"{scheme}://{reached(host)}:{port}/metrics" if port else ""
 
 
-def _daemon(name: str, url: str, headers: Mapping[str, str], found: dict[str, Series]) -> DaemonStatus:
+def _daemon(
+    name: str, url: str, headers: Mapping[str, str], found: dict[str, Series], authority: Path | None
+) -> DaemonStatus:
     """Read a daemon's metrics; add them to `found`."""
     if not url:
         return DaemonStatus(name, url, away="its metrics are turned off by the settings")
     try:
-        series = found[name] = scrape(url, SCRAPE_SECONDS, headers)
+        series = found[name] = scrape(url, SCRAPE_SECONDS, headers, authority)
     except KeyRefused:
         return DaemonStatus(name, url, away=None, note=NO_KEY)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        return DaemonStatus(name, url, away=f"no answer: {unreachable(error, f'metrics.urls.{name}')}")
+    except ValueError as error:
         return DaemonStatus(name, url, away=f"no answer: {error}")
     daemon = name.partition("-")[0]  # all workers of a server label their metrics alike
     refusals = {

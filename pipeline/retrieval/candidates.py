@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.model.item_table import Rows
-from pipeline.model.mixer import BIAS_SCALE, COVISITATION_FLOOR, FEATURES, ScorerOutputs
+from pipeline.model.likeness import MOST_ALIKE, alike
+from pipeline.model.mixer import ALIKE, BIAS_SCALE, COVISITATION_FLOOR, FEATURES, ScorerOutputs
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts
 from pipeline.state.popularity import Popularity
@@ -127,9 +128,9 @@ class Retrieved(NamedTuple):
         """
         assert outputs.log_sums is not None
         shares = torch.from_numpy(np.log((self.shares + COVISITATION_FLOOR) / _share_sums(contexts)))
-        return (
-            self.scan - weights[:, MODEL] * outputs.log_sums + weights[:, COVISITATION] * shares.to(weights)
-        )
+        scanned = self.scan - weights[:, MODEL] * outputs.log_sums
+        alike = weights[:, ALIKE] * MOST_ALIKE
+        return scanned + weights[:, COVISITATION] * shares.to(weights) + alike
 
 
 def score_candidates(
@@ -170,6 +171,7 @@ def score_candidates(
         covisitation=tensor(_log_shares(contexts, rows, where)),
         popularity=tensor(popularity.log_share(rows)[where]),
         bias=BIAS_SCALE * bias[gathered],
+        alike=alike(tensor(contexts.latest), items, at).gather(1, gathered),
         indices=tensor(np.stack([fact, target, columns])),
         values=tensor(contexts.facts[1]),
         situation=tensor(contexts.situation),

@@ -90,9 +90,10 @@ class Column:
 
     def first_codes(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The number ``[m]`` of the first value of rows ``[m]``; `NO_CODE` of those without one."""
-        at = np.searchsorted(self.rows, rows)
-        has = np.append(self.rows, -1)[at] == rows
-        return np.where(has, np.append(self.codes, NO_CODE)[at], NO_CODE)
+        if not self.rows.size:
+            return np.full(rows.size, NO_CODE)
+        at = np.minimum(np.searchsorted(self.rows, rows), self.rows.size - 1)
+        return np.where(self.rows[at] == rows, self.codes[at], NO_CODE)
 
     def among(self, rows: NDArray[np.int64]) -> Column:
         """Return the values of rows ``[m]`` alone, which must ascend."""

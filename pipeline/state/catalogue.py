@@ -16,6 +16,7 @@ from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import item_of
 from pipeline.eventlog.port import EventLog, read
 from pipeline.events import Item, ItemChange, Scalar
+from pipeline.state.related_items import RelatedItems, RelatedRows
 from pipeline.state.relations import References, attributes_of, related_items
 from pipeline.state.stored_items import StoredItems, stored_item
 
@@ -67,6 +68,7 @@ class Catalogue:
         stored: the last upsert of each item, as `stored_item` encodes it; None for an item without one.
         digests: content digest of each item, or REMOVED.
         references: who names an item in the attributes of relations.
+        related: which items the attributes and relations relate.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class Catalogue:
         relations: Collection[str] = (),
     ) -> None:
         """Make a catalogue of entries; see `read` for the attributes."""
-        self.references = References()
+        self.references, self.related = References(), RelatedItems(attributes, relations)
         self._attributes, self._relations = attributes, relations
         self.ids: list[str] = []
         self.stored: list[bytes | None] = []
@@ -126,13 +128,19 @@ class Catalogue:
 
         Those of relations name related items.
         """
-        self._attributes, self._relations, self.references = attributes, relations, References()
+        self._attributes, self._relations = attributes, relations
+        self.references, self.related = References(), RelatedItems(attributes, relations)
         for row, entry in enumerate(self.entries):
             self._note(row, entry)
 
     def referring(self, items: Iterable[str]) -> set[int]:
         """Return the rows of the items that name any of some items."""
         return {self._rows[by] for item in items for by in self.references.to(item)}
+
+    @property
+    def related_rows(self) -> RelatedRows:
+        """Which items are related, by row; changes with the catalogue."""
+        return RelatedRows(self.related, self.ids, self._rows.get)
 
     def text_of(self, item: str) -> str:
         """Return the text of an item by its id; empty for an unknown one."""
@@ -161,6 +169,7 @@ class Catalogue:
         copied._rows, copied._changed = dict(self._rows), set(self._changed)
         copied._attributes, copied._relations = self._attributes, self._relations
         copied.references = self.references.copy()
+        copied.related = self.related.frozen()
         return copied
 
     def _set_entry(self, row: int, entry: Item | None) -> None:
@@ -171,6 +180,8 @@ class Catalogue:
         """Note the content digest of an entry, and what it names."""
         if self._relations:
             self.references.put(self.ids[row], related_items(entry, self._relations) if entry else ())
+        if self.related.reads:
+            self.related.put(self.ids[row], entry)
         content = digest_of(entry, {*self._attributes, *self._relations}) if entry else ""
         digest = REMOVED if entry and not content and not entry.available else content
         if digest != self.digests[row]:

@@ -3,7 +3,7 @@
 In the order of `FACTS`: how often the user acted on the item in earlier baskets, decayed by the
 number of baskets since; whether the item is in the current basket; whether the item followed the
 last item before in the user's history; how often and how closely it stood beside the latest items there;
-how strongly the user rejected it since last acting on it.
+how strongly the user rejected it since last acting on it; to how many of the latest items it is related.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from pipeline.state.counts import spans
+from pipeline.state.related_items import NO_RELATED_ROWS, RelatedRows
 from pipeline.state.segments import Segment
 
-FACTS = ("repeat", "in_basket", "followed", "beside", "rejected")
+FACTS = ("repeat", "in_basket", "followed", "beside", "rejected", "related")
 FADING = 0.97
 REPEAT_SCALE = 10.0
 ONE_REPEAT = math.log1p(REPEAT_SCALE)
 """The value of "repeat" for one act of weight 1 in the basket before."""
-BESIDE_SCALE = 10.0
+BESIDE_SCALE = RELATED_SCALE = 10.0
 LATEST, REACH = 4, 3
-"""Latest acts whose earlier neighbours count, and how far away these may be."""
+"""Latest acts whose earlier neighbours and related items count, and how far away neighbours may be."""
 NEARNESS = np.array([1.0, 0.7, 0.5, 0.35])
 """Weight of an earlier neighbour by its distance, and of a latest act by the acts since."""
 BEFORE = 0.5
 """Weight of a neighbour that stood before; those after have 1. Both say that items are bought together."""
+NO_ROWS = np.zeros(0, dtype=np.int64)
 FADED = FADING ** np.arange(1000)
 """Decay by the number of baskets since; after 1,000 it is negligible."""
 
@@ -44,14 +46,16 @@ class Weights(NamedTuple):
     weights: NDArray[np.float64]
 
 
-def evidence(segments: Sequence[Segment], size: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Compute the nonzero facts of every target of the segments, over `size` items.
+def evidence(
+    segments: Sequence[Segment], size: int, related: RelatedRows = NO_RELATED_ROWS
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Compute the nonzero facts of every target of the segments, over `size` items, some of them related.
 
     Returns:
         ``[3, k]`` fact, target and item of each, by ascending target; targets are numbered in the
         order of the segments and their positions. And their ``[k]`` values.
     """
-    summed = _by_item(segments, size)
+    summed = _by_item(segments, size, related)
     targets, facts = np.divmod(np.repeat(np.arange(summed.shape[0]), np.diff(summed.indptr)), len(FACTS))
     values = np.minimum(summed.data, 1)
     for fact, value in VALUES.items():
@@ -69,16 +73,19 @@ VALUES: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
     "repeat": lambda summed: np.log1p(REPEAT_SCALE * summed),
     "beside": lambda summed: np.log1p(BESIDE_SCALE * summed),
     "rejected": rejection,
+    "related": lambda summed: np.log1p(RELATED_SCALE * summed),
 }
 """The values of facts for summed weights; those of the others are 1."""
 
 
-def _by_item(segments: Sequence[Segment], size: int) -> sp.csr_array:
+def _by_item(segments: Sequence[Segment], size: int, related: RelatedRows) -> sp.csr_array:
     """Sum the weights of the acts and rejections of all segments by item: ``[targets * facts, size]``."""
     if not segments:
         return sp.csr_array(np.zeros((0, size), dtype=np.float32))
     targets = [segment.targets for segment in segments]
     parts = [*_of_acts(segments, targets), *_of_rejections(segments, targets)]
+    if len(related):
+        parts.append(_related(segments, targets, related))
     rows = np.concatenate([part.targets * len(FACTS) + FACTS.index(part.fact) for part in parts])
     items, weights = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("items", "weights")
@@ -145,3 +152,18 @@ def _of_rejections(segments: Sequence[Segment], targets: Sequence[NDArray[np.int
             strength = rejections.strength[rejected]
             yield Weights("rejected", first + target, rejections.items[rejected], strength)
         first += own.size
+
+
+def _related(
+    segments: Sequence[Segment], targets: Sequence[NDArray[np.int64]], related: RelatedRows
+) -> Weights:
+    """Weigh the items that are related to those of the latest acts before each target."""
+    pairs = [(segment.items, at) for segment, own in zip(segments, targets, strict=True) for at in own]
+    latest = [items[at - 1 - since] if since < at else -1 for items, at in pairs for since in range(LATEST)]
+    asked, numbers = np.unique(np.array(latest, dtype=np.int64), return_inverse=True)
+    found = [related.of(row) if row >= 0 else NO_ROWS for row in asked.tolist()]
+    lengths = np.array([rows.size for rows in found], dtype=np.int64)
+    starts, counts = (lengths.cumsum() - lengths)[numbers], lengths[numbers]
+    items = np.concatenate([NO_ROWS, *found])[spans(starts, counts)]
+    acts = np.repeat(np.arange(numbers.size), counts)
+    return Weights("related", acts // LATEST, items, NEARNESS[acts % LATEST])

@@ -208,9 +208,9 @@ class Learner:
 
     def scorer_outputs(self, segments: Sequence[Segment], users: Tensor) -> Iterator[ScorerOutputs]:
         """Score the segments' m targets with every scorer; `users` ``[m, d]`` are the vectors before each."""
-        stream, items = self.stream, self.table.padded()
+        stream, items, related = self.stream, self.table.padded(), self.stream.catalogue.related_rows
         return score_segments(
-            segments, users, self.recommender, items, stream.covisitation, stream.popularity
+            segments, users, self.recommender, items, stream.covisitation, stream.popularity, related
         )
 
     def mixture(self, segments: Sequence[Segment], users: Tensor) -> Tensor:
@@ -328,7 +328,8 @@ class Learner:
         """Score the new targets before they are learned or folded."""
         stream, targets = self.stream, passed.items[passed.new]
         users = passed.users[passed.new].detach()
-        contexts = Contexts.of(segments, users, stream.covisitation, len(self.table))
+        related = stream.catalogue.related_rows
+        contexts = Contexts.of(segments, users, stream.covisitation, len(self.table), related)
         scorers = Scorers(self.recommender, self.table, stream.popularity, self.mixer, self.retriever)
         listed = choose(segments)
         if not self.retriever.is_needed(len(self.table)):

@@ -30,12 +30,13 @@ def _decision(outcome: Outcome) -> Decision | None:
     impression = outcome.impression
     if impression.features is None:
         return None
-    state, items = unpack(impression.features, len(impression.items))
+    features = unpack(impression.features, len(impression.items))
     return Decision(
         user=event_digest(impression.user),
         shown_at=outcome.shown_at,
-        state=state,
-        items=items,
+        state=features.state,
+        items=features.items,
         scores=np.array(impression.scores, dtype=np.float64),
         rewards=np.array(outcome.rewards, dtype=np.float64),
+        others=features.others,
     )

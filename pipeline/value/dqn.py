@@ -24,7 +24,7 @@ from pipeline.config import DqnConfig
 from pipeline.value.adam import Adam
 from pipeline.value.checks import check_names, divided, joined, read_array, read_weights
 from pipeline.value.episodes import Episodes
-from pipeline.value.network import NetworkSizes, outputs
+from pipeline.value.network import NetworkSizes, ServedNetwork, outputs
 from pipeline.value.port import Arrays, Decision, Floats, Vectors
 from pipeline.value.scaling import Scaling
 from pipeline.value.slates import Estimates, best_slates, slate_values, swaps
@@ -264,8 +264,13 @@ def _mean_effects(effects: Tensor, members: Tensor) -> Tensor:
     return (effects * members).sum(dim=-1) / members.sum(dim=-1).clamp(min=1)
 
 
+def _standardised(rows: Vectors, centre: Floats, spread: Floats) -> Vectors:
+    found: Vectors = ((rows - centre) / spread).clip(-FURTHEST, FURTHEST).astype(np.float32)
+    return found
+
+
 def _standard(rows: Vectors, centre: Floats, spread: Floats) -> Tensor:
-    return torch.from_numpy(np.clip((rows - centre) / spread, -FURTHEST, FURTHEST).astype(np.float32))
+    return torch.from_numpy(_standardised(rows, centre, spread))
 
 
 def _consumed(rows: Columns) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
@@ -301,8 +306,7 @@ def _excess(estimates: NetworkEstimates, seen: Seen) -> Tensor:
 class DqnModel:
     """Values items by what each adds to the best slate."""
 
-    weights: Tensor
-    sizes: NetworkSizes
+    network: ServedNetwork
     scales: tuple[Floats, ...]
     slate: int
     unit: float
@@ -331,18 +335,18 @@ class DqnModel:
         unit, epsilon = (float(read_weights(arrays, name, (1,))[0]) for name in ("unit", "epsilon"))
         if unit <= 0 or not 0 <= epsilon <= 1:
             raise ValueError("unit is not positive, or epsilon is no probability")
-        return cls(torch.from_numpy(weights), network, scales, slate, unit, epsilon)
+        return cls(ServedNetwork.of(weights, network), scales, slate, unit, epsilon)
 
     @property
     def normals(self) -> tuple[int, int]:
         """None are needed."""
         return 1, 0
 
-    @torch.no_grad()
     def estimates(self, state: Vectors, items: Vectors) -> Estimates:
         """Return what is believed of m items in one state, rewards in units of `unit`."""
-        states, actions = _standard(state, *self.scales[:2])[None], _standard(items, *self.scales[2:])[None]
-        return estimate(self.weights, self.sizes, states, actions).for_slates()
+        standard = _standardised(state, *self.scales[:2]), _standardised(items, *self.scales[2:])
+        rewards, futures, logits, effects = self.network.outputs(*standard).T[:, None]
+        return Estimates(rewards + futures, logits, effects[:, :-1])
 
     def values(self, state: Vectors, items: Vectors, normals: Floats) -> Floats:
         """Return ``[1, m]`` how the value of the best slate changes with each item, see `swaps`.

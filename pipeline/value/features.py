@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,27 +44,31 @@ STATE, ITEM = OWN + len(USER_FACTS), JOINT + OWN + len(SCORERS) + len(EXPOSURE)
 """Numbers of features of a state and of an item."""
 MOST_ITEMS = 200
 """Longer slates are written without features."""
+OTHERS = 13
+"""Items that were not shown whose features are written, for a learner that looks for the best slate."""
+NO_OTHERS: Vectors = np.zeros((0, ITEM), dtype=np.float32)
 LARGEST = 1_000.0
 """Features are cut here, far beyond what they are."""
 
 
 def project_user(user: Vectors) -> Vectors:
     """Return the projection ``[OWN]`` of a user's vector ``[d]``."""
-    return _direction(user) @ _signs(user.size)[:, JOINT:]
+    return _direction(user) @ _own_signs(user.size)
 
 
 def project_items(user: Vectors, items: Vectors) -> Vectors:
     """Return the projections ``[m, JOINT + OWN]`` of items' vectors ``[m, d]``, given a user's ``[d]``."""
     signs = _signs(user.size).copy()
     signs[:, :JOINT] *= (_direction(user) * np.sqrt(user.size, dtype=np.float32))[:, None]
-    lengths = np.linalg.norm(items, axis=1, keepdims=True)
-    return ((items @ signs) / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
+    lengths: Vectors = np.sqrt(np.einsum("md,md->m", items, items))[:, None]
+    lengths[lengths == 0] = 1
+    projected: Vectors = (items @ signs) / lengths
+    return projected
 
 
-def _direction(vectors: Vectors) -> Vectors:
-    """Scale vectors ``[..., d]`` to length 1; those of zeros stay so."""
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+def _direction(vector: Vectors) -> Vectors:
+    """Scale a vector ``[d]`` to length 1; one of zeros stays so."""
+    return vector / np.float32(np.sqrt(vector @ vector) or 1)
 
 
 @lru_cache(maxsize=4)
@@ -73,23 +78,44 @@ def _signs(width: int) -> Vectors:
     return (2 * bits.astype(np.float32) - 1).reshape(width, JOINT + OWN)
 
 
-def pack(state: Vectors, items: Vectors) -> Features:
-    """Encode the features ``[STATE]`` of a state and ``[k, ITEM]`` of items, as `rounded` leaves them."""
-    return Features(layout=LAYOUT, state=_text(state), items=_text(items))
+@lru_cache(maxsize=4)
+def _own_signs(width: int) -> Vectors:
+    """Return those of the projection of one vector ``[width, OWN]``, in one piece of memory."""
+    return np.ascontiguousarray(_signs(width)[:, JOINT:])
 
 
-def unpack(features: Features, count: int) -> tuple[Vectors, Vectors]:
-    """Decode the features ``[STATE]`` and ``[count, ITEM]`` of an impression of so many items.
+class SlateFeatures(NamedTuple):
+    """Features of an impression.
+
+    Attributes:
+        state: ``[STATE]``.
+        items: ``[k, ITEM]`` of those that were shown.
+        others: ``[c, ITEM]`` of some that were not; None if none are said.
+    """
+
+    state: Vectors
+    items: Vectors
+    others: Vectors | None
+
+
+def pack(state: Vectors, items: Vectors, others: Vectors = NO_OTHERS) -> Features:
+    """Encode features ``[STATE]``, ``[k, ITEM]`` and ``[c, ITEM]``, as `rounded` leaves them."""
+    return Features(layout=LAYOUT, state=_text(state), items=_text(items), others=_text(others))
+
+
+def unpack(features: Features, count: int) -> SlateFeatures:
+    """Decode the features of an impression of so many items.
 
     Raises:
         ValueError: they are of another layout, not so many, or not within the bounds of what servers write.
     """
     if features.layout != LAYOUT:
         raise ValueError(f"its features are of layout {features.layout!r}; this release reads {LAYOUT!r}")
-    state, items = (_read(text) for text in (features.state, features.items))
-    if state.size != STATE or items.size != count * ITEM:
+    state, items, others = (_read(text) for text in (features.state, features.items, features.others))
+    if state.size != STATE or items.size != count * ITEM or others.size % ITEM:
         raise ValueError(f"its features are not {STATE} of a state and {ITEM} of each item")
-    return state, items.reshape(count, ITEM)
+    rows = items.reshape(count, ITEM), others.reshape(-1, ITEM)
+    return SlateFeatures(state, rows[0], rows[1] if others.size else None)
 
 
 def rounded(features: Vectors) -> Vectors:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from pipeline.value.port import Vectors
 
 OUTPUTS = 4
 """If it is chosen, its reward and the value of what follows; logit of the choice; effect of being shown."""
@@ -61,3 +64,30 @@ def outputs(weights: Tensor, sizes: NetworkSizes, states: Tensor, actions: Tenso
     hidden, linear = torch.split(both, [sizes.width, OUTPUTS], dim=-1)
     hidden = torch.relu(torch.relu(hidden) @ second + second_bias)
     return torch.add(hidden @ last + linear, last_bias)
+
+
+class ServedNetwork(NamedTuple):
+    """The network in plain arrays, for one state, where tensors take several times as long."""
+
+    of_state: Vectors
+    of_action: Vectors
+    nothing: Vectors
+    bias: Vectors
+    second: Vectors
+    second_bias: Vectors
+    last: Vectors
+    last_bias: Vectors
+
+    @classmethod
+    def of(cls, weights: Vectors, sizes: NetworkSizes) -> Self:
+        """Divide one vector of weights."""
+        parts = np.split(weights, np.cumsum(sizes.lengths)[:-1])
+        return cls(*(part.reshape(shape) for part, shape in zip(parts, sizes.shapes, strict=True)))
+
+    def outputs(self, state: Vectors, actions: Vectors) -> Vectors:
+        """Return what is said of actions ``[m, p]`` in a state ``[s]`` and of nothing."""
+        both = np.concatenate((actions @ self.of_action, self.nothing)) + (state @ self.of_state + self.bias)
+        hidden, linear = both[:, :-OUTPUTS], both[:, -OUTPUTS:]
+        hidden = np.maximum(np.maximum(hidden, 0) @ self.second + self.second_bias, 0)
+        found: Vectors = hidden @ self.last + linear + self.last_bias
+        return found

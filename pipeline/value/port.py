@@ -25,8 +25,8 @@ class Decision:
         items: ``[k, p]`` features of the slate's items, given the user.
         scores: ``[k]`` probabilities that the mixture gave the items.
         rewards: ``[k]`` of each item.
-        others: ``[c, p]`` features of some items that could have been shown and were not, for a learner that
-            looks for the best action. The shop's environment knows them; impressions do not say them: None.
+        others: ``[c, p]`` features of some items that could have been shown and were not, drawn at random,
+            for a learner that looks for the best slate; None if they were not recorded.
     """
 
     user: int

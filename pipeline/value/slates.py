@@ -92,7 +92,8 @@ def swaps(estimates: Estimates, members: Members, sizes: Sizes) -> Numbers:
     effects = (estimates.effects * rest).sum(axis=-1, keepdims=True) + estimates.effects
     changed = chosen / np.maximum(total, LEAST_WEIGHT) + effects / members.sum(axis=-1, keepdims=True)
     before = _valued(choice, estimates, members)[:, None]
-    return np.where(members, own - np.take_along_axis(own, weakest, axis=1), changed - before)
+    found: Numbers = np.where(members, own - own[np.arange(len(own))[:, None], weakest], changed - before)
+    return found
 
 
 def best_slates(estimates: Estimates, allowed: Members, sizes: Sizes) -> Members:
@@ -136,7 +137,7 @@ def _gained(choice: _Choice, estimates: Estimates, sizes: Sizes) -> Numbers:
 def _highest(numbers: Numbers, allowed: Members, sizes: Sizes) -> Members:
     order = np.where(allowed, -numbers, np.inf).argsort(axis=-1, kind="stable")
     found = np.zeros_like(allowed)
-    np.put_along_axis(found, order, np.arange(order.shape[1]) < sizes[:, None], axis=-1)
+    found[np.arange(len(order))[:, None], order] = np.arange(order.shape[1]) < sizes[:, None]
     return found & allowed
 
 

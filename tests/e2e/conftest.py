@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from pipeline.config import Settings, load_settings
 from pipeline.demo.processes import Daemons, free_port
+from tests.support.browser import chromium, missing_for_browser
+from tests.support.documents import ROOT
 
 CACHE = Path(__file__).parents[2] / ".cache" / "content"
 """Shared by all tests and runs: the real backbone reads each title once."""
+
+PICTURES = ROOT / "build" / "console"
+"""Where screenshots are kept."""
 
 
 @pytest.fixture
@@ -41,4 +48,16 @@ def settings(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Se
 def daemons(environment: dict[str, str], tmp_path: Path) -> Iterator[Daemons]:
     """Real daemons as processes; stopped after the test."""
     with Daemons(tmp_path, environment) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real browser; under CI it must be there."""
+    if missing := missing_for_browser():
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with chromium() as running:
         yield running

@@ -15,29 +15,16 @@ from playwright.sync_api import Browser, Page, expect
 
 from pipeline.datasets import open_dataset
 from pipeline.events import Interaction
-from tests.e2e.conftest import CACHE
-from tests.support.browser import chromium, grave_faults, missing_for_browser
+from tests.e2e.conftest import CACHE, PICTURES
+from tests.support.browser import grave_faults
 from tests.support.documents import ROOT
 
-PICTURES = ROOT / "build" / "console"
 LIMIT, RATE = 4_000, 60
 SLOW_MS = 120_000
 """For what a busy machine does."""
 STYLES = ("light", "dark")
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 EXIT_SECONDS = 60
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A real browser; under CI it must be there."""
-    if missing := missing_for_browser():
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +96,17 @@ def test_an_operator_sees_asks_and_rolls_back(page: Page) -> None:
     page.locator("summary", has_text="Why").first.click()
     expect(page.locator(".parts").first).to_contain_text("covisitation")
     _picture(page, "ask")
+
+    options = page.locator("#at option")
+    expect(options.nth(1)).to_be_attached()
+    version = options.last.get_attribute("value")
+    page.get_by_label("Beside an earlier snapshot").select_option(version)
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator("#beside section")).to_have_count(2)
+    expect(page.locator("#beside section").last).to_contain_text(f"Snapshot {version}")
+    expect(page.locator("#beside .items > li")).to_have_count(20)
+    assert not grave_faults(page)
+    _picture(page, "beside")
 
     page.get_by_role("link", name="Change").click()
     earlier = page.get_by_role("link", name=re.compile("Roll back to")).last

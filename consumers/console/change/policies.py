@@ -48,6 +48,7 @@ def promote(
     anyway: Annotated[str, Form(max_length=400)] = "",
 ) -> HTMLResponse:
     """Let servers use a policy if it certainly earns more, or anyway, for a reason."""
+    anyway = anyway.strip()
     option = [f"--anyway={visitor.name}: {anyway}"] if anyway else []
     command = ["policy", "promote", *option, "--", name]
     return acted(parts, request, visitor, "promote policy", name, anyway, command)

@@ -20,8 +20,8 @@ from functools import partial
 from threading import Event
 
 from consumers.serve.follow.log_check import LogCheck
+from consumers.serve.follow.one_snapshot import SnapshotSource
 from consumers.serve.follow.pace import Pace
-from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.follow.steering_letters import SteeringLetters
 from consumers.serve.state.current import CurrentState, Degradation
 from consumers.serve.state.item_index import ItemIndex
@@ -80,7 +80,7 @@ class Follower:
         self,
         event_log: EventLog,
         topics: Topics,
-        watcher: SnapshotWatcher,
+        watcher: SnapshotSource,
         current: CurrentState,
         history_length: int,
         poll_seconds: float,

@@ -7,6 +7,7 @@ from functools import partial
 from threading import Event
 
 from consumers.serve.follow.follower import Follower
+from consumers.serve.follow.one_snapshot import OneSnapshot
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
@@ -16,22 +17,25 @@ from pipeline.eventlog.topics import Topics
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
+from pipeline.snapshots.snapshot import Version
 
 
 def following(
-    settings: Settings, event_log: EventLog, topics: Topics, current: CurrentState
+    settings: Settings, event_log: EventLog, topics: Topics, current: CurrentState, at: Version | None = None
 ) -> Callable[[Event], None]:
-    """Return what follows log and snapshots, and keeps `current` so, until an event is set.
+    """Return what follows log and snapshots, or one snapshot `at` a version, until an event is set.
 
     Raises:
         InvalidSettings: the snapshot store cannot be opened.
     """
     device = use_device("cpu", settings.model.threads)
     backbone = load_backbone(settings.model.backbone, settings.model.cache)
+    loader = SnapshotLoader.of(settings, backbone)
+    newest = SnapshotWatcher(loader, topics.prefix, current)
     follower = Follower(
         event_log,
         topics,
-        SnapshotWatcher(SnapshotLoader.of(settings, backbone), topics.prefix, current),
+        newest if at is None else OneSnapshot(loader, at),
         current,
         settings.learn.stream.history_length,
         settings.serve.poll_seconds,

@@ -166,8 +166,10 @@ class ItemIndex:
     def rows_with(self, digests: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows of items with the given digests of ids; unknown ones are left out."""
         order, ascending = self._by_digest
-        at = np.searchsorted(ascending, digests)
-        rows: NDArray[np.int64] = order[at[np.append(ascending, -1)[at] == digests]]
+        if not ascending.size:
+            return order
+        at = np.minimum(np.searchsorted(ascending, digests), ascending.size - 1)
+        rows: NDArray[np.int64] = order[at[ascending[at] == digests]]
         return rows
 
     @cached_property

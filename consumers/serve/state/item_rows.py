@@ -74,6 +74,8 @@ class ColumnOverlay:
         known = len(self.base)
         if not known:
             return self.base.new_zeros(len(rows), *self.base.shape[1:])
+        if self.size <= known:
+            return self.base.index_select(0, rows)
         # Five times as fast as an index in brackets.
         gathered = self.base.index_select(0, rows.clamp(max=known - 1))
         beyond = rows >= known

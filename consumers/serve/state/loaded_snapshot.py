@@ -22,7 +22,7 @@ from pipeline.model.families import blocks_of
 from pipeline.model.int8_products import use_int8_products
 from pipeline.model.item_table import Rows
 from pipeline.model.last_acts import last_users
-from pipeline.model.mixer import FIRST_OF_USER
+from pipeline.model.mixer import FIRST_OF_USER, with_later_features
 from pipeline.model.onnx_tower import OnnxTower, check_installed, exported
 from pipeline.model.recommender import Recommender
 from pipeline.model.tuning import fits_rank
@@ -278,7 +278,7 @@ def _loaded(
         rows=held.table.rows,
         encoder=found.encoder,
         recommender=recommender,
-        mixer=found.mixer,
+        mixer=with_later_features(found.mixer),
         items=_rows(held),
         pairs=held.table.pairs,
         popularity=held.table.popularity,

@@ -50,6 +50,7 @@ from pipeline.state.dedupe import SeenEvents
 from pipeline.state.growing import distinct
 from pipeline.state.histories import Act, Histories, History, inserted, lasting
 from pipeline.state.popularity import DecayedPopularity, Popularity
+from pipeline.state.related_items import NO_RELATED_ROWS, RelatedItems, RelatedRows
 from pipeline.state.signals import Signals
 from pipeline.state.stored_items import stored_item
 from pipeline.state.sums import CovisitationSum, PopularitySum
@@ -88,6 +89,7 @@ class View:
         pending_texts: number of texts not encoded yet.
         rules: the business rules over the items.
         scans: what is scanned for candidates; None while all items are scored.
+        related: which items the attributes and relations that the model reads relate.
     """
 
     snapshot: LoadedSnapshot | None
@@ -102,6 +104,7 @@ class View:
     pending_texts: int
     rules: CompiledRules = NO_RULES
     scans: Scans | None = None
+    related: RelatedRows = NO_RELATED_ROWS
 
     def staleness(self, now_ms: int) -> float:
         """Seconds since the append of the oldest unlearned interaction, 0 if there is none."""
@@ -162,6 +165,8 @@ class ServingState:
         self._signals = Signals(snapshot.manifest.signals if snapshot else signals, histories.length)
         self._tail = Tail(snapshot.rows if snapshot else NOTHING)
         self._index, self._indexed = NO_INDEX, snapshot
+        self._related = _relating(snapshot)
+        self._related_rows = NO_RELATED_ROWS
         self._changed = set[str]()
         self._rows: ItemRows | None = None
         self._retrieval = retrieval
@@ -244,6 +249,7 @@ class ServingState:
             pending_texts=self.pending_texts,
             rules=self._steering.compiled(index) if self._steering else NO_RULES,
             scans=self._scans(popularity),
+            related=self._related_rows,
         )
 
     def _scans(self, popularity: Popularity) -> Scans | None:
@@ -275,6 +281,7 @@ class ServingState:
         before = self._catalogue.get(name)
         entry = None if isinstance(found, str) else self._upserted(found, before)
         self._catalogue[name] = entry
+        self._relate(name)
         self._texts.update(name, entry)
         if entry is None or not entry.same_as(before):
             self._changed.add(name)
@@ -359,7 +366,18 @@ class ServingState:
         if changed is None:
             self._index, changed = NO_INDEX, {*self._catalogue, *self._tail.extras}
         self._changed.update(changed)
+        related = _relating(self.snapshot)
+        if (related.attributes, related.relations) != (self._related.attributes, self._related.relations):
+            self._related = related
+            for item in self._catalogue:
+                self._relate(item)
         self._texts = TextOverlay(self.snapshot, self._catalogue, self._texts, changed)
+
+    def _relate(self, item: str) -> None:
+        """Note what the catalogue says of an item's relations, if the model reads any."""
+        if self._related.reads:
+            entry = self._catalogue[item]
+            self._related.put(item, entry.item if entry else None)
 
     def _update_index(self) -> None:
         snapshot = self.snapshot
@@ -370,6 +388,15 @@ class ServingState:
         sources = IndexSources(*of_snapshot, self._catalogue, self._tail.extras)
         self._index = build_index(sources, self._index, self._changed, is_swapped)
         self._indexed, self._changed, self._rows = snapshot, set(), None
+        self._related_rows = RelatedRows(self._related.frozen(), self._index.ids, self._index.row)
+
+
+def _relating(snapshot: LoadedSnapshot | None) -> RelatedItems:
+    """Return what relates items by what the model of a snapshot reads; nothing without one."""
+    if snapshot is None:
+        return RelatedItems()
+    sizes = snapshot.manifest.sizes
+    return RelatedItems(sizes.attributes, sizes.relations)
 
 
 def _counted_again(

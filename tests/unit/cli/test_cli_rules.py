@@ -12,7 +12,7 @@ from pipeline.config import load_settings
 from pipeline.errors import InvalidSettings
 from pipeline.snapshots.publisher import Publication
 from tests.support.commands import misused, run
-from tests.support.model_harness import ModelHarness
+from tests.support.model_harness import COLOURS, THINGS, ModelHarness
 
 RULES = """
 [[rules]]
@@ -82,4 +82,11 @@ def test_a_dry_run_shows_what_would_change(file: str, harness: ModelHarness) -> 
     assert found["applied"] == {"first": 2, "no-red": 0}
     assert found["entered"].get("green-lamp", 0) + found["moved"].get("green-lamp", 0) == 2
     assert harness.log.end_offsets([harness.topics.rules, harness.topics.impressions]) == before
-    assert "2 requests asked again: 2 answers" in run("rules", "dry-run", file, "--answers", "2").output
+    assert found["emptied"] == found["emptied_users"] == 0
+    shown = run("rules", "dry-run", file, "--answers", "2").output
+    assert "2 requests asked again: 2 answers" in shown and "WARNING" not in shown
+    every = [f"{colour}-{thing}" for colour in COLOURS for thing in THINGS]
+    nothing = {"name": "nothing", "action": "leave_out", "items": {"ids": every}}
+    Path("nothing.json").write_text(orjson.dumps({"rules": [nothing]}).decode())
+    shown = run("rules", "dry-run", "nothing.json", "--answers", "2").output
+    assert "WARNING: 2 answers would become empty, of 2 users" in shown

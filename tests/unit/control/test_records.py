@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.bounded import LONGEST_REASON
+from pipeline.control.actions import SignOut
 from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest, Signal
 from pipeline.control.records import (
     Adoption,
@@ -72,6 +73,7 @@ others: st.SearchStrategy[ControlRecord] = st.one_of(
     alarms,
     st.builds(RetrainRequest, alarm=alarms),
     st.builds(BudgetSpent, generation=numbers, step=steps, in_a_row=counts),
+    st.builds(SignOut, session=st.from_regex(r"[0-9a-f]{64}", fullmatch=True)),
 )
 records: st.SearchStrategy[ControlRecord] = st.one_of(promotions, rollbacks, others)
 
@@ -160,7 +162,7 @@ def test_orders_are_told_from_the_rest(order: Promotion | Rollback, other: Contr
 
 def test_every_kind_has_a_name_of_its_own() -> None:
     names = [kind.kind for kind in kinds()]
-    assert len(names) == len(set(names)) == 10
+    assert len(names) == len(set(names)) == 11
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.model.mixer import (
+    ALIKE,
     BESIDE,
     COVISITATION_FLOOR,
     DECAYS,
@@ -28,6 +29,7 @@ from pipeline.model.mixer import (
     MOST_REJECTED_WEIGHT,
     NOT_NEGATIVE,
     REJECTED,
+    RELATED,
     REPEAT,
     WHOLE,
     Mixer,
@@ -35,12 +37,13 @@ from pipeline.model.mixer import (
     blend,
     from_shares,
     mix,
+    with_later_features,
 )
 from pipeline.state.evidence import ONE_REPEAT
 from tests.support.scorer_outputs import features_of
 
 TARGETS, ITEMS = 40, 7
-MODEL, COVISITATION, POPULARITY, BIAS = range(DENSE)
+MODEL, COVISITATION, POPULARITY, BIAS, _ = range(DENSE)
 
 
 def random_outputs(situation: Tensor, seed: int = 0, items: int = ITEMS) -> tuple[ScorerOutputs, Tensor]:
@@ -59,9 +62,9 @@ def arranged(features: Tensor, situation: Tensor) -> ScorerOutputs:
     """Scorer outputs from all features ``[f, m, n]``; popularity and bias must be equal for all targets."""
     facts = features[DENSE:]
     indices = facts.nonzero().T
-    model, covisitation, popularity, bias = features[:DENSE]
+    model, covisitation, popularity, bias, alike = features[:DENSE]
     return ScorerOutputs(
-        model, covisitation, popularity[0], bias[0], indices, facts[tuple(indices)], situation
+        model, covisitation, popularity[0], bias[0], alike, indices, facts[tuple(indices)], situation
     )
 
 
@@ -219,6 +222,7 @@ def test_rounding_errors_move_no_weight() -> None:
         covisitation=torch.full((targets, items), -math.log(items)),
         popularity=torch.full((items,), -math.log(items)),
         bias=torch.zeros(items),
+        alike=torch.zeros(targets, items),
         indices=torch.zeros(3, 0, dtype=torch.long),
         values=torch.zeros(0),
         situation=torch.zeros(targets, dtype=torch.long),
@@ -280,7 +284,7 @@ def test_a_situation_that_does_not_occur_learns_nothing() -> None:
     mixer = mixer_of()
     mixer.learn(*random_outputs(torch.ones(TARGETS, dtype=torch.long)))
     assert mixer.weights[0].tolist() == torch.tensor(INITIAL_WEIGHTS[0]).tolist()
-    assert (mixer.weights[1] != torch.tensor(INITIAL_WEIGHTS[1])).all()
+    assert (mixer.weights[1] != torch.tensor(INITIAL_WEIGHTS[1]))[:BESIDE].all()
 
 
 def test_situations_learn_as_if_the_other_were_not_there() -> None:
@@ -309,16 +313,19 @@ def test_a_loaded_mixer_continues_like_the_first_and_does_not_change_the_state()
         assert torch.equal(state[name], kept[name])
 
 
-def test_a_state_from_before_a_fact_begins_with_it() -> None:
+@pytest.mark.parametrize("lacking", [[ALIKE, BESIDE, RELATED], [ALIKE, RELATED]])
+def test_a_state_from_before_a_fact_begins_with_it(lacking: list[int]) -> None:
     old, new = mixer_of(), mixer_of()
     old.learn(*random_outputs(torch.arange(TARGETS) % 2))
     state = old.state()
-    kept = [number for number in range(len(FEATURES)) if number != BESIDE]
+    kept = [number for number in range(len(FEATURES)) if number not in lacking]
     new.load({name: tensor if name == "taken" else tensor[:, kept] for name, tensor in state.items()})
     for name, tensor in new.state().items():
         begun = mixer_of().state()[name]
-        is_new = torch.arange(tensor.shape[1]) == BESIDE
+        is_new = torch.isin(torch.arange(tensor.shape[1]), torch.tensor(lacking))
         assert torch.equal(tensor, torch.where(is_new, begun, state[name]))
+    weights = with_later_features(state["weights"][:, kept])
+    assert torch.equal(weights, new.weights), "a server begins as the learner does"
 
 
 def test_first_acts_of_users_have_weights_of_their_own() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline.events import Item
 from pipeline.state.evidence import (
     BEFORE,
     BESIDE_SCALE,
@@ -19,9 +20,11 @@ from pipeline.state.evidence import (
     LATEST,
     NEARNESS,
     REACH,
+    RELATED_SCALE,
     REPEAT_SCALE,
     evidence,
 )
+from pipeline.state.related_items import NO_RELATED_ROWS, RelatedItems, RelatedRows
 from pipeline.state.segments import Rejections, Segment
 from tests.support.build import segment
 
@@ -39,6 +42,19 @@ def segments(draw: st.DrawFn) -> Segment:
     if not found:
         return made
     return replace(made, rejections=Rejections(*(np.array(column) for column in zip(*found, strict=True))))
+
+
+def related_rows(named: dict[int, tuple[str, ...]]) -> RelatedRows:
+    """Items whose ids are their rows' numbers, and whom each names."""
+    related = RelatedItems((), ("near",))
+    for row, others in named.items():
+        related.put(str(row), Item(item=str(row), title="cup", attributes={"near": others}))
+    return RelatedRows(related, [str(row) for row in range(SIZE)], {str(row): row for row in range(SIZE)}.get)
+
+
+RELATED = related_rows({0: ("1", "3"), 2: ("3", "unknown")})
+PARTNERS = {0: [1, 3], 1: [0], 2: [3], 3: [0, 2], 4: []}
+"""Whom `RELATED` relates to each row."""
 
 
 def naive(one: Segment, target: int) -> NDArray[np.float64]:
@@ -59,6 +75,9 @@ def naive(one: Segment, target: int) -> NDArray[np.float64]:
         if since <= target <= until:
             facts[4, item] += strength
     facts[4] = np.log2(1 + facts[4])
+    for since in range(min(LATEST, target)):
+        facts[5, PARTNERS[int(one.items[target - 1 - since])]] += NEARNESS[since]
+    facts[5] = np.log1p(RELATED_SCALE * facts[5])
     return facts
 
 
@@ -79,9 +98,9 @@ def beside(items: NDArray[np.int64], target: int) -> NDArray[np.float64]:
     return found
 
 
-def dense(parts: list[Segment], targets: int) -> NDArray[np.float32]:
+def dense(parts: list[Segment], targets: int, related: RelatedRows = NO_RELATED_ROWS) -> NDArray[np.float32]:
     """All facts, including zeros, ``[facts, targets, size]``; checks that each is given once."""
-    indices, values = evidence(parts, SIZE)
+    indices, values = evidence(parts, SIZE, related)
     assert np.unique(indices, axis=1).shape == indices.shape
     assert (np.diff(indices[1]) >= 0).all()
     facts = np.zeros((len(FACTS), targets, SIZE), dtype=values.dtype)
@@ -93,7 +112,7 @@ def dense(parts: list[Segment], targets: int) -> NDArray[np.float32]:
 @given(st.lists(segments(), min_size=1, max_size=4))
 def test_it_equals_a_naive_loop(parts: list[Segment]) -> None:
     expected = [naive(one, target) for one in parts for target in one.targets]
-    actual = dense(parts, len(expected))
+    actual = dense(parts, len(expected), RELATED)
     for target, facts in enumerate(expected):
         np.testing.assert_allclose(actual[:, target], facts, rtol=1e-5)
 
@@ -101,8 +120,8 @@ def test_it_equals_a_naive_loop(parts: list[Segment]) -> None:
 def test_by_hand() -> None:
     """Baskets 0 1 | 0 2, then any item: 2 is the last item, and nothing has followed it before."""
     one = segment([0, 1, 0, 2, 3], first_new=3, baskets=[0, 0, 1, 1, 1])
-    repeat, in_basket, followed, beside, rejected = dense([one], targets=2)
-    assert not rejected.any()
+    repeat, in_basket, followed, beside, rejected, related = dense([one], targets=2)
+    assert not rejected.any() and not related.any()
     once = math.log1p(REPEAT_SCALE)
     np.testing.assert_allclose(repeat, [[once, once, 0, 0, 0]] * 2, rtol=1e-6)
     assert in_basket.tolist() == [[1, 0, 0, 0, 0], [1, 0, 1, 0, 0]]

@@ -31,10 +31,11 @@ states = arrays.arrays(np.float32, STATE, elements=numbers)
 items = arrays.arrays(np.float32, st.tuples(st.integers(1, 5), st.just(ITEM)), elements=numbers)
 
 
-@given(states, items)
-def test_what_is_packed_is_read_as_it_was_rounded(state: Vectors, shown: Vectors) -> None:
-    read = unpack(pack(state, shown), len(shown))
-    for found, exact in zip(read, (state, shown), strict=True):
+@given(states, items, items)
+def test_what_is_packed_is_read_as_it_was_rounded(state: Vectors, shown: Vectors, others: Vectors) -> None:
+    read = unpack(pack(state, shown, others), len(shown))
+    for found, exact in zip(read, (state, shown, others), strict=True):
+        assert found is not None
         np.testing.assert_array_equal(found, rounded(exact))
         np.testing.assert_array_equal(rounded(found), found)
         np.testing.assert_allclose(found, np.clip(exact, -LARGEST, LARGEST), rtol=1e-3, atol=1e-4)
@@ -50,12 +51,19 @@ def test_what_is_packed_is_read_as_it_was_rounded(state: Vectors, shown: Vectors
         ({"state": "AH4="}, 2, "not numbers"),
         ({"state": "/3s="}, 2, "1000 at most"),
         ({"items": "?"}, 2, "base64"),
+        ({"others": "AAA="}, 2, "36 of each item"),
+        ({"others": "AH4="}, 2, "not numbers"),
     ],
 )
 def test_what_are_no_features_is_refused(change: dict[str, Any], count: int, fault: str) -> None:
     packed = pack(np.zeros(STATE, dtype=np.float32), np.zeros((2, ITEM), dtype=np.float32))
     with pytest.raises(ValueError, match=fault):
         unpack(packed.model_copy(update=change), count)
+
+
+def test_no_others_are_said_as_nothing() -> None:
+    packed = pack(np.zeros(STATE, dtype=np.float32), np.zeros((2, ITEM), dtype=np.float32))
+    assert packed.others == "" and unpack(packed, 2).others is None
 
 
 def test_the_layout_is_pinned_because_learned_values_rest_on_it() -> None:

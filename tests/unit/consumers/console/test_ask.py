@@ -9,7 +9,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from consumers.console.answers import Answers, ServerUnavailable
+from consumers.console.answers import Answer, Answers, ServerUnavailable
+from consumers.console.earlier import EarlierUnavailable
 from consumers.serve.http.app import create_app
 from consumers.serve.impressions import Fields
 from consumers.serve.service import RecommendationService
@@ -68,6 +69,55 @@ def test_a_history_is_answered(asking: ConsoleHarness) -> None:
     assert page.count('<div class="item">') == 10
 
 
+class Backwards(Answers):
+    """Answers in the place of an earlier snapshot: the items the other way round, and one of its own."""
+
+    def for_user(self, user: str) -> Answer:
+        answer = super().for_user(user)
+        items = list(reversed(answer["items"]))
+        return {**answer, "snapshot": "1-0", "items": [{**items[0], "item": "yellow-cup"}, *items[1:]]}
+
+
+def test_an_earlier_snapshot_is_asked_the_same_and_moves_are_marked(
+    asking: ConsoleHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = asking.settings.console.server
+    ready: list[Answers | None] = [None, Backwards(url, asking.settings)]
+    monkeypatch.setattr(asking.parts.earlier, "answers", lambda version: ready.pop(0))
+    browser, asked = asking.browser(VIEWER_KEY), {"user": "ann", "at": "1-0"}
+    whole = browser.get("/ask", params=asked).text
+    assert "/ask/beside?user=ann&amp;at=1-0" in whole and "red candle" in whole
+    assert "A server of snapshot 1-0 starts" in browser.get("/ask/beside", params=asked).text
+    page = browser.get("/ask/beside", params=asked).text
+    now, then = page.split("At 1-0")
+    assert "▲ 9" in now and ": place 10 at 1-0" in now
+    assert "▼ 7" in now and ": place 2 at 1-0" in now
+    assert now.count(": not among the first 10 at 1-0") == 1
+    assert "▲ 7" in then and ": place 9 now" in then
+    assert then.count(": not among the first 10 now") == 1
+    assert "Snapshot 1-0" in then
+
+
+def test_what_keeps_an_earlier_snapshot_from_answering_is_said(
+    asking: ConsoleHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(version: str) -> None:
+        raise EarlierUnavailable("snapshot 1-1 is being asked")
+
+    monkeypatch.setattr(asking.parts.earlier, "answers", busy)
+    browser = asking.browser(VIEWER_KEY)
+    page = browser.get("/ask/beside", params={"user": "ann", "at": "1-0"}).text
+    assert 'role="alert"' in page and "snapshot 1-1 is being asked" in page
+    assert browser.get("/ask/beside", params={"user": "ann", "at": "--help"}).status_code == 422
+
+
+def test_the_snapshots_of_the_store_are_offered(asking: ConsoleHarness) -> None:
+    browser = asking.browser(VIEWER_KEY)
+    assert "/ask/snapshots?user=ann" in browser.get("/ask", params={"user": "ann"}).text
+    part = browser.get("/ask/snapshots", params={"user": "ann"}).text
+    assert '<option value="1-1">' in part and 'name="user" value="ann"' in part
+
+
 def test_an_unknown_user_gets_what_is_popular(asking: ConsoleHarness) -> None:
     page = asking.browser(VIEWER_KEY).get("/ask", params={"user": "nobody"}).text
     assert "Nobody knows this user yet" in page
@@ -100,7 +150,7 @@ def test_a_server_that_is_away_is_named_with_the_remedy(console: ConsoleHarness)
     url = f"http://127.0.0.1:{free_port()}"
     gone = settings.model_copy(update={"console": settings.console.replace(server=url)})
     with pytest.raises(ServerUnavailable, match="start it with `millstream serve`"):
-        Answers(gone).for_user("ann")
+        Answers.of(gone).for_user("ann")
 
 
 def test_a_page_says_that_the_server_is_away(open_shop: World) -> None:

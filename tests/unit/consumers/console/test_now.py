@@ -10,12 +10,13 @@ import pytest
 from consumers.console.now import CHARTS, LIVE_PARTS, messages_of
 from consumers.console.watch import Mark, Observation, Watch
 from pipeline import metrics
+from pipeline.config import CostConfig
 from pipeline.control.alarms import DriftAlarm, Signal
 from pipeline.control.records import Adoption
 from pipeline.errors import LogUnavailable
 from pipeline.eventlog.port import EventLog
 from pipeline.reports import status_figures
-from tests.support.console_harness import VIEWER_KEY, ConsoleHarness
+from tests.support.console_harness import VIEWER_KEY, ConsoleHarness, keyed
 from tests.support.serve_harness import World
 
 ALARM = DriftAlarm(signal=Signal.LEAD, generation=1, step=2, events=9, before=0, after=1, evidence={})
@@ -120,7 +121,7 @@ def test_the_stream_sends_each_part_and_the_newest_point(console: ConsoleHarness
     console.parts.watch.read()
     status = console.parts.watch.observed.status
     observed = Observation(3, status, {"time": 7.0, "rate": 2.0}, (Mark(6.0, "alarm: loss", True),))
-    messages = [*messages_of(observed, console.parts.pages)]
+    messages = [*messages_of(observed, console.parts.pages, CostConfig())]
     names = [message.partition("\n")[0] for message in messages]
     assert names == [f"event: {name}" for name in (*LIVE_PARTS, "point")]
     assert all(message.endswith("\n\n") for message in messages)
@@ -129,6 +130,26 @@ def test_the_stream_sends_each_part_and_the_newest_point(console: ConsoleHarness
         "point": {"time": 7.0, "rate": 2.0},
         "marks": [{"time": 6.0, "label": "alarm: loss", "alarm": True}],
     }
+
+
+def test_a_million_events_cost_processor_time(world: World, scraped: dict[str, metrics.Series]) -> None:
+    busy = ("process_cpu_seconds_total", frozenset[tuple[str, str]]())
+    cost = CostConfig(machine_hour=2.0, processors=4, currency="EUR")
+    console = ConsoleHarness(world, keyed().replace(cost=cost))
+    browser = console.browser(VIEWER_KEY)
+    for events, seconds, shown in ((1_000, 50.0, "–"), (1_000, 50.0, "–"), (3_000, 68.0, "EUR 1.25")):
+        scraped["learn"] = {**learner_series(events), busy: seconds}
+        console.parts.watch.read()
+        page = browser.get("/").text
+        assert f'<p class="value">{shown}</p>' in page[page.index("A million events") :]
+    scraped["learn"] = {**learner_series(4_000), busy: 1.0}
+    console.parts.watch.read()
+    assert console.parts.watch.observed.point["million"] is None, "it has started again"
+
+
+def test_without_a_price_no_costs_are_shown(console: ConsoleHarness) -> None:
+    console.parts.watch.read()
+    assert "A million events" not in console.browser(VIEWER_KEY).get("/").text
 
 
 def test_the_stream_ends_with_the_console(open_shop: World) -> None:

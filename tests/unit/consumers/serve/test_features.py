@@ -62,7 +62,7 @@ class Planted:
 
 
 @contextmanager
-def writing(world: World, arms: Arms = GREEDY_ALONE) -> Iterator[Written]:
+def writing(world: World, arms: Arms = GREEDY_ALONE, others: int = 0) -> Iterator[Written]:
     with world.server() as current:
         world.shown(current)
         written: list[Impression] = []
@@ -74,17 +74,19 @@ def writing(world: World, arms: Arms = GREEDY_ALONE) -> Iterator[Written]:
             shown=ShownItems(),
             arms=arms,
             writes_features=True,
+            others=others,
         )
         yield service, written
 
 
 def features(written: Impression) -> tuple[Vectors, Vectors]:
     assert written.features is not None
-    return unpack(written.features, len(written.items))
+    return unpack(written.features, len(written.items))[:2]
 
 
-def test_layout_and_mixer_name_the_same_features() -> None:
-    assert SCORERS == FEATURES
+def test_layout_names_features_of_the_mixer() -> None:
+    assert {*SCORERS} < {*FEATURES}, "a feature that the mixer gets later is none of an older layout"
+    assert SCORERS[: len(LOG_PROBABILITIES)] == LOG_PROBABILITIES
     assert len(USER_FACTS) + OWN == 13 and len(EXPOSURE) == 3
 
 
@@ -93,14 +95,14 @@ def test_an_impression_says_what_was_known(open_shop: World) -> None:
         answer = service.for_user("ann", None, RecommendationQuery(12, explain=True))
         service.for_user("ann", None, EVERYTHING)
         view = service._current.view
-        weights = open_shop.learner.mixer.weights[0].numpy()
     state, items = features(written[0])
     for row, shown in enumerate(answer.items):
         assert shown.explanation is not None
         said = items[row, FIRST_SCORER:FIRST_EXPOSURE].copy()
         said[: len(LOG_PROBABILITIES)] -= np.log(12)
-        parts = np.array([shown.explanation.parts[name] for name in FEATURES])
-        one_of_two = [said * weights, said * open_shop.learner.mixer.weights[1].numpy()]
+        parts = np.array([shown.explanation.parts[name] for name in SCORERS])
+        read = [FEATURES.index(name) for name in SCORERS]
+        one_of_two = [said * weights for weights in open_shop.learner.mixer.weights[:, read].numpy()]
         assert any(np.allclose(one, parts, rtol=2e-2, atol=2e-2) for one in one_of_two)
     assert state[OWN:].tolist() == pytest.approx([np.log1p(8), np.log1p(8), state[OWN + 2], 0, 0], rel=1e-3)
     again, shown_again = features(written[1])
@@ -111,6 +113,45 @@ def test_an_impression_says_what_was_known(open_shop: World) -> None:
     own = [item.startswith("red") for item in written[1].items]
     np.testing.assert_allclose(shown_again[:, -1], np.where(own, np.log1p(8), 0), rtol=1e-3)
     assert view is not None
+
+
+@pytest.mark.parametrize("arms", [GREEDY_ALONE, Arms([Arm("control", EpsilonGreedy(2, 5, 0.5))])])
+def test_an_impression_says_what_was_known_of_others(open_shop: World, arms: Arms) -> None:
+    some, every = RecommendationQuery(5), RecommendationQuery(12)
+    with writing(open_shop, arms, others=4) as (service, written):
+        for _ in range(20):
+            service.for_user("cleo", None, some)
+        with open_shop.server() as current:
+            view = open_shop.shown(current)
+    (answer,) = recommend_all(view, [asked_of(open_shop, query=every)], 5, NOW)
+    assert answer.features is not None and len(written) == 20
+    known = answer.features.items(np.arange(12))[:, JOINT:FIRST_SCORER]
+    named = set()
+    for impression in written:
+        assert impression.features is not None
+        others = unpack(impression.features, 5).others
+        assert others is not None and others.shape == (4, ITEM)
+        distances = np.abs(others[:, None, JOINT:FIRST_SCORER] - known).max(axis=2)
+        rows = set(distances.argmin(axis=1).tolist())
+        assert distances.min(axis=1).max() < 0.01 and len(rows) == 4
+        assert not rows & set(view.index.rows_of(impression.items).tolist())
+        named |= rows
+    assert len(named) >= 7, "all that were not shown are named now and then"
+
+
+def test_others_are_the_same_for_the_same_impression(open_shop: World) -> None:
+    view, drawing = view_of(open_shop), Exploration(GREEDY, "i", others=3)
+    asked = asked_of(open_shop, query=RecommendationQuery(5))
+    (first,), (again,) = (
+        recommend_all(view, [replace(asked, exploration=drawing)], 5, NOW) for _ in range(2)
+    )
+    assert first.others.tolist() == again.others.tolist() and first.others.size == 3
+    (fewer,) = recommend_all(
+        view, [replace(asked_of(open_shop, query=RecommendationQuery(11)), exploration=drawing)], 5, NOW
+    )
+    assert fewer.others.size == 1
+    (none,) = recommend_all(view, [asked], 5, NOW)
+    assert none.others.size == 0
 
 
 def test_projections_are_of_the_vectors_that_rank(open_shop: World) -> None:
@@ -158,9 +199,11 @@ def view_of(world: World) -> View:
         return world.shown(current)
 
 
-def asked_of(world: World, policy: Policy = GREEDY, impression: str = "i") -> UserQuery:
+def asked_of(
+    world: World, policy: Policy = GREEDY, impression: str = "i", query: RecommendationQuery = EVERYTHING
+) -> UserQuery:
     history = world.learner.stream.histories.of("ann")
-    return UserQuery(history, None, EVERYTHING, exploration=Exploration(policy, impression))
+    return UserQuery(history, None, query, exploration=Exploration(policy, impression))
 
 
 def valued(world: World, policy: Policy, model: Planted, impression: str = "i", nats: float = 0.0) -> Answer:

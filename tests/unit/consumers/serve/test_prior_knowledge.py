@@ -170,6 +170,30 @@ def test_a_server_shows_what_the_learner_would(harness: ModelHarness, backbone: 
         assert shown == [learner.stream.catalogue.ids[row] for row in rows]
 
 
+def test_a_server_relates_what_its_learner_does(harness: ModelHarness, backbone: Backbone) -> None:
+    with harness.learning() as learning:
+        learner = learning.learner
+        learning.catch_up()
+        learning.publish(harness.publisher())
+        state = serving(harness, learning, backbone)
+        before = state.view()
+        put(harness, "cap", "cap", brand="Ember", accessory_of="lid")
+        read_all(harness, state)
+        view = state.view()
+        learning.catch_up()
+    catalogue = learner.stream.catalogue
+    for item in ("lid", "cap", "red-cup", "plain"):
+        row = view.index.row(item)
+        assert row is not None
+        served = {view.index.ids[other] for other in view.related.of(row)}
+        assert served == {catalogue.ids[other] for other in catalogue.related_rows.of(catalogue.row(item))}, (
+            item
+        )
+    lid, cap = view.index.row("lid"), view.index.row("cap")
+    assert lid is not None and cap in view.related.of(lid)
+    assert cap not in before.related.of(lid), "a view does not change"
+
+
 def test_a_model_that_reads_neither_becomes_one_that_does(
     tmp_path: Path, backbone_folder: Path, harness: ModelHarness
 ) -> None:

@@ -115,6 +115,15 @@ def test_an_action_needs_a_reason(console: ConsoleHarness) -> None:
     assert console.commands.ran == []
 
 
+def test_a_reason_of_spaces_is_none(console: ConsoleHarness) -> None:
+    browser = console.browser(OPERATOR_KEY)
+    page = send(browser, "/change/rollback", version="1-1", reason=" \t ")
+    assert page.status_code == 422 and "reason: " in page.text
+    assert console.commands.ran == []
+    send(browser, "/change/policies/promote", name="greedy", anyway="  ")
+    assert console.commands.ran == [["policy", "promote", "--", "greedy"]], "only if it certainly earns more"
+
+
 def test_what_is_refused_is_shown_and_stands_in_the_history(console: ConsoleHarness) -> None:
     console.commands.result = CommandResult(1, "VersionUnknown: version 9-9 was never learned")
     browser = console.browser(OPERATOR_KEY)

@@ -1,0 +1,52 @@
+"""Likeness: how alike the text of an item is to those of a user's latest items.
+
+By the cosine with the one that is most alike, lessened by the acts since, as far as it exceeds `LEAST`.
+Measured on the first 10,000 purchases of Online Retail, HR@20 of the mixture: without it .3239, with the mean
+of four cosines .3268, with the best of them .3323, with its excess .3363; with the best cosine of learned
+item vectors, which would have to be computed for all items again after each batch, .3356. Texts do not
+change while a batch is learned, so nothing leaks into its own test.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pipeline.model.item_table import Rows
+
+NEARNESS = (1.0, 0.9, 0.8, 0.7)
+"""Weight of a latest act by the acts since."""
+LEAST = 0.5
+"""Below it, texts have hardly more in common than any two (MiniLM's mean cosine of titles is .19)."""
+SCALE = 4.0
+"""Factor on the excess, so that Adam's steps fit its weight."""
+MOST_ALIKE = SCALE * (1 - LEAST)
+NO_ITEM = -1
+AT_ONCE = 8192
+"""Items whose texts are widened to float32 at once."""
+
+
+@torch.no_grad()
+def alike(latest: Tensor, items: Rows, rows: Tensor) -> Tensor:
+    """Compute the likeness ``[m, r]`` of items at `rows` ``[r]``, from 0 to `MOST_ALIKE`; none to itself.
+
+    Args:
+        latest: ``[m, len(NEARNESS)]`` rows of the items acted on last, the last one first; `NO_ITEM` of none.
+        items: all rows of the catalogue.
+        rows: distinct rows.
+    """
+    asked, numbers = torch.unique(latest, return_inverse=True)
+    width = items.residual.shape[1]
+    texts = items.content.index_select(0, asked.clamp(min=0))[:, :width].float()
+    texts *= (asked != NO_ITEM).unsqueeze(1)
+    if not texts.any():  # a catalogue of ids alone
+        return texts.new_zeros(len(latest), len(rows))
+    parts = [
+        texts @ items.content.index_select(0, part)[:, :width].float().T
+        for part in torch.split(rows, AT_ONCE)
+    ]
+    cosines = torch.cat(parts, dim=1).masked_fill_(asked.unsqueeze(1) == rows, 0)
+    best = cosines.new_zeros(len(latest), len(rows))
+    for since, nearness in enumerate(NEARNESS):
+        best = torch.maximum(best, nearness * cosines[numbers[:, since]])
+    return best.sub_(LEAST).mul_(SCALE).clamp_(min=0)
