@@ -431,7 +431,7 @@ def scrape(
     try:
         text = _fetched(Request(url, headers=dict(headers or {})), timeout_seconds, authority).decode()
     except HTTPError as error:
-        if error.code in NOT_ALLOWED and _is_alive(url, timeout_seconds, authority):
+        if error.code in NOT_ALLOWED and is_alive(url, timeout_seconds, authority):
             raise KeyRefused(str(error)) from error
         raise
     families = text_string_to_metric_families(text)
@@ -448,7 +448,7 @@ def _fetched(request: Request, timeout_seconds: float, authority: Path | None) -
     return body
 
 
-def _is_alive(url: str, timeout_seconds: float, authority: Path | None) -> bool:
+def is_alive(url: str, timeout_seconds: float, authority: Path | None) -> bool:
     """Whether a daemon answers that is asked for its health, which needs no key."""
     try:
         return _fetched(Request(urljoin(url, HEALTH)), timeout_seconds, authority) == HEALTHY

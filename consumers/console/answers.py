@@ -43,8 +43,7 @@ class Answers:
     def of(cls, settings: Settings) -> Self:
         """Ask the server of the settings."""
         serve = settings.serve
-        scheme = "https" if serve.http.certificate else "http"
-        own = f"{scheme}://{reached(serve.host)}:{serve.port}"
+        own = f"{serve.http.scheme}://{reached(serve.host)}:{serve.port}"
         return cls(settings.console.server or own, settings)
 
     def for_user(self, user: str) -> Answer:

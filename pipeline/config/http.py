@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode
@@ -38,6 +38,11 @@ class HttpConfig(Config):
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 0
     """How long a server that was asked to stop goes on answering, with /readyz at 503, so that proxies and
     Kubernetes send no more requests before it is gone. Longer than they take to notice."""
+
+    @property
+    def scheme(self) -> Literal["http", "https"]:
+        """How the server is asked."""
+        return "https" if self.certificate else "http"
 
     @model_validator(mode="after")
     def _has_what_its_key_is_for(self) -> Self:

@@ -229,8 +229,7 @@ def _key(guarded: Guarded) -> Mapping[str, str]:
 
 
 def _url(host: str, port: int, http: HttpConfig = HttpConfig()) -> str:  # noqa: B008 (frozen)
-    scheme = "https" if http.certificate else "http"
-    return f"{scheme}://{reached(host)}:{port}/metrics" if port else ""
+    return f"{http.scheme}://{reached(host)}:{port}/metrics" if port else ""
 
 
 def _daemon(

@@ -18,6 +18,7 @@ import pytest
 from pipeline.config import (
     BridgeConfig,
     CheckpointConfig,
+    ConsoleConfig,
     GatewayConfig,
     LearnerConfig,
     MediaConfig,
@@ -79,6 +80,7 @@ def healthy(
         "serve": ServeConfig(port=0),
         "gateway": GatewayConfig(port=0),
         "bridge": BridgeConfig(port=0),
+        "console": ConsoleConfig(port=0),
         "metrics": MetricsConfig(learn=0, retrain=0, media=0),
     }
     changed = settings.model_copy(update=ports)
@@ -125,6 +127,14 @@ def test_a_running_daemon_may_have_its_port(healthy: SetUp) -> None:
     assert examined()["ports"] == [("ok", f"metrics.learn: a millstream daemon answers at {port}", "")]
 
 
+def test_a_running_console_may_have_its_port(healthy: SetUp) -> None:
+    port = free_port()
+    healthy.set(console={"port": port})
+    assert examined()["ports"] == [("ok", f"console.port: {port} is free", "")]
+    serve_metrics("127.0.0.1", port)  # it answers /healthz as a console does
+    assert examined()["ports"] == [("ok", f"console.port: a millstream daemon answers at {port}", "")]
+
+
 def test_running_workers_may_have_their_ports(healthy: SetUp) -> None:
     first = free_port()
     with socket.create_server(("127.0.0.1", 0)) as shared:
@@ -164,6 +174,10 @@ def old_package(setup: SetUp) -> None:
     metadata.parent.mkdir(parents=True)
     metadata.write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.0\n")
     setup.monkeypatch.syspath_prepend(str(setup.folder / "packages"))
+
+
+def no_authority(setup: SetUp) -> None:
+    setup.set(metrics={"authority": setup.folder / "ca.pem"})
 
 
 def old_extra(setup: SetUp) -> None:
@@ -309,6 +323,7 @@ BROKEN: dict[Callable[[SetUp], None], tuple[str, str, str]] = {
     torn_file: ("settings", "millstream.toml cannot be read", "docs/settings.md"),
     missing_file: ("settings", "elsewhere.toml, which is no file", "docs/settings.md"),
     old_package: ("packages", "torch 1.0 is not", "`pip install 'torch<2.16,>=2.9'`"),
+    no_authority: ("access", "ca.pem: it cannot be used (No such file", "name a file in PEM"),
     old_extra: (
         "packages",
         'serve.runtime is "onnx": onnxruntime 1.0 is not',
