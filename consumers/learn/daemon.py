@@ -18,6 +18,7 @@ from consumers.learn.commits import Cadences, Commits, Pending
 from consumers.learn.loop import run as run_loop
 from consumers.learn.orders import CommandReader
 from consumers.learn.schedule import Cadence
+from consumers.learn.unused_names import unused_names
 from pipeline import metrics
 from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
 from pipeline.checkpoints.capture import capture
@@ -173,7 +174,14 @@ class LearnDaemon:
             if is_behind and turn is None and not self._limit.is_exceeded:
                 is_behind = False
                 log.info("caught up with the log")
+                self._look_for_names()
             yield turn
+
+    def _look_for_names(self) -> None:
+        """Warn of names in the settings that nothing has."""
+        learner = self._learner
+        for fault in unused_names(learner.config.sizes, learner.stream.catalogue, learner.stream.profiles):
+            log.warning("%s, so nothing is learned of it: is it misspelt?", fault)
 
     def _publisher(self, store: SnapshotStore, writer: LogWriter) -> Publisher:
         config = self._settings.snapshots

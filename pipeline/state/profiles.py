@@ -72,6 +72,10 @@ class Profiles:
             else:
                 self._stored.pop(event_digest(record.user), None)
 
+    def stored(self) -> Iterator[bytes]:
+        """Yield the attributes of each user, as they are stored."""
+        return iter(self._stored.values())
+
     def copy(self) -> Profiles:
         """Return an independent copy; what it holds never changes."""
         copied = Profiles(self._names)

@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from consumers.learn import daemon
+from consumers.learn import daemon, unused_names
 from consumers.learn.daemon import LearnDaemon
 from pipeline.errors import InvalidSettings, StorageUnavailable
 from tests.support.model_harness import ModelHarness
@@ -37,3 +37,22 @@ def test_a_store_that_cannot_be_opened_is_refused_before_the_journal_is_touched(
     with pytest.raises(InvalidSettings, match="snapshots.store: foo://"):
         LearnDaemon(settings, harness.log, harness.topics, Event()).run()
     assert harness.records(harness.topics.journal) == []
+
+
+def test_a_name_that_no_item_has_is_said_once_all_is_learned(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.stock()
+    stop, warn = Event(), LearnDaemon._look_for_names
+
+    def warn_and_stop(self: LearnDaemon) -> None:
+        warn(self)
+        stop.set()
+
+    monkeypatch.setattr(unused_names, "LEAST", 1)
+    monkeypatch.setattr(LearnDaemon, "_look_for_names", warn_and_stop)
+    sizes = harness.settings.learn.sizes.replace(attributes=("brnad",))
+    settings = harness.settings.model_copy(update={"learn": harness.settings.learn.replace(sizes=sizes)})
+    LearnDaemon(settings, harness.log, harness.topics, stop).run()
+    (warning,) = [message for message in caplog.messages if "misspelt" in message]
+    assert warning.startswith("learn.sizes.attributes names 'brnad': none of ")
