@@ -7,8 +7,10 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -31,27 +33,33 @@ EXIT_SECONDS = 60
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the console of a demo, which goes on until it is interrupted."""
     command = ["demo", "shop", "--limit", str(LIMIT), "--rate", str(RATE), "--keep"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", *command],
-        cwd=tmp_path_factory.mktemp("demo"),
-        env={**os.environ, "PYTHONPATH": str(ROOT), "MILLSTREAM_MODEL__CACHE": str(CACHE), "COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    folder = tmp_path_factory.mktemp("demo")
+    printed = folder / "printed.txt"  # a pipe that nobody reads would stop the demo once it is full
+    with printed.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.cli", *command],
+            cwd=folder,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "MILLSTREAM_MODEL__CACHE": str(CACHE),
+                "COLUMNS": "200",
+            },
+            stdout=file,
+            start_new_session=True,
+        )
     try:
-        yield _address(process)
+        yield _address(process, printed)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(EXIT_SECONDS)
 
 
-def _address(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if found := re.search(r"the console: (http://\S+)", line):
-            return found[1]
-    pytest.fail("the demo ended before it said where its console is")
+def _address(process: subprocess.Popen[bytes], printed: Path) -> str:
+    while (found := re.search(r"the console: (http://\S+)", printed.read_text())) is None:
+        assert process.poll() is None, "the demo ended before it said where its console is"
+        time.sleep(0.2)
+    return found[1]
 
 
 @pytest.fixture
