@@ -40,6 +40,7 @@ BOUNDS = {
     "maxItems": "at most {} entries",
     "pattern": "matches `{}`",
 }
+LENGTHS = {"minLength": "minItems", "maxLength": "maxItems"}
 FORMATS = {"path": "path", "password": "secret"}
 """What a string is, by its format in the JSON schema."""
 
@@ -125,7 +126,10 @@ def _type(field: Schema, schema: Schema) -> str:
 
 def _bounds(field: Schema) -> Iterator[str]:
     for part in (field, *field.get("anyOf", ())):
-        yield from (words.format(part[bound]) for bound, words in BOUNDS.items() if bound in part)
+        # Pydantic bounds an array that may be given as text by its length.
+        named = LENGTHS if part.get("type") == "array" else {}
+        bounds = {named.get(bound, bound): value for bound, value in part.items()}
+        yield from (words.format(bounds[bound]) for bound, words in BOUNDS.items() if bound in bounds)
 
 
 def _one_line(text: str) -> str:

@@ -417,8 +417,9 @@ def validate(kind: type[E], fields: Mapping[str, object]) -> E:
     try:
         return kind.model_validate(dict(fields))
     except ValidationError as error:
+        article = "a" if kind is User else "an"
         known = dict.fromkeys([*kind.model_fields, *(Item.model_fields if kind is ItemChange else ())])
-        raise invalid_event(error, f"an {kind.kind}", [*known], kind.remedy) from None
+        raise invalid_event(error, f"{article} {kind.kind}", [*known], kind.remedy) from None
 
 
 def _without_envelope(kind: type[_Event], fields: Mapping[str, object]) -> dict[str, object]:

@@ -17,10 +17,23 @@ if TYPE_CHECKING:
     from consumers.serve.workers import Worker
 
 app = typer.Typer()
+LOCAL = "127.0.0.1"
 AcceptRefusedOption = Annotated[
     bool,
     typer.Option("--accept-refused", help="Go on however many records are refused."),
 ]
+
+
+def _check_kept(settings: Settings, version: str) -> None:
+    """Look for a snapshot in the store, before torch is loaded, which takes seconds."""
+    from pipeline.errors import SnapshotMissing
+    from pipeline.snapshots.filesystem import MANIFEST, open_filesystem
+
+    files, path = open_filesystem(settings.snapshots.store)
+    if not files.glob(f"{path}/{settings.log.prefix}/{version}/{MANIFEST}"):
+        raise SnapshotMissing(
+            f"snapshot {version} is not in the store {settings.snapshots.store}: name one of those in there"
+        )
 
 
 def _moment(text: str) -> datetime:
@@ -88,9 +101,12 @@ def serve(
     ] = None,
 ) -> None:
     """Answer requests for recommendations; load new snapshots without a restart."""
-    settings = load_settings(serve=_address(host, port))
+    if at is not None and host not in (None, LOCAL):
+        raise typer.BadParameter(f"--at answers {LOCAL} alone", param_hint="--host")
+    settings = load_settings(serve=_address(LOCAL if at is not None else host, port))
     _begin("serve", settings, settings.serve.host, settings.serve.port)
     if at is not None:
+        _check_kept(settings, at)
         from consumers.serve import daemon
         from pipeline.snapshots.snapshot import Version
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_settings import NoDecode
 
 from pipeline.config.access import Guarded, NamedKeys, Scope
@@ -19,9 +19,11 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 def _safe(url: str) -> str:
     """Check that nobody on the way reads what is sent to a URL: it is one of HTTPS, or of this machine."""
+    url = url.strip()
     try:
         parts = urlsplit(url)
-        is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+        is_local = parts.scheme == "http" and parts.hostname in LOOPBACK
+        is_safe = (parts.scheme == "https" or is_local) and not any(map(str.isspace, url))
     except ValueError:  # of its brackets or its port
         is_safe = False
     if url and not (is_safe and parts.hostname and not parts.query and not parts.fragment):
@@ -30,7 +32,8 @@ def _safe(url: str) -> str:
 
 
 SafeUrl = Annotated[str, Field(max_length=1_000), AfterValidator(_safe)]
-ClaimValues = Annotated[tuple[Text, ...], NoDecode, BeforeValidator(listed), Field(max_length=1_000)]
+ClaimValue = Annotated[Text, StringConstraints(strip_whitespace=True)]
+ClaimValues = Annotated[tuple[ClaimValue, ...], NoDecode, BeforeValidator(listed), Field(max_length=1_000)]
 Claim = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -40,7 +43,7 @@ class OidcConfig(Config):
     issuer: SafeUrl = ""
     """URL of the provider, as its tokens name it, such as `https://login.example.com/realms/shop`; without it
     nobody signs in by a provider."""
-    client_id: Annotated[str, Field(max_length=500)] = ""
+    client_id: Annotated[str, StringConstraints(strip_whitespace=True), Field(max_length=500)] = ""
     """Id of the console at the provider."""
     client_secret: SecretOrNone = None
     """Secret of the console at the provider, by the environment; a public client has none."""
@@ -65,6 +68,8 @@ class OidcConfig(Config):
     def _is_whole(self) -> Self:
         if self.issuer and not (self.client_id and self.url and (self.readers or self.operators)):
             raise ValueError("issuer needs client_id, url, and at least one value in readers or operators")
+        if not self.issuer and (self.client_id or self.url or self.readers or self.operators):
+            raise ValueError("without issuer nobody signs in by a provider: set issuer, or leave all out")
         return self
 
 

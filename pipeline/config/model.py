@@ -44,7 +44,7 @@ VectorWidths = Annotated[
 ]
 CODE_WIDTH = 64
 """Numbers of the code that stands for the values of an attribute."""
-AttributeName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_ -]{0,63}$")]
+AttributeName = Annotated[str, Field(pattern=r"^[A-Za-z]([A-Za-z0-9_ -]{0,62}[A-Za-z0-9_-])?$")]
 AttributeNames = Annotated[
     tuple[AttributeName, ...],
     NoDecode,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pipeline.config.base import Config, Share, Text
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.config.base import Config, Share
 
 
 class TracingConfig(Config):
@@ -10,5 +14,5 @@ class TracingConfig(Config):
 
     share: Share = 0.0
     """Share of the events that are followed, the same in each daemon; 0 for none, which costs nothing."""
-    endpoint: Text = "http://127.0.0.1:4318/v1/traces"
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s]{1,1000}$")] = "http://127.0.0.1:4318/v1/traces"
     """Where a collector takes OTLP over HTTP."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +42,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         text, _, remedy = str(error).partition("; ")
         yield fault("access", text, remedy)
         authority = None
+    yield from _certificates(settings)
     ports = [port for port in _ports(settings) if port.port]
     by_place: dict[tuple[str, int], str] = {}
     for port in ports:
@@ -58,6 +60,23 @@ def check(settings: Settings) -> Iterator[Finding]:
         if host not in LOCAL and not guarded.api_keys and not guarded.named_keys:
             text = f"{name} listens at {host} and asks for no key"
             yield warning("access", text, f"set `{name}.api_keys`; `openssl rand -hex 32` makes one")
+
+
+def _certificates(settings: Settings) -> Iterator[Finding]:
+    """Load each server's certificate as the server would."""
+    for table in ("serve", "gateway", "console"):
+        http: HttpConfig = getattr(settings, table).http
+        if http.certificate is None:
+            continue
+        try:  # a password, because it asks on the terminal for that of a key that has one
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(http.certificate, http.private_key, password="none")
+        except OSError as error:  # as SSLError is
+            text = (
+                f"{table}.http: {http.certificate} cannot be used with {http.private_key or 'the key in it'}"
+            )
+            remedy = "name files in PEM that this user may read and that belong together"
+            yield fault("access", f"{text}: {error.strerror or error}", remedy)
 
 
 def _ports(settings: Settings) -> Iterator[_Port]:
@@ -87,6 +106,11 @@ def _state(port: _Port, authority: Path | None) -> Finding:
 def _taken(port: _Port, error: OSError, authority: Path | None) -> Finding:
     if _is_ours(port, authority):
         return ok("ports", f"{port.setting}: a millstream daemon answers at {port.port}")
+    if port.http.certificate and not port.metrics:
+        text = f"{port.setting}: {port.port} is taken, and what answers there by HTTPS is not trusted"
+        return warning(
+            "ports", text, "if it is this server, name its CA in `metrics.authority`; else stop it"
+        )
     text = f"{port.setting}: {port.host}:{port.port} cannot be listened at ({error.strerror or error})"
     table = port.setting.partition(".")[0]
     return fault("ports", text, f"stop the program there, or set `{port.setting}` or `{table}.host`")

@@ -38,7 +38,7 @@ ACTS = ("vectors", "types", "values", "gaps", "lengths")
 USERS = "users"
 """Name of the output."""
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-EXPORTERS = ("torch.onnx", "onnxscript", "onnx_ir")
+EXPORTERS = ("torch", "torch.onnx", "onnxscript", "onnx_ir")
 """Loggers that write while a graph is made."""
 RELEASE = 1
 """Changes when the graph does, though model and sizes stay."""

@@ -162,6 +162,10 @@ TOGETHER = {
     "[learn.segments]\nlength = 10": "overlap (10) is not less than length (10): no piece would be new",
     "[policy]\nname = 'plackett_luce'\npool = 2": "policy.pool = 2 is less than policy.explored_places = 3",
     "[guard]\nfewest = 40\nreference = 39": "fewest (40) is more than reference (39)",
+    "[console.oidc]\nclient_id = 'millstream'": "console.oidc: without issuer nobody signs in by a provider",
+    "[console.oidc]\nissuer = 'https://login.example.com/a b'": "must be a URL such as https://login.ex",
+    "[learn.sizes]\nuser_attributes = ['country ']": "learn.sizes.user_attributes.0: must match pattern",
+    "[tracing]\nendpoint = 'nonsense'": "tracing.endpoint: must match pattern",
     "[learn.replay]\nlength = 1": "learn.replay.length: must be greater than or equal to 2",
 }
 

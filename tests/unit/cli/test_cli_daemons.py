@@ -122,3 +122,14 @@ def test_an_empty_host_is_refused_as_the_setting(
 ) -> None:
     line = fails(monkeypatch, capsys, "serve", "--host", "")  # it would listen at every address
     assert line.startswith("InvalidSettings: serve.host: ")
+
+
+def test_an_earlier_snapshot_that_is_not_kept_is_refused_before_a_server_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(serve, "run", lambda *_, **__: pytest.fail("a server starts"))
+    assert "SnapshotMissing: snapshot 9-999 is not in" in fails(monkeypatch, capsys, "serve", "--at", "9-999")
+
+
+def test_an_earlier_snapshot_answers_this_machine_alone() -> None:
+    assert "--at answers 127.0.0.1 alone" in misused("serve", "--at", "1-2", "--host", "0.0.0.0")

@@ -176,6 +176,10 @@ def old_package(setup: SetUp) -> None:
     setup.monkeypatch.syspath_prepend(str(setup.folder / "packages"))
 
 
+def no_certificate(setup: SetUp) -> None:
+    setup.set(gateway={"http__certificate": setup.folder / "nope.pem"})
+
+
 def no_authority(setup: SetUp) -> None:
     setup.set(metrics={"authority": setup.folder / "ca.pem"})
 
@@ -323,6 +327,7 @@ BROKEN: dict[Callable[[SetUp], None], tuple[str, str, str]] = {
     torn_file: ("settings", "millstream.toml cannot be read", "docs/settings.md"),
     missing_file: ("settings", "elsewhere.toml, which is no file", "docs/settings.md"),
     old_package: ("packages", "torch 1.0 is not", "`pip install 'torch<2.16,>=2.9'`"),
+    no_certificate: ("access", "gateway.http: ", "name files in PEM that this user may read"),
     no_authority: ("access", "ca.pem: it cannot be used (No such file", "name a file in PEM"),
     old_extra: (
         "packages",
