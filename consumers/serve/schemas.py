@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
 from consumers.serve.ranking import Reason, Source
-from pipeline.event_fields import refuse_seconds
+from pipeline.event_fields import EventJsonSchema, refuse_seconds
 from pipeline.events import Attributes, Finite, Id, InteractionType, Milliseconds
 
 MAX_ACTS = 200
@@ -36,11 +36,15 @@ class AnonymousAct(_Request):
     session: Id | None = None
 
 
+ATTRIBUTES_SCHEMA = TypeAdapter(Attributes).json_schema(schema_generator=EventJsonSchema)
+"""With bounded keys, as events have it."""
+
+
 class AnonymousHistory(_Request):
     """A history sent with the request; it is not stored."""
 
     history: Annotated[list[AnonymousAct], Field(max_length=MAX_ACTS, description="Oldest first.")]
-    attributes: Attributes = Field(
+    attributes: Annotated[Attributes, WithJsonSchema(ATTRIBUTES_SCHEMA)] = Field(
         default_factory=dict,
         description="Of whose history it is, as in a user's record; for rules, and for the model if it reads "
         "attributes of users.",

@@ -49,6 +49,7 @@ def environment(environment: dict[str, str]) -> dict[str, str]:
     """A window of some seconds, and values that are learned from few answers."""
     return environment | {
         "MILLSTREAM_REWARDS__MINUTES": "0.05",
+        "MILLSTREAM_SIGNALS__CART": "0",  # else the mixture learns what is blue, and values overrule nothing
         "MILLSTREAM_REWARDS__CLICK": "0",
         "MILLSTREAM_REWARDS__LEAST": "0",
         "MILLSTREAM_REWARDS__MOST": "3",
