@@ -66,6 +66,7 @@ def make_parts(settings: Settings, event_log: EventLog, stop: Event) -> ConsoleP
     """Make the parts of a console."""
     topics, console = Topics(settings.log.prefix), settings.console
     sign_outs = SignOuts(event_log, topics, console.session_hours * 3_600)
+    pictures = Pictures(settings.media)
     return ConsoleParts(
         settings=settings,
         event_log=event_log,
@@ -74,8 +75,8 @@ def make_parts(settings: Settings, event_log: EventLog, stop: Event) -> ConsoleP
         provider=Provider(console.oidc) if console.oidc.issuer else None,
         pages=Pages(),
         watch=Watch(settings, event_log, topics),
-        pictures=Pictures(settings.media),
-        items=CatalogueItems(Pictures(settings.media)),
+        pictures=pictures,
+        items=CatalogueItems(pictures),
         answers=Answers.of(settings),
         earlier=EarlierServer(settings),
         actions=Actions(event_log, topics),
