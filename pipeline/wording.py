@@ -1,4 +1,4 @@
-"""Words for settings and mappings that are not valid: all faults in plain English, with the nearest names."""
+"""Words for people: all faults of settings and mappings in plain English with the nearest names, and counts."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def faults_in(error: ValidationError, model: type[BaseModel], whole: str) -> str
     ]
     more = len(problems) - len(lines)
     return "; ".join([*lines, *([f"and {more} more"] if more else [])])
+
+
+def counted(number: int, noun: str) -> str:
+    """Say how many: ``1 row``, ``2 rows``, ``1,000 rows``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
