@@ -1,4 +1,4 @@
-"""Words for people: all faults of settings and mappings in plain English with the nearest names, and counts."""
+"""Words for people: counts, and all faults of settings in plain English, with the nearest names."""
 
 from __future__ import annotations
 

@@ -67,7 +67,9 @@ def search_users(
     texts = {user: (record.value or b"").decode(errors="replace") for user, record in sorted(known.items())}
     found = [user for user, text in texts.items() if all(word in folded(text) for word in wanted)]
     rows = [(user, texts[user]) for user in found[:limit]]
-    console.print(table(counted(len(found), "user"), ("user", "record"), rows, whole=("user",)), soft_wrap=True)
+    console.print(
+        table(counted(len(found), "user"), ("user", "record"), rows, whole=("user",)), soft_wrap=True
+    )
 
 
 @users_app.command("list")
@@ -84,7 +86,9 @@ def list_users(
     users = sorted(acted | known)
     rows = [(user, *("yes" if user in found else "" for found in (acted, known))) for user in users[:limit]]
     shown = f", the first {limit:,}" if len(users) > limit else ""
-    page = table(f"{counted(len(users), 'user')}{shown}", ("user", "history", "attributes"), rows, whole=("user",))
+    page = table(
+        f"{counted(len(users), 'user')}{shown}", ("user", "history", "attributes"), rows, whole=("user",)
+    )
     console.print(page, soft_wrap=True)
 
 

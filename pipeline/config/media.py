@@ -18,7 +18,7 @@ def _encoder(text: str) -> str:
     """Check the name of an encoder; whether a folder holds a model, the daemon and the doctor say."""
     if text not in ENCODERS and "/" not in text:
         raise ValueError(
-            f"must be {', '.join(ENCODERS)}, or a vision model: its folder or its name on the hub, with a slash"
+            f"must be {', '.join(ENCODERS)}, or a vision model: its folder or name on the hub, with a slash"
         )
     return text
 

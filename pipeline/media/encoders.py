@@ -79,9 +79,9 @@ def load_encoder(name: EncoderName, config: MediaConfig) -> ContentEncoder:
 
 @cache
 def spec_of(name: EncoderName, *, download: bool = True) -> EncoderSpec:
-    """Return what is known of an encoder by name, or of a vision model by folder or name on the hub, read once.
+    """Return what is known of an encoder by name, or of a vision model by its folder or name on the hub.
 
-    What was never downloaded is, if it may be.
+    A model is read once, and downloaded once, if it may be.
 
     Raises:
         InvalidSettings: there is no such model, or it reads no pictures.

@@ -66,5 +66,5 @@ def test_a_picture_is_refused(encoder: ContentEncoder) -> None:
 
 
 def test_a_package_that_is_missing_is_named_with_how_to_install_it() -> None:
-    with pytest.raises(InvalidSettings, match=r"not_here is not installed: pip install --no-deps basic-pitch"):
+    with pytest.raises(InvalidSettings, match="not_here is not installed: pip install --no-deps basic"):
         BASIC_PITCH._replace(package="not_here").locate()

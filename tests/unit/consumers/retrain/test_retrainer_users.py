@@ -1,4 +1,4 @@
-"""A retrain that adds attributes of users: a champion that read none is followed by a model that knows them."""
+"""A retrain that adds attributes of users: after a champion that read none comes a model that reads them."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ def test_it_is_adopted_learns_on_and_is_rebuilt_to_the_bit(harness: ModelHarness
         assert len(learning.learner.stream.profiles) == USERS + 20
         kept = learning.digest()
         learning.publish(harness.publisher())
-    assert harness.rebuilt(from_nothing=False).digest == kept, "not from nothing: it was born of other settings"
+    # Not from nothing, because the champion was born of other settings.
+    assert harness.rebuilt(from_nothing=False).digest == kept
     with harness.learning() as second:
         second.recover()
         assert second.digest() == kept
