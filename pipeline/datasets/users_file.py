@@ -78,14 +78,12 @@ class UsersFile:
         described = UserRows(reader)
         for row in self._rows():
             try:
-                if row.repeats_header:
-                    self.drops.add("the header again", row.place)
-                elif not reader.user(row.cells):
-                    self.drops.add("a user without id", row.place)
-                elif not described.add_row(row):
-                    self.drops.add("a user without attributes", row.place)
+                left_out = _reason_to_drop(row, reader, described)
             except InvalidField as error:
                 self._refuse(row.place, error)
+                continue
+            if left_out:
+                self.drops.add(left_out, row.place)
         return described.users(self._time)
 
     def _rows(self) -> Iterator[Row]:
@@ -96,3 +94,16 @@ class UsersFile:
             detail = error.detail if isinstance(error, InvalidField) else str(error)
             raise DatasetError(f"{place}: {detail}") from None
         self.drops.add(error.reason, place)
+
+
+def _reason_to_drop(row: Row, reader: UserReader, described: UserRows) -> str | None:
+    """Add what a row says of a user, or return why it says nothing.
+
+    Raises:
+        InvalidField: a cell cannot be read.
+    """
+    if row.repeats_header:
+        return "the header again"
+    if not reader.user(row.cells):
+        return "a user without id"
+    return None if described.add_row(row) else "a user without attributes"

@@ -21,7 +21,7 @@ RATE = 22_050
 WINDOW = 43_844
 """Samples that it reads at a time; a shorter sound is followed by silence."""
 HOP = 256
-"""Samples from one place of its outputs to the next."""
+"""Samples from one output to the next."""
 INPUT = "serving_default_input_2:0"
 NOTES, ONSETS = "StatefulPartitionedCall:1", "StatefulPartitionedCall:2"
 
@@ -47,5 +47,5 @@ class MusicEncoder:
         windows = np.pad(samples, (0, -len(samples) % WINDOW)).reshape(-1, WINDOW, 1)
         found = [self._network.run([NOTES, ONSETS], {INPUT: window[None]}) for window in windows]
         notes, onsets = (np.concatenate(part, axis=1)[0] for part in zip(*found, strict=True))
-        places = -(-len(samples) // HOP)
-        return notes[:places], onsets[:places]
+        end = -(-len(samples) // HOP)
+        return notes[:end], onsets[:end]
