@@ -115,7 +115,7 @@ class CommandReader:
             state = Path(ADOPTED, str(position.generation + 1))
             found = self._recreate(Version.parse(order.version), state)
             fold_to = {} if order.relearn else _furthest(self._learned(position), position.fold_to)
-        found = self._with_users(self._with_impressions(found, position), position)
+        found = self._with_optional(found, position)
         self._check_held(found, position)
         adopts = Adopts(kind=order.kind, state=str(state), order=order.key, reason=order.reason)
         return AdoptionPlan(adopts, found.step, found.offsets, found.through, fold_to)
@@ -125,27 +125,25 @@ class CommandReader:
         topics = self._topics
         return of_topic(topics.items, position.offsets) | of_topic(topics.interactions, position.offsets)
 
-    def _with_impressions(self, found: Position, position: Position) -> Position:
-        """Let a state go on with the impressions that come now, if the log does not hold those after it.
+    def _with_optional(self, found: Position, position: Position) -> Position:
+        """Let a state go on though the log does not hold the impressions or users that follow it.
 
-        It may know none, because it is older than their place in the journal.
+        It goes on with the impressions that come now, and reads all users again. It may know none of either,
+        because it is older than their place in the journal.
         """
-        topic = self._topics.impressions
-        now, ids = of_topic(topic, position.offsets), {topic: position.topic_ids.get(topic, NO_TOPIC_ID)}
-        begins, ends = self._log.begin_offsets([topic]), self._log.end_offsets([topic])
-        holds = all(begins[source] <= found.offsets.get(source, -1) <= ends[source] for source in now)
-        if holds and same_topics(ids, found.topic_ids):
-            return found
-        return replace(found, offsets=found.offsets | now, topic_ids={**found.topic_ids, **ids})
-
-    def _with_users(self, found: Position, position: Position) -> Position:
-        """Let a state that knows no users, or those of another log, read them all again, if they are read."""
-        topic = self._topics.users
-        now, ids = of_topic(topic, position.offsets), {topic: position.topic_ids.get(topic, NO_TOPIC_ID)}
-        if not now or (of_topic(topic, found.offsets) and same_topics(ids, found.topic_ids)):
-            return found
-        begins = self._log.begin_offsets([topic])
-        return replace(found, offsets=found.offsets | begins, topic_ids={**found.topic_ids, **ids})
+        topics = {source.topic for source in position.offsets}
+        begins, ends = self._log.begin_offsets(topics), self._log.end_offsets(topics)
+        for topic, instead in (
+            (self._topics.impressions, position.offsets),
+            (self._topics.users, begins),
+        ):
+            sources = of_topic(topic, position.offsets)
+            ids = {topic: position.topic_ids.get(topic, NO_TOPIC_ID)}
+            holds = all(begins[source] <= found.offsets.get(source, -1) <= ends[source] for source in sources)
+            if not (holds and same_topics(ids, found.topic_ids)):
+                offsets = found.offsets | {source: instead[source] for source in sources}
+                found = replace(found, offsets=offsets, topic_ids={**found.topic_ids, **ids})
+        return found
 
     def _validate(self, state: Path) -> Position:
         """Load a candidate's state into a scratch learner; refuse one that does not fit or is not finite."""
