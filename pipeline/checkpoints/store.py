@@ -220,7 +220,7 @@ def restore_from(folder: Path, learner: Learner, supervisor: Supervisor | None) 
     manifest, files = read_verified(folder / MANIFEST)
     if supervisor is not None and SUPERVISOR not in files:
         raise CheckpointCorrupt(f"checkpoint {folder.name} holds no supervisor: it can only be adopted")
-    if differing := learner.config.sizes.differing(manifest.model.model_dump(mode="json")):
+    if differing := learner.born.sizes.differing(manifest.model.model_dump(mode="json")):
         log.warning("checkpoint %s: %s; %s", folder.name, ", ".join(differing), KEEPS_SIZES)
     try:
         restore(learner, supervisor, manifest.model, files)

@@ -82,6 +82,24 @@ def test_a_candidate_may_have_other_sizes(harness: ModelHarness) -> None:
     assert ids(batches) == read_ids(harness, birth)
 
 
+def test_a_rollback_from_other_sizes_to_those_of_the_settings_warns_of_none(
+    harness: ModelHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    with harness.busy() as learning:
+        other = harness.learner()
+        other.reset(other.config.replace(sizes=other.config.sizes.replace(lora_rank=3)))
+        birth = replace(learning.position, offsets=dict.fromkeys(learning.position.offsets, 0), step=0)
+        harness.candidate("larger", capture(other, None, birth))
+        harness.promote("larger")
+        learning.turns(1)
+        assert "learn.sizes.lora_rank is 2 in the settings and 3 in it" in caplog.text
+        caplog.clear()
+        harness.roll_back("1-3")
+        learning.turns(1)
+        assert learning.learner.config.sizes.lora_rank == 2
+    assert "in the settings and" not in caplog.text
+
+
 def test_an_order_given_twice_is_carried_out_once(harness: ModelHarness) -> None:
     with harness.busy() as learning:
         harness.candidate("better", learning.captured())
