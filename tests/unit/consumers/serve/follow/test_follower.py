@@ -395,6 +395,22 @@ def test_events_that_are_learned_again_after_a_rollback_are_no_news(world: World
         assert observed() == known + 1
 
 
+def test_what_was_learned_before_the_server_began_is_no_news_after_a_rollback(world: World) -> None:
+    world.stock()
+    learned_and_published(world)
+    early = world.update(is_whole=True)
+    learned_and_published(world)
+    late = world.update(is_whole=True)
+    with world.server() as current:
+        world.shown(current)
+        known = metrics.SERVED_FRESHNESS._sum.get()
+        world.promote(early, Version(2, 0))
+        wait_until(lambda: served(current) == Version(2, 0))
+        world.promote(late, Version(2, 1))
+        wait_until(lambda: served(current) == Version(2, 1))
+    assert metrics.SERVED_FRESHNESS._sum.get() == known
+
+
 def test_expired_records_are_skipped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.stock()
     learned_and_published(world)
