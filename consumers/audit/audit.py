@@ -50,7 +50,8 @@ def audit(
     """
     announced = read_announcements(event_log, topics)
     stored = Stored.now(checkpoints_of(settings), SnapshotStore.of(settings.snapshots, topics.prefix))
-    entries = [entry for entry, _ in read_journal(event_log, topics.journal)]
+    journal = list(read_journal(event_log, topics.journal))
+    entries = [entry for entry, _ in journal]
     if not entries:
         raise TopicError(f"{topics.journal} is empty: start `millstream learn` first")
     versions = versions_of(entries)
@@ -65,7 +66,7 @@ def audit(
     ]
     rebuilt: Rebuilt | None = None
     if rebuilds:
-        check, rebuilt = check_rebuild(event_log, topics, settings, has_gap, progress)
+        check, rebuilt = check_rebuild(event_log, topics, settings, journal, has_gap, progress)
         checks.append(check)
     if has_gap:
         checks.append(AuditCheck.of("events", "not counted: a gap in the log was accepted", []))
