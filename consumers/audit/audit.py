@@ -20,8 +20,9 @@ from pipeline.errors import TopicError
 from pipeline.eventlog.port import EventLog, Offsets
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
-from pipeline.snapshots.snapshot import Manifest, Version
+from pipeline.snapshots.snapshot import Manifest
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 
 
 def audit(

@@ -19,8 +19,8 @@ from pipeline.eventlog.topics import Topics
 from pipeline.journal.entry import JournalEntry, read_journal
 from pipeline.journal.position import Position
 from pipeline.snapshots.history_records import read_history_record
-from pipeline.snapshots.snapshot import Version
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from pipeline.state.histories import Histories
 from pipeline.training.learner import Learner
 

@@ -31,7 +31,7 @@ from pipeline.journal.gap import Skip
 from pipeline.journal.position import Position, of_topic
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.publisher import Publication, Publisher
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from pipeline.state.join_state import ShownImpression
 from pipeline.state.outcome_record import outcome_record
 from pipeline.tracing import Stage

@@ -27,7 +27,7 @@ from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import AdoptionPlan
 from pipeline.journal.entry import Adopts
 from pipeline.journal.position import Position, of_topic
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from pipeline.training.learner import Learner
 
 log = logging.getLogger(__name__)

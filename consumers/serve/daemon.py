@@ -34,7 +34,7 @@ from pipeline.http.listening import serve_beside
 from pipeline.policy.arms import make_arms
 from pipeline.policy.changes import PolicyChange
 from pipeline.signals import Stopped, stop_requested
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from pipeline.value.features import OTHERS
 
 STARTER_SECONDS = 1.0

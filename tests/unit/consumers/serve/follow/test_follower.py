@@ -20,7 +20,7 @@ from pipeline import metrics
 from pipeline.config import ModelSizes
 from pipeline.errors import OffsetsExpired
 from pipeline.snapshots.announcement import Announcement
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from tests.support.serve_harness import PREFIX, World
 from tests.support.serve_tools import wait_until
 
