@@ -106,10 +106,11 @@ def snapshots_part(
     visitor: SignedIn,
     user: Annotated[str, Query(max_length=128)] = "",
     history: Annotated[str, Query(max_length=20_000)] = "",
+    served: Annotated[VersionText | Literal[""], Query()] = "",
 ) -> HTMLResponse:
-    """Offer the earlier snapshots that can be asked the same."""
+    """Offer the snapshots that can be asked the same, beside the served one."""
     try:
-        found, fault = read_snapshots(parts.settings), ""
+        found, fault = [one for one in read_snapshots(parts.settings) if one.version != served], ""
     except (StorageUnavailable, OSError) as error:
         found, fault = [], str(error)
     values: dict[str, Any] = {"user": user, "history": history, "snapshots": found, "fault": fault}
