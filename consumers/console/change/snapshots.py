@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.bounded import Reason, VersionText, fault_of
 from pipeline.config import Settings
+from pipeline.errors import StorageUnavailable
 from pipeline.events import Milliseconds
 from pipeline.sealing import unseal
 from pipeline.snapshots.filesystem import FORMAT, MANIFEST, StoreFiles, open_model, versions_in
@@ -35,6 +36,14 @@ class SnapshotLine(BaseModel):
     def figure(self, scorer: str, name: str) -> float | None:
         """Return a prequential figure of all targets at publication."""
         return self.quality.get(scorer, {}).get("all", {}).get(name)
+
+
+def listed_snapshots(settings: Settings) -> tuple[list[SnapshotLine], str]:
+    """Read snapshots as `read_snapshots` does; return them and, where they cannot be listed, why."""
+    try:
+        return read_snapshots(settings), ""
+    except (StorageUnavailable, OSError) as error:
+        return [], str(error)
 
 
 def read_snapshots(settings: Settings) -> list[SnapshotLine]:
