@@ -28,6 +28,8 @@ COMMANDS = {
     "media",
     "rebuild",
     "audit",
+    "pause",
+    "resume",
     "rollback",
     "retrain",
     "candidates",
