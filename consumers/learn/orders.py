@@ -58,6 +58,7 @@ class CommandReader:
         self._another = another
         self._next: int | None = None
         self._pause: Pause | None = None
+        self._paused_until = 0
         self._read: deque[Record] = deque()
         self._reader = event_log.reader({TopicPartition(topics.control, 0): 0})
 
@@ -79,6 +80,8 @@ class CommandReader:
         """
         if self._next is None:
             self._next = self._held(position.control)
+            source = TopicPartition(self._topics.control, 0)
+            self._paused_until = self._log.end_offsets([source.topic])[source]
             self._set_pause(standing_pause(self._log, self._topics))
             self._reader.seek({TopicPartition(self._topics.control, 0): self._next})
         if not self._read:
@@ -90,7 +93,8 @@ class CommandReader:
             if order is None:
                 continue
             if isinstance(order, Pause | Resume):
-                self._set_pause(after_order(self._pause, order))
+                if record.offset >= self._paused_until:
+                    self._set_pause(after_order(self._pause, order))
                 continue
             try:
                 return self._plan(order, position)

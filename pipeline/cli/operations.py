@@ -79,12 +79,9 @@ def pause(reason: ReasonOption = "by hand") -> None:
 @app.command()
 def resume(reason: ReasonOption = "by hand") -> None:
     """Order the learner to learn on, from where it paused."""
-    from pipeline.control.pauses import standing_pause
     from pipeline.control.records import Resume
 
     with log_of_settings() as (event_log, topics, _):
-        if standing_pause(event_log, topics) is None:
-            raise typer.BadParameter("learning is not paused")
         _append(event_log, topics, order := Resume(ordered_at=now(), reason=reason))
     console.print(f"recorded: {order.key}; the learner goes on", soft_wrap=True)
 
