@@ -112,9 +112,8 @@ class LoadedSnapshot:
             return self
         held = self.held.updated(self.update)
         self.recommender.load_learned(dict(self.update.learned))
-        return replace(
-            self, items=_rows(held), choice=_choice(held), ratings=_ratings(self.update, held), update=None
-        )
+        ratings = _ratings(self.update, held)
+        return replace(self, items=_rows(held), choice=_choice(held), ratings=ratings, held=held, update=None)
 
     @property
     def ids(self) -> Sequence[str]:
