@@ -53,8 +53,11 @@ def attention_maps(tower: Tower) -> AttentionMaps | None:
     heads, width = (attention.num_attention_heads, attention.attention_head_size), len(tower.projection)
     keys, _ = matrix_of(attention.key, width)
     values, offset = matrix_of(attention.value, width)
-    by_head = keys.view(width, *heads).permute(1, 2, 0), values.view(width, *heads).transpose(0, 1)
-    return AttentionMaps(*(part.contiguous() for part in by_head), offset)
+    return AttentionMaps(
+        keys.view(width, *heads).permute(1, 2, 0).contiguous(),
+        values.view(width, *heads).transpose(0, 1).contiguous(),
+        offset,
+    )
 
 
 @torch.inference_mode()

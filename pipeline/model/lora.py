@@ -72,9 +72,9 @@ def matrix_of(linear: nn.Module, width: int) -> tuple[Tensor, Tensor]:
     LoRA's are put together of their parts; any other map is asked, which takes fifteen times as long.
     """
     if isinstance(linear, LoraLinear):
-        narrow, wide = linear.lora_A[ADAPTER].weight, linear.lora_B[ADAPTER].weight
+        parts: Any = linear
+        narrow, wide, bias = parts.lora_A[ADAPTER].weight, parts.lora_B[ADAPTER].weight, parts.base_layer.bias
         matrix = torch.addmm(linear.transposed, narrow.T, wide.T, alpha=linear.scaling[ADAPTER])
-        bias: Tensor | None = linear.get_base_layer().bias
         return matrix, matrix.new_zeros(matrix.shape[1]) if bias is None else bias
     offset: Tensor = linear(torch.zeros(1, width))
     return linear(torch.eye(width)) - offset, offset[0]
