@@ -250,6 +250,7 @@ def _dqn(environment: ShopEnvironment, steps: int, random: np.random.Generator, 
         conservatism=0.0,  # it learns from what it shows itself
         slate=environment.settings.slate,
         decisions_per_update=STEPS_AN_UPDATE,
+        most_updates=steps,  # none waits for a later batch
         warm_up=WARM_UP,
         first_epsilon=FIRST_EPSILON,
         last_epsilon=LAST_EPSILON,

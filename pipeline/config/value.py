@@ -79,8 +79,9 @@ class DqnConfig(Config):
     """Items that are shown at once, where a server asks for values."""
     decisions_per_update: Count = 4
     """Decisions that are learned for each update."""
-    most_updates: Count = 64
-    """Updates of a batch at most, however many decisions it has; they bound what a batch costs."""
+    most_updates: Count = 2
+    """Updates of a batch at most, however many decisions it has; they bound what a batch costs. Others that are
+    due are made up for in later batches, until as many decisions have come as the replay keeps."""
     warm_up: CountOrNone = 500
     """Decisions before the first update."""
     first_epsilon: Share = 0.3
