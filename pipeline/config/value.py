@@ -80,8 +80,8 @@ class DqnConfig(Config):
     decisions_per_update: Count = 4
     """Decisions that are learned for each update."""
     most_updates: Count = 2
-    """Updates of a batch at most, however many decisions it has; they bound what a batch costs. Others that are
-    due are made up for in later batches, until as many decisions have come as the replay keeps."""
+    """Updates of a batch at most, however many decisions it has; they bound what a batch costs. Others that
+    are due are made up for in later batches, as long as the replay keeps their decisions."""
     warm_up: CountOrNone = 500
     """Decisions before the first update."""
     first_epsilon: Share = 0.3
