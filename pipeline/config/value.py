@@ -20,6 +20,9 @@ class ThompsonConfig(Config):
     more is explored for ever."""
     ridge: Annotated[float, Field(ge=0.01, le=1e6)] = 1.0
     """How many rows of data the prior is worth, which says that no feature matters. It is not forgotten."""
+    kept_in_decline: Share = 0.05
+    """Share of what was learned that is kept when rewards are clearly below what was expected, as after a change
+    of taste, so that what is unsure is tried again; 1 keeps all."""
     exploration: Annotated[float, Field(ge=0, le=100)] = 1.0
     """Factor of the standard deviation of samples: 1 samples what is believed, less explores less."""
     draws: Annotated[int, Field(ge=1, le=1_000)] = 32
