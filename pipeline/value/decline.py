@@ -10,8 +10,8 @@ from pipeline.value.port import Arrays, Floats
 SLACK = 0.1
 """Standard deviations by which a decision may be below what is expected, and not count."""
 CLEAR = 70.0
-"""Sum of what counts at which it is a decline: with normal noise once in exp(2 · SLACK · CLEAR) / (2 · SLACK²),
-which are 60 million, decisions; noise of purchases has heavier tails."""
+"""Sum of what counts at which it is a decline. With normal noise it is reached once in 60 million decisions:
+exp(2 · SLACK · CLEAR) / (2 · SLACK²). Noise of purchases has heavier tails."""
 APART = 2_000
 """Decisions before the first decline, and between two: what is expected has to be learned first."""
 
@@ -23,7 +23,7 @@ class DeclineDetector:
         self._sum, self._since = 0.0, 0
 
     def add(self, shortfalls: Floats) -> bool:
-        """Add by how much decisions ``[n]`` fell short, in standard deviations; return whether it is a decline."""
+        """Add by how much decisions ``[n]`` fell short, in standard deviations; say if it is a decline."""
         for number, shortfall in enumerate(shortfalls.tolist(), start=self._since):
             self._sum = max(0.0, self._sum + shortfall - SLACK) if number >= APART else 0.0
         self._since += len(shortfalls)

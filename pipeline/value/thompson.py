@@ -2,8 +2,8 @@
 
 What the features are is learned elsewhere, by gradients; how much each is worth, and how sure that is,
 follows here in closed form (Riquelme, Tucker and Snoek 2018). All that was seen is one matrix of decayed
-moments, so that means, spreads and the posterior come of the same numbers. Rewards that are clearly below what
-they say make most of it be forgotten at once: what is believed becomes unsure, and is tried again.
+moments, so that means, spreads and the posterior come of the same numbers. When rewards are clearly below
+what they say, most of it is forgotten at once: what is believed becomes unsure, and is tried again.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from tests.support.decisions import changed, decision, equal, random_decisions
 
 NONE = np.random.default_rng(0)
 """Thompson sampling draws nothing while it learns."""
-FOREVER = ThompsonConfig(half_life=1_000_000_000)
+FOREVER = ThompsonConfig(half_life=1_000_000_000, ridge=1.0, exploration=1.0)
 WEIGHTS = np.array([1.0, -2.0, 0.5])
 
 
