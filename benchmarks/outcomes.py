@@ -176,6 +176,8 @@ def _impression(act: Interaction, shown: tuple[str, ...], random: np.random.Gene
 class NoOrders:
     """Nobody orders anything."""
 
+    is_paused = False
+
     def due(self, position: Position) -> AdoptionPlan | None:
         """Return nothing to be adopted."""
 

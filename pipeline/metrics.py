@@ -59,6 +59,10 @@ READING_STOPPED = Gauge(
     "1 while a daemon reads nothing, because too many of the last records were refused; else 0",
     ["daemon"],
 )
+LEARNING_PAUSED = Gauge(
+    "millstream_learning_paused",
+    "1 while the learner learns nothing new, because a person ordered so; else 0",
+)
 DUPLICATES = Counter("millstream_duplicates_total", "Duplicate interactions dropped", ["daemon"])
 COLLISIONS = Counter(
     "millstream_collisions_total", "Interactions refused because another event has their id", ["daemon"]

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from consumers.console import ask, now, sign_in
 from consumers.console.access import COOKIE, NoVisitor
-from consumers.console.change import letters, models, policies, rules, timeline
+from consumers.console.change import letters, models, policies, rules, timeline, users
 from consumers.console.pages import is_fragment
 from consumers.console.parts import ConsoleParts
 from consumers.console.sign_in import SIGN_IN
@@ -56,7 +56,7 @@ def create_app(parts: ConsoleParts) -> FastAPI:
         app.add_exception_handler(kind, answer)
     app.mount("/static/plots", StaticFiles(directory=PLOTS))
     app.mount("/static", StaticFiles(directory=STATIC))
-    for room in (sign_in, now, ask, models, timeline, policies, rules, letters):
+    for room in (sign_in, now, ask, models, timeline, policies, rules, letters, users):
         app.include_router(room.routes)
     app.add_api_route("/healthz", _health, methods=["GET"])
     return app

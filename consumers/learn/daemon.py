@@ -157,7 +157,7 @@ class LearnDaemon:
                     learner.has_new_text,
                     reads_users=bool(learner.born.sizes.user_attributes),
                 )
-                turns = self._watched(chain(skips, batches.recover(entries), new), watch)
+                turns = self._watched(chain(skips, batches.recover(entries), new), watch, orders)
                 self._run_loop(turns, self._publisher(store, writer), start)
 
     def _start(self, journal: FencedWriter) -> Position:
@@ -166,12 +166,14 @@ class LearnDaemon:
         start = self._position or self._checkpoints.restore(self._learner, self._supervisor, check=check)
         return start or first_position(self._log, self._topics, journal, self._fingerprint)
 
-    def _watched(self, turns: Iterable[LearnTurn], watch: TopicWatch) -> Iterator[LearnTurn]:
+    def _watched(
+        self, turns: Iterable[LearnTurn], watch: TopicWatch, orders: CommandReader
+    ) -> Iterator[LearnTurn]:
         """Yield the turns, check the topics at each, and say once that nothing is left to learn."""
         is_behind = True
         for turn in turns:
             watch.check()
-            if is_behind and turn is None and not self._limit.is_exceeded:
+            if is_behind and turn is None and not (self._limit.is_exceeded or orders.is_paused):
                 is_behind = False
                 log.info("caught up with the log")
                 self._look_for_names()

@@ -1,6 +1,6 @@
-"""Orders: promotions and rollbacks from the control topic, prepared so that they can be carried out.
+"""Orders from the control topic: pauses, and promotions and rollbacks, prepared to be carried out.
 
-Both use the mechanism of crash recovery: a checkpoint is put in place and tried on a scratch
+The latter use the mechanism of crash recovery: a checkpoint is put in place and tried on a scratch
 learner; then a journal entry says that the learner goes on from it.
 """
 
@@ -19,7 +19,8 @@ from pipeline.bounded import fault_of
 from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.rebuild import rebuild
 from pipeline.checkpoints.store import KEEP_ADOPTED, Checkpoints, restore_from
-from pipeline.control.records import Order, Promotion, Refusal, order_in
+from pipeline.control.pauses import after_order, standing_pause
+from pipeline.control.records import AdoptionOrder, Order, Pause, Promotion, Refusal, Resume, order_in
 from pipeline.errors import CheckpointCorrupt, OffsetsExpired, OrderRefused, StorageUnavailable
 from pipeline.eventlog.port import NO_TOPIC_ID, EventLog, LogWriter, Offsets, Record, TopicPartition
 from pipeline.eventlog.replaced import same_topics
@@ -56,6 +57,7 @@ class CommandReader:
         self._checkpoints = checkpoints
         self._another = another
         self._next: int | None = None
+        self._pause: Pause | None = None
         self._read: deque[Record] = deque()
         self._reader = event_log.reader({TopicPartition(topics.control, 0): 0})
 
@@ -63,6 +65,11 @@ class CommandReader:
         """Return the offset of the next record to be obeyed; call `due` first."""
         assert self._next is not None
         return self._next
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a person wants nothing new to be learned; call `due` first."""
+        return self._pause is not None
 
     def due(self, position: Position) -> AdoptionPlan | None:
         """Return what to adopt now, if anything; refuse orders that cannot be carried out.
@@ -72,6 +79,7 @@ class CommandReader:
         """
         if self._next is None:
             self._next = self._held(position.control)
+            self._set_pause(standing_pause(self._log, self._topics))
             self._reader.seek({TopicPartition(self._topics.control, 0): self._next})
         if not self._read:
             self._read.extend(self._reader.poll(READ_RECORDS, timeout_seconds=0))
@@ -80,6 +88,9 @@ class CommandReader:
             self._next = record.offset + 1
             order = _order(record)
             if order is None:
+                continue
+            if isinstance(order, Pause | Resume):
+                self._set_pause(after_order(self._pause, order))
                 continue
             try:
                 return self._plan(order, position)
@@ -93,6 +104,14 @@ class CommandReader:
         """Close the reader."""
         self._reader.close()
 
+    def _set_pause(self, pause: Pause | None) -> None:
+        if pause is not None and self._pause is None:
+            log.warning("learning is paused until `millstream resume`: %s", pause.reason)
+        if pause is None and self._pause is not None:
+            log.warning("learning goes on")
+        self._pause = pause
+        metrics.LEARNING_PAUSED.set(self.is_paused)
+
     def _held(self, offset: int) -> int:
         """Return an offset, or where the control topic begins if it does not hold that offset any more."""
         source = TopicPartition(self._topics.control, 0)
@@ -102,7 +121,7 @@ class CommandReader:
         log.warning("%s no longer holds offset %s: orders before %s are void", source, offset, begin)
         return begin
 
-    def _plan(self, order: Order, position: Position) -> AdoptionPlan:
+    def _plan(self, order: AdoptionOrder, position: Position) -> AdoptionPlan:
         if order.generation not in (None, position.generation):
             raise OrderRefused(
                 f"it is for generation {order.generation}, but this is generation {position.generation}"
@@ -180,7 +199,7 @@ class CommandReader:
         for path in sorted(found, key=lambda path: int(path.name))[:-KEEP_ADOPTED]:
             shutil.rmtree(path, ignore_errors=True)
 
-    def _refuse(self, order: Order, reason: str) -> None:
+    def _refuse(self, order: AdoptionOrder, reason: str) -> None:
         metrics.REFUSED_ORDERS.inc()
         log.error("%s is refused: %s", order.key, reason)
         refusal = Refusal(order=order.key, reason=reason)

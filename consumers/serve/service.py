@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from consumers.serve.explanation import Explanation
 from consumers.serve.features import LATELY_MS
 from consumers.serve.impressions import Fields, stored_context
 from consumers.serve.query import QueryKind, RecommendationQuery, facts_of
 from consumers.serve.ranking import Answer, UserQuery, recommend_all, similar
 from consumers.serve.rating import predict_rating
+from consumers.serve.response import ResponseFields, item_fields
 from consumers.serve.rewards import NotShown, UnknownImpression, reward_event
 from consumers.serve.schemas import (
     AnonymousAct,
@@ -35,16 +35,15 @@ from consumers.serve.state.current import CurrentState, UserState
 from consumers.serve.state.serving_state import View
 from consumers.serve.state.shown import NOTHING_SHOWN, ShownItems
 from consumers.serve.state.steering import steered_by
+from consumers.serve.user_request import UserRequest
 from pipeline import metrics
 from pipeline.errors import DeliveryError, MillstreamError
 from pipeline.events import Attributes, Features, Interaction
 from pipeline.policy.arms import GREEDY_ALONE, Arms
 from pipeline.policy.draws import NO_EXPLORATION, Exploration
 from pipeline.rules.compiled import NO_SHAPING, RequestFacts, Shaping
-from pipeline.rules.slate import Slate
 from pipeline.state.acted_items import NO_ITEMS
-from pipeline.state.histories import Act
-from pipeline.state.profiles import NO_ATTRIBUTES, read_attributes, stored_attributes
+from pipeline.state.profiles import NO_ATTRIBUTES, read_attributes
 from pipeline.value.features import MOST_ITEMS, pack
 
 NOT_REMEMBERED = (
@@ -98,27 +97,6 @@ class UserAnswer(NamedTuple):
     def items(self) -> list[str]:
         """Ids of the items, in their order."""
         return [self.view.index.ids[row] for row in self.answer.rows]
-
-
-ResponseFields = dict[str, Any]
-"""The fields of a response, ready to be serialised."""
-ANONYMOUS = UserState((), NO_ITEMS, NO_ATTRIBUTES)
-
-
-class UserRequest(NamedTuple):
-    """A request for recommendations: for a user, or for the history that it brings.
-
-    Attributes:
-        impression: id of the impression from which what the policy draws follows; None draws nothing.
-        attributes: of somebody who brings a history; those of a user are known.
-    """
-
-    user: str | None
-    session: str | None
-    query: RecommendationQuery
-    history: Sequence[AnonymousAct] | None = None
-    impression: str | None = None
-    attributes: Attributes | None = None
 
 
 class RecommendationService:
@@ -231,7 +209,7 @@ class RecommendationService:
         view, now, of_users = _ready(view), self._clock(), iter(known)
         asked, digests, arms = [], [], self._arms
         for request in requests:
-            user = _anonymous(request) if request.user is None else next(of_users)
+            user = request.stranger(now) if request.user is None else next(of_users)
             asked.append(self._asked(view, request, user, now, arms))
             digests.append(steered_by(view.rules, user.attributes, attributes_read(view)))
         answers = recommend_all(view, asked, self._context, now)
@@ -244,7 +222,6 @@ class RecommendationService:
         user, query, shown = request.user, request.query, NO_ITEMS
         if user is not None and query.exclude_shown_ms:
             shown = self._shown.since(user, now - query.exclude_shown_ms).digests
-        history = known.history if request.history is None else _acts(request.history, now)
         shaping = _shaping(view, query, "history" if user is None else "user", now, known.attributes)
         exploration, lately = NO_EXPLORATION, NOTHING_SHOWN
         if user is not None and request.impression is not None:
@@ -252,7 +229,7 @@ class RecommendationService:
             exploration = Exploration(arm.policy, request.impression, arm.shadows, self._others)
             lately = self._shown.since(user, now - LATELY_MS) if self._writes_features else lately
         return UserQuery(
-            history,
+            known.history,
             request.session,
             query,
             known.older,
@@ -399,12 +376,7 @@ class RecommendationService:
         for rule in shaping.applied(answer.slate):
             metrics.RULE_APPLICATIONS.labels(rule).inc()
         metrics.ANSWERS.labels("exact" if answer.is_exact else "uncertain").inc()
-        items = [_shown(view, row, score) for row, score in zip(answer.rows, answer.scores, strict=True)]
-        if query.explain:
-            items = [
-                {**item, **_why(row, explanation, answer.slate, shaping)}
-                for item, row, explanation in zip(items, answer.rows, answer.explanations or (), strict=True)
-            ]
+        items = item_fields(view, answer, shaping, query.explain)
         return {
             **self._provenance(view),
             "items": items,
@@ -474,11 +446,6 @@ class RecommendationService:
         return RefusedSnapshot(version=refusal.version, reason=refusal.reason) if refusal else None
 
 
-def _anonymous(request: UserRequest) -> UserState:
-    """Return what is known of somebody who brings a history: the attributes that came with it."""
-    return ANONYMOUS._replace(attributes=stored_attributes(request.attributes or {}))
-
-
 def attributes_read(view: View) -> Sequence[str]:
     """Return the attributes of users that the model of a View reads."""
     return view.snapshot.manifest.sizes.user_attributes if view.snapshot else ()
@@ -498,54 +465,6 @@ def _shaping(
         return NO_SHAPING
     user = read_attributes(attributes) if view.rules.reads_users else {}
     return view.rules.shaping(RequestFacts(now, facts_of(query, kind), user))
-
-
-def _shown(view: View, row: int, score: float) -> ResponseFields:
-    entry = view.index.entries[row]
-    title, category = (entry.title, entry.category) if entry else (None, None)
-    return {
-        "item": view.index.ids[row],
-        "title": title,
-        "category": category,
-        "score": score,
-        "explanation": None,
-        "rules": None,
-    }
-
-
-def _why(row: int, explanation: Explanation, slate: Slate, shaping: Shaping) -> ResponseFields:
-    """Explain score and place of an item."""
-    place = {"propensity": slate.propensity(row), "explored": row in slate.explored}
-    rules = [{"rule": touch.rule, "nats": touch.nats} for touch in shaping.touches(row, slate)]
-    return {"explanation": {**_explained(explanation), **place}, "rules": rules}
-
-
-def _explained(found: Explanation) -> ResponseFields:
-    because = found.because
-    return {
-        "logit": found.logit,
-        "parts": found.parts,
-        "companion": found.companion,
-        "because": {
-            "item": because.act.item,
-            "type": because.act.type,
-            "time": because.act.time,
-            "score_without": because.score,
-            "place_without": because.place,
-        }
-        if because
-        else None,
-    }
-
-
-def _acts(history: Sequence[AnonymousAct], now: int) -> tuple[Act, ...]:
-    """Convert to acts of the log; an act without a time gets that of the act before it, or of the first."""
-    acts: list[Act] = []
-    time = next((act.time for act in history if act.time is not None), now)
-    for act in history:
-        time = time if act.time is None else act.time
-        acts.append(Act(act.item, act.type, time, act.value, act.session))
-    return tuple(acts)
 
 
 def _card(view: View) -> SnapshotCard | None:

@@ -63,6 +63,32 @@ def rollback(
     console.print(f"recorded: {order.key}; {OUTCOME}", soft_wrap=True)
 
 
+@app.command()
+def pause(reason: ReasonOption = "by hand") -> None:
+    """Order the learner to learn nothing new until `millstream resume`; servers go on answering.
+
+    It still carries out rollbacks and promotions. It stays paused when it is started again.
+    """
+    from pipeline.control.records import Pause
+
+    with log_of_settings() as (event_log, topics, _):
+        _append(event_log, topics, order := Pause(ordered_at=now(), reason=reason))
+    console.print(f"recorded: {order.key}; the learner pauses before its next batch", soft_wrap=True)
+
+
+@app.command()
+def resume(reason: ReasonOption = "by hand") -> None:
+    """Order the learner to learn on, from where it paused."""
+    from pipeline.control.pauses import standing_pause
+    from pipeline.control.records import Resume
+
+    with log_of_settings() as (event_log, topics, _):
+        if standing_pause(event_log, topics) is None:
+            raise typer.BadParameter("learning is not paused")
+        _append(event_log, topics, order := Resume(ordered_at=now(), reason=reason))
+    console.print(f"recorded: {order.key}; the learner goes on", soft_wrap=True)
+
+
 @candidates_app.command("list")
 def list_candidates() -> None:
     """List all kept candidates, oldest first."""

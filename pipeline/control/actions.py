@@ -12,6 +12,8 @@ from pipeline.events import Milliseconds
 from pipeline.sealing import Sha256
 
 ActionName = Literal[
+    "pause learning",
+    "resume learning",
     "rollback",
     "promote candidate",
     "reject candidate",
@@ -20,6 +22,7 @@ ActionName = Literal[
     "put rules",
     "remove rule",
     "replay dead letters",
+    "forget user",
 ]
 
 

@@ -14,8 +14,10 @@ from pipeline.control.records import (
     ControlRecord,
     Gap,
     GateDecision,
+    Pause,
     Promotion,
     Refusal,
+    Resume,
     Rollback,
 )
 from pipeline.eventlog.port import EventLog, Record, read
@@ -33,6 +35,8 @@ KINDS: dict[str, type[ControlRecord]] = {
         GateDecision,
         Promotion,
         Rollback,
+        Pause,
+        Resume,
         Adoption,
         Gap,
         Refusal,

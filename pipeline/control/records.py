@@ -105,7 +105,47 @@ class Rollback(ControlRecord):
         return f"rollback-{self.version}-{left}{self.ordered_at}"
 
 
-Order = Promotion | Rollback
+class Pause(ControlRecord):
+    """An order of a person: learn nothing new until a `Resume`. Other orders are carried out meanwhile.
+
+    Attributes:
+        ordered_at: wall clock, ms.
+    """
+
+    kind: ClassVar[Literal["pause"]] = "pause"
+
+    v: Literal[1] = 1
+    ordered_at: Milliseconds
+    reason: Reason
+
+    @property
+    def key(self) -> str:
+        """Deterministic key; see `ControlRecord`."""
+        return f"pause-{self.ordered_at}"
+
+
+class Resume(ControlRecord):
+    """An order of a person: learn on after a `Pause`.
+
+    Attributes:
+        ordered_at: wall clock, ms.
+    """
+
+    kind: ClassVar[Literal["resume"]] = "resume"
+
+    v: Literal[1] = 1
+    ordered_at: Milliseconds
+    reason: Reason
+
+    @property
+    def key(self) -> str:
+        """Deterministic key; see `ControlRecord`."""
+        return f"resume-{self.ordered_at}"
+
+
+AdoptionOrder = Promotion | Rollback
+"""What makes the learner go on from another state."""
+Order = AdoptionOrder | Pause | Resume
 """What the learner obeys."""
 
 
@@ -224,7 +264,7 @@ def order_in(wire: bytes) -> Order | None:
     kind = open_record(wire).get("kind")
     if not isinstance(kind, str):
         raise ValueError("it has no kind")
-    for order in (Promotion, Rollback):
+    for order in (Promotion, Rollback, Pause, Resume):
         if kind == order.kind:
             return order.decode(wire)
     return None

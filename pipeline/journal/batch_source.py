@@ -117,6 +117,10 @@ class AdoptionPlan:
 class Orders(Protocol):
     """A reader of orders that prepares them to be carried out."""
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether a person wants nothing new to be learned."""
+
     def due(self, position: Position) -> AdoptionPlan | None:
         """Return what to adopt now, if anything, for a learner at the given position."""
 
@@ -198,8 +202,8 @@ class BatchSource:
         another machine, release or setting opens begins with a batch even if there is nothing to read, so
         that it is published: what the generation before published may be unreadable now.
 
-        Yields None when there was nothing to read, so that the caller can do what is due by time; and from
-        then on, when so many records were refused that `limit` is exceeded.
+        Yields None when there was nothing to read, so that the caller can do what is due by time; while
+        learning is paused; and for ever once so many records were refused that `limit` is exceeded.
 
         Raises:
             Fenced: another learner took over the journal.
@@ -219,7 +223,7 @@ class BatchSource:
                 generation += 1
                 yield self._adopt(journal, plan, generation, fingerprint, orders.position())
                 continue
-            if limit.is_exceeded:
+            if limit.is_exceeded or orders.is_paused:
                 time.sleep(config.wait_seconds)
                 yield None
                 continue

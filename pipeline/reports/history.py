@@ -14,8 +14,10 @@ from pipeline.control.records import (
     ControlRecord,
     Gap,
     GateDecision,
+    Pause,
     Promotion,
     Refusal,
+    Resume,
     Rollback,
 )
 from pipeline.reports.layout import table, utc
@@ -60,6 +62,10 @@ def history_cells(record: ControlRecord) -> tuple[str, str, str, str]:
         case Rollback():
             later = "learned again" if record.relearn else "folded"
             return record.version, "rollback ordered", f"later events are {later}", record.reason
+        case Pause():
+            return "", "pause ordered", "", record.reason
+        case Resume():
+            return "", "resume ordered", "", record.reason
         case Adoption():
             return record.version, "adopted", f"after {record.left}", record.reason
         case Gap():

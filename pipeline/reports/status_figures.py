@@ -174,6 +174,7 @@ def gather(
         *_degraded(series),
         *_unserved(daemons, read_compacted(event_log, topics.snapshots)),
         *_stopped(series),
+        *_paused(learner),
         *_unlearned(learner),
         *_refusing(incoming),
     ]
@@ -372,6 +373,12 @@ def _stopped(series: Mapping[str, Series]) -> Iterable[tuple[State, str]]:
         if _gauge(series.get(name, {}), "millstream_reading_stopped", name):
             reason = "too many records were refused: its log says what to do"
             yield "red", f"{name} reads nothing, because {reason}"
+
+
+def _paused(learner: Series) -> Iterable[tuple[State, str]]:
+    if value_of(learner, "millstream_learning_paused"):
+        line = "learning is paused by a person: `millstream history` says why, `millstream resume` ends it"
+        yield "yellow", line
 
 
 def _unlearned(learner: Series) -> Iterable[tuple[State, str]]:

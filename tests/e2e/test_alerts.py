@@ -17,6 +17,7 @@ import pytest
 
 from deploy.kafka.broker import Broker
 from pipeline.config import Settings
+from pipeline.control.records import ControlRecord, Pause, Resume
 from pipeline.demo.processes import Daemons, free_port
 from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
@@ -106,6 +107,13 @@ def prometheus(settings: Settings, folder: Path) -> Iterator[Callable[[], set[st
         process.wait()
 
 
+def order(settings: Settings, record: ControlRecord) -> None:
+    """Append an order to the control topic."""
+    with closing(open_log(settings.log.url)) as event_log, event_log.writer() as writer:
+        writer.append(Topics(settings.log.prefix).control, record.key, record.encode())
+        writer.flush()
+
+
 def test_each_alert_fires_when_the_real_thing_breaks(
     settings: Settings, daemons: Daemons, broker: Broker, tmp_path: Path
 ) -> None:
@@ -120,6 +128,11 @@ def test_each_alert_fires_when_the_real_thing_breaks(
 
     with prometheus(settings, tmp_path / "prometheus") as firing:
         wait(lambda: firing() == set(), "all is well")
+
+        order(settings, Pause(ordered_at=1, reason="a test"))
+        wait(lambda: "MillstreamLearningPaused" in firing(), "learning is paused")
+        order(settings, Resume(ordered_at=2, reason="a test"))
+        wait(lambda: "MillstreamLearningPaused" not in firing(), "learning goes on")
 
         gone = Announcement(version="999999999-1", digest="0" * 64, size=3, reason="", published_at=0)
         with closing(open_log(settings.log.url)) as event_log, event_log.writer() as writer:

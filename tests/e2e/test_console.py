@@ -132,6 +132,25 @@ def test_an_operator_sees_asks_and_rolls_back(page: Page) -> None:
     _picture(page, "history")
 
 
+def test_an_operator_pauses_learning_and_forgets_a_user(page: Page) -> None:
+    expect.set_options(timeout=SLOW_MS)
+    for verb in ("Pause", "Resume"):
+        page.goto("/change")
+        page.get_by_label("Reason, for the history").fill("tests come")
+        page.get_by_role("button", name=f"{verb} learning").click()
+        expect(page.locator("#outcome")).to_contain_text(f"recorded: {verb.lower()}-")
+        page.goto("/")
+        finding = page.locator(".findings", has_text="learning is paused by a person")
+        expect(finding).to_have_count(int(verb == "Pause"))
+
+    user = _somebody()
+    page.goto(f"/ask?user={user}")
+    page.get_by_role("link", name="Forget this user").click()
+    page.get_by_label("Reason, for the history").fill("asked by mail")
+    page.get_by_role("button", name="Forget").click()
+    expect(page.locator("#outcome")).to_contain_text(f"{user} is removed")
+
+
 def _somebody() -> str:
     """The first user of the data that the demo plays."""
     return next(event.user for event in open_dataset("shop").events() if isinstance(event, Interaction))
@@ -156,6 +175,7 @@ def test_no_page_has_a_grave_fault_of_accessibility(
         "items": "/ask/items?q=bowl",
         "models": "/change",
         "rollback": "/change/rollback?version=1-1",
+        "forget": "/change/forget?user=u1",
         "history": "/change/history",
         "policies": "/change/policies",
         "rules": "/change/rules",

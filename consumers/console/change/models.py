@@ -1,4 +1,4 @@
-"""Candidates and snapshots, and what may be done with them: promote, reject, roll back."""
+"""Learning, candidates and snapshots, and what may be done: pause, resume, promote, reject, roll back."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from consumers.console.parts import Parts
 from pipeline.bounded import VersionText
 from pipeline.control.alarms import RetrainRequest
 from pipeline.control.history import HistoryEntry, read_history
+from pipeline.control.pauses import standing_pause
 from pipeline.control.records import CandidateName, GateDecision
 from pipeline.errors import StorageUnavailable
 
@@ -24,7 +25,7 @@ Checked = Annotated[bool, Form()]
 
 @routes.get("/change", name="change")
 def models_page(request: Request, parts: Parts, visitor: SignedIn) -> HTMLResponse:
-    """Show candidates and snapshots."""
+    """Show whether learning is paused, candidates and snapshots."""
     history = read_history(parts.event_log, parts.topics)
     try:
         snapshots, fault = read_snapshots(parts.settings), ""
@@ -36,12 +37,27 @@ def models_page(request: Request, parts: Parts, visitor: SignedIn) -> HTMLRespon
         "models.html",
         request,
         visitor,
+        pause=standing_pause(parts.event_log, parts.topics),
         candidates=_decisions(history),
         open_requests=[one for one in history if isinstance(one.record, RetrainRequest) and not one.result],
         snapshots=snapshots,
         fault=fault,
         served=served,
     )
+
+
+@routes.post("/change/pause")
+def pause(request: Request, parts: Parts, visitor: Operator, reason: GivenReason) -> HTMLResponse:
+    """Order the learner to learn nothing new for now."""
+    command = ["pause", signed(reason, visitor)]
+    return acted(parts, request, visitor, "pause learning", "", reason, command)
+
+
+@routes.post("/change/resume")
+def resume(request: Request, parts: Parts, visitor: Operator, reason: GivenReason) -> HTMLResponse:
+    """Order the learner to learn on."""
+    command = ["resume", signed(reason, visitor)]
+    return acted(parts, request, visitor, "resume learning", "", reason, command)
 
 
 @routes.get("/change/candidate", name="candidate")

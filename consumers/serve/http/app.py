@@ -41,7 +41,8 @@ from consumers.serve.schemas import (
     Readiness,
     Recommendations,
 )
-from consumers.serve.service import NoRatings, NotReady, RecommendationService, UnknownItem, UserRequest
+from consumers.serve.service import NoRatings, NotReady, RecommendationService, UnknownItem
+from consumers.serve.user_request import UserRequest
 from pipeline.config import Scope, ServeConfig
 from pipeline.errors import DeliveryError, LogUnavailable, MillstreamError
 from pipeline.events import Id

@@ -12,7 +12,7 @@ import pytest
 from pipeline.checkpoints.manifest import MANIFEST
 from pipeline.cli import operations
 from pipeline.config import Settings
-from pipeline.control.records import Adoption, GateDecision, Promotion, Refusal, Rollback
+from pipeline.control.records import Adoption, GateDecision, Pause, Promotion, Refusal, Resume, Rollback
 from pipeline.retraining.candidates import Candidate, RetrainPlan
 from tests.support.commands import fails, misused, run
 from tests.support.model_harness import ModelHarness
@@ -62,6 +62,17 @@ def test_a_rollback_is_ordered(harness: ModelHarness, arguments: list[str], rele
     assert result.stdout == (
         f"recorded: rollback-1-2-{MOMENT_MS}; `millstream history` shows whether the learner carries it out\n"
     )
+
+
+def test_learning_is_paused_and_resumed(harness: ModelHarness) -> None:
+    assert "learning is not paused" in misused("resume")
+    result = run("pause", "--reason", "tests come")
+    assert harness.published(Pause) == [Pause(ordered_at=MOMENT_MS, reason="tests come")]
+    assert result.stdout == f"recorded: pause-{MOMENT_MS}; the learner pauses before its next batch\n"
+    assert run("resume").stdout == f"recorded: resume-{MOMENT_MS}; the learner goes on\n"
+    assert harness.published(Resume) == [Resume(ordered_at=MOMENT_MS, reason="by hand")]
+    assert re.search(r"pause ordered.*tests come", run("history").stdout)
+    assert "learning is not paused" in misused("resume")
 
 
 def test_a_version_that_was_never_learned_is_refused(

@@ -229,6 +229,17 @@ def test_a_daemon_that_has_stopped_reading_is_red(
     assert found["lag"]["bridge"] == 7
 
 
+def test_a_learner_that_a_person_has_paused_is_yellow(settings: Settings) -> None:
+    answer_for_both(settings)
+    metrics.LEARNING_PAUSED.set(1)
+    try:
+        code, found = status()
+    finally:
+        metrics.LEARNING_PAUSED.set(0)
+    assert (code, found["state"]) == (0, "yellow")
+    assert "`millstream resume` ends it" in found["findings"][0]
+
+
 def test_a_producer_of_which_every_event_is_refused_is_red(harness: ModelHarness, settings: Settings) -> None:
     answer_for_both(settings)
     send(harness, NUMERIC, NUMERIC)

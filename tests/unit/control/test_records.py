@@ -19,8 +19,11 @@ from pipeline.control.records import (
     ControlRecord,
     Gap,
     GateDecision,
+    Order,
+    Pause,
     Promotion,
     Refusal,
+    Resume,
     Rollback,
     order_in,
 )
@@ -44,6 +47,7 @@ rollbacks = st.builds(
     ordered_at=times,
     reason=words,
 )
+halts = st.builds(Pause, ordered_at=times, reason=words) | st.builds(Resume, ordered_at=times, reason=words)
 alarms = st.builds(
     DriftAlarm,
     signal=st.sampled_from(Signal),
@@ -75,7 +79,7 @@ others: st.SearchStrategy[ControlRecord] = st.one_of(
     st.builds(BudgetSpent, generation=numbers, step=steps, in_a_row=counts),
     st.builds(SignOut, session=st.from_regex(r"[0-9a-f]{64}", fullmatch=True)),
 )
-records: st.SearchStrategy[ControlRecord] = st.one_of(promotions, rollbacks, others)
+records: st.SearchStrategy[ControlRecord] = st.one_of(promotions, rollbacks, halts, others)
 
 
 @cache
@@ -145,24 +149,22 @@ def test_a_reason_of_bytes_that_are_no_text_is_mended() -> None:
     assert order.reason == "caf?"
 
 
-@given(one=promotions | rollbacks, other=promotions | rollbacks)
-def test_orders_of_equal_keys_differ_in_words_at_most(
-    one: Promotion | Rollback, other: Promotion | Rollback
-) -> None:
+@given(one=promotions | rollbacks | halts, other=promotions | rollbacks | halts)
+def test_orders_of_equal_keys_differ_in_words_at_most(one: Order, other: Order) -> None:
     if one.key == other.key:
         besides = {"reason", "relearn", "generation"}
         assert one.model_dump(exclude=besides) == other.model_dump(exclude=besides)
 
 
-@given(order=promotions | rollbacks, other=others)
-def test_orders_are_told_from_the_rest(order: Promotion | Rollback, other: ControlRecord) -> None:
+@given(order=promotions | rollbacks | halts, other=others)
+def test_orders_are_told_from_the_rest(order: Order, other: ControlRecord) -> None:
     assert order_in(order.encode()) == order
     assert order_in(other.encode()) is None
 
 
 def test_every_kind_has_a_name_of_its_own() -> None:
     names = [kind.kind for kind in kinds()]
-    assert len(names) == len(set(names)) == 11
+    assert len(names) == len(set(names)) == 13
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ PAGES = (
     "/ask/similar?item=red-cup",
     "/change",
     "/change/rollback?version=1-1",
+    "/change/forget?user=anna",
     "/change/history",
     "/change/policies",
     "/change/rules",

@@ -12,7 +12,7 @@ from consumers.console.change.rules import EXAMPLE
 from consumers.console.change.snapshots import read_snapshots
 from consumers.console.commands import CommandResult
 from pipeline.control.actions import OperatorAction
-from pipeline.control.records import Adoption, GateDecision
+from pipeline.control.records import Adoption, GateDecision, Pause
 from pipeline.rules.rule import build_rule
 from pipeline.rules.store import RuleStore
 from tests.support.console_harness import OPERATOR_KEY, VIEWER_KEY, ConsoleHarness, send
@@ -32,6 +32,9 @@ DECISION = GateDecision(
 WHY = {"reason": "worse since noon"}
 SIGNED = "--reason=olga: worse since noon"
 FORMS = {
+    "/change/pause": (WHY, ["pause", SIGNED], "pause learning"),
+    "/change/resume": (WHY, ["resume", SIGNED], "resume learning"),
+    "/change/forget": ({"user": "u1", **WHY}, ["users", "remove", "--yes", "--", "u1"], "forget user"),
     "/change/rollback": ({"version": "1-1", **WHY}, ["rollback", SIGNED, "--", "1-1"], "rollback"),
     "/change/promote": (
         {"name": "c-1", "force": "true", **WHY},
@@ -142,6 +145,27 @@ def test_a_part_of_the_page_answers_a_script(console: ConsoleHarness) -> None:
     assert token is not None
     answer = browser.post("/change/rollback", data={"csrf": token[1], **fields})
     assert "<html" not in answer.text and "Done" in answer.text
+
+
+def test_the_models_page_says_whether_learning_is_paused(console: ConsoleHarness) -> None:
+    browser = console.browser(OPERATOR_KEY)
+    assert "Pause learning" in browser.get("/change").text
+    order = Pause(ordered_at=1_700_000_000_000, reason="olga: tests come")
+    with console.parts.event_log.writer() as writer:
+        writer.append(console.parts.topics.control, order.key, order.encode())
+        writer.flush()
+    paused = browser.get("/change").text
+    assert "olga: tests come" in paused and "Resume learning" in paused and "Pause learning" not in paused
+    assert "Resume learning" not in console.browser(VIEWER_KEY).get("/change").text
+
+
+def test_who_is_forgotten_is_not_named_in_the_history(console: ConsoleHarness) -> None:
+    browser = console.browser(OPERATOR_KEY)
+    assert "Forget anna" in browser.get("/change/forget?user=anna").text
+    send(browser, "/change/forget", user="anna", **WHY)
+    (asked,) = console.records()
+    assert b"anna" not in asked.encode()
+    assert "olga asked: forget user sha256:" in browser.get("/change/history").text
 
 
 def test_the_history_is_a_timeline_newest_first(console: ConsoleHarness) -> None:
