@@ -135,7 +135,7 @@ class Experiment:
         fits: bool,
     ) -> ArmResult:
         answers = [reward for user in own for reward in user.rewards]
-        places = [place for user in own for place in user.reciprocal_places]
+        reciprocals = [reciprocal for user in own for reciprocal in user.reciprocal_places]
         difference = None if arm == CONTROL else _difference(arm, complete, shares, rewards)
         return ArmResult(
             arm,
@@ -143,7 +143,7 @@ class Experiment:
             len(answers),
             float(np.mean([np.mean(user.rewards) for user in own])) if own else 0.0,
             float(np.mean(np.array(answers) > 0)) if answers else 0.0,
-            float(np.mean(places)) if places else 0.0,
+            float(np.mean(reciprocals)) if reciprocals else 0.0,
             difference,
             None if difference is None else (difference.verdict if fits else Verdict.MISMATCH),
         )
