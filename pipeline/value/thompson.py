@@ -129,9 +129,9 @@ class ThompsonLearner:
         """
         posterior = self._moments.posterior(self._config.ridge)
         expected = posterior.weights[0] + standard @ posterior.weights[1:]
-        starts = np.cumsum(lengths) - lengths
-        short: Floats = np.add.reduceat(expected - rewards, starts)
-        return short / (posterior.deviation * np.sqrt(lengths))
+        sizes = np.array(lengths, dtype=np.int64)
+        short: Floats = np.add.reduceat(expected - rewards, sizes.cumsum() - sizes)
+        return short / (posterior.deviation * np.sqrt(sizes))
 
     def model(self) -> Arrays:
         """Return what a `ThompsonModel` is made of."""
