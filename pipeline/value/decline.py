@@ -11,7 +11,7 @@ SLACK = 0.1
 """Standard deviations by which a decision may be below what is expected, and not count."""
 CLEAR = 70.0
 """Sum of what counts at which it is a decline. With normal noise it is reached once in 60 million decisions:
-exp(2 · SLACK · CLEAR) / (2 · SLACK²). Noise of purchases has heavier tails."""
+exp(2 · SLACK · CLEAR) / (2 · SLACK²). Purchases, and what no line fits, reach it much more often."""
 APART = 2_000
 """Decisions before the first decline, and between two: what is expected has to be learned first."""
 
