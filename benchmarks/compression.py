@@ -43,8 +43,9 @@ from pipeline.model.encoded_vectors import EncodedVectors
 from pipeline.snapshots.compression import compressed
 from pipeline.snapshots.layer import SCALES
 from pipeline.snapshots.layer_list import LayerList
-from pipeline.snapshots.snapshot import FileDigest, Manifest, Update, Version
+from pipeline.snapshots.snapshot import FileDigest, Manifest, Update
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from pipeline.state.histories import Act, History, inserted
 from pipeline.training.learner import Learner
 

@@ -29,8 +29,8 @@ from pipeline.journal.position import Position
 from pipeline.model.backbone import load_backbone
 from pipeline.retraining.comparison import next_act_mixture
 from pipeline.snapshots.publisher import Publication, Publisher
-from pipeline.snapshots.snapshot import Version
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from pipeline.training.learner import Learner
 
 PROBES, LIST_LENGTH = 200, 20

@@ -38,8 +38,8 @@ from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.snapshots.publisher import Publication, Publisher
-from pipeline.snapshots.snapshot import Version
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from pipeline.state.histories import Histories
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner

@@ -35,8 +35,8 @@ from pipeline.journal.position import Position
 from pipeline.model.backbone import load_backbone
 from pipeline.rules.rule import Rule, build_rule, encode_rule
 from pipeline.snapshots.layer_list import store_whole
-from pipeline.snapshots.snapshot import Version
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from pipeline.training.backtest import micro_batches
 from pipeline.training.learner import Learner
 

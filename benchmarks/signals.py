@@ -49,8 +49,8 @@ from pipeline.events import Interaction, InteractionType, encode
 from pipeline.journal.position import Position
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.snapshots.publisher import Publication, Publisher
-from pipeline.snapshots.snapshot import Version
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from pipeline.state.histories import Act, History
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.checkpoints.listing import folder_of
 from pipeline.checkpoints.store import Checkpoints
 from pipeline.config import Settings
 from pipeline.errors import InvalidSettings
@@ -49,4 +50,4 @@ def make_supervisor(settings: Settings) -> Supervisor:
 
 def checkpoints_of(settings: Settings) -> Checkpoints:
     """The checkpoints of the model that the settings name."""
-    return Checkpoints(settings.checkpoints.folder / settings.log.prefix, settings.log.partitions)
+    return Checkpoints(folder_of(settings), settings.log.partitions)

@@ -5,6 +5,7 @@ The log and the stores are shared, so a reader checks every field as if a strang
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
@@ -27,12 +28,17 @@ TopicIds = Annotated[dict[TopicName, Key], Field(max_length=16)]
 """By topic, the id that the log gave it at its creation."""
 
 
-def _storable(text: str) -> str:
-    """Cut a text off, and replace what is not Unicode: bytes of a command line or of a file's name."""
-    return text[:LONGEST_REASON].encode(errors="replace").decode()
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, which forge lines of a log or steer a terminal, and those that turn the direction."""
 
 
-Reason = Annotated[str, AfterValidator(_storable)]
+def mended(text: str) -> str:
+    """Cut a text off, and replace what is no printable Unicode, such as a file's name may have."""
+    unicode = text[:LONGEST_REASON].encode(errors="replace").decode()
+    return UNPRINTABLE.sub(" ", unicode)
+
+
+Reason = Annotated[str, AfterValidator(mended)]
 """Mended rather than refused: people and other programs' errors write it."""
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 StatePath = Annotated[str, Field(pattern=rf"^{_PART}(/{_PART}){{0,3}}$")]

@@ -23,8 +23,8 @@ from pipeline.eventlog import open_log
 from pipeline.snapshots.announcement import Announcement
 from pipeline.snapshots.filesystem import FORMAT
 from pipeline.snapshots.publisher import Publication, Publisher
-from pipeline.snapshots.snapshot import Version
 from pipeline.snapshots.store import digest_of
+from pipeline.snapshots.version import Version
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import PREFIX, USERS, ModelHarness, tiny_settings
 

@@ -24,7 +24,7 @@ from pipeline.model.backbone import load_backbone
 from pipeline.snapshots.announcement import Announcement, Seal
 from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.history_records import history_record, read_history_record
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 
 
 class SnapshotCases:

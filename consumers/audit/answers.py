@@ -41,8 +41,9 @@ from pipeline.policy.policies import GREEDY, recorded_policy
 from pipeline.policy.port import Policy
 from pipeline.snapshots.compression import compressed
 from pipeline.snapshots.layer_list import store_whole
-from pipeline.snapshots.snapshot import Update, Version
+from pipeline.snapshots.snapshot import Update
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from pipeline.state.catalogue import REMOVED, Catalogue
 from pipeline.training.learner import Learner
 

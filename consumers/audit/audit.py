@@ -20,8 +20,9 @@ from pipeline.errors import TopicError
 from pipeline.eventlog.port import EventLog, Offsets
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
-from pipeline.snapshots.snapshot import Manifest, Version
+from pipeline.snapshots.snapshot import Manifest
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 
 
 def audit(
@@ -50,7 +51,8 @@ def audit(
     """
     announced = read_announcements(event_log, topics)
     stored = Stored.now(checkpoints_of(settings), SnapshotStore.of(settings.snapshots, topics.prefix))
-    entries = [entry for entry, _ in read_journal(event_log, topics.journal)]
+    journal = list(read_journal(event_log, topics.journal))
+    entries = [entry for entry, _ in journal]
     if not entries:
         raise TopicError(f"{topics.journal} is empty: start `millstream learn` first")
     versions = versions_of(entries)
@@ -65,7 +67,7 @@ def audit(
     ]
     rebuilt: Rebuilt | None = None
     if rebuilds:
-        check, rebuilt = check_rebuild(event_log, topics, settings, has_gap, progress)
+        check, rebuilt = check_rebuild(event_log, topics, settings, journal, has_gap, progress)
         checks.append(check)
     if has_gap:
         checks.append(AuditCheck.of("events", "not counted: a gap in the log was accepted", []))

@@ -14,7 +14,7 @@ from consumers.audit.check import AuditCheck
 from pipeline.eventlog.port import Offsets, TopicPartition
 from pipeline.journal.entry import JournalEntry, Verb
 from pipeline.journal.position import of_topic
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 
 
 def check_journal(entries: Sequence[JournalEntry], log_ends: Offsets) -> AuditCheck:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +16,11 @@ from pipeline.config import Settings
 from pipeline.errors import CheckpointCorrupt, OffsetsExpired
 from pipeline.eventlog.port import EventLog, Record, read_compacted
 from pipeline.eventlog.topics import Topics
-from pipeline.journal.entry import read_journal
+from pipeline.journal.entry import JournalEntry, read_journal
 from pipeline.journal.position import Position
 from pipeline.snapshots.history_records import read_history_record
-from pipeline.snapshots.snapshot import Version
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from pipeline.state.histories import Histories
 from pipeline.training.learner import Learner
 
@@ -42,6 +42,7 @@ def check_rebuild(
     event_log: EventLog,
     topics: Topics,
     settings: Settings,
+    journal: Sequence[tuple[JournalEntry, int]],
     has_gap: bool,
     progress: Callable[[int], None] = lambda events: None,
 ) -> tuple[AuditCheck, Rebuilt | None]:
@@ -49,13 +50,20 @@ def check_rebuild(
 
     Begin after the last gap in the log if the journal has one, and after what was learned with other
     settings, on another machine or by another release, which would come out otherwise now.
+
+    Args:
+        event_log, topics, settings: of the model.
+        journal: all its entries, each with the offset after it.
+        has_gap: whether one of them skips a gap.
+        progress: called with the number of interactions of each batch.
     """
     learner, supervisor, checkpoints = (
         make_learner(settings),
         make_supervisor(settings),
         checkpoints_of(settings),
     )
-    other = _end_of_other(event_log, topics, fingerprint(learner, supervisor))
+    ours = fingerprint(learner, supervisor)
+    other = max((end for entry, end in journal if entry.fingerprint != ours), default=0)
     first = first_start(event_log, topics, checkpoints, other) if has_gap or other else None
     if other and first is None:
         return AuditCheck.of("rebuild", NOT_COMPARED, []), None
@@ -79,12 +87,6 @@ def check_rebuild(
     since = f", learned again from {first}" if first else ""
     check = AuditCheck.of("rebuild", f"{found}{since}", [str(found)] if found.differs else [])
     return check, Rebuilt(learner, position)
-
-
-def _end_of_other(event_log: EventLog, topics: Topics, ours: str) -> int:
-    """Offset after the last entry of the journal with another fingerprint than ours; 0 if there is none."""
-    entries = read_journal(event_log, topics.journal)
-    return max((end for entry, end in entries if entry.fingerprint != ours), default=0)
 
 
 def check_histories(

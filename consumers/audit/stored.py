@@ -15,8 +15,9 @@ from pipeline.eventlog.topics import Topics
 from pipeline.sealing import BrokenSeal, open_record
 from pipeline.snapshots.announcement import Announcement
 from pipeline.snapshots.filesystem import FORMAT
-from pipeline.snapshots.snapshot import Manifest, Version
+from pipeline.snapshots.snapshot import Manifest
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 
 Versions = Mapping[Version, Offsets]
 """End offsets of each version in the journal."""

@@ -24,6 +24,7 @@ from consumers.console.sign_in import SIGN_IN
 from pipeline.config.console import LOOPBACK
 from pipeline.errors import MillstreamError
 from pipeline.http.operations import Health
+from pipeline.http.problems import request_faults
 from pipeline.reports import PLOTS
 
 STATIC = Path(__file__).with_name("static")
@@ -113,8 +114,7 @@ def _error_pages(parts: ConsoleParts) -> dict[type[Exception], ErrorPage]:
 
     def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        faults = [f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors()]
-        return page(request, 422, "; ".join(faults))
+        return page(request, 422, request_faults(request, error))
 
     return {
         NoVisitor: not_signed_in,

@@ -12,12 +12,11 @@ from fastapi.responses import HTMLResponse
 
 from consumers.console.access import SignedIn
 from consumers.console.answers import SHOWN_ITEMS, Answer, Answers, ServerRefused, ServerUnavailable
-from consumers.console.change.snapshots import read_snapshots
+from consumers.console.change.snapshots import listed_snapshots
 from consumers.console.earlier import EarlierUnavailable
 from consumers.console.pages import UNKNOWN, is_fragment
 from consumers.console.parts import ConsoleParts, Parts
 from pipeline.bounded import VersionText
-from pipeline.errors import StorageUnavailable
 from pipeline.events import Id
 from pipeline.state.histories import Act
 from pipeline.state.user_history import read_user
@@ -26,6 +25,9 @@ MOST_ACTS = 50
 """Of a history that is shown, the latest."""
 MOST_ITEMS = 200
 """Of a history that is asked with."""
+
+User = Annotated[str, Query(max_length=128)]
+History = Annotated[str, Query(max_length=20_000)]
 
 routes = APIRouter()
 
@@ -74,8 +76,8 @@ def ask(
     request: Request,
     parts: Parts,
     visitor: SignedIn,
-    user: Annotated[str, Query(max_length=128)] = "",
-    history: Annotated[str, Query(max_length=20_000)] = "",
+    user: User = "",
+    history: History = "",
     at: Annotated[VersionText | Literal[""], Query()] = "",
 ) -> HTMLResponse:
     """Show what somebody would be recommended, beside their history; by the snapshot `at` a version, too."""
@@ -104,15 +106,14 @@ def snapshots_part(
     request: Request,
     parts: Parts,
     visitor: SignedIn,
-    user: Annotated[str, Query(max_length=128)] = "",
-    history: Annotated[str, Query(max_length=20_000)] = "",
+    user: User = "",
+    history: History = "",
+    served: Annotated[VersionText | Literal[""], Query()] = "",
 ) -> HTMLResponse:
-    """Offer the earlier snapshots that can be asked the same."""
-    try:
-        found, fault = read_snapshots(parts.settings), ""
-    except (StorageUnavailable, OSError) as error:
-        found, fault = [], str(error)
-    values: dict[str, Any] = {"user": user, "history": history, "snapshots": found, "fault": fault}
+    """Offer the snapshots that can be asked the same, beside the served one."""
+    found, fault = listed_snapshots(parts.settings)
+    others = [one for one in found if one.version != served]
+    values: dict[str, Any] = {"user": user, "history": history, "snapshots": others, "fault": fault}
     return parts.pages.page("snapshots.html", request, visitor, **values)
 
 
@@ -122,8 +123,8 @@ def beside_part(
     parts: Parts,
     visitor: SignedIn,
     at: Annotated[VersionText, Query()],
-    user: Annotated[str, Query(max_length=128)] = "",
-    history: Annotated[str, Query(max_length=20_000)] = "",
+    user: User = "",
+    history: History = "",
 ) -> HTMLResponse:
     """Show what is answered now and by an earlier snapshot, side by side; or that its server starts."""
     chosen = _chosen(history)

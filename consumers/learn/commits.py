@@ -31,11 +31,14 @@ from pipeline.journal.gap import Skip
 from pipeline.journal.position import Position, of_topic
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.publisher import Publication, Publisher
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from pipeline.state.join_state import ShownImpression
 from pipeline.state.outcome_record import outcome_record
 from pipeline.tracing import Stage
 from pipeline.training.learner import Learner
+
+LAG_SECONDS = 1.0
+"""Between two measurements of what waits while nothing is learned."""
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +125,7 @@ class Commits:
         self._pending = unpublished or Pending()
         self._in_flight = Pending()
         self.position: Position | None = None
+        self._start, self._measure_at = start, 0.0
         if start is not None:
             self._announce_stored(_version(start))
             if start.step and not self._publishing.covers(_version(start)):
@@ -201,6 +205,13 @@ class Commits:
             self._publish(quality, reason="cadence")
         if self._checkpointing.is_due(self._version) and self._publishing.covers(self._version):
             self._checkpoint()
+
+    def measure_lag(self) -> None:
+        """Measure what waits while nothing is learned and so nothing is published, about once a second."""
+        now, here = time.monotonic(), self.position or self._start
+        if here is not None and now >= self._measure_at:
+            self._measure_at = now + LAG_SECONDS
+            self._measure_lag(here.offsets)
 
     def finish(self, quality: Report, reason: str) -> None:
         """Publish and checkpoint what is left, and wait for it.

@@ -79,6 +79,8 @@ def run(
                 case Skip():
                     commits.step_over(turn, quality.report())
                     _measure_gap(turn)
+                case None:
+                    commits.measure_lag()
             commits.settle(quality.report())
             refusals.settle()
         commits.finish(quality.report(), reason="shutdown")

@@ -28,7 +28,7 @@ from pipeline.eventlog.topics import Topics
 from pipeline.journal.batch_source import AdoptionPlan
 from pipeline.journal.entry import Adopts
 from pipeline.journal.position import Position, of_topic
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from pipeline.training.learner import Learner
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class CommandReader:
         self._another = another
         self._next: int | None = None
         self._pause: Pause | None = None
+        self._paused_until = 0
         self._read: deque[Record] = deque()
         self._reader = event_log.reader({TopicPartition(topics.control, 0): 0})
 
@@ -79,6 +80,8 @@ class CommandReader:
         """
         if self._next is None:
             self._next = self._held(position.control)
+            source = TopicPartition(self._topics.control, 0)
+            self._paused_until = self._log.end_offsets([source.topic])[source]
             self._set_pause(standing_pause(self._log, self._topics))
             self._reader.seek({TopicPartition(self._topics.control, 0): self._next})
         if not self._read:
@@ -90,7 +93,8 @@ class CommandReader:
             if order is None:
                 continue
             if isinstance(order, Pause | Resume):
-                self._set_pause(after_order(self._pause, order))
+                if record.offset >= self._paused_until:
+                    self._set_pause(after_order(self._pause, order))
                 continue
             try:
                 return self._plan(order, position)
@@ -134,7 +138,7 @@ class CommandReader:
             state = Path(ADOPTED, str(position.generation + 1))
             found = self._recreate(Version.parse(order.version), state)
             fold_to = {} if order.relearn else _furthest(self._learned(position), position.fold_to)
-        found = self._with_users(self._with_impressions(found, position), position)
+        found = self._with_optional(found, position)
         self._check_held(found, position)
         adopts = Adopts(kind=order.kind, state=str(state), order=order.key, reason=order.reason)
         return AdoptionPlan(adopts, found.step, found.offsets, found.through, fold_to)
@@ -144,27 +148,25 @@ class CommandReader:
         topics = self._topics
         return of_topic(topics.items, position.offsets) | of_topic(topics.interactions, position.offsets)
 
-    def _with_impressions(self, found: Position, position: Position) -> Position:
-        """Let a state go on with the impressions that come now, if the log does not hold those after it.
+    def _with_optional(self, found: Position, position: Position) -> Position:
+        """Let a state go on though the log does not hold the impressions or users that follow it.
 
-        It may know none, because it is older than their place in the journal.
+        It goes on with the impressions that come now, and reads all users again. It may know none of either,
+        because it is older than their place in the journal.
         """
-        topic = self._topics.impressions
-        now, ids = of_topic(topic, position.offsets), {topic: position.topic_ids.get(topic, NO_TOPIC_ID)}
-        begins, ends = self._log.begin_offsets([topic]), self._log.end_offsets([topic])
-        holds = all(begins[source] <= found.offsets.get(source, -1) <= ends[source] for source in now)
-        if holds and same_topics(ids, found.topic_ids):
-            return found
-        return replace(found, offsets=found.offsets | now, topic_ids={**found.topic_ids, **ids})
-
-    def _with_users(self, found: Position, position: Position) -> Position:
-        """Let a state that knows no users, or those of another log, read them all again, if they are read."""
-        topic = self._topics.users
-        now, ids = of_topic(topic, position.offsets), {topic: position.topic_ids.get(topic, NO_TOPIC_ID)}
-        if not now or (of_topic(topic, found.offsets) and same_topics(ids, found.topic_ids)):
-            return found
-        begins = self._log.begin_offsets([topic])
-        return replace(found, offsets=found.offsets | begins, topic_ids={**found.topic_ids, **ids})
+        topics = {source.topic for source in position.offsets}
+        begins, ends = self._log.begin_offsets(topics), self._log.end_offsets(topics)
+        for topic, instead in (
+            (self._topics.impressions, position.offsets),
+            (self._topics.users, begins),
+        ):
+            sources = of_topic(topic, position.offsets)
+            ids = {topic: position.topic_ids.get(topic, NO_TOPIC_ID)}
+            holds = all(begins[source] <= found.offsets.get(source, -1) <= ends[source] for source in sources)
+            if not (holds and same_topics(ids, found.topic_ids)):
+                offsets = found.offsets | {source: instead[source] for source in sources}
+                found = replace(found, offsets=offsets, topic_ids={**found.topic_ids, **ids})
+        return found
 
     def _validate(self, state: Path) -> Position:
         """Load a candidate's state into a scratch learner; refuse one that does not fit or is not finite."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 
 Task = Future[None]
 

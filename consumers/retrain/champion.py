@@ -11,7 +11,7 @@ from pipeline.checkpoints.rebuild import rebuild
 from pipeline.checkpoints.store import Checkpoints, restore_from
 from pipeline.journal.position import Position
 from pipeline.retraining.candidates import Candidate, RetrainPlan
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from pipeline.training.learner import Learner
 
 

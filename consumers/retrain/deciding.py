@@ -13,7 +13,7 @@ from pipeline.retraining.candidates import RetrainPlan
 from pipeline.retraining.comparison import Evidence
 from pipeline.retraining.gate import GateOutcome, GateVerdict, decide
 from pipeline.retraining.training import RetrainResult
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 
 KIBIBYTE = 1024
 

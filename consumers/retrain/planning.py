@@ -18,7 +18,7 @@ from pipeline.journal.entry import read_journal
 from pipeline.journal.follow import recorded
 from pipeline.journal.position import Position
 from pipeline.retraining.candidates import Candidates, RetrainPlan
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 
 log = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ from pipeline.http.listening import serve_beside
 from pipeline.policy.arms import make_arms
 from pipeline.policy.changes import PolicyChange
 from pipeline.signals import Stopped, stop_requested
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from pipeline.value.features import OTHERS
 
 STARTER_SECONDS = 1.0
@@ -46,8 +46,8 @@ log = logging.getLogger(__name__)
 def run(settings: Settings, worker: Worker | None = None, at: Version | None = None) -> None:
     """Serve until SIGTERM or SIGINT, alone or as a worker, which ends with its parent, too.
 
-    With `at`, serve that snapshot alone: for comparison, so to this machine, and nothing is written. It ends
-    with the process that started it.
+    With `at`, serve that snapshot alone: for comparison, so nothing is written. It ends with the process that
+    started it.
 
     Raises:
         InvalidSettings: host and port, or those of a worker's metrics, cannot be listened at.
@@ -67,10 +67,8 @@ def run(settings: Settings, worker: Worker | None = None, at: Version | None = N
 
 
 def _for_comparison(settings: Settings) -> Settings:
-    """The settings of a server that only this machine reaches, and that writes nothing."""
-    serve = settings.serve.replace(
-        host="127.0.0.1", http=HttpConfig(), workers=1, impressions=False, exclude_shown_minutes=0
-    )
+    """The settings of a server that writes nothing; the command that starts it names its host."""
+    serve = settings.serve.replace(http=HttpConfig(), workers=1, impressions=False, exclude_shown_minutes=0)
     return settings.model_copy(update={"serve": serve})
 
 

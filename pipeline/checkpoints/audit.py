@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from pipeline.checkpoints.capture import capture, update_of
 from pipeline.checkpoints.store import Checkpoints
-from pipeline.errors import SnapshotCorrupt, TopicError
-from pipeline.eventlog.port import EventLog, TopicPartition
-from pipeline.eventlog.topics import Topics
-from pipeline.journal.entry import read_journal
+from pipeline.errors import SnapshotCorrupt
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.compression import compressed
 from pipeline.snapshots.digest import snapshot_digest
-from pipeline.snapshots.snapshot import Snapshot, Version
+from pipeline.snapshots.snapshot import Snapshot
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from pipeline.training.learner import Learner
 
 DAMAGED = ""
@@ -64,44 +61,6 @@ def agreement(
         _equal(digest, _kept(checkpoints, position.version)),
         _is_published(learner, position, store),
     )
-
-
-def version_at(event_log: EventLog, topics: Topics, moment: str) -> Version:
-    """Return the version that a moment names.
-
-    Args:
-        event_log, topics: where the journal is.
-        moment: a version (``3-120``); or the last version before a time in ISO 8601, UTC if it
-            has no zone, or before an offset of the journal (``@1234``).
-
-    Raises:
-        ValueError: the moment is none of these.
-        TopicError: nothing was learned by then, or the journal no longer holds it.
-    """
-    if moment.replace("-", "", 1).isdigit() and "-" in moment:
-        return Version.parse(moment)
-    end = int(moment[1:]) if moment.startswith("@") else _journal_end(event_log, topics, moment)
-    entries = read_journal(event_log, topics.journal)
-    reached = [entry.version for entry, after in entries if after <= end]
-    if not reached:
-        raise TopicError(f"{topics.journal} holds nothing that was learned by {moment}")
-    return Version.parse(reached[-1])
-
-
-def time_of(text: str) -> datetime:
-    """Parse a time in ISO 8601; without a zone it is UTC.
-
-    Raises:
-        ValueError: it is not one.
-    """
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _journal_end(event_log: EventLog, topics: Topics, moment: str) -> int:
-    """Offset of the first journal entry at or after a time."""
-    ends = event_log.offsets_at([topics.journal], int(time_of(moment).timestamp() * 1000))
-    return ends[TopicPartition(topics.journal, 0)]
 
 
 def _kept(checkpoints: Checkpoints, version: str) -> str | None:

@@ -10,20 +10,22 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.bounded import Count, Generation, Key, Place, Step, TopicIds, fault_of
-from pipeline.checkpoints.state import LearnerState
-from pipeline.checkpoints.table_file import Content, Part
 from pipeline.config import ModelSizes
 from pipeline.errors import CheckpointCorrupt, CheckpointMissing
 from pipeline.eventlog.port import TopicPartition, named
 from pipeline.events import Milliseconds, Offset
 from pipeline.journal.position import Position
 from pipeline.sealing import BrokenSeal, Sha256, is_of_earlier_format, seal, unseal
+
+if TYPE_CHECKING:  # they load torch
+    from pipeline.checkpoints.state import LearnerState
+    from pipeline.checkpoints.table_file import Content, Part
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from pipeline.journal.batch_source import BatchSource, StateSwitch
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
 from pipeline.journal.position import Position, check_position
 from pipeline.monitoring.supervisor import Supervisor
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from pipeline.training.learner import Learner
 from pipeline.training.supervision import supervise
 

@@ -15,6 +15,13 @@ from safetensors import SafetensorError
 
 from pipeline.atomic_files import sync_folder, write_durably, written_durably
 from pipeline.bounded import fault_of
+from pipeline.checkpoints.listing import (
+    CANDIDATE_CHECKPOINT,
+    CANDIDATES,
+    folders_in,
+    manifests_in,
+    readable_in,
+)
 from pipeline.checkpoints.manifest import (
     MANIFEST,
     CheckpointManifest,
@@ -33,13 +40,11 @@ from pipeline.errors import CheckpointCorrupt, CheckpointMissing
 from pipeline.journal.batch_source import StateSwitch
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from pipeline.training.learner import Learner
 
 log = logging.getLogger(__name__)
 
-CANDIDATES, CANDIDATE_CHECKPOINT = "candidates", "checkpoint"
-"""Folders below the model's checkpoints, and below a candidate's."""
 TORN = re.compile(r"\.([0-9]+(-[0-9]+)?|checkpoint|champion)\.part", re.ASCII)
 """What a write that was torn off leaves; another hidden folder is a stranger's."""
 MISMATCHES = ArithmeticError, LookupError, MemoryError, RuntimeError, SafetensorError, TypeError, ValueError
@@ -106,7 +111,7 @@ class Checkpoints:
             until: the last version to consider.
             check: raises CheckpointCorrupt for the position of a checkpoint that is not to be taken.
         """
-        for folder in reversed(self._folders()):
+        for folder in reversed(folders_in(self.folder)):
             if until is not None and Version.parse(folder.name) > until:
                 continue
             try:
@@ -142,11 +147,11 @@ class Checkpoints:
 
     def versions(self) -> list[Version]:
         """All versions that have a checkpoint, readable or not, oldest first."""
-        return [Version.parse(path.parent.name) for path in self._manifests()]
+        return [Version.parse(path.parent.name) for path in manifests_in(self.folder)]
 
     def positions(self) -> list[Position]:
         """Return the position of each readable checkpoint, oldest first."""
-        return [manifest.position for manifest in self._readable()]
+        return [manifest.position for manifest in readable_in(self.folder)]
 
     def adopt(self, learner: Learner, supervisor: Supervisor | None, switch: StateSwitch) -> None:
         """Put a learner into an adopted state; its supervisor keeps what it knows, and notes the adoption.
@@ -166,34 +171,14 @@ class Checkpoints:
 
     def digests(self) -> dict[str, str]:
         """Return the digest of every readable checkpoint, by version."""
-        return {manifest.position.version: manifest.digest for manifest in self._readable()}
+        return {manifest.position.version: manifest.digest for manifest in readable_in(self.folder)}
 
     def holds(self, version: str) -> bool:
         """Whether there is a checkpoint of a version, readable or not."""
         return (self.folder / version / MANIFEST).exists()
 
-    def _readable(self) -> list[CheckpointManifest]:
-        """Read the manifests, oldest first; one that cannot be read is logged and left out."""
-        found = list[CheckpointManifest]()
-        for path in self._manifests():
-            try:
-                found.append(named_manifest(path))
-            except CheckpointCorrupt as error:
-                log.error("%s; it is left out", error)
-        return found
-
-    def _manifests(self) -> list[Path]:
-        """Return the manifests that exist, oldest first."""
-        return [path for folder in self._folders() if (path := folder / MANIFEST).exists()]
-
-    def _folders(self) -> list[Path]:
-        """Return the folders that are named after a version, oldest first; an empty one is a stranger's."""
-        folders = (path for path in self.folder.glob("*-*") if path.is_dir() and any(path.iterdir()))
-        found = ((Version.named(path.name), path) for path in folders)
-        return [path for _, path in sorted((version, path) for version, path in found if version is not None)]
-
     def _prune(self) -> None:
-        manifests = self._manifests()
+        manifests = manifests_in(self.folder)
         kept = set(manifests[-KEEP_LAST:])
         written = {path: path.stat().st_mtime * 1000 for path in manifests}
         for span, amount in LADDER:
@@ -220,7 +205,7 @@ def restore_from(folder: Path, learner: Learner, supervisor: Supervisor | None) 
     manifest, files = read_verified(folder / MANIFEST)
     if supervisor is not None and SUPERVISOR not in files:
         raise CheckpointCorrupt(f"checkpoint {folder.name} holds no supervisor: it can only be adopted")
-    if differing := learner.config.sizes.differing(manifest.model.model_dump(mode="json")):
+    if differing := learner.born.sizes.differing(manifest.model.model_dump(mode="json")):
         log.warning("checkpoint %s: %s; %s", folder.name, ", ".join(differing), KEEPS_SIZES)
     try:
         restore(learner, supervisor, manifest.model, files)

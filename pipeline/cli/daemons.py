@@ -15,6 +15,7 @@ from pipeline.config import Settings, load_settings
 
 if TYPE_CHECKING:
     from consumers.serve.workers import Worker
+    from pipeline.snapshots.version import Version
 
 app = typer.Typer()
 LOCAL = "127.0.0.1"
@@ -24,13 +25,12 @@ AcceptRefusedOption = Annotated[
 ]
 
 
-def _check_kept(settings: Settings, version: str) -> None:
+def _check_kept(settings: Settings, version: Version) -> None:
     """Look for a snapshot in the store, before torch is loaded, which takes seconds."""
     from pipeline.errors import SnapshotMissing
-    from pipeline.snapshots.filesystem import MANIFEST, open_filesystem
+    from pipeline.snapshots.filesystem import open_model, versions_in
 
-    files, path = open_filesystem(settings.snapshots.store)
-    if not files.glob(f"{path}/{settings.log.prefix}/{version}/{MANIFEST}"):
+    if version not in versions_in(*open_model(settings.snapshots.store, settings.log.prefix)):
         raise SnapshotMissing(
             f"snapshot {version} is not in the store {settings.snapshots.store}: name one of those in there"
         )
@@ -38,7 +38,7 @@ def _check_kept(settings: Settings, version: str) -> None:
 
 def _moment(text: str) -> datetime:
     """Parse a time in ISO 8601; without a zone it is UTC."""
-    from pipeline.checkpoints.audit import time_of
+    from pipeline.checkpoints.versions import time_of
 
     try:
         return time_of(text)
@@ -106,11 +106,13 @@ def serve(
     settings = load_settings(serve=_address(LOCAL if at is not None else host, port))
     _begin("serve", settings, settings.serve.host, settings.serve.port)
     if at is not None:
-        _check_kept(settings, at)
-        from consumers.serve import daemon
-        from pipeline.snapshots.snapshot import Version
+        from pipeline.snapshots.version import Version
 
-        daemon.run(settings, at=Version.parse(at))
+        version = Version.parse(at)
+        _check_kept(settings, version)
+        from consumers.serve import daemon
+
+        daemon.run(settings, at=version)
     elif settings.serve.workers > 1:
         from consumers.serve import workers
 

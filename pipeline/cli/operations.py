@@ -51,14 +51,14 @@ def rollback(
     reason: ReasonOption = "by hand",
 ) -> None:
     """Order learner and servers to return to an earlier version, if journal or checkpoints know it."""
-    from pipeline.assembly import checkpoints_of
+    from pipeline.checkpoints.listing import folder_of
     from pipeline.checkpoints.versions import check_known
     from pipeline.control.records import Rollback
-    from pipeline.snapshots.snapshot import Version
+    from pipeline.snapshots.version import Version
 
     order = Rollback(version=version, relearn=relearn, generation=None, ordered_at=now(), reason=reason)
     with log_of_settings() as (event_log, topics, settings):
-        check_known(event_log, topics, checkpoints_of(settings), Version.parse(version))
+        check_known(event_log, topics, folder_of(settings), Version.parse(version))
         _append(event_log, topics, order)
     console.print(f"recorded: {order.key}; {OUTCOME}", soft_wrap=True)
 
@@ -79,12 +79,9 @@ def pause(reason: ReasonOption = "by hand") -> None:
 @app.command()
 def resume(reason: ReasonOption = "by hand") -> None:
     """Order the learner to learn on, from where it paused."""
-    from pipeline.control.pauses import standing_pause
     from pipeline.control.records import Resume
 
     with log_of_settings() as (event_log, topics, _):
-        if standing_pause(event_log, topics) is None:
-            raise typer.BadParameter("learning is not paused")
         _append(event_log, topics, order := Resume(ordered_at=now(), reason=reason))
     console.print(f"recorded: {order.key}; the learner goes on", soft_wrap=True)
 
@@ -148,7 +145,7 @@ def _append(event_log: EventLog, topics: Topics, record: ControlRecord) -> None:
 
 
 def _candidates() -> Candidates:
-    from pipeline.assembly import checkpoints_of
+    from pipeline.checkpoints.listing import folder_of
     from pipeline.retraining.candidates import Candidates
 
-    return Candidates(checkpoints_of(load_settings()).folder)
+    return Candidates(folder_of(load_settings()))

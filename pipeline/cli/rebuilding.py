@@ -10,9 +10,11 @@ import typer
 from pipeline.cli.terminal import as_version, console, log_of_settings, progress_bar
 
 if TYPE_CHECKING:
+    from pipeline.checkpoints.audit import Agreement
+    from pipeline.config import Settings
     from pipeline.eventlog.port import EventLog
     from pipeline.eventlog.topics import Topics
-    from pipeline.snapshots.snapshot import Version
+    from pipeline.snapshots.version import Version
 
 app = typer.Typer()
 
@@ -50,33 +52,53 @@ def rebuild(
         raise typer.BadParameter("--at, --from and --answer exclude each other")
     if answer is not None:
         _compare_answer(answer)
+    with log_of_settings() as (event_log, topics, settings):
+        until = _known_at(event_log, topics, settings, at) if at is not None else None
+        found = _rebuilt(event_log, topics, settings, since, until)
+    console.print(str(found), soft_wrap=True)
+    raise typer.Exit(int(found.differs))
+
+
+def _known_at(event_log: EventLog, topics: Topics, settings: Settings, moment: str) -> Version:
+    """Return the version that a moment names; refuse an unknown one before torch is loaded."""
+    from pipeline.checkpoints.listing import folder_of
+    from pipeline.checkpoints.versions import check_known, version_at
+
+    try:
+        version = version_at(event_log, topics, moment)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{moment} is no version such as 3-120, time such as 2026-11-22T09:30 or offset such as @1234"
+        ) from None
+    check_known(event_log, topics, folder_of(settings), version)
+    return version
+
+
+def _rebuilt(
+    event_log: EventLog, topics: Topics, settings: Settings, since: str | None, until: Version | None
+) -> Agreement:
+    """Learn the journal again, from a checkpoint where a version is named, and compare."""
     from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
     from pipeline.checkpoints.audit import agreement
     from pipeline.checkpoints.rebuild import rebuild as run
-    from pipeline.checkpoints.versions import check_known
-    from pipeline.snapshots.snapshot import Version
     from pipeline.snapshots.store import SnapshotStore
+    from pipeline.snapshots.version import Version
 
-    with log_of_settings() as (event_log, topics, settings), progress_bar("rebuilding", None) as progress:
-        until = _version_at(event_log, topics, at) if at is not None else None
-        checkpoints, store = checkpoints_of(settings), SnapshotStore.of(settings.snapshots, topics.prefix)
-        if until is not None:
-            check_known(event_log, topics, checkpoints, until)
-        learner, supervisor = make_learner(settings), make_supervisor(settings)
+    checkpoints, store = checkpoints_of(settings), SnapshotStore.of(settings.snapshots, topics.prefix)
+    learner, supervisor = make_learner(settings), make_supervisor(settings)
+    with progress_bar("rebuilding", None) as progress:
         position = run(
             event_log,
             topics,
             learner,
             supervisor,
             checkpoints,
-            from_nothing=at is None,
+            from_nothing=until is None,
             since=Version.parse(since) if since else None,
             until=until,
             progress=lambda n: progress.advance(progress.task_ids[0], n),
         )
-    found = agreement(learner, supervisor, position, checkpoints, store)
-    console.print(str(found), soft_wrap=True)
-    raise typer.Exit(int(found.differs))
+    return agreement(learner, supervisor, position, checkpoints, store)
 
 
 def _server_url(text: str) -> str:
@@ -124,17 +146,6 @@ def audit(
         )
     console.print(audit_page(checks), soft_wrap=True)
     raise typer.Exit(int(any(check.findings for check in checks)))
-
-
-def _version_at(event_log: EventLog, topics: Topics, moment: str) -> Version:
-    from pipeline.checkpoints.audit import version_at
-
-    try:
-        return version_at(event_log, topics, moment)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{moment} is no version such as 3-120, time such as 2026-11-22T09:30 or offset such as @1234"
-        ) from None
 
 
 def _compare_answer(impression: str) -> NoReturn:

@@ -99,7 +99,7 @@ def log_of_settings(
 
 def as_version(text: str) -> str:
     """Read the text of a version; the parser of arguments and options that name one."""
-    from pipeline.snapshots.snapshot import Version
+    from pipeline.snapshots.version import Version
 
     try:
         return str(Version.parse(text))

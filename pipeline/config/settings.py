@@ -54,7 +54,8 @@ from pipeline.config.signals import SignalsConfig
 from pipeline.config.tracing import TracingConfig
 from pipeline.config.value import ValueConfig
 from pipeline.errors import InvalidSettings
-from pipeline.wording import did_you_mean, faults_in
+from pipeline.event_fields import nearest
+from pipeline.wording import faults_in
 
 PREFIX = "MILLSTREAM_"
 FILE = "millstream.toml"
@@ -194,18 +195,23 @@ def _unknown_variables() -> Iterator[str]:
     Others may be somebody else's, as the MILLSTREAM_SERVICE_HOST and the MILLSTREAM_SERVE_PORT that
     Kubernetes sets for services of these names.
     """
-    settings = {path.replace("__", "_"): path for path in _paths(Settings)}
+    paths = list(_paths(Settings))
+    by_single = {path.replace("__", "_"): path for path in paths}
     for name, value in {**dict.fromkeys(secret_files(), ""), **os.environ}.items():
         rest = name.upper().removeprefix(PREFIX).lower()
         table, divided, _ = rest.partition("__")
-        if not name.upper().startswith(PREFIX) or table in Settings.model_fields:
+        if not name.upper().startswith(PREFIX) or rest in paths:
             continue
-        if divided:
-            near = did_you_mean(table, Settings.model_fields)
+        meant = by_single.get(rest.replace("__", "_"))
+        if meant and (divided or not value.startswith(SERVICE_LINKS)):
+            yield f"{name} sets nothing: tables end with two underscores{_meant(meant)}"
+        elif divided and table not in Settings.model_fields:
+            near = _meant(nearest(rest, paths) or nearest(table, paths))
             yield f"{name} sets nothing: there is no table {table}{near}"
-        elif rest in settings and not value.startswith(SERVICE_LINKS):
-            meant = PREFIX + settings[rest].upper()
-            yield f"{name} sets nothing: tables end with two underscores (did you mean {meant}?)"
+
+
+def _meant(path: str | None) -> str:
+    return f" (did you mean {PREFIX}{path.upper()}?)" if path else ""
 
 
 def _paths(model: type[BaseModel]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pipeline.eventlog.topics import Topics
 
 
 def standing_pause(event_log: EventLog, topics: Topics) -> Pause | None:
-    """Return the last pause of the control topic, if no later record ended it.
+    """Return the pause of the control topic that no later record ended.
 
     Raises:
         TopicError: there is no control topic.
@@ -23,10 +23,10 @@ def standing_pause(event_log: EventLog, topics: Topics) -> Pause | None:
 
 
 def after_order(standing: Pause | None, order: Order | None) -> Pause | None:
-    """Return the pause that stands after an order."""
+    """Return the pause that stands after an order; a second pause changes nothing."""
     match order:
         case Pause():
-            return order
+            return standing or order
         case Resume():
             return None
     return standing

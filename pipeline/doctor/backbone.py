@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.config import Settings
 from pipeline.doctor.finding import Finding, fault, ok
 from pipeline.errors import BackboneNotFound
-from pipeline.model.backbone_files import WEIGHTS, gguf_in, locate, weights_digest
+from pipeline.model.backbone_files import WEIGHTS, gguf_in, locate
 
 REMEDY = "set `model.backbone` to a folder with a transformers model and tokenizer"
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "tokenizer.model", "vocab.json", "spiece.model")
@@ -22,8 +22,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     """Find the language model without a network, and look at its files."""
     name = settings.model.backbone
     try:
-        folder = locate(name, download=False)
-        digest = weights_digest(folder)
+        folder, digest = locate(name, download=False)
     except BackboneNotFound as error:
         yield fault("backbone", str(error), REMEDY)
         return

@@ -9,8 +9,9 @@ import orjson
 
 from pipeline.config import KEEPS_SIZES, Settings
 from pipeline.doctor.finding import Finding, ok, warning
+from pipeline.snapshots.filesystem import MANIFEST, open_model, versions_in
 
-MANIFEST, LEARNED = "manifest.json", "learned.safetensors"
+LEARNED = "learned.safetensors"
 MARKS = {"exp_avg": "adamw", "momentum_buffer": "sgd", "row_var": "adafactor", "variance": "adafactor"}
 """Moments that one optimizer alone keeps."""
 MOST_HEADER_BYTES = 16 << 20
@@ -18,11 +19,11 @@ MOST_HEADER_BYTES = 16 << 20
 
 def check(settings: Settings) -> Iterator[Finding]:
     """Compare the settings with the newest checkpoint, which the learner goes on from."""
-    folder = settings.checkpoints.folder / settings.log.prefix
-    found = [path.parent for path in folder.glob(f"*-*/{MANIFEST}") if _version(path.parent.name)]
+    files, folder = open_model(str(settings.checkpoints.folder), settings.log.prefix)
+    found = versions_in(files, folder)
     if not found:
         return
-    newest = max(found, key=lambda path: _version(path.name))
+    newest = Path(folder, str(found[-1]))
     try:
         differing = settings.learn.sizes.differing(
             orjson.loads((newest / MANIFEST).read_bytes())["content"]["model"]
@@ -46,9 +47,3 @@ def _optimizers(file: Path) -> set[str]:
         size = min(int.from_bytes(opened.read(8), "little"), MOST_HEADER_BYTES)
         names = orjson.loads(opened.read(size))
     return {MARKS[begin] for name in names if (begin := name.partition(".")[0]) in MARKS}
-
-
-def _version(name: str) -> tuple[int, ...]:
-    """Generation and step; nothing for a folder of another name."""
-    parts = name.split("-")
-    return tuple(map(int, parts)) if len(parts) == 2 and all(map(str.isdecimal, parts)) else ()

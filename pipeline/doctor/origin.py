@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -15,14 +14,13 @@ from pipeline.eventlog.port import EventLog, Offsets, TopicPartition
 from pipeline.eventlog.replaced import replacements
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.entry import Verb, read_journal
-from pipeline.snapshots.filesystem import MANIFEST, open_filesystem
+from pipeline.snapshots.filesystem import MANIFEST, open_model, versions_in
+from pipeline.snapshots.version import Version
 
 REMEDY = (
     "put the old log back, or `millstream learn --accept-gap`; for another model, move checkpoints and "
     "snapshots away: docs/operations.md#a-replaced-log"
 )
-VERSION = re.compile(rf"/([0-9]{{1,9}})-([0-9]{{1,15}})/{re.escape(MANIFEST)}$", re.ASCII)
-Version = tuple[int, int]
 
 
 class _Learned(NamedTuple):
@@ -49,26 +47,19 @@ def _faults(opened: EventLog, topics: Topics, name: str, store: str) -> Iterator
     offsets = {source: at for source, at in learned.offsets.items() if source.topic in names}
     lost = replacements(offsets, {topic: learned.topic_ids.get(topic, "") for topic in names}, ends, ids)
     if lost and not _is_accepted(opened, topics, learned.version):
-        version = "-".join(map(str, learned.version))
-        yield fault("origin", f"{name} {version} was learned from another log: {'; '.join(lost)}", REMEDY)
+        text = f"{name} {learned.version} was learned from another log: {'; '.join(lost)}"
+        yield fault("origin", text, REMEDY)
 
 
 def _newest(store: str, topics: Topics) -> _Learned | None:
     """Read the newest manifest that can be read; None without one, or where the store does not answer."""
     try:
-        fs, root = open_filesystem(store)
-        paths = fs.glob(f"{root.rstrip('/')}/{topics.prefix}/*/{MANIFEST}")
-        versions = {_version(match): path for path in paths if (match := VERSION.search(path))}
-        newest = sorted(versions.items(), reverse=True)
-        found = (_read(version, fs.read(path), topics) for version, path in newest)
+        files, folder = open_model(store, topics.prefix)
+        newest = reversed(versions_in(files, folder))
+        found = (_read(one, files.read(f"{folder}/{one}/{MANIFEST}"), topics) for one in newest)
         return next((learned for learned in found if learned), None)
     except (InvalidSettings, StorageUnavailable, OSError):
         return None  # other checks say so
-
-
-def _version(match: re.Match[str]) -> Version:
-    generation, step = match.groups()
-    return int(generation), int(step)
 
 
 def _read(version: Version, sealed: bytes, topics: Topics) -> _Learned | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from typing import NamedTuple
 from pipeline.config import Guarded, HttpConfig, Settings
 from pipeline.doctor.finding import Finding, fault, ok, warning
 from pipeline.errors import InvalidSettings
+from pipeline.http.certificate import check_certificate
 from pipeline.keys import HEADER
 from pipeline.metrics import KeyRefused, is_alive, reached, scrape, trusting
 
@@ -39,8 +39,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     try:
         trusting(authority)
     except InvalidSettings as error:
-        text, _, remedy = str(error).partition("; ")
-        yield fault("access", text, remedy)
+        yield _refused(error)
         authority = None
     yield from _certificates(settings)
     ports = [port for port in _ports(settings) if port.port]
@@ -65,18 +64,15 @@ def check(settings: Settings) -> Iterator[Finding]:
 def _certificates(settings: Settings) -> Iterator[Finding]:
     """Load each server's certificate as the server would."""
     for table in ("serve", "gateway", "console"):
-        http: HttpConfig = getattr(settings, table).http
-        if http.certificate is None:
-            continue
-        try:  # a password, because it asks on the terminal for that of a key that has one
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(http.certificate, http.private_key, password="none")
-        except OSError as error:  # as SSLError is
-            text = (
-                f"{table}.http: {http.certificate} cannot be used with {http.private_key or 'the key in it'}"
-            )
-            remedy = "name files in PEM that this user may read and that belong together"
-            yield fault("access", f"{text}: {error.strerror or error}", remedy)
+        try:
+            check_certificate(getattr(settings, table).http, table)
+        except InvalidSettings as error:
+            yield _refused(error)
+
+
+def _refused(error: InvalidSettings) -> Finding:
+    text, _, remedy = str(error).partition("; ")
+    return fault("access", text, remedy)
 
 
 def _ports(settings: Settings) -> Iterator[_Port]:

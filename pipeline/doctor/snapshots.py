@@ -10,14 +10,13 @@ from pipeline.errors import InvalidSettings, StorageUnavailable
 from pipeline.eventlog.port import EventLog, read_compacted
 from pipeline.eventlog.topics import Topics
 from pipeline.sealing import BrokenSeal, open_record, unseal
-from pipeline.snapshots.filesystem import FORMAT, MANIFEST, open_filesystem
+from pipeline.snapshots.filesystem import FORMAT, MANIFEST, open_model, versions_in
 
 
 def check_store(settings: Settings) -> Iterator[Finding]:
     """Open the store and list its snapshots."""
     try:
-        fs, root = open_filesystem(settings.snapshots.store)
-        number = len(fs.glob(f"{root.rstrip('/')}/{settings.log.prefix}/*/{MANIFEST}"))
+        number = len(versions_in(*open_model(settings.snapshots.store, settings.log.prefix)))
     except InvalidSettings as error:
         yield fault("snapshots", str(error), "set `snapshots.store`, or install what its scheme needs")
     except (StorageUnavailable, OSError) as error:
@@ -33,8 +32,8 @@ def check_announced(opened: EventLog, topics: Topics, settings: Settings) -> Ite
         return
     try:
         version = str(open_record(record.value or b"")["version"])
-        fs, root = open_filesystem(settings.snapshots.store)
-        manifest = fs.read(f"{root.rstrip('/')}/{topics.prefix}/{version}/{MANIFEST}")
+        files, folder = open_model(settings.snapshots.store, topics.prefix)
+        manifest = files.read(f"{folder}/{version}/{MANIFEST}")
         key = settings.snapshots.key
         unseal(manifest, FORMAT, key.get_secret_value().encode() if key else None)
     except FileNotFoundError:

@@ -40,10 +40,10 @@ def check() -> Iterator[Finding]:
 
 def check_extras(settings: Settings) -> Iterator[Finding]:
     """Check the packages of extras that settings need, as those of `check`."""
+    names = {one.name for one in _requirements("")}
     for extra, (why, is_needed) in EXTRAS.items():
         if not is_needed(settings):
             continue
-        names = {one.name for one in _requirements("")}
         for one in (one for one in _requirements(extra) if one.name not in names):
             if found := _fault(one):
                 yield fault("packages", f"{why}: {found.text}", f"`pip install 'millstream[{extra}]'`")

@@ -30,6 +30,7 @@ from starlette.types import ASGIApp
 
 from pipeline.config.http import HttpConfig
 from pipeline.errors import InvalidSettings
+from pipeline.http.certificate import check_certificate
 from pipeline.http.draining import Draining
 from pipeline.http.request_limit import RequestLimit
 
@@ -64,12 +65,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-def http_server(app: ASGIApp, host: str, port: int, http: HttpConfig = HttpConfig()) -> uvicorn.Server:  # noqa: B008
-    """Make the server of an application; it writes no line per request, which would contain user ids.
-
-    Raises:
-        InvalidSettings: certificate or key cannot be used.
-    """
+def _server(app: ASGIApp, host: str, port: int, http: HttpConfig) -> uvicorn.Server:
+    """Make the server of an application; it writes no line per request, which would contain user ids."""
     config = uvicorn.Config(
         app,
         host=host,
@@ -85,13 +82,6 @@ def http_server(app: ASGIApp, host: str, port: int, http: HttpConfig = HttpConfi
         ssl_certfile=http.certificate,
         ssl_keyfile=http.private_key,
     )
-    try:
-        config.load()
-    except OSError as error:  # as SSLError is
-        raise InvalidSettings(
-            f"http: {http.certificate} cannot be used with {http.private_key or 'the key in it'}: "
-            f"{error.strerror or error}; name files in PEM that this user may read and that belong together"
-        ) from None
     return _Server(config)
 
 
@@ -125,8 +115,9 @@ def serve_beside(
         InvalidSettings: the server cannot listen at the address, or has no certificate that can be used.
         Exception: whatever a worker raises.
     """
+    check_certificate(http, table)
     draining = Draining(app)
-    server = http_server(draining, address.host, address.port, http)
+    server = _server(draining, address.host, address.port, http)
     opened = sharing if is_shared else listening
 
     ended = Event()

@@ -11,6 +11,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from pipeline.wording import faults_of, listed, reason_of
+
 MAX_FAULTS = 5
 PROBLEM_TYPE = "application/problem+json"
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
@@ -47,11 +49,22 @@ def answer_with_problems(app: FastAPI) -> None:
     app.add_exception_handler(StarletteHTTPException, _http_problem)
 
 
-def _invalid(_: Request, error: Exception) -> JSONResponse:
-    """Name each invalid field and its fault, never its value."""
+def request_faults(request: Request, error: RequestValidationError) -> str:
+    """Name each invalid field and its fault, of an unknown one the nearest known, never its value."""
+    problems = error.errors()
+    body = [{**one, "loc": one["loc"][1:]} for one in problems if one["loc"][0] == "body"]
+    others = [one for one in problems if one["loc"][0] != "body"]
+    faults = [f"{'.'.join(map(str, one['loc']))}: {reason_of(one)}" for one in others]
+    if body:
+        field = request.scope["route"].body_field
+        found = faults_of(body, field.field_info.annotation)
+        faults += [f"body{'.' * bool(place)}{place}: {reason}" for place, reason in found]
+    return listed(faults, MAX_FAULTS)
+
+
+def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-    return problem(422, "; ".join(faults[:MAX_FAULTS]))
+    return problem(422, request_faults(request, error))
 
 
 def _http_problem(_: Request, error: Exception) -> JSONResponse:

@@ -223,12 +223,14 @@ class BatchSource:
                 generation += 1
                 yield self._adopt(journal, plan, generation, fingerprint, orders.position())
                 continue
-            if limit.is_exceeded or orders.is_paused:
+            is_due = generation != self._position.generation or self._users_are_new
+            if limit.is_exceeded or (orders.is_paused and not is_due):
                 time.sleep(config.wait_seconds)
                 yield None
                 continue
-            verb, records = self._next(config, has_new_text, rehearsals)
-            is_due = generation != self._position.generation or self._users_are_new
+            verb, records = (
+                self._nothing() if orders.is_paused else self._next(config, has_new_text, rehearsals)
+            )
             if verb is Verb.LEARN and not any(records) and not is_due:
                 yield None
                 continue
@@ -265,6 +267,10 @@ class BatchSource:
         if rehearsals.is_owed and not self._folds and self._waiting() <= rehearsals.most_waiting:
             return Verb.REHEARSE, Cut([], [], [], [])
         return self._pull(config, has_new_text)
+
+    def _nothing(self) -> tuple[Verb, Cut]:
+        """Cut nothing, for a batch that only opens a generation."""
+        return Verb.FOLD if self._folds else Verb.LEARN, Cut([], [], [], [])
 
     @property
     def _folds(self) -> bool:

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from pipeline.config import ModelConfig
-from pipeline.model.backbone_files import DEFAULT, gguf_in, locate, weights_digest
+from pipeline.model.backbone_files import DEFAULT, gguf_in, locate
 from pipeline.model.dequantised import dequantised
 from pipeline.model.families import family_of
 
@@ -50,8 +50,8 @@ def load_backbone(name: str = DEFAULT, cache: Path = CACHE) -> Backbone:
         BackboneNotFound: the model was not found or cannot be read, or the package's weights are not the
             pinned ones.
     """
-    folder = locate(name)
-    digest, quantised = weights_digest(folder), gguf_in(folder)
+    folder, digest = locate(name)
+    quantised = gguf_in(folder)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if quantised:
         folder = dequantised(quantised, digest, cache)

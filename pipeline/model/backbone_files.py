@@ -45,17 +45,28 @@ PACKAGES = {
 }
 
 
-def locate(name: str, *, download: bool = True) -> Path:
-    """Find the folder of a language model; one of the hub is downloaded, unless only the cache may be used.
+def locate(name: str, *, download: bool = True) -> tuple[Path, str]:
+    """Find the folder of a language model, and hash its weights.
+
+    A model of the hub is downloaded, unless only the cache may be used.
+
+    Returns:
+        The folder, and its `weights_digest`.
 
     Raises:
         BackboneNotFound: the model was not found, or the package's weights are not the pinned ones.
     """
-    if Path(name).is_dir():
-        return Path(name)
     packaged = PACKAGES.get(name)
-    if packaged and (folder := _in_package(packaged)):
-        return folder
+    if Path(name).is_dir():
+        folder = Path(name)
+    elif packaged and (found := _in_package(packaged)):
+        return found, packaged.digest
+    else:
+        folder = _of_hub(name, packaged, download)
+    return folder, weights_digest(folder)
+
+
+def _of_hub(name: str, packaged: BackbonePackage | None, download: bool) -> Path:
     patterns = ["*.json", "*.txt", "*.model", WEIGHTS]
     try:
         return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=not download))

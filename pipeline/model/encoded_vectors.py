@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 LARGEST_CODE = 127
+LEAST = torch.finfo(torch.float32).tiny
+"""Scale of a vector of zeros."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,14 @@ def int8_codes(vectors: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.floa
 
     The scale of a vector that is not finite is not finite either.
     """
-    numbers = vectors.astype(np.float32)
-    scales = np.abs(numbers).max(axis=1, initial=0) / np.float32(LARGEST_CODE)
-    is_usable = np.isfinite(scales) & (scales > 0)
-    divisors = np.where(is_usable, scales, np.float32(np.inf))[:, None]
-    codes = np.rint(np.nan_to_num(numbers, posinf=0, neginf=0) / divisors)
-    return codes.clip(-LARGEST_CODE, LARGEST_CODE).astype(np.int8), scales
+    numbers = torch.from_numpy(vectors.astype(np.float32))
+    is_finite = numbers.isfinite().all(dim=1)
+    codes, scales = rounded(numbers.where(is_finite.unsqueeze(1), 0.0))
+    scales = scales.squeeze(1).where(codes.any(dim=1), 0.0).where(is_finite, torch.inf)
+    return codes.numpy(), scales.numpy()
+
+
+def rounded(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Round finite vectors ``[n, d]`` to 8 bits: return codes ``[n, d]`` and scales ``[n, 1]`` above 0."""
+    scales = vectors.abs().amax(dim=1, keepdim=True).div_(LARGEST_CODE).clamp_min_(LEAST)
+    return (vectors / scales).round_().to(torch.int8), scales

@@ -15,11 +15,8 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from pipeline.model.encoded_vectors import LARGEST_CODE
+from pipeline.model.encoded_vectors import rounded
 from pipeline.model.lora import ADAPTER, LoraLinear
-
-LEAST = 1e-30
-"""Scale of a vector of zeros."""
 
 
 class Int8Linear(nn.Module):
@@ -33,14 +30,14 @@ class Int8Linear(nn.Module):
         super().__init__()
         self.weight = linear.weight  # some models look at its type; it is the backbone's memory
         weight = linear.weight.detach()
-        codes, scales = _rounded(weight)
+        codes, scales = rounded(weight)
         bias = weight.new_zeros(len(weight)) if linear.bias is None else linear.bias.detach()
         for name, buffer in (("codes", codes.T.contiguous()), ("scales", scales[:, 0]), ("bias", bias)):
             self.register_buffer(name, buffer, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute x·Wᵀ + b for x ``[..., d]``."""
-        codes, scales = _rounded(x.flatten(0, -2))
+        codes, scales = rounded(x.flatten(0, -2))
         products = torch._int_mm(codes, self.codes).float()
         mapped = torch.addcmul(self.bias, products.mul_(scales), self.scales)
         return mapped.view(*x.shape[:-1], -1)
@@ -80,8 +77,8 @@ def use_int8_products(model: nn.Module) -> int:
     """
     count = 0
     for name, part in model.named_children():
-        if (rounded := _rounded_map(part)) is not None:
-            setattr(model, name, rounded)
+        if (made := _rounded_map(part)) is not None:
+            setattr(model, name, made)
             count += 1
         elif not isinstance(part, BaseTunerLayer):
             count += use_int8_products(part)
@@ -94,9 +91,3 @@ def _rounded_map(part: nn.Module) -> nn.Module | None:
     if isinstance(part, nn.Linear) and not part.weight.requires_grad:
         return Int8Linear(part)
     return None
-
-
-def _rounded(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Encode vectors ``[n, d]`` in 8 bits: return codes ``[n, d]`` and scales ``[n, 1]``."""
-    scales = vectors.abs().amax(dim=1, keepdim=True).clamp_min(LEAST) / LARGEST_CODE
-    return (vectors / scales).round_().to(torch.int8), scales

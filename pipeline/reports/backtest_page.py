@@ -25,7 +25,7 @@ from pipeline.reports.lists import (
     list_rows,
     lists_title,
 )
-from pipeline.reports.quality import quality_headings, quality_rows
+from pipeline.reports.quality import quality_headings, quality_rows, slices_with_targets
 from pipeline.training.backtest import BacktestReport
 
 FOLDER = Path(__file__).with_name("page")
@@ -132,7 +132,7 @@ def _tables(report: BacktestReport) -> Iterator[PageTable]:
 def _sections(report: BacktestReport) -> Iterator[PageSection]:
     windows = report.timeline.windows
     until = [so_far.events for so_far in report.timeline.so_far()]
-    for name in report.quality.get("mixture", {}):
+    for name in slices_with_targets(report.quality):
         scorers = [scorer for scorer in ALL_SCORERS if name in report.quality.get(scorer, {})]
         yield _quality_section(name, scorers, until, [window.quality.report() for window in windows])
     yield _regret_section(until, report.timeline)

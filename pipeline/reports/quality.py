@@ -41,10 +41,16 @@ def quality_headings(quality: Report) -> tuple[str, ...]:
     return ("slice", "scorer", "n", *FIGURES, *recall)
 
 
+def slices_with_targets(quality: Report) -> list[str]:
+    """Name the slices of a report that any target was in."""
+    figures = ((name, found) for by_slice in quality.values() for name, found in by_slice.items())
+    return list(dict.fromkeys(name for name, found in figures if found["n"]))
+
+
 def quality_rows(quality: Report) -> Iterator[QualityRow]:
     """One row per slice and scorer, those of a slice together."""
     shown = quality_headings(quality)[3:]
-    for name in dict.fromkeys(name for by_slice in quality.values() for name in by_slice):
+    for name in slices_with_targets(quality):
         rows = {scorer: by_slice[name] for scorer, by_slice in quality.items() if name in by_slice}
         best = {figure: _best(figure, [figures.get(figure) for figures in rows.values()]) for figure in shown}
         for scorer, figures in rows.items():

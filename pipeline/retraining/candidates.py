@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.atomic_files import replace_durably
 from pipeline.bounded import Count, Key, Place, VersionText, fault_of
+from pipeline.checkpoints.listing import CANDIDATE_CHECKPOINT, CANDIDATES
 from pipeline.checkpoints.manifest import MANIFEST
-from pipeline.checkpoints.store import CANDIDATE_CHECKPOINT, CANDIDATES
 from pipeline.control.records import CandidateName, GateDecision
 from pipeline.errors import CandidateUnknown, Occupied
 from pipeline.events import Milliseconds, Offset

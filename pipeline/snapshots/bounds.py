@@ -12,7 +12,8 @@ from pipeline.errors import SnapshotCorrupt
 from pipeline.eventlog.topics import Topics
 from pipeline.snapshots.codec import ENCODER, LEARNED, VALUES
 from pipeline.snapshots.layer import ENCODED_PARTS, LENGTHS, ROWS
-from pipeline.snapshots.snapshot import FileDigest, LayerFile, Manifest, Version
+from pipeline.snapshots.snapshot import FileDigest, LayerFile, Manifest
+from pipeline.snapshots.version import Version
 
 LAYERS = "layers"
 """The folder of the files that versions share."""

@@ -13,6 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.bounded import fault_of
 from pipeline.errors import InvalidSettings, StorageUnavailable, StoreAway
+from pipeline.snapshots.version import Version
 
 MANIFEST = "manifest.json"
 """The file of a snapshot that is written last."""
@@ -120,6 +121,18 @@ def open_filesystem(url: str) -> tuple[StoreFiles, str]:
     except OSError as error:
         raise StorageUnavailable(f"{scheme} does not answer: {fault_of(error)}") from error
     return StoreFiles(filesystem, scheme), root
+
+
+def open_model(url: str, model: str) -> tuple[StoreFiles, str]:
+    """Open the file system of a store; return it with the path of a model's folder in it, see above."""
+    files, root = open_filesystem(url)
+    return files, f"{root.rstrip('/')}/{model}"
+
+
+def versions_in(files: StoreFiles, folder: str) -> list[Version]:
+    """List the versions that a model's folder holds, oldest first; folders of other names are strangers'."""
+    found = (Version.named(path.split("/")[-2]) for path in files.glob(f"{folder}/*/{MANIFEST}"))
+    return sorted(version for version in found if version is not None)
 
 
 def _foreign_errors(protocols: Set[str]) -> tuple[type[Exception], ...]:

@@ -16,8 +16,9 @@ from pipeline.snapshots.announcement import Seal
 from pipeline.snapshots.codec import encode_layer, encode_own
 from pipeline.snapshots.digest import StateDigest
 from pipeline.snapshots.layer import Layer, merged
-from pipeline.snapshots.snapshot import LayerFile, Manifest, Update, Version
+from pipeline.snapshots.snapshot import LayerFile, Manifest, Update
 from pipeline.snapshots.store import SnapshotStore, digest_of
+from pipeline.snapshots.version import Version
 
 FAN_IN = 4
 """Layers of a size that are merged: fewer mean shorter lists, and more writing."""

@@ -18,8 +18,9 @@ from pipeline.snapshots.announcement import Announcement, Seal
 from pipeline.snapshots.compression import compressed
 from pipeline.snapshots.history_records import history_record
 from pipeline.snapshots.layer_list import LayerList
-from pipeline.snapshots.snapshot import Manifest, Update, Version
+from pipeline.snapshots.snapshot import Manifest, Update
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from pipeline.state.acted_items import NO_ITEMS, OlderItems
 from pipeline.state.histories import History
 

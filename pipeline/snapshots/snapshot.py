@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
@@ -22,37 +21,8 @@ from pipeline.sealing import Sha256
 from pipeline.snapshots.layer import Layer
 from pipeline.snapshots.table import SnapshotTable
 
-VERSION = re.compile(r"[0-9]{1,9}-[0-9]{1,15}", re.ASCII)
 ITEM_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "I32": 4, "I64": 8, "I8": 1, "U8": 1}
 """Sizes of the number types that a snapshot may hold, by their names in safetensors."""
-
-
-class Version(NamedTuple):
-    """Generation (adoptions, rollbacks, takeovers) and step; later versions compare greater."""
-
-    generation: int
-    step: int
-
-    def __str__(self) -> str:
-        return f"{self.generation}-{self.step}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``"<generation>-<step>"``.
-
-        Raises:
-            ValueError: the text has another form.
-        """
-        if not VERSION.fullmatch(text):
-            raise ValueError(f"{text[:40]!r} is no version, <generation>-<step>")
-        generation, _, step = text.partition("-")
-        return cls(int(generation), int(step))
-
-    @classmethod
-    def named(cls, name: str) -> Self | None:
-        """Return the version that a folder is named after; None if the folder is a stranger's."""
-        version = cls.parse(name) if VERSION.fullmatch(name) else None
-        return version if str(version) == name else None
 
 
 Scale = Annotated[float, Field(gt=0, le=1)]

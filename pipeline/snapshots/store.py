@@ -29,11 +29,12 @@ from pipeline.sealing import BrokenSeal, is_of_earlier_format, seal, sealed_dige
 from pipeline.snapshots.announcement import Seal
 from pipeline.snapshots.bounds import LAYERS, check_manifest, layer_path
 from pipeline.snapshots.codec import ENCODER, LEARNED, VALUES, Content, arrays_in, tensors_in
-from pipeline.snapshots.filesystem import FORMAT, MANIFEST, open_filesystem
+from pipeline.snapshots.filesystem import FORMAT, MANIFEST, open_model, versions_in
 from pipeline.snapshots.layer import Array, Layer, layer_of
-from pipeline.snapshots.snapshot import FileDigest, LayerFile, Manifest, Snapshot, Update, Version
+from pipeline.snapshots.snapshot import FileDigest, LayerFile, Manifest, Snapshot, Update
 from pipeline.snapshots.table import SnapshotTable
 from pipeline.snapshots.values import check_layer, check_learned
+from pipeline.snapshots.version import Version
 
 T = TypeVar("T")
 MAPPED_BYTES = 2**24
@@ -66,8 +67,7 @@ class SnapshotStore:
             InvalidSettings: the URL has an unknown scheme, or one whose package is not installed.
             StorageUnavailable: the store does not answer.
         """
-        self._fs, root = open_filesystem(url)
-        self._root = f"{root.rstrip('/')}/{model}"
+        self._fs, self._root = open_model(url, model)
         self._model = model
         self._key = key.get_secret_value().encode() if key else None
         self._most_bytes = most_bytes
@@ -80,9 +80,7 @@ class SnapshotStore:
 
     def versions(self) -> list[Version]:
         """All published versions, oldest first."""
-        manifests = self._fs.glob(f"{self._root}/*/{MANIFEST}")
-        found = (Version.named(path.split("/")[-2]) for path in manifests)
-        return sorted(version for version in found if version is not None)
+        return versions_in(self._fs, self._root)
 
     def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> Seal:
         """Store a version: its files, then its manifest, without which the version does not exist.

@@ -15,7 +15,7 @@ from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from pipeline.eventlog.intake import impression_of, interaction_of, item_of
 from pipeline.journal.entry import Verb, read_journal
 from pipeline.model.backbone import load_backbone
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from tests.support.model_harness import ModelHarness
 from tests.support.recording import FORMATS, RECORDED, recorded_settings
 

@@ -21,8 +21,9 @@ from pipeline.demo.processes import Daemons
 from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
 from pipeline.retraining.candidates import Candidates
-from pipeline.snapshots.snapshot import Manifest, Version
+from pipeline.snapshots.snapshot import Manifest
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from tests.support.http_client import card
 
 EVENTS, RATE = 9_000, 200

@@ -18,8 +18,9 @@ from pipeline.control.records import Adoption, ControlRecord, GateDecision, Prom
 from pipeline.demo.processes import Daemons, free_port
 from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
-from pipeline.snapshots.snapshot import Manifest, Version
+from pipeline.snapshots.snapshot import Manifest
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from tests.support.http_client import card
 
 SHOP = "shop:seed=9,events=21000,drift=abrupt,drift_at=10000"

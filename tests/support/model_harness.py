@@ -39,8 +39,8 @@ from pipeline.journal.batch_source import BatchSource
 from pipeline.journal.position import Position, first_position
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.publisher import Publisher
-from pipeline.snapshots.snapshot import Version
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from pipeline.training.learner import Learner
 from tests.support.build import learner_config, vectors_of
 from tests.support.impressions import impression as impression_of

@@ -50,8 +50,9 @@ from pipeline.snapshots.announcement import Announcement
 from pipeline.snapshots.filesystem import FORMAT, MANIFEST
 from pipeline.snapshots.history_records import history_record
 from pipeline.snapshots.publisher import Publication, Publisher
-from pipeline.snapshots.snapshot import Manifest, Snapshot, Update, Version
+from pipeline.snapshots.snapshot import Manifest, Snapshot, Update
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from pipeline.state.acted_items import OlderItems
 from pipeline.state.histories import History
 from pipeline.state.micro_batch import MicroBatch

@@ -202,7 +202,9 @@ def test_all_faults_are_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         load_settings()
     for name in ("MILLSTREAM_LERN__SEED", "MILLSTREAM_SERV__PORT"):
         monkeypatch.setenv(name, "1")
-    with pytest.raises(InvalidSettings, match=r"LERN__SEED .*learn\?.*; MILLSTREAM_SERV__PORT .*serve\?"):
+    with pytest.raises(
+        InvalidSettings, match=r"LERN__SEED .*LEARN__SEED\?.*; MILLSTREAM_SERV__PORT .*SERVE__PORT\?"
+    ):
         load_settings()
 
 
@@ -217,6 +219,20 @@ def test_all_faults_are_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MILLSTREAM_LEARN_SEED", r"LEARN_SEED sets nothing.* \(did you mean MILLSTREAM_LEARN__SEED\?\)"),
         ("MILLSTREAM_SERVE_API_KEYS", "did you mean MILLSTREAM_SERVE__API_KEYS"),
         ("millstream_learn_replay_segments", "did you mean MILLSTREAM_LEARN__REPLAY__SEGMENTS"),
+        (
+            "MILLSTREAM_LEARN_SIZES__LORA_RANK",
+            "two underscores .did you mean MILLSTREAM_LEARN__SIZES__LORA_RANK",
+        ),
+        (
+            "MILLSTREAM_LEARN__SIZES_LORA_RANK",
+            "two underscores .did you mean MILLSTREAM_LEARN__SIZES__LORA_RANK",
+        ),
+        (
+            "MILLSTREAM_LEARN_SIZES__LORA_RNK",
+            "no table learn_sizes .did you mean MILLSTREAM_LEARN__SIZES__LORA_R",
+        ),
+        ("MILLSTREAM_LEARN_SIZES__X", r"no table learn_sizes .did you mean MILLSTREAM_LEARN__SIZES\?"),
+        ("MILLSTREAM_ZZZ__Q", "there is no table zzz; see"),
     ],
 )
 def test_a_mistake_in_the_environment_is_named(

@@ -10,14 +10,13 @@ from fastapi.responses import HTMLResponse
 
 from consumers.console.access import Operator, SignedIn
 from consumers.console.change.outcome import GivenReason, acted, signed
-from consumers.console.change.snapshots import read_snapshots
+from consumers.console.change.snapshots import listed_snapshots
 from consumers.console.parts import Parts
 from pipeline.bounded import VersionText
 from pipeline.control.alarms import RetrainRequest
 from pipeline.control.history import HistoryEntry, read_history
 from pipeline.control.pauses import standing_pause
 from pipeline.control.records import CandidateName, GateDecision
-from pipeline.errors import StorageUnavailable
 
 routes = APIRouter()
 Checked = Annotated[bool, Form()]
@@ -27,10 +26,7 @@ Checked = Annotated[bool, Form()]
 def models_page(request: Request, parts: Parts, visitor: SignedIn) -> HTMLResponse:
     """Show whether learning is paused, candidates and snapshots."""
     history = read_history(parts.event_log, parts.topics)
-    try:
-        snapshots, fault = read_snapshots(parts.settings), ""
-    except (StorageUnavailable, OSError) as error:
-        snapshots, fault = [], str(error)
+    snapshots, fault = listed_snapshots(parts.settings)
     status = parts.watch.observed.status
     served = next((one.version for one in status.daemons if one.name == "serve"), None) if status else None
     return parts.pages.page(

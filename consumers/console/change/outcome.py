@@ -8,16 +8,20 @@ from typing import Annotated
 
 from fastapi import Form, Request
 from fastapi.responses import HTMLResponse
-from pydantic import StringConstraints
+from pydantic import BeforeValidator, StringConstraints
 
 from consumers.console.access import Visitor
 from consumers.console.commands import CommandResult
 from consumers.console.pages import is_fragment
 from consumers.console.parts import ConsoleParts
+from pipeline.bounded import mended
 from pipeline.control.actions import ActionName
 
 GivenReason = Annotated[
-    str, Form(min_length=1, max_length=400), StringConstraints(strip_whitespace=True, min_length=1)
+    str,
+    Form(min_length=1, max_length=400),
+    StringConstraints(strip_whitespace=True, min_length=1),
+    BeforeValidator(mended),
 ]
 """Spaces alone are none."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 
 import orjson
@@ -11,13 +10,13 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.bounded import Reason, VersionText, fault_of
 from pipeline.config import Settings
+from pipeline.errors import StorageUnavailable
 from pipeline.events import Milliseconds
 from pipeline.sealing import unseal
-from pipeline.snapshots.filesystem import FORMAT, MANIFEST, StoreFiles, open_filesystem
+from pipeline.snapshots.filesystem import FORMAT, MANIFEST, StoreFiles, open_model, versions_in
 
 MOST_SHOWN = 12
 """Snapshots: the newest, then ever fewer of the older ones."""
-VERSION = re.compile(r"[0-9]{1,9}-[0-9]{1,15}", re.ASCII)
 
 log = logging.getLogger(__name__)
 
@@ -39,27 +38,28 @@ class SnapshotLine(BaseModel):
         return self.quality.get(scorer, {}).get("all", {}).get(name)
 
 
+def listed_snapshots(settings: Settings) -> tuple[list[SnapshotLine], str]:
+    """Read snapshots as `read_snapshots` does; return them and, where they cannot be listed, why."""
+    try:
+        return read_snapshots(settings), ""
+    except (StorageUnavailable, OSError) as error:
+        return [], str(error)
+
+
 def read_snapshots(settings: Settings) -> list[SnapshotLine]:
     """Read snapshots, newest first; one that cannot be read is logged and left out.
 
     Raises:
         InvalidSettings, StorageUnavailable, OSError: the store cannot be opened or listed.
     """
-    files, path = open_filesystem(settings.snapshots.store)
-    root = f"{path}/{settings.log.prefix}"
-    found = (name.split("/")[-2] for name in files.glob(f"{root}/*/{MANIFEST}"))
-    versions = sorted((name for name in found if VERSION.fullmatch(name)), key=_order, reverse=True)
+    files, root = open_model(settings.snapshots.store, settings.log.prefix)
+    versions = versions_in(files, root)[::-1]
     secret = settings.snapshots.key
     key = secret.get_secret_value().encode() if secret else None
     chosen = [versions[2**n - 1] for n in range(MOST_SHOWN) if 2**n <= len(versions)]
     chosen += versions[-1:] if versions and versions[-1] not in chosen else []
     read = (_read(files, f"{root}/{version}/{MANIFEST}", key) for version in chosen)
     return [snapshot for snapshot in read if snapshot is not None]
-
-
-def _order(version: str) -> tuple[int, int]:
-    generation, _, step = version.partition("-")
-    return int(generation), int(step)
 
 
 def _read(files: StoreFiles, path: str, key: bytes | None) -> SnapshotLine | None:

@@ -105,8 +105,7 @@ class Follower:
         self._encoder: TextEncoder
         self._report_at = 0.0
         self._items_apart = 0
-        self._newest_served = 0
-        self._served_before = 0
+        self._learned_before = 0
         self._refusals = RefusalLog("serve")
         self._letters = SteeringLetters(event_log, topics, RefusalLog("serve"))
 
@@ -233,7 +232,7 @@ class Follower:
             log.info("snapshot %s was learned from other topics: reading again", snapshot.version)
         elif before is not None and _has_learned_less(snapshot.offsets, before.offsets):
             log.info("snapshot %s has learned less than its parent: reading again", snapshot.version)
-            self._served_before = self._newest_served
+            self._learned_before = max(self._learned_before, before.manifest.learned_through)
         else:
             self._observe(state.replace_snapshot(snapshot), began)
             self._snapshot = state.snapshot
@@ -245,10 +244,9 @@ class Follower:
         """
         now, snapshot = time.time(), self._snapshot
         for event in learned:
-            if event.append_time > self._served_before:
+            if event.append_time > self._learned_before:
                 exemplar = tracing.exemplar(event.traced) if event.traced else None
                 metrics.SERVED_FRESHNESS.observe(max(0.0, now - event.append_time / 1000), exemplar)
-            self._newest_served = max(self._newest_served, event.append_time)
         if tracing.is_on() and snapshot is not None:
             self._current.followed.swapped(learned, began, str(snapshot.version))
 

@@ -17,7 +17,7 @@ from pipeline.eventlog.topics import Topics
 from pipeline.model.backbone import load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.device import use_device
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 
 
 def following(

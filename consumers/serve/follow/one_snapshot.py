@@ -7,7 +7,7 @@ from typing import Protocol
 
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from pipeline.eventlog.port import Record
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 
 Check = Callable[[LoadedSnapshot], None]
 

@@ -18,7 +18,7 @@ from pipeline import metrics
 from pipeline.errors import SnapshotCorrupt, SnapshotMissing
 from pipeline.eventlog.port import Record
 from pipeline.snapshots.announcement import Announcement
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 
 Check = Callable[[LoadedSnapshot], None]
 RETRY_SECONDS = 2.0

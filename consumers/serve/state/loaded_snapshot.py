@@ -30,8 +30,9 @@ from pipeline.ratings.model import RatingModel
 from pipeline.retrieval.item_search import SearchChoice
 from pipeline.snapshots.announcement import Seal
 from pipeline.snapshots.layer import items_in
-from pipeline.snapshots.snapshot import Manifest, Snapshot, Update, Version
+from pipeline.snapshots.snapshot import Manifest, Snapshot, Update
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from pipeline.state.counts import PairTable
 from pipeline.state.growing import distinct
 from pipeline.state.popularity import Popularity

@@ -8,14 +8,12 @@ import pytest
 
 from benchmarks import modalities
 from benchmarks.modalities import Carrier, shop_of, styles_of
-from pipeline.assembly import make_learner
-from pipeline.config import Settings
 from pipeline.datasets.shop.looks import NAME
 from pipeline.datasets.shop.settings import ShopSettings
 from pipeline.datasets.shop.shop import Shop
 from pipeline.datasets.shop.words import STYLES
 from pipeline.events import Interaction, Item
-from pipeline.training.learner import Learner
+from tests.support.learners_made import keep_learners
 from tests.support.model_harness import tiny_settings
 
 SHOP = ShopSettings(events=300, users=20, items=100, arrivals=20, arrival_every=10)
@@ -46,14 +44,7 @@ def test_styles_are_those_that_the_shop_sells() -> None:
 def test_both_runs_learn_one_stream_and_one_of_them_its_vectors(
     tmp_path: Path, backbone_folder: Path, monkeypatch: pytest.MonkeyPatch, carrier: Carrier
 ) -> None:
-    learners = list[Learner]()
-    tiny = tiny_settings(tmp_path, backbone_folder)
-
-    def made(settings: Settings) -> Learner:
-        learners.append(make_learner(tiny.model_copy(update={"learn": settings.learn})))
-        return learners[-1]
-
-    monkeypatch.setattr(modalities, "make_learner", made)
+    learners = keep_learners(modalities, tiny_settings(tmp_path, backbone_folder), monkeypatch)
     monkeypatch.setattr(modalities, "SHOP", SHOP)
     report = tmp_path / "report.json"
     modalities.main(carrier, seeds=1, events=300, cache=tmp_path, report=report)

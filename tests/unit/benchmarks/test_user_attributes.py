@@ -10,13 +10,11 @@ import pytest
 
 from benchmarks import user_attributes
 from benchmarks.user_attributes import Carrier
-from pipeline.assembly import make_learner
-from pipeline.config import Settings
 from pipeline.datasets.shop.public import CLUB
 from pipeline.datasets.shop.settings import Membership, ShopSettings
 from pipeline.datasets.shop.shop import Shop
 from pipeline.events import Interaction, Item, User
-from pipeline.training.learner import Learner
+from tests.support.learners_made import keep_learners
 from tests.support.model_harness import tiny_settings
 
 SHOP = ShopSettings(events=300, users=120, items=100, arrivals=0)
@@ -53,14 +51,7 @@ def test_members_buy_of_the_category_of_their_club() -> None:
 def test_one_of_both_runs_reads_clubs(
     tmp_path: Path, backbone_folder: Path, monkeypatch: pytest.MonkeyPatch, carrier: Carrier
 ) -> None:
-    learners = list[Learner]()
-    tiny = tiny_settings(tmp_path, backbone_folder)
-
-    def made(settings: Settings) -> Learner:
-        learners.append(make_learner(tiny.model_copy(update={"learn": settings.learn})))
-        return learners[-1]
-
-    monkeypatch.setattr(user_attributes, "make_learner", made)
+    learners = keep_learners(user_attributes, tiny_settings(tmp_path, backbone_folder), monkeypatch)
     monkeypatch.setattr(user_attributes, "SHOP", SHOP)
     report = tmp_path / "report.json"
     user_attributes.main(carrier, seeds=1, limit=300, cache=tmp_path, report=report)

@@ -11,13 +11,14 @@ from pathlib import Path
 import orjson
 import pytest
 
-from pipeline.checkpoints.audit import Agreement, agreement, version_at
+from pipeline.checkpoints.audit import Agreement, agreement
 from pipeline.checkpoints.manifest import FORMAT as CHECKPOINT_FORMAT
+from pipeline.checkpoints.versions import version_at
 from pipeline.errors import CheckpointCorrupt, TopicError
 from pipeline.journal.entry import read_journal
 from pipeline.sealing import seal, unseal
 from pipeline.snapshots.filesystem import FORMAT
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from tests.support.learner_harness import Rebuilt
 from tests.support.model_harness import ModelHarness, copy_of, tiny_settings
 

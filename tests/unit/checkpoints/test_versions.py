@@ -10,12 +10,12 @@ from pipeline.checkpoints.versions import check_known
 from pipeline.config.log import HOUR_MS
 from pipeline.errors import OffsetsExpired, VersionUnknown
 from pipeline.eventlog.sqlite import SqliteLog
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from tests.support.model_harness import ModelHarness
 
 
 def check(harness: ModelHarness, version: str) -> None:
-    check_known(harness.log, harness.topics, harness.checkpoints, Version.parse(version))
+    check_known(harness.log, harness.topics, harness.checkpoints.folder, Version.parse(version))
 
 
 @pytest.mark.parametrize("checkpointed", [False, True])
@@ -61,6 +61,6 @@ def test_a_checkpoint_is_known_until_the_journal_after_it_has_expired(
     later += int(harness.settings.log.retention_hours * HOUR_MS) + 1
     with SqliteLog(tmp_path / "log.db", lambda: later) as log:
         log.upkeep()
-        check_known(log, harness.topics, harness.checkpoints, Version.parse(new))
+        check_known(log, harness.topics, harness.checkpoints.folder, Version.parse(new))
         with pytest.raises(OffsetsExpired, match=harness.topics.journal):
-            check_known(log, harness.topics, harness.checkpoints, Version.parse(old))
+            check_known(log, harness.topics, harness.checkpoints.folder, Version.parse(old))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from typer.testing import CliRunner
 
 from pipeline import cli
 from tests.support.commands import fails, run
+from tests.support.model_harness import ModelHarness
 
 COMMANDS = {
     "bridge",
@@ -25,6 +28,8 @@ COMMANDS = {
     "media",
     "rebuild",
     "audit",
+    "pause",
+    "resume",
     "rollback",
     "retrain",
     "candidates",
@@ -48,6 +53,32 @@ COMMANDS = {
 def test_the_version_is_that_of_the_installation() -> None:
     result = run("--version")
     assert (result.exit_code, result.stdout) == (0, f"millstream {version('millstream')}\n")
+
+
+REFUSES = """
+import sys
+from typer.testing import CliRunner
+from pipeline.cli import app
+for command in (
+    ["rollback", "9-9"],
+    ["rebuild", "--at", "9-9"],
+    ["serve", "--at", "9-9"],
+    ["candidates", "promote", "nobody"],
+):
+    print(CliRunner().invoke(app, command).exception)
+sys.exit("torch" in sys.modules)
+"""
+
+
+def test_names_that_nobody_knows_are_refused_without_torch(harness: ModelHarness) -> None:
+    with harness.learning():
+        pass
+    ran = subprocess.run([sys.executable, "-c", REFUSES], check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    rollback, rebuild, serve, candidates = ran.stdout.splitlines()
+    assert "version 9-9 was never learned" in rollback and rebuild == rollback
+    assert "snapshot 9-9 is not in the store" in serve
+    assert "nobody" in candidates
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

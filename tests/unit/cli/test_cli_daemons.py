@@ -16,6 +16,7 @@ from consumers.serve import daemon as serve
 from pipeline.cli.terminal import retrain_bar
 from pipeline.config import Settings
 from pipeline.retraining.training import RetrainProgress
+from pipeline.snapshots.version import Version
 from producers.gateway import daemon as gateway
 from tests.support.commands import fails, misused, run
 
@@ -131,5 +132,16 @@ def test_an_earlier_snapshot_that_is_not_kept_is_refused_before_a_server_starts(
     assert "SnapshotMissing: snapshot 9-999 is not in" in fails(monkeypatch, capsys, "serve", "--at", "9-999")
 
 
-def test_an_earlier_snapshot_answers_this_machine_alone() -> None:
+def test_an_earlier_snapshot_answers_this_machine_alone(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Path(settings.snapshots.store, settings.log.prefix, "1-2")
+    kept.mkdir(parents=True)
+    (kept / "manifest.json").touch()
+    monkeypatch.setenv("MILLSTREAM_SERVE__HOST", "0.0.0.0")
+    started = list[tuple[str, Version | None]]()
+    monkeypatch.setattr(serve, "run", lambda used, at=None: started.append((used.serve.host, at)))
+    for options in (["--at", "1-2"], ["--at", "1-2", "--host", "127.0.0.1"], []):
+        assert run("serve", *options).exit_code == 0
+    assert started == [("127.0.0.1", Version(1, 2))] * 2 + [("0.0.0.0", None)]
     assert "--at answers 127.0.0.1 alone" in misused("serve", "--at", "1-2", "--host", "0.0.0.0")

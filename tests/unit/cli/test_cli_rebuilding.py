@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import assembly
 from pipeline.config import Settings
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from tests.support.commands import fails, misused, run
 from tests.support.model_harness import ModelHarness
 

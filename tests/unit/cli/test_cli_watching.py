@@ -15,6 +15,7 @@ import pytest
 
 from pipeline import metrics
 from pipeline.config import KeyConfig, MetricsConfig, Scope, ServeConfig, Settings, to_toml
+from pipeline.control.records import Pause
 from pipeline.demo.processes import free_port
 from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.eventlog.intake import dead_letter, interaction_of
@@ -238,6 +239,12 @@ def test_a_learner_that_a_person_has_paused_is_yellow(settings: Settings) -> Non
         metrics.LEARNING_PAUSED.set(0)
     assert (code, found["state"]) == (0, "yellow")
     assert "`millstream resume` ends it" in found["findings"][0]
+
+
+def test_a_pause_is_known_where_the_learner_is_away(harness: ModelHarness) -> None:
+    harness.order(Pause(ordered_at=1, reason=""))
+    _, found = status()
+    assert [finding for finding in found["findings"] if "`millstream resume` ends it" in finding]
 
 
 def test_a_producer_of_which_every_event_is_refused_is_red(harness: ModelHarness, settings: Settings) -> None:

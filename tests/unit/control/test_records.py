@@ -149,6 +149,12 @@ def test_a_reason_of_bytes_that_are_no_text_is_mended() -> None:
     assert order.reason == "caf?"
 
 
+def test_a_reason_forges_no_line_of_a_log_and_steers_no_terminal() -> None:
+    assert Pause(ordered_at=0, reason="x\x1b]0;title\x07\r\nforged \u202eline").reason == (
+        "x ]0;title   forged  line"
+    )
+
+
 @given(one=promotions | rollbacks | halts, other=promotions | rollbacks | halts)
 def test_orders_of_equal_keys_differ_in_words_at_most(one: Order, other: Order) -> None:
     if one.key == other.key:

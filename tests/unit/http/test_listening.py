@@ -220,18 +220,6 @@ def test_answers_by_https(free_port: int, tmp_path: Path) -> None:
             httpx.get(f"http://127.0.0.1:{free_port}/client")
 
 
-def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
-    one, other = authority.issue("one"), authority.issue("other")
-    for http in (
-        HttpConfig(certificate=tmp_path / "none.pem"),
-        HttpConfig(certificate=one, private_key=other),
-        HttpConfig(certificate=authority.file),
-    ):
-        with pytest.raises(InvalidSettings, match=f"{http.certificate} cannot be used with .*PEM"):
-            serve_beside(FastAPI(), ServeConfig(port=0), "serve", [], Event(), http=http)
-
-
 def test_it_is_not_ready_first_and_answers_until_it_is_gone(free_port: int) -> None:
     with (
         serving(HttpConfig(drain_seconds=1.0), free_port) as stop,

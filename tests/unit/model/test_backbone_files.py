@@ -16,7 +16,16 @@ def test_a_packaged_model_needs_no_hub_and_has_the_pinned_weights(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backbone_files, "snapshot_download", None)
-    assert weights_digest(locate(name)) == PACKAGES[name].digest
+    hashed = list[Path]()
+
+    def hashing(folder: Path) -> str:
+        hashed.append(folder)
+        return weights_digest(folder)
+
+    monkeypatch.setattr(backbone_files, "weights_digest", hashing)
+    folder, digest = locate(name)
+    assert digest == weights_digest(folder) == PACKAGES[name].digest
+    assert hashed == [folder], "once"
 
 
 def test_other_weights_in_the_package_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,9 @@ from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.filesystem import FORMAT, MANIFEST
 from pipeline.snapshots.layer import ENCODED_PARTS, PARTS, Layer, RowValues
 from pipeline.snapshots.layer_list import FAN_IN, store_whole
-from pipeline.snapshots.snapshot import Snapshot, Update, Version
+from pipeline.snapshots.snapshot import Snapshot, Update
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import PREFIX, ModelHarness
 

@@ -8,7 +8,8 @@ import fsspec
 import pytest
 
 from pipeline.errors import InvalidSettings, StorageUnavailable
-from pipeline.snapshots.filesystem import open_filesystem
+from pipeline.snapshots.filesystem import MANIFEST, open_filesystem, open_model, versions_in
+from pipeline.snapshots.version import Version
 
 
 def test_a_folder_is_opened(tmp_path: Path) -> None:
@@ -38,3 +39,16 @@ def test_a_store_that_does_not_answer_may_come_back(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StorageUnavailable, match="snapshots.store: zip:// does not answer"):
         open_filesystem("zip://x")
+
+
+def test_the_versions_of_a_model_are_the_folders_with_a_manifest_that_are_named_after_one(
+    tmp_path: Path,
+) -> None:
+    for name in ("mill/1-9", "mill/1-10", "mill/01-11", "mill/layers", "other/3-1"):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        (folder / MANIFEST).touch()
+    (tmp_path / "mill" / "1-12").mkdir()
+    for url in (str(tmp_path), f"{tmp_path}/", f"file://{tmp_path}"):
+        assert versions_in(*open_model(url, "mill")) == [Version(1, 9), Version(1, 10)]
+    assert versions_in(*open_model(str(tmp_path), "nothing")) == []

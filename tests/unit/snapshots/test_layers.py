@@ -32,8 +32,9 @@ from pipeline.snapshots.layer import (
     texts_of,
 )
 from pipeline.snapshots.layer_list import FAN_IN, MOST_LAYERS, SMALLEST_BYTES, LayerList, mergeable
-from pipeline.snapshots.snapshot import LayerFile, Manifest, Snapshot, Update, Version
+from pipeline.snapshots.snapshot import LayerFile, Manifest, Snapshot, Update
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 
 WIDTH = 3
 Rows = NDArray[np.int64]

@@ -11,8 +11,9 @@ from pipeline.snapshots.announcement import Announcement, Seal
 from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.snapshots.publisher import Publication
-from pipeline.snapshots.snapshot import LayerFile, Version
+from pipeline.snapshots.snapshot import LayerFile
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import PREFIX, ModelHarness
 

@@ -19,8 +19,9 @@ from pipeline.snapshots.codec import encode_layer
 from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.layer import items_in
 from pipeline.snapshots.publisher import PRUNE_EVERY
-from pipeline.snapshots.snapshot import Manifest, Snapshot, Version
+from pipeline.snapshots.snapshot import Manifest, Snapshot
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import PREFIX, ModelHarness
 
@@ -56,13 +57,6 @@ def folder_of(harness: ModelHarness, manifest: Manifest) -> Path:
 
 def newest(store: SnapshotStore) -> Snapshot:
     return store.load(store.versions()[-1])
-
-
-def test_versions_are_in_order_of_generation_and_step() -> None:
-    assert sorted(map(Version.parse, ["2-1", "1-10", "1-9"])) == [(1, 9), (1, 10), (2, 1)]
-    assert str(Version.parse("12-345")) == "12-345"
-    with pytest.raises(ValueError, match="no version"):
-        Version.parse("latest")
 
 
 def test_full_and_deltas_load_as_published(harness: ModelHarness) -> None:

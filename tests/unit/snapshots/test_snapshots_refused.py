@@ -23,8 +23,9 @@ from pipeline.sealing import seal, unseal
 from pipeline.snapshots.codec import encode_layer
 from pipeline.snapshots.filesystem import FORMAT
 from pipeline.snapshots.layer import RowValues, texts_of
-from pipeline.snapshots.snapshot import LayerFile, Snapshot, Version
+from pipeline.snapshots.snapshot import LayerFile, Snapshot
 from pipeline.snapshots.store import SnapshotStore, digest_of
+from pipeline.snapshots.version import Version
 from tests.support.model_harness import PREFIX, ModelHarness, tiny_settings
 
 

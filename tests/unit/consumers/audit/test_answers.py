@@ -28,7 +28,7 @@ from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from consumers.serve.state.shown import ShownItems
 from pipeline import cli
-from pipeline.checkpoints.audit import version_at
+from pipeline.checkpoints.versions import version_at
 from pipeline.config import CompressionConfig, to_toml
 from pipeline.errors import OffsetsExpired, TopicError
 from pipeline.eventlog.port import EventLog, TopicSpec, read

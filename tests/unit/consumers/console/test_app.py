@@ -117,7 +117,7 @@ def test_errors_are_pages(console: ConsoleHarness) -> None:
     assert (unknown.status_code, "That is not possible" in unknown.text) == (404, True)
     invalid = browser.get("/change/rollback?version=<b>")
     assert invalid.status_code == 422
-    assert "version: String should match pattern" in invalid.text
+    assert "query.version: must match pattern" in invalid.text
 
 
 def test_what_users_write_is_escaped(console: ConsoleHarness) -> None:

@@ -113,9 +113,11 @@ def test_what_keeps_an_earlier_snapshot_from_answering_is_said(
 
 def test_the_snapshots_of_the_store_are_offered(asking: ConsoleHarness) -> None:
     browser = asking.browser(VIEWER_KEY)
-    assert "/ask/snapshots?user=ann" in browser.get("/ask", params={"user": "ann"}).text
+    page = browser.get("/ask", params={"user": "ann"}).text
+    assert 'hx-get="/ask/snapshots?user=ann&amp;served=1-1"' in page
     part = browser.get("/ask/snapshots", params={"user": "ann"}).text
     assert '<option value="1-1">' in part and 'name="user" value="ann"' in part
+    assert "1-1" not in browser.get("/ask/snapshots", params={"user": "ann", "served": "1-1"}).text
 
 
 def test_an_unknown_user_gets_what_is_popular(asking: ConsoleHarness) -> None:

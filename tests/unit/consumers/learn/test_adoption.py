@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import torch
 from torch import Tensor
 
 from pipeline.checkpoints.state import LearnerState
+from pipeline.control.records import Refusal
 from pipeline.eventlog.sqlite import SqliteLog
+from pipeline.events import User, encode
+from pipeline.journal.position import of_topic
 from pipeline.training.learner import Learner
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import BATCH, ModelHarness
@@ -165,3 +169,24 @@ def test_duplicates_are_told_apart_by_what_was_adopted(harness: ModelHarness) ->
         duplicates = [batch.duplicates for batch in learning.new()]
     assert sum(duplicates) in (0, 1)
     assert learning.learner.stream.events == before + 1 - sum(duplicates)
+
+
+def test_a_state_without_users_or_beyond_those_of_the_log_reads_them_all(harness: ModelHarness) -> None:
+    sizes = harness.settings.learn.sizes.replace(user_attributes=("country",))
+    settings = harness.settings.model_copy(update={"learn": harness.settings.learn.replace(sizes=sizes)})
+    users = harness.topics.users
+    harness.writer.append(users, "ann", encode(User(user="ann", attributes={"country": "France"})))
+    with harness.learning(settings) as learning:
+        learning.new(3)
+        captured, begins = learning.captured(), harness.log.begin_offsets([users])
+        read = of_topic(users, captured.position.offsets)
+        assert read.keys() == begins.keys() and read != begins
+        lost = {source: at for source, at in captured.position.offsets.items() if source not in begins}
+        ahead = captured.position.offsets | dict.fromkeys(begins, 99)
+        for name, offsets in (("older", lost), ("ahead", ahead)):
+            state = replace(captured, position=replace(captured.position, offsets=offsets))
+            harness.candidate(name, state)
+            harness.promote(name)
+            learning.turns(1)
+            assert of_topic(users, learning.position.offsets) == begins
+    assert harness.published(Refusal) == []

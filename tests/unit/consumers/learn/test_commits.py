@@ -21,8 +21,9 @@ from pipeline.snapshots.announcement import Announcement, Seal
 from pipeline.snapshots.filesystem import FORMAT, MANIFEST
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.snapshots.publisher import Publisher
-from pipeline.snapshots.snapshot import Manifest, Version
+from pipeline.snapshots.snapshot import Manifest
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.version import Version
 from pipeline.state.outcome_record import OutcomeRecord
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import OPEN, PREFIX, USERS, ModelHarness, tiny_settings

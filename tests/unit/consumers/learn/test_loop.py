@@ -23,7 +23,8 @@ from pipeline.metrics import Series, quantiles, value_of
 from pipeline.monitoring.regression_guard import Fall
 from pipeline.snapshots.announcement import Announcement
 from pipeline.snapshots.history_records import read_history_record
-from pipeline.snapshots.snapshot import Manifest, Version
+from pipeline.snapshots.snapshot import Manifest
+from pipeline.snapshots.version import Version
 from pipeline.state.histories import Act
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import BATCH, PREFIX, ModelHarness, tiny_settings

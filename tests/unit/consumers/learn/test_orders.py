@@ -16,6 +16,7 @@ from pipeline.errors import StorageUnavailable
 from pipeline.journal.batch_source import Batch
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
 from pipeline.journal.position import Position
+from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import ModelHarness
 
 HOUR_MS = 3_600_000
@@ -40,6 +41,17 @@ def read_ids(harness: ModelHarness, begin: Position) -> list[str]:
 
 def ids(batches: list[Batch]) -> list[str]:
     return sorted(event.event_id for batch in batches for event in batch.micro.interactions)
+
+
+def promote_larger(harness: ModelHarness, learning: LearnerHarness) -> Position:
+    """Let a candidate take over that has learned nothing and has a larger rank; return its position."""
+    other = harness.learner()
+    other.reset(other.config.replace(sizes=other.config.sizes.replace(lora_rank=3)))
+    birth = replace(learning.position, offsets=dict.fromkeys(learning.position.offsets, 0), step=0)
+    harness.candidate("larger", capture(other, None, birth))
+    harness.promote("larger")
+    learning.turns(1)
+    return birth
 
 
 # Promotions.
@@ -71,15 +83,23 @@ def test_a_candidate_takes_over_at_its_offsets_and_learns_what_came_since_once(h
 
 def test_a_candidate_may_have_other_sizes(harness: ModelHarness) -> None:
     with harness.busy() as learning:
-        other = harness.learner()
-        other.reset(other.config.replace(sizes=other.config.sizes.replace(lora_rank=3)))
-        birth = replace(learning.position, offsets=dict.fromkeys(learning.position.offsets, 0), step=0)
-        harness.candidate("larger", capture(other, None, birth))
-        harness.promote("larger")
-        learning.turns(1)
+        birth = promote_larger(harness, learning)
         assert learning.learner.config.sizes.lora_rank == 3
         batches = learning.new()
     assert ids(batches) == read_ids(harness, birth)
+
+
+def test_a_rollback_from_other_sizes_to_those_of_the_settings_warns_of_none(
+    harness: ModelHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    with harness.busy() as learning:
+        promote_larger(harness, learning)
+        assert "learn.sizes.lora_rank is 2 in the settings and 3 in it" in caplog.text
+        caplog.clear()
+        harness.roll_back("1-3")
+        learning.turns(1)
+        assert learning.learner.config.sizes.lora_rank == 2
+    assert "in the settings and" not in caplog.text
 
 
 def test_an_order_given_twice_is_carried_out_once(harness: ModelHarness) -> None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from consumers.learn import orders
+from consumers.learn.commits import Cadences, Commits
+from consumers.learn.loop import run
+from consumers.learn.schedule import Cadence
 from pipeline import metrics
+from pipeline.control.pauses import standing_pause
 from pipeline.control.records import Pause, Refusal, Resume
 from tests.support.model_harness import ModelHarness
 
@@ -59,6 +64,59 @@ def test_a_paused_learner_carries_out_other_orders_and_refuses_what_it_cannot(ha
         assert learning.position.version == "2-1"
         assert learning.new() == []
     assert len(harness.published(Refusal)) == 1
+
+
+def test_a_pause_that_ended_long_ago_lets_no_batch_slip_through(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orders, "READ_RECORDS", 1)
+    with harness.busy():
+        for order in (PAUSE, RESUME, PAUSE.model_copy(update={"ordered_at": 7})):
+            harness.order(order)
+    with harness.learning() as again:
+        again.recover()
+        assert [again.new() for _ in range(4)] == [[]] * 4
+
+
+def test_the_reason_of_the_first_pause_stands(harness: ModelHarness) -> None:
+    harness.order(PAUSE)
+    harness.order(Pause(ordered_at=9, reason="once more"))
+    assert standing_pause(harness.log, harness.topics) == PAUSE
+
+
+def test_a_paused_learner_opens_a_generation_without_learning(harness: ModelHarness) -> None:
+    with harness.busy() as learning:
+        harness.roll_back("1-2")
+        learning.turns(1)  # what is to be folded waits
+        harness.order(PAUSE)
+    changed = harness.settings.model_copy(update={"learn": harness.settings.learn.replace(mixer_rate=0.01)})
+    with harness.learning(changed) as again:
+        again.recover()
+        (opened,) = again.new()
+        assert (opened.position.generation, opened.micro.interactions) == (3, [])
+        assert opened.position.fold_to == learning.position.fold_to
+        harness.order(RESUME)
+        again.new()
+    assert again.learner.stream.events == 60
+
+
+def test_what_waits_is_measured_in_a_pause(harness: ModelHarness) -> None:
+    with harness.busy() as learning:
+        harness.order(PAUSE)
+        commits = Commits(
+            learning.learner,
+            learning.supervisor,
+            harness.settings.log.prefix,
+            harness.log,
+            harness.publisher(),
+            harness.checkpoints,
+            Cadences(Cadence(1e6, 10**6), Cadence(1e6, 10**6)),
+            start=learning.position,
+        )
+        metrics.LAG.labels("learn").set(0)
+        run([None], learning.learner, learning.supervisor, commits, harness.checkpoints)
+        waiting = 60 - learning.learner.stream.events
+    assert metrics.LAG.labels("learn")._value.get() == waiting > 0
 
 
 def test_a_damaged_record_ends_no_pause(harness: ModelHarness) -> None:

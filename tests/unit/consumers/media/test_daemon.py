@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from consumers.media.daemon import check
-from pipeline.config import LogConfig, MediaConfig, MetricsConfig, Settings, to_toml
+from pipeline.config import MediaConfig, MetricsConfig, Settings
 from pipeline.demo.processes import free_port
 from pipeline.errors import InvalidSettings
 from pipeline.media.encoder import LAST_DIGIT
 from pipeline.media.encoders import load_encoder
 from pipeline.metrics import scrape, value_of
+from tests.support.daemon_settings import daemon_settings
 from tests.support.media_files import picture
 from tests.support.media_harness import MediaHarness, vectors_of
 from tests.support.media_host import MediaHost
@@ -32,20 +33,8 @@ def harness(tmp_path: Path) -> Iterator[MediaHarness]:
 
 @pytest.fixture
 def settings(tmp_path: Path, harness: MediaHarness, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    found = Settings(
-        log=LogConfig(
-            url=f"sqlite:///{tmp_path}/log.db",
-            prefix="shop",
-            partitions=2,
-            retention_hours=1,
-            compaction_lag_hours=1,
-        ),
-        media=harness.config,
-        metrics=MetricsConfig(media=free_port()),
-    )
-    (tmp_path / "millstream.toml").write_text(to_toml(found))
-    monkeypatch.setenv("MILLSTREAM_CONFIG", str(tmp_path / "millstream.toml"))
-    return found
+    metrics = MetricsConfig(media=free_port())
+    return daemon_settings(tmp_path, monkeypatch, media=harness.config, metrics=metrics)
 
 
 def _start() -> subprocess.Popen[bytes]:

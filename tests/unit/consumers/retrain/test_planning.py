@@ -19,7 +19,7 @@ from pipeline.journal.entry import read_journal
 from pipeline.journal.follow import recorded
 from pipeline.retraining.candidates import RetrainPlan
 from pipeline.signals import Stopped
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from tests.support.model_harness import ModelHarness, copy_of
 from tests.support.retrain_harness import (
     CHAMPION,

@@ -10,8 +10,7 @@ import torch
 
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.ranking import Answer, UserQuery, recommend_all
-from consumers.serve.state.loaded_snapshot import SnapshotLoader
-from consumers.serve.state.serving_state import ServingState, View
+from consumers.serve.state.serving_state import View
 from consumers.serve.state.steering import steered_by
 from pipeline.assembly import make_learner
 from pipeline.config import Settings
@@ -26,8 +25,8 @@ from pipeline.rules.compiled import NO_RULES
 from pipeline.snapshots.publisher import Publication
 from pipeline.state.histories import Act, History
 from pipeline.state.profiles import NO_ATTRIBUTES, stored_attributes
-from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import START, ModelHarness, tiny_settings
+from tests.support.served_view import view_of
 
 NAMES = ("country", "plan")
 GERMAN: Attributes = {"country": "DE"}
@@ -57,15 +56,6 @@ def harness(tmp_path: Path, backbone_folder: Path) -> Iterator[ModelHarness]:
             colour = "red" if number % 2 else "blue"
             made.act(f"new{number}", f"{colour}-cup", f"{colour}-plate")
         yield made
-
-
-def view_of(harness: ModelHarness, learning: LearnerHarness, backbone: Backbone) -> View:
-    loader = SnapshotLoader(harness.store, backbone, harness.settings.model)
-    snapshot = loader.load(harness.store.versions()[-1])
-    topics = harness.topics.interactions, harness.topics.items
-    state = ServingState(snapshot, learning.learner.stream.histories.copy(), {}, topics)
-    state.read(record for topic in topics for record in harness.records(topic))
-    return state.view()
 
 
 def answer(view: View, attributes: Attributes, history: History = (), *, explain: bool = False) -> Answer:

@@ -10,15 +10,13 @@ import torch
 
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.ranking import recommend
-from consumers.serve.state.loaded_snapshot import SnapshotLoader
-from consumers.serve.state.serving_state import ServingState, View
 from pipeline.config import CompressionConfig
 from pipeline.events import Item, encode
 from pipeline.model.backbone import Backbone
 from pipeline.retraining.comparison import recommended
 from pipeline.snapshots.digest import snapshot_digest
-from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import START, USERS, ModelHarness, tiny_settings
+from tests.support.served_view import view_of
 
 VECTORS = {"picture": 5, "sound": 3}
 SHOWN = 5
@@ -33,16 +31,6 @@ def harness(tmp_path: Path, backbone_folder: Path) -> Iterator[ModelHarness]:
         made.writer.append(made.topics.items, "misfit", encode(misfit))
         made.shop(90)
         yield made
-
-
-def view_of(harness: ModelHarness, learning: LearnerHarness, backbone: Backbone) -> View:
-    """The View of a server that has loaded the newest snapshot and the learner's histories."""
-    loader = SnapshotLoader(harness.store, backbone, harness.settings.model)
-    snapshot = loader.load(harness.store.versions()[-1])
-    topics = harness.topics.interactions, harness.topics.items
-    state = ServingState(snapshot, learning.learner.stream.histories.copy(), {}, topics)
-    state.read(record for topic in topics for record in harness.records(topic))
-    return state.view()
 
 
 def test_what_is_learned_of_vectors_is_restored_to_the_bit_and_goes_on(harness: ModelHarness) -> None:

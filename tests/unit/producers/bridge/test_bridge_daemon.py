@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipeline.config import BridgeConfig, BridgedTopic, LogConfig, Settings, to_toml
+from pipeline.config import BridgeConfig, BridgedTopic, Settings
 from pipeline.datasets.mapping import Mapping
 from pipeline.datasets.mapping import to_toml as mapping_toml
 from pipeline.demo.processes import free_port
@@ -22,6 +22,7 @@ from producers.bridge.dry_run import run as look
 from producers.bridge.position import key_of, stored_positions
 from tests.support.bridge_harness import ACTS, CLICK, CLICKS, TOPICS, BridgeHarness
 from tests.support.commands import run as command
+from tests.support.daemon_settings import daemon_settings
 from tests.support.serve_tools import wait_until
 
 BOT = {**CLICK, "actor": {"id": 2, "kind": "bot"}}
@@ -37,24 +38,13 @@ def harness(tmp_path: Path) -> Iterator[BridgeHarness]:
 def settings(tmp_path: Path, harness: BridgeHarness, monkeypatch: pytest.MonkeyPatch) -> Settings:
     mapping = tmp_path / "clicks.toml"
     mapping.write_text(mapping_toml(Mapping.model_validate(ACTS)))
-    found = Settings(
-        log=LogConfig(
-            url=f"sqlite:///{tmp_path}/log.db",
-            prefix="shop",
-            partitions=2,
-            retention_hours=1,
-            compaction_lag_hours=1,
-        ),
-        bridge=BridgeConfig(
-            url=f"sqlite:///{tmp_path}/source.db",
-            topics={CLICKS: BridgedTopic(mapping=str(mapping))},
-            port=free_port(),
-        ),
-    )
-    (tmp_path / "millstream.toml").write_text(to_toml(found))
-    monkeypatch.setenv("MILLSTREAM_CONFIG", str(tmp_path / "millstream.toml"))
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    return found
+    bridge = BridgeConfig(
+        url=f"sqlite:///{tmp_path}/source.db",
+        topics={CLICKS: BridgedTopic(mapping=str(mapping))},
+        port=free_port(),
+    )
+    return daemon_settings(tmp_path, monkeypatch, bridge=bridge)
 
 
 def get(settings: Settings, path: str) -> httpx.Response | None:

@@ -127,6 +127,12 @@ def test_a_reason_of_spaces_is_none(console: ConsoleHarness) -> None:
     assert console.commands.ran == [["policy", "promote", "--", "greedy"]], "only if it certainly earns more"
 
 
+def test_a_reason_that_would_steer_a_terminal_or_end_a_command_is_mended(console: ConsoleHarness) -> None:
+    page = send(console.browser(OPERATOR_KEY), "/change/pause", reason="a\0b\x1b[2J\nc\u202e")
+    assert page.status_code == 200
+    assert console.commands.ran == [["pause", "--reason=olga: a b [2J c"]]
+
+
 def test_what_is_refused_is_shown_and_stands_in_the_history(console: ConsoleHarness) -> None:
     console.commands.result = CommandResult(1, "VersionUnknown: version 9-9 was never learned")
     browser = console.browser(OPERATOR_KEY)

@@ -20,7 +20,7 @@ from pipeline import metrics
 from pipeline.config import ModelSizes
 from pipeline.errors import OffsetsExpired
 from pipeline.snapshots.announcement import Announcement
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from tests.support.serve_harness import PREFIX, World
 from tests.support.serve_tools import wait_until
 
@@ -393,6 +393,22 @@ def test_events_that_are_learned_again_after_a_rollback_are_no_news(world: World
         world.promote(world.update(is_whole=True), Version(2, 2))
         wait_until(lambda: served(current) == Version(2, 2))
         assert observed() == known + 1
+
+
+def test_what_was_learned_before_the_server_began_is_no_news_after_a_rollback(world: World) -> None:
+    world.stock()
+    learned_and_published(world)
+    early = world.update(is_whole=True)
+    learned_and_published(world)
+    late = world.update(is_whole=True)
+    with world.server() as current:
+        world.shown(current)
+        known = metrics.SERVED_FRESHNESS._sum.get()
+        world.promote(early, Version(2, 0))
+        wait_until(lambda: served(current) == Version(2, 0))
+        world.promote(late, Version(2, 1))
+        wait_until(lambda: served(current) == Version(2, 1))
+    assert metrics.SERVED_FRESHNESS._sum.get() == known
 
 
 def test_expired_records_are_skipped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from consumers.serve.follow.one_snapshot import OneSnapshot
 from pipeline.errors import SnapshotMissing
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from tests.support.serve_harness import World
 
 

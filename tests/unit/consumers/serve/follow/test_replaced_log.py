@@ -14,7 +14,7 @@ from consumers.serve.ranking import Answer, recommend
 from consumers.serve.state.current import CurrentState
 from pipeline import metrics
 from pipeline.eventlog.topic_watch import TopicWatch
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from tests.support.serve_harness import PREFIX, World
 from tests.support.serve_tools import wait_until
 

@@ -237,6 +237,36 @@ def test_bounds_of_bodies(client: TestClient, body: object) -> None:
     assert client.post("/v1/recommendations", json=body).status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("content", "detail"),
+    [
+        ("{", "body: is no JSON: Expecting property name enclosed in double quotes"),
+        ("[]", "body: must be a valid dictionary"),
+        ('{"histroy": []}', "body.history: is missing; body.histroy: is unknown (did you mean history?)"),
+        (
+            '{"history": [{"item": "a", "tpe": "view"}]}',
+            "body.history.0.tpe: is unknown (did you mean type?)",
+        ),
+        (
+            '{"history": [], "attributes": {"plan": null}}',
+            "body.attributes.plan: must be a valid string or boolean or integer or number",
+        ),
+    ],
+)
+def test_a_wrong_body_is_refused_with_the_field_and_the_nearest_known(
+    client: TestClient, content: str, detail: str
+) -> None:
+    answer = client.post("/v1/recommendations", content=content, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["detail"]) == (422, detail)
+
+
+def test_faults_of_parameters_and_body_are_named_together(client: TestClient) -> None:
+    answer = client.post("/v1/recommendations?k=0", json={"history": "red-cup"})
+    assert answer.json()["detail"] == (
+        "query.k: must be greater than or equal to 1; body.history: must be a valid list"
+    )
+
+
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "json"])
 def test_a_body_that_is_not_declared_as_json_is_refused(client: TestClient, kind: str | None) -> None:
     headers = {} if kind is None else {"Content-Type": kind}

@@ -17,7 +17,7 @@ from consumers.serve.state.serving_state import ServingState
 from pipeline.config import CompressionConfig, RetrievalConfig, ServeConfig
 from pipeline.errors import SnapshotCorrupt
 from pipeline.model.backbone import Backbone
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from tests.support.serve_harness import START, THINGS, World
 
 LENGTH, EXACT = 20, ServeConfig()

@@ -16,7 +16,7 @@ from consumers.serve.state.serving_state import View
 from pipeline.errors import SnapshotCorrupt
 from pipeline.metrics import Series, value_of
 from pipeline.model.backbone import Backbone
-from pipeline.snapshots.snapshot import Version
+from pipeline.snapshots.version import Version
 from tests.support.build import vectors_of
 from tests.support.retrain_harness import some_adapter
 from tests.support.serve_harness import World
