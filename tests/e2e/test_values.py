@@ -55,6 +55,8 @@ def environment(environment: dict[str, str]) -> dict[str, str]:
         "MILLSTREAM_REWARDS__MOST": "3",
         "MILLSTREAM_VALUE__LEARNERS": '["thompson", "dqn"]',
         "MILLSTREAM_VALUE__LEAST_DECISIONS": str(LEAST),
+        "MILLSTREAM_VALUE__THOMPSON__RIDGE": "1",  # some hundred answers of one item are to be enough
+        "MILLSTREAM_VALUE__THOMPSON__EXPLORATION": "1",
         "MILLSTREAM_POLICY__NAME": "thompson",
         "MILLSTREAM_POLICY__EXPLORED_PLACES": "1",
         "MILLSTREAM_POLICY__POOL": str(len(ITEMS)),
