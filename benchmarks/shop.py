@@ -1,14 +1,16 @@
 """What learned policies earn in the simulated shop's environment, beside simple ones.
 
     python -m benchmarks.shop bandits --plots FOLDER
+    python -m benchmarks.shop drift --plots FOLDER
     python -m benchmarks.shop sessions --plots FOLDER
 
 `bandits`: nothing tires, so that only what is liked has to be learned. Thompson sampling, ε-greedy and greedy
 have the same learner of values and differ by how they explore. Regret is the true expected reward of the best
 slate less that of the slate that was shown; the share of the best is their ratio, over WINDOW decisions.
-Then fashion and demand change at once. *Recovered* is who has RECOVERED of the best in the last WINDOW of
-5,000 decisions after that. Once users are as unlike as users of the shop are, and once there is one, which
-is how a shop is whose visitors nobody knows.
+
+`drift`: fashion and demand change at once. *Recovered* is who has RECOVERED of the best in the last WINDOW of
+5,000 decisions after that. Two sides forget nothing more when rewards decline. With one user, the shop is as
+one is whose visitors nobody knows; more are as unlike as users of the shop are.
 
 `sessions`: interest tires, slates have one of five items. Reward of a session, of policies that have learned
 and neither explore nor learn any more: the DQN, that of stable-baselines3 with as many steps, the best myopic
@@ -54,23 +56,27 @@ from pipeline.value.dqn import DqnLearner, DqnModel
 from pipeline.value.port import Floats
 from pipeline.value.thompson import ThompsonLearner, ThompsonModel
 
-Part = Literal["bandits", "sessions"]
+Part = Literal["bandits", "drift", "sessions"]
 Figures = dict[str, list[float]]
 WINDOW = 1_000
 RECOVERED = 0.9
 ITEMS, SLATE, USERS = 100, 5, 200
 STEADY, DRIFT_AT, AFTER = 40_000, 10_000, 5_000
 """Decisions without a drift; before one; after it."""
-LONG, SHORT = 100_000, 2_000
-"""Half-lives of what is learned, in decisions: where nothing changes, and the default."""
-SAMPLING = {LONG: 0.2, SHORT: 0.5}
-"""Factor of the spread of samples; chosen on seeds 0 to 3."""
-RIDGE = {LONG: 300.0, SHORT: 1.0}
-"""Rows that the prior is worth; chosen on seeds 20 to 22."""
+STEADILY = ThompsonConfig(half_life=100_000, ridge=300.0, exploration=0.2)
+DRIFTING = ThompsonConfig(half_life=10_000, ridge=30.0, exploration=0.5)
+"""What learns where nothing changes, and where something does; chosen on seeds 20 to 23, and the spread of
+samples where nothing changes on seeds 0 to 3."""
+KEEPING = DRIFTING.replace(kept_in_decline=1.0)
 EXPLORING: Mapping[str, Exploring] = {
     "thompson": Exploring(samples=True),
     "epsilon_greedy": Exploring(epsilon=0.1),
     "greedy": Exploring(),
+}
+AFTER_DRIFT: Mapping[str, tuple[str, ThompsonConfig]] = {
+    **{name: (name, DRIFTING) for name in EXPLORING},
+    "thompson, keeps all": ("thompson", KEEPING),
+    "greedy, keeps all": ("greedy", KEEPING),
 }
 SMALL = EnvironmentSettings(users=1, items=5, slate=1)
 EVALUATED = 6_000
@@ -89,6 +95,7 @@ def main(
     seeds: Annotated[int, typer.Option(help="Shops, each with users, items and acts of its own.")] = 10,
     first: Annotated[int, typer.Option(help="The first seed.")] = 0,
     steps: Annotated[int, typer.Option(help="Decisions that each DQN learns from.")] = 30_000,
+    users: Annotated[int, typer.Option(help="Users of the shop that drifts.")] = 1,
     scale: Annotated[float, typer.Option(help="Share of the bandits' decisions, for a quick look.")] = 1.0,
     plots: Annotated[Path | None, typer.Option(help="Write plots to this folder.")] = None,
     report: ReportOption = None,
@@ -97,21 +104,20 @@ def main(
     torch.set_num_threads(1)
     numbers = range(first, first + seeds)
     if part == "sessions":
-        figures: dict[str, Figures] = {part: sessions(numbers, steps, plots)}
+        figures = sessions(numbers, steps, plots)
+    elif part == "drift":
+        figures = drifting(numbers, users, scale, plots)
     else:
-        figures = {
-            "steady": steady(numbers, round(scale * STEADY)),
-            **{f"drift, {users} users": drifting(numbers, users, scale, plots) for users in (USERS, 1)},
-        }
+        figures = steady(numbers, round(scale * STEADY))
     if report:
-        report.write_text(json.dumps(figures, indent=2) + "\n")
+        report.write_text(json.dumps({part: figures}, indent=2) + "\n")
 
 
 def steady(seeds: Sequence[int], decisions: int) -> Figures:
     """Compare the regrets of ways to explore, where what is liked stays."""
     shop = EnvironmentSettings(users=USERS, items=ITEMS, slate=SLATE, tires=False)
     regrets = {
-        name: [float(_bandit(shop, name, LONG, decisions, seed).regrets.sum()) for seed in seeds]
+        name: [float(_bandit(shop, name, STEADILY, decisions, seed).regrets.sum()) for seed in seeds]
         for name in EXPLORING
     }
     _print_regrets(regrets, decisions)
@@ -123,17 +129,21 @@ def drifting(seeds: Sequence[int], users: int, scale: float, plots: Path | None)
     before, after = round(scale * DRIFT_AT), round(scale * AFTER)
     window = min(WINDOW, after)
     shop = EnvironmentSettings(0, users, ITEMS, SLATE, tires=False, drift_at=before)
-    runs = {name: [_bandit(shop, name, SHORT, before + after, seed) for seed in seeds] for name in EXPLORING}
+    runs = {
+        side: [_bandit(shop, name, config, before + after, seed) for seed in seeds]
+        for side, (name, config) in AFTER_DRIFT.items()
+    }
     shares = {name: [_share(run, slice(-window, None)) for run in own] for name, own in runs.items()}
     _print_recovered(shares, f"{after:,} decisions after a drift, {users} users")
     _save(plots, f"shop-drift-{users}.png", _plot_shares(runs, before, window // 2))
     return shares
 
 
-def _bandit(shop: EnvironmentSettings, name: str, half_life: int, decisions: int, seed: int) -> Played:
+def _bandit(
+    shop: EnvironmentSettings, name: str, config: ThompsonConfig, decisions: int, seed: int
+) -> Played:
     environment, random = ShopEnvironment(replace(shop, seed=seed)), np.random.default_rng(seed)
     _, features = sizes_of(environment)
-    config = ThompsonConfig(half_life=half_life, ridge=RIDGE[half_life], exploration=SAMPLING[half_life])
     learner = ThompsonLearner(config, features)
     player = LearningPlayer(
         random, learner, lambda arrays: ThompsonModel.of(arrays, features), EXPLORING[name]
@@ -250,6 +260,7 @@ def _dqn(environment: ShopEnvironment, steps: int, random: np.random.Generator, 
         conservatism=0.0,  # it learns from what it shows itself
         slate=environment.settings.slate,
         decisions_per_update=STEPS_AN_UPDATE,
+        most_updates=steps,  # none waits for a later batch
         warm_up=WARM_UP,
         first_epsilon=FIRST_EPSILON,
         last_epsilon=LAST_EPSILON,

@@ -84,6 +84,11 @@ REWARDED = Counter(
     "Outcomes whose reward is above 0; as a share of all, the click-through rate",
     ["policy", "arm"],
 )
+RECIPROCAL_PLACES = Counter(
+    "millstream_outcome_reciprocal_places_total",
+    "Sum over outcomes of 1 / place of the first item with a reward above 0; as a share of all outcomes, MRR",
+    ["policy", "arm"],
+)
 REWARDS = Counter(
     "millstream_outcome_rewards_total", "Sum of the rewards of outcomes, where above 0", ["policy", "arm"]
 )

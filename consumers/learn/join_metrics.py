@@ -12,7 +12,7 @@ from pipeline.config.policy import PolicyName
 from pipeline.evaluation.responses import ResponseQuality
 from pipeline.policy.arms import CONTROL
 from pipeline.state.join_state import ShownImpression
-from pipeline.state.outcomes import Outcome
+from pipeline.state.outcomes import Outcome, reciprocal_place
 from pipeline.state.stream import StreamState
 from pipeline.value.learners import Skipped, ValueLearners
 
@@ -28,7 +28,8 @@ OTHER, NONE = "other", "none"
 class JoinMetrics:
     """Counts outcomes by policy and arm, and what was not joined.
 
-    The click-through rate is the share of outcomes with a reward above 0. How well scores predict the
+    The click-through rate is the share of outcomes with a reward above 0; how high in the list the first such
+    item stood is an arm's quality (mean reciprocal rank). How well scores predict the
     responses to shown items is measured on those of this process.
     """
 
@@ -68,6 +69,7 @@ class JoinMetrics:
             labels = _known(shown["policy"], POLICIES), _known(shown["arm"], self._arms)
             metrics.OUTCOMES.labels(*labels).inc()
             metrics.REWARDED.labels(*labels).inc(reward > 0)
+            metrics.RECIPROCAL_PLACES.labels(*labels).inc(reciprocal_place(outcome.rewards))
             metrics.REWARDS.labels(*labels).inc(max(reward, 0.0))
             metrics.PENALTIES.labels(*labels).inc(max(-reward, 0.0))
 

@@ -48,6 +48,12 @@ def _quality(figure: str, part: str = "all") -> list[tuple[str, str]]:
     return [(f"millstream_prequential_quality{{{chosen}}}", "{{scorer}}")]
 
 
+def _of_answers(*figures: str) -> list[tuple[str, str]]:
+    """Return the first figure less the others, of an answer of each arm, over an hour."""
+    added = [f"sum by (arm) (increase(millstream_{figure}_total[1h]))" for figure in (*figures, "outcomes")]
+    return [(f"({' - '.join(added[:-1])}) / {added[-1]}", "{{arm}}")]
+
+
 MODEL = (
     Panel("HR@20", "percentunit", _quality("hr@20")),
     Panel("MRR@20", "percentunit", _quality("mrr@20")),
@@ -69,6 +75,9 @@ MODEL = (
         "short",
         [("sum by (outcome) (increase(millstream_candidates_total[1h]))", "{{outcome}}")],
     ),
+    Panel("Reward of an answer", "none", _of_answers("outcome_rewards", "outcome_penalties")),
+    Panel("Click-through rate", "percentunit", _of_answers("rewarded_outcomes")),
+    Panel("MRR of what was shown", "percentunit", _of_answers("outcome_reciprocal_places")),
 )
 SERVICE = (
     Panel("Events", "cps", _rate("millstream_events_total", "daemon")),

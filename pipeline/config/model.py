@@ -23,7 +23,8 @@ class ModelConfig(Config):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """`auto` takes CUDA where there is a GPU; servers always compute on the CPU."""
     threads: Threads = 1
-    """Torch threads of each daemon; more than there are free cores makes it many times slower."""
+    """Threads of each daemon for products, of torch and of NumPy; more than there are free cores makes it
+    many times slower."""
     cache: Path = Path(".cache/content")
     """Folder of content vectors by digest, and of converted language models; shared by all processes of the
     machine."""

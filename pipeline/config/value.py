@@ -15,12 +15,15 @@ ValueName = Literal["thompson", "dqn"]
 class ThompsonConfig(Config):
     """[value.thompson] Bayesian linear regression of an item's reward, with forgetting."""
 
-    half_life: Count = 2_000
+    half_life: Count = 10_000
     """Decisions after which one counts half. The shorter, the sooner a change of taste is followed, and the
     more is explored for ever."""
-    ridge: Annotated[float, Field(ge=0.01, le=1e6)] = 1.0
+    ridge: Annotated[float, Field(ge=0.01, le=1e6)] = 30.0
     """How many rows of data the prior is worth, which says that no feature matters. It is not forgotten."""
-    exploration: Annotated[float, Field(ge=0, le=100)] = 1.0
+    kept_in_decline: Share = 0.05
+    """Share of what was learned that is kept when rewards are clearly below what was expected, as after a
+    change of taste, so that what is unsure is tried again; 1 keeps all."""
+    exploration: Annotated[float, Field(ge=0, le=100)] = 0.5
     """Factor of the standard deviation of samples: 1 samples what is believed, less explores less."""
     draws: Annotated[int, Field(ge=1, le=1_000)] = 32
     """Samples of an answer; what a policy shows is as probable as it is best among them."""
@@ -79,8 +82,9 @@ class DqnConfig(Config):
     """Items that are shown at once, where a server asks for values."""
     decisions_per_update: Count = 4
     """Decisions that are learned for each update."""
-    most_updates: Count = 64
-    """Updates of a batch at most, however many decisions it has; they bound what a batch costs."""
+    most_updates: Count = 2
+    """Updates of a batch at most, however many decisions it has; they bound what a batch costs. Others that
+    are due are made up for in later batches, as long as the replay keeps their decisions."""
     warm_up: CountOrNone = 500
     """Decisions before the first update."""
     first_epsilon: Share = 0.3

@@ -17,7 +17,7 @@ from scipy.stats import chisquare
 
 from pipeline.evaluation.off_policy.confidence import DIFFERENCES, Interval, LowerBound, Range, Verdict
 from pipeline.policy.arms import CONTROL
-from pipeline.state.outcomes import Outcome
+from pipeline.state.outcomes import Outcome, reciprocal_place
 
 HOUR_MS = 3_600_000
 MISMATCH = 1e-3
@@ -29,6 +29,7 @@ class _User:
     arm: str
     since: int
     rewards: list[float] = field(default_factory=list)
+    reciprocal_places: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class ArmResult:
         answers: to them, in these hours.
         reward: mean over the users of their mean reward of an answer.
         rewarded: share of the answers with a reward above 0.
+        mrr: mean over the answers of 1 / place of the first item with a reward above 0.
         difference: interval of what a user's mean reward is above the control's; None for the control.
         finding: what may be said with an error probability of 5 %, however often one looks.
     """
@@ -49,6 +51,7 @@ class ArmResult:
     answers: int
     reward: float
     rewarded: float
+    mrr: float
     difference: Interval | None
     finding: Verdict | None
 
@@ -104,6 +107,7 @@ class Experiment:
         user = self._users.setdefault(impression.user, _User(impression.arm, shown_at))
         if shown_at < user.since + self._span:
             user.rewards.append(sum(outcome.rewards))
+            user.reciprocal_places.append(reciprocal_place(outcome.rewards))
 
     def results(self, shares: Mapping[str, float], rewards: Range, until: int) -> list[ArmResult]:
         """Compare the arms, by the users whose first hours have passed at a time in ms.
@@ -131,6 +135,7 @@ class Experiment:
         fits: bool,
     ) -> ArmResult:
         answers = [reward for user in own for reward in user.rewards]
+        reciprocals = [reciprocal for user in own for reciprocal in user.reciprocal_places]
         difference = None if arm == CONTROL else _difference(arm, complete, shares, rewards)
         return ArmResult(
             arm,
@@ -138,6 +143,7 @@ class Experiment:
             len(answers),
             float(np.mean([np.mean(user.rewards) for user in own])) if own else 0.0,
             float(np.mean(np.array(answers) > 0)) if answers else 0.0,
+            float(np.mean(reciprocals)) if reciprocals else 0.0,
             difference,
             None if difference is None else (difference.verdict if fits else Verdict.MISMATCH),
         )

@@ -81,7 +81,7 @@ def changes_table(changes: Sequence[PolicyChange]) -> RenderableType:
 
 def arms_table(experiment: str, results: Sequence[ArmResult]) -> RenderableType:
     """One row per arm: what its users have got, and how sure it is that this is more than the control's."""
-    numbers = ("users", "answers", "reward", "rewarded")
+    numbers = ("users", "answers", "reward", "rewarded", "MRR")
     return table(
         f"experiment {experiment}",
         ("arm", *numbers, "difference, 95 %", "finding"),
@@ -98,6 +98,7 @@ def _arm_row(found: ArmResult) -> tuple[str, ...]:
         f"{found.answers:,}",
         f"{found.reward:.4f}",
         f"{found.rewarded:.2%}",
+        f"{found.mrr:.4f}",
         _interval(found.difference) if found.difference else "",
         found.finding.value if found.finding else "",
     )

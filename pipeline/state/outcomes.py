@@ -8,7 +8,7 @@ clock never goes back: what comes late counts as appended at the latest time tha
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from operator import itemgetter
@@ -54,6 +54,15 @@ class Outcome:
     def of(cls, closed: ShownImpression) -> Self:
         """Make the outcome of an impression that is closed."""
         return cls(closed.impression, closed.rewards, closed.shown_at)
+
+
+def reciprocal_place(rewards: Sequence[float]) -> float:
+    """Return 1 / place of the first item with a reward above 0; 0 without any.
+
+    >>> reciprocal_place([0.0, -5.0, 1.0, 10.0])
+    0.3333333333333333
+    """
+    return next((1 / place for place, reward in enumerate(rewards, start=1) if reward > 0), 0.0)
 
 
 class OutcomeJoin:

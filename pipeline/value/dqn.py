@@ -114,9 +114,18 @@ class DqnLearner:
                 self._transitions.finish(step)
         if self._transitions.added < self.warm_up or not self._transitions.complete:
             return
-        updates, self._due = divmod(self._due + len(decisions), self._config.decisions_per_update)
-        for _ in range(min(updates, self._config.most_updates)):
+        for _ in range(self._updates(len(decisions))):
             self._update(self._transitions.draw(self._config.replay.batch, random))
+
+    def _updates(self, added: int) -> int:
+        """Return how many updates a batch of so many decisions takes.
+
+        Those that are due and do not fit into it wait for later batches, until their decisions are forgotten.
+        """
+        config, due = self._config, min(self._due + added, self._config.replay.decisions)
+        updates = min(due // config.decisions_per_update, config.most_updates)
+        self._due = due - updates * config.decisions_per_update
+        return updates
 
     def _scale(self, decisions: Sequence[Decision]) -> None:
         if decisions:

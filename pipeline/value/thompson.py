@@ -2,11 +2,13 @@
 
 What the features are is learned elsewhere, by gradients; how much each is worth, and how sure that is,
 follows here in closed form (Riquelme, Tucker and Snoek 2018). All that was seen is one matrix of decayed
-moments, so that means, spreads and the posterior come of the same numbers.
+moments, so that means, spreads and the posterior come of the same numbers. When rewards are clearly below
+what they say, most of it is forgotten at once: what is believed becomes unsure, and is tried again.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +20,11 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from pipeline.config import ThompsonConfig
 from pipeline.value.checks import check_names, read_array, read_weights
+from pipeline.value.decline import DeclineDetector
 from pipeline.value.port import Arrays, Decision, Floats, Vectors
 from pipeline.value.scaling import centre_and_spread
+
+log = logging.getLogger(__name__)
 
 FURTHEST = 10.0
 """Standard deviations from the mean at which a feature is cut off, so that no single row rules the rest."""
@@ -94,6 +99,7 @@ class ThompsonLearner:
         self._config = config
         self._features = features
         self._moments = Moments(features)
+        self._declines = DeclineDetector()
 
     @property
     def warm_up(self) -> int:
@@ -110,8 +116,22 @@ class ThompsonLearner:
         rewards = np.concatenate([decision.rewards for decision in decisions])
         centre, spread = self._moments.centre_and_spread()
         items = np.clip(items, centre - FURTHEST * spread, centre + FURTHEST * spread)
+        if self._declines.add(self._shortfalls((items - centre) / spread, rewards, lengths)):
+            log.warning("rewards are clearly below what was expected: what is unsure is tried again")
+            self._moments.sums *= self._config.kept_in_decline
         rows = np.column_stack((np.ones(len(items)), items, rewards))
         self._moments.add(rows, np.repeat(kept[1:], lengths), float(kept[0]))
+
+    def _shortfalls(self, standard: Floats, rewards: Floats, lengths: Sequence[int]) -> Floats:
+        """Return by how much the rewards of n slates are below what is believed, ``[n]``.
+
+        In standard deviations. `lengths` are those of the slates, whose items are one after another.
+        """
+        posterior = self._moments.posterior(self._config.ridge)
+        expected = posterior.weights[0] + standard @ posterior.weights[1:]
+        sizes = np.array(lengths, dtype=np.int64)
+        short: Floats = np.add.reduceat(expected - rewards, sizes.cumsum() - sizes)
+        return short / (posterior.deviation * np.sqrt(sizes))
 
     def model(self) -> Arrays:
         """Return what a `ThompsonModel` is made of."""
@@ -128,20 +148,22 @@ class ThompsonLearner:
         return {name: array.astype(np.float32) for name, array in arrays.items()}
 
     def state(self) -> Arrays:
-        """Return the moments."""
-        return {"moments": self._moments.sums.copy()}
+        """Return the moments, and what is known of a decline."""
+        return {"moments": self._moments.sums.copy(), **self._declines.state()}
 
     def load(self, state: Arrays) -> None:
-        """Restore the moments.
+        """Restore the moments, and what is known of a decline; states from before have nothing of it.
 
         Raises:
             ValueError: they are not of so many features, not finite, or no moments.
         """
-        check_names(state, {"moments"})
+        state = {**DeclineDetector().state(), **state}
+        check_names(state, {"moments", *self._declines.state()})
         size = self._features + 2
         sums = read_array(state, "moments", (size, size), np.float64)
         if not np.allclose(sums, sums.T) or (sums.diagonal() < 0).any():
             raise ValueError("moments are no sums of products")
+        self._declines.load(state)
         self._moments.sums = sums
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -148,11 +149,20 @@ def test_places_are_filled_by_rows_of_values() -> None:
 
 
 def test_ways_to_explore_are_compared(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    shop.main("bandits", seeds=2, scale=0.02, plots=tmp_path)
+    shop.main("bandits", seeds=2, scale=0.02, report=tmp_path / "report.json")
+    assert capsys.readouterr().out.count("greedy") == 3
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert {name: len(regrets) for name, regrets in found["bandits"].items()} == dict.fromkeys(
+        shop.EXPLORING, 2
+    )
+
+
+def test_what_is_earned_after_a_drift_is_compared(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    shop.main("drift", seeds=1, users=3, scale=0.02, plots=tmp_path)
     printed = capsys.readouterr().out
-    assert "100 decisions after a drift, 1 users" in printed
-    assert printed.count("greedy") == 3 * 2 + 1
-    assert {path.name for path in tmp_path.iterdir()} == {"shop-drift-1.png", "shop-drift-200.png"}
+    assert "100 decisions after a drift, 3 users" in printed
+    assert all(side in printed for side in shop.AFTER_DRIFT)
+    assert [path.name for path in tmp_path.iterdir()] == ["shop-drift-3.png"]
 
 
 def test_sessions_of_all_policies_are_compared(

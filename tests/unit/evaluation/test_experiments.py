@@ -58,7 +58,7 @@ def test_a_user_counts_once_with_the_first_hours() -> None:
     experiment.add(outcome("ben", "bold", 1.0, 5))
     experiment.add(outcome("cid", "bold", 1.0, experiment="another"))
     _, bold = experiment.results(SHARES, REWARDS, until=HOUR_MS + 4)
-    assert (bold.users, bold.answers, bold.reward, bold.rewarded) == (1, 2, 0.5, 0.5)
+    assert (bold.users, bold.answers, bold.reward, bold.rewarded, bold.mrr) == (1, 2, 0.5, 0.5, 0.5)
     _, bold = experiment.results(SHARES, REWARDS, until=HOUR_MS + 5)
     assert bold.users == 2
 

@@ -44,6 +44,29 @@ print(before, first, gc.get_freeze_count() - first)
 """
 
 
+PRODUCTS = """
+import scipy.linalg
+from threadpoolctl import threadpool_info
+from pipeline.model.device import use_device
+
+def threads():
+    return {found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"}
+
+use_device("cpu", threads=2)
+two = threads()
+use_device("cpu", threads=1)
+print(two, threads())
+"""
+
+
+def test_products_of_numpy_take_as_many_threads_as_those_of_torch() -> None:
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
+    finished = subprocess.run(
+        [sys.executable, "-c", PRODUCTS], check=True, capture_output=True, text=True, env=environment
+    )
+    assert finished.stdout.split() == ["{2}", "{1}"]
+
+
 def test_auto_is_a_device_that_is_there() -> None:
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     assert use_device("auto", threads=1).type == expected

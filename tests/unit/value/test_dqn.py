@@ -240,12 +240,29 @@ def test_the_target_network_moves_by_its_share() -> None:
     assert after["own.target"] == pytest.approx(expected, abs=1e-7)
 
 
-def test_a_batch_costs_a_bounded_number_of_updates() -> None:
+def test_a_batch_costs_a_bounded_number_of_updates_and_later_ones_make_up_for_the_rest() -> None:
     decisions = random_decisions(130, np.random.default_rng(0), state=2, features=2, slate=2)
     learner = learned(decisions[:100], config(most_updates=5), batch=100)
-    assert int(learner.state()["adam.steps"][0]) == 5
+    assert counted(learner) == (5, 90)
     learner.learn(decisions[100:103], np.random.default_rng(0))
-    assert (int(learner.state()["adam.steps"][0]), int(learner.state()["own.due"][0])) == (6, 1)
+    assert counted(learner) == (10, 83)
+    restored = DqnLearner(config(most_updates=1_000), (2, 2))
+    restored.load(learner.state())
+    restored.learn([], np.random.default_rng(0))
+    assert counted(restored) == (51, 1)
+
+
+def test_no_update_is_due_for_decisions_that_are_forgotten() -> None:
+    decisions = random_decisions(130, np.random.default_rng(0), state=2, features=2, slate=2)
+    replay = TransitionConfig(decisions=20, actions=2, batch=4)
+    learner = learned(decisions, config(most_updates=5, replay=replay), batch=130)
+    assert counted(learner) == (5, 10)
+
+
+def counted(learner: DqnLearner) -> tuple[int, int]:
+    """How many updates were taken, and for how many decisions further ones are due."""
+    state = learner.state()
+    return int(state["adam.steps"][0]), int(state["own.due"][0])
 
 
 def test_nothing_is_learned_before_the_warm_up() -> None:

@@ -13,7 +13,7 @@ from tests.support.decisions import changed, decision, equal, random_decisions
 
 NONE = np.random.default_rng(0)
 """Thompson sampling draws nothing while it learns."""
-FOREVER = ThompsonConfig(half_life=1_000_000_000)
+FOREVER = ThompsonConfig(half_life=1_000_000_000, ridge=1.0, exploration=1.0)
 WEIGHTS = np.array([1.0, -2.0, 0.5])
 
 
@@ -103,6 +103,46 @@ def test_a_change_is_followed_after_some_half_lives() -> None:
     forgetting_nothing = learned(linear(1_000))
     forgetting_nothing.learn(linear(700, -WEIGHTS, seed=1), NONE)
     assert abs(mean(forgetting_nothing, asked) - (5 - asked @ WEIGHTS)) > 1
+
+
+def taught(rewards: float, kept: float = 0.05) -> ThompsonLearner:
+    """A learner of 3,000 decisions whose rewards have no more to do with the items, and then of 200."""
+    config = ThompsonConfig(half_life=1_000_000, kept_in_decline=kept)
+    learner = learned(linear(3_000), config)
+    for start in (0, 100):
+        learner.learn([one(rewards, seed) for seed in range(start, start + 100)], NONE)
+    return learner
+
+
+def one(reward: float, seed: int) -> Decision:
+    return decision(3 + 2 * np.random.default_rng(seed).normal(size=(4, 3)), np.full(4, reward))
+
+
+def test_when_rewards_fall_what_is_unsure_is_tried_again() -> None:
+    item = np.array([[3.0, 3.0, 9.0]])
+    fallen, stubborn, risen = taught(-20.0), taught(-20.0, kept=1.0), taught(20.0)
+    spreads = [float(samples(learner, item).std()) for learner in (fallen, stubborn, risen)]
+    assert spreads[0] > 3 * max(spreads[1:])
+    assert mean(fallen, item)[0] < mean(stubborn, item)[0] - 10, "and what came of the decline is learned"
+    assert fallen.state()["since"][0] == 100, "the first of the two batches was the decline"
+
+
+def test_a_decline_is_found_after_a_restart_too() -> None:
+    learner, restored = (learned(linear(3_000), ThompsonConfig()) for _ in range(2))
+    falling = [one(-0.1, seed) for seed in range(150)]
+    for number, batch in enumerate((falling[:60], falling[60:])):
+        learner.learn(batch, NONE)
+        if not number:
+            restored.load(learner.state())
+    restored.learn(falling[60:], NONE)
+    assert equal(restored.state(), learner.state())
+
+
+def test_a_state_from_before_declines_is_restored() -> None:
+    learner, restored = learned(linear(30)), learned(linear(5))
+    restored.load({"moments": learner.state()["moments"]})
+    assert restored.state()["moments"] == pytest.approx(learner.state()["moments"])
+    assert restored.state()["since"][0] == 0
 
 
 def test_what_gets_no_data_returns_to_the_prior() -> None:

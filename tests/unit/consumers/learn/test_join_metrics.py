@@ -19,7 +19,13 @@ from tests.support.decisions import decision
 from tests.support.impressions import impression
 
 NO_VALUES = make_learner(ValueConfig(), 1, 1)
-COUNTED = metrics.OUTCOMES, metrics.REWARDED, metrics.REWARDS, metrics.PENALTIES
+COUNTED = (
+    metrics.OUTCOMES,
+    metrics.REWARDED,
+    metrics.RECIPROCAL_PLACES,
+    metrics.REWARDS,
+    metrics.PENALTIES,
+)
 
 
 def counts(policy: str, arm: str) -> list[float]:
@@ -30,10 +36,10 @@ def _value(counter: Counter, *labels: str) -> float:
     return float(counter.labels(*labels)._value.get())
 
 
-def outcome(reward: float, policy: str | None, arm: str | None) -> ShownImpression:
+def outcome(reward: float, policy: str | None, arm: str | None, second: float = 0.0) -> ShownImpression:
     drawn: dict[str, Any] = {"policy": policy, "policy_version": "1", "propensities": (1.0, 1.0), "pool": 0}
     drawn = drawn if policy else {}
-    return ShownImpression.of(impression(arm=arm, **drawn), 0)._replace(rewards=(reward, 0.0))
+    return ShownImpression.of(impression(arm=arm, **drawn), 0)._replace(rewards=(reward, second))
 
 
 def test_outcomes_are_counted_by_policy_and_arm() -> None:
@@ -42,7 +48,7 @@ def test_outcomes_are_counted_by_policy_and_arm() -> None:
     stream = StreamState(StreamConfig())
     stream.closed = [
         outcome(3.0, "greedy", "control"),
-        outcome(0.0, "greedy", "control"),
+        outcome(0.0, "greedy", "control", second=2.0),
         outcome(-5.0, "greedy", "half"),
         outcome(1.0, "of-a-stranger", "unheard-of"),
         outcome(1.0, None, None),
@@ -54,10 +60,10 @@ def test_outcomes_are_counted_by_policy_and_arm() -> None:
         kind: [now - then for now, then in zip(counts(*kind), before[kind], strict=True)] for kind in kinds
     }
     assert gained == {
-        ("greedy", "control"): [2, 1, 3, 0],
-        ("greedy", "half"): [1, 0, 0, 5],
-        ("other", "other"): [1, 1, 1, 0],
-        ("none", "none"): [1, 1, 1, 0],
+        ("greedy", "control"): [2, 2, 1.5, 5, 0],
+        ("greedy", "half"): [1, 0, 0, 0, 5],
+        ("other", "other"): [1, 1, 1, 1, 0],
+        ("none", "none"): [1, 1, 1, 1, 0],
     }
     assert _value(metrics.LEFTOVERS, "late") == late + 2
 

@@ -45,6 +45,6 @@ def test_few_effective_answers_decide_nothing() -> None:
     ],
 )
 def test_an_arm_is_decided_on_by_its_experiment(finding: Verdict, outcome: PolicyOutcome, says: str) -> None:
-    found = decide_on_arm(ArmResult("bold", 70, 200, 0.5, 0.4, Interval(0.01, 0.05), finding))
+    found = decide_on_arm(ArmResult("bold", 70, 200, 0.5, 0.4, 0.3, Interval(0.01, 0.05), finding))
     assert found.outcome is outcome
     assert says in found.reason
