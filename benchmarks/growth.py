@@ -2,10 +2,13 @@
 
     python -m benchmarks.growth --items 1000 --items 10000 --items 100000
     python -m benchmarks.growth --items 10000 --users 1000 --users 10000 --users 1000000
+    python -m benchmarks.growth --items 10000 --items 1000000 --together
 
-Each size has a learner and then a server, in processes of their own (see `benchmarks.growth_sides`).
-Times are those of the processor, which waits actively for a GPU if `model.device` is one. A size that
-exceeds the budget of time or memory is reported as such.
+Each size has a learner and then a server, in processes of their own (see `benchmarks.growth_sides`). With
+`--together` one process takes all sizes in turn, round by round, so that ratios do not depend on what else
+the machine does meanwhile; it knows no memory of a size. Times are those of the processor, which waits
+actively for a GPU if `model.device` is one. A size that exceeds the budget of time or memory is reported as
+such.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -37,7 +40,7 @@ refuse_unused()
 from benchmarks.growth_sides import {side}
 print(json.dumps({side}({items}, {users}, {rounds}, Path({folder!r}))))
 """
-"""What measures a side; it starts as the commands do."""
+"""What measures a side, or all sizes together; it starts as the commands do."""
 FIGURES = {
     "batch_ms": "batch of 256, ms",
     "publish_ms": "delta published, ms",
@@ -87,10 +90,14 @@ def main(
     rounds: Annotated[int, typer.Option(help="Batches that are measured, each with a delta.")] = 20,
     seconds: Annotated[float, typer.Option(help="Seconds by the wall clock that a side may take.")] = 600,
     gib: Annotated[float, typer.Option(help="Memory that a side may take.")] = 12,
+    together: Annotated[
+        bool, typer.Option("--together", help="Take all sizes in turn, in one process.")
+    ] = False,
     report: ReportOption = None,
 ) -> None:
     """Measure every size; print medians, and in brackets their ratios to those of the size of reference."""
-    rows = [_measured(Size(each, own), rounds, Budget(seconds, gib)) for own in users for each in items]
+    measured, budget = _together if together else _one_by_one, Budget(seconds, gib)
+    rows = [row for own in users for row in measured(items, own, rounds, budget)]
     reference = next((row for row in rows if row.size == REFERENCE), rows[0])
     console = Console()
     console.print(_table(rows, reference.figures))
@@ -100,6 +107,20 @@ def main(
     if report:
         named = [{**row.size._asdict(), **row.figures, "fault": row.fault} for row in rows]
         report.write_text(json.dumps(named, indent=2) + "\n")
+
+
+def _one_by_one(items: Sequence[int], users: int, rounds: int, budget: Budget) -> list[Row]:
+    return [_measured(Size(each, users), rounds, budget) for each in items]
+
+
+def _together(items: Sequence[int], users: int, rounds: int, budget: Budget) -> list[Row]:
+    sizes = [Size(each, users) for each in items]
+    with TemporaryDirectory() as folder:
+        try:
+            found = _run("together", [*items], users, rounds, Path(folder), budget)
+        except BudgetExceeded as error:
+            return [Row(size, {}, f"all together {error}") for size in sizes]
+    return [Row(size, figures) for size, figures in zip(sizes, found, strict=True)]
 
 
 def _measured(size: Size, rounds: int, budget: Budget) -> Row:
@@ -119,14 +140,23 @@ def run_side(side: str, size: Size, rounds: int, folder: Path, budget: Budget) -
     Raises:
         BudgetExceeded: it took more than its budget, or failed.
     """
-    program = PROGRAM.format(side=side, items=size.items, users=size.users, rounds=rounds, folder=str(folder))
+    figures: Figures = _run(side, size.items, size.users, rounds, folder, budget)
+    return figures
+
+
+def _run(side: str, items: int | list[int], users: int, rounds: int, folder: Path, budget: Budget) -> Any:
+    """Run a function of `benchmarks.growth_sides` in a process of its own; return what it prints.
+
+    Raises:
+        BudgetExceeded: it took more than its budget, or failed.
+    """
+    program = PROGRAM.format(side=side, items=items, users=users, rounds=rounds, folder=str(folder))
     command, pipe = [sys.executable, "-c", program], subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
         printed, errors = _finished(process, budget)
     if process.returncode:
         raise BudgetExceeded(f"failed: {errors.strip().splitlines()[-1:]}")
-    figures: Figures = json.loads(printed.splitlines()[-1])
-    return figures
+    return json.loads(printed.splitlines()[-1])
 
 
 def _finished(process: subprocess.Popen[str], budget: Budget) -> tuple[str, str]:

@@ -52,6 +52,7 @@ TOPICS = Topics(PREFIX)
 ACTS = TopicPartition(TOPICS.interactions, 0)
 MS, MB = 1e3, 1e6
 Result = TypeVar("Result")
+Figures = dict[str, float]
 
 
 class RandomEncoder(TextEncoder):
@@ -201,47 +202,69 @@ class ServingSide:
         state.updated_histories, state.updated_older = {}, {}
 
 
-def learner(items: int, users: int, rounds: int, folder: Path) -> dict[str, float]:
-    """Learn batches, publish a delta after each, and leave them in a folder."""
+def learned(items: int, users: int, rounds: int, folder: Path) -> Iterator[Figures]:
+    """Learn batches and publish a delta after each, to a folder; yield what each round took."""
     side, store = LearningSide(items, users, folder), SnapshotStore(str(folder / "store"), PREFIX)
     for _ in range(WARM_UP):
         side.learn()
-    learning, publishing = list[float](), list[float]()
     with closing(open_log(f"sqlite:///{folder}/log.db")) as log, closing(log.writer()) as writer:
         TOPICS.create(log, 1, *LogConfig().topic_sizes[1:])
         publisher = Publisher(store, writer, TOPICS, keep=2 * rounds)
         side.publish(publisher, side.users)
         full = stored_mb(folder)
-        for _ in range(rounds):
+        for number in range(1, rounds + 1):
             took, acts = timed(side.learn)
-            learning.append(took)
-            publishing.append(timed(partial(side.publish, publisher, {act.user for act in acts}))[0])
-    return {
-        "batch_ms": median(learning),
-        "publish_ms": median(publishing),
-        "full_mb": full,
-        "delta_mb": (stored_mb(folder) - full) / rounds,
-        "learner_mib": held_mib()[0],
-    }
+            published, _ = timed(partial(side.publish, publisher, {act.user for act in acts}))
+            delta = (stored_mb(folder) - full) / number
+            yield {"batch_ms": took, "publish_ms": published, "full_mb": full, "delta_mb": delta}
 
 
-def server(items: int, users: int, rounds: int, folder: Path) -> dict[str, float]:
-    """Read the acts of each batch, load the delta that has learned them, and answer requests."""
+def served(items: int, users: int, rounds: int, folder: Path) -> Iterator[Figures]:
+    """Read the acts of each batch, load the delta that has learned them, and answer requests; yield what
+    each round took.
+    """
     store, random = SnapshotStore(str(folder / "store"), PREFIX), np.random.default_rng(1)
     with closing(open_log(f"sqlite:///{folder}/log.db")) as log:
         side = ServingSide(items, users, log, store)
-    reading, applying, answering = list[float](), list[float](), list[float]()
     for version in store.versions()[1:]:
-        reading.append(timed(partial(side.follow, side.read()))[0])
-        applying.append(timed(partial(side.load, version))[0])
-        for user in random.integers(users, size=-(-REQUESTS // rounds)):
-            answering.append(timed(partial(side.answer, f"u{user}"))[0])
-    return {
-        "read_ms": median(reading),
-        "apply_ms": median(applying),
-        "request_ms": median(answering),
-        "server_mib": held_mib()[0],
-    }
+        read, _ = timed(partial(side.follow, side.read()))
+        applied, _ = timed(partial(side.load, version))
+        asked = random.integers(users, size=-(-REQUESTS // rounds))
+        answers = [timed(partial(side.answer, f"u{user}"))[0] for user in asked]
+        yield {"read_ms": read, "apply_ms": applied, "request_ms": median(answers)}
+
+
+def learner(items: int, users: int, rounds: int, folder: Path) -> Figures:
+    """Measure a learner alone, with its memory."""
+    return {**_medians(learned(items, users, rounds, folder)), "learner_mib": held_mib()[0]}
+
+
+def server(items: int, users: int, rounds: int, folder: Path) -> Figures:
+    """Measure a server of what a learner left alone, with its memory."""
+    return {**_medians(served(items, users, rounds, folder)), "server_mib": held_mib()[0]}
+
+
+def together(sizes: Sequence[int], users: int, rounds: int, folder: Path) -> list[Figures]:
+    """Measure the learners of all sizes in turn, round by round, and then their servers."""
+    folders = [folder / str(items) for items in sizes]
+    for one in folders:
+        one.mkdir()
+    found = dict[int, Figures]()
+    for side in (learned, served):
+        runs = [side(items, users, rounds, one) for items, one in zip(sizes, folders, strict=True)]
+        taken = list[Sequence[Figures]]()
+        for number in range(rounds):
+            step = 1 if number % 2 else -1
+            taken.append([next(run) for run in runs[::step]][::step])
+        for items, of_size in zip(sizes, zip(*taken, strict=True), strict=True):
+            found[items] = {**found.get(items, {}), **_medians(of_size)}
+    return [found[items] for items in sizes]
+
+
+def _medians(rounds: Iterable[Figures]) -> Figures:
+    """Return the median of each figure."""
+    all_rounds = [*rounds]
+    return {name: median(one[name] for one in all_rounds) for name in all_rounds[0]}
 
 
 def catalogue(items: int) -> Iterator[list[Item]]:

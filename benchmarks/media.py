@@ -32,6 +32,7 @@ Integers = NDArray[np.int64]
 MADE: dict[EncoderName, Callable[[str, int, int], bytes]] = {
     "efficientnet-lite0": picture,
     "speech-embedding": sound,
+    "basic-pitch": sound,
 }
 PENALTY = 1e-3
 

@@ -5,13 +5,14 @@
     python -m benchmarks.modalities noise --seeds 3
     python -m benchmarks.modalities image
     python -m benchmarks.modalities audio
+    python -m benchmarks.modalities music
     python -m benchmarks.modalities brand --seeds 3
     python -m benchmarks.modalities relation --seeds 3
 
 Each run learns one stream twice, with what items bring declared and without. `vector`: an item's vector
 points near the direction of its style. `series`: it is what `encode_series` makes of a series whose rhythm
-is that of its style. `image` and `audio`: what the encoders of `millstream media` make of a picture whose
-colour and shape, or a sound whose pitch, are those of its style. `noise`: it says nothing. `brand`: an
+is that of its style. `image`, `audio` and `music`: what the encoders of `millstream media` make of a picture
+whose colour and shape, or a sound whose pitch, are those of its style. `noise`: it says nothing. `brand`: an
 item's brand mostly has one style. `relation`: an item is an accessory of two whose texts tell its style.
 Most items arrive while the stream goes on, so that half of all targets are cold: nobody, or hardly anybody,
 has acted on them.
@@ -70,6 +71,7 @@ class Carrier(StrEnum):
     SERIES = "series"
     IMAGE = "image"
     AUDIO = "audio"
+    MUSIC = "music"
     NOISE = "noise"
     BRAND = "brand"
     RELATION = "relation"
@@ -80,6 +82,7 @@ MODALITIES = {Carrier.SERIES: Modality.SERIES, Carrier.NOISE: Modality.NOISE}
 ENCODER: dict[Carrier, EncoderName] = {
     Carrier.IMAGE: "efficientnet-lite0",
     Carrier.AUDIO: "speech-embedding",
+    Carrier.MUSIC: "basic-pitch",
 }
 Encode = Callable[[Item], NDArray[np.floating[Any]]]
 Declared = dict[str, object]
@@ -122,7 +125,7 @@ def shop_of(carrier: Carrier, settings: ShopSettings) -> tuple[Shop, Declared]:
         case Carrier.SERIES:
             made = encoded_shop(shop, lambda item: encode_series(item.vectors[NAME], SERIES_WIDTH))
             width = SERIES_WIDTH
-        case Carrier.IMAGE | Carrier.AUDIO:
+        case Carrier.IMAGE | Carrier.AUDIO | Carrier.MUSIC:
             made, width = media_shop(ENCODER[carrier], shop)
         case _:
             made, width = Shop(shop), WIDTH

@@ -1,6 +1,7 @@
 """How many personal requests a server answers beside a learner that publishes, by workers and connections.
 
     python -m benchmarks.throughput --items 100000 --workers 1 --workers 2
+    python -m benchmarks.throughput --items 100000 --workers 1 --runtime torch --runtime onnx
 
 Learner and server are processes on an embedded log, and `wrk`, which must be installed, asks for random users
 without a pause on each connection. Acts are appended meanwhile, so that snapshots are published and swapped.
@@ -39,7 +40,7 @@ from pipeline.metrics import Series, scrape, value_of
 USERS, ACTS = 1_000, 20_000
 WARM_UP_SECONDS, START_SECONDS, POLL_SECONDS = 3, 1_800.0, 0.5
 KIB_PER_MIB, WIDTH = 1_024, 120
-GORSE = ("gorse", "", "200", "", "8–10", "", "", "", "")
+GORSE = ("gorse", "", "", "200", "", "8–10", "", "", "", "")
 """Measured before: lists that were computed before, for a catalogue of 2,500 items."""
 SCRIPT = """
 request = function()
@@ -64,8 +65,15 @@ class Asked(NamedTuple):
     errors: int
 
 
+class Server(NamedTuple):
+    """How a server is started: `serve.runtime` and `serve.workers`."""
+
+    runtime: str
+    workers: int
+
+
 class Row(NamedTuple):
-    """The figures of a number of workers and connections.
+    """The figures of a server and a number of connections.
 
     Attributes:
         swaps: snapshots swapped in meanwhile, by all workers together.
@@ -74,6 +82,7 @@ class Row(NamedTuple):
         load: of the machine, at the end.
     """
 
+    runtime: str
     workers: int
     connections: int
     requests_per_second: float
@@ -90,20 +99,22 @@ def main(
     items: Annotated[int, typer.Option(help="Items of the catalogue.")] = 5_000,
     titles: Annotated[int, typer.Option(help="Distinct titles among them.")] = 2_000,
     workers: Annotated[list[int], typer.Option(help="Workers of a server, of each measured.")] = [1, 2],  # noqa: B006
+    runtime: Annotated[list[str], typer.Option(help="What computes the tower, of each.")] = ["torch"],  # noqa: B006
     connections: Annotated[list[int], typer.Option(help="Connections, of each measured.")] = [4, 16, 64],  # noqa: B006
     seconds: Annotated[int, typer.Option(help="Seconds of each measurement.")] = 20,
     rate: Annotated[float, typer.Option(help="Acts a second beside them.")] = 50,
     report: ReportOption = None,
 ) -> None:
-    """Measure each number of workers with each number of connections, and print a table."""
+    """Measure each runtime and number of workers with each number of connections, and print a table."""
     if shutil.which("wrk") is None:
         raise typer.BadParameter("wrk is not installed: apt-get install wrk")
+    servers = [Server(way, count) for count in workers for way in runtime]
     with TemporaryDirectory() as name:
         folder = Path(name)
         rows = [
             row
-            for count, feed, urls in _servers(folder, items, titles, workers)
-            for row in _rows(folder, feed, urls, count, connections, seconds, rate)
+            for server, feed, urls in _servers(folder, items, titles, servers)
+            for row in _rows(folder, feed, urls, server, connections, seconds, rate)
         ]
     Console(width=WIDTH).print(_table(items, rows))
     if report:
@@ -111,8 +122,8 @@ def main(
 
 
 def _servers(
-    folder: Path, items: int, titles: int, workers: Sequence[int]
-) -> Iterator[tuple[int, Feed, list[str]]]:
+    folder: Path, items: int, titles: int, servers: Sequence[Server]
+) -> Iterator[tuple[Server, Feed, list[str]]]:
     """Let a learner learn a catalogue; yield one server after the other, with the URLs of its metrics."""
     port, learn = free_port(), free_port()
     environment = {
@@ -133,15 +144,19 @@ def _servers(
         _add_acts(feed, items)
         learner.start("learn")
         _wait_until(learner, "learn", partial(_has_learned, f"http://127.0.0.1:{learn}/metrics", items))
-        for count in workers:
+        for one in servers:
             first = free_port()
-            more = {"MILLSTREAM_SERVE__WORKERS": str(count), "MILLSTREAM_METRICS__SERVE": str(first)}
-            ports = range(first, first + count) if count > 1 else [port]
-            urls = [f"http://127.0.0.1:{one}/metrics" for one in ports]
+            more = {
+                "MILLSTREAM_SERVE__RUNTIME": one.runtime,
+                "MILLSTREAM_SERVE__WORKERS": str(one.workers),
+                "MILLSTREAM_METRICS__SERVE": str(first),
+            }
+            ports = range(first, first + one.workers) if one.workers > 1 else [port]
+            urls = [f"http://127.0.0.1:{each}/metrics" for each in ports]
             with Daemons(folder, environment | more) as server:
                 server.start("serve")
                 _wait_until(server, "serve", partial(_all_serve, urls))
-                yield count, feed, urls
+                yield one, feed, urls
                 server.check("serve")
         learner.check("learn")
 
@@ -193,7 +208,7 @@ def _rows(
     folder: Path,
     feed: Feed,
     urls: Sequence[str],
-    workers: int,
+    server: Server,
     connections: Sequence[int],
     seconds: int,
     rate: float,
@@ -208,7 +223,7 @@ def _rows(
             asked = _ask(feed.url, script, count, seconds)
             after = [_scraped(url) for url in urls]
             yield Row(
-                workers,
+                *server,
                 count,
                 asked.requests / asked.seconds,
                 asked.p50_ms,
@@ -274,14 +289,15 @@ def _pss_kib(process: int) -> int:
 
 def _table(items: int, rows: Sequence[Row]) -> Table:
     table = Table(
-        f"{items:,} items\nworkers",
-        *("connections", "requests/s", "p50, ms", "p99, ms", "errors", "swaps", "CPU, ms"),
+        f"{items:,} items\nruntime",
+        *("workers", "connections", "requests/s", "p50, ms", "p99, ms", "errors", "swaps", "CPU, ms"),
         "PSS, MiB",
         "load",
     )
     for row in rows:
         figures = (row.requests_per_second, row.p50_ms, row.p99_ms)
         table.add_row(
+            row.runtime,
             str(row.workers),
             str(row.connections),
             *(f"{figure:,.1f}" for figure in figures),

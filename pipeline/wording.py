@@ -1,4 +1,6 @@
-"""Words for what is not valid in settings, mappings and requests: plain English, with the nearest names."""
+"""Words: counts, and plain English for what is not valid in settings, mappings and requests, with the nearest
+names.
+"""
 
 from __future__ import annotations
 
@@ -56,6 +58,11 @@ def listed(faults: Sequence[str], most: int) -> str:
     """Join so many faults at most, and count the others."""
     more = len(faults) - most
     return "; ".join([*faults[:most], *([f"and {more} more"] if more > 0 else [])])
+
+
+def counted(number: int, noun: str) -> str:
+    """Say how many: ``1 row``, ``2 rows``, ``1,000 rows``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from pipeline.config import MediaConfig
 from pipeline.errors import MediaRefused
 from pipeline.media.addresses import endpoint_of
 
-SOUNDS = ("speech-embedding",)
+SOUNDS = ("speech-embedding", "basic-pitch")
 ENDINGS = frozenset({".avif", ".gif", ".jpeg", ".jpg", ".png", ".webp"})
 """Of the path of a URL, where no encoder says what the medium is."""
 

@@ -82,12 +82,13 @@ def _fields_by_column(mapping: Mapping) -> dict[str, list[str]]:
 
 def _print_events(found: Inspection) -> None:
     from pipeline.events import encode
+    from pipeline.wording import counted
 
     for item in found.items[:SHOWN_EVENTS]:
         _print(encode(item).decode())
     for act in found.interactions[:SHOWN_EVENTS]:
         _print(encode(act).decode())
-    counts = f"{len(found.items):,} items and {len(found.interactions):,} interactions"
+    counts = f"{counted(len(found.items), 'item')} and {counted(len(found.interactions), 'interaction')}"
     _print(f"The first rows become {counts}.")
     for line in found.drops.lines():
         _print(line)

@@ -51,11 +51,11 @@ def load_items(
     from pipeline.datasets.catalogue_file import CatalogueFile
     from pipeline.datasets.mapping import load_mapping
     from pipeline.datasets.remote import local
-    from pipeline.events import encode
+    from pipeline.wording import counted
 
     found = load_mapping(mapping) if mapping else None
     catalogue = CatalogueFile(local(file), found and adjusted(found, encoding, dates), now())
-    records = [(item.item, encode(item)) for item in catalogue.items()]
+    records = list(catalogue.records())
     with (
         log_of_settings() as (event_log, topics, _),
         event_log.writer() as writer,
@@ -64,8 +64,8 @@ def load_items(
         for item, wire in progress.track(records, task_id=progress.task_ids[0]):
             writer.append(topics.items, item, wire)
         writer.flush()
-    print_drop_lines(catalogue.drops, len(records), "item")
-    console.print(f"{len(records):,} items were added to {topics.items}, or replaced there")
+    print_drop_lines(catalogue.drops, len(records), "an item")
+    console.print(f"{counted(len(records), 'item')} added to {topics.items}, or replaced there")
 
 
 @items_app.command("series")

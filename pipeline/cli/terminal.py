@@ -143,7 +143,7 @@ def print_drops(dataset: Dataset, events: int) -> None:
     Raises:
         DatasetError: not one event remained.
     """
-    print_drop_lines(dataset.drops, events, "interaction")
+    print_drop_lines(dataset.drops, events, "an interaction")
 
 
 def print_drop_lines(drops: Drops, read: int, kind: str) -> None:
@@ -156,7 +156,7 @@ def print_drop_lines(drops: Drops, read: int, kind: str) -> None:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     if not read:
         why = "see the reasons above" if drops.counts else "the data has none"
-        raise DatasetError(f"not one row became an {kind}: {why}")
+        raise DatasetError(f"not one row became {kind}: {why}")
 
 
 def write_report(file: Path | None, figures: dict[str, object]) -> None:

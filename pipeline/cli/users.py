@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from pipeline.cli.terminal import MappingOption, console, folded, log_of_settings, now
+from pipeline.cli.terminal import (
+    MappingOption,
+    console,
+    folded,
+    log_of_settings,
+    now,
+    print_drop_lines,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,16 +38,17 @@ def load_users(
     """
     from pipeline.datasets.mapping import load_mapping
     from pipeline.datasets.remote import local
-    from pipeline.datasets.users_file import read_users
-    from pipeline.events import encode
+    from pipeline.datasets.users_file import UsersFile
+    from pipeline.wording import counted
 
-    found = read_users(local(file), load_mapping(mapping) if mapping else None, now())
-    records = [(user.user, encode(user)) for user in found]
+    users = UsersFile(local(file), load_mapping(mapping) if mapping else None, now())
+    records = list(users.records())
     with log_of_settings() as (event_log, topics, _), event_log.writer() as writer:
         for user, wire in records:
             writer.append(topics.users, user, wire)
         writer.flush()
-    console.print(f"{len(records):,} users were added to {topics.users}, or replaced there")
+    print_drop_lines(users.drops, len(records), "a user")
+    console.print(f"{counted(len(records), 'user')} added to {topics.users}, or replaced there")
 
 
 @users_app.command("search")
@@ -51,6 +59,7 @@ def search_users(
     """List the users whose id and attributes have all words, in any order and case."""
     from pipeline.eventlog.port import read_compacted
     from pipeline.reports.layout import table
+    from pipeline.wording import counted
 
     with log_of_settings() as (event_log, topics, _):
         known = read_compacted(event_log, topics.users)
@@ -58,7 +67,9 @@ def search_users(
     texts = {user: (record.value or b"").decode(errors="replace") for user, record in sorted(known.items())}
     found = [user for user, text in texts.items() if all(word in folded(text) for word in wanted)]
     rows = [(user, texts[user]) for user in found[:limit]]
-    console.print(table(f"{len(found):,} users", ("user", "record"), rows, whole=("user",)), soft_wrap=True)
+    console.print(
+        table(counted(len(found), "user"), ("user", "record"), rows, whole=("user",)), soft_wrap=True
+    )
 
 
 @users_app.command("list")
@@ -68,13 +79,16 @@ def list_users(
     """Count the users who have a history or attributes, and list them by id, which may name people."""
     from pipeline.eventlog.port import read_compacted
     from pipeline.reports.layout import table
+    from pipeline.wording import counted
 
     with log_of_settings() as (event_log, topics, _):
         acted, known = (set(read_compacted(event_log, topic)) for topic in (topics.histories, topics.users))
     users = sorted(acted | known)
     rows = [(user, *("yes" if user in found else "" for found in (acted, known))) for user in users[:limit]]
     shown = f", the first {limit:,}" if len(users) > limit else ""
-    page = table(f"{len(users):,} users{shown}", ("user", "history", "attributes"), rows, whole=("user",))
+    page = table(
+        f"{counted(len(users), 'user')}{shown}", ("user", "history", "attributes"), rows, whole=("user",)
+    )
     console.print(page, soft_wrap=True)
 
 
@@ -104,6 +118,11 @@ def remove_user(user: str, yes: Annotated[bool, typer.Option("--yes", help="Do n
 
     Servers forget the history at their next start, until the user acts again.
     """
+    from pipeline.state.user_history import can_be_removed
+
+    with log_of_settings() as (event_log, topics, _):
+        if not can_be_removed(event_log, topics, user):
+            raise typer.BadParameter(f"a user {user!r} has no attributes and no published history to remove")
     if not yes:
         typer.confirm(f"Remove the attributes and the history of {user}?", abort=True)
     with log_of_settings() as (event_log, topics, _), event_log.writer() as writer:

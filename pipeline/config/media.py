@@ -11,14 +11,14 @@ from pydantic import AfterValidator, Field
 from pipeline.config.base import Config, Seconds
 from pipeline.events import Id
 
-ENCODERS = ("efficientnet-lite0", "speech-embedding")
+ENCODERS = ("efficientnet-lite0", "speech-embedding", "basic-pitch")
 
 
 def _encoder(text: str) -> str:
     """Check the name of an encoder; whether a folder holds a model, the daemon and the doctor say."""
     if text not in ENCODERS and "/" not in text:
         raise ValueError(
-            f"must be {' or '.join(ENCODERS)}, or a folder with a vision model, with a slash in it"
+            f"must be {', '.join(ENCODERS)}, or a vision model: its folder or name on the hub, with a slash"
         )
     return text
 
@@ -47,8 +47,9 @@ class MediaConfig(Config):
 
     encoders: Annotated[dict[Id, EncoderName], Field(max_length=8)] = Field(default_factory=dict)
     """By the name that items have for a medium, what encodes it: `efficientnet-lite0` (pictures),
-    `speech-embedding` (sounds), or a folder with a vision model of transformers (pictures), such as
-    `./vit`. The vector gets the same name; each item keeps its own, if it brings one."""
+    `speech-embedding` (sounds), `basic-pitch` (music), or a vision model of transformers (pictures) by its
+    folder, such as `./vit`, or its name on the hub, such as `facebook/dinov2-small`. The vector gets the same
+    name; each item keeps its own, if it brings one."""
     hosts: Annotated[tuple[Host, ...], Field(max_length=1_000)] = ()
     """Hosts that may be asked, at ports 80 and 443, or at the one given as in `example.com:8080`;
     `.example.com` is all hosts below. Without any, nothing is fetched. Redirects obey it, too."""

@@ -12,7 +12,7 @@ from pipeline.datasets.mapping import FileFormat, ItemMapping, Layout, Mapping
 from pipeline.datasets.records import Row, check_rows, files_of, read_rows
 from pipeline.datasets.row_reader import CellReader, InvalidField, ItemReader, cell_of
 from pipeline.errors import DatasetError, InvalidEvent
-from pipeline.events import Item, ItemChange, build_item, check_units, validate
+from pipeline.events import Item, ItemChange, build_item, check_units, encode, validate
 
 ENVELOPE = {"v": Item.version, "kind": Item.kind}
 """What a line of JSONL may leave out."""
@@ -45,8 +45,8 @@ class CatalogueFile:
         self.drops = Drops()
         check_rows(source, self._layout)
 
-    def items(self) -> Iterator[Item | ItemChange]:
-        """Yield the items.
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the id and the wire form of each item, or change of one.
 
         Raises:
             DatasetError: a row is invalid; names file, line, field, reason and remedy.
@@ -54,7 +54,8 @@ class CatalogueFile:
         self.drops = Drops()
         for row in self._rows():
             try:
-                yield from self._read(row)
+                for item in self._read(row):
+                    yield item.item, encode(item)
             except (InvalidEvent, InvalidField) as error:
                 self._refuse(row, error)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from pipeline.wording import counted
+
 
 class Drops:
     """Counts of dropped rows by reason."""
@@ -20,6 +22,6 @@ class Drops:
     def lines(self) -> list[str]:
         """Describe each reason in one line, the most frequent first."""
         return [
-            f"dropped {count:,} rows: {reason} (the first at {self.first[reason]})"
+            f"dropped {counted(count, 'row')}: {reason} (the first at {self.first[reason]})"
             for reason, count in self.counts.most_common()
         ]

@@ -40,16 +40,17 @@ class UserRows:
         self._known: dict[str, tuple[str, Fields]] = {}
         self._described: set[str] = set()
 
-    def add_row(self, row: Row) -> None:
-        """Add what a row says.
+    def add_row(self, row: Row) -> bool:
+        """Add what a row says; return whether it has a user and attributes.
 
         Raises:
             InvalidField: a cell cannot be read.
         """
         if self._reader is None or not (user := self._reader.user(row.cells)):
-            return
+            return False
         if attributes := self._reader.attributes(row.cells):
             self._known[user] = row.place, attributes
+        return bool(attributes)
 
     def users(self, time: int) -> Iterator[tuple[str, Fields]]:
         """Yield place and fields of each user."""

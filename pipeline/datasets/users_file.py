@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.datasets.cells import unproven_order
+from pipeline.datasets.drops import Drops
 from pipeline.datasets.mapping import FileFormat, Layout, Mapping
-from pipeline.datasets.records import check_rows, files_of, read_rows
-from pipeline.datasets.row_reader import CellReader, InvalidField
+from pipeline.datasets.records import Row, check_rows, files_of, read_rows
+from pipeline.datasets.row_reader import CellReader, Fields, InvalidField
 from pipeline.datasets.user_rows import UserReader, UserRows, user_of_fields
 from pipeline.errors import DatasetError, InvalidEvent
-from pipeline.events import User, build, check_units
+from pipeline.events import User, build, check_units, encode
 
 ENVELOPE = {"v": User.version, "kind": User.kind}
 """What a line may leave out."""
@@ -19,49 +20,90 @@ NO_USERS = "the mapping {} has no table [users]: it says nothing about users"
 JSONL = Layout(format=FileFormat.JSONL)
 
 
-def read_users(source: Path, mapping: Mapping | None, time: int) -> Iterator[User]:
-    """Yield the users of a file, or of the files of a folder; of rows, each user once.
+class UsersFile:
+    """The users in a file, or in the files of a folder; of rows, each user once.
 
-    Args:
-        source: a file, or a folder.
-        mapping: of its columns; None for JSONL whose lines are users.
-        time: in ms, of users that have none.
+    Attributes:
+        drops: rows left out in the last iteration, by reason.
+    """
+
+    def __init__(self, source: Path, mapping: Mapping | None, time: int) -> None:
+        """Open the files.
+
+        Args:
+            source: a file, or a folder.
+            mapping: of its columns; None for JSONL whose lines are users.
+            time: in ms, of users that have none.
+
+        Raises:
+            DatasetError: there is no file or no line, or the mapping has no users.
+        """
+        if mapping is not None and mapping.users is None:
+            raise DatasetError(NO_USERS.format(mapping.name))
+        self._mapping, self._time = mapping, time
+        fields = mapping.users if mapping else None
+        self._layout = (fields.layout if fields else None) or (mapping.layout if mapping else JSONL)
+        self._sources = list(fields.sources()) if fields else []
+        self.drops = Drops()
+        check_rows(source, self._layout)
+        self._files = files_of(source, self._layout)
+
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the id and the wire form of each user.
+
+        Raises:
+            DatasetError: a row is invalid; names file, line, field and reason.
+        """
+        self.drops = Drops()
+        for place, fields in self._of_lines() if self._mapping is None else self._of_rows(self._mapping):
+            try:
+                user = self._user(fields)
+                yield user.user, encode(user)
+            except InvalidEvent as error:
+                self._refuse(place, error)
+
+    def _user(self, fields: Fields) -> User:
+        if self._mapping is not None:
+            return user_of_fields(fields)
+        user = build(User, fields)
+        check_units(user)
+        return user
+
+    def _of_lines(self) -> Iterator[tuple[str, Fields]]:
+        return ((row.place, {**ENVELOPE, **row.cells}) for row in self._rows())
+
+    def _of_rows(self, mapping: Mapping) -> Iterator[tuple[str, Fields]]:
+        assert mapping.users is not None
+        reader = UserReader(mapping.users, CellReader(mapping.time, self._layout, unproven_order))
+        described = UserRows(reader)
+        for row in self._rows():
+            try:
+                left_out = _reason_to_drop(row, reader, described)
+            except InvalidField as error:
+                self._refuse(row.place, error)
+                continue
+            if left_out:
+                self.drops.add(left_out, row.place)
+        return described.users(self._time)
+
+    def _rows(self) -> Iterator[Row]:
+        return (row for file in self._files for row in read_rows(file, self._layout, self._sources))
+
+    def _refuse(self, place: str, error: InvalidEvent | InvalidField) -> None:
+        if self._mapping is None or self._mapping.invalid == "refuse":
+            detail = error.detail if isinstance(error, InvalidField) else str(error)
+            raise DatasetError(f"{place}: {detail}") from None
+        self.drops.add(error.reason, place)
+
+
+def _reason_to_drop(row: Row, reader: UserReader, described: UserRows) -> str | None:
+    """Add what a row says of a user, or return why it says nothing.
 
     Raises:
-        DatasetError: there is no file or no line, the mapping has no users, or a line is no user; names file,
-            line, field and reason.
+        InvalidField: a cell cannot be read.
     """
-    return _of_lines(source) if mapping is None else _of_rows(source, mapping, time)
-
-
-def _of_rows(source: Path, mapping: Mapping, time: int) -> Iterator[User]:
-    if mapping.users is None:
-        raise DatasetError(NO_USERS.format(mapping.name))
-    layout, sources = mapping.users.layout or mapping.layout, list(mapping.users.sources())
-    reader = UserReader(mapping.users, CellReader(mapping.time, layout, unproven_order))
-    described = UserRows(reader)
-    check_rows(source, layout)
-    for file in files_of(source, layout):
-        for row in read_rows(file, layout, sources):
-            try:
-                if not row.repeats_header:
-                    described.add_row(row)
-            except InvalidField as error:
-                raise DatasetError(f"{row.place}: {error.detail}") from None
-    for place, fields in described.users(time):
-        try:
-            yield user_of_fields(fields)
-        except InvalidEvent as error:
-            raise DatasetError(f"{place}: {error}") from None
-
-
-def _of_lines(source: Path) -> Iterator[User]:
-    check_rows(source, JSONL)
-    for file in files_of(source, JSONL):
-        for row in read_rows(file, JSONL):
-            try:
-                user = build(User, {**ENVELOPE, **row.cells})
-                check_units(user)
-            except InvalidEvent as error:
-                raise DatasetError(f"{row.place}: {error}") from None
-            yield user
+    if row.repeats_header:
+        return "the header again"
+    if not reader.user(row.cells):
+        return "a user without id"
+    return None if described.add_row(row) else "a user without attributes"

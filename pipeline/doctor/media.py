@@ -23,7 +23,7 @@ def check(settings: Settings) -> Iterator[Finding]:
 
 def _encoder(medium: str, name: EncoderName, settings: Settings) -> Finding:
     try:
-        spec = spec_of(name)
+        spec = spec_of(name, download=False)
         spec.check()
     except InvalidSettings as error:
         text, _, remedy = str(error).partition(": ")

@@ -9,7 +9,6 @@ import hashlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,16 @@ from pipeline.errors import InvalidSettings
 from pipeline.media.centres import centre
 from pipeline.media.encoder import ContentEncoder, Vector
 from pipeline.media.formats import Medium
-from pipeline.media.weights import EFFICIENTNET, INSTALL, MELSPECTROGRAM, SPEECH, VisionFolder, Weights
+from pipeline.media.weights import (
+    BASIC_PITCH,
+    EFFICIENTNET,
+    INSTALL,
+    MELSPECTROGRAM,
+    SPEECH,
+    VisionFolder,
+    Weights,
+    vision_folder,
+)
 
 
 class EncoderSpec(NamedTuple):
@@ -70,13 +78,15 @@ def load_encoder(name: EncoderName, config: MediaConfig) -> ContentEncoder:
 
 
 @cache
-def spec_of(name: EncoderName) -> EncoderSpec:
-    """Return what is known of an encoder by name, or of a folder with a vision model, which is read once.
+def spec_of(name: EncoderName, *, download: bool = True) -> EncoderSpec:
+    """Return what is known of an encoder by name, or of a vision model by its folder or name on the hub.
+
+    A model is read once, and downloaded once, if it may be.
 
     Raises:
-        InvalidSettings: the folder holds no vision model.
+        InvalidSettings: there is no such model, or it reads no pictures.
     """
-    return ENCODERS.get(name) or _vision(VisionFolder.of(Path(name)))
+    return ENCODERS.get(name) or _vision(VisionFolder.of(vision_folder(name, download=download)))
 
 
 def _vision(model: VisionFolder) -> EncoderSpec:
@@ -100,7 +110,14 @@ def _speech(_: MediaConfig, at: Vector) -> ContentEncoder:
     return SpeechEncoder(MELSPECTROGRAM.locate(), SPEECH.locate(), at)
 
 
+def _music(_: MediaConfig, at: Vector) -> ContentEncoder:
+    from pipeline.media.music import MusicEncoder  # noqa: PLC0415
+
+    return MusicEncoder(BASIC_PITCH.locate(), at)
+
+
 ENCODERS: Mapping[EncoderName, EncoderSpec] = {
     "efficientnet-lite0": EncoderSpec(Medium.IMAGE, 256, (EFFICIENTNET,), ("PIL",), 2, _image),
     "speech-embedding": EncoderSpec(Medium.SOUND, 192, (MELSPECTROGRAM, SPEECH), ("soundfile",), 2, _speech),
+    "basic-pitch": EncoderSpec(Medium.SOUND, 264, (BASIC_PITCH,), ("onnxruntime", "soundfile"), 1, _music),
 }

@@ -15,7 +15,7 @@ from pipeline.errors import MediaReason, MediaRefused
 from pipeline.media.formats import Medium, check_medium
 
 RATE = 16_000
-"""Samples a second that encoders read."""
+"""Samples a second that most encoders read."""
 SECONDS = 10
 """Of a sound that are read."""
 RATES = (4_000, 192_000)
@@ -26,8 +26,8 @@ LOUDEST = 8.0
 """A sample of a file in floating point may exceed 1 a little."""
 
 
-def decoded(content: bytes) -> NDArray[np.float32]:
-    """Decode the first `SECONDS` of a sound to samples ``[n]`` from -1 to 1, `RATE` a second.
+def decoded(content: bytes, to: int = RATE) -> NDArray[np.float32]:
+    """Decode the first `SECONDS` of a sound to samples ``[n]`` from -1 to 1, so many a second.
 
     Raises:
         MediaRefused: it is damaged, of another format, or its rate, channels or samples are out of bounds.
@@ -44,7 +44,7 @@ def decoded(content: bytes) -> NDArray[np.float32]:
         raise MediaRefused(MediaReason.TOO_LARGE, "out of memory") from None
     except Exception as error:  # soundfile's own, and others of what it is given
         raise MediaRefused(MediaReason.DAMAGED, f"{type(error).__name__}: {error}"[:200]) from None
-    return _resampled(_checked(samples), rate)
+    return _resampled(_checked(samples), rate, to)
 
 
 def _check_whole(content: bytes) -> None:
@@ -82,8 +82,8 @@ def _checked(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(samples.mean(axis=1).clip(-1, 1))
 
 
-def _resampled(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    if rate == RATE:
+def _resampled(samples: NDArray[np.float32], rate: int, to: int) -> NDArray[np.float32]:
+    if rate == to:
         return samples
-    common = math.gcd(rate, RATE)
-    return np.asarray(resample_poly(samples, RATE // common, rate // common), dtype=np.float32)
+    common = math.gcd(rate, to)
+    return np.asarray(resample_poly(samples, to // common, rate // common), dtype=np.float32)

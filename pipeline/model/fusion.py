@@ -4,12 +4,17 @@ Each modality has a linear low-rank map of its own, g·BA, with A random and B z
 changes nothing until it has learned to help. Related items' texts are in the space of texts already, so that
 a share of them is added as it is, beside such a map. A server folds the maps into the query, as it does with
 the adapter of the text, so that text and vectors are one row that never changes.
+
+What encoders make of pictures or sounds lies mostly along a few directions, the first of which all of them
+share. A random A hears these alone, and what tells items apart in others is learned too late. So A is drawn
+from the vectors that items have (`GatedMap.spread`), again whenever twice as many have one
+(`ModalityCounts`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,6 +31,17 @@ SHARE_SPEED = 30.0
 than its rate."""
 RELATED = "related items"
 """The name of what is read of related items; no vector and no attribute can have it."""
+
+
+FEWEST = 64
+"""Vectors of which a map is drawn, at least; before that, A is random."""
+MOST_READ = 4_096
+"""Vectors that are read for it, at most, evenly among all: .8 s of a CPU's core for 1,024 numbers each."""
+FLOOR = 0.1
+"""What is added to each variance, of the largest: directions of less are mostly noise. From .03 to .3, it
+makes .004 of HR@20 on cold items, of pictures of the simulated shop."""
+ALIKE = 1e-6
+"""Variance, beside the mean square, of vectors that are all the same but for rounding."""
 
 
 class ModalityFigures(NamedTuple):
@@ -67,6 +83,28 @@ class GatedMap(nn.Module):
         return self.gate * ((users @ self.wide) @ self.narrow)
 
     @torch.no_grad()
+    def spread(self, vectors: Tensor) -> None:
+        """Draw A from vectors ``[n, k]``, so that it hears all that they differ in; B is such that BA stays.
+
+        Its rows mix the principal directions of the vectors, about zero, each divided by the root of its
+        variance and the floor (partial whitening, as in Mu and Viswanath 2018 and Kessy et al. 2018; drawn
+        from data as in Krähenbühl et al. 2016). Of more directions than the rank, the last are left out, also
+        of BA. Nothing happens if all vectors are the same.
+        """
+        seen, most = vectors.double().cpu(), min(self.narrow.shape)
+        largest = torch.linalg.eigvalsh(torch.cov(seen.T, correction=0).reshape(2 * [seen.shape[1]]))[-1]
+        variances, directions = torch.linalg.eigh(seen.T @ seen / len(seen))
+        if largest <= ALIKE * variances.sum():
+            return
+        variances, directions = variances[-most:].clamp_min(0), directions[:, -most:]
+        scale = (variances + FLOOR * largest).rsqrt()
+        scale *= math.sqrt(2) / (scale.square() * variances).sum().sqrt()
+        narrow, wide = self.narrow.double().cpu(), self.wide.double().cpu()
+        mixed = torch.linalg.qr(narrow[:, :most]).Q
+        self.wide.copy_(wide @ (narrow @ directions) / scale @ mixed.T)
+        self.narrow.copy_(mixed * scale @ directions.T)
+
+    @torch.no_grad()
     def figures(self) -> ModalityFigures:
         """Say how much it says."""
         squares = (self.wide.T @ self.wide) * (self.narrow @ self.narrow.T)
@@ -99,6 +137,10 @@ class Smoothing(nn.Module):
         """Map users ``[m, d]`` to what they multiply vectors with, ``[m, d]``."""
         return self.map.folded(users) + self.share * users
 
+    def spread(self, vectors: Tensor) -> None:
+        """See `GatedMap.spread`; the share stays."""
+        self.map.spread(vectors)
+
     @torch.no_grad()
     def figures(self) -> ModalityFigures:
         """Say how much it says."""
@@ -129,8 +171,16 @@ class Fusion(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Sum what the vectors ``[n, Σk]`` of one modality after another add to item vectors, ``[n, d]``."""
-        parts = torch.split(vectors, list(self._columns.values()), dim=1)
-        return torch.stack([each(part) for each, part in zip(self._maps, parts, strict=True)]).sum(dim=0)
+        parts = zip(self._maps, self.parts(vectors), strict=True)
+        return torch.stack([each(part) for each, part in parts]).sum(dim=0)
+
+    def parts(self, vectors: Tensor) -> Sequence[Tensor]:
+        """Divide the vectors ``[n, Σk]`` of all modalities, ``[n, k]`` each."""
+        return torch.split(vectors, list(self._columns.values()), dim=1)
+
+    def spread(self, number: int, vectors: Tensor) -> None:
+        """Draw the map of a modality, by its number, from the vectors ``[n, Σk]`` of items that have it."""
+        self._maps[number].spread(self.parts(vectors)[number])
 
     def folded(self, users: Tensor) -> Tensor:
         """Map users ``[m, d]`` to what they multiply all vectors with, ``[m, Σk]``."""

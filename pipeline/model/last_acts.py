@@ -1,14 +1,16 @@
 """User vectors after the last acts alone, for servers: the learner needs them after every act.
 
-In a tower of one BERT layer, earlier acts are only attended to: they need keys and values, which are a sixth
-of the layer's work. Other towers compute all and leave out the rest.
+In a tower of one BERT layer, earlier acts are only attended to, and need not even keys and values: the
+product of a query with a key is that of the query, mapped back, with the act itself, and a weighted sum of
+values is a map of a weighted sum of acts. Each history is mapped once, and not each of its acts. Other towers
+compute all and leave out the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from transformers.models.bert.modeling_bert import BertLayer
 
 from pipeline.model.families import blocks_of
 from pipeline.model.item_table import Rows
+from pipeline.model.lora import matrix_of
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import users_before_last, with_attributes
 from pipeline.model.sequences import Packed
@@ -25,17 +28,57 @@ from pipeline.model.tuning import WITHIN_LAYERS
 from pipeline.state.segments import Segment
 
 
+class AttentionMaps(NamedTuple):
+    """The maps of an attention with h heads of width w.
+
+    Attributes:
+        keys: ``[h, w, d]`` from queries to what acts are multiplied with. The keys' offset is left out: it
+            adds the same to all products of a query.
+        values: ``[h, d, w]`` from weighted sums of acts to those of values.
+        offset: ``[h * w]`` of the values; their weights sum to 1.
+    """
+
+    keys: Tensor
+    values: Tensor
+    offset: Tensor
+
+
 @torch.inference_mode()
-def last_users(segments: Sequence[Segment], recommender: Recommender, items: Rows, context: int) -> Tensor:
-    """Compute what `users_before_last` does, ``[m, d]``, but for rounding."""
-    tower = recommender.tower
+def attention_maps(tower: Tower) -> AttentionMaps | None:
+    """Return the maps of the attention of a tower's only layer as they are now; None for other towers."""
     block = _only_block(tower)
     if block is None:
+        return None
+    attention: Any = block.attention.self
+    heads, width = (attention.num_attention_heads, attention.attention_head_size), len(tower.projection)
+    keys, _ = matrix_of(attention.key, width)
+    values, offset = matrix_of(attention.value, width)
+    return AttentionMaps(
+        keys.view(width, *heads).permute(1, 2, 0).contiguous(),
+        values.view(width, *heads).transpose(0, 1).contiguous(),
+        offset,
+    )
+
+
+@torch.inference_mode()
+def last_users(
+    segments: Sequence[Segment],
+    recommender: Recommender,
+    items: Rows,
+    context: int,
+    maps: AttentionMaps | None,
+) -> Tensor:
+    """Compute what `users_before_last` does, ``[m, d]``, but for rounding.
+
+    `maps` are the `attention_maps` of the recommender's tower, which one computes for many requests.
+    """
+    tower, block = recommender.tower, _only_block(recommender.tower)
+    if block is None or maps is None:
         return users_before_last(segments, recommender, items, context)
 
     def after_acts(acted: Sequence[Segment]) -> Tensor:
         acts, vectors = acts_before_last(acted, recommender, items, context)
-        return _after_last(tower, block, acts, vectors)
+        return _after_last(tower, block, maps, acts, vectors)
 
     return with_attributes(segments, recommender, after_acts)
 
@@ -57,7 +100,13 @@ class HistoryTower(nn.Module):
         self.tower = tower
 
     def forward(
-        self, vectors: Tensor, types: Tensor, values: Tensor, gaps: Tensor, lengths: Tensor
+        self,
+        vectors: Tensor,
+        types: Tensor,
+        values: Tensor,
+        gaps: Tensor,
+        lengths: Tensor,
+        maps: AttentionMaps | None,
     ) -> Tensor:
         """Compute user vectors ``[m, d]`` after the last act of each history.
 
@@ -65,10 +114,11 @@ class HistoryTower(nn.Module):
             vectors: ``[m, t, d]`` item vectors, oldest first; what is after a history's end is not read.
             types, values, gaps: ``[m, t]`` as in Segment.
             lengths: ``[m]`` acts of each history, at least one.
+            maps: the `attention_maps` of the tower.
         """
         tower, (m, t) = self.tower, types.shape
         block = _only_block(tower)
-        if block is None:
+        if block is None or maps is None:
             positions, mask = torch.arange(t), torch.ones(t, t, dtype=torch.bool).tril()
             ends = torch.arange(m) * t + lengths - 1
             packed = Packed(types, types, values, gaps, positions.expand(m, t), mask.expand(m, 1, t, t), ends)
@@ -77,8 +127,7 @@ class HistoryTower(nn.Module):
         hidden = tower.embed(vectors, tower.features(types, values, gaps))
         last = hidden.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, hidden.shape[2]))[:, 0]
         is_outside = torch.arange(t) >= lengths[:, None]
-        attention: Any = block.attention.self
-        attended = _attend(attention, last, attention.key(hidden), attention.value(hidden), is_outside)
+        attended = _attend(block.attention.self, last, hidden, maps, is_outside)
         return tower.project(_after_attention(block, attended, last))
 
 
@@ -93,7 +142,9 @@ def _only_block(tower: Tower) -> BertLayer | None:
     return first if is_within and isinstance(first, BertLayer) else None
 
 
-def _after_last(tower: Tower, block: BertLayer, segments: Sequence[Segment], vectors: Tensor) -> Tensor:
+def _after_last(
+    tower: Tower, block: BertLayer, maps: AttentionMaps, segments: Sequence[Segment], vectors: Tensor
+) -> Tensor:
     """Apply a tower of one layer to the item vectors ``[acts, d]`` of segments."""
     types, values, gaps = (
         torch.from_numpy(np.concatenate([getattr(segment, name) for segment in segments]))
@@ -104,20 +155,18 @@ def _after_last(tower: Tower, block: BertLayer, segments: Sequence[Segment], vec
     ends, steps = lengths.cumsum(0) - 1, torch.arange(int(lengths.max()))
     # [m, t] of each run, backwards from its end; what is before its beginning is masked.
     runs, is_outside = (ends[:, None] - steps).clamp(min=0), steps >= lengths[:, None]
-    attention: Any = block.attention.self
-    keys, values = attention.key(hidden)[runs], attention.value(hidden)[runs]
-    attended = _attend(attention, hidden[ends], keys, values, is_outside)
+    attended = _attend(block.attention.self, hidden[ends], hidden[runs], maps, is_outside)
     return tower.project(_after_attention(block, attended, hidden[ends]))
 
 
-def _attend(attention: Any, last: Tensor, keys: Tensor, values: Tensor, is_outside: Tensor) -> Tensor:
+def _attend(attention: Any, last: Tensor, acts: Tensor, maps: AttentionMaps, is_outside: Tensor) -> Tensor:
     """Attend from the last acts ``[m, d]`` to acts ``[m, t, d]`` that are not outside: ``[m, d]``."""
     heads = attention.num_attention_heads, attention.attention_head_size
-    query = attention.query(last).view(-1, *heads)
-    keys, values = (part.view(*part.shape[:-1], *heads) for part in (keys, values))
-    scores = torch.einsum("mhd,mthd->mht", query, keys) * attention.scaling
+    asked = torch.einsum("mhw,hwd->mhd", attention.query(last).view(-1, *heads), maps.keys)
+    scores = torch.einsum("mhd,mtd->mht", asked, acts) * attention.scaling
     weights = scores.masked_fill(is_outside[:, None], -torch.inf).softmax(dim=2)
-    return torch.einsum("mht,mthd->mhd", weights, values).flatten(1)
+    summed = torch.einsum("mht,mtd->mhd", weights, acts)
+    return torch.einsum("mhd,hdw->mhw", summed, maps.values).flatten(1) + maps.offset
 
 
 def _after_attention(block: BertLayer, attended: Tensor, last: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ SCALE = 4.0
 """Factor on the excess, so that Adam's steps fit its weight."""
 MOST_ALIKE = SCALE * (1 - LEAST)
 NO_ITEM = -1
-AT_ONCE = 8192
-"""Items whose texts are widened to float32 at once."""
+AT_ONCE = 1024
+"""Items whose texts are widened to float32 and compared at once, in the processor's cache."""
 
 
 @torch.no_grad()
@@ -39,14 +39,12 @@ def alike(latest: Tensor, items: Rows, rows: Tensor) -> Tensor:
     width = items.residual.shape[1]
     texts = items.content.index_select(0, asked.clamp(min=0))[:, :width].float()
     texts *= (asked != NO_ITEM).unsqueeze(1)
+    found = texts.new_zeros(len(latest), len(rows))
     if not texts.any():  # a catalogue of ids alone
-        return texts.new_zeros(len(latest), len(rows))
-    parts = [
-        texts @ items.content.index_select(0, part)[:, :width].float().T
-        for part in torch.split(rows, AT_ONCE)
-    ]
-    cosines = torch.cat(parts, dim=1).masked_fill_(asked.unsqueeze(1) == rows, 0)
-    best = cosines.new_zeros(len(latest), len(rows))
-    for since, nearness in enumerate(NEARNESS):
-        best = torch.maximum(best, nearness * cosines[numbers[:, since]])
-    return best.sub_(LEAST).mul_(SCALE).clamp_(min=0)
+        return found
+    for part, likeness in zip(torch.split(rows, AT_ONCE), torch.split(found, AT_ONCE, dim=1), strict=True):
+        cosines = texts @ items.content.index_select(0, part)[:, :width].float().T
+        cosines.masked_fill_(asked.unsqueeze(1) == part, 0)
+        for since, nearness in enumerate(NEARNESS):
+            torch.maximum(likeness, cosines[numbers[:, since]].mul_(nearness), out=likeness)
+    return found.sub_(LEAST).mul_(SCALE).clamp_(min=0)

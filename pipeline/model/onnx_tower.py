@@ -28,19 +28,21 @@ from pipeline.config import ModelSizes
 from pipeline.errors import InvalidSettings
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import Rows
-from pipeline.model.last_acts import HistoryTower, acts_before_last
+from pipeline.model.last_acts import AttentionMaps, HistoryTower, acts_before_last, attention_maps
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import with_attributes
 from pipeline.state.segments import Segment
 
 ACTS = ("vectors", "types", "values", "gaps", "lengths")
 """Names of the inputs that are no parameters, see `HistoryTower`; the others have the names of parameters."""
+MAPS = tuple(f"attention.{name}" for name in AttentionMaps._fields)
+"""Names of the inputs that are `attention_maps`, of towers that have them."""
 USERS = "users"
 """Name of the output."""
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 EXPORTERS = ("torch", "torch.onnx", "onnxscript", "onnx_ir")
 """Loggers that write while a graph is made."""
-RELEASE = 1
+RELEASE = 2
 """Changes when the graph does, though model and sizes stay."""
 
 
@@ -56,20 +58,26 @@ class OnnxTower:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # cores have other work
         self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         self._recommender = recommender
-        inputs = {one.name for one in self._session.get_inputs()}
+        self._inputs = {one.name for one in self._session.get_inputs()}
         # Arrays that share the parameters' memory: a snapshot that is loaded in place is seen at once.
         self._learned = {
-            name: part.detach().numpy() for name, part in learned_in(recommender).items() if name in inputs
+            name: part.detach().numpy()
+            for name, part in learned_in(recommender).items()
+            if name in self._inputs
         }
 
     @torch.inference_mode()
-    def last_users(self, segments: Sequence[Segment], items: Rows, context: int) -> Tensor:
+    def last_users(
+        self, segments: Sequence[Segment], items: Rows, context: int, maps: AttentionMaps | None
+    ) -> Tensor:
         """Compute what `pipeline.model.last_acts.last_users` does, ``[m, d]``, but for rounding."""
         return with_attributes(
-            segments, self._recommender, lambda acted: self._after_acts(acted, items, context)
+            segments, self._recommender, lambda acted: self._after_acts(acted, items, context, maps)
         )
 
-    def _after_acts(self, segments: Sequence[Segment], items: Rows, context: int) -> Tensor:
+    def _after_acts(
+        self, segments: Sequence[Segment], items: Rows, context: int, maps: AttentionMaps | None
+    ) -> Tensor:
         recent, vectors = acts_before_last(segments, self._recommender, items, context)
         lengths = np.array([len(acts) for acts in recent])
         is_act = np.arange(lengths.max()) < lengths[:, None]
@@ -83,9 +91,14 @@ class OnnxTower:
             name: laid_out(np.concatenate([getattr(acts, name) for acts in recent]))
             for name in ("types", "values", "gaps")
         }
-        inputs = {"vectors": laid_out(vectors.numpy()), **features, "lengths": lengths, **self._learned}
-        (users,) = self._session.run([USERS], inputs)
+        inputs = {"vectors": laid_out(vectors.numpy()), **features, "lengths": lengths, **named_maps(maps)}
+        (users,) = self._session.run([USERS], {**inputs, **self._learned})
         return torch.from_numpy(users)
+
+
+def named_maps(maps: AttentionMaps | None) -> dict[str, NDArray[np.float32]]:
+    """Return attention maps by the names of the inputs that they are."""
+    return dict(zip(MAPS, (part.numpy() for part in maps or ()), strict=bool(maps)))
 
 
 def learned_in(recommender: Recommender) -> dict[str, nn.Parameter]:
@@ -143,15 +156,17 @@ class _Graph(nn.Module):
         gaps: Tensor,
         lengths: Tensor,
         learned: list[Tensor],
+        maps: list[Tensor],
     ) -> Tensor:
         named = dict(zip(self.names, learned, strict=True))
-        users: Tensor = functional_call(self.tower, named, (vectors, types, values, gaps, lengths))
+        acts = vectors, types, values, gaps, lengths
+        users: Tensor = functional_call(self.tower, named, (*acts, AttentionMaps(*maps) if maps else None))
         return users
 
 
 def _export(recommender: Recommender, file: Path) -> None:
     """Write the graph, of any number of histories of any length."""
-    learned = learned_in(recommender)
+    learned, maps = learned_in(recommender), [*(attention_maps(recommender.tower) or ())]
     m, t, width = 3, 5, len(recommender.tower.projection)  # 1 would be taken for the only size
     # Three tensors: one under several names would be one input.
     types, values, gaps = (torch.zeros(m, t, dtype=torch.int64) for _ in range(3))
@@ -160,12 +175,12 @@ def _export(recommender: Recommender, file: Path) -> None:
     with _quiet(), torch.no_grad():
         torch.onnx.export(
             _Graph(recommender).eval(),
-            (torch.zeros(m, t, width), types, values, gaps, torch.full((m,), t), [*learned.values()]),
+            (torch.zeros(m, t, width), types, values, gaps, torch.full((m,), t), [*learned.values()], maps),
             file,
-            input_names=[*ACTS, *learned],
+            input_names=[*ACTS, *learned, *MAPS[: len(maps)]],
             output_names=[USERS],
             dynamo=True,
-            dynamic_shapes=(rows, rows, rows, rows, {0: dynamic}, [None] * len(learned)),
+            dynamic_shapes=(rows, rows, rows, rows, {0: dynamic}, [None] * len(learned), [None] * len(maps)),
             external_data=False,
             verbose=False,
         )

@@ -181,6 +181,7 @@ def score_contexts(
     popular = tensor(popularity.log_share())
     scores = recommender.score_all(contexts.users, items)[:, : len(popular)]
     bias, rows = from_biases(items.bias[: len(popular)].detach()), tensor(np.arange(len(popular)))
+    likeness = alike(tensor(contexts.latest), items, rows)
     starts = range(0, len(contexts), TARGETS_AT_ONCE)
     for start, block in zip(starts, contexts.blocks(), strict=True):
         indices, values = block.facts
@@ -189,7 +190,7 @@ def score_contexts(
             covisitation=from_shares(tensor(block.shares.toarray().astype(np.float32, copy=False))),
             popularity=popular,
             bias=bias,
-            alike=alike(tensor(block.latest), items, rows),
+            alike=likeness[start : start + len(block)],
             indices=tensor(indices),
             values=tensor(values),
             situation=tensor(block.situation),

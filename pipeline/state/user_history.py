@@ -52,6 +52,16 @@ def read_user(event_log: EventLog, topics: Topics, user: str) -> RecentHistory:
     return RecentHistory(_attributes(event_log, topics, user), published, tuple(since.values()))
 
 
+def can_be_removed(event_log: EventLog, topics: Topics, user: str) -> bool:
+    """Return whether a user has attributes or a published history.
+
+    Raises:
+        LogUnavailable: the log does not answer.
+    """
+    found = (list(_of(event_log, topic, user, None)) for topic in (topics.users, topics.histories))
+    return any(records and records[-1].value is not None for records in found)
+
+
 def _attributes(event_log: EventLog, topics: Topics, user: str) -> Attributes:
     attributes: Attributes = {}
     for record in _of(event_log, topics.users, user, None):

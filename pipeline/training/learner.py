@@ -31,6 +31,7 @@ from pipeline.model.device import fast_products, release_freed_memory
 from pipeline.model.item_table import ItemTable
 from pipeline.model.losses import Negatives, draw_negatives
 from pipeline.model.mixer import Mixer, ScorerOutputs
+from pipeline.model.modality_counts import ModalityCounts
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts, score_segments
 from pipeline.model.warm_start import warm_start
@@ -243,7 +244,9 @@ class Learner:
         items = [catalogue.entries[row] for row in rows]
         content = self.item_encoder.encode(items, self.encoder, catalogue.text_of)
         changed = np.array(rows, dtype=np.int64)
-        self.table.set_content(self._tensor(changed), torch.from_numpy(content))
+        self._modalities.set_content(
+            self.recommender.fusion, self.table, self._tensor(changed), torch.from_numpy(content)
+        )
         self.retriever.encoded(changed)
 
     def _segments(self, events: Sequence[Interaction]) -> tuple[list[Segment], Targets]:
@@ -367,8 +370,9 @@ class Learner:
         return new.to(self.device).eval()
 
     def _make_table(self, sizes: ModelSizes) -> None:
-        """Make an empty table, and what encodes items for it."""
+        """Make an empty table, and what encodes items for it and counts their modalities."""
         self.item_encoder = ItemEncoder(sizes)
+        self._modalities = ModalityCounts()
         width, rates = self._backbone.width, self.config.optimizer.rows
         self.table = ItemTable(width, self.device, rates, sizes.columns(width))
 

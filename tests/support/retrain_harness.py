@@ -21,6 +21,7 @@ from consumers.retrain.requests import ManualRequest
 from consumers.retrain.retrainer import Retrainer
 from consumers.retrain.training import Trainer
 from pipeline.checkpoints.manifest import MANIFEST, read_manifest
+from pipeline.checkpoints.store import restore_from
 from pipeline.config import (
     GateConfig,
     LanguageConfig,
@@ -34,6 +35,7 @@ from pipeline.config import (
 )
 from pipeline.control.alarms import DriftAlarm, RetrainRequest, Signal
 from pipeline.control.records import DecisionOutcome, GateDecision
+from pipeline.journal.position import Position
 from pipeline.model.content.adapter import adapter_of, with_adapter
 from pipeline.model.content.text import TextEncoder
 from pipeline.model.scoring import users_before_last
@@ -195,6 +197,12 @@ def decision(
         cost={"seconds": 12.0, "events": 4_096, "epochs": 2, "peak_bytes": 3 * 2**20},
         decided_at=1_700_000_000_000,
     )
+
+
+def state_of_candidate(harness: ModelHarness, candidate: Candidate) -> tuple[Learner, Position]:
+    """A learner in the state of a candidate, and where it stands."""
+    learner = harness.learner()
+    return learner, restore_from(candidate.checkpoint, learner, None)
 
 
 def files_below(folder: Path, but: str) -> dict[str, bytes]:

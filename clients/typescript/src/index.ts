@@ -10,6 +10,7 @@ import { mediaType, repeating, RETRIES, type Retries } from "./retries.js";
 import type {
   AnonymousAct,
   AnswerQuery,
+  Attributes,
   GatewayReadiness,
   Interaction,
   Item,
@@ -70,9 +71,17 @@ export class Client {
     return answered(this.#server.GET("/v1/users/{user}/recommendations", { params }));
   }
 
-  /** What somebody with this history, oldest first, is most likely to act on next. */
-  recommendForHistory(history: AnonymousAct[], query: SessionQuery = {}): Promise<Recommendations> {
-    return answered(this.#server.POST("/v1/recommendations", { body: { history }, params: { query } }));
+  /**
+   * What somebody with this history, oldest first, is most likely to act on next; `attributes` are those of
+   * whose history it is, as of a user.
+   */
+  recommendForHistory(
+    history: AnonymousAct[],
+    query: SessionQuery = {},
+    attributes?: Attributes,
+  ): Promise<Recommendations> {
+    const body = attributes === undefined ? { history } : { history, attributes };
+    return answered(this.#server.POST("/v1/recommendations", { body, params: { query } }));
   }
 
   /** The items that are closest to another. */

@@ -10,6 +10,7 @@ type Query<Operation extends { parameters: { query?: unknown } }> = NonNullable<
 export type SessionQuery = Query<paths["/v1/users/{user}/recommendations"]["get"]>;
 export type AnswerQuery = Query<paths["/v1/items/{item}/similar"]["get"]>;
 export type AnonymousAct = OfServer["schemas"]["AnonymousAct"];
+export type Attributes = NonNullable<OfServer["schemas"]["AnonymousHistory"]["attributes"]>;
 export type AppliedRule = OfServer["schemas"]["AppliedRule"];
 export type ModelCard = OfServer["schemas"]["ModelCard"];
 export type PredictedRating = OfServer["schemas"]["PredictedRating"];

@@ -100,6 +100,25 @@ test("a history is sent as JSON", async () => {
   });
 });
 
+test("a history has the attributes of whose it is", async () => {
+  const [client, asked] = await playing([ok]);
+  await client.recommendForHistory([], { k: 2 }, { country: "Peru", sizes: ["M", 42] });
+  assert.equal(asked[0]!.url, "/v1/recommendations?k=2");
+  assert.deepEqual(JSON.parse(asked[0]!.body), {
+    history: [],
+    attributes: { country: "Peru", sizes: ["M", 42] },
+  });
+});
+
+test("users are sent with their attributes", async () => {
+  const [client, asked] = await playing([receipt(1)]);
+  await client.sendUsers([{ user: "ann", attributes: { country: "Peru", member: true } }]);
+  assert.equal(asked[0]!.url, "/v1/users");
+  assert.deepEqual(JSON.parse(asked[0]!.body), [
+    { user: "ann", attributes: { country: "Peru", member: true } },
+  ]);
+});
+
 test("each service gets its key", async () => {
   const [client, asked] = await playing([ok, receipt(1)], { key: "one", gatewayKey: "other" });
   await client.similar("mug");

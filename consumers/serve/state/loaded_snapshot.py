@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from pipeline.model.content.adapter import Adapter, fits
 from pipeline.model.families import blocks_of
 from pipeline.model.int8_products import use_int8_products
 from pipeline.model.item_table import Rows
-from pipeline.model.last_acts import last_users
+from pipeline.model.last_acts import AttentionMaps, attention_maps, last_users
 from pipeline.model.mixer import FIRST_OF_USER, with_later_features
 from pipeline.model.onnx_tower import OnnxTower, check_installed, exported
 from pipeline.model.recommender import Recommender
@@ -104,8 +105,13 @@ class LoadedSnapshot:
     def last_users(self, segments: Sequence[Segment], items: Rows, context: int) -> Tensor:
         """Compute user vectors ``[m, d]``; see `pipeline.model.last_acts.last_users`."""
         if self.tower is None:
-            return last_users(segments, self.recommender, items, context)
-        return self.tower.last_users(segments, items, context)
+            return last_users(segments, self.recommender, items, context, self._maps)
+        return self.tower.last_users(segments, items, context, self._maps)
+
+    @cached_property
+    def _maps(self) -> AttentionMaps | None:
+        """The maps of the recommender's attention as the first request finds them; no update comes later."""
+        return attention_maps(self.recommender.tower)
 
     def applied(self) -> LoadedSnapshot:
         """Apply the update, in place; those who read the earlier snapshot must not do so meanwhile."""
@@ -113,9 +119,8 @@ class LoadedSnapshot:
             return self
         held = self.held.updated(self.update)
         self.recommender.load_learned(dict(self.update.learned))
-        return replace(
-            self, items=_rows(held), choice=_choice(held), ratings=_ratings(self.update, held), update=None
-        )
+        ratings = _ratings(self.update, held)
+        return replace(self, items=_rows(held), choice=_choice(held), ratings=ratings, held=held, update=None)
 
     @property
     def ids(self) -> Sequence[str]:

@@ -41,6 +41,25 @@ def test_every_figure_of_every_size_is_there(tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.usefixtures("short")
+def test_sizes_that_are_taken_in_turn_have_all_figures_but_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(side: str, items: list[int], users: int, rounds: int, folder: Path, _: Budget) -> list[Figures]:
+        assert side == "together"
+        return growth_sides.together(items, users, rounds, folder)
+
+    monkeypatch.setattr(growth, "_run", run)
+    main([200, 400], [USERS], ROUNDS, *AMPLE, together=True, report=tmp_path / "report.json")
+    small, large = json.loads((tmp_path / "report.json").read_text())
+    for row in (small, large):
+        assert {name for name in FIGURES if row.get(name, 0) > 0} == {*FIGURES} - {
+            "learner_mib",
+            "server_mib",
+        }
+    assert large["full_mb"] > small["full_mb"]
+
+
+@pytest.mark.usefixtures("short")
 def test_a_size_beyond_its_budget_is_reported_and_the_next_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

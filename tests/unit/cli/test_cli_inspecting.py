@@ -25,7 +25,7 @@ def test_a_guessed_mapping_is_shown_written_and_used(folder: Path) -> None:
 def test_drops_and_warnings_are_shown(folder: Path) -> None:
     (folder / "acts.csv").write_text(CSV + "3,c,pondered,2024-01-03,Pot\n")
     output = run("inspect", "acts.csv").output
-    assert "dropped 1 rows: action is no type that [types] names (the first at acts.csv:4)" in output
+    assert "dropped 1 row: action is no type that [types] names (the first at acts.csv:4)" in output
     assert "warning: action has values that are no known type, and are left out: pondered" in output
 
 

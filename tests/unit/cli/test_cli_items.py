@@ -60,7 +60,7 @@ def shown(item: str) -> dict[str, object]:
 
 
 def test_a_catalogue_of_a_spreadsheet_is_loaded(products: Path) -> None:
-    assert load(products).endswith("2 items were added to mill.items, or replaced there\n")
+    assert load(products).endswith("2 items added to mill.items, or replaced there\n")
     cup = shown("mug-2")
     assert (cup["title"], cup["category"], cup["attributes"]) == ("Rote Tasse", "Tassen", {"price": 1004.5})
     assert cup["published"] == 1_796_079_600_000  # 1 December, because 25.11. proves the order
@@ -89,8 +89,8 @@ def test_bad_rows_are_counted_where_the_mapping_says_so(products: Path) -> None:
     Path("mapping.toml").write_text('invalid = "drop"\n' + MAPPING)
     products.write_text(PRODUCTS + "m3;Teller;Teller;teuer;25.11.2026\n;;;;\n", encoding="cp1252")
     output = load(products)
-    assert "dropped 1 rows: price" in output and "dropped 1 rows: an item without id" in output
-    assert output.endswith("2 items were added to mill.items, or replaced there\n")
+    assert "dropped 1 row: price" in output and "dropped 1 row: an item without id" in output
+    assert output.endswith("2 items added to mill.items, or replaced there\n")
 
 
 def test_items_and_changes_are_loaded_from_our_own_lines(products: Path) -> None:
@@ -113,6 +113,15 @@ def test_a_line_that_is_no_item_is_named_with_the_remedy(
     assert "items.jsonl:2: item: " in line and "send it as a string" in line
 
 
+def test_the_line_of_an_item_that_is_too_large_is_named(
+    products: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = {"item": "b", "title": "Mug", "attributes": {f"a{n}": ["ü" * 500] * 64 for n in range(64)}}
+    Path("items.jsonl").write_bytes(b'{"item": "a", "title": "Mug"}\n' + orjson.dumps(large))
+    line = fails(monkeypatch, capsys, "items", "load", "items.jsonl")
+    assert "items.jsonl:2: event: larger than" in line
+
+
 def test_titles_are_searched_by_words(products: Path) -> None:
     load(products)
     assert "mug-1" in run("items", "search", "tasse", "WEISSE").output
@@ -132,7 +141,7 @@ def test_a_title_is_found_by_words_of_its_script_in_either_form(products: Path) 
         "红色": "bowl",
     }.items():
         found = run("items", "search", word).output
-        assert item in found and "1 items" in found
+        assert item in found and "1 item" in found
 
 
 def test_an_item_is_removed_after_a_question(products: Path, settings: Settings) -> None:

@@ -99,7 +99,7 @@ def test_a_backtest_is_the_same_for_the_same_seed(folder: Path) -> None:
 def test_dropped_rows_are_printed_by_reason(folder: Path) -> None:
     (folder / "sales.csv").write_text(CSV + "C3,A,red cup,1,2010-12-01 08:27:00,1,17851,UK\n")
     result = run("backtest", "sales.csv")
-    assert "dropped 1 rows: a cancelled invoice (C and digits) (the first at sales.csv:5)" in result.output
+    assert "dropped 1 row: a cancelled invoice (C and digits) (the first at sales.csv:5)" in result.output
 
 
 def test_a_file_of_dropped_rows_alone_is_an_error(

@@ -74,7 +74,8 @@ def test_users_are_listed_and_removed_after_a_question(settings: Settings) -> No
         run("users", "remove", "ann", "--yes").output
         == "ann is removed, until the next act: then the history comes back\n"
     )
-    assert "1 users, the first" not in run("users", "list").output
+    assert "a user 'ann' has no attributes and no published history" in misused("users", "remove", "ann")
+    assert "1 users" not in run("users", "list").output
     assert "ann" not in run("users", "list").output
     assert "nothing is known" in misused("users", "show", "ann")
 
@@ -84,10 +85,10 @@ def test_users_are_loaded_and_found(settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "users.jsonl"
     file.write_bytes(b"\n".join(map(orjson.dumps, lines)))
     with ModelHarness(settings):
-        assert "2 users were added" in run("users", "load", str(file)).output
+        assert "2 users added" in run("users", "load", str(file)).output
         assert orjson.loads(run("users", "show", "ann").output)["attributes"] == {"tier": "Gold", "age": 41}
         found = run("users", "search", "gold", "ANN").output
-        assert "1 users" in found and "bob" not in found
+        assert "1 user" in found and "1 users" not in found and "bob" not in found
         assert "0 users" in run("users", "search", "silver").output
 
 
@@ -106,5 +107,43 @@ def test_users_are_loaded_from_rows_that_a_mapping_describes(settings: Settings,
     (tmp_path / "crm.toml").write_text('[users]\nuser = "id"\nattributes = { tier = "tier" }\n')
     with ModelHarness(settings):
         loaded = run("users", "load", str(tmp_path / "crm.csv"), "--mapping", str(tmp_path / "crm.toml"))
-        assert "1 users were added" in loaded.output
+        assert "dropped 1 row: a user without attributes (the first at" in loaded.output
+        assert "1 user added to" in loaded.output
         assert orjson.loads(run("users", "show", "ann").output)["attributes"] == {"tier": "silver"}
+
+
+def test_rows_that_cannot_be_read_are_dropped_where_the_mapping_says_so(
+    settings: Settings, tmp_path: Path
+) -> None:
+    rows, mapping = tmp_path / "crm.csv", tmp_path / "crm.toml"
+    rows.write_text("id,age\nann,41\n,7\nid,age\nbob,old\ncid,9\n")
+    users = '[users]\nuser = "id"\nattributes = { age = { column = "age", kind = "number" } }\n'
+    load = ("users", "load", str(rows), "--mapping", str(mapping))
+    mapping.write_text(users)
+    with ModelHarness(settings) as harness:
+        with pytest.raises(DatasetError, match=r"crm\.csv:5: age 'old'"):
+            run(*load)
+        assert harness.records(harness.topics.users) == []
+        mapping.write_text('invalid = "drop"\n' + users)
+        output = "".join(run(*load).output.split("\n"))
+        assert [record.key for record in harness.records(harness.topics.users)] == ["ann", "cid"]
+    for reason in ("a user without id", "the header again", "age"):
+        assert f"dropped 1 row: {reason}" in output
+    assert "2 users added to" in output
+
+
+def test_a_file_in_which_nobody_is_described_is_refused(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "crm.csv").write_text("id,tier\nann,\n")
+    (tmp_path / "crm.toml").write_text('[users]\nuser = "id"\nattributes = { tier = "tier" }\n')
+    with ModelHarness(settings), pytest.raises(DatasetError, match="not one row became a user"):
+        run("users", "load", str(tmp_path / "crm.csv"), "--mapping", str(tmp_path / "crm.toml"))
+
+
+def test_the_line_of_a_user_that_is_too_large_is_named(settings: Settings, tmp_path: Path) -> None:
+    large = {"user": "ann", "attributes": {f"a{number}": ["ü" * 500] * 64 for number in range(64)}}
+    file = tmp_path / "users.jsonl"
+    file.write_bytes(b'{"user": "bob"}\n' + orjson.dumps(large) + b"\n")
+    with ModelHarness(settings) as harness:
+        with pytest.raises(DatasetError, match=r"users\.jsonl:2: event: larger than"):
+            run("users", "load", str(file))
+        assert harness.records(harness.topics.users) == []

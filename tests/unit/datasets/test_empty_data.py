@@ -10,7 +10,7 @@ import pytest
 from pipeline.datasets import open_dataset
 from pipeline.datasets.catalogue_file import CatalogueFile
 from pipeline.datasets.inspection import inspect
-from pipeline.datasets.users_file import read_users
+from pipeline.datasets.users_file import UsersFile
 from pipeline.errors import DatasetError, EmptyData
 from pipeline.events import Interaction, Item, User
 
@@ -64,7 +64,7 @@ def test_an_empty_folder_has_no_data_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "reads", [lambda path: CatalogueFile(path, None, NOW), lambda path: list(read_users(path, None, NOW))]
+    "reads", [lambda path: CatalogueFile(path, None, NOW), lambda path: UsersFile(path, None, NOW)]
 )
 def test_items_and_users_are_not_read_from_nothing(tmp_path: Path, reads: Callable[[Path], object]) -> None:
     (tmp_path / "empty.jsonl").write_text("")

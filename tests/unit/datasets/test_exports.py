@@ -224,7 +224,7 @@ def test_a_row_without_a_date_is_dropped_counted_and_named(tmp_path: Path) -> No
         dataset = open_dataset(source)
         assert len(bought(dataset)) == left
         (drop,) = dataset.drops.lines()
-        assert drop.startswith("dropped 1 rows: no InvoiceDate (the first at ") and drop.endswith(
+        assert drop.startswith("dropped 1 row: no InvoiceDate (the first at ") and drop.endswith(
             f"csv:{line})"
         )
 

@@ -9,9 +9,9 @@ import pytest
 from pipeline.datasets import open_dataset
 from pipeline.datasets.mapped import MappedDataset
 from pipeline.datasets.mapping import Mapping, load_mapping, to_toml
-from pipeline.datasets.users_file import read_users
+from pipeline.datasets.users_file import UsersFile
 from pipeline.errors import DatasetError
-from pipeline.events import Interaction, User
+from pipeline.events import Interaction, User, decode
 
 ROWS = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
 1,a,MUG,1,2010-12-01 08:00:00,1,10,France
@@ -98,10 +98,15 @@ def test_rows_of_users_alone_are_read_each_user_once(tmp_path: Path) -> None:
     likes = '{ column = "likes", split = "|" }'
     toml.write_text(f'[users]\nuser = "id"\nattributes = {{ tier = "tier", likes = {likes} }}\n')
     mapping = load_mapping(toml)
-    (found,) = read_users(tmp_path / "crm.csv", mapping, 5_000_000_000_000 // 5)
-    assert (found.user, found.attributes) == ("1", {"tier": "silver"})
+    users = UsersFile(tmp_path / "crm.csv", mapping, 5_000_000_000_000 // 5)
+    ((key, wire),) = users.records()
+    found = decode(User, wire)
+    assert (key, found.user, found.attributes) == ("1", "1", {"tier": "silver"})
+    assert users.drops.lines() == [
+        f"dropped 1 row: a user without attributes (the first at {tmp_path / 'crm.csv'}:4)"
+    ]
     with pytest.raises(DatasetError, match=r"no table \[users\]"):
-        list(read_users(tmp_path / "crm.csv", Mapping.model_validate({"items": {"item": "id"}}), 0))
+        UsersFile(tmp_path / "crm.csv", Mapping.model_validate({"items": {"item": "id"}}), 0)
     toml.write_text(to_toml(mapping))
     assert load_mapping(toml) == mapping
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from transformers import PreTrainedModel, ResNetConfig, ResNetModel, ViTConfig, ViTModel
 
 from pipeline.config import MediaConfig
@@ -93,6 +94,45 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         load_encoder(name, MediaConfig())
 
 
+HUB = "shop/tiny-vit"
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of models that were downloaded; no hub answers."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    return tmp_path / "hub"
+
+
+def downloaded(cache: Path) -> Path:
+    """Put a model where a download would; return its folder."""
+    repository = cache / f"models--{HUB.replace('/', '--')}"
+    folder = Path(saved(repository / "snapshots" / "abc"))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    return folder
+
+
+def test_a_model_of_the_hub_is_read_where_it_was_downloaded(hub_cache: Path, tmp_path: Path) -> None:
+    folder = downloaded(hub_cache)
+    assert spec_of(HUB).digest == spec_of(saved(tmp_path / "same")).digest
+    vector = load_encoder(HUB, MediaConfig()).encode(picture("red"))
+    assert np.array_equal(vector, load_encoder(str(folder), MediaConfig()).encode(picture("red")))
+
+
+@pytest.mark.parametrize("download", [True, False])
+def test_where_no_hub_answers_one_line_says_so(hub_cache: Path, download: bool) -> None:
+    with pytest.raises(InvalidSettings, match=r"^shop/tiny-vit is no folder, .* hub \(\w+\): check .*$"):
+        spec_of(HUB, download=download)
+
+
+def test_a_download_that_was_cut_off_is_not_taken_for_a_model(hub_cache: Path) -> None:
+    (downloaded(hub_cache) / "model.safetensors").unlink()
+    with pytest.raises(InvalidSettings, match=r"holds no \*.safetensors weights"):
+        spec_of(HUB)
+
+
 def test_a_name_that_is_neither_encoder_nor_folder_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be efficientnet-lite0 or speech-embedding, or a folder"):
+    with pytest.raises(ValueError, match="must be efficientnet-lite0, .*, or a vision model: its folder"):
         MediaConfig(encoders={"photo": "vit"})

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.model.fusion import RELATED, SHARE_SPEED, Fusion, Smoothing
+from pipeline.model.fusion import RELATED, SHARE_SPEED, Fusion, GatedMap, Smoothing
 
 WIDTH, RANK = 7, 3
 Widths = st.dictionaries(st.sampled_from(["image", "sound", "values", "keys"]), st.integers(1, 9), min_size=1)
@@ -89,3 +89,60 @@ def test_related_texts_come_last_and_are_added_as_they_are_by_a_share() -> None:
         added = fusion(torch.cat([torch.zeros(20_000, 4), related], dim=1))
     expected = float(added.square().sum(dim=1).mean().sqrt())
     assert fusion.figures()[RELATED].length == pytest.approx(expected, rel=0.02)
+
+
+def skewed(rows: int, columns: int) -> Tensor:
+    """Vectors of length 1 that have most in common, and differ in some directions far more than in others."""
+    spread = some(rows, columns) * torch.logspace(0, -2, columns)
+    return torch.nn.functional.normalize(3 * torch.ones(columns) + spread, dim=1)
+
+
+def test_a_map_drawn_from_vectors_hears_their_directions_alike() -> None:
+    vectors, drawn = skewed(2_000, 8), GatedMap(WIDTH, 8, 8)
+    heard = []
+    for _ in range(2):
+        with torch.no_grad():
+            read = vectors @ drawn.narrow.T
+            heard.append(torch.linalg.eigvalsh(torch.cov(read.T)))
+        drawn.spread(vectors)
+    assert heard[0][-2] / heard[0][-1] < 0.5
+    assert heard[1][-2] / heard[1][-1] > 0.7
+    with torch.no_grad():
+        assert (vectors @ drawn.narrow.T).square().sum(dim=1).mean().item() == pytest.approx(2, abs=1e-4)
+
+
+@pytest.mark.parametrize("rank", [3, 8, 12])
+def test_what_was_learned_stays_when_a_map_is_drawn_again(rank: int) -> None:
+    learned, vectors = GatedMap(WIDTH, rank, 8), skewed(500, 8)
+    learned.spread(vectors)
+    with torch.no_grad():
+        learned.wide.copy_(some(WIDTH, rank))
+        before = learned(vectors)
+        learned.spread(skewed(700, 8).flip(0))
+        torch.testing.assert_close(learned(vectors), before, atol=0.02 if rank < 8 else 1e-4, rtol=0.02)
+        assert learned.wide.any()
+
+
+@pytest.mark.parametrize("vectors", [torch.zeros(70, 5), torch.ones(70, 5), some(1, 5).expand(70, 5)])
+def test_a_map_is_not_drawn_from_vectors_that_are_all_the_same(vectors: Tensor) -> None:
+    drawn = GatedMap(WIDTH, RANK, 5)
+    before = drawn.narrow.clone()
+    drawn.spread(vectors)
+    assert torch.equal(drawn.narrow, before)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 40])
+def test_a_map_is_drawn_from_fewer_vectors_than_directions(columns: int) -> None:
+    drawn = GatedMap(WIDTH, RANK, columns)
+    drawn.spread(some(6, columns))
+    assert drawn.narrow.isfinite().all()
+    assert drawn.narrow.any()
+
+
+def test_smoothing_keeps_its_share_when_its_map_is_drawn() -> None:
+    fusion = moved(Fusion(WIDTH, 8, {"image": 4}, smooths=True))
+    vectors = skewed(100, 4 + WIDTH)
+    with torch.no_grad():
+        before = fusion(vectors)
+        fusion.spread(1, vectors)
+        torch.testing.assert_close(fusion(vectors), before, atol=1e-3, rtol=1e-3)

@@ -8,7 +8,8 @@ from peft import LoraConfig
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
-from pipeline.model.lora import ADAPTER, LoraLinear
+from pipeline.model.int8_products import Int8LoraLinear
+from pipeline.model.lora import ADAPTER, LoraLinear, matrix_of
 
 CONFIG = LoraConfig(init_lora_weights=False)
 
@@ -25,6 +26,21 @@ def test_outputs_and_gradients_are_those_of_peft(bias: bool) -> None:
     assert of_ours.keys() == of_theirs.keys() == {"x", "lora_A.default.weight", "lora_B.default.weight"}
     for name, gradient in of_ours.items():
         torch.testing.assert_close(gradient, of_theirs[name])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_matrix_of_a_map_does_what_the_map_does(bias: bool) -> None:
+    torch.manual_seed(0)
+    captured = nn.Linear(8, 5, bias=bias).requires_grad_(False)
+    ours = LoraLinear(captured, ADAPTER, CONFIG, r=3, lora_alpha=6)
+    x = torch.randn(7, 8)
+    for linear in (captured, ours):
+        matrix, offset = matrix_of(linear, 8)
+        torch.testing.assert_close(x @ matrix + offset, linear(x))
+    rounded, _ = matrix_of(Int8LoraLinear(ours), 8)
+    exact, _ = matrix_of(ours, 8)
+    error = (rounded - exact).abs().max()
+    assert 0 < error < captured.weight.abs().max() / 127
 
 
 def answered(module: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

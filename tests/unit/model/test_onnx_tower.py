@@ -15,8 +15,8 @@ from pipeline.config import ModelSizes, Tuning
 from pipeline.errors import InvalidSettings
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import Rows
-from pipeline.model.last_acts import last_users
-from pipeline.model.onnx_tower import OnnxTower, check_installed, exported, learned_in
+from pipeline.model.last_acts import attention_maps, last_users
+from pipeline.model.onnx_tower import OnnxTower, check_installed, exported, learned_in, named_maps
 from pipeline.model.recommender import Recommender
 from pipeline.state.segments import Segment
 from tests.support.families import model_of
@@ -65,17 +65,16 @@ def test_its_users_are_torchs_also_after_the_parameters_have_changed(
     model, items = made(backbone, sizes)
     file = exported(backbone, sizes, model, tmp_path)
     tower, asked = OnnxTower(file, model), segments(2, 9, 3, 30)
-    before = tower.last_users(asked, items, 40)
+    before = tower.last_users(asked, items, 40, attention_maps(model.tower))
     for _ in range(2):
         for context in (1, 4, 40):
             for some in (asked, asked[:1], asked[3:]):
-                found, expected = (
-                    tower.last_users(some, items, context),
-                    last_users(some, model, items, context),
-                )
+                maps = attention_maps(model.tower)
+                found = tower.last_users(some, items, context, maps)
+                expected = last_users(some, model, items, context, maps)
                 assert torch.allclose(found, expected, rtol=0, atol=1e-4)
         move(model)
-    assert (tower.last_users(asked, items, 40) - before).abs().max() > 0.01
+    assert (tower.last_users(asked, items, 40, attention_maps(model.tower)) - before).abs().max() > 0.01
 
 
 def test_a_file_is_made_once_for_a_model_and_sizes_and_without_a_line(
@@ -107,12 +106,16 @@ def test_a_process_without_torch_computes_the_same_users(backbone: Backbone, tmp
         **{name: getattr(known, name)[None] for name in ("types", "values", "gaps")},
         "lengths": np.array([8]),
         **{name: part.detach().numpy() for name, part in learned_in(model).items()},
+        **named_maps(attention_maps(model.tower)),
     }
     np.savez(tmp_path / "inputs.npz", allow_pickle=False, **inputs)
     file = exported(backbone, sizes, model, tmp_path)
     paths = file, tmp_path / "inputs.npz", tmp_path / "users.npy"
     subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *map(str, paths)], check=True, timeout=120)
-    found, expected = np.load(paths[2]), last_users([acts], model, items, 40).numpy()
+    found, expected = (
+        np.load(paths[2]),
+        last_users([acts], model, items, 40, attention_maps(model.tower)).numpy(),
+    )
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 

@@ -12,13 +12,11 @@ import torch
 
 from consumers.retrain import comparing, training
 from consumers.retrain.reading import LogView
-from pipeline.checkpoints.store import restore_from
 from pipeline.config import GateConfig, TrainingConfig
 from pipeline.control.records import GateDecision
 from pipeline.errors import OffsetsExpired
 from pipeline.events import Interaction
 from pipeline.journal.entry import read_journal
-from pipeline.journal.position import Position
 from pipeline.retraining.candidates import Candidate
 from pipeline.retraining.comparison import Contender, run_through
 from pipeline.retraining.training import Retraining
@@ -37,6 +35,7 @@ from tests.support.retrain_harness import (
     live,
     make_retrainer,
 )
+from tests.support.retrain_harness import state_of_candidate as state_of
 from tests.support.serve_tools import wait_until
 
 
@@ -48,11 +47,6 @@ def harness(lived_harness: ModelHarness) -> ModelHarness:
 def made(harness: ModelHarness, gate: GateConfig = ANYTHING_GOES) -> tuple[Candidate, GateDecision]:
     candidate = begun(harness)
     return candidate, make_retrainer(harness, gate).retrain(candidate.name)
-
-
-def state_of(harness: ModelHarness, candidate: Candidate) -> tuple[Learner, Position]:
-    learner = harness.learner()
-    return learner, restore_from(candidate.checkpoint, learner, None)
 
 
 def weights(learner: Learner) -> dict[str, torch.Tensor]:

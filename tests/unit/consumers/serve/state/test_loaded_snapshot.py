@@ -60,6 +60,21 @@ def test_changes_are_applied_in_place_and_make_the_snapshot_that_is_loaded_whole
     assert set(moved) <= set(waiting.changes.learned.tolist())
 
 
+def test_each_swap_reads_only_what_has_changed_since_the_one_before(world: World) -> None:
+    world.open()
+    loader = world.loader()
+    served = loader.load(newest(world))
+    for _ in range(2):
+        world.shop(rounds=1)
+        world.learn()
+        world.publish()
+        waiting = loader.load(newest(world), before=served)
+        assert waiting.update is not None
+        assert len(waiting.update.layers) == 1
+        served = waiting.applied()
+    assert_same(served, loader.load(newest(world)))
+
+
 def test_an_older_or_another_generations_snapshot_is_loaded_whole(world: World) -> None:
     world.open()
     loader = world.loader()
