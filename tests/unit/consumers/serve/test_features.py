@@ -206,9 +206,10 @@ def asked_of(
     return UserQuery(history, None, query, exploration=Exploration(policy, impression))
 
 
-def valued(world: World, policy: Policy, model: Planted, impression: str = "i", nats: float = 0.0) -> Answer:
-    """Answer by planted values, with a rule that gives one item so many nats."""
-    view = view_of(world)
+def valued(
+    world: World, view: View, policy: Policy, model: Planted, impression: str = "i", nats: float = 0.0
+) -> Answer:
+    """Answer from a View by planted values, with a rule that gives one item so many nats."""
     assert view.snapshot is not None
     view = replace(view, snapshot=replace(view.snapshot, values={policy.name: model}))
     mask = np.zeros(len(view.index), dtype=np.bool_)
@@ -226,26 +227,28 @@ def said_by_model(answer: Answer) -> NDArray[np.float32]:
 
 
 def test_a_policy_by_value_shows_the_most_valuable_first(open_shop: World) -> None:
-    answer = valued(open_shop, DeepQ(explored_places=12, pool=12, epsilon=0.0), Planted())
+    view = view_of(open_shop)
+    answer = valued(open_shop, view, DeepQ(explored_places=12, pool=12, epsilon=0.0), Planted())
     assert (np.diff(said_by_model(answer)) >= 0).all()
     assert answer.slate.propensities == [1.0] * 12
-    few = valued(open_shop, DeepQ(explored_places=2, pool=12, epsilon=0.0), Planted())
+    few = valued(open_shop, view, DeepQ(explored_places=2, pool=12, epsilon=0.0), Planted())
     assert few.rows[:2] == answer.rows[:2], "the drawn places are by value, the others by the mixture"
-    greedy = valued(open_shop, GREEDY, Planted())
+    greedy = valued(open_shop, view, GREEDY, Planted())
     assert few.rows[2:] == [row for row in greedy.rows if row not in few.rows[:2]]
 
 
 def test_a_rule_stretches_values(open_shop: World) -> None:
-    policy = DeepQ(explored_places=12, pool=12, epsilon=0.0)
-    place, raised = (valued(open_shop, policy, Planted(), nats=nats).rows.index(0) for nats in (0.0, 3.0))
+    policy, view = DeepQ(explored_places=12, pool=12, epsilon=0.0), view_of(open_shop)
+    answers = (valued(open_shop, view, policy, Planted(), nats=nats) for nats in (0.0, 3.0))
+    place, raised = (answer.rows.index(0) for answer in answers)
     assert (place, raised) == (11, 0), "what the model likes most has the least planted value"
 
 
 def test_samples_of_values_are_explored_with_their_share(open_shop: World) -> None:
-    policy, firsts = Thompson(explored_places=1, pool=12, epsilon=0.0), set()
+    policy, view, firsts = Thompson(explored_places=1, pool=12, epsilon=0.0), view_of(open_shop), set()
     for number in range(30):
-        answer = valued(open_shop, policy, Planted(draws=8, noise=1.0), f"i{number}")
-        assert answer == valued(open_shop, policy, Planted(draws=8, noise=1.0), f"i{number}")
+        answer = valued(open_shop, view, policy, Planted(draws=8, noise=1.0), f"i{number}")
+        assert answer == valued(open_shop, view, policy, Planted(draws=8, noise=1.0), f"i{number}")
         assert 8 * answer.slate.propensities[0] == pytest.approx(round(8 * answer.slate.propensities[0]))
         firsts.add(answer.rows[0])
     assert len(firsts) > 1
