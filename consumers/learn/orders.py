@@ -19,7 +19,7 @@ from pipeline.bounded import fault_of
 from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.rebuild import rebuild
 from pipeline.checkpoints.store import KEEP_ADOPTED, Checkpoints, restore_from
-from pipeline.control.pauses import after_order, standing_pause
+from pipeline.control.pauses import read_pause, standing_pause
 from pipeline.control.records import AdoptionOrder, Order, Pause, Promotion, Refusal, Resume, order_in
 from pipeline.errors import CheckpointCorrupt, OffsetsExpired, OrderRefused, StorageUnavailable
 from pipeline.eventlog.port import NO_TOPIC_ID, EventLog, LogWriter, Offsets, Record, TopicPartition
@@ -60,7 +60,8 @@ class CommandReader:
         self._pause: Pause | None = None
         self._paused_until = 0
         self._read: deque[Record] = deque()
-        self._reader = event_log.reader({TopicPartition(topics.control, 0): 0})
+        self._source = TopicPartition(topics.control, 0)
+        self._reader = event_log.reader({self._source: 0})
 
     def position(self) -> int:
         """Return the offset of the next record to be obeyed; call `due` first."""
@@ -80,10 +81,10 @@ class CommandReader:
         """
         if self._next is None:
             self._next = self._held(position.control)
-            source = TopicPartition(self._topics.control, 0)
-            self._paused_until = self._log.end_offsets([source.topic])[source]
-            self._set_pause(standing_pause(self._log, self._topics))
-            self._reader.seek({TopicPartition(self._topics.control, 0): self._next})
+            self._reader.seek({self._source: self._next})
+            # Orders before this end are in the pause that is read: an older one would undo it for a moment.
+            self._paused_until = self._log.end_offsets([self._source.topic])[self._source]
+            self._set_pause(read_pause(self._log, self._topics))
         if not self._read:
             self._read.extend(self._reader.poll(READ_RECORDS, timeout_seconds=0))
         while self._read:
@@ -94,7 +95,7 @@ class CommandReader:
                 continue
             if isinstance(order, Pause | Resume):
                 if record.offset >= self._paused_until:
-                    self._set_pause(after_order(self._pause, order))
+                    self._set_pause(standing_pause([order], self._pause))
                 continue
             try:
                 return self._plan(order, position)
@@ -118,9 +119,9 @@ class CommandReader:
 
     def _held(self, offset: int) -> int:
         """Return an offset, or where the control topic begins if it does not hold that offset any more."""
-        source = TopicPartition(self._topics.control, 0)
-        begin = self._log.begin_offsets([source.topic])[source]
-        if begin <= offset <= self._log.end_offsets([source.topic])[source]:
+        topics, source = [self._source.topic], self._source
+        begin = self._log.begin_offsets(topics)[source]
+        if begin <= offset <= self._log.end_offsets(topics)[source]:
             return offset
         log.warning("%s no longer holds offset %s: orders before %s are void", source, offset, begin)
         return begin

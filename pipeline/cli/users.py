@@ -123,12 +123,12 @@ def remove_user(user: str, yes: Annotated[bool, typer.Option("--yes", help="Do n
     with log_of_settings() as (event_log, topics, _):
         if not can_be_removed(event_log, topics, user):
             raise typer.BadParameter(f"a user {user!r} has no attributes and no published history to remove")
-    if not yes:
-        typer.confirm(f"Remove the attributes and the history of {user}?", abort=True)
-    with log_of_settings() as (event_log, topics, _), event_log.writer() as writer:
-        for topic in (topics.users, topics.histories):
-            writer.append(topic, user, None)
-        writer.flush()
+        if not yes:
+            typer.confirm(f"Remove the attributes and the history of {user}?", abort=True)
+        with event_log.writer() as writer:
+            for topic in (topics.users, topics.histories):
+                writer.append(topic, user, None)
+            writer.flush()
     console.print(f"{user} is removed, until the next act: then the history comes back", markup=False)
 
 

@@ -57,7 +57,7 @@ class CatalogueFile:
                 for item in self._read(row):
                     yield item.item, encode(item)
             except (InvalidEvent, InvalidField) as error:
-                self._refuse(row, error)
+                self.drops.refuse(row.place, error, self._mapping)
 
     def _read(self, row: Row) -> Iterator[Item | ItemChange]:
         if self._reader is None:
@@ -100,12 +100,6 @@ class CatalogueFile:
             (row.place, plain_text(cell_of(row.cells, source))) for row in self._rows() for source in sources
         )
         return common_order(cells, sources[0].name)
-
-    def _refuse(self, row: Row, error: InvalidEvent | InvalidField) -> None:
-        if self._mapping is None or self._mapping.invalid == "refuse":
-            detail = error.detail if isinstance(error, InvalidField) else str(error)
-            raise DatasetError(f"{row.place}: {detail}") from None
-        self.drops.add(error.reason, row.place)
 
 
 def _layout(mapping: Mapping | None) -> Layout:

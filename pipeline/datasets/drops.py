@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from pipeline.datasets.mapping import Mapping
+from pipeline.datasets.row_reader import InvalidField
+from pipeline.errors import DatasetError, InvalidEvent
 from pipeline.wording import counted
 
 
@@ -18,6 +21,17 @@ class Drops:
         """Count a row; `place` is its ``path:line``."""
         self.counts[reason] += 1
         self.first.setdefault(reason, place)
+
+    def refuse(self, place: str, error: InvalidEvent | InvalidField, mapping: Mapping | None) -> None:
+        """Refuse a row, or count it where its mapping wants invalid rows dropped.
+
+        Raises:
+            DatasetError: it is refused; names the place and the fault.
+        """
+        if mapping is None or mapping.invalid == "refuse":
+            detail = error.detail if isinstance(error, InvalidField) else str(error)
+            raise DatasetError(f"{place}: {detail}") from None
+        self.add(error.reason, place)
 
     def lines(self) -> list[str]:
         """Describe each reason in one line, the most frequent first."""

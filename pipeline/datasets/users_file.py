@@ -60,7 +60,7 @@ class UsersFile:
                 user = self._user(fields)
                 yield user.user, encode(user)
             except InvalidEvent as error:
-                self._refuse(place, error)
+                self.drops.refuse(place, error, self._mapping)
 
     def _user(self, fields: Fields) -> User:
         if self._mapping is not None:
@@ -80,7 +80,7 @@ class UsersFile:
             try:
                 left_out = _reason_to_drop(row, reader, described)
             except InvalidField as error:
-                self._refuse(row.place, error)
+                self.drops.refuse(row.place, error, mapping)
                 continue
             if left_out:
                 self.drops.add(left_out, row.place)
@@ -88,12 +88,6 @@ class UsersFile:
 
     def _rows(self) -> Iterator[Row]:
         return (row for file in self._files for row in read_rows(file, self._layout, self._sources))
-
-    def _refuse(self, place: str, error: InvalidEvent | InvalidField) -> None:
-        if self._mapping is None or self._mapping.invalid == "refuse":
-            detail = error.detail if isinstance(error, InvalidField) else str(error)
-            raise DatasetError(f"{place}: {detail}") from None
-        self.drops.add(error.reason, place)
 
 
 def _reason_to_drop(row: Row, reader: UserReader, described: UserRows) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.config import Guarded, HttpConfig, Settings
-from pipeline.control.pauses import standing_pause
+from pipeline.control.pauses import read_pause
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import impression_of, interaction_of, item_of
 from pipeline.eventlog.port import EventLog, Offsets, Record, TopicPartition, lag, read_compacted
@@ -50,7 +50,6 @@ STAGES = {
     "published": ("learn", "millstream_appended_to_published_seconds"),
     "served": ("serve", "millstream_appended_to_served_seconds"),
 }
-PAUSED = ("millstream_learning_paused", frozenset[tuple[str, str]]())
 State = Literal["green", "yellow", "red"]
 Percentiles = tuple[float | None, float | None]
 
@@ -379,8 +378,10 @@ def _stopped(series: Mapping[str, Series]) -> Iterable[tuple[State, str]]:
 
 def _paused(series: Mapping[str, Series], event_log: EventLog, topics: Topics) -> Iterable[tuple[State, str]]:
     """The order is read where the learner does not say whether it heeds one."""
-    learner = series.get("learn")
-    is_paused = standing_pause(event_log, topics) if learner is None else learner.get(PAUSED)
+    if "learn" in series:
+        is_paused = bool(value_of(series["learn"], "millstream_learning_paused"))
+    else:
+        is_paused = read_pause(event_log, topics) is not None
     if is_paused:
         line = "learning is paused by a person: `millstream history` says why, `millstream resume` ends it"
         yield "yellow", line

@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self, TypeVar
 
+from consumers.learn.commits import Cadences, Commits
 from consumers.learn.orders import CommandReader
+from consumers.learn.schedule import Cadence
 from pipeline.assembly import checkpoints_of, make_learner, make_supervisor
 from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.fingerprint import fingerprint
@@ -271,6 +273,20 @@ class ModelHarness:
                 closing(orders),
             ):
                 yield LearnerHarness(self, learner, supervisor, start, batches, journal, orders)
+
+    def commits(self, learning: LearnerHarness, start: Position | None = None) -> Commits:
+        """The commits of a learner, none of which is ever due."""
+        never = 1_000_000
+        return Commits(
+            learning.learner,
+            learning.supervisor,
+            self.settings.log.prefix,
+            self.log,
+            self.publisher(),
+            self.checkpoints,
+            Cadences(Cadence(never, never), Cadence(never, never)),
+            start=start,
+        )
 
     @contextmanager
     def busy(self, batches: int = 3, acts: int = 60) -> Iterator[LearnerHarness]:

@@ -33,7 +33,7 @@ def models_page(request: Request, parts: Parts, visitor: SignedIn) -> HTMLRespon
         "models.html",
         request,
         visitor,
-        pause=standing_pause(parts.event_log, parts.topics),
+        pause=standing_pause(entry.record for entry in history),
         candidates=_decisions(history),
         open_requests=[one for one in history if isinstance(one.record, RetrainRequest) and not one.result],
         snapshots=snapshots,

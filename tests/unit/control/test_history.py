@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from consumers.learn.commits import Cadences, Commits
 from consumers.learn.loop import run
-from consumers.learn.schedule import Cadence
 from pipeline.config import DriftConfig
 from pipeline.control.actions import OperatorAction
 from pipeline.control.alarms import DriftAlarm, RetrainRequest
@@ -32,19 +30,6 @@ from pipeline.training.supervision import supervise
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import ModelHarness
 from tests.support.retrain_harness import decision, request
-
-
-def _commits(harness: ModelHarness, learning: LearnerHarness) -> Commits:
-    never = 1_000_000
-    return Commits(
-        learning.learner,
-        learning.supervisor,
-        harness.settings.log.prefix,
-        harness.log,
-        harness.publisher(),
-        harness.checkpoints,
-        Cadences(Cadence(never, never), Cadence(never, never)),
-    )
 
 
 def _alarm_at_once(learning: LearnerHarness) -> None:
@@ -68,7 +53,7 @@ def test_an_alarm_is_published_and_listed(harness: ModelHarness) -> None:
     harness.shop(600)
     with harness.learning() as learning:
         _alarm_at_once(learning)
-        commits = _commits(harness, learning)
+        commits = harness.commits(learning)
         run(learning.unlearned(), learning.learner, learning.supervisor, commits, harness.checkpoints)
     records = _records(harness)
     alarms = [record for record in records if isinstance(record, DriftAlarm)]
@@ -90,7 +75,7 @@ def test_what_is_published_twice_after_a_crash_is_listed_once(harness: ModelHarn
     for _ in range(2):  # no checkpoint was written: the second learner recovers everything
         with harness.learning() as learning:
             _alarm_at_once(learning)
-            commits = _commits(harness, learning)
+            commits = harness.commits(learning)
             for batch in learning.unlearned():
                 assert isinstance(batch, Batch)
                 scores = learning.learner.score_and_learn(batch.micro)

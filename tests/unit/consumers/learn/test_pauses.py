@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 
 from consumers.learn import orders
-from consumers.learn.commits import Cadences, Commits
 from consumers.learn.loop import run
-from consumers.learn.schedule import Cadence
 from pipeline import metrics
-from pipeline.control.pauses import standing_pause
+from pipeline.control.pauses import read_pause
 from pipeline.control.records import Pause, Refusal, Resume
 from tests.support.model_harness import ModelHarness
 
@@ -81,7 +79,7 @@ def test_a_pause_that_ended_long_ago_lets_no_batch_slip_through(
 def test_the_reason_of_the_first_pause_stands(harness: ModelHarness) -> None:
     harness.order(PAUSE)
     harness.order(Pause(ordered_at=9, reason="once more"))
-    assert standing_pause(harness.log, harness.topics) == PAUSE
+    assert read_pause(harness.log, harness.topics) == PAUSE
 
 
 def test_a_paused_learner_opens_a_generation_without_learning(harness: ModelHarness) -> None:
@@ -103,16 +101,7 @@ def test_a_paused_learner_opens_a_generation_without_learning(harness: ModelHarn
 def test_what_waits_is_measured_in_a_pause(harness: ModelHarness) -> None:
     with harness.busy() as learning:
         harness.order(PAUSE)
-        commits = Commits(
-            learning.learner,
-            learning.supervisor,
-            harness.settings.log.prefix,
-            harness.log,
-            harness.publisher(),
-            harness.checkpoints,
-            Cadences(Cadence(1e6, 10**6), Cadence(1e6, 10**6)),
-            start=learning.position,
-        )
+        commits = harness.commits(learning, start=learning.position)
         metrics.LAG.labels("learn").set(0)
         run([None], learning.learner, learning.supervisor, commits, harness.checkpoints)
         waiting = 60 - learning.learner.stream.events
