@@ -64,7 +64,7 @@ def contribution(history: History, act: Act, signals: Signals) -> Contribution:
     reading = signals.read(recent)
     allowed = signals.allowance(act, weight, reading)
     before = reading if earlier is recent else signals.read(earlier)
-    pairs = [(earlier[source].item, share) for source, share in _pairs(before, allowed, signals)]
+    pairs = [(earlier[source].item, share) for source, share in _pairs(before, act.item, allowed, signals)]
     return Contribution(act.item, allowed, pairs, allowed < weight)
 
 
@@ -109,14 +109,30 @@ def _is_too_old(act: Act, recent: History, signals: Signals) -> bool:
     return len(times) >= signals.lookback and times[0] > act.time
 
 
-def _pairs(reading: Reading, weight: float, signals: Signals) -> list[tuple[int, float]]:
-    """Pair an act of a weight with the last acts before it: their positions and the pairs' weights.
+def _pairs(reading: Reading, item: str, weight: float, signals: Signals) -> list[tuple[int, float]]:
+    """Pair an act with the other items that the last acts before it were on.
 
-    A pair counts as the weaker of its acts, so that a capped act adds nothing as a partner either.
+    Two items that take turns are one pair, which counts as the weaker of the strongest act on each; so a
+    capped act adds nothing as a partner either.
+
+    Returns:
+        The position of each partner's strongest act, of equal ones the first, and what the pair gains.
     """
-    allowed = signals.allowed(reading.acts, reading.weights)[: -LAGS - 1 : -1]
-    shares = [float(lag) * min(weight, other) for lag, other in zip(LAG_WEIGHTS, allowed, strict=False)]
-    return [pair for pair in zip(reversed(reading.sources), shares, strict=False) if pair[1] > 0]
+    allowed = signals.allowed(reading.acts, reading.weights)
+    before, partners = 0.0, dict[str, tuple[float, float, int]]()
+    latest = zip(
+        LAG_WEIGHTS, reversed(reading.acts), reversed(allowed), reversed(reading.sources), strict=False
+    )
+    for lag, act, strength, source in latest:
+        if act.item == item:
+            before = max(before, strength)
+        elif act.item not in partners:
+            partners[act.item] = float(lag), strength, source
+        elif strength >= partners[act.item][1]:
+            partners[act.item] = partners[act.item][0], strength, source
+    now = max(before, weight)
+    gains = [(source, lag * (min(now, own) - min(before, own))) for lag, own, source in partners.values()]
+    return [pair for pair in gains if pair[1] > 0]
 
 
 def _taken_back(earlier: History, act: Act, signals: Signals) -> Contribution:
@@ -137,4 +153,8 @@ def _later_pairs(acts: History, at: int, signals: Signals) -> Iterator[tuple[str
         before, later = acts[:index], acts[index]
         reading = signals.read(before)
         weight = signals.allowance(later, signals.weight(later), reading)
-        yield from ((later.item, share) for source, share in _pairs(reading, weight, signals) if source == at)
+        yield from (
+            (later.item, share)
+            for source, share in _pairs(reading, later.item, weight, signals)
+            if source == at
+        )

@@ -66,6 +66,26 @@ def test_a_pair_counts_as_its_weaker_act() -> None:
     assert found[1].pairs == [("a", 5)]
 
 
+def test_items_that_take_turns_are_one_pair() -> None:
+    found, _ = one_by_one(bought("a", "b", "a", "b", "b"))
+    assert summed(found)[1] == {("a", "b"): LAG_WEIGHTS[0]}
+
+
+def test_a_pair_gains_what_a_stronger_act_adds() -> None:
+    """As if the strongest act on each item were the only one, whatever came first."""
+    signals = Signals(SignalsConfig(view=0.25, click=0.5), LENGTH)
+    viewed = [Act(item, T.VIEW, MINUTE * at) for at, item in enumerate("ab")]
+    clicked = Act("b", T.CLICK, 2 * MINUTE)
+    found, _ = one_by_one([*viewed, clicked, *bought("a", after=3)], signals)
+    assert [one.pairs for one in found] == [[], [("a", 5)], [], [("b", 5)]]
+
+
+def test_the_return_of_a_second_purchase_leaves_the_pairs_of_the_first() -> None:
+    found, _ = one_by_one([*bought("a", "b", "b", "c"), Act("b", T.RETURN, 9 * MINUTE)])
+    near, _, far = LAG_WEIGHTS[:3]
+    assert summed(found)[1] == {("a", "b"): near, ("b", "c"): near, ("a", "c"): far}
+
+
 @pytest.mark.parametrize("kind", [T.DISLIKE, T.SKIP, T.RETURN])
 def test_a_negative_act_adds_nothing_and_is_no_partner(kind: T) -> None:
     rejected = Act("x", kind, 2 * MINUTE)
