@@ -22,13 +22,16 @@ from pipeline.model.likeness import NEARNESS, NO_ITEM, alike
 from pipeline.model.mixer import FIRST_OF_USER, ScorerOutputs, from_biases, from_shares
 from pipeline.model.recommender import Recommender
 from pipeline.model.sequences import pack
+from pipeline.state.counts import pair_keys
 from pipeline.state.covisitation import Covisitation
-from pipeline.state.evidence import evidence
+from pipeline.state.evidence import FACTS, evidence
 from pipeline.state.popularity import Popularity
 from pipeline.state.related_items import NO_RELATED_ROWS, RelatedRows
 from pipeline.state.segments import Segment
 
 TARGETS_AT_ONCE = 64
+NOT_SUGGESTED = FACTS.index("in_basket"), FACTS.index("rejected")
+"""Facts of items that covisitation does not suggest."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Contexts:
 
     Attributes:
         users: ``[m, d]`` user vectors before each target.
-        shares: ``[m, n]`` what covisitation suggests.
+        shares: ``[m, n]`` what covisitation suggests beyond the basket.
         facts: ``[3, k]`` and ``[k]``, see `pipeline.state.evidence`; by ascending target.
         situation: ``[m]`` index into `SITUATIONS`.
         latest: ``[m, len(NEARNESS)]`` rows of the items acted on last, see `pipeline.model.likeness`.
@@ -64,10 +67,11 @@ class Contexts:
         opens = [segment.baskets[targets] != segment.baskets[targets - 1] for segment, targets in pairs]
         begins = np.concatenate([targets == 0 for _, targets in pairs])
         is_first = np.concatenate(opens) | begins
+        facts = evidence(segments, size, related)
         return cls(
             users,
-            covisitation.suggest(pasts, is_first),
-            evidence(segments, size, related),
+            _beyond_baskets(covisitation.suggest(pasts, is_first), facts[0]),
+            facts,
             np.where(begins, FIRST_OF_USER, is_first.astype(np.int64)),
             _latest(pasts),
         )
@@ -94,6 +98,25 @@ class Contexts:
             self.situation[chosen],
             self.latest[chosen],
         )
+
+
+def _beyond_baskets(shares: sp.csr_array, facts: NDArray[np.int64]) -> sp.csr_array:
+    """Take the shares ``[m, n]`` of items that are in the target's basket, or rejected.
+
+    What is in a basket goes with the rest of it, which says nothing of whether it is acted on again. And a
+    return takes an item from the basket: it is rejected then, so that it does not get a share for it.
+    Measured on DIGINETICA, state stands still, mean of periods 1 to 3: HR@20 .506 → .515, MRR@20 .184 → .188.
+
+    Args:
+        shares: what covisitation suggests.
+        facts: ``[3, k]``, as `evidence` returns them.
+    """
+    fact, target, item = facts[:, np.isin(facts[0], NOT_SUGGESTED)]
+    keys = pair_keys(np.repeat(np.arange(shares.shape[0]), np.diff(shares.indptr)), shares.indices)
+    asked = pair_keys(target, item)
+    at = np.minimum(np.searchsorted(keys, asked), max(keys.size - 1, 0))
+    shares.data[at[keys[at] == asked]] = 0
+    return shares
 
 
 def _latest(pasts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:

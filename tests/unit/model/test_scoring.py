@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import score_segments
 from pipeline.state.covisitation import DecayedCovisitation
 from pipeline.state.popularity import DecayedPopularity
-from pipeline.state.segments import Segment
+from pipeline.state.segments import Rejections, Segment
 from tests.support.build import as_pairs, segment
 from tests.support.scorer_outputs import features_of
 
@@ -83,3 +85,15 @@ def test_padding_rows_are_never_seen(backbone: Backbone) -> None:
     padded, exact = joined(scored(backbone, *EACH, padding=5)), joined(scored(backbone, *EACH))
     assert padded.shape == exact.shape
     torch.testing.assert_close(padded, exact, rtol=1e-6, atol=1e-6)
+
+
+def test_covisitation_suggests_what_goes_with_a_basket_and_neither_what_is_in_it_nor_what_was_rejected(
+    backbone: Backbone,
+) -> None:
+    basket = segment([1, 2, 3, 0], first_new=3, baskets=[0, 1, 1, 1])
+    rejections = Rejections(np.array([4]), np.array([0]), np.array([9]), np.array([1.0]))
+    parts = scored(backbone, (basket, 0)), scored(backbone, (replace(basket, rejections=rejections), 0))
+    shares, without = (part[0].covisitation[0].exp() for part in parts)
+    least = shares[11]
+    assert (shares[[1, 4]] > least).all() and torch.equal(shares[[2, 3]], least.expand(2))
+    assert float(without[4]) == pytest.approx(float(without[11]))
