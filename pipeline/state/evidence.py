@@ -3,7 +3,9 @@
 In the order of `FACTS`: how often the user acted on the item in earlier baskets, decayed by the
 number of baskets since; whether the item is in the current basket; whether the item followed the
 last item before in the user's history; how often and how closely it stood beside the latest items there;
-how strongly the user rejected it since last acting on it; to how many of the latest items it is related.
+how strongly the user rejected it since last acting on it; to how many of the latest items it is related;
+and for an item of the current basket, 1 by the acts since the last on it. The last two acts are alike: in
+DIGINETICA they are seen again as often (9 % each), the third half as often, the fourth a third.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from pipeline.state.counts import spans
 from pipeline.state.related_items import NO_RELATED_ROWS, RelatedRows
 from pipeline.state.segments import Segment
 
-FACTS = ("repeat", "in_basket", "followed", "beside", "rejected", "related")
+FACTS = ("repeat", "in_basket", "followed", "beside", "rejected", "related", "recent")
 FADING = 0.97
 REPEAT_SCALE = 10.0
 ONE_REPEAT = math.log1p(REPEAT_SCALE)
@@ -75,7 +77,7 @@ VALUES: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
     "rejected": rejection,
     "related": lambda summed: np.log1p(RELATED_SCALE * summed),
 }
-"""The values of facts for summed weights; those of the others are 1."""
+"""The values of facts for summed weights; those of the others are the sum, 1 at most."""
 
 
 def _by_item(segments: Sequence[Segment], size: int, related: RelatedRows) -> sp.csr_array:
@@ -110,8 +112,14 @@ def _of_acts(segments: Sequence[Segment], targets: Sequence[NDArray[np.int64]]) 
     faded = FADED[np.minimum(passed[is_earlier] - 1, FADED.size - 1)]
     yield Weights("repeat", target[is_earlier], items[acts[is_earlier]], weights[acts[is_earlier]] * faded)
     is_followed = (acts > first) & (items[acts - 1] == items[at - 1])
-    for fact, holds in (("in_basket", ~is_earlier), ("followed", is_followed)):
-        yield Weights(fact, target[holds], items[acts[holds]], np.ones(int(holds.sum())))
+    since, once = np.maximum(at - 1 - acts, 1), np.ones(acts.size)
+    facts = (
+        ("in_basket", ~is_earlier, once),
+        ("recent", ~is_earlier, 1 / since),
+        ("followed", is_followed, once),
+    )
+    for fact, holds, own in facts:
+        yield Weights(fact, target[holds], items[acts[holds]], own[holds])
     yield from _beside(items, target, acts, at, first)
 
 

@@ -28,6 +28,7 @@ from pipeline.model.mixer import (
     INITIAL_WEIGHTS,
     MOST_REJECTED_WEIGHT,
     NOT_NEGATIVE,
+    RECENT,
     REJECTED,
     RELATED,
     REPEAT,
@@ -264,7 +265,9 @@ def test_a_scorer_never_lowers_what_it_suggests(feature: int) -> None:
     assert float(mixer.weights[0, BIAS]) < -1
 
 
-@pytest.mark.parametrize(("fact", "value"), [(REPEAT, ONE_REPEAT), (IN_BASKET, 1.0), (FOLLOWED, 1.0)])
+@pytest.mark.parametrize(
+    ("fact", "value"), [(REPEAT, ONE_REPEAT), (IN_BASKET, 1.0), (FOLLOWED, 1.0), (RECENT, 1.0)]
+)
 def test_a_return_lowers_by_more_than_the_lost_fact_of_its_purchase_did(fact: int, value: float) -> None:
     """Nobody buys twice here: a purchase lowers its item."""
     mixer = mixer_of()
@@ -284,7 +287,7 @@ def test_a_situation_that_does_not_occur_learns_nothing() -> None:
     mixer = mixer_of()
     mixer.learn(*random_outputs(torch.ones(TARGETS, dtype=torch.long)))
     assert mixer.weights[0].tolist() == torch.tensor(INITIAL_WEIGHTS[0]).tolist()
-    assert (mixer.weights[1] != torch.tensor(INITIAL_WEIGHTS[1]))[:BESIDE].all()
+    assert (mixer.weights[1] != torch.tensor(INITIAL_WEIGHTS[1]))[:ALIKE].all()
 
 
 def test_situations_learn_as_if_the_other_were_not_there() -> None:
@@ -313,7 +316,7 @@ def test_a_loaded_mixer_continues_like_the_first_and_does_not_change_the_state()
         assert torch.equal(state[name], kept[name])
 
 
-@pytest.mark.parametrize("lacking", [[ALIKE, BESIDE, RELATED], [ALIKE, RELATED]])
+@pytest.mark.parametrize("lacking", [[ALIKE, BESIDE, RELATED, RECENT], [ALIKE, RELATED, RECENT]])
 def test_a_state_from_before_a_fact_begins_with_it(lacking: list[int]) -> None:
     old, new = mixer_of(), mixer_of()
     old.learn(*random_outputs(torch.arange(TARGETS) % 2))

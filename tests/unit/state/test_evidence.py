@@ -66,6 +66,7 @@ def naive(one: Segment, target: int) -> NDArray[np.float64]:
             facts[0, item] += FADING ** (passed - 1)
         else:
             facts[1, item] = 1
+            facts[6, item] = min(1, facts[6, item] + 1 / max(1, target - 1 - act))
         if act and one.items[act - 1] == one.items[target - 1]:
             facts[2, item] = 1
     facts[3] = np.log1p(BESIDE_SCALE * beside(one.items, target))
@@ -120,16 +121,22 @@ def test_it_equals_a_naive_loop(parts: list[Segment]) -> None:
 def test_by_hand() -> None:
     """Baskets 0 1 | 0 2, then any item: 2 is the last item, and nothing has followed it before."""
     one = segment([0, 1, 0, 2, 3], first_new=3, baskets=[0, 0, 1, 1, 1])
-    repeat, in_basket, followed, beside, rejected, related = dense([one], targets=2)
+    repeat, in_basket, followed, beside, rejected, related, recent = dense([one], targets=2)
     assert not rejected.any() and not related.any()
     once = math.log1p(REPEAT_SCALE)
     np.testing.assert_allclose(repeat, [[once, once, 0, 0, 0]] * 2, rtol=1e-6)
     assert in_basket.tolist() == [[1, 0, 0, 0, 0], [1, 0, 1, 0, 0]]
+    assert recent.tolist() == in_basket.tolist()
     np.testing.assert_allclose(beside[0], np.log1p(BESIDE_SCALE * np.array([0.7, 1.0, 0, 0, 0])), rtol=1e-6)
     np.testing.assert_allclose(
         beside[1], np.log1p(BESIDE_SCALE * 0.7 * np.array([0.7, 1.0, 0.5, 0, 0])), rtol=1e-6
     )
     assert followed.tolist() == [[0, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
+
+
+def test_the_last_two_acts_of_the_basket_are_recent_and_those_before_less_so() -> None:
+    one = segment([4, 0, 1, 2, 3], first_new=4, baskets=[0, 1, 1, 1, 1])
+    np.testing.assert_array_equal(dense([one], targets=1)[FACTS.index("recent")], [[0.5, 1, 1, 0, 0]])
 
 
 def test_without_segments_there_is_nothing() -> None:
