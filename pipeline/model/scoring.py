@@ -111,11 +111,11 @@ def _beyond_baskets(shares: sp.csr_array, facts: NDArray[np.int64]) -> sp.csr_ar
         shares: what covisitation suggests.
         facts: ``[3, k]``, as `evidence` returns them.
     """
-    fact, target, item = facts[:, np.isin(facts[0], NOT_SUGGESTED)]
+    _, target, item = facts[:, np.isin(facts[0], NOT_SUGGESTED)]
     keys = pair_keys(np.repeat(np.arange(shares.shape[0]), np.diff(shares.indptr)), shares.indices)
     asked = pair_keys(target, item)
-    at = np.minimum(np.searchsorted(keys, asked), max(keys.size - 1, 0))
-    shares.data[at[keys[at] == asked]] = 0
+    at = np.searchsorted(keys, asked)
+    shares.data[at[np.append(keys, -1)[at] == asked]] = 0
     return shares
 
 

@@ -96,6 +96,7 @@ def published(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -
             for user in ("yan", "zoë"):
                 harness.shop(20)
                 harness.act(user, "red-cup", rating=4)
+                harness.act(user, "blue-plate", "green-lamp")
                 learning.new()
                 learning.publish(publisher)
                 harness.upsert("new", "a new cup")
