@@ -370,14 +370,8 @@ def _answer(
         is_exact=is_exact,
         is_full=is_full,
         features=ranked.features,
-        others=_others(best, slate, exploration) if exploration.others else NO_ITEMS,
+        others=exploration.draw_others(best[~np.isin(best, slate.rows)]) if exploration.others else NO_ITEMS,
     )
-
-
-def _others(best: NDArray[np.int64], slate: Slate, exploration: Exploration) -> NDArray[np.int64]:
-    """Draw some of the best rows that are not in the slate; a set is faster than `isin` for so few."""
-    shown = set(slate.rows)
-    return exploration.draw_others(np.array([row for row in best.tolist() if row not in shown], np.int64))
 
 
 def _is_full(view: View, query: RecommendationQuery, ranked: _Ranked, shaping: Shaping, slate: Slate) -> bool:
