@@ -20,8 +20,8 @@ class DeclineDetector:
     """Detects that rewards are below what was expected: a one-sided cumulative sum (Page 1954).
 
     Attributes:
-        falling: how many of the last decisions the sum is of. When it is clear, these are the ones since the
-            decline began, as far as can be told: the sum was last 0 before them.
+        falling: how many of the last decisions the sum is of. When it is clear, they are those since the
+            decline began, as far as the sum says: it was last 0 before them.
     """
 
     def __init__(self) -> None:
