@@ -66,6 +66,19 @@ def evidence(
     return np.stack([facts, targets, summed.indices.astype(np.int64)]), values
 
 
+def returned(segments: Sequence[Segment]) -> NDArray[np.int64]:
+    """Return pairs ``[2, k]`` of a target, numbered as in `evidence`, and an item that was returned."""
+    pairs, first = [np.stack([NO_ROWS, NO_ROWS])], 0
+    for segment in segments:
+        rejections, targets = segment.rejections, segment.targets
+        if rejections.is_return.any():
+            target, rejected = rejections.in_force(targets)
+            own = np.stack([first + target, rejections.items[rejected]])
+            pairs.append(own[:, rejections.is_return[rejected]])
+        first += targets.size
+    return np.concatenate(pairs, axis=1)
+
+
 def rejection(strength: NDArray[np.float32]) -> NDArray[np.float32]:
     """The value of the fact for a summed strength: 1 for one dislike, and more for every further one."""
     return np.log2(1 + strength)
@@ -155,8 +168,7 @@ def _of_rejections(segments: Sequence[Segment], targets: Sequence[NDArray[np.int
     for segment, own in zip(segments, targets, strict=True):
         rejections = segment.rejections
         if rejections.items.size:
-            since, until = rejections.since <= own[:, None], own[:, None] <= rejections.until
-            target, rejected = np.nonzero(since & until)
+            target, rejected = rejections.in_force(own)
             strength = rejections.strength[rejected]
             yield Weights("rejected", first + target, rejections.items[rejected], strength)
         first += own.size

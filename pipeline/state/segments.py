@@ -33,16 +33,22 @@ NEW_BASKET_AFTER_MS = 30 * 60 * 1000
 
 
 class Rejections(NamedTuple):
-    """Rejected items: catalogue rows ``[k]``, and `since`, `until` and `strength` of each Rejection."""
+    """Rejected items: catalogue rows ``[k]``, and the other fields of each Rejection."""
 
     items: NDArray[np.int64]
     since: NDArray[np.int64]
     until: NDArray[np.int64]
     strength: NDArray[np.float64]
+    is_return: NDArray[np.bool_]
+
+    def in_force(self, targets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return which rejections hold at targets, given by position ``[m]``: ``[p]`` numbers of both."""
+        target, rejected = np.nonzero((self.since <= targets[:, None]) & (targets[:, None] <= self.until))
+        return target, rejected
 
 
 NONE = np.zeros(0, dtype=np.int64)
-NO_REJECTIONS = Rejections(NONE, NONE, NONE, np.zeros(0))
+NO_REJECTIONS = Rejections(NONE, NONE, NONE, np.zeros(0), np.zeros(0, dtype=np.bool_))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +204,9 @@ def begins_basket(before: Act, act: Act) -> bool:
 def _rejections(found: Sequence[Rejection], row: Callable[[str], int]) -> Rejections:
     if not found:
         return NO_REJECTIONS
-    items, since, until, strength = (np.array(column) for column in zip(*found, strict=True))
+    items, *columns = (np.array(column) for column in zip(*found, strict=True))
     rows = np.array([row(item) for item in items.tolist()], dtype=np.int64)
-    return Rejections(rows, since, until, strength)
+    return Rejections(rows, *columns)
 
 
 def _gap_buckets(acts: Sequence[Act]) -> NDArray[np.int64]:

@@ -34,12 +34,14 @@ class Rejection(NamedTuple):
         since: number of acts before it: it is known at this position and later ones.
         until: position of the next act on the item, which lifts it; beyond the last act if there is none.
         strength: the negative act's weight, without its sign.
+        is_return: whether it takes back a purchase.
     """
 
     item: str
     since: int
     until: int
     strength: float
+    is_return: bool
 
 
 class Reading(NamedTuple):
@@ -64,9 +66,9 @@ class Reading(NamedTuple):
     def rejected(self) -> dict[str, float]:
         """Sum the strengths of the rejections that are in force after the last act, by item."""
         strengths: dict[str, float] = defaultdict(float)
-        for item, _, until, strength in self.rejections:
-            if until == len(self.acts):
-                strengths[item] += strength
+        for one in self.rejections:
+            if one.until == len(self.acts):
+                strengths[one.item] += one.strength
         return strengths
 
 
@@ -143,7 +145,7 @@ class Signals:
         sources = [i for i, weight in enumerate(weights) if weight > 0 and i not in returned]
         kept = [acts[i] for i in sources]
         rejections = [
-            _rejection(acts[i].item, -weight, kept, bisect_left(sources, i))
+            _rejection(acts[i], -weight, kept, bisect_left(sources, i))
             for i, weight in enumerate(weights)
             if weight < 0
         ]
@@ -223,9 +225,10 @@ def taken_back(acts: Sequence[Act]) -> dict[int, int]:
     return returned
 
 
-def _rejection(item: str, strength: float, kept: Sequence[Act], since: int) -> Rejection:
-    lifted = (position for position in range(since, len(kept)) if kept[position].item == item)
-    return Rejection(item, since, next(lifted, len(kept)), strength)
+def _rejection(act: Act, strength: float, kept: Sequence[Act], since: int) -> Rejection:
+    lifted = (position for position in range(since, len(kept)) if kept[position].item == act.item)
+    is_return = act.type is InteractionType.RETURN
+    return Rejection(act.item, since, next(lifted, len(kept)), strength, is_return)
 
 
 def _field(kind: InteractionType) -> str:

@@ -87,13 +87,16 @@ def test_padding_rows_are_never_seen(backbone: Backbone) -> None:
     torch.testing.assert_close(padded, exact, rtol=1e-6, atol=1e-6)
 
 
-def test_covisitation_suggests_what_goes_with_a_basket_and_neither_what_is_in_it_nor_what_was_rejected(
-    backbone: Backbone,
+@pytest.mark.parametrize(("is_return", "is_suggested"), [(True, False), (False, True)])
+def test_covisitation_suggests_what_goes_with_a_basket_and_neither_what_is_in_it_nor_what_was_returned(
+    backbone: Backbone, is_return: bool, is_suggested: bool
 ) -> None:
+    """What was rejected otherwise keeps its share: it changes no weight of the mixer but its own."""
     basket = segment([1, 2, 3, 0], first_new=3, baskets=[0, 1, 1, 1])
-    rejections = Rejections(np.array([4]), np.array([0]), np.array([9]), np.array([1.0]))
-    parts = scored(backbone, (basket, 0)), scored(backbone, (replace(basket, rejections=rejections), 0))
-    shares, without = (part[0].covisitation[0].exp() for part in parts)
-    least = shares[11]
-    assert (shares[[1, 4]] > least).all() and torch.equal(shares[[2, 3]], least.expand(2))
-    assert float(without[4]) == pytest.approx(float(without[11]))
+    item, since, until = np.array([[4], [0], [9]])
+    rejections = Rejections(item, since, until, np.array([1.0]), np.array([is_return]))
+    basket = replace(basket, rejections=rejections)
+    share = scored(backbone, (basket, 0))[0].covisitation[0].exp()
+    not_suggested = share[11]
+    assert share[1] > not_suggested and torch.equal(share[[2, 3]], not_suggested.expand(2))
+    assert bool(share[4] > not_suggested) is is_suggested

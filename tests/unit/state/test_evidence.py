@@ -23,6 +23,7 @@ from pipeline.state.evidence import (
     RELATED_SCALE,
     REPEAT_SCALE,
     evidence,
+    returned,
 )
 from pipeline.state.related_items import NO_RELATED_ROWS, RelatedItems, RelatedRows
 from pipeline.state.segments import Rejections, Segment
@@ -38,7 +39,8 @@ def segments(draw: st.DrawFn) -> Segment:
     baskets = list(itertools.accumulate([0, *opens[1:]]))
     made = segment(items, draw(st.integers(0, len(items))), baskets)
     rows = st.integers(0, len(items))
-    found = draw(st.lists(st.tuples(st.integers(0, SIZE - 1), rows, rows, st.sampled_from([0.25, 1]))))
+    strengths = st.sampled_from([0.25, 1])
+    found = draw(st.lists(st.tuples(st.integers(0, SIZE - 1), rows, rows, strengths, st.booleans())))
     if not found:
         return made
     return replace(made, rejections=Rejections(*(np.array(column) for column in zip(*found, strict=True))))
@@ -72,7 +74,7 @@ def naive(one: Segment, target: int) -> NDArray[np.float64]:
     facts[3] = np.log1p(BESIDE_SCALE * beside(one.items, target))
     facts[0] = np.log1p(REPEAT_SCALE * facts[0])
     rejected = one.rejections
-    for item, since, until, strength in zip(*rejected, strict=True):
+    for item, since, until, strength, _ in zip(*rejected, strict=True):
         if since <= target <= until:
             facts[4, item] += strength
     facts[4] = np.log2(1 + facts[4])
@@ -137,6 +139,18 @@ def test_by_hand() -> None:
 def test_the_last_two_acts_of_the_basket_are_recent_and_those_before_less_so() -> None:
     one = segment([4, 0, 1, 2, 3], first_new=4, baskets=[0, 1, 1, 1, 1])
     np.testing.assert_array_equal(dense([one], targets=1)[FACTS.index("recent")], [[0.5, 1, 1, 0, 0]])
+
+
+@given(st.lists(segments(), min_size=1, max_size=4))
+def test_what_was_returned_is_known_of_each_target(parts: list[Segment]) -> None:
+    targets = [(one, target) for one in parts for target in one.targets]
+    expected = {
+        (number, item)
+        for number, (one, target) in enumerate(targets)
+        for item, since, until, _, is_return in zip(*one.rejections, strict=True)
+        if is_return and since <= target <= until
+    }
+    assert set(zip(*returned(parts).tolist(), strict=True)) == expected
 
 
 def test_without_segments_there_is_nothing() -> None:

@@ -59,7 +59,7 @@ def test_negative_acts_and_returned_purchases_are_not_among_the_acts() -> None:
     assert [act.item for act in reading.acts] == ["c", "d"]
     assert reading.sources == [2, 4]
     assert [reading.until(source) for source in range(6)] == [0, 0, 0, 1, 1, 2]
-    assert reading.rejections == [("b", 0, 2, 1), ("a", 1, 2, 1)]
+    assert reading.rejections == [("b", 0, 2, 1, False), ("a", 1, 2, 1, True)]
     assert reading.rejected() == {"b": 1, "a": 1}
 
 
