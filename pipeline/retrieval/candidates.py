@@ -16,14 +16,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from pipeline.model.item_table import Rows
-from pipeline.model.likeness import MOST_ALIKE, alike
+from pipeline.model.likeness import MOST_ALIKE, alike, alike_by, texts_of
 from pipeline.model.mixer import ALIKE, BIAS_SCALE, COVISITATION_FLOOR, FEATURES, ScorerOutputs
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts
 from pipeline.state.popularity import Popularity
 
+TOGETHER = 8
+"""Targets whose candidates are gathered at a time; what they take stays in the processor's cache."""
 MODEL, COVISITATION = FEATURES.index("model"), FEATURES.index("covisitation")
 
 
@@ -155,29 +158,88 @@ def score_candidates(
     def tensor(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(contexts.users.device)
 
-    rows, where = candidates.distinct
-    at, gathered = tensor(rows), tensor(where)
-    of_content, of_residual = recommender.queries(contexts.users)
-    residual, bias = (column.index_select(0, at) for column in (items.residual, items.bias))
-    logits = torch.addmm(bias, of_residual, residual.T)
-    if has_content:
-        logits.addmm_(of_content, items.content.index_select(0, at).float().T)
-    logits, log_weights = logits.gather(1, gathered), tensor(_log_weights(candidates))
+    parts = [_of_own(contexts, tensor(candidates.rows), recommender, items, has_content)]
+    if candidates.samples.rows.size:
+        sampled = tensor(candidates.samples.rows)
+        parts.append(_of_shared(contexts, sampled, recommender, items, has_content))
+    logits, bias, likeness = (torch.cat(columns, dim=1) for columns in zip(*parts, strict=True))
+    log_weights = tensor(_log_weights(candidates))
     log_sums = torch.logsumexp(logits + log_weights, dim=1)
     fact, target, item = contexts.facts[0]
     columns = candidates.columns_of(np.stack([target, item]))
+    rows, where = candidates.distinct
     return ScorerOutputs(
         model=logits - log_sums.unsqueeze(1),
-        covisitation=tensor(_log_shares(contexts, rows, where)),
+        covisitation=tensor(_log_shares(contexts, rows[where])),
         popularity=tensor(popularity.log_share(rows)[where]),
-        bias=BIAS_SCALE * bias[gathered],
-        alike=alike(tensor(contexts.latest), items, at).gather(1, gathered),
+        bias=BIAS_SCALE * bias,
+        alike=likeness,
         indices=tensor(np.stack([fact, target, columns])),
         values=tensor(contexts.facts[1]),
         situation=tensor(contexts.situation),
         log_weights=log_weights,
         log_sums=log_sums,
     )
+
+
+class _RowScores(NamedTuple):
+    """What the model and texts say of rows ``[m, c]``."""
+
+    logits: Tensor
+    bias: Tensor
+    alike: Tensor
+
+
+@torch.no_grad()
+def _of_own(
+    contexts: Contexts, rows: Tensor, recommender: Recommender, items: Rows, has_content: bool
+) -> _RowScores:
+    """Score rows ``[m, c]``, of each target its own, with what was gathered of a few targets at a time.
+
+    Measured, 64 targets with 220 candidates each, 6,100 distinct: 6 ms instead of 34 for the products of all
+    targets with all distinct candidates; 32 targets with 1,800 distinct ones 2.1 instead of 4.1.
+    """
+    of_content, of_residual = recommender.queries(contexts.users)
+    latest = torch.from_numpy(contexts.latest).to(rows.device)
+    asked = of_content.unsqueeze(1)
+    if has_content:
+        texts = texts_of(latest, items)
+        asked = torch.cat([asked, pad(texts, (0, of_content.shape[1] - texts.shape[2]))], dim=1)
+    parts = []
+    for own, asked_of, of_rows, recent in zip(
+        *(torch.split(each, TOGETHER) for each in (rows, asked, of_residual.unsqueeze(1), latest)), strict=True
+    ):
+        flat = own.flatten()
+        residual, bias = (column.index_select(0, flat) for column in (items.residual, items.bias))
+        bias = bias.view(own.shape)
+        logits = _products(of_rows, residual)[:, 0].add_(bias)
+        likeness = torch.zeros_like(logits)
+        if has_content:
+            products = _products(asked_of, items.content.index_select(0, flat).float())
+            logits += products[:, 0]
+            likeness = alike_by(products[:, 1:], recent, own)
+        parts.append(_RowScores(logits, bias, likeness))
+    return _RowScores(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _products(asked: Tensor, vectors: Tensor) -> Tensor:
+    """Multiply ``[b, q, d]`` with vectors ``[b * c, d]`` of each of b targets: ``[b, q, c]``."""
+    return torch.bmm(asked, vectors.view(len(asked), -1, vectors.shape[1]).transpose(1, 2))
+
+
+@torch.no_grad()
+def _of_shared(
+    contexts: Contexts, rows: Tensor, recommender: Recommender, items: Rows, has_content: bool
+) -> _RowScores:
+    """Score rows ``[s]``, the same for all targets; they may recur."""
+    of_content, of_residual = recommender.queries(contexts.users)
+    residual, bias = (column.index_select(0, rows) for column in (items.residual, items.bias))
+    logits = torch.addmm(bias, of_residual, residual.T)
+    likeness = torch.zeros_like(logits)
+    if has_content:
+        logits.addmm_(of_content, items.content.index_select(0, rows).float().T)
+        likeness = alike(torch.from_numpy(contexts.latest).to(rows.device), items, rows)
+    return _RowScores(logits, bias.expand_as(logits), likeness)
 
 
 def _log_weights(candidates: Candidates) -> NDArray[np.float32]:
@@ -192,19 +254,16 @@ def _log_weights(candidates: Candidates) -> NDArray[np.float32]:
     return np.concatenate([own, others], axis=1).astype(np.float32)
 
 
-def _log_shares(contexts: Contexts, rows: NDArray[np.int64], where: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Look up the log-shares of covisitation, as `from_shares` has them over all items.
-
-    Of distinct rows ``[r]``, gathered by their indices ``[m, c]``.
-    """
-    suggested = contexts.shares
-    target = np.repeat(np.arange(len(where)), np.diff(suggested.indptr))
-    place = np.minimum(np.searchsorted(rows, suggested.indices), rows.size - 1)
-    found = rows[place] == suggested.indices
-    shares = np.full((len(where), rows.size), COVISITATION_FLOOR)
-    shares[target[found], place[found]] += suggested.data[found]
-    logs = np.log(np.take_along_axis(shares, where, axis=1) / _share_sums(contexts)[:, None])
-    return logs.astype(np.float32)
+def _log_shares(contexts: Contexts, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Look up the log-shares of covisitation of rows ``[m, c]``, as `from_shares` has them over all items."""
+    suggested, (m, size) = contexts.shares, contexts.shares.shape
+    targets = np.arange(m) * size
+    known = np.repeat(targets, np.diff(suggested.indptr)) + suggested.indices
+    wanted = targets[:, None] + rows
+    at = np.searchsorted(known, wanted)
+    found = np.append(known, -1)[at] == wanted
+    shares = np.where(found, np.append(suggested.data, 0)[at], 0) + COVISITATION_FLOOR
+    return np.log(shares / _share_sums(contexts)[:, None]).astype(np.float32)
 
 
 def _share_sums(contexts: Contexts) -> NDArray[np.float64]:
