@@ -207,7 +207,8 @@ def _of_own(
         asked = torch.cat([asked, pad(texts, (0, of_content.shape[1] - texts.shape[2]))], dim=1)
     parts = []
     for own, asked_of, of_rows, recent in zip(
-        *(torch.split(each, TOGETHER) for each in (rows, asked, of_residual.unsqueeze(1), latest)), strict=True
+        *(torch.split(each, TOGETHER) for each in (rows, asked, of_residual.unsqueeze(1), latest)),
+        strict=True,
     ):
         flat = own.flatten()
         residual, bias = (column.index_select(0, flat) for column in (items.residual, items.bias))
