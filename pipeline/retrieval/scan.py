@@ -186,16 +186,17 @@ class Scan:
             weights: ``[m, features]`` the mixer's weights.
             count: number of rows; fewer if fewer are scanned.
         """
+        if self.rows.size <= count:
+            every = np.broadcast_to(self.rows, (len(users), self.rows.size))
+            return ScanResult(every, users.new_full((len(users),), -torch.inf))
         queries, alone = self._queries(recommender, users, weights)
         codes, scales = rounded(queries, LARGEST_CODE)
         blocks = zip(torch.split(codes, BLOCK), torch.split(alone / scales, BLOCK), strict=True)
-        found = [best_of(self._scores(*block), min(count, self.rows.size)) for block in blocks]
+        found = [best_of(self._scores(*block), count) for block in blocks]
         best, slots = (torch.cat(parts)[: len(users)] for parts in zip(*found, strict=True))
-        rows = self.rows[slots.cpu().numpy()]
-        if best.shape[1] == self.rows.size:
-            return ScanResult(rows, torch.full_like(best[:, 0], -torch.inf))
         error = self._most_error(queries, queries - codes * scales, alone)[: len(users)]
-        return ScanResult(rows, best.amin(dim=1) * scales[: len(users), 0] + error)
+        least = best.amin(dim=1) * scales[: len(users), 0]
+        return ScanResult(self.rows[slots.cpu().numpy()], least + error)
 
     def _scores(self, codes: Tensor, alone: Tensor) -> Tensor:
         """Score the scanned rows and those that fill the last group, in units of the queries' scales."""
