@@ -60,18 +60,18 @@ def attention_maps(tower: Tower) -> AttentionMaps | None:
     )
 
 
-class LastLayer(NamedTuple):
-    """The only layer of a tower: its block, with LoRA folded into the maps, and the maps of its attention."""
+class ServedTower(NamedTuple):
+    """A tower of one layer: its block, with LoRA folded into the maps, and the maps of its attention."""
 
     block: BertLayer
     maps: AttentionMaps
 
 
 @torch.inference_mode()
-def last_layer(tower: Tower) -> LastLayer | None:
-    """Return the only layer of a tower as it is now; None for other towers."""
+def served_tower(tower: Tower) -> ServedTower | None:
+    """Return a tower of one layer as it is now; None for other towers."""
     block, maps = _only_block(tower), attention_maps(tower)
-    return None if block is None or maps is None else LastLayer(folded(block), maps)
+    return None if block is None or maps is None else ServedTower(folded(block), maps)
 
 
 @torch.inference_mode()
@@ -80,18 +80,18 @@ def last_users(
     recommender: Recommender,
     items: Rows,
     context: int,
-    layer: LastLayer | None,
+    served: ServedTower | None,
 ) -> Tensor:
     """Compute what `users_before_last` does, ``[m, d]``, but for rounding.
 
-    `layer` is the `last_layer` of the recommender's tower, which one computes for many requests.
+    `served` is the `served_tower` of the recommender's tower, which one computes for many requests.
     """
-    if layer is None:
+    if served is None:
         return users_before_last(segments, recommender, items, context)
 
     def after_acts(acted: Sequence[Segment]) -> Tensor:
         acts, vectors = acts_before_last(acted, recommender, items, context)
-        return _after_last(recommender.tower, layer, acts, vectors)
+        return _after_last(recommender.tower, served, acts, vectors)
 
     return with_attributes(segments, recommender, after_acts)
 
@@ -155,7 +155,7 @@ def _only_block(tower: Tower) -> BertLayer | None:
     return first if is_within and isinstance(first, BertLayer) else None
 
 
-def _after_last(tower: Tower, layer: LastLayer, segments: Sequence[Segment], vectors: Tensor) -> Tensor:
+def _after_last(tower: Tower, served: ServedTower, segments: Sequence[Segment], vectors: Tensor) -> Tensor:
     """Apply a tower of one layer to the item vectors ``[acts, d]`` of segments."""
     types, values, gaps = (
         torch.from_numpy(np.concatenate([getattr(segment, name) for segment in segments]))
@@ -166,9 +166,9 @@ def _after_last(tower: Tower, layer: LastLayer, segments: Sequence[Segment], vec
     ends, steps = lengths.cumsum(0) - 1, torch.arange(int(lengths.max()))
     # [m, t] of each run, backwards from its end; what is before its beginning is masked.
     runs, is_outside = (ends[:, None] - steps).clamp(min=0), steps >= lengths[:, None]
-    last, attention = hidden[ends], cast("Any", layer.block.attention.self)
-    attended = _attend(attention, last, hidden[runs], layer.maps, is_outside)
-    return tower.project(_after_attention(layer.block, attended, last))
+    last, attention = hidden[ends], cast("Any", served.block.attention.self)
+    attended = _attend(attention, last, hidden[runs], served.maps, is_outside)
+    return tower.project(_after_attention(served.block, attended, last))
 
 
 def _attend(attention: Any, last: Tensor, acts: Tensor, maps: AttentionMaps, is_outside: Tensor) -> Tensor:
