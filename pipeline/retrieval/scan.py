@@ -30,6 +30,8 @@ GROUP = 32
 """Rows of which only the best is looked at first: the best 100 of 43,000 are found in 14 instead of 20 ms."""
 LARGEST_CODE = 63
 """Of 7 bits: products of 8 overflow on processors that sum pairs of them in 16 (AVX2 without VNNI)."""
+LEAST_SCALE = 1e-9
+"""Of a query; what is left out counts as an error."""
 MODEL, POPULARITY, BIAS = (FEATURES.index(name) for name in ("model", "popularity", "bias"))
 NOWHERE = -1
 GROWTH = 1.5
@@ -190,7 +192,7 @@ class Scan:
             every = np.broadcast_to(self.rows, (len(users), self.rows.size))
             return ScanResult(every, users.new_full((len(users),), -torch.inf))
         queries, alone = self._queries(recommender, users, weights)
-        codes, scales = rounded(queries, LARGEST_CODE)
+        codes, scales = _rounded_queries(queries)
         blocks = zip(torch.split(codes, BLOCK), torch.split(alone / scales, BLOCK), strict=True)
         found = [best_of(self._scores(*block), count) for block in blocks]
         best, slots = (torch.cat(parts)[: len(users)] for parts in zip(*found, strict=True))
@@ -228,6 +230,17 @@ class Scan:
         padding = 0, 0, 0, recurring(len(users)) - len(users)
         alone = torch.cat([popularity, model + BIAS_SCALE * bias], dim=1)
         return pad(torch.cat(parts, dim=1), padding), pad(alone, padding)
+
+
+def _rounded_queries(queries: Tensor) -> tuple[Tensor, Tensor]:
+    """Round queries ``[m, d]`` to codes and scales ``[m, 1]``.
+
+    Next to nothing, as of a model without a weight, becomes zero: popularity in units of its scale would
+    have no bound.
+    """
+    codes, scales = rounded(queries, LARGEST_CODE)
+    is_nothing = scales < LEAST_SCALE
+    return codes.masked_fill_(is_nothing, 0), scales.masked_fill_(is_nothing, 1)
 
 
 def _products(codes: Tensor, others: Tensor) -> Tensor:
