@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from pipeline.model.device import recurring
 from pipeline.model.encoded_vectors import rounded
 from pipeline.model.item_table import Rows
 from pipeline.model.mixer import BIAS_SCALE, FEATURES
@@ -30,6 +29,9 @@ GROUP = 32
 """Rows of which only the best is looked at first: the best 100 of 43,000 are found in 14 instead of 20 ms."""
 LARGEST_CODE = 63
 """Of 7 bits: products of 8 overflow on processors that sum pairs of them in 16 (AVX2 without VNNI)."""
+LEAST_ROWS = 2_048
+"""Rows from which on oneDNN multiplies whole numbers."""
+TOGETHER = 8
 LEAST_SCALE = 1e-9
 """Of a query; what is left out counts as an error."""
 MODEL, POPULARITY, BIAS = (FEATURES.index(name) for name in ("model", "popularity", "bias"))
@@ -222,12 +224,12 @@ class Scan:
     def _queries(self, recommender: Recommender, users: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Return what vectors are multiplied with, and what ``[m, 2]`` log shares and biases are.
 
-        Both are padded to a recurring number of targets.
+        Both are padded to a number of targets that recurs.
         """
         of_content, of_residual = recommender.queries(users)
         model, popularity, bias = weights[:, [MODEL, POPULARITY, BIAS]].T.unsqueeze(2)
         parts = [model * of_residual, *([model * of_content] if self.has_content else [])]
-        padding = 0, 0, 0, recurring(len(users)) - len(users)
+        padding = 0, 0, 0, _kernel_size(len(users)) - len(users)
         alone = torch.cat([popularity, model + BIAS_SCALE * bias], dim=1)
         return pad(torch.cat(parts, dim=1), padding), pad(alone, padding)
 
@@ -243,9 +245,16 @@ def _rounded_queries(queries: Tensor) -> tuple[Tensor, Tensor]:
     return codes.masked_fill_(is_nothing, 0), scales.masked_fill_(is_nothing, 1)
 
 
+def _kernel_size(count: int) -> int:
+    """Return to how many queries some are padded, so that few kernels do: one, or multiples of `TOGETHER`."""
+    return count if count <= 1 else -(-count // TOGETHER) * TOGETHER
+
+
 def _products(codes: Tensor, others: Tensor) -> Tensor:
     """Multiply codes ``[m, d]`` with others ``[r, d]``: ``[m, r]``, exact on any device."""
-    if codes.is_cuda:  # has products of whole numbers for some shapes only; a float32 holds these sums
+    # CUDA has products of whole numbers for some shapes only, and few rows are not worth a kernel of oneDNN,
+    # which takes a ms to make for each shape. A float32 holds these sums.
+    if codes.is_cuda or len(others) < LEAST_ROWS:
         return codes.float() @ others.float().T
     return torch._int_mm(codes, others.T).float()
 
