@@ -108,19 +108,21 @@ def main(
     elif part == "drift":
         figures = drifting(numbers, users, scale, plots)
     else:
-        figures = steady(numbers, round(scale * STEADY))
+        figures = steady(numbers, round(scale * STEADY), plots)
     if report:
         report.write_text(json.dumps({part: figures}, indent=2) + "\n")
 
 
-def steady(seeds: Sequence[int], decisions: int) -> Figures:
+def steady(seeds: Sequence[int], decisions: int, plots: Path | None) -> Figures:
     """Compare the regrets of ways to explore, where what is liked stays."""
     shop = EnvironmentSettings(users=USERS, items=ITEMS, slate=SLATE, tires=False)
-    regrets = {
-        name: [float(_bandit(shop, name, STEADILY, decisions, seed).regrets.sum()) for seed in seeds]
+    runs = {
+        name: np.array([_bandit(shop, name, STEADILY, decisions, seed).regrets for seed in seeds])
         for name in EXPLORING
     }
+    regrets = {name: own.sum(axis=1).tolist() for name, own in runs.items()}
     _print_regrets(regrets, decisions)
+    _save(plots, "shop-bandits.png", _plot_regrets(runs))
     return regrets
 
 
@@ -184,6 +186,21 @@ def _interval(numbers: Floats) -> str:
         return f"{mean:.3f}"
     half = student.ppf(0.975, size - 1) * numbers.std(ddof=1) / size**0.5
     return f"{mean:.3f} ({mean - half:.3f} to {mean + half:.3f})"
+
+
+def _plot_regrets(runs: Mapping[str, Floats]) -> Figure:
+    """Plot the regret so far of ``[seeds, decisions]``, mean of the seeds and each seed."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, own in runs.items():
+        sums = own.cumsum(axis=1)[:, :: WINDOW // 10]
+        times = np.arange(sums.shape[1]) * (WINDOW // 10)
+        line = axes.plot(times, sums.mean(axis=0), label=name)[0]
+        axes.plot(times, sums.T, color=line.get_color(), alpha=0.15, linewidth=0.7)
+    axes.set_xlabel("decisions")
+    axes.set_ylabel("regret so far")
+    axes.legend()
+    return figure
 
 
 def _plot_shares(runs: Mapping[str, Sequence[Played]], drift_at: int, window: int) -> Figure:

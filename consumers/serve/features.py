@@ -126,17 +126,15 @@ class AnswerFeatures:
         """``[m, 3]``: how lately each was shown, how many of its category were, and acts on its category."""
         if not self.shown.digests.size and not self._session:
             return np.zeros((rows.size, len(EXPOSURE)), dtype=np.float32)
-        index, ids = self.view.index, self.view.index.digests[rows]
-        lately = np.exp((self.shown.times - self.now) / FADING_MS)
-        by_digest = np.argsort(self.shown.digests)
-        digests = np.append(self.shown.digests[by_digest], -1)
-        at = np.searchsorted(digests[:-1], ids)
-        was_shown = np.where(digests[at] == ids, np.append(lately[by_digest], 0.0)[at], 0.0)
-        categories = index.columns.of(None)
-        own = categories.first_codes(rows)
-        shown = categories.first_codes(index.rows_with(self.shown.digests))
-        acted = categories.first_codes(index.rows_of([act.item for act in self._session]))
-        counts = [_times_among(other, own) for other in (shown, acted)]
+        index, shown = self.view.index, self.shown
+        ids = index.digests[rows]
+        at = np.searchsorted(shown.digests, ids)
+        fading = np.append(np.exp((shown.times - self.now) / FADING_MS), 0.0)
+        was_shown = np.where(np.append(shown.digests, -1)[at] == ids, fading[at], 0.0)
+        others = index.rows_with(shown.digests), index.rows_of([act.item for act in self._session])
+        codes = index.columns.of(None).first_codes(np.concatenate([rows, *others]))  # in one search for all
+        own, before, acted = np.split(codes, [rows.size, rows.size + others[0].size])
+        counts = [_times_among(codes, own) for codes in (before, acted)]
         return np.stack([was_shown, *np.log1p(counts)], axis=1).astype(np.float32)
 
 

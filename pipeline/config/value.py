@@ -20,9 +20,10 @@ class ThompsonConfig(Config):
     more is explored for ever."""
     ridge: Annotated[float, Field(ge=0.01, le=1e6)] = 30.0
     """How many rows of data the prior is worth, which says that no feature matters. It is not forgotten."""
-    kept_in_decline: Share = 0.05
-    """Share of what was learned that is kept when rewards are clearly below what was expected, as after a
-    change of taste, so that what is unsure is tried again; 1 keeps all."""
+    kept_in_decline: Share = 0.0
+    """Share that is kept of what was learned before rewards fell clearly below what was expected, as after a
+    change of taste, so that what is unsure is tried again; 1 keeps all. What was learned since they began to
+    fall is kept in any case."""
     exploration: Annotated[float, Field(ge=0, le=100)] = 0.5
     """Factor of the standard deviation of samples: 1 samples what is believed, less explores less."""
     draws: Annotated[int, Field(ge=1, le=1_000)] = 32

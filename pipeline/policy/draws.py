@@ -27,7 +27,7 @@ class Draw(NamedTuple):
     Attributes:
         row: of its item.
         propensity: probability with which the item got it, given those above and the pins.
-        explores: whether another item would have got it for its score.
+        explores: whether another item was likelier to get it.
         shadows: the same probability under each policy that is not used, by name.
     """
 
@@ -148,7 +148,7 @@ class Sampler:
             if not left.any():
                 break
             position, probabilities = choose(policy.policy, policy.scores, left, random)
-            explores, propensity = bool(position != left.argmax()), float(probabilities[position])
+            explores, propensity = bool(position != probabilities.argmax()), float(probabilities[position])
             under = {
                 name: _propensity(shadow, place, left, int(position))
                 for name, shadow in zip(self.shadows, shadows, strict=True)

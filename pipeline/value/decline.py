@@ -17,15 +17,21 @@ APART = 2_000
 
 
 class DeclineDetector:
-    """Detects that rewards are below what was expected: a one-sided cumulative sum (Page 1954)."""
+    """Detects that rewards are below what was expected: a one-sided cumulative sum (Page 1954).
+
+    Attributes:
+        falling: how many of the last decisions the sum is of. When it is clear, they are those since the
+            decline began, as far as the sum says: it was last 0 before them.
+    """
 
     def __init__(self) -> None:
-        self._sum, self._since = 0.0, 0
+        self._sum, self._since, self.falling = 0.0, 0, 0
 
     def add(self, shortfalls: Floats) -> bool:
         """Add by how much decisions ``[n]`` fell short, in standard deviations; say if it is a decline."""
         for number, shortfall in enumerate(shortfalls.tolist(), start=self._since):
             self._sum = max(0.0, self._sum + shortfall - SLACK) if number >= APART else 0.0
+            self.falling = self.falling + 1 if self._sum else 0
         self._since += len(shortfalls)
         if self._sum <= CLEAR:
             return False
@@ -33,8 +39,9 @@ class DeclineDetector:
         return True
 
     def state(self) -> Arrays:
-        """Return the sum, and the decisions since the last decline."""
-        return {"sum": np.array([self._sum]), "since": np.array([self._since])}
+        """Return the sum, the decisions that it is of, and those since the last decline."""
+        numbers = {"sum": self._sum, "since": self._since, "falling": self.falling}
+        return {name: np.array([number]) for name, number in numbers.items()}
 
     def load(self, state: Arrays) -> None:
         """Restore a state.
@@ -43,7 +50,7 @@ class DeclineDetector:
             ValueError: it is none.
         """
         total = float(read_array(state, "sum", (1,), np.float64)[0])
-        since = int(read_array(state, "since", (1,), np.int64)[0])
-        if total < 0 or since < 0:
-            raise ValueError("sum or since is negative")
-        self._sum, self._since = total, since
+        since, falling = (int(read_array(state, name, (1,), np.int64)[0]) for name in ("since", "falling"))
+        if min(total, since, falling) < 0:
+            raise ValueError("sum, since or falling is negative")
+        self._sum, self._since, self.falling = total, since, falling

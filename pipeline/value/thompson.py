@@ -3,7 +3,8 @@
 What the features are is learned elsewhere, by gradients; how much each is worth, and how sure that is,
 follows here in closed form (Riquelme, Tucker and Snoek 2018). All that was seen is one matrix of decayed
 moments, so that means, spreads and the posterior come of the same numbers. When rewards are clearly below
-what they say, most of it is forgotten at once: what is believed becomes unsure, and is tried again.
+what they say, all that was seen before they fell is forgotten: what is believed becomes unsure, and is tried
+again.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class ThompsonLearner:
     def __init__(self, config: ThompsonConfig, features: int) -> None:
         self._config = config
         self._features = features
-        self._moments = Moments(features)
+        self._moments, self._lately = Moments(features), Moments(features)
         self._declines = DeclineDetector()
 
     @property
@@ -116,11 +117,21 @@ class ThompsonLearner:
         rewards = np.concatenate([decision.rewards for decision in decisions])
         centre, spread = self._moments.centre_and_spread()
         items = np.clip(items, centre - FURTHEST * spread, centre + FURTHEST * spread)
-        if self._declines.add(self._shortfalls((items - centre) / spread, rewards, lengths)):
-            log.warning("rewards are clearly below what was expected: what is unsure is tried again")
-            self._moments.sums *= self._config.kept_in_decline
+        is_decline = self._declines.add(self._shortfalls((items - centre) / spread, rewards, lengths))
         rows = np.column_stack((np.ones(len(items)), items, rewards))
-        self._moments.add(rows, np.repeat(kept[1:], lengths), float(kept[0]))
+        weights = np.repeat(kept[1:], lengths)
+        self._moments.add(rows, weights, float(kept[0]))
+        self._add_lately(rows, weights, float(kept[0]), lengths)
+        if is_decline:
+            log.warning("rewards are clearly below what was expected: what is unsure is tried again")
+            share = self._config.kept_in_decline
+            self._moments.sums = share * self._moments.sums + (1 - share) * self._lately.sums
+
+    def _add_lately(self, rows: Floats, weights: Floats, kept: float, lengths: Sequence[int]) -> None:
+        """Keep apart what was seen since rewards began to fall."""
+        before = max(len(lengths) - self._declines.falling, 0)  # decisions of the batch
+        first = sum(lengths[:before])
+        self._lately.add(rows[first:], weights[first:], 0.0 if before else kept)
 
     def _shortfalls(self, standard: Floats, rewards: Floats, lengths: Sequence[int]) -> Floats:
         """Return by how much the rewards of n slates are below what is believed, ``[n]``.
@@ -148,8 +159,9 @@ class ThompsonLearner:
         return {name: array.astype(np.float32) for name, array in arrays.items()}
 
     def state(self) -> Arrays:
-        """Return the moments, and what is known of a decline."""
-        return {"moments": self._moments.sums.copy(), **self._declines.state()}
+        """Return the moments, those since rewards began to fall, and what is known of a decline."""
+        moments = {"moments": self._moments.sums.copy(), "lately": self._lately.sums.copy()}
+        return {**moments, **self._declines.state()}
 
     def load(self, state: Arrays) -> None:
         """Restore the moments, and what is known of a decline; states from before have nothing of it.
@@ -157,14 +169,15 @@ class ThompsonLearner:
         Raises:
             ValueError: they are not of so many features, not finite, or no moments.
         """
-        state = {**DeclineDetector().state(), **state}
-        check_names(state, {"moments", *self._declines.state()})
         size = self._features + 2
-        sums = read_array(state, "moments", (size, size), np.float64)
-        if not np.allclose(sums, sums.T) or (sums.diagonal() < 0).any():
-            raise ValueError("moments are no sums of products")
+        state = {"lately": np.zeros((size, size)), **DeclineDetector().state(), **state}
+        check_names(state, {"moments", "lately", *self._declines.state()})
+        sums = {name: read_array(state, name, (size, size), np.float64) for name in ("moments", "lately")}
+        for name, found in sums.items():
+            if not np.allclose(found, found.T) or (found.diagonal() < 0).any():
+                raise ValueError(f"{name} are no sums of products")
         self._declines.load(state)
-        self._moments.sums = sums
+        self._moments.sums, self._lately.sums = sums["moments"], sums["lately"]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ MOST_IMPRESSIONS = 100_000
 
 
 class ShownLately(NamedTuple):
-    """Digests ``[n]`` of items, and when each was shown last, in ms."""
+    """Digests ``[n]`` of items, ascending, and when each was shown last, in ms."""
 
     digests: NDArray[np.int64]
     times: NDArray[np.int64]
@@ -96,6 +96,6 @@ def _merged(before: ShownLately, digests: NDArray[np.int64], time: int) -> Shown
     is_last = np.append(every[1:] != every[:-1], True)
     every, times = every[is_last], times[is_last]
     if every.size > MOST_OF_USER:
-        latest = np.argsort(times, kind="stable")[-MOST_OF_USER:]
+        latest = np.sort(np.argsort(times, kind="stable")[-MOST_OF_USER:])
         every, times = every[latest], times[latest]
     return ShownLately(every, times)

@@ -86,6 +86,16 @@ def test_a_slate_has_each_item_once_with_a_propensity(
         assert draw.explores == bool(better)
 
 
+def test_what_is_best_by_value_is_not_explored_whatever_its_logit() -> None:
+    """The last candidate by its logit has the highest value; each fifth draw or so is uniform among six."""
+    policy, firsts = DeepQ(explored_places=1, pool=6, epsilon=0.2), []
+    for number in range(200):
+        slate = slate_of(policy, f"i{number}", LOGITS, 1, lambda _, rows: Valued(rows[None].astype(float)))
+        assert slate.explored == (frozenset() if slate.rows == [105] else {slate.rows[0]})
+        firsts.append(slate.rows[0])
+    assert 140 < firsts.count(105) < 195
+
+
 @any_policy
 def test_stated_propensities_are_those_of_enumeration(policy: Policy) -> None:
     expected = dict(slates(policy))

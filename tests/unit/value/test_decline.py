@@ -50,7 +50,28 @@ def test_it_goes_on_from_its_state() -> None:
     assert restored.add(np.ones(BATCH)) == detector.add(np.ones(BATCH)) is True
 
 
-@pytest.mark.parametrize("changes", [{"sum": np.array([-1.0])}, {"since": np.array([-1])}])
+@pytest.mark.parametrize("seed", range(5))
+def test_it_says_about_when_a_fall_began(seed: int) -> None:
+    detector, shortfalls = DeclineDetector(), np.random.default_rng(seed).normal(0, 1, 6_000)
+    shortfalls[5_020:] += 1
+    at = next(end for end in range(BATCH, 6_001, BATCH) if detector.add(shortfalls[end - BATCH : end]))
+    assert 4_400 < at - detector.falling <= 5_030
+
+
+def test_what_is_not_falling_is_of_no_decisions() -> None:
+    detector = DeclineDetector()
+    detector.add(np.ones(APART))
+    assert detector.falling == 0
+    detector.add(np.ones(BATCH))
+    assert detector.falling == BATCH
+    detector.add(np.full(BATCH, -2.0))
+    assert detector.falling == 0
+
+
+NEGATIVE = [{"sum": np.array([-1.0])}, {"since": np.array([-1])}, {"falling": np.array([-1])}]
+
+
+@pytest.mark.parametrize("changes", NEGATIVE)
 def test_a_state_that_is_none_is_refused(changes: dict[str, np.ndarray]) -> None:
     with pytest.raises(ValueError, match="negative"):
         DeclineDetector().load({**DeclineDetector().state(), **changes})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from itertools import combinations
 
 import numpy as np
@@ -75,7 +76,8 @@ def test_what_is_not_allowed_is_in_no_slate() -> None:
 
 
 def test_states_have_slates_of_their_own_sizes() -> None:
-    both = Estimates(*(np.concatenate(parts) for parts in zip(estimates(1, 5), estimates(2, 5), strict=True)))
+    parts = zip(astuple(estimates(1, 5)), astuple(estimates(2, 5)), strict=True)
+    both = Estimates(*(np.concatenate(part) for part in parts))
     found = best_slates(both, np.ones((2, 5), dtype=np.bool_), np.array([1, 3]))
     assert found.sum(axis=1).tolist() == [1, 3]
 

@@ -105,7 +105,7 @@ def test_a_change_is_followed_after_some_half_lives() -> None:
     assert abs(mean(forgetting_nothing, asked) - (5 - asked @ WEIGHTS)) > 1
 
 
-def taught(rewards: float, kept: float = 0.05) -> ThompsonLearner:
+def taught(rewards: float, kept: float = 0.0) -> ThompsonLearner:
     """A learner of 3,000 decisions whose rewards have no more to do with the items, and then of 200."""
     config = ThompsonConfig(half_life=1_000_000, kept_in_decline=kept)
     learner = learned(linear(3_000), config)
@@ -115,16 +115,29 @@ def taught(rewards: float, kept: float = 0.05) -> ThompsonLearner:
 
 
 def one(reward: float, seed: int) -> Decision:
-    return decision(3 + 2 * np.random.default_rng(seed).normal(size=(4, 3)), np.full(4, reward))
+    random = np.random.default_rng(seed)
+    return decision(3 + 2 * random.normal(size=(4, 3)), reward + 0.3 * random.normal(size=4))
 
 
 def test_when_rewards_fall_what_is_unsure_is_tried_again() -> None:
     item = np.array([[3.0, 3.0, 9.0]])
     fallen, stubborn, risen = taught(-20.0), taught(-20.0, kept=1.0), taught(20.0)
     spreads = [float(samples(learner, item).std()) for learner in (fallen, stubborn, risen)]
-    assert spreads[0] > 3 * max(spreads[1:])
+    assert spreads[0] > 2.5 * max(spreads[1:])
     assert mean(fallen, item)[0] < mean(stubborn, item)[0] - 10, "and what came of the decline is learned"
     assert fallen.state()["since"][0] == 100, "the first of the two batches was the decline"
+
+
+def test_what_came_since_rewards_fell_is_kept_and_nothing_before() -> None:
+    """They fall within a batch, 30 decisions before its end, and are clear in the next one."""
+    learner = learned(linear(3_000), ThompsonConfig(half_life=1_000_000))
+    fallen = [one(-20.0, seed) for seed in range(30)]
+    learner.learn([*linear(70, seed=1), *fallen[:10]], NONE)
+    assert learner.state()["lately"][0, 0] == pytest.approx(4 * 10, abs=0.01)
+    learner.learn(fallen[10:], NONE)
+    items, rewards = data(fallen)
+    rows = np.column_stack((np.ones(len(items)), items, rewards))
+    assert learner.state()["moments"] == pytest.approx(rows.T @ rows, rel=1e-3)
 
 
 def test_a_decline_is_found_after_a_restart_too() -> None:
@@ -143,6 +156,7 @@ def test_a_state_from_before_declines_is_restored() -> None:
     restored.load({"moments": learner.state()["moments"]})
     assert restored.state()["moments"] == pytest.approx(learner.state()["moments"])
     assert restored.state()["since"][0] == 0
+    assert not restored.state()["lately"].any()
 
 
 def test_what_gets_no_data_returns_to_the_prior() -> None:
@@ -206,13 +220,14 @@ BAD_STATES = {
     "not finite": {"moments": np.full((5, 5), np.nan)},
     "asymmetric": {"moments": np.triu(np.ones((5, 5)))},
     "negative": {"moments": -np.eye(5)},
+    "negative since the fall": {"lately": -np.eye(5)},
 }
 
 
 @pytest.mark.parametrize("changes", BAD_STATES.values(), ids=BAD_STATES.keys())
 def test_a_state_that_is_none_is_refused(changes: dict[str, np.ndarray | None]) -> None:
     learner = learned(linear(5))
-    with pytest.raises(ValueError, match=r"moments|extra"):
+    with pytest.raises(ValueError, match=r"moments|lately|extra"):
         learner.load(changed(learner.state(), **changes))
 
 
