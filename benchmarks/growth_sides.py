@@ -21,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.start import held_mib
+from consumers.serve.batching import MOST_AT_ONCE
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from consumers.serve.state.serving_state import ServingState
+from consumers.serve.user_request import UserRequest
 from pipeline.checkpoints.capture import take_changed, update_of
 from pipeline.config import LogConfig, load_settings
 from pipeline.eventlog import open_log
@@ -181,15 +183,16 @@ class ServingSide:
             self._state.replace_snapshot(loaded)
             self._show()
 
-    def answer(self, user: str) -> None:
-        """Recommend to a user.
+    def answer(self, users: Sequence[str]) -> None:
+        """Recommend to users, in one pass.
 
         Raises:
             RuntimeError: the model had no part in it.
         """
-        answer = self._service.for_user(user, None, RecommendationQuery(SHOWN))
-        if answer.source != "model":
-            raise RuntimeError(f"{user} was answered by {answer.source}: {answer.reason}")
+        asked = [UserRequest(user, None, RecommendationQuery(SHOWN)) for user in users]
+        for user, answer in zip(users, self._service.for_all(asked), strict=True):
+            if answer["source"] != "model":
+                raise RuntimeError(f"{user} was answered by {answer['source']}: {answer['reason']}")
 
     def _skip(self) -> None:
         """Go past the acts that the first snapshot has learned."""
@@ -229,9 +232,11 @@ def served(items: int, users: int, rounds: int, folder: Path) -> Iterator[Figure
     for version in store.versions()[1:]:
         read, _ = timed(partial(side.follow, side.read()))
         applied, _ = timed(partial(side.load, version))
-        asked = random.integers(users, size=-(-REQUESTS // rounds))
-        answers = [timed(partial(side.answer, f"u{user}"))[0] for user in asked]
-        yield {"read_ms": read, "apply_ms": applied, "request_ms": median(answers)}
+        asked = [f"u{user}" for user in random.integers(users, size=-(-REQUESTS // rounds))]
+        answers = [timed(partial(side.answer, [user]))[0] for user in asked]
+        together = [f"u{user}" for user in random.integers(users, size=MOST_AT_ONCE)]
+        shared, _ = timed(partial(side.answer, together))
+        yield {"read_ms": read, "apply_ms": applied, "request_ms": median(answers), "pass_ms": shared}
 
 
 def learner(items: int, users: int, rounds: int, folder: Path) -> Figures:

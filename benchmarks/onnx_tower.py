@@ -32,7 +32,7 @@ from pipeline.cli.terminal import ReportOption
 from pipeline.config import ModelSizes
 from pipeline.model.backbone import load_backbone
 from pipeline.model.item_table import Rows
-from pipeline.model.last_acts import attention_maps, last_users
+from pipeline.model.last_acts import attention_maps, last_users, served_tower
 from pipeline.model.onnx_tower import OnnxTower, exported, learned_in
 from pipeline.model.recommender import Recommender
 from pipeline.state.segments import GAP_BUCKETS, TYPES, VALUE_BUCKETS, Segment
@@ -80,8 +80,10 @@ def _measured(way: str, folder: str, rounds: int) -> dict[str, Any]:
     learned = {name: part.detach().clone() for name, part in recommender.learned().items()}
     content = normalize(torch.randn(ITEMS, backbone.width))
     items = Rows(content.half(), torch.zeros_like(content), torch.zeros(ITEMS))
-    maps = attention_maps(recommender.tower)
-    users_of: UsersOf = partial(last_users, recommender=recommender, items=items, context=CONTEXT, maps=maps)
+    served = served_tower(recommender.tower)
+    users_of: UsersOf = partial(
+        last_users, recommender=recommender, items=items, context=CONTEXT, served=served
+    )
     load: Callable[[], object] = partial(_take_over, recommender, learned)
     if way != TORCH:
         file = exported(backbone, sizes, recommender, Path(folder))
@@ -89,6 +91,7 @@ def _measured(way: str, folder: str, rounds: int) -> dict[str, Any]:
             load = partial(_with_constants, file, recommender)
             _with_constants(file, recommender)
             file = file.with_name(GRAPH)
+        maps = attention_maps(recommender.tower)
         users_of = partial(OnnxTower(file, recommender).last_users, items=items, context=CONTEXT, maps=maps)
     random = np.random.default_rng(0)
     asked = [[_segment(random) for _ in range(count)] for count in AT_A_TIME]
@@ -103,7 +106,7 @@ def _measured(way: str, folder: str, rounds: int) -> dict[str, Any]:
 def _take_over(recommender: Recommender, learned: dict[str, Tensor]) -> None:
     """Do what a server does with a new snapshot's weights."""
     recommender.load_learned(learned)
-    attention_maps(recommender.tower)
+    served_tower(recommender.tower)
 
 
 def _with_constants(file: Path, recommender: Recommender) -> None:

@@ -2,9 +2,12 @@
 
     python -m benchmarks.throughput --items 100000 --workers 1 --workers 2
     python -m benchmarks.throughput --items 100000 --workers 1 --runtime torch --runtime onnx
+    python -m benchmarks.throughput --items 100000 --workers 2 --offered 400 --offered 600 --offered 800
 
 Learner and server are processes on an embedded log, and `wrk`, which must be installed, asks for random users
 without a pause on each connection. Acts are appended meanwhile, so that snapshots are published and swapped.
+With `--offered`, `vegeta` asks at a steady rate instead, whether answers come or not: without a pause, a
+server that takes twice as long is asked half as often, and p99 cannot be under connections / rate.
 """
 
 from __future__ import annotations
@@ -40,6 +43,11 @@ from pipeline.metrics import Series, scrape, value_of
 USERS, ACTS = 1_000, 20_000
 WARM_UP_SECONDS, START_SECONDS, POLL_SECONDS = 3, 1_800.0, 0.5
 KIB_PER_MIB, WIDTH = 1_024, 120
+NS_PER_MS, NS_PER_S = 1e6, 1e9
+HELD_MS, HELD_SHARE = 25, 0.99
+"""A rate is held if p99 is not above, and so large a share of it was answered."""
+MOST_WORKERS = 512
+"""Requests under way at most, of `vegeta`; beyond them it falls behind its rate."""
 GORSE = ("gorse", "", "", "200", "", "8–10", "", "", "", "")
 """Measured before: lists that were computed before, for a catalogue of 2,500 items."""
 SCRIPT = """
@@ -56,13 +64,79 @@ end
 
 
 class Asked(NamedTuple):
-    """What wrk saw: requests, seconds, percentiles in ms, and answers that were not 2xx or did not come."""
+    """What wrk or vegeta saw: requests, seconds, percentiles in ms, and answers that failed or never came."""
 
     requests: int
     seconds: float
     p50_ms: float
     p99_ms: float
     errors: int
+
+
+class Connections(NamedTuple):
+    """Asked by wrk without a pause on each of so many connections."""
+
+    number: int
+
+    def check(self) -> None:
+        """Look for wrk.
+
+        Raises:
+            typer.BadParameter: it is not installed.
+        """
+        if shutil.which("wrk") is None:
+            raise typer.BadParameter("wrk is not installed: apt-get install wrk")
+
+    def ask(self, url: str, folder: Path, seconds: int) -> Asked:
+        """Ask for some seconds."""
+        script = folder / "users.lua"
+        script.write_text(SCRIPT.format(users=USERS))
+        command = ["wrk", "-t1", f"-c{self.number}", f"-d{seconds}s", "--latency", "-s", str(script), url]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        (found,) = [line.split()[1:] for line in printed.splitlines() if line.startswith("FIGURES")]
+        seconds_taken, p50_ms, p99_ms = map(float, found[1:4])
+        return Asked(int(found[0]), seconds_taken, p50_ms, p99_ms, int(found[4]))
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
+class Offered(NamedTuple):
+    """Asked by vegeta at a steady rate, requests a second."""
+
+    rate: int
+
+    def check(self) -> None:
+        """Look for vegeta.
+
+        Raises:
+            typer.BadParameter: it is not installed.
+        """
+        if shutil.which("vegeta") is None:
+            raise typer.BadParameter(
+                "vegeta is not installed: go install github.com/tsenart/vegeta/v12@v12.12.0"
+            )
+
+    def ask(self, url: str, folder: Path, seconds: int) -> Asked:
+        """Ask for some seconds."""
+        targets, found = folder / "targets.txt", folder / "found.bin"
+        users = np.random.default_rng(0).permutation(USERS)
+        targets.write_text("".join(f"GET {url}/v1/users/u{user}/recommendations\n" for user in users))
+        attack = ["vegeta", "attack", f"-targets={targets}", f"-rate={self.rate}/s", f"-duration={seconds}s"]
+        subprocess.run([*attack, f"-max-workers={MOST_WORKERS}", f"-output={found}"], check=True)
+        report = ["vegeta", "report", "-type=json", str(found)]
+        printed = json.loads(subprocess.run(report, capture_output=True, text=True, check=True).stdout)
+        latencies, requests = printed["latencies"], printed["requests"]
+        return Asked(
+            requests,
+            (printed["duration"] + printed["wait"]) / NS_PER_S,
+            latencies["50th"] / NS_PER_MS,
+            latencies["99th"] / NS_PER_MS,
+            requests - printed["status_codes"].get("200", 0),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.rate:,}/s"
 
 
 class Server(NamedTuple):
@@ -73,9 +147,10 @@ class Server(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The figures of a server and a number of connections.
+    """The figures of a server that is asked in some way.
 
     Attributes:
+        asked: over so many connections without a pause, or at a rate: "64" or "800/s".
         swaps: snapshots swapped in meanwhile, by all workers together.
         cpu_ms: of all workers, for each request.
         pss_mib: of parent and workers, each shared page in parts.
@@ -84,7 +159,7 @@ class Row(NamedTuple):
 
     runtime: str
     workers: int
-    connections: int
+    asked: str
     requests_per_second: float
     p50_ms: float
     p99_ms: float
@@ -103,20 +178,28 @@ def main(
     connections: Annotated[list[int], typer.Option(help="Connections, of each measured.")] = [4, 16, 64],  # noqa: B006
     seconds: Annotated[int, typer.Option(help="Seconds of each measurement.")] = 20,
     rate: Annotated[float, typer.Option(help="Acts a second beside them.")] = 50,
+    offered: Annotated[
+        list[int], typer.Option(help="Requests a second, of each measured, instead of connections.")
+    ] = [],  # noqa: B006
     report: ReportOption = None,
 ) -> None:
-    """Measure each runtime and number of workers with each number of connections, and print a table."""
-    if shutil.which("wrk") is None:
-        raise typer.BadParameter("wrk is not installed: apt-get install wrk")
+    """Measure each runtime and number of workers, asked in each way, and print a table."""
+    ways: list[Connections | Offered] = [Offered(each) for each in offered]
+    ways = ways or [Connections(each) for each in connections]
+    ways[0].check()
     servers = [Server(way, count) for count in workers for way in runtime]
     with TemporaryDirectory() as name:
         folder = Path(name)
         rows = [
             row
             for server, feed, urls in _servers(folder, items, titles, servers)
-            for row in _rows(folder, feed, urls, server, connections, seconds, rate)
+            for row in _rows(folder, feed, urls, server, ways, seconds, rate)
         ]
-    Console(width=WIDTH).print(_table(items, rows))
+    console = Console(width=WIDTH)
+    console.print(_table(items, rows))
+    if offered:
+        for line in _held(rows):
+            console.print(line)
     if report:
         report.write_text(json.dumps([row._asdict() for row in rows], indent=2) + "\n")
 
@@ -209,22 +292,20 @@ def _rows(
     feed: Feed,
     urls: Sequence[str],
     server: Server,
-    connections: Sequence[int],
+    ways: Sequence[Connections | Offered],
     seconds: int,
     rate: float,
 ) -> Iterator[Row]:
-    """Ask a server over some numbers of connections, while acts are learned and published."""
-    script = folder / "users.lua"
-    script.write_text(SCRIPT.format(users=USERS))
+    """Ask a server in some ways, the last one for warming up, while acts are learned and published."""
     with _acting(feed, rate):
-        _ask(feed.url, script, max(connections), WARM_UP_SECONDS)
-        for count in connections:
+        ways[-1].ask(feed.url, folder, WARM_UP_SECONDS)
+        for way in ways:
             before = [_scraped(url) for url in urls]
-            asked = _ask(feed.url, script, count, seconds)
+            asked = way.ask(feed.url, folder, seconds)
             after = [_scraped(url) for url in urls]
             yield Row(
                 *server,
-                count,
+                str(way),
                 asked.requests / asked.seconds,
                 asked.p50_ms,
                 asked.p99_ms,
@@ -246,15 +327,6 @@ def _acting(feed: Feed, rate: float) -> Iterator[None]:
         finally:
             feed.stop.set()
             acting.result()
-
-
-def _ask(url: str, script: Path, connections: int, seconds: int) -> Asked:
-    """Let wrk ask without a pause on each connection."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), url]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    (found,) = [line.split()[1:] for line in printed.splitlines() if line.startswith("FIGURES")]
-    seconds_taken, p50_ms, p99_ms = map(float, found[1:4])
-    return Asked(int(found[0]), seconds_taken, p50_ms, p99_ms, int(found[4]))
 
 
 def _grown(name: str, before: Sequence[Series], after: Sequence[Series]) -> float:
@@ -287,10 +359,25 @@ def _pss_kib(process: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
+def _held(rows: Sequence[Row]) -> Iterator[str]:
+    """Say of each server which is the highest rate that it held."""
+    for server in dict.fromkeys(Server(row.runtime, row.workers) for row in rows):
+        own = [row for row in rows if (row.runtime, row.workers) == server]
+        held = [row for row in own if _is_held(row)]
+        best = max(held, key=lambda row: row.requests_per_second).asked if held else "none"
+        name = f"{server.runtime}, {server.workers} workers"
+        yield f"{name}: the highest rate held with p99 of {HELD_MS} ms at most is {best}"
+
+
+def _is_held(row: Row) -> bool:
+    rate = float(row.asked.replace(",", "").removesuffix("/s"))
+    return row.p99_ms <= HELD_MS and not row.errors and row.requests_per_second >= HELD_SHARE * rate
+
+
 def _table(items: int, rows: Sequence[Row]) -> Table:
     table = Table(
         f"{items:,} items\nruntime",
-        *("workers", "connections", "requests/s", "p50, ms", "p99, ms", "errors", "swaps", "CPU, ms"),
+        *("workers", "asked", "requests/s", "p50, ms", "p99, ms", "errors", "swaps", "CPU, ms"),
         "PSS, MiB",
         "load",
     )
@@ -299,7 +386,7 @@ def _table(items: int, rows: Sequence[Row]) -> Table:
         table.add_row(
             row.runtime,
             str(row.workers),
-            str(row.connections),
+            row.asked,
             *(f"{figure:,.1f}" for figure in figures),
             *(f"{row.errors:,}", f"{row.swaps:,}", f"{row.cpu_ms:.2f}"),
             " + ".join(f"{size:,.0f}" for size in row.pss_mib),

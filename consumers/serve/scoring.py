@@ -202,7 +202,7 @@ def _retrieved(
     """Score the candidates of chosen targets, and pairs ``[2, p]`` of their numbers and rows."""
     if not chosen.size:
         return []
-    contexts = contexts.select(chosen)
+    contexts = contexts if chosen.size == len(contexts) else contexts.select(chosen)
     found = scans.retrieve(contexts, snapshot.recommender, snapshot.mixer)
     if also.size:
         found = found._replace(candidates=found.candidates.joined(also))

@@ -77,7 +77,10 @@ def int8_codes(vectors: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.floa
     return codes.numpy(), scales.numpy()
 
 
-def rounded(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Round finite vectors ``[n, d]`` to 8 bits: return codes ``[n, d]`` and scales ``[n, 1]`` above 0."""
-    scales = vectors.abs().amax(dim=1, keepdim=True).div_(LARGEST_CODE).clamp_min_(LEAST)
+def rounded(vectors: Tensor, largest: int = LARGEST_CODE) -> tuple[Tensor, Tensor]:
+    """Round finite vectors ``[n, d]`` to 8 bits: return codes ``[n, d]`` and scales ``[n, 1]`` above 0.
+
+    No code is above the `largest`.
+    """
+    scales = vectors.abs().amax(dim=1, keepdim=True).div_(largest).clamp_min_(LEAST)
     return (vectors / scales).round_().to(torch.int8), scales

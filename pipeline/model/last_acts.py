@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from transformers.models.bert.modeling_bert import BertLayer
 
 from pipeline.model.families import blocks_of
 from pipeline.model.item_table import Rows
-from pipeline.model.lora import matrix_of
+from pipeline.model.lora import folded, matrix_of
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import users_before_last, with_attributes
 from pipeline.model.sequences import Packed
@@ -60,25 +60,38 @@ def attention_maps(tower: Tower) -> AttentionMaps | None:
     )
 
 
+class ServedTower(NamedTuple):
+    """A tower of one layer: its block, with LoRA folded into the maps, and the maps of its attention."""
+
+    block: BertLayer
+    maps: AttentionMaps
+
+
+@torch.inference_mode()
+def served_tower(tower: Tower) -> ServedTower | None:
+    """Return a tower of one layer as it is now; None for other towers."""
+    block, maps = _only_block(tower), attention_maps(tower)
+    return None if block is None or maps is None else ServedTower(folded(block), maps)
+
+
 @torch.inference_mode()
 def last_users(
     segments: Sequence[Segment],
     recommender: Recommender,
     items: Rows,
     context: int,
-    maps: AttentionMaps | None,
+    served: ServedTower | None,
 ) -> Tensor:
     """Compute what `users_before_last` does, ``[m, d]``, but for rounding.
 
-    `maps` are the `attention_maps` of the recommender's tower, which one computes for many requests.
+    `served` is the `served_tower` of the recommender's tower, which one computes for many requests.
     """
-    tower, block = recommender.tower, _only_block(recommender.tower)
-    if block is None or maps is None:
+    if served is None:
         return users_before_last(segments, recommender, items, context)
 
     def after_acts(acted: Sequence[Segment]) -> Tensor:
         acts, vectors = acts_before_last(acted, recommender, items, context)
-        return _after_last(tower, block, maps, acts, vectors)
+        return _after_last(recommender.tower, served, acts, vectors)
 
     return with_attributes(segments, recommender, after_acts)
 
@@ -142,9 +155,7 @@ def _only_block(tower: Tower) -> BertLayer | None:
     return first if is_within and isinstance(first, BertLayer) else None
 
 
-def _after_last(
-    tower: Tower, block: BertLayer, maps: AttentionMaps, segments: Sequence[Segment], vectors: Tensor
-) -> Tensor:
+def _after_last(tower: Tower, served: ServedTower, segments: Sequence[Segment], vectors: Tensor) -> Tensor:
     """Apply a tower of one layer to the item vectors ``[acts, d]`` of segments."""
     types, values, gaps = (
         torch.from_numpy(np.concatenate([getattr(segment, name) for segment in segments]))
@@ -155,8 +166,9 @@ def _after_last(
     ends, steps = lengths.cumsum(0) - 1, torch.arange(int(lengths.max()))
     # [m, t] of each run, backwards from its end; what is before its beginning is masked.
     runs, is_outside = (ends[:, None] - steps).clamp(min=0), steps >= lengths[:, None]
-    attended = _attend(block.attention.self, hidden[ends], hidden[runs], maps, is_outside)
-    return tower.project(_after_attention(block, attended, hidden[ends]))
+    last, attention = hidden[ends], cast("Any", served.block.attention.self)
+    attended = _attend(attention, last, hidden[runs], served.maps, is_outside)
+    return tower.project(_after_attention(served.block, attended, last))
 
 
 def _attend(attention: Any, last: Tensor, acts: Tensor, maps: AttentionMaps, is_outside: Tensor) -> Tensor:

@@ -36,9 +36,7 @@ def alike(latest: Tensor, items: Rows, rows: Tensor) -> Tensor:
         rows: distinct rows.
     """
     asked, numbers = torch.unique(latest, return_inverse=True)
-    width = items.residual.shape[1]
-    texts = items.content.index_select(0, asked.clamp(min=0))[:, :width].float()
-    texts *= (asked != NO_ITEM).unsqueeze(1)
+    width, texts = items.residual.shape[1], texts_of(asked, items)
     found = texts.new_zeros(len(latest), len(rows))
     if not texts.any():  # a catalogue of ids alone
         return found
@@ -47,4 +45,27 @@ def alike(latest: Tensor, items: Rows, rows: Tensor) -> Tensor:
         cosines.masked_fill_(asked.unsqueeze(1) == part, 0)
         for since, nearness in enumerate(NEARNESS):
             torch.maximum(likeness, cosines[numbers[:, since]].mul_(nearness), out=likeness)
-    return found.sub_(LEAST).mul_(SCALE).clamp_(min=0)
+    return _scaled(found)
+
+
+def texts_of(latest: Tensor, items: Rows) -> Tensor:
+    """Return the texts ``[..., d]`` of the items at rows ``[...]``; zeros of `NO_ITEM`."""
+    texts = items.content.index_select(0, latest.flatten().clamp(min=0))[:, : items.residual.shape[1]].float()
+    texts *= (latest.flatten() != NO_ITEM).unsqueeze(1)
+    return texts.view(*latest.shape, -1)
+
+
+def alike_by(cosines: Tensor, latest: Tensor, rows: Tensor) -> Tensor:
+    """Convert cosines with the latest items to the likeness ``[m, c]``, as in `alike`; changes them.
+
+    Args:
+        cosines: ``[m, len(NEARNESS), c]`` of `texts_of` the latest items and those at `rows`.
+        latest: ``[m, len(NEARNESS)]``
+        rows: ``[m, c]`` of each of m targets its own.
+    """
+    cosines.masked_fill_(latest.unsqueeze(2) == rows.unsqueeze(1), 0)
+    return _scaled(cosines.mul_(cosines.new_tensor(NEARNESS)[:, None]).amax(dim=1))
+
+
+def _scaled(cosines: Tensor) -> Tensor:
+    return cosines.sub_(LEAST).mul_(SCALE).clamp_(min=0)

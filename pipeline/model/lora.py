@@ -7,7 +7,8 @@ frozen map.
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, TypeVar
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -18,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from pipeline.model.families import blocks_of
 
+Module = TypeVar("Module", bound=nn.Module)
 ADAPTER = "default"
 
 
@@ -78,6 +80,28 @@ def matrix_of(linear: nn.Module, width: int) -> tuple[Tensor, Tensor]:
         return matrix, matrix.new_zeros(matrix.shape[1]) if bias is None else bias
     offset: Tensor = linear(torch.zeros(1, width))
     return linear(torch.eye(width)) - offset, offset[0]
+
+
+def folded(model: Module) -> Module:
+    """Copy a model with every `LoraLinear` as one map of its sum, as it is now; the rest is shared.
+
+    One product instead of three, and none of autograd's overhead: for servers.
+    """
+    made: dict[int, Any] = {id(part): part for part in (*model.parameters(), *model.buffers())}
+    for part in model.modules():
+        if isinstance(part, LoraLinear):
+            made[id(part)] = _one_map(part)
+    return copy.deepcopy(model, made)
+
+
+def _one_map(linear: LoraLinear) -> nn.Linear:
+    parts: Any = linear
+    frozen, narrow, wide = parts.get_base_layer(), parts.lora_A[ADAPTER].weight, parts.lora_B[ADAPTER].weight
+    mapped = nn.Linear(frozen.in_features, frozen.out_features, bias=False, device="meta")
+    weight = torch.addmm(frozen.weight, wide, narrow, alpha=linear.scaling[ADAPTER])
+    mapped.weight = nn.Parameter(weight, requires_grad=False)
+    mapped.bias = frozen.bias
+    return mapped
 
 
 class _Mapped(torch.autograd.Function):

@@ -16,14 +16,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from pipeline.model.item_table import Rows
-from pipeline.model.likeness import MOST_ALIKE, alike
+from pipeline.model.likeness import MOST_ALIKE, alike, alike_by, texts_of
 from pipeline.model.mixer import ALIKE, BIAS_SCALE, COVISITATION_FLOOR, FEATURES, ScorerOutputs
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts
 from pipeline.state.popularity import Popularity
 
+TOGETHER = 8
+"""Targets whose candidates are gathered at a time; what they take stays in the processor's cache."""
 MODEL, COVISITATION = FEATURES.index("model"), FEATURES.index("covisitation")
 
 
@@ -82,16 +85,6 @@ class Candidates:
         place = np.searchsorted(self._sorted_keys[:-1], wanted)
         first = (self.counts.cumsum() - self.counts)[pairs[0]]
         return np.where(self._sorted_keys[place] == wanted, place - first, -1)
-
-    @cached_property
-    def distinct(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Distinct rows ``[r]`` of candidates and samples, and where each column is: ``[m, c + s]``."""
-        every = np.concatenate([self.rows.ravel(), self.samples.rows])
-        rows, where = np.unique(every, return_inverse=True)
-        own, shared = np.split(where, [self.rows.size])
-        m = len(self.rows)
-        columns = [own.reshape(m, -1), np.broadcast_to(shared, (m, shared.size))]
-        return rows, np.concatenate(columns, axis=1)
 
     @cached_property
     def _sorted_keys(self) -> NDArray[np.int64]:
@@ -155,23 +148,22 @@ def score_candidates(
     def tensor(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(contexts.users.device)
 
-    rows, where = candidates.distinct
-    at, gathered = tensor(rows), tensor(where)
-    of_content, of_residual = recommender.queries(contexts.users)
-    residual, bias = (column.index_select(0, at) for column in (items.residual, items.bias))
-    logits = torch.addmm(bias, of_residual, residual.T)
-    if has_content:
-        logits.addmm_(of_content, items.content.index_select(0, at).float().T)
-    logits, log_weights = logits.gather(1, gathered), tensor(_log_weights(candidates))
+    shared, asked = candidates.samples.rows, recommender.queries(contexts.users)
+    parts = [_of_own(contexts, asked, tensor(candidates.rows), items, has_content)]
+    if shared.size:
+        parts.append(_of_shared(contexts, asked, tensor(shared), items, has_content))
+    logits, bias, likeness = (torch.cat(columns, dim=1) for columns in zip(*parts, strict=True))
+    log_weights = tensor(_log_weights(candidates))
     log_sums = torch.logsumexp(logits + log_weights, dim=1)
     fact, target, item = contexts.facts[0]
     columns = candidates.columns_of(np.stack([target, item]))
+    popular, popular_shared = (popularity.log_share(rows.ravel()) for rows in (candidates.rows, shared))
     return ScorerOutputs(
         model=logits - log_sums.unsqueeze(1),
-        covisitation=tensor(_log_shares(contexts, rows, where)),
-        popularity=tensor(popularity.log_share(rows)[where]),
-        bias=BIAS_SCALE * bias[gathered],
-        alike=alike(tensor(contexts.latest), items, at).gather(1, gathered),
+        covisitation=tensor(_log_shares(contexts, candidates)),
+        popularity=tensor(_side_by_side(popular.reshape(candidates.rows.shape), popular_shared)),
+        bias=BIAS_SCALE * bias,
+        alike=likeness,
         indices=tensor(np.stack([fact, target, columns])),
         values=tensor(contexts.facts[1]),
         situation=tensor(contexts.situation),
@@ -180,31 +172,102 @@ def score_candidates(
     )
 
 
+class _RowScores(NamedTuple):
+    """What the model and texts say of rows ``[m, c]``."""
+
+    logits: Tensor
+    bias: Tensor
+    alike: Tensor
+
+
+@torch.no_grad()
+def _of_own(
+    contexts: Contexts, asked: tuple[Tensor, Tensor], rows: Tensor, items: Rows, has_content: bool
+) -> _RowScores:
+    """Score rows ``[m, c]``, of each target its own, with what was gathered of a few targets at a time.
+
+    `asked` is what users multiply content and residual with. Measured, 64 targets with 220 candidates each,
+    6,100 distinct: 6 ms instead of 34 for the products of all targets with all distinct candidates; 32
+    targets with 1,800 distinct ones 2.1 instead of 4.1.
+    """
+    of_content, of_residual = (of_users.unsqueeze(1) for of_users in asked)
+    latest = torch.from_numpy(contexts.latest).to(rows.device)
+    if has_content:
+        texts = texts_of(latest, items)
+        of_content = torch.cat([of_content, pad(texts, (0, of_content.shape[2] - texts.shape[2]))], dim=1)
+    parts = []
+    split = (torch.split(each, TOGETHER) for each in (rows, of_content, of_residual, latest))
+    for own, content_asked, residual_asked, recent in zip(*split, strict=True):
+        flat = own.flatten()
+        residual, bias = (column.index_select(0, flat) for column in (items.residual, items.bias))
+        bias = bias.view(own.shape)
+        logits = _products(residual_asked, residual)[:, 0].add_(bias)
+        likeness = torch.zeros_like(logits)
+        if has_content:
+            products = _products(content_asked, items.content.index_select(0, flat).float())
+            logits += products[:, 0]
+            likeness = alike_by(products[:, 1:], recent, own)
+        parts.append(_RowScores(logits, bias, likeness))
+    return _RowScores(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _products(asked: Tensor, vectors: Tensor) -> Tensor:
+    """Multiply ``[b, q, d]`` with vectors ``[b * c, d]`` of each of b targets: ``[b, q, c]``."""
+    return torch.bmm(asked, vectors.view(len(asked), -1, vectors.shape[1]).transpose(1, 2))
+
+
+@torch.no_grad()
+def _of_shared(
+    contexts: Contexts, asked: tuple[Tensor, Tensor], rows: Tensor, items: Rows, has_content: bool
+) -> _RowScores:
+    """Score rows ``[s]``, the same for all targets; they may recur."""
+    of_content, of_residual = asked
+    residual, bias = (column.index_select(0, rows) for column in (items.residual, items.bias))
+    logits = torch.addmm(bias, of_residual, residual.T)
+    likeness = torch.zeros_like(logits)
+    if has_content:
+        logits.addmm_(of_content, items.content.index_select(0, rows).float().T)
+        likeness = alike(torch.from_numpy(contexts.latest).to(rows.device), items, rows)
+    return _RowScores(logits, bias.expand_as(logits), likeness)
+
+
 def _log_weights(candidates: Candidates) -> NDArray[np.float32]:
     """How many items each column stands for, as logs ``[m, c + s]``."""
-    is_candidate, (rows, where) = candidates.is_candidate, candidates.distinct
-    m, c = is_candidate.shape
-    is_own = np.zeros((m, rows.size), dtype=np.bool_)
-    target, column = is_candidate.nonzero()
-    is_own[target, where[target, column]] = True
+    is_candidate, samples = candidates.is_candidate, candidates.samples
     own = np.where(is_candidate, 0, -np.inf)
-    others = np.where(is_own[:, where[0, c:]], -np.inf, -candidates.samples.log_expected)
+    targets, columns = is_candidate.nonzero()
+    is_own = _among(targets, candidates.rows[targets, columns], True, samples.rows, len(own))
+    others = np.where(is_own, -np.inf, -samples.log_expected)
     return np.concatenate([own, others], axis=1).astype(np.float32)
 
 
-def _log_shares(contexts: Contexts, rows: NDArray[np.int64], where: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Look up the log-shares of covisitation, as `from_shares` has them over all items.
+def _log_shares(contexts: Contexts, candidates: Candidates) -> NDArray[np.float32]:
+    """Look up the log-shares of covisitation ``[m, c + s]``, as `from_shares` has them over all items."""
+    suggested, (m, size) = contexts.shares, contexts.shares.shape
+    target = np.repeat(np.arange(m), np.diff(suggested.indptr))
+    known, wanted = target * size + suggested.indices, np.arange(m)[:, None] * size + candidates.rows
+    at = np.searchsorted(known, wanted)
+    own = np.where(np.append(known, -1)[at] == wanted, np.append(suggested.data, 0)[at], 0)
+    shared = _among(target, suggested.indices, suggested.data, candidates.samples.rows, m)
+    shares = np.concatenate([own, shared], axis=1) + COVISITATION_FLOOR
+    return np.log(shares / _share_sums(contexts)[:, None]).astype(np.float32)
 
-    Of distinct rows ``[r]``, gathered by their indices ``[m, c]``.
-    """
-    suggested = contexts.shares
-    target = np.repeat(np.arange(len(where)), np.diff(suggested.indptr))
-    place = np.minimum(np.searchsorted(rows, suggested.indices), rows.size - 1)
-    found = rows[place] == suggested.indices
-    shares = np.full((len(where), rows.size), COVISITATION_FLOOR)
-    shares[target[found], place[found]] += suggested.data[found]
-    logs = np.log(np.take_along_axis(shares, where, axis=1) / _share_sums(contexts)[:, None])
-    return logs.astype(np.float32)
+
+def _among(
+    targets: NDArray[np.int64], rows: NDArray[Any], values: Any, shared: NDArray[np.int64], count: int
+) -> NDArray[Any]:
+    """Lay out the values of pairs ``[p]`` by `count` targets and shared rows, which may recur: ``[m, s]``."""
+    kept, numbers = np.unique(shared, return_inverse=True)
+    place = np.searchsorted(kept, rows)
+    found = np.append(kept, -1)[place] == rows
+    laid_out = np.zeros((count, kept.size), dtype=np.asarray(values).dtype)
+    laid_out[targets[found], place[found]] = values if np.ndim(values) == 0 else values[found]
+    return laid_out[:, numbers]
+
+
+def _side_by_side(own: NDArray[np.float32], shared: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Put ``[s]`` beside each row of ``[m, c]``."""
+    return np.concatenate([own, np.broadcast_to(shared, (len(own), shared.size))], axis=1)
 
 
 def _share_sums(contexts: Contexts) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2Model
 from pipeline.config import ModelSizes, Tuning
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import Rows
-from pipeline.model.last_acts import attention_maps, last_users
+from pipeline.model.last_acts import last_users, served_tower
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import users_before_last
 from pipeline.state.segments import GAP_BUCKETS, TYPES, VALUE_BUCKETS, Segment
@@ -57,6 +57,6 @@ def test_vectors_after_last_acts_are_the_learners(
     segments = [segment(random, length) for length in (2, 9, 3, 30)]
     for context in (1, 4, 40):
         expected = users_before_last(segments, model, items, context)
-        found = last_users(segments, model, items, context, attention_maps(model.tower))
+        found = last_users(segments, model, items, context, served_tower(model.tower))
         assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
         assert (found[0] - found[1]).abs().max() > 0.01

@@ -15,7 +15,7 @@ from pipeline.config import ModelSizes, Tuning
 from pipeline.errors import InvalidSettings
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import Rows
-from pipeline.model.last_acts import attention_maps, last_users
+from pipeline.model.last_acts import attention_maps, last_users, served_tower
 from pipeline.model.onnx_tower import OnnxTower, check_installed, exported, learned_in, named_maps
 from pipeline.model.recommender import Recommender
 from pipeline.state.segments import Segment
@@ -69,9 +69,9 @@ def test_its_users_are_torchs_also_after_the_parameters_have_changed(
     for _ in range(2):
         for context in (1, 4, 40):
             for some in (asked, asked[:1], asked[3:]):
-                maps = attention_maps(model.tower)
-                found = tower.last_users(some, items, context, maps)
-                expected = last_users(some, model, items, context, maps)
+                served = served_tower(model.tower)
+                found = tower.last_users(some, items, context, served and served.maps)
+                expected = last_users(some, model, items, context, served)
                 assert torch.allclose(found, expected, rtol=0, atol=1e-4)
         move(model)
     assert (tower.last_users(asked, items, 40, attention_maps(model.tower)) - before).abs().max() > 0.01
@@ -114,7 +114,7 @@ def test_a_process_without_torch_computes_the_same_users(backbone: Backbone, tmp
     subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *map(str, paths)], check=True, timeout=120)
     found, expected = (
         np.load(paths[2]),
-        last_users([acts], model, items, 40, attention_maps(model.tower)).numpy(),
+        last_users([acts], model, items, 40, served_tower(model.tower)).numpy(),
     )
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 

@@ -84,6 +84,14 @@ def test_changed_and_added_rows_are_scanned_as_they_are_now(harness: RetrievalHa
     assert_finds_the_best(harness, scan)
 
 
+@pytest.mark.parametrize("weight", [0.0, 1e-12])
+def test_popularity_alone_ranks_where_the_model_has_no_weight(
+    harness: RetrievalHarness, weight: float
+) -> None:
+    harness.weights[:, MODEL], harness.weights[:, POPULARITY] = weight, 5
+    assert_finds_the_best(harness, scan_of(harness, np.arange(ITEMS)))
+
+
 def test_of_few_rows_all_are_found_and_nothing_is_left(harness: RetrievalHarness) -> None:
     scan = scan_of(harness, np.array([7, 3]))
     best = scan.search(harness.recommender, harness.contexts.users, harness.weights[[0] * TARGETS], BEST)
