@@ -20,6 +20,7 @@ from pipeline.eventlog.port import Record
 from pipeline.events import InteractionType, ItemChange, encode
 from pipeline.model.backbone import Backbone
 from pipeline.retrieval.retriever import CHOSEN_EVERY, Retriever
+from pipeline.state.contributions import contribution
 from pipeline.state.counts import PairCounts
 from pipeline.state.histories import Histories
 from pipeline.state.popularity import DecayedPopularity
@@ -207,8 +208,9 @@ def test_late_equals_early_whatever_users_like_reject_and_return(world: World, s
 
 def test_a_return_takes_back_no_more_than_the_snapshot_has_left(world: World) -> None:
     """The learner's counts may have decayed, or evicted the pair, since the purchase."""
+    world.act("ann", "green-lamp")
     world.open()
-    world.act("ann", "red-lamp", kind=InteractionType.RETURN)
+    world.act("ann", "green-lamp", kind=InteractionType.RETURN)
     with world.server() as server:
         whole = world.shown(server).snapshot
         assert whole is not None
@@ -221,10 +223,11 @@ def test_a_return_takes_back_no_more_than_the_snapshot_has_left(world: World) ->
     state = ServingState(left, histories, {}, (world.topics.interactions, world.topics.items))
     state.read(world.records(world.topics.interactions))
     view = state.view()
-    counted = view.covisitation.rows(np.arange(len(view.index)))
+    counted = view.covisitation.rows(np.array([view.index.row("green-lamp")]))
+    partners = [item for item, _ in contribution(history[:-1], history[-1], view.signals).pairs]
     assert view.unlearned == 1
     assert counted.values.min() >= 0
-    assert not counted.values[counted.columns == view.index.row("red-lamp")].any()
+    assert partners and not counted.values[np.isin(counted.columns, view.index.rows_of(partners))].any()
     assert view.popularity.counts.min() == 0
     assert view.popularity.total == pytest.approx(view.popularity.counts.sum())
 
