@@ -40,7 +40,7 @@ def figures(
 def test_a_small_catalogue_is_certified_and_equal(figures: dict[str, float]) -> None:
     assert figures["checked"] > 10
     assert figures["recall@20"] > 0.98
-    assert figures["certified_and_equal"] > 0.5 * figures["checked"]
+    assert figures["certified_and_equal"] > 0.4 * figures["checked"]
     assert figures["certified_and_not_equal"] == 0
 
 
