@@ -84,8 +84,7 @@ class Connections(NamedTuple):
         Raises:
             typer.BadParameter: it is not installed.
         """
-        if shutil.which("wrk") is None:
-            raise typer.BadParameter("wrk is not installed: apt-get install wrk")
+        _check_installed("wrk", "apt-get install wrk")
 
     def ask(self, url: str, folder: Path, seconds: int) -> Asked:
         """Ask for some seconds."""
@@ -112,10 +111,7 @@ class Offered(NamedTuple):
         Raises:
             typer.BadParameter: it is not installed.
         """
-        if shutil.which("vegeta") is None:
-            raise typer.BadParameter(
-                "vegeta is not installed: go install github.com/tsenart/vegeta/v12@v12.12.0"
-            )
+        _check_installed("vegeta", "go install github.com/tsenart/vegeta/v12@v12.12.0")
 
     def ask(self, url: str, folder: Path, seconds: int) -> Asked:
         """Ask for some seconds."""
@@ -137,6 +133,11 @@ class Offered(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.rate:,}/s"
+
+
+def _check_installed(program: str, remedy: str) -> None:
+    if shutil.which(program) is None:
+        raise typer.BadParameter(f"{program} is not installed: {remedy}")
 
 
 class Server(NamedTuple):

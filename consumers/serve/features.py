@@ -134,7 +134,7 @@ class AnswerFeatures:
         others = index.rows_with(shown.digests), index.rows_of([act.item for act in self._session])
         codes = index.columns.of(None).first_codes(np.concatenate([rows, *others]))  # in one search for all
         own, before, acted = np.split(codes, [rows.size, rows.size + others[0].size])
-        counts = [_times_among(codes, own) for codes in (before, acted)]
+        counts = [_times_among(other, own) for other in (before, acted)]
         return np.stack([was_shown, *np.log1p(counts)], axis=1).astype(np.float32)
 
 

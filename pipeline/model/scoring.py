@@ -67,9 +67,10 @@ class Contexts:
         begins = np.concatenate([targets == 0 for _, targets in pairs])
         is_first = np.concatenate(opens) | begins
         facts = evidence(segments, size, related)
+        taken_back = returned(segments, [targets for _, targets in pairs])
         return cls(
             users,
-            _beyond_baskets(covisitation.suggest(pasts, is_first), facts[0], segments),
+            _beyond_baskets(covisitation.suggest(pasts, is_first), facts[0], taken_back),
             facts,
             np.where(begins, FIRST_OF_USER, is_first.astype(np.int64)),
             _latest(pasts),
@@ -100,7 +101,7 @@ class Contexts:
 
 
 def _beyond_baskets(
-    shares: sp.csr_array, facts: NDArray[np.int64], segments: Sequence[Segment]
+    shares: sp.csr_array, facts: NDArray[np.int64], taken_back: NDArray[np.int64]
 ) -> sp.csr_array:
     """Take the shares ``[m, n]`` of items that are in the target's basket, or were returned.
 
@@ -111,9 +112,9 @@ def _beyond_baskets(
     Args:
         shares: what covisitation suggests.
         facts: ``[3, k]``, as `evidence` returns them.
-        segments: of the targets.
+        taken_back: ``[2, k]``, as `returned` returns them.
     """
-    pairs = np.concatenate([facts[1:, facts[0] == IN_BASKET], returned(segments)], axis=1)
+    pairs = np.concatenate([facts[1:, facts[0] == IN_BASKET], taken_back], axis=1)
     keys = pair_keys(
         np.repeat(np.arange(shares.shape[0]), np.diff(shares.indptr)), shares.indices.astype(np.int64)
     )

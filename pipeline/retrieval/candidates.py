@@ -236,7 +236,8 @@ def _log_weights(candidates: Candidates) -> NDArray[np.float32]:
     is_candidate, samples = candidates.is_candidate, candidates.samples
     own = np.where(is_candidate, 0, -np.inf)
     targets, columns = is_candidate.nonzero()
-    is_own = _among(targets, candidates.rows[targets, columns], True, samples.rows, len(own))
+    marks = np.ones(targets.size, dtype=np.bool_)
+    is_own = _among(targets, candidates.rows[targets, columns], marks, samples.rows, len(own))
     others = np.where(is_own, -np.inf, -samples.log_expected)
     return np.concatenate([own, others], axis=1).astype(np.float32)
 
@@ -254,14 +255,18 @@ def _log_shares(contexts: Contexts, candidates: Candidates) -> NDArray[np.float3
 
 
 def _among(
-    targets: NDArray[np.int64], rows: NDArray[Any], values: Any, shared: NDArray[np.int64], count: int
+    targets: NDArray[np.int64],
+    rows: NDArray[Any],
+    values: NDArray[Any],
+    shared: NDArray[np.int64],
+    count: int,
 ) -> NDArray[Any]:
     """Lay out the values of pairs ``[p]`` by `count` targets and shared rows, which may recur: ``[m, s]``."""
     kept, numbers = np.unique(shared, return_inverse=True)
     place = np.searchsorted(kept, rows)
     found = np.append(kept, -1)[place] == rows
-    laid_out = np.zeros((count, kept.size), dtype=np.asarray(values).dtype)
-    laid_out[targets[found], place[found]] = values if np.ndim(values) == 0 else values[found]
+    laid_out = np.zeros((count, kept.size), dtype=values.dtype)
+    laid_out[targets[found], place[found]] = values[found]
     return laid_out[:, numbers]
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.state.counts import spans
 from pipeline.state.related_items import NO_RELATED_ROWS, RelatedRows
-from pipeline.state.segments import Segment
+from pipeline.state.segments import Rejections, Segment
 
 FACTS = ("repeat", "in_basket", "followed", "beside", "rejected", "related", "recent")
 FADING = 0.97
@@ -66,16 +66,12 @@ def evidence(
     return np.stack([facts, targets, summed.indices.astype(np.int64)]), values
 
 
-def returned(segments: Sequence[Segment]) -> NDArray[np.int64]:
+def returned(segments: Sequence[Segment], targets: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     """Return pairs ``[2, k]`` of a target, numbered as in `evidence`, and an item that was returned."""
-    pairs, first = [np.stack([NO_ROWS, NO_ROWS])], 0
-    for segment in segments:
-        rejections, targets = segment.rejections, segment.targets
-        if rejections.is_return.any():
-            target, rejected = rejections.in_force(targets)
-            own = np.stack([first + target, rejections.items[rejected]])
-            pairs.append(own[:, rejections.is_return[rejected]])
-        first += targets.size
+    pairs = [np.stack([NO_ROWS, NO_ROWS])]
+    for rejections, target, rejected in _in_force(segments, targets):
+        own = np.stack([target, rejections.items[rejected]])
+        pairs.append(own[:, rejections.is_return[rejected]])
     return np.concatenate(pairs, axis=1)
 
 
@@ -163,14 +159,20 @@ def _beside(
 
 
 def _of_rejections(segments: Sequence[Segment], targets: Sequence[NDArray[np.int64]]) -> Iterator[Weights]:
-    """Weigh the rejections that are in force at each target; few segments have any."""
+    """Weigh the rejections that are in force at each target."""
+    for rejections, target, rejected in _in_force(segments, targets):
+        yield Weights("rejected", target, rejections.items[rejected], rejections.strength[rejected])
+
+
+def _in_force(
+    segments: Sequence[Segment], targets: Sequence[NDArray[np.int64]]
+) -> Iterator[tuple[Rejections, NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield the rejections of a segment, and ``[p]`` targets and which of them holds there; few have any."""
     first = 0
     for segment, own in zip(segments, targets, strict=True):
-        rejections = segment.rejections
-        if rejections.items.size:
-            target, rejected = rejections.in_force(own)
-            strength = rejections.strength[rejected]
-            yield Weights("rejected", first + target, rejections.items[rejected], strength)
+        if segment.rejections.items.size:
+            target, rejected = segment.rejections.in_force(own)
+            yield segment.rejections, first + target, rejected
         first += own.size
 
 

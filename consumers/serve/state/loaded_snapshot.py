@@ -22,7 +22,7 @@ from pipeline.model.content.adapter import Adapter, fits
 from pipeline.model.families import blocks_of
 from pipeline.model.int8_products import use_int8_products
 from pipeline.model.item_table import Rows
-from pipeline.model.last_acts import ServedTower, last_users, served_tower
+from pipeline.model.last_acts import AttentionMaps, ServedTower, attention_maps, last_users, served_tower
 from pipeline.model.mixer import FIRST_OF_USER, with_later_features
 from pipeline.model.onnx_tower import OnnxTower, check_installed, exported
 from pipeline.model.recommender import Recommender
@@ -106,12 +106,17 @@ class LoadedSnapshot:
         """Compute user vectors ``[m, d]``; see `pipeline.model.last_acts.last_users`."""
         if self.tower is None:
             return last_users(segments, self.recommender, items, context, self._served)
-        return self.tower.last_users(segments, items, context, self._served.maps if self._served else None)
+        return self.tower.last_users(segments, items, context, self._maps)
 
     @cached_property
     def _served(self) -> ServedTower | None:
         """The recommender's tower as the first request finds it; no update comes later."""
         return served_tower(self.recommender.tower)
+
+    @cached_property
+    def _maps(self) -> AttentionMaps | None:
+        """The maps of its attention, likewise, which are what a graph needs of it."""
+        return attention_maps(self.recommender.tower)
 
     def applied(self) -> LoadedSnapshot:
         """Apply the update, in place; those who read the earlier snapshot must not do so meanwhile."""

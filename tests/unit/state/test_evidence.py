@@ -150,7 +150,7 @@ def test_what_was_returned_is_known_of_each_target(parts: list[Segment]) -> None
         for item, since, until, _, is_return in zip(*one.rejections, strict=True)
         if is_return and since <= target <= until
     }
-    assert set(zip(*returned(parts).tolist(), strict=True)) == expected
+    assert set(zip(*returned(parts, [one.targets for one in parts]).tolist(), strict=True)) == expected
 
 
 def test_without_segments_there_is_nothing() -> None:
