@@ -255,7 +255,7 @@ def similar(
         return _answer(view, query, _Ranked(rows, relevance, cosines, bound), shaping)
 
     def near(scans: Scans) -> Pool:
-        return scans.nearest(recommender, torch.from_numpy(own), MOST_NEAR)
+        return scans.nearest(recommender, torch.from_numpy(own), items.sparse, MOST_NEAR)
 
     answer = _of_pool(view, eligibility, near, among)
     return replace(answer, explanations=explain_cosines(answer.scores)) if query.explain else answer

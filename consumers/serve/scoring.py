@@ -203,7 +203,7 @@ def _retrieved(
     if not chosen.size:
         return []
     contexts = contexts if chosen.size == len(contexts) else contexts.select(chosen)
-    found = scans.retrieve(contexts, snapshot.recommender, snapshot.mixer)
+    found = scans.retrieve(contexts, snapshot.recommender, snapshot.mixer, items.sparse)
     if also.size:
         found = found._replace(candidates=found.candidates.joined(also))
     outputs = _candidate_outputs(view, snapshot, items, contexts, found.candidates)

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from pipeline.config import RetrievalConfig
 from pipeline.model.item_table import Rows
+from pipeline.model.likeness import NEARNESS, NO_ITEM
 from pipeline.model.mixer import FEATURES
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts
 from pipeline.retrieval.candidates import Retrieved
 from pipeline.retrieval.item_search import ItemSearch
 from pipeline.retrieval.retriever import candidates_of
-from pipeline.retrieval.scan import MODEL, NO_ROWS, POPULARITY, Scan
+from pipeline.retrieval.scan import MODEL, NO_ROWS, POPULARITY, Queries, Scan
 from pipeline.state.growing import distinct
 from pipeline.state.popularity import PRIOR, Popularity
 
@@ -56,29 +57,33 @@ class Scans:
     log_ratio: float
     is_complete: bool
 
-    def retrieve(self, contexts: Contexts, recommender: Recommender, mixer: Tensor) -> Retrieved:
-        """Gather the candidates of m targets; `mixer` are the weights ``[situations, features]``."""
-        weights, config = mixer[torch.from_numpy(contexts.situation)], self.config
-        rows, bound = self.learned.find(recommender, contexts.users, weights, config.best, config.nearest)
-        bound = bound + weights[:, POPULARITY] * self.log_ratio
+    def retrieve(self, contexts: Contexts, recommender: Recommender, mixer: Tensor, items: Rows) -> Retrieved:
+        """Gather the candidates of m targets among all `items`.
+
+        `mixer` are the weights ``[situations, features]``.
+        """
+        asked, config = Queries.of(contexts, mixer), self.config
+        rows, bound = self.learned.find(recommender, asked, items, config.best, config.nearest)
+        bound = bound + asked.weights[:, POPULARITY] * self.log_ratio
         if self.fresh is not None:
-            newer = self.fresh.search(recommender, contexts.users, weights, config.best)
+            newer = self.fresh.search(recommender, asked, items, config.best)
             rows, bound = np.concatenate([rows, newer.rows], axis=1), torch.maximum(bound, newer.bound)
         if not self.is_complete:
             bound = torch.full_like(bound, torch.inf)
         return candidates_of(rows, bound, contexts, config.covisited)
 
-    def nearest(self, recommender: Recommender, direction: Tensor, count: int) -> Pool:
-        """Return rows whose item vectors have the largest products with a direction ``[d]``.
+    def nearest(self, recommender: Recommender, direction: Tensor, items: Rows, count: int) -> Pool:
+        """Return rows of all `items` whose item vectors have the largest products with a direction ``[d]``.
 
         Their cosines may be smaller than those of others, for vectors have lengths.
         """
         weights = torch.zeros(1, len(FEATURES))
         weights[:, MODEL] = 1
-        found = self.learned.find(recommender, direction[None], weights, count, count).rows[0]
+        asked = Queries(direction[None], weights, np.full((1, len(NEARNESS)), NO_ITEM))
+        found = self.learned.find(recommender, asked, items, count, count).rows[0]
         newer = NO_ROWS
         if self.fresh is not None:
-            newer = self.fresh.search(recommender, direction[None], weights, count).rows[0]
+            newer = self.fresh.search(recommender, asked, items, count).rows[0]
         return Pool(distinct(found, newer), np.inf)
 
     @cached_property
