@@ -30,7 +30,7 @@ MOST_CHANGED = 1_024
 LEAST_ROUNDED = LEAST - 0.05
 """Cosine of rounded texts above which the exact one is computed."""
 UNKNOWN = 0
-"""The place of an item for which nothing is kept."""
+"""The entry of an item for which nothing is kept."""
 
 
 class AlikeFound(NamedTuple):
@@ -60,12 +60,12 @@ class AlikeSlots:
         self._floors = torch.zeros(size, device=device)
         self._slots = torch.zeros(size, MOST_SLOTS, dtype=torch.int64, device=device)
         self._cosines = torch.zeros(size, MOST_SLOTS, device=device)
-        self._places, self._rows = np.zeros(0, dtype=np.int64), np.zeros(size, dtype=np.int64)
+        self._entries, self._rows = np.zeros(0, dtype=np.int64), np.zeros(size, dtype=np.int64)
         self._end = UNKNOWN + 1
 
     def forget_all(self) -> None:
         """Keep nothing any more."""
-        self._places, self._end = np.zeros_like(self._places), UNKNOWN + 1
+        self._entries, self._end = np.zeros_like(self._entries), UNKNOWN + 1
 
     def forget_alike(self, slots: Tensor) -> None:
         """Search again for the items to which what is at some slots is alike; before and after it changes."""
@@ -74,7 +74,7 @@ class AlikeSlots:
         kept = slice(UNKNOWN + 1, self._end)
         cosines = self._cosines_of(kept, slots)
         is_changed = (cosines >= self._floors[kept].unsqueeze(1)).any(dim=1).cpu().numpy()
-        self._places[self._rows[kept][is_changed]] = UNKNOWN
+        self._entries[self._rows[kept][is_changed]] = UNKNOWN
 
     def find(self, latest: NDArray[np.int64], items: Rows, scanned: NDArray[np.int64]) -> AlikeFound:
         """Find what is alike to the latest items of m targets: `MOST_ITEMS` different ones at most.
@@ -88,24 +88,24 @@ class AlikeSlots:
         rows = distinct(latest[latest != NO_ITEM])
         if rows.size:
             self._make_known(rows, items, scanned)
-        known = np.append(self._places, UNKNOWN)[latest]  # the last one is that of `NO_ITEM`
-        places = torch.from_numpy(known).to(self._slots.device)
+        known = np.append(self._entries, UNKNOWN)[latest]  # the last one is that of `NO_ITEM`
+        entries = torch.from_numpy(known).to(self._slots.device)
         nearness = self._cosines.new_tensor(NEARNESS)
         error = self._content.most_error(self._asked.lengths, self._asked.errors, scanned.size)
         return AlikeFound(
-            self._slots[places].flatten(1),
-            likeness_of(self._cosines[places] * nearness.unsqueeze(1)).flatten(1),
-            likeness_of(((self._floors + error)[places] * nearness).amax(dim=1)),
+            self._slots[entries].flatten(1),
+            likeness_of(self._cosines[entries] * nearness.unsqueeze(1)).flatten(1),
+            likeness_of(((self._floors + error)[entries] * nearness).amax(dim=1)),
         )
 
     def _make_known(self, rows: NDArray[np.int64], items: Rows, scanned: NDArray[np.int64]) -> None:
         """Search for those of the items at rows ``[a]`` for which nothing is kept, or for another text."""
-        self._places = reaching(self._places, len(items.bias), UNKNOWN)
+        self._entries = reaching(self._entries, len(items.bias), UNKNOWN)
         if self._end + rows.size > len(self._rows):
             self.forget_all()
         texts = texts_of(torch.from_numpy(rows).to(self._slots.device), items)
-        places = torch.from_numpy(self._places[rows]).to(texts.device)
-        is_known = (places != UNKNOWN) & (self._texts[places] == texts).all(dim=1)
+        entries = torch.from_numpy(self._entries[rows]).to(texts.device)
+        is_known = (entries != UNKNOWN) & (self._texts[entries] == texts).all(dim=1)
         if not is_known.all():
             self._search(rows[~is_known.cpu().numpy()], texts[~is_known], items, scanned)
 
@@ -114,13 +114,13 @@ class AlikeSlots:
     ) -> None:
         """Search for the items at rows ``[a]`` with texts ``[a, d]``, and keep what is found."""
         kept, width = slice(self._end, self._end + rows.size), self._content.codes.shape[1]
-        self._end, self._rows[kept], self._places[rows] = kept.stop, rows, np.arange(kept.start, kept.stop)
+        self._end, self._rows[kept], self._entries[rows] = kept.stop, rows, np.arange(kept.start, kept.stop)
         self._texts[kept] = texts
         self._asked.put(kept, pad(texts, (0, width - texts.shape[1])))
         cosines = self._cosines_of(kept, slice(0, -(-scanned.size // GROUP) * GROUP))
         cosines[:, scanned.size :] = 0
         own = np.flatnonzero(np.isin(scanned, rows))
-        cosines[self._places[scanned[own]] - kept.start, own] = 0
+        cosines[self._entries[scanned[own]] - kept.start, own] = 0
         best, slots = best_of(cosines, MOST_SLOTS + 1)
         # Of those that are as alike as the best that is left out, none is kept: it would be chance which.
         left_out = best.amin(dim=1) if best.shape[1] > MOST_SLOTS else best.new_zeros(len(best))
