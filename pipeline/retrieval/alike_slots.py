@@ -18,13 +18,15 @@ from torch.nn.functional import pad
 
 from pipeline.model.item_table import Rows
 from pipeline.model.likeness import LEAST, NEARNESS, NO_ITEM, likeness_of, texts_of
-from pipeline.retrieval.rounded_vectors import GROUP, RoundedVectors, best_of
+from pipeline.retrieval.rounded_vectors import GROUP, NOWHERE, RoundedVectors, best_of
 from pipeline.state.growing import distinct, reaching
 
 MOST_SLOTS = 64
 """Slots kept of an item. Three in four titles of Online Retail have fewer that are alike at all."""
-MOST_ITEMS = 4_096
-"""Items whose slots are kept."""
+MOST_ITEMS = 8_192
+"""Items whose slots are kept, in 22 MB."""
+TOGETHER = 8
+"""Items are searched for in multiples of so many, or each number would need a kernel of its own."""
 MOST_CHANGED = 1_024
 """Slots that may change at a time; where more do, what is kept is forgotten without a look."""
 LEAST_ROUNDED = LEAST - 0.05
@@ -76,7 +78,13 @@ class AlikeSlots:
         is_changed = (cosines >= self._floors[kept].unsqueeze(1)).any(dim=1).cpu().numpy()
         self._entries[self._rows[kept][is_changed]] = UNKNOWN
 
-    def find(self, latest: NDArray[np.int64], items: Rows, scanned: NDArray[np.int64]) -> AlikeFound:
+    def find(
+        self,
+        latest: NDArray[np.int64],
+        items: Rows,
+        scanned: NDArray[np.int64],
+        slots: NDArray[np.int64],
+    ) -> AlikeFound:
         """Find what is alike to the latest items of m targets: `MOST_ITEMS` different ones at most.
 
         Args:
@@ -84,21 +92,29 @@ class AlikeSlots:
                 none.
             items: all rows of the catalogue.
             scanned: ``[r]`` the rows at the first slots; nothing is found at others.
+            slots: by row, its slot; `NOWHERE` if it is not scanned.
         """
-        rows = distinct(latest[latest != NO_ITEM])
-        if rows.size:
-            self._make_known(rows, items, scanned)
-        known = np.append(self._entries, UNKNOWN)[latest]  # the last one is that of `NO_ITEM`
+        is_item, known = latest != NO_ITEM, np.full_like(latest, UNKNOWN)
+        if is_item.any():
+            self._make_known(distinct(latest[is_item]), items, scanned, slots)
+            known[is_item] = self._entries[latest[is_item]]
         entries = torch.from_numpy(known).to(self._slots.device)
         nearness = self._cosines.new_tensor(NEARNESS)
-        error = self._content.most_error(self._asked.lengths, self._asked.errors, scanned.size)
+        lengths, errors = self._asked.lengths[entries], self._asked.errors[entries]
+        floors = self._floors[entries] + self._content.most_error(lengths, errors, scanned.size)
         return AlikeFound(
             self._slots[entries].flatten(1),
             likeness_of(self._cosines[entries] * nearness.unsqueeze(1)).flatten(1),
-            likeness_of(((self._floors + error)[entries] * nearness).amax(dim=1)),
+            likeness_of((floors * nearness).amax(dim=1)),
         )
 
-    def _make_known(self, rows: NDArray[np.int64], items: Rows, scanned: NDArray[np.int64]) -> None:
+    def _make_known(
+        self,
+        rows: NDArray[np.int64],
+        items: Rows,
+        scanned: NDArray[np.int64],
+        slots: NDArray[np.int64],
+    ) -> None:
         """Search for those of the items at rows ``[a]`` for which nothing is kept, or for another text."""
         self._entries = reaching(self._entries, len(items.bias), UNKNOWN)
         if self._end + rows.size > len(self._rows):
@@ -107,20 +123,28 @@ class AlikeSlots:
         entries = torch.from_numpy(self._entries[rows]).to(texts.device)
         is_known = (entries != UNKNOWN) & (self._texts[entries] == texts).all(dim=1)
         if not is_known.all():
-            self._search(rows[~is_known.cpu().numpy()], texts[~is_known], items, scanned)
+            unknown = rows[~is_known.cpu().numpy()]
+            self._search(unknown, texts[~is_known], items, scanned, slots[unknown])
 
     def _search(
-        self, rows: NDArray[np.int64], texts: Tensor, items: Rows, scanned: NDArray[np.int64]
+        self,
+        rows: NDArray[np.int64],
+        texts: Tensor,
+        items: Rows,
+        scanned: NDArray[np.int64],
+        own: NDArray[np.int64],
     ) -> None:
-        """Search for the items at rows ``[a]`` with texts ``[a, d]``, and keep what is found."""
+        """Search for the items at rows ``[a]`` with texts ``[a, d]`` and slots `own`; keep what is found."""
         kept, width = slice(self._end, self._end + rows.size), self._content.codes.shape[1]
         self._end, self._rows[kept], self._entries[rows] = kept.stop, rows, np.arange(kept.start, kept.stop)
         self._texts[kept] = texts
         self._asked.put(kept, pad(texts, (0, width - texts.shape[1])))
-        cosines = self._cosines_of(kept, slice(0, -(-scanned.size // GROUP) * GROUP))
+        more = min(-(-rows.size // TOGETHER) * TOGETHER, len(self._rows) - kept.start)
+        searched = slice(kept.start, kept.start + more)
+        cosines = self._cosines_of(searched, slice(0, -(-scanned.size // GROUP) * GROUP))[: rows.size]
         cosines[:, scanned.size :] = 0
-        own = np.flatnonzero(np.isin(scanned, rows))
-        cosines[self._entries[scanned[own]] - kept.start, own] = 0
+        is_scanned = own != NOWHERE
+        cosines[np.flatnonzero(is_scanned), own[is_scanned]] = 0
         best, slots = best_of(cosines, MOST_SLOTS + 1)
         # Of those that are as alike as the best that is left out, none is kept: it would be chance which.
         left_out = best.amin(dim=1) if best.shape[1] > MOST_SLOTS else best.new_zeros(len(best))

@@ -20,6 +20,8 @@ LEAST_ROWS = 2_048
 """Rows from which on oneDNN multiplies whole numbers."""
 ROUNDING = 2.0**-20
 """Relative error of the sums in float32."""
+NOWHERE = -1
+"""The slot of a row that has none."""
 
 
 class RoundedVectors:

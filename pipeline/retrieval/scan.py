@@ -24,14 +24,20 @@ from pipeline.model.mixer import ALIKE, BIAS_SCALE, FEATURES
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts
 from pipeline.retrieval.alike_slots import AlikeSlots
-from pipeline.retrieval.rounded_vectors import GROUP, LARGEST_CODE, ROUNDING, RoundedVectors, best_of
+from pipeline.retrieval.rounded_vectors import (
+    GROUP,
+    LARGEST_CODE,
+    NOWHERE,
+    ROUNDING,
+    RoundedVectors,
+    best_of,
+)
 from pipeline.state.growing import reaching
 
 TOGETHER = 8
 LEAST_SCALE = 1e-9
 """Of a query; what is left out counts as an error."""
 MODEL, POPULARITY, BIAS = (FEATURES.index(name) for name in ("model", "popularity", "bias"))
-NOWHERE = -1
 GROWTH = 1.5
 BLOCK = 64
 """Targets whose scores are computed and searched at a time, in the processor's cache."""
@@ -197,7 +203,10 @@ class Scan:
         """
         if self._alike is None:
             return 0.0
-        found, weights = self._alike.find(asked.latest, items, self.rows), asked.weights[:, ALIKE]
+        found, weights = (
+            self._alike.find(asked.latest, items, self.rows, self._slots),
+            asked.weights[:, ALIKE],
+        )
         likeness = torch.zeros_like(scores[: len(weights)])
         likeness.scatter_reduce_(1, found.slots, found.likeness, "amax")
         scores[: len(weights)].addcmul_(likeness, weights.unsqueeze(1) / scales)

@@ -10,7 +10,7 @@ from pipeline.model.backbone import Backbone
 from pipeline.model.likeness import NO_ITEM, alike
 from pipeline.retrieval import alike_slots
 from pipeline.retrieval.alike_slots import AlikeFound, AlikeSlots
-from pipeline.retrieval.rounded_vectors import RoundedVectors
+from pipeline.retrieval.rounded_vectors import NOWHERE, RoundedVectors
 from pipeline.retrieval.scan import Queries, Scan
 from tests.support.retrieval import RetrievalHarness, retrieval_harness
 
@@ -31,6 +31,12 @@ def slots_of(harness: RetrievalHarness, scanned: np.ndarray) -> AlikeSlots:
     return AlikeSlots(content, items.residual.shape[1])
 
 
+def find(slots: AlikeSlots, latest: np.ndarray, harness: RetrievalHarness, scanned: np.ndarray) -> AlikeFound:
+    by_row = np.full(ITEMS, NOWHERE)
+    by_row[scanned] = np.arange(scanned.size)
+    return slots.find(latest, harness.table.all(), scanned, by_row)
+
+
 def assert_is_alike(harness: RetrievalHarness, found: AlikeFound, scanned: np.ndarray) -> None:
     """Each slot has its likeness, unless more was left out, and no other more than that."""
     items, latest = harness.table.all(), torch.from_numpy(harness.contexts.latest)
@@ -46,7 +52,7 @@ def test_all_that_is_alike_is_found(harness: RetrievalHarness, step: int) -> Non
     scanned = np.arange(0, ITEMS, step)
     slots = slots_of(harness, scanned)
     for _ in range(2):  # what is kept is what was found
-        found = slots.find(harness.contexts.latest, harness.table.all(), scanned)
+        found = find(slots, harness.contexts.latest, harness, scanned)
         assert_is_alike(harness, found, scanned)
         assert not found.left_out.any()
 
@@ -56,7 +62,7 @@ def test_of_more_than_are_kept_the_most_alike_are(
 ) -> None:
     monkeypatch.setattr(alike_slots, "MOST_SLOTS", 3)
     scanned = np.arange(ITEMS)
-    found = slots_of(harness, scanned).find(harness.contexts.latest, harness.table.all(), scanned)
+    found = find(slots_of(harness, scanned), harness.contexts.latest, harness, scanned)
     assert_is_alike(harness, found, scanned)
     assert found.left_out.any()
 
@@ -64,7 +70,7 @@ def test_of_more_than_are_kept_the_most_alike_are(
 def test_of_too_many_equal_texts_none_is_kept(harness: RetrievalHarness) -> None:
     harness.table.set_content(torch.arange(200), harness.table.all().content[:1].expand(200, -1).float())
     scanned, latest = np.arange(ITEMS), np.array([[3, NO_ITEM, NO_ITEM, NO_ITEM]])
-    found = slots_of(harness, scanned).find(latest, harness.table.all(), scanned)
+    found = find(slots_of(harness, scanned), latest, harness, scanned)
     assert not found.likeness.any()
     exact = alike(torch.from_numpy(latest), harness.table.all(), torch.from_numpy(scanned))
     assert found.left_out >= exact.max()
@@ -72,7 +78,7 @@ def test_of_too_many_equal_texts_none_is_kept(harness: RetrievalHarness) -> None
 
 def test_who_has_no_latest_items_finds_nothing(harness: RetrievalHarness) -> None:
     scanned = np.arange(ITEMS)
-    found = slots_of(harness, scanned).find(np.full((2, 4), NO_ITEM), harness.table.all(), scanned)
+    found = find(slots_of(harness, scanned), np.full((2, 4), NO_ITEM), harness, scanned)
     assert not found.likeness.any()
     assert not found.left_out.any()
 
