@@ -174,7 +174,8 @@ def recommend(
 
 
 def _draft(view: View, asked: UserQuery, now: int) -> _Draft:
-    known = [act for act in asked.history if view.index.row(act.item) is not None]
+    rows = view.index.rows_by_item([act.item for act in asked.history])
+    known = [act for act in asked.history if act.item in rows]
     eligibility = eligibility_of(
         view.index,
         asked.query,

@@ -51,6 +51,12 @@ class ScanResult(NamedTuple):
     bound: Tensor
 
 
+def every_row(rows: NDArray[np.int64], users: Tensor) -> ScanResult:
+    """Return all rows ``[r]`` for m users ``[m, d]``: what is found where no more are scanned than wanted."""
+    every = np.broadcast_to(rows, (len(users), rows.size))
+    return ScanResult(every, users.new_full((len(users),), -torch.inf))
+
+
 class _Rounded:
     """Vectors by slot, rounded to codes with one scale each."""
 
@@ -191,8 +197,7 @@ class Scan:
             count: number of rows; fewer if fewer are scanned.
         """
         if self.rows.size <= count:
-            every = np.broadcast_to(self.rows, (len(users), self.rows.size))
-            return ScanResult(every, users.new_full((len(users),), -torch.inf))
+            return every_row(self.rows, users)
         queries, alone = self._queries(recommender, users, weights)
         codes, scales = _rounded_queries(queries)
         blocks = zip(torch.split(codes, BLOCK), torch.split(alone / scales, BLOCK), strict=True)
