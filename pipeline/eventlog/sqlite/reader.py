@@ -13,6 +13,7 @@ from pipeline.eventlog.sqlite.rows import read_rows
 
 _MIN_PAUSE_SECONDS = 0.001
 _MAX_PAUSE_SECONDS = 0.01
+"""Between two looks; commits to other topics do not make them more frequent."""
 
 
 class SqliteReader:
@@ -29,13 +30,16 @@ class SqliteReader:
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
         """See `LogReader.poll`; waits by polling the file's version, which costs microseconds."""
-        deadline = time.monotonic() + timeout_seconds
+        deadline, pause = time.monotonic() + timeout_seconds, _MIN_PAUSE_SECONDS
         self._database.check_file()
         while True:
             version = self._database.data_version()
             records = [] if version == self._read_all_at else self._next(max_records, version)
-            if records or not self._changed(version, deadline):
+            left = deadline - time.monotonic()
+            if records or left <= 0:
                 return records
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
 
     def seek(self, offsets: Offsets) -> None:
         """See `LogReader.seek`."""
@@ -59,16 +63,6 @@ class SqliteReader:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-    def _changed(self, version: int, deadline: float) -> bool:
-        pause = _MIN_PAUSE_SECONDS
-        while self._database.data_version() == version:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            time.sleep(min(pause, left))
-            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
-        return True
 
     def _next(self, max_records: int, version: int) -> list[Record]:
         # One read transaction: otherwise upkeep could delete records between reading the bounds
