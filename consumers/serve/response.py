@@ -17,7 +17,8 @@ ResponseFields = dict[str, Any]
 
 def item_fields(view: View, answer: Answer, shaping: Shaping, explain: bool) -> list[ResponseFields]:
     """Return the fields of each item of an answer; `explain` adds why it is there."""
-    ids, entries = (map(column.__getitem__, answer.rows) for column in (view.index.ids, view.index.entries))
+    index, rows = view.index, answer.rows
+    ids, entries = map(index.ids.__getitem__, rows), map(index.entries.__getitem__, rows)
     items = list(map(_shown, ids, entries, answer.scores))
     if not explain:
         return items

@@ -37,7 +37,7 @@ def test_what_waits_during_a_pass_shares_the_next_in_its_order() -> None:
 def test_after_a_pass_of_several_the_next_waits_for_more_and_a_lone_request_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("consumers.serve.batching.GATHER_SECONDS", 0.2)
+    monkeypatch.setattr("consumers.serve.batching.GATHER_SECONDS", 0.5)
     passes = list[list[int]]()
 
     def answer(requests: Sequence[int]) -> list[int]:
