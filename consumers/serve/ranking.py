@@ -174,7 +174,8 @@ def recommend(
 
 
 def _draft(view: View, asked: UserQuery, now: int) -> _Draft:
-    known = [act for act in asked.history if view.index.row(act.item) is not None]
+    rows = view.index.rows_by_item([act.item for act in asked.history])
+    known = [act for act in asked.history if act.item in rows]
     eligibility = eligibility_of(
         view.index,
         asked.query,
@@ -255,7 +256,7 @@ def similar(
         return _answer(view, query, _Ranked(rows, relevance, cosines, bound), shaping)
 
     def near(scans: Scans) -> Pool:
-        return scans.nearest(recommender, torch.from_numpy(own), items.sparse, MOST_NEAR)
+        return scans.nearest(recommender, torch.from_numpy(own), MOST_NEAR)
 
     answer = _of_pool(view, eligibility, near, among)
     return replace(answer, explanations=explain_cosines(answer.scores)) if query.explain else answer

@@ -7,6 +7,7 @@ from typing import Any
 from consumers.serve.explanation import Explanation
 from consumers.serve.ranking import Answer
 from consumers.serve.state.serving_state import View
+from pipeline.events import Item
 from pipeline.rules.compiled import Shaping
 from pipeline.rules.slate import Slate
 
@@ -16,7 +17,9 @@ ResponseFields = dict[str, Any]
 
 def item_fields(view: View, answer: Answer, shaping: Shaping, explain: bool) -> list[ResponseFields]:
     """Return the fields of each item of an answer; `explain` adds why it is there."""
-    items = [_shown(view, row, score) for row, score in zip(answer.rows, answer.scores, strict=True)]
+    index, rows = view.index, answer.rows
+    ids, entries = map(index.ids.__getitem__, rows), map(index.entries.__getitem__, rows)
+    items = list(map(_shown, ids, entries, answer.scores))
     if not explain:
         return items
     return [
@@ -25,11 +28,10 @@ def item_fields(view: View, answer: Answer, shaping: Shaping, explain: bool) -> 
     ]
 
 
-def _shown(view: View, row: int, score: float) -> ResponseFields:
-    entry = view.index.entries[row]
+def _shown(item: str, entry: Item | None, score: float) -> ResponseFields:
     title, category = (entry.title, entry.category) if entry else (None, None)
     return {
-        "item": view.index.ids[row],
+        "item": item,
         "title": title,
         "category": category,
         "score": score,

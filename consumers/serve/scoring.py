@@ -203,7 +203,7 @@ def _retrieved(
     if not chosen.size:
         return []
     contexts = contexts if chosen.size == len(contexts) else contexts.select(chosen)
-    found = scans.retrieve(contexts, snapshot.recommender, snapshot.mixer, items.sparse)
+    found = scans.retrieve(contexts, snapshot.recommender, snapshot.mixer)
     if also.size:
         found = found._replace(candidates=found.candidates.joined(also))
     outputs = _candidate_outputs(view, snapshot, items, contexts, found.candidates)
@@ -231,14 +231,9 @@ def _logits(tensor: Tensor) -> NDArray[np.float64]:
 
 def _segment_with_next(view: View, asked: HistoryQuery) -> Segment:
     """Return the acts as a Segment whose last act is the one to predict."""
-
-    def row(item: str) -> int:
-        found = view.index.row(item)
-        assert found is not None
-        return found
-
     reading = view.signals.read(asked.known)
     last = reading.acts[-1] if reading.acts else Act(view.index.ids[0], InteractionType.VIEW, 0)
     coming = last.coming(asked.session)
-    found = segment_of(reading, len(reading.acts), view.signals, row, coming)
+    rows = view.index.rows_by_item([coming.item, *(act.item for act in asked.known)])
+    found = segment_of(reading, len(reading.acts), view.signals, rows.__getitem__, coming)
     return found.introduced(asked.attributes)

@@ -51,6 +51,12 @@ class ScanResult(NamedTuple):
     bound: Tensor
 
 
+def every_row(rows: NDArray[np.int64], users: Tensor) -> ScanResult:
+    """Return all rows ``[r]`` for m users ``[m, d]``: what is found where no more are scanned than wanted."""
+    every = np.broadcast_to(rows, (len(users), rows.size))
+    return ScanResult(every, users.new_full((len(users),), -torch.inf))
+
+
 class Queries(NamedTuple):
     """What m targets are searched for.
 
@@ -179,8 +185,7 @@ class Scan:
         """
         m = len(asked.users)
         if self.rows.size <= count:
-            every = np.broadcast_to(self.rows, (m, self.rows.size))
-            return ScanResult(every, asked.users.new_full((m,), -torch.inf))
+            return every_row(self.rows, asked.users)
         queries, alone = self._queries(recommender, asked)
         codes, scales = _rounded_queries(queries)
         error = self._most_error(queries, queries - codes * scales, alone)[:m]

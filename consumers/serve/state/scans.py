@@ -24,7 +24,7 @@ from pipeline.model.scoring import Contexts
 from pipeline.retrieval.candidates import Retrieved
 from pipeline.retrieval.item_search import ItemSearch
 from pipeline.retrieval.retriever import candidates_of
-from pipeline.retrieval.scan import MODEL, NO_ROWS, POPULARITY, Queries, Scan
+from pipeline.retrieval.scan import MODEL, POPULARITY, Queries, Scan, ScanResult, every_row
 from pipeline.state.growing import distinct
 from pipeline.state.popularity import PRIOR, Popularity
 
@@ -46,45 +46,59 @@ class Scans:
     Attributes:
         config: how many candidates there are.
         learned: searches rows as the snapshot has them.
-        fresh: items, texts and counts that are newer; these rows are in `learned` as they were.
+        items: all rows of the View.
+        popularity: its counts of them.
+        fresh: rows, ascending, with items, texts and counts that are newer than `learned` has them.
         log_ratio: of the smoothed total of the snapshot's counts to that of the View's.
         is_complete: whether every item is scanned.
     """
 
     config: RetrievalConfig
     learned: ItemSearch
-    fresh: Scan | None
+    items: Rows
+    popularity: Popularity
+    fresh: NDArray[np.int64]
     log_ratio: float
     is_complete: bool
 
-    def retrieve(self, contexts: Contexts, recommender: Recommender, mixer: Tensor, items: Rows) -> Retrieved:
-        """Gather the candidates of m targets among all `items`.
-
-        `mixer` are the weights ``[situations, features]``.
-        """
+    def retrieve(self, contexts: Contexts, recommender: Recommender, mixer: Tensor) -> Retrieved:
+        """Gather the candidates of m targets; `mixer` are the weights ``[situations, features]``."""
         asked, config = Queries.of(contexts, mixer), self.config
-        rows, bound = self.learned.find(recommender, asked, items, config.best, config.nearest)
+        rows, bound = self.learned.find(recommender, asked, self.items, config.best, config.nearest)
         bound = bound + asked.weights[:, POPULARITY] * self.log_ratio
-        if self.fresh is not None:
-            newer = self.fresh.search(recommender, asked, items, config.best)
+        if self.fresh.size:
+            newer = self._newer(recommender, asked, config.best)
             rows, bound = np.concatenate([rows, newer.rows], axis=1), torch.maximum(bound, newer.bound)
         if not self.is_complete:
             bound = torch.full_like(bound, torch.inf)
         return candidates_of(rows, bound, contexts, config.covisited)
 
-    def nearest(self, recommender: Recommender, direction: Tensor, items: Rows, count: int) -> Pool:
-        """Return rows of all `items` whose item vectors have the largest products with a direction ``[d]``.
+    def nearest(self, recommender: Recommender, direction: Tensor, count: int) -> Pool:
+        """Return rows whose item vectors have the largest products with a direction ``[d]``.
 
         Their cosines may be smaller than those of others, for vectors have lengths.
         """
         weights = torch.zeros(1, len(FEATURES))
         weights[:, MODEL] = 1
         asked = Queries(direction[None], weights, np.full((1, len(NEARNESS)), NO_ITEM))
-        found = self.learned.find(recommender, asked, items, count, count).rows[0]
-        newer = NO_ROWS
-        if self.fresh is not None:
-            newer = self.fresh.search(recommender, asked, items, count).rows[0]
+        found = self.learned.find(recommender, asked, self.items, count, count).rows[0]
+        newer = self._newer(recommender, asked, count).rows[0]
         return Pool(distinct(found, newer), np.inf)
+
+    def _newer(self, recommender: Recommender, asked: Queries, count: int) -> ScanResult:
+        """Find the `count` best of the fresh rows for m targets."""
+        if self.fresh.size <= count:
+            return every_row(self.fresh, asked.users)
+        return self._fresh_scan.search(recommender, asked, self.items, count)
+
+    @cached_property
+    def _fresh_scan(self) -> Scan:
+        """The scan of the fresh rows; most Views have too few of them to need it, or no request before the
+        next View."""
+        scan = Scan()
+        scan.choose(self.fresh, self.items, has_content=True)
+        scan.set_popularity(torch.from_numpy(self.popularity.log_share(self.fresh)))
+        return scan
 
     @cached_property
     def popular(self) -> Pool:
@@ -95,8 +109,7 @@ class Scans:
         if self.is_complete:
             left = shares[order[MOST_FRESH : MOST_FRESH + 1]].tolist()
             bound = left[0] + self.log_ratio if left else -np.inf
-        fresh = best if self.fresh is None else self.fresh.rows
-        return Pool(distinct(best, fresh), bound)
+        return Pool(distinct(best, self.fresh), bound)
 
 
 def scans_of(
@@ -117,12 +130,4 @@ def scans_of(
     (before, now), taken = counts, fresh[:MOST_FRESH]
     ratio = math.log((before.total + PRIOR * before.size) / (now.total + PRIOR * now.size))
     is_complete = learned.is_complete and taken.size == fresh.size
-    scan = _scan_of(taken, items, now) if taken.size else None
-    return Scans(config, learned, scan, ratio, is_complete)
-
-
-def _scan_of(rows: NDArray[np.int64], items: Rows, popularity: Popularity) -> Scan:
-    scan = Scan()
-    scan.choose(rows, items, has_content=True)
-    scan.set_popularity(torch.from_numpy(popularity.log_share(rows)))
-    return scan
+    return Scans(config, learned, items, now, taken, ratio, is_complete)

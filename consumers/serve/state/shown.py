@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ MOST_OF_USER = 1_000
 """Items of one user that are remembered: those that were shown last."""
 MOST_ITEMS = 2_000_000
 """Of all users, in 16 bytes each; beyond them, who was shown nothing for longest is forgotten."""
+MOST_APART = 16
+"""Impressions of a user that are merged together: few users' items are ever asked for."""
 MOST_IMPRESSIONS = 100_000
 """That a reward may still name; about 300 bytes each."""
 
@@ -32,6 +35,24 @@ class ShownLately(NamedTuple):
 
 
 NOTHING_SHOWN = ShownLately(NO_ITEMS, NO_ITEMS)
+
+
+@dataclass(slots=True)
+class _OfUser:
+    """What one user was shown: merged, and impressions that are still apart, as digests and a time."""
+
+    merged: ShownLately = NOTHING_SHOWN
+    apart: list[tuple[NDArray[np.int64], int]] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Items of all of them; one that is in several counts as often."""
+        return self.merged.digests.size + sum(digests.size for digests, _ in self.apart)
+
+    def merge(self) -> None:
+        """Merge the impressions that are apart."""
+        if self.apart:
+            self.merged, self.apart = _merged(self.merged, self.apart), []
 
 
 class ImpressionTarget(NamedTuple):
@@ -55,7 +76,7 @@ class ShownItems:
 
     def __init__(self, most_items: int = MOST_ITEMS, most_impressions: int = MOST_IMPRESSIONS) -> None:
         self._most_items, self._most_impressions = most_items, most_impressions
-        self._by_user: OrderedDict[str, ShownLately] = OrderedDict()
+        self._by_user: OrderedDict[str, _OfUser] = OrderedDict()
         self._first: OrderedDict[str, ImpressionTarget] = OrderedDict()
         self._items = 0
         self._lock = Lock()
@@ -67,17 +88,28 @@ class ShownItems:
             self._first[impression] = ImpressionTarget(user, items[0], time, digests.tobytes())
             if len(self._first) > self._most_impressions:
                 self._first.popitem(last=False)
-            before = self._by_user.get(user, NOTHING_SHOWN)
-            self._by_user[user] = shown = _merged(before, digests, time)
+            own = self._by_user.setdefault(user, _OfUser())
+            own.apart.append((digests, time))
+            self._items += digests.size
             self._by_user.move_to_end(user)
-            self._items += shown.digests.size - before.digests.size
+            if len(own.apart) >= MOST_APART or self._items > self._most_items:
+                self._merge(own)
             while self._items > self._most_items:
-                self._items -= self._by_user.popitem(last=False)[1].digests.size
+                self._items -= self._by_user.popitem(last=False)[1].size
+
+    def _merge(self, own: _OfUser) -> None:
+        self._items -= own.size
+        own.merge()
+        self._items += own.size
 
     def since(self, user: str, time: int) -> ShownLately:
         """Return the items that a user was shown at a time or later."""
         with self._lock:
-            shown = self._by_user.get(user, NOTHING_SHOWN)
+            own = self._by_user.get(user)
+            if own is None:
+                return NOTHING_SHOWN
+            self._merge(own)
+            shown = own.merged
         is_late = shown.times >= time
         return ShownLately(shown.digests[is_late], shown.times[is_late])
 
@@ -87,10 +119,12 @@ class ShownItems:
             return self._first.get(impression)
 
 
-def _merged(before: ShownLately, digests: NDArray[np.int64], time: int) -> ShownLately:
-    """Add items; of each the latest time is kept."""
-    every = np.concatenate([before.digests, digests])
-    times = np.concatenate([before.times, np.full(digests.size, time, dtype=np.int64)])
+def _merged(before: ShownLately, apart: Sequence[tuple[NDArray[np.int64], int]]) -> ShownLately:
+    """Add impressions; of each item the latest time is kept."""
+    digests, shown_at = zip(*apart, strict=True)
+    every = np.concatenate([before.digests, *digests])
+    later = np.repeat(np.array(shown_at, dtype=np.int64), [own.size for own in digests])
+    times = np.concatenate([before.times, later])
     order = np.lexsort((times, every))
     every, times = every[order], times[order]
     is_last = np.append(every[1:] != every[:-1], True)

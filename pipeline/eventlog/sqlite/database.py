@@ -128,6 +128,11 @@ class Database:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
 
+    def check_file(self) -> None:
+        """Raise LogUnavailable if the path no longer leads to the open file, which SQLite never checks."""
+        with self._lock, self._unavailable():
+            self._check_file()
+
     def data_version(self) -> int:
         """Return a number that changes when another connection commits; costs microseconds."""
         with self._lock, self._unavailable():
@@ -170,7 +175,7 @@ class Database:
             raise
 
     def _check_file(self) -> None:
-        """Raise LogUnavailable if the path no longer leads to the open file, which SQLite never checks."""
+        """Do what `check_file` does; the lock is held."""
         try:
             file = _identity(self._path)
         except FileNotFoundError:

@@ -13,6 +13,7 @@ from pipeline.eventlog.sqlite.rows import read_rows
 
 _MIN_PAUSE_SECONDS = 0.001
 _MAX_PAUSE_SECONDS = 0.01
+"""Between two looks; commits to other topics do not make them more frequent."""
 
 
 class SqliteReader:
@@ -24,15 +25,21 @@ class SqliteReader:
         self._sources = {slot.slot: TopicPartition(slot.topic, slot.partition) for slot in positions}
         self._topics = sorted({slot.topic for slot in positions})
         self._turn = 0
+        self._read_all_at: int | None = None
+        """The file's version at which there was nothing more to read."""
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
         """See `LogReader.poll`; waits by polling the file's version, which costs microseconds."""
-        deadline = time.monotonic() + timeout_seconds
+        deadline, pause = time.monotonic() + timeout_seconds, _MIN_PAUSE_SECONDS
+        self._database.check_file()
         while True:
             version = self._database.data_version()
-            records = self._next(max_records)
-            if records or not self._changed(version, deadline):
+            records = [] if version == self._read_all_at else self._next(max_records, version)
+            left = deadline - time.monotonic()
+            if records or left <= 0:
                 return records
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
 
     def seek(self, offsets: Offsets) -> None:
         """See `LogReader.seek`."""
@@ -41,6 +48,7 @@ class SqliteReader:
         if unassigned:
             raise TopicError(f"not assigned to this reader: {', '.join(unassigned)}")
         self._positions.update({slots[source]: offset for source, offset in offsets.items()})
+        self._read_all_at = None
 
     def positions(self) -> dict[TopicPartition, int]:
         """See `LogReader.positions`."""
@@ -56,17 +64,7 @@ class SqliteReader:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _changed(self, version: int, deadline: float) -> bool:
-        pause = _MIN_PAUSE_SECONDS
-        while self._database.data_version() == version:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            time.sleep(min(pause, left))
-            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
-        return True
-
-    def _next(self, max_records: int) -> list[Record]:
+    def _next(self, max_records: int, version: int) -> list[Record]:
         # One read transaction: otherwise upkeep could delete records between reading the bounds
         # and the scan, which would then skip them without an error.
         with self._database.transaction("DEFERRED") as connection:
@@ -80,6 +78,8 @@ class SqliteReader:
                     records += found
                     positions[slot] = after
         self._positions.update(positions)
+        is_read = all(self._positions[slot.slot] == slot.end for slot in slots.values())
+        self._read_all_at = version if is_read else None
         return records
 
     def _waiting(self, slots: dict[int, Slot]) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""Requests share passes; none waits for others to come, and none fails for another."""
+"""Requests share passes; a lone one waits for no others, and none fails for another."""
 
 from __future__ import annotations
 
@@ -32,6 +32,29 @@ def test_what_waits_during_a_pass_shares_the_next_in_its_order() -> None:
 
     assert asyncio.run(ask()) == [-number for number in range(MOST_AT_ONCE + 3)]
     assert [len(one) for one in passes] == [1, MOST_AT_ONCE, 2]
+
+
+def test_after_a_pass_of_several_the_next_waits_for_more_and_a_lone_request_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("consumers.serve.batching.GATHER_SECONDS", 0.5)
+    passes = list[list[int]]()
+
+    def answer(requests: Sequence[int]) -> list[int]:
+        passes.append(list(requests))
+        return list(requests)
+
+    async def ask() -> None:
+        batches = Batches(answer)
+        for number in (0, 1):
+            await batches.ask(number)
+        await asyncio.gather(batches.ask(2), batches.ask(3))
+        fourth = asyncio.create_task(batches.ask(4))
+        await asyncio.sleep(0.02)
+        await asyncio.gather(fourth, batches.ask(5))
+
+    asyncio.run(ask())
+    assert passes == [[0], [1], [2, 3], [4, 5]]
 
 
 def test_a_request_that_fails_does_not_fail_the_others() -> None:

@@ -23,6 +23,8 @@ ITEMS = [f"{colour}-{thing}" for colour in COLOURS for thing in THINGS]
 EXACT = RetrievalConfig()
 ALL = RetrievalConfig(exact_items=0)
 FEW = RetrievalConfig(exact_items=0, best=3, covisited=1)
+ONE = RetrievalConfig(exact_items=0, best=1, covisited=1)
+"""Fewer than there are fresh rows, which are searched then."""
 NOW = START + 10**9
 CONTEXT = 5
 
@@ -92,8 +94,11 @@ def test_with_all_items_as_candidates_answers_are_those_of_an_exact_server(
         assert other.is_exact
 
 
-def test_a_certain_answer_is_exact_and_none_is_starved(records: tuple[World, list[Record]]) -> None:
-    exact, candidates = view_of(records, EXACT), view_of(records, FEW)
+@pytest.mark.parametrize("few", [FEW, ONE], ids=["few", "one"])
+def test_a_certain_answer_is_exact_and_none_is_starved(
+    records: tuple[World, list[Record]], few: RetrievalConfig
+) -> None:
+    exact, candidates = view_of(records, EXACT), view_of(records, few)
     certain = []
     for seed in range(200):
         history, query = asked(Random(seed))

@@ -128,9 +128,7 @@ def candidates(world: World, current: CurrentState) -> list[tuple[int, ...]]:
     assert view.snapshot is not None and view.items is not None and view.scans is not None
     queries = [HistoryQuery(current.for_user(user)[1], None) for user in USERS]
     contexts = contexts_of(view, view.snapshot, view.items, queries, 5)
-    found = view.scans.retrieve(
-        contexts, view.snapshot.recommender, view.snapshot.mixer, view.items.sparse
-    ).candidates
+    found = view.scans.retrieve(contexts, view.snapshot.recommender, view.snapshot.mixer).candidates
     return [(*rows.tolist(),) for rows in found.rows]
 
 
