@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.config import PolicyConfig, PolicyParameters
 from pipeline.policy.port import Floats, Mask, Policy
 
+LOWEST = np.finfo(np.float64).min
 REVISION = "1"
 """Rises when a policy of the same parameters would draw differently."""
 
@@ -88,10 +89,10 @@ class _ByValue(_Parameters):
 
     def probabilities(self, scores: Floats, left: Mask) -> Floats:
         """Return the share of each one left; equal values go to the better candidate."""
-        finite = np.maximum(scores, np.finfo(np.float64).min)  # what is left has more than what is not
+        finite = np.maximum(scores, LOWEST)  # what is left has more than what is not
         best = np.where(left[..., None, :], finite, -np.inf).argmax(axis=-1)
-        shares: Floats = (best[..., None] == np.arange(left.shape[-1])).mean(axis=-2)
-        return _with_floor(shares, left, self.epsilon)
+        counts = (best[..., None] == np.arange(left.shape[-1])).sum(axis=-2)
+        return _with_floor(counts / scores.shape[-2], left, self.epsilon)
 
 
 @dataclass(frozen=True)

@@ -49,26 +49,27 @@ OTHERS = 13
 NO_OTHERS: Vectors = np.zeros((0, ITEM), dtype=np.float32)
 LARGEST = 1_000.0
 """Features are cut here, far beyond what they are."""
+SHORTEST = np.finfo(np.float32).tiny
+"""What lengths are divided by at least."""
+
+
+def directions(vectors: Vectors) -> Vectors:
+    """Scale vectors ``[..., d]`` to length 1; one of zeros stays so."""
+    lengths = np.sqrt(np.vecdot(vectors, vectors))[..., None]
+    found: Vectors = vectors / np.maximum(lengths, SHORTEST)
+    return found
 
 
 def project_user(user: Vectors) -> Vectors:
-    """Return the projection ``[OWN]`` of a user's vector ``[d]``."""
-    return _direction(user) @ _own_signs(user.size)
+    """Return the projection ``[OWN]`` of the direction ``[d]`` of a user's vector."""
+    return user @ _own_signs(user.size)
 
 
 def project_items(user: Vectors, items: Vectors) -> Vectors:
-    """Return the projections ``[m, JOINT + OWN]`` of items' vectors ``[m, d]``, given a user's ``[d]``."""
+    """Return the projections ``[m, JOINT + OWN]`` of items' directions ``[m, d]``, given a user's ``[d]``."""
     signs = _signs(user.size).copy()
-    signs[:, :JOINT] *= (_direction(user) * np.sqrt(user.size, dtype=np.float32))[:, None]
-    lengths: Vectors = np.sqrt(np.einsum("md,md->m", items, items))[:, None]
-    lengths[lengths == 0] = 1
-    projected: Vectors = (items @ signs) / lengths
-    return projected
-
-
-def _direction(vector: Vectors) -> Vectors:
-    """Scale a vector ``[d]`` to length 1; one of zeros stays so."""
-    return vector / np.float32(np.sqrt(vector @ vector) or 1)
+    signs[:, :JOINT] *= (user * np.float32(np.sqrt(user.size)))[:, None]
+    return items @ signs
 
 
 @lru_cache(maxsize=4)
@@ -124,7 +125,7 @@ def rounded(features: Vectors) -> Vectors:
 
 
 def _halves(features: Vectors) -> NDArray[np.float16]:
-    return np.clip(features, -LARGEST, LARGEST).astype("<f2")
+    return features.clip(-LARGEST, LARGEST).astype("<f2")
 
 
 def _text(numbers: Vectors) -> str:

@@ -101,6 +101,11 @@ class ItemRows:
         )
         return Rows(*cast("tuple[Tensor, Tensor, Tensor]", tuple(columns)))
 
+    def are_newer(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """``[m]`` mask of the rows ``[m]`` that are new, or have newer content than the snapshot's."""
+        mask: NDArray[np.bool_] = rows >= len(self.snapshot.bias)
+        return mask if self.newer is None else mask | np.isin(rows, self.newer.rows)
+
     def at(self, rows: NDArray[np.int64]) -> Rows:
         """Gather rows ``[m]``."""
         return Rows(*(column[torch.from_numpy(rows)] for column in self.sparse))
