@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +20,7 @@ REVISION = "1"
 class _Parameters:
     """The base of policies, whose fields are their parameters."""
 
-    @property
+    @cached_property
     def version(self) -> str:
         """The parameters, as text of which `recorded_policy` makes the same policy."""
         return " ".join([REVISION, *(f"{field.name}={getattr(self, field.name)}" for field in fields(self))])

@@ -62,27 +62,22 @@ def directions(vectors: Vectors) -> Vectors:
 
 def project_user(user: Vectors) -> Vectors:
     """Return the projection ``[OWN]`` of the direction ``[d]`` of a user's vector."""
-    return user @ _own_signs(user.size)
+    return _signs(user.size)[JOINT:] @ user
 
 
 def project_items(user: Vectors, items: Vectors) -> Vectors:
     """Return the projections ``[m, JOINT + OWN]`` of items' directions ``[m, d]``, given a user's ``[d]``."""
-    signs = _signs(user.size).copy()
-    signs[:, :JOINT] *= (user * np.float32(np.sqrt(user.size)))[:, None]
-    return items @ signs
+    signs = _signs(user.size)
+    joint = signs[:JOINT] * (user * np.float32(np.sqrt(user.size)))
+    return items @ np.concatenate((joint, signs[JOINT:])).T
 
 
 @lru_cache(maxsize=4)
 def _signs(width: int) -> Vectors:
-    """Return the signs ``[width, JOINT + OWN]`` of the random projections (Achlioptas 2003)."""
+    """Return the signs ``[JOINT + OWN, width]`` of the random projections (Achlioptas 2003)."""
     bits = np.frombuffer(hashlib.shake_128(b"projection").digest(width * (JOINT + OWN)), dtype=np.uint8) & 1
-    return (2 * bits.astype(np.float32) - 1).reshape(width, JOINT + OWN)
-
-
-@lru_cache(maxsize=4)
-def _own_signs(width: int) -> Vectors:
-    """Return those of the projection of one vector ``[width, OWN]``, in one piece of memory."""
-    return np.ascontiguousarray(_signs(width)[:, JOINT:])
+    signs = 2 * bits.astype(np.float32) - 1
+    return np.ascontiguousarray(signs.reshape(width, JOINT + OWN).T)
 
 
 class SlateFeatures(NamedTuple):
