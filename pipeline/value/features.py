@@ -62,14 +62,16 @@ def directions(vectors: Vectors) -> Vectors:
 
 def project_user(user: Vectors) -> Vectors:
     """Return the projection ``[OWN]`` of the direction ``[d]`` of a user's vector."""
-    return _signs(user.size)[JOINT:] @ user
+    projected: Vectors = _signs(user.size)[JOINT:] @ user
+    return projected
 
 
 def project_items(user: Vectors, items: Vectors) -> Vectors:
     """Return the projections ``[m, JOINT + OWN]`` of items' directions ``[m, d]``, given a user's ``[d]``."""
     signs = _signs(user.size)
     joint = signs[:JOINT] * (user * np.float32(np.sqrt(user.size)))
-    return items @ np.concatenate((joint, signs[JOINT:])).T
+    projected: Vectors = items @ np.concatenate((joint, signs[JOINT:])).T
+    return projected
 
 
 @lru_cache(maxsize=4)

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.value.port import Floats
+
 Numbers = NDArray[np.floating]
 Members = NDArray[np.bool_]
 Sizes = NDArray[np.int64]
@@ -62,12 +64,18 @@ class _Sums(NamedTuple):
 
     @classmethod
     def of(cls, estimates: Estimates, chosen: Numbers) -> _Sums:
-        return cls(*np.vecdot(estimates.parts, chosen)[:, :, None])
+        return cls(*_summed(estimates, chosen))
 
-    def values(self, counts: Numbers) -> Numbers:
+    def values(self, counts: Sizes) -> Numbers:
         """``[b, 1]`` values of the slates, which have so many items ``[b, 1]``."""
         found: Numbers = self.worths / self.weights + self.effects / counts
         return found
+
+
+def _summed(estimates: Estimates, chosen: Numbers) -> Numbers:
+    """Return the sums ``[3, b, 1]`` of the parts over slates ``[b, m + 1]``."""
+    found: Numbers = np.vecdot(estimates.parts, chosen)[:, :, None]
+    return found
 
 
 def slate_values(estimates: Estimates, members: Members) -> Numbers:
@@ -86,7 +94,7 @@ def gains(estimates: Estimates, members: Members, sizes: Sizes) -> Numbers:
     return _gained(estimates, _Sums.of(estimates, _with_nothing(members)), sizes[:, None])
 
 
-def swaps(estimates: Estimates, members: Members, sizes: Sizes) -> Numbers:
+def swaps(estimates: Estimates, members: Members, sizes: Sizes) -> Floats:
     """Return how a slate's value changes if an item takes the place of its weakest member, ``[b, m]``.
 
     Exact of items that are not in it, so that a slate of one item is the best if all are below 0. Members
@@ -100,9 +108,9 @@ def swaps(estimates: Estimates, members: Members, sizes: Sizes) -> Numbers:
     own = _gained(estimates, sums, sizes[:, None])
     weakest = np.where(members, own, np.inf).argmin(axis=-1)
     chosen[states, weakest] = 0
-    changed = _Sums(*(np.stack(_Sums.of(estimates, chosen)) + estimates.parts[:, :, :-1]))
+    changed = _Sums(*(_summed(estimates, chosen) + estimates.parts[:, :, :-1]))
     differences = changed.values(counts) - sums.values(counts)
-    found: Numbers = np.where(members, own - own[states, weakest][:, None], differences)
+    found: Floats = np.where(members, own - own[states, weakest][:, None], differences)
     return found
 
 
@@ -110,7 +118,7 @@ class BestSlates(NamedTuple):
     """The slates with the highest values: their members ``[b, m]``, and what `swaps` says of them."""
 
     members: Members
-    swaps: Numbers
+    swaps: Floats
 
     @classmethod
     def of(cls, estimates: Estimates, chosen: Numbers, sizes: Sizes) -> BestSlates:
@@ -160,7 +168,7 @@ class _Search(NamedTuple):
     """
 
     excluded: Members
-    counts: Numbers
+    counts: Sizes
     filled: Numbers
 
     @classmethod
@@ -187,7 +195,7 @@ def _with_nothing(members: Members) -> Numbers:
     return found
 
 
-def _gained(estimates: Estimates, sums: _Sums, sizes: Numbers) -> Numbers:
+def _gained(estimates: Estimates, sums: _Sums, sizes: Sizes) -> Numbers:
     """See `gains`; `sizes` are ``[b, 1]``."""
     weights, worths, effects = estimates.parts[:, :, :-1]
     found: Numbers = (worths - weights * (sums.worths / sums.weights)) / sums.weights + effects / sizes

@@ -95,3 +95,16 @@ def test_of_slates_of_one_item_the_best_is_found_with_effects_too(seed: int) -> 
     values = [value_by_hand(one, (item,)) for item in range(5)]
     assert float(slate_values(one, best)[0]) == pytest.approx(max(values), abs=1e-4)
     assert values[int(swaps(one, best, size)[0].argmax())] == pytest.approx(max(values), abs=1e-4)
+
+
+@given(seed=st.integers(0, 10_000), size=st.integers(1, 5), effects=st.booleans())
+def test_the_swaps_of_the_best_slate_are_those_of_its_members(seed: int, size: int, effects: bool) -> None:
+    one, sizes = estimates(seed, 7, effects), np.array([size])
+    best = best_slates(one, np.ones((1, 7), dtype=np.bool_), sizes)
+    np.testing.assert_array_equal(best.swaps, swaps(one, best.members, sizes))
+    slate = set(best.members[0].nonzero()[0].tolist())
+    weakest = min(slate, key=lambda item: float(best.swaps[0, item]))
+    before = value_by_hand(one, tuple(slate))
+    for item in set(range(7)) - slate:
+        changed = value_by_hand(one, tuple(slate - {weakest} | {item})) - before
+        assert float(best.swaps[0, item]) == pytest.approx(changed, abs=1e-6)
