@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -112,6 +112,7 @@ class DeepQ(_ByValue):
     ranks_by: ClassVar[str | None] = "dqn"
 
 
+@lru_cache(maxsize=64)
 def exploring(policy: Policy, epsilon: float) -> Policy:
     """Return a policy that draws uniformly at least so often, if it ranks by values."""
     if not isinstance(policy, _ByValue) or policy.epsilon >= epsilon:

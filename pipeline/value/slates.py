@@ -165,26 +165,26 @@ class _Search(NamedTuple):
         excluded: ``[b, m]`` the items that are not allowed.
         counts: ``[b, 1]`` numbers of items that they have, 1 at least.
         filled: ``[b, most]`` 1 for each place that a slate has.
+        nothing: ``[b, m + 1]`` slates without items.
     """
 
     excluded: Members
     counts: Sizes
     filled: Numbers
+    nothing: Numbers
 
     @classmethod
     def of(cls, allowed: Members, sizes: Sizes) -> _Search:
         counts = np.minimum(sizes, allowed.sum(axis=-1))[:, None]
         filled = (np.arange(int(counts.max())) < counts).astype(np.float64)
-        return cls(~allowed, np.maximum(counts, 1), filled)
+        return cls(~allowed, np.maximum(counts, 1), filled, _with_nothing(np.zeros_like(allowed)))
 
     def highest(self, numbers: Numbers) -> Numbers:
         """Return the slates ``[b, m + 1]`` of the items with the highest numbers ``[b, m]``, and nothing."""
-        b, m = numbers.shape
         lowest_first = np.where(self.excluded, np.inf, -numbers)
         order = lowest_first.argsort(axis=-1, kind="stable")[:, : self.filled.shape[1]]
-        found = np.zeros((b, m + 1))
-        found[np.arange(b)[:, None], order] = self.filled
-        found[:, -1] = 1
+        found = self.nothing.copy()
+        found[np.arange(len(found))[:, None], order] = self.filled
         return found
 
 
