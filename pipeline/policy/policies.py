@@ -112,11 +112,16 @@ class DeepQ(_ByValue):
     ranks_by: ClassVar[str | None] = "dqn"
 
 
-@lru_cache(maxsize=64)
 def exploring(policy: Policy, epsilon: float) -> Policy:
     """Return a policy that draws uniformly at least so often, if it ranks by values."""
-    if not isinstance(policy, _ByValue) or policy.epsilon >= epsilon:
+    if not isinstance(policy, Thompson | DeepQ) or policy.epsilon >= epsilon:
         return policy
+    return _with_epsilon(policy, epsilon)
+
+
+@lru_cache(maxsize=64)
+def _with_epsilon(policy: Thompson | DeepQ, epsilon: float) -> Policy:
+    """Make the same policy with another epsilon, once for all requests of a snapshot."""
     return replace(policy, epsilon=epsilon)
 
 
