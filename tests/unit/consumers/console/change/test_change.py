@@ -238,7 +238,7 @@ def test_rules_are_put_as_the_file_that_the_command_reads(
 
     def put(arguments: list[str]) -> CommandResult:
         texts.append((arguments[:-1], Path(arguments[-1]).name, Path(arguments[-1]).read_text()))
-        return CommandResult(0, "1 rules are in shop.rules")
+        return CommandResult(0, "1 rule added to shop.rules, or replaced there")
 
     monkeypatch.setattr(console.parts.actions, "_run", put)
     browser = console.browser(OPERATOR_KEY)
