@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from rich.console import RenderableType
 
-from pipeline.control.actions import OperatorAction
+from pipeline.control.actions import OperatorAction, Removal
 from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
 from pipeline.control.history import HistoryEntry
 from pipeline.control.records import (
@@ -74,6 +74,8 @@ def history_cells(record: ControlRecord) -> tuple[str, str, str, str]:
             return record.version, "gap accepted", f"after {record.left}{lost}", record.reason
         case OperatorAction():
             return "", f"{record.by} asked: {record.action} {record.subject}".strip(), "", record.reason
+        case Removal():
+            return "", f"user removed {record.subject}".strip(), "", record.reason
         case Refusal():
             return "", f"{record.order} refused", "", record.reason
     raise AssertionError(f"{record.kind} has no row")
