@@ -114,20 +114,20 @@ def swaps(estimates: Estimates, members: Members, sizes: Sizes) -> Floats:
     return found
 
 
-class BestSlates(NamedTuple):
+class FoundSlates(NamedTuple):
     """The slates with the highest values: their members ``[b, m]``, and what `swaps` says of them."""
 
     members: Members
     swaps: Floats
 
     @classmethod
-    def of(cls, estimates: Estimates, chosen: Numbers, sizes: Sizes) -> BestSlates:
+    def of(cls, estimates: Estimates, chosen: Numbers, sizes: Sizes) -> FoundSlates:
         """Return slates ``[b, m + 1]`` of items and nothing."""
         members = chosen[:, :-1] > 0
         return cls(members, swaps(estimates, members, sizes))
 
 
-def best_slates(estimates: Estimates, allowed: Members, sizes: Sizes) -> BestSlates:
+def best_slates(estimates: Estimates, allowed: Members, sizes: Sizes) -> FoundSlates:
     """Find the slates with the highest values.
 
     Without effects, a value is a ratio of two sums over the slate, and the best slate is the one that has the
@@ -150,12 +150,12 @@ def best_slates(estimates: Estimates, allowed: Members, sizes: Sizes) -> BestSla
         reached = sums.values(search.counts)
         best = np.where(reached > highest, members, best)
         highest = np.maximum(reached, highest)
-    found = BestSlates.of(estimates, best, sizes)
+    found = FoundSlates.of(estimates, best, sizes)
     swapped = search.highest(found.swaps)
     is_better = _Sums.of(estimates, swapped).values(search.counts) > highest
     if not is_better.any():
         return found
-    return BestSlates.of(estimates, np.where(is_better, swapped, best), sizes)
+    return FoundSlates.of(estimates, np.where(is_better, swapped, best), sizes)
 
 
 class _Search(NamedTuple):
