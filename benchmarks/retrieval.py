@@ -114,7 +114,7 @@ def _among_candidates(
 ) -> tuple[Candidates, NDArray[np.int64], NDArray[np.bool_]]:
     """Return the candidates, the best rows ``[m, k]`` among them, and which of these are certified."""
     table, weights = learner.table, learner.mixer.weights
-    (retrieved,) = learner.retriever.retrieve(block, learner.recommender, weights)
+    (retrieved,) = learner.retriever.retrieve(block, learner.recommender, weights, table.all())
     found = retrieved.candidates
     outputs = score_candidates(
         block, found, learner.recommender, table.all(), table.has_content, learner.stream.popularity

@@ -45,14 +45,14 @@ def alike(latest: Tensor, items: Rows, rows: Tensor) -> Tensor:
         cosines.masked_fill_(asked.unsqueeze(1) == part, 0)
         for since, nearness in enumerate(NEARNESS):
             torch.maximum(likeness, cosines[numbers[:, since]].mul_(nearness), out=likeness)
-    return _scaled(found)
+    return likeness_of(found)
 
 
 def texts_of(latest: Tensor, items: Rows) -> Tensor:
     """Return the texts ``[..., d]`` of the items at rows ``[...]``; zeros of `NO_ITEM`."""
     texts = items.content.index_select(0, latest.flatten().clamp(min=0))[:, : items.residual.shape[1]].float()
     texts *= (latest.flatten() != NO_ITEM).unsqueeze(1)
-    return texts.view(*latest.shape, -1)
+    return texts.view(*latest.shape, texts.shape[1])
 
 
 def alike_by(cosines: Tensor, latest: Tensor, rows: Tensor) -> Tensor:
@@ -64,8 +64,9 @@ def alike_by(cosines: Tensor, latest: Tensor, rows: Tensor) -> Tensor:
         rows: ``[m, c]`` of each of m targets its own.
     """
     cosines.masked_fill_(latest.unsqueeze(2) == rows.unsqueeze(1), 0)
-    return _scaled(cosines.mul_(cosines.new_tensor(NEARNESS)[:, None]).amax(dim=1))
+    return likeness_of(cosines.mul_(cosines.new_tensor(NEARNESS)[:, None]).amax(dim=1))
 
 
-def _scaled(cosines: Tensor) -> Tensor:
+def likeness_of(cosines: Tensor) -> Tensor:
+    """Convert cosines, lessened by the acts since, to likeness; changes them."""
     return cosines.sub_(LEAST).mul_(SCALE).clamp_(min=0)

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pipeline.model.item_table import Rows
-from pipeline.model.likeness import MOST_ALIKE, alike, alike_by, texts_of
-from pipeline.model.mixer import ALIKE, BIAS_SCALE, COVISITATION_FLOOR, FEATURES, ScorerOutputs
+from pipeline.model.likeness import alike, alike_by, texts_of
+from pipeline.model.mixer import BIAS_SCALE, COVISITATION_FLOOR, FEATURES, ScorerOutputs
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts
 from pipeline.state.popularity import Popularity
@@ -103,7 +103,7 @@ class Retrieved(NamedTuple):
 
     Attributes:
         candidates: what was found.
-        scan: ``[m]`` most that model, popularity and bias give together, as the mixer weighs them.
+        scan: ``[m]`` most that model, popularity, bias and likeness give together, as the mixer weighs them.
         shares: ``[m]`` most that covisitation suggests.
     """
 
@@ -122,8 +122,7 @@ class Retrieved(NamedTuple):
         assert outputs.log_sums is not None
         shares = torch.from_numpy(np.log((self.shares + COVISITATION_FLOOR) / _share_sums(contexts)))
         scanned = self.scan - weights[:, MODEL] * outputs.log_sums
-        alike = weights[:, ALIKE] * MOST_ALIKE
-        return scanned + weights[:, COVISITATION] * shares.to(weights) + alike
+        return scanned + weights[:, COVISITATION] * shares.to(weights)
 
 
 def score_candidates(

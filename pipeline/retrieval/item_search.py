@@ -11,12 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline.model.item_table import Rows
 from pipeline.model.recommender import Recommender
 from pipeline.retrieval.content_index import NOTHING, ContentIndex
-from pipeline.retrieval.scan import NO_ROWS, Scan, ScanResult
+from pipeline.retrieval.scan import NO_ROWS, Queries, Scan, ScanResult
 from pipeline.state.popularity import Popularity
 
 
@@ -99,22 +98,22 @@ class ItemSearch:
         self._scan.set_popularity(torch.from_numpy(self.log_shares).to(table.bias.device))
 
     def find(
-        self, recommender: Recommender, users: Tensor, weights: Tensor, best: int, nearest: int
+        self, recommender: Recommender, asked: Queries, items: Rows, best: int, nearest: int
     ) -> ScanResult:
         """Find rows for m targets; a row may recur.
 
         Args:
             recommender: scores users against the table.
-            users: ``[m, d]`` user vectors.
-            weights: ``[m, features]`` the mixer's weights.
+            asked: of the targets.
+            items: the table.
             best: number of scanned rows; fewer if fewer are scanned.
             nearest: number of rows that are found by their content among those that are not scanned.
         """
-        rows, bound = self._scan.search(recommender, users, weights, best)
+        rows, bound = self._scan.search(recommender, asked, items, best)
         if not self.is_complete:
             bound = torch.full_like(bound, torch.inf)
         if self._index is not None:
-            queries, _ = recommender.queries(users)
+            queries, _ = recommender.queries(asked.users)
             near = self._index.search(queries.cpu().numpy(), nearest)
             rows = np.concatenate([rows, np.where(near == NOTHING, rows[:, :1], near)], axis=1)
         return ScanResult(rows, bound)

@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config import RetrievalConfig
-from pipeline.model.item_table import ItemTable
+from pipeline.model.item_table import ItemTable, Rows
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import TARGETS_AT_ONCE, Contexts
 from pipeline.retrieval.candidates import NO_SAMPLES, Candidates, Retrieved, Samples
 from pipeline.retrieval.content_index import choose_centroids
 from pipeline.retrieval.item_search import ItemSearch, SearchChoice
+from pipeline.retrieval.scan import Queries
 from pipeline.state.growing import ChangedRows, distinct
 from pipeline.state.popularity import Popularity
 
@@ -129,7 +129,12 @@ class Retriever:
             self._slots.add(np.flatnonzero(slots[0] != slots[1]))
 
     def retrieve(
-        self, contexts: Contexts, recommender: Recommender, mixer: Tensor, samples: Samples = NO_SAMPLES
+        self,
+        contexts: Contexts,
+        recommender: Recommender,
+        mixer: Tensor,
+        items: Rows,
+        samples: Samples = NO_SAMPLES,
     ) -> Iterator[Retrieved]:
         """Gather the candidates of m targets, the best by each source, for each of `contexts.blocks()`.
 
@@ -138,10 +143,11 @@ class Retriever:
         Args:
             contexts: of the targets.
             recommender, mixer: what scores them: the model, and the weights ``[situations, features]``.
+            items: all rows of the table.
             samples: what represents all other items.
         """
-        config, weights = self._config, mixer[torch.from_numpy(contexts.situation).to(mixer.device)]
-        found = self._search.find(recommender, contexts.users, weights, config.best, config.nearest)
+        config, asked = self._config, Queries.of(contexts, mixer)
+        found = self._search.find(recommender, asked, items, config.best, config.nearest)
         for number, block in enumerate(contexts.blocks()):
             at = slice(TARGETS_AT_ONCE * number, TARGETS_AT_ONCE * (number + 1))
             yield candidates_of(found.rows[at], found.bound[at], block, config.covisited, samples)

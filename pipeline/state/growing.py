@@ -29,6 +29,13 @@ def distinct(*rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return ascending[is_first]
 
 
+def reaching(values: NDArray[np.int64], size: int, new: int) -> NDArray[np.int64]:
+    """Extend values ``[k]`` by `new` ones to at least `size`, with room to spare."""
+    if values.size >= size:
+        return values
+    return np.concatenate([values, np.full(max(size, 2 * values.size) - values.size, new)])
+
+
 class GrowingArray(Generic[T]):
     """One value per row; new ones are zero.
 

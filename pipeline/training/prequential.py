@@ -106,7 +106,9 @@ def score_among_candidates(
     """
     samples = Samples(negatives.items.cpu().numpy(), negatives.log_expected(negatives.items).cpu().numpy())
     blocks, parts, lists = list[Lesson](), list[dict[str, TargetScores]](), [NO_LISTS.rows]
-    retrieved = scorers.retriever.retrieve(contexts, scorers.recommender, scorers.mixer.weights, samples)
+    retrieved = scorers.retriever.retrieve(
+        contexts, scorers.recommender, scorers.mixer.weights, scorers.table.all(), samples
+    )
     splits = zip(
         contexts.blocks(), retrieved, *_split(targets, *map(torch.from_numpy, (audited, listed))), strict=True
     )

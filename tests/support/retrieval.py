@@ -21,6 +21,8 @@ from pipeline.state.popularity import DecayedPopularity
 from tests.support.build import as_pairs, segment
 
 CPU = torch.device("cpu")
+KIND = 12
+"""Items whose texts are alike."""
 
 
 @dataclass
@@ -44,7 +46,9 @@ class RetrievalHarness:
         """The candidates of the targets."""
         retriever = Retriever(config)
         retriever.update(0, self.table, self.popularity)
-        found = [*retriever.retrieve(self.contexts, self.recommender, self.weights, samples)]
+        found = [
+            *retriever.retrieve(self.contexts, self.recommender, self.weights, self.table.all(), samples)
+        ]
         assert len(found) == 1
         return found[0]
 
@@ -81,10 +85,11 @@ def retrieval_harness(
             parameter.normal_(0, 0.1, generator=generator)
     table = ItemTable(backbone.width, CPU, RowRates(), backbone.width + look)
     table.grow(items)
-    if texts:
-        content = torch.randn(items, backbone.width + look, generator=generator)
-        table.set_content(torch.arange(items), torch.nn.functional.normalize(content, dim=1))
     everything = torch.arange(items)
+    if texts:
+        kinds = torch.randn(1 + items // KIND, backbone.width + look, generator=generator)
+        content = torch.randn(items, backbone.width + look, generator=generator) + kinds[everything // KIND]
+        table.set_content(everything, torch.nn.functional.normalize(content, dim=1))
     table.apply(everything, torch.randn(items, backbone.width, generator=generator), torch.randn(items))
     covisitation, popularity = DecayedCovisitation(1e6, 500), DecayedPopularity(1e6)
     covisitation.grow(items)

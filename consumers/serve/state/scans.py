@@ -17,13 +17,14 @@ from torch import Tensor
 
 from pipeline.config import RetrievalConfig
 from pipeline.model.item_table import Rows
+from pipeline.model.likeness import NEARNESS, NO_ITEM
 from pipeline.model.mixer import FEATURES
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts
 from pipeline.retrieval.candidates import Retrieved
 from pipeline.retrieval.item_search import ItemSearch
 from pipeline.retrieval.retriever import candidates_of
-from pipeline.retrieval.scan import MODEL, POPULARITY, Scan, ScanResult, every_row
+from pipeline.retrieval.scan import MODEL, POPULARITY, Queries, Scan, ScanResult, every_row
 from pipeline.state.growing import distinct
 from pipeline.state.popularity import PRIOR, Popularity
 
@@ -62,11 +63,11 @@ class Scans:
 
     def retrieve(self, contexts: Contexts, recommender: Recommender, mixer: Tensor) -> Retrieved:
         """Gather the candidates of m targets; `mixer` are the weights ``[situations, features]``."""
-        weights, config = mixer[torch.from_numpy(contexts.situation)], self.config
-        rows, bound = self.learned.find(recommender, contexts.users, weights, config.best, config.nearest)
-        bound = bound + weights[:, POPULARITY] * self.log_ratio
+        asked, config = Queries.of(contexts, mixer), self.config
+        rows, bound = self.learned.find(recommender, asked, self.items, config.best, config.nearest)
+        bound = bound + asked.weights[:, POPULARITY] * self.log_ratio
         if self.fresh.size:
-            newer = self._newer(recommender, contexts.users, weights, config.best)
+            newer = self._newer(recommender, asked, config.best)
             rows, bound = np.concatenate([rows, newer.rows], axis=1), torch.maximum(bound, newer.bound)
         if not self.is_complete:
             bound = torch.full_like(bound, torch.inf)
@@ -79,15 +80,16 @@ class Scans:
         """
         weights = torch.zeros(1, len(FEATURES))
         weights[:, MODEL] = 1
-        found = self.learned.find(recommender, direction[None], weights, count, count).rows[0]
-        newer = self._newer(recommender, direction[None], weights, count).rows[0]
+        asked = Queries(direction[None], weights, np.full((1, len(NEARNESS)), NO_ITEM))
+        found = self.learned.find(recommender, asked, self.items, count, count).rows[0]
+        newer = self._newer(recommender, asked, count).rows[0]
         return Pool(distinct(found, newer), np.inf)
 
-    def _newer(self, recommender: Recommender, users: Tensor, weights: Tensor, count: int) -> ScanResult:
-        """Find the `count` best of the fresh rows for m users ``[m, d]``."""
+    def _newer(self, recommender: Recommender, asked: Queries, count: int) -> ScanResult:
+        """Find the `count` best of the fresh rows for m targets."""
         if self.fresh.size <= count:
-            return every_row(self.fresh, users)
-        return self._fresh_scan.search(recommender, users, weights, count)
+            return every_row(self.fresh, asked)
+        return self._fresh_scan.search(recommender, asked, self.items, count)
 
     @cached_property
     def _fresh_scan(self) -> Scan:

@@ -9,11 +9,12 @@ import torch
 from pipeline.config import ModelSizes
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import Rows
+from pipeline.model.likeness import NEARNESS, NO_ITEM
 from pipeline.model.mixer import FEATURES
 from pipeline.model.recommender import Recommender
 from pipeline.retrieval.content_index import choose_centroids
 from pipeline.retrieval.item_search import ItemSearch, SearchChoice
-from pipeline.retrieval.scan import MODEL, NO_ROWS
+from pipeline.retrieval.scan import MODEL, NO_ROWS, Queries
 from pipeline.state.popularity import DecayedPopularity
 
 ITEMS, SCANNED, WIDTH = 200, 64, 32
@@ -45,11 +46,14 @@ def choice_of(items: Rows) -> SearchChoice:
     return SearchChoice(np.arange(SCANNED), True, choose_centroids(items.content))
 
 
-def found(search: ItemSearch, recommender: Recommender, user: torch.Tensor, nearest: int = 3) -> list[int]:
+def found(
+    search: ItemSearch, recommender: Recommender, items: Rows, user: torch.Tensor, nearest: int = 3
+) -> list[int]:
     """The best scanned row by the model, and then those that are found by content."""
     weights = torch.zeros(1, len(FEATURES))
     weights[:, MODEL] = 1
-    rows, bound = search.find(recommender, user[None], weights, 1, nearest)
+    asked = Queries(user[None], weights, np.full((1, len(NEARNESS)), NO_ITEM))
+    rows, bound = search.find(recommender, asked, items, 1, nearest)
     assert bool(bound.isinf()) != search.is_complete
     return [int(row) for row in rows[0]]
 
@@ -60,11 +64,11 @@ def test_what_is_chosen_is_scanned_and_others_are_found_by_content(recommender: 
     search = search_of(items, choice_of(items))
     assert not search.is_complete
     for row in (5, 63):
-        best, *others = found(search, recommender, items.content[row])
+        best, *others = found(search, recommender, items, items.content[row])
         assert best == row
         assert min(others) >= SCANNED
     for row in range(SCANNED, ITEMS):
-        assert row in found(search, recommender, items.content[row])[1:]
+        assert row in found(search, recommender, items, items.content[row])[1:]
 
 
 @torch.inference_mode()
@@ -74,8 +78,8 @@ def test_what_changes_is_found_as_it_is_now(recommender: Recommender) -> None:
     other = torch.nn.functional.normalize(torch.ones(WIDTH), dim=0)
     items.content[150], items.residual[7] = other, 3 * torch.nn.functional.normalize(-other, dim=0)
     search.refresh(items, popularity_of(ITEMS), np.array([7]), np.array([150]))
-    assert 150 in found(search, recommender, other)[1:]
-    assert found(search, recommender, -other)[0] == 7
+    assert 150 in found(search, recommender, items, other)[1:]
+    assert found(search, recommender, items, -other)[0] == 7
 
 
 @torch.inference_mode()
@@ -86,7 +90,9 @@ def test_another_choice_is_searched_as_by_one_that_begins_with_it(recommender: R
     search.choose(after._replace(centroids=before.centroids), items)
     search.refresh(items, popularity_of(ITEMS), NO_ROWS, NO_ROWS)
     for user in items.content[::7]:
-        assert found(search, recommender, user) == found(search_of(items, after), recommender, user)
+        assert found(search, recommender, items, user) == found(
+            search_of(items, after), recommender, items, user
+        )
 
 
 @torch.inference_mode()
@@ -97,5 +103,5 @@ def test_all_are_scanned_as_they_grow(recommender: Recommender) -> None:
         search.choose(SearchChoice(np.arange(size), True), some)
         search.refresh(some, popularity_of(size), NO_ROWS, NO_ROWS)
         assert search.is_complete
-        assert found(search, recommender, items.content[size - 1]) == [size - 1]
+        assert found(search, recommender, items, items.content[size - 1]) == [size - 1]
         assert np.array_equal(search.log_shares, popularity_of(size).log_share())

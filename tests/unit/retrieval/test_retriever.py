@@ -22,7 +22,7 @@ def harness(request: pytest.FixtureRequest, backbone: Backbone) -> RetrievalHarn
 
 def found(harness: RetrievalHarness, retriever: Retriever) -> list[set[int]]:
     """The candidates of each target."""
-    (block,) = retriever.retrieve(harness.contexts, harness.recommender, harness.weights)
+    (block,) = retriever.retrieve(harness.contexts, harness.recommender, harness.weights, harness.table.all())
     candidates = block.candidates
     pairs = zip(candidates.rows, candidates.is_candidate, strict=True)
     return [set(rows[mask].tolist()) for rows, mask in pairs]

@@ -8,8 +8,10 @@ import torch
 
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import ItemTable
-from pipeline.model.mixer import BIAS_SCALE
-from pipeline.retrieval.scan import BIAS, GROUP, MODEL, POPULARITY, Scan, best_of
+from pipeline.model.likeness import alike
+from pipeline.model.mixer import ALIKE, BIAS_SCALE
+from pipeline.retrieval.rounded_vectors import GROUP, best_of
+from pipeline.retrieval.scan import BIAS, MODEL, POPULARITY, Queries, Scan, ScanResult
 from tests.support.retrieval import RetrievalHarness, retrieval_harness
 
 ITEMS, TARGETS, BEST = 500, 12, 10
@@ -34,14 +36,19 @@ def exact(harness: RetrievalHarness) -> torch.Tensor:
     logits = harness.recommender.score_all(harness.contexts.users, table)
     shares = torch.from_numpy(harness.popularity.log_share())
     model, popularity, bias = weights[:, [MODEL, POPULARITY, BIAS]].T.unsqueeze(2)
+    likeness = alike(torch.from_numpy(harness.contexts.latest), table, torch.arange(len(shares)))
     found: torch.Tensor = model * logits + popularity * shares + bias * BIAS_SCALE * table.bias
-    return found
+    return found + weights[:, [ALIKE]] * likeness
+
+
+def search(harness: RetrievalHarness, scan: Scan) -> ScanResult:
+    asked = Queries.of(harness.contexts, harness.weights)
+    return scan.search(harness.recommender, asked, harness.table.all(), BEST)
 
 
 def assert_finds_the_best(harness: RetrievalHarness, scan: Scan) -> None:
     """Nothing scanned that was not found exceeds the bound, and the bound is near."""
-    weights = harness.weights[torch.from_numpy(harness.contexts.situation)]
-    best = scan.search(harness.recommender, harness.contexts.users, weights, BEST)
+    best = search(harness, scan)
     assert best.rows.shape == (TARGETS, BEST)
     scores = exact(harness)
     for rows, bound, own in zip(best.rows, best.bound, scores, strict=True):
@@ -94,7 +101,7 @@ def test_popularity_alone_ranks_where_the_model_has_no_weight(
 
 def test_of_few_rows_all_are_found_and_nothing_is_left(harness: RetrievalHarness) -> None:
     scan = scan_of(harness, np.array([7, 3]))
-    best = scan.search(harness.recommender, harness.contexts.users, harness.weights[[0] * TARGETS], BEST)
+    best = search(harness, scan)
     assert np.sort(best.rows, axis=1).tolist() == [[3, 7]] * TARGETS
     assert best.bound.tolist() == [-np.inf] * TARGETS
 
