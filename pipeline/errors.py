@@ -175,7 +175,7 @@ class OffsetsExpired(MillstreamError):
     def __init__(self, topic: str, partition: int, requested: int, begin: int, end: int) -> None:
         super().__init__(
             f"{topic}[{partition}]: offset {requested} is outside the log's range [{begin}, {end}); "
-            f"{max(0, begin - requested)} records are lost to retention (`millstream topics check` "
+            f"lost to retention: {max(0, begin - requested)} of its records (`millstream topics check` "
             "compares it with `retention_hours` in [log])"
         )
         self.topic = topic

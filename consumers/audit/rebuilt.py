@@ -23,6 +23,7 @@ from pipeline.snapshots.store import SnapshotStore
 from pipeline.snapshots.version import Version
 from pipeline.state.histories import Histories
 from pipeline.training.learner import Learner
+from pipeline.wording import counted
 
 NOT_COMPARED = (
     "not compared: what was learned last was learned with other settings than these, on another machine or "
@@ -105,7 +106,7 @@ def check_histories(
         if (fault := _history_fault(user, record, expected)) is not None
     ]
     if lacking := len(expected.users() - records.keys()):
-        findings.append(f"{lacking} users have no published history")
+        findings.append(f"no history is published of {counted(lacking, 'user')}")
     return [AuditCheck.of("histories", f"{len(records):,} histories", findings)]
 
 

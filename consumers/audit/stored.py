@@ -18,6 +18,7 @@ from pipeline.snapshots.filesystem import FORMAT
 from pipeline.snapshots.snapshot import Manifest
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.snapshots.version import Version
+from pipeline.wording import counted
 
 Versions = Mapping[Version, Offsets]
 """End offsets of each version in the journal."""
@@ -84,7 +85,9 @@ def check_checkpoints(stored: Stored, versions: Versions) -> AuditCheck:
                 findings += [str(error)] if version in stored.checkpoints.versions() else []
         else:
             findings += _faults("checkpoint", version, manifest.position.offsets, versions)
-    return AuditCheck.of("checkpoints", f"{len(kept)} checkpoints{_of_earlier_releases(old)}", findings)
+    return AuditCheck.of(
+        "checkpoints", f"{counted(len(kept), 'checkpoint')}{_of_earlier_releases(old)}", findings
+    )
 
 
 def check_snapshots(
@@ -109,7 +112,10 @@ def check_snapshots(
             findings += _faults("snapshot", version, manifest.learned_offsets, versions)
     findings += _announcement_faults(stored, announced.found, keep)
     findings += _unannounced(event_log, topics, stored)
-    checked = f"{len(kept)} snapshots{_of_earlier_releases(old)}, {len(announced.found)} announcements"
+    checked = (
+        f"{counted(len(kept), 'snapshot')}{_of_earlier_releases(old)}, "
+        f"{counted(len(announced.found), 'announcement')}"
+    )
     return AuditCheck.of("snapshots", checked, findings), good
 
 

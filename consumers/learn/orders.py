@@ -21,6 +21,7 @@ from pipeline.checkpoints.rebuild import rebuild
 from pipeline.checkpoints.store import KEEP_ADOPTED, Checkpoints, restore_from
 from pipeline.control.pauses import read_pause, standing_pause
 from pipeline.control.records import AdoptionOrder, Order, Pause, Promotion, Refusal, Resume, order_in
+from pipeline.control.refusals import refused_orders
 from pipeline.errors import CheckpointCorrupt, OffsetsExpired, OrderRefused, StorageUnavailable
 from pipeline.eventlog.port import NO_TOPIC_ID, EventLog, LogWriter, Offsets, Record, TopicPartition
 from pipeline.eventlog.replaced import same_topics
@@ -59,6 +60,7 @@ class CommandReader:
         self._next: int | None = None
         self._pause: Pause | None = None
         self._paused_until = 0
+        self._refused = set[str]()
         self._read: deque[Record] = deque()
         self._source = TopicPartition(topics.control, 0)
         self._reader = event_log.reader({self._source: 0})
@@ -85,13 +87,15 @@ class CommandReader:
             # Orders before this end are in the pause that is read: an older one would undo it for a moment.
             self._paused_until = self._log.end_offsets([self._source.topic])[self._source]
             self._set_pause(read_pause(self._log, self._topics))
+            # While nothing is learned, no position that follows a refusal is journalled.
+            self._refused = refused_orders(self._log, self._topics)
         if not self._read:
             self._read.extend(self._reader.poll(READ_RECORDS, timeout_seconds=0))
         while self._read:
             record = self._read.popleft()
             self._next = record.offset + 1
             order = _order(record)
-            if order is None:
+            if order is None or order.key in self._refused:
                 continue
             if isinstance(order, Pause | Resume):
                 if record.offset >= self._paused_until:
@@ -203,6 +207,7 @@ class CommandReader:
             shutil.rmtree(path, ignore_errors=True)
 
     def _refuse(self, order: AdoptionOrder, reason: str) -> None:
+        self._refused.add(order.key)
         metrics.REFUSED_ORDERS.inc()
         log.error("%s is refused: %s", order.key, reason)
         refusal = Refusal(order=order.key, reason=reason)

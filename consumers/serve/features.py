@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from consumers.serve.query import MS_PER_MINUTE
@@ -22,7 +22,18 @@ from pipeline.rules.columns import NO_CODE
 from pipeline.rules.compiled import Shaping
 from pipeline.state.acted_items import NO_ITEMS
 from pipeline.state.histories import Act
-from pipeline.value.features import EXPOSURE, ITEM, project_items, project_user, rounded
+from pipeline.state.sorted_keys import look_up
+from pipeline.value.features import (
+    EXPOSURE,
+    ITEM,
+    JOINT,
+    OWN,
+    STATE,
+    directions,
+    project_items,
+    project_user,
+    rounded,
+)
 from pipeline.value.features import SCORERS as READ
 from pipeline.value.port import Vectors
 
@@ -33,6 +44,8 @@ FADING_MS = 10 * MS_PER_MINUTE
 READ_FEATURES = [FEATURES.index(name) for name in READ]
 """Those of the mixture that learners of values read."""
 POPULARITY = READ.index("popularity")
+FIRST_SCORER = JOINT + OWN
+FIRST_EXPOSURE = FIRST_SCORER + len(READ)
 
 
 class _Known:
@@ -41,21 +54,18 @@ class _Known:
     def __init__(self) -> None:
         self._rows, self._features = NO_ITEMS, np.zeros((0, ITEM), dtype=np.float32)
 
-    def lacks(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return those of some rows that have none yet."""
-        at = np.searchsorted(self._rows, rows)
-        lacking: NDArray[np.int64] = rows[np.append(self._rows, -1)[at] != rows]
-        return lacking
+    def at(self, rows: NDArray[np.int64], compute: Callable[[NDArray[np.int64]], Vectors]) -> Vectors:
+        """Return the features ``[m, ITEM]`` of rows ``[m]``; compute those that are not known yet."""
+        at, is_known = look_up(self._rows, rows)
+        if not is_known.all():
+            self._add(rows[~is_known], compute)
+            at = np.searchsorted(self._rows, rows)
+        return self._features[at]
 
-    def add(self, rows: NDArray[np.int64], features: Vectors) -> None:
-        """Keep the features ``[m, ITEM]`` of rows ``[m]``."""
-        every = np.concatenate([self._rows, rows])
+    def _add(self, rows: NDArray[np.int64], compute: Callable[[NDArray[np.int64]], Vectors]) -> None:
+        every = np.concatenate((self._rows, rows))
         order = np.argsort(every)
-        self._rows, self._features = every[order], np.concatenate([self._features, features])[order]
-
-    def at(self, rows: NDArray[np.int64]) -> Vectors:
-        """Return the features ``[m, ITEM]`` of rows ``[m]``."""
-        return self._features[np.searchsorted(self._rows, rows)]
+        self._rows, self._features = every[order], np.concatenate((self._features, compute(rows)))[order]
 
 
 @dataclass(frozen=True)
@@ -83,30 +93,32 @@ class AnswerFeatures:
     def state(self) -> Vectors:
         """``[STATE]`` features of the user and the session."""
         pause = max(0, self.now - self.known[-1].time) / MS_PER_MINUTE if self.known else 0.0
-        numbers = np.array([len(self.known), len(self._session), pause, self.shown.digests.size])
-        facts = np.append(np.log1p(numbers), self.basis is None)
-        return rounded(np.concatenate([project_user(self._user), facts.astype(np.float32)]))
+        state = np.empty(STATE, dtype=np.float32)
+        state[:OWN] = project_user(self._user)
+        facts = len(self.known), len(self._session), pause, self.shown.digests.size
+        state[OWN:-1] = [math.log1p(fact) for fact in facts]
+        state[-1] = self.basis is None
+        return rounded(state)
 
     def items(self, rows: NDArray[np.int64]) -> Vectors:
         """``[m, ITEM]`` features of rows ``[m]``."""
-        missing = self._known.lacks(rows)
-        if missing.size:
-            self._known.add(missing, self._items(missing))
-        return self._known.at(rows)
+        return self._known.at(rows, self._items)
 
-    @torch.inference_mode()
     def _items(self, rows: NDArray[np.int64]) -> Vectors:
-        vectors = self.snapshot.recommender.item_vectors(self.vectors.at(rows)).numpy()
-        columns = project_items(self._user, vectors), self._scorers(rows), self._exposure(rows)
-        return rounded(np.concatenate(columns, axis=1))
+        features = np.empty((rows.size, ITEM), dtype=np.float32)
+        features[:, :FIRST_SCORER] = project_items(
+            self._user, self.snapshot.directions.at(self.vectors, rows)
+        )
+        features[:, FIRST_SCORER:FIRST_EXPOSURE] = self._scorers(rows)
+        features[:, FIRST_EXPOSURE:] = self._exposure(rows)
+        return rounded(features)
 
     @cached_property
     def _user(self) -> Vectors:
-        """The user's vector ``[d]``; zeros if the model does not know the user."""
+        """The direction ``[d]`` of the user's vector; zeros if the model does not know the user."""
         if self.basis is None:
             return np.zeros(self.vectors.sparse.residual.shape[1], dtype=np.float32)
-        user: Vectors = self.basis.user.numpy()
-        return user
+        return directions(self.basis.user.numpy())
 
     @cached_property
     def _session(self) -> list[Act]:
@@ -119,29 +131,31 @@ class AnswerFeatures:
             said[:, POPULARITY] = popular(self.view, rows) + np.log(len(self.view.index))
             return said
         said = self.basis.features(rows)[:, READ_FEATURES]
-        said[:, : len(SCORERS)] += np.float32(np.log(len(self.view.index)))
+        said[:, : len(SCORERS)] += math.log(len(self.view.index))
         return said
 
     def _exposure(self, rows: NDArray[np.int64]) -> Vectors:
         """``[m, 3]``: how lately each was shown, how many of its category were, and acts on its category."""
-        if not self.shown.digests.size and not self._session:
-            return np.zeros((rows.size, len(EXPOSURE)), dtype=np.float32)
+        exposure = np.zeros((rows.size, len(EXPOSURE)), dtype=np.float32)
         index, shown = self.view.index, self.shown
-        ids = index.digests[rows]
-        at = np.searchsorted(shown.digests, ids)
-        fading = np.append(np.exp((shown.times - self.now) / FADING_MS), 0.0)
-        was_shown = np.where(np.append(shown.digests, -1)[at] == ids, fading[at], 0.0)
+        if not shown.digests.size and not self._session:
+            return exposure
+        at, was_shown = look_up(shown.digests, index.digests[rows])
+        exposure[was_shown, 0] = np.exp((shown.times[at[was_shown]] - self.now) / FADING_MS)
         others = index.rows_with(shown.digests), index.rows_of([act.item for act in self._session])
-        codes = index.columns.of(None).first_codes(np.concatenate([rows, *others]))  # in one search for all
-        own, before, acted = np.split(codes, [rows.size, rows.size + others[0].size])
-        counts = [_times_among(other, own) for other in (before, acted)]
-        return np.stack([was_shown, *np.log1p(counts)], axis=1).astype(np.float32)
+        codes = index.columns.of(None).first_codes(np.concatenate((rows, *others)))  # in one search for all
+        ends = rows.size, rows.size + others[0].size
+        own, before, acted = codes[: ends[0]], codes[ends[0] : ends[1]], codes[ends[1] :]
+        exposure[:, 1] = np.log1p(_times_among(before, own))
+        exposure[:, 2] = np.log1p(_times_among(acted, own))
+        return exposure
 
 
 def _times_among(codes: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return how often each code of `own` ``[m]`` is among codes ``[n]``; 0 for `NO_CODE`, which is -1."""
-    counts = np.bincount(codes[codes != NO_CODE], minlength=int(own.max(initial=NO_CODE)) + 1)
-    return np.append(counts, 0)[own]
+    counts = np.bincount(codes + 1, minlength=int(own.max(initial=NO_CODE)) + 2)
+    counts[NO_CODE + 1] = 0
+    return counts[own + 1]
 
 
 def values_of(features: AnswerFeatures, impression: str, shaping: Shaping) -> ValuesOf:

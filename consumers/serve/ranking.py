@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import normalize
 
 from consumers.serve.diversity import diversified, pool_size
 from consumers.serve.eligibility import Eligibility, eligibility_of
@@ -245,13 +244,13 @@ def similar(
     eligibility = Eligibility(view.index, query, now, shaping, excluded)
     if view.snapshot is None or view.items is None:
         return _popular(view, eligibility, query, "no_snapshot", shaping)
-    own = _directions(view.snapshot, view.items, np.array([row]))[0]
+    own = view.snapshot.directions.at(view.items, np.array([row]))[0]
     if not own.any():
         return _popular(view, eligibility, query, "unknown_item", shaping)
     snapshot, items, recommender = view.snapshot, view.items, view.snapshot.recommender
 
     def among(rows: NDArray[np.int64], bound: float) -> Answer:
-        cosines = (_directions(snapshot, items, rows) @ own).astype(np.float64)
+        cosines = (snapshot.directions.at(items, rows) @ own).astype(np.float64)
         relevance = shaping.shifted(cosines, rows, per_nat=1 / recommender.log_scale.detach().exp().item())
         return _answer(view, query, _Ranked(rows, relevance, cosines, bound), shaping)
 
@@ -260,14 +259,6 @@ def similar(
 
     answer = _of_pool(view, eligibility, near, among)
     return replace(answer, explanations=explain_cosines(answer.scores)) if query.explain else answer
-
-
-@torch.inference_mode()
-def _directions(snapshot: LoadedSnapshot, items: ItemRows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the items' vectors ``[m, d]``, of length 1; those of items without any are zero."""
-    found = snapshot.recommender.item_vectors(items.at(rows))
-    vectors: NDArray[np.float32] = normalize(found, dim=1).numpy()
-    return vectors
 
 
 def _of_pool(
@@ -371,8 +362,14 @@ def _answer(
         is_exact=is_exact,
         is_full=is_full,
         features=ranked.features,
-        others=exploration.draw_others(best[~np.isin(best, slate.rows)]) if exploration.others else NO_ITEMS,
+        others=exploration.draw_others(_without(best, slate.rows)) if exploration.others else NO_ITEMS,
     )
+
+
+def _without(rows: NDArray[np.int64], shown: list[int]) -> NDArray[np.int64]:
+    """Return rows ``[m]`` but for those that are shown; NumPy's sets take several times as long."""
+    left_out = set(shown)
+    return np.array([row for row in rows.tolist() if row not in left_out], dtype=np.int64)
 
 
 def _is_full(view: View, query: RecommendationQuery, ranked: _Ranked, shaping: Shaping, slate: Slate) -> bool:
@@ -409,7 +406,7 @@ def _slate(
     sampler = exploration.sampler(ranked.relevance[order], values)
     if query.diversity and view.snapshot is not None and view.items is not None:
         near = order[: pool_size(query.k)]
-        vectors = _directions(view.snapshot, view.items, ranked.rows[near])
+        vectors = view.snapshot.directions.at(view.items, ranked.rows[near])
         picked = diversified(ranked.relevance[near], vectors, query.diversity)
         order = np.concatenate([near[picked], order[near.size :]])
     best = ranked.rows[order]

@@ -438,8 +438,8 @@ class RecommendationService:
         features = answer.features if self._writes_features else None
         if features is None or len(answer.rows) > MOST_ITEMS:
             return None
-        shown = features.items(np.array(answer.rows, dtype=np.int64))
-        return pack(features.state, shown, features.items(answer.others))
+        known = features.items(np.concatenate((np.array(answer.rows, dtype=np.int64), answer.others)))
+        return pack(features.state, *np.split(known, [len(answer.rows)]))
 
     def _refused(self) -> RefusedSnapshot | None:
         refusal = self._current.refusal

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from pipeline.cli.terminal import as_version, console, log_of_settings, now
+from pipeline.cli.terminal import ReasonOption, as_version, console, log_of_settings, now
 from pipeline.config import load_settings
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ candidates_app = typer.Typer(
 )
 app.add_typer(candidates_app, name="candidates")
 OUTCOME = "`millstream history` shows whether the learner carries it out"
-ReasonOption = Annotated[str, typer.Option(help="Reason, shown in the history.")]
 
 
 @app.command()

@@ -11,6 +11,7 @@ import orjson
 import typer
 
 from pipeline.cli.terminal import JsonOption, console, log_of_settings, now
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from pipeline.config import PolicyConfig, PolicyParameters, Settings
@@ -279,7 +280,7 @@ def report(since: SinceOption = None, as_json: JsonOption = False) -> None:
         _print_json({"format": JSON_FORMAT, "experiment": name, "arms": found, "waiting": waiting})
         return
     console.print(arms_table(name, found), soft_wrap=True)
-    console.print(f"{waiting:,} users are in their first policy.experiment_hours", soft_wrap=True)
+    console.print(f"{counted(waiting, 'user')} still in the first policy.experiment_hours", soft_wrap=True)
 
 
 def _results(

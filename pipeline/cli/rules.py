@@ -9,6 +9,7 @@ import orjson
 import typer
 
 from pipeline.cli.terminal import JsonOption, console, log_of_settings
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from pipeline.rules.rule import Rule
@@ -38,7 +39,7 @@ def check_rules(file: FileArgument) -> None:
     """Read a file of rules, and name each fault; write nothing."""
     from pipeline.rules.files import read_rules
 
-    console.print(f"{len(read_rules(file)):,} rules are valid")
+    console.print(f"{counted(len(read_rules(file)), 'rule')} read, no fault")
 
 
 @rules_app.command("put")
@@ -50,7 +51,7 @@ def put_rules(file: FileArgument) -> None:
     rules = read_rules(file)
     with log_of_settings() as (event_log, topics, _):
         RuleStore(event_log, topics.rules).put(rules)
-    console.print(f"{len(rules):,} rules are in {topics.rules}")
+    console.print(f"{counted(len(rules), 'rule')} added to {topics.rules}, or replaced there")
 
 
 @rules_app.command("remove")

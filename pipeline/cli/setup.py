@@ -13,6 +13,7 @@ import typer
 from pipeline.cli.terminal import JsonOption, console, log_of_settings
 from pipeline.config import load_settings, to_toml
 from pipeline.config.log import PREFIX
+from pipeline.wording import counted
 
 app = typer.Typer()
 topics_app = typer.Typer(help="Create and check the topics of the event log.", no_args_is_help=True)
@@ -82,7 +83,7 @@ def migrate_topics(
         copied = migrate(event_log, topics, Topics(to), partitions, retention_ms, compaction_lag_ms)
     for topic, result in copied.items():
         left = f", {result.left_behind} unreadable ones left behind" if result.left_behind else ""
-        console.print(f"{topic}: {result.records} records copied and verified{left}")
+        console.print(f"{topic}: {counted(result.records, 'record')} copied and verified{left}")
     console.print(
         f"Stop the producers and run this again for the rest. Then set `prefix = {to!r}` and"
         f" `partitions = {partitions}` in \\[log] and start everything; a new model learns the copied events."

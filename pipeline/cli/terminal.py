@@ -41,6 +41,7 @@ DataArgument = Annotated[
 MappingOption = Annotated[
     Path | None, typer.Option(help="File that says which column is what; `millstream inspect` writes one.")
 ]
+ReasonOption = Annotated[str, typer.Option(help="Reason, shown in the history.")]
 EncodingOption = Annotated[str | None, typer.Option(help="Encoding of the files, such as cp1252.")]
 DatesOption = Annotated[
     DateForm | None, typer.Option(help="Form of dates that could be read in more than one way.")

@@ -24,6 +24,7 @@ from pipeline.cli.terminal import (
     write_report,
 )
 from pipeline.config import load_settings, to_toml
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from pipeline.training.backtest import BacktestReport
@@ -75,7 +76,7 @@ def backtest(
         console.print(f"warning: {warning}", soft_wrap=True, markup=False, highlight=False)
     figures = result.to_json()
     speed = figures["events_per_second"]
-    console.print(f"{result.events:,} events in {result.seconds:.1f} s: {speed} events/s")
+    console.print(f"{counted(result.events, 'event')} in {result.seconds:.1f} s: {speed} events/s")
     write_report(report, figures)
     about = run_facts(dataset, learner), to_toml(settings, TABLES)
     if html is not None:

@@ -9,6 +9,7 @@ import typer
 
 from pipeline.cli.terminal import (
     MappingOption,
+    ReasonOption,
     console,
     folded,
     log_of_settings,
@@ -113,19 +114,27 @@ def show_user(user: str) -> None:
 
 
 @users_app.command("remove")
-def remove_user(user: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def remove_user(
+    user: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    reason: ReasonOption = "by hand",
+) -> None:
     """Remove a user's attributes and published history; the topic of interactions keeps the acts.
 
     Servers forget the history at their next start, until the user acts again.
     """
+    from pipeline.control.actions import Removal, pseudonym
     from pipeline.state.user_history import can_be_removed
 
-    with log_of_settings() as (event_log, topics, _):
+    with log_of_settings() as (event_log, topics, settings):
         if not can_be_removed(event_log, topics, user):
             raise typer.BadParameter(f"a user {user!r} has no attributes and no published history to remove")
         if not yes:
             typer.confirm(f"Remove the attributes and the history of {user}?", abort=True)
+        subject = pseudonym(user, settings.console.secret)
+        removal = Removal(subject=subject, reason=reason, removed_at=now())
         with event_log.writer() as writer:
+            writer.append(topics.control, removal.key, removal.encode())
             for topic in (topics.users, topics.histories):
                 writer.append(topic, user, None)
             writer.flush()

@@ -106,7 +106,8 @@ class ConsoleConfig(Guarded):
     """What a machine costs."""
     secret: SecretOrNone = None
     """Signs the cookies of those who are signed in. Without it each start draws one, and a restart signs
-    everybody out."""
+    everybody out. It is also the key of the digest by which the history names a user who was forgotten;
+    without it such a user is not named."""
     session_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12
     """How long a sign-in lasts."""
     secure_cookies: bool = False

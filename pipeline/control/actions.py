@@ -1,10 +1,11 @@
-"""The records of what people did at the console: who, what, and why; and that a sign-in ended."""
+"""The records of what people did, at the console or by a command, and why; and that a sign-in ended."""
 
 from __future__ import annotations
 
+import hmac
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from pipeline.bounded import Name, Reason
 from pipeline.control.records import ControlRecord
@@ -25,13 +26,32 @@ ActionName = Literal[
     "forget user",
 ]
 
+PSEUDONYM_DIGITS = 16
+
+
+def pseudonym(user: str, secret: SecretStr | None) -> str:
+    """Return what stands for a user in records that outlive what is forgotten; nothing without a secret.
+
+    Who knows ids, and not the secret, cannot find out whose it is by trying them, as with a plain digest.
+
+    >>> pseudonym("ann", SecretStr("a secret of the settings"))
+    'hmac:4f2b0a1dec580737'
+    >>> pseudonym("ann", None)
+    ''
+    """
+    if secret is None:
+        return ""
+    digest = hmac.new(secret.get_secret_value().encode(), f"user {user}".encode(), "sha256").hexdigest()
+    return f"hmac:{digest[:PSEUDONYM_DIGITS]}"
+
 
 class OperatorAction(ControlRecord):
     """An action that a person asked for; it is appended before the action is tried.
 
     Attributes:
         by: name of the key that the person signed in with.
-        action: what was asked for; `subject` names the version, candidate, policy, rules or reason.
+        action: what was asked for; `subject` names the version, candidate, policy, rules or reason, and a
+            user by a `pseudonym`.
         reason: as the person gave it.
         asked_at: wall clock, ms.
     """
@@ -49,6 +69,27 @@ class OperatorAction(ControlRecord):
     def key(self) -> str:
         """Deterministic key; see `ControlRecord`."""
         return f"action-{self.action.replace(' ', '-')}-{self.asked_at}"
+
+
+class Removal(ControlRecord):
+    """A user whose attributes and published history a command has removed.
+
+    Attributes:
+        subject: `pseudonym` of the user.
+        removed_at: wall clock, ms.
+    """
+
+    kind: ClassVar[str] = "removal"
+
+    v: Literal[1] = 1
+    subject: Annotated[str, Field(max_length=512)]
+    reason: Reason
+    removed_at: Milliseconds
+
+    @property
+    def key(self) -> str:
+        """Deterministic key; see `ControlRecord`."""
+        return f"removal-{self.removed_at}"
 
 
 class SignOut(ControlRecord):

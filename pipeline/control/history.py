@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.bounded import fault_of
-from pipeline.control.actions import OperatorAction, SignOut
+from pipeline.control.actions import OperatorAction, Removal, SignOut
 from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
 from pipeline.control.records import (
     Adoption,
@@ -41,6 +41,7 @@ KINDS: dict[str, type[ControlRecord]] = {
         Gap,
         Refusal,
         OperatorAction,
+        Removal,
     )
 }
 RESULTS = {"promoted": "won", "rejected": "false"}

@@ -8,6 +8,7 @@ from pipeline.config import LogConfig
 from pipeline.doctor.finding import Finding, fault, ok, warning
 from pipeline.eventlog.port import NO_TOPIC_ID, EventLog
 from pipeline.eventlog.topics import Topics
+from pipeline.wording import counted
 
 CLOCK_MS = 2_000
 """How far two clocks may differ before freshness and times mean nothing."""
@@ -24,7 +25,7 @@ def check_topics(opened: EventLog, topics: Topics, config: LogConfig) -> Iterato
         text = "the log gives its topics no ids: nobody notices that one was deleted and made again"
         yield warning("topics", text, "upgrade the brokers to Kafka 2.8 or later")
     if not faults:
-        yield ok("topics", f"all are as the settings want them, {config.partitions} partitions")
+        yield ok("topics", f"all are as the settings want them, {counted(config.partitions, 'partition')}")
 
 
 def check_retention(opened: EventLog, topics: Topics) -> Iterator[Finding]:
@@ -38,10 +39,10 @@ def check_retention(opened: EventLog, topics: Topics) -> Iterator[Finding]:
         text = f"{beyond[0]} ends before what the learner has learned: it is another log, or an old copy"
         yield fault("retention", text, "put the log back, or `millstream learn --accept-gap`")
     elif lost:
-        text = f"the log has deleted {lost:,} records that were not learned"
+        text = f"the log has deleted {counted(lost, 'record')} before the learner has read as far"
         yield fault("retention", text, "restore them, or `millstream learn --accept-gap`")
     elif passed := _lost_impressions(opened, topics):
-        text = f"the log has deleted {passed:,} impressions before the learner has seen what came of them"
+        text = f"the log has deleted {counted(passed, 'impression')} before it was seen what came after"
         yield warning("retention", text, "start `millstream learn`, or raise `log.retention_hours`")
     elif not reported:
         yield ok("retention", "nothing has been learned yet")
@@ -62,7 +63,7 @@ def check_clock(opened: EventLog, topics: Topics, now_ms: int) -> Iterator[Findi
     ahead = opened.offsets_at(names, now_ms + CLOCK_MS)
     later = sum(end[source] - ahead[source] for source in end)
     if later:
-        text = f"{later:,} records have append times more than {CLOCK_MS // 1000} s ahead of this machine"
+        text = f"{counted(later, 'record')} appended more than {CLOCK_MS // 1000} s ahead of this clock"
         remedy = "set the clocks of this machine and of the log's: `timedatectl set-ntp true` on both"
         yield fault("clock", text, remedy)
     else:
@@ -75,5 +76,5 @@ def check_backlog(opened: EventLog, topics: Topics, config: LogConfig, now_ms: i
     limit = opened.offsets_at([topics.interactions], now_ms - int(HALF * config.topic_sizes[1]))
     late = sum(max(0, limit[source] - at) for source, at in reported.items() if source in limit)
     if late:
-        text = f"{late:,} records that are not learned have passed half of log.retention_hours"
+        text = f"{counted(late, 'record')} not learned yet, after half of log.retention_hours"
         yield warning("retention", text, "start `millstream learn`, or raise `log.retention_hours`")

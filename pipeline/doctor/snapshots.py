@@ -11,6 +11,7 @@ from pipeline.eventlog.port import EventLog, read_compacted
 from pipeline.eventlog.topics import Topics
 from pipeline.sealing import BrokenSeal, open_record, unseal
 from pipeline.snapshots.filesystem import FORMAT, MANIFEST, open_model, versions_in
+from pipeline.wording import counted
 
 
 def check_store(settings: Settings) -> Iterator[Finding]:
@@ -22,7 +23,7 @@ def check_store(settings: Settings) -> Iterator[Finding]:
     except (StorageUnavailable, OSError) as error:
         yield fault("snapshots", f"the store does not answer: {error}", "check `snapshots.store`")
     else:
-        yield ok("snapshots", f"the store answers and holds {number} snapshots")
+        yield ok("snapshots", f"the store answers and holds {counted(number, 'snapshot')}")
 
 
 def check_announced(opened: EventLog, topics: Topics, settings: Settings) -> Iterator[Finding]:

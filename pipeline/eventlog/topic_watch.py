@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from pipeline.errors import TopicError, TopicRenewed
 from pipeline.eventlog.port import EventLog
+from pipeline.wording import counted
 
 SECONDS = 5.0
 """Between two checks, of one cheap request each."""
@@ -52,7 +53,7 @@ class TopicWatch:
             raise TopicError(f"{topic} was deleted; run `millstream topics create`, and start again")
         if now != self._partitions[topic]:
             raise TopicError(
-                f"{topic} has {now} partitions now, {self._partitions[topic]} before; keys must stay in "
-                "their partition, so its events must be copied to new topics: run `millstream topics check`, "
-                "which says how"
+                f"{topic} has {counted(now, 'partition')} now, {self._partitions[topic]} before; keys must "
+                "stay in their partition, so its events must be copied to new topics: run "
+                "`millstream topics check`, which says how"
             )

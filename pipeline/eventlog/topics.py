@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pipeline.errors import TopicError
 from pipeline.eventlog.port import EventLog, TopicSpec
+from pipeline.wording import counted
 
 READABLE_COMPRESSION = frozenset({"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"})
 """The values of Kafka's `compression.type` that every reader of this version can read."""
@@ -191,7 +192,7 @@ class Topics:
     def _other_partitions(self, name: str, required: int, actual: int) -> TopicFault:
         setting = f"write `partitions = {actual}` in [log], or " if required > 1 else ""
         return TopicFault(
-            f"{name}: {actual} partitions instead of {required}",
+            f"{name}: {counted(actual, 'partition')} instead of {required}",
             f"keys must stay in their partition: {setting}copy the events to new topics, `millstream topics"
             f" migrate --to {self.prefix}-{required} --partitions {required}`",
         )

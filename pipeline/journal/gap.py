@@ -18,6 +18,7 @@ from pipeline.eventlog.replaced import renewed, replacements, wait_for_the_end
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
 from pipeline.journal.position import Position, of_topic
+from pipeline.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ def _journal_faults(event_log: EventLog, topics: Topics, start: Position) -> lis
 def _faults(at: Position, held: Offsets, ids: Mapping[str, str]) -> list[str]:
     """Say what the log has lost of what comes after a position; `held`: the nearest offsets that it holds."""
     return replacements(at.offsets, at.topic_ids, held, ids) + [
-        f"{source} has lost {count} records, {held[source] - count} to {held[source] - 1}"
+        f"{source} has lost {counted(count, 'record')}, {held[source] - count} to {held[source] - 1}"
         for source, count in sorted(_lost(at, held, ids).items())
     ]
 

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.state.evidence import FACTS, ONE_REPEAT
+from pipeline.state.sorted_keys import look_up
 
 SCORERS = ("model", "covisitation", "popularity")
 FEATURES = (*SCORERS, "bias", "alike", *FACTS)
@@ -175,9 +176,8 @@ def features_of(outputs: ScorerOutputs, target: int, items: NDArray[np.int64]) -
         found[:, number] = (dense[target] if dense.ndim == 2 else dense)[items]
     fact, of_target, item = outputs.indices.numpy()
     order = np.argsort(items)
-    ascending = items[order]
-    at = np.searchsorted(ascending, item)
-    own = (of_target == target) & (np.append(ascending, -1)[at] == item)
+    at, own = look_up(items[order], item)
+    own &= of_target == target
     found[order[at[own]], DENSE + fact[own]] = outputs.values.numpy()[own]
     return found
 

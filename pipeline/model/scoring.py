@@ -28,6 +28,7 @@ from pipeline.state.evidence import FACTS, evidence, returned
 from pipeline.state.popularity import Popularity
 from pipeline.state.related_items import NO_RELATED_ROWS, RelatedRows
 from pipeline.state.segments import Segment
+from pipeline.state.sorted_keys import look_up
 
 TARGETS_AT_ONCE = 64
 IN_BASKET = FACTS.index("in_basket")
@@ -87,8 +88,7 @@ class Contexts:
     def select(self, chosen: NDArray[np.int64]) -> Self:
         """Return chosen targets, given in ascending order."""
         indices, values = self.facts
-        place = np.searchsorted(chosen, indices[1])
-        kept = np.append(chosen, -1)[place] == indices[1]
+        place, kept = look_up(chosen, indices[1])
         facts = np.stack([indices[0, kept], place[kept], indices[2, kept]])
         where = torch.from_numpy(chosen).to(self.users.device)
         return type(self)(
@@ -119,8 +119,8 @@ def _beyond_baskets(
         np.repeat(np.arange(shares.shape[0]), np.diff(shares.indptr)), shares.indices.astype(np.int64)
     )
     taken = pair_keys(*pairs)
-    at = np.searchsorted(keys, taken)
-    shares.data[at[np.append(keys, -1)[at] == taken]] = 0
+    at, is_there = look_up(keys, taken)
+    shares.data[at[is_there]] = 0
     return shares
 
 

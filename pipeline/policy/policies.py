@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from pipeline.config import PolicyConfig, PolicyParameters
 from pipeline.policy.port import Floats, Mask, Policy
 
+LOWEST = np.finfo(np.float64).min
 REVISION = "1"
 """Rises when a policy of the same parameters would draw differently."""
 
@@ -18,7 +20,7 @@ REVISION = "1"
 class _Parameters:
     """The base of policies, whose fields are their parameters."""
 
-    @property
+    @cached_property
     def version(self) -> str:
         """The parameters, as text of which `recorded_policy` makes the same policy."""
         return " ".join([REVISION, *(f"{field.name}={getattr(self, field.name)}" for field in fields(self))])
@@ -88,10 +90,10 @@ class _ByValue(_Parameters):
 
     def probabilities(self, scores: Floats, left: Mask) -> Floats:
         """Return the share of each one left; equal values go to the better candidate."""
-        finite = np.maximum(scores, np.finfo(np.float64).min)  # what is left has more than what is not
+        finite = np.maximum(scores, LOWEST)  # what is left has more than what is not
         best = np.where(left[..., None, :], finite, -np.inf).argmax(axis=-1)
-        shares: Floats = (best[..., None] == np.arange(left.shape[-1])).mean(axis=-2)
-        return _with_floor(shares, left, self.epsilon)
+        counts = (best[..., None] == np.arange(left.shape[-1])).sum(axis=-2)
+        return _with_floor(counts / scores.shape[-2], left, self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,14 @@ class DeepQ(_ByValue):
 
 def exploring(policy: Policy, epsilon: float) -> Policy:
     """Return a policy that draws uniformly at least so often, if it ranks by values."""
-    if not isinstance(policy, _ByValue) or policy.epsilon >= epsilon:
+    if not isinstance(policy, Thompson | DeepQ) or policy.epsilon >= epsilon:
         return policy
+    return _with_epsilon(policy, epsilon)
+
+
+@lru_cache(maxsize=64)
+def _with_epsilon(policy: Thompson | DeepQ, epsilon: float) -> Policy:
+    """Make the same policy with another epsilon, once for all requests of a snapshot."""
     return replace(policy, epsilon=epsilon)
 
 

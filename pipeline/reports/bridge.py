@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from pipeline.reports.layout import table
+from pipeline.wording import counted
 from producers.bridge.dry_run import DryRun
 
 
@@ -17,7 +18,7 @@ def dry_run_page(found: DryRun) -> RenderableType:
     ]
     return Group(
         table(
-            f"{found.records:,} records would become",
+            f"{counted(found.records, 'record')} would become",
             ("what", "records"),
             [(kind, f"{count:,}") for kind, count in found.made.most_common()],
         ),

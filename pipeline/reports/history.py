@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from rich.console import RenderableType
 
-from pipeline.control.actions import OperatorAction
+from pipeline.control.actions import OperatorAction, Removal
 from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
 from pipeline.control.history import HistoryEntry
 from pipeline.control.records import (
@@ -21,6 +21,7 @@ from pipeline.control.records import (
     Rollback,
 )
 from pipeline.reports.layout import table, utc
+from pipeline.wording import counted
 
 
 def history_table(entries: Iterable[HistoryEntry]) -> RenderableType:
@@ -42,7 +43,7 @@ def history_cells(record: ControlRecord) -> tuple[str, str, str, str]:
     """Return version, event, figures and reason of a record, as an operator reads them."""
     match record:
         case DriftAlarm():
-            figures = f"{record.before:.4g} → {record.after:.4g} after {record.events:,} events"
+            figures = f"{record.before:.4g} → {record.after:.4g} after {counted(record.events, 'event')}"
             return f"{record.generation}-{record.step}", f"alarm: {record.signal}", figures, ""
         case RetrainRequest():
             alarm = record.alarm
@@ -69,10 +70,12 @@ def history_cells(record: ControlRecord) -> tuple[str, str, str, str]:
         case Adoption():
             return record.version, "adopted", f"after {record.left}", record.reason
         case Gap():
-            lost = f", {record.lost:,} records lost" if record.lost else ""
+            lost = f", {counted(record.lost, 'record')} lost" if record.lost else ""
             return record.version, "gap accepted", f"after {record.left}{lost}", record.reason
         case OperatorAction():
             return "", f"{record.by} asked: {record.action} {record.subject}".strip(), "", record.reason
+        case Removal():
+            return "", f"user removed {record.subject}".strip(), "", record.reason
         case Refusal():
             return "", f"{record.order} refused", "", record.reason
     raise AssertionError(f"{record.kind} has no row")

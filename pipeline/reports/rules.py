@@ -9,6 +9,7 @@ from rich.table import Table
 
 from consumers.audit.dry_run import DryRun
 from pipeline.rules.rule import ItemMatch, Rule, RuleBase, When
+from pipeline.wording import counted
 
 MOST_ITEMS = 10
 
@@ -45,15 +46,14 @@ def _emptied(found: DryRun) -> list[str]:
     """What is worst of new rules, if they do it."""
     if not found.emptied:
         return []
-    return [
-        f"WARNING: {found.emptied:,} answers would become empty, of {len(found.emptied_users):,} users: the "
-        "rules leave nothing that could be shown"
-    ]
+    answers, users = counted(found.emptied, "answer"), counted(len(found.emptied_users), "user")
+    return [f"WARNING: {answers} would become empty, of {users}: the rules leave nothing that could be shown"]
 
 
 def _summary(found: DryRun) -> str:
     entered, moved = found.entered.total(), found.moved.total()
+    answers, items = counted(found.changed, "answer"), counted(entered, "item")
     return (
-        f"{found.answers:,} requests asked again: {found.changed:,} answers would change, {entered:,} items "
-        f"would enter, {moved:,} would move; nothing was written"
+        f"{counted(found.answers, 'request')} asked again: {answers} would change, {items} would enter, "
+        f"{moved:,} would move; nothing was written"
     )

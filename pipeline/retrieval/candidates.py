@@ -24,6 +24,7 @@ from pipeline.model.mixer import BIAS_SCALE, COVISITATION_FLOOR, FEATURES, Score
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts
 from pipeline.state.popularity import Popularity
+from pipeline.state.sorted_keys import look_up
 
 TOGETHER = 8
 """Targets whose candidates are gathered at a time; what they take stays in the processor's cache."""
@@ -82,15 +83,15 @@ class Candidates:
     def columns_of(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the column of each pair ``[2, p]`` of target and row; -1 where it is no candidate."""
         wanted = _keys(pairs, self.size)
-        place = np.searchsorted(self._sorted_keys[:-1], wanted)
+        place, is_there = look_up(self._sorted_keys, wanted)
         first = (self.counts.cumsum() - self.counts)[pairs[0]]
-        return np.where(self._sorted_keys[place] == wanted, place - first, -1)
+        return np.where(is_there, place - first, -1)
 
     @cached_property
     def _sorted_keys(self) -> NDArray[np.int64]:
-        """Keys of all pairs, and one that none has."""
-        keys = (np.arange(len(self.rows))[:, None] * self.size + self.rows)[self.is_candidate]
-        return np.append(keys, -1)
+        """Keys of all pairs."""
+        keys: NDArray[np.int64] = np.arange(len(self.rows))[:, None] * self.size + self.rows
+        return keys[self.is_candidate]
 
 
 def _keys(pairs: NDArray[np.int64], size: int) -> NDArray[np.int64]:
@@ -246,8 +247,9 @@ def _log_shares(contexts: Contexts, candidates: Candidates) -> NDArray[np.float3
     suggested, (m, size) = contexts.shares, contexts.shares.shape
     target = np.repeat(np.arange(m), np.diff(suggested.indptr))
     known, wanted = target * size + suggested.indices, np.arange(m)[:, None] * size + candidates.rows
-    at = np.searchsorted(known, wanted)
-    own = np.where(np.append(known, -1)[at] == wanted, np.append(suggested.data, 0)[at], 0)
+    at, is_known = look_up(known, wanted)
+    own = np.zeros(wanted.shape, dtype=suggested.data.dtype)
+    own[is_known] = suggested.data[at[is_known]]
     shared = _among(target, suggested.indices, suggested.data, candidates.samples.rows, m)
     shares = np.concatenate([own, shared], axis=1) + COVISITATION_FLOOR
     return np.log(shares / _share_sums(contexts)[:, None]).astype(np.float32)
@@ -262,8 +264,7 @@ def _among(
 ) -> NDArray[Any]:
     """Lay out the values of pairs ``[p]`` by `count` targets and shared rows, which may recur: ``[m, s]``."""
     kept, numbers = np.unique(shared, return_inverse=True)
-    place = np.searchsorted(kept, rows)
-    found = np.append(kept, -1)[place] == rows
+    place, found = look_up(kept, rows)
     laid_out = np.zeros((count, kept.size), dtype=values.dtype)
     laid_out[targets[found], place[found]] = values[found]
     return laid_out[:, numbers]

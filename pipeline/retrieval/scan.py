@@ -51,6 +51,12 @@ class ScanResult(NamedTuple):
     bound: Tensor
 
 
+def every_row(rows: NDArray[np.int64], users: Tensor) -> ScanResult:
+    """Return all rows ``[r]`` for m users ``[m, d]``: what is found where no more are scanned than wanted."""
+    every = np.broadcast_to(rows, (len(users), rows.size))
+    return ScanResult(every, users.new_full((len(users),), -torch.inf))
+
+
 class Queries(NamedTuple):
     """What m targets are searched for.
 
@@ -73,12 +79,6 @@ class Queries(NamedTuple):
         """Return those of contexts; `mixer` are the weights ``[situations, features]``."""
         weights = mixer[torch.from_numpy(contexts.situation).to(mixer.device)]
         return cls(contexts.users, weights, contexts.latest)
-
-
-def every_row(rows: NDArray[np.int64], asked: Queries) -> ScanResult:
-    """Return all rows ``[r]`` for m targets: what is found where no more are scanned than wanted."""
-    m = len(asked.users)
-    return ScanResult(np.broadcast_to(rows, (m, rows.size)), asked.users.new_full((m,), -torch.inf))
 
 
 class Scan:
@@ -183,9 +183,9 @@ class Scan:
             items: the table.
             count: number of rows.
         """
-        if self.rows.size <= count:
-            return every_row(self.rows, asked)
         m = len(asked.users)
+        if self.rows.size <= count:
+            return every_row(self.rows, asked.users)
         queries, alone = self._queries(recommender, asked)
         codes, scales = _rounded_queries(queries)
         error = self._most_error(queries, queries - codes * scales, alone)[:m]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple, Protocol, Self
 
 import numpy as np
@@ -90,10 +91,14 @@ class Column:
 
     def first_codes(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The number ``[m]`` of the first value of rows ``[m]``; `NO_CODE` of those without one."""
-        if not self.rows.size:
-            return np.full(rows.size, NO_CODE)
-        at = np.minimum(np.searchsorted(self.rows, rows), self.rows.size - 1)
-        return np.where(self.rows[at] == rows, self.codes[at], NO_CODE)
+        return self._firsts[rows]
+
+    @cached_property
+    def _firsts(self) -> NDArray[np.int64]:
+        """``[n]`` of each row; a column that takes the place of this one costs as much."""
+        firsts = np.full(self.size, NO_CODE)
+        firsts[self.rows[::-1]] = self.codes[::-1]
+        return firsts
 
     def among(self, rows: NDArray[np.int64]) -> Column:
         """Return the values of rows ``[m]`` alone, which must ascend."""

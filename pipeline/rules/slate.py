@@ -109,9 +109,11 @@ def make_slate(
     """
     counts = _Counts([cap.among(order) for cap in caps])
     placed = _placed(pins, order, k, counts)
-    is_free = ~np.isin(order, list(placed.values())) if placed else np.ones(order.size, dtype=np.bool_)
-    free, most = order[is_free], k - len(placed)
-    drawn = sampler.among(is_free).sample(free, most, counts) if sampler else NOTHING_DRAWN
+    free, most = order, k - len(placed)
+    if placed:
+        is_free = ~np.isin(order, list(placed.values()))
+        free, sampler = order[is_free], sampler and sampler.among(is_free)
+    drawn = sampler.sample(free, most, counts) if sampler else NOTHING_DRAWN
     chosen = [draw.row for draw in drawn.draws]
     chosen += _chosen(_without(free, chosen), most - len(chosen), counts)
     for row in set(free[:most].tolist()) - set(chosen):

@@ -21,6 +21,7 @@ from pipeline.state.counts import (
 )
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.popularity import Popularity
+from pipeline.state.sorted_keys import look_up
 
 
 class CovisitationSum(Covisitation):
@@ -87,10 +88,8 @@ class PopularitySum(Popularity):
 
     def of(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the counts of rows."""
-        counts = self._of_base(rows)
-        if self._rows.size:
-            at = np.minimum(np.searchsorted(self._rows, rows), self._rows.size - 1)
-            counts = np.where(self._rows[at] == rows, self._counts[at], counts)
+        counts, (at, is_there) = self._of_base(rows), look_up(self._rows, rows)
+        counts[is_there] = self._counts[at[is_there]]
         return counts
 
     def _of_base(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:

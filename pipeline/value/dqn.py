@@ -27,7 +27,7 @@ from pipeline.value.episodes import Episodes
 from pipeline.value.network import NetworkSizes, ServedNetwork, outputs
 from pipeline.value.port import Arrays, Decision, Floats, Vectors
 from pipeline.value.scaling import Scaling
-from pipeline.value.slates import Estimates, best_slates, slate_values, swaps
+from pipeline.value.slates import Estimates, best_slates, slate_values
 from pipeline.value.transitions import Columns, Draws, TransitionBuffer
 
 FURTHEST = 5.0
@@ -177,7 +177,7 @@ class DqnLearner:
             for weights in (self._adam.weights, self._target)
         )
         known, sizes = following.known.numpy(), drawn.following["shown"]
-        best = slate_values(slow, best_slates(learned, known, sizes)).astype(np.float32)
+        best = slate_values(slow, best_slates(learned, known, sizes).members).astype(np.float32)
         later, discount = (torch.from_numpy(drawn.decisions[name]) for name in ("later", "discount"))
         return later / self._unit + discount * torch.from_numpy(best)
 
@@ -273,9 +273,9 @@ def _mean_effects(effects: Tensor, members: Tensor) -> Tensor:
     return (effects * members).sum(dim=-1) / members.sum(dim=-1).clamp(min=1)
 
 
-def _standardised(rows: Vectors, centre: Floats, spread: Floats) -> Vectors:
-    found: Vectors = ((rows - centre) / spread).clip(-FURTHEST, FURTHEST).astype(np.float32)
-    return found
+def _standardised(rows: Vectors, centre: Floats | Vectors, spread: Floats | Vectors) -> Vectors:
+    found = ((rows - centre) / spread).clip(-FURTHEST, FURTHEST)
+    return found.astype(np.float32, copy=False)
 
 
 def _standard(rows: Vectors, centre: Floats, spread: Floats) -> Tensor:
@@ -316,7 +316,7 @@ class DqnModel:
     """Values items by what each adds to the best slate."""
 
     network: ServedNetwork
-    scales: tuple[Floats, ...]
+    scales: tuple[Vectors, ...]
     slate: int
     unit: float
     epsilon: float
@@ -338,7 +338,7 @@ class DqnModel:
         network = NetworkSizes(*sizes, width)
         weights = read_weights(arrays, "weights", (sum(network.lengths),))
         shapes = zip(SCALES, np.repeat(sizes, 2).tolist(), strict=True)
-        scales = tuple(read_weights(arrays, name, (size,)).astype(np.float64) for name, size in shapes)
+        scales = tuple(read_weights(arrays, name, (size,)) for name, size in shapes)
         if min(scales[1].min(initial=1), scales[3].min(initial=1)) <= 0:
             raise ValueError("state_spread or item_spread is not positive")
         unit, epsilon = (float(read_weights(arrays, name, (1,))[0]) for name in ("unit", "epsilon"))
@@ -358,10 +358,10 @@ class DqnModel:
         return Estimates(rewards + futures, logits, effects[:, :-1])
 
     def values(self, state: Vectors, items: Vectors, normals: Floats) -> Floats:
-        """Return ``[1, m]`` how the value of the best slate changes with each item, see `swaps`.
+        """Return ``[1, m]`` how the value of the best slate changes with each item, see `slates.swaps`.
 
         That slate has the items with the highest ones. They are no rewards: most are around 0.
         """
-        estimates, size = self.estimates(state, items), np.array([self.slate])
-        members = best_slates(estimates, np.ones(estimates.effects.shape, dtype=np.bool_), size)
-        return self.unit * swaps(estimates, members, size).astype(np.float64)
+        estimates = self.estimates(state, items)
+        every = np.ones(estimates.effects.shape, dtype=np.bool_)
+        return self.unit * best_slates(estimates, every, np.array([self.slate])).swaps

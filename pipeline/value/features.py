@@ -49,39 +49,37 @@ OTHERS = 13
 NO_OTHERS: Vectors = np.zeros((0, ITEM), dtype=np.float32)
 LARGEST = 1_000.0
 """Features are cut here, far beyond what they are."""
+SHORTEST = np.finfo(np.float32).tiny
+"""What lengths are divided by at least."""
+
+
+def directions(vectors: Vectors) -> Vectors:
+    """Scale vectors ``[..., d]`` to length 1; one of zeros stays so."""
+    lengths = np.sqrt(np.vecdot(vectors, vectors))[..., None]
+    found: Vectors = vectors / np.maximum(lengths, SHORTEST)
+    return found
 
 
 def project_user(user: Vectors) -> Vectors:
-    """Return the projection ``[OWN]`` of a user's vector ``[d]``."""
-    return _direction(user) @ _own_signs(user.size)
-
-
-def project_items(user: Vectors, items: Vectors) -> Vectors:
-    """Return the projections ``[m, JOINT + OWN]`` of items' vectors ``[m, d]``, given a user's ``[d]``."""
-    signs = _signs(user.size).copy()
-    signs[:, :JOINT] *= (_direction(user) * np.sqrt(user.size, dtype=np.float32))[:, None]
-    lengths: Vectors = np.sqrt(np.einsum("md,md->m", items, items))[:, None]
-    lengths[lengths == 0] = 1
-    projected: Vectors = (items @ signs) / lengths
+    """Return the projection ``[OWN]`` of the direction ``[d]`` of a user's vector."""
+    projected: Vectors = _signs(user.size)[JOINT:] @ user
     return projected
 
 
-def _direction(vector: Vectors) -> Vectors:
-    """Scale a vector ``[d]`` to length 1; one of zeros stays so."""
-    return vector / np.float32(np.sqrt(vector @ vector) or 1)
+def project_items(user: Vectors, items: Vectors) -> Vectors:
+    """Return the projections ``[m, JOINT + OWN]`` of items' directions ``[m, d]``, given a user's ``[d]``."""
+    signs = _signs(user.size)
+    joint = signs[:JOINT] * (user * np.float32(np.sqrt(user.size)))
+    projected: Vectors = items @ np.concatenate((joint, signs[JOINT:])).T
+    return projected
 
 
 @lru_cache(maxsize=4)
 def _signs(width: int) -> Vectors:
-    """Return the signs ``[width, JOINT + OWN]`` of the random projections (Achlioptas 2003)."""
+    """Return the signs ``[JOINT + OWN, width]`` of the random projections (Achlioptas 2003)."""
     bits = np.frombuffer(hashlib.shake_128(b"projection").digest(width * (JOINT + OWN)), dtype=np.uint8) & 1
-    return (2 * bits.astype(np.float32) - 1).reshape(width, JOINT + OWN)
-
-
-@lru_cache(maxsize=4)
-def _own_signs(width: int) -> Vectors:
-    """Return those of the projection of one vector ``[width, OWN]``, in one piece of memory."""
-    return np.ascontiguousarray(_signs(width)[:, JOINT:])
+    signs = 2 * bits.astype(np.float32) - 1
+    return np.ascontiguousarray(signs.reshape(width, JOINT + OWN).T)
 
 
 class SlateFeatures(NamedTuple):
@@ -124,7 +122,7 @@ def rounded(features: Vectors) -> Vectors:
 
 
 def _halves(features: Vectors) -> NDArray[np.float16]:
-    return np.clip(features, -LARGEST, LARGEST).astype("<f2")
+    return features.clip(-LARGEST, LARGEST).astype("<f2")
 
 
 def _text(numbers: Vectors) -> str:

@@ -86,8 +86,13 @@ class ServedNetwork(NamedTuple):
 
     def outputs(self, state: Vectors, actions: Vectors) -> Vectors:
         """Return what is said of actions ``[m, p]`` in a state ``[s]`` and of nothing."""
-        both = np.concatenate((actions @ self.of_action, self.nothing)) + (state @ self.of_state + self.bias)
-        hidden, linear = both[:, :-OUTPUTS], both[:, -OUTPUTS:]
-        hidden = np.maximum(np.maximum(hidden, 0) @ self.second + self.second_bias, 0)
-        found: Vectors = hidden @ self.last + linear + self.last_bias
+        both = np.empty((len(actions) + 1, self.bias.size), dtype=np.float32)
+        np.matmul(actions, self.of_action, out=both[:-1])
+        both[-1] = self.nothing
+        both += state @ self.of_state + self.bias
+        hidden = np.maximum(both[:, :-OUTPUTS], 0) @ self.second
+        hidden += self.second_bias
+        found: Vectors = np.maximum(hidden, 0, out=hidden) @ self.last
+        found += both[:, -OUTPUTS:]
+        found += self.last_bias
         return found

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.value.port import Floats
+
 Numbers = NDArray[np.floating]
 Members = NDArray[np.bool_]
 Sizes = NDArray[np.int64]
@@ -43,32 +45,43 @@ class Estimates:
     effects: Numbers
 
     @cached_property
-    def weights(self) -> Numbers:
-        """``[b, m + 1]`` v; the likeliest has 1."""
-        found: Numbers = np.exp(self.logits - self.logits.max(axis=-1, keepdims=True), dtype=np.float64)
-        return np.maximum(found, LEAST_WEIGHT)
+    def parts(self) -> Numbers:
+        """``[3, b, m + 1]`` v, v Q̄ and E of each item, and of nothing; the likeliest has a v of 1."""
+        found = np.zeros((3, *self.logits.shape))
+        found[0] = np.exp(self.logits - self.logits.max(axis=-1, keepdims=True), dtype=np.float64)
+        np.maximum(found[0], LEAST_WEIGHT, out=found[0])
+        found[1] = found[0] * self.values
+        found[2, :, :-1] = self.effects
+        return found
 
-    @cached_property
-    def worths(self) -> Numbers:
-        """``[b, m + 1]`` v Q̄."""
-        return self.weights * self.values
 
+class _Sums(NamedTuple):
+    """Sums over the items of slates and nothing: Σ v, Σ v Q̄ and Σ E, each ``[b, 1]``."""
 
-class _Choice(NamedTuple):
-    """What is chosen of slates: Σ v Q̄ / Σ v, and Σ v, over the items and nothing; both ``[b, 1]``."""
-
-    value: Numbers
-    total: Numbers
+    weights: Numbers
+    worths: Numbers
+    effects: Numbers
 
     @classmethod
-    def of(cls, estimates: Estimates, members: Members) -> _Choice:
-        total = _sums(estimates.weights, members)
-        return cls(_sums(estimates.worths, members) / total, total)
+    def of(cls, estimates: Estimates, chosen: Numbers) -> _Sums:
+        return cls(*_summed(estimates, chosen))
+
+    def values(self, counts: Sizes) -> Numbers:
+        """``[b, 1]`` values of the slates, which have so many items ``[b, 1]``."""
+        found: Numbers = self.worths / self.weights + self.effects / counts
+        return found
+
+
+def _summed(estimates: Estimates, chosen: Numbers) -> Numbers:
+    """Return the sums ``[3, b, 1]`` of the parts over slates ``[b, m + 1]``."""
+    found: Numbers = np.vecdot(estimates.parts, chosen)[:, :, None]
+    return found
 
 
 def slate_values(estimates: Estimates, members: Members) -> Numbers:
     """Return the values ``[b]`` of slates with these members ``[b, m]``."""
-    return _valued(_Choice.of(estimates, members), estimates, members)
+    sums, counts = _Sums.of(estimates, _with_nothing(members)), members.sum(axis=-1, keepdims=True)
+    return sums.values(np.maximum(counts, 1))[:, 0]
 
 
 def gains(estimates: Estimates, members: Members, sizes: Sizes) -> Numbers:
@@ -78,10 +91,10 @@ def gains(estimates: Estimates, members: Members, sizes: Sizes) -> Numbers:
         members: ``[b, m]`` which items are in the slate.
         sizes: ``[b]`` k.
     """
-    return _gained(_Choice.of(estimates, members), estimates, sizes)
+    return _gained(estimates, _Sums.of(estimates, _with_nothing(members)), sizes[:, None])
 
 
-def swaps(estimates: Estimates, members: Members, sizes: Sizes) -> Numbers:
+def swaps(estimates: Estimates, members: Members, sizes: Sizes) -> Floats:
     """Return how a slate's value changes if an item takes the place of its weakest member, ``[b, m]``.
 
     Exact of items that are not in it, so that a slate of one item is the best if all are below 0. Members
@@ -90,23 +103,32 @@ def swaps(estimates: Estimates, members: Members, sizes: Sizes) -> Numbers:
     Args:
         members, sizes: as for `gains`; there is a member.
     """
-    choice = _Choice.of(estimates, members)
-    own = _gained(choice, estimates, sizes)
-    states = np.arange(len(own))
+    chosen, states = _with_nothing(members), np.arange(len(members))
+    sums, counts = _Sums.of(estimates, chosen), members.sum(axis=-1, keepdims=True)
+    own = _gained(estimates, sums, sizes[:, None])
     weakest = np.where(members, own, np.inf).argmin(axis=-1)
-    rest = members.copy()
-    rest[states, weakest] = False
-    chosen = _sums(estimates.worths, rest) + estimates.worths[:, :-1]
-    total = _sums(estimates.weights, rest) + estimates.weights[:, :-1]
-    effects = (estimates.effects * rest).sum(axis=-1, keepdims=True) + estimates.effects
-    changed = chosen / total + effects / members.sum(axis=-1, keepdims=True)
-    before = _valued(choice, estimates, members)[:, None]
-    found: Numbers = np.where(members, own - own[states, weakest][:, None], changed - before)
+    chosen[states, weakest] = 0
+    changed = _Sums(*(_summed(estimates, chosen) + estimates.parts[:, :, :-1]))
+    differences = changed.values(counts) - sums.values(counts)
+    found: Floats = np.where(members, own - own[states, weakest][:, None], differences)
     return found
 
 
-def best_slates(estimates: Estimates, allowed: Members, sizes: Sizes) -> Members:
-    """Return the members ``[b, m]`` of the slates with the highest values.
+class FoundSlates(NamedTuple):
+    """The slates with the highest values: their members ``[b, m]``, and what `swaps` says of them."""
+
+    members: Members
+    swaps: Floats
+
+    @classmethod
+    def of(cls, estimates: Estimates, chosen: Numbers, sizes: Sizes) -> FoundSlates:
+        """Return slates ``[b, m + 1]`` of items and nothing."""
+        members = chosen[:, :-1] > 0
+        return cls(members, swaps(estimates, members, sizes))
+
+
+def best_slates(estimates: Estimates, allowed: Members, sizes: Sizes) -> FoundSlates:
+    """Find the slates with the highest values.
 
     Without effects, a value is a ratio of two sums over the slate, and the best slate is the one that has the
     items with the highest gains over itself (Dinkelbach 1967): no search over slates. With effects the best
@@ -116,43 +138,65 @@ def best_slates(estimates: Estimates, allowed: Members, sizes: Sizes) -> Members
         allowed: ``[b, m]`` which items may be in a slate.
         sizes: ``[b]`` numbers of items in a slate; all that are allowed, if they are fewer.
     """
-    members = best = _highest(estimates.effects, allowed, sizes)
-    choice = _Choice.of(estimates, members)
-    highest = _valued(choice, estimates, members)
+    search = _Search.of(allowed, sizes)
+    best = members = search.highest(estimates.effects)
+    sums = _Sums.of(estimates, members)
+    highest = sums.values(search.counts)
     for _ in range(ROUNDS):
-        before, members = members, _highest(_gained(choice, estimates, sizes), allowed, sizes)
+        before, members = members, search.highest(_gained(estimates, sums, search.counts))
         if (before == members).all():
             break
-        choice = _Choice.of(estimates, members)
-        reached = _valued(choice, estimates, members)
-        best = np.where((reached > highest)[:, None], members, best)
+        sums = _Sums.of(estimates, members)
+        reached = sums.values(search.counts)
+        best = np.where(reached > highest, members, best)
         highest = np.maximum(reached, highest)
-    swapped = _highest(swaps(estimates, best, sizes), allowed, sizes)
-    return np.where((slate_values(estimates, swapped) > highest)[:, None], swapped, best)
+    found = FoundSlates.of(estimates, best, sizes)
+    swapped = search.highest(found.swaps)
+    is_better = _Sums.of(estimates, swapped).values(search.counts) > highest
+    if not is_better.any():
+        return found
+    return FoundSlates.of(estimates, np.where(is_better, swapped, best), sizes)
 
 
-def _valued(choice: _Choice, estimates: Estimates, members: Members) -> Numbers:
-    effects = np.vecdot(estimates.effects, members) / np.maximum(members.sum(axis=-1), 1)
-    found: Numbers = choice.value[:, 0] + effects
+class _Search(NamedTuple):
+    """What all slates of a search share.
+
+    Attributes:
+        excluded: ``[b, m]`` the items that are not allowed.
+        counts: ``[b, 1]`` numbers of items that they have, 1 at least.
+        filled: ``[b, most]`` 1 for each place that a slate has.
+        nothing: ``[b, m + 1]`` slates without items.
+    """
+
+    excluded: Members
+    counts: Sizes
+    filled: Numbers
+    nothing: Numbers
+
+    @classmethod
+    def of(cls, allowed: Members, sizes: Sizes) -> _Search:
+        counts = np.minimum(sizes, allowed.sum(axis=-1))[:, None]
+        filled = (np.arange(int(counts.max())) < counts).astype(np.float64)
+        return cls(~allowed, np.maximum(counts, 1), filled, _with_nothing(np.zeros_like(allowed)))
+
+    def highest(self, numbers: Numbers) -> Numbers:
+        """Return the slates ``[b, m + 1]`` of the items with the highest numbers ``[b, m]``, and nothing."""
+        lowest_first = np.where(self.excluded, np.inf, -numbers)
+        order = lowest_first.argsort(axis=-1, kind="stable")[:, : self.filled.shape[1]]
+        found = self.nothing.copy()
+        found[np.arange(len(found))[:, None], order] = self.filled
+        return found
+
+
+def _with_nothing(members: Members) -> Numbers:
+    """Return slates ``[b, m + 1]`` of members ``[b, m]`` and nothing, as numbers."""
+    found = np.ones((len(members), members.shape[1] + 1))
+    found[:, :-1] = members
     return found
 
 
-def _gained(choice: _Choice, estimates: Estimates, sizes: Sizes) -> Numbers:
-    added = estimates.worths - estimates.weights * choice.value
-    found: Numbers = (added / choice.total)[:, :-1] + estimates.effects / sizes[:, None]
-    return found
-
-
-def _highest(numbers: Numbers, allowed: Members, sizes: Sizes) -> Members:
-    most = int(sizes.max())
-    order = np.where(allowed, -numbers, np.inf).argsort(axis=-1, kind="stable")[:, :most]
-    found = np.zeros_like(allowed)
-    found[np.arange(len(order))[:, None], order] = np.arange(order.shape[1]) < sizes[:, None]
-    found &= allowed
-    return found
-
-
-def _sums(numbers: Numbers, members: Members) -> Numbers:
-    """Return the sums ``[b, 1]`` of numbers ``[b, m + 1]`` over the members and nothing."""
-    found: Numbers = np.vecdot(numbers[:, :-1], members)[:, None] + numbers[:, -1:]
+def _gained(estimates: Estimates, sums: _Sums, sizes: Sizes) -> Numbers:
+    """See `gains`; `sizes` are ``[b, 1]``."""
+    weights, worths, effects = estimates.parts[:, :, :-1]
+    found: Numbers = (worths - weights * (sums.worths / sums.weights)) / sums.weights + effects / sizes
     return found

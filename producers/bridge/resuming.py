@@ -14,6 +14,7 @@ from pipeline.config import BridgeConfig
 from pipeline.errors import RecordsLost, TopicError
 from pipeline.eventlog.port import EventLog, Offsets
 from pipeline.eventlog.replaced import renewed, replacements, wait_for_the_end
+from pipeline.wording import counted
 from producers.bridge.position import SourcePosition
 
 PATIENCE_SECONDS = 10.0
@@ -62,7 +63,7 @@ def _after_gaps(
         source: begins[source] - offset for source, offset in at.items() if begins.get(source, 0) > offset
     }
     faults = replaced + [
-        f"{source} has lost {count} records, {begins[source] - count} to {begins[source] - 1}"
+        f"{source} has lost {counted(count, 'record')}, {begins[source] - count} to {begins[source] - 1}"
         for source, count in sorted(lost.items())
     ]
     if faults:

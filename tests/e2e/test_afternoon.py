@@ -220,7 +220,11 @@ def put_rules(folder: Path) -> None:
     """What is typed to add business rules."""
     file = folder / "rules.toml"
     file.write_text(RULES)
-    for command, said in (("check", "3 rules are valid"), ("dry-run", "not-dear"), ("put", "3 rules are in")):
+    for command, said in (
+        ("check", "3 rules read, no fault"),
+        ("dry-run", "not-dear"),
+        ("put", "3 rules added to"),
+    ):
         result = run("rules", command, str(file))
         assert (result.exit_code, said in result.output) == (0, True), result.output
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse
 
 from consumers.console.access import Operator, SignedIn
-from consumers.console.change.outcome import GivenReason, acted
+from consumers.console.change.outcome import GivenReason, acted, signed
 from consumers.console.parts import Parts
+from pipeline.control.actions import pseudonym
 from pipeline.events import Id
-
-DIGEST_DIGITS = 12
-"""Of a user's id in the history, which outlives what is forgotten."""
 
 routes = APIRouter()
 
@@ -32,6 +29,6 @@ def forget(
     request: Request, parts: Parts, visitor: Operator, user: Annotated[Id, Form()], reason: GivenReason
 ) -> HTMLResponse:
     """Remove a user's attributes and published history."""
-    digest = sha256(user.encode()).hexdigest()[:DIGEST_DIGITS]
-    command = ["users", "remove", "--yes", "--", user]
-    return acted(parts, request, visitor, "forget user", f"sha256:{digest}", reason, command)
+    subject = pseudonym(user, parts.settings.console.secret)
+    command = ["users", "remove", "--yes", signed(reason, visitor), "--", user]
+    return acted(parts, request, visitor, "forget user", subject, reason, command)

@@ -23,6 +23,7 @@ from pipeline.rules.columns import NO_COLUMNS, ColumnChange, Columns, Items
 from pipeline.state.acted_items import item_digest
 from pipeline.state.catalogue import content_digest
 from pipeline.state.growing import distinct
+from pipeline.state.sorted_keys import look_up
 from pipeline.state.stored_items import StoredItems, read_item, stored_item
 
 ALWAYS = -1, np.iinfo(np.int64).max
@@ -178,11 +179,8 @@ class ItemIndex:
     def rows_with(self, digests: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows of items with the given digests of ids; unknown ones are left out."""
         order, ascending = self._by_digest
-        if not ascending.size:
-            return order
-        at = np.minimum(np.searchsorted(ascending, digests), ascending.size - 1)
-        rows: NDArray[np.int64] = order[at[ascending[at] == digests]]
-        return rows
+        at, is_known = look_up(ascending, digests)
+        return order[at[is_known]]
 
     @cached_property
     def _by_digest(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipeline.model.encoded_vectors import EncodedVectors
 from pipeline.model.item_table import Rows
+from pipeline.state.sorted_keys import look_up
 
 NO_ROWS = np.zeros(0, dtype=np.int64)
 
@@ -63,8 +64,7 @@ class ColumnOverlay:
         gathered = self._of_base(flat)
         if self.overlay is not None:
             own = flat.numpy()
-            at = np.searchsorted(self.overlay.rows, own)
-            found = np.append(self.overlay.rows, -1)[at] == own
+            at, found = look_up(self.overlay.rows, own)
             if found.any():
                 newer = self.overlay.values[torch.from_numpy(self.overlay.slots[at[found]])]
                 gathered[torch.from_numpy(found)] = newer.to(gathered)
@@ -100,6 +100,11 @@ class ItemRows:
             for column in self.snapshot
         )
         return Rows(*cast("tuple[Tensor, Tensor, Tensor]", tuple(columns)))
+
+    def are_newer(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """``[m]`` mask of the rows ``[m]`` that are new, or have newer content than the snapshot's."""
+        mask: NDArray[np.bool_] = rows >= len(self.snapshot.bias)
+        return mask if self.newer is None else mask | look_up(self.newer.rows, rows).is_there
 
     def at(self, rows: NDArray[np.int64]) -> Rows:
         """Gather rows ``[m]``."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.onnx import OnnxExporterError
 
+from consumers.serve.state.item_directions import ItemDirections
 from pipeline.config import ModelConfig, ModelSizes, ServeConfig, Settings
 from pipeline.errors import InvalidSettings, SnapshotCorrupt
 from pipeline.eventlog.port import TopicPartition
@@ -107,6 +108,11 @@ class LoadedSnapshot:
         if self.tower is None:
             return last_users(segments, self.recommender, items, context, self._served)
         return self.tower.last_users(segments, items, context, self._maps)
+
+    @cached_property
+    def directions(self) -> ItemDirections:
+        """The directions of items as answers need them; no update comes later."""
+        return ItemDirections(self.recommender, *self.items.residual.shape)
 
     @cached_property
     def _served(self) -> ServedTower | None:

@@ -88,7 +88,7 @@ class Scans:
     def _newer(self, recommender: Recommender, asked: Queries, count: int) -> ScanResult:
         """Find the `count` best of the fresh rows for m targets."""
         if self.fresh.size <= count:
-            return every_row(self.fresh, asked)
+            return every_row(self.fresh, asked.users)
         return self._fresh_scan.search(recommender, asked, self.items, count)
 
     @cached_property

@@ -17,6 +17,7 @@ from pipeline.eventlog.partitioner import partition_of
 from pipeline.eventlog.port import check_record
 from pipeline.eventlog.sqlite.database import Clock, Database, append_rows, existing_slots
 from pipeline.eventlog.sqlite.upkeep import upkeep
+from pipeline.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ class SqliteWriter:
                 with self._database.transaction() as connection:
                     append_rows(connection, rows, self._clock())
             except LogUnavailable as error:
-                self._error = DeliveryError(f"{len(batch)} records were not stored: {error}")
+                self._error = DeliveryError(f"not stored: {counted(len(batch), 'record')}: {error}")
                 raise self._error from error
 
     def _commit_soon(self) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pipeline.evaluation.experiments import ArmResult
 from pipeline.evaluation.off_policy.confidence import Interval, Verdict
 from pipeline.evaluation.off_policy.evaluation import Evaluation
+from pipeline.wording import counted
 
 
 class PolicyOutcome(StrEnum):
@@ -41,7 +42,7 @@ def decide_on_shadow(found: Evaluation) -> PolicyVerdict:
 def decide_on_arm(found: ArmResult) -> PolicyVerdict:
     """Decide on the policy of an arm by its experiment; the control has the one in use."""
     gain = found.difference or Interval(0.0, 0.0)
-    reason = f"{_gain(gain)}, by {found.users:,} users of the arm"
+    reason = f"{_gain(gain)}, by {counted(found.users, 'user')} of the arm"
     if found.finding is Verdict.MISMATCH:
         reason = "arms do not have their shares of the users, so they cannot be compared"
     figures = {"users": float(found.users), "answers": float(found.answers), "reward": found.reward}

@@ -147,7 +147,7 @@ def _split(tokens: list[TokenizedText], seed: int) -> tuple[list[TokenizedText],
     order = random_for(seed, 0, 0, Purpose.RETRAIN_TEXTS).permutation(len(tokens))
     count = round(HELD_OUT * len(tokens))
     if count == 0:
-        raise NothingToLearn(f"{len(tokens)} texts are too few for masked language modelling")
+        raise NothingToLearn(f"too few texts for masked language modelling: {len(tokens)}")
     return [tokens[index] for index in order[count:]], [tokens[index] for index in order[:count]]
 
 

@@ -43,7 +43,7 @@ def harness(folder: Path) -> Iterator[ModelHarness]:
 
 def test_rules_are_put_listed_shown_and_removed(file: str, harness: ModelHarness) -> None:
     assert "there are no rules" in run("rules", "list").output
-    assert "2 rules are in" in run("rules", "put", file).output
+    assert "2 rules added to" in run("rules", "put", file).output
     listed = run("rules", "list").output
     assert "first" in listed and "leave_out (off)" in listed
     assert orjson.loads(run("rules", "show", "first").output) == {
@@ -59,7 +59,9 @@ def test_rules_are_put_listed_shown_and_removed(file: str, harness: ModelHarness
 
 
 def test_a_check_writes_nothing(file: str, harness: ModelHarness) -> None:
-    assert "2 rules are valid" in run("rules", "check", file).output
+    assert "2 rules read, no fault" in run("rules", "check", file).output
+    Path(file).write_text(RULES[: RULES.rindex("[[rules]]")])
+    assert run("rules", "check", file).output == "1 rule read, no fault\n"
     Path(file).write_text(RULES.replace("place = 1", "place = 0"))
     with pytest.raises(InvalidSettings, match="rule 1 .first.: place"):
         run("rules", "put", file)

@@ -71,13 +71,15 @@ def test_users_are_listed_and_removed_after_a_question(settings: Settings) -> No
     assert CliRunner().invoke(cli.app, ["users", "remove", "ann"], input="n\n").exit_code == 1
     assert "2 users" in run("users", "list").output
     assert (
-        run("users", "remove", "ann", "--yes").output
+        run("users", "remove", "ann", "--yes", "--reason", "she asked").output
         == "ann is removed, until the next act: then the history comes back\n"
     )
     assert "a user 'ann' has no attributes and no published history" in misused("users", "remove", "ann")
     assert "1 users" not in run("users", "list").output
     assert "ann" not in run("users", "list").output
     assert "nothing is known" in misused("users", "show", "ann")
+    listed = run("history").output
+    assert listed.count("user removed") == 1 and "she asked" in listed and "ann" not in listed
 
 
 def test_users_are_loaded_and_found(settings: Settings, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from consumers.learn.loop import run
 from pipeline.config import DriftConfig
-from pipeline.control.actions import OperatorAction
+from pipeline.control.actions import OperatorAction, Removal
 from pipeline.control.alarms import DriftAlarm, RetrainRequest
 from pipeline.control.history import read_history
 from pipeline.control.records import (
@@ -186,3 +186,17 @@ def test_what_a_person_did_at_the_console_stands_in_the_history() -> None:
     assert action.key == "action-rollback-9"
     assert OperatorAction.decode(action.encode()) == action
     assert history_cells(action) == ("", "olga asked: rollback 1-1", "", "worse")
+
+
+def test_who_was_removed_stands_in_the_history_by_a_digest_at_most(harness: ModelHarness) -> None:
+    named, unnamed = (
+        Removal(subject=subject, reason="asked", removed_at=time)
+        for time, subject in enumerate(("hmac:1f", ""))
+    )
+    for removal in (named, unnamed):
+        harness.order(removal)
+    assert _records(harness) == [named, unnamed]
+    assert [history_cells(removal)[1] for removal in (named, unnamed)] == [
+        "user removed hmac:1f",
+        "user removed",
+    ]

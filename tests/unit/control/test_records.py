@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.bounded import LONGEST_REASON
-from pipeline.control.actions import SignOut
+from pipeline.control.actions import Removal, SignOut
 from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest, Signal
 from pipeline.control.records import (
     Adoption,
@@ -77,6 +77,7 @@ others: st.SearchStrategy[ControlRecord] = st.one_of(
     alarms,
     st.builds(RetrainRequest, alarm=alarms),
     st.builds(BudgetSpent, generation=numbers, step=steps, in_a_row=counts),
+    st.builds(Removal, subject=words, reason=words, removed_at=times),
     st.builds(SignOut, session=st.from_regex(r"[0-9a-f]{64}", fullmatch=True)),
 )
 records: st.SearchStrategy[ControlRecord] = st.one_of(promotions, rollbacks, halts, others)
@@ -170,7 +171,7 @@ def test_orders_are_told_from_the_rest(order: Order, other: ControlRecord) -> No
 
 def test_every_kind_has_a_name_of_its_own() -> None:
     names = [kind.kind for kind in kinds()]
-    assert len(names) == len(set(names)) == 13
+    assert len(names) == len(set(names)) == 14
 
 
 @pytest.mark.parametrize(

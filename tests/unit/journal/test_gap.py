@@ -17,6 +17,7 @@ from pipeline.journal import gap
 from pipeline.journal.entry import Verb, read_journal
 from pipeline.journal.gap import Skip, resume
 from pipeline.journal.position import Position
+from pipeline.wording import counted
 from tests.support.model_harness import ModelHarness, tiny_settings
 
 HOUR_MS = 3_600_000
@@ -80,7 +81,7 @@ def test_what_retention_took_unlearned_is_named_and_refused(harness: ModelHarnes
     for source, end in ends.items():
         lost = end - start.offsets[source]
         if lost:
-            assert f"{source} has lost {lost} records" in str(caught.value)
+            assert f"{source} has lost {counted(lost, 'record')}," in str(caught.value)
 
 
 def test_an_accepted_gap_is_journalled_once_and_counted(harness: ModelHarness, tmp_path: Path) -> None:
@@ -169,7 +170,7 @@ def test_lost_impressions_hide_no_lost_interactions(harness: ModelHarness, tmp_p
     start = learned(harness)
     harness.show("ann", "red-cup", name="i")
     with expired(harness, tmp_path) as log:
-        with pytest.raises(RecordsLost, match=r"mill\.impressions/. has lost 1 records"):
+        with pytest.raises(RecordsLost, match=r"mill\.impressions/. has lost 1 record,"):
             resumed(harness, log, start, accepts=False)
         assert Skip(resumed(harness, log, start), start).topics == {
             harness.topics.interactions,

@@ -18,6 +18,7 @@ from pipeline.value.features import (
     LAYOUT,
     OWN,
     STATE,
+    directions,
     pack,
     project_items,
     project_user,
@@ -70,25 +71,27 @@ def test_the_layout_is_pinned_because_learned_values_rest_on_it() -> None:
     """Another projection, or another meaning of a column, needs another number of the layout."""
     user, item = np.arange(1, 9, dtype=np.float32), np.ones((1, 8), dtype=np.float32)
     assert (LAYOUT, STATE, ITEM) == ("1", 13, 36)
-    projected = project_items(user, item)
+    projected = project_items(directions(user), directions(item))
     assert projected.shape == (1, JOINT + OWN)
     np.testing.assert_allclose(projected[0, :3], [0.280056, 1.400280, 1.820364], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(project_user(user)[:2], [-0.700140, 0.0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(project_user(directions(user))[:2], [-0.700140, 0.0], rtol=1e-4, atol=1e-6)
 
 
 def test_lengths_do_not_matter_and_zeros_stay() -> None:
     rng = np.random.default_rng(0)
     user, item = rng.normal(size=32).astype(np.float32), rng.normal(size=(3, 32)).astype(np.float32)
-    longer = project_items(7 * user, 3 * item)
-    np.testing.assert_allclose(longer, project_items(user, item), rtol=1e-4, atol=1e-6)
-    assert not project_items(np.zeros_like(user), item)[:, :JOINT].any()
-    assert not project_user(np.zeros_like(user)).any()
+    longer = project_items(directions(7 * user), directions(3 * item))
+    np.testing.assert_allclose(
+        longer, project_items(directions(user), directions(item)), rtol=1e-4, atol=1e-6
+    )
+    assert not project_items(directions(np.zeros_like(user)), directions(item))[:, :JOINT].any()
+    assert not project_user(directions(np.zeros_like(user))).any()
 
 
 def test_features_are_of_moderate_size() -> None:
     rng = np.random.default_rng(0)
     user, item = rng.normal(size=384).astype(np.float32), rng.normal(size=(1_000, 384)).astype(np.float32)
-    assert 0.7 < project_items(user, item).std() < 1.3
+    assert 0.7 < project_items(directions(user), directions(item)).std() < 1.3
 
 
 def test_features_are_bounded_on_the_wire() -> None:

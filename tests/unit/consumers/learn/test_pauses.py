@@ -64,6 +64,26 @@ def test_a_paused_learner_carries_out_other_orders_and_refuses_what_it_cannot(ha
     assert len(harness.published(Refusal)) == 1
 
 
+def test_an_order_that_was_refused_is_not_refused_again_by_who_starts_paused(
+    harness: ModelHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    with harness.busy() as learning:
+        harness.order(PAUSE)
+        key = harness.promote("nobody")
+        assert learning.new() == []
+    for _ in range(2):
+        with harness.learning() as again:
+            again.recover()
+            assert again.new() == []
+    assert [refusal.order for refusal in harness.published(Refusal)] == [key]
+    assert caplog.text.count("is refused") == 1
+    with harness.learning() as again:
+        again.recover()
+        later = harness.promote("somebody")
+        assert again.new() == []
+    assert [refusal.order for refusal in harness.published(Refusal)] == [key, later]
+
+
 def test_a_pause_that_ended_long_ago_lets_no_batch_slip_through(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

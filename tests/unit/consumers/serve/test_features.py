@@ -27,7 +27,17 @@ from pipeline.policy.policies import GREEDY, DeepQ, EpsilonGreedy, Thompson
 from pipeline.policy.port import Policy
 from pipeline.rules.compiled import Shaping, Shift
 from pipeline.state.acted_items import item_digest
-from pipeline.value.features import EXPOSURE, ITEM, JOINT, OWN, SCORERS, USER_FACTS, project_items, unpack
+from pipeline.value.features import (
+    EXPOSURE,
+    ITEM,
+    JOINT,
+    OWN,
+    SCORERS,
+    USER_FACTS,
+    directions,
+    project_items,
+    unpack,
+)
 from pipeline.value.port import Floats, Vectors
 from tests.support.serve_harness import START, World
 
@@ -161,7 +171,7 @@ def test_projections_are_of_the_vectors_that_rank(open_shop: World) -> None:
     rows, basis = np.array(answer.rows), answer.features.basis
     assert basis is not None
     whole = view.snapshot.recommender.item_vectors(view.items.dense).detach().numpy()[rows]
-    projected = project_items(basis.user.numpy(), whole)
+    projected = project_items(directions(basis.user.numpy()), directions(whole))
     np.testing.assert_allclose(answer.features.items(rows)[:, :FIRST_SCORER], projected, atol=3e-3)
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from pathlib import Path
 
 import orjson
 import pytest
+from pydantic import SecretStr
 
 from consumers.console.change.rules import EXAMPLE
 from consumers.console.change.snapshots import read_snapshots
 from consumers.console.commands import CommandResult
-from pipeline.control.actions import OperatorAction
+from pipeline.control.actions import OperatorAction, pseudonym
 from pipeline.control.records import Adoption, GateDecision, Pause
 from pipeline.rules.rule import build_rule
 from pipeline.rules.store import RuleStore
-from tests.support.console_harness import OPERATOR_KEY, VIEWER_KEY, ConsoleHarness, send
+from tests.support.console_harness import OPERATOR_KEY, VIEWER_KEY, ConsoleHarness, keyed, send
 from tests.support.serve_harness import World
 
 DECISION = GateDecision(
@@ -34,7 +36,11 @@ SIGNED = "--reason=olga: worse since noon"
 FORMS = {
     "/change/pause": (WHY, ["pause", SIGNED], "pause learning"),
     "/change/resume": (WHY, ["resume", SIGNED], "resume learning"),
-    "/change/forget": ({"user": "u1", **WHY}, ["users", "remove", "--yes", "--", "u1"], "forget user"),
+    "/change/forget": (
+        {"user": "u1", **WHY},
+        ["users", "remove", "--yes", SIGNED, "--", "u1"],
+        "forget user",
+    ),
     "/change/rollback": ({"version": "1-1", **WHY}, ["rollback", SIGNED, "--", "1-1"], "rollback"),
     "/change/promote": (
         {"name": "c-1", "force": "true", **WHY},
@@ -165,13 +171,19 @@ def test_the_models_page_says_whether_learning_is_paused(console: ConsoleHarness
     assert "Resume learning" not in console.browser(VIEWER_KEY).get("/change").text
 
 
-def test_who_is_forgotten_is_not_named_in_the_history(console: ConsoleHarness) -> None:
+@pytest.mark.parametrize("secret", [None, SecretStr("a secret of sixteen")])
+def test_who_is_forgotten_is_not_named_in_the_history(world: World, secret: SecretStr | None) -> None:
+    world.open()
+    console = ConsoleHarness(world, keyed().model_copy(update={"secret": secret}))
     browser = console.browser(OPERATOR_KEY)
     assert "Forget anna" in browser.get("/change/forget?user=anna").text
     send(browser, "/change/forget", user="anna", **WHY)
     (asked,) = console.records()
-    assert b"anna" not in asked.encode()
-    assert "olga asked: forget user sha256:" in browser.get("/change/history").text
+    assert b"anna" not in asked.encode() and sha256(b"anna").hexdigest()[:8].encode() not in asked.encode()
+    assert isinstance(asked, OperatorAction)
+    assert asked.subject == pseudonym("anna", secret)
+    assert bool(asked.subject) == (secret is not None)
+    assert "olga asked: forget user" in browser.get("/change/history").text
 
 
 def test_the_history_is_a_timeline_newest_first(console: ConsoleHarness) -> None:
@@ -238,7 +250,7 @@ def test_rules_are_put_as_the_file_that_the_command_reads(
 
     def put(arguments: list[str]) -> CommandResult:
         texts.append((arguments[:-1], Path(arguments[-1]).name, Path(arguments[-1]).read_text()))
-        return CommandResult(0, "1 rules are in shop.rules")
+        return CommandResult(0, "1 rule added to shop.rules, or replaced there")
 
     monkeypatch.setattr(console.parts.actions, "_run", put)
     browser = console.browser(OPERATOR_KEY)
