@@ -208,7 +208,7 @@ class Scan:
         """
         if self._alike is None:
             return 0.0
-        self._slots = reaching(self._slots, len(items.bias), NOWHERE)  # a View has newer items than the scan
+        self._slots = reaching(self._slots, len(items.bias), NOWHERE)  # a View has rows that no update named
         found, weights = (
             self._alike.find(asked.latest, items, self.rows, self._slots),
             asked.weights[:, ALIKE],
