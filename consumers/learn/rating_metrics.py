@@ -32,4 +32,5 @@ class RatingMetrics:
         was_well, beyond = not self._scale.beyond, self._scale.add(events)
         metrics.RATINGS_BEYOND_SCALE.inc(beyond)
         if beyond and was_well:
-            log.warning("%s (said once; millstream_ratings_beyond_scale_total)", self._scale.warning())
+            warning = self._scale.warning(metrics.ENOUGH_ACTS)
+            log.warning("%s (said once; millstream_ratings_beyond_scale_total)", warning)

@@ -68,9 +68,12 @@ def pause(reason: ReasonOption = "by hand") -> None:
 
     It still carries out rollbacks and promotions. It stays paused when it is started again.
     """
+    from pipeline.control.pauses import read_pause
     from pipeline.control.records import Pause
 
     with log_of_settings() as (event_log, topics, _):
+        if standing := read_pause(event_log, topics):
+            raise typer.BadParameter(f"learning is paused already: {standing.key}, {standing.reason}")
         _append(event_log, topics, order := Pause(ordered_at=now(), reason=reason))
     console.print(f"recorded: {order.key}; the learner pauses before its next batch", soft_wrap=True)
 
@@ -78,9 +81,12 @@ def pause(reason: ReasonOption = "by hand") -> None:
 @app.command()
 def resume(reason: ReasonOption = "by hand") -> None:
     """Order the learner to learn on, from where it paused."""
+    from pipeline.control.pauses import read_pause
     from pipeline.control.records import Resume
 
     with log_of_settings() as (event_log, topics, _):
+        if read_pause(event_log, topics) is None:
+            raise typer.BadParameter("learning is not paused")
         _append(event_log, topics, order := Resume(ordered_at=now(), reason=reason))
     console.print(f"recorded: {order.key}; the learner goes on", soft_wrap=True)
 

@@ -33,19 +33,22 @@ class RatingScale:
         self.least, self.most = min([self.least, *values]), max([self.most, *values])
         return beyond
 
-    def warning(self) -> str | None:
-        """Say how ratings do not fit, and which settings would; None if all do."""
+    def warning(self, least: int = 1) -> str | None:
+        """Say how ratings do not fit, and which settings would; None if all do.
+
+        Fewer than `least` ratings do not show where the scale ends.
+        """
         if not self.beyond:
             return None
         low, high = self._config.lowest, self._config.highest
         return (
             f"{self.beyond:,} of {self.n:,} ratings are beyond the scale of {low:g} to {high:g} and count as "
-            f"its nearest end: they reach from {self.least:g} to {self.most:g}. Set {self._settings()}"
+            f"its nearest end: they reach from {self.least:g} to {self.most:g}. Set {self._settings(least)}"
         )
 
-    def _settings(self) -> str:
+    def _settings(self, least: int) -> str:
         """The settings of a scale that reaches from the least to the most; good begins in the same place."""
-        if self.least == self.most:
+        if self.least == self.most or self.n < least:
             return "learn.ratings.lowest and learn.ratings.highest to the scale of the data"
         usual, signals = RatingsConfig(), SignalsConfig()
         stretch = (self.most - self.least) / (usual.highest - usual.lowest)

@@ -68,7 +68,9 @@ def test_learning_is_paused_and_resumed(harness: ModelHarness) -> None:
     result = run("pause", "--reason", "tests come")
     assert harness.published(Pause) == [Pause(ordered_at=MOMENT_MS, reason="tests come")]
     assert result.stdout == f"recorded: pause-{MOMENT_MS}; the learner pauses before its next batch\n"
+    assert "learning is paused already" in misused("pause")
     assert run("resume").stdout == f"recorded: resume-{MOMENT_MS}; the learner goes on\n"
+    assert "learning is not paused" in misused("resume")
     assert harness.published(Resume) == [Resume(ordered_at=MOMENT_MS, reason="by hand")]
     assert re.search(r"pause ordered.*tests come", run("history").stdout)
 

@@ -50,6 +50,7 @@ def test_what_is_beyond_the_scale_is_said_with_the_settings_that_fit(
     warning = scale.warning() or ""
     assert warning.startswith(f"{beyond} of {len(values)} ratings are beyond the scale of 0.5 to 5")
     assert settings in warning
+    assert "learn.ratings.highest to the scale of the data" in (scale.warning(least=len(values) + 1) or "")
 
 
 @pytest.mark.parametrize(
