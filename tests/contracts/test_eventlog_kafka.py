@@ -79,7 +79,7 @@ def test_a_position_before_the_begin_has_expired(log: EventLog, topic: str, admi
     source = TopicPartition(topic, 0)
     assert log.begin_offsets([topic]) == {source: 4}
     with log.reader({source: 1}) as reader:
-        with pytest.raises(OffsetsExpired, match="3 records are lost") as caught:
+        with pytest.raises(OffsetsExpired, match="lost to retention: 3 of its records") as caught:
             reader.poll(10, timeout_seconds=10)
         assert (caught.value.requested, caught.value.begin, caught.value.end) == (1, 4, 10)
 

@@ -85,7 +85,7 @@ def test_a_position_before_the_begin_has_expired(log: SqliteLog, clock: Clock) -
         assert len(reader.poll(1, timeout_seconds=0)) == 1
         clock.now += 1_001
         log.upkeep()
-        with pytest.raises(OffsetsExpired, match="3 records are lost") as caught:
+        with pytest.raises(OffsetsExpired, match="lost to retention: 3 of its records") as caught:
             reader.poll(1, timeout_seconds=0)
         assert (caught.value.requested, caught.value.begin, caught.value.end) == (2, 5, 5)
 
