@@ -75,6 +75,7 @@ class AlikeSlots:
         """Search again for the items to which what is at some slots is alike; before and after it changes."""
         if len(slots) > MOST_CHANGED:
             self.forget_all()
+            return
         kept = slice(UNKNOWN + 1, self._end)
         cosines = self._cosines_of(kept, slots)
         is_changed = (cosines >= self._floors[kept].unsqueeze(1)).any(dim=1).cpu().numpy()
