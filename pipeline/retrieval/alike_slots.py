@@ -18,15 +18,19 @@ from torch.nn.functional import pad
 
 from pipeline.model.item_table import Rows
 from pipeline.model.likeness import LEAST, NEARNESS, NO_ITEM, likeness_of, texts_of
-from pipeline.retrieval.rounded_vectors import GROUP, NOWHERE, RoundedVectors, best_of
+from pipeline.retrieval.rounded_vectors import (
+    NOWHERE,
+    RoundedVectors,
+    best_of,
+    in_groups,
+    kernel_size,
+)
 from pipeline.state.growing import distinct, reaching
 
 MOST_SLOTS = 64
 """Slots kept of an item. Three in four titles of Online Retail have fewer that are alike at all."""
 MOST_ITEMS = 8_192
 """Items whose slots are kept, in 22 MB."""
-TOGETHER = 8
-"""Items are searched for in multiples of so many, or each number would need a kernel of its own."""
 MOST_CHANGED = 1_024
 """Slots that may change at a time; where more do, what is kept is forgotten without a look."""
 AT_ONCE = 64
@@ -143,9 +147,8 @@ class AlikeSlots:
         self._end, self._rows[kept], self._entries[rows] = kept.stop, rows, np.arange(kept.start, kept.stop)
         self._texts[kept] = texts
         self._asked.put(kept, pad(texts, (0, width - texts.shape[1])))
-        more = min(-(-rows.size // TOGETHER) * TOGETHER, len(self._rows) - kept.start)
-        searched = slice(kept.start, kept.start + more)
-        cosines = self._cosines_of(searched, slice(0, -(-scanned.size // GROUP) * GROUP))[: rows.size]
+        padded = slice(kept.start, kept.start + kernel_size(rows.size))
+        cosines = self._cosines_of(padded, slice(0, in_groups(scanned.size)))[: rows.size]
         cosines[:, scanned.size :] = 0
         is_scanned = own != NOWHERE
         cosines[np.flatnonzero(is_scanned), own[is_scanned]] = 0

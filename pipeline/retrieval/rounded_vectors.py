@@ -18,6 +18,7 @@ LARGEST_CODE = 63
 """Of 7 bits: products of 8 overflow on processors that sum pairs of them in 16 (AVX2 without VNNI)."""
 LEAST_ROWS = 2_048
 """Rows from which on oneDNN multiplies whole numbers."""
+TOGETHER = 8
 ROUNDING = 2.0**-20
 """Relative error of the sums in float32."""
 NOWHERE = -1
@@ -71,6 +72,16 @@ class RoundedVectors:
         longest = self.lengths[:count].max()
         error: Tensor = errors * longest + lengths * (self.errors[:count].max() + ROUNDING * longest)
         return error
+
+
+def kernel_size(count: int) -> int:
+    """Return to how many queries some are padded, so that few kernels do: one, or multiples of `TOGETHER`."""
+    return count if count <= 1 else -(-count // TOGETHER) * TOGETHER
+
+
+def in_groups(count: int) -> int:
+    """Return to how many rows some are padded, so that their groups are whole."""
+    return -(-count // GROUP) * GROUP
 
 
 def _products(codes: Tensor, others: Tensor) -> Tensor:

@@ -25,16 +25,16 @@ from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts
 from pipeline.retrieval.alike_slots import AlikeSlots
 from pipeline.retrieval.rounded_vectors import (
-    GROUP,
     LARGEST_CODE,
     NOWHERE,
     ROUNDING,
     RoundedVectors,
     best_of,
+    in_groups,
+    kernel_size,
 )
 from pipeline.state.growing import reaching
 
-TOGETHER = 8
 LEAST_SCALE = 1e-9
 """Of a query; what is left out counts as an error."""
 MODEL, POPULARITY, BIAS = (FEATURES.index(name) for name in ("model", "popularity", "bias"))
@@ -125,7 +125,7 @@ class Scan:
             self._alone = torch.zeros(2, 0, device=device)
         room = self._alone.shape[1]
         if count > room:
-            more = -(-max(count, int(GROWTH * room)) // GROUP) * GROUP
+            more = in_groups(max(count, int(GROWTH * room)))
             self._alone = pad(self._alone, (0, more - room))
             for part in filter(None, (self._residual, self._content)):
                 part.grow(more)
@@ -209,10 +209,8 @@ class Scan:
         if self._alike is None:
             return 0.0
         self._slots = reaching(self._slots, len(items.bias), NOWHERE)  # a View has rows that no update named
-        found, weights = (
-            self._alike.find(asked.latest, items, self.rows, self._slots),
-            asked.weights[:, ALIKE],
-        )
+        weights = asked.weights[:, ALIKE]
+        found = self._alike.find(asked.latest, items, self.rows, self._slots)
         likeness = torch.zeros_like(scores[: len(weights)])
         likeness.scatter_reduce_(1, found.slots, found.likeness, "amax")
         scores[: len(weights)].addcmul_(likeness, weights.unsqueeze(1) / scales)
@@ -220,7 +218,7 @@ class Scan:
 
     def _scores(self, codes: Tensor, alone: Tensor) -> Tensor:
         """Score the scanned rows and those that fill the last group, in units of the queries' scales."""
-        scores = alone @ self._alone[:, : -(-self.rows.size // GROUP) * GROUP]
+        scores = alone @ self._alone[:, : in_groups(self.rows.size)]
         width = self._residual.codes.shape[1]
         self._residual.add_products(scores, codes[:, :width])
         if self._content is not None:
@@ -246,7 +244,7 @@ class Scan:
         of_content, of_residual = recommender.queries(asked.users)
         model, popularity, bias = asked.weights[:, [MODEL, POPULARITY, BIAS]].T.unsqueeze(2)
         parts = [model * of_residual, *([model * of_content] if self.has_content else [])]
-        padding = 0, 0, 0, _kernel_size(len(asked.users)) - len(asked.users)
+        padding = 0, 0, 0, kernel_size(len(asked.users)) - len(asked.users)
         alone = torch.cat([popularity, model + BIAS_SCALE * bias], dim=1)
         return pad(torch.cat(parts, dim=1), padding), pad(alone, padding)
 
@@ -260,8 +258,3 @@ def _rounded_queries(queries: Tensor) -> tuple[Tensor, Tensor]:
     codes, scales = rounded(queries, LARGEST_CODE)
     is_nothing = scales < LEAST_SCALE
     return codes.masked_fill_(is_nothing, 0), scales.masked_fill_(is_nothing, 1)
-
-
-def _kernel_size(count: int) -> int:
-    """Return to how many queries some are padded, so that few kernels do: one, or multiples of `TOGETHER`."""
-    return count if count <= 1 else -(-count // TOGETHER) * TOGETHER
