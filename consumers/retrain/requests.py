@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Self
 
 from pipeline.control.alarms import RetrainRequest
-from pipeline.eventlog.port import EventLog, read
+from pipeline.control.reading import records_of
+from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
 from pipeline.retraining.candidates import Candidates
 
@@ -32,12 +33,7 @@ class ManualRequest:
 
 def open_request(event_log: EventLog, topics: Topics, candidates: Candidates) -> RetrainRequest | None:
     """Return the newest request of an alarm, unless it is answered; older ones count as answered with it."""
-    newest = None
-    for record in read(event_log, topics.control):
-        try:
-            newest = RetrainRequest.decode(record.value or b"{}")
-        except (AttributeError, ValueError):
-            continue  # another kind of record, or not a valid one
+    *_, newest = None, *records_of(event_log, topics, RetrainRequest.decode)
     if newest is None or candidates.named(newest.key).decision() is not None:
         return None
     return newest

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 
-from pipeline.control.records import ControlRecord, Order, Pause, Resume, order_in
-from pipeline.eventlog.port import EventLog, read
+from pipeline.control.reading import records_of
+from pipeline.control.records import ControlRecord, Pause, Resume, order_in
+from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
 
 
@@ -16,7 +16,7 @@ def read_pause(event_log: EventLog, topics: Topics) -> Pause | None:
     Raises:
         TopicError: there is no control topic.
     """
-    return standing_pause(_orders(event_log, topics))
+    return standing_pause(records_of(event_log, topics, order_in))
 
 
 def standing_pause(records: Iterable[ControlRecord], standing: Pause | None = None) -> Pause | None:
@@ -28,11 +28,3 @@ def standing_pause(records: Iterable[ControlRecord], standing: Pause | None = No
             case Resume():
                 standing = None
     return standing
-
-
-def _orders(event_log: EventLog, topics: Topics) -> Iterator[Order]:
-    for record in read(event_log, topics.control):
-        with suppress(TypeError, ValueError):  # who obeys orders says which records are damaged
-            order = order_in(record.value or b"")
-            if order is not None:
-                yield order

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
+from pipeline.control.reading import records_of
 from pipeline.control.records import Refusal
-from pipeline.eventlog.port import EventLog, read
+from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
 
 
@@ -15,8 +14,4 @@ def refused_orders(event_log: EventLog, topics: Topics) -> set[str]:
     Raises:
         TopicError: there is no control topic.
     """
-    refused = set[str]()
-    for record in read(event_log, topics.control):
-        with suppress(TypeError, ValueError):  # another kind of record, or a damaged one
-            refused.add(Refusal.decode(record.value or b"").order)
-    return refused
+    return {refusal.order for refusal in records_of(event_log, topics, Refusal.decode)}
