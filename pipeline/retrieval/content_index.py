@@ -27,9 +27,10 @@ AT_ONCE = 2_048
 """Vectors that are added at a time; the products with all centroids take 16 MB."""
 SAMPLED = 65_536
 """Contents, or up to twice as many, among which centroids are chosen."""
-MARGIN = 4
+MARGIN = 32
 """Rows that are looked for beyond those wanted, so that equal products at the end are seen; where more are
-equal, the query is asked again."""
+equal, the query is asked again. Measured, 24 queries among 84,000 items of which 50 at a time have one text:
+1.7 ms instead of the 3.3 ms with 4, which asks each query twice."""
 NOTHING = -1
 
 
