@@ -47,7 +47,7 @@ FIGURES = {
     "read_ms": "256 acts read, ms",
     "apply_ms": "delta applied, ms",
     "request_ms": "request, ms",
-    "pass_ms": "pass of 32 requests, ms",
+    "pass_ms": "pass of 64 requests, ms",
     "learner_mib": "learner, MiB",
     "server_mib": "server, MiB",
     "full_mb": "full snapshot, MB",
