@@ -1,6 +1,6 @@
 """Where the vectors of a column lie of which most are zero: the others lie one after another.
 
-A row of 1.5 kB among rows of zeros takes pages of 4 kB of its own, and each is zeroed when it is first written:
+A row of 1.5 kB among rows of zeros takes pages of 4 kB of its own, which are zeroed when it is first written:
 of what it took to apply the delta of a batch to a million items, that was the greatest part.
 """
 
