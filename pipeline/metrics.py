@@ -414,7 +414,7 @@ def unreachable(error: OSError, setting: str) -> str:
     """Say why a URL of a setting does not answer; of a certificate, with what mends it."""
     reason = getattr(error, "reason", error)
     if not isinstance(reason, ssl.SSLCertVerificationError):
-        return str(error)
+        return (reason.strerror or str(reason)) if isinstance(reason, OSError) else str(error)
     if reason.verify_code in NAME_FAULTS:
         return f"its certificate is for another name: set {setting} to a URL with that name"
     return f"its certificate is not trusted ({reason.verify_message}): name its CA in metrics.authority"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from pipeline.cli.terminal import JsonOption, console, log_of_settings, now
+from pipeline.cli.terminal import JsonOption, console, given, log_of_settings, now
 from pipeline.wording import counted
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def promote(
     name: Annotated[str, typer.Argument(help="A policy of policy.shadows or policy.arms, or greedy.")],
     since: SinceOption = None,
     anyway: Annotated[
-        str | None, typer.Option(metavar="REASON", help="Promote it whatever it earns, for this reason.")
+        str | None,
+        typer.Option(metavar="REASON", help="Promote it whatever it earns, for this reason.", callback=given),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -146,7 +147,9 @@ def promote(
 
 @policy_app.command("rollback")
 def roll_back(
-    reason: Annotated[str, typer.Option(help="Reason, shown by `millstream policy list`.")] = "by hand",
+    reason: Annotated[
+        str, typer.Option(help="Reason, shown by `millstream policy list`.", callback=given)
+    ] = "by hand",
 ) -> None:
     """Let servers return to the policy that they used before the latest promotion."""
     from pipeline.errors import PolicyRefused

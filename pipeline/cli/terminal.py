@@ -41,7 +41,20 @@ DataArgument = Annotated[
 MappingOption = Annotated[
     Path | None, typer.Option(help="File that says which column is what; `millstream inspect` writes one.")
 ]
-ReasonOption = Annotated[str, typer.Option(help="Reason, shown in the history.")]
+
+
+def given(reason: str | None) -> str | None:
+    """Check that a reason says something; None if there is none.
+
+    Raises:
+        typer.BadParameter: it is blank.
+    """
+    if reason is not None and not reason.strip():
+        raise typer.BadParameter("it is blank: say why, or leave it out")
+    return reason
+
+
+ReasonOption = Annotated[str, typer.Option(help="Reason, shown in the history.", callback=given)]
 EncodingOption = Annotated[str | None, typer.Option(help="Encoding of the files, such as cp1252.")]
 DatesOption = Annotated[
     DateForm | None, typer.Option(help="Form of dates that could be read in more than one way.")

@@ -171,8 +171,8 @@ class LearnerConfig(Config):
     """Seed of all randomness."""
     negatives: Count = 512
     """Negative items drawn for each batch."""
-    mixer_rate: Rate = 0.06
-    """Adam's learning rate of the mixer's weights."""
+    mixer_rate: Rate = 0.1
+    """Adam's learning rate of the mixer's weights at the beginning; it falls to a fifth of it."""
     precision: Precision = "float32"
     """Precision of the user tower's matrix products on CUDA; a CPU always computes in float32."""
     segments: SegmentConfig = SegmentConfig()

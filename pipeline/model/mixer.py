@@ -67,6 +67,14 @@ WHOLE = 0.1
 """Weight of the log-loss over all items; that among the best has the rest of 1."""
 FULL_STEP = 64
 """Targets for a step of the full rate; a step of fewer is smaller by the root of the share, for its noise."""
+EARLY_STEPS = 30
+LEAST_RATE = 0.2
+"""The rate falls with the root of the steps, as in the analysis of Adam (Kingma & Ba 2015, theorem 4.1), in
+units of `EARLY_STEPS`; but no lower than to this share, because tastes change.
+
+Early, the weights are far from where they serve best; later, a high rate keeps noise in them. Measured on the
+same scores, HR@20, MRR@20 and log-loss at a constant .06 and at one that falls from .1: Online Retail .3667
+.1804 6.143 → .3677 .1815 6.136."""
 COVISITATION_FLOOR = 1e-3
 """Added to every share of covisitation, so that the log of a zero share is finite."""
 DECAYS = (0.9, 0.999)  # Adam's β₁ and β₂
@@ -253,7 +261,8 @@ class Mixer:
         """Update the weights of each situation that occurs, with Adam (Kingma & Ba 2015)."""
         for number in sorted(set(situation.tolist())):
             own = situation == number
-            gradient, rate = gradients[own].mean(dim=0), self._rate * _share_of_step(int(own.sum()))
+            gradient, step = gradients[own].mean(dim=0), float(self._steps[number])
+            rate = self._rate * _share_after(step) * _share_of_step(int(own.sum()))
             self._steps[number] += 1
             self._mean[number] = torch.lerp(gradient, self._mean[number], DECAYS[0])
             self._square[number] = torch.lerp(gradient.square(), self._square[number], DECAYS[1])
@@ -308,6 +317,10 @@ def with_later_features(known: Tensor, born: Tensor = BORN) -> Tensor:
         added = born[: len(known), at : at + 1].to(known)
         known = torch.cat([known[:, :at], added, known[:, at:]], dim=1)
     return known
+
+
+def _share_after(steps: float) -> float:
+    return max(LEAST_RATE, 1 / math.sqrt(1 + steps / EARLY_STEPS))
 
 
 def _share_of_step(targets: int) -> float:

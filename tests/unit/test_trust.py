@@ -13,6 +13,7 @@ import pytest
 
 from consumers.console.answers import Answers, ServerUnavailable
 from pipeline.config import HttpConfig, MetricsConfig, ServeConfig, Settings
+from pipeline.demo.processes import free_port
 from pipeline.errors import InvalidSettings
 from pipeline.metrics import scrape, trusting, unreachable
 from tests.support.certificates import Authority
@@ -73,6 +74,12 @@ def test_a_certificate_for_another_name_is_said_to_be_one(port: int, authority: 
     with pytest.raises(OSError, match="certificate") as failed:
         scrape(f"https://localhost:{port}/metrics", authority=authority.file)
     assert "set metrics.urls.serve to a URL with that name" in unreachable(failed.value, "metrics.urls.serve")
+
+
+def test_a_port_where_nobody_listens_is_said_in_plain_words() -> None:
+    with pytest.raises(OSError) as failed:
+        scrape(f"http://127.0.0.1:{free_port()}/metrics")
+    assert unreachable(failed.value, "metrics.urls.serve") == "Connection refused"
 
 
 def test_a_file_that_is_no_ca_is_named(tmp_path: Path) -> None:

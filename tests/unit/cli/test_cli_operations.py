@@ -75,6 +75,12 @@ def test_learning_is_paused_and_resumed(harness: ModelHarness) -> None:
     assert re.search(r"pause ordered.*tests come", run("history").stdout)
 
 
+@pytest.mark.parametrize("command", ["pause", "rollback 1-2", "users remove ann --yes", "policy rollback"])
+def test_a_blank_reason_is_refused(command: str, harness: ModelHarness) -> None:
+    assert "it is blank: say why, or leave it out" in misused(*command.split(), "--reason", " ")
+    assert not harness.published(Pause)
+
+
 def test_a_version_that_was_never_learned_is_refused(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -95,16 +95,13 @@ def all_listed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("all_listed")
 def test_lists_among_enough_candidates_are_those_of_a_full_ranking(make: Make) -> None:
-    exact, among = make(RetrievalConfig()), make(ALL_SCANNED)
-    alike = [
-        overlap(one, other)
-        for batch in batches(8)
-        for one, other in zip(
-            exact.score_and_learn(batch).lists.rows, among.score_and_learn(batch).lists.rows, strict=True
-        )
-    ]
+    exact, among, alike = make(RetrievalConfig()), make(ALL_SCANNED), list[float]()
+    for batch in batches(8):
+        among.mixer.load(exact.mixer.state())  # what it learns beside the list is not what this is about
+        full, found = (learner.score_and_learn(batch).lists.rows for learner in (exact, among))
+        alike += [overlap(one, other) for one, other in zip(full, found, strict=True)]
     assert len(alike) > 10
-    assert np.mean(alike) > 0.9
+    assert np.mean(alike) > 0.99
 
 
 @pytest.mark.usefixtures("all_listed")
