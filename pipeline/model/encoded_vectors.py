@@ -21,21 +21,23 @@ LEAST = torch.finfo(torch.float32).tiny
 
 @dataclass(frozen=True)
 class EncodedVectors:
-    """Vectors ``[n, d]`` as float16, or as codes of 8 bits with scales ``[n]``.
+    """Vectors ``[n, d]`` as float32 or float16, or as codes of 8 bits with scales ``[n]``.
 
-    It has of a tensor what gathers rows from one.
+    It has of a tensor what gathers rows from one. The codes of the rows lie in their order, or at the rows'
+    slots ``[n]``.
     """
 
     codes: Tensor
     scales: Tensor | None = None
+    slots: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self.codes if self.slots is None else self.slots)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """As a tensor's."""
-        return tuple(self.codes.shape)
+        return len(self), *self.codes.shape[1:]
 
     @property
     def device(self) -> torch.device:
@@ -50,14 +52,15 @@ class EncodedVectors:
     def __getitem__(self, rows: Tensor) -> Tensor:
         """Gather rows ``[...]`` as float32."""
         flat = rows.reshape(-1)
-        found = self.codes.index_select(0, flat).float()
+        at = flat if self.slots is None else self.slots.index_select(0, flat)
+        found = self.codes.index_select(0, at).float()
         if self.scales is not None:
             found *= self.scales.index_select(0, flat).unsqueeze(1)
         return found.view(*rows.shape, self.codes.shape[1])
 
     def float(self) -> Tensor:
         """Return all rows as float32."""
-        found = self.codes.float()
+        found = (self.codes if self.slots is None else self.codes.index_select(0, self.slots)).float()
         return found if self.scales is None else found.mul_(self.scales.unsqueeze(1))
 
     def new_zeros(self, *shape: int) -> Tensor:

@@ -154,6 +154,8 @@ class Scan:
     def _copy_content(self, rows: NDArray[np.int64], table: Rows) -> None:
         assert self._content and self._alike
         where, at = self._scanned(rows, table)
+        if not len(where):
+            return
         self._alike.forget_alike(where)
         self._content.put(where, table.content.index_select(0, at).float())
         self._alike.forget_alike(where)

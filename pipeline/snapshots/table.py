@@ -24,6 +24,7 @@ from pipeline.snapshots.layer import (
     scanned_of,
     texts_of,
 )
+from pipeline.snapshots.slots import Slots
 from pipeline.state.counts import PairCounts, PairRows
 from pipeline.state.growing import distinct
 from pipeline.state.popularity import DecayedPopularity
@@ -40,7 +41,10 @@ COLUMNS = {
 }
 """Dense columns, and the part of a layer that has their values; scales only if the vectors are of 8 bits."""
 
-
+SPARSE = "residual"
+"""The column that is zero in most rows of a large catalogue, until they have been learned."""
+LEAST_SPARSE = 16_384
+"""Items from which on it is kept in slots; fewer may all be scored, for which they lie in order."""
 TYPES = {"vectors": torch.float16, "residual": torch.float32}
 """Number types of vectors that are as they were learned."""
 
@@ -65,32 +69,32 @@ class SnapshotTable:
         self.scanned = np.zeros(0, dtype=np.int64)
         self.centroids: NDArray[np.float32] | None = None
         self._columns: dict[str, NDArray[Any]] = {}
+        self._slots: Slots | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return a view ``[n, ...]`` of a dense column."""
-        return self._columns[name][: len(self)]
+        """Return a view ``[n, ...]`` of a dense column; a copy of one that is kept in slots."""
+        slots = self._slots_of(name)
+        return self._columns[name][: len(self)] if slots is None else self._columns[name][slots.by_row]
 
     def vectors(self, name: str) -> Tensor:
         """Return a column of vectors as numbers: a tensor, or what gathers rows as one does."""
-        codes = torch.from_numpy(self.column(name))
-        if codes.dtype == TYPES[name]:
+        slots = self._slots_of(name)
+        codes = torch.from_numpy(self.column(name) if slots is None else self._columns[name])
+        if slots is None and codes.dtype == TYPES[name]:
             return codes
         scales = torch.from_numpy(self.column(SCALES[name])) if SCALES[name] in self._columns else None
-        return cast("Tensor", EncodedVectors(codes, scales))
+        by_row = None if slots is None else torch.from_numpy(slots.by_row)
+        return cast("Tensor", EncodedVectors(codes, scales, by_row))
 
     def layer(self) -> Layer:
-        """Return all rows as one layer."""
+        """Return all rows as one layer; without values that are zero where they are kept in slots."""
         rows = np.arange(len(self))
-        values = {
-            part: {name: self.column(name) for name in self._columns if COLUMNS[name] == part}
-            for part in COLUMNS.values()
-        }
         return {
             "items": texts_of(self.digests.items(), rows),
-            **{part: RowValues(rows, columns) for part, columns in values.items()},
+            **{part: self._part(part, rows) for part in COLUMNS.values()},
             "popularity": RowValues(rows, {"counts": self.popularity.all_stored()}),
             "pairs": pairs_of(rows, self.pairs.stored(rows)),
             "scanned": scanned_of(np.arange(self.scanned.size), self.scanned),
@@ -135,8 +139,12 @@ class SnapshotTable:
         Values stay as they are, and views of columns keep the old ones.
         """
         for name, column in self._columns.items():
-            if size > len(column):
-                self._columns[name] = _moved(column, size)
+            slots = self._slots_of(name)
+            used, needed = (len(column), size) if slots is None else (slots.used, size + 1)
+            if needed > len(column):
+                self._columns[name] = _moved(column[:used], needed)
+        if self._slots is not None:
+            self._slots.reserve(size)
         self.pairs.reserve([found for layer in layers if (found := layer["pairs"].lengths) is not None])
 
     def apply(self, layers: Sequence[Layer], size: int) -> None:
@@ -188,11 +196,35 @@ class SnapshotTable:
         if name not in self._columns:
             rows, values = changes[0]
             is_all = rows.size == size  # ascending, so that each row is there
-            self._columns[name] = values if is_all else _moved(values[:0], size)
-        column = self._columns[name]
+            self._columns[name] = values if is_all else _moved(values[:0], size + 1)
+            if name == SPARSE and not is_all and size > LEAST_SPARSE:
+                self._slots = Slots()
+        column, slots = self._columns[name], self._slots_of(name)
+        if slots is not None:
+            slots.grow(size)
         for rows, values in changes:
             if values is not column:
-                column[rows] = values
+                column[rows if slots is None else slots.given(rows)] = values
+
+    def _slots_of(self, name: str) -> Slots | None:
+        """Return where the rows of a column are; None if they lie in order."""
+        return self._slots if name == SPARSE else None
+
+    def _part(self, part: str, rows: NDArray[np.int64]) -> RowValues:
+        """Return the rows of a part that have values."""
+        if self._slots is not None and part == COLUMNS[SPARSE]:
+            rows = self._slots.rows
+        values = {
+            name: self.column(name) if rows.size == len(self) else self._gathered(name, rows)
+            for name in self._columns
+            if COLUMNS[name] == part
+        }
+        return RowValues(rows, values)
+
+    def _gathered(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return copies of rows of a column."""
+        slots = self._slots_of(name)
+        return self._columns[name][rows if slots is None else slots.by_row[rows]]
 
 
 def _moved(column: NDArray[Any], size: int) -> NDArray[Any]:

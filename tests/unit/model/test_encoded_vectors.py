@@ -57,10 +57,17 @@ def test_what_is_not_finite_shows_in_the_scale_of_its_row_alone(value: float) ->
 def test_rows_are_gathered_as_numbers() -> None:
     vectors = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     codes, scales = map(torch.from_numpy, int8_codes(vectors))
-    for encoded in (EncodedVectors(codes, scales), EncodedVectors(torch.from_numpy(vectors).half())):
+    at_slots = torch.tensor([0, 3, 3, 1, 4], dtype=torch.int32)
+    for encoded in (
+        EncodedVectors(codes, scales),
+        EncodedVectors(torch.from_numpy(vectors).half()),
+        EncodedVectors(codes, scales, at_slots),
+        EncodedVectors(torch.from_numpy(vectors), slots=at_slots),
+    ):
         whole = encoded.float()
         assert (len(encoded), encoded.shape, whole.dtype) == (5, (5, 4), torch.float32)
         rows = torch.tensor([[4, 0], [2, 2]])
         assert torch.equal(encoded[rows], whole[rows])
         assert torch.equal(encoded.index_select(0, rows[0]), whole[rows[0]])
         assert encoded[rows[:0]].shape == (0, 2, 4)
+    assert torch.equal(encoded.float(), torch.from_numpy(vectors[at_slots]))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as read_arrays
 
 from pipeline.config import ModelSizes
+from pipeline.snapshots import table
 from pipeline.snapshots.announcement import Seal
 from pipeline.snapshots.codec import arrays_in, encode_layer, tensors_in
 from pipeline.snapshots.digest import StateDigest, snapshot_digest
@@ -34,6 +35,7 @@ from pipeline.snapshots.layer import (
 from pipeline.snapshots.layer_list import FAN_IN, MOST_LAYERS, SMALLEST_BYTES, LayerList, mergeable
 from pipeline.snapshots.snapshot import LayerFile, Manifest, Snapshot, Update
 from pipeline.snapshots.store import SnapshotStore
+from pipeline.snapshots.table import LEAST_SPARSE
 from pipeline.snapshots.version import Version
 
 WIDTH = 3
@@ -149,6 +151,8 @@ def assert_holds(snapshot: Snapshot, state: State) -> None:
     assert table.rows == {item: row for row, item in enumerate(table.ids)}
     for name in ("vectors", "residual", "bias", "effects", "lists"):
         np.testing.assert_array_equal(table.column(name), getattr(state, name))
+    for gathered in (snapshot.residual[torch.arange(len(state.items))], snapshot.residual.float()):
+        np.testing.assert_array_equal(gathered, state.residual)
     np.testing.assert_array_equal(table.popularity.counts, state.acts * state.scale)
     np.testing.assert_array_equal(table.pairs.to_csr().toarray(), state.pairs * state.scale)
     assert table.scanned.tolist() == state.scanned.tolist()
@@ -187,13 +191,15 @@ class Publications(RuleBasedStateMachine):
         self.folder = TemporaryDirectory()
         self.state, self.layers = State(), LayerList()
         self.store = RefusingStore(self.folder.name, "model")
-        self.version = Version(1, 0)
+        self.version, self.patch = Version(1, 0), pytest.MonkeyPatch()
 
     def teardown(self) -> None:
+        self.patch.undo()
         self.folder.cleanup()
 
-    @initialize(seed=st.integers(0, 2**32 - 1))
-    def begin(self, seed: int) -> None:
+    @initialize(seed=st.integers(0, 2**32 - 1), least_sparse=st.sampled_from([0, LEAST_SPARSE]))
+    def begin(self, seed: int, least_sparse: int) -> None:
+        self.patch.setattr(table, "LEAST_SPARSE", least_sparse)
         self.random = np.random.default_rng(seed)
         self.state.add()
         self.publish()
