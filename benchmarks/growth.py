@@ -27,6 +27,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from consumers.serve.batching import MOST_AT_ONCE
 from pipeline.cli.terminal import ReportOption
 
 SIZES, USERS = (1_000, 10_000, 100_000, 1_000_000), 20_000
@@ -47,7 +48,7 @@ FIGURES = {
     "read_ms": "256 acts read, ms",
     "apply_ms": "delta applied, ms",
     "request_ms": "request, ms",
-    "pass_ms": "pass of 64 requests, ms",
+    "pass_ms": f"pass of {MOST_AT_ONCE} requests, ms",
     "learner_mib": "learner, MiB",
     "server_mib": "server, MiB",
     "full_mb": "full snapshot, MB",

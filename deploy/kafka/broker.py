@@ -17,15 +17,14 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import NamedTuple, Self
 
 from pipeline.eventlog.kafka import ready
+from pipeline.signals import stop_requested
 
 logger = logging.getLogger("broker")
 
@@ -295,13 +294,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=_HOME / "data", help="kept between runs")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    stopping = threading.Event()
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    stopping = stop_requested()
     try:
         with Broker(arguments.data.resolve(), arguments.port) as broker:
             logger.info("ready: %s, data and log in %s", broker.url, arguments.data)
