@@ -68,7 +68,7 @@ class ReplayConfig(Config):
     capacity: Count = 20_000
     """Segments in the reservoir."""
     weight: Weight = 0.3
-    """Weight of the mean loss over replay and context; that over new targets has weight 1."""
+    """Weight of the mean loss over replay; that over new targets has weight 1."""
 
 
 class ObjectiveConfig(Config):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import torch
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from pipeline.errors import InvalidSettings
 
@@ -108,6 +109,11 @@ def fast_products() -> Iterator[None]:
         yield
     finally:
         products.fp32_precision = before
+
+
+def padded(numbers: Tensor) -> Tensor:
+    """Pad ``[m]`` with zeros to a `recurring` size."""
+    return torch.nn.functional.pad(numbers, (0, recurring(numbers.numel()) - numbers.numel()))
 
 
 def recurring(count: int) -> int:

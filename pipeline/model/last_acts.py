@@ -9,7 +9,6 @@ compute all and leave out the rest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -17,14 +16,12 @@ import torch
 from torch import Tensor, nn
 from transformers.models.bert.modeling_bert import BertLayer
 
-from pipeline.model.families import blocks_of
 from pipeline.model.item_table import Rows
 from pipeline.model.lora import folded, matrix_of
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import users_before_last, with_attributes
 from pipeline.model.sequences import Packed
-from pipeline.model.tower import Tower
-from pipeline.model.tuning import WITHIN_LAYERS
+from pipeline.model.tower import Tower, after_attention
 from pipeline.state.segments import Segment
 
 
@@ -46,7 +43,7 @@ class AttentionMaps(NamedTuple):
 @torch.inference_mode()
 def attention_maps(tower: Tower) -> AttentionMaps | None:
     """Return the maps of the attention of a tower's only layer as they are now; None for other towers."""
-    block = _only_block(tower)
+    block = tower.only_layer
     if block is None:
         return None
     attention: Any = block.attention.self
@@ -70,7 +67,7 @@ class ServedTower(NamedTuple):
 @torch.inference_mode()
 def served_tower(tower: Tower) -> ServedTower | None:
     """Return a tower of one layer as it is now; None for other towers."""
-    block, maps = _only_block(tower), attention_maps(tower)
+    block, maps = tower.only_layer, attention_maps(tower)
     return None if block is None or maps is None else ServedTower(folded(block), maps)
 
 
@@ -130,7 +127,7 @@ class HistoryTower(nn.Module):
             maps: the `attention_maps` of the tower.
         """
         tower, (m, t) = self.tower, types.shape
-        block = _only_block(tower)
+        block = tower.only_layer
         if block is None or maps is None:
             positions, mask = torch.arange(t), torch.ones(t, t, dtype=torch.bool).tril()
             ends = torch.arange(m) * t + lengths - 1
@@ -141,18 +138,7 @@ class HistoryTower(nn.Module):
         last = hidden.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, hidden.shape[2]))[:, 0]
         is_outside = torch.arange(t) >= lengths[:, None]
         attended = _attend(block.attention.self, last, hidden, maps, is_outside)
-        return tower.project(_after_attention(block, attended, last))
-
-
-@lru_cache(2)
-def _only_block(tower: Tower) -> BertLayer | None:
-    """Return the layer of a tower if it has one alone and that is BERT's; looking takes half a ms.
-
-    None, too, if what it learns is not within the layer's maps.
-    """
-    first, *others = blocks_of(tower.layers)
-    is_within = not others and tower.tuning in WITHIN_LAYERS
-    return first if is_within and isinstance(first, BertLayer) else None
+        return tower.project(after_attention(block, attended, last))
 
 
 def _after_last(tower: Tower, served: ServedTower, segments: Sequence[Segment], vectors: Tensor) -> Tensor:
@@ -168,7 +154,7 @@ def _after_last(tower: Tower, served: ServedTower, segments: Sequence[Segment], 
     runs, is_outside = (ends[:, None] - steps).clamp(min=0), steps >= lengths[:, None]
     last, attention = hidden[ends], cast("Any", served.block.attention.self)
     attended = _attend(attention, last, hidden[runs], served.maps, is_outside)
-    return tower.project(_after_attention(served.block, attended, last))
+    return tower.project(after_attention(served.block, attended, last))
 
 
 def _attend(attention: Any, last: Tensor, acts: Tensor, maps: AttentionMaps, is_outside: Tensor) -> Tensor:
@@ -179,11 +165,3 @@ def _attend(attention: Any, last: Tensor, acts: Tensor, maps: AttentionMaps, is_
     weights = scores.masked_fill(is_outside[:, None], -torch.inf).softmax(dim=2)
     summed = torch.einsum("mht,mtd->mhd", weights, acts)
     return torch.einsum("mhd,hdw->mhw", summed, maps.values).flatten(1) + maps.offset
-
-
-def _after_attention(block: BertLayer, attended: Tensor, last: Tensor) -> Tensor:
-    """Compute what of a layer comes after its attention, for the last acts ``[m, d]`` alone."""
-    parts: Any = block
-    queried = parts.attention.output(attended, last)
-    found: Tensor = parts.output(parts.intermediate(queried), queried)
-    return found

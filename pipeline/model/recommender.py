@@ -9,13 +9,14 @@ by its text.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.config import ModelSizes, Precision
 from pipeline.model.backbone import Backbone
-from pipeline.model.device import recurring
+from pipeline.model.device import padded, recurring
 from pipeline.model.fusion import Fusion, ModalityFigures
 from pipeline.model.introduction import Introduction
 from pipeline.model.item_table import Rows
@@ -62,18 +63,24 @@ class Recommender(nn.Module):
         vectors = text + adapted + rows.residual
         return vectors + self.fusion(content[:, width:]) if len(self.fusion) else vectors
 
-    def user_vectors(self, vectors: Tensor, packed: Packed) -> Tensor:
-        """Compute the user vector after each act, ``[acts, d]``, from the item vectors ``[acts, d]``.
+    def user_vectors(self, vectors: Tensor, packed: Packed, after: Tensor | None = None) -> Tensor:
+        """Compute the user vectors after some acts, ``[m, d]``, from the item vectors ``[acts, d]`` of all.
 
-        Both are in the order of ``packed.indices``; callers need not know the layout of the rows.
+        Acts are in the order of ``packed.indices``; callers need not know the layout of the rows.
+
+        Args:
+            vectors: of the items of all acts.
+            packed: the acts.
+            after: ``[m]`` acts to compute a vector after; by default every one. The others cost a quarter.
         """
         rows, width = packed.items.shape
         laid_out = vectors.new_zeros(rows * width, vectors.shape[1]).index_copy(0, packed.indices, vectors)
         vectors = laid_out.view(rows, width, -1)
+        chosen = packed.indices if after is None else packed.indices[after]
         autocasts = self._autocasts and vectors.is_cuda
         with torch.autocast(vectors.device.type, dtype=torch.bfloat16, enabled=autocasts):
-            users: Tensor = self.tower(vectors, packed)
-        return users.float()
+            users: Tensor = self.tower(vectors, replace(packed, indices=padded(chosen)))
+        return users[: chosen.numel()].float()
 
     def figures(self) -> dict[str, ModalityFigures]:
         """Say how much each modality of items says, and each attribute of users, by name."""

@@ -147,7 +147,7 @@ def users_before_last(
         rows = torch.from_numpy(np.concatenate([acts.items for acts in recent])).to(device)
         vectors = recommender.item_vectors(Rows(*(column[rows] for column in items)))
         ends = torch.from_numpy(np.cumsum([len(acts) for acts in recent]) - 1).to(device)
-        return recommender.user_vectors(vectors, pack(recent, device))[ends]
+        return recommender.user_vectors(vectors, pack(recent, device), ends)
 
     return with_attributes(segments, recommender, after_acts)
 

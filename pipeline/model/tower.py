@@ -9,19 +9,20 @@ initially zero.
 from __future__ import annotations
 
 import math
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.models.bert.modeling_bert import BertLayer
 
 from pipeline.config import ModelSizes
 from pipeline.errors import InvalidSettings
 from pipeline.model.backbone import Backbone, sharing_copy
 from pipeline.model.families import attend, blocks_of, family_of
 from pipeline.model.sequences import Packed
-from pipeline.model.tuning import tuned
+from pipeline.model.tuning import WITHIN_LAYERS, tuned
 from pipeline.state.segments import GAP_BUCKETS, TYPES, VALUE_BUCKETS
 
 
@@ -45,19 +46,34 @@ class Tower(nn.Module):
         self._check_causal()
 
     def forward(self, vectors: Tensor, packed: Packed) -> Tensor:
-        """Compute the user vector after each act.
+        """Compute the user vectors after the acts at ``packed.indices``; other acts are only attended to.
 
         Args:
             vectors: ``[r, t, d]`` item vectors, laid out as `packed`.
             packed: positions, attention mask and features of the acts.
 
         Returns:
-            ``[acts, d]``, in the order of ``packed.indices``.
+            ``[m, d]``, in the order of ``packed.indices``.
         """
         features = self.features(packed.types, packed.values, packed.gaps)
-        acts = torch.add(features, vectors, alpha=self._scale)
-        hidden = attend(self.layers, acts, packed.mask, packed.positions)
-        return self.project(hidden.flatten(0, 1)).index_select(0, packed.indices)
+        if self.only_layer is None:
+            acts = torch.add(features, vectors, alpha=self._scale)
+            hidden = attend(self.layers, acts, packed.mask, packed.positions)
+            return self.project(hidden.flatten(0, 1).index_select(0, packed.indices))
+        acts = self.embed(vectors, features)
+        attended = attend_only(self.only_layer, acts, packed.mask)
+        chosen = (each.flatten(0, 1).index_select(0, packed.indices) for each in (attended, acts))
+        return self.project(after_attention(self.only_layer, *chosen))
+
+    @cached_property
+    def only_layer(self) -> BertLayer | None:
+        """The tower's layer, if it has one alone and that is BERT's; looking takes half a ms.
+
+        None, too, if what it learns is not within the layer's maps.
+        """
+        first, *others = blocks_of(self.layers)
+        is_within = not others and self.tuning in WITHIN_LAYERS
+        return first if is_within and isinstance(first, BertLayer) else None
 
     def features(self, types: Tensor, values: Tensor, gaps: Tensor) -> Tensor:
         """Compute the embeddings ``[..., d]`` of what acts say beside their items."""
@@ -65,7 +81,7 @@ class Tower(nn.Module):
         return features
 
     def embed(self, vectors: Tensor, features: Tensor) -> Tensor:
-        """Compute what an encoder's first layer reads, ``[acts, d]``, from item vectors and features."""
+        """Compute what an encoder's first layer reads, ``[..., d]``, from item vectors and features."""
         acts: Tensor = torch.add(features, vectors, alpha=self._scale)
         embeddings: Any = self.layers.embeddings
         embedded: Tensor = embeddings(inputs_embeds=acts)
@@ -91,6 +107,21 @@ class Tower(nn.Module):
             raise InvalidSettings(
                 f"model.backbone: {type(self.layers).__name__} ignores a causal mask; choose another model"
             )
+
+
+def attend_only(layer: BertLayer, acts: Tensor, mask: Tensor) -> Tensor:
+    """Attend among acts ``[r, t, d]`` under a boolean mask ``[r, 1, t, t]``: ``[r, t, d]``."""
+    additive = torch.zeros_like(mask, dtype=acts.dtype).masked_fill(~mask, -torch.inf)
+    attended: Tensor = layer.attention.self(acts, attention_mask=additive)[0]
+    return attended
+
+
+def after_attention(layer: BertLayer, attended: Tensor, acts: Tensor) -> Tensor:
+    """Compute what of a layer comes after its attention, for acts ``[m, d]`` that attended."""
+    parts: Any = layer
+    queried = parts.attention.output(attended, acts)
+    found: Tensor = parts.output(parts.intermediate(queried), queried)
+    return found
 
 
 class _VectorInput(nn.Module):

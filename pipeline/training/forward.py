@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.model.device import recurring
+from pipeline.model.device import padded
 from pipeline.model.item_table import ItemTable, Rows
 from pipeline.model.losses import Negatives
 from pipeline.model.recommender import Recommender
@@ -32,7 +32,7 @@ class Pass:
     Attributes:
         users: ``[m, d]`` user vector before each target.
         items: ``[m]`` the targets' catalogue rows.
-        new: ``[m]`` whether a target is new; the others are replay and context.
+        new: ``[m]`` whether a target is new; the others are replayed.
         weights: ``[m]`` weight of each target's act; 0 of a user's first act, which `introduction` alone
             learns, so that all else is learned as without attributes.
         losses: ``[m]`` loss of each target.
@@ -63,39 +63,44 @@ def forward(
     negatives: Negatives,
     objective: Supervised = NEXT_ITEM,
 ) -> Pass:
-    """Run Segments, each with at least one target, through the tower against the negatives."""
+    """Run Segments, each with at least one target, through the tower against the negatives.
+
+    Targets are the new acts of a Segment, and all acts of one that has no new ones, which is replayed. What
+    was learned before and stands before new acts is their context alone: learned again, it would be half of
+    all targets of sessions, and gains nothing (docs/benchmarks.md).
+    """
     device = negatives.items.device
     packed = pack([segment.cut(0, len(segment) - 1) for segment in segments], device)
     acts = packed.items.flatten()[packed.indices]
-    indices, items, new, weights, baskets, types, owners = (
+    after, vectors_of, items, new, weights, baskets, types, owners = (
         torch.from_numpy(array).to(device) for array in _targets(segments)
     )
     m = items.numel()
-    indices, items = _padded(indices), _padded(items)
+    items = padded(items)
     touched, where = _gather(torch.cat([acts, items, negatives.items]))
 
     rows = table.rows(touched)
     sizes = [acts.numel(), items.numel(), negatives.items.numel()]
     of_acts, of_items, of_negatives = torch.split(recommender.item_vectors(rows)[where], sizes)
     _, bias_of_items, bias_of_negatives = torch.split(rows.bias[where], sizes)
-    users = recommender.user_vectors(of_acts, packed)
+    users = recommender.user_vectors(of_acts, packed, after)
     said = recommender.introduction.vectors([segment.attributes for segment in segments], device)
     introduction = users.new_zeros(())
     if len(said):
         users = torch.cat([users, said])
         known = torch.tensor([bool(segment.attributes) for segment in segments], device=device)
-        vectors = said[_padded(owners)], of_items.detach(), of_negatives.detach()
+        vectors = said[padded(owners)], of_items.detach(), of_negatives.detach()
         biases = bias_of_items.detach(), bias_of_negatives.detach()
         shares = weights * new * known[owners]
         introduction = _introduction(recommender, items, negatives, vectors, biases, shares)
-        weights = weights * (indices[:m] < acts.numel())
-    users = users[indices]
+        weights = weights * (vectors_of < after.numel())
+    users = users[padded(vectors_of)]
 
     def own(user: Tensor, item: Tensor) -> Tensor:
         return recommender.own_logits(users[user], of_items[item], bias_of_items[item])
 
     negative = recommender.logits(users, of_negatives, bias_of_negatives)
-    losses = objective.losses(Ranking(own, negative, items, _padded(baskets), _padded(types), negatives))
+    losses = objective.losses(Ranking(own, negative, items, padded(baskets), padded(types), negatives))
     return Pass(users[:m], items[:m], new, weights, losses[:m], introduction, touched, rows)
 
 
@@ -130,42 +135,43 @@ def _introduction(
     return (losses * shares).sum() / shares.sum().clamp_min(LEAST_WEIGHT)
 
 
-def _padded(numbers: Tensor) -> Tensor:
-    """Pad ``[m]`` with zeros to one of a few sizes."""
-    return torch.nn.functional.pad(numbers, (0, recurring(numbers.numel()) - numbers.numel()))
-
-
 def _gather(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return the distinct values of `rows` ``[k]``, padded to one of a few sizes, and each row's index.
 
     The padding repeats a row; its gradients are zero.
     """
     distinct, where = torch.unique(rows, return_inverse=True)
-    return _padded(distinct), where
+    return padded(distinct), where
 
 
 def _targets(segments: Sequence[Segment]) -> tuple[NDArray[Any], ...]:
     """Describe each target.
 
     Returns:
-        ``[m]`` each: the index of the act before it among all acts, or of its segment after them for a first
-        act; its item, whether it is new, its weight, its basket's number, from 1 over all Segments, its type,
-        and the number of its segment.
+        ``[k]`` numbers of the acts before targets, among all acts but the last of each segment; then ``[m]``
+        each: the index of the act before it among those, or of its segment after them for a first act; its
+        item, whether it is new, its weight, its basket's number, from 1 over all Segments, its type, and the
+        number of its segment.
     """
     starts = np.cumsum([0] + [len(segment) - 1 for segment in segments])
     first_baskets = np.cumsum([1] + [int(segment.baskets[-1]) + 1 for segment in segments])[:-1]
     parts = []
     for number, (segment, start, basket) in enumerate(zip(segments, starts[:-1], first_baskets, strict=True)):
-        targets = segment.foreseeable
+        is_replayed = segment.first_new == len(segment)
+        targets = segment.foreseeable if is_replayed else segment.targets
         parts.append(
             (
-                np.where(targets == 0, starts[-1] + number, start + targets - 1),
+                np.where(targets == 0, -1, start + targets - 1),
                 segment.items[targets],
-                targets >= segment.first_new,
+                np.full(targets.size, not is_replayed),
                 segment.weights[targets].astype(np.float32),
                 basket + segment.baskets[targets],
                 segment.types[targets],
                 np.full(targets.size, number),
             )
         )
-    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    before, *columns, owners = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    has_acts = before >= 0
+    after = before[has_acts]
+    vectors_of = np.where(has_acts, np.cumsum(has_acts) - 1, after.size + owners)
+    return after, vectors_of, *columns, owners

@@ -353,7 +353,7 @@ class Learner:
     def _loss(
         self, batch: MicroBatch, passed: Pass, pieces: Sequence[Segment], negatives: Negatives
     ) -> tuple[Tensor, list[Touched]]:
-        """Mean over new targets, plus a part of the mean over replay and context; mixed with L_uns.
+        """Mean over new targets, plus a part of the mean over replayed ones; mixed with L_uns.
 
         What attributes of users say is learned beside it.
         """

@@ -33,9 +33,9 @@ class Contrastive:
         touched, where = torch.unique(packed.items.flatten()[packed.indices], return_inverse=True)
         rows = table.rows(touched)
         vectors = recommender.item_vectors(rows)[where]
-        users = recommender.user_vectors(vectors, packed)
-        lasts = torch.from_numpy(np.cumsum([len(view) for view in views]) - 1).to(users.device)
-        return _info_nce(normalize(users[lasts], dim=1)), Touched(touched, rows)
+        lasts = torch.from_numpy(np.cumsum([len(view) for view in views]) - 1).to(vectors.device)
+        users = recommender.user_vectors(vectors, packed, lasts)
+        return _info_nce(normalize(users, dim=1)), Touched(touched, rows)
 
 
 def view_of(segment: Segment, random: np.random.Generator) -> Segment:

@@ -37,7 +37,7 @@ class MaskedItem:
         )
         bias, negative_bias = torch.split(rows.bias[where], [items.numel(), negatives.items.numel()])
         seen = torch.where(hidden.unsqueeze(1), _blank(of_acts), of_acts)
-        users = recommender.user_vectors(seen, packed)[hidden]
+        users = recommender.user_vectors(seen, packed, hidden.nonzero().flatten())
         positive = recommender.own_logits(users, of_acts[hidden], bias[hidden])
         negative = recommender.logits(users, of_negatives, negative_bias)
         losses = sampled_softmax(positive, negative, items[hidden], negatives)

@@ -40,10 +40,20 @@ def passed(recommender: Recommender, table: ItemTable, *segments: Segment, negat
 def test_targets_are_in_the_order_of_segments_and_positions(
     recommender: Recommender, table: ItemTable
 ) -> None:
-    one = passed(recommender, table, segment([1, 2, 3, 4], 2), segment([5, 6], 2), segment([7, 8, 9], 0))
-    assert one.items.tolist() == [2, 3, 4, 6, 8, 9]
-    assert one.new.tolist() == [False, True, True, False, True, True]
+    one = passed(recommender, table, segment([1, 2, 3, 4], 2), segment([5, 6, 1], 3), segment([7, 8, 9], 0))
+    assert one.items.tolist() == [3, 4, 6, 1, 8, 9]
+    assert one.new.tolist() == [True, True, False, False, True, True]
     assert one.users.shape[0] == one.losses.shape[0] == 6
+
+
+def test_what_is_learned_again_is_replayed_and_not_the_context_of_new_acts(
+    recommender: Recommender, table: ItemTable
+) -> None:
+    """The vector before a new act still depends on all that is before it."""
+    all_new, last_new = (passed(recommender, table, segment([1, 2, 3, 4], first)) for first in (0, 3))
+    assert last_new.items.tolist() == [4]
+    torch.testing.assert_close(last_new.users, all_new.users[-1:], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(passed(recommender, table, segment([9, 2, 3, 4], 3)).users, last_new.users)
 
 
 def test_an_act_beyond_a_cap_is_context_and_not_a_target(recommender: Recommender, table: ItemTable) -> None:
