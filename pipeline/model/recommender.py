@@ -24,8 +24,9 @@ from pipeline.model.sequences import Packed
 from pipeline.model.tower import Tower
 
 INITIAL_SCALE = 10.0
-AT_ONCE = 65_536
-"""Rows whose content is converted to float32 at a time: 100 MB of width 384."""
+AT_ONCE, AT_ONCE_ON_GPU = 2_048, 65_536
+"""Rows whose content is converted to float32 at a time. 3 MB of width 384 stay in a core's cache: one user
+among 25,000 items took 7 ms instead of 27."""
 
 
 class Recommender(nn.Module):
@@ -104,9 +105,10 @@ class Recommender(nn.Module):
         m = len(users)
         of_content, of_residual = self.queries(torch.nn.functional.pad(users, (0, 0, 0, recurring(m) - m)))
         scores = torch.addmm(items.bias, of_residual, items.residual.T)
-        for start in range(0, len(items.bias), AT_ONCE):
-            content = items.content[start : start + AT_ONCE].float()
-            scores[:, start : start + AT_ONCE].addmm_(of_content, content.T)
+        at_once = AT_ONCE_ON_GPU if users.is_cuda else AT_ONCE
+        for start in range(0, len(items.bias), at_once):
+            content = items.content[start : start + at_once].float()
+            scores[:, start : start + at_once].addmm_(of_content, content.T)
         return scores[:m]
 
     @torch.no_grad()
