@@ -51,6 +51,15 @@ def learn_something(recommender: Recommender, table: ItemTable) -> None:
     table.apply(rows, content, content[:, 0])
 
 
+def test_scores_do_not_depend_on_how_many_rows_are_widened_at_once(
+    recommender: Recommender, table: ItemTable, users: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn_something(recommender, table)
+    together = recommender.score_all(users, table.all())
+    monkeypatch.setattr("pipeline.model.recommender.AT_ONCE", ITEMS // 2)
+    torch.testing.assert_close(recommender.score_all(users, table.all()), together)
+
+
 def test_untrained_an_item_is_scored_by_its_text(
     recommender: Recommender, table: ItemTable, users: torch.Tensor
 ) -> None:
