@@ -90,6 +90,7 @@ class Feed:
     def __init__(self, log: EventLog, topics: Topics, url: str, titles: int) -> None:
         self.log, self.topics, self.url, self._titles = log, topics, url, titles
         self.stop = Event()
+        self._acts = count()
 
     def add_items(self, first: int, end: int) -> float:
         """Append items; return items/s."""
@@ -104,14 +105,14 @@ class Feed:
         return (end - first) / (time.monotonic() - began)
 
     def act(self, rate: float) -> int:
-        """Append acts on the first items at a rate; return their number."""
+        """Append acts on the first items at a rate, with ids that no call repeats; return their number."""
         random, began = np.random.default_rng(0), time.monotonic()
         with self.log.writer() as writer:
             for number in count():
                 if self.stop.wait(max(0.0, began + number / rate - time.monotonic())):
                     return number
                 user, item = random.integers(USERS), int(OPENING * random.random() ** 2)
-                act = act_of(f"e{number}", f"u{user}", f"i{item}")
+                act = act_of(f"e{next(self._acts)}", f"u{user}", f"i{item}")
                 writer.append(self.topics.interactions, act.user, encode(act))
         return 0
 
