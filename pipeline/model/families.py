@@ -13,9 +13,13 @@ from transformers import AutoModel, AutoModelForTextEncoding, PreTrainedConfig, 
 Blocks = nn.ModuleList
 
 
+def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Convert a boolean mask to what is added to the scores of attention."""
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, -torch.inf)
+
+
 def _additive(mask: Tensor, positions: Tensor, dtype: torch.dtype) -> dict[str, Any]:
-    additive = torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, -torch.inf)
-    return {"attention_mask": additive, "position_ids": positions}
+    return {"attention_mask": additive(mask, dtype), "position_ids": positions}
 
 
 def _permutation(mask: Tensor, positions: Tensor, dtype: torch.dtype) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from transformers.models.bert.modeling_bert import BertLayer
 from pipeline.config import ModelSizes
 from pipeline.errors import InvalidSettings
 from pipeline.model.backbone import Backbone, sharing_copy
-from pipeline.model.families import attend, blocks_of, family_of
+from pipeline.model.families import additive, attend, blocks_of, family_of
 from pipeline.model.sequences import Packed
 from pipeline.model.tuning import WITHIN_LAYERS, tuned
 from pipeline.state.segments import GAP_BUCKETS, TYPES, VALUE_BUCKETS
@@ -111,8 +111,7 @@ class Tower(nn.Module):
 
 def attend_only(layer: BertLayer, acts: Tensor, mask: Tensor) -> Tensor:
     """Attend among acts ``[r, t, d]`` under a boolean mask ``[r, 1, t, t]``: ``[r, t, d]``."""
-    additive = torch.zeros_like(mask, dtype=acts.dtype).masked_fill(~mask, -torch.inf)
-    attended: Tensor = layer.attention.self(acts, attention_mask=additive)[0]
+    attended: Tensor = layer.attention.self(acts, attention_mask=additive(mask, acts.dtype))[0]
     return attended
 
 

@@ -67,7 +67,7 @@ def forward(
 
     Targets are the new acts of a Segment, and all acts of one that has no new ones, which is replayed. What
     was learned before and stands before new acts is their context alone: learned again, it would be half of
-    all targets of sessions, and gains nothing (docs/benchmarks.md).
+    all targets of sessions, and gain next to nothing (docs/benchmarks.md).
     """
     device = negatives.items.device
     packed = pack([segment.cut(0, len(segment) - 1) for segment in segments], device)
