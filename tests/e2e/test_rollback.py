@@ -106,10 +106,19 @@ class Customer:
 
 
 def _poison(settings: Settings) -> int:
-    """A candidate with random weights; returns its generation."""
+    """A candidate with random weights; returns its generation.
+
+    It goes on from a checkpoint of as many events, of which the guard needs some: on a slow machine the last
+    one may be much older than what is served.
+    """
     checkpoints, learner = checkpoints_of(settings), make_learner(settings)
+
+    def knows_enough() -> bool:
+        return checkpoints.restore(learner, None) is not None and learner.stream.events >= LEARNED_BEFORE
+
+    _wait(knows_enough, "no checkpoint knows enough")
     position = checkpoints.restore(learner, None)
-    assert position is not None, "there is a checkpoint by now"
+    assert position is not None
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in learner.recommender.learned().values():
