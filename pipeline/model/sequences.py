@@ -26,7 +26,8 @@ class Packed:
         items, types, values, gaps: as in Segment; zero in the padding.
         positions: position of each act within its segment.
         mask: ``[r, 1, t, t]``, true where a position may attend: the past of its own segment.
-        indices: ``[acts]``, flat index into ``[r * t]`` of each act, in the order of the segments.
+        indices: ``[acts]``, flat index into ``[r * t]`` of each act, in the order of the segments; given to a
+            tower, of those alone that it computes vectors after.
     """
 
     items: Tensor
