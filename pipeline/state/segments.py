@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, islice
+from functools import cached_property
+from itertools import chain, islice
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ NONE = np.zeros(0, dtype=np.int64)
 NO_REJECTIONS = Rejections(NONE, NONE, NONE, np.zeros(0), np.zeros(0, dtype=np.bool_))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Segment:
     """Acts of one user that count, oldest first; all arrays have shape ``[n]``.
 
@@ -91,7 +92,7 @@ class Segment:
     def __len__(self) -> int:
         return self.items.size
 
-    @property
+    @cached_property
     def targets(self) -> NDArray[np.int64]:
         """Positions of the new acts that a recommender should predict.
 
@@ -109,28 +110,41 @@ class Segment:
         """The first position that can be predicted."""
         return 0 if self.begins else 1
 
-    def introduced(self, attributes: bytes) -> Segment:
+    def introduced(self, attributes: bytes, user: int = 0) -> Segment:
         """Return the same acts of a user with some attributes, as they are stored.
 
         A first act that is new is to be predicted from them.
         """
-        return replace(self, attributes=attributes, begins=bool(attributes) and self.first_new == 0)
+        begins = bool(attributes) and self.first_new == 0
+        return Segment(
+            **self._columns,
+            first_new=self.first_new,
+            rejections=self.rejections,
+            user=user,
+            attributes=attributes,
+            begins=begins,
+        )
 
-    def cut(self, start: int, stop: int) -> Segment:
-        """Return the acts from `start` to `stop` as a Segment."""
-        cut = self.select(slice(start, stop), max(0, self.first_new - start))
+    def cut(self, start: int, stop: int, first_new: int | None = None) -> Segment:
+        """Return the acts from `start` to `stop` as a Segment; those from `first_new` on are new.
+
+        By default they are those that are new here.
+        """
+        first_new = max(0, self.first_new - start) if first_new is None else first_new
+        cut = self.select(slice(start, stop), first_new)
         if not self.attributes:
             return cut
         return replace(cut, attributes=self.attributes, begins=self.begins and start == 0)
 
     def select(self, chosen: slice | NDArray[np.bool_], first_new: int) -> Segment:
         """Return chosen acts as a Segment without rejections."""
-        columns = {name: getattr(self, name)[chosen] for name in COLUMNS}
+        columns = {name: column[chosen] for name, column in self._columns.items()}
         return Segment(**columns, first_new=first_new, user=self.user)
 
     def copied(self) -> Segment:
         """Return the same acts in arrays of their own; a piece keeps the whole Segment's alive."""
-        return self.select(np.ones(len(self), dtype=np.bool_), self.first_new)
+        columns = {name: column.copy() for name, column in self._columns.items()}
+        return Segment(**columns, first_new=self.first_new, user=self.user)
 
     def without_last_purchase(self, item: int) -> Segment:
         """Return the acts without the last purchase of an item, as a Segment without rejections."""
@@ -138,6 +152,10 @@ class Segment:
         kept = np.ones(len(self), dtype=np.bool_)
         kept[purchases] = False
         return self.select(kept, int(kept[: self.first_new].sum()))
+
+    @property
+    def _columns(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in COLUMNS}
 
     def _wanted(self, start: int) -> NDArray[np.int64]:
         """Positions, from `start` on, of acts that may be targets."""
@@ -160,20 +178,51 @@ def segment_of(
         coming: a placeholder to predict, to be added as a last, new act.
     """
     wanted = signals.wanted(reading.acts, reading.weights)
-    placeholder = [] if coming is None else [coming]
-    acts = [*reading.acts, *placeholder]
+    if coming is not None:
+        added = [*reading.acts, coming], [*reading.weights, 1.0]
+        reading, wanted = Reading(*added, reading.sources, reading.rejections), [*wanted, True]
+    (found,) = _laid_out([reading], [wanted], [first_new], row)
+    return found
+
+
+def segments_of(
+    readings: Sequence[Reading], first_new: Sequence[int], signals: Signals, row: Callable[[str], int]
+) -> list[Segment]:
+    """Convert histories to Segments, all at once: each alone takes several times as long."""
+    wanted = [signals.wanted(reading.acts, reading.weights) for reading in readings]
+    return _laid_out(readings, wanted, first_new, row)
+
+
+def _laid_out(
+    readings: Sequence[Reading],
+    wanted: Sequence[list[bool]],
+    first_new: Sequence[int],
+    row: Callable[[str], int],
+) -> list[Segment]:
+    """Lay the acts of all readings out, one after the other, and cut them into Segments."""
+    acts = list(chain.from_iterable(reading.acts for reading in readings))
+    stops = np.cumsum([len(reading.acts) for reading in readings], dtype=np.int64)
+    starts = np.append(0, stops)[:-1]
     items, types, values = map(_item_of, acts), map(_type_of, acts), map(_value_of, acts)
-    return Segment(
-        np.array(list(map(row, items)), dtype=np.int64),
-        np.array(list(map(TYPE_NUMBERS.__getitem__, types)), dtype=np.int64),
-        np.array(list(map(value_bucket, values)), dtype=np.int64),
-        _gap_buckets(acts),
-        basket_numbers(acts),
-        np.array([*reading.weights, *(1.0 for _ in placeholder)], dtype=np.float64),
-        np.array([*wanted, *(True for _ in placeholder)], dtype=np.bool_),
-        first_new,
-        _rejections(reading.rejections, row),
-    )
+    columns: dict[str, Any] = {
+        "items": np.array(list(map(row, items)), dtype=np.int64),
+        "types": np.array(list(map(TYPE_NUMBERS.__getitem__, types)), dtype=np.int64),
+        "values": np.array(list(map(value_bucket, values)), dtype=np.int64),
+        "gaps": _gap_buckets(acts, starts),
+        "baskets": basket_numbers(acts, starts),
+        "weights": np.array(list(chain.from_iterable(one.weights for one in readings)), dtype=np.float64),
+        "wanted": np.array(list(chain.from_iterable(wanted)), dtype=np.bool_),
+    }
+    return [
+        Segment(
+            **{name: column[start:stop] for name, column in columns.items()},
+            first_new=first,
+            rejections=_rejections(reading.rejections, row),
+        )
+        for start, stop, first, reading in zip(
+            starts.tolist(), stops.tolist(), first_new, readings, strict=True
+        )
+    ]
 
 
 def chunks(segment: Segment, config: SegmentConfig) -> Iterator[Segment]:
@@ -181,7 +230,7 @@ def chunks(segment: Segment, config: SegmentConfig) -> Iterator[Segment]:
     start, new = max(0, segment.first_new - config.context), segment.first_new
     while new < len(segment):
         stop = min(new + config.length, len(segment))
-        yield replace(segment.cut(start, stop), first_new=new - start)
+        yield segment.cut(start, stop, new - start)
         start, new = max(0, stop - config.overlap), stop
 
 
@@ -193,10 +242,19 @@ def value_bucket(value: float | None) -> int:
     return 1 if value <= 0 else min(VALUE_BUCKETS - 1, 1 + math.frexp(1 + value)[1])
 
 
-def basket_numbers(acts: Sequence[Act]) -> NDArray[np.int64]:
-    """Number the baskets of acts from 0; a basket is a session, or acts without a long pause."""
-    begins = map(begins_basket, acts, islice(acts, 1, None))
-    return np.fromiter(accumulate(begins, initial=0), np.int64)[: len(acts)]
+def basket_numbers(acts: Sequence[Act], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the baskets of acts from 0 for each user; a basket is a session, or acts without a long pause.
+
+    Args:
+        acts: of one user after the other.
+        starts: where those of each begin, ascending.
+    """
+    begins = np.zeros(len(acts), dtype=np.int64)
+    begins[1:] = list(map(begins_basket, acts, islice(acts, 1, None)))
+    numbers: NDArray[np.int64] = begins.cumsum()
+    first = np.append(numbers, 0)[starts]
+    numbers -= np.repeat(first, np.diff(starts, append=len(acts)))
+    return numbers
 
 
 def begins_basket(before: Act, act: Act) -> bool:
@@ -214,10 +272,11 @@ def _rejections(found: Sequence[Rejection], row: Callable[[str], int]) -> Reject
     return Rejections(rows, *columns)
 
 
-def _gap_buckets(acts: Sequence[Act]) -> NDArray[np.int64]:
-    """Return the logarithmic buckets of the seconds since the previous act."""
+def _gap_buckets(acts: Sequence[Act], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the logarithmic buckets of the seconds since the previous act; 0 of acts at `starts`."""
     times = np.array(list(map(_time_of, acts)), dtype=np.int64)
-    buckets = np.zeros(times.size, dtype=np.int64)
+    buckets = np.zeros(times.size + 1, dtype=np.int64)  # the last user may have no acts
     seconds = np.maximum(times[1:] - times[:-1], 0) / 1000  # `np.diff` takes as long as all else here
-    buckets[1:] = np.minimum(GAP_BUCKETS - 1, np.log2(1 + seconds))
-    return buckets
+    buckets[1:-1] = np.minimum(GAP_BUCKETS - 1, np.log2(1 + seconds))
+    buckets[starts] = 0
+    return buckets[:-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import InitVar, dataclass, field, replace
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from pipeline.state.micro_batch import MicroBatch
 from pipeline.state.outcomes import OutcomeJoin, join_in_order
 from pipeline.state.popularity import DecayedPopularity
 from pipeline.state.profiles import Profiles
-from pipeline.state.segments import Segment, segment_of
+from pipeline.state.segments import Segment, segment_of, segments_of
 from pipeline.state.signals import Reading, Signals
 
 
@@ -130,13 +130,20 @@ class StreamState:
 
     def segment_of(self, user: str, reading: Reading, first_new: int) -> Segment:
         """Convert what `read` returned of a user to a Segment."""
-        found = segment_of(reading, first_new, self.signals, self.catalogue.row)
-        return self.introduced(found, user)
+        (found,) = self.segments_of([user], [reading], [first_new])
+        return found
+
+    def segments_of(
+        self, users: Sequence[str], readings: Sequence[Reading], first_new: Sequence[int]
+    ) -> list[Segment]:
+        """Convert what `read` returned of each user to Segments."""
+        found = segments_of(readings, first_new, self.signals, self.catalogue.row)
+        return [self.introduced(segment, user) for segment, user in zip(found, users, strict=True)]
 
     def introduced(self, segment: Segment, user: str) -> Segment:
         """Return a Segment with the digest of its user, and the attributes that the model reads."""
         digest = event_digest(user)
-        return replace(segment, user=digest).introduced(self.profiles.of(digest))
+        return segment.introduced(self.profiles.of(digest), digest)
 
     def segment_before_next(self, user: str, session: str | None = None) -> Segment | None:
         """Build a Segment whose last act is a placeholder for the user's next; None without acts to go by.

@@ -260,15 +260,15 @@ class Learner:
         for event in events:
             by_user.setdefault(event.user, []).append(Act.of(event))
         acts, before = self._acts_before(events), list[int]()
-        segments, targets = list[Segment](), list[tuple[str, int]]()
-        for user, new in by_user.items():
-            reading, first_new = self.stream.read(self.stream.histories.of(user), new)
-            segment = self.stream.segment_of(user, reading, first_new)
-            segments.append(segment)
-            targets += [(user, int(index)) for index in segment.targets]
-            before += [acts[user, reading.acts[index]] for index in segment.targets]
-        pasts = np.array([index for _, index in targets], dtype=np.int64)
-        return segments, Targets([user for user, _ in targets], pasts, np.array(before, dtype=np.int64))
+        users, pasts = list[str](), list[int]()
+        found = [self.stream.read(self.stream.histories.of(user), new) for user, new in by_user.items()]
+        segments = self.stream.segments_of(list(by_user), *zip(*found, strict=True)) if found else []
+        for user, (reading, _), segment in zip(by_user, found, segments, strict=True):
+            targets = segment.targets.tolist()
+            users += [user] * len(targets)
+            pasts += targets
+            before += [acts[user, reading.acts[index]] for index in targets]
+        return segments, Targets(users, np.array(pasts, dtype=np.int64), np.array(before, dtype=np.int64))
 
     def _acts_before(self, events: Sequence[Interaction]) -> dict[tuple[str, Act], int]:
         """Count for each user's acts how many their items had before them."""

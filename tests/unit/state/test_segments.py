@@ -24,6 +24,7 @@ from pipeline.state.signals import Signals
 from tests.support.build import segment
 
 PURCHASE = InteractionType.PURCHASE
+FROM_THE_BEGINNING = np.zeros(1, dtype=np.int64)
 
 
 def acts(*times_and_sessions: tuple[int, str | None]) -> list[Act]:
@@ -39,20 +40,20 @@ def converted(given_acts: list[Act], history: int) -> Segment:
 
 def test_a_session_is_a_basket_however_long_the_pause() -> None:
     given_acts = acts((0, "a"), (10 * NEW_BASKET_AFTER_MS, "a"), (10 * NEW_BASKET_AFTER_MS, "b"))
-    assert basket_numbers(given_acts).tolist() == [0, 0, 1]
+    assert basket_numbers(given_acts, FROM_THE_BEGINNING).tolist() == [0, 0, 1]
 
 
 def test_without_sessions_a_long_pause_begins_a_basket() -> None:
     given_acts = acts((0, None), (NEW_BASKET_AFTER_MS, None), (2 * NEW_BASKET_AFTER_MS + 1, None))
-    assert basket_numbers(given_acts).tolist() == [0, 0, 1]
+    assert basket_numbers(given_acts, FROM_THE_BEGINNING).tolist() == [0, 0, 1]
 
 
 def test_a_session_that_begins_or_ends_begins_a_basket() -> None:
-    assert basket_numbers(acts((0, None), (1, "a"), (2, None))).tolist() == [0, 1, 2]
+    assert basket_numbers(acts((0, None), (1, "a"), (2, None)), FROM_THE_BEGINNING).tolist() == [0, 1, 2]
 
 
 def test_nothing_has_no_baskets() -> None:
-    assert basket_numbers([]).size == 0
+    assert basket_numbers([], FROM_THE_BEGINNING).size == 0
 
 
 @pytest.mark.parametrize(
