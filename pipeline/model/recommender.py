@@ -100,11 +100,17 @@ class Recommender(nn.Module):
         return torch.log_softmax(self.score_all(users, items), dim=1)
 
     @torch.no_grad()
-    def score_all(self, users: Tensor, items: Rows) -> Tensor:
-        """Compute logits of all n items for users ``[m, d]``: ``[m, n]``; see `queries`."""
+    def score_all(self, users: Tensor, items: Rows, has_content: bool = True) -> Tensor:
+        """Compute logits of all n items for users ``[m, d]``: ``[m, n]``; see `queries`.
+
+        `has_content` says whether any item's content is not zero.
+        """
         m = len(users)
-        of_content, of_residual = self.queries(torch.nn.functional.pad(users, (0, 0, 0, recurring(m) - m)))
+        of_residual = self.of_residual(torch.nn.functional.pad(users, (0, 0, 0, recurring(m) - m)))
         scores = torch.addmm(items.bias, of_residual, items.residual.T)
+        if not has_content:
+            return scores[:m]
+        of_content = self.of_content(of_residual)
         at_once = AT_ONCE_ON_GPU if users.is_cuda else AT_ONCE
         for start in range(0, len(items.bias), at_once):
             content = items.content[start : start + at_once].float()
@@ -113,15 +119,21 @@ class Recommender(nn.Module):
 
     @torch.no_grad()
     def queries(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute what users ``[m, d]`` multiply content and residual with for their logits.
+        """Compute what users ``[m, d]`` multiply content and residual with: ``[m, d + Σk]``, ``[m, d]``."""
+        of_residual = self.of_residual(users)
+        return self.of_content(of_residual), of_residual
+
+    @torch.no_grad()
+    def of_residual(self, users: Tensor) -> Tensor:
+        """Compute what users ``[m, d]`` multiply residuals with for their logits: ``[m, d]``."""
+        return self.log_scale.exp() * users
+
+    @torch.no_grad()
+    def of_content(self, of_residual: Tensor) -> Tensor:
+        """Compute what users, given as `of_residual` ``[m, d]``, multiply content with: ``[m, d + Σk]``.
 
         The adapter is folded into the query, u' = (I + BA)ᵀu, and so are the maps of other modalities, so
         that the content matrix is used unchanged and no item vectors are computed.
-
-        Returns:
-            ``[m, d + Σk]`` for content, and ``[m, d]`` for residuals.
         """
-        scaled = self.log_scale.exp() * users
-        of_text = scaled + (scaled @ self.adapter_out) @ self.adapter_in
-        of_content = torch.cat([of_text, self.fusion.folded(scaled)], dim=1) if len(self.fusion) else of_text
-        return of_content, scaled
+        of_text = of_residual + (of_residual @ self.adapter_out) @ self.adapter_in
+        return torch.cat([of_text, self.fusion.folded(of_residual)], dim=1) if len(self.fusion) else of_text

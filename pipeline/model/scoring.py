@@ -189,7 +189,11 @@ def score_segments(
 
 
 def score_contexts(
-    contexts: Contexts, recommender: Recommender, items: Rows, popularity: Popularity
+    contexts: Contexts,
+    recommender: Recommender,
+    items: Rows,
+    popularity: Popularity,
+    has_content: bool = True,
 ) -> Iterator[ScorerOutputs]:
     """Score targets with model, covisitation, popularity and evidence, over all items, in blocks.
 
@@ -198,6 +202,7 @@ def score_contexts(
         recommender: scores users against `items`.
         items: all n rows of the catalogue; more rows after them are left out of every output.
         popularity: counts of the same n rows.
+        has_content: whether any item's content is not zero.
 
     Yields:
         The outputs for blocks of `TARGETS_AT_ONCE` targets; the last block may be smaller.
@@ -207,7 +212,7 @@ def score_contexts(
         return torch.from_numpy(array).to(contexts.users.device)
 
     popular = tensor(popularity.log_share())
-    scores = recommender.score_all(contexts.users, items)[:, : len(popular)]
+    scores = recommender.score_all(contexts.users, items, has_content)[:, : len(popular)]
     bias, rows = from_biases(items.bias[: len(popular)].detach()), tensor(np.arange(len(popular)))
     likeness = alike(tensor(contexts.latest), items, rows)
     starts = range(0, len(contexts), TARGETS_AT_ONCE)

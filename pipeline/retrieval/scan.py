@@ -243,9 +243,11 @@ class Scan:
 
         Both are padded to a number of targets that recurs.
         """
-        of_content, of_residual = recommender.queries(asked.users)
+        of_residual = recommender.of_residual(asked.users)
         model, popularity, bias = asked.weights[:, [MODEL, POPULARITY, BIAS]].T.unsqueeze(2)
-        parts = [model * of_residual, *([model * of_content] if self.has_content else [])]
+        parts = [model * of_residual]
+        if self.has_content:
+            parts.append(model * recommender.of_content(of_residual))
         padding = 0, 0, 0, kernel_size(len(asked.users)) - len(asked.users)
         alone = torch.cat([popularity, model + BIAS_SCALE * bias], dim=1)
         return pad(torch.cat(parts, dim=1), padding), pad(alone, padding)

@@ -77,7 +77,8 @@ class Scored(NamedTuple):
 def score_in_full(contexts: Contexts, targets: Tensor, scorers: Scorers, listed: NDArray[np.bool_]) -> Scored:
     """Rank targets, of catalogue rows ``[m]``, among all items; those `listed` get a list."""
     table, popularity = scorers.table.padded(), scorers.popularity
-    outputs = score_contexts(contexts, scorers.recommender, table, popularity)
+    has_content = scorers.table.has_content
+    outputs = score_contexts(contexts, scorers.recommender, table, popularity, has_content)
     blocks, parts, lists = list[Lesson](), [], [NO_LISTS.rows]
     for given, own, chosen in zip(outputs, *_split(targets, torch.from_numpy(listed)), strict=True):
         blocks.append(Lesson(given, own))
