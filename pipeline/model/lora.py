@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers.pytorch_utils import Conv1D
 
+from pipeline.model.device import fast_products
 from pipeline.model.families import blocks_of
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -119,7 +120,9 @@ class _Mapped(torch.autograd.Function):
         scale: float,
     ) -> Tensor:
         between = x @ narrow.T
-        mapped = (x @ transposed).addmm_(between, wide.T, alpha=scale)
+        with fast_products():
+            mapped = x @ transposed
+        mapped.addmm_(between, wide.T, alpha=scale)
         if bias is not None:
             mapped += bias
         ctx.save_for_backward(x, weight, narrow, wide, between)
@@ -131,5 +134,7 @@ class _Mapped(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, narrow, wide, between = ctx.saved_tensors
         between_grad = ctx.scale * (gradient @ wide)
-        x_grad = (gradient @ weight).addmm_(between_grad, narrow)
+        with fast_products():
+            x_grad = gradient @ weight
+        x_grad.addmm_(between_grad, narrow)
         return x_grad, None, None, None, between_grad.T @ x, ctx.scale * (between.T @ gradient).T, None

@@ -27,7 +27,7 @@ from pipeline.model.backbone import Backbone
 from pipeline.model.content.adapter import NO_ADAPTER, Adapter
 from pipeline.model.content.items import ItemEncoder, content_read
 from pipeline.model.content.text import TextEncoder
-from pipeline.model.device import fast_products, release_freed_memory
+from pipeline.model.device import release_freed_memory
 from pipeline.model.item_table import ItemTable
 from pipeline.model.losses import Negatives, draw_negatives
 from pipeline.model.mixer import Mixer, ScorerOutputs
@@ -177,7 +177,6 @@ class Learner:
             release_freed_memory()
         return scores
 
-    @fast_products()
     @torch.inference_mode()
     def score(self, batch: MicroBatch) -> Scores:
         """Score what users did next, of whole baskets after their histories; learn and fold nothing.
@@ -280,7 +279,6 @@ class Learner:
             earlier[event.item] += 1
         return counts
 
-    @fast_products()
     def _learn(self, batch: MicroBatch, segments: list[Segment], known: Targets) -> Scores:
         """Use one pass three times: for scores before anything has learned the events, loss and gradient."""
         fresh, negatives = self._pieces(segments), self._negatives(batch)
@@ -306,7 +304,6 @@ class Learner:
         cut = self.config.segments
         return [piece for segment in segments for piece in chunks(segment, cut) if piece.targets.size]
 
-    @fast_products()
     def _rehearse(self, batch: MicroBatch) -> None:
         """Take a step on replayed Segments alone."""
         old = self.replayed(self.config.replay.rehearsed, self._random(batch, Purpose.REPLAY))

@@ -19,6 +19,7 @@ from pipeline.evaluation.prequential import (
     rank_by_shared_scores,
     rank_targets,
 )
+from pipeline.model.device import fast_products
 from pipeline.model.item_table import ItemTable
 from pipeline.model.losses import Negatives
 from pipeline.model.mixer import Mixer, ScorerOutputs
@@ -74,6 +75,7 @@ class Scored(NamedTuple):
     audited: NDArray[np.bool_] | None = None
 
 
+@fast_products()
 def score_in_full(contexts: Contexts, targets: Tensor, scorers: Scorers, listed: NDArray[np.bool_]) -> Scored:
     """Rank targets, of catalogue rows ``[m]``, among all items; those `listed` get a list."""
     table, popularity = scorers.table.padded(), scorers.popularity
