@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.model.device import recurring
+from pipeline.state.counts import spans
 from pipeline.state.segments import Segment
 
 
@@ -45,24 +46,28 @@ def pack(segments: Sequence[Segment], device: torch.device) -> Packed:
     width = _width(lengths)
     starts, used = _first_fit(lengths, width)
     rows = recurring(used)
-    acts = [np.arange(len(segment)) for segment in segments]
-    indices = np.concatenate([start + act for start, act in zip(starts, acts, strict=True)])
+    positions = spans(np.zeros(len(lengths), dtype=np.int64), np.array(lengths, dtype=np.int64))
+    numbers = np.repeat(np.arange(len(lengths)), lengths)
+    indices = np.array(starts, dtype=np.int64)[numbers] + positions
 
-    def laid_out(values: list[NDArray[np.int64]], padding: int = 0) -> Tensor:
+    def laid_out(values: NDArray[np.int64], padding: int = 0) -> Tensor:
         flat = np.full(rows * width, padding, dtype=np.int64)
-        flat[indices] = np.concatenate(values)
+        flat[indices] = values
         return torch.from_numpy(flat).view(rows, width).to(device)
 
-    segment_numbers = laid_out([np.full(len(s), number) for number, s in enumerate(segments)], padding=-1)
+    def column(name: str) -> Tensor:
+        return laid_out(np.concatenate([getattr(segment, name) for segment in segments]))
+
+    segment_numbers = laid_out(numbers, padding=-1)
     # Padding has number -1 and attends to padding, so that no position has an empty mask (NaN).
     same = segment_numbers.unsqueeze(2) == segment_numbers.unsqueeze(1)
     causal = torch.ones(width, width, dtype=torch.bool, device=device).tril()
     return Packed(
-        items=laid_out([s.items for s in segments]),
-        types=laid_out([s.types for s in segments]),
-        values=laid_out([s.values for s in segments]),
-        gaps=laid_out([s.gaps for s in segments]),
-        positions=laid_out(acts),
+        items=column("items"),
+        types=column("types"),
+        values=column("values"),
+        gaps=column("gaps"),
+        positions=laid_out(positions),
         mask=(same & causal).unsqueeze(1),
         indices=torch.from_numpy(indices).to(device),
     )

@@ -153,25 +153,21 @@ def _targets(segments: Sequence[Segment]) -> tuple[NDArray[Any], ...]:
         item, whether it is new, its weight, its basket's number, from 1 over all Segments, its type, and the
         number of its segment.
     """
-    starts = np.cumsum([0] + [len(segment) - 1 for segment in segments])
-    first_baskets = np.cumsum([1] + [int(segment.baskets[-1]) + 1 for segment in segments])[:-1]
-    parts = []
-    for number, (segment, start, basket) in enumerate(zip(segments, starts[:-1], first_baskets, strict=True)):
-        is_replayed = segment.first_new == len(segment)
-        targets = segment.foreseeable if is_replayed else segment.targets
-        parts.append(
-            (
-                np.where(targets == 0, -1, start + targets - 1),
-                segment.items[targets],
-                np.full(targets.size, not is_replayed),
-                segment.weights[targets].astype(np.float32),
-                basket + segment.baskets[targets],
-                segment.types[targets],
-                np.full(targets.size, number),
-            )
-        )
-    before, *columns, owners = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    has_acts = before >= 0
-    after = before[has_acts]
+    is_replayed = np.array([segment.first_new == len(segment) for segment in segments])
+    targets = [
+        segment.foreseeable if again else segment.targets
+        for segment, again in zip(segments, is_replayed.tolist(), strict=True)
+    ]
+    owners = np.repeat(np.arange(len(segments)), [own.size for own in targets])
+    positions, lengths = np.concatenate(targets), np.array([len(segment) for segment in segments])
+    at = (lengths.cumsum() - lengths)[owners] + positions
+    items, types, weights, baskets = (
+        np.concatenate([getattr(segment, name) for segment in segments])[at]
+        for name in ("items", "types", "weights", "baskets")
+    )
+    first_baskets = np.cumsum([1] + [int(segment.baskets[-1]) + 1 for segment in segments])[owners]
+    has_acts = positions > 0
+    after = (at - owners - 1)[has_acts]
     vectors_of = np.where(has_acts, np.cumsum(has_acts) - 1, after.size + owners)
-    return after, vectors_of, *columns, owners
+    is_new, shares = ~is_replayed[owners], weights.astype(np.float32)
+    return after, vectors_of, items, is_new, shares, first_baskets + baskets, types, owners
