@@ -14,6 +14,9 @@ from pipeline.model.encoded_vectors import rounded
 
 GROUP = 32
 """Columns of which only the best is looked at first: the best 100 of 43,000 take 14 instead of 20 ms."""
+PART = 8
+"""Columns of a group of which only the best is looked at next: for 64 targets, the best 100 of 38,000 take
+3.2 instead of 4.1 ms."""
 LARGEST_CODE = 63
 """Of 7 bits: products of 8 overflow on processors that sum pairs of them in 16 (AVX2 without VNNI)."""
 LEAST_ROWS = 2_048
@@ -102,9 +105,15 @@ def best_of(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
     The best of all are among the groups with the highest maxima.
     """
-    groups = min(count, scores.shape[1] // GROUP)
-    maxima = scores.view(len(scores), -1, GROUP).amax(-1)
-    first = GROUP * maxima.topk(groups, dim=1, sorted=False).indices
-    columns = (first.unsqueeze(2) + torch.arange(GROUP, device=scores.device)).flatten(1)
-    best = scores.gather(1, columns).topk(min(count, columns.shape[1]), dim=1, sorted=False)
-    return best.values, columns.gather(1, best.indices)
+    columns = _of_best_groups(scores, count, GROUP)
+    found = scores.gather(1, columns)
+    within = _of_best_groups(found, count, PART)
+    best = found.gather(1, within).topk(min(count, within.shape[1]), dim=1, sorted=False)
+    return best.values, columns.gather(1, within.gather(1, best.indices))
+
+
+def _of_best_groups(scores: Tensor, count: int, size: int) -> Tensor:
+    """Return the columns of the groups of `size`, `count` at most, that the best scores ``[m, r]`` are in."""
+    maxima = scores.view(len(scores), -1, size).amax(-1)
+    first = size * maxima.topk(min(count, maxima.shape[1]), dim=1, sorted=False).indices
+    return (first.unsqueeze(2) + torch.arange(size, device=scores.device)).flatten(1)

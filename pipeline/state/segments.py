@@ -116,8 +116,9 @@ class Segment:
         A first act that is new is to be predicted from them.
         """
         begins = bool(attributes) and self.first_new == 0
+        columns: dict[str, Any] = {name: getattr(self, name) for name in COLUMNS}
         return Segment(
-            **self._columns,
+            **columns,
             first_new=self.first_new,
             rejections=self.rejections,
             user=user,
@@ -138,12 +139,12 @@ class Segment:
 
     def select(self, chosen: slice | NDArray[np.bool_], first_new: int) -> Segment:
         """Return chosen acts as a Segment without rejections."""
-        columns = {name: column[chosen] for name, column in self._columns.items()}
+        columns: dict[str, Any] = {name: getattr(self, name)[chosen] for name in COLUMNS}
         return Segment(**columns, first_new=first_new, user=self.user)
 
     def copied(self) -> Segment:
         """Return the same acts in arrays of their own; a piece keeps the whole Segment's alive."""
-        columns = {name: column.copy() for name, column in self._columns.items()}
+        columns: dict[str, Any] = {name: getattr(self, name).copy() for name in COLUMNS}
         return Segment(**columns, first_new=self.first_new, user=self.user)
 
     def without_last_purchase(self, item: int) -> Segment:
@@ -152,10 +153,6 @@ class Segment:
         kept = np.ones(len(self), dtype=np.bool_)
         kept[purchases] = False
         return self.select(kept, int(kept[: self.first_new].sum()))
-
-    @property
-    def _columns(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in COLUMNS}
 
     def _wanted(self, start: int) -> NDArray[np.int64]:
         """Positions, from `start` on, of acts that may be targets."""
