@@ -56,8 +56,13 @@ class Recommender(nn.Module):
             for name, parameter in self.learned().items():
                 parameter.copy_(state[name])
 
-    def item_vectors(self, rows: Rows) -> Tensor:
-        """Compute the item vectors of the given rows, ``[n, d]``."""
+    def item_vectors(self, rows: Rows, has_content: bool = True) -> Tensor:
+        """Compute the item vectors of the given rows, ``[n, d]``.
+
+        `has_content` says whether any item's content is not zero; otherwise what maps it has no gradient.
+        """
+        if not has_content:
+            return rows.residual
         content, width = rows.content.float(), rows.residual.shape[1]
         text = content[:, :width]
         adapted = (text @ self.adapter_in.T) @ self.adapter_out.T

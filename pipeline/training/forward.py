@@ -81,7 +81,8 @@ def forward(
 
     rows = table.rows(touched)
     sizes = [acts.numel(), items.numel(), negatives.items.numel()]
-    of_acts, of_items, of_negatives = torch.split(recommender.item_vectors(rows)[where], sizes)
+    vectors = recommender.item_vectors(rows, table.has_content)[where]
+    of_acts, of_items, of_negatives = torch.split(vectors, sizes)
     _, bias_of_items, bias_of_negatives = torch.split(rows.bias[where], sizes)
     users = recommender.user_vectors(of_acts, packed, after)
     said = recommender.introduction.vectors([segment.attributes for segment in segments], device)
@@ -89,10 +90,10 @@ def forward(
     if len(said):
         users = torch.cat([users, said])
         known = torch.tensor([bool(segment.attributes) for segment in segments], device=device)
-        vectors = said[padded(owners)], of_items.detach(), of_negatives.detach()
+        compared = said[padded(owners)], of_items.detach(), of_negatives.detach()
         biases = bias_of_items.detach(), bias_of_negatives.detach()
         shares = weights * new * known[owners]
-        introduction = _introduction(recommender, items, negatives, vectors, biases, shares)
+        introduction = _introduction(recommender, items, negatives, compared, biases, shares)
         weights = weights * (vectors_of < after.numel())
     users = users[padded(vectors_of)]
 

@@ -11,6 +11,7 @@ from pipeline.config import SignalsConfig
 from pipeline.events import InteractionType
 from pipeline.state.histories import Act
 from pipeline.state.segments import (
+    COLUMNS,
     GAP_BUCKETS,
     NEW_BASKET_AFTER_MS,
     TYPES,
@@ -18,6 +19,7 @@ from pipeline.state.segments import (
     Segment,
     basket_numbers,
     segment_of,
+    segments_of,
     value_bucket,
 )
 from pipeline.state.signals import Signals
@@ -127,3 +129,20 @@ def test_a_cut_keeps_which_acts_are_new(length: int, data: st.DataObject) -> Non
     assert made.items.tolist() == list(range(start, stop))
     assert made.items[made.first_new :].tolist() == [item for item in range(start, stop) if item >= first_new]
     np.testing.assert_array_equal(made.types, np.full(stop - start, made.types[:1] if len(made) else 0))
+
+
+def test_baskets_are_numbered_for_each_user() -> None:
+    given_acts = acts((0, "a"), (1, "b"), (2, "b"), (3, "c"))
+    assert basket_numbers(given_acts, np.array([0, 2, 4])).tolist() == [0, 1, 0, 1]
+
+
+def test_histories_at_once_are_those_of_each_alone() -> None:
+    signals, row = Signals(SignalsConfig(), history_length=200), {"cup": 4}.__getitem__
+    histories = acts((0, "a"), (5_000, "b")), [], acts((9_000, None), (19_000, None)), []
+    readings = [signals.read(history) for history in histories]
+    together = segments_of(readings, [1, 0, 0, 0], signals, row)
+    alone = [segment_of(one, first, signals, row) for one, first in zip(readings, [1, 0, 0, 0], strict=True)]
+    for found, expected in zip(together, alone, strict=True):
+        assert found.first_new == expected.first_new
+        for name in COLUMNS:
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))

@@ -97,6 +97,24 @@ def test_its_loss_is_that_of_the_scores_over_all_items(recommender: Recommender,
     torch.testing.assert_close(one.losses.detach(), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_catalogue_without_content_is_scored_and_learned_by_its_residuals(
+    recommender: Recommender, backbone: Backbone
+) -> None:
+    """As if its content, which is zero, were mapped; but what maps it learns nothing."""
+    table = ItemTable(backbone.width, CPU, RowRates())
+    table.grow(ITEMS)
+    table.apply(torch.arange(ITEMS), torch.randn(ITEMS, backbone.width), torch.randn(ITEMS))
+    rows = table.all()
+    assert torch.equal(recommender.item_vectors(rows), recommender.item_vectors(rows, has_content=False))
+    scored, of_all = (recommender.score_all(rows.residual, rows, has) for has in (False, True))
+    torch.testing.assert_close(scored, of_all)
+    recommender.zero_grad()
+    torch.autograd.backward(passed(recommender, table, segment([1, 2, 3])).losses.sum())
+    assert recommender.adapter_in.grad is None
+    assert recommender.log_scale.grad is not None
+    recommender.zero_grad()
+
+
 def test_gradients_reach_the_rows_used(recommender: Recommender, table: ItemTable) -> None:
     one = passed(recommender, table, segment([7, 5, 7, 9]), negatives=2)
     assert one.touched.tolist() == [0, 1, 5, 7, 9]
