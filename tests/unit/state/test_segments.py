@@ -138,7 +138,7 @@ def test_baskets_are_numbered_for_each_user() -> None:
 
 def test_histories_at_once_are_those_of_each_alone() -> None:
     signals, row = Signals(SignalsConfig(), history_length=200), {"cup": 4}.__getitem__
-    histories = acts((0, "a"), (5_000, "b")), [], acts((9_000, None), (19_000, None)), []
+    histories = [acts((0, "a"), (5_000, "b")), acts(), acts((9_000, None), (19_000, None)), acts()]
     readings = [signals.read(history) for history in histories]
     together = segments_of(readings, [1, 0, 0, 0], signals, row)
     alone = [segment_of(one, first, signals, row) for one, first in zip(readings, [1, 0, 0, 0], strict=True)]
