@@ -4,6 +4,7 @@ The production learner learns the first purchases, up to each of several cuts. T
 gets one list for a new visit, by the code that a server ranks with, and the user's purchases among
 the next ones are looked up in it: the first of them, and the share of all distinct ones. Bought items
 are *allowed* in the lists, or *excluded* from them; or also from what is looked up, which is *new*.
+*discovery* is the mixture with the weights that a server takes where they are excluded.
 
 Beside the learner's scorers stand lists by item cosine, by how many users have bought both items
 (Sarwar et al. 2001): the sum over the user's items, and the same with the cosine 1 of an item with
@@ -19,6 +20,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -36,6 +38,7 @@ from pipeline.cli.terminal import ReportOption
 from pipeline.config import Settings
 from pipeline.datasets import open_dataset
 from pipeline.events import Event, Interaction, InteractionType, Item
+from pipeline.model.mixer import DISCOVERY
 from pipeline.model.scoring import users_before_last
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
@@ -45,6 +48,7 @@ LENGTH = 20
 VISIT = "a new visit"
 """A session that no recorded act has."""
 FIRST_CUT, CUTS, BETWEEN, NEXT = 30_000, 5, 10_000, 9_000
+MIXTURE, DISCOVERED = "mixture", "discovery"
 REFERENCE, ITSELF = "item cosine", "item cosine + self"
 FIGURES = tuple(map(" ".join, itertools.product(("allowed", "excluded", "new"), ("hr", "recall"))))
 Floats = NDArray[np.float64]
@@ -160,9 +164,12 @@ def scores_of(learner: Learner, users: Sequence[str]) -> dict[str, Floats]:
     parts: dict[str, list[Tensor]] = {}
     for outputs in learner.scorer_outputs(segments, before):
         mixed = learner.mixer.log_probabilities(outputs)
+        discovered = learner.mixer.log_probabilities(
+            replace(outputs, situation=torch.full_like(outputs.situation, DISCOVERY))
+        )
         popular = outputs.popularity.expand_as(mixed)
         named = {"model": outputs.model, "covisitation": outputs.covisitation, "popularity": popular}
-        for name, part in {**named, "mixture": mixed}.items():
+        for name, part in {**named, MIXTURE: mixed, DISCOVERED: discovered}.items():
             parts.setdefault(name, []).append(part)
     return {name: torch.cat(blocks).double().numpy() for name, blocks in parts.items()}
 
@@ -232,13 +239,13 @@ def _means(found: Found) -> dict[str, list[float]]:
 
 
 def show(title: str, found: Sequence[Found]) -> None:
-    """Print the figures of users at some cuts, and the mixture's differences from item cosine."""
+    """Print the figures of users at some cuts, and the mixtures' differences from item cosine."""
     users = [user for one in found for user in one.users]
     joined = {name: np.concatenate([one.by_scorer[name] for one in found]) for name in found[0].by_scorer}
     table = Table("", *FIGURES)
     for name, figures in joined.items():
         table.add_row(name, *_cells(figures, users))
-        if name == "mixture":
+        if name in (MIXTURE, DISCOVERED):
             differences = {f"less {other}'s": figures - joined[other] for other in (REFERENCE, ITSELF)}
             for other, difference in differences.items():
                 table.add_row(other, *_cells(difference, users, "+"))

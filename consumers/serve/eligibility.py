@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,6 +55,10 @@ class Eligibility:
         if query.only is not None:
             eligible &= np.isin(rows, index.rows_of(query.only))
         return eligible
+
+    def leaves_out(self, items: Collection[str]) -> bool:
+        """Whether each of some items is left out."""
+        return self.excluded.size > 0 and bool(np.isin(self.index.rows_of(items), self.excluded).all())
 
     def selected(self) -> NDArray[np.int64] | None:
         """Return the rows, ascending, outside of which nothing may be shown; None if they are many."""

@@ -120,7 +120,8 @@ class _Draft(NamedTuple):
     def to_score(self) -> HistoryQuery:
         """What is to be scored."""
         selected, named = self.eligibility.selected(), self.asked.shaping.named
-        return HistoryQuery(self.known, self.asked.session, selected, named, self.attributes)
+        discovers = self.eligibility.leaves_out([act.item for act in self.reading.acts])
+        return HistoryQuery(self.known, self.asked.session, selected, named, self.attributes, discovers)
 
     def features(self, view: View, basis: Basis | None) -> AnswerFeatures | None:
         """Return what is known of the user and the items."""

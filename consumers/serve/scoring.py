@@ -42,6 +42,7 @@ class HistoryQuery(NamedTuple):
         rows: what alone is to be scored, ascending; None to score all that may be likely.
         also: rows that are to be scored, however unlikely.
         attributes: those of the user that the model reads, as they are stored.
+        discovers: whether nothing that the history acts on may be shown.
     """
 
     known: Sequence[Act]
@@ -49,6 +50,7 @@ class HistoryQuery(NamedTuple):
     rows: NDArray[np.int64] | None = None
     also: NDArray[np.int64] = NO_ROWS
     attributes: bytes = NO_ATTRIBUTES
+    discovers: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def contexts_of(
     assert len(asked) <= TARGETS_AT_ONCE
     segments = [_segment_with_next(view, one) for one in asked]
     users = snapshot.last_users(segments, items.sparse, context)
-    return Contexts.of(segments, users, view.covisitation, len(view.index), view.related)
+    contexts = Contexts.of(segments, users, view.covisitation, len(view.index), view.related)
+    return contexts.discovering(np.array([one.discovers for one in asked]))
 
 
 def score(

@@ -8,7 +8,7 @@ at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -19,7 +19,14 @@ from torch import Tensor
 
 from pipeline.model.item_table import Rows
 from pipeline.model.likeness import NEARNESS, NO_ITEM, alike
-from pipeline.model.mixer import FIRST_OF_USER, ScorerOutputs, from_biases, from_shares
+from pipeline.model.mixer import (
+    DISCOVERY,
+    FIRST_OF_BASKET,
+    FIRST_OF_USER,
+    ScorerOutputs,
+    from_biases,
+    from_shares,
+)
 from pipeline.model.recommender import Recommender
 from pipeline.model.sequences import pack
 from pipeline.state.counts import pair_keys
@@ -79,6 +86,11 @@ class Contexts:
 
     def __len__(self) -> int:
         return len(self.situation)
+
+    def discovering(self, is_asked: NDArray[np.bool_]) -> Self:
+        """Let the targets asked for ``[m]`` that open baskets be new to their users, see `DISCOVERY`."""
+        discovers = is_asked & (self.situation == FIRST_OF_BASKET)
+        return replace(self, situation=np.where(discovers, DISCOVERY, self.situation))
 
     def blocks(self) -> Iterator[Self]:
         """Cut into blocks of `TARGETS_AT_ONCE` targets; the last may be smaller."""

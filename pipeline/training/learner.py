@@ -111,7 +111,7 @@ class Learner:
         self.stream.profiles.read(config.sizes.user_attributes)
         self.recommender = self._new_recommender(config.sizes)
         self._make_table(config.sizes)
-        self.mixer = Mixer(config.mixer_rate, self.device, bool(config.sizes.user_attributes))
+        self.mixer = Mixer(config.mixer_rate, self.device)
         self.replay = ReplayBuffer(config.replay.capacity)
         self.retriever = Retriever(config.retrieval)
         self.values = make_learner(self.valued, STATE, ITEM, config.seed)
@@ -389,8 +389,6 @@ class Learner:
     def _read_users(self, sizes: ModelSizes) -> None:
         """Read the attributes of users that the model did not read before."""
         self.stream.profiles.read(sizes.user_attributes)
-        if sizes.user_attributes:
-            self.mixer.begin_first_acts()
 
     def _optimizer(self) -> OptimizerStep:
         return OptimizerStep(self.recommender, self.table, self.config.optimizer)

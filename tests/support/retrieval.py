@@ -103,5 +103,7 @@ def retrieval_harness(
         popularity.fold(acts, np.ones(acts.size))
     users = torch.nn.functional.normalize(torch.randn(targets, backbone.width, generator=generator), dim=1)
     contexts = Contexts.of(segments, users, covisitation, items)
-    weights = torch.tensor(INITIAL_WEIGHTS) + 0.2 * torch.rand(2, len(FEATURES), generator=generator)
+    weights = torch.tensor(INITIAL_WEIGHTS) + 0.2 * torch.rand(
+        len(INITIAL_WEIGHTS), len(FEATURES), generator=generator
+    )
     return RetrievalHarness(recommender, table, covisitation, popularity, weights, contexts)

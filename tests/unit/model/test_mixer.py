@@ -18,9 +18,11 @@ from pipeline.model.mixer import (
     COVISITATION_FLOOR,
     DECAYS,
     DENSE,
+    DISCOVERY,
     EARLY_STEPS,
     EPSILON,
     FEATURES,
+    FIRST_OF_BASKET,
     FIRST_OF_USER,
     FOLLOWED,
     FULL_STEP,
@@ -34,12 +36,13 @@ from pipeline.model.mixer import (
     RELATED,
     REPEAT,
     WHOLE,
+    WITHIN_BASKET,
     Mixer,
     ScorerOutputs,
     blend,
     from_shares,
     mix,
-    with_later_features,
+    with_later_parts,
 )
 from pipeline.state.evidence import ONE_REPEAT
 from tests.support.scorer_outputs import features_of
@@ -145,7 +148,7 @@ def test_its_gradient_is_that_of_autograd(items: int) -> None:
     expected[:, REJECTED] = gradient_of(outputs)[:, REJECTED]
     mixer.learn(outputs, targets)
     gradient = mixer.state()["mean"] / (1 - DECAYS[0])  # after one step from zero
-    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradient[:DISCOVERY], expected[:DISCOVERY], rtol=1e-4, atol=1e-5)
 
 
 def test_of_a_target_that_no_list_shows_only_the_probability_is_learned() -> None:
@@ -341,15 +344,58 @@ def test_a_state_from_before_a_fact_begins_with_it(lacking: list[int]) -> None:
         begun = mixer_of().state()[name]
         is_new = torch.isin(torch.arange(tensor.shape[1]), torch.tensor(lacking))
         assert torch.equal(tensor, torch.where(is_new, begun, state[name]))
-    weights = with_later_features(state["weights"][:, kept])
+    weights = with_later_parts(state["weights"][:, kept])
     assert torch.equal(weights, new.weights), "a server begins as the learner does"
 
 
-def test_first_acts_of_users_have_weights_of_their_own() -> None:
-    grown, born = mixer_of(), Mixer(0.05, torch.device("cpu"), has_first_acts=True)
-    grown.begin_first_acts()
-    grown.begin_first_acts()
-    assert all(torch.equal(one, born.state()[name]) for name, one in grown.state().items())
-    assert torch.equal(born.weights[:FIRST_OF_USER], mixer_of().weights)
-    popularity, others = born.weights[FIRST_OF_USER, POPULARITY], born.weights[FIRST_OF_USER]
-    assert popularity == others.max(), "at birth a stranger is shown what is popular"
+def test_a_state_from_before_a_situation_begins_with_it() -> None:
+    old, new = mixer_of(), mixer_of()
+    old.learn(*random_outputs(torch.arange(TARGETS) % 2))
+    state = {name: tensor[:FIRST_OF_USER] for name, tensor in old.state().items()}
+    new.load(state)
+    for name, tensor in new.state().items():
+        assert torch.equal(tensor, torch.cat([state[name], mixer_of().state()[name][FIRST_OF_USER:]]))
+    assert torch.equal(with_later_parts(state["weights"]), new.weights), "a server begins as the learner does"
+
+
+def test_at_birth_a_stranger_is_shown_what_is_popular() -> None:
+    own = mixer_of().weights[FIRST_OF_USER]
+    assert own[POPULARITY] == own.max()
+
+
+def one_target(situation: int, known: list[int]) -> ScorerOutputs:
+    """Outputs for one target, whose user has acted on the known items alone, and rejected nothing."""
+    features = features_of(random_outputs(torch.zeros(TARGETS, dtype=torch.long))[0])[:, :1]
+    features[[REPEAT, IN_BASKET, REJECTED]] = 0
+    features[REPEAT, :, known] = 0.5
+    return arranged(features, torch.tensor([situation]))
+
+
+def test_discovery_learns_from_what_is_new_among_what_is_new() -> None:
+    known, new, target = [0, 2], [1, 3, 4, 5, 6], 3
+    outputs = one_target(FIRST_OF_BASKET, known)
+    mixer, separate = mixer_of(), mixer_of()
+    mixer.learn(outputs, torch.tensor([target]))
+    alone = arranged(features_of(outputs)[:, :, new], torch.tensor([DISCOVERY]))
+    separate.learn(alone, torch.tensor([new.index(target)]))
+    assert not torch.equal(mixer.weights[DISCOVERY], mixer_of().weights[DISCOVERY])
+    torch.testing.assert_close(mixer.weights[DISCOVERY], separate.weights[DISCOVERY])
+
+
+@pytest.mark.parametrize(
+    ("situation", "target"), [(FIRST_OF_BASKET, 2), (WITHIN_BASKET, 3), (FIRST_OF_USER, 3)]
+)
+def test_discovery_learns_nothing_from_habit_or_other_situations(situation: int, target: int) -> None:
+    mixer = mixer_of()
+    mixer.learn(one_target(situation, [0, 2]), torch.tensor([target]))
+    assert torch.equal(mixer.weights[DISCOVERY], mixer_of().weights[DISCOVERY])
+    assert not torch.equal(mixer.weights[situation], mixer_of().weights[situation])
+
+
+def test_selected_outputs_are_those_of_their_targets() -> None:
+    outputs, _ = random_outputs(torch.arange(TARGETS) % 2)
+    chosen = torch.arange(1, TARGETS, 3)
+    torch.testing.assert_close(
+        blend(mixer_of().weights, outputs.select(chosen)), blend(mixer_of().weights, outputs)[chosen]
+    )
+    assert torch.equal(outputs.select(chosen).is_known(), outputs.is_known()[chosen])

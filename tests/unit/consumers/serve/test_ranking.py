@@ -16,6 +16,7 @@ from consumers.serve.state.serving_state import View
 from pipeline.config import SignalsConfig
 from pipeline.events import InteractionType
 from pipeline.model.backbone import Backbone
+from pipeline.model.mixer import DISCOVERY
 from tests.support.serve_harness import COLOURS, THINGS, World
 
 CONTEXT, NOW = 5, 1_790_000_000_000
@@ -122,6 +123,35 @@ def test_queries_are_respected(world: World) -> None:
         assert not items(RecommendationQuery(k=20, category="nothing"))
         seen = {act.item for act in history}
         assert set(items(RecommendationQuery(k=20, exclude_seen=ALL_TYPES))) == set(everything) - seen
+
+
+def test_a_new_basket_without_what_the_user_knows_has_weights_of_its_own(world: World) -> None:
+    world.open()
+    with world.server() as current:
+        view = world.shown(current)
+        assert view.snapshot is not None
+        history = current.for_user("ann")[1]
+        all_seen, some_seen = frozenset(act.item for act in history), frozenset([history[0].item])
+
+        def answered(session: str | None, query: RecommendationQuery) -> list[float]:
+            return recommend(view, history, session, query, CONTEXT, now=NOW).scores
+
+        asked = [
+            (session, query)
+            for session in (None, "new")
+            for query in (
+                RecommendationQuery(20, exclude_seen=ALL_TYPES),
+                RecommendationQuery(20, exclude=all_seen),
+                RecommendationQuery(20, exclude=some_seen),
+                RecommendationQuery(20),
+            )
+        ]
+        before = [answered(*one) for one in asked]
+        view.snapshot.mixer[DISCOVERY] = 0
+        after = [answered(*one) for one in asked]
+        changed = [one for one, was, found in zip(asked, before, after, strict=True) if was != found]
+        assert changed == asked[4:6]
+        assert after[4] == pytest.approx([1 / len(after[4])] * len(after[4]))
 
 
 def test_scores_are_probabilities_among_the_eligible(world: World) -> None:
