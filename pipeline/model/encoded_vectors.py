@@ -85,5 +85,10 @@ def rounded(vectors: Tensor, largest: int = LARGEST_CODE) -> tuple[Tensor, Tenso
 
     No code is above the `largest`.
     """
-    scales = vectors.abs().amax(dim=1, keepdim=True).div_(largest).clamp_min_(LEAST)
+    scales = scales_of(vectors, largest)
     return (vectors / scales).round_().to(torch.int8), scales
+
+
+def scales_of(vectors: Tensor, largest: int) -> Tensor:
+    """Return the scales ``[n, 1]``, above 0, by which vectors ``[n, d]`` are divided to be rounded."""
+    return vectors.abs().amax(dim=1, keepdim=True).div_(largest).clamp_min_(LEAST)

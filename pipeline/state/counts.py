@@ -140,9 +140,8 @@ class PairCounts:
         self._values.reserve(room)
 
     def replace(self, rows: NDArray[np.int64], stored: PairRows) -> None:
-        """Replace the stored counts of distinct rows."""
+        """Replace the stored counts of distinct rows by those of another table, which noted their change."""
         self._put(rows, stored)
-        self._changed.add(rows)
 
     def rows(self, rows: NDArray[np.int64]) -> PairRows:
         """Return copies of the current counts of rows."""

@@ -122,10 +122,9 @@ class DecayedPopularity(Popularity):
         self._changed.add_all()
 
     def replace(self, rows: NDArray[np.int64], stored: NDArray[np.float64]) -> None:
-        """Replace the stored counts of distinct rows."""
+        """Replace the stored counts of distinct rows by those of another table, which noted their change."""
         self._stored.values[rows] = stored
         self._add_up(distinct(rows // BLOCK))
-        self._changed.add(rows)
 
     def fold(self, items: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
         """Add weights ``[k]`` to items; take back negative ones, as far as they are left."""

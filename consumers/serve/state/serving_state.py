@@ -200,7 +200,9 @@ class ServingState:
         self._fold()
         events, changes = self._tail.events, snapshot.changes
         self.snapshot = snapshot = snapshot.applied()
-        self._unfolded = [event for event in events if not self._is_learned(event)]
+        learned = list[TailEvent]()
+        for event in events:
+            (learned if self._is_learned(event) else self._unfolded).append(event)
         if snapshot.manifest.signals != self._signals.config:
             self._signals = Signals(snapshot.manifest.signals, self._histories.length)
             self._unfolded = _counted_again(self._unfolded, self._history_of, self._signals)
@@ -211,7 +213,7 @@ class ServingState:
             self._search = None
         else:
             self._search_in(self._search, snapshot, changes)
-        return [event for event in events if self._is_learned(event)]
+        return learned
 
     def encode(self, encoder: TextEncoder, most: int) -> int:
         """Encode at most `most` pending texts; return their number."""
