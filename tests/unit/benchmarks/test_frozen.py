@@ -31,7 +31,15 @@ def test_users_with_a_past_and_a_next_purchase_get_lists_of_every_scorer(learner
     events = [*EVENTS, purchase(SOMEBODY, "i3", MINUTE * 91)]
     found = at_cuts(learner, ITEMS, events, range(45, 86, 40), 20)
     assert [sorted(one.users) for one in found] == [["u0", "u1", "u2"]] * 2
-    scorers = {"model", "covisitation", "popularity", "mixture", "item cosine", "item cosine + self"}
+    scorers = {
+        "model",
+        "covisitation",
+        "popularity",
+        "mixture",
+        "discovery",
+        "item cosine",
+        "item cosine + self",
+    }
     for one in found:
         assert one.by_scorer.keys() == scorers
         assert all(figures.shape == (3, len(FIGURES)) for figures in one.by_scorer.values())
