@@ -106,7 +106,7 @@ class Recommender(nn.Module):
 
     @torch.no_grad()
     def score_all(self, users: Tensor, items: Rows, has_content: bool = True) -> Tensor:
-        """Compute logits of all n items for users ``[m, d]``: ``[m, n]``; see `queries`.
+        """Compute logits of all n items for users ``[m, d]``: ``[m, n]``; see `of_content`.
 
         `has_content` says whether any item's content is not zero.
         """
@@ -121,12 +121,6 @@ class Recommender(nn.Module):
             content = items.content[start : start + at_once].float()
             scores[:, start : start + at_once].addmm_(of_content, content.T)
         return scores[:m]
-
-    @torch.no_grad()
-    def queries(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute what users ``[m, d]`` multiply content and residual with: ``[m, d + Σk]``, ``[m, d]``."""
-        of_residual = self.of_residual(users)
-        return self.of_content(of_residual), of_residual
 
     @torch.no_grad()
     def of_residual(self, users: Tensor) -> Tensor:

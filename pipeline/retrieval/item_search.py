@@ -113,7 +113,7 @@ class ItemSearch:
         if not self.is_complete:
             bound = torch.full_like(bound, torch.inf)
         if self._index is not None:
-            queries, _ = recommender.queries(asked.users)
+            queries = recommender.of_content(recommender.of_residual(asked.users))
             near = self._index.search(queries.cpu().numpy(), nearest)
             rows = np.concatenate([rows, np.where(near == NOTHING, rows[:, :1], near)], axis=1)
         return ScanResult(rows, bound)

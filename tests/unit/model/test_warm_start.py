@@ -60,7 +60,7 @@ def test_vectors_that_are_read_for_the_first_time_change_nothing(backbone: Backb
         parameter.add_(0.1)
     warm_start(grown, more, learned, sizes)
     users = torch.randn(4, backbone.width, generator=torch.Generator().manual_seed(2))
-    (before, _), (after, _) = learned.queries(users), grown.queries(users)
+    before, after = (one.of_content(one.of_residual(users)) for one in (learned, grown))
     text = backbone.width
     torch.testing.assert_close(after[:, :text], before[:, :text])
     assert not after[:, text : text + 2].any(), "audio has not learned to help"

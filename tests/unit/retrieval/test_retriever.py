@@ -30,7 +30,7 @@ def found(harness: RetrievalHarness, retriever: Retriever) -> list[set[int]]:
 
 def make_best_for_all(harness: RetrievalHarness, row: int) -> None:
     """Give a row the content that the first target looks for most."""
-    query, _ = harness.recommender.queries(harness.contexts.users)
+    query = harness.recommender.of_content(harness.recommender.of_residual(harness.contexts.users))
     harness.table.set_content(torch.tensor([row]), 9 * torch.nn.functional.normalize(query[:1], dim=1))
 
 

@@ -109,7 +109,8 @@ def test_a_model_of_the_pruned_sizes_computes_nearly_the_same(
         recommender = Recommender(backbone, own, seed=1).eval()
         recommender.load_learned(parameters)
         with torch.no_grad():
-            users.append(torch.cat(recommender.queries(recommender.user_vectors(vectors, packed))))
+            of_residual = recommender.of_residual(recommender.user_vectors(vectors, packed))
+            users.append(torch.cat([recommender.of_content(of_residual), of_residual]))
     one, other = users
     assert 0 < (other - one).norm() < most * one.norm()
 
