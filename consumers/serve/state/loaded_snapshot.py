@@ -24,7 +24,7 @@ from pipeline.model.families import blocks_of
 from pipeline.model.int8_products import use_int8_products
 from pipeline.model.item_table import Rows
 from pipeline.model.last_acts import AttentionMaps, ServedTower, attention_maps, last_users, served_tower
-from pipeline.model.mixer import with_later_parts
+from pipeline.model.mixer import FIRST_OF_USER, with_later_parts
 from pipeline.model.onnx_tower import OnnxTower, check_installed, exported
 from pipeline.model.recommender import Recommender
 from pipeline.model.tuning import fits_rank
@@ -353,6 +353,8 @@ def _check_sizes(snapshot: Snapshot | Update, layers: int) -> None:
     fits_tensors = adapter is not None and adapter.shape[0] == sizes.adapter_rank
     if sizes.layers > layers or not fits_rank(learned, sizes) or not fits_tensors:
         raise SnapshotCorrupt(f"snapshot {version}: the sizes that it names do not match its tensors")
+    if sizes.user_attributes and len(snapshot.mixer) <= FIRST_OF_USER:
+        raise SnapshotCorrupt(f"snapshot {version}: its mixer has no weights of a user's first act")
     if float(learned.get("log_scale", torch.zeros(()))) > LARGEST_LOG_SCALE:
         raise SnapshotCorrupt(f"snapshot {version}: log_scale is out of range; publish again or roll back")
 

@@ -14,6 +14,7 @@ from consumers.serve.state.serving_state import View
 from consumers.serve.state.steering import steered_by
 from pipeline.assembly import make_learner
 from pipeline.config import Settings
+from pipeline.errors import SnapshotCorrupt
 from pipeline.events import Attributes, InteractionType, User, encode, event_digest
 from pipeline.journal.entry import Verb, read_journal
 from pipeline.journal.position import of_topic
@@ -195,6 +196,16 @@ def test_what_is_no_user_is_passed_over(harness: ModelHarness) -> None:
         learning.catch_up()
         assert sum(len(batch.micro.users) for batch in learning.learned) == 60
         assert not any(batch.refused for batch in learning.learned), "a server writes its letter"
+
+
+def test_a_snapshot_without_the_mixers_weights_is_refused(harness: ModelHarness, backbone: Backbone) -> None:
+    with harness.learning() as learning:
+        learning.new(2)
+        mixer = learning.learner.mixer
+        mixer.weights = mixer.weights[:2]
+        learning.publish(harness.publisher())
+        with pytest.raises(SnapshotCorrupt, match="no weights of a user's first act"):
+            view_of(harness, learning, backbone)
 
 
 def test_the_digest_of_an_answer_has_what_the_model_read_of_its_user() -> None:
