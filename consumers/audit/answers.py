@@ -165,6 +165,7 @@ def reproduce_answer(
         writes_features=recorded.features is not None,
     )
     found = service.for_user(recorded.user, stored.session, stored.query, recorded.impression_id)
+    found = found.model_copy(update={"items": found.items[: stored.shown]})
     shown = [validate(Impression, fields) for fields in submitted]
     propensities = [p for one in shown for p in one.propensities or ()]
     return AnswerComparison(recorded, found, propensities, is_alike)

@@ -50,6 +50,7 @@ AS_THEY_ARE = (
     "owner_attribute",
     "diversity",
     "most_per_category",
+    "shown",
 )
 """The fields of a query that are stored as they are; to explain an answer changes nothing in it."""
 
@@ -93,6 +94,7 @@ class StoredQuery(BaseModel):
     owner_attribute: str | None = None
     diversity: float = 0.0
     most_per_category: int | None = None
+    shown: int | None = None
     exclude: Json[tuple[str, ...]] = ()
     only: Json[tuple[str, ...] | None] = None
     pending_texts: int = 0

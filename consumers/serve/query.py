@@ -30,6 +30,7 @@ class RecommendationQuery:
         explain: say what each score is made of.
         record: write the answer as an impression, and let the policy explore.
         context: what the request says of itself to business rules, by name.
+        shown: items that will be shown, from the top, of which the impression is; None for all.
     """
 
     k: int
@@ -45,6 +46,7 @@ class RecommendationQuery:
     record: bool = True
     context: tuple[tuple[str, str], ...] = ()
     only: frozenset[str] | None = None
+    shown: int | None = None
 
     @classmethod
     def by_default(cls, settings: ServeConfig) -> Self:

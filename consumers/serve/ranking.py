@@ -69,6 +69,11 @@ class Answer:
     features: AnswerFeatures | None = field(default=None, compare=False, repr=False)
     others: NDArray[np.int64] = field(default_factory=lambda: NO_ITEMS, compare=False, repr=False)
 
+    def first(self, places: int | None) -> Answer:
+        """Return the first places alone; None for all."""
+        slate = replace(self.slate, rows=self.slate.rows[:places])
+        return replace(self, rows=self.rows[:places], scores=self.scores[:places], slate=slate)
+
 
 @dataclass(frozen=True)
 class UserQuery:

@@ -166,6 +166,9 @@ class RankingRequest(_Request):
         list[Id], Field(min_length=1, max_length=MAX_ACTIONS, description="Items of the catalogue.")
     ]
     session: Id | None = None
+    shown: int = Field(
+        1, ge=1, le=MAX_ACTIONS, description="How many are shown, from the top: the impression is of these."
+    )
 
 
 class RankedAction(_Response):

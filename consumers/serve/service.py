@@ -292,7 +292,7 @@ class RecommendationService:
         return PredictedRating(user=user, item=item, **found._asdict(), **self._provenance(view))
 
     def rank(self, request: RankingRequest) -> Ranking:
-        """Rank given actions for a user, and submit an impression of them.
+        """Rank given actions for a user, and submit an impression of those that are shown.
 
         Business rules and the times of sale decide which may be shown; what the user saw, bought or disliked
         does not, because the caller chose the actions.
@@ -300,7 +300,8 @@ class RecommendationService:
         Raises:
             NotReady: the log was not read to its end yet.
         """
-        query = RecommendationQuery(len(request.actions), only=frozenset(request.actions))
+        actions = frozenset(request.actions)
+        query = RecommendationQuery(len(request.actions), only=actions, shown=request.shown)
         answer = self.for_user(request.user, request.session, query)
         ranking = [RankedAction(item=shown.item, score=shown.score) for shown in answer.items]
         ranked = {action.item for action in ranking}
@@ -402,14 +403,16 @@ class RecommendationService:
 
     def _submit_impression(self, request: UserRequest, found: UserAnswer) -> str | None:
         """Submit an impression with all that reproducing the answer needs; return its id."""
-        view, answer, slate = found.view, found.answer, found.answer.slate
-        user, impression = request.user, request.impression
+        view, answer = found.view, found.answer.first(request.query.shown)
+        user, impression, slate = request.user, request.impression, answer.slate
         if self._submit is None or user is None or impression is None or not answer.rows:
             return None
         stored = stored_context(request.query, request.session, view.pending_texts, found.steered_by)
-        items, arm, experiment = found.items, found.arms.of(user), found.arms.experiment
-        metrics.SHOWN_ITEMS.labels(arm.policy.name, "explored").inc(len(slate.explored))
-        metrics.SHOWN_ITEMS.labels(arm.policy.name, "best").inc(len(items) - len(slate.explored))
+        items = found.items[: request.query.shown]
+        arm, experiment = found.arms.of(user), found.arms.experiment
+        explored = len(slate.explored.intersection(slate.rows))
+        metrics.SHOWN_ITEMS.labels(arm.policy.name, "explored").inc(explored)
+        metrics.SHOWN_ITEMS.labels(arm.policy.name, "best").inc(len(items) - explored)
         self._shown.add(impression, user, items, found.now)
         self._submit(
             {

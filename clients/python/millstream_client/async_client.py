@@ -78,9 +78,11 @@ class AsyncClient:
         """Predict the rating that a user would give an item."""
         return await self._ask(calls.rating(user, item))
 
-    async def rank(self, user: str, actions: Iterable[str], session: str | None = None) -> Ranking:
-        """Rank actions, which are items, for a user; the first is the one to show."""
-        return await self._ask(calls.rank(user, actions, session))
+    async def rank(
+        self, user: str, actions: Iterable[str], session: str | None = None, shown: int = 1
+    ) -> Ranking:
+        """Rank actions, which are items, for a user; the first ones are shown, so many as `shown` says."""
+        return await self._ask(calls.rank(user, actions, session, shown))
 
     async def reward(self, event_id: str, reward: float, item: str | None = None) -> RewardedAct:
         """Tell what came of an answer, by the `event_id` of a ranking; it counts once."""

@@ -93,9 +93,10 @@ def recommend_for_history(
     return Call("server", "POST", "/v1/recommendations", read, _pairs(query), body, {"Content-Type": JSON})
 
 
-def rank(user: str, actions: Iterable[str], session: str | None) -> Call[Ranking]:
+def rank(user: str, actions: Iterable[str], session: str | None, shown: int) -> Call[Ranking]:
     """Ask in which order to show actions to a user."""
-    return _post("/v1/rank", RankingRequest(user=user, actions=list(actions), session=session), Ranking)
+    request = RankingRequest(user=user, actions=list(actions), session=session, shown=shown)
+    return _post("/v1/rank", request, Ranking)
 
 
 def reward(event_id: str, reward: float, item: str | None) -> Call[RewardedAct]:

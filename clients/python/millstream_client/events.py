@@ -50,6 +50,7 @@ class RankingRequest(Sent):
     user: str
     actions: list[str]
     session: str | None = None
+    shown: int = 1
 
 
 class RewardRequest(Sent):

@@ -94,7 +94,7 @@ export class Client {
     return answered(this.#server.GET("/v1/users/{user}/ratings/{item}", { params: { path: { user, item } } }));
   }
 
-  /** Rank actions, which are items, for a user; the first is the one to show. */
+  /** Rank actions, which are items, for a user; the first ones are shown, so many as `shown` says, or one. */
   rank(body: RankingRequest): Promise<Ranking> {
     return answered(this.#server.POST("/v1/rank", { body }));
   }

@@ -79,7 +79,7 @@ CALLS = [
     calls.recommend_for_history([], {}),
     calls.similar("{item}", {}),
     calls.rating("{user}", "{item}"),
-    calls.rank("ann", ["mug"], None),
+    calls.rank("ann", ["mug"], None, 1),
     calls.reward("{event_id}", 1.0, None),
     calls.model(),
     calls.readiness(),

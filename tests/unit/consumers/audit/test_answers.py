@@ -313,6 +313,17 @@ def test_every_answer_is_reproduced(harness: ModelHarness, answers: Answers, whe
         assert found.reproduced.model_dump(exclude=same) == then.model_dump(exclude=same), "to the bit"
 
 
+def test_of_an_answer_that_was_shown_in_part_the_part_is_reproduced(
+    harness: ModelHarness, answers: Answers
+) -> None:
+    before = impressions(harness)[str(answers["tail: plain"].impression)]
+    part = {name: getattr(before, name)[:2] for name in ("items", "scores", "propensities")}
+    name = forged(harness, before.impression_id, **part, context={**before.context, "shown": 2})
+    found = reproduce(harness, name)
+    assert found.same_items and found.same_scores and found.same_propensities
+    assert [shown.item for shown in found.reproduced.items] == list(part["items"])
+
+
 def test_an_explored_answer_is_drawn_again(harness: ModelHarness, answers: Answers) -> None:
     """With the policy of its impression, whatever the settings are now."""
     recorded = impressions(harness)

@@ -137,7 +137,7 @@ def test_ranked_actions_are_explored_among_themselves(explored: Explored) -> Non
     actions = ["red-cup", "blue-cup", "green-cup"]
     firsts: Counter[str] = Counter()
     for _ in range(200):  # the least likely first one is drawn in one of 15; none of 200 in one of a million
-        ranking = explored.service.rank(RankingRequest(user="ann", actions=actions))
+        ranking = explored.service.rank(RankingRequest(user="ann", actions=actions, shown=3))
         assert sorted(action.item for action in ranking.ranking) == sorted(actions)
         firsts[ranking.ranking[0].item] += 1
         assert explored.impressions[-1].pool == 3

@@ -33,8 +33,8 @@ def client(world: World) -> Iterator[TestClient]:
         yield TestClient(create_app(service, world.settings.serve))
 
 
-def rank(client: TestClient, *actions: str, user: str = "ann") -> dict[str, Any]:
-    answer = client.post("/v1/rank", json={"user": user, "actions": actions})
+def rank(client: TestClient, *actions: str, user: str = "ann", **others: int) -> dict[str, Any]:
+    answer = client.post("/v1/rank", json={"user": user, "actions": actions, **others})
     assert answer.status_code == 200
     found: dict[str, Any] = answer.json()
     return found
@@ -79,13 +79,25 @@ def test_a_reward_may_name_another_item(client: TestClient, world: World) -> Non
 
 
 def test_another_reward_and_an_item_that_was_not_shown_are_refused(client: TestClient, world: World) -> None:
-    event_id = rank(client, "blue-cup", "red-cup")["event_id"]
+    event_id = rank(client, "blue-cup", "red-cup", shown=2)["event_id"]
     bodies: list[dict[str, object]] = [{"reward": 1}, {"reward": -1}, {"reward": 1, "item": "blue-cup"}]
     bodies.append({"reward": 1, "item": "green-cup"})
     answers = [client.post(f"/v1/events/{event_id}/reward", json=body) for body in bodies]
     assert [answer.status_code for answer in answers] == [202, 409, 409, 422]
     assert "the reward 1 for red-cup" in answers[1].json()["detail"]
     assert len(rewarded(world)) == 1
+
+
+def test_only_what_is_shown_takes_a_reward_and_was_shown(client: TestClient, world: World) -> None:
+    found = rank(client, "blue-cup", "red-cup", "green-cup")
+    assert len(found["ranking"]) == 3
+    address, (first, second, third) = f"/v1/events/{found['event_id']}/reward", found["ranking"]
+    for action in (second, third):
+        assert client.post(address, json={"reward": 1, "item": action["item"]}).status_code == 422
+    others = client.get("/v1/users/ann/recommendations?k=20&exclude_shown_minutes=10").json()["items"]
+    left = {action["item"] for action in others}
+    assert first["item"] not in left and {second["item"], third["item"]} <= left
+    assert client.post(address, json={"reward": 1}).status_code == 202
 
 
 def test_a_reward_for_an_unknown_answer_is_refused(client: TestClient, world: World) -> None:
@@ -115,7 +127,9 @@ def test_a_reward_may_be_sent_again_when_the_log_was_away(
 
 
 @pytest.mark.parametrize(
-    "body", [{"user": "ann", "actions": []}, {"actions": ["a"]}, {"user": "ann", "actions": ["a"], "k": 1}]
+    "body",
+    [{"user": "ann", "actions": []}, {"actions": ["a"]}, {"user": "ann", "actions": ["a"], "k": 1}]
+    + [{"user": "ann", "actions": ["a"], "shown": shown} for shown in (0, -1, 501, 1.5, None)],
 )
 def test_bad_requests_are_refused(client: TestClient, body: dict[str, Any]) -> None:
     assert client.post("/v1/rank", json=body).status_code == 422
