@@ -1,12 +1,14 @@
-"""Middleware of every route: observe time and status of responses."""
+"""Middleware of every route: observe time and status of responses, and refuse what is not UTF-8."""
 
 from __future__ import annotations
 
 import time
+from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline import metrics
+from pipeline.http.problems import problem
 
 
 class RequestTimes:
@@ -35,3 +37,25 @@ class RequestTimes:
             route = getattr(scope.get("route"), "path_format", "unknown")
             seconds = time.perf_counter() - started
             metrics.REQUEST_SECONDS.labels(route, str(status)).observe(seconds)
+
+
+class Utf8Addresses:
+    """Refuses paths and queries that are not UTF-8: decoded, different ids would be the same one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Forward the request, or respond with 400."""
+        if scope["type"] != "http" or all(_is_utf8(scope[part]) for part in ("raw_path", "query_string")):
+            await self._app(scope, receive, send)
+        else:
+            await problem(400, "path and query must be percent-encoded UTF-8")(scope, receive, send)
+
+
+def _is_utf8(quoted: bytes) -> bool:
+    try:
+        unquote_to_bytes(quoted).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
