@@ -72,7 +72,7 @@ class PolicyConfig(PolicyParameters):
     @property
     def share_of_arms(self) -> float:
         """Share of the users that are not the control."""
-        return sum(arm.share for arm in self.arms.values())
+        return round(sum(arm.share for arm in self.arms.values()), 9)  # .05 and .9 are .9500000000000001
 
     @model_validator(mode="after")
     def _shows_what_shadows_would(self) -> Self:

@@ -52,4 +52,9 @@ class RewardsConfig(Config):
     def _has_a_range(self) -> Self:
         if self.least >= self.most:
             raise ValueError(f"rewards.least ({self.least}) must be below rewards.most ({self.most})")
+        if not self.least <= 0 <= self.most:
+            raise ValueError(
+                f"rewards.least ({self.least}) to rewards.most ({self.most}) must have 0 in it, which an "
+                "answer without acts earns"
+            )
         return self

@@ -15,6 +15,8 @@ from pipeline.policy.port import Policy
 CONTROL = "control"
 """The arm of the policy that is used without an experiment."""
 BITS = 64
+MOST_OF_KEY = 64
+"""Bytes of BLAKE2b's longest key."""
 
 
 class Arm(NamedTuple):
@@ -59,13 +61,19 @@ class Arms:
         """
         if self.experiment is None:
             return self._arms[0]
-        digest = hashlib.blake2b(user.encode(), key=self.experiment.encode()[:64], digest_size=8).digest()
+        digest = hashlib.blake2b(user.encode(), key=_key(self.experiment), digest_size=8).digest()
         left = int.from_bytes(digest, "little") / 2**BITS
         for arm in self._arms:
             left -= arm.share
             if left < 0:
                 return arm
         return self._arms[0]
+
+
+def _key(experiment: str) -> bytes:
+    """Return a name in bytes, or a digest of one that is too long for a key: it may differ in its end."""
+    name = experiment.encode()
+    return name if len(name) <= MOST_OF_KEY else hashlib.blake2b(name).digest()
 
 
 GREEDY_ALONE = Arms([Arm(CONTROL, GREEDY)])

@@ -166,6 +166,8 @@ TOGETHER = {
     "[console.oidc]\nissuer = 'https://login.example.com/a b'": "must be a URL such as https://login.ex",
     "[learn.sizes]\nuser_attributes = ['country ']": "learn.sizes.user_attributes.0: must match pattern",
     "[tracing]\nendpoint = 'nonsense'": "tracing.endpoint: must match pattern",
+    "[rewards]\nleast = 5": "rewards.least (5.0) to rewards.most (20.0) must have 0 in it",
+    "[rewards]\nmost = -1": "rewards.least (-10.0) to rewards.most (-1.0) must have 0 in it",
     "[learn.replay]\nlength = 1": "learn.replay.length: must be greater than or equal to 2",
 }
 

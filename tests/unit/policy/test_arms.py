@@ -44,6 +44,19 @@ def test_a_user_stays_and_is_drawn_again_for_another_experiment() -> None:
     assert same / len(USERS) == pytest.approx(0.5**2 + 0.2**2 + 0.3**2, abs=0.03)
 
 
+def test_experiments_whose_long_names_differ_in_their_ends_draw_apart() -> None:
+    names = (f"実験：おすすめ商品の順位付けを変える試み、第{number}回" for number in "一二")
+    one, other = (make_arms(config(name)) for name in names)
+    same = sum(one.of(user).name == other.of(user).name for user in USERS)
+    assert same / len(USERS) == pytest.approx(0.5**2 + 0.2**2 + 0.3**2, abs=0.03)
+
+
+@pytest.mark.parametrize("shares", [(0.05, 0.9), (0.15, 0.8)])
+def test_arms_may_leave_the_control_exactly_its_least_share(shares: tuple[float, float]) -> None:
+    arms = {f"arm{number}": {"share": share} for number, share in enumerate(shares)}
+    assert config(arms=arms).share_of_arms == 0.95
+
+
 def test_without_arms_there_is_no_experiment() -> None:
     arms = make_arms(PolicyConfig(name="plackett_luce", experiment="unused"))
     assert arms.experiment is None
