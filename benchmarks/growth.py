@@ -47,6 +47,8 @@ FIGURES = {
     "publish_ms": "delta published, ms",
     "read_ms": "256 acts read, ms",
     "apply_ms": "delta applied, ms",
+    "apply_mean_ms": "  in the mean",
+    "apply_most_ms": "  at most",
     "request_ms": "request, ms",
     "pass_ms": f"pass of {MOST_AT_ONCE} requests, ms",
     "learner_mib": "learner, MiB",

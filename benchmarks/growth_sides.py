@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import TypeVar
 
 import numpy as np
@@ -241,12 +241,12 @@ def served(items: int, users: int, rounds: int, folder: Path) -> Iterator[Figure
 
 def learner(items: int, users: int, rounds: int, folder: Path) -> Figures:
     """Measure a learner alone, with its memory."""
-    return {**_medians(learned(items, users, rounds, folder)), "learner_mib": held_mib()[0]}
+    return {**_over_rounds(learned(items, users, rounds, folder)), "learner_mib": held_mib()[0]}
 
 
 def server(items: int, users: int, rounds: int, folder: Path) -> Figures:
     """Measure a server of what a learner left alone, with its memory."""
-    return {**_medians(served(items, users, rounds, folder)), "server_mib": held_mib()[0]}
+    return {**_over_rounds(served(items, users, rounds, folder)), "server_mib": held_mib()[0]}
 
 
 def together(sizes: Sequence[int], users: int, rounds: int, folder: Path) -> list[Figures]:
@@ -262,14 +262,16 @@ def together(sizes: Sequence[int], users: int, rounds: int, folder: Path) -> lis
             step = 1 if number % 2 else -1
             taken.append([next(run) for run in runs[::step]][::step])
         for items, of_size in zip(sizes, zip(*taken, strict=True), strict=True):
-            found[items] = {**found.get(items, {}), **_medians(of_size)}
+            found[items] = {**found.get(items, {}), **_over_rounds(of_size)}
     return [found[items] for items in sizes]
 
 
-def _medians(rounds: Iterable[Figures]) -> Figures:
-    """Return the median of each figure."""
+def _over_rounds(rounds: Iterable[Figures]) -> Figures:
+    """Return the median of each figure; of deltas also mean and maximum, which a median hides."""
     all_rounds = [*rounds]
-    return {name: median(one[name] for one in all_rounds) for name in all_rounds[0]}
+    found = {name: median(one[name] for one in all_rounds) for name in all_rounds[0]}
+    applied = [one["apply_ms"] for one in all_rounds if "apply_ms" in one]
+    return {**found, "apply_mean_ms": mean(applied), "apply_most_ms": max(applied)} if applied else found
 
 
 def catalogue(items: int) -> Iterator[list[Item]]:

@@ -16,7 +16,7 @@ from pipeline.model.item_table import Rows
 from pipeline.model.recommender import Recommender
 from pipeline.retrieval.content_index import NOTHING, ContentIndex
 from pipeline.retrieval.scan import NO_ROWS, Queries, Scan, ScanResult
-from pipeline.state.popularity import Popularity
+from pipeline.state.popularity import DecayedPopularity
 
 
 class SearchChoice(NamedTuple):
@@ -47,6 +47,7 @@ class ItemSearch:
         self.choice = SearchChoice()
         self.log_shares = np.zeros(0, dtype=np.float32)
         self._scan = Scan()
+        self._counts: NDArray[np.float64] | None = None
         self._index: ContentIndex | None = None
         self._size = 0
 
@@ -71,6 +72,7 @@ class ItemSearch:
         before, self.choice = self.choice, choice
         if choice.rows is not before.rows or choice.has_content != before.has_content:
             self._scan.choose(choice.rows, table, choice.has_content)
+            self._counts = None
         if choice.centroids is not before.centroids:
             self._index = None if choice.centroids is None else ContentIndex(choice.centroids)
             if self._index is not None:
@@ -81,7 +83,12 @@ class ItemSearch:
             self._index.hide(choice.rows)
 
     def refresh(
-        self, table: Rows, popularity: Popularity, learned: NDArray[np.int64], encoded: NDArray[np.int64]
+        self,
+        table: Rows,
+        popularity: DecayedPopularity,
+        learned: NDArray[np.int64],
+        encoded: NDArray[np.int64],
+        counted: NDArray[np.int64] | None = None,
     ) -> None:
         """Make ready to search a table and counts as they are now.
 
@@ -89,13 +96,29 @@ class ItemSearch:
             table, popularity: over the same rows.
             learned: distinct rows whose residual or bias has changed.
             encoded: distinct rows whose content has changed.
+            counted: distinct rows whose stored count has changed; None if that is not known.
         """
         self._size = len(table.bias)
         self._scan.refresh(learned, encoded, table)
         if self._index is not None:
             self._index.put_from(table, encoded, self.choice.lists)
-        self.log_shares = popularity.log_share(self.choice.rows)
+        self.log_shares = popularity.log_share_of(self._counted(popularity, counted) * popularity.scale)
         self._scan.set_popularity(torch.from_numpy(self.log_shares).to(table.bias.device))
+
+    def _counted(
+        self, popularity: DecayedPopularity, changed: NDArray[np.int64] | None
+    ) -> NDArray[np.float64]:
+        """Return the stored counts ``[r]`` of the scanned rows.
+
+        They are kept side by side: to gather them from those of a million items takes as long as to compute
+        their log-shares.
+        """
+        if self._counts is None or changed is None:
+            self._counts = popularity.stored(self.choice.rows)
+        else:
+            slots, rows = self._scan.scanned(changed)
+            self._counts[slots] = popularity.stored(rows)
+        return self._counts
 
     def find(
         self, recommender: Recommender, asked: Queries, items: Rows, best: int, nearest: int

@@ -19,7 +19,7 @@ from pipeline.retrieval.content_index import choose_centroids
 from pipeline.retrieval.item_search import ItemSearch, SearchChoice
 from pipeline.retrieval.scan import Queries
 from pipeline.state.growing import ChangedRows, distinct
-from pipeline.state.popularity import Popularity
+from pipeline.state.popularity import DecayedPopularity, Popularity
 
 CHOSEN_EVERY = 64
 """Batches after which the scanned rows are chosen again; it costs some 50 ms."""
@@ -85,7 +85,7 @@ class Retriever:
         if self.choice.rows.size:
             self._encoded.append(rows)
 
-    def update(self, step: int, table: ItemTable, popularity: Popularity) -> None:
+    def update(self, step: int, table: ItemTable, popularity: DecayedPopularity) -> None:
         """Make ready for the searches of a batch, if they are needed."""
         if not self.is_needed(len(table)):
             return

@@ -145,7 +145,7 @@ class Scan:
 
     def _copy(self, rows: NDArray[np.int64], table: Rows, has_content: bool) -> None:
         """Copy residual and bias of rows as far as they are scanned, and their content."""
-        where, at = self._scanned(rows, table)
+        where, at = self._placed(rows, table)
         self._residual.put(where, table.residual.index_select(0, at))
         self._alone[1, where] = table.bias.index_select(0, at)
         if has_content:
@@ -153,18 +153,22 @@ class Scan:
 
     def _copy_content(self, rows: NDArray[np.int64], table: Rows) -> None:
         assert self._content and self._alike
-        where, at = self._scanned(rows, table)
+        where, at = self._placed(rows, table)
         if not len(where):
             return
         self._alike.forget_alike(where)
         self._content.put(where, table.content.index_select(0, at).float())
         self._alike.forget_alike(where)
 
-    def _scanned(self, rows: NDArray[np.int64], table: Rows) -> tuple[Tensor, Tensor]:
+    def scanned(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the slots of those of some rows that are scanned, and these rows."""
         slots = self._slots[rows]
         is_scanned = slots != NOWHERE
-        where, at = (torch.from_numpy(found[is_scanned]).to(table.bias.device) for found in (slots, rows))
+        return slots[is_scanned], rows[is_scanned]
+
+    def _placed(self, rows: NDArray[np.int64], table: Rows) -> tuple[Tensor, Tensor]:
+        """Return what `scanned` does as tensors where the table is."""
+        where, at = (torch.from_numpy(found).to(table.bias.device) for found in self.scanned(rows))
         return where, at
 
     @property

@@ -39,7 +39,10 @@ class Popularity(ABC):
 
     def log_share(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Return the log of the smoothed share of all acts of each of some rows, or of all ``[n]``."""
-        counts = self.counts if rows is None else self.of(rows)
+        return self.log_share_of(self.counts if rows is None else self.of(rows))
+
+    def log_share_of(self, counts: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the log of the smoothed share of all acts of each of some counts ``[k]``."""
         shares = (counts + PRIOR) / (self.total + PRIOR * self.size)
         logs: NDArray[np.float32] = np.log(shares).astype(np.float32)
         return logs

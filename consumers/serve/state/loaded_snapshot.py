@@ -37,7 +37,7 @@ from pipeline.snapshots.store import SnapshotStore
 from pipeline.snapshots.version import Version
 from pipeline.state.counts import PairTable
 from pipeline.state.growing import distinct
-from pipeline.state.popularity import Popularity
+from pipeline.state.popularity import DecayedPopularity
 from pipeline.state.segments import Segment
 from pipeline.value.features import ITEM, STATE
 from pipeline.value.learners import make_models
@@ -53,12 +53,14 @@ class SnapshotChanges(NamedTuple):
 
     Attributes:
         items: whose content digest may be.
-        content, learned: rows, ascending, whose content may be, or residual and bias.
+        content, learned, counted: rows, ascending, whose content may be, or residual and bias, or count;
+            `counted` is None if any may be.
     """
 
     items: Collection[str]
     content: NDArray[np.int64]
     learned: NDArray[np.int64]
+    counted: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class LoadedSnapshot:
     mixer: Tensor
     items: Rows
     pairs: PairTable
-    popularity: Popularity
+    popularity: DecayedPopularity
     choice: SearchChoice
     ratings: RatingModel | None
     values: Mapping[str, ValueModel]
@@ -145,10 +147,8 @@ class LoadedSnapshot:
             return None
         layers = self.update.layers
         items = [item for layer in layers for item, _ in items_in(layer["items"])]
-        content, learned = (
-            distinct(*(layer[part].rows for layer in layers)) for part in ("content", "learned")
-        )
-        return SnapshotChanges(items, content, learned)
+        parts = "content", "learned", "popularity"
+        return SnapshotChanges(items, *(distinct(*(layer[part].rows for layer in layers)) for part in parts))
 
 
 class SnapshotLoader:

@@ -275,7 +275,7 @@ class ServingState:
         if not choice.rows.size:
             choice = choice._replace(rows=np.arange(len(snapshot.items.bias)))
         search.choose(choice, snapshot.items)
-        search.refresh(snapshot.items, snapshot.popularity, changes.learned, changes.content)
+        search.refresh(snapshot.items, snapshot.popularity, changes.learned, changes.content, changes.counted)
 
     def _read_item(self, record: Record) -> None:
         found = item_of(record)

@@ -15,6 +15,7 @@ from pipeline.model.recommender import Recommender
 from pipeline.retrieval.content_index import choose_centroids
 from pipeline.retrieval.item_search import ItemSearch, SearchChoice
 from pipeline.retrieval.scan import MODEL, NO_ROWS, Queries
+from pipeline.state.growing import distinct
 from pipeline.state.popularity import DecayedPopularity
 
 ITEMS, SCANNED, WIDTH = 200, 64, 32
@@ -105,3 +106,17 @@ def test_all_are_scanned_as_they_grow(recommender: Recommender) -> None:
         assert search.is_complete
         assert found(search, recommender, items, items.content[size - 1]) == [size - 1]
         assert np.array_equal(search.log_shares, popularity_of(size).log_share())
+
+
+def test_log_shares_are_those_of_the_counts_whether_or_not_it_is_named_which_have_changed() -> None:
+    items, popularity, random = rows_of(ITEMS), popularity_of(ITEMS), np.random.default_rng(0)
+    search = search_of(items, choice_of(items))
+    others = search.choice._replace(rows=np.arange(30, 130))
+    for chosen in (search.choice, others):
+        search.choose(chosen, items)
+        for is_named in (True, True, False, True):
+            counted = distinct(random.choice(ITEMS, size=20))
+            popularity.replace(counted, random.random(counted.size))
+            popularity.scale *= 0.9
+            search.refresh(items, popularity, NO_ROWS, NO_ROWS, counted if is_named else None)
+            assert np.array_equal(search.log_shares, popularity.log_share(chosen.rows))

@@ -134,3 +134,12 @@ def test_an_item_that_acts_alone_had_named_is_gone_when_no_act_names_it_any_more
     after = build_index(world.sources, before, (), is_swapped=True)
     assert (list(after.ids), after.extras, after.named) == (["b"], {"b": 0}, frozenset())
     assert after.entries[0] == before.entries[1]
+
+
+def test_a_snapshot_in_which_no_item_has_changed_has_the_index_of_the_one_before() -> None:
+    rows = {"a": 0}
+    sources = IndexSources(["a"], {"a": ""}, rows, {}, {})
+    before = build_index(sources, changed=["a"])
+    assert build_index(sources, before, (), is_swapped=True) is before
+    rows["b"] = 1
+    assert build_index(sources._replace(ids=["a", "b"]), before, (), is_swapped=True).row("b") == 1
