@@ -6,9 +6,10 @@ online with Adam, on new events only, before any scorer has learned them. There 
 the first item of a basket, which habit and popularity predict better, and one for the items that follow
 (measured: HR@20 of first items .22 → .25 on Online Retail). Where the model reads attributes of users, there
 is one for a user's first act, of which nothing else is known. And one for discovery, lists for a new basket
-that leave out all that the user has acted on: it learns from those first items that were new to their users,
-among what was. The first items teach habit most, which says little of the rest: measured on lists of Online
-Retail without what was bought, recall@20 .055 with their weights, .064 with those of discovery.
+that leave out all that the user has acted on: it learns from what was new to users in whole baskets, among
+what was, and only the order of the best. The first items teach habit most, which says little of the rest:
+measured on lists of Online Retail without what was bought, recall@20 .055 with their weights; with those of
+discovery .064 where they learned from new first items as the others do, and .074 as they do now.
 
 What is learned is mostly the order of the best items, the only ones that anybody sees: the log-loss among
 the `HEAD` best, where a target that is not one of them teaches nothing (a truncated softmax). The log-loss
@@ -57,7 +58,7 @@ INITIAL_WEIGHTS = (
     (1.0, 0.5, 0.0, 0.0, 0.0, 0.3, -0.5, 0.3, 0.1, REJECTED_WEIGHT, 0.0, 0.0),
     (0.2, 0.2, 0.3, 0.1, 0.0, 1.0, -0.5, 0.6, 0.0, REJECTED_WEIGHT, 0.0, 0.0),
     (0.1, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, REJECTED_WEIGHT, 0.0, 0.0),
-    (0.2, 0.2, 0.3, 0.1, 0.0, 1.0, -0.5, 0.6, 0.0, REJECTED_WEIGHT, 0.0, 0.0),
+    (0.2, 0.5, 0.1, 0.0, 0.1, 1.0, -0.5, 0.6, 0.0, REJECTED_WEIGHT, 0.0, 0.0),
 )
 """By situation; first items are few, and would take long to unlearn the weights of the others. A user's first
 act begins with popularity, which is what strangers are shown without attributes, and a little of these."""
@@ -259,7 +260,13 @@ class Mixer:
         """Compute mixed log-probabilities over all items, ``[m, n]``."""
         return mix(self.weights, outputs)
 
-    def learn(self, outputs: ScorerOutputs, targets: Tensor, is_found: Tensor | None = None) -> None:
+    def learn(
+        self,
+        outputs: ScorerOutputs,
+        targets: Tensor,
+        is_found: Tensor | None = None,
+        later: Tensor | None = None,
+    ) -> None:
         """Take an Adam step on the log-loss of the chosen items, most of it among the best ones.
 
         Measured: a step on every 64 targets is better than two steps on all 250 of a batch (log-loss
@@ -270,6 +277,8 @@ class Mixer:
             targets: ``[m]`` indices of the chosen items among the n.
             is_found: ``[m]`` which of them were retrieved; None if all items are scored. One that was only
                 joined to the candidates would teach that what looks unlikely is likely.
+            later: ``[2, p]`` a target that opens a basket, and the index of an item that was chosen later
+                there, for discovery; None of none.
         """
         # Rejections teach their own weight alone. Otherwise the others would learn from one candidate less,
         # and what one user rejects would change for everybody.
@@ -279,19 +288,36 @@ class Mixer:
         if rejects.any():
             gradients[:, REJECTED] = self._gradients(outputs, targets, is_found)[:, REJECTED]
         self._step(gradients, outputs.situation)
-        self._learn_discovery(others, targets, is_found)
+        self._learn_discovery(others, targets, is_found, later)
 
-    def _learn_discovery(self, outputs: ScorerOutputs, targets: Tensor, is_found: Tensor | None) -> None:
-        """Take a step on targets that open baskets and are new to their users, among what is new to them."""
+    def _learn_discovery(
+        self, outputs: ScorerOutputs, targets: Tensor, is_found: Tensor | None, later: Tensor | None
+    ) -> None:
+        """Take a step on what is new to users in the baskets that they open, among what is new to them."""
         opening = torch.nonzero(outputs.situation == FIRST_OF_BASKET).flatten()
-        opened, own = outputs.select(opening), targets[opening]
-        known = opened.is_known()
-        new = torch.nonzero(~known.gather(1, own.unsqueeze(1)).flatten()).flatten()
-        if not new.numel():
+        if not opening.numel():
             return
-        among_new = replace(opened.without(known).select(new), situation=torch.full_like(new, DISCOVERY))
-        found = None if is_found is None else is_found[opening][new]
-        self._step(self._gradients(among_new, own[new], found), among_new.situation)
+        opened = outputs.select(opening)
+        known = opened.is_known()
+        heard = torch.ones_like(targets, dtype=torch.bool) if is_found is None else is_found
+        wanted = _wanted(known, targets[opening], heard[opening], opening, later)
+        new = torch.nonzero(wanted.sum(dim=1)).flatten()
+        if new.numel():
+            among_new = replace(opened.without(known).select(new), situation=torch.full_like(new, DISCOVERY))
+            self._step(self._gradients_of_lists(among_new, wanted[new]), among_new.situation)
+
+    def _gradients_of_lists(self, outputs: ScorerOutputs, wanted: Tensor) -> Tensor:
+        """Compute the gradients of the log-loss among the best items: ``[m, features]``.
+
+        `wanted` ``[m, n]`` is how much each item counts as a target. What all items together would teach is
+        left out, because it is about those that no list shows, and asks for popularity: measured on recorded
+        outputs, recall@20 of such lists .070 with it, .074 without.
+        """
+        blended = blend(self.weights, outputs)
+        best, columns = outputs.alone(blended).topk(min(HEAD, blended.shape[1]), dim=1)
+        own = wanted.gather(1, columns)
+        errors = own.sum(dim=1, keepdim=True) * torch.softmax(best, dim=1) - own
+        return weigh(outputs, torch.zeros_like(blended).scatter_(1, columns, errors))
 
     def _gradients(self, outputs: ScorerOutputs, targets: Tensor, is_found: Tensor | None) -> Tensor:
         """Compute the gradients of the loss of each target by the weights, ``[m, features]``."""
@@ -361,6 +387,28 @@ def with_later_parts(known: Tensor, born: Tensor = BORN) -> Tensor:
 def with_later_situations(known: Tensor, born: Tensor) -> Tensor:
     """Return a tensor ``[s, k]`` of any release with all situations; those that it lacks are as in `born`."""
     return torch.cat([known, born[len(known) :].to(known)])
+
+
+def _wanted(known: Tensor, targets: Tensor, heard: Tensor, opening: Tensor, later: Tensor | None) -> Tensor:
+    """How much items count that were new to the users who opened a basket: ``[o, n]``, 1 of each or none.
+
+    Half is what opened it, half are the later ones together. Later ones alone make better lists and a worse
+    first item: measured in the simulated shop, HR@20 of new first items .1105, with them .1157.
+
+    Args:
+        known: ``[o, n]`` which items the users have acted on.
+        targets, heard: ``[o]`` what opened it, and whether it is to teach anything.
+        opening: ``[o]`` number of the target, ascending.
+        later: ``[2, p]`` see `Mixer.learn`.
+    """
+    wanted = torch.zeros_like(known, dtype=torch.float32)
+    if later is not None:
+        wanted[torch.searchsorted(opening, later[0]), later[1]] = 1
+        wanted.masked_fill_(known, 0)
+    wanted /= wanted.sum(dim=1, keepdim=True).clamp(min=1)
+    wanted.scatter_add_(1, targets.unsqueeze(1), heard.float().unsqueeze(1))
+    wanted.masked_fill_(known, 0)
+    return wanted / wanted.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def _share_after(steps: float) -> float:

@@ -50,6 +50,7 @@ class Contexts:
         shares: ``[m, n]`` what covisitation suggests beyond the basket.
         facts: ``[3, k]`` and ``[k]``, see `pipeline.state.evidence`; by ascending target.
         situation: ``[m]`` index into `SITUATIONS`.
+        baskets: ``[m]`` numbers that targets of one user and basket have in common, ascending.
         latest: ``[m, len(NEARNESS)]`` rows of the items acted on last, see `pipeline.model.likeness`.
     """
 
@@ -57,6 +58,7 @@ class Contexts:
     shares: sp.csr_array
     facts: tuple[NDArray[np.int64], NDArray[np.float32]]
     situation: NDArray[np.int64]
+    baskets: NDArray[np.int64]
     latest: NDArray[np.int64]
 
     @classmethod
@@ -81,6 +83,7 @@ class Contexts:
             _beyond_baskets(covisitation.suggest(pasts, is_first), facts[0], taken_back),
             facts,
             np.where(begins, FIRST_OF_USER, is_first.astype(np.int64)),
+            _numbered_baskets(pairs),
             _latest(pasts),
         )
 
@@ -91,6 +94,16 @@ class Contexts:
         """Let the targets asked for ``[m]`` that open baskets be new to their users, see `DISCOVERY`."""
         discovers = is_asked & (self.situation == FIRST_OF_BASKET)
         return replace(self, situation=np.where(discovers, DISCOVERY, self.situation))
+
+    def later(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Pair each target that opens a basket with the rows of the later targets there: ``[2, p]``.
+
+        `rows` ``[m]`` are those of all targets.
+        """
+        opening = np.flatnonzero(self.situation == FIRST_OF_BASKET)
+        place, is_there = look_up(self.baskets[opening], self.baskets)
+        is_there[opening] = False
+        return np.stack([opening[place[is_there]], rows[is_there]])
 
     def blocks(self) -> Iterator[Self]:
         """Cut into blocks of `TARGETS_AT_ONCE` targets; the last may be smaller."""
@@ -108,6 +121,7 @@ class Contexts:
             self.shares[chosen],
             (facts, values[kept]),
             self.situation[chosen],
+            self.baskets[chosen],
             self.latest[chosen],
         )
 
@@ -134,6 +148,15 @@ def _beyond_baskets(
     at, is_there = look_up(keys, taken)
     shares.data[at[is_there]] = 0
     return shares
+
+
+def _numbered_baskets(pairs: Sequence[tuple[Segment, NDArray[np.int64]]]) -> NDArray[np.int64]:
+    """Number the baskets of the targets ``[m]`` of all segments, given with the positions of each's."""
+    lengths = np.array([len(segment) for segment, _ in pairs])
+    first = np.repeat(lengths.cumsum() - lengths, [targets.size for _, targets in pairs])
+    numbers: NDArray[np.int64] = np.concatenate([segment.baskets[targets] for segment, targets in pairs])
+    numbers += first
+    return numbers
 
 
 def _latest(pasts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:

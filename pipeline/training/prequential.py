@@ -50,11 +50,14 @@ class Lesson(NamedTuple):
         outputs: of all scorers.
         columns: ``[m]`` where the targets are among their items.
         is_found: ``[m]`` which targets were retrieved; None where all items are scored.
+        later: ``[2, p]`` a target that opens a basket, and where a later one there is among its items, if it
+            is; None of none.
     """
 
     outputs: ScorerOutputs
     columns: Tensor
     is_found: Tensor | None = None
+    later: Tensor | None = None
 
 
 class Scored(NamedTuple):
@@ -81,9 +84,11 @@ def score_in_full(contexts: Contexts, targets: Tensor, scorers: Scorers, listed:
     table, popularity = scorers.table.padded(), scorers.popularity
     has_content = scorers.table.has_content
     outputs = score_contexts(contexts, scorers.recommender, table, popularity, has_content)
+    later = _later_by_block(contexts, targets)
     blocks, parts, lists = list[Lesson](), [], [NO_LISTS.rows]
-    for given, own, chosen in zip(outputs, *_split(targets, torch.from_numpy(listed)), strict=True):
-        blocks.append(Lesson(given, own))
+    splits = zip(outputs, later, *_split(targets, torch.from_numpy(listed)), strict=True)
+    for given, pairs, own, chosen in splits:
+        blocks.append(Lesson(given, own, later=torch.from_numpy(pairs).to(own.device)))
         mixed = scorers.mixer.log_probabilities(given)
         by_name = {"model": given.model, "covisitation": given.covisitation, "mixture": mixed}
         parts.append({scorer: rank_targets(of_all, own) for scorer, of_all in by_name.items()})
@@ -112,12 +117,12 @@ def score_among_candidates(
     retrieved = scorers.retriever.retrieve(
         contexts, scorers.recommender, scorers.mixer.weights, scorers.table.all(), samples
     )
-    splits = zip(
-        contexts.blocks(), retrieved, *_split(targets, *map(torch.from_numpy, (audited, listed))), strict=True
-    )
-    for block, (found, _, _), own, checked, chosen in splits:
+    later = _later_by_block(contexts, targets)
+    columns = _split(targets, *map(torch.from_numpy, (audited, listed)))
+    splits = zip(contexts.blocks(), retrieved, later, *columns, strict=True)
+    for block, (found, _, _), pairs, own, checked, chosen in splits:
         full = _audit(block, own, found, scorers, checked.nonzero().flatten())
-        given, ranked, best = _ranked(block, own, found, scorers, chosen)
+        given, ranked, best = _ranked(block, own, found, scorers, chosen, pairs)
         lists.append(best)
         blocks.append(given)
         parts.append({**ranked, FULL_RANKING: full})
@@ -145,10 +150,26 @@ def is_audited(known: Targets, users: NDArray[np.int64], size: int, scores: int)
     return chosen
 
 
+def _later_by_block(contexts: Contexts, targets: Tensor) -> list[NDArray[np.int64]]:
+    """Return for each block what `Contexts.later` pairs with its targets, which are numbered in the block."""
+    pairs = contexts.later(targets.cpu().numpy())
+    starts = np.arange(0, len(contexts), TARGETS_AT_ONCE)
+    parts = np.split(pairs, np.searchsorted(pairs[0], starts[1:]), axis=1)
+    return [np.stack([part[0] - start, part[1]]) for part, start in zip(parts, starts, strict=True)]
+
+
 def _ranked(
-    block: Contexts, targets: Tensor, found: Candidates, scorers: Scorers, listed: Tensor
+    block: Contexts,
+    targets: Tensor,
+    found: Candidates,
+    scorers: Scorers,
+    listed: Tensor,
+    later: NDArray[np.int64],
 ) -> tuple[Lesson, dict[str, TargetScores], NDArray[np.int64]]:
-    """Score a block of targets among their candidates; list the best for those `listed`."""
+    """Score a block of targets among their candidates; list the best for those `listed`.
+
+    `later` ``[2, p]`` pairs targets with the rows of later ones.
+    """
     own = np.stack([np.arange(len(block)), targets.cpu().numpy()])
     candidates = found.joined(own)
     table = scorers.table
@@ -156,16 +177,22 @@ def _ranked(
         block, candidates, scorers.recommender, table.all(), table.has_content, scorers.popularity
     )
     c = candidates.rows.shape[1]
-    columns, is_candidate, is_found = (
+    retrieved = later[:, found.columns_of(later) >= 0]
+    columns, is_candidate, is_found, pairs = (
         torch.from_numpy(array).to(targets.device)
-        for array in (candidates.columns_of(own), candidates.is_candidate, found.columns_of(own) >= 0)
+        for array in (
+            candidates.columns_of(own),
+            candidates.is_candidate,
+            found.columns_of(own) >= 0,
+            np.stack([retrieved[0], candidates.columns_of(retrieved)]),
+        )
     )
     mixed = scorers.mixer.log_probabilities(outputs)
     by_name = {"model": outputs.model, "covisitation": outputs.covisitation, "mixture": mixed}
     size = candidates.size
     ranked = {n: rank_among(p[:, :c], columns, is_candidate, is_found, size) for n, p in by_name.items()}
     best = _listed(mixed[:, :c], columns, is_candidate, is_found, listed, candidates)
-    return Lesson(outputs, columns, is_found), ranked, best
+    return Lesson(outputs, columns, is_found, pairs), ranked, best
 
 
 def _listed(

@@ -363,9 +363,9 @@ def test_at_birth_a_stranger_is_shown_what_is_popular() -> None:
     assert own[POPULARITY] == own.max()
 
 
-def one_target(situation: int, known: list[int]) -> ScorerOutputs:
+def one_target(situation: int, known: list[int], items: int = ITEMS) -> ScorerOutputs:
     """Outputs for one target, whose user has acted on the known items alone, and rejected nothing."""
-    features = features_of(random_outputs(torch.zeros(TARGETS, dtype=torch.long))[0])[:, :1]
+    features = features_of(random_outputs(torch.zeros(TARGETS, dtype=torch.long), items=items)[0])[:, :1]
     features[[REPEAT, IN_BASKET, REJECTED]] = 0
     features[REPEAT, :, known] = 0.5
     return arranged(features, torch.tensor([situation]))
@@ -390,6 +390,34 @@ def test_discovery_learns_nothing_from_habit_or_other_situations(situation: int,
     mixer.learn(one_target(situation, [0, 2]), torch.tensor([target]))
     assert torch.equal(mixer.weights[DISCOVERY], mixer_of().weights[DISCOVERY])
     assert not torch.equal(mixer.weights[situation], mixer_of().weights[situation])
+
+
+@pytest.mark.parametrize(
+    ("target", "is_found", "later", "wanted"),
+    [
+        (3, None, [1, 4], {3: 0.5, 1: 0.25, 4: 0.25}),
+        (3, None, [0, 4], {3: 0.5, 4: 0.5}),
+        (2, None, [1, 4], {1: 0.5, 4: 0.5}),
+        (3, False, [4], {4: 1.0}),
+    ],
+    ids=["a whole basket", "a later one is known", "the first is known", "the first was not found"],
+)
+def test_discovery_learns_the_order_of_the_best_from_what_is_new_in_a_basket(
+    target: int, is_found: bool | None, later: list[int], wanted: dict[int, float]
+) -> None:
+    outputs, known = one_target(FIRST_OF_BASKET, [0, 2], items=3 * HEAD), [0, 2]
+    mixer = mixer_of()
+    weights = mixer.weights.clone().requires_grad_()
+    mixed = mix(weights, replace(outputs, situation=torch.tensor([DISCOVERY]))).clone()
+    mixed[:, known] = -torch.inf
+    losses = [share * among_the_best(mixed, torch.tensor([item])) for item, share in wanted.items()]
+    torch.autograd.backward(torch.stack(losses).sum())
+    found = None if is_found is None else torch.tensor([is_found])
+    pairs = torch.tensor([[0] * len(later), later])
+    mixer.learn(outputs, torch.tensor([target]), found, pairs)
+    gradient = mixer.state()["mean"] / (1 - DECAYS[0])  # after one step from zero
+    assert weights.grad is not None and weights.grad[DISCOVERY].abs().max() > 0
+    torch.testing.assert_close(gradient[DISCOVERY], weights.grad[DISCOVERY], rtol=1e-4, atol=1e-5)
 
 
 def test_selected_outputs_are_those_of_their_targets() -> None:

@@ -15,7 +15,7 @@ from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import ItemTable, Rows
 from pipeline.model.mixer import ScorerOutputs
 from pipeline.model.recommender import Recommender
-from pipeline.model.scoring import score_segments
+from pipeline.model.scoring import Contexts, score_segments
 from pipeline.state.covisitation import DecayedCovisitation
 from pipeline.state.popularity import DecayedPopularity
 from pipeline.state.segments import Rejections, Segment
@@ -79,6 +79,17 @@ def test_a_target_has_the_same_scores_in_any_block(
     alone = [part for one in EACH for part in scored(backbone, one)]
     monkeypatch.setattr(scoring, "TARGETS_AT_ONCE", at_once)
     torch.testing.assert_close(joined(scored(backbone, *EACH)), joined(alone), rtol=1e-4, atol=1e-4)
+
+
+def test_what_opens_a_basket_is_paired_with_what_follows_there() -> None:
+    parts = [*SEGMENTS, segment([3, 1, 2, 5, 6], first_new=2, baskets=[0, 0, 0, 1, 1])]
+    covisitation = DecayedCovisitation(1e6, 500)
+    covisitation.grow(ITEMS)
+    rows = np.concatenate([one.items[one.targets] for one in parts])
+    contexts = Contexts.of(parts, torch.zeros(rows.size, 4), covisitation, ITEMS)
+    assert contexts.later(rows).tolist() == [[0, 2, 6, 8, 10, 13], [3, 2, 7, 7, 10, 6]]
+    chosen = np.array([0, 3, 6, 10, 11, 14])
+    assert contexts.select(chosen).later(rows[chosen]).tolist() == [[3], [10]]
 
 
 def test_padding_rows_are_never_seen(backbone: Backbone) -> None:

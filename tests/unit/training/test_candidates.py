@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,6 +119,27 @@ def test_a_target_that_was_not_found_is_in_no_list(make: Make) -> None:
             assert (target in rows.tolist()) == (firsts[user] <= CUTOFF)
             missed += firsts[user] == len(ITEMS)
     assert missed
+
+
+def later_of(learner: Learner) -> list[list[list[int]]]:
+    """What was acted on later in the baskets of the last of some batches, of which each is a session."""
+    lessons = list[Any]()
+    for batch in batches(3):
+        session = {"session": f"s{batch.step}"}
+        events = [event.model_copy(update=session) for event in batch.interactions]
+        learner.mixer.learn = lambda *lesson: lessons.append(lesson)  # type: ignore[method-assign]
+        lessons.clear()
+        learner.score_and_learn(MicroBatch(1, batch.step, batch.items, events))
+    return [later.tolist() for *_, later in lessons]
+
+
+def test_what_comes_later_in_a_basket_is_taught_if_it_was_found_for_the_first(make: Make) -> None:
+    """Where all items are candidates, columns are rows."""
+    everything = ALL_SCANNED.replace(best=len(ITEMS))
+    exact, among, few = map(later_of, map(make, (RetrievalConfig(), everything, FEW_SCANNED)))
+    assert exact == among
+    assert len(exact[0][0]) == EVENTS - USERS
+    assert 0 < len(few[0][0]) < EVENTS - USERS
 
 
 def test_the_audit_says_what_candidates_lack(make: Make) -> None:
