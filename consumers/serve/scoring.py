@@ -28,7 +28,7 @@ from pipeline.state.evidence import rejection
 from pipeline.state.growing import distinct
 from pipeline.state.histories import Act
 from pipeline.state.profiles import NO_ATTRIBUTES
-from pipeline.state.segments import Segment, segment_of
+from pipeline.state.segments import Segment, segments_before_next
 
 NOTHING_REJECTED: Mapping[str, float] = MappingProxyType({})
 
@@ -97,7 +97,7 @@ def contexts_of(
 ) -> Contexts:
     """Return what m ≤ `TARGETS_AT_ONCE` histories are scored from; the model reads `context` acts of each."""
     assert len(asked) <= TARGETS_AT_ONCE
-    segments = [_segment_with_next(view, one) for one in asked]
+    segments = _segments_with_next(view, asked)
     users = snapshot.last_users(segments, items.sparse, context)
     contexts = Contexts.of(segments, users, view.covisitation, len(view.index), view.related)
     return contexts.discovering(np.array([one.discovers for one in asked]))
@@ -232,11 +232,17 @@ def _logits(tensor: Tensor) -> NDArray[np.float64]:
     return logits
 
 
-def _segment_with_next(view: View, asked: HistoryQuery) -> Segment:
-    """Return the acts as a Segment whose last act is the one to predict."""
-    reading = view.signals.read(asked.known)
-    last = reading.acts[-1] if reading.acts else Act(view.index.ids[0], InteractionType.VIEW, 0)
-    coming = last.coming(asked.session)
-    rows = view.index.rows_by_item([coming.item, *(act.item for act in asked.known)])
-    found = segment_of(reading, len(reading.acts), view.signals, rows.__getitem__, coming)
-    return found.introduced(asked.attributes)
+def _segments_with_next(view: View, asked: Sequence[HistoryQuery]) -> list[Segment]:
+    """Return the acts of each history as a Segment whose last act is the one to predict."""
+    readings = [view.signals.read(one.known) for one in asked]
+    coming = [
+        (reading.acts[-1] if reading.acts else Act(view.index.ids[0], InteractionType.VIEW, 0)).coming(
+            one.session
+        )
+        for reading, one in zip(readings, asked, strict=True)
+    ]
+    rows = view.index.rows_by_item(
+        act.item for acts in (coming, *(one.known for one in asked)) for act in acts
+    )
+    found = segments_before_next(readings, coming, view.signals, rows.__getitem__)
+    return [segment.introduced(one.attributes) for segment, one in zip(found, asked, strict=True)]

@@ -162,32 +162,34 @@ class Segment:
 NO_ACTS = Segment(NONE, NONE, NONE, NONE, NONE, np.zeros(0), np.zeros(0, dtype=np.bool_), first_new=0)
 
 
-def segment_of(
-    reading: Reading, first_new: int, signals: Signals, row: Callable[[str], int], coming: Act | None = None
-) -> Segment:
-    """Convert a history to a Segment.
-
-    Args:
-        reading: what the history says.
-        first_new: number of its acts that are not new.
-        signals: decide which acts may be targets.
-        row: maps an item to its catalogue row.
-        coming: a placeholder to predict, to be added as a last, new act.
-    """
-    wanted = signals.wanted(reading.acts, reading.weights)
-    if coming is not None:
-        added = [*reading.acts, coming], [*reading.weights, 1.0]
-        reading, wanted = Reading(*added, reading.sources, reading.rejections), [*wanted, True]
-    (found,) = _laid_out([reading], [wanted], [first_new], row)
-    return found
-
-
 def segments_of(
     readings: Sequence[Reading], first_new: Sequence[int], signals: Signals, row: Callable[[str], int]
 ) -> list[Segment]:
-    """Convert histories to Segments, all at once: each alone takes several times as long."""
+    """Convert histories to Segments, all at once: each alone takes several times as long.
+
+    Args:
+        readings: what the histories say.
+        first_new: number of the acts of each that are not new.
+        signals: decide which acts may be targets.
+        row: maps an item to its catalogue row.
+    """
     wanted = [signals.wanted(reading.acts, reading.weights) for reading in readings]
     return _laid_out(readings, wanted, first_new, row)
+
+
+def segments_before_next(
+    readings: Sequence[Reading], coming: Sequence[Act], signals: Signals, row: Callable[[str], int]
+) -> list[Segment]:
+    """Convert histories to Segments, all at once, each with a placeholder to predict as a last, new act.
+
+    `coming` are the placeholders; see `segments_of`.
+    """
+    wanted = [[*signals.wanted(reading.acts, reading.weights), True] for reading in readings]
+    added = [
+        Reading([*reading.acts, act], [*reading.weights, 1.0], reading.sources, reading.rejections)
+        for reading, act in zip(readings, coming, strict=True)
+    ]
+    return _laid_out(added, wanted, [len(reading.acts) for reading in readings], row)
 
 
 def _laid_out(

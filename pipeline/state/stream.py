@@ -23,7 +23,7 @@ from pipeline.state.micro_batch import MicroBatch
 from pipeline.state.outcomes import OutcomeJoin, join_in_order
 from pipeline.state.popularity import DecayedPopularity
 from pipeline.state.profiles import Profiles
-from pipeline.state.segments import Segment, segment_of, segments_of
+from pipeline.state.segments import Segment, segments_before_next, segments_of
 from pipeline.state.signals import Reading, Signals
 
 
@@ -154,7 +154,7 @@ class StreamState:
         if not reading.acts:
             return None
         coming = reading.acts[-1].coming(session)
-        found = segment_of(reading, len(reading.acts), self.signals, self.catalogue.row, coming)
+        (found,) = segments_before_next([reading], [coming], self.signals, self.catalogue.row)
         return self.introduced(found, user)
 
     def fold(self, events: Sequence[Interaction]) -> None:

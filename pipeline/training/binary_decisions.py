@@ -23,7 +23,7 @@ from pipeline.model.scoring import TARGETS_AT_ONCE, users_before_last
 from pipeline.state.histories import Act
 from pipeline.state.join_state import ShownImpression
 from pipeline.state.outcomes import Outcome, OutcomeJoin
-from pipeline.state.segments import Segment, segment_of
+from pipeline.state.segments import Segment, segments_before_next
 from pipeline.state.signals import Signals
 from pipeline.state.stream import StreamState
 from pipeline.training.learner import Learner
@@ -126,7 +126,7 @@ def _segment(stream: StreamState, decision: BinaryDecision) -> Segment | None:
     if not reading.acts:
         return None
     coming = reading.acts[-1].coming()
-    found = segment_of(reading, len(reading.acts), stream.signals, stream.catalogue.row, coming)
+    (found,) = segments_before_next([reading], [coming], stream.signals, stream.catalogue.row)
     return stream.introduced(found, decision.event.user)
 
 

@@ -36,10 +36,10 @@ class ImpressionFollower:
         since = int(time.time() * 1000) - self._keep_ms
         with self._log.reader(self._log.offsets_at([self._topic], since)) as reader:
             while not stop.is_set():
-                for record in reader.poll(MAX_RECORDS, self._poll_seconds):
+                for record in reader.poll(MAX_RECORDS, 0):  # if it waited, it looked after each commit
                     self._add(record)
                 self._refusals.settle()
-                stop.wait(self._poll_seconds)  # not after each impression that this server itself writes
+                stop.wait(self._poll_seconds)
 
     def _add(self, record: Record) -> None:
         try:

@@ -44,7 +44,7 @@ class PolicyFollower:
         changes, ends = PolicyChanges(), self._log.end_offsets([self._topic])
         with self._log.reader(self._log.begin_offsets([self._topic])) as reader:
             while not stop.is_set():
-                for record in reader.poll(MAX_RECORDS, self._poll_seconds):
+                for record in reader.poll(MAX_RECORDS, 0):  # if it waited, it looked after each commit
                     self._add(changes, record)
                 self._refusals.settle()
                 if all(reader.positions()[source] >= end for source, end in ends.items()):

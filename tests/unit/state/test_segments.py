@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,7 +20,7 @@ from pipeline.state.segments import (
     VALUE_BUCKETS,
     Segment,
     basket_numbers,
-    segment_of,
+    segments_before_next,
     segments_of,
     value_bucket,
 )
@@ -37,7 +39,8 @@ def converted(given_acts: list[Act], history: int) -> Segment:
     """Convert acts, so many of them old, under the default settings."""
     signals = Signals(SignalsConfig(), history_length=200)
     reading = signals.read(given_acts)
-    return segment_of(reading, reading.until(history), signals, {"cup": 4, "plate": 2}.__getitem__)
+    (found,) = segments_of([reading], [reading.until(history)], signals, {"cup": 4, "plate": 2}.__getitem__)
+    return found
 
 
 def test_a_session_is_a_basket_however_long_the_pause() -> None:
@@ -141,8 +144,32 @@ def test_histories_at_once_are_those_of_each_alone() -> None:
     histories = [acts((0, "a"), (5_000, "b")), acts(), acts((9_000, None), (19_000, None)), acts()]
     readings = [signals.read(history) for history in histories]
     together = segments_of(readings, [1, 0, 0, 0], signals, row)
-    alone = [segment_of(one, first, signals, row) for one, first in zip(readings, [1, 0, 0, 0], strict=True)]
-    for found, expected in zip(together, alone, strict=True):
-        assert found.first_new == expected.first_new
+    alone = [
+        segments_of([one], [first], signals, row)[0]
+        for one, first in zip(readings, [1, 0, 0, 0], strict=True)
+    ]
+    assert_same(together, alone)
+
+
+def test_what_comes_next_is_a_last_and_new_act_that_may_be_a_target() -> None:
+    signals, row = Signals(SignalsConfig(), history_length=200), {"cup": 4}.__getitem__
+    histories = [acts((0, "a"), (5_000, "b")), acts(), acts((9_000, None))]
+    coming = acts((6_000, "b"), (7_000, None), (9_000, "c"))
+    together = segments_before_next(list(map(signals.read, histories)), coming, signals, row)
+    whole = [signals.read([*history, act]) for history, act in zip(histories, coming, strict=True)]
+    assert_same(together, segments_of(whole, [2, 0, 1], signals, row))
+    assert [segment.targets.tolist() for segment in together] == [[2], [], [1]]
+
+
+def test_an_act_that_is_not_known_to_count_is_a_target_when_it_comes_next() -> None:
+    signals, row = Signals(SignalsConfig(), history_length=200), {"cup": 4}.__getitem__
+    busy = signals.read([Act("cup", PURCHASE, time) for time in range(10)])
+    (found,) = segments_before_next([busy], [Act("cup", PURCHASE, 11)], signals, row)
+    assert found.targets.tolist() == [10]
+
+
+def assert_same(found: Sequence[Segment], expected: Sequence[Segment]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert one.first_new == other.first_new
         for name in COLUMNS:
-            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
