@@ -47,7 +47,7 @@ def settings(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Se
 
 @pytest.fixture
 def daemons(environment: dict[str, str], tmp_path: Path) -> Iterator[Daemons]:
-    """Real daemons as processes; stopped after the test."""
+    """Real daemons as processes, forked; stopped after the test."""
     with ForkedDaemons(tmp_path, environment) as running:
         yield running
 

@@ -1,7 +1,8 @@
 """Commands forked from one process that has loaded everything: a start takes milliseconds, not six seconds.
 
 What is forked is a process as any other: with its own settings, log and exit status, and it can be killed
-or frozen. That commands start as a person starts them, other tests see: the demo, the console, an outage.
+or frozen. That commands start as a person starts them is what other tests see: the story of a retrain, the
+demo, the console, an outage, and those of each daemon.
 """
 
 from __future__ import annotations
