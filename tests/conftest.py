@@ -18,18 +18,25 @@ for variable in ("COLUMNS", "LINES"):
     os.environ.pop(variable, None)
 
 
-class OneByOne(LoadScopeScheduling):  # type: ignore[misc]
-    """Give tests that start processes to one worker, in turn, and unit tests by file to whoever is free.
+IN_TURN = ("tests/chaos/", "tests/deploy/", "tests/e2e/")
 
-    Processes of two such tests at once would share the cores with each other, and downloads of the caches.
+
+class OneByOne(LoadScopeScheduling):  # type: ignore[misc]
+    """Give tests that run daemons or Debian's programs to one worker, and all others by file to the free one.
+
+    Daemons of two such tests at once would share the cores with each other, and downloads of the caches.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid.split("::", maxsplit=1)[0] if nodeid.startswith("tests/unit/") else "processes"
+        return "in turn" if nodeid.startswith(IN_TURN) else nodeid.split("::", maxsplit=1)[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneByOne:
-    """Deal out the tests of `pytest -n 2`."""
+    """Deal out the tests of `pytest -n 2` in their order, which begins with those that run daemons.
+
+    By default the scope of the most tests comes first, but these few take the longest.
+    """
+    config.option.loadscopereorder = False
     return OneByOne(config, log)
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from pipeline.errors import MillstreamError
 
@@ -19,6 +19,18 @@ LOG_TAIL_LINES = 15
 
 class DaemonDied(MillstreamError):
     """A daemon ended unexpectedly; the message contains the end of its log."""
+
+
+class _Process(Protocol):
+    """What is asked of a running command; see `subprocess.Popen`, of which it is a part."""
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, number: int, /) -> None: ...
+
+    def kill(self) -> None: ...
 
 
 class Daemons:
@@ -32,7 +44,7 @@ class Daemons:
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._folder = folder
         self._environment = {**os.environ, **environment}
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._running: dict[str, _Process] = {}
 
     def __enter__(self) -> Self:
         return self

@@ -28,12 +28,13 @@ from rich.console import Console
 
 from deploy.kafka.broker import Broker
 from pipeline.config import LogConfig, Settings
-from pipeline.demo.processes import Daemons, free_port
+from pipeline.demo.processes import free_port
 from pipeline.eventlog import open_log
 from pipeline.eventlog.intake import interaction_of
 from pipeline.eventlog.port import EventLog, LogWriter, Record, TopicSpec, read
 from pipeline.eventlog.topics import Topics
 from producers.bridge.position import stored_positions
+from tests.support.forks import ForkedDaemons
 from tests.support.serve_tools import wait_until
 
 TOPIC_PARTITIONS = 4
@@ -146,7 +147,7 @@ def kill_and_compare(
     with closing(open_log(source_url)) as source, closing(open_log(settings.log.url)) as event_log:
         topics.create(event_log, *settings.log.topic_sizes)
         source.create_topics([TopicSpec(foreign, TOPIC_PARTITIONS)])
-        with Daemons(folder, {**environment, **bridge}) as daemons:
+        with ForkedDaemons(folder, {**environment, **bridge}) as daemons:
             with Stranger(source, foreign, random.Random(seed)):
                 for _ in range(kills):
                     daemons.start("bridge")

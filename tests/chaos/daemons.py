@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
 
 from tests.chaos.seams import run_command
+from tests.support.forks import FORKS
 
 STOP_SECONDS = 30.0
 TAIL_LINES = 12
-FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.chaos.seams"])
 
 
 class Daemons:
@@ -27,7 +25,7 @@ class Daemons:
         self.folder = folder
         self.killed: set[str] = set()
         self.frozen: set[str] = set()
-        self._environment = environment
+        self._environment = {**os.environ, **environment}
         self._running: dict[str, ForkServerProcess] = {}
         self._commands: dict[str, tuple[str, ...]] = {}
         self._printed_before: dict[str, int] = {}

@@ -8,10 +8,8 @@ The snapshot store is a local folder behind a filesystem that hangs or fails whi
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -25,11 +23,9 @@ from kafka import KafkaProducer
 import consumers.learn.daemon
 import consumers.retrain.comparing
 import consumers.retrain.daemon
-import consumers.serve.daemon  # noqa: F401 (loaded before the fork)
 import pipeline.checkpoints.store
 import pipeline.eventlog.sqlite.fenced
 import pipeline.eventlog.sqlite.writer
-import producers.play  # noqa: F401 (loaded before the fork)
 from consumers.learn.orders import CommandReader
 from consumers.retrain.announcing import Announcer
 from consumers.serve.follow.follower import Follower
@@ -47,11 +43,11 @@ from pipeline.snapshots.filesystem import StoreFiles
 from pipeline.snapshots.publisher import Publisher
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.training.learner import Learner
+from tests.support.forks import enter
 
 STORE = "chaos"
 """Scheme of the snapshot store's URL."""
 HANGS, FAILS = "store-hangs", "store-fails"
-PR_SET_PDEATHSIG = 1
 
 
 class Seam(NamedTuple):
@@ -124,16 +120,11 @@ def run_command(arguments: tuple[str, ...], environment: dict[str, str], folder:
 
     Args:
         arguments: of the command; the first is the daemon's name.
-        environment: added to this process's.
-        folder: of the armed points and of the store's state.
+        environment: all of it.
+        folder: of the armed points and of the store's state; it becomes the working directory.
         output: file that what the command prints is appended to.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no daemon outlives the tests
-    os.environ.update(environment)
-    with output.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    enter(environment, folder, output)
     on_kafka = load_settings().log.url.startswith("kafka")
     seams = SEAMS[arguments[0]] | (ON_KAFKA.get(arguments[0], {}) if on_kafka else {})
     for point, seam in seams.items():

@@ -13,6 +13,7 @@ from pipeline.config import Settings, load_settings
 from pipeline.demo.processes import Daemons, free_port
 from tests.support.browser import chromium, missing_for_browser
 from tests.support.documents import ROOT
+from tests.support.forks import ForkedDaemons
 
 CACHE = Path(__file__).parents[2] / ".cache" / "content"
 """Shared by all tests and runs: the real backbone reads each title once."""
@@ -46,8 +47,8 @@ def settings(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Se
 
 @pytest.fixture
 def daemons(environment: dict[str, str], tmp_path: Path) -> Iterator[Daemons]:
-    """Real daemons as processes; stopped after the test."""
-    with Daemons(tmp_path, environment) as running:
+    """Real daemons as processes, forked; stopped after the test."""
+    with ForkedDaemons(tmp_path, environment) as running:
         yield running
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -53,6 +54,13 @@ def environment(environment: dict[str, str]) -> dict[str, str]:
         "MILLSTREAM_CHECKPOINTS__SECONDS": "5",
         "MILLSTREAM_SNAPSHOTS__KEEP": "1000",
     }
+
+
+@pytest.fixture
+def daemons(environment: dict[str, str], tmp_path: Path) -> Iterator[Daemons]:
+    """Started as a person starts them, and not forked: all but this, the demo and an outage are."""
+    with Daemons(tmp_path, environment) as running:
+        yield running
 
 
 def test_the_world_changes_and_the_model_follows(settings: Settings, daemons: Daemons) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,7 +19,23 @@ from pipeline.eventlog.partitioner import partition_of
 from pipeline.journal.position import Position
 from pipeline.sealing import seal, unseal
 from tests.support.checkpoint_tools import born, checkpointed_twice, restored, version
-from tests.support.model_harness import PARTITIONS, PREFIX, ModelHarness
+from tests.support.model_harness import PARTITIONS, PREFIX, ModelHarness, copy_of, tiny_settings
+
+
+@pytest.fixture(scope="module")
+def checkpointed(tmp_path_factory: pytest.TempPathFactory, backbone_folder: Path) -> Path:
+    """The folder of a model with the checkpoints 1-2 and 1-4; tests forge those of copies of it."""
+    folder = tmp_path_factory.mktemp("checkpointed")
+    with ModelHarness(tiny_settings(folder, backbone_folder)) as harness:
+        checkpointed_twice(harness)
+    return folder
+
+
+@pytest.fixture
+def harness(checkpointed: Path, tmp_path: Path, backbone_folder: Path) -> Iterator[ModelHarness]:
+    """A copy of it, of the test's own."""
+    with copy_of(checkpointed, tmp_path, backbone_folder) as harness:
+        yield harness
 
 
 @pytest.fixture
@@ -57,7 +74,7 @@ FILE = {"sha256": "0" * 64, "size": 3}
 def test_a_sealed_manifest_with_other_values_gives_way_to_the_one_before(
     harness: ModelHarness, folder: Path, change: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    older, _ = checkpointed_twice(harness)
+    older = harness.checkpoints.digests()["1-2"]
     forge(folder / "1-4" / MANIFEST, **change)
     learner, supervisor = harness.learner(), harness.supervisor()
     position = harness.checkpoints.restore(learner, supervisor)
@@ -67,7 +84,6 @@ def test_a_sealed_manifest_with_other_values_gives_way_to_the_one_before(
 
 
 def test_a_learner_is_as_new_if_no_checkpoint_fits(harness: ModelHarness, folder: Path) -> None:
-    checkpointed_twice(harness)
     for name in ("1-2", "1-4"):
         sizes = {"layers": 2, "lora_rank": 2, "lora_alpha": 4, "adapter_rank": 9}
         forge(folder / name / MANIFEST, model=sizes)
@@ -79,7 +95,6 @@ def test_a_learner_is_as_new_if_no_checkpoint_fits(harness: ModelHarness, folder
 
 
 def test_checkpoints_whose_folders_were_swapped_are_refused(harness: ModelHarness, folder: Path) -> None:
-    checkpointed_twice(harness)
     (folder / "1-4").rename(folder / "1-7")
     assert version(restored(harness)) == "1-2"
     assert harness.checkpoints.digests().keys() == {"1-2"}
@@ -121,7 +136,6 @@ def test_checkpoints_whose_folders_were_swapped_are_refused(harness: ModelHarnes
 def test_sealed_values_that_are_impossible_give_way_to_the_one_before(
     harness: ModelHarness, folder: Path, file: str, tensor: str, value: float
 ) -> None:
-    checkpointed_twice(harness)
     tensors = read_tensors((folder / "1-4" / file).read_bytes())
     tensors[tensor].view(-1)[-2:] = value
     replace(folder / "1-4", file, write_tensors(tensors))
@@ -163,7 +177,6 @@ def test_sealed_texts_that_are_impossible_give_way_to_the_one_before(
     harness: ModelHarness, folder: Path, file: str, old: bytes, new: bytes
 ) -> None:
     """Each of them was restored, and ended the learning at a later batch."""
-    checkpointed_twice(harness)
     name = file.format(partition_of("ann", PARTITIONS))
     content = (folder / "1-4" / name).read_bytes()
     assert old in content
@@ -175,13 +188,11 @@ def test_sealed_texts_that_are_impossible_give_way_to_the_one_before(
 def test_a_sealed_checkpoint_without_one_of_its_files_gives_way_to_the_one_before(
     harness: ModelHarness, folder: Path, file: str
 ) -> None:
-    checkpointed_twice(harness)
     replace(folder / "1-4", file, None)
     assert version(restored(harness)) == "1-2"
 
 
 def test_a_moment_that_adamw_does_not_keep_is_refused(harness: ModelHarness, folder: Path) -> None:
-    checkpointed_twice(harness)
     tensors = read_tensors((folder / "1-4" / "learned.safetensors").read_bytes())
     del tensors["step.adapter_in"]
     replace(folder / "1-4", "learned.safetensors", write_tensors(tensors))
@@ -191,14 +202,12 @@ def test_a_moment_that_adamw_does_not_keep_is_refused(harness: ModelHarness, fol
 def test_a_folder_without_a_manifest_is_told_and_gives_way_to_the_one_before(
     harness: ModelHarness, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    checkpointed_twice(harness)
     (folder / "1-4" / MANIFEST).unlink()
     assert version(restored(harness)) == "1-2"
     assert f"there is no checkpoint 1-4 in {folder}: {MANIFEST} is missing" in caplog.text
 
 
 def test_strangers_are_left_alone(harness: ModelHarness, folder: Path) -> None:
-    checkpointed_twice(harness)
     strangers = ("6-375.bak", "1-9 (copy)", "notes-1", ".a-b.part", "٣-٤")
     for name in strangers:
         (folder / name).mkdir()
