@@ -113,7 +113,7 @@ def score_among_candidates(
         contexts, scorers.recommender, scorers.mixer.weights, scorers.table.all(), samples
     )
     splits = zip(
-        contexts.blocks(), retrieved, *_split(targets, *map(torch.from_numpy, (audited, listed))), strict=True
+        contexts.blocks, retrieved, *_split(targets, *map(torch.from_numpy, (audited, listed))), strict=True
     )
     for block, (found, _, _), own, checked, chosen in splits:
         full = _audit(block, own, found, scorers, checked.nonzero().flatten())
