@@ -90,7 +90,7 @@ def check(learner: Learner, step: int, segments: Sequence[Segment]) -> list[Chec
     users = users_before_last(segments, learner.recommender, rows, learner.config.segments.context)
     contexts = Contexts.of(segments, users, stream.covisitation, len(learner.table))
     learner.retriever.update(step, learner.table, stream.popularity)
-    return [_checked(learner, block) for block in contexts.blocks()]
+    return [_checked(learner, block) for block in contexts.blocks]
 
 
 def _checked(learner: Learner, block: Contexts) -> Checked:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -105,10 +106,11 @@ class Contexts:
         is_there[opening] = False
         return np.stack([opening[place[is_there]], rows[is_there]])
 
-    def blocks(self) -> Iterator[Self]:
-        """Cut into blocks of `TARGETS_AT_ONCE` targets; the last may be smaller."""
-        for start in range(0, len(self), TARGETS_AT_ONCE):
-            yield self.select(np.arange(start, min(start + TARGETS_AT_ONCE, len(self))))
+    @cached_property
+    def blocks(self) -> list[Self]:
+        """Blocks of `TARGETS_AT_ONCE` targets; the last may be smaller."""
+        starts = range(0, len(self), TARGETS_AT_ONCE)
+        return [self.select(np.arange(start, min(start + TARGETS_AT_ONCE, len(self)))) for start in starts]
 
     def select(self, chosen: NDArray[np.int64]) -> Self:
         """Return chosen targets, given in ascending order."""
@@ -251,7 +253,7 @@ def score_contexts(
     bias, rows = from_biases(items.bias[: len(popular)].detach()), tensor(np.arange(len(popular)))
     likeness = alike(tensor(contexts.latest), items, rows)
     starts = range(0, len(contexts), TARGETS_AT_ONCE)
-    for start, block in zip(starts, contexts.blocks(), strict=True):
+    for start, block in zip(starts, contexts.blocks, strict=True):
         indices, values = block.facts
         yield ScorerOutputs(
             model=torch.log_softmax(scores[start : start + len(block)], dim=1),

@@ -136,7 +136,7 @@ class Retriever:
         items: Rows,
         samples: Samples = NO_SAMPLES,
     ) -> Iterator[Retrieved]:
-        """Gather the candidates of m targets, the best by each source, for each of `contexts.blocks()`.
+        """Gather the candidates of m targets, the best by each source, for each of `contexts.blocks`.
 
         One search is made for all.
 
@@ -148,7 +148,7 @@ class Retriever:
         """
         config, asked = self._config, Queries.of(contexts, mixer)
         found = self._search.find(recommender, asked, items, config.best, config.nearest)
-        for number, block in enumerate(contexts.blocks()):
+        for number, block in enumerate(contexts.blocks):
             at = slice(TARGETS_AT_ONCE * number, TARGETS_AT_ONCE * (number + 1))
             yield candidates_of(found.rows[at], found.bound[at], block, config.covisited, samples)
 

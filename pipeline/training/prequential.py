@@ -119,7 +119,7 @@ def score_among_candidates(
     )
     later = _later_by_block(contexts, targets)
     columns = _split(targets, *map(torch.from_numpy, (audited, listed)))
-    splits = zip(contexts.blocks(), retrieved, later, *columns, strict=True)
+    splits = zip(contexts.blocks, retrieved, later, *columns, strict=True)
     for block, (found, _, _), pairs, own, checked, chosen in splits:
         full = _audit(block, own, found, scorers, checked.nonzero().flatten())
         given, ranked, best = _ranked(block, own, found, scorers, chosen, pairs)
