@@ -36,6 +36,7 @@ SinceOption = Annotated[
     typer.Option(help="Answers appended since then, such as 2026-11-26T12:00:00, UTC; default: all."),
 ]
 JSON_FORMAT = 1
+NEXT = "give the next one another name (policy.experiment)"
 EXIT_STATUS = {"promoted": 0, "rejected": 1, "cannot tell": 3}
 """Of `policy promote`, by the Gate's outcome; 2 is that of a command used wrongly."""
 
@@ -215,12 +216,33 @@ def _verdict(
     since: datetime | None,
 ) -> PolicyVerdict:
     """Decide on an arm by its experiment, on any other policy by the answers that the one in use drew."""
-    from pipeline.retraining.gate.policies import decide_on_arm, decide_on_shadow
+    from pipeline.retraining.gate.policies import decide_on_shadow
 
     if name in settings.policy.arms:
-        results, _ = _results(settings, event_log, topics, since)
-        return decide_on_arm(next(result for result in results if result.arm == name))
+        return _verdict_on_arm(settings, event_log, topics, name, since)
     return decide_on_shadow(_evaluation(settings, event_log, topics, name, used, since))
+
+
+def _verdict_on_arm(
+    settings: Settings, event_log: EventLog, topics: Topics, name: str, since: datetime | None
+) -> PolicyVerdict:
+    from pipeline.retraining.gate.policies import decide_on_arm, nothing_to_judge
+
+    changes = _changes(event_log, topics)
+    if ended := _why_ended(settings.policy, changes.in_use):
+        return nothing_to_judge(f"{ended}, and nothing compares {name} with the policy in use: {NEXT}")
+    results = {result.arm: result for result in _results(settings, event_log, topics, changes, since)[0]}
+    control, *_ = results.values()
+    return decide_on_arm(results[name], control)
+
+
+def _why_ended(config: PolicyConfig, promotion: PolicyChange | None) -> str:
+    """Say that the experiment of the settings has ended, and by what; empty if it has not."""
+    from pipeline.policy.arms import has_ended
+
+    if promotion is None or not has_ended(config, promotion):
+        return ""
+    return f"the experiment {config.experiment} has ended, as {promotion.policy} was promoted meanwhile"
 
 
 def _evaluation(
@@ -273,33 +295,46 @@ def report(since: SinceOption = None, as_json: JsonOption = False) -> None:
     """Compare the arms of the settings' experiment with its control, by users."""
     from pipeline.errors import NothingToEvaluate
     from pipeline.reports.policies import arms_table
+    from pipeline.retraining.gate.policies import mixed_answers
 
     with log_of_settings() as (event_log, topics, settings):
         name = settings.policy.experiment
         if not settings.policy.arms:
             raise NothingToEvaluate("there is no experiment: name its arms in [policy.arms]")
-        found, waiting = _results(settings, event_log, topics, since)
+        changes = _changes(event_log, topics)
+        ended = _why_ended(settings.policy, changes.in_use)
+        found, waiting = _results(settings, event_log, topics, changes, since)
     if as_json:
-        _print_json({"format": JSON_FORMAT, "experiment": name, "arms": found, "waiting": waiting})
+        shown = {"experiment": name, "ended": bool(ended), "arms": found, "waiting": waiting}
+        _print_json({"format": JSON_FORMAT, **shown})
         return
     console.print(arms_table(name, found), soft_wrap=True)
+    if ended:
+        console.print(f"{ended}: {NEXT}", soft_wrap=True)
+    if mixed := mixed_answers(found):
+        console.print(mixed, soft_wrap=True)
     console.print(f"{counted(waiting, 'user')} still in the first policy.experiment_hours", soft_wrap=True)
 
 
 def _results(
-    settings: Settings, event_log: EventLog, topics: Topics, since: datetime | None
+    settings: Settings, event_log: EventLog, topics: Topics, changes: PolicyChanges, since: datetime | None
 ) -> tuple[list[ArmResult], int]:
-    """Results of the settings' experiment, and how many users are in their first hours."""
+    """Results of the settings' experiment, and how many users are in their first hours.
+
+    All answers are read: whose first one is earlier than `since` does not begin again.
+    """
     from pipeline.evaluation.experiments import Experiment
     from pipeline.policy.arms import make_arms
-    from pipeline.state.outcomes import OutcomeJoin
+    from pipeline.state.outcomes import OutcomeJoin, outcomes
 
     policy, join, until = settings.policy, OutcomeJoin(settings.rewards), now()
-    experiment = Experiment(policy.experiment, policy.experiment_hours)
-    for outcome in _outcomes(event_log, topics, join, since, until):
+    arms = make_arms(policy, changes.control_of(policy.experiment))
+    experiment = Experiment(arms, policy.experiment_hours, _ms(since))
+    shown, acts = (_records(event_log, topic, None) for topic in (topics.impressions, topics.interactions))
+    for outcome in outcomes(shown, acts, join, until):
         experiment.add(outcome)
-    found = experiment.results(make_arms(policy).shares, _range(settings), until - join.window)
-    return found, experiment.users - sum(result.users for result in found)
+    closed = until - join.window
+    return experiment.results(_range(settings), closed), experiment.waiting(closed)
 
 
 def _outcomes(
@@ -308,9 +343,17 @@ def _outcomes(
     """Join impressions and acts of a log that were appended since a time."""
     from pipeline.state.outcomes import outcomes
 
-    start = None if since is None else round(since.replace(tzinfo=since.tzinfo or UTC).timestamp() * 1000)
+    start = None if since is None else _ms(since)
     shown, acts = (_records(event_log, topic, start) for topic in (topics.impressions, topics.interactions))
     return outcomes(shown, acts, join, until)
+
+
+def _ms(since: datetime | None) -> int:
+    return 0 if since is None else round(_in_utc(since).timestamp() * 1000)
+
+
+def _in_utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
 
 
 def _records(event_log: EventLog, topic: str, start: int | None) -> Iterator[Record]:

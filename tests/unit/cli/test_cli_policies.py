@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import numpy as np
 import orjson
@@ -17,7 +18,8 @@ from pipeline.eventlog.port import read
 from pipeline.events import Interaction, InteractionType, encode
 from pipeline.policy.changes import PolicyChange
 from pipeline.policy.draws import Exploration
-from pipeline.policy.policies import GREEDY, EpsilonGreedy
+from pipeline.policy.policies import GREEDY, EpsilonGreedy, PlackettLuce
+from pipeline.policy.port import Policy
 from pipeline.rules.slate import make_slate
 from tests.support.commands import fails, run
 from tests.support.impressions import drawn_by, impression
@@ -208,15 +210,71 @@ def test_an_arm_is_promoted_by_its_experiment(harness: ModelHarness, monkeypatch
     assert "arm of bolder, which has ended" in run("policy", "list").stdout
 
 
-def experiment(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, users: int) -> None:
+def test_an_arm_of_an_experiment_that_has_ended_is_not_promoted(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its users got more than those of a control that nobody gets any more."""
+    experiment(harness, monkeypatch, 300)
+    monkeypatch.setenv("MILLSTREAM_REWARDS__LEAST", "0")
+    monkeypatch.setenv("MILLSTREAM_REWARDS__MOST", "1")
+    monkeypatch.setenv("MILLSTREAM_POLICY__SHADOWS", SHADOWS)
+    monkeypatch.setenv("MILLSTREAM_POLICY__NAME", "plackett_luce")
+    monkeypatch.setenv("MILLSTREAM_POLICY__TEMPERATURE", "0.9")
+    assert run("policy", "promote", "even", "--anyway", "it is better").exit_code == 0
+    refused = run("policy", "promote", "bold")
+    assert refused.exit_code == 3
+    ended = "the experiment bolder has ended, as even was promoted meanwhile"
+    assert f"{ended}, and nothing compares bold with the policy in use: give the next one" in refused.stdout
+    assert in_use() == "even"
+    assert f"{ended}: give the next one another name" in run("experiment", "report").stdout
+    assert orjson.loads(run("experiment", "report", "--json").stdout)["ended"] is True
+
+
+def test_an_arm_is_not_promoted_whose_parameters_or_control_changed(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment(harness, monkeypatch, 300)
+    changed = '{"bold": {"share": 0.5, "name": "plackett_luce", "temperature": 2.0}}'
+    monkeypatch.setenv("MILLSTREAM_POLICY__ARMS", changed)
+    refused = run("policy", "promote", "bold")
+    said = "150 answers of bold had another policy, or other parameters, than that has now"
+    assert (refused.exit_code, said in refused.stdout) == (3, True)
+    report = run("experiment", "report").stdout
+    assert said in report and "give the experiment another name" in report
+    monkeypatch.setenv("MILLSTREAM_POLICY__ARMS", ARMS)
+    monkeypatch.setenv("MILLSTREAM_POLICY__NAME", "epsilon_greedy")  # as after a rollback
+    refused = run("policy", "promote", "bold")
+    assert (refused.exit_code, "150 answers of control had another" in refused.stdout) == (3, True)
+    assert changes(harness) == []
+
+
+def test_an_experiment_since_a_time_leaves_out_who_came_before(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they got later would be taken for their first hours else."""
+    experiment(harness, monkeypatch, 300)
+    since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
+    experiment(harness, monkeypatch, 300, first="later")
+    found = orjson.loads(run("experiment", "report", "--since", since, "--json").stdout)
+    assert [(arm["users"], arm["answers"]) for arm in found["arms"]] == [(0, 0), (0, 0)]
+    assert (found["waiting"], run("policy", "promote", "bold", "--since", since).exit_code) == (0, 3)
+
+
+ARMS = '{"bold": {"share": 0.5, "name": "plackett_luce"}}'
+OF_ARMS: dict[str, Policy] = {"control": GREEDY, "bold": PlackettLuce(3, 100, 0.05, 0.5)}
+
+
+def experiment(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, users: int, first: str = "i") -> None:
     """Let every user of the arm, and none of the control, click; half of the users are in the arm."""
     monkeypatch.setenv("MILLSTREAM_POLICY__EXPERIMENT", "bolder")
     monkeypatch.setenv("MILLSTREAM_POLICY__EXPERIMENT_HOURS", "0.1")
-    monkeypatch.setenv("MILLSTREAM_POLICY__ARMS", '{"bold": {"share": 0.5, "name": "plackett_luce"}}')
+    monkeypatch.setenv("MILLSTREAM_POLICY__ARMS", ARMS)
     with harness.log.writer() as writer:
         for number in range(users):
             user, arm = f"u{number}", "bold" if number % 2 else "control"
-            shown = impression(f"i{number}", user, ("mug",), experiment="bolder", arm=arm)
+            policy = OF_ARMS[arm]
+            by = {"policy": policy.name, "policy_version": policy.version, "propensities": (1.0,), "pool": 0}
+            shown = impression(f"{first}{number}", user, ("mug",), experiment="bolder", arm=arm, **by)
             writer.append(harness.topics.impressions, user, encode(shown))
             if arm == "bold":
                 act = Interaction(event_id=user, user=user, item="mug", type=InteractionType.CLICK, time=0)
