@@ -14,6 +14,7 @@ from pipeline.cli.terminal import now
 from pipeline.config import Settings
 from pipeline.evaluation import responses
 from pipeline.evaluation.classification import Classification
+from pipeline.eventlog.intake import impression_of
 from pipeline.eventlog.port import read
 from pipeline.events import Interaction, InteractionType, encode
 from pipeline.policy.changes import PolicyChange
@@ -160,7 +161,9 @@ def test_a_better_policy_is_promoted_and_left_again(
 def test_where_nothing_is_certain_a_person_may_promote(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "no answer of the policy in use" in fails(monkeypatch, capsys, "policy", "promote", "greedy")
+    nothing = run("policy", "promote", "greedy")
+    assert nothing.exit_code == 3
+    assert "greedy: cannot tell: no answer in the log yet of the policy in use" in nothing.stdout
     assert "no policy unheard_of, only greedy" in fails(
         monkeypatch, capsys, "policy", "promote", "unheard_of"
     )
@@ -191,12 +194,13 @@ def test_a_damaged_promotion_is_said_and_the_last_good_one_stays(
 
 @pytest.mark.usefixtures("used")
 def test_answers_of_another_policy_than_the_one_in_use_do_not_count(
-    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(harness, 600)
     in_an_hour(monkeypatch)
     monkeypatch.setenv("MILLSTREAM_POLICY__EPSILON", "0.3")
-    assert "no answer of the policy in use" in fails(monkeypatch, capsys, "policy", "promote", "greedy")
+    nothing = run("policy", "promote", "greedy")
+    assert (nothing.exit_code, "of the policy in use (epsilon_greedy" in nothing.stdout) == (3, True)
 
 
 def test_an_arm_is_promoted_by_its_experiment(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,6 +264,32 @@ def test_an_experiment_since_a_time_leaves_out_who_came_before(
     assert (found["waiting"], run("policy", "promote", "bold", "--since", since).exit_code) == (0, 3)
 
 
+def test_acts_on_answers_before_a_time_are_theirs(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(harness, 30)
+    since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
+    with harness.log.writer() as writer:
+        shown = next(iter(read(harness.log, harness.topics.impressions)))
+        one = impression_of(shown)
+        act = Interaction(
+            event_id="later",
+            user=one.user,
+            item=one.items[0],
+            type=InteractionType.CLICK,
+            time=0,
+            impression=one.impression_id,
+        )
+        writer.append(harness.topics.interactions, one.user, encode(act))
+        fresh = one.model_copy(update={"impression_id": "fresh"})
+        writer.append(harness.topics.impressions, one.user, encode(fresh))
+        writer.flush()
+    in_an_hour(monkeypatch)
+    found = orjson.loads(run("policy", "evaluate", "greedy", "--since", since, "--json").stdout)
+    assert [each["answers"] for each in found["policies"]] == [1]
+    assert (found["leftovers"], found["waiting"]) == ({}, 0)
+
+
 ARMS = '{"bold": {"share": 0.5, "name": "plackett_luce"}}'
 OF_ARMS: dict[str, Policy] = {"control": GREEDY, "bold": PlackettLuce(3, 100, 0.05, 0.5)}
 
@@ -302,7 +332,8 @@ def test_answers_whose_acts_may_still_come_are_left_out(
     assert "5 answers still wait for acts" in fails(monkeypatch, capsys, "policy", "evaluate")
     in_an_hour(monkeypatch)
     later = ("--since", "2999-01-01")
-    assert "NothingToEvaluate" in fails(monkeypatch, capsys, "policy", "evaluate", *later)
+    refused = fails(monkeypatch, capsys, "policy", "evaluate", *later)
+    assert "NothingToEvaluate: there is no answer since 2999-01-01 00:00:00 UTC" in refused
     assert "cannot tell" in run("policy", "evaluate", "--since", "2020-01-01").stdout
 
 
@@ -310,7 +341,7 @@ def test_answers_whose_acts_may_still_come_are_left_out(
 def test_a_name_that_nobody_knows_is_refused_with_those_there_are(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "no answer says what another policy" in fails(monkeypatch, capsys, "policy", "evaluate", "greedy")
+    assert "there is no answer in the log yet" in fails(monkeypatch, capsys, "policy", "evaluate", "greedy")
     assert "policy other, only greedy" in fails(monkeypatch, capsys, "policy", "evaluate", "other")
     monkeypatch.setenv("MILLSTREAM_POLICY__SHADOWS", SHADOWS.replace("even", "later"))
     monkeypatch.setenv("MILLSTREAM_POLICY__ARMS", '{"bold": {"share": 0.5, "name": "plackett_luce"}}')
