@@ -70,7 +70,7 @@ def test_a_difference_is_found(lift: float, expected: Verdict) -> None:
     control, bold = experiment.results(REWARDS, until=2 * HOUR_MS)
     assert (control.arm, control.difference, control.finding) == ("control", None, None)
     assert bold.finding is expected
-    assert bold.difference is not None
+    assert bold.difference is not None and bold.reward is not None and control.reward is not None
     assert bold.difference.lower < bold.reward - control.reward < bold.difference.upper
 
 
