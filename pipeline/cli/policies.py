@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import orjson
 import typer
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     from pipeline.config import PolicyConfig, PolicyParameters, Settings
     from pipeline.evaluation.experiments import ArmResult
     from pipeline.evaluation.off_policy.confidence import Range
-    from pipeline.evaluation.off_policy.evaluation import Evaluation
     from pipeline.eventlog.port import EventLog, Record
     from pipeline.eventlog.topics import Topics
     from pipeline.policy.changes import PolicyChange, PolicyChanges
     from pipeline.retraining.gate.policies import PolicyVerdict
-    from pipeline.state.outcomes import Outcome, OutcomeJoin
+    from pipeline.state.join_state import Leftover
+    from pipeline.state.outcomes import Outcome
 
 app = typer.Typer()
 policy_app = typer.Typer(
@@ -33,9 +34,10 @@ app.add_typer(policy_app, name="policy")
 app.add_typer(experiment_app, name="experiment")
 SinceOption = Annotated[
     datetime | None,
-    typer.Option(help="Answers appended since then, such as 2026-11-26T12:00:00, UTC; default: all."),
+    typer.Option(help="Answers since then, such as 2026-11-26T12:00:00, UTC; default: all."),
 ]
 JSON_FORMAT = 1
+NEXT = "give the next one another name (policy.experiment)"
 EXIT_STATUS = {"promoted": 0, "rejected": 1, "cannot tell": 3}
 """Of `policy promote`, by the Gate's outcome; 2 is that of a command used wrongly."""
 
@@ -54,28 +56,27 @@ def evaluate(
     from pipeline.evaluation.responses import response_quality
     from pipeline.reports.classification import classification_table
     from pipeline.reports.policies import evaluations_table
-    from pipeline.state.outcomes import OutcomeJoin
 
     with log_of_settings() as (event_log, topics, settings):
-        join = OutcomeJoin(settings.rewards)
-        joined = list(_outcomes(event_log, topics, join, since, now()))
-    found, responses = run(joined, _range(settings), join.window), response_quality(joined, join.window)
+        joined = _joined(settings, event_log, topics, since)
+    found = run(joined.outcomes, _range(settings), joined.window)
+    responses = response_quality(joined.outcomes, joined.window)
     _check_is_known(name, settings.policy, [each.policy for each in found])
     chosen = [each for each in found if name in (None, each.policy)]
     if not chosen:
-        raise NothingToEvaluate(_why_nothing(name, [each.policy for each in found], join))
-    left = {str(reason): count for reason, count in sorted(join.leftovers.items())}
+        raise NothingToEvaluate(_why_nothing(name, [each.policy for each in found], joined, since))
+    left = {str(reason): count for reason, count in sorted(joined.leftovers.items())}
     if as_json:
         policies = [{**asdict(each), "verdict": each.verdict} for each in chosen]
         decisions = {"response": asdict(responses)}
-        shown = {"policies": policies, "decisions": decisions, "waiting": join.open, "leftovers": left}
+        shown = {"policies": policies, "decisions": decisions, "waiting": joined.waiting, "leftovers": left}
         _print_json({"format": JSON_FORMAT, **shown})
         return
     console.print(evaluations_table(chosen), soft_wrap=True)
     if responses.n:
         console.print(classification_table("binary decisions", {"response": responses}), soft_wrap=True)
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in left.items())
-    console.print(f"{_waiting(join)}; not joined: {reasons or 'nothing'}", soft_wrap=True)
+    console.print(f"{_waiting(joined)}; not joined: {reasons or 'nothing'}", soft_wrap=True)
 
 
 def _check_is_known(name: str | None, config: PolicyConfig, evaluated: list[str]) -> None:
@@ -91,19 +92,25 @@ def _check_is_known(name: str | None, config: PolicyConfig, evaluated: list[str]
         raise PolicyRefused(f"neither [policy.shadows] nor the log has a policy {name}, only {there_are}")
 
 
-def _why_nothing(name: str | None, evaluated: list[str], join: OutcomeJoin) -> str:
+def _why_nothing(name: str | None, evaluated: list[str], joined: _Joined, since: datetime | None) -> str:
     if name is not None and evaluated:
         return f"no impression says what {name} would have shown, only {', '.join(evaluated)}"
-    if join.open:
-        return f"{_waiting(join)}, and no other answer says what another policy would have shown"
+    if joined.waiting:
+        return f"{_waiting(joined)}, and no other answer says what another policy would have shown"
+    if not joined.outcomes:
+        return f"there is no answer {_when(since)}"
     return (
         "no answer says what another policy would have shown: let policy.name explore, and name policies in "
         "[policy.shadows]"
     )
 
 
-def _waiting(join: OutcomeJoin) -> str:
-    return f"{join.open:,} answers still wait for acts, for up to rewards.minutes"
+def _when(since: datetime | None) -> str:
+    return "in the log yet" if since is None else f"since {_in_utc(since):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _waiting(joined: _Joined) -> str:
+    return f"{joined.waiting:,} answers still wait for acts, for up to rewards.minutes"
 
 
 @policy_app.command()
@@ -215,40 +222,58 @@ def _verdict(
     since: datetime | None,
 ) -> PolicyVerdict:
     """Decide on an arm by its experiment, on any other policy by the answers that the one in use drew."""
-    from pipeline.retraining.gate.policies import decide_on_arm, decide_on_shadow
-
     if name in settings.policy.arms:
-        results, _ = _results(settings, event_log, topics, since)
-        return decide_on_arm(next(result for result in results if result.arm == name))
-    return decide_on_shadow(_evaluation(settings, event_log, topics, name, used, since))
+        return _verdict_on_arm(settings, event_log, topics, name, since)
+    return _verdict_on_shadow(settings, event_log, topics, name, used, since)
 
 
-def _evaluation(
+def _verdict_on_arm(
+    settings: Settings, event_log: EventLog, topics: Topics, name: str, since: datetime | None
+) -> PolicyVerdict:
+    from pipeline.retraining.gate.policies import decide_on_arm, nothing_to_judge
+
+    changes = _changes(event_log, topics)
+    if ended := _why_ended(settings.policy, changes.in_use):
+        return nothing_to_judge(f"{ended}, and nothing compares {name} with the policy in use: {NEXT}")
+    results = {result.arm: result for result in _results(settings, event_log, topics, changes, since)[0]}
+    control, *_ = results.values()
+    return decide_on_arm(results[name], control)
+
+
+def _why_ended(config: PolicyConfig, promotion: PolicyChange | None) -> str:
+    """Say that the experiment of the settings has ended, and by what; empty if it has not."""
+    from pipeline.policy.arms import has_ended
+
+    if promotion is None or not has_ended(config, promotion):
+        return ""
+    return f"the experiment {config.experiment} has ended, as {promotion.policy} was promoted meanwhile"
+
+
+def _verdict_on_shadow(
     settings: Settings,
     event_log: EventLog,
     topics: Topics,
     name: str,
     used: PolicyParameters,
     since: datetime | None,
-) -> Evaluation:
-    from pipeline.errors import NothingToEvaluate
+) -> PolicyVerdict:
     from pipeline.evaluation.off_policy.evaluation import evaluate as run
     from pipeline.policy.policies import make_policy
-    from pipeline.state.outcomes import OutcomeJoin
+    from pipeline.retraining.gate.policies import decide_on_shadow, nothing_to_judge
 
-    policy, join = make_policy(used), OutcomeJoin(settings.rewards)
+    policy, joined = make_policy(used), _joined(settings, event_log, topics, since)
     drawn = [
         outcome
-        for outcome in _outcomes(event_log, topics, join, since, now())
+        for outcome in joined.outcomes
         if (outcome.impression.policy, outcome.impression.policy_version) == (policy.name, policy.version)
     ]
-    found = {each.policy: each for each in run(drawn, _range(settings), join.window)}
+    found = {each.policy: each for each in run(drawn, _range(settings), joined.window)}
     if name not in found:
-        raise NothingToEvaluate(
-            f"no answer of the policy in use ({policy.name} {policy.version}) says what {name} would have "
-            f"shown; {_waiting(join)}"
+        return nothing_to_judge(
+            f"no answer {_when(since)} of the policy in use ({policy.name} {policy.version}) says what "
+            f"{name} would have shown; {_waiting(joined)}"
         )
-    return found[name]
+    return decide_on_shadow(found[name])
 
 
 def _in_use(settings: Settings, event_log: EventLog, topics: Topics) -> PolicyParameters:
@@ -273,51 +298,89 @@ def report(since: SinceOption = None, as_json: JsonOption = False) -> None:
     """Compare the arms of the settings' experiment with its control, by users."""
     from pipeline.errors import NothingToEvaluate
     from pipeline.reports.policies import arms_table
+    from pipeline.retraining.gate.policies import mixed_answers
 
     with log_of_settings() as (event_log, topics, settings):
         name = settings.policy.experiment
         if not settings.policy.arms:
             raise NothingToEvaluate("there is no experiment: name its arms in [policy.arms]")
-        found, waiting = _results(settings, event_log, topics, since)
+        changes = _changes(event_log, topics)
+        ended = _why_ended(settings.policy, changes.in_use)
+        found, waiting = _results(settings, event_log, topics, changes, since)
     if as_json:
-        _print_json({"format": JSON_FORMAT, "experiment": name, "arms": found, "waiting": waiting})
+        shown = {"experiment": name, "ended": bool(ended), "arms": found, "waiting": waiting}
+        _print_json({"format": JSON_FORMAT, **shown})
         return
     console.print(arms_table(name, found), soft_wrap=True)
+    if ended:
+        console.print(f"{ended}: {NEXT}", soft_wrap=True)
+    if mixed := mixed_answers(found):
+        console.print(mixed, soft_wrap=True)
     console.print(f"{counted(waiting, 'user')} still in the first policy.experiment_hours", soft_wrap=True)
 
 
 def _results(
-    settings: Settings, event_log: EventLog, topics: Topics, since: datetime | None
+    settings: Settings, event_log: EventLog, topics: Topics, changes: PolicyChanges, since: datetime | None
 ) -> tuple[list[ArmResult], int]:
-    """Results of the settings' experiment, and how many users are in their first hours."""
+    """Results of the settings' experiment, and how many users are in their first hours.
+
+    All answers are read: whose first one is earlier than `since` does not begin again.
+    """
     from pipeline.evaluation.experiments import Experiment
     from pipeline.policy.arms import make_arms
-    from pipeline.state.outcomes import OutcomeJoin
+    from pipeline.state.outcomes import OutcomeJoin, outcomes
 
     policy, join, until = settings.policy, OutcomeJoin(settings.rewards), now()
-    experiment = Experiment(policy.experiment, policy.experiment_hours)
-    for outcome in _outcomes(event_log, topics, join, since, until):
+    arms = make_arms(policy, changes.control_of(policy.experiment))
+    experiment = Experiment(arms, policy.experiment_hours, _ms(since))
+    shown, acts = (_records(event_log, topic, 0) for topic in (topics.impressions, topics.interactions))
+    for outcome in outcomes(shown, acts, join, until):
         experiment.add(outcome)
-    found = experiment.results(make_arms(policy).shares, _range(settings), until - join.window)
-    return found, experiment.users - sum(result.users for result in found)
+    closed = until - join.window
+    return experiment.results(_range(settings), closed), experiment.waiting(closed)
 
 
-def _outcomes(
-    event_log: EventLog, topics: Topics, join: OutcomeJoin, since: datetime | None, until: int
-) -> Iterator[Outcome]:
-    """Join impressions and acts of a log that were appended since a time."""
-    from pipeline.state.outcomes import outcomes
+class _Joined(NamedTuple):
+    """Answers with what came of them, and what is left.
 
-    start = None if since is None else round(since.replace(tzinfo=since.tzinfo or UTC).timestamp() * 1000)
-    shown, acts = (_records(event_log, topic, start) for topic in (topics.impressions, topics.interactions))
-    return outcomes(shown, acts, join, until)
+    Attributes:
+        outcomes: of the answers whose window has passed.
+        waiting: answers whose window has not.
+        leftovers: how many were not joined, by reason.
+        window: ms after which acts are no longer put down to an answer.
+    """
+
+    outcomes: list[Outcome]
+    waiting: int
+    leftovers: Counter[Leftover]
+    window: int
 
 
-def _records(event_log: EventLog, topic: str, start: int | None) -> Iterator[Record]:
-    """Read a topic in the order of append times; its partitions are read side by side, not in order."""
+def _joined(settings: Settings, event_log: EventLog, topics: Topics, since: datetime | None) -> _Joined:
+    """Join the answers since a time with their acts; earlier ones take the acts that are theirs."""
+    from pipeline.state.outcomes import OutcomeJoin, outcomes
+
+    join, start = OutcomeJoin(settings.rewards), _ms(since)
+    shown = _records(event_log, topics.impressions, start - join.window)
+    acts = _records(event_log, topics.interactions, start)
+    found = [each for each in outcomes(shown, acts, join, now()) if each.shown_at >= start]
+    waiting = sum(each.shown_at >= start for each in join.state().open)
+    return _Joined(found, waiting, join.leftovers, join.window)
+
+
+def _ms(since: datetime | None) -> int:
+    return 0 if since is None else round(_in_utc(since).timestamp() * 1000)
+
+
+def _in_utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+
+
+def _records(event_log: EventLog, topic: str, start: int) -> Iterator[Record]:
+    """Read a topic from a time in ms on, in the order of append times, not one partition after another."""
     from pipeline.eventlog.port import read
 
-    offsets = None if start is None else event_log.offsets_at([topic], start)
+    offsets = event_log.offsets_at([topic], start) if start > 0 else None
     return iter(sorted(read(event_log, topic, offsets), key=lambda record: record.append_time))
 
 
@@ -328,7 +391,8 @@ def _range(settings: Settings) -> Range:
 
 
 def _print_json(found: object) -> None:
-    console.print_json(orjson.dumps(found, default=_jsonable).decode())
+    encoded = orjson.dumps(found, default=_jsonable, option=orjson.OPT_SERIALIZE_NUMPY)
+    console.print_json(encoded.decode())
 
 
 def _jsonable(found: object) -> object:

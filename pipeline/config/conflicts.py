@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.config.learning import ObjectiveConfig
+from pipeline.config.log import LogConfig
 from pipeline.config.model import ModelSizes, Tuning
 from pipeline.config.policy import BY_VALUE, PolicyConfig, PolicyParameters
 from pipeline.config.ratings import RatingsConfig
 from pipeline.config.retraining import GateConfig, PlanConfig
+from pipeline.config.rewards import RewardsConfig
 from pipeline.config.serving import MetricsConfig, ServeConfig
 from pipeline.config.signals import SignalsConfig
 from pipeline.config.value import ValueConfig
@@ -50,6 +52,18 @@ def undrawn(policy: PolicyConfig) -> Iterator[str]:
                 f"{place}.pool = {drawing.pool} is less than {place}.explored_places = "
                 f"{drawing.explored_places}, which are drawn from it: raise the first or lower the second"
             )
+
+
+def unkept(log: LogConfig, policy: PolicyConfig, rewards: RewardsConfig) -> Iterator[str]:
+    """Yield what is longer than the log keeps impressions, so that nothing would ever be known of it."""
+    kept = f"log.retention_hours = {log.retention_hours:g}: raise the retention, or lower the first"
+    if rewards.minutes / 60 > log.retention_hours:
+        yield f"rewards.minutes = {rewards.minutes:g} is longer than {kept}"
+    elif policy.arms and policy.experiment_hours + rewards.minutes / 60 > log.retention_hours:
+        yield (
+            f"policy.experiment_hours = {policy.experiment_hours:g} and rewards.minutes = "
+            f"{rewards.minutes:g} together are longer than {kept}"
+        )
 
 
 def _policies(policy: PolicyConfig) -> dict[str, PolicyParameters]:

@@ -65,9 +65,11 @@ class PolicyConfig(PolicyParameters):
     """Name of the experiment that `arms` are of. Which arm a user is in follows from it: give the next one
     another name, also if only shares change."""
     experiment_hours: Hours = 24.0
-    """Hours after a user's first answer in the experiment whose answers count. Then the user is compared."""
+    """Hours after a user's first answer in the experiment whose answers count. Then the user is compared.
+    With `rewards.minutes` they are at most `log.retention_hours`."""
     arms: Annotated[dict[PolicyLabel, ArmConfig], Field(max_length=8)] = {}
-    """Policies of shares of the users. `millstream experiment report` compares them with the control."""
+    """Policies of shares of the users. `millstream experiment report` compares them with the control. None is
+    called as a shadow, nor `greedy`, `control` or `none`."""
 
     @property
     def share_of_arms(self) -> float:
@@ -91,6 +93,13 @@ class PolicyConfig(PolicyParameters):
     def _leaves_a_control(self) -> Self:
         if "control" in self.arms:
             raise ValueError("arms.control is always there, with [policy]: give yours another name")
+        if "none" in self.arms:
+            raise ValueError("arms.none would be taken for no experiment in metrics: give it another name")
+        if shared := sorted(self.arms.keys() & {"greedy", *self.shadows}):
+            raise ValueError(
+                f"arms.{shared[0]} and shadows.{shared[0]} have one name, so nobody could tell which one "
+                "`millstream policy promote` means: give one of them another"
+            )
         if self.arms and not self.experiment:
             raise ValueError("arms need the name of an experiment: set policy.experiment")
         if self.share_of_arms > 0.95:

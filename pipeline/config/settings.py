@@ -30,6 +30,7 @@ from pipeline.config.bridge import BridgeConfig
 from pipeline.config.conflicts import (
     undecidable,
     undrawn,
+    unkept,
     unlearned_ratings,
     unlearned_types,
     unlearned_values,
@@ -108,6 +109,7 @@ class Settings(BaseSettings):
             *unrecorded(self.policy, self.serve),
             *unlearned_values(self.policy, self.value),
             *undrawn(self.policy),
+            *unkept(self.log, self.policy, self.rewards),
             *unlearned_types(self.signals, self.learn.objective),
             *unlearned_ratings(self.signals, self.learn.ratings),
             *unmeasured(self.serve, self.metrics),

@@ -2,13 +2,14 @@
 
 Which arm a user is in was drawn by a hash, so users are the units: answers to one user are alike. A user
 counts once, with the mean reward of the answers in its first hours in the experiment; the intervals may be
-read at any time, as those of off-policy values, because each user's arm is a new draw.
+read at any time, as those of off-policy values, because each user's arm is a new draw. Answers of another
+policy than the arm has count for nothing, and as who got them was not drawn, the arm is not compared then.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare
 
 from pipeline.evaluation.off_policy.confidence import DIFFERENCES, Interval, LowerBound, Range, Verdict
-from pipeline.policy.arms import CONTROL
+from pipeline.events import Impression
+from pipeline.policy.arms import CONTROL, Arms
 from pipeline.state.outcomes import Outcome, reciprocal_place
 
 HOUR_MS = 3_600_000
@@ -30,6 +32,7 @@ class _User:
     since: int
     rewards: list[float] = field(default_factory=list)
     reciprocal_places: list[float] = field(default_factory=list)
+    others: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,20 +41,23 @@ class ArmResult:
 
     Attributes:
         users: with all their first hours behind them.
-        answers: to them, in these hours.
-        reward: mean over the users of their mean reward of an answer.
+        answers: to them, in these hours, of the policy that the arm has.
+        others: answers to them, in these hours, of another policy, or of one with other parameters.
+        reward: mean over the users of their mean reward of an answer; as the next two, None without users.
         rewarded: share of the answers with a reward above 0.
         mrr: mean over the answers of 1 / place of the first item with a reward above 0.
-        difference: interval of what a user's mean reward is above the control's; None for the control.
+        difference: interval of what a user's mean reward is above the control's; None for the control, and
+            where there is nothing to compare.
         finding: what may be said with an error probability of 5 %, however often one looks.
     """
 
     arm: str
     users: int
     answers: int
-    reward: float
-    rewarded: float
-    mrr: float
+    others: int
+    reward: float | None
+    rewarded: float | None
+    mrr: float | None
     difference: Interval | None
     finding: Verdict | None
 
@@ -89,15 +95,17 @@ class DifferenceSequence:
 class Experiment:
     """Gathers the outcomes of an experiment by user."""
 
-    def __init__(self, name: str, hours: float) -> None:
-        self._name = name
-        self._span = round(hours * HOUR_MS)
-        self._users: dict[str, _User] = {}
+    def __init__(self, arms: Arms, hours: float, since: int = 0) -> None:
+        """Begin without outcomes.
 
-    @property
-    def users(self) -> int:
-        """Number of users who were answered."""
-        return len(self._users)
+        Args:
+            arms: of the experiment.
+            hours: after a user's first answer in it, which count.
+            since: time in ms; users whose first answer is earlier do not count.
+        """
+        self._name, self._shares, self._policies = arms.experiment, arms.shares, arms.policies
+        self._span, self._since = round(hours * HOUR_MS), since
+        self._users: dict[str, _User] = {}
 
     def add(self, outcome: Outcome) -> None:
         """Add an outcome, if it is of this experiment, and in its user's first hours."""
@@ -105,52 +113,77 @@ class Experiment:
         if impression.experiment != self._name or impression.arm is None:
             return
         user = self._users.setdefault(impression.user, _User(impression.arm, shown_at))
-        if shown_at < user.since + self._span:
+        if shown_at >= user.since + self._span:
+            return
+        if self._is_of(user.arm, impression):
             user.rewards.append(sum(outcome.rewards))
             user.reciprocal_places.append(reciprocal_place(outcome.rewards))
+        else:
+            user.others += 1
 
-    def results(self, shares: Mapping[str, float], rewards: Range, until: int) -> list[ArmResult]:
+    def _is_of(self, arm: str, impression: Impression) -> bool:
+        """Whether an answer is of the policy that an arm has, with its parameters."""
+        policy = self._policies.get(arm)
+        drawn_by = impression.arm, impression.policy, impression.policy_version
+        return policy is not None and drawn_by == (arm, policy.name, policy.version)
+
+    def waiting(self, until: int) -> int:
+        """Return how many users of the arms are still in their first hours at a time in ms."""
+        return sum(user.since + self._span > until for user in self._counting())
+
+    def _counting(self) -> Iterator[_User]:
+        """Yield the users who count."""
+        for user in self._users.values():
+            if user.arm in self._shares and user.since >= self._since:
+                yield user
+
+    def results(self, rewards: Range, until: int) -> list[ArmResult]:
         """Compare the arms, by the users whose first hours have passed at a time in ms.
 
         Args:
-            shares: of the users, by arm; the control's, too.
             rewards: what an answer's reward is at least and at most; others are taken as these.
         """
-        complete = [user for user in self._users.values() if user.since + self._span <= until]
+        complete = [user for user in self._counting() if user.since + self._span <= until]
         complete.sort(key=lambda user: user.since)
-        by_arm: defaultdict[str, list[_User]] = defaultdict(list)
-        for user in complete:
-            by_arm[user.arm].append(user)
-        fits = _fits({arm: len(by_arm[arm]) for arm in shares}, shares)
-        return [self._result(arm, by_arm[arm], complete, shares, rewards, fits=fits) for arm in shares]
+        counts = Counter(user.arm for user in complete)
+        fits = _fits({arm: counts[arm] for arm in self._shares}, self._shares)
+        return [self._result(arm, complete, rewards, fits=fits) for arm in self._shares]
 
-    def _result(
-        self,
-        arm: str,
-        own: list[_User],
-        complete: list[_User],
-        shares: Mapping[str, float],
-        rewards: Range,
-        *,
-        fits: bool,
-    ) -> ArmResult:
+    def _result(self, arm: str, complete: Sequence[_User], rewards: Range, *, fits: bool) -> ArmResult:
+        of_arm = [user for user in complete if user.arm == arm]
+        own = [user for user in of_arm if user.rewards]
         answers = [reward for user in own for reward in user.rewards]
         reciprocals = [reciprocal for user in own for reciprocal in user.reciprocal_places]
-        difference = None if arm == CONTROL else _difference(arm, complete, shares, rewards)
+        difference, finding = None, None
+        if arm != CONTROL:
+            difference, finding = self._compared(arm, complete, rewards, fits=fits)
         return ArmResult(
             arm,
             len(own),
             len(answers),
-            float(np.mean([np.mean(user.rewards) for user in own])) if own else 0.0,
-            float(np.mean(np.array(answers) > 0)) if answers else 0.0,
-            float(np.mean(reciprocals)) if reciprocals else 0.0,
+            sum(user.others for user in of_arm),
+            float(np.mean([np.mean(user.rewards) for user in own])) if own else None,
+            float(np.mean(np.array(answers) > 0)) if own else None,
+            float(np.mean(reciprocals)) if own else None,
             difference,
-            None if difference is None else (difference.verdict if fits else Verdict.MISMATCH),
+            finding,
         )
 
+    def _compared(
+        self, arm: str, complete: Sequence[_User], rewards: Range, *, fits: bool
+    ) -> tuple[Interval | None, Verdict]:
+        """Compare an arm with the control, if both have users, and each the answers of one policy."""
+        both = [user for user in complete if user.arm in (arm, CONTROL)]
+        if any(user.others for user in both):
+            return None, Verdict.UNKNOWN
+        if len({user.arm for user in both}) < 2:
+            return None, Verdict.UNKNOWN if fits else Verdict.MISMATCH
+        difference = _difference(arm, both, self._shares, rewards)
+        return difference, difference.verdict if fits else Verdict.MISMATCH
 
-def _difference(arm: str, complete: Iterable[_User], shares: Mapping[str, float], rewards: Range) -> Interval:
-    both = [user for user in complete if user.arm in (arm, CONTROL)]
+
+def _difference(arm: str, both: Sequence[_User], shares: Mapping[str, float], rewards: Range) -> Interval:
+    """Compare the users of an arm and of the control, who are in the order of their first answers."""
     width = rewards.most - rewards.least
     means = np.array([np.clip(user.rewards, *rewards).mean() for user in both], dtype=np.float64)
     sequence = DifferenceSequence(shares[arm] / (shares[arm] + shares[CONTROL]))

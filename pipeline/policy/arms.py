@@ -49,6 +49,11 @@ class Arms:
         return {arm.name: arm.share for arm in self._arms}
 
     @property
+    def policies(self) -> dict[str, Policy]:
+        """Policy of each arm."""
+        return {arm.name: arm.policy for arm in self._arms}
+
+    @property
     def ranking_by_values(self) -> set[str]:
         """The learners of values by which some users' slates are ranked."""
         return {arm.policy.ranks_by for arm in self._arms if arm.policy.ranks_by is not None}
@@ -79,13 +84,18 @@ def _key(experiment: str) -> bytes:
 GREEDY_ALONE = Arms([Arm(CONTROL, GREEDY)])
 
 
+def has_ended(config: PolicyConfig, promotion: PolicyChange | None) -> bool:
+    """Whether the experiment of the settings has ended, by the promotion that is in use."""
+    return promotion is not None and promotion.ends == config.experiment
+
+
 def make_arms(config: PolicyConfig, promotion: PolicyChange | None = None) -> Arms:
     """Make the arms that the settings name; the control comes first.
 
     A policy that was promoted takes the place of the settings' own, and ends the experiment that ran.
     """
     used = config if promotion is None else promotion.parameters
-    is_over = promotion is not None and promotion.ends == config.experiment
+    is_over = has_ended(config, promotion)
     others = [
         Arm(name, make_policy(arm), make_shadows(config, arm), arm.share)
         for name, arm in config.arms.items()

@@ -88,3 +88,7 @@ class PolicyChanges:
     def in_use(self) -> PolicyChange | None:
         """The promotion of the policy that is used; None if it is that of the settings."""
         return self._promotions[-1] if self._promotions else None
+
+    def control_of(self, experiment: str) -> PolicyChange | None:
+        """Return the promotion that gives an experiment its control: the latest that did not end it."""
+        return next((one for one in reversed(self._promotions) if one.ends != experiment), None)

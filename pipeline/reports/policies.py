@@ -10,6 +10,7 @@ from pipeline.config import PolicyConfig, PolicyParameters
 from pipeline.evaluation.experiments import ArmResult
 from pipeline.evaluation.off_policy.confidence import Interval
 from pipeline.evaluation.off_policy.evaluation import ESTIMATORS, Evaluation
+from pipeline.policy.arms import has_ended
 from pipeline.policy.changes import PolicyChange
 from pipeline.policy.policies import make_policy
 from pipeline.reports.layout import table, utc
@@ -58,8 +59,7 @@ def policies_table(config: PolicyConfig, promotion: PolicyChange | None) -> Rend
         role = f"in use since {utc(promotion.changed_at)}"
         rows.insert(0, _policy(promotion.policy, promotion.parameters, role))
     rows += [_policy(name, shadow, "shadow") for name, shadow in config.shadows.items()]
-    is_over = promotion is not None and promotion.ends == config.experiment
-    arm = f"arm of {config.experiment}{', which has ended' if is_over else ''}"
+    arm = f"arm of {config.experiment}{', which has ended' if has_ended(config, promotion) else ''}"
     rows += [_policy(name, of_arm, arm) for name, of_arm in config.arms.items()]
     return table("policies", ("policy", "parameters", "role"), rows, whole=("policy",))
 
@@ -96,9 +96,9 @@ def _arm_row(found: ArmResult) -> tuple[str, ...]:
         found.arm,
         f"{found.users:,}",
         f"{found.answers:,}",
-        f"{found.reward:.4f}",
-        f"{found.rewarded:.2%}",
-        f"{found.mrr:.4f}",
+        "" if found.reward is None else f"{found.reward:.4f}",
+        "" if found.rewarded is None else f"{found.rewarded:.2%}",
+        "" if found.mrr is None else f"{found.mrr:.4f}",
         _interval(found.difference) if found.difference else "",
         found.finding.value if found.finding else "",
     )

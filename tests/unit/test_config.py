@@ -161,6 +161,10 @@ TOGETHER = {
     "[serve]\nprecision = 'int8'\n[learn.sizes]\ntuning = 'dora'": "learn.sizes.tuning = 'dora' leaves none",
     "[learn.segments]\nlength = 10": "overlap (10) is not less than length (10): no piece would be new",
     "[policy]\nname = 'plackett_luce'\npool = 2": "policy.pool = 2 is less than policy.explored_places = 3",
+    "[log]\nretention_hours = 0.4": "rewards.minutes = 30 is longer than log.retention_hours = 0.4: raise",
+    "[log]\nretention_hours = 24\n[policy]\nexperiment = 'a'\n[policy.arms.b]\nshare = 0.1": (
+        "policy.experiment_hours = 24 and rewards.minutes = 30 together are longer than log.retention_hours"
+    ),
     "[guard]\nfewest = 40\nreference = 39": "fewest (40) is more than reference (39)",
     "[console.oidc]\nclient_id = 'millstream'": "console.oidc: without issuer nobody signs in by a provider",
     "[console.oidc]\nissuer = 'https://login.example.com/a b'": "must be a URL such as https://login.ex",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -39,14 +40,32 @@ def decide_on_shadow(found: Evaluation) -> PolicyVerdict:
     return _verdict(found.verdict, reason, found.gain, figures)
 
 
-def decide_on_arm(found: ArmResult) -> PolicyVerdict:
+def decide_on_arm(found: ArmResult, control: ArmResult) -> PolicyVerdict:
     """Decide on the policy of an arm by its experiment; the control has the one in use."""
-    gain = found.difference or Interval(0.0, 0.0)
-    reason = f"{_gain(gain)}, by {counted(found.users, 'user')} of the arm"
+    if (mixed := mixed_answers([found, control])) or found.difference is None or found.reward is None:
+        missing = next((one.arm for one in (found, control) if not one.users), found.arm)
+        return nothing_to_judge(mixed or f"no user of {missing} has the first policy.experiment_hours behind")
+    reason = f"{_gain(found.difference)}, by {counted(found.users, 'user')} of the arm"
     if found.finding is Verdict.MISMATCH:
         reason = "arms do not have their shares of the users, so they cannot be compared"
     figures = {"users": float(found.users), "answers": float(found.answers), "reward": found.reward}
-    return _verdict(found.finding or Verdict.UNKNOWN, reason, gain, figures)
+    return _verdict(found.finding or Verdict.UNKNOWN, reason, found.difference, figures)
+
+
+def mixed_answers(results: Iterable[ArmResult]) -> str:
+    """Say how many answers of arms were of other policies than these have, and the remedy; empty if none."""
+    others = [f"{counted(one.others, 'answer')} of {one.arm}" for one in results if one.others]
+    if not others:
+        return ""
+    return (
+        f"{' and '.join(others)} had another policy, or other parameters, than that has now, so it cannot "
+        "be compared: give the experiment another name (policy.experiment)"
+    )
+
+
+def nothing_to_judge(reason: str) -> PolicyVerdict:
+    """Return the verdict where there is nothing to decide on yet, for a reason."""
+    return PolicyVerdict(PolicyOutcome.UNKNOWN, reason, {})
 
 
 def _verdict(verdict: Verdict, reason: str, gain: Interval, figures: dict[str, float]) -> PolicyVerdict:

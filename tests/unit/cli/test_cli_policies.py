@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import numpy as np
 import orjson
@@ -13,11 +14,13 @@ from pipeline.cli.terminal import now
 from pipeline.config import Settings
 from pipeline.evaluation import responses
 from pipeline.evaluation.classification import Classification
+from pipeline.eventlog.intake import impression_of
 from pipeline.eventlog.port import read
 from pipeline.events import Interaction, InteractionType, encode
 from pipeline.policy.changes import PolicyChange
 from pipeline.policy.draws import Exploration
-from pipeline.policy.policies import GREEDY, EpsilonGreedy
+from pipeline.policy.policies import GREEDY, EpsilonGreedy, PlackettLuce
+from pipeline.policy.port import Policy
 from pipeline.rules.slate import make_slate
 from tests.support.commands import fails, run
 from tests.support.impressions import drawn_by, impression
@@ -158,7 +161,9 @@ def test_a_better_policy_is_promoted_and_left_again(
 def test_where_nothing_is_certain_a_person_may_promote(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "no answer of the policy in use" in fails(monkeypatch, capsys, "policy", "promote", "greedy")
+    nothing = run("policy", "promote", "greedy")
+    assert nothing.exit_code == 3
+    assert "greedy: cannot tell: no answer in the log yet of the policy in use" in nothing.stdout
     assert "no policy unheard_of, only greedy" in fails(
         monkeypatch, capsys, "policy", "promote", "unheard_of"
     )
@@ -189,12 +194,13 @@ def test_a_damaged_promotion_is_said_and_the_last_good_one_stays(
 
 @pytest.mark.usefixtures("used")
 def test_answers_of_another_policy_than_the_one_in_use_do_not_count(
-    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(harness, 600)
     in_an_hour(monkeypatch)
     monkeypatch.setenv("MILLSTREAM_POLICY__EPSILON", "0.3")
-    assert "no answer of the policy in use" in fails(monkeypatch, capsys, "policy", "promote", "greedy")
+    nothing = run("policy", "promote", "greedy")
+    assert (nothing.exit_code, "of the policy in use (epsilon_greedy" in nothing.stdout) == (3, True)
 
 
 def test_an_arm_is_promoted_by_its_experiment(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,15 +214,97 @@ def test_an_arm_is_promoted_by_its_experiment(harness: ModelHarness, monkeypatch
     assert "arm of bolder, which has ended" in run("policy", "list").stdout
 
 
-def experiment(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, users: int) -> None:
+def test_an_arm_of_an_experiment_that_has_ended_is_not_promoted(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its users got more than those of a control that nobody gets any more."""
+    experiment(harness, monkeypatch, 300)
+    monkeypatch.setenv("MILLSTREAM_REWARDS__LEAST", "0")
+    monkeypatch.setenv("MILLSTREAM_REWARDS__MOST", "1")
+    monkeypatch.setenv("MILLSTREAM_POLICY__SHADOWS", SHADOWS)
+    monkeypatch.setenv("MILLSTREAM_POLICY__NAME", "plackett_luce")
+    monkeypatch.setenv("MILLSTREAM_POLICY__TEMPERATURE", "0.9")
+    assert run("policy", "promote", "even", "--anyway", "it is better").exit_code == 0
+    refused = run("policy", "promote", "bold")
+    assert refused.exit_code == 3
+    ended = "the experiment bolder has ended, as even was promoted meanwhile"
+    assert f"{ended}, and nothing compares bold with the policy in use: give the next one" in refused.stdout
+    assert in_use() == "even"
+    assert f"{ended}: give the next one another name" in run("experiment", "report").stdout
+    assert orjson.loads(run("experiment", "report", "--json").stdout)["ended"] is True
+
+
+def test_an_arm_is_not_promoted_whose_parameters_or_control_changed(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment(harness, monkeypatch, 300)
+    changed = '{"bold": {"share": 0.5, "name": "plackett_luce", "temperature": 2.0}}'
+    monkeypatch.setenv("MILLSTREAM_POLICY__ARMS", changed)
+    refused = run("policy", "promote", "bold")
+    said = "150 answers of bold had another policy, or other parameters, than that has now"
+    assert (refused.exit_code, said in refused.stdout) == (3, True)
+    report = run("experiment", "report").stdout
+    assert said in report and "give the experiment another name" in report
+    monkeypatch.setenv("MILLSTREAM_POLICY__ARMS", ARMS)
+    monkeypatch.setenv("MILLSTREAM_POLICY__NAME", "epsilon_greedy")  # as after a rollback
+    refused = run("policy", "promote", "bold")
+    assert (refused.exit_code, "150 answers of control had another" in refused.stdout) == (3, True)
+    assert changes(harness) == []
+
+
+def test_an_experiment_since_a_time_leaves_out_who_came_before(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they got later would be taken for their first hours else."""
+    experiment(harness, monkeypatch, 300)
+    since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
+    experiment(harness, monkeypatch, 300, first="later")
+    found = orjson.loads(run("experiment", "report", "--since", since, "--json").stdout)
+    assert [(arm["users"], arm["answers"]) for arm in found["arms"]] == [(0, 0), (0, 0)]
+    assert (found["waiting"], run("policy", "promote", "bold", "--since", since).exit_code) == (0, 3)
+
+
+def test_acts_on_answers_before_a_time_are_theirs(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(harness, 30)
+    since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
+    with harness.log.writer() as writer:
+        shown = next(iter(read(harness.log, harness.topics.impressions)))
+        one = impression_of(shown)
+        act = Interaction(
+            event_id="later",
+            user=one.user,
+            item=one.items[0],
+            type=InteractionType.CLICK,
+            time=0,
+            impression=one.impression_id,
+        )
+        writer.append(harness.topics.interactions, one.user, encode(act))
+        fresh = one.model_copy(update={"impression_id": "fresh"})
+        writer.append(harness.topics.impressions, one.user, encode(fresh))
+        writer.flush()
+    in_an_hour(monkeypatch)
+    found = orjson.loads(run("policy", "evaluate", "greedy", "--since", since, "--json").stdout)
+    assert [each["answers"] for each in found["policies"]] == [1]
+    assert (found["leftovers"], found["waiting"]) == ({}, 0)
+
+
+ARMS = '{"bold": {"share": 0.5, "name": "plackett_luce"}}'
+OF_ARMS: dict[str, Policy] = {"control": GREEDY, "bold": PlackettLuce(3, 100, 0.05, 0.5)}
+
+
+def experiment(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, users: int, first: str = "i") -> None:
     """Let every user of the arm, and none of the control, click; half of the users are in the arm."""
     monkeypatch.setenv("MILLSTREAM_POLICY__EXPERIMENT", "bolder")
     monkeypatch.setenv("MILLSTREAM_POLICY__EXPERIMENT_HOURS", "0.1")
-    monkeypatch.setenv("MILLSTREAM_POLICY__ARMS", '{"bold": {"share": 0.5, "name": "plackett_luce"}}')
+    monkeypatch.setenv("MILLSTREAM_POLICY__ARMS", ARMS)
     with harness.log.writer() as writer:
         for number in range(users):
             user, arm = f"u{number}", "bold" if number % 2 else "control"
-            shown = impression(f"i{number}", user, ("mug",), experiment="bolder", arm=arm)
+            policy = OF_ARMS[arm]
+            by = {"policy": policy.name, "policy_version": policy.version, "propensities": (1.0,), "pool": 0}
+            shown = impression(f"{first}{number}", user, ("mug",), experiment="bolder", arm=arm, **by)
             writer.append(harness.topics.impressions, user, encode(shown))
             if arm == "bold":
                 act = Interaction(event_id=user, user=user, item="mug", type=InteractionType.CLICK, time=0)
@@ -244,7 +332,8 @@ def test_answers_whose_acts_may_still_come_are_left_out(
     assert "5 answers still wait for acts" in fails(monkeypatch, capsys, "policy", "evaluate")
     in_an_hour(monkeypatch)
     later = ("--since", "2999-01-01")
-    assert "NothingToEvaluate" in fails(monkeypatch, capsys, "policy", "evaluate", *later)
+    refused = fails(monkeypatch, capsys, "policy", "evaluate", *later)
+    assert "NothingToEvaluate: there is no answer since 2999-01-01 00:00:00 UTC" in refused
     assert "cannot tell" in run("policy", "evaluate", "--since", "2020-01-01").stdout
 
 
@@ -252,7 +341,7 @@ def test_answers_whose_acts_may_still_come_are_left_out(
 def test_a_name_that_nobody_knows_is_refused_with_those_there_are(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "no answer says what another policy" in fails(monkeypatch, capsys, "policy", "evaluate", "greedy")
+    assert "there is no answer in the log yet" in fails(monkeypatch, capsys, "policy", "evaluate", "greedy")
     assert "policy other, only greedy" in fails(monkeypatch, capsys, "policy", "evaluate", "other")
     monkeypatch.setenv("MILLSTREAM_POLICY__SHADOWS", SHADOWS.replace("even", "later"))
     monkeypatch.setenv("MILLSTREAM_POLICY__ARMS", '{"bold": {"share": 0.5, "name": "plackett_luce"}}')

@@ -80,6 +80,9 @@ def test_an_arm_records_the_shadows_that_it_covers() -> None:
     [
         ({"experiment": ""}, "set policy.experiment"),
         ({"arms": {CONTROL: {"share": 0.1}}}, "give yours another name"),
+        ({"arms": {"none": {"share": 0.1}}}, "taken for no experiment"),
+        ({"arms": {"greedy": {"share": 0.1}}}, "arms.greedy and shadows.greedy have one name"),
+        ({"shadows": {"bold": {}}}, "arms.bold and shadows.bold have one name"),
         ({"arms": {"a": {"share": 0.5}, "b": {"share": 0.46}}}, "at least .05 of the users"),
         ({"arms": {"a": {"share": 0}}}, "greater than 0"),
         ({"arms": {"a": {}}}, "required"),

@@ -36,6 +36,18 @@ def test_the_latest_promotion_that_stands_is_in_use() -> None:
     assert in_use(back, one) == "one", "there was nothing to leave"
 
 
+def test_an_experiment_has_the_policy_as_its_control_that_was_used_before_what_ended_it() -> None:
+    found = PolicyChanges()
+    assert found.control_of("spring") is None
+    before, ended = change("promotion", "one"), change("promotion", "two")
+    found.add(before)
+    found.add(ended.model_copy(update={"ends": "spring"}))
+    assert found.control_of("spring") == before
+    assert found.control_of("summer") == found.in_use
+    found.add(change("rollback", "two"))
+    assert found.control_of("spring") == found.control_of("summer") == before
+
+
 def test_a_flood_of_changes_is_bounded() -> None:
     found = PolicyChanges()
     for time in range(2 * MOST_CHANGES):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.evaluation.experiments import ArmResult
@@ -45,6 +47,30 @@ def test_few_effective_answers_decide_nothing() -> None:
     ],
 )
 def test_an_arm_is_decided_on_by_its_experiment(finding: Verdict, outcome: PolicyOutcome, says: str) -> None:
-    found = decide_on_arm(ArmResult("bold", 70, 200, 0.5, 0.4, 0.3, Interval(0.01, 0.05), finding))
+    found = decide_on_arm(arm(finding, Interval(0.01, 0.05)), CONTROL)
     assert found.outcome is outcome
     assert says in found.reason
+
+
+def arm(finding: Verdict, difference: Interval | None, users: int = 70, others: int = 0) -> ArmResult:
+    return ArmResult("bold", users, 200, others, 0.5 if users else None, 0.4, 0.3, difference, finding)
+
+
+CONTROL = ArmResult("control", 70, 200, 0, 0.4, 0.3, 0.2, None, None)
+
+
+@pytest.mark.parametrize(
+    ("found", "control", "says"),
+    [
+        (arm(Verdict.UNKNOWN, None, others=7), CONTROL, "7 answers of bold had another policy"),
+        (arm(Verdict.UNKNOWN, None), replace(CONTROL, others=1), "1 answer of control had another policy"),
+        (arm(Verdict.UNKNOWN, None, users=0), CONTROL, "no user of bold has the first policy.experiment_"),
+        (arm(Verdict.UNKNOWN, None), replace(CONTROL, users=0), "no user of control has the first"),
+    ],
+)
+def test_an_arm_that_nothing_compares_is_not_decided_on(
+    found: ArmResult, control: ArmResult, says: str
+) -> None:
+    verdict = decide_on_arm(found, control)
+    assert (verdict.outcome, verdict.figures) == (PolicyOutcome.UNKNOWN, {})
+    assert says in verdict.reason

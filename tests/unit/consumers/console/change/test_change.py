@@ -13,8 +13,10 @@ from pydantic import SecretStr
 from consumers.console.change.rules import EXAMPLE
 from consumers.console.change.snapshots import read_snapshots
 from consumers.console.commands import CommandResult
+from pipeline.config import PolicyConfig, PolicyParameters
 from pipeline.control.actions import OperatorAction, pseudonym
 from pipeline.control.records import Adoption, GateDecision, Pause
+from pipeline.policy.changes import PolicyChange
 from pipeline.rules.rule import build_rule
 from pipeline.rules.store import RuleStore
 from tests.support.console_harness import OPERATOR_KEY, VIEWER_KEY, ConsoleHarness, keyed, send
@@ -241,6 +243,25 @@ def test_policies_say_which_is_in_use(console: ConsoleHarness) -> None:
     browser.get("/change/policies/experiment")
     assert console.commands.ran == [["policy", "evaluate"], ["experiment", "report"]]
     assert console.records() == [], "to look is no action"
+
+
+def test_an_experiment_that_a_promotion_ended_is_marked_and_the_gates_reason_is_shown(world: World) -> None:
+    world.open()
+    arms = PolicyConfig.model_validate({"experiment": "one", "arms": {"bold": {"share": 0.1}}})
+    world.settings = world.settings.model_copy(update={"policy": arms})
+    console = ConsoleHarness(world)
+    browser = console.browser(OPERATOR_KEY)
+    assert "arm of the experiment one<" in browser.get("/change/policies").text
+    change = PolicyChange(
+        verb="promotion", policy="even", parameters=PolicyParameters(), ends="one", reason="", changed_at=0
+    )
+    with world.log.writer() as writer:
+        writer.append(world.topics.policies, change.key, change.encode())
+        writer.flush()
+    assert "arm of the experiment one, which has ended<" in browser.get("/change/policies").text
+    console.commands.result = CommandResult(3, "bold: cannot tell: the experiment one has ended")
+    page = send(browser, "/change/policies/promote", name="bold")
+    assert "Not done" in page.text and "the experiment one has ended" in page.text
 
 
 def test_rules_are_put_as_the_file_that_the_command_reads(
