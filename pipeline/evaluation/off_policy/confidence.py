@@ -93,7 +93,7 @@ class LowerBound:
         """
         self._nats = np.log(1 / alpha)
         self._means = means[means > least]
-        self._least = least
+        self._least = float(least)  # of a NumPy scalar, too: programs read intervals as JSON
         self._bets = BETS[:, None] / (self._means - np.array([least, *others])[:, None, None])
         shares = np.array([0.5, *(0.5 / len(others) for _ in others)]) if others else np.ones(1)
         self._wealth = np.zeros_like(self._bets) + np.log(shares / BETS.size)[:, None, None]

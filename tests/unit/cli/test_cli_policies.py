@@ -173,6 +173,16 @@ def test_where_nothing_is_certain_a_person_may_promote(
     assert in_use() == "greedy"
 
 
+@pytest.mark.usefixtures("used")
+def test_programs_may_ask_in_first_minutes(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(harness, 1)
+    in_an_hour(monkeypatch)
+    (found,) = orjson.loads(run("policy", "evaluate", "greedy", "--json").stdout)["policies"]
+    assert (found["gain"], found["verdict"]) == ([-1, 1], "cannot tell")
+    asked = run("policy", "promote", "greedy", "--json")
+    assert (asked.exit_code, orjson.loads(asked.stdout)["figures"]["gain.low"]) == (3, -1)
+
+
 def test_a_damaged_promotion_is_said_and_the_last_good_one_stays(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

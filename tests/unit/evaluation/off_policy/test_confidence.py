@@ -67,6 +67,15 @@ def test_it_never_widens_and_closes_in() -> None:
 
 def test_nothing_is_known_of_nothing() -> None:
     assert ValueSequence(Range(-5, 10)).interval == (-5, 10)
+    assert GainSequence(Range(-5, 10)).interval == (-15, 15)
+
+
+@pytest.mark.parametrize("amount", [0, 1, 400])
+def test_ends_are_plain_numbers_whatever_was_seen(amount: int) -> None:
+    """Programs read them as JSON, which knows no others; of few answers nothing is rejected yet."""
+    for sequence in (ValueSequence(Range(0, 1)), GainSequence(Range(0, 1))):
+        sequence.add(simulated(0, amount))
+        assert [type(end) for end in sequence.interval] == [float, float]
 
 
 @pytest.mark.parametrize("mean", [0.002, 0.5, 0.998])
