@@ -19,6 +19,7 @@ from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import impression_of, interaction_of
 from pipeline.eventlog.port import Record
 from pipeline.events import Impression, Interaction, event_digest
+from pipeline.policy.recorded import check_propensities
 from pipeline.state.dedupe import SeenEvents
 from pipeline.state.join_state import JoinState, Leftover, ShownImpression, WaitingActs
 from pipeline.state.rewards import reward_of
@@ -243,9 +244,16 @@ def outcomes(
     Args:
         impressions, interactions: each in the order of append times.
     """
-    shown, acts = _valid(impressions, impression_of, join), _valid(interactions, interaction_of, join)
+    shown, acts = _valid(impressions, _drawn, join), _valid(interactions, interaction_of, join)
     yield from map(Outcome.of, join_in_order(join, shown, acts))
     yield from map(Outcome.of, join.close(until))
+
+
+def _drawn(record: Record) -> Impression:
+    """Decode an impression that the policy it names could have drawn, since weights follow from that."""
+    shown = impression_of(record)
+    check_propensities(shown)
+    return shown
 
 
 def _valid(

@@ -151,3 +151,15 @@ def test_records_are_joined_in_the_order_of_the_log() -> None:
     found = list(outcomes(shown, acts, join, START + 1 + WINDOW + 1))
     assert rewards(found) == {"i0": (1, 0), "i1": (0, 0)}
     assert (join.open, join.leftovers) == (1, {Leftover.INVALID: 1})
+
+
+def test_what_its_policy_could_not_have_drawn_is_invalid() -> None:
+    said = {"policy": "epsilon_greedy", "policy_version": "1 explored_places=1 pool=2 epsilon=0.1", "pool": 2}
+    shown = [
+        impression(f"i{number}", propensities=(propensity, 1.0), **said)
+        for number, propensity in enumerate((0.05, 1e-9, 0.95, 1e-300))
+    ]
+    join = OutcomeJoin(CONFIG)
+    records = [record("m.impressions", encode(one), "ann", START) for one in shown]
+    assert set(rewards(outcomes(records, [], join, START + 2 * WINDOW))) == {"i0", "i2"}
+    assert join.leftovers == {Leftover.INVALID: 2}
