@@ -58,7 +58,7 @@ def evaluate(
 
     with log_of_settings() as (event_log, topics, settings):
         join = OutcomeJoin(settings.rewards)
-        joined = list(_outcomes(event_log, topics, join, since, now()))
+        joined = list(_outcomes(event_log, topics, settings, join, since, now()))
     found, responses = run(joined, _range(settings), join.window), response_quality(joined, join.window)
     _check_is_known(name, settings.policy, [each.policy for each in found])
     chosen = [each for each in found if name in (None, each.policy)]
@@ -239,7 +239,7 @@ def _evaluation(
     policy, join = make_policy(used), OutcomeJoin(settings.rewards)
     drawn = [
         outcome
-        for outcome in _outcomes(event_log, topics, join, since, now())
+        for outcome in _outcomes(event_log, topics, settings, join, since, now())
         if (outcome.impression.policy, outcome.impression.policy_version) == (policy.name, policy.version)
     ]
     found = {each.policy: each for each in run(drawn, _range(settings), join.window)}
@@ -296,21 +296,27 @@ def _results(
 
     policy, join, until = settings.policy, OutcomeJoin(settings.rewards), now()
     experiment = Experiment(policy.experiment, policy.experiment_hours)
-    for outcome in _outcomes(event_log, topics, join, since, until):
+    for outcome in _outcomes(event_log, topics, settings, join, since, until):
         experiment.add(outcome)
     found = experiment.results(make_arms(policy).shares, _range(settings), until - join.window)
     return found, experiment.users - sum(result.users for result in found)
 
 
 def _outcomes(
-    event_log: EventLog, topics: Topics, join: OutcomeJoin, since: datetime | None, until: int
+    event_log: EventLog,
+    topics: Topics,
+    settings: Settings,
+    join: OutcomeJoin,
+    since: datetime | None,
+    until: int,
 ) -> Iterator[Outcome]:
-    """Join impressions and acts of a log that were appended since a time."""
+    """Join impressions and acts of a log that were appended since a time; acts count once, as learned."""
     from pipeline.state.outcomes import outcomes
+    from pipeline.state.stream import StreamState
 
     start = None if since is None else round(since.replace(tzinfo=since.tzinfo or UTC).timestamp() * 1000)
     shown, acts = (_records(event_log, topic, start) for topic in (topics.impressions, topics.interactions))
-    return outcomes(shown, acts, join, until)
+    return outcomes(shown, acts, join, until, StreamState(settings.learn.stream).first_seen)
 
 
 def _records(event_log: EventLog, topic: str, start: int | None) -> Iterator[Record]:

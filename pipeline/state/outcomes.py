@@ -237,14 +237,25 @@ def join_in_order(
 
 
 def outcomes(
-    impressions: Iterable[Record], interactions: Iterable[Record], join: OutcomeJoin, until: int
+    impressions: Iterable[Record],
+    interactions: Iterable[Record],
+    join: OutcomeJoin,
+    until: int,
+    first_seen: Callable[[int, Interaction], bool],
 ) -> Iterator[Outcome]:
     """Yield the outcomes of impressions whose window has passed at a time in ms.
 
     Args:
         impressions, interactions: each in the order of append times.
+        first_seen: remembers an act of a partition, and is False for a duplicate, as the learner's is; it
+            raises InvalidEvent for an id that another act has.
     """
-    shown, acts = _valid(impressions, _drawn, join), _valid(interactions, interaction_of, join)
+
+    def new_act(record: Record) -> Interaction | None:
+        act = interaction_of(record)
+        return act if first_seen(record.partition, act) else None
+
+    shown, acts = _valid(impressions, _drawn, join), _valid(interactions, new_act, join)
     yield from map(Outcome.of, join_in_order(join, shown, acts))
     yield from map(Outcome.of, join.close(until))
 
@@ -257,11 +268,19 @@ def _drawn(record: Record) -> Impression:
 
 
 def _valid(
-    records: Iterable[Record], read: Callable[[Record], E], join: OutcomeJoin
+    records: Iterable[Record], read: Callable[[Record], E | None], join: OutcomeJoin
 ) -> Iterator[tuple[int, E]]:
-    """Yield the events of records that have one, with their append times; count the others."""
+    """Yield the events of records that have a new one, with their append times; count the others.
+
+    `read` returns None for a duplicate.
+    """
     for record in records:
         try:
-            yield record.append_time, read(record)
+            event = read(record)
         except InvalidEvent:
             join.leftovers[Leftover.INVALID] += 1
+            continue
+        if event is None:
+            join.leftovers[Leftover.DUPLICATE] += 1
+        else:
+            yield record.append_time, event
