@@ -36,6 +36,9 @@ CLOSED_IDS = 262_144
 MOST_WAITING = 10_000
 """Acts that wait for the impressions that they name: these are appended after their answers."""
 MINUTE_MS = 60_000
+PATIENCE_MS = 24 * 60 * MINUTE_MS
+"""For how long acts wait for the impressions that they name, or a window if that is longer: append times of a
+partition stand still after its clock was ahead, so that its impressions seem to come so much later."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,11 @@ class OutcomeJoin:
         self._acts_waiting -= len(acts)
         return acts
 
+    def _drop_waiting_for(self, longest: int) -> None:
+        """Drop the acts on impressions that have been waited for longer than so many ms."""
+        while self._waiting and self._clock > next(iter(self._waiting.values())).since + longest:
+            self._drop_waiting()
+
     def _drop_waiting(self) -> None:
         self.leftovers[Leftover.UNKNOWN] += len(self._waited(next(iter(self._waiting))))
 
@@ -190,8 +198,13 @@ class OutcomeJoin:
         closed, self._clock = [], max(time, self._clock)
         while self._open and self._clock > next(iter(self._open.values())).shown_at + self.window:
             closed.append(self._closed_one(next(iter(self._open))))
-        while self._waiting and self._clock > next(iter(self._waiting.values())).since + self.window:
-            self._drop_waiting()
+        self._drop_waiting_for(max(self.window, PATIENCE_MS))
+        return closed
+
+    def end(self, time: int) -> list[ShownImpression]:
+        """Close what `close` does, at the end of the log: what has waited for a window waits in vain."""
+        closed = self.close(time)
+        self._drop_waiting_for(self.window)
         return closed
 
     def _place_of(self, act: Interaction) -> tuple[str | None, int]:
@@ -257,7 +270,7 @@ def outcomes(
 
     shown, acts = _valid(impressions, _drawn, join), _valid(interactions, new_act, join)
     yield from map(Outcome.of, join_in_order(join, shown, acts))
-    yield from map(Outcome.of, join.close(until))
+    yield from map(Outcome.of, join.end(until))
 
 
 def _drawn(record: Record) -> Impression:

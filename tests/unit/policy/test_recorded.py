@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pipeline.errors import InvalidEvent
@@ -16,7 +18,7 @@ BY_VALUE = Thompson(explored_places=2, pool=10, epsilon=0.1)
 
 
 def check(policy: Policy, propensities: tuple[float, ...], pool: int) -> None:
-    said = {"policy": policy.name, "policy_version": policy.version}
+    said: dict[str, Any] = {"policy": policy.name, "policy_version": policy.version}
     check_propensities(impression(propensities=propensities, pool=pool, **said))
 
 
@@ -56,7 +58,7 @@ def test_what_cannot_be_drawn_is_refused(policy: Policy, propensities: tuple[flo
 
 def test_of_a_foreign_policy_only_what_no_draw_can_be_is_refused() -> None:
     check_propensities(impression())
-    theirs = {"policy": "theirs", "policy_version": "7", "pool": 9}
+    theirs: dict[str, Any] = {"policy": "theirs", "policy_version": "7", "pool": 9}
     check_propensities(impression(propensities=(1e-9, 0.5), **theirs))
     with pytest.raises(InvalidEvent):
         check_propensities(impression(propensities=(1e-300, 0.5), **theirs))

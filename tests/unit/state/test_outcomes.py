@@ -11,7 +11,7 @@ from pipeline.config import RewardsConfig, StreamConfig
 from pipeline.eventlog.port import Record
 from pipeline.events import Interaction, InteractionType, encode
 from pipeline.state.join_state import Leftover, ShownImpression
-from pipeline.state.outcomes import MOST_ACTS, MOST_OF_USER, Outcome, OutcomeJoin, outcomes
+from pipeline.state.outcomes import MOST_ACTS, MOST_OF_USER, PATIENCE_MS, Outcome, OutcomeJoin, outcomes
 from pipeline.state.rewards import reward_id, reward_of
 from pipeline.state.stream import StreamState
 from tests.support.impressions import impression
@@ -93,7 +93,7 @@ def test_what_does_not_fit_is_counted_and_changes_nothing(join: OutcomeJoin) -> 
     join.act(act(impression="unheard"), START)
     join.act(act("pan", impression="a"), START)
     join.act(act(user="ben", impression="a"), START)
-    assert rewards(join.close(START + 2 * WINDOW)) == {"a": (0, 0)}
+    assert rewards(join.end(START + 2 * WINDOW)) == {"a": (0, 0)}
     assert join.leftovers == {Leftover.DUPLICATE: 1, Leftover.UNKNOWN: 1, Leftover.NOT_SHOWN: 2}
 
 
@@ -106,8 +106,32 @@ def test_an_act_may_come_before_the_impression_that_it_names(join: OutcomeJoin) 
     assert join.leftovers == {Leftover.NOT_SHOWN: 1}
     for number in range(MOST_ACTS + 2):
         join.act(act(name=f"h{number}", impression="never"), START + 2 * WINDOW)
-    join.close(START + 4 * WINDOW)
+    join.close(START + 3 * WINDOW + PATIENCE_MS)
     assert join.leftovers == {Leftover.NOT_SHOWN: 1, Leftover.FLOOD: 2, Leftover.UNKNOWN: MOST_ACTS}
+
+
+def test_acts_find_their_impressions_after_a_clock_was_ahead() -> None:
+    """Append times of the impressions' partition stand still an hour ahead; those of the acts' go on."""
+    ahead = START + 2 * WINDOW
+    shown = [record("m.impressions", encode(impression(f"i{n}")), "ann", ahead) for n in range(40)]
+    acts = [
+        record("m.interactions", encode(act(name=f"e{n}", impression=f"i{n}")), "ann", START + n)
+        for n in range(40)
+    ]
+    join = OutcomeJoin(CONFIG)
+    found = rewards(outcomes(shown, acts, join, ahead + WINDOW + 1, first_seen()))
+    assert found == {f"i{n}": (1, 0) for n in range(40)}
+    assert not join.leftovers
+
+
+def test_at_the_end_of_the_log_acts_on_what_never_came_are_unknown() -> None:
+    acts = [
+        record("m.interactions", encode(act(name=name, impression="never")), "ann", time)
+        for name, time in (("e", START), ("f", START + 1))
+    ]
+    join = OutcomeJoin(CONFIG)
+    assert not list(outcomes([], acts, join, START + WINDOW + 1, first_seen()))
+    assert join.leftovers == {Leftover.UNKNOWN: 2}
 
 
 def test_rewards_of_an_answer_stay_within_their_range(join: OutcomeJoin) -> None:
@@ -159,7 +183,11 @@ def test_records_are_joined_in_the_order_of_the_log() -> None:
 
 
 def test_what_its_policy_could_not_have_drawn_is_invalid() -> None:
-    said = {"policy": "epsilon_greedy", "policy_version": "1 explored_places=1 pool=2 epsilon=0.1", "pool": 2}
+    said: dict[str, Any] = {
+        "policy": "epsilon_greedy",
+        "policy_version": "1 explored_places=1 pool=2 epsilon=0.1",
+        "pool": 2,
+    }
     shown = [
         impression(f"i{number}", propensities=(propensity, 1.0), **said)
         for number, propensity in enumerate((0.05, 1e-9, 0.95, 1e-300))
