@@ -69,10 +69,10 @@ class Answer:
     features: AnswerFeatures | None = field(default=None, compare=False, repr=False)
     others: NDArray[np.int64] = field(default_factory=lambda: NO_ITEMS, compare=False, repr=False)
 
-    def first(self, places: int | None) -> Answer:
-        """Return the first places alone; None for all."""
-        slate = replace(self.slate, rows=self.slate.rows[:places])
-        return replace(self, rows=self.rows[:places], scores=self.scores[:places], slate=slate)
+    def first(self, amount: int | None) -> Answer:
+        """Return the first items alone, `amount` at most; None for all."""
+        slate = replace(self.slate, rows=self.slate.rows[:amount])
+        return replace(self, rows=self.rows[:amount], scores=self.scores[:amount], slate=slate)
 
 
 @dataclass(frozen=True)

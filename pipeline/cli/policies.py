@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.evaluation.off_policy.confidence import Range
     from pipeline.eventlog.port import EventLog, Record
     from pipeline.eventlog.topics import Topics
+    from pipeline.events import Interaction
     from pipeline.policy.changes import PolicyChange, PolicyChanges
     from pipeline.retraining.gate.policies import PolicyVerdict
     from pipeline.state.join_state import Leftover
@@ -334,7 +335,7 @@ def _results(
     arms = make_arms(policy, changes.control_of(policy.experiment))
     experiment = Experiment(arms, policy.experiment_hours, _ms(since))
     shown, acts = (_records(event_log, topic, 0) for topic in (topics.impressions, topics.interactions))
-    for outcome in outcomes(shown, acts, join, until):
+    for outcome in outcomes(shown, acts, join, until, _first_seen(settings)):
         experiment.add(outcome)
     closed = until - join.window
     return experiment.results(_range(settings), closed), experiment.waiting(closed)
@@ -363,9 +364,17 @@ def _joined(settings: Settings, event_log: EventLog, topics: Topics, since: date
     join, start = OutcomeJoin(settings.rewards), _ms(since)
     shown = _records(event_log, topics.impressions, start - join.window)
     acts = _records(event_log, topics.interactions, start)
-    found = [each for each in outcomes(shown, acts, join, now()) if each.shown_at >= start]
+    all_found = outcomes(shown, acts, join, now(), _first_seen(settings))
+    found = [each for each in all_found if each.shown_at >= start]
     waiting = sum(each.shown_at >= start for each in join.state().open)
     return _Joined(found, waiting, join.leftovers, join.window)
+
+
+def _first_seen(settings: Settings) -> Callable[[int, Interaction], bool]:
+    """Return what knows acts that were sent again, as the learner does."""
+    from pipeline.state.stream import StreamState
+
+    return StreamState(settings.learn.stream).first_seen
 
 
 def _ms(since: datetime | None) -> int:
@@ -391,8 +400,7 @@ def _range(settings: Settings) -> Range:
 
 
 def _print_json(found: object) -> None:
-    encoded = orjson.dumps(found, default=_jsonable, option=orjson.OPT_SERIALIZE_NUMPY)
-    console.print_json(encoded.decode())
+    console.print_json(orjson.dumps(found, default=_jsonable).decode())
 
 
 def _jsonable(found: object) -> object:

@@ -105,4 +105,4 @@ def _arm_row(found: ArmResult) -> tuple[str, ...]:
 
 
 def _interval(interval: Interval) -> str:
-    return f"{interval.lower:.4f} to {interval.upper:.4f}"
+    return "none: contradicted" if interval.is_empty else f"{interval.lower:.4f} to {interval.upper:.4f}"

@@ -24,7 +24,7 @@ class Leftover(StrEnum):
     """What was not joined, and why."""
 
     UNKNOWN = "unknown"
-    """An act names an impression that is not known, and did not come within the window."""
+    """An act names an impression that is not known, and did not come while the act waited."""
     LATE = "late"
     """An act names an impression whose window has passed."""
     NOT_SHOWN = "not_shown"

@@ -19,6 +19,7 @@ from pipeline.errors import InvalidEvent
 from pipeline.eventlog.intake import impression_of, interaction_of
 from pipeline.eventlog.port import Record
 from pipeline.events import Impression, Interaction, event_digest
+from pipeline.policy.recorded import check_propensities
 from pipeline.state.dedupe import SeenEvents
 from pipeline.state.join_state import JoinState, Leftover, ShownImpression, WaitingActs
 from pipeline.state.rewards import reward_of
@@ -35,6 +36,9 @@ CLOSED_IDS = 262_144
 MOST_WAITING = 10_000
 """Acts that wait for the impressions that they name: these are appended after their answers."""
 MINUTE_MS = 60_000
+PATIENCE_MS = 24 * 60 * MINUTE_MS
+"""For how long acts wait for the impressions that they name, or a window if that is longer: append times of a
+partition stand still after its clock was ahead, so that its impressions seem to come so much later."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,11 @@ class OutcomeJoin:
         self._acts_waiting -= len(acts)
         return acts
 
+    def _drop_waiting_for(self, longest: int) -> None:
+        """Drop the acts on impressions that have been waited for longer than so many ms."""
+        while self._waiting and self._clock > next(iter(self._waiting.values())).since + longest:
+            self._drop_waiting()
+
     def _drop_waiting(self) -> None:
         self.leftovers[Leftover.UNKNOWN] += len(self._waited(next(iter(self._waiting))))
 
@@ -189,8 +198,13 @@ class OutcomeJoin:
         closed, self._clock = [], max(time, self._clock)
         while self._open and self._clock > next(iter(self._open.values())).shown_at + self.window:
             closed.append(self._closed_one(next(iter(self._open))))
-        while self._waiting and self._clock > next(iter(self._waiting.values())).since + self.window:
-            self._drop_waiting()
+        self._drop_waiting_for(max(self.window, PATIENCE_MS))
+        return closed
+
+    def end(self, time: int) -> list[ShownImpression]:
+        """Close what `close` does, at the end of the log: what has waited for a window waits in vain."""
+        closed = self.close(time)
+        self._drop_waiting_for(self.window)
         return closed
 
     def _place_of(self, act: Interaction) -> tuple[str | None, int]:
@@ -236,24 +250,50 @@ def join_in_order(
 
 
 def outcomes(
-    impressions: Iterable[Record], interactions: Iterable[Record], join: OutcomeJoin, until: int
+    impressions: Iterable[Record],
+    interactions: Iterable[Record],
+    join: OutcomeJoin,
+    until: int,
+    first_seen: Callable[[int, Interaction], bool],
 ) -> Iterator[Outcome]:
     """Yield the outcomes of impressions whose window has passed at a time in ms.
 
     Args:
         impressions, interactions: each in the order of append times.
+        first_seen: remembers an act of a partition, and is False for a duplicate, as the learner's is; it
+            raises InvalidEvent for an id that another act has.
     """
-    shown, acts = _valid(impressions, impression_of, join), _valid(interactions, interaction_of, join)
+
+    def new_act(record: Record) -> Interaction | None:
+        act = interaction_of(record)
+        return act if first_seen(record.partition, act) else None
+
+    shown, acts = _valid(impressions, _drawn, join), _valid(interactions, new_act, join)
     yield from map(Outcome.of, join_in_order(join, shown, acts))
-    yield from map(Outcome.of, join.close(until))
+    yield from map(Outcome.of, join.end(until))
+
+
+def _drawn(record: Record) -> Impression:
+    """Decode an impression that the policy it names could have drawn, since weights follow from that."""
+    shown = impression_of(record)
+    check_propensities(shown)
+    return shown
 
 
 def _valid(
-    records: Iterable[Record], read: Callable[[Record], E], join: OutcomeJoin
+    records: Iterable[Record], read: Callable[[Record], E | None], join: OutcomeJoin
 ) -> Iterator[tuple[int, E]]:
-    """Yield the events of records that have one, with their append times; count the others."""
+    """Yield the events of records that have a new one, with their append times; count the others.
+
+    `read` returns None for a duplicate.
+    """
     for record in records:
         try:
-            yield record.append_time, read(record)
+            event = read(record)
         except InvalidEvent:
             join.leftovers[Leftover.INVALID] += 1
+            continue
+        if event is None:
+            join.leftovers[Leftover.DUPLICATE] += 1
+        else:
+            yield record.append_time, event

@@ -69,9 +69,14 @@ class Interval(NamedTuple):
     upper: float
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no value fits what was seen, which then contradicts what was said of how it was drawn."""
+        return self.lower > self.upper
+
+    @property
     def verdict(self) -> Verdict:
-        """What the interval says, if it is that of a difference."""
-        if self.lower <= 0 <= self.upper:
+        """What the interval says, if it is that of a difference; an empty one says nothing."""
+        if self.is_empty or self.lower <= 0 <= self.upper:
             return Verdict.UNKNOWN
         return Verdict.BETTER if self.lower > 0 else Verdict.WORSE
 
@@ -93,7 +98,7 @@ class LowerBound:
         """
         self._nats = np.log(1 / alpha)
         self._means = means[means > least]
-        self._least = least
+        self._least = float(least)  # of a NumPy scalar, too: programs read intervals as JSON
         self._bets = BETS[:, None] / (self._means - np.array([least, *others])[:, None, None])
         shares = np.array([0.5, *(0.5 / len(others) for _ in others)]) if others else np.ones(1)
         self._wealth = np.zeros_like(self._bets) + np.log(shares / BETS.size)[:, None, None]
@@ -131,8 +136,7 @@ class ValueSequence:
 
     def add(self, slates: LoggedSlates, baseline: Baseline | None = None) -> None:
         """Take in slates in the order of time."""
-        shares, expected, most = _foreseen(slates, self._range, baseline)
-        weights = slates.weights[:, -1]
+        weights, shares, expected, most = _foreseen(slates, self._range, baseline)
         self._got.add(_valued(weights, shares, expected, most))
         self._missed.add(_valued(weights, 1 - shares, 1 - expected, most))
 
@@ -158,8 +162,8 @@ class GainSequence:
 
     def add(self, slates: LoggedSlates, baseline: Baseline | None = None) -> None:
         """Take in slates in the order of time."""
-        shares, expected, most = _foreseen(slates, self._range, baseline)
-        more = slates.weights[:, -1] - 1
+        weights, shares, expected, most = _foreseen(slates, self._range, baseline)
+        more = weights - 1
         self._won.add(_gained(more, shares, expected, most))
         self._lost.add(_gained(more, 1 - shares, 1 - expected, most))
 
@@ -171,12 +175,16 @@ class GainSequence:
 
 def _foreseen(
     slates: LoggedSlates, rewards: Range, baseline: Baseline | None
-) -> tuple[Floats, Floats, Floats]:
-    """Where in their range rewards ``[n]`` are, where they were expected, and the largest weights."""
-    shares = _shares(slates.rewards.sum(axis=1), rewards)
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Weights ``[n]``, where in their range rewards are and were expected, and the largest weights.
+
+    A weight above the largest is taken as that: what cannot be drawn must not make a bet lose all it has.
+    """
+    weights, shares = slates.weights[:, -1], _shares(slates.rewards.sum(axis=1), rewards)
     if baseline is None:
-        return shares, np.zeros_like(shares), np.full_like(shares, np.inf)
-    return shares, _shares(baseline.expected, rewards), baseline.most_weights
+        return weights, shares, np.zeros_like(shares), np.full_like(shares, np.inf)
+    most = baseline.most_weights
+    return np.minimum(weights, most), shares, _shares(baseline.expected, rewards), most
 
 
 def _shares(values: Floats, rewards: Range) -> Floats:

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+MOST_WEIGHT = 2.0**53
+"""Weights have a mean of 1 whatever is drawn, so a larger one has a probability of 2⁻⁵³ at most (Markov)."""
 Estimator = Callable[["LoggedSlates"], Floats]
 """Returns what each of n slates contributes ``[n]``; the mean estimates the policy's value."""
 
@@ -48,7 +50,8 @@ class LoggedSlates:
     ) -> LoggedSlates:
         """Weigh slates by the propensities ``[n, k]`` of their items under both policies.
 
-        A place without an item has a propensity of 1. `model` are `expected` and `direct`.
+        A place without an item has a propensity of 1. `model` are `expected` and `direct`. Weights above
+        `MOST_WEIGHT` are taken as that.
 
         Raises:
             ValueError: a logged propensity is not in (0, 1], or an evaluated one not in [0, 1].
@@ -58,15 +61,17 @@ class LoggedSlates:
         if not ((evaluated >= 0) & (evaluated <= 1)).all():
             raise ValueError("propensities are between 0 and 1")
         expected, direct = (np.zeros_like(rewards),) * 2 if model is None else model
-        weights = np.cumprod(np.divide(evaluated, logged), axis=1, dtype=np.float64)
-        return cls(weights, rewards, expected, direct)
+        with np.errstate(over="ignore", invalid="ignore"):
+            weights = np.cumprod(np.divide(evaluated, logged), axis=1, dtype=np.float64)
+        return cls(np.minimum(np.nan_to_num(weights), MOST_WEIGHT), rewards, expected, direct)  # NaN is 0 · ∞
 
     @property
     def effective_size(self) -> float:
         """The number of slates of the policy itself that would tell as much (Kish 1965)."""
         last = self.weights[:, -1]
-        squares = float((last**2).sum())
-        return 0.0 if squares == 0 else float(last.sum()) ** 2 / squares
+        largest = float(last.max(initial=0.0))
+        shares = last / (largest or 1.0)  # squares of weights might be too large for a number
+        return float(shares.sum()) ** 2 / float((shares**2).sum()) if largest else 0.0
 
     def without_model(self) -> LoggedSlates:
         """Return the slates without a model of the rewards."""

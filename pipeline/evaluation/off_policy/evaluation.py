@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +31,8 @@ from pipeline.evaluation.off_policy.estimators import (
 )
 from pipeline.evaluation.off_policy.reward_model import RewardModel, with_model
 from pipeline.events import Impression
-from pipeline.policy.policies import SHADOW, recorded_policy
-from pipeline.policy.port import Policy
+from pipeline.policy.policies import SHADOW
+from pipeline.policy.recorded import known_policy, least_propensity
 from pipeline.state.outcomes import Outcome
 
 CLIPPED = 10.0
@@ -137,24 +136,16 @@ def most_weight(policy: str, impression: Impression) -> float:
     A drawn place has a propensity of ε divided by the pool at least; under `epsilon_greedy` the best item has
     1 - ε at least, and no other item is what `greedy` would have shown. Infinity if neither is known.
     """
-    used = _policy(impression.policy or "", impression.policy_version or "")
+    used = known_policy(impression.policy, impression.policy_version)
     if used is None:
         return np.inf
     epsilon: float = getattr(used, "epsilon", 0.0)
-    floor = epsilon / max(impression.pool or 1, 1)
+    floor = least_propensity(used, impression.pool or 0) if epsilon else 0.0
     if policy == SHADOW and used.name == "epsilon_greedy":
         floor = max(floor, 1 - epsilon)
     drawn = min(used.explored_places, len(impression.items))
-    return float(np.divide(1.0, floor) ** drawn) if floor else np.inf
-
-
-@lru_cache(64)
-def _policy(name: str, version: str) -> Policy | None:
-    """Make the policy that an impression names; None if this release has no such policy."""
-    try:
-        return recorded_policy(name, version)
-    except ValueError:
-        return None
+    with np.errstate(over="ignore"):  # to infinity, which says that nothing is known
+        return float(np.divide(1.0, floor) ** drawn) if floor else np.inf
 
 
 def slates_of(policy: str, outcomes: Sequence[Outcome]) -> LoggedSlates:

@@ -36,6 +36,8 @@ OUTCOMES = {Verdict.BETTER: PolicyOutcome.PROMOTED, Verdict.WORSE: PolicyOutcome
 def decide_on_shadow(found: Evaluation) -> PolicyVerdict:
     """Decide on a policy by answers that the one in use has drawn."""
     reason = f"{_gain(found.gain)}, by {found.answers:,} answers ({found.effective:,.0f} effective)"
+    if found.gain.is_empty:
+        reason = f"these answers contradict what their policy could draw: no gain fits all {found.answers:,}"
     figures = {"answers": float(found.answers), "effective": found.effective, "shown": found.shown}
     return _verdict(found.verdict, reason, found.gain, figures)
 
@@ -46,6 +48,8 @@ def decide_on_arm(found: ArmResult, control: ArmResult) -> PolicyVerdict:
         missing = next((one.arm for one in (found, control) if not one.users), found.arm)
         return nothing_to_judge(mixed or f"no user of {missing} has the first policy.experiment_hours behind")
     reason = f"{_gain(found.difference)}, by {counted(found.users, 'user')} of the arm"
+    if found.difference.is_empty:
+        reason = "no difference fits what users got: something else than chance decides who is in which arm"
     if found.finding is Verdict.MISMATCH:
         reason = "arms do not have their shares of the users, so they cannot be compared"
     figures = {"users": float(found.users), "answers": float(found.answers), "reward": found.reward}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import orjson
@@ -85,6 +86,29 @@ def test_a_worse_policy_is_found_out(harness: ModelHarness, monkeypatch: pytest.
     assert "worse" in table
     assert "0 answers still wait for acts, for up to rewards.minutes; not joined: nothing" in table
     assert "response" not in table  # there were too few answers to calibrate scores
+
+
+def test_an_act_that_is_sent_again_counts_once(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields: dict[str, Any] = {
+        "policy": USED.name,
+        "policy_version": USED.version,
+        "pool": 3,
+        "propensities": (0.2,),
+        "shadows": {"greedy": (0.0,)},
+    }
+    act = Interaction(event_id="order", user="ann", item="cup", type=InteractionType.CLICK, time=0)
+    with harness.log.writer() as writer:
+        for number in range(2):
+            shown = impression(f"i{number}", "ann", ("cup",), **fields)
+            writer.append(harness.topics.impressions, "ann", encode(shown))
+            writer.flush()
+            writer.append(harness.topics.interactions, "ann", encode(act))
+            writer.flush()
+    in_an_hour(monkeypatch)
+    found = orjson.loads(run("policy", "evaluate", "--json").stdout)
+    assert (found["policies"][0]["shown"], found["leftovers"]) == (0.5, {"duplicate": 1})
 
 
 def test_responses_to_what_was_shown_are_printed(
@@ -176,6 +200,16 @@ def test_where_nothing_is_certain_a_person_may_promote(
     (change,) = changes(harness)
     assert (change.reason, change.figures) == ("by a person: the demo is today", {})
     assert in_use() == "greedy"
+
+
+@pytest.mark.usefixtures("used")
+def test_programs_may_ask_in_first_minutes(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(harness, 1)
+    in_an_hour(monkeypatch)
+    (found,) = orjson.loads(run("policy", "evaluate", "greedy", "--json").stdout)["policies"]
+    assert (found["gain"], found["verdict"]) == ([-1, 1], "cannot tell")
+    asked = run("policy", "promote", "greedy", "--json")
+    assert (asked.exit_code, orjson.loads(asked.stdout)["figures"]["gain.low"]) == (3, -1)
 
 
 def test_a_damaged_promotion_is_said_and_the_last_good_one_stays(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
-from pipeline.config import RewardsConfig
+from pipeline.config import RewardsConfig, StreamConfig
 from pipeline.eventlog.port import Record
 from pipeline.events import Interaction, InteractionType, encode
 from pipeline.state.join_state import Leftover, ShownImpression
-from pipeline.state.outcomes import MOST_ACTS, MOST_OF_USER, Outcome, OutcomeJoin, outcomes
+from pipeline.state.outcomes import MOST_ACTS, MOST_OF_USER, PATIENCE_MS, Outcome, OutcomeJoin, outcomes
 from pipeline.state.rewards import reward_id, reward_of
+from pipeline.state.stream import StreamState
 from tests.support.impressions import impression
 
 CONFIG = RewardsConfig()
@@ -92,7 +93,7 @@ def test_what_does_not_fit_is_counted_and_changes_nothing(join: OutcomeJoin) -> 
     join.act(act(impression="unheard"), START)
     join.act(act("pan", impression="a"), START)
     join.act(act(user="ben", impression="a"), START)
-    assert rewards(join.close(START + 2 * WINDOW)) == {"a": (0, 0)}
+    assert rewards(join.end(START + 2 * WINDOW)) == {"a": (0, 0)}
     assert join.leftovers == {Leftover.DUPLICATE: 1, Leftover.UNKNOWN: 1, Leftover.NOT_SHOWN: 2}
 
 
@@ -105,8 +106,32 @@ def test_an_act_may_come_before_the_impression_that_it_names(join: OutcomeJoin) 
     assert join.leftovers == {Leftover.NOT_SHOWN: 1}
     for number in range(MOST_ACTS + 2):
         join.act(act(name=f"h{number}", impression="never"), START + 2 * WINDOW)
-    join.close(START + 4 * WINDOW)
+    join.close(START + 3 * WINDOW + PATIENCE_MS)
     assert join.leftovers == {Leftover.NOT_SHOWN: 1, Leftover.FLOOD: 2, Leftover.UNKNOWN: MOST_ACTS}
+
+
+def test_acts_find_their_impressions_after_a_clock_was_ahead() -> None:
+    """Append times of the impressions' partition stand still an hour ahead; those of the acts' go on."""
+    ahead = START + 2 * WINDOW
+    shown = [record("m.impressions", encode(impression(f"i{n}")), "ann", ahead) for n in range(40)]
+    acts = [
+        record("m.interactions", encode(act(name=f"e{n}", impression=f"i{n}")), "ann", START + n)
+        for n in range(40)
+    ]
+    join = OutcomeJoin(CONFIG)
+    found = rewards(outcomes(shown, acts, join, ahead + WINDOW + 1, first_seen()))
+    assert found == {f"i{n}": (1, 0) for n in range(40)}
+    assert not join.leftovers
+
+
+def test_at_the_end_of_the_log_acts_on_what_never_came_are_unknown() -> None:
+    acts = [
+        record("m.interactions", encode(act(name=name, impression="never")), "ann", time)
+        for name, time in (("e", START), ("f", START + 1))
+    ]
+    join = OutcomeJoin(CONFIG)
+    assert not list(outcomes([], acts, join, START + WINDOW + 1, first_seen()))
+    assert join.leftovers == {Leftover.UNKNOWN: 2}
 
 
 def test_rewards_of_an_answer_stay_within_their_range(join: OutcomeJoin) -> None:
@@ -135,6 +160,10 @@ def test_no_more_impressions_are_open_than_the_settings_say() -> None:
     assert (join.open, join.leftovers) == (2, {Leftover.CROWDED_OUT: 1})
 
 
+def first_seen(window: int = 100) -> Callable[[int, Interaction], bool]:
+    return StreamState(StreamConfig(dedupe_window=window)).first_seen
+
+
 def record(topic: str, value: bytes, key: str, time: int) -> Record:
     return Record(topic, 0, 0, time, key, value)
 
@@ -148,6 +177,48 @@ def test_records_are_joined_in_the_order_of_the_log() -> None:
     ]
     acts.insert(1, record("m.interactions", b"{", "u1", START + 1))
     join = OutcomeJoin(CONFIG)
-    found = list(outcomes(shown, acts, join, START + 1 + WINDOW + 1))
+    found = list(outcomes(shown, acts, join, START + 1 + WINDOW + 1, first_seen()))
     assert rewards(found) == {"i0": (1, 0), "i1": (0, 0)}
     assert (join.open, join.leftovers) == (1, {Leftover.INVALID: 1})
+
+
+def test_what_its_policy_could_not_have_drawn_is_invalid() -> None:
+    said: dict[str, Any] = {
+        "policy": "epsilon_greedy",
+        "policy_version": "1 explored_places=1 pool=2 epsilon=0.1",
+        "pool": 2,
+    }
+    shown = [
+        impression(f"i{number}", propensities=(propensity, 1.0), **said)
+        for number, propensity in enumerate((0.05, 1e-9, 0.95, 1e-300))
+    ]
+    join = OutcomeJoin(CONFIG)
+    records = [record("m.impressions", encode(one), "ann", START) for one in shown]
+    assert set(rewards(outcomes(records, [], join, START + 2 * WINDOW, first_seen()))) == {"i0", "i2"}
+    assert join.leftovers == {Leftover.INVALID: 2}
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "left"),
+    [
+        (act(), act(), Leftover.DUPLICATE),
+        (act(impression="i0"), act(impression="i1"), Leftover.INVALID),
+    ],
+)
+def test_an_act_that_is_sent_again_counts_once_whatever_was_shown_since(
+    first: Interaction, again: Interaction, left: Leftover
+) -> None:
+    shown = [record("m.impressions", encode(impression(f"i{n}")), "ann", START + 10 * n) for n in range(2)]
+    acts = [
+        record("m.interactions", encode(one), "ann", START + 5 + 10 * n)
+        for n, one in enumerate((first, again))
+    ]
+    join = OutcomeJoin(CONFIG)
+    found = rewards(outcomes(shown, acts, join, START + 2 * WINDOW, first_seen()))
+    assert found == {"i0": (1, 0), "i1": (0, 0)}
+    assert join.leftovers == {left: 1}
+    others = [record("m.interactions", encode(act("pan", name=f"f{n}")), "ann", START + 6) for n in range(2)]
+    join = OutcomeJoin(CONFIG)
+    late = [acts[0], *others, acts[1]]
+    found = rewards(outcomes(shown, late, join, START + 2 * WINDOW, first_seen(2)))
+    assert found == {"i0": (1, 0), "i1": (1, 0)}, "two others of its partition have filled the window"

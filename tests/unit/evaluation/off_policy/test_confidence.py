@@ -9,9 +9,11 @@ from pipeline.evaluation.off_policy.confidence import (
     SHARES,
     Baseline,
     GainSequence,
+    Interval,
     LowerBound,
     Range,
     ValueSequence,
+    Verdict,
 )
 from pipeline.evaluation.off_policy.estimators import LoggedSlates
 
@@ -67,6 +69,15 @@ def test_it_never_widens_and_closes_in() -> None:
 
 def test_nothing_is_known_of_nothing() -> None:
     assert ValueSequence(Range(-5, 10)).interval == (-5, 10)
+    assert GainSequence(Range(-5, 10)).interval == (-15, 15)
+
+
+@pytest.mark.parametrize("amount", [0, 1, 400])
+def test_ends_are_plain_numbers_whatever_was_seen(amount: int) -> None:
+    """Programs read them as JSON, which knows no others; of few answers nothing is rejected yet."""
+    for sequence in (ValueSequence(Range(0, 1)), GainSequence(Range(0, 1))):
+        sequence.add(simulated(0, amount))
+        assert [type(end) for end in sequence.interval] == [float, float]
 
 
 @pytest.mark.parametrize("mean", [0.002, 0.5, 0.998])
@@ -180,3 +191,22 @@ def test_no_bet_can_lose_more_than_half_of_itself() -> None:
         sequence.add(slates, Baseline(np.ones(50), np.full(50, 8.0)))
         assert np.isfinite(sequence.interval).all()
         assert sequence.interval.lower <= 0
+
+
+def test_a_weight_that_could_not_be_drawn_counts_as_the_largest_that_could() -> None:
+    """Else a bet would lose more than all of itself, and what follows would be no number."""
+    beyond = LoggedSlates.of(np.ones((50, 1)), np.full((50, 1), 1e-9), np.zeros((50, 1)))
+    largest = LoggedSlates.of(np.ones((50, 1)), np.full((50, 1), 1 / 8), np.zeros((50, 1)))
+    for kind in (ValueSequence, GainSequence):
+        found = []
+        for slates in (beyond, largest):
+            sequence = kind(Range(0, 1))
+            sequence.add(slates, Baseline(np.ones(50), np.full(50, 8.0)))
+            found.append(sequence.interval)
+        assert found[0] == found[1]
+
+
+def test_an_empty_interval_is_no_verdict() -> None:
+    assert Interval(30.0, -30.0).is_empty
+    assert Interval(30.0, -30.0).verdict is Verdict.UNKNOWN
+    assert Interval(0.1, 0.1).verdict is Verdict.BETTER

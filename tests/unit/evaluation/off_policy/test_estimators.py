@@ -183,3 +183,16 @@ def test_a_shorter_slate_is_filled_with_certain_places() -> None:
 def test_impossible_propensities_are_refused(evaluated: float, logged: float) -> None:
     with pytest.raises(ValueError, match="propensit"):
         LoggedSlates.of(np.array([[evaluated]]), np.array([[logged]]), np.array([[1.0]]))
+
+
+@pytest.mark.parametrize("least", [1e-9, 1e-300, 5e-324])
+def test_one_tiny_propensity_leaves_all_figures_finite(least: float) -> None:
+    logged, evaluated = np.full((150, 30), 0.5), np.ones((150, 30))
+    logged[0], evaluated[1, -1] = least, 0.0
+    logged[1] = least
+    slates = LoggedSlates.of(evaluated, logged, np.ones((150, 30)))
+    assert np.isfinite(slates.weights).all()
+    assert slates.weights[1, -1] == 0
+    assert 0.9 < slates.effective_size < 2
+    for estimator in (ips, snips, doubly_robust):
+        assert np.isfinite(estimator(slates)).all()

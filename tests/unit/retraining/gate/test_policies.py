@@ -32,6 +32,12 @@ def test_a_shadow_is_decided_on_by_its_gain(gain: Interval, outcome: PolicyOutco
     assert "by 12,000 answers (900 effective)" in found.reason
 
 
+def test_answers_that_no_gain_fits_decide_nothing() -> None:
+    found = decide_on_shadow(shadow(Interval(30.0, -30.0)))
+    assert found.outcome is PolicyOutcome.UNKNOWN
+    assert "these answers contradict what their policy could draw" in found.reason
+
+
 def test_few_effective_answers_decide_nothing() -> None:
     found = decide_on_shadow(shadow(Interval(0.01, 0.05), LEAST_EFFECTIVE - 1))
     assert found.outcome is PolicyOutcome.UNKNOWN
