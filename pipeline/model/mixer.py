@@ -231,8 +231,8 @@ def weigh(outputs: ScorerOutputs, weights: Tensor) -> Tensor:
     """Sum each feature over the items, weighted by ``[m, n]``: ``[m, features]``.
 
     This is the transpose of `blend`, so it turns gradients of the sums into gradients of weights.
-    It makes no matrix products: in `fast_products` a CPU with AMX would round their factors to bfloat16, and
-    the rounded gradients no longer sum to zero (measured in batches of 4,096: log-loss 6.76, not 6.42).
+    It makes no matrix products, whose factors some processors round: of factors in bfloat16 the gradients no
+    longer sum to zero (measured in batches of 4,096: log-loss 6.76, not 6.42).
     """
     sums = weights.new_zeros(len(weights), len(FEATURES))
     sums[:, 0] = (weights * outputs.model).sum(dim=1)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pipeline.errors import InvalidSettings
-from pipeline.model.device import KERNEL_CACHES, KERNELS, recurring, use_device
+from pipeline.model.device import KERNEL_CACHES, KERNELS, fast_products, recurring, use_device
 
 PROGRAM = """
 import resource, torch
@@ -117,3 +117,9 @@ def test_the_caches_of_kernels_are_bounded_unless_the_environment_bounds_them(
     monkeypatch.delenv(cache)
     use_device("cpu", threads=1)
     assert os.environ[cache] == KERNELS
+
+
+def test_fast_products_round_no_factors_on_any_processor() -> None:
+    factors = torch.full((256, 256), 1 + 2**-12)  # bfloat16 has 7 bits after the point, TF32 has 10
+    with fast_products():
+        assert torch.equal(factors @ torch.eye(256), factors)
