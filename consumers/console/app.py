@@ -23,7 +23,7 @@ from consumers.console.parts import ConsoleParts
 from consumers.console.sign_in import SIGN_IN
 from pipeline.config.console import LOOPBACK
 from pipeline.errors import MillstreamError
-from pipeline.http.middleware import Utf8Addresses
+from pipeline.http.middleware import Utf8Check
 from pipeline.http.operations import Health
 from pipeline.http.problems import request_faults
 from pipeline.reports import PLOTS
@@ -52,7 +52,7 @@ def create_app(parts: ConsoleParts) -> FastAPI:
     app = FastAPI(title="millstream console", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.parts, app.state.access = parts, parts.access
     app.add_middleware(_SecureHeaders, pictures=parts.pictures.sources)
-    app.add_middleware(Utf8Addresses)
+    app.add_middleware(Utf8Check)
     if not parts.access.needs_sign_in:  # a page of a stranger could else reach it by a name of its own
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
     for kind, answer in _error_pages(parts).items():

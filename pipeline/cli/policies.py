@@ -320,6 +320,23 @@ def report(since: SinceOption = None, as_json: JsonOption = False) -> None:
     console.print(f"{counted(waiting, 'user')} still in the first policy.experiment_hours", soft_wrap=True)
 
 
+@experiment_app.command("arm")
+def show_arm(user: Annotated[str, typer.Argument(help="A user's id.")], as_json: JsonOption = False) -> None:
+    """Say which arm of the settings' experiment a user is in, and which policy makes the user's lists."""
+    from pipeline.policy.arms import make_arms
+
+    with log_of_settings() as (event_log, topics, settings):
+        arms = make_arms(settings.policy, _changes(event_log, topics).in_use)
+    arm, experiment = arms.of(user), arms.experiment
+    policy, version = arm.policy.name, arm.policy.version
+    if as_json:
+        shown = {"user": user, "experiment": experiment, "arm": arm.name if experiment else None}
+        _print_json({"format": JSON_FORMAT, **shown, "policy": policy, "policy_version": version})
+        return
+    place = f"is in the arm {arm.name} of {experiment}" if experiment else "is in no experiment"
+    console.print(f"{user!r} {place}: {policy} {version}", soft_wrap=True, markup=False, highlight=False)
+
+
 def _results(
     settings: Settings, event_log: EventLog, topics: Topics, changes: PolicyChanges, since: datetime | None
 ) -> tuple[list[ArmResult], int]:

@@ -39,7 +39,7 @@ class RequestTimes:
             metrics.REQUEST_SECONDS.labels(route, str(status)).observe(seconds)
 
 
-class Utf8Addresses:
+class Utf8Check:
     """Refuses paths and queries that are not UTF-8: decoded, different ids would be the same one."""
 
     def __init__(self, app: ASGIApp) -> None:

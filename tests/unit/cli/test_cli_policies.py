@@ -248,6 +248,22 @@ def test_an_arm_is_promoted_by_its_experiment(harness: ModelHarness, monkeypatch
     assert "arm of bolder, which has ended" in run("policy", "list").stdout
 
 
+def test_the_arm_of_a_user_is_said(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "'ann' is in no experiment: greedy 1" in run("experiment", "arm", "ann").stdout
+    experiment(harness, monkeypatch, 300)
+    found = [orjson.loads(run("experiment", "arm", f"u{number}", "--json").stdout) for number in range(8)]
+    assert {one["arm"] for one in found} == {"control", "bold"}
+    assert {(one["experiment"], one["arm"], one["policy"]) for one in found if one["arm"] == "bold"} == {
+        ("bolder", "bold", "plackett_luce")
+    }
+    bold = next(one["user"] for one in found if one["arm"] == "bold")
+    assert f"'{bold}' is in the arm bold of bolder: plackett_luce 1 " in run("experiment", "arm", bold).stdout
+    monkeypatch.setenv("MILLSTREAM_REWARDS__LEAST", "0")
+    monkeypatch.setenv("MILLSTREAM_REWARDS__MOST", "1")
+    assert run("policy", "promote", "bold").exit_code == 0
+    assert f"'{bold}' is in no experiment: plackett_luce" in run("experiment", "arm", bold).stdout
+
+
 def test_an_arm_of_an_experiment_that_has_ended_is_not_promoted(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

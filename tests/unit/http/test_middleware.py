@@ -8,13 +8,13 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from pipeline.http.middleware import Utf8Addresses
+from pipeline.http.middleware import Utf8Check
 
 
 @pytest.fixture
 def client() -> TestClient:
     app = FastAPI()
-    app.add_middleware(Utf8Addresses)
+    app.add_middleware(Utf8Check)
 
     @app.get("/users/{user}")
     def user(user: str, exclude: str = "") -> list[str]:
