@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    WithJsonSchema,
+)
 
 from consumers.serve.ranking import Reason, Source
-from pipeline.event_fields import EventJsonSchema, refuse_seconds
+from pipeline.event_fields import EventJsonSchema, refuse_seconds, whole
 from pipeline.events import Attributes, Finite, Id, InteractionType, Milliseconds
 
 MAX_ACTS = 200
@@ -166,7 +174,7 @@ class RankingRequest(_Request):
         list[Id], Field(min_length=1, max_length=MAX_ACTIONS, description="Items of the catalogue.")
     ]
     session: Id | None = None
-    shown: int = Field(
+    shown: Annotated[int, BeforeValidator(whole)] = Field(
         1, ge=1, le=MAX_ACTIONS, description="How many are shown, from the top: the impression is of these."
     )
 

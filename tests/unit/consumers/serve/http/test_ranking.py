@@ -33,7 +33,7 @@ def client(world: World) -> Iterator[TestClient]:
         yield TestClient(create_app(service, world.settings.serve))
 
 
-def rank(client: TestClient, *actions: str, user: str = "ann", **others: int) -> dict[str, Any]:
+def rank(client: TestClient, *actions: str, user: str = "ann", **others: float) -> dict[str, Any]:
     answer = client.post("/v1/rank", json={"user": user, "actions": actions, **others})
     assert answer.status_code == 200
     found: dict[str, Any] = answer.json()
@@ -89,7 +89,7 @@ def test_another_reward_and_an_item_that_was_not_shown_are_refused(client: TestC
 
 
 def test_only_what_is_shown_takes_a_reward_and_was_shown(client: TestClient, world: World) -> None:
-    found = rank(client, "blue-cup", "red-cup", "green-cup")
+    found = rank(client, "blue-cup", "red-cup", "green-cup", shown=1.0)  # JSON has no integers
     assert len(found["ranking"]) == 3
     address, (first, second, third) = f"/v1/events/{found['event_id']}/reward", found["ranking"]
     for action in (second, third):
