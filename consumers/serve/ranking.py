@@ -71,6 +71,8 @@ class Answer:
 
     def first(self, amount: int | None) -> Answer:
         """Return the first items alone, `amount` at most; None for all."""
+        if amount is None:
+            return self
         slate = replace(self.slate, rows=self.slate.rows[:amount])
         return replace(self, rows=self.rows[:amount], scores=self.scores[:amount], slate=slate)
 

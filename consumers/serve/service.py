@@ -403,13 +403,13 @@ class RecommendationService:
 
     def _submit_impression(self, request: UserRequest, found: UserAnswer) -> str | None:
         """Submit an impression with all that reproducing the answer needs; return its id."""
-        view, answer = found.view, found.answer.first(request.query.shown)
-        user, impression, slate = request.user, request.impression, answer.slate
+        found = found._replace(answer=found.answer.first(request.query.shown))
+        view, answer, slate = found.view, found.answer, found.answer.slate
+        user, impression = request.user, request.impression
         if self._submit is None or user is None or impression is None or not answer.rows:
             return None
         stored = stored_context(request.query, request.session, view.pending_texts, found.steered_by)
-        items = found.items[: request.query.shown]
-        arm, experiment = found.arms.of(user), found.arms.experiment
+        items, arm, experiment = found.items, found.arms.of(user), found.arms.experiment
         explored = len(slate.explored.intersection(slate.rows))
         metrics.SHOWN_ITEMS.labels(arm.policy.name, "explored").inc(explored)
         metrics.SHOWN_ITEMS.labels(arm.policy.name, "best").inc(len(items) - explored)

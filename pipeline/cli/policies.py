@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from pipeline.evaluation.off_policy.confidence import Range
     from pipeline.eventlog.port import EventLog, Record
     from pipeline.eventlog.topics import Topics
-    from pipeline.events import Interaction
     from pipeline.policy.changes import PolicyChange, PolicyChanges
     from pipeline.retraining.gate.policies import PolicyVerdict
     from pipeline.state.join_state import Leftover
-    from pipeline.state.outcomes import Outcome
+    from pipeline.state.outcomes import Outcome, OutcomeJoin
 
 app = typer.Typer()
 policy_app = typer.Typer(
@@ -231,14 +230,14 @@ def _verdict(
 def _verdict_on_arm(
     settings: Settings, event_log: EventLog, topics: Topics, name: str, since: datetime | None
 ) -> PolicyVerdict:
+    from pipeline.policy.arms import CONTROL
     from pipeline.retraining.gate.policies import decide_on_arm, nothing_to_judge
 
     changes = _changes(event_log, topics)
     if ended := _why_ended(settings.policy, changes.in_use):
         return nothing_to_judge(f"{ended}, and nothing compares {name} with the policy in use: {NEXT}")
     results = {result.arm: result for result in _results(settings, event_log, topics, changes, since)[0]}
-    control, *_ = results.values()
-    return decide_on_arm(results[name], control)
+    return decide_on_arm(results[name], results[CONTROL])
 
 
 def _why_ended(config: PolicyConfig, promotion: PolicyChange | None) -> str:
@@ -346,13 +345,12 @@ def _results(
     """
     from pipeline.evaluation.experiments import Experiment
     from pipeline.policy.arms import make_arms
-    from pipeline.state.outcomes import OutcomeJoin, outcomes
+    from pipeline.state.outcomes import OutcomeJoin
 
     policy, join, until = settings.policy, OutcomeJoin(settings.rewards), now()
     arms = make_arms(policy, changes.control_of(policy.experiment))
     experiment = Experiment(arms, policy.experiment_hours, _ms(since))
-    shown, acts = (_records(event_log, topic, 0) for topic in (topics.impressions, topics.interactions))
-    for outcome in outcomes(shown, acts, join, until, _first_seen(settings)):
+    for outcome in _outcomes(settings, event_log, topics, join, until):
         experiment.add(outcome)
     closed = until - join.window
     return experiment.results(_range(settings), closed), experiment.waiting(closed)
@@ -376,22 +374,25 @@ class _Joined(NamedTuple):
 
 def _joined(settings: Settings, event_log: EventLog, topics: Topics, since: datetime | None) -> _Joined:
     """Join the answers since a time with their acts; earlier ones take the acts that are theirs."""
-    from pipeline.state.outcomes import OutcomeJoin, outcomes
+    from pipeline.state.outcomes import OutcomeJoin
 
     join, start = OutcomeJoin(settings.rewards), _ms(since)
-    shown = _records(event_log, topics.impressions, start - join.window)
-    acts = _records(event_log, topics.interactions, start)
-    all_found = outcomes(shown, acts, join, now(), _first_seen(settings))
+    all_found = _outcomes(settings, event_log, topics, join, now(), start)
     found = [each for each in all_found if each.shown_at >= start]
     waiting = sum(each.shown_at >= start for each in join.state().open)
     return _Joined(found, waiting, join.leftovers, join.window)
 
 
-def _first_seen(settings: Settings) -> Callable[[int, Interaction], bool]:
-    """Return what knows acts that were sent again, as the learner does."""
+def _outcomes(
+    settings: Settings, event_log: EventLog, topics: Topics, join: OutcomeJoin, until: int, start: int = 0
+) -> Iterator[Outcome]:
+    """Join acts from a time in ms on with impressions from a window earlier; acts count once, as learned."""
+    from pipeline.state.outcomes import outcomes
     from pipeline.state.stream import StreamState
 
-    return StreamState(settings.learn.stream).first_seen
+    shown = _records(event_log, topics.impressions, start - join.window)
+    acts = _records(event_log, topics.interactions, start)
+    return outcomes(shown, acts, join, until, StreamState(settings.learn.stream).first_seen)
 
 
 def _ms(since: datetime | None) -> int:

@@ -15,8 +15,6 @@ from pipeline.policy.port import Policy
 CONTROL = "control"
 """The arm of the policy that is used without an experiment."""
 BITS = 64
-MOST_OF_KEY = 64
-"""Bytes of BLAKE2b's longest key."""
 
 
 class Arm(NamedTuple):
@@ -78,7 +76,7 @@ class Arms:
 def _key(experiment: str) -> bytes:
     """Return a name in bytes, or a digest of one that is too long for a key: it may differ in its end."""
     name = experiment.encode()
-    return name if len(name) <= MOST_OF_KEY else hashlib.blake2b(name).digest()
+    return name if len(name) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.blake2b(name).digest()
 
 
 GREEDY_ALONE = Arms([Arm(CONTROL, GREEDY)])
