@@ -150,7 +150,10 @@ class StreamState:
 
         Without a `session` it continues the last act's basket.
         """
-        reading = self.signals.read(self.histories.of(user))
+        return self.before_next(self.signals.read(self.histories.of(user)), user, session)
+
+    def before_next(self, reading: Reading, user: str, session: str | None = None) -> Segment | None:
+        """Build what `segment_before_next` does of a reading of the user's acts."""
         if not reading.acts:
             return None
         coming = reading.acts[-1].coming(session)

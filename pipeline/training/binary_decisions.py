@@ -23,7 +23,7 @@ from pipeline.model.scoring import TARGETS_AT_ONCE, users_before_last
 from pipeline.state.histories import Act
 from pipeline.state.join_state import ShownImpression
 from pipeline.state.outcomes import Outcome, OutcomeJoin
-from pipeline.state.segments import Segment, segments_before_next
+from pipeline.state.segments import Segment
 from pipeline.state.signals import Signals
 from pipeline.state.stream import StreamState
 from pipeline.training.learner import Learner
@@ -123,11 +123,7 @@ def _segment(stream: StreamState, decision: BinaryDecision) -> Segment | None:
     """Build a Segment whose last act is a placeholder for the decision; None without acts to go by."""
     before = [act for act in decision.before if act.item in stream.catalogue]
     reading, _ = stream.read(stream.histories.of(decision.event.user), before)
-    if not reading.acts:
-        return None
-    coming = reading.acts[-1].coming()
-    (found,) = segments_before_next([reading], [coming], stream.signals, stream.catalogue.row)
-    return stream.introduced(found, decision.event.user)
+    return stream.before_next(reading, decision.event.user)
 
 
 def _decisions(
