@@ -61,6 +61,8 @@ PATTERNS = (
     "%a %b %d %H:%M:%S %Y",
 )
 """Forms of times that leave no doubt, besides ISO 8601."""
+WIDTHS = {"%Y%m%d": 8, "%Y%m%d%H%M%S": 14}
+"""Digits of forms that are digits alone: strptime takes fewer, too, such as the ten of seconds since 1970."""
 UNTIL = {"s": 1e11, "ms": 1e14, "us": 1e17, "ns": 1e20}
 """Numbers below these count seconds and so on; as seconds it is the year 5138."""
 Samples = dict[str, list[object]]
@@ -115,8 +117,10 @@ def time_format(values: Sequence[object]) -> str | None:
     are_texts = all(isinstance(value, str) for value in values)
     if not texts or (are_texts and _reads_all(texts, None)):
         return None
+    widths = {len(text) for text in texts}
     for pattern in PATTERNS:
-        if _reads_all(texts, pattern):
+        has_width = pattern not in WIDTHS or widths == {WIDTHS[pattern]}
+        if has_width and _reads_all(texts, pattern):
             return pattern
     if all(SERIAL_DATE.fullmatch(text) for text in texts):
         return "excel"
