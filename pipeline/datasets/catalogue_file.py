@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.datasets.cells import DateForm, common_order, plain_text
 from pipeline.datasets.drops import Drops
 from pipeline.datasets.mapping import FileFormat, ItemMapping, Layout, Mapping
-from pipeline.datasets.records import Row, check_rows, files_of, read_rows
+from pipeline.datasets.records import Refuse, Row, check_rows, files_of, leave_out, read_rows
 from pipeline.datasets.row_reader import CellReader, InvalidField, ItemReader, cell_of
 from pipeline.errors import DatasetError, InvalidEvent
 from pipeline.events import Item, ItemChange, build_item, check_units, encode, validate
@@ -52,7 +52,7 @@ class CatalogueFile:
             DatasetError: a row is invalid; names file, line, field, reason and remedy.
         """
         self.drops = Drops()
-        for row in self._rows():
+        for row in self._rows(self._refuse_row):
             try:
                 for item in self._read(row):
                     yield item.item, encode(item)
@@ -73,9 +73,12 @@ class CatalogueFile:
         fields = {"item": item, "title": title, "time": self._time, **self._reader.others(row.cells)}
         yield validate(Item, fields)
 
-    def _rows(self) -> Iterator[Row]:
+    def _refuse_row(self, place: str, fault: str, details: str) -> None:
+        self.drops.refuse_row(place, fault, fault + details, self._mapping)
+
+    def _rows(self, refuse: Refuse) -> Iterator[Row]:
         sources = list(self._fields.sources()) if self._fields else []
-        return (row for file in self._files for row in read_rows(file, self._layout, sources))
+        return (row for file in self._files for row in read_rows(file, self._layout, sources, refuse))
 
     @property
     def _fields(self) -> ItemMapping | None:
@@ -97,7 +100,9 @@ class CatalogueFile:
         times = (fields.time, fields.published, fields.expires) if fields else ()
         sources = [source for source in times if source is not None]
         cells = (
-            (row.place, plain_text(cell_of(row.cells, source))) for row in self._rows() for source in sources
+            (row.place, plain_text(cell_of(row.cells, source)))
+            for row in self._rows(leave_out)
+            for source in sources
         )
         return common_order(cells, sources[0].name)
 

@@ -28,10 +28,14 @@ class Drops:
         Raises:
             DatasetError: it is refused; names the place and the fault.
         """
+        detail = error.detail if isinstance(error, InvalidField) else str(error)
+        self.refuse_row(place, error.reason, detail, mapping)
+
+    def refuse_row(self, place: str, reason: str, detail: str, mapping: Mapping | None) -> None:
+        """Refuse a row for a reason that is no single field's, or count it, as `refuse` does."""
         if mapping is None or mapping.invalid == "refuse":
-            detail = error.detail if isinstance(error, InvalidField) else str(error)
             raise DatasetError(f"{place}: {detail}") from None
-        self.add(error.reason, place)
+        self.add(reason, place)
 
     def lines(self) -> list[str]:
         """Describe each reason in one line, the most frequent first."""

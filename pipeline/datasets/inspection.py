@@ -14,7 +14,7 @@ from pipeline.datasets.guessing import Samples, guess, is_ambiguous, time_format
 from pipeline.datasets.mapped import MappedDataset
 from pipeline.datasets.mapping import FieldSource, FileFormat, Layout, Mapping
 from pipeline.datasets.presets import OLD_ENCODING, is_readable, recognised
-from pipeline.datasets.records import check_rows, files_of, format_of, read_rows
+from pipeline.datasets.records import check_rows, files_of, format_of, leave_out, read_rows
 from pipeline.datasets.row_reader import cell_of
 from pipeline.errors import DatasetError
 from pipeline.events import Interaction, Item
@@ -103,7 +103,7 @@ def _encoding(source: Path, given: Mapping | None, warnings: list[str]) -> str |
 
 def _samples(source: Path, layout: Layout) -> Samples:
     samples: Samples = {}
-    rows = (row for path in files_of(source, layout) for row in read_rows(path, layout))
+    rows = (row for path in files_of(source, layout) for row in read_rows(path, layout, refuse=leave_out))
     for row in itertools.islice(rows, MOST_ROWS):
         if row.repeats_header:
             continue

@@ -12,9 +12,9 @@ from pathlib import Path
 from pipeline.datasets.cells import DateForm, common_order, plain_text
 from pipeline.datasets.drops import Drops
 from pipeline.datasets.each import rows_of
-from pipeline.datasets.mapping import ItemMapping, Layout, Mapping, UserMapping
+from pipeline.datasets.mapping import FieldSource, ItemMapping, Layout, Mapping, UserMapping
 from pipeline.datasets.ordering import TimeOrder, checked
-from pipeline.datasets.records import Row, files_of, read_rows
+from pipeline.datasets.records import Refuse, Row, files_of, leave_out, read_rows
 from pipeline.datasets.row_reader import (
     Act,
     ActReader,
@@ -26,7 +26,7 @@ from pipeline.datasets.row_reader import (
     cell_of,
 )
 from pipeline.datasets.user_rows import UserReader, UserRows, user_of_fields
-from pipeline.errors import DatasetError, InvalidEvent
+from pipeline.errors import InvalidEvent
 from pipeline.events import Interaction, Item, User, validate
 
 ID_BYTES = 12
@@ -122,7 +122,7 @@ class MappedDataset:
 
     def _read_acts(self, described: _DescribedItems, users: UserRows) -> Iterator[Act]:
         """Yield the acts in the order of the rows; count the others."""
-        for number, (file, row) in enumerate(self._rows()):
+        for number, (file, row) in enumerate(self._rows(self._refuse_row)):
             if row.repeats_header:
                 self.drops.add("the header again", row.place)
                 continue
@@ -139,11 +139,11 @@ class MappedDataset:
             else:
                 yield act
 
-    def _rows(self) -> Iterator[tuple[int, Row]]:
+    def _rows(self, refuse: Refuse) -> Iterator[tuple[int, Row]]:
         found = (
             (file, part)
             for file, path in enumerate(self._files)
-            for row in read_rows(path, self._mapping.layout, self._mapping.of_rows())
+            for row in read_rows(path, self._mapping.layout, self._mapping.of_rows(), refuse)
             for part in rows_of(row, self._mapping.each)
         )
         return itertools.islice(found, self._most_rows)
@@ -154,7 +154,7 @@ class MappedDataset:
         source = self._mapping.acts.time
         if source is None:
             raise ValueError("has day and month in an unknown order: name the format in [time]")
-        cells = ((row.place, plain_text(cell_of(row.cells, source))) for _, row in self._rows())
+        cells = ((row.place, plain_text(cell_of(row.cells, source))) for _, row in self._rows(leave_out))
         return common_order(cells, source.name)
 
     def _interactions(self, acts: Iterator[Act]) -> Iterator[Interaction]:
@@ -200,7 +200,7 @@ class MappedDataset:
             return
         reader = ItemReader(items, self._reader(items.layout))
         layout, sources = items.layout, list(items.sources())
-        found = (row for path in self._item_files for row in read_rows(path, layout, sources))
+        found = self._rows_of_part(self._item_files, layout, sources)
         for row in itertools.islice(found, self._most_rows):
             yield from self._item_of_row(reader, row, opening)
 
@@ -230,7 +230,7 @@ class MappedDataset:
         if users is None or users.layout is None:
             return
         described, layout, sources = UserRows(self._user_reader()), users.layout, list(users.sources())
-        for row in (row for path in self._user_files for row in read_rows(path, layout, sources)):
+        for row in self._rows_of_part(self._user_files, layout, sources):
             try:
                 if not row.repeats_header:
                     described.add_row(row)
@@ -251,10 +251,14 @@ class MappedDataset:
             return None
         return UserReader(users, self._reader(users.layout or self._mapping.layout))
 
+    def _rows_of_part(self, files: list[Path], layout: Layout, sources: list[FieldSource]) -> Iterator[Row]:
+        return (row for path in files for row in read_rows(path, layout, sources, self._refuse_row))
+
+    def _refuse_row(self, place: str, fault: str, details: str) -> None:
+        self._refuse(place, fault + details, fault)
+
     def _refuse(self, place: str, detail: str, reason: str) -> None:
-        if self._mapping.invalid == "refuse":
-            raise DatasetError(f"{place}: {detail}")
-        self.drops.add(reason, place)
+        self.drops.refuse_row(place, reason, detail, self._mapping)
 
     def _reader(self, layout: Layout) -> CellReader:
         return CellReader(self._mapping.item_times, layout, lambda: self._order)

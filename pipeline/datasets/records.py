@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import orjson
 
 from pipeline.datasets.mapping import ENDINGS, FieldSource, FileFormat, Layout
 from pipeline.datasets.tables import Table, check_encoding, compression_of, lines, rows
 from pipeline.errors import DatasetError, EmptyData
+from pipeline.wording import counted
 
 ANY_FILE = Layout().files
 """Files of any name; a README.txt beside other files is none of them."""
@@ -22,6 +23,10 @@ PARQUET_REMEDY = "reading Parquet needs pyarrow: pip install 'millstream[parquet
 
 Cells = Mapping[str, object]
 """The cells of a row by column; texts, or values with the types of JSON or Parquet."""
+
+
+Refuse = Callable[[str, str, str], None]
+"""Called with place, fault and details of a row without cells; the row is left out unless this raises."""
 
 
 class Row(NamedTuple):
@@ -66,22 +71,38 @@ def _by_name(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if index % 2 else (-1, part) for index, part in enumerate(parts)]
 
 
-def read_rows(path: Path, layout: Layout, needed: Iterable[FieldSource] = ()) -> Iterator[Row]:
+def refuse(place: str, fault: str, details: str) -> NoReturn:
+    """Raise the fault of a row.
+
+    Raises:
+        DatasetError: always.
+    """
+    raise DatasetError(f"{place}: {fault}{details}")
+
+
+def leave_out(place: str, fault: str, details: str) -> None:
+    """Leave a row out without counting it, as where rows are only looked at."""
+
+
+def read_rows(
+    path: Path, layout: Layout, needed: Iterable[FieldSource] = (), refuse: Refuse = refuse
+) -> Iterator[Row]:
     """Yield the rows of a file.
 
     Args:
         path: of the file.
         layout: how it is written.
         needed: sources whose columns must be there, unless they have a default.
+        refuse: what is done about a row with too few or too many cells, or a line that is no JSON object.
 
     Raises:
         DatasetError: the file cannot be read, or lacks a needed column or has it twice.
     """
     match layout.format or format_of(path) or FileFormat.CSV:
         case FileFormat.CSV:
-            return _csv_rows(path, layout, list(needed))
+            return _csv_rows(path, layout, list(needed), refuse)
         case FileFormat.JSONL:
-            return _json_rows(path, layout)
+            return _json_rows(path, layout, refuse)
         case FileFormat.PARQUET:
             return _parquet_rows(path, list(needed))
 
@@ -90,11 +111,18 @@ def check_rows(source: Path, layout: Layout) -> None:
     """Check that the files at a path have a row, beside a header.
 
     Raises:
-        DatasetError: they have none, or cannot be read.
+        DatasetError: they have none that can be read.
     """
     files = files_of(source, layout)
-    rows = (row for file in files for row in read_rows(file, layout))
-    if all(row.repeats_header for row in rows):
+    faults: list[tuple[str, str, str]] = []
+
+    def note(place: str, fault: str, details: str) -> None:
+        if not faults:
+            faults.append((place, fault, details))
+
+    if all(row.repeats_header for file in files for row in read_rows(file, layout, refuse=note)):
+        if faults:
+            refuse(*faults[0])
         named = f"{files[0]} has" if len(files) == 1 else f"the {len(files)} files in {source} have"
         raise EmptyData(
             f"{named} no rows, so there is nothing to read: export the data again, or name others"
@@ -122,7 +150,7 @@ def table_of(path: Path, layout: Layout) -> Table:
     return Table(path, check_encoding(layout.encoding), layout.delimiter, layout.quoted)
 
 
-def _csv_rows(path: Path, layout: Layout, needed: Sequence[FieldSource]) -> Iterator[Row]:
+def _csv_rows(path: Path, layout: Layout, needed: Sequence[FieldSource], refuse: Refuse) -> Iterator[Row]:
     found = rows(table_of(path, layout))
     header = list(layout.columns)
     if not header:
@@ -131,19 +159,22 @@ def _csv_rows(path: Path, layout: Layout, needed: Sequence[FieldSource]) -> Iter
         check_columns(place, header, needed)
     for place, cells in found:
         if len(cells) != len(header):
-            raise DatasetError(f"{place}: {len(cells)} columns instead of {len(header)}")
+            refuse(place, f"{counted(len(cells), 'column')} instead of {len(header)}", "")
+            continue
         yield Row(place, dict(zip(header, cells, strict=True)), [cell.strip() for cell in cells] == header)
 
 
-def _json_rows(path: Path, layout: Layout) -> Iterator[Row]:
+def _json_rows(path: Path, layout: Layout, refuse: Refuse) -> Iterator[Row]:
     for place, line in lines(table_of(path, layout)):
         try:
             cells = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            raise DatasetError(f"{place}: not JSON: {error}") from None
-        if not isinstance(cells, dict):
-            raise DatasetError(f"{place}: is no JSON object: each line must be one")
-        yield Row(place, cells)
+            refuse(place, "not JSON", f": {error}")
+            continue
+        if isinstance(cells, dict):
+            yield Row(place, cells)
+        else:
+            refuse(place, "is no JSON object: each line must be one", "")
 
 
 def _parquet_rows(path: Path, needed: Sequence[FieldSource]) -> Iterator[Row]:

@@ -86,8 +86,15 @@ class UsersFile:
                 self.drops.add(left_out, row.place)
         return described.users(self._time)
 
+    def _refuse_row(self, place: str, fault: str, details: str) -> None:
+        self.drops.refuse_row(place, fault, fault + details, self._mapping)
+
     def _rows(self) -> Iterator[Row]:
-        return (row for file in self._files for row in read_rows(file, self._layout, self._sources))
+        return (
+            row
+            for file in self._files
+            for row in read_rows(file, self._layout, self._sources, self._refuse_row)
+        )
 
 
 def _reason_to_drop(row: Row, reader: UserReader, described: UserRows) -> str | None:

@@ -431,3 +431,36 @@ def test_a_sign_divides_thousands_or_the_number_is_refused(
             cells.number(text, decimal)
     else:
         assert cells.number(text, decimal) == expected
+
+
+RAGGED = {
+    "rows.csv": "who,sku,when\nu1,i1,1700000000000\nu1,i1\nu2,i2,17,and,more\nu2,i1,1700000000002\n",
+    "rows.jsonl": '{"who": "u1", "sku": "i1", "when": 1700000000000}\n{"who": "u1", "sku"\n[1]\n'
+    '{"who": "u2", "sku": "i1", "when": 1700000000002}\n',
+}
+REASONS = {
+    "rows.csv": ["2 columns instead of 3", "5 columns instead of 3"],
+    "rows.jsonl": ["not JSON", "is no JSON object: each line must be one"],
+}
+
+
+@pytest.mark.parametrize("name", RAGGED)
+def test_a_row_without_the_right_cells_ends_the_reading_or_is_left_out(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text(RAGGED[name], encoding="utf-8")
+    sources = {"user": "who", "item": "sku", "time": "when", "type": {"default": "view"}}
+    how = {"interactions": sources, "items": None, "types": {}}
+    with pytest.raises(DatasetError, match=rf"{name}:\d: {REASONS[name][0]}"):
+        events(path, mapping(**how))
+    dataset = MappedDataset(path, mapping(**how, invalid="drop"))
+    assert [act.user for act in acts(list(dataset.events()))] == ["u1", "u2"]
+    assert dataset.drops.counts == dict.fromkeys(REASONS[name], 1)
+
+
+def test_a_row_that_is_left_out_is_counted_once_where_dates_are_read_twice(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("who,sku,when\nu1,i1\nu1,i1,01/12/2023\nu2,i1,13/12/2023\n", encoding="utf-8")
+    sources = {"user": "who", "item": "sku", "time": "when", "type": {"default": "view"}}
+    dataset = MappedDataset(path, mapping(interactions=sources, items=None, time={}, invalid="drop"))
+    assert len(list(dataset.events())) == 2
+    assert dataset.drops.counts == {"2 columns instead of 3": 1}
