@@ -45,7 +45,7 @@ def inspect(
     if found.questions or found.mapping is None:
         raise DatasetError("; ".join(found.questions))
     if write is not None:
-        _write(write, to_toml(found.mapping))
+        _write(write, found.mapping)
 
 
 def _print(text: str) -> None:
@@ -68,11 +68,14 @@ def _fields_by_column(mapping: Mapping) -> dict[str, list[str]]:
         for column in source.column if source else ():
             fields.setdefault(column, []).append(field)
 
-    for field in ("user", "item", "type", "time", "value", "session", "event_id"):
-        add(getattr(mapping.acts, field), field)
-    for name, source in mapping.acts.context.items():
-        add(source, f"context.{name}")
-    if mapping.items is not None and mapping.titles_are_in_rows:
+    if acts := mapping.interactions:
+        for field in ("user", "item", "type", "time", "value", "session", "event_id"):
+            add(getattr(acts, field), field)
+        for name, source in acts.context.items():
+            add(source, f"context.{name}")
+    if mapping.items is not None and (mapping.is_catalogue or mapping.titles_are_in_rows):
+        if mapping.is_catalogue:
+            add(mapping.items.item, "item")
         for field in ("title", "description", "category", "published", "expires", "available"):
             add(getattr(mapping.items, field), field)
         for name, source in mapping.items.attributes.items():
@@ -88,8 +91,10 @@ def _print_events(found: Inspection) -> None:
         _print(encode(item).decode())
     for act in found.interactions[:SHOWN_EVENTS]:
         _print(encode(act).decode())
-    counts = f"{counted(len(found.items), 'item')} and {counted(len(found.interactions), 'interaction')}"
-    _print(f"The first rows become {counts}.")
+    parts = [counted(len(found.items), "item")]
+    if found.mapping is None or not found.mapping.is_catalogue:
+        parts.append(counted(len(found.interactions), "interaction"))
+    _print(f"The first rows become {' and '.join(parts)}.")
     for line in found.drops.lines():
         _print(line)
 
@@ -105,9 +110,12 @@ def _misfits(found: Inspection) -> Iterator[str]:
             yield warning
 
 
-def _write(file: Path, text: str) -> None:
+def _write(file: Path, mapping: Mapping) -> None:
+    from pipeline.datasets.mapping import to_toml
+
     try:
-        file.write_text(text, encoding="utf-8")
+        file.write_text(to_toml(mapping), encoding="utf-8")
     except OSError as error:
         raise StorageUnavailable(f"the mapping cannot be written to {file}: {error.strerror}") from None
-    _print(f"Mapping written to {file}: give it to play, backtest or demo with --mapping {file}")
+    readers = "items load" if mapping.is_catalogue else "play, backtest or demo"
+    _print(f"Mapping written to {file}: give it to {readers} with --mapping {file}")

@@ -16,6 +16,7 @@ from pipeline.events import Item, ItemChange, build_item, check_units, encode, v
 
 ENVELOPE = {"v": Item.version, "kind": Item.kind}
 """What a line of JSONL may leave out."""
+JSONL = Layout(format=FileFormat.JSONL)
 NO_ITEMS = "the mapping {} has no table [items]: it says nothing about items"
 
 
@@ -40,7 +41,7 @@ class CatalogueFile:
         if mapping is not None and mapping.items is None:
             raise DatasetError(NO_ITEMS.format(mapping.name))
         self._mapping, self._time = mapping, time
-        self._layout = _layout(mapping)
+        self._layout = mapping.catalogue_layout if mapping else JSONL
         self._files = [source] if source.is_file() else files_of(source, self._layout)
         self.drops = Drops()
         check_rows(source, self._layout)
@@ -51,11 +52,23 @@ class CatalogueFile:
         Raises:
             DatasetError: a row is invalid; names file, line, field, reason and remedy.
         """
+        return ((item.item, wire) for item, wire in self._encoded())
+
+    def items(self) -> Iterator[Item | ItemChange]:
+        """Yield each item, or change of one.
+
+        Raises:
+            DatasetError: as `records`.
+        """
+        return (item for item, _ in self._encoded())
+
+    def _encoded(self) -> Iterator[tuple[Item | ItemChange, bytes]]:
+        """Yield items with their wire forms: one may be too large."""
         self.drops = Drops()
         for row in self._rows(self._refuse_row):
             try:
                 for item in self._read(row):
-                    yield item.item, encode(item)
+                    yield item, encode(item)
             except (InvalidEvent, InvalidField) as error:
                 self.drops.refuse(row.place, error, self._mapping)
 
@@ -105,9 +118,3 @@ class CatalogueFile:
             for source in sources
         )
         return common_order(cells, sources[0].name)
-
-
-def _layout(mapping: Mapping | None) -> Layout:
-    if mapping is None:
-        return Layout(format=FileFormat.JSONL)
-    return (mapping.items.layout if mapping.items else None) or mapping.layout

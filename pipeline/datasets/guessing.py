@@ -76,9 +76,12 @@ def guess(samples: Samples, layout: Layout) -> tuple[Mapping | None, list[str]]:
         layout: of the files.
 
     Returns:
-        The mapping, None if there is no user or no item; and what is to be checked or answered.
+        The mapping, that of a catalogue if there are items and no user; None if there is no user or no item;
+        and what is to be checked or answered.
     """
     names = columns_by_field(samples)
+    if catalogue := _catalogue(samples, names, layout):
+        return catalogue, []
     missing = [field for field in ("user", "item") if field not in names]
     if missing:
         return None, [f"no column looks like the {' or the '.join(missing)}: name it in a mapping"]
@@ -135,6 +138,17 @@ def is_ambiguous(values: Sequence[object]) -> bool:
     texts = [plain_text(value) for value in values if isinstance(value, str)]
     divided = [text for text in texts if DIVIDED_DATE.fullmatch(text)]
     return bool(divided) and not any(map(order_of, divided))
+
+
+def _catalogue(samples: Samples, names: dict[str, str], layout: Layout) -> Mapping | None:
+    """The mapping of rows that describe items and no acts; None if these are no such rows."""
+    item = names.get("item") or names.get("event_id")
+    if item is None or "user" in names or "session" in names:
+        return None
+    items = _items(samples, {**names, "item": item})
+    if items is None:
+        return None
+    return Mapping(layout=layout.model_copy(update={"decimal": _decimal(samples, {})}), items=items)
 
 
 def _plain(name: str) -> str:

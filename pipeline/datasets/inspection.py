@@ -8,6 +8,7 @@ from collections.abc import Mapping as Dictionary
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.datasets.catalogue_file import CatalogueFile
 from pipeline.datasets.cells import DateForm
 from pipeline.datasets.drops import Drops
 from pipeline.datasets.guessing import Samples, guess, is_ambiguous, time_format
@@ -70,7 +71,7 @@ def inspect(
     warnings = list[str]()
     encoding = encoding or _encoding(source, given, warnings)
     known = given or recognised(source, encoding)
-    layout = known.layout if known else Layout()
+    layout = (known.catalogue_layout if known.is_catalogue else known.layout) if known else Layout()
     if encoding is not None:
         layout = layout.model_copy(update={"encoding": encoding})
     check_rows(source, layout)
@@ -82,6 +83,9 @@ def inspect(
         mapping = known.model_copy(update={"layout": layout})
     if mapping is None:
         return Inspection(samples, None, False, [], [], Drops(), warnings, [])
+    if mapping.is_catalogue:
+        found = Inspection(samples, mapping, known is not None, [], [], Drops(), [], warnings)
+        return _with_items(found, CatalogueFile(source, _tolerant(mapping), now))
     mapping, questions = _with_time(mapping, samples, dates)
     found = Inspection(samples, mapping, known is not None, [], [], Drops(), questions, warnings)
     return (
@@ -155,6 +159,16 @@ def _with_events(found: Inspection, dataset: MappedDataset, now: int) -> Inspect
     return found._replace(items=items, interactions=acts, drops=dataset.drops, warnings=warnings)
 
 
+def _with_items(found: Inspection, catalogue: CatalogueFile) -> Inspection:
+    """Add what the first rows of a catalogue become."""
+    try:
+        items = [item for item in itertools.islice(catalogue.items(), MOST_ROWS) if isinstance(item, Item)]
+    except DatasetError as error:
+        return found._replace(questions=[str(error)])
+    warnings = [*found.warnings, *_doubts_of_items(items)]
+    return found._replace(items=items, drops=catalogue.drops, warnings=warnings)
+
+
 def _doubts(acts: list[Interaction], items: list[Item], now: int) -> Iterator[str]:
     """Yield what looks wrong about events."""
     if not acts:
@@ -170,5 +184,13 @@ def _doubts(acts: list[Interaction], items: list[Item], now: int) -> Iterator[st
             yield f"all rows have the same {field}: is the column right?"
     if len({act.event_id for act in acts}) < len(acts):
         yield "event_id is the same for several rows: leave it out, and it follows from the row"
-    if items and all(item.title == item.item for item in items):
+    if items:
+        yield from _doubts_of_items(items)
+
+
+def _doubts_of_items(items: list[Item]) -> Iterator[str]:
+    """Yield what looks wrong about items."""
+    if not items:
+        yield "not one row became an item"
+    elif all(item.title == item.item for item in items):
         yield "no item has a title: the model knows items by their titles"

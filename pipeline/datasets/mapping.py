@@ -305,6 +305,16 @@ class Mapping(_Part):
         return (self.items.times if self.items else None) or self.time
 
     @property
+    def is_catalogue(self) -> bool:
+        """Whether the rows describe items and nothing else."""
+        return self.interactions is None and self.items is not None
+
+    @property
+    def catalogue_layout(self) -> Layout:
+        """How the files are written that describe items."""
+        return (self.items.layout if self.items else None) or self.layout
+
+    @property
     def titles_are_in_rows(self) -> bool:
         """Whether the items are described by the rows of the interactions."""
         return self.items is not None and self.items.layout is None

@@ -22,6 +22,15 @@ def test_a_guessed_mapping_is_shown_written_and_used(folder: Path) -> None:
     assert "Mapping (mapped)" in run("inspect", "acts.csv", "--mapping", "mapping.toml").output
 
 
+def test_a_catalogue_is_inspected_and_loaded_by_the_mapping_that_was_written(folder: Path) -> None:
+    (folder / "products.csv").write_text("sku,name,price\n1,Mug,3.5\n2,Cup,1.25\n")
+    result = run("inspect", "products.csv", "--write", "catalogue.toml")
+    assert "The first rows become 2 items." in result.output and "│ sku    │ item " in result.output
+    assert "give it to items load with --mapping catalogue.toml" in result.output
+    assert run("topics", "create").exit_code == 0
+    assert "2 items added" in run("items", "load", "products.csv", "--mapping", "catalogue.toml").output
+
+
 def test_drops_and_warnings_are_shown(folder: Path) -> None:
     (folder / "acts.csv").write_text(CSV + "3,c,pondered,2024-01-03,Pot\n")
     output = run("inspect", "acts.csv").output

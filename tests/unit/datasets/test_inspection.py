@@ -167,3 +167,27 @@ def test_without_a_user_or_an_item_nothing_is_guessed(tmp_path: Path) -> None:
     found = jsonl(tmp_path, {"a": 1, "b": 2})
     assert found.mapping is None
     assert found.questions == ["no column looks like the user or the item: name it in a mapping"]
+
+
+CATALOGUE = (
+    "sku;name;price;dept\n1;Tasse;1.234,50;Küche\n2;Teller;0,5;Küche\n;Nichts;1,0;\n3;Topf;viel;Küche\n"
+)
+
+
+def test_rows_of_items_without_users_are_a_catalogue(tmp_path: Path) -> None:
+    path = tmp_path / "products.csv"
+    path.write_text(CATALOGUE, encoding="utf-8")
+    found = inspect(path, NOW)
+    mapping = mapping_of(found)
+    assert (mapping.is_catalogue, found.questions, found.warnings) == (True, [], [])
+    assert [(item.item, item.title, item.attributes["price"]) for item in found.items] == [
+        ("1", "Tasse", 1234.5),
+        ("2", "Teller", 0.5),
+    ]
+    assert found.drops.counts == {"an item without id": 1, "price is not a finite number": 1}
+    assert inspect(path, NOW, given=mapping).items == found.items
+
+
+def test_a_catalogue_whose_items_are_called_id_is_known_by_their_titles(tmp_path: Path) -> None:
+    found = jsonl(tmp_path, {"id": 7, "title": "Mug"}, {"id": 8, "title": "Jug"})
+    assert {item.item: item.title for item in found.items} == {"7": "Mug", "8": "Jug"}
