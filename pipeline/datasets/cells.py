@@ -25,8 +25,10 @@ DECIMAL_COMMA = re.compile(r"-?\d+,(\d{1,2}|\d{4,})")
 NUMBER_UNITS = {"s": Decimal(1000), "ms": Decimal(1), "us": Decimal("1e-3"), "ns": Decimal("1e-6")}
 """Milliseconds in the units in which times are counted since 1970."""
 Decimals = Literal[".", ","]
-NO_VALUE = {"", "nan", "null", "none", "n/a", "#n/a", "na"}
+NO_VALUE = {"", "nan", "null", "none", "n/a", "#n/a", "na", "\\n"}
 """What programs write for a missing value, in lower case."""
+NO_TIME = NO_VALUE | {"nat"}
+"""The same for a missing time."""
 
 
 class DateForm(StrEnum):
@@ -53,8 +55,20 @@ def moment(cell: object, form: str | None, zone: tzinfo) -> int:
 
     Raises:
         AmbiguousDate: it is day and month in an unknown order.
-        ValueError: it is no time, or one of another form.
+        ValueError: it is no time, one of another form, or one that events cannot have.
     """
+    found = _moment(cell, form, zone)
+    if found < 0:
+        raise ValueError("is before 1970")
+    if found > LATEST_MS:
+        raise ValueError(
+            "is after the year 3000"
+            + (f" in {form}: say another format in [time]" if form in NUMBER_UNITS else "")
+        )
+    return found
+
+
+def _moment(cell: object, form: str | None, zone: tzinfo) -> int:
     if isinstance(cell, datetime):
         return _of_moment(cell if cell.tzinfo else cell.replace(tzinfo=zone))
     if isinstance(cell, date):
@@ -125,7 +139,9 @@ def milliseconds(text: str, form: DateForm | None, zone: tzinfo = UTC) -> int:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError("is no date: write 2010-12-31 08:26:00, or name the form with --dates") from None
+        raise ValueError(
+            "is no date: write 2010-12-31 08:26:00, or name the form with --dates or as format in [time]"
+        ) from None
     return _of_moment(found if found.tzinfo else found.replace(tzinfo=zone))
 
 
@@ -260,8 +276,6 @@ def _of_number(text: str, unit: str) -> int:
         raise ValueError(f"is no number of {unit} since 1970: see format in [time]") from None
     if unit == "ms" and is_in_seconds(found):
         raise ValueError("is in seconds, not milliseconds: say format = 's' in [time]")
-    if not 0 <= found <= LATEST_MS:
-        raise ValueError(f"is beyond the year 3000 in {unit}: say another format in [time]")
     return found
 
 

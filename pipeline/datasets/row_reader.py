@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pipeline.datasets import mapping as mappings
 from pipeline.datasets.cells import (
+    NO_TIME,
     NO_VALUE,
     AmbiguousDate,
     DateForm,
@@ -110,10 +111,16 @@ class CellReader:
             raise InvalidField(source.name, None, error) from None
         return ", ".join(filter(None, text.split(source.split))) if source.split else text
 
+    def identifier(self, cells: Cells, source: FieldSource) -> str:
+        """Return an id, empty if it is missing or what programs write for a missing one."""
+        text = self.text(cells, source)
+        return "" if text.lower() in NO_VALUE else text
+
     def user(self, cells: Cells, source: FieldSource) -> str | None:
         """Return a user's id, None if it is missing; a message never repeats it."""
+        text = self.text(cells, source)
         try:
-            return customer(self.text(cells, source))
+            return customer(text)
         except ValueError as error:
             raise InvalidField(source.name, None, error) from None
 
@@ -135,7 +142,7 @@ class CellReader:
     def time(self, cells: Cells, source: FieldSource) -> int | None:
         """Return a time in ms, None if it is missing."""
         found = cell_of(cells, source)
-        if found is None:
+        if found is None or (isinstance(found, str | float) and str(found).strip().lower() in NO_TIME):
             return None
         try:
             try:
@@ -198,7 +205,7 @@ class ActReader:
         if reason:
             return Drop(reason)
         user = self._cells.user(row.cells, self._fields.user)
-        item = self._cells.text(row.cells, self._fields.item)
+        item = self._cells.identifier(row.cells, self._fields.item)
         time = self._time(row.cells, number)
         if not user or not item or time is None:
             missing = self._fields.user if not user else self._fields.item if not item else self._fields.time
@@ -243,7 +250,7 @@ class ActReader:
         if self._fields.value is not None:
             yield "value", self._cells.number(cells, self._fields.value)
         for name, source in (("session", self._fields.session), ("event_id", self._fields.event_id)):
-            if source is not None and (text := self._cells.text(cells, source)):
+            if source is not None and (text := self._cells.identifier(cells, source)):
                 yield name, text
         context = _present(
             (name, self._cells.value(cells, source)) for name, source in self._fields.context.items()
@@ -261,7 +268,7 @@ class ItemReader:
 
     def item(self, cells: Cells) -> str:
         """Return an item's id, empty if it is missing."""
-        return self._cells.text(cells, self._fields.item)
+        return self._cells.identifier(cells, self._fields.item)
 
     def title(self, cells: Cells) -> str:
         """Return an item's title, empty if it is missing."""

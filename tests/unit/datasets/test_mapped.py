@@ -206,7 +206,7 @@ def test_a_parquet_timestamp_needs_no_form(tmp_path: Path) -> None:
     ("changes", "form", "reason"),
     [
         ({"when": "1700000000"}, "ms", "when '1700000000' is in seconds, not milliseconds: say format = 's'"),
-        ({"when": "1700000000000"}, "s", "is beyond the year 3000 in s"),
+        ({"when": "1700000000000"}, "s", "is after the year 3000 in s: say another"),
         ({"when": "soon"}, "s", "when 'soon' is no number of s since 1970"),
         ({"when": "2023"}, "%d.%m.%Y", "when '2023' is not of the form '%d.%m.%Y'"),
         ({"amount": "much"}, "ms", "amount 'much' is not a finite number"),
@@ -464,3 +464,45 @@ def test_a_row_that_is_left_out_is_counted_once_where_dates_are_read_twice(tmp_p
     dataset = MappedDataset(path, mapping(interactions=sources, items=None, time={}, invalid="drop"))
     assert len(list(dataset.events())) == 2
     assert dataset.drops.counts == {"2 columns instead of 3": 1}
+
+
+@pytest.mark.parametrize(
+    ("time", "fault"),
+    [("1969-12-31", "is before 1970"), ("9999-12-31", "is after the year 3000"), (-1, "is a number")],
+)
+def test_a_time_that_no_event_can_have_takes_no_item_with_it(
+    tmp_path: Path, time: str | int, fault: str
+) -> None:
+    rows = [{**BASE, "when": "2024-01-01", "name": "Mug"}, {**BASE, "sku": "i2", "when": time}]
+    path = as_jsonl(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(DatasetError, match=f"jsonl:2: when '{time}' {fault}"):
+        events(path, mapping(time={}))
+    dataset = MappedDataset(path, mapping(time={}, invalid="drop"))
+    assert [type(event) for event in dataset.events()] == [Item, Interaction]
+    assert [*dataset.drops.counts.values()] == [1]
+
+
+@pytest.mark.parametrize("missing", ["NULL", "nan", "\\N", "N/A", None])
+def test_what_programs_write_for_a_missing_value_is_no_id_and_no_time(
+    tmp_path: Path, missing: str | None
+) -> None:
+    rows = [
+        {**BASE, "visit": "s1", "id": "e1", "channel": "", name: missing}
+        for name in ("sku", "when", "visit", "id")
+    ]
+    sources = {**CONTENT["interactions"], "event_id": "id"}  # type: ignore[dict-item]
+    dataset = MappedDataset(as_csv(tmp_path / "rows.csv", rows), mapping(interactions=sources, items=None))
+    found = acts(list(dataset.events()))
+    assert [(act.session, act.event_id.endswith("-1")) for act in found] == [(None, False), ("s1", True)]
+    assert dataset.drops.counts == {"no sku": 1, "no when": 1}
+
+
+def test_a_number_that_is_none_is_no_id_and_no_time(tmp_path: Path) -> None:
+    rows = [{"who": 1.0, "sku": 2.0, "when": 1.7e12}, {"sku": 2.0, "who": 1.0}, {"who": 1.0, "when": 1.7e12}]
+    filled = [{**dict.fromkeys(("who", "sku", "when"), float("nan")), **row} for row in rows]
+    sources = {"user": "who", "item": "sku", "time": "when", "type": {"default": "view"}}
+    dataset = MappedDataset(
+        as_parquet(tmp_path / "a.parquet", filled), mapping(interactions=sources, items=None)
+    )
+    assert [(act.user, act.item) for act in acts(list(dataset.events()))] == [("1", "2")]
+    assert dataset.drops.counts == {"no sku": 1, "no when": 1}

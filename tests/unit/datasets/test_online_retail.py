@@ -185,7 +185,7 @@ def test_blank_lines_are_no_rows(write: Write) -> None:
         (line(date="40513.3514"), "say --dates excel"),
         (line(date="30/2/2010 8:26"), "InvoiceDate '30/2/2010 8:26' is no date if it is day-first"),
         (line(date="1/12/2010 8:26"), "say --dates day-first or --dates month-first"),
-        (line(date="1969-12-31 23:59:59"), "time: Input should be greater than or equal to 0"),
+        (line(date="1969-12-31 23:59:59"), "InvoiceDate '1969-12-31 23:59:59' is before 1970"),
         (line(quantity="six"), "Quantity 'six' is not a finite number"),
         (line(quantity="nan"), "Quantity 'nan' is not a finite number"),
         (line(quantity='"1,500"'), "Quantity '1,500' may be a decimal comma or thousands"),
