@@ -31,6 +31,8 @@ from pipeline.events import Interaction, Item, User, validate
 
 ID_BYTES = 12
 SEEN_BEFORE = "in an earlier file already"
+NO_ACT = -1
+"""Stands for the time of a row that is no act: what it says counts where no act says anything."""
 
 
 class MappedDataset:
@@ -127,10 +129,11 @@ class MappedDataset:
                 self.drops.add("the header again", row.place)
                 continue
             try:
-                described.add_row(row)
                 act = self._acts.read(row, number, file)
+                time = NO_ACT if isinstance(act, Drop) else act.time
+                described.add_row(row, time)
                 if not isinstance(act, Drop):
-                    users.add_row(row)
+                    users.add_row(row, time)
             except InvalidField as error:
                 self._refuse(row.place, error.detail, error.reason)
                 continue
@@ -271,7 +274,7 @@ class _DescribedItems:
         described = mapping.items if mapping.titles_are_in_rows else None
         self._reader = ItemReader(described, cells) if described else None
         self._titles: dict[str, Counter[str]] = {}
-        self._others: dict[str, Fields] = {}
+        self._others: dict[str, tuple[int, Fields]] = {}
         self._first: dict[str, Act] = {}
         self._last: dict[str, tuple[int, int]] = {}
 
@@ -280,14 +283,15 @@ class _DescribedItems:
         """Time of the first act."""
         return min((act.time for act in self._first.values()), default=0)
 
-    def add_row(self, row: Row) -> None:
-        """Add what a row says of its item; rows without an act say it, too."""
+    def add_row(self, row: Row, time: int) -> None:
+        """Add what a row says of its item at a time; rows without an act say it, too."""
         if self._reader is None or not (item := self._reader.item(row.cells)):
             return
         if title := self._reader.title(row.cells):
             self._titles.setdefault(item, Counter())[title] += 1
-        if others := self._reader.others(row.cells):
-            self._others[item] = others
+        others = self._reader.others(row.cells)
+        if others and time >= self._others.get(item, (time,))[0]:
+            self._others[item] = time, others
 
     def add_act(self, act: Act) -> None:
         """Note an act that may be the first or the last on its item."""
@@ -314,7 +318,8 @@ class _DescribedItems:
     def _fields(self, item: str, time: int) -> Fields:
         titles = self._titles.get(item)
         title = titles.most_common(1)[0][0] if titles else item
-        return {"item": item, "title": title, "time": time, **self._others.get(item, {})}
+        _, others = self._others.get(item, (time, {}))
+        return {"item": item, "title": title, "time": time, **others}
 
 
 def _files_of_part(source: Path, part: ItemMapping | UserMapping | None) -> list[Path]:

@@ -37,19 +37,20 @@ class UserRows:
     def __init__(self, reader: UserReader | None) -> None:
         """Know nobody yet; without a reader, rows say nothing."""
         self._reader = reader
-        self._known: dict[str, tuple[str, Fields]] = {}
+        self._known: dict[str, tuple[int, str, Fields]] = {}
         self._described: set[str] = set()
 
-    def add_row(self, row: Row) -> bool:
-        """Add what a row says; return whether it has a user and attributes.
+    def add_row(self, row: Row, time: int = 0) -> bool:
+        """Add what a row says, unless one of a later time said it; return whether it has user and attributes.
 
         Raises:
             InvalidField: a cell cannot be read.
         """
         if self._reader is None or not (user := self._reader.user(row.cells)):
             return False
-        if attributes := self._reader.attributes(row.cells):
-            self._known[user] = row.place, attributes
+        attributes = self._reader.attributes(row.cells)
+        if attributes and time >= self._known.get(user, (time,))[0]:
+            self._known[user] = time, row.place, attributes
         return bool(attributes)
 
     def users(self, time: int) -> Iterator[tuple[str, Fields]]:
@@ -64,7 +65,7 @@ class UserRows:
             yield self._of(user, time)
 
     def _of(self, user: str, time: int) -> tuple[str, Fields]:
-        place, attributes = self._known[user]
+        _, place, attributes = self._known[user]
         return place, {"user": user, "attributes": attributes, "time": time}
 
 

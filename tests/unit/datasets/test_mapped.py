@@ -19,7 +19,7 @@ from pipeline.datasets.mapping import Mapping, load_mapping, to_toml
 from pipeline.datasets.ordering import TimeOrder
 from pipeline.datasets.row_reader import Act
 from pipeline.errors import DatasetError
-from pipeline.events import Event, Interaction, InteractionType, Item
+from pipeline.events import Event, Interaction, InteractionType, Item, User
 from tests.support.recorded import Row, as_csv, as_jsonl, as_parquet, pyarrow
 
 CONTENT = {
@@ -506,3 +506,16 @@ def test_a_number_that_is_none_is_no_id_and_no_time(tmp_path: Path) -> None:
     )
     assert [(act.user, act.item) for act in acts(list(dataset.events()))] == [("1", "2")]
     assert dataset.drops.counts == {"no sku": 1, "no when": 1}
+
+
+def test_the_latest_row_by_its_time_describes_item_and_user(tmp_path: Path) -> None:
+    rows = [
+        {**BASE, "price": price, "tier": tier, "when": when}
+        for price, tier, when in ((3, "gold", 1_700_000_000_003), (1, "bronze", 1_700_000_000_001))
+    ]
+    users = {"user": "who", "attributes": {"tier": "tier"}}
+    without_act = {**rows[0], "who": "", "price": 9}
+    path = as_jsonl(tmp_path / "rows.jsonl", [*rows, without_act])
+    item, user, *_ = events(path, mapping(users=users))
+    assert isinstance(item, Item) and isinstance(user, User)
+    assert (item.attributes["price"], user.attributes["tier"]) == (3.0, "gold")
