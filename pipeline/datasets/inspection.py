@@ -12,7 +12,7 @@ from pipeline.datasets.catalogue_file import CatalogueFile
 from pipeline.datasets.cells import DateForm
 from pipeline.datasets.drops import Drops
 from pipeline.datasets.guessing import Samples, guess, is_ambiguous, time_format
-from pipeline.datasets.mapped import MappedDataset
+from pipeline.datasets.mapped import REPEATED, MappedDataset
 from pipeline.datasets.mapping import FieldSource, FileFormat, Layout, Mapping
 from pipeline.datasets.presets import OLD_ENCODING, is_readable, recognised
 from pipeline.datasets.records import check_rows, files_of, format_of, leave_out, read_rows
@@ -24,6 +24,7 @@ MOST_ROWS = 10_000
 EARLIEST_MS = 631_152_000_000
 """1990: shops that kept logs came later."""
 DAY_MS = 86_400_000
+SHARED_ID = "event_id is the same for several rows: leave it out, and it follows from the row"
 
 
 class Inspection(NamedTuple):
@@ -156,6 +157,8 @@ def _with_events(found: Inspection, dataset: MappedDataset, now: int) -> Inspect
     acts = [event for event in events if isinstance(event, Interaction)]
     items = [event for event in events if isinstance(event, Item)]
     warnings = [*found.warnings, *_doubts(acts, items, now)]
+    if dataset.drops.counts[REPEATED]:
+        warnings.append(SHARED_ID)
     return found._replace(items=items, interactions=acts, drops=dataset.drops, warnings=warnings)
 
 
@@ -182,8 +185,6 @@ def _doubts(acts: list[Interaction], items: list[Item], now: int) -> Iterator[st
     for field, values in (("user", {act.user for act in acts}), ("item", {act.item for act in acts})):
         if len(values) == 1 and len(acts) > 1:
             yield f"all rows have the same {field}: is the column right?"
-    if len({act.event_id for act in acts}) < len(acts):
-        yield "event_id is the same for several rows: leave it out, and it follows from the row"
     if items:
         yield from _doubts_of_items(items)
 

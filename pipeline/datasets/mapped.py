@@ -31,6 +31,9 @@ from pipeline.events import Interaction, Item, User, validate
 
 ID_BYTES = 12
 SEEN_BEFORE = "in an earlier file already"
+REPEATED = "its event_id is that of an earlier act of the same user"
+REMEMBERED_IDS = 1_000_000
+"""The last event ids that are known again, at least; as many as a learner knows of a partition."""
 NO_ACT = -1
 """Stands for the time of a row that is no act: what it says counts where no act says anything."""
 
@@ -161,11 +164,16 @@ class MappedDataset:
         return common_order(cells, source.name)
 
     def _interactions(self, acts: Iterator[Act]) -> Iterator[Interaction]:
+        ids = _RecentIds(REMEMBERED_IDS)
         for _, same_time in itertools.groupby(acts, key=lambda act: act.time):
             occurrences, seen = Counter[tuple[int, str]](), set[str]()
             for act in same_time:
                 event_id = self._event_id(act, occurrences)
-                if event_id in seen and "event_id" not in act.fields:
+                if "event_id" in act.fields:
+                    if ids.is_repeated(act):
+                        self.drops.add(REPEATED, act.place)
+                        continue
+                elif event_id in seen:
                     self.drops.add(SEEN_BEFORE, act.place)
                     continue
                 seen.add(event_id)
@@ -265,6 +273,25 @@ class MappedDataset:
 
     def _reader(self, layout: Layout) -> CellReader:
         return CellReader(self._mapping.item_times, layout, lambda: self._order)
+
+
+class _RecentIds:
+    """The last ids of acts, by user: a learner learns only the first act with each. Memory is bounded."""
+
+    def __init__(self, least: int) -> None:
+        """Know none yet; `least` ids are remembered at least, and twice as many at most."""
+        self._least = least
+        self._recent, self._older = set[int](), set[int]()
+
+    def is_repeated(self, act: Act) -> bool:
+        """Whether the id of an act was known; it is remembered."""
+        key = hash((act.fields["user"], act.fields["event_id"]))
+        if key in self._recent or key in self._older:
+            return True
+        self._recent.add(key)
+        if len(self._recent) == self._least:
+            self._recent, self._older = set(), self._recent
+        return False
 
 
 class _DescribedItems:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.datasets import MappedDataset, cells, open_dataset
+from pipeline.datasets import MappedDataset, cells, mapped, open_dataset
 from pipeline.datasets.mapping import Mapping, load_mapping, to_toml
 from pipeline.datasets.ordering import TimeOrder
 from pipeline.datasets.row_reader import Act
@@ -519,3 +519,16 @@ def test_the_latest_row_by_its_time_describes_item_and_user(tmp_path: Path) -> N
     item, user, *_ = events(path, mapping(users=users))
     assert isinstance(item, Item) and isinstance(user, User)
     assert (item.attributes["price"], user.attributes["tier"]) == (3.0, "gold")
+
+
+def test_acts_of_a_user_with_one_id_are_one_act_as_for_a_learner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mapped, "REMEMBERED_IDS", 2)
+    ids = [("u1", "e1"), ("u1", "e1"), ("u2", "e1"), ("u1", "e2"), ("u1", "e1"), ("u1", "e3"), ("u1", "e1")]
+    rows = [{**BASE, "id": id_, "who": who, "when": BASE["when"] + n} for n, (who, id_) in enumerate(ids)]  # type: ignore[operator]
+    sources = {"user": "who", "item": "sku", "time": "when", "type": {"default": "view"}, "event_id": "id"}
+    dataset = MappedDataset(as_jsonl(tmp_path / "a.jsonl", rows), mapping(interactions=sources, items=None))
+    found = [(act.user, act.event_id) for act in acts(list(dataset.events()))]
+    assert found == [("u1", "e1"), ("u2", "e1"), ("u1", "e2"), ("u1", "e3"), ("u1", "e1")]
+    assert dataset.drops.counts == {mapped.REPEATED: 2}
