@@ -17,6 +17,7 @@ from pipeline.datasets.mapping import FieldSource, FileFormat, Layout, Mapping
 from pipeline.datasets.presets import OLD_ENCODING, is_readable, recognised
 from pipeline.datasets.records import check_rows, files_of, format_of, leave_out, read_rows
 from pipeline.datasets.row_reader import cell_of
+from pipeline.datasets.undescribed import UndescribedActs
 from pipeline.errors import DatasetError
 from pipeline.events import Interaction, Item
 
@@ -187,6 +188,11 @@ def _doubts(acts: list[Interaction], items: list[Item], now: int) -> Iterator[st
             yield f"all rows have the same {field}: is the column right?"
     if items:
         yield from _doubts_of_items(items)
+    if 0 < len(items) < MOST_ROWS:  # of a larger catalogue, only a part was read
+        undescribed = UndescribedActs()
+        undescribed.add(items, acts)
+        if warning := undescribed.warning():
+            yield warning
 
 
 def _doubts_of_items(items: list[Item]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 from pipeline.config import RewardsConfig
 from pipeline.datasets import Dataset
+from pipeline.datasets.undescribed import UndescribedActs
 from pipeline.evaluation.classification import ClassificationReport
 from pipeline.evaluation.item_groups import groups_of, without_group
 from pipeline.evaluation.lists import Figures, ListQuality, computed
@@ -98,7 +99,8 @@ def backtest(
     decisions, shown = BinaryDecisions(rewards), list[Impression]()
     scale, positive = RatingScale(learner.config.ratings), PositiveActs(learner.signals)
     batches = micro_batches(_with_impressions(first_events(dataset.events(), limit), shown), batch_events)
-    opening = next(batches)
+    opening, undescribed = next(batches), UndescribedActs()
+    undescribed.add(opening.items, opening.interactions)
     learner.score_and_learn(opening)
     began = time.perf_counter()
     for batch in batches:
@@ -115,11 +117,12 @@ def backtest(
         ratings.add(*learner.ratings.errors)
         scale.add(batch.interactions)
         positive.add(batch.interactions)
+        undescribed.add(batch.items, batch.interactions)
         began = ended
         progress(events)
     total, stream = timeline.total(), learner.stream
     odd = without_group(stream.catalogue, group) if group else None
-    doubts = positive.warning(), scale.warning(), odd
+    doubts = positive.warning(), scale.warning(), undescribed.warning(), odd
     return BacktestReport(
         dataset.name,
         total.events,
