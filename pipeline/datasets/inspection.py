@@ -17,10 +17,12 @@ from pipeline.datasets.mapping import FieldSource, FileFormat, Layout, Mapping
 from pipeline.datasets.presets import OLD_ENCODING, is_readable, recognised
 from pipeline.datasets.records import check_rows, files_of, format_of, leave_out, read_rows
 from pipeline.datasets.row_reader import cell_of
+from pipeline.datasets.tables import is_utf16
 from pipeline.datasets.undescribed import UndescribedActs
 from pipeline.errors import DatasetError
 from pipeline.events import Interaction, Item
 
+UTF16 = "utf-16"
 MOST_ROWS = 10_000
 EARLIEST_MS = 631_152_000_000
 """1990: shops that kept logs came later."""
@@ -101,6 +103,8 @@ def _encoding(source: Path, given: Mapping | None, warnings: list[str]) -> str |
     first = files_of(source, layout)[0]
     if given or format_of(first) is FileFormat.PARQUET or is_readable(first, layout):
         return None
+    if is_utf16(first):
+        return UTF16
     warnings.append(
         f"the text is not UTF-8, and is read as {OLD_ENCODING}: check the titles, or say --encoding"
     )

@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn
 import orjson
 
 from pipeline.datasets.mapping import ENDINGS, FieldSource, FileFormat, Layout
-from pipeline.datasets.tables import Table, check_encoding, compression_of, lines, rows
+from pipeline.datasets.tables import JSON, JSON_REMEDY, Table, check_encoding, compression_of, lines, rows
 from pipeline.errors import DatasetError, EmptyData
 from pipeline.wording import counted
 
@@ -54,7 +54,7 @@ def files_of(source: Path, layout: Layout) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise DatasetError(f"{source}: found neither a file nor a folder")
-    matching = [file for file in source.glob(layout.files) if file.is_file()]
+    matching = [file for file in source.glob(layout.files) if file.is_file() and not _is_hidden(file, source)]
     found = [file for file in matching if layout.format or format_of(file)]
     if not found:
         raise DatasetError(
@@ -63,11 +63,16 @@ def files_of(source: Path, layout: Layout) -> list[Path]:
         )
     if layout.files == ANY_FILE:
         found = [file for file in found if Path(file.name.lower()).suffix != ".txt"] or found
-    return sorted(found, key=_by_name)
+    return sorted(found, key=lambda file: [_by_name(part) for part in file.relative_to(source).parts])
 
 
-def _by_name(path: Path) -> list[tuple[int, str]]:
-    parts = re.split(r"(\d+)", path.name)
+def _is_hidden(file: Path, folder: Path) -> bool:
+    """Whether a file or a folder on the way to it has a name with a dot in front, as backups have."""
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+
+def _by_name(name: str) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", name)
     return [(int(part), "") if index % 2 else (-1, part) for index, part in enumerate(parts)]
 
 
@@ -154,8 +159,13 @@ def _csv_rows(path: Path, layout: Layout, needed: Sequence[FieldSource], refuse:
     found = rows(table_of(path, layout))
     header = list(layout.columns)
     if not header:
-        place, cells = next(found, (f"{path}:1", []))
+        first = next(found, None)
+        if first is None:
+            return  # an empty file has no rows
+        place, cells = first
         header = [name.strip() for name in cells]
+        if JSON.match(",".join(header)):
+            raise DatasetError(f"{place}: {JSON_REMEDY}")
         check_columns(place, header, needed)
     for place, cells in found:
         if len(cells) != len(header):

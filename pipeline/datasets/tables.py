@@ -7,6 +7,7 @@ import codecs
 import csv
 import gzip
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,8 +23,23 @@ COMPRESSIONS: dict[str, Callable[..., IO[str] | IO[bytes]]] = {
     ".bz2": bz2.open,
     ".xz": lzma.open,
 }
-UNREADABLE = (csv.Error, EOFError, OSError, zlib.error, lzma.LZMAError)
+UNREADABLE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 MOST_HEADER_BYTES = 65_536
+SIGNATURES = {
+    b"\x1f\x8b": "is packed by gzip: its name must end in .gz",
+    b"BZh": "is packed by bzip2: its name must end in .bz2",
+    b"\xfd7zXZ": "is packed by xz: its name must end in .xz",
+    b"\x28\xb5\x2f\xfd": "is packed by zstd: unpack it, or pack it by gzip",
+    b"PK\x03\x04": "is a zip archive, as the xlsx of a spreadsheet is: save it as csv, or unpack it",
+    b"\xd0\xcf\x11\xe0": "is the xls of a spreadsheet: save it as csv",
+    b"PAR1": "is Parquet: its name must end in .parquet",
+}
+"""What files begin with that are no text."""
+UTF16_MARKS = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
+JSON = re.compile(r'[\[{]\s*(["{\[]|$)')
+"""How JSON begins, and no header does."""
+JSON_REMEDY = "it looks like JSON: write one object in each line, in a file whose name ends in .jsonl"
+QUOTES_REMEDY = "where quotes are characters like others, say quoted = false in [layout]"
 ENCODING_REMEDY = "save the file as UTF-8, or name its encoding, as in --encoding cp1252"
 
 
@@ -74,6 +90,9 @@ def rows(table: Table) -> Iterator[tuple[str, list[str]]]:
                 line = reader.line_num + 1
     except UnicodeError:
         raise DatasetError(_undecodable(table)) from None
+    except csv.Error as error:
+        remedy = JSON_REMEDY if JSON.match(_header(table)) else QUOTES_REMEDY
+        raise DatasetError(f"{path}:{line}: not readable as csv: {error}; {remedy}") from error
     except UNREADABLE as error:
         raise DatasetError(f"{path}:{line}: not readable as csv: {error}") from error
 
@@ -101,6 +120,12 @@ def compression_of(path: Path) -> str:
     return path.suffix if path.suffix in COMPRESSIONS else ""
 
 
+def is_utf16(path: Path) -> bool:
+    """Whether a file begins with a byte-order mark of UTF-16."""
+    with _opener(path)(path, "rb") as file:
+        return cast("IO[bytes]", file).read(2) in UTF16_MARKS
+
+
 def _divided(file: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     for line, text in enumerate(file, start=1):
         if text.strip():
@@ -108,13 +133,18 @@ def _divided(file: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _delimiter(table: Table) -> str:
+    return max(DELIMITERS, key=_header(table).count)
+
+
+def _header(table: Table) -> str:
     with _open(table) as file:
-        header = file.readline(MOST_HEADER_BYTES)
-    return max(DELIMITERS, key=header.count)
+        return file.readline(MOST_HEADER_BYTES)
 
 
 def _undecodable(table: Table) -> str:
     """Name the first line that is not of the encoding; decoding reads ahead of the rows."""
+    if is_utf16(table.path):
+        return f"{table.path}:1: the text is UTF-16: say --encoding utf-16, or save the file as UTF-8"
     line = 0
     try:
         for line, _ in enumerate(codecs.iterdecode(_raw_lines(table), table.encoding), start=1):  # noqa: B007
@@ -131,6 +161,11 @@ def _raw_lines(table: Table) -> Iterator[bytes]:
 
 
 def _open(table: Table) -> TextIO:
+    with table.path.open("rb") as file:
+        beginning = file.read(max(map(len, SIGNATURES)))
+    for signature, fault in () if compression_of(table.path) else SIGNATURES.items():
+        if beginning.startswith(signature):
+            raise DatasetError(f"{table.path} {fault}")
     opened = _opener(table.path)(table.path, "rt", encoding=table.encoding, newline="")
     return cast("TextIO", opened)
 
