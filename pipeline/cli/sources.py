@@ -15,12 +15,14 @@ from pipeline.cli.terminal import (
     MappingOption,
     console,
     log_of_settings,
+    now,
     print_drops,
     progress_bar,
 )
 
 if TYPE_CHECKING:
     from pipeline.datasets import Dataset
+    from pipeline.events import Interaction
     from producers.play import Pace
 
 app = typer.Typer()
@@ -65,15 +67,22 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
     from pipeline import metrics
     from pipeline.eventlog.patience import patiently
     from pipeline.eventlog.patient_writer import PatientWriter
+    from pipeline.events import MAX_TIME_AHEAD_MS
     from pipeline.ratings.scale import PositiveActs
     from pipeline.signals import Stopped, stop_requested
     from producers.play import play as run
 
-    stop = stop_requested()
+    stop, ahead = stop_requested(), 0
     try:
         with log_of_settings(stop) as (event_log, topics, settings):
             metrics.serve_metrics(settings.metrics.host, settings.metrics.play, settings.serve.reading_keys)
             positive = PositiveActs(settings.signals)
+
+            def watch(event: Interaction) -> None:
+                nonlocal ahead
+                positive.add([event])
+                ahead += event.time > now() + MAX_TIME_AHEAD_MS
+
             patiently(
                 lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log, is_start=True
             )
@@ -89,14 +98,25 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
                     limit,
                     lambda n: progress.advance(progress.task_ids[0], n),
                     stop.is_set,
-                    lambda event: positive.add([event]),
+                    watch,
                 )
     except Stopped:
         return
     if not stop.is_set():
         print_drops(dataset, events)
-        if warning := positive.warning():
-            console.print(f"warning: {warning}", soft_wrap=True, markup=False, highlight=False)
+        for warning in positive.warning(), _ahead(ahead, events):
+            if warning:
+                console.print(f"warning: {warning}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _ahead(acts: int, events: int) -> str | None:
+    """Say that acts are in the future, which nobody learns; None if there are none."""
+    if not acts:
+        return None
+    return (
+        f"the times of {acts:,} of {events:,} acts are more than 5 minutes ahead of this clock, so they are "
+        "refused (time_ahead), and not learned: correct their times, or the format and zone in [time]"
+    )
 
 
 def _pace(rate: float | None, speed: float | None) -> Pace:

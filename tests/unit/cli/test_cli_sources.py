@@ -36,3 +36,11 @@ def test_data_from_which_nothing_would_be_learned_are_a_warning(folder: Path) ->
     output = run("play", "data").output
     assert "warning: none of 2 acts says anything good of its item, so nothing is learned." in output
     assert "signals.rating_threshold = 0.5 with signals.rating_span = 0.3" in output
+
+
+def test_acts_of_the_future_are_a_warning(folder: Path) -> None:
+    rows = "ann,1,4,1700000000\nbob,1,5,4891285800\n"
+    (folder / "ratings.csv").write_text(f"userId,movieId,rating,timestamp\n{rows}")
+    run("topics", "create")
+    output = run("play", "ratings.csv").output
+    assert "warning: the times of 1 of 2 acts are more than 5 minutes ahead of this clock" in output
