@@ -50,14 +50,20 @@ class RatingScale:
         """The settings of a scale that reaches from the least to the most; good begins in the same place."""
         if self.least == self.most or self.n < least:
             return "learn.ratings.lowest and learn.ratings.highest to the scale of the data"
-        usual, signals = RatingsConfig(), SignalsConfig()
-        stretch = (self.most - self.least) / (usual.highest - usual.lowest)
-        threshold = self.least + stretch * (signals.rating_threshold - usual.lowest)
+        threshold, span = self._good()
         return (
             f"learn.ratings.lowest = {self.least:g}, learn.ratings.highest = {self.most:g}, "
             f"signals.rating_threshold = {threshold:.3g}, signals.rating_span = "
-            f"{stretch * signals.rating_span:.3g}, rewards.rating_threshold = {threshold:.3g}"
+            f"{span:.3g}, rewards.rating_threshold = {threshold:.3g}"
         )
+
+    def _good(self) -> tuple[float, float]:
+        """Return above what a rating is good, and by how much one with its full weight: signs say it."""
+        if self.least < 0 < self.most:
+            return 0.0, self.most
+        usual, signals = RatingsConfig(), SignalsConfig()
+        stretch = (self.most - self.least) / (usual.highest - usual.lowest)
+        return self.least + stretch * (signals.rating_threshold - usual.lowest), stretch * signals.rating_span
 
 
 class PositiveActs:
@@ -99,7 +105,7 @@ class PositiveActs:
         ratings = f"The ratings reach from {low:g} to {high:g}, and signals.rating_threshold is"
         if low == high:
             return f"{ratings} {config.rating_threshold:g}: set it lower"
-        middle, span = (low + high) / 2, (high - low) / 2
+        middle, span = (0.0, high) if low < 0 < high else ((low + high) / 2, (high - low) / 2)
         return (
             f"{ratings} {config.rating_threshold:g}: set it between them, such as signals.rating_threshold = "
             f"{middle:.3g} with signals.rating_span = {span:.3g}, and rewards.rating_threshold = {middle:.3g}"

@@ -38,6 +38,12 @@ def test_ratings_on_the_scale_are_no_warning() -> None:
             "learn.ratings.lowest = 0, learn.ratings.highest = 100, signals.rating_threshold = 55.6, "
             "signals.rating_span = 44.4, rewards.rating_threshold = 55.6",
         ),
+        (
+            (-1, 1),
+            1,
+            "learn.ratings.lowest = -1, learn.ratings.highest = 1, signals.rating_threshold = 0, "
+            "signals.rating_span = 1, rewards.rating_threshold = 0",
+        ),
         ((70, 90), 2, "learn.ratings.lowest = 70, learn.ratings.highest = 90"),
         ((8,), 1, "learn.ratings.lowest and learn.ratings.highest to the scale of the data"),
     ],
@@ -60,6 +66,7 @@ def test_what_is_beyond_the_scale_is_said_with_the_settings_that_fit(
             rated(0.2, 1.0),
             "reach from 0.2 to 1, and signals.rating_threshold is 3: set it between them",
         ),
+        (rated(-1.0, 2.0), "such as signals.rating_threshold = 0 with signals.rating_span = 2"),
         (rated(2.0), "The ratings reach from 2 to 2, and signals.rating_threshold is 3: set it lower"),
         (
             rated(None, type=InteractionType.SKIP),
