@@ -121,9 +121,12 @@ def compression_of(path: Path) -> str:
 
 
 def is_utf16(path: Path) -> bool:
-    """Whether a file begins with a byte-order mark of UTF-16."""
-    with _opener(path)(path, "rb") as file:
-        return cast("IO[bytes]", file).read(2) in UTF16_MARKS
+    """Whether a file begins with a byte-order mark of UTF-16; one that cannot be unpacked does not."""
+    try:
+        with _opener(path)(path, "rb") as file:
+            return cast("IO[bytes]", file).read(2) in UTF16_MARKS
+    except UNREADABLE:
+        return False
 
 
 def _divided(file: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:

@@ -38,6 +38,13 @@ def test_content_of_another_kind_is_named_with_the_remedy(tmp_path: Path, conten
         check_rows(path, Layout())
 
 
+def test_a_file_that_is_not_packed_as_its_name_says_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "acts.csv.gz"
+    path.write_text(TEXT, encoding="utf-8")
+    with pytest.raises(DatasetError, match="Not a gzipped file"):
+        inspect(path, NOW)
+
+
 def test_utf16_is_inspected_by_its_mark(tmp_path: Path) -> None:
     path = tmp_path / "acts.csv"
     path.write_bytes(TEXT.encode("utf-16"))
