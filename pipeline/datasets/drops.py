@@ -11,11 +11,18 @@ from pipeline.wording import counted
 
 
 class Drops:
-    """Counts of dropped rows by reason."""
+    """Counts of dropped rows by reason.
+
+    Attributes:
+        counts: rows by reason.
+        first: the place of the first of them.
+        invalid: rows that cannot be read, which end the reading unless a mapping says otherwise.
+    """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.first: dict[str, str] = {}
+        self.invalid = 0
 
     def add(self, reason: str, place: str) -> None:
         """Count a row; `place` is its ``path:line``."""
@@ -35,6 +42,7 @@ class Drops:
         """Refuse a row for a reason that is no single field's, or count it, as `refuse` does."""
         if mapping is None or mapping.invalid == "refuse":
             raise DatasetError(f"{place}: {detail}") from None
+        self.invalid += 1
         self.add(reason, place)
 
     def lines(self) -> list[str]:

@@ -27,6 +27,7 @@ MOST_ROWS = 10_000
 EARLIEST_MS = 631_152_000_000
 """1990: shops that kept logs came later."""
 DAY_MS = 86_400_000
+ENDS_AT_FAULT = "the first row that cannot be read ends the reading, unless the mapping says invalid = 'drop'"
 SHARED_ID = "event_id is the same for several rows: leave it out, and it follows from the row"
 
 
@@ -164,6 +165,7 @@ def _with_events(found: Inspection, dataset: MappedDataset, now: int) -> Inspect
     warnings = [*found.warnings, *_doubts(acts, items, now)]
     if dataset.drops.counts[REPEATED]:
         warnings.append(SHARED_ID)
+    warnings += _ends_at_fault(found, dataset.drops)
     return found._replace(items=items, interactions=acts, drops=dataset.drops, warnings=warnings)
 
 
@@ -173,8 +175,13 @@ def _with_items(found: Inspection, catalogue: CatalogueFile) -> Inspection:
         items = [item for item in itertools.islice(catalogue.items(), MOST_ROWS) if isinstance(item, Item)]
     except DatasetError as error:
         return found._replace(questions=[str(error)])
-    warnings = [*found.warnings, *_doubts_of_items(items)]
+    warnings = [*found.warnings, *_doubts_of_items(items), *_ends_at_fault(found, catalogue.drops)]
     return found._replace(items=items, drops=catalogue.drops, warnings=warnings)
+
+
+def _ends_at_fault(found: Inspection, drops: Drops) -> list[str]:
+    """What to say where rows that cannot be read are left out here, and would end the reading."""
+    return [ENDS_AT_FAULT] if drops.invalid and found.mapping and found.mapping.invalid == "refuse" else []
 
 
 def _doubts(acts: list[Interaction], items: list[Item], now: int) -> Iterator[str]:

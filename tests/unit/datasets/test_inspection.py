@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.datasets import DateForm, MappedDataset
 from pipeline.datasets.guessing import time_format
-from pipeline.datasets.inspection import Inspection, inspect
+from pipeline.datasets.inspection import ENDS_AT_FAULT, Inspection, inspect
 from pipeline.datasets.mapping import Mapping
 from pipeline.events import User
 from tests.support.cases import case_file
@@ -179,7 +179,7 @@ def test_rows_of_items_without_users_are_a_catalogue(tmp_path: Path) -> None:
     path.write_text(CATALOGUE, encoding="utf-8")
     found = inspect(path, NOW)
     mapping = mapping_of(found)
-    assert (mapping.is_catalogue, found.questions, found.warnings) == (True, [], [])
+    assert (mapping.is_catalogue, found.questions, found.warnings) == (True, [], [ENDS_AT_FAULT])
     assert [(item.item, item.title, item.attributes["price"]) for item in found.items] == [
         ("1", "Tasse", 1234.5),
         ("2", "Teller", 0.5),
@@ -191,3 +191,14 @@ def test_rows_of_items_without_users_are_a_catalogue(tmp_path: Path) -> None:
 def test_a_catalogue_whose_items_are_called_id_is_known_by_their_titles(tmp_path: Path) -> None:
     found = jsonl(tmp_path, {"id": 7, "title": "Mug"}, {"id": 8, "title": "Jug"})
     assert {item.item: item.title for item in found.items} == {"7": "Mug", "8": "Jug"}
+
+
+def test_rows_that_would_end_the_reading_are_a_warning_until_the_mapping_leaves_them_out(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "acts.csv"
+    path.write_text("user,item,when\nu,i,2024-01-01\nu,i\nv,j,2024-01-02\n", encoding="utf-8")
+    found = inspect(path, NOW)
+    assert ENDS_AT_FAULT in found.warnings
+    tolerant = mapping_of(found).model_copy(update={"invalid": "drop"})
+    assert ENDS_AT_FAULT not in inspect(path, NOW, given=tolerant).warnings
