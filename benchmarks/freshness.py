@@ -83,7 +83,10 @@ def _measured(
         **ages(passed),
         "learned_per_second": value_of(passed["learn"], "millstream_events_total", daemon="learn") / seconds,
         "swaps_per_second": value_of(passed["serve"], "millstream_swaps_total") / seconds,
-        **{f"{daemon}_cores": value_of(passed[daemon], "process_cpu_seconds_total") / seconds for daemon in urls},
+        **{
+            f"{daemon}_cores": value_of(passed[daemon], "process_cpu_seconds_total") / seconds
+            for daemon in urls
+        },
         **percentiles("seen", sorted(newcomers.result())),
         **percentiles("request", latencies),
         "requests_per_second": len(latencies) / seconds,

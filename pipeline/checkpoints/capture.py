@@ -127,6 +127,7 @@ def update_of(
             name: torch.from_numpy(np.ascontiguousarray(array))
             for name, array in learner.values.model().items()
         },
+        latest={name: torch.from_numpy(array) for name, array in stream.popularity.latest.sums().items()},
         layers=[_layer(learner, changed or _all_rows(learner))],
         is_whole=changed is None,
     )
@@ -189,8 +190,10 @@ def _counts(stream: StreamState) -> dict[str, Tensor]:
     """Copy the counts of a stream state; as they are stored, so that they go on as they are."""
     pairs, popularity = stream.covisitation.counts, stream.popularity
     stored = {name: torch.from_numpy(array) for name, array in pairs.all_stored()._asdict().items()}
+    latest = {f"latest.{name}": torch.from_numpy(array) for name, array in popularity.latest.state().items()}
     return {
         **stored,
+        **latest,
         "scale": torch.tensor(pairs.scale, dtype=torch.float64),
         "popularity": torch.from_numpy(popularity.all_stored()),
         "popularity_scale": torch.tensor(popularity.scale, dtype=torch.float64),

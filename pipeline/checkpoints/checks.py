@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter
 from torch import Tensor
 
 from pipeline.events import Attributes, Id, Item
+from pipeline.model.tensors import under
 from pipeline.snapshots.values import LARGEST_COUNT, LARGEST_WEIGHT, check_range
 from pipeline.state.catalogue import Catalogue
 from pipeline.state.counts import is_pairs
@@ -101,9 +102,21 @@ def check_stream(items: int, table: Mapping[str, Tensor], counts: Mapping[str, T
     for name in ("acts", "events"):
         check_range(name, counts[name], 0, LARGEST_COUNT)
     _check_scanned(counts["scanned"], items)
+    _check_latest(under("latest.", counts), items)
     lengths, columns = counts["lengths"].numpy(), counts["columns"].numpy()
     if not is_pairs(lengths, columns) or columns.size != counts["values"].numel():
         raise ValueError("the rows of pair counts are none")
+
+
+def _check_latest(latest: Mapping[str, Tensor], items: int) -> None:
+    """Check that the window of the trend has acts on rows of the catalogue; an earlier release kept none."""
+    if not latest:
+        return
+    rows, weights = latest["items"], latest["weights"]
+    if (rows.dtype, weights.dtype) != (torch.int64, torch.float64) or not rows.shape == weights.shape:
+        raise ValueError("the latest acts have another form than acts")
+    check_range("latest.items", rows, 0, items - 1)
+    check_range("latest.weights", weights, -LARGEST_ACT, LARGEST_ACT)
 
 
 def _check_scanned(rows: Tensor, items: int) -> None:

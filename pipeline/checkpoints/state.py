@@ -205,6 +205,7 @@ def _load_counts(learner: Learner, counts: Mapping[str, Tensor]) -> None:
     stream = learner.stream
     stream.load_counts(counts["acts"].numpy(), int(counts["events"]))
     stream.popularity.load(counts["popularity"].numpy(), float(counts["popularity_scale"]))
+    stream.popularity.latest.load(**{name: of.numpy() for name, of in under("latest.", counts).items()})
     pairs = PairRows(*(counts[name].numpy() for name in PairRows._fields))
     stream.covisitation.load(pairs, float(counts["scale"]))
 

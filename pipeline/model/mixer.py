@@ -39,31 +39,31 @@ from pipeline.state.evidence import FACTS, ONE_REPEAT
 from pipeline.state.sorted_keys import look_up
 
 SCORERS = ("model", "covisitation", "popularity")
-FEATURES = (*SCORERS, "bias", "alike", *FACTS)
+FEATURES = (*SCORERS, "bias", "alike", "trend", *FACTS)
 DENSE = len(FEATURES) - len(FACTS)
 """Number of dense features, which have a value for every item; the sparse facts follow them."""
 BIAS_SCALE = 10.0
 """Factor on the biases, which are a tenth of the other features, so that Adam's steps fit their weight too.
 
 Measured: log-loss 6.115 with it and 6.119 without on Online Retail, 5.153 and 5.163 in the shop."""
-ALIKE = FEATURES.index("alike")
+ALIKE, TREND = FEATURES.index("alike"), FEATURES.index("trend")
 REPEAT, IN_BASKET, FOLLOWED, BESIDE, REJECTED, RELATED, RECENT = (DENSE + FACTS.index(fact) for fact in FACTS)
-NOT_NEGATIVE = [*range(len(SCORERS)), ALIKE, BESIDE, RELATED]
+NOT_NEGATIVE = [*range(len(SCORERS)), ALIKE, TREND, BESIDE, RELATED]
 """Features whose weights are never below zero."""
 REJECTED_WEIGHT, MOST_REJECTED_WEIGHT = -4.0, -1.0
 """Weight of a rejection at the beginning, and the highest that it may learn: a dislike always lowers."""
 SITUATIONS = ("within_basket", "first_of_basket", "first_of_user", "discovery")
 WITHIN_BASKET, FIRST_OF_BASKET, FIRST_OF_USER, DISCOVERY = range(len(SITUATIONS))
 INITIAL_WEIGHTS = (
-    (1.0, 0.5, 0.0, 0.0, 0.0, 0.3, -0.5, 0.3, 0.1, REJECTED_WEIGHT, 0.0, 0.0),
-    (0.2, 0.2, 0.3, 0.1, 0.0, 1.0, -0.5, 0.6, 0.0, REJECTED_WEIGHT, 0.0, 0.0),
-    (0.1, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, REJECTED_WEIGHT, 0.0, 0.0),
-    (0.2, 0.5, 0.1, 0.0, 0.1, 1.0, -0.5, 0.6, 0.0, REJECTED_WEIGHT, 0.0, 0.0),
+    (1.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.3, -0.5, 0.3, 0.1, REJECTED_WEIGHT, 0.0, 0.0),
+    (0.2, 0.2, 0.3, 0.1, 0.0, 0.3, 1.0, -0.5, 0.6, 0.0, REJECTED_WEIGHT, 0.0, 0.0),
+    (0.1, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, REJECTED_WEIGHT, 0.0, 0.0),
+    (0.1, 0.8, 0.0, 0.0, 0.1, 0.5, 1.0, -0.5, 0.6, 0.0, REJECTED_WEIGHT, 0.0, 0.0),
 )
 """By situation; first items are few, and would take long to unlearn the weights of the others. A user's first
 act begins with popularity, which is what strangers are shown without attributes, and a little of these."""
 BORN = torch.tensor(INITIAL_WEIGHTS)
-ADDED = BESIDE, RELATED, ALIKE, RECENT
+ADDED = BESIDE, RELATED, ALIKE, RECENT, TREND
 """Features that were not there from the beginning, in the order in which they came."""
 HEAD = 50
 """Best items whose order is learned."""
@@ -104,6 +104,7 @@ class ScorerOutputs:
         popularity: ``[n]`` log-probabilities; ``[m, n]`` of candidates.
         bias: ``[n]`` learned biases of the items, see `from_biases`; ``[m, n]`` of candidates.
         alike: ``[m, n]`` likeness to the latest items, see `pipeline.model.likeness`.
+        trend: ``[n]`` how much more often items were acted on lately; ``[m, n]`` of candidates.
         indices, values: ``[3, k]`` and ``[k]``, the nonzero facts, see `pipeline.state.evidence`.
         situation: ``[m]`` index into `SITUATIONS`.
         log_weights: ``[m, n]`` log of how many items a candidate stands for in a sum over all items: 0 if it
@@ -117,6 +118,7 @@ class ScorerOutputs:
     popularity: Tensor
     bias: Tensor
     alike: Tensor
+    trend: Tensor
     indices: Tensor
     values: Tensor
     situation: Tensor
@@ -141,13 +143,15 @@ class ScorerOutputs:
         place[chosen] = torch.arange(len(chosen), device=chosen.device)
         fact, target, item = self.indices
         kept = place[target] >= 0
-        popularity, bias = (of if of.ndim == 1 else of[chosen] for of in (self.popularity, self.bias))
+        shared = self.popularity, self.bias, self.trend
+        popularity, bias, trend = (of if of.ndim == 1 else of[chosen] for of in shared)
         return ScorerOutputs(
             self.model[chosen],
             self.covisitation[chosen],
             popularity,
             bias,
             self.alike[chosen],
+            trend,
             torch.stack([fact[kept], place[target[kept]], item[kept]]),
             self.values[kept],
             self.situation[chosen],
@@ -191,13 +195,14 @@ def mix(weights: Tensor, outputs: ScorerOutputs) -> Tensor:
 def blend(weights: Tensor, outputs: ScorerOutputs) -> Tensor:
     """Compute weighted sums of the features, ``[m, n]``, with weights ``[situations, features]``."""
     by_target = weights[outputs.situation]
-    model, covisitation, popularity, bias, alike = by_target[:, :DENSE].T.unsqueeze(2)
+    model, covisitation, popularity, bias, alike, trend = by_target[:, :DENSE].T.unsqueeze(2)
     mixed: Tensor = (
         (model * outputs.model)
         .addcmul_(covisitation, outputs.covisitation)
         .addcmul_(popularity, outputs.popularity)
         .addcmul_(bias, outputs.bias)
         .addcmul_(alike, outputs.alike)
+        .addcmul_(trend, outputs.trend)
     )
     fact, target, item = outputs.indices
     mixed.index_put_((target, item), by_target[target, DENSE + fact] * outputs.values, accumulate=True)
@@ -215,7 +220,8 @@ def features_of(outputs: ScorerOutputs, target: int, items: NDArray[np.int64]) -
     The outputs are on the CPU. Plain arrays, because a request asks for few items, where tensors take longer.
     """
     found = np.zeros((items.size, len(FEATURES)), dtype=np.float32)
-    columns = outputs.model, outputs.covisitation, outputs.popularity, outputs.bias, outputs.alike
+    shared = outputs.popularity, outputs.bias
+    columns = outputs.model, outputs.covisitation, *shared, outputs.alike, outputs.trend
     for number, column in enumerate(columns):
         dense = column.numpy()
         found[:, number] = (dense[target] if dense.ndim == 2 else dense)[items]
@@ -240,6 +246,7 @@ def weigh(outputs: ScorerOutputs, weights: Tensor) -> Tensor:
     sums[:, 2] = (weights * outputs.popularity).sum(dim=1)
     sums[:, 3] = (weights * outputs.bias).sum(dim=1)
     sums[:, ALIKE] = (weights * outputs.alike).sum(dim=1)
+    sums[:, TREND] = (weights * outputs.trend).sum(dim=1)
     fact, target, item = outputs.indices
     sums.index_put_((target, DENSE + fact), weights[target, item] * outputs.values, accumulate=True)
     return sums

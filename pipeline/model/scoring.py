@@ -248,7 +248,7 @@ def score_contexts(
     def tensor(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(contexts.users.device)
 
-    popular = tensor(popularity.log_share())
+    popular, trend = tensor(popularity.log_share()), tensor(popularity.trend())
     scores = recommender.score_all(contexts.users, items, has_content)[:, : len(popular)]
     bias, rows = from_biases(items.bias[: len(popular)].detach()), tensor(np.arange(len(popular)))
     likeness = alike(tensor(contexts.latest), items, rows)
@@ -261,6 +261,7 @@ def score_contexts(
             popularity=popular,
             bias=bias,
             alike=likeness[start : start + len(block)],
+            trend=trend,
             indices=tensor(indices),
             values=tensor(values),
             situation=tensor(block.situation),

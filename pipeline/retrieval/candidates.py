@@ -7,7 +7,7 @@ that log-probabilities stay honest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -104,7 +104,8 @@ class Retrieved(NamedTuple):
 
     Attributes:
         candidates: what was found.
-        scan: ``[m]`` most that model, popularity, bias and likeness give together, as the mixer weighs them.
+        scan: ``[m]`` most that model, popularity, bias, trend and likeness give together, as the mixer
+            weighs them.
         shares: ``[m]`` most that covisitation suggests.
     """
 
@@ -158,13 +159,13 @@ def score_candidates(
     log_sums = torch.logsumexp(logits + log_weights, dim=1)
     fact, target, item = contexts.facts[0]
     columns = candidates.columns_of(np.stack([target, item]))
-    popular, popular_shared = (popularity.log_share(rows.ravel()) for rows in (candidates.rows, shared))
     return ScorerOutputs(
         model=logits - log_sums.unsqueeze(1),
         covisitation=tensor(_log_shares(contexts, candidates)),
-        popularity=tensor(_side_by_side(popular.reshape(candidates.rows.shape), popular_shared)),
+        popularity=tensor(_of_rows(popularity.log_share, candidates)),
         bias=BIAS_SCALE * bias,
         alike=likeness,
+        trend=tensor(_of_rows(popularity.trend, candidates)),
         indices=tensor(np.stack([fact, target, columns])),
         values=tensor(contexts.facts[1]),
         situation=tensor(contexts.situation),
@@ -271,9 +272,13 @@ def _among(
     return laid_out[:, numbers]
 
 
-def _side_by_side(own: NDArray[np.float32], shared: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Put ``[s]`` beside each row of ``[m, c]``."""
-    return np.concatenate([own, np.broadcast_to(shared, (len(own), shared.size))], axis=1)
+def _of_rows(
+    value: Callable[[NDArray[np.int64]], NDArray[np.float32]], candidates: Candidates
+) -> NDArray[np.float32]:
+    """Return a value of the candidates, and beside them of the samples, by their rows: ``[m, c + s]``."""
+    own, shared = value(candidates.rows.ravel()), value(candidates.samples.rows)
+    laid_out = own.reshape(candidates.rows.shape)
+    return np.concatenate([laid_out, np.broadcast_to(shared, (len(laid_out), shared.size))], axis=1)
 
 
 def _share_sums(contexts: Contexts) -> NDArray[np.float64]:

@@ -102,8 +102,17 @@ class ItemSearch:
         self._scan.refresh(learned, encoded, table)
         if self._index is not None:
             self._index.put_from(table, encoded, self.choice.lists)
-        self.log_shares = popularity.log_share_of(self._counted(popularity, counted) * popularity.scale)
-        self._scan.set_popularity(torch.from_numpy(self.log_shares).to(table.bias.device))
+        counts = self._counted(popularity, counted) * popularity.scale
+        self.log_shares, trend = popularity.log_share_of(counts), self._trend(popularity, counts)
+        shares = (torch.from_numpy(logs).to(table.bias.device) for logs in (self.log_shares, trend))
+        self._scan.set_popularity(*shares)
+
+    def _trend(self, popularity: DecayedPopularity, counts: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the trend ``[r]`` of the scanned rows, given their counts."""
+        latest = np.zeros_like(counts)
+        slots, rows = self._scan.scanned(popularity.latest.rows)
+        latest[slots] = popularity.latest.counts[rows]
+        return popularity.trend_of(latest, counts)
 
     def _counted(
         self, popularity: DecayedPopularity, changed: NDArray[np.int64] | None

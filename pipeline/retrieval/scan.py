@@ -1,8 +1,9 @@
 """The scan: the best of a bounded number of items by the part of the mixture that every item has.
 
-For a target, model, popularity and bias are one product: of the query ``[w·σu, w·σq̃, w', w + 10·w'']`` with
-an item's ``[e, t, log share, b]``, where q̃ = (I + BA)ᵀu folds the adapter in. Vectors are rounded, and
-what is found is scored again in float32. The likeness of texts is added to the few rows that have any.
+For a target, model, popularity, bias and trend are one product: of the query ``[w·σu, w·σq̃, w', w + 10·w'',
+w''']`` with an item's ``[e, t, log share, b, trend]``, where q̃ = (I + BA)ᵀu folds the adapter in. Vectors
+are rounded, and what is found is scored again in float32. The likeness of texts is added to the few rows that
+have any.
 
 An inverted file is not used here, because residual rows move with every batch: on DIGINETICA one of 256
 lists that was 16 batches old found 75 % of the model's best hundred with 16 probes.
@@ -20,7 +21,7 @@ from torch.nn.functional import pad
 
 from pipeline.model.encoded_vectors import rounded
 from pipeline.model.item_table import Rows
-from pipeline.model.mixer import ALIKE, BIAS_SCALE, FEATURES
+from pipeline.model.mixer import ALIKE, BIAS_SCALE, FEATURES, TREND
 from pipeline.model.recommender import Recommender
 from pipeline.model.scoring import Contexts
 from pipeline.retrieval.alike_slots import AlikeSlots
@@ -38,6 +39,8 @@ from pipeline.state.growing import reaching
 LEAST_SCALE = 1e-9
 """Of a query; what is left out counts as an error."""
 MODEL, POPULARITY, BIAS = (FEATURES.index(name) for name in ("model", "popularity", "bias"))
+ALONE = 3
+"""Numbers of an item that no user's vector is multiplied with: log share, bias and trend."""
 GROWTH = 1.5
 BLOCK = 64
 """Targets whose scores are computed and searched at a time, in the processor's cache."""
@@ -94,7 +97,7 @@ class Scan:
         self._residual = RoundedVectors(0, torch.device("cpu"))
         self._content: RoundedVectors | None = None
         self._alike: AlikeSlots | None = None
-        self._alone = torch.zeros(2, 0)
+        self._alone = torch.zeros(ALONE, 0)
 
     def choose(self, rows: NDArray[np.int64], table: Rows, has_content: bool) -> None:
         """Scan the given distinct rows ``[r]`` of a table ``[n]`` from now on, by slot, and no others.
@@ -122,7 +125,7 @@ class Scan:
             self._residual = RoundedVectors(widths[0], device)
             self._content = RoundedVectors(widths[1], device) if has_content else None
             self._alike = AlikeSlots(self._content, widths[0]) if self._content else None
-            self._alone = torch.zeros(2, 0, device=device)
+            self._alone = torch.zeros(ALONE, 0, device=device)
         room = self._alone.shape[1]
         if count > room:
             more = in_groups(max(count, int(GROWTH * room)))
@@ -176,9 +179,10 @@ class Scan:
         """Whether content is scanned, too; nothing has any in a catalogue without texts."""
         return self._content is not None
 
-    def set_popularity(self, log_shares: Tensor) -> None:
-        """Set the log-shares ``[r]`` of the scanned rows."""
+    def set_popularity(self, log_shares: Tensor, trend: Tensor) -> None:
+        """Set the log-shares ``[r]`` and the trend ``[r]`` of the scanned rows."""
         self._alone[0, : self.rows.size] = log_shares
+        self._alone[2, : self.rows.size] = trend
 
     def search(self, recommender: Recommender, asked: Queries, items: Rows, count: int) -> ScanResult:
         """Find the `count` best rows of m targets; fewer if fewer are scanned.
@@ -243,17 +247,17 @@ class Scan:
         return error
 
     def _queries(self, recommender: Recommender, asked: Queries) -> tuple[Tensor, Tensor]:
-        """Return what vectors are multiplied with, and what ``[m, 2]`` log shares and biases are.
+        """Return what vectors are multiplied with, and what ``[m, ALONE]`` log shares, biases and trends are.
 
         Both are padded to a number of targets that recurs.
         """
         of_residual = recommender.of_residual(asked.users)
-        model, popularity, bias = asked.weights[:, [MODEL, POPULARITY, BIAS]].T.unsqueeze(2)
+        model, popularity, bias, trend = asked.weights[:, [MODEL, POPULARITY, BIAS, TREND]].T.unsqueeze(2)
         parts = [model * of_residual]
         if self.has_content:
             parts.append(model * recommender.of_content(of_residual))
         padding = 0, 0, 0, kernel_size(len(asked.users)) - len(asked.users)
-        alone = torch.cat([popularity, model + BIAS_SCALE * bias], dim=1)
+        alone = torch.cat([popularity, model + BIAS_SCALE * bias, trend], dim=1)
         return pad(torch.cat(parts, dim=1), padding), pad(alone, padding)
 
 

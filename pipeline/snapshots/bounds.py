@@ -13,11 +13,14 @@ from pipeline.eventlog.topics import Topics
 from pipeline.snapshots.codec import ENCODER, LEARNED, VALUES
 from pipeline.snapshots.layer import ENCODED_PARTS, LENGTHS, ROWS
 from pipeline.snapshots.snapshot import FileDigest, LayerFile, Manifest
+from pipeline.snapshots.values import LATEST_ITEMS
 from pipeline.snapshots.version import Version
 
 LAYERS = "layers"
 """The folder of the files that versions share."""
 OF_CONTENT = "content", "centroids"
+LATEST = {LATEST_ITEMS: "I64", "latest.weights": "F64"}
+"""Number types of the latest counts; all else that a version has of its own is float32."""
 """Parts whose vectors hold those of other modalities beside that of the text."""
 Forms = Mapping[str, tuple[str, tuple[int, ...]]]
 """Number type and shape of each tensor."""
@@ -72,11 +75,15 @@ def _check_files(manifest: Manifest, most_bytes: int) -> None:
     for name, file in files.items():
         if not sum(form.bytes for form in file.tensors.values()) < file.size:
             raise _refusal(manifest, f"{name} cannot hold the tensors that it names")
-        if name in names and any(form.dtype != "F32" for form in file.tensors.values()):
+        if name in names and any(form.dtype != LATEST.get(of, "F32") for of, form in file.tensors.items()):
             raise _refusal(manifest, f"{name} does not hold float32 values")
+    learned = manifest.files[LEARNED].tensors
     for name in ("mixer", "ratings"):
-        if name not in manifest.files[LEARNED].tensors:
+        if name not in learned:
             raise _refusal(manifest, f"{LEARNED} holds no {name}")
+    latest = [learned[name].shape for name in LATEST if name in learned]
+    if latest and (len(latest) != len(LATEST) or len(set(latest)) > 1 or len(latest[0]) != 1):
+        raise _refusal(manifest, f"{LEARNED} holds half of the latest counts")
 
 
 def _check_steps(manifest: Manifest) -> None:

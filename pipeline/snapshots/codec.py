@@ -39,7 +39,8 @@ Content = bytes | bytearray | memoryview | mmap.mmap
 def encode_own(update: Update) -> dict[str, bytes]:
     """Encode what each version has of its own."""
     named = {f"learned.{name}": tensor.contiguous() for name, tensor in update.learned.items()}
-    learned = {**named, "mixer": update.mixer, "ratings": update.ratings}
+    latest = {f"latest.{name}": tensor for name, tensor in update.latest.items()}
+    learned = {**named, **latest, "mixer": update.mixer, "ratings": update.ratings}
     files = {LEARNED: learned, ENCODER: update.encoder, VALUES: update.values}
     return {name: write_tensors(dict(tensors)) for name, tensors in files.items() if tensors}
 

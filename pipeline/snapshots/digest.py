@@ -69,7 +69,8 @@ def snapshot_digest(snapshot: Snapshot) -> str:
 def _small(of: Update | Snapshot) -> Mapping[str, Tensor]:
     encoder = {f"encoder.{name}": tensor for name, tensor in of.encoder.items()}
     values = {f"values.{name}": tensor for name, tensor in of.values.items()}
-    return {**encoder, **of.learned, **values, "mixer": of.mixer, "ratings": of.ratings}
+    latest = {f"latest.{name}": tensor for name, tensor in of.latest.items()}
+    return {**encoder, **of.learned, **values, **latest, "mixer": of.mixer, "ratings": of.ratings}
 
 
 def _numbers(manifest: Manifest) -> bytes:

@@ -144,6 +144,7 @@ class Update:
         mixer: ``[situations, features]`` weights.
         ratings: ``[1 + d]`` head of the model of ratings; empty while no rating is learned.
         values: arrays of the models of values by name; empty while none is learned.
+        latest: counts of the latest acts, see `LatestCounts.sums`; empty in snapshots of earlier releases.
         layers: the rows that changed, oldest first.
         is_whole: whether the layers have all rows, and nothing before them counts.
     """
@@ -154,6 +155,7 @@ class Update:
     mixer: Tensor
     ratings: Tensor
     values: Mapping[str, Tensor]
+    latest: Mapping[str, Tensor]
     layers: Sequence[Layer]
     is_whole: bool
 
@@ -169,6 +171,7 @@ class Snapshot:
         mixer: ``[situations, features]`` weights.
         ratings: ``[1 + d]`` head of the model of ratings; empty while no rating is learned.
         values: arrays of the models of values by name; empty while none is learned.
+        latest: counts of the latest acts, see `LatestCounts.sums`; empty in snapshots of earlier releases.
         table: the rows of all items.
     """
 
@@ -178,6 +181,7 @@ class Snapshot:
     mixer: Tensor
     ratings: Tensor
     values: Mapping[str, Tensor]
+    latest: Mapping[str, Tensor]
     table: SnapshotTable
 
     @classmethod
@@ -189,7 +193,7 @@ class Snapshot:
     @classmethod
     def _with(cls, update: Update, table: SnapshotTable) -> Self:
         """Make a snapshot of what is small in an update, and the rows of a table."""
-        small = update.encoder, update.learned, update.mixer, update.ratings, update.values
+        small = update.encoder, update.learned, update.mixer, update.ratings, update.values, update.latest
         return cls(update.manifest, *small, table)
 
     def reserve(self, update: Update) -> None:
@@ -201,6 +205,7 @@ class Snapshot:
         self.table.apply(update.layers, update.manifest.rows)
         self.table.pairs.scale = update.manifest.pair_scale
         self.table.popularity.scale = update.manifest.popularity_scale
+        self.table.popularity.latest.load(**{name: of.numpy() for name, of in update.latest.items()})
         return self._with(update, self.table)
 
     @property

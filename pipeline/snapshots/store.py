@@ -258,6 +258,7 @@ class SnapshotStore:
             learned["mixer"],
             learned["ratings"],
             own.get(VALUES, {}),
+            under("latest.", learned),
             read,
             is_whole=len(layers) == len(manifest.layers),
         )
@@ -265,7 +266,7 @@ class SnapshotStore:
     def _own(self, manifest: Manifest, name: str, file: FileDigest) -> dict[str, Tensor]:
         def read() -> dict[str, Tensor]:
             tensors = read_tensors(bytes(self._verified(f"{manifest.version}/{name}", file)))
-            check_learned(tensors)
+            check_learned(tensors, manifest.rows)
             return tensors
 
         return _checked(f"snapshot {manifest.version}, {name}", read)

@@ -21,18 +21,20 @@ ContentDigest = Annotated[str, Field(pattern=r"^([0-9a-f]{32}|-|)$")]
 ITEMS = TypeAdapter(list[tuple[Id, ContentDigest]])
 LARGEST_WEIGHT = 1e6
 """Learned weights stay below ten; the products of larger ones leave float32's range."""
+LATEST_ITEMS = "latest.items"
 LARGEST_COUNT = 1e15
 """Beyond the acts of any log; sums of so large counts stay far within float32's range."""
 
 
-def check_learned(tensors: Mapping[str, Tensor]) -> None:
-    """Check learned weights.
+def check_learned(tensors: Mapping[str, Tensor], rows: int) -> None:
+    """Check learned weights, and the items of the latest counts, which are among so many rows.
 
     Raises:
         ValueError: names the tensor that is not finite, or out of range.
     """
     for name, values in tensors.items():
-        check_range(name, values, -LARGEST_WEIGHT, LARGEST_WEIGHT)
+        least, largest = (0, rows - 1) if name == LATEST_ITEMS else (-LARGEST_WEIGHT, LARGEST_WEIGHT)
+        check_range(name, values, least, largest)
 
 
 def check_layer(layer: Layer, manifest: Manifest) -> None:

@@ -1,4 +1,4 @@
-"""Popularity: decayed counts of the acts on each item."""
+"""Popularity: decayed counts of the acts on each item, and its trend: what the last acts say beyond them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from pipeline.state.counts import LEAST_SCALE
 from pipeline.state.growing import BLOCK, ChangedRows, GrowingArray, distinct
+from pipeline.state.latest_counts import LatestCounts
 
 PRIOR = 0.1
 """Added to the count of every item, so that a new item has a probability above zero."""
+EVEN = 1.0
+"""Added to the latest count of an item and to what is expected, so that few acts are no trend."""
 
 
 class Popularity(ABC):
@@ -47,6 +50,14 @@ class Popularity(ABC):
         logs: NDArray[np.float32] = np.log(shares).astype(np.float32)
         return logs
 
+    @abstractmethod
+    def trend(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Return how much more often each of some rows, or of all ``[n]``, was acted on lately: a log-ratio.
+
+        It compares the latest counts with their expectation by the counts. It is 0 of an item that nobody has
+        acted on.
+        """
+
     def top(self, count: int) -> NDArray[np.int64]:
         """Return the rows of the `count` highest counts, highest first, of equal ones the lowest row.
 
@@ -63,11 +74,15 @@ class DecayedPopularity(Popularity):
 
     Counts are stored divided by a scale, so that a decay changes one number. Sums of blocks of them make the
     total and draws cheap; they are a function of the stored counts alone.
+
+    Attributes:
+        latest: counts of the last acts, for the trend.
     """
 
     def __init__(self, half_life: float) -> None:
         self.half_life = half_life
         self.scale = 1.0
+        self.latest = LatestCounts()
         self._stored = GrowingArray[np.float64](np.float64)
         self._sums = GrowingArray[np.float64](np.float64)
         self._changed = ChangedRows()
@@ -98,6 +113,19 @@ class DecayedPopularity(Popularity):
         """Return the counts of rows."""
         return self._stored.values[rows] * self.scale
 
+    def trend(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Return how much more often each of some rows, or of all, was acted on lately; see `Popularity`."""
+        if rows is None:
+            return self.trend_of(self.latest.counts, self.counts)
+        return self.trend_of(self.latest.counts[rows], self.of(rows))
+
+    def trend_of(self, latest: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the trend of items with some latest counts ``[k]`` and counts ``[k]``."""
+        total = self.total
+        expected = counts * (self.latest.total / total if total else 0.0)
+        logs: NDArray[np.float32] = np.log((latest + EVEN) / (expected + EVEN)).astype(np.float32)
+        return logs
+
     def stored(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return copies of the stored counts of rows, which ageing does not change."""
         return self._stored.values[rows]
@@ -115,6 +143,7 @@ class DecayedPopularity(Popularity):
         self._stored.grow(size)
         self._sums.grow(-(-size // BLOCK))
         self._changed.grow(size)
+        self.latest.grow(size)
 
     def load(self, stored: NDArray[np.float64], scale: float = 1.0) -> None:
         """Replace all counts by others ``[n]``, given as stored counts and their scale."""
@@ -136,6 +165,7 @@ class DecayedPopularity(Popularity):
         self._stored.values[rows] = np.maximum(self._stored.values[rows] + added, 0)
         self._add_up(distinct(rows // BLOCK))
         self._changed.add(rows)
+        self.latest.fold(items, weights)
 
     def age(self, events: int) -> None:
         """Decay the counts by a number of events."""

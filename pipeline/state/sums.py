@@ -79,6 +79,13 @@ class PopularitySum(Popularity):
         """The sum of all counts."""
         return self._total
 
+    def trend(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Return the trend of each of some rows, or of all, as the snapshot knows it; 0 of newer ones."""
+        rows = np.arange(self._size) if rows is None else rows
+        trend, is_known = np.zeros(rows.size, dtype=np.float32), rows < self._base.size
+        trend[is_known] = self._base.trend(rows[is_known])
+        return trend
+
     @property
     def counts(self) -> NDArray[np.float64]:
         """A copy of all counts ``[n]``."""

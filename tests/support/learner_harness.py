@@ -48,7 +48,7 @@ class Rebuilt(NamedTuple):
 def whole_update(snapshot: Snapshot, manifest: Manifest) -> Update:
     """All rows of a snapshot, to be published with another manifest."""
     small = snapshot.encoder, snapshot.learned, snapshot.mixer, snapshot.ratings, snapshot.values
-    return Update(manifest, *small, [snapshot.table.layer()], is_whole=True)
+    return Update(manifest, *small, snapshot.latest, [snapshot.table.layer()], is_whole=True)
 
 
 class LearnerHarness:

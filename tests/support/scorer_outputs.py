@@ -12,6 +12,7 @@ from pipeline.state.evidence import FACTS
 def features_of(outputs: ScorerOutputs) -> Tensor:
     """Return all features, including zeros, ``[f, m, n]``."""
     facts = torch.zeros(len(FACTS), *outputs.model.shape).index_put_(tuple(outputs.indices), outputs.values)
-    popularity, bias = (shared.expand_as(outputs.model) for shared in (outputs.popularity, outputs.bias))
-    dense = [outputs.model, outputs.covisitation, popularity, bias, outputs.alike]
+    shared = outputs.popularity, outputs.bias, outputs.trend
+    popularity, bias, trend = (of.expand_as(outputs.model) for of in shared)
+    dense = [outputs.model, outputs.covisitation, popularity, bias, outputs.alike, trend]
     return torch.cat([torch.stack(dense), facts])

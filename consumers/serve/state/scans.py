@@ -97,7 +97,8 @@ class Scans:
         next View."""
         scan = Scan()
         scan.choose(self.fresh, self.items, has_content=True)
-        scan.set_popularity(torch.from_numpy(self.popularity.log_share(self.fresh)))
+        shares = self.popularity.log_share(self.fresh), self.popularity.trend(self.fresh)
+        scan.set_popularity(*map(torch.from_numpy, shares))
         return scan
 
     @cached_property

@@ -119,6 +119,8 @@ def test_checkpoints_whose_folders_were_swapped_are_refused(harness: ModelHarnes
         ("counts.safetensors", "acts", -1),
         ("counts.safetensors", "events", -1),
         ("counts.safetensors", "popularity_scale", 0.0),
+        ("counts.safetensors", "latest.items", 10**6),
+        ("counts.safetensors", "latest.weights", torch.inf),
         ("counts.safetensors", "columns", 10**6),
         ("counts.safetensors", "columns", 0),
         ("counts.safetensors", "lengths", -1),

@@ -48,14 +48,14 @@ from pipeline.state.evidence import ONE_REPEAT
 from tests.support.scorer_outputs import features_of
 
 TARGETS, ITEMS = 40, 7
-MODEL, COVISITATION, POPULARITY, BIAS, _ = range(DENSE)
+MODEL, COVISITATION, POPULARITY, BIAS, _, TREND = range(DENSE)
 
 
 def random_outputs(situation: Tensor, seed: int = 0, items: int = ITEMS) -> tuple[ScorerOutputs, Tensor]:
     """Random scorer outputs, in which covisitation favours the chosen items; and those items."""
     random = torch.Generator().manual_seed(seed)
     features = torch.randn(len(FEATURES), TARGETS, items, generator=random)
-    for shared in POPULARITY, BIAS:
+    for shared in POPULARITY, BIAS, TREND:
         features[shared] = features[shared, :1]
     features[DENSE:] *= torch.rand(features[DENSE:].shape, generator=random) < 0.3
     targets = torch.randint(items, (TARGETS,), generator=random)
@@ -64,13 +64,12 @@ def random_outputs(situation: Tensor, seed: int = 0, items: int = ITEMS) -> tupl
 
 
 def arranged(features: Tensor, situation: Tensor) -> ScorerOutputs:
-    """Scorer outputs from all features ``[f, m, n]``; popularity and bias must be equal for all targets."""
+    """Scorer outputs from all features ``[f, m, n]``; those that targets share must be equal for all."""
     facts = features[DENSE:]
     indices = facts.nonzero().T
-    model, covisitation, popularity, bias, alike = features[:DENSE]
-    return ScorerOutputs(
-        model, covisitation, popularity[0], bias[0], alike, indices, facts[tuple(indices)], situation
-    )
+    model, covisitation, popularity, bias, alike, trend = features[:DENSE]
+    shared = popularity[0], bias[0], alike, trend[0]
+    return ScorerOutputs(model, covisitation, *shared, indices, facts[tuple(indices)], situation)
 
 
 class MatrixProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -241,6 +240,7 @@ def test_rounding_errors_move_no_weight() -> None:
         popularity=torch.full((items,), -math.log(items)),
         bias=torch.zeros(items),
         alike=torch.zeros(targets, items),
+        trend=torch.zeros(items),
         indices=torch.zeros(3, 0, dtype=torch.long),
         values=torch.zeros(0),
         situation=torch.zeros(targets, dtype=torch.long),
@@ -333,7 +333,9 @@ def test_a_loaded_mixer_continues_like_the_first_and_does_not_change_the_state()
         assert torch.equal(state[name], kept[name])
 
 
-@pytest.mark.parametrize("lacking", [[ALIKE, BESIDE, RELATED, RECENT], [ALIKE, RELATED, RECENT]])
+@pytest.mark.parametrize(
+    "lacking", [[ALIKE, TREND, BESIDE, RELATED, RECENT], [ALIKE, TREND, RELATED, RECENT], [TREND]]
+)
 def test_a_state_from_before_a_fact_begins_with_it(lacking: list[int]) -> None:
     old, new = mixer_of(), mixer_of()
     old.learn(*random_outputs(torch.arange(TARGETS) % 2))

@@ -108,5 +108,6 @@ def test_a_scan_finds_what_a_new_one_does(
         new = Scan()
         new.choose(rows, table.all(), has_content=True)
         for scan in (lasting, new):
-            scan.set_popularity(torch.from_numpy(harness.popularity.log_share(rows)))
+            shares = harness.popularity.log_share(rows), harness.popularity.trend(rows)
+            scan.set_popularity(*map(torch.from_numpy, shares))
         assert searched(harness, lasting) == searched(harness, new)

@@ -9,7 +9,7 @@ import torch
 from pipeline.model.backbone import Backbone
 from pipeline.model.item_table import ItemTable
 from pipeline.model.likeness import alike
-from pipeline.model.mixer import ALIKE, BIAS_SCALE
+from pipeline.model.mixer import ALIKE, BIAS_SCALE, TREND
 from pipeline.retrieval.rounded_vectors import GROUP, best_of
 from pipeline.retrieval.scan import BIAS, MODEL, POPULARITY, Queries, Scan, ScanResult
 from tests.support.retrieval import RetrievalHarness, retrieval_harness
@@ -26,19 +26,24 @@ def harness(backbone: Backbone, request: pytest.FixtureRequest) -> RetrievalHarn
 def scan_of(harness: RetrievalHarness, rows: np.ndarray) -> Scan:
     scan = Scan()
     scan.choose(rows, harness.table.all(), harness.table.has_content)
-    scan.set_popularity(torch.from_numpy(harness.popularity.log_share(scan.rows)))
+    set_popularity(scan, harness)
     return scan
+
+
+def set_popularity(scan: Scan, harness: RetrievalHarness) -> None:
+    shares, trend = harness.popularity.log_share(scan.rows), harness.popularity.trend(scan.rows)
+    scan.set_popularity(torch.from_numpy(shares), torch.from_numpy(trend))
 
 
 def exact(harness: RetrievalHarness) -> torch.Tensor:
     """What is scanned for, of all items, in float32: ``[m, n]``."""
     table, weights = harness.table.all(), harness.weights[torch.from_numpy(harness.contexts.situation)]
     logits = harness.recommender.score_all(harness.contexts.users, table)
-    shares = torch.from_numpy(harness.popularity.log_share())
+    shares, trend = map(torch.from_numpy, (harness.popularity.log_share(), harness.popularity.trend()))
     model, popularity, bias = weights[:, [MODEL, POPULARITY, BIAS]].T.unsqueeze(2)
     likeness = alike(torch.from_numpy(harness.contexts.latest), table, torch.arange(len(shares)))
     found: torch.Tensor = model * logits + popularity * shares + bias * BIAS_SCALE * table.bias
-    return found + weights[:, [ALIKE]] * likeness
+    return found + weights[:, [ALIKE]] * likeness + weights[:, [TREND]] * trend
 
 
 def search(harness: RetrievalHarness, scan: Scan) -> ScanResult:
@@ -65,7 +70,7 @@ def test_only_what_was_chosen_is_scanned(harness: RetrievalHarness) -> None:
     chosen = np.arange(0, ITEMS, 3)
     scan = scan_of(harness, np.arange(ITEMS))
     scan.choose(chosen, harness.table.all(), harness.table.has_content)
-    scan.set_popularity(torch.from_numpy(harness.popularity.log_share(chosen)))
+    set_popularity(scan, harness)
     assert_finds_the_best(harness, scan)
 
 
@@ -73,7 +78,7 @@ def test_other_rows_take_the_slots_of_those_that_are_scanned_no_more(harness: Re
     scan = scan_of(harness, np.arange(200))
     for first, count in ((100, 200), (300, 120), (50, 400), (50, 90)):
         scan.choose(np.arange(first, first + count), harness.table.all(), harness.table.has_content)
-        scan.set_popularity(torch.from_numpy(harness.popularity.log_share(scan.rows)))
+        set_popularity(scan, harness)
         assert_finds_the_best(harness, scan)
 
 
@@ -87,7 +92,7 @@ def test_changed_and_added_rows_are_scanned_as_they_are_now(harness: RetrievalHa
         table.set_content(torch.from_numpy(changed), torch.nn.functional.normalize(content, dim=1))
     scan.refresh(changed, changed, table.all())
     scan.choose(np.arange(ITEMS), table.all(), table.has_content)
-    scan.set_popularity(torch.from_numpy(harness.popularity.log_share(scan.rows)))
+    set_popularity(scan, harness)
     assert_finds_the_best(harness, scan)
 
 

@@ -117,7 +117,7 @@ class State:
             layer = {name: part if name in kept else part.without_zeros() for name, part in layer.items()}
         self.changed, self.changed_slots, self.has_new_centroids = set(), set(), False
         mixer, ratings = torch.zeros(1, 2), torch.zeros(0)
-        return Update(manifest(version, self), {}, {}, mixer, ratings, {}, [layer], is_whole)
+        return Update(manifest(version, self), {}, {}, mixer, ratings, {}, {}, [layer], is_whole)
 
 
 def manifest(version: Version, state: State) -> Manifest:

@@ -31,7 +31,7 @@ SECRETS = ("customer-4711", "event-of-customer", "session-of-customer")
 def assert_same(loaded: Snapshot, direct: Snapshot) -> None:
     """Compare all but the manifest, which the direct snapshot does not have yet."""
     assert list(loaded.items.items()) == list(direct.items.items())
-    for part in ("encoder", "learned", "values"):
+    for part in ("encoder", "learned", "values", "latest"):
         mine, theirs = getattr(loaded, part), getattr(direct, part)
         assert mine.keys() == theirs.keys()
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
@@ -42,7 +42,7 @@ def assert_same(loaded: Snapshot, direct: Snapshot) -> None:
     assert np.array_equal(loaded.table.popularity.counts, direct.table.popularity.counts)
     assert (loaded.table.ids, loaded.table.rows) == (direct.table.ids, direct.table.rows)
     assert snapshot_digest(loaded) == loaded.manifest.digest == snapshot_digest(direct)
-    assert len(fields(Snapshot)) == 7, "compare the new field, too"
+    assert len(fields(Snapshot)) == 8, "compare the new field, too"
 
 
 def on(learning: LearnerHarness, harness: ModelHarness, acts: int = 20) -> None:

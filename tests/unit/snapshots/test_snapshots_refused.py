@@ -273,6 +273,8 @@ LAYER = "layers"
         (LAYER, "popularity.counts", {"shape": [2, 2]}),
         ("learned.safetensors", "mixer", {"dtype": "I64"}),
         ("learned.safetensors", "learned.adapter_in", {"shape": [10**12, 10**12]}),
+        ("learned.safetensors", "latest.items", {"dtype": "F32"}),
+        ("learned.safetensors", "latest.weights", {"shape": [1]}),
     ],
 )
 @pytest.mark.parametrize("number", [0, 1])
@@ -298,12 +300,23 @@ def test_claims_beyond_a_file_are_refused_before_it_is_read(
         published.restore(Path(PREFIX) / version / "manifest.json")
 
 
-@pytest.mark.parametrize("value", [torch.nan, 1e9])
-def test_sealed_weights_that_are_impossible_are_refused(published: Published, value: float) -> None:
+@pytest.mark.parametrize(
+    ("tensor", "value"),
+    [
+        ("mixer", torch.nan),
+        ("mixer", 1e9),
+        ("latest.items", 99),
+        ("latest.items", -1),
+        ("latest.weights", 1e9),
+    ],
+)
+def test_sealed_weights_that_are_impossible_are_refused(
+    published: Published, tensor: str, value: float
+) -> None:
     version, file = published.load().manifest.version, "learned.safetensors"
     path = published.path(Path(PREFIX) / version / file)
     tensors = read_tensors(path.read_bytes())
-    tensors["mixer"].view(-1)[-1:] = value
+    tensors[tensor].view(-1)[-1:] = value
     content = write_tensors(tensors)
     path.write_bytes(content)
     fields = published.fields(version)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline.state.counts import LEAST_SCALE
 from pipeline.state.growing import BLOCK
-from pipeline.state.popularity import PRIOR, DecayedPopularity
+from pipeline.state.latest_counts import LENGTH
+from pipeline.state.popularity import EVEN, PRIOR, DecayedPopularity
 
 
 def popularity_of(*items: int, size: int = 3) -> DecayedPopularity:
@@ -32,6 +35,29 @@ def test_a_half_life_halves() -> None:
     popularity.age(50)
     assert popularity.counts == pytest.approx([1, 0.5, 0])
     assert popularity.total == pytest.approx(1.5)
+
+
+def test_the_trend_is_of_the_last_acts_beyond_the_popularity() -> None:
+    popularity = popularity_of(*[0] * LENGTH)
+    assert popularity.trend() == pytest.approx(0, abs=1e-6), "what is all there is has no trend"
+    popularity.fold(np.full(LENGTH // 2, 1), np.ones(LENGTH // 2))
+    latest, counts = np.array([LENGTH // 2, LENGTH // 2, 0]), np.array([LENGTH, LENGTH // 2, 0])
+    expected = np.log((latest + EVEN) / (counts / 1.5 + EVEN))
+    assert popularity.trend() == pytest.approx(expected, abs=1e-6)
+    assert expected[0] < 0 < expected[1]
+    assert popularity.trend(np.array([2, 1])) == pytest.approx(expected[[2, 1]], abs=1e-6)
+
+
+@given(st.lists(st.lists(st.integers(0, 3), max_size=30), max_size=5), st.integers(0, 3))
+def test_taking_an_act_back_raises_no_trend(batches: list[list[int]], item: int) -> None:
+    popularity = DecayedPopularity(math.inf)  # of others, by as much as counts have decayed within the window
+    popularity.grow(4)
+    for items in batches:
+        popularity.fold(np.array(items, dtype=np.int64), np.ones(len(items)))
+    popularity.fold(np.array([item]), np.ones(1))
+    before = popularity.trend()[item] - popularity.trend().mean()
+    popularity.fold(np.array([item]), -np.ones(1))
+    assert popularity.trend()[item] - popularity.trend().mean() <= before + 1e-6
 
 
 def test_growing_and_folding_leave_what_was_read_alone() -> None:

@@ -65,3 +65,11 @@ def test_counts_are_summed_and_never_below_zero(before: list[int], later: list[t
     np.testing.assert_array_equal(summed.of(np.array([8, 0, 3, 3])), expected[[8, 0, 3, 3]])
     assert summed.total == expected.sum()
     np.testing.assert_array_equal(summed.log_share(np.array([8, 0])), summed.log_share()[[8, 0]])
+
+
+def test_the_trend_is_that_of_the_snapshot() -> None:
+    base = DecayedPopularity.of_counts(np.array([3.0, 2, 0]))
+    base.latest.load(np.array([1, 1]), np.ones(2))
+    summed = PopularitySum(5, base, np.array([0, 4]), np.array([9.0, 9]))
+    np.testing.assert_array_equal(summed.trend(), [*base.trend(), 0, 0])
+    np.testing.assert_array_equal(summed.trend(np.array([4, 1])), summed.trend()[[4, 1]])
