@@ -85,10 +85,16 @@ def rounded(vectors: Tensor, largest: int = LARGEST_CODE) -> tuple[Tensor, Tenso
 
     No code is above the `largest`.
     """
-    scales = scales_of(vectors, largest)
-    return (vectors / scales).round_().to(torch.int8), scales
+    near, scales = nearest_codes(vectors, largest)
+    return near.to(torch.int8), scales
 
 
-def scales_of(vectors: Tensor, largest: int) -> Tensor:
-    """Return the scales ``[n, 1]``, above 0, by which vectors ``[n, d]`` are divided to be rounded."""
-    return vectors.abs().amax(dim=1, keepdim=True).div_(largest).clamp_min_(LEAST)
+def nearest_codes(vectors: Tensor, largest: int) -> tuple[Tensor, Tensor]:
+    """Divide finite vectors ``[n, d]`` by scales, and round: return whole numbers ``[n, d]``, as float32, and
+    the scales ``[n, 1]``, above 0.
+
+    No number is above the `largest`.
+    """
+    near = vectors.abs()
+    scales = near.amax(dim=1, keepdim=True).div_(largest).clamp_min_(LEAST)
+    return torch.div(vectors, scales, out=near).round_(), scales

@@ -33,6 +33,7 @@ from pipeline.retrieval.rounded_vectors import (
     best_of,
     in_groups,
     kernel_size,
+    put_at,
 )
 from pipeline.state.growing import reaching
 
@@ -143,14 +144,14 @@ class Scan:
         """
         self._slots = reaching(self._slots, len(table.bias), NOWHERE)
         self._copy(learned, table, has_content=False)
-        if self._alike:
+        if self._alike and encoded.size:
             self._copy_content(encoded, table)
 
     def _copy(self, rows: NDArray[np.int64], table: Rows, has_content: bool) -> None:
         """Copy residual and bias of rows as far as they are scanned, and their content."""
         where, at = self._placed(rows, table)
         self._residual.put(where, table.residual.index_select(0, at))
-        self._alone[1, where] = table.bias.index_select(0, at)
+        put_at(self._alone[1], where, table.bias.index_select(0, at))
         if has_content:
             self._copy_content(rows, table)
 

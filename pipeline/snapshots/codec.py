@@ -71,6 +71,18 @@ def tensors_in(content: Content) -> dict[str, TensorForm]:
     return {name: TensorForm(dtype=form["dtype"], shape=form["shape"]) for name, form in header.items()}
 
 
+def has_forms(content: Content, forms: Mapping[str, TensorForm]) -> bool:
+    """Whether the header of a safetensors file names tensors of these forms, and no others.
+
+    Raises:
+        ValueError: it has no readable header.
+        LookupError: it names a tensor without its form.
+    """
+    header, _ = _header(content)
+    found = {name: (form["dtype"], tuple(form["shape"])) for name, form in header.items()}
+    return found == {name: (form.dtype, form.shape) for name, form in forms.items()}
+
+
 def arrays_in(content: Content, forms: Mapping[str, TensorForm]) -> dict[str, Array]:
     """Read the tensors of a safetensors file that has these forms, as views of its content.
 

@@ -46,8 +46,9 @@ class Popularity(ABC):
 
     def log_share_of(self, counts: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the log of the smoothed share of all acts of each of some counts ``[k]``."""
-        shares = (counts + PRIOR) / (self.total + PRIOR * self.size)
-        logs: NDArray[np.float32] = np.log(shares).astype(np.float32)
+        shares = counts + PRIOR
+        shares /= self.total + PRIOR * self.size
+        logs: NDArray[np.float32] = np.log(shares, out=shares).astype(np.float32)
         return logs
 
     @abstractmethod
