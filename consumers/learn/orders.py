@@ -35,8 +35,8 @@ from pipeline.training.learner import Learner
 log = logging.getLogger(__name__)
 
 REMEDY = (
-    "put the checkpoints back, or let another model learn the same events: `millstream topics migrate --to` "
-    "another prefix, then set log.prefix"
+    "put the checkpoints back, or let another model learn the same events: copy them with `millstream topics "
+    "migrate --to` another prefix (`--partitions` as now), then set log.prefix"
 )
 READ_RECORDS = 100
 ADOPTED = "adopted"
