@@ -275,8 +275,8 @@ def test_what_the_storage_refused_is_published_once_it_takes_it(
         committed.learn(acts=1)
         committed.finish()
         committed.commits.settle({})
-    told = [message.partition(":")[0] for message in caplog.messages if "publication" in message]
-    assert told == [
+    logged = [message.partition(":")[0] for message in caplog.messages if "publication" in message]
+    assert logged == [
         "a publication failed and is tried again until it succeeds",
         "the storage takes a publication again",
     ]
