@@ -126,6 +126,7 @@ class Commits:
         self._in_flight = Pending()
         self.position: Position | None = None
         self._start, self._measure_at = start, 0.0
+        self._logged: dict[str, tuple[object, ...]] = {}
         if start is not None:
             self._announce_stored(_version(start))
             if start.step and not self._publishing.covers(_version(start)):
@@ -255,10 +256,20 @@ class Commits:
             error = schedule.storage_error()
             if error is not None:
                 metrics.FAILED_COMMITS.labels(kind).inc()
-                log.error("a %s failed and will be tried again: %s", kind, error)
+                self._log_failure(kind, error)
                 if schedule is self._publishing:
                     self._pending = self.unpublished()
                 schedule.take_back()
+            elif kind in self._logged and schedule.task is not None and schedule.is_written:
+                del self._logged[kind]
+                log.info("the storage takes a %s again", kind)
+
+    def _log_failure(self, kind: str, error: OSError) -> None:
+        """Log a failure, unless the one before was of the same sort: each attempt has another path."""
+        sort = type(error), error.errno or str(error)
+        if self._logged.get(kind) != sort:
+            self._logged[kind] = sort
+            log.error("a %s failed and is tried again until it succeeds: %s", kind, error)
 
     def _wait(self) -> None:
         self._publishing.wait()

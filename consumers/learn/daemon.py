@@ -157,7 +157,9 @@ class LearnDaemon:
                     learner.has_new_text,
                     reads_users=bool(learner.born.sizes.user_attributes),
                 )
-                turns = self._watched(chain(skips, batches.recover(entries), new), watch, orders)
+                turns = self._watched(
+                    chain(skips, orders.with_states(batches.recover(entries)), new), watch, orders
+                )
                 self._run_loop(turns, self._publisher(store, writer), start)
 
     def _start(self, journal: FencedWriter) -> Position:

@@ -10,14 +10,14 @@ import logging
 import re
 import shutil
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline import metrics
 from pipeline.bounded import fault_of
 from pipeline.checkpoints.capture import capture
-from pipeline.checkpoints.rebuild import rebuild
+from pipeline.checkpoints.rebuild import make_again, rebuild
 from pipeline.checkpoints.store import KEEP_ADOPTED, Checkpoints, restore_from
 from pipeline.control.pauses import read_pause, standing_pause
 from pipeline.control.records import AdoptionOrder, Order, Pause, Promotion, Refusal, Resume, order_in
@@ -26,7 +26,7 @@ from pipeline.errors import CheckpointCorrupt, OffsetsExpired, OrderRefused, Sto
 from pipeline.eventlog.port import NO_TOPIC_ID, EventLog, LogWriter, Offsets, Record, TopicPartition
 from pipeline.eventlog.replaced import same_topics
 from pipeline.eventlog.topics import Topics
-from pipeline.journal.batch_source import AdoptionPlan
+from pipeline.journal.batch_source import AdoptionPlan, StateSwitch, Turn
 from pipeline.journal.entry import Adopts
 from pipeline.journal.position import Position, of_topic
 from pipeline.snapshots.version import Version
@@ -34,6 +34,10 @@ from pipeline.training.learner import Learner
 
 log = logging.getLogger(__name__)
 
+REMEDY = (
+    "put the checkpoints back, or let another model learn the same events: copy them with `millstream topics "
+    "migrate --to` another prefix (`--partitions` as now), then set log.prefix"
+)
 READ_RECORDS = 100
 ADOPTED = "adopted"
 NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
@@ -108,6 +112,18 @@ class CommandReader:
             except OSError as error:
                 raise StorageUnavailable(f"{order.key} waits, its state cannot be stored: {error}") from error
         return None
+
+    def with_states(self, turns: Iterable[Turn]) -> Iterator[Turn]:
+        """Yield the turns that the journal names; before an adoption, make its state again if it is gone.
+
+        Raises:
+            CheckpointCorrupt: it cannot be made again, as that of a candidate.
+            StorageUnavailable: it cannot be stored.
+        """
+        for turn in turns:
+            if isinstance(turn, StateSwitch):
+                self._make_sure(turn)
+            yield turn
 
     def close(self) -> None:
         """Close the reader."""
@@ -186,6 +202,23 @@ class CommandReader:
         self._checkpoints.write_to(self._checkpoints.folder / state, capture(learner, None, found))
         self._prune()
         return found
+
+    def _make_sure(self, switch: StateSwitch) -> None:
+        """Make sure that a state can be adopted, on a scratch learner, before the learner leaves its own."""
+        scratch, state = self._another(), self._checkpoints.folder / switch.adopts.state
+        try:
+            restore_from(state, scratch, None)
+        except CheckpointCorrupt as error:
+            try:
+                found = make_again(self._log, self._topics, scratch, self._checkpoints, switch)
+                self._checkpoints.write_to(state, capture(scratch, None, found))
+            except (CheckpointCorrupt, OffsetsExpired) as again:
+                raise CheckpointCorrupt(
+                    f"{switch.position.version} went on from {switch.adopts.state}, which is gone ({error}), "
+                    f"and {again}: {REMEDY}"
+                ) from None
+            except OSError as again:
+                raise StorageUnavailable(f"{state} cannot be stored: {again}") from again
 
     def _check_held(self, found: Position, position: Position) -> None:
         """Refuse a state whose next records the log has lost, or never had."""

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 
-from pipeline.checkpoints.store import KEEP_ADOPTED, Checkpoints
+from pipeline.checkpoints.store import Checkpoints, note_adoption
+from pipeline.control.reading import records_of
+from pipeline.control.records import Rollback
 from pipeline.errors import CheckpointCorrupt, TopicError
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.replaced import same_topics
@@ -59,8 +61,8 @@ def rebuild(
     Raises:
         TopicError: nothing was ever learned.
         CheckpointCorrupt: the journal has lost its beginning, there is no checkpoint of `since`, an
-            adopted state is gone, or topics were made again since; names the first version that a rebuild
-            can begin from.
+            adopted state is gone that the journal cannot make again, as that of a candidate, or topics were
+            made again since; names the first version that a rebuild can begin from.
         OffsetsExpired: the log does not hold the journal's records any more.
     """
     check = partial(check_position, event_log, topics)
@@ -80,12 +82,14 @@ def rebuild(
             )
         position = Position.after(*first)
     _check_topics(event_log, topics, checkpoints, position)
+    if supervisor is None:
+        entries = _from_last_adoption(event_log, topics, position.journal, until)
     with closing(BatchSource(event_log, topics, position, learner.first_seen)) as batches:
         for turn in batches.recover(_up_to(until, entries)):
             if turn.position.fingerprint != position.fingerprint:
                 log.warning(OTHER_SETTINGS, turn.position.version)
             if isinstance(turn, StateSwitch):
-                _adopt(event_log, topics, learner, supervisor, checkpoints, turn)
+                _adopt(event_log, topics, learner, supervisor, checkpoints, turn, from_nothing)
             else:
                 scores = learner.score_and_learn(turn.micro)
                 if supervisor is not None:
@@ -104,6 +108,39 @@ def _check_topics(event_log: EventLog, topics: Topics, checkpoints: Checkpoints,
         )
 
 
+def make_again(
+    event_log: EventLog,
+    topics: Topics,
+    learner: Learner,
+    checkpoints: Checkpoints,
+    switch: StateSwitch,
+    *,
+    from_nothing: bool = False,
+) -> Position:
+    """Make a learner the state that a rollback went on from, and that is gone, from the journal.
+
+    Args:
+        learner: any; all its state is replaced.
+        from_nothing: as for `rebuild`.
+
+    Raises:
+        CheckpointCorrupt: it is a candidate's state, the control topic does not hold the order any more, or
+            the journal does not reach back.
+        OffsetsExpired: the log does not hold the journal's records any more.
+    """
+    orders = records_of(event_log, topics, Rollback.decode)
+    version = next((order.version for order in orders if order.key == switch.adopts.order), None)
+    if version is None:
+        raise CheckpointCorrupt("the journal cannot make it again")
+    log.warning("%s is gone: %s is learned from the journal again", switch.adopts.state, version)
+    learner.reset(learner.born)
+    until = Version.parse(version)
+    found = rebuild(event_log, topics, learner, None, checkpoints, from_nothing=from_nothing, until=until)
+    if found.version != version:
+        raise CheckpointCorrupt(f"the journal knows no version {version}, only {found.version} before it")
+    return found
+
+
 def _adopt(
     event_log: EventLog,
     topics: Topics,
@@ -111,14 +148,19 @@ def _adopt(
     supervisor: Supervisor | None,
     checkpoints: Checkpoints,
     switch: StateSwitch,
+    from_nothing: bool,
 ) -> None:
     try:
         checkpoints.adopt(learner, supervisor, switch)
     except CheckpointCorrupt as error:
-        raise CheckpointCorrupt(
-            f"{switch.position.version} went on from {switch.adopts.state}, which is gone ({error}); only "
-            f"the last {KEEP_ADOPTED} adopted states are kept; {_way_out(event_log, topics, checkpoints)}"
-        ) from error
+        try:
+            make_again(event_log, topics, learner, checkpoints, switch, from_nothing=from_nothing)
+        except CheckpointCorrupt as again:
+            raise CheckpointCorrupt(
+                f"{switch.position.version} went on from {switch.adopts.state}, which is gone ({error}), and "
+                f"{again}; {_way_out(event_log, topics, checkpoints)}"
+            ) from error
+        note_adoption(supervisor, switch)
 
 
 def _way_out(event_log: EventLog, topics: Topics, checkpoints: Checkpoints) -> str:
@@ -129,8 +171,8 @@ def _way_out(event_log: EventLog, topics: Topics, checkpoints: Checkpoints) -> s
 def first_start(event_log: EventLog, topics: Topics, checkpoints: Checkpoints, after: int = 0) -> str | None:
     """Return the version of the oldest checkpoint after which nothing is needed that is gone.
 
-    That is an adopted state, records of an accepted gap, topics that were made again, or anything before the
-    offset `after` of the journal.
+    That is an adopted state, even one that the journal could make again, records of an accepted gap, topics
+    that were made again, or anything before the offset `after` of the journal.
     """
     gone = after
     for entry, end in read_journal(event_log, topics.journal):
@@ -140,6 +182,14 @@ def first_start(event_log: EventLog, topics: Topics, checkpoints: Checkpoints, a
     ids = event_log.topic_ids(topics.read_by_learners)
     held = (at for at in checkpoints.positions() if at.journal >= gone and same_topics(at.topic_ids, ids))
     return next((at.version for at in held), None)
+
+
+def _from_last_adoption(event_log: EventLog, topics: Topics, start: int, until: Version | None) -> Entries:
+    """Return the entries from an offset on, or from the last adoption after it: it replaces all before."""
+    for entry, after in _up_to(until, read_journal(event_log, topics.journal, start)):
+        if entry.verb is Verb.ADOPT:
+            start = after - 1
+    return read_journal(event_log, topics.journal, start)
 
 
 def _up_to(until: Version | None, entries: Entries) -> Entries:

@@ -51,7 +51,7 @@ MISMATCHES = ArithmeticError, LookupError, MemoryError, RuntimeError, Safetensor
 """What restoring raises from files that are sealed and yet no state of this model."""
 KEEP_LAST = 5
 KEEP_ADOPTED = 10
-"""States of rollbacks; a rebuild from nothing needs those of all adoptions in the journal."""
+"""States of rollbacks; one that is gone is made from the journal again where it is needed."""
 HOUR_MS = 3_600_000
 LADDER = ((HOUR_MS, 24), (24 * HOUR_MS, 30))
 """Spans in ms and how many of each: besides the last ones, one an hour for a day, one a day for a month."""
@@ -160,8 +160,7 @@ class Checkpoints:
             CheckpointCorrupt: the state no longer exists.
         """
         restore_from(self.folder / switch.adopts.state, learner, None)
-        if supervisor is not None:
-            supervisor.adopted(switch.adopts.kind, switch.left, by_person=is_by_person(switch.adopts.order))
+        note_adoption(supervisor, switch)
 
     def digest(self, captured: LearnerState) -> str:
         """Compute the digest that a checkpoint of this state would have in its manifest."""
@@ -186,6 +185,12 @@ class Checkpoints:
             kept |= {newest_of_span[number] for number in sorted(newest_of_span)[-amount:]}
         for path in set(manifests) - kept:
             remove(path.parent)
+
+
+def note_adoption(supervisor: Supervisor | None, switch: StateSwitch) -> None:
+    """Let a learner's supervisor, if there is one, note that another state was adopted."""
+    if supervisor is not None:
+        supervisor.adopted(switch.adopts.kind, switch.left, by_person=is_by_person(switch.adopts.order))
 
 
 def _written(path: Path, parts: Iterable[Part]) -> StoredFile:

@@ -64,6 +64,18 @@ class Condition(RuleData):
         """Keys of the values that must not be there."""
         return frozenset(map(key_of, self.none_of or ()))
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both ask for the same, which 1 and true do not, though Python's fields are equal."""
+        return self._meaning == other._meaning if isinstance(other, Condition) else NotImplemented
+
+    def __hash__(self) -> int:
+        """Hash what is asked for."""
+        return hash(self._meaning)
+
+    @cached_property
+    def _meaning(self) -> tuple[Hashable, ...]:
+        return self.name, self.wanted, self.unwanted, self.at_least, self.at_most, self.present
+
     def holds(self, values: Values) -> bool:
         """Whether all tests hold."""
         parts = parts_of(values.get(self.name))

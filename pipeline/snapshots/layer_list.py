@@ -84,14 +84,21 @@ class LayerList:
             log.warning("layers are not merged: %s", error)
 
     def _write_layer(self, update: Update, store: SnapshotStore) -> None:
-        """Store what was added as one layer, which reaches to the version of the update."""
+        """Store what was added as one layer, which reaches to the version of the update.
+
+        Where the store has the layer of this version and refused its manifest, nothing was learned since.
+        """
+        step = Version.parse(update.manifest.version).step
+        if self._files and self._files[-1].through == step:
+            self._waiting = []
+            return
         if not self._files:
             store.sweep()
         if len(self._waiting) > 1:
             self._waiting = [merged(self._waiting)]
         (layer,) = self._waiting
         after = self._files[-1].through if self._files else None
-        file = store.put_layer(encode_layer(layer), after, Version.parse(update.manifest.version).step)
+        file = store.put_layer(encode_layer(layer), after, step)
         self._digest.update(layer, update.manifest.rows)
         self._files, self._waiting = (*self._files, file), []
 

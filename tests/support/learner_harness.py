@@ -71,7 +71,8 @@ class LearnerHarness:
         self.closed: dict[str, list[ShownImpression]] = {}
         """Outcomes by the version that closed them."""
         self._harness = harness
-        self._recover = batches.recover(read_journal(harness.log, harness.topics.journal, start.journal))
+        entries = read_journal(harness.log, harness.topics.journal, start.journal)
+        self._recover = orders.with_states(batches.recover(entries))
         self._new = batches.new(
             journal,
             harness.settings.batch,

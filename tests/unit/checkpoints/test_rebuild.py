@@ -125,7 +125,7 @@ def test_a_rebuild_says_when_the_log_has_lost_what_was_learned(harness: ModelHar
     assert caught.value.topic in (harness.topics.interactions, harness.topics.impressions)
 
 
-def test_after_more_rollbacks_than_states_are_kept_a_rebuild_says_where_it_can_begin_and_does_that(
+def test_after_more_rollbacks_than_states_are_kept_a_rebuild_makes_again_those_that_are_gone(
     harness: ModelHarness,
 ) -> None:
     with harness.busy(batches=1) as learning:
@@ -137,25 +137,77 @@ def test_after_more_rollbacks_than_states_are_kept_a_rebuild_says_where_it_can_b
         begin = learning.position.version
         learning.new()
         learned = learning.digest()
-    with pytest.raises(
-        CheckpointCorrupt, match=f"went on from adopted/2, .* `millstream rebuild --from {begin}`"
-    ):
-        harness.rebuilt()
+    assert not harness.checkpoints.has_state("adopted/2")
+    assert harness.rebuilt().digest == learned
     assert harness.rebuilt(since=begin).digest == learned
+    assert not harness.checkpoints.has_state("adopted/2"), "a rebuild writes nothing"
     with pytest.raises(CheckpointMissing, match=f"no checkpoint 1-999 in .*; there are: .*{begin}"):
         harness.rebuilt(since="1-999")
 
 
-def test_without_a_checkpoint_after_the_states_that_are_gone_there_is_nothing_to_begin_from(
-    harness: ModelHarness,
-) -> None:
+def test_states_that_went_on_from_one_another_are_made_again(harness: ModelHarness) -> None:
+    with harness.busy() as learning:
+        for version in ("1-2", "2-2", "3-2", "1-1", "4-2"):
+            harness.roll_back(version, relearn=True)
+            learning.turns(2)
+        learning.new()
+        learned = learning.digest()
+    assert harness.rebuilt().digest == learned
+    shutil.rmtree(harness.checkpoints.folder / "adopted")
+    assert harness.rebuilt().digest == learned
+    with harness.learning() as learning:
+        learning.recover()
+        assert learning.digest() == learned
+
+
+def test_a_learner_whose_checkpoints_are_gone_becomes_the_unbroken_one(harness: ModelHarness) -> None:
+    with harness.busy() as learning:
+        learning.checkpoint()
+        harness.roll_back("1-2")
+        learning.new()
+        harness.roll_back("2-3")
+        learning.new()
+        learned = learning.digest()
+        shutil.rmtree(harness.checkpoints.folder)
+        harness.roll_back("2-2")
+        learning.turns(1)
+        assert learning.position.version == "4-2"
+        adopted = learning.digest()
+    shutil.rmtree(harness.checkpoints.folder)
+    with harness.learning() as learning:
+        assert learning.position.version == "1-0"
+        learning.recover()
+        assert learning.digest() == adopted
+    assert harness.rebuilt(until="3-6").digest == learned
+
+
+def test_a_damaged_state_is_made_again(harness: ModelHarness) -> None:
+    with harness.busy() as learning:
+        harness.roll_back("1-2")
+        learning.new()
+        learned = learning.digest()
+    damaged = harness.checkpoints.folder / "adopted/2/learned.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with harness.learning() as learning:
+        learning.recover()
+        assert learning.digest() == learned
+
+
+def test_a_candidates_state_that_is_gone_is_not_made_again(harness: ModelHarness) -> None:
     with harness.busy(batches=1) as learning:
         learning.checkpoint()
-        harness.roll_back("1-1")
+        harness.candidate("better", learning.captured())
+        harness.promote("better")
         learning.turns(1)
-    shutil.rmtree(harness.checkpoints.folder / "adopted")
-    with pytest.raises(CheckpointCorrupt, match="wait for the next checkpoint"):
+        version = learning.position.version
+    shutil.rmtree(harness.checkpoints.folder / "candidates")
+    with pytest.raises(CheckpointCorrupt, match=f"{version} went on from .*wait for the next checkpoint"):
         harness.rebuilt()
+    with (
+        harness.learning() as learning,
+        pytest.raises(CheckpointCorrupt, match=f"{version} went on from .*topics migrate --to"),
+    ):
+        learning.recover()
 
 
 def test_items_that_compaction_took_leave_an_empty_batch(harness: ModelHarness, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from pipeline.events import Attribute, Item
 from pipeline.rules.columns import Columns
+from pipeline.rules.compiled import CompiledRules, RequestFacts
 from pipeline.rules.conditions import Condition
 from pipeline.rules.rule import ItemMatch
-from tests.support.rules import BareItems, conditions, values
+from tests.support.rules import BareItems, conditions, rule, values
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,28 @@ def test_a_column_is_tested_as_each_value_is(condition: Condition, column: list[
     items = BareItems([Item(item=str(row), title="", attributes=own) for row, own in enumerate(rows)])
     mask = Columns(items).mask(ItemMatch(attributes=(condition,)))
     assert mask.tolist() == [condition.holds(own) for own in rows]
+
+
+@given(conditions("x"), conditions("x"), st.none() | values)
+def test_equal_conditions_hold_of_the_same_values(one: Condition, other: Condition, value: Any) -> None:
+    own = {} if value is None else {"x": value}
+    if one == other:
+        assert hash(one) == hash(other)
+        assert one.holds(own) is other.holds(own)
+
+
+@pytest.mark.parametrize("test", ["equals", "any_of", "none_of"])
+def test_rules_that_ask_for_1_and_for_true_each_have_their_items(test: str) -> None:
+    items = BareItems(
+        [
+            Item(item="one", title="", attributes={"adult": 1}),
+            Item(item="true", title="", attributes={"adult": True}),
+        ]
+    )
+    wanted = {"equals": (1, True), "any_of": ([1], [True]), "none_of": ([True], [1])}[test]
+    rules = [
+        rule(name, "leave_out", items={"attributes": [{"name": "adult", test: asked}]})
+        for name, asked in zip(("one", "true"), wanted, strict=True)
+    ]
+    filters = CompiledRules(rules, items).shaping(RequestFacts(0)).filters
+    assert [one.mask.tolist() for one in filters] == [[True, False], [False, True]]

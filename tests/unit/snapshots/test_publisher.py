@@ -149,3 +149,27 @@ def test_what_the_store_refused_is_in_the_next_snapshot(
         loaded = harness.store.load(Version.parse(after.version))
         assert (loaded.manifest, snapshot_digest(loaded)) == (after, snapshot_digest(learning.snapshot()))
         assert after.digest == snapshot_digest(loaded)
+
+
+@pytest.mark.parametrize("refused", [1, 3, 9])
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_version_whose_manifest_was_refused_is_published_again_though_nothing_was_learned_since(
+    harness: ModelHarness, before: int, refused: int
+) -> None:
+    with harness.busy() as learning:
+        store = FailingStore(harness)
+        publisher = harness.publisher(store)
+        for _ in range(before):
+            learning.publish(publisher)
+        harness.shop(3)
+        learning.new()
+        store.manifests = refused
+        for _ in range(refused):
+            with pytest.raises(OSError, match="the store fails"):
+                learning.publish(publisher)
+        for _ in range(2):
+            manifest = learning.publish(publisher)
+            loaded = harness.store.load(Version.parse(manifest.version))
+            assert snapshot_digest(loaded) == manifest.digest == snapshot_digest(learning.snapshot())
+            harness.shop(3)
+            learning.new()

@@ -256,19 +256,30 @@ def test_one_at_a_time_and_what_came_meanwhile_is_in_the_next(harness: ModelHarn
     assert len(read_compacted(harness.log, harness.topics.histories)) == 3
 
 
-def test_what_the_storage_refused_is_published_once_it_takes_it(harness: ModelHarness) -> None:
+def test_what_the_storage_refused_is_published_once_it_takes_it(
+    harness: ModelHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "consumers.learn.commits")
     in_the_way = block(harness)
     harness.writer.append(harness.topics.interactions, "bob", b"bad")
     with harness.learning() as learning:
         committed = CommittedLearner(harness, learning, Cadence(NEVER, 1), Cadence(NEVER, 1))
         committed.learn()
-        committed.commits.settle({})
-        while committed.commits._publishing.task is not None:
-            threading.Event().wait(0.001)
+        for _ in range(3):
+            committed.commits._publishing.cadence.count(1)
             committed.commits.settle({})
+            while committed.commits._publishing.task is not None:
+                threading.Event().wait(0.001)
+                committed.commits.settle({})
         in_the_way.unlink()
         committed.learn(acts=1)
         committed.finish()
+        committed.commits.settle({})
+    logged = [message.partition(":")[0] for message in caplog.messages if "publication" in message]
+    assert logged == [
+        "a publication failed and is tried again until it succeeds",
+        "the storage takes a publication again",
+    ]
     assert announced(harness) == ["1-2"]
     assert read_compacted(harness.log, harness.topics.histories).keys() == set(USERS)
     assert len({letter.key for letter in harness.records(harness.topics.dead_letters)}) == 1
