@@ -19,9 +19,9 @@ from pipeline.snapshots.version import Version
 LAYERS = "layers"
 """The folder of the files that versions share."""
 OF_CONTENT = "content", "centroids"
+"""Parts whose vectors hold those of other modalities beside that of the text."""
 LATEST = {LATEST_ITEMS: "I64", "latest.weights": "F64"}
 """Number types of the latest counts; all else that a version has of its own is float32."""
-"""Parts whose vectors hold those of other modalities beside that of the text."""
 Forms = Mapping[str, tuple[str, tuple[int, ...]]]
 """Number type and shape of each tensor."""
 
