@@ -1,9 +1,9 @@
 """The mixer: a few weights that combine the scorers' outputs into one probability.
 
-log p(item) ∝ Σ w · feature, over the log-probabilities of model, covisitation and popularity, the
-items' biases, the likeness of texts, the items' trend and the evidence. It is a conditional logit (McFadden
-1974), learned online with Adam, on new events only, before any scorer has learned them. There is one set of
-weights for the first item of a basket, which habit and popularity predict better, and one for the items that follow
+log p(item) ∝ Σ w · feature, over the log-probabilities of model, covisitation and popularity, the items'
+biases, the likeness of texts, the items' trend and the evidence. It is a conditional logit (McFadden 1974),
+learned online with Adam, on new events only, before any scorer has learned them. There is one set of weights
+for the first item of a basket, which habit and popularity predict better, and one for the items that follow
 (measured: HR@20 of first items .22 → .25 on Online Retail). Where the model reads attributes of users, there
 is one for a user's first act, of which nothing else is known. And one for discovery, lists for a new basket
 that leave out all that the user has acted on: it learns from what was new to users in whole baskets, among
