@@ -15,6 +15,7 @@ from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.port import named
 from pipeline.eventlog.topics import Topics
 from pipeline.journal.position import Position
+from pipeline.model.tensors import put_under
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.layer import Layer, RowValues, centroids_of, pairs_of, scanned_of, texts_of
 from pipeline.snapshots.snapshot import Manifest, Snapshot, Update
@@ -190,10 +191,10 @@ def _counts(stream: StreamState) -> dict[str, Tensor]:
     """Copy the counts of a stream state; as they are stored, so that they go on as they are."""
     pairs, popularity = stream.covisitation.counts, stream.popularity
     stored = {name: torch.from_numpy(array) for name, array in pairs.all_stored()._asdict().items()}
-    latest = {f"latest.{name}": torch.from_numpy(array) for name, array in popularity.latest.state().items()}
+    latest = {name: torch.from_numpy(array) for name, array in popularity.latest.state().items()}
     return {
         **stored,
-        **latest,
+        **put_under("latest.", latest),
         "scale": torch.tensor(pairs.scale, dtype=torch.float64),
         "popularity": torch.from_numpy(popularity.all_stored()),
         "popularity_scale": torch.tensor(popularity.scale, dtype=torch.float64),
@@ -212,7 +213,7 @@ def _learned(learner: Learner) -> dict[str, Tensor]:
     named = learner.recommender.learned()
     tensors = {f"parameter.{name}": parameter.detach().clone() for name, parameter in named.items()}
     tensors |= learner.optimizer.moments()
-    tensors |= {f"mixer.{name}": tensor for name, tensor in learner.mixer.state().items()}
+    tensors |= put_under("mixer.", learner.mixer.state())
     centroids = learner.retriever.choice.centroids
     if centroids is None:
         return tensors

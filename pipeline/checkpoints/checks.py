@@ -113,7 +113,7 @@ def _check_latest(latest: Mapping[str, Tensor], items: int) -> None:
     if not latest:
         return
     rows, weights = latest["items"], latest["weights"]
-    if (rows.dtype, weights.dtype) != (torch.int64, torch.float64) or not rows.shape == weights.shape:
+    if (rows.dtype, weights.dtype) != (torch.int64, torch.float64) or rows.shape != weights.shape:
         raise ValueError("the latest acts have another form than acts")
     check_range("latest.items", rows, 0, items - 1)
     check_range("latest.weights", weights, -LARGEST_ACT, LARGEST_ACT)

@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 from safetensors.torch import save as write_tensors
 
+from pipeline.model.tensors import put_under
 from pipeline.snapshots.layer import Array, Layer, arrays_of
 from pipeline.snapshots.snapshot import TensorForm, Update
 
@@ -39,8 +40,8 @@ Content = bytes | bytearray | memoryview | mmap.mmap
 def encode_own(update: Update) -> dict[str, bytes]:
     """Encode what each version has of its own."""
     named = {f"learned.{name}": tensor.contiguous() for name, tensor in update.learned.items()}
-    latest = {f"latest.{name}": tensor for name, tensor in update.latest.items()}
-    learned = {**named, **latest, "mixer": update.mixer, "ratings": update.ratings}
+    named |= put_under("latest.", update.latest)
+    learned = {**named, "mixer": update.mixer, "ratings": update.ratings}
     files = {LEARNED: learned, ENCODER: update.encoder, VALUES: update.values}
     return {name: write_tensors(dict(tensors)) for name, tensors in files.items() if tensors}
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.model.tensors import put_under
 from pipeline.snapshots.layer import PARTS, Array, Layer, RowValues
 from pipeline.snapshots.snapshot import Manifest, Snapshot, Update
 
@@ -67,10 +68,9 @@ def snapshot_digest(snapshot: Snapshot) -> str:
 
 
 def _small(of: Update | Snapshot) -> Mapping[str, Tensor]:
-    encoder = {f"encoder.{name}": tensor for name, tensor in of.encoder.items()}
-    values = {f"values.{name}": tensor for name, tensor in of.values.items()}
-    latest = {f"latest.{name}": tensor for name, tensor in of.latest.items()}
-    return {**encoder, **of.learned, **values, **latest, "mixer": of.mixer, "ratings": of.ratings}
+    named = put_under("encoder.", of.encoder) | put_under("values.", of.values)
+    named |= put_under("latest.", of.latest)
+    return {**named, **of.learned, "mixer": of.mixer, "ratings": of.ratings}
 
 
 def _numbers(manifest: Manifest) -> bytes:

@@ -10,7 +10,7 @@ from pipeline.eventlog.port import read_compacted
 from pipeline.snapshots.announcement import Announcement, Seal
 from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.history_records import read_history_record
-from pipeline.snapshots.publisher import Publication
+from pipeline.snapshots.publisher import Publication, Publisher
 from pipeline.snapshots.snapshot import LayerFile
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.snapshots.version import Version
@@ -126,16 +126,24 @@ class FailingStore(SnapshotStore):
         return super().put_layer(*arguments)  # type: ignore[arg-type]
 
 
+def failing(
+    harness: ModelHarness, learning: LearnerHarness, published: int
+) -> tuple[FailingStore, Publisher]:
+    """A store that may refuse, and a publisher to it that has published so many snapshots."""
+    store = FailingStore(harness)
+    publisher = harness.publisher(store)
+    for _ in range(published):
+        learning.publish(publisher)
+    return store, publisher
+
+
 @pytest.mark.parametrize(("manifests", "layers"), [(2, 0), (0, 2), (1, 1)])
 @pytest.mark.parametrize("before", [0, 1])
 def test_what_the_store_refused_is_in_the_next_snapshot(
     harness: ModelHarness, before: int, manifests: int, layers: int
 ) -> None:
     with harness.busy() as learning:
-        store = FailingStore(harness)
-        publisher = harness.publisher(store)
-        for _ in range(before):
-            learning.publish(publisher)
+        store, publisher = failing(harness, learning, before)
         store.manifests, store.layers = manifests, layers
         for number in range(2):
             harness.upsert(f"new-{number}", f"lamp {number}")
@@ -157,10 +165,7 @@ def test_a_version_whose_manifest_was_refused_is_published_again_though_nothing_
     harness: ModelHarness, before: int, refused: int
 ) -> None:
     with harness.busy() as learning:
-        store = FailingStore(harness)
-        publisher = harness.publisher(store)
-        for _ in range(before):
-            learning.publish(publisher)
+        store, publisher = failing(harness, learning, before)
         harness.shop(3)
         learning.new()
         store.manifests = refused
