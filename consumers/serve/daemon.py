@@ -131,7 +131,7 @@ def serve(
             submit,
             shown=shown,
             append=rewards.append,
-            arms=make_arms(settings.policy),
+            arms=None,
             writes_features=bool(settings.value.learners),
             others=OTHERS if "dqn" in settings.value.learners else 0,
         )
@@ -144,7 +144,7 @@ def serve(
         if worker is None:
             serve_beside(app, here, "serve", followers, stop, http=here.http)
         else:
-            is_ready = partial(_is_ready, current, worker)
+            is_ready = partial(_is_ready, service, worker)
             serve_beside(
                 app, here, "serve", followers, stop, http=here.http, is_ready=is_ready, is_shared=True
             )
@@ -165,9 +165,9 @@ def _policy_follower(
     return PolicyFollower(event_log, topic, use, settings.serve.poll_seconds)
 
 
-def _is_ready(current: CurrentState, worker: Worker) -> bool:
+def _is_ready(service: RecommendationService, worker: Worker) -> bool:
     """Whether a worker can answer; tell its parent when it can."""
-    if current.view is None:
+    if not service.readiness().ready:
         return False
     with suppress(BrokenPipeError):  # its parent has ended, and so will this worker
         worker.ready.send_bytes(b"1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -52,10 +52,11 @@ NOT_REMEMBERED = (
 )
 NO_SNAPSHOT = "none"
 """The snapshot in the impression of an answer without one."""
+Known = TypeVar("Known")
 
 
 class NotReady(MillstreamError):
-    """The server has not read the log to its end yet."""
+    """The server has not read the log to its end yet, or not what policy is in use."""
 
 
 class UnknownItem(MillstreamError):
@@ -110,7 +111,7 @@ class RecommendationService:
         clock: Callable[[], int] = now_ms,
         shown: ShownItems | None = None,
         append: Callable[[Interaction], None] | None = None,
-        arms: Arms = GREEDY_ALONE,
+        arms: Arms | None = GREEDY_ALONE,
         writes_features: bool = False,
         others: int = 0,
     ) -> None:
@@ -124,7 +125,7 @@ class RecommendationService:
             shown: what was shown lately; nothing without it. Impressions that are submitted are added.
             append: appends an act to the log; None to take in no rewards.
             arms: have the policies that make the slates of answers which are written as impressions; others
-                are greedy.
+                are greedy. None if they are not known yet: nobody gets a slate before `use` says them.
             writes_features: whether impressions have features, from which values are learned.
             others: of how many items that were not shown they have them, too.
         """
@@ -207,7 +208,7 @@ class RecommendationService:
         users = [request.user for request in requests if request.user is not None]
         view, known = self._current.for_users(users)
         view, now, of_users = _ready(view), self._clock(), iter(known)
-        asked, digests, arms = [], [], self._arms
+        asked, digests, arms = [], [], _ready(self._arms)
         for request in requests:
             user = request.stranger(now) if request.user is None else next(of_users)
             asked.append(self._asked(view, request, user, now, arms))
@@ -359,7 +360,7 @@ class RecommendationService:
         """Report whether the service can answer, with which snapshot, and whether only from memory."""
         view, degradation = self._current.view, self._current.degradation
         return Readiness(
-            ready=view is not None,
+            ready=view is not None and self._arms is not None,
             snapshot=str(view.snapshot.version) if view and view.snapshot else None,
             refused=self._refused(),
             degraded=degradation.reason if degradation else None,
@@ -454,10 +455,10 @@ def attributes_read(view: View) -> Sequence[str]:
     return view.snapshot.manifest.sizes.user_attributes if view.snapshot else ()
 
 
-def _ready(view: View | None) -> View:
-    if view is None:
+def _ready(known: Known | None) -> Known:
+    if known is None:
         raise NotReady("the server has not read the log yet; /readyz says whether something is wrong")
-    return view
+    return known
 
 
 def _shaping(

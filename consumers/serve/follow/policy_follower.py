@@ -27,13 +27,14 @@ class PolicyFollower:
     def __init__(
         self, event_log: EventLog, topic: str, use: Callable[[PolicyChange | None], None], poll_seconds: float
     ) -> None:
-        """Call `use` whenever another policy is to be used than before; first it is that of the settings.
+        """Call `use` once all changes are read, and whenever they lead to another policy than before.
 
         Args:
             use: takes the promotion of the policy; None for that of the settings.
         """
         self._log, self._topic, self._use, self._poll_seconds = event_log, topic, use, poll_seconds
         self._used: PolicyChange | None = None
+        self._is_known = False
         self._refusals = RefusalLog("serve", remedy=MEND)
 
     def run(self, stop: Event) -> None:
@@ -52,10 +53,12 @@ class PolicyFollower:
                 stop.wait(self._poll_seconds)
 
     def _apply(self, promotion: PolicyChange | None) -> None:
-        if promotion != self._used:
+        if self._is_known and promotion == self._used:
+            return
+        if promotion or self._is_known:
             log.warning("policy in use: %s", promotion.policy if promotion else "that of the settings")
-            self._use(promotion)
-            self._used = promotion
+        self._use(promotion)
+        self._used, self._is_known = promotion, True
 
     def _add(self, changes: PolicyChanges, record: Record) -> None:
         try:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from consumers.serve.impressions import NotRepeatable, StoredQuery
 from consumers.serve.query import ALL_TYPES, NO_TYPES, RecommendationQuery
 from consumers.serve.schemas import AnonymousAct
-from consumers.serve.service import RecommendationService
+from consumers.serve.service import NotReady, RecommendationService
 from consumers.serve.state.current import CurrentState
 from pipeline.events import Context, Impression, InteractionType, decode, encode, validate
 from pipeline.model.backbone import Backbone
+from pipeline.policy.arms import GREEDY_ALONE
 from tests.support.serve_harness import World
 
 T = InteractionType
@@ -65,6 +66,19 @@ def test_a_stored_query_is_within_the_bounds_of_an_impression(exclude: set[str])
     shown = {"impression_id": "i", "user": "u", "snapshot": "1-1", "time": 0, "items": ["a"]}
     fields = {**shown, "scores": [1.0], "offsets": {}, "context": {"source": "model", **context}}
     assert decode(Impression, encode(validate(Impression, fields))).context["k"] == 5
+
+
+def test_nobody_gets_a_slate_before_the_policy_in_use_is_known(world: World) -> None:
+    world.open()
+    with world.server() as current:
+        world.shown(current)
+        service = RecommendationService(current, context=5, arms=None)
+        assert not service.readiness().ready
+        with pytest.raises(NotReady):
+            service.for_user("ann", None, RecommendationQuery(k=5))
+        service.use(GREEDY_ALONE)
+        assert service.readiness().ready
+        assert service.for_user("ann", None, RecommendationQuery(k=5)).items
 
 
 def test_exclude_seen_reaches_back_beyond_the_history(world: World) -> None:

@@ -54,6 +54,14 @@ def test_earlier_and_later_changes_are_followed(world: World) -> None:
         wait_until(lambda: used == ["two", "one", None])
 
 
+def test_that_nothing_was_promoted_is_said_once(world: World) -> None:
+    with following(world) as used:
+        wait_until(lambda: used == [None])
+        change(world, "rollback", "two")  # which is not in use, so nothing changes
+        change(world, "promotion", "one")
+        wait_until(lambda: used == [None, "one"])
+
+
 def test_a_log_that_is_away_for_a_while_costs_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beside, "RETRY_SECONDS", 0.01)
     change(world, "promotion", "one")
