@@ -203,6 +203,11 @@ PAUSES = Counter(
 FAILED_COMMITS = Counter(
     "millstream_failed_commits_total", "Publications and checkpoints that the storage refused", ["kind"]
 )
+COMMITS_FAILING = Gauge(
+    "millstream_commits_failing",
+    "1 while the storage refuses each publication or checkpoint; else 0",
+    ["kind"],
+)
 
 LEARNED_FRESHNESS = Histogram(
     "millstream_appended_to_learned_seconds", "Time from append until an event is learned", buckets=FRESHNESS

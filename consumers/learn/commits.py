@@ -256,12 +256,14 @@ class Commits:
             error = schedule.storage_error()
             if error is not None:
                 metrics.FAILED_COMMITS.labels(kind).inc()
+                metrics.COMMITS_FAILING.labels(kind).set(1)
                 self._log_failure(kind, error)
                 if schedule is self._publishing:
                     self._pending = self.unpublished()
                 schedule.take_back()
             elif kind in self._logged and schedule.task is not None and schedule.is_written:
                 del self._logged[kind]
+                metrics.COMMITS_FAILING.labels(kind).set(0)
                 log.info("the storage takes a %s again", kind)
 
     def _log_failure(self, kind: str, error: OSError) -> None:

@@ -175,6 +175,7 @@ def gather(
         *_degraded(series),
         *_unserved(daemons, read_compacted(event_log, topics.snapshots)),
         *_stopped(series),
+        *_uncommitted(learner),
         *_paused(series, event_log, topics),
         *_unlearned(learner),
         *_refusing(incoming),
@@ -374,6 +375,12 @@ def _stopped(series: Mapping[str, Series]) -> Iterable[tuple[State, str]]:
         if _gauge(series.get(name, {}), "millstream_reading_stopped", name):
             reason = "too many records were refused: its log says what to do"
             yield "red", f"{name} reads nothing, because {reason}"
+
+
+def _uncommitted(learner: Series) -> Iterable[tuple[State, str]]:
+    for kind in ("publication", "checkpoint"):
+        if value_of(learner, "millstream_commits_failing", kind=kind):
+            yield "red", f"the storage refuses each {kind} of the learner, whose log says why"
 
 
 def _paused(series: Mapping[str, Series], event_log: EventLog, topics: Topics) -> Iterable[tuple[State, str]]:

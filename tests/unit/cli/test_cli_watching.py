@@ -172,6 +172,17 @@ def test_a_server_that_cannot_follow_the_log_is_red(settings: Settings) -> None:
     assert found["findings"] == ["serve cannot follow the event log: /readyz says why, and what to do"]
 
 
+def test_a_learner_whose_snapshots_the_storage_refuses_is_red(settings: Settings) -> None:
+    answer_for_both(settings)
+    metrics.COMMITS_FAILING.labels("publication").set(1)
+    try:
+        code, found = status()
+    finally:
+        metrics.COMMITS_FAILING.remove("publication")
+    assert (code, found["state"]) == (1, "red")
+    assert found["findings"] == ["the storage refuses each publication of the learner, whose log says why"]
+
+
 def test_a_server_that_has_swapped_in_nothing_of_what_was_announced_is_yellow(
     harness: ModelHarness, settings: Settings
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from consumers.learn.commits import Cadences, Commits
 from consumers.learn.schedule import Cadence
@@ -256,6 +257,11 @@ def test_one_at_a_time_and_what_came_meanwhile_is_in_the_next(harness: ModelHarn
     assert len(read_compacted(harness.log, harness.topics.histories)) == 3
 
 
+def failing_now() -> list[float | None]:
+    kinds = ("publication", "checkpoint")
+    return [REGISTRY.get_sample_value("millstream_commits_failing", {"kind": kind}) for kind in kinds]
+
+
 def test_what_the_storage_refused_is_published_once_it_takes_it(
     harness: ModelHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -271,10 +277,12 @@ def test_what_the_storage_refused_is_published_once_it_takes_it(
             while committed.commits._publishing.task is not None:
                 threading.Event().wait(0.001)
                 committed.commits.settle({})
+        before = failing_now()
         in_the_way.unlink()
         committed.learn(acts=1)
         committed.finish()
         committed.commits.settle({})
+    assert (before, failing_now()) == ([1, 1], [0, 0])
     logged = [message.partition(":")[0] for message in caplog.messages if "publication" in message]
     assert logged == [
         "a publication failed and is tried again until it succeeds",
