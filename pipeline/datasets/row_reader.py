@@ -27,6 +27,8 @@ from pipeline.events import InteractionType
 
 MOST_SHOWN = 40
 """Characters of a cell that a message repeats."""
+MOST_EXACT = 2.0**53
+"""Above it floating-point numbers skip whole ones; JSON's of over 64 bits are read as such, too."""
 YES, NO = {"true", "yes", "y", "t"}, {"false", "no", "n", "f"}
 TYPES = {str(kind): kind for kind in InteractionType}
 Fields = dict[str, object]
@@ -113,16 +115,23 @@ class CellReader:
 
     def identifier(self, cells: Cells, source: FieldSource) -> str:
         """Return an id, empty if it is missing or what programs write for a missing one."""
-        text = self.text(cells, source)
+        text = self._id_text(cells, source)
         return "" if text.lower() in NO_VALUE else text
 
     def user(self, cells: Cells, source: FieldSource) -> str | None:
         """Return a user's id, None if it is missing; a message never repeats it."""
-        text = self.text(cells, source)
+        text = self._id_text(cells, source)
         try:
             return customer(text)
         except ValueError as error:
             raise InvalidField(source.name, None, error) from None
+
+    def _id_text(self, cells: Cells, source: FieldSource) -> str:
+        found = cell_of(cells, source)
+        if isinstance(found, float) and abs(found) > MOST_EXACT:
+            error = ValueError("is a number of too many digits, where different ids are one: write it as text")
+            raise InvalidField(source.name, None, error)
+        return self.text(cells, source)
 
     def number(self, cells: Cells, source: FieldSource) -> float | None:
         """Return a number, None if it is missing."""

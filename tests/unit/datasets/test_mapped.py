@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -156,6 +157,21 @@ def test_a_dotted_path_leads_into_an_object(tmp_path: Path) -> None:
     source = as_jsonl(tmp_path / "rows.jsonl", [row])
     assert acts(events(source, simple(interactions=interactions)))[0].user == "7"
     with pytest.raises(DatasetError, match="name one of its parts"):
+        events(source, simple())
+
+
+@pytest.mark.parametrize("column", ["who", "sku"])
+def test_ids_of_more_digits_than_a_number_keeps_are_refused_and_become_no_other(
+    tmp_path: Path, column: str
+) -> None:
+    exact = [{**BASE, column: 2**64 - 1}, {**BASE, column: str(2**70)}, {**BASE, column: 15.0}]
+    found = acts(events(as_jsonl(tmp_path / "exact.jsonl", exact), simple()))
+    ids = [act.user if column == "who" else act.item for act in found]
+    assert sorted(ids) == sorted([str(2**64 - 1), str(2**70), "15"])
+    source = tmp_path / "rows.jsonl"
+    source.write_bytes(as_jsonl(source, [BASE]).read_bytes() + orjson.dumps({**BASE, column: 0}))
+    source.write_text(source.read_text().replace(f'"{column}":0', f'"{column}":{10**23}'))
+    with pytest.raises(DatasetError, match=rf"rows.jsonl:2.*{column}.*too many digits.*write it as text"):
         events(source, simple())
 
 
