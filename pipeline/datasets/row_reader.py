@@ -129,7 +129,7 @@ class CellReader:
     def _id_text(self, cells: Cells, source: FieldSource) -> str:
         found = cell_of(cells, source)
         if isinstance(found, float) and abs(found) > MOST_EXACT:
-            error = ValueError("is a number of too many digits, where different ids are one: write it as text")
+            error = ValueError("is a number of too many digits, which several ids share: write it as text")
             raise InvalidField(source.name, None, error)
         return self.text(cells, source)
 
