@@ -127,10 +127,9 @@ class Column:
         mask = ~self.having(condition.unwanted)
         if condition.wanted is not None:
             mask &= self.having(condition.wanted)
-        if condition.at_least is not None:
-            mask &= self._mask(self.numbers >= condition.at_least)
-        if condition.at_most is not None:
-            mask &= self._mask(self.numbers <= condition.at_most)
+        if condition.bounds is not None:
+            first, last = condition.bounds
+            mask &= self._mask((first <= self.numbers) & (self.numbers <= last))
         if condition.present is not None:
             mask &= self._mask(np.ones(self.rows.size, dtype=np.bool_)) == condition.present
         return mask

@@ -10,11 +10,12 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.errors import InvalidEvent, RefusalReason
-from pipeline.event_fields import MAX_FIELD_CHARACTERS, nearest, whole
+from pipeline.event_fields import whole
 from pipeline.eventlog.port import Record
 from pipeline.events import MAX_WIRE_BYTES, Category, Finite, Id, parse
 from pipeline.rules.conditions import Conditions, RuleData
 from pipeline.rules.time_window import TimeWindow
+from pipeline.wording import faults_of
 
 MAX_RULES = 500
 """Rules in force at a time, the first by name; each may hold a bit for every item."""
@@ -190,11 +191,6 @@ def rule_of(record: Record) -> RuleRecord:
 
 
 def _invalid(error: ValidationError, kind: RuleKind) -> InvalidEvent:
-    """Convert Pydantic's first error."""
-    problem = error.errors(include_url=False, include_context=False)[0]
-    field = ".".join(map(str, problem["loc"])) or "rule"
-    reason = problem["msg"]
-    if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
-        near = nearest(field, kind.model_fields)
-        reason += f": did you mean {near}?" if near else f": it has only {', '.join(kind.model_fields)}"
-    return InvalidEvent(field[:MAX_FIELD_CHARACTERS], reason, RefusalReason.SCHEMA)
+    """Convert the first fault that Pydantic found."""
+    field, reason = faults_of(error.errors(include_url=False), kind, names_all=True)[0]
+    return InvalidEvent(field or "rule", reason, RefusalReason.SCHEMA)
