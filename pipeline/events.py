@@ -306,6 +306,8 @@ class Impression(_Event):
         return pool
 
 
+CATEGORY = "category"
+"""The name of the attribute that is a field of its own."""
 TIME_FIELDS = ("time", "published", "expires")
 NEW_IN_2 = frozenset({"attributes", "published", "expires", "media", "vectors"})
 NEW_SINCE = {

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.events import Item
+from pipeline.events import CATEGORY, Item
 from pipeline.rules.conditions import Condition, Value, key_of, number_of, parts_of
 from pipeline.rules.rule import ItemMatch
 
@@ -230,4 +230,6 @@ def masks_after(
 
 
 def _value(item: Item, attribute: str | None) -> Value | None:
-    return item.category if attribute is None else item.attributes.get(attribute)
+    if attribute is None:
+        return item.category
+    return item.attributes.get(attribute, item.category if attribute == CATEGORY else None)

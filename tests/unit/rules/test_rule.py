@@ -11,6 +11,7 @@ from pipeline.errors import InvalidEvent
 from pipeline.eventlog.port import Record
 from pipeline.events import Item
 from pipeline.rules.columns import Columns
+from pipeline.rules.conditions import key_of
 from pipeline.rules.rule import ItemMatch, build_rule, decode_rule, encode_rule, rule_of
 from pipeline.rules.time_window import TimeWindow
 from tests.support.rules import BRAND, BareItems, rule
@@ -166,6 +167,21 @@ def test_items_match_by_id_category_and_attributes() -> None:
     assert matching(categories=["mugs", "tea"], attributes=[{"name": "brand", "equals": "x"}]) == ["a", "c"]
     assert matching(attributes=[{"name": "price", "at_least": 5, "at_most": 9}]) == ["a"]
     assert matching(attributes=[{"name": "price", "present": False}]) == ["b"]
+
+
+def test_category_is_the_field_of_that_name_unless_an_item_has_an_attribute_of_it() -> None:
+    items = BareItems(
+        [
+            Item(item="a", title="", category="mugs"),
+            Item(item="b", title="", category="mugs", attributes={"category": "tea"}),
+            Item(item="c", title=""),
+            None,
+        ]
+    )
+    column = Columns(items).of("category")
+    assert (column.rows.tolist(), [*column.numbering]) == ([0, 1], [key_of("mugs"), key_of("tea")])
+    named = ItemMatch.model_validate({"attributes": [{"name": "category", "equals": "mugs"}]})
+    assert Columns(items).mask(named).tolist() == [True, False, False, False]
 
 
 @pytest.mark.parametrize("field", ["starts", "ends"])
