@@ -33,6 +33,7 @@ from pipeline.event_fields import (
     IN_SECONDS,
     LATEST_MS,
     TIME_SCHEMA,
+    VALUES,
     invalid_event,
     is_in_seconds,
     milliseconds,
@@ -73,8 +74,8 @@ Offset = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Context = Annotated[dict[Id, Scalar], Field(max_length=32)]
 Scalars = Annotated[tuple[Scalar, ...], Field(strict=False, max_length=64)]
 Attribute = Annotated[
-    Annotated[Scalar, Tag("value")] | Annotated[Scalars, Tag("values")],
-    Discriminator(lambda value: "values" if isinstance(value, list | tuple) else "value"),
+    Annotated[Scalar, Tag("value")] | Annotated[Scalars, Tag(VALUES)],
+    Discriminator(lambda value: VALUES if isinstance(value, list | tuple) else "value"),
 ]
 Attributes = Annotated[dict[Id, Attribute], Field(max_length=64)]
 # Spaces one by one: what \s is differs between Rust, which checks here, and the dialect of JSON Schema.
