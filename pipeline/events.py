@@ -49,8 +49,8 @@ MAX_TIME_AHEAD_MS = 5 * 60 * 1000
 MAX_INTEGER = 2**63 - 1
 """The largest integer that the wire form can hold."""
 TRUSTED: Mapping[str, object] = MappingProxyType({})
-"""The context in which an item is read that changes have made: each was valid, and together they may leave it
-no time of sale, in which case it is never on sale."""
+"""The context in which is read what was accepted before: whether its parts make sense together is not asked
+again. Changes, each valid, may have left an item no time of sale, in which case it is never on sale."""
 CONTENT_DIGESTS = 2**16
 """Number of short digests of an interaction's content."""
 

@@ -7,10 +7,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline.events import Finite, Id, Scalar
+from pipeline.events import TRUSTED, Finite, Id, Scalar
 
 MAX_CONDITIONS = 16
 MAX_VALUES = 256
@@ -32,7 +32,7 @@ class Condition(RuleData):
 
     A list passes `equals` with `any_of`, and `at_least` with `at_most`, if one of its values passes both.
     Without the value, only `none_of` and ``present = false`` hold. A number never equals text, nor true.
-    Tests that nothing passes are refused.
+    Tests that nothing passes are refused where a rule is written, and read where an earlier release wrote it.
     """
 
     name: Id
@@ -52,7 +52,9 @@ class Condition(RuleData):
         return self
 
     @model_validator(mode="after")
-    def _can_hold(self) -> Self:
+    def _can_hold(self, info: ValidationInfo) -> Self:
+        if info.context is TRUSTED:
+            return self
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
             raise PydanticCustomError("never", "can never hold: at_least is above at_most")
         if self.wanted is not None and self.wanted <= self.unwanted:

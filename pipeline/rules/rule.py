@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.event_fields import whole
 from pipeline.eventlog.port import Record
-from pipeline.events import MAX_WIRE_BYTES, Category, Finite, Id, parse
+from pipeline.events import MAX_WIRE_BYTES, TRUSTED, Category, Finite, Id, parse
 from pipeline.rules.conditions import Conditions, RuleData
 from pipeline.rules.time_window import TimeWindow
 from pipeline.wording import faults_of
@@ -136,12 +136,16 @@ def build_rule(fields: Mapping[str, object]) -> Rule:
     Raises:
         InvalidEvent: a field violates the schema; names it and the reason.
     """
+    return _built(fields, None)
+
+
+def _built(fields: Mapping[str, object], context: Mapping[str, object] | None) -> Rule:
     action = fields.get("action")
     kind = KINDS.get(action) if isinstance(action, str) else None
     if kind is None:
         raise InvalidEvent("action", f"must be {', '.join(KINDS)}", RefusalReason.SCHEMA)
     try:
-        return kind.model_validate(dict(fields))
+        return kind.model_validate(dict(fields), context=context)
     except ValidationError as error:
         raise _invalid(error, kind) from None
 
@@ -169,7 +173,7 @@ def decode_rule(wire: bytes) -> Rule:
     for name, expected in (("v", RuleBase.version), ("kind", RuleBase.kind)):
         if fields.pop(name, None) != expected:
             raise InvalidEvent(name, f"must be {expected!r}", RefusalReason.SCHEMA)
-    return build_rule(fields)
+    return _built(fields, TRUSTED)
 
 
 def rule_of(record: Record) -> RuleRecord:

@@ -95,6 +95,16 @@ def test_a_bad_field_is_refused_by_name(change: dict[str, Any], field: str, reas
     assert reason in caught.value.reason
 
 
+def test_a_rule_that_nothing_can_pass_is_read_where_an_earlier_release_wrote_it() -> None:
+    items = {"attributes": [{"name": "price", "at_least": 9.0, "at_most": 5.0}]}
+    fields = {"name": "none", "action": "keep", "items": items}
+    read = decode_rule(orjson.dumps({"v": 2, "kind": "rule", **fields}))
+    mask = Columns(BareItems([Item(item="a", title="", attributes={"price": (1, 60)})])).mask(read.items)
+    assert mask.tolist() == [False]
+    with pytest.raises(InvalidEvent, match="at_least is above at_most"):
+        build_rule(fields)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "field"),
     [
