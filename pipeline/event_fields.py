@@ -44,6 +44,9 @@ TIME_SCHEMA = {
 }
 """What `milliseconds` reads, as JSON Schema."""
 TIME_REMEDY = "send milliseconds since 1970 as a number, or ISO 8601 with a zone such as 2026-11-25T20:00:00Z"
+VALUES = "values"
+"""What stands in the location of a fault within a list of values."""
+SHOULD_BE = "Input should be a valid "
 REASONS = {
     "missing": RefusalReason.MISSING_FIELD,
     "extra_forbidden": RefusalReason.UNKNOWN_FIELD,
@@ -161,12 +164,31 @@ def invalid_event(error: ValidationError, kind: str, fields: Sequence[str], reme
     location = problems[0]["loc"][:2]
     here = [problem for problem in problems if problem["loc"][:2] == location]
     field = ".".join(str(part) for part in location) or "event"
-    reasons = [problem["msg"] for problem in here]
-    if len(here) == 1:
-        hint = _hint(here[0], kind, fields, remedy)
-        reasons = [f"{reasons[0]}: {hint}" if hint else reasons[0]]
-    reason = "; or ".join(dict.fromkeys(reasons))
+    hint = _hint(here[0], kind, fields, remedy) if len(here) == 1 else _hint_of_value(here)
+    reason = f"{_said(here)}: {hint}" if hint else _said(here)
     return InvalidEvent(field[:MAX_FIELD_CHARACTERS], reason, _reason(here))
+
+
+def _said(problems: Sequence[ErrorDetails]) -> str:
+    """Say what a value should be: if it has the type of one member of a union, what that member asks for."""
+    of_its_type = [problem["msg"] for problem in problems if not problem["type"].endswith("_type")]
+    first, *others = dict.fromkeys(of_its_type or [problem["msg"] for problem in problems])
+    said = " or ".join([first, *(other.removeprefix(SHOULD_BE) for other in others)])
+    return said.replace("Tuple should", "List should").replace(" after validation", "")
+
+
+def _hint_of_value(problems: Sequence[ErrorDetails]) -> str | None:
+    """Say what to send instead of a value that has the type of no member of a union."""
+    if not all(problem["type"].endswith("_type") for problem in problems):
+        return None
+    match problems[0]["input"]:
+        case None:
+            return "leave it out where it is not known"
+        case dict():
+            return "give each of its values a name of its own, such as size.width"
+        case list() if VALUES in problems[0]["loc"]:
+            return "send all values in one list"
+    return None
 
 
 def _hint(problem: ErrorDetails, kind: str, fields: Sequence[str], remedy: str) -> str | None:

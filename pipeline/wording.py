@@ -18,6 +18,7 @@ MOST_FAULTS = 10
 MUST = re.compile(r"^(Input|String|List|Tuple|Dictionary|Value|Set) should ")
 OF_PYTHON = re.compile(r" (or instance of \w+|or object to extract fields from|after validation)")
 """Words of Pydantic that mean nothing to people who write TOML or JSON."""
+UNKNOWN = "is unknown"
 VALID = "must be a valid "
 KEY = "[key]"
 """The last part of a location that is the name of a value, and not the value."""
@@ -37,8 +38,13 @@ def faults_in(error: ValidationError, model: type[BaseModel], whole: str) -> str
     return listed([f"{place or whole}: {reason}" for place, reason in found], MOST_FAULTS)
 
 
-def faults_of(problems: Sequence[Problem], model: type[BaseModel]) -> list[tuple[str, str]]:
-    """Return place and reason of each fault; a value that fits no member of a union is one fault."""
+def faults_of(
+    problems: Sequence[Problem], model: type[BaseModel], names_all: bool = False
+) -> list[tuple[str, str]]:
+    """Return place and reason of each fault; a value that fits no member of a union is one fault.
+
+    Where no name is near an unknown one, `names_all` names all that there are: for models of few fields.
+    """
     reasons = dict[tuple[str, bool], list[str]]()
     missing = {problem["loc"] for problem in problems if problem["type"] == "missing"}
     for problem in problems:
@@ -46,7 +52,10 @@ def faults_of(problems: Sequence[Problem], model: type[BaseModel]) -> list[tuple
         *above, name = problem["loc"] or ("",)
         lacking = [one for one in known if (*above, one) in missing]
         meant = lacking if nearest(str(name), lacking) else known
-        reasons.setdefault((place, is_member), []).append(reason_of(problem, meant))
+        reason = reason_of(problem, meant)
+        if names_all and reason == UNKNOWN:
+            reason += f": there are only {', '.join(known)}"
+        reasons.setdefault((place, is_member), []).append(reason)
     return [
         (place, text)
         for (place, is_member), said in reasons.items()
@@ -73,10 +82,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def reason_of(problem: Problem, known: Iterable[str] = ()) -> str:
     """Say what is wrong with a field; `known`: the names that may stand in the place of an unknown one."""
-    message = OF_PYTHON.sub("", MUST.sub("must ", problem["msg"]))
+    message = OF_PYTHON.sub("", MUST.sub("must ", problem["msg"])).replace("valid tuple", "valid list")
     match problem["type"]:
         case "extra_forbidden":
-            return f"is unknown{did_you_mean(str(problem['loc'][-1]), known)}"
+            return f"{UNKNOWN}{did_you_mean(str(problem['loc'][-1]), known)}"
         case "value_error":
             return message.removeprefix("Value error, ")
         case "missing":

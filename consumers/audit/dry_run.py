@@ -13,6 +13,7 @@ from consumers.serve.impressions import NotRepeatable, StoredQuery
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
+from consumers.serve.state.serving_state import View
 from pipeline.config import Settings
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.port import EventLog, read, read_compacted
@@ -40,6 +41,7 @@ class DryRun:
         emptied: number of those that would have no items any more.
         emptied_users: who would be answered so.
         applied: by rule, the number of answers that it would have a part in.
+        matches: by enabled rule, the number of items of the catalogue that it can act on.
         entered, left, moved: by item, the number of answers.
     """
 
@@ -48,6 +50,7 @@ class DryRun:
     emptied: int = 0
     emptied_users: set[str] = field(default_factory=set)
     applied: Counter[str] = field(default_factory=Counter)
+    matches: dict[str, int] = field(default_factory=dict)
     entered: Counter[str] = field(default_factory=Counter)
     left: Counter[str] = field(default_factory=Counter)
     moved: Counter[str] = field(default_factory=Counter)
@@ -73,6 +76,7 @@ class DryRun:
             "emptied": self.emptied,
             "emptied_users": len(self.emptied_users),
             "applied": self.applied,
+            "matches": self.matches,
             "entered": self.entered,
             "left": self.left,
             "moved": self.moved,
@@ -103,8 +107,11 @@ def dry_run(
     found = DryRun(applied=Counter(dict.fromkeys(added, 0)))
     with new_state(event_log, topics, settings) as current:
         context = settings.learn.segments.context
+        view = current.view
+        assert view is not None
+        found.matches = CompiledRules(added.values(), view.index).matches
         sides = [
-            RecommendationService(_with_rules(current, rules), context)
+            RecommendationService(_with_rules(current, view, rules), context)
             for rules in (in_force, {**in_force, **added})
         ]
         for request in _requests(event_log, topics, settings, answers):
@@ -113,10 +120,8 @@ def dry_run(
     return found
 
 
-def _with_rules(current: CurrentState, rules: Mapping[str, Rule]) -> CurrentState:
+def _with_rules(current: CurrentState, view: View, rules: Mapping[str, Rule]) -> CurrentState:
     """Return the same state under other rules."""
-    view = current.view
-    assert view is not None
     return current.with_view(replace(view, rules=CompiledRules(rules.values(), view.index)))
 
 

@@ -41,6 +41,12 @@ class ItemEntry(NamedTuple):
         return self.fields.get("title") == "" and not self.fields.get("available", True)
 
     @property
+    def is_never_on_sale(self) -> bool:
+        """Whether changes, each valid, have left it no time of sale: the log takes no whole item of that."""
+        published, expires = self.fields.get("published"), self.fields.get("expires")
+        return published is not None and expires is not None and expires <= published
+
+    @property
     def media(self) -> Mapping[str, str]:
         """URLs by name; none of a removed item."""
         return {} if self.is_removed else self.fields.get("media", {})

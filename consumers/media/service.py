@@ -150,8 +150,8 @@ class MediaService:
     def _check(self, item: str) -> Sequence[Append]:
         """Look for media of an item that are new; return the record to append, if it says anything new."""
         entry = self._store.entry(item)
-        if entry is None or self._store.is_sent(item):
-            return ()  # it is checked when the record is read back
+        if entry is None or entry.is_never_on_sale or self._store.is_sent(item):
+            return ()  # it is checked when the record is read back, or its times are mended
         self._plan(item, entry)
         vectors = self._wanted(item, entry)
         if vectors == entry.published and not entry.is_replaced:

@@ -9,7 +9,16 @@ from pathlib import Path
 from pipeline.datasets.cells import DateForm, common_order, plain_text
 from pipeline.datasets.drops import Drops
 from pipeline.datasets.mapping import FileFormat, ItemMapping, Layout, Mapping
-from pipeline.datasets.records import Refuse, Row, check_rows, files_of, leave_out, read_rows
+from pipeline.datasets.records import (
+    Refuse,
+    Row,
+    check_rows,
+    files_of,
+    leave_out,
+    read_rows,
+    refuse,
+    refuse_line,
+)
 from pipeline.datasets.row_reader import CellReader, InvalidField, ItemReader, cell_of
 from pipeline.errors import DatasetError, InvalidEvent
 from pipeline.events import Item, ItemChange, build_item, check_units, encode, validate
@@ -44,7 +53,7 @@ class CatalogueFile:
         self._layout = mapping.catalogue_layout if mapping else JSONL
         self._files = [source] if source.is_file() else files_of(source, self._layout)
         self.drops = Drops()
-        check_rows(source, self._layout)
+        check_rows(source, self._layout, refuse if mapping else refuse_line)
 
     def records(self) -> Iterator[tuple[str, bytes]]:
         """Yield the id and the wire form of each item, or change of one.
@@ -87,6 +96,8 @@ class CatalogueFile:
         yield validate(Item, fields)
 
     def _refuse_row(self, place: str, fault: str, details: str) -> None:
+        if self._mapping is None:
+            refuse_line(place, fault, details)
         self.drops.refuse_row(place, fault, fault + details, self._mapping)
 
     def _rows(self, refuse: Refuse) -> Iterator[Row]:

@@ -24,7 +24,10 @@ PARQUET_REMEDY = "reading Parquet needs pyarrow: pip install 'millstream[parquet
 Cells = Mapping[str, object]
 """The cells of a row by column; texts, or values with the types of JSON or Parquet."""
 
-
+NEEDS_MAPPING = (
+    "; without --mapping, each line is a JSON object: for any other file, give the mapping that "
+    "`millstream inspect FILE --write mapping.toml` writes"
+)
 Refuse = Callable[[str, str, str], None]
 """Called with place, fault and details of a row without cells; the row is left out unless this raises."""
 
@@ -85,6 +88,15 @@ def refuse(place: str, fault: str, details: str) -> NoReturn:
     raise DatasetError(f"{place}: {fault}{details}")
 
 
+def refuse_line(place: str, fault: str, details: str) -> NoReturn:
+    """Raise the fault of a line that no mapping says how to read, with the remedy.
+
+    Raises:
+        DatasetError: always.
+    """
+    refuse(place, fault, details + NEEDS_MAPPING)
+
+
 def leave_out(place: str, fault: str, details: str) -> None:
     """Leave a row out without counting it, as where rows are only looked at."""
 
@@ -112,8 +124,8 @@ def read_rows(
             return _parquet_rows(path, list(needed))
 
 
-def check_rows(source: Path, layout: Layout) -> None:
-    """Check that the files at a path have a row, beside a header.
+def check_rows(source: Path, layout: Layout, refuse: Refuse = refuse) -> None:
+    """Check that the files at a path have a row, beside a header; `refuse` raises the first fault otherwise.
 
     Raises:
         DatasetError: they have none that can be read.

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.datasets.cells import unproven_order
 from pipeline.datasets.drops import Drops
 from pipeline.datasets.mapping import FileFormat, Layout, Mapping
-from pipeline.datasets.records import Row, check_rows, files_of, read_rows
+from pipeline.datasets.records import Row, check_rows, files_of, read_rows, refuse, refuse_line
 from pipeline.datasets.row_reader import CellReader, Fields, InvalidField
 from pipeline.datasets.user_rows import UserReader, UserRows, user_of_fields
 from pipeline.errors import DatasetError, InvalidEvent
@@ -45,7 +45,7 @@ class UsersFile:
         self._layout = (fields.layout if fields else None) or (mapping.layout if mapping else JSONL)
         self._sources = list(fields.sources()) if fields else []
         self.drops = Drops()
-        check_rows(source, self._layout)
+        check_rows(source, self._layout, refuse if mapping else refuse_line)
         self._files = files_of(source, self._layout)
 
     def records(self) -> Iterator[tuple[str, bytes]]:
@@ -87,6 +87,8 @@ class UsersFile:
         return described.users(self._time)
 
     def _refuse_row(self, place: str, fault: str, details: str) -> None:
+        if self._mapping is None:
+            refuse_line(place, fault, details)
         self.drops.refuse_row(place, fault, fault + details, self._mapping)
 
     def _rows(self) -> Iterator[Row]:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 from pipeline.event_fields import nearest
+from pipeline.events import CATEGORY
 from pipeline.state.catalogue import Catalogue
-from pipeline.state.relations import CATEGORY, values_of
+from pipeline.state.relations import values_of
 
 NO_GROUP = "none"
 MOST_ITEMS = 10_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import orjson
 from rich.console import RenderableType
 
 from pipeline.events import Item
@@ -19,5 +20,7 @@ def items_page(items: Sequence[Item], limit: int) -> RenderableType:
 
 
 def _row(item: Item) -> tuple[str, ...]:
-    attributes = ", ".join(f"{name}={value}" for name, value in item.attributes.items())
+    attributes = ", ".join(
+        f"{name}={orjson.dumps(value).decode()}" for name, value in item.attributes.items()
+    )
     return item.item, item.title, item.category or "", "yes" if item.available else "no", attributes

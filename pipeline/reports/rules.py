@@ -12,6 +12,7 @@ from pipeline.rules.rule import ItemMatch, Rule, RuleBase, When
 from pipeline.wording import counted
 
 MOST_ITEMS = 10
+NO_ITEM = '0: no item of the catalogue has such ids, categories or values (5 is a number, and "5" a text)'
 
 
 def rules_page(rules: Iterable[Rule]) -> RenderableType:
@@ -32,9 +33,14 @@ def rules_page(rules: Iterable[Rule]) -> RenderableType:
 
 def dry_run_page(found: DryRun) -> RenderableType:
     """Make the page of a dry run."""
-    rules = Table("rule", "answers it had a part in")
+    rules = Table("rule", "items it can act on", "answers it had a part in")
     for name, count in sorted(found.applied.items()):
-        rules.add_row(name, f"{count:,}" if count else "0: it is never in force, or touches nothing shown")
+        matches = found.matches.get(name)
+        rules.add_row(
+            name,
+            "–: it is not enabled" if matches is None else f"{matches:,}" if matches else NO_ITEM,
+            f"{count:,}" if count else "0: it is never in force, or touches nothing shown",
+        )
     items = Table("item", "enters", "leaves", "moves")
     touched = found.entered + found.left + found.moved
     for item, _ in touched.most_common(MOST_ITEMS):

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.events import Item
+from pipeline.events import CATEGORY, Item
 from pipeline.rules.conditions import Condition, Value, key_of, number_of, parts_of
 from pipeline.rules.rule import ItemMatch
 
@@ -127,10 +127,9 @@ class Column:
         mask = ~self.having(condition.unwanted)
         if condition.wanted is not None:
             mask &= self.having(condition.wanted)
-        if condition.at_least is not None:
-            mask &= self._mask(self.numbers >= condition.at_least)
-        if condition.at_most is not None:
-            mask &= self._mask(self.numbers <= condition.at_most)
+        if condition.bounds is not None:
+            first, last = condition.bounds
+            mask &= self._mask((first <= self.numbers) & (self.numbers <= last))
         if condition.present is not None:
             mask &= self._mask(np.ones(self.rows.size, dtype=np.bool_)) == condition.present
         return mask
@@ -231,4 +230,6 @@ def masks_after(
 
 
 def _value(item: Item, attribute: str | None) -> Value | None:
-    return item.category if attribute is None else item.attributes.get(attribute)
+    if attribute is None:
+        return item.category
+    return item.attributes.get(attribute, item.category if attribute == CATEGORY else None)

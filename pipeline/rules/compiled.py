@@ -223,6 +223,19 @@ class CompiledRules:
             )
         )
 
+    @property
+    def matches(self) -> dict[str, int]:
+        """How many items each enabled rule can act on: for a cap, those that have a value which it counts."""
+        return {rule.name: self._matching(rule) for rule in self.rules}
+
+    def _matching(self, rule: Rule) -> int:
+        if isinstance(rule, PinRule):
+            return len(self._pins(rule))
+        mask = self._masks[rule.items]
+        if isinstance(rule, CapRule):
+            mask = mask[np.unique(self._caps[rule.name].column.rows)]
+        return int(mask.sum())
+
     def _cap(self, rule: CapRule) -> Cap:
         return Cap(rule.name, rule.most, self._items.columns.of(rule.attribute), self._masks[rule.items])
 

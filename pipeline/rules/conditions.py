@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline.events import Finite, Id, Scalar
+from pipeline.events import TRUSTED, Finite, Id, Scalar
 
 MAX_CONDITIONS = 16
 MAX_VALUES = 256
@@ -29,8 +30,9 @@ class RuleData(BaseModel):
 class Condition(RuleData):
     """Tests of one value by its name; all that are given must hold.
 
-    A list passes `equals`, `any_of`, `at_least` and `at_most` if one of its values does. Without the value,
-    only `none_of` and ``present = false`` hold. A number never equals text, nor true.
+    A list passes `equals` with `any_of`, and `at_least` with `at_most`, if one of its values passes both.
+    Without the value, only `none_of` and ``present = false`` hold. A number never equals text, nor true.
+    Tests that nothing passes are refused where a rule is written, and read where an earlier release wrote it.
     """
 
     name: Id
@@ -49,6 +51,20 @@ class Condition(RuleData):
             )
         return self
 
+    @model_validator(mode="after")
+    def _can_hold(self, info: ValidationInfo) -> Self:
+        if info.context is TRUSTED:
+            return self
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise PydanticCustomError("never", "can never hold: at_least is above at_most")
+        if self.wanted is not None and self.wanted <= self.unwanted:
+            raise PydanticCustomError(
+                "never", "can never hold: no value passes equals, any_of and none_of together"
+            )
+        if self.present is False and (self.wanted is not None or self.bounds is not None):
+            raise PydanticCustomError("never", "can never hold: what is not present passes no other test")
+        return self
+
     @cached_property
     def wanted(self) -> frozenset[Hashable] | None:
         """Keys of the values of which one must be there; None if `equals` and `any_of` do not ask for any."""
@@ -63,6 +79,14 @@ class Condition(RuleData):
     def unwanted(self) -> frozenset[Hashable]:
         """Keys of the values that must not be there."""
         return frozenset(map(key_of, self.none_of or ()))
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The least and the greatest number that one of the values must be; None if there are no bounds."""
+        if self.at_least is None and self.at_most is None:
+            return None
+        first = -math.inf if self.at_least is None else self.at_least
+        return first, math.inf if self.at_most is None else self.at_most
 
     def __eq__(self, other: object) -> bool:
         """Whether both ask for the same, which 1 and true do not, though Python's fields are equal."""
@@ -85,13 +109,11 @@ class Condition(RuleData):
         return self.unwanted.isdisjoint(keys) and self.present in (None, bool(parts)) and self._within(parts)
 
     def _within(self, parts: Sequence[Scalar]) -> bool:
-        """Whether one of the values is at least, and one at most, what it must be."""
-        if self.at_least is None and self.at_most is None:
+        """Whether one of the values is within the bounds, if there are any."""
+        if self.bounds is None:
             return True
-        numbers = [number for part in parts if (number := number_of(part)) is not None]
-        return (self.at_least is None or any(number >= self.at_least for number in numbers)) and (
-            self.at_most is None or any(number <= self.at_most for number in numbers)
-        )
+        first, last = self.bounds
+        return any(first <= number <= last for part in parts if (number := number_of(part)) is not None)
 
 
 Conditions = Annotated[tuple[Condition, ...], Field(strict=False, max_length=MAX_CONDITIONS)]

@@ -10,11 +10,12 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.errors import InvalidEvent, RefusalReason
-from pipeline.event_fields import MAX_FIELD_CHARACTERS, nearest, whole
+from pipeline.event_fields import whole
 from pipeline.eventlog.port import Record
-from pipeline.events import MAX_WIRE_BYTES, Category, Finite, Id, parse
+from pipeline.events import MAX_WIRE_BYTES, TRUSTED, Category, Finite, Id, parse
 from pipeline.rules.conditions import Conditions, RuleData
 from pipeline.rules.time_window import TimeWindow
+from pipeline.wording import faults_of
 
 MAX_RULES = 500
 """Rules in force at a time, the first by name; each may hold a bit for every item."""
@@ -135,12 +136,16 @@ def build_rule(fields: Mapping[str, object]) -> Rule:
     Raises:
         InvalidEvent: a field violates the schema; names it and the reason.
     """
+    return _built(fields, None)
+
+
+def _built(fields: Mapping[str, object], context: Mapping[str, object] | None) -> Rule:
     action = fields.get("action")
     kind = KINDS.get(action) if isinstance(action, str) else None
     if kind is None:
         raise InvalidEvent("action", f"must be {', '.join(KINDS)}", RefusalReason.SCHEMA)
     try:
-        return kind.model_validate(dict(fields))
+        return kind.model_validate(dict(fields), context=context)
     except ValidationError as error:
         raise _invalid(error, kind) from None
 
@@ -168,7 +173,7 @@ def decode_rule(wire: bytes) -> Rule:
     for name, expected in (("v", RuleBase.version), ("kind", RuleBase.kind)):
         if fields.pop(name, None) != expected:
             raise InvalidEvent(name, f"must be {expected!r}", RefusalReason.SCHEMA)
-    return build_rule(fields)
+    return _built(fields, TRUSTED)
 
 
 def rule_of(record: Record) -> RuleRecord:
@@ -190,11 +195,6 @@ def rule_of(record: Record) -> RuleRecord:
 
 
 def _invalid(error: ValidationError, kind: RuleKind) -> InvalidEvent:
-    """Convert Pydantic's first error."""
-    problem = error.errors(include_url=False, include_context=False)[0]
-    field = ".".join(map(str, problem["loc"])) or "rule"
-    reason = problem["msg"]
-    if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
-        near = nearest(field, kind.model_fields)
-        reason += f": did you mean {near}?" if near else f": it has only {', '.join(kind.model_fields)}"
-    return InvalidEvent(field[:MAX_FIELD_CHARACTERS], reason, RefusalReason.SCHEMA)
+    """Convert the first fault that Pydantic found."""
+    field, reason = faults_of(error.errors(include_url=False), kind, names_all=True)[0]
+    return InvalidEvent(field or "rule", reason, RefusalReason.SCHEMA)

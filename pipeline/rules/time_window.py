@@ -43,6 +43,15 @@ class TimeWindow(RuleData):
     hours: Annotated[str, Field(pattern=_HOURS)] | None = None
     time_zone: Annotated[str, Field(max_length=64), AfterValidator(_known_zone)] = "UTC"
 
+    @field_validator("hours", mode="before")
+    @classmethod
+    def _two_times(cls, hours: object) -> object:
+        if isinstance(hours, str) and not re.search(_HOURS, hours):
+            raise PydanticCustomError(
+                "hours", "must be two times of the day, such as 09:00-17:30 or 22:00-06:00"
+            )
+        return hours
+
     @field_validator("ends")
     @classmethod
     def _after_start(cls, ends: int | None, info: ValidationInfo) -> int | None:

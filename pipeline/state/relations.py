@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from pipeline.events import Item, Scalar
+from pipeline.events import CATEGORY, Item, Scalar
 
-CATEGORY = "category"
-"""The name of the attribute that is a field of its own."""
 NOBODY: Collection[str] = ()
 
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 
 from fastapi import HTTPException
 
 from pipeline.errors import InvalidEvent, RefusalReason
+from pipeline.event_fields import MAX_FIELD_CHARACTERS
 
 MEDIA_TYPE = "text/csv"
-FIELDS = frozenset({"item", "title", "description", "category"})
 TIMES = frozenset({"time", "published", "expires"})
+FIELDS = TIMES | {"item", "title", "description", "category", "available"}
+NOT_IN_CSV = frozenset({"attributes", "media", "vectors"})
+"""Fields that hold several values, which a cell cannot."""
+NUMBER = ":number"
+"""Ends the name of a column of numbers; attributes of all other columns are texts."""
+_A_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 AVAILABLE = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -20,13 +27,17 @@ def rows_of(body: bytes) -> Iterator[tuple[int, list[str], list[str]]]:
     """Yield line, header and cells of each row.
 
     Raises:
-        HTTPException: 400, it is no csv in UTF-8, or its header has no column `item`, or one twice.
+        HTTPException: 400, it is no csv in UTF-8, or its header has no column `item`, one twice, or one that
+            no csv can have.
     """
     try:
         rows = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
         header = [name.strip() for name in next(rows, [])]
-        if "item" not in header or len(set(header)) < len(header):
+        names = {name.removesuffix(NUMBER) for name in header}
+        if "item" not in header or len(names) < len(header):
             raise HTTPException(400, "the first line names the columns, `item` among them, each once")
+        if unreadable := sorted(NOT_IN_CSV & names):
+            raise HTTPException(400, f"csv has no column for {', '.join(unreadable)}: send the items as JSON")
         line = 2
         for cells in rows:
             if cells:
@@ -40,25 +51,28 @@ def item_of(header: list[str], cells: list[str]) -> dict[str, object]:
     """Return the fields of an item; an empty cell is none.
 
     Raises:
-        InvalidEvent: it has more or fewer cells than there are columns, or `available` is neither yes nor no.
+        InvalidEvent: it has more or fewer cells than there are columns, `available` is neither yes nor no, or
+            a number is none.
     """
     if len(cells) != len(header):
         reason = f"has {len(cells)} cells, and there are {len(header)} columns: quote those that hold a comma"
         raise InvalidEvent("event", reason, RefusalReason.INVALID)
     fields: dict[str, object] = {}
-    attributes: dict[str, str] = {}
+    attributes: dict[str, str | float] = {}
     for name, text in zip(header, map(str.strip, cells), strict=True):
         if not text:
             continue
         if name in FIELDS:
-            fields[name] = text
-        elif name in TIMES:
-            fields[name] = int(text) if text.isdecimal() else text
-        elif name == "available":
-            fields[name] = _available(text)
+            fields[name] = _value(name, text)
         else:
-            attributes[name] = text
+            attributes[name.removesuffix(NUMBER)] = _number(name, text) if name.endswith(NUMBER) else text
     return {**fields, **({"attributes": attributes} if attributes else {})}
+
+
+def _value(field: str, text: str) -> object:
+    if field == "available":
+        return _available(text)
+    return int(text) if field in TIMES and text.isdecimal() else text
 
 
 def _available(text: str) -> bool:
@@ -66,3 +80,10 @@ def _available(text: str) -> bool:
     if found is None:
         raise InvalidEvent("available", "is neither yes nor no: send true or false", RefusalReason.WRONG_TYPE)
     return found
+
+
+def _number(column: str, text: str) -> float:
+    if _A_NUMBER.fullmatch(text) is None:
+        reason = "is no number: send digits, with a point before decimals"
+        raise InvalidEvent(column[:MAX_FIELD_CHARACTERS], reason, RefusalReason.WRONG_TYPE)
+    return float(text)

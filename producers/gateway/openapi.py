@@ -17,7 +17,10 @@ KINDS: tuple[Kind, ...] = (Interaction, Item, ItemChange, User)
 OPTIONAL = "event_id"
 """Derived where it is missing."""
 REFERENCE = "#/components/schemas/{model}"
-CSV = "A header with the column item, then an item per row; columns that no field has are attributes."
+CSV = (
+    "A header with the column item, then an item per row; columns that no field has are attributes: texts, "
+    "or numbers if the name ends in :number."
+)
 LINES = "One event per line, each as JSON; see application/json."
 HEADERS: list[Schema] = [
     {

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from pipeline.events import Item
 from pipeline.rules.columns import Columns, Items
@@ -34,7 +35,15 @@ def conditions(*names: str) -> st.SearchStrategy[Condition]:
             "present": st.booleans(),
         },
     )
-    return tests.filter(lambda test: len(test) > 1).map(Condition.model_validate)
+    return tests.filter(_can_hold).map(Condition.model_validate)
+
+
+def _can_hold(test: dict[str, Any]) -> bool:
+    try:
+        Condition.model_validate(test)
+    except ValidationError:
+        return False
+    return True
 
 
 def rule(name: str, action: str, **fields: Any) -> Rule:

@@ -113,6 +113,23 @@ def test_a_line_that_is_no_item_is_named_with_the_remedy(
     assert "items.jsonl:2: item: " in line and "send it as a string" in line
 
 
+@pytest.mark.parametrize("of", ["items", "users"])
+def test_a_csv_without_a_mapping_is_refused_with_the_remedy(
+    products: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], of: str
+) -> None:
+    Path("crm.csv").write_text("id,tier\nann,gold\n")
+    line = fails(monkeypatch, capsys, of, "load", "crm.csv")
+    assert "crm.csv:1: " in line and "millstream inspect FILE --write mapping.toml" in line
+
+
+def test_attributes_are_listed_as_they_are_sent(products: Path) -> None:
+    attributes = {"sizes": ["S", "L"], "eco": True, "price": 7.5, "code": "7"}
+    Path("items.jsonl").write_bytes(orjson.dumps({"item": "a", "title": "Mug", "attributes": attributes}))
+    run("items", "load", "items.jsonl")
+    listed = "".join(run("items", "list").output.split())
+    assert all(one in listed for one in ('sizes=["S","L"]', "eco=true", "price=7.5", 'code="7"'))
+
+
 def test_the_line_of_an_item_that_is_too_large_is_named(
     products: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

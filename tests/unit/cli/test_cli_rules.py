@@ -28,6 +28,13 @@ items = { categories = ["red"] }
 enabled = false
 """
 
+OF_FEW_ITEMS = [
+    {"name": "filter", "action": "leave_out", "items": {"attributes": [{"name": "price", "equals": "5"}]}},
+    {"name": "cap", "action": "cap", "most": 1, "attribute": "brand"},
+    {"name": "pin", "action": "pin", "item": "no-such-item", "place": 1},
+    {"name": "some", "action": "keep", "items": {"ids": ["green-lamp", "no-such-item"]}},
+]
+
 
 @pytest.fixture
 def file(folder: Path) -> str:
@@ -82,11 +89,16 @@ def test_a_dry_run_shows_what_would_change(file: str, harness: ModelHarness) -> 
     found = orjson.loads(run("rules", "dry-run", file, "--json", "--answers", "2").output)
     assert found["answers"] == found["changed"] == 2
     assert found["applied"] == {"first": 2, "no-red": 0}
+    assert found["matches"] == {"first": 1}
     assert found["entered"].get("green-lamp", 0) + found["moved"].get("green-lamp", 0) == 2
     assert harness.log.end_offsets([harness.topics.rules, harness.topics.impressions]) == before
     assert found["emptied"] == found["emptied_users"] == 0
     shown = run("rules", "dry-run", file, "--answers", "2").output
     assert "2 requests asked again: 2 answers" in shown and "WARNING" not in shown
+    Path("none.json").write_text(orjson.dumps({"rules": OF_FEW_ITEMS}).decode())
+    found = orjson.loads(run("rules", "dry-run", "none.json", "--json").output)
+    assert found["matches"] == {"filter": 0, "cap": 0, "pin": 0, "some": 1}
+    assert "no item of the catalogue" in run("rules", "dry-run", "none.json").output
     every = [f"{colour}-{thing}" for colour in COLOURS for thing in THINGS]
     nothing = {"name": "nothing", "action": "leave_out", "items": {"ids": every}}
     Path("nothing.json").write_text(orjson.dumps({"rules": [nothing]}).decode())

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from pipeline.events import Attribute, Item
 from pipeline.rules.columns import Columns
@@ -36,15 +37,34 @@ from tests.support.rules import BareItems, conditions, rule, values
         ({"at_least": 5}, "7", False),
         ({"at_most": 5}, True, False),
         ({"at_least": 5, "at_most": 6}, 7, False),
+        ({"at_least": 5, "at_most": 6}, (1, 7), False),
+        ({"at_least": 5, "at_most": 6}, (1, 5.5, 7), True),
         ({"present": True}, False, True),
         ({"present": True}, (), False),
         ({"present": False}, None, True),
-        ({"equals": "red", "any_of": ["blue"]}, ("red", "blue"), False),
+        ({"equals": "red", "any_of": ["blue", "red"]}, ("red", "green"), True),
+        ({"any_of": ["red", "blue"], "none_of": ["red"]}, "blue", True),
     ],
 )
 def test_a_condition_holds(test: dict[str, Any], value: Attribute | None, holds: bool) -> None:
     found = Condition.model_validate({"name": "x", **test})
     assert found.holds({} if value is None else {"x": value}) is holds
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        {"at_least": 9, "at_most": 5},
+        {"equals": "red", "any_of": ["blue"]},
+        {"equals": "red", "none_of": ["red", "blue"]},
+        {"any_of": [1, True], "none_of": [True, 1.0]},
+        {"present": False, "equals": 1},
+        {"present": False, "at_most": 1},
+    ],
+)
+def test_a_condition_that_nothing_can_pass_is_refused(test: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="can never hold"):
+        Condition.model_validate({"name": "x", **test})
 
 
 @given(conditions("x"), st.lists(st.none() | values, max_size=6))

@@ -11,6 +11,7 @@ from pipeline.errors import InvalidEvent
 from pipeline.eventlog.port import Record
 from pipeline.events import Item
 from pipeline.rules.columns import Columns
+from pipeline.rules.conditions import key_of
 from pipeline.rules.rule import ItemMatch, build_rule, decode_rule, encode_rule, rule_of
 from pipeline.rules.time_window import TimeWindow
 from tests.support.rules import BRAND, BareItems, rule
@@ -49,7 +50,7 @@ def test_a_rule_survives_the_wire(fields: dict[str, Any]) -> None:
         ({"action": "promote"}, "action", "must be keep, leave_out, boost, bury, pin, cap"),
         ({"action": None}, "action", "must be keep"),
         ({"nat": 0.5}, "nat", "did you mean nats?"),
-        ({"place": 1}, "place", "it has only name"),
+        ({"place": 1}, "place", "there are only name"),
         ({"name": "no spaces"}, "name", "match pattern"),
         ({"name": "x" * 65}, "name", "match pattern"),
         ({"nats": 0}, "nats", "greater than 0"),
@@ -59,7 +60,20 @@ def test_a_rule_survives_the_wire(fields: dict[str, Any]) -> None:
         ({"priority": 1_001}, "priority", "less than or equal to 1000"),
         ({"enabled": 1}, "enabled", "valid boolean"),
         ({"items": {}}, "rule", "acts on every item"),
-        ({"items": {"brand": "x"}}, "items.brand", "not permitted"),
+        ({"nats": None}, "nats", "must be a valid number"),
+        ({"items": {"brand": "x"}}, "items.brand", "is unknown: there are only ids, categories, attributes"),
+        ({"items": {"category": "x"}}, "items.category", "did you mean categories?"),
+        ({"items": {"categories": "mugs"}}, "items.categories", "must be a valid list"),
+        (
+            {"items": {"attributes": [{"name": "b", "contains": "x"}]}},
+            "items.attributes.0.contains",
+            "equals",
+        ),
+        (
+            {"items": {"attributes": [{"name": "b", "equals": [5]}]}},
+            "items.attributes.0.equals",
+            "valid string",
+        ),
         ({"items": {"attributes": [{"name": "brand"}]}}, "items.attributes.0", "has no test"),
         ({"items": {"attributes": [{"name": "b", "equals": None}]}}, "items.attributes.0", "has no test"),
         ({"items": {"attributes": [{"name": "b", "any_of": []}]}}, "items.attributes.0.any_of", "at least 1"),
@@ -68,7 +82,7 @@ def test_a_rule_survives_the_wire(fields: dict[str, Any]) -> None:
         ({"when": {"starts": 6, "ends": 6}}, "when.ends", "must be after starts"),
         ({"when": {"starts": "2026-12-01"}}, "when.starts", "ISO 8601"),
         ({"when": {"weekdays": ["someday"]}}, "when.weekdays.0", "monday"),
-        ({"when": {"hours": "24:00-25:00"}}, "when.hours", "match pattern"),
+        ({"when": {"hours": "24:00-25:00"}}, "when.hours", "09:00-17:30"),
         ({"when": {"time_zone": "Mars/Olympus"}}, "when.time_zone", "is no time zone"),
         ({"when": {"time_zone": "../../etc/passwd"}}, "when.time_zone", "is no time zone"),
         ({"when": {"user": [{"name": "age", "at_least": True}]}}, "when.user.0.at_least", "valid number"),
@@ -79,6 +93,16 @@ def test_a_bad_field_is_refused_by_name(change: dict[str, Any], field: str, reas
         build_rule({"name": "c", "action": "boost", "nats": 1.0, "items": BRAND, **change})
     assert caught.value.field == field
     assert reason in caught.value.reason
+
+
+def test_a_rule_that_nothing_can_pass_is_read_where_an_earlier_release_wrote_it() -> None:
+    items = {"attributes": [{"name": "price", "at_least": 9.0, "at_most": 5.0}]}
+    fields = {"name": "none", "action": "keep", "items": items}
+    read = decode_rule(orjson.dumps({"v": 2, "kind": "rule", **fields}))
+    mask = Columns(BareItems([Item(item="a", title="", attributes={"price": (1, 60)})])).mask(read.items)
+    assert mask.tolist() == [False]
+    with pytest.raises(InvalidEvent, match="at_least is above at_most"):
+        build_rule(fields)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +177,21 @@ def test_items_match_by_id_category_and_attributes() -> None:
     assert matching(categories=["mugs", "tea"], attributes=[{"name": "brand", "equals": "x"}]) == ["a", "c"]
     assert matching(attributes=[{"name": "price", "at_least": 5, "at_most": 9}]) == ["a"]
     assert matching(attributes=[{"name": "price", "present": False}]) == ["b"]
+
+
+def test_category_is_the_field_of_that_name_unless_an_item_has_an_attribute_of_it() -> None:
+    items = BareItems(
+        [
+            Item(item="a", title="", category="mugs"),
+            Item(item="b", title="", category="mugs", attributes={"category": "tea"}),
+            Item(item="c", title=""),
+            None,
+        ]
+    )
+    column = Columns(items).of("category")
+    assert (column.rows.tolist(), [*column.numbering]) == ([0, 1], [key_of("mugs"), key_of("tea")])
+    named = ItemMatch.model_validate({"attributes": [{"name": "category", "equals": "mugs"}]})
+    assert Columns(items).mask(named).tolist() == [True, False, False, False]
 
 
 @pytest.mark.parametrize("field", ["starts", "ends"])

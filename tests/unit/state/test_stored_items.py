@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from pipeline.events import Item
+from pipeline.errors import InvalidEvent
+from pipeline.events import Item, ItemChange, decode_item, encode
 from pipeline.state.stored_items import StoredItems, read_item, stored_item
 
 FULL = Item(
@@ -30,6 +31,15 @@ def test_an_item_is_read_as_it_was_stored(item: Item) -> None:
     assert read == item
     assert repr(read.attributes) == repr(item.attributes)
     assert stored_item(read) == stored_item(item)
+
+
+@pytest.mark.parametrize("expires", [1, 2])
+def test_an_item_whose_changes_leave_it_no_time_of_sale_is_read(expires: int) -> None:
+    """A change is valid by itself, and what it is applied to may not be known where it is accepted."""
+    item = ItemChange(item="a", expires=expires).applied_to(Item(item="a", title="red cup", published=2))
+    assert read_item(stored_item(item)) == item
+    with pytest.raises(InvalidEvent, match="must be after published"):
+        decode_item(encode(item))
 
 
 def test_an_item_takes_the_bytes_of_what_it_says() -> None:

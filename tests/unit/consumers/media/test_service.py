@@ -100,6 +100,21 @@ def test_an_item_of_changes_alone_stays_one(harness: MediaHarness) -> None:
     assert harness.records == 5
 
 
+def test_an_item_that_changes_leave_no_time_of_sale_gets_its_vector_once_it_has_some(
+    harness: MediaHarness,
+) -> None:
+    url = harness.host.put("/mug.png", b"four")
+    harness.send("mug", title="A mug", media={"photo": url}, published=2)
+    harness.send("mug", expires=1)
+    harness.settle()
+    assert harness.records == 2
+    harness.send("mug", expires=3)
+    harness.settle()
+    assert harness.last("mug") == Item(
+        item="mug", title="A mug", media={"photo": url}, published=2, expires=3, vectors=vector(b"four")
+    )
+
+
 def test_another_url_is_another_picture(harness: MediaHarness) -> None:
     harness.send("mug", title="A mug", media={"photo": harness.host.put("/1.png", b"four")})
     harness.settle()

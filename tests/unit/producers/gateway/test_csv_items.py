@@ -37,7 +37,38 @@ def test_rows_are_items_and_other_columns_attributes(gateway: GatewayHarness) ->
     assert lamp.attributes == {"colour": "red"}
 
 
-@pytest.mark.parametrize("body", [b"title\nMug\n", b"item,item\na,b\n", b"", b"item\n\xff\n", b'item\n"a\n'])
+def test_columns_of_numbers_say_so(gateway: GatewayHarness) -> None:
+    body = b"""item,title,price:number,size
+mug,Mug,7.50,42
+cup,Cup,,
+lamp,Lamp,1.000,5
+pot,Pot,"7,50",x
+hat,Hat,nan,
+"""
+    answer = gateway.send("POST", "/v1/items", content=body, headers=CSV).json()
+    assert [(one["line"], one["field"], one["code"]) for one in answer["refused"]] == [
+        (5, "price:number", "wrong_type"),
+        (6, "price:number", "wrong_type"),
+    ]
+    assert "with a point before decimals" in answer["refused"][0]["reason"]
+    found = [decode(Item, record.value or b"").attributes for record in gateway.records(TOPICS.items)]
+    assert found == [{"price": 7.5, "size": "42"}, {}, {"price": 1.0, "size": "5"}]
+
+
+@pytest.mark.parametrize("column", ["media", "vectors", "attributes"])
+def test_fields_that_no_cell_can_hold_are_refused_and_no_attributes(
+    gateway: GatewayHarness, column: str
+) -> None:
+    body = f"item,title,{column}\nmug,Mug,https://img.example.com/mug.png\n".encode()
+    answer = gateway.send("POST", "/v1/items", content=body, headers=CSV)
+    assert (answer.status_code, column in answer.json()["detail"]) == (400, True)
+    assert not gateway.records(TOPICS.items)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"title\nMug\n", b"item,p,p:number\na,1,2\n", b"item,item\na,b\n", b"", b"item\n\xff\n", b'item\n"a\n'],
+)
 def test_what_is_no_csv_of_items_is_refused_as_a_whole(gateway: GatewayHarness, body: bytes) -> None:
     answer = gateway.send("POST", "/v1/items", content=body, headers=CSV)
     assert answer.status_code == 400

@@ -368,6 +368,26 @@ def test_a_change_whose_whole_item_is_compacted_away_still_hides_it_and_keeps_it
     assert state.pending_texts == 0
 
 
+def test_an_item_that_changes_leave_no_time_of_sale_is_never_shown(world: World) -> None:
+    world.open()
+    with world.server() as server:
+        before = world.shown(server)
+    state = ServingState(before.snapshot, Histories(20), {}, (world.topics.interactions, world.topics.items))
+
+    def is_shown(**fields: int | None) -> bool:
+        wire = encode(ItemChange.model_validate({"item": "red-cup", **fields}))
+        state.read([Record(world.topics.items, 0, 9, START, "red-cup", wire)])
+        index = state.view().index
+        row = index.row("red-cup")
+        return row is not None and bool(index.available_at(START, np.array([row]))[0])
+
+    assert is_shown(published=START)
+    assert not is_shown(published=START + 1)
+    assert not is_shown(expires=START - 1)
+    assert not is_shown(category=None)
+    assert is_shown(published=None, expires=None)
+
+
 def test_a_collision_is_no_act_of_the_server_either(world: World) -> None:
     world.open()
     with world.server() as server:
