@@ -28,7 +28,15 @@ from pipeline.config.learning import (
 from pipeline.config.log import LogConfig, RefusalsConfig
 from pipeline.config.logging import LoggingConfig
 from pipeline.config.media import EncoderName, MediaConfig
-from pipeline.config.model import CODE_WIDTH, KEEPS_SIZES, ModelConfig, ModelSizes, Tuning
+from pipeline.config.model import (
+    CODE_WIDTH,
+    KEEPS_SIZES,
+    KEEPS_TEXTS,
+    ModelConfig,
+    ModelSizes,
+    Tuning,
+    differing_texts,
+)
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
 from pipeline.config.policy import ArmConfig, PolicyConfig, PolicyName, PolicyParameters
 from pipeline.config.ratings import RatingsConfig
@@ -59,6 +67,7 @@ from pipeline.config.value import (
 __all__ = [
     "CODE_WIDTH",
     "KEEPS_SIZES",
+    "KEEPS_TEXTS",
     "Action",
     "ArmConfig",
     "BatchConfig",
@@ -122,6 +131,7 @@ __all__ = [
     "ValueConfig",
     "ValueName",
     "VectorEncoding",
+    "differing_texts",
     "load_logging",
     "load_settings",
     "to_toml",
