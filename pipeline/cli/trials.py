@@ -55,7 +55,7 @@ def backtest(
     from pipeline.training.backtest import backtest as run
 
     if track is not None:
-        tracking.require_tracking()
+        tracking.require_tracking(track)
 
     settings = load_settings(learn={} if seed is None else {"seed": seed})
     dataset = open_dataset(data, encoding, dates, mapping)
