@@ -51,7 +51,7 @@ from pipeline.config.retraining import (
 )
 from pipeline.config.rewards import RewardsConfig
 from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
-from pipeline.config.settings import Settings, load_logging, load_settings
+from pipeline.config.settings import Settings, load_logging, load_settings, settings_file
 from pipeline.config.signals import SignalsConfig
 from pipeline.config.toml import to_toml
 from pipeline.config.tracing import TracingConfig
@@ -134,5 +134,6 @@ __all__ = [
     "differing_texts",
     "load_logging",
     "load_settings",
+    "settings_file",
     "to_toml",
 ]

@@ -86,6 +86,13 @@ def test_what_tracking_needs_is_asked_for_before_the_work(
     assert "tracking needs tensorboard: pip install 'millstream[track]'" in line
 
 
+@pytest.mark.parametrize("written", [["--report", "sales.csv"], ["--html", "r", "--report", "./r"]])
+def test_a_report_is_not_written_over_the_data_or_another(folder: Path, written: list[str]) -> None:
+    (folder / "sales.csv").write_text(CSV)
+    assert "is read, or written twice: name another file" in misused("backtest", "sales.csv", *written)
+    assert (folder / "sales.csv").read_text() == CSV
+
+
 def test_a_folder_that_no_run_can_be_written_to_is_refused_before_the_work(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,6 +36,13 @@ def test_other_settings_begin_a_search_of_their_own(folder: Path, monkeypatch: p
     assert "1 runs, 0 of them" in run("tune", SHOP, "--runs", "1", "--study", "runs.log").output
 
 
+@pytest.mark.parametrize("written", ["--write", "--study", "--report"])
+def test_the_settings_in_force_are_not_written_over(folder: Path, written: str) -> None:
+    (folder / "millstream.toml").write_text("[learn]\nseed = 5\n")
+    assert "millstream.toml is read, or written twice" in misused("tune", SHOP, written, "millstream.toml")
+    assert load_settings().learn.seed == 5
+
+
 def test_an_unknown_slice_is_refused(folder: Path) -> None:
     assert "there is no slice nobody: use one of all, " in misused("tune", SHOP, "--slice", "nobody")
 
