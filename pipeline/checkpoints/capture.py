@@ -32,6 +32,8 @@ def capture(learner: Learner, supervisor: Supervisor | None, position: Position)
     return LearnerState(
         position=position,
         model=learner.config.sizes,
+        backbone=learner.encoder.backbone_digest,
+        max_tokens=learner.encoder.max_tokens,
         encoder=learner.encoder.adapter,
         learned=_learned(learner),
         table=learner.table.captured(),

@@ -36,9 +36,9 @@ def fingerprint(learner: Learner, supervisor: Supervisor) -> str:
     )
     device = learner.device
     chip = (torch.cuda.get_device_name(device), PROCESS_ID) if device.type == "cuda" else _cpu_model()
-    backbone = learner.encoder.backbone_digest
+    texts = learner.encoder.backbone_digest, learner.encoder.max_tokens
     settings = learner.born, learner.signals, learner.rewards, learner.valued, supervisor.configs
-    decisive = repr((FORMAT, SNAPSHOT_FORMAT, *settings, backbone, machine, device.type, chip))
+    decisive = repr((FORMAT, SNAPSHOT_FORMAT, *settings, texts, machine, device.type, chip))
     return hashlib.blake2b(decisive.encode(), digest_size=8).hexdigest()
 
 

@@ -58,6 +58,8 @@ class CheckpointManifest(BaseModel):
 
     Attributes:
         model: sizes of the model.
+        backbone, max_tokens: digest of the language model, and how many tokens of a text it reads; None in
+            what was written before they were kept.
         files: by name.
         digest: over all files; equal states have equal digests.
     """
@@ -74,6 +76,8 @@ class CheckpointManifest(BaseModel):
     fold_to: Offsets
     topic_ids: TopicIds = {}
     model: ModelSizes
+    backbone: Key | None = None
+    max_tokens: Count | None = None
     written_at: Milliseconds
     files: Annotated[dict[FileName, StoredFile], Field(max_length=10_000)]
     digest: Sha256
@@ -113,6 +117,8 @@ def manifest_of(captured: LearnerState, files: Mapping[str, StoredFile]) -> Chec
         fold_to=named(position.fold_to),
         topic_ids=dict(position.topic_ids),
         model=captured.model,
+        backbone=captured.backbone,
+        max_tokens=captured.max_tokens,
         written_at=int(time.time() * 1000),
         files={name: files[name] for name in digests},
         digest=hashlib.sha256(orjson.dumps(digests)).hexdigest(),

@@ -70,11 +70,14 @@ class LearnerState:
 
     Attributes:
         model: sizes of the model.
+        backbone, max_tokens: digest of the language model, and how many tokens of a text it reads.
         supervisor: state of its supervisor as JSON; None in a state that is only to be adopted.
     """
 
     position: Position
     model: ModelSizes
+    backbone: str
+    max_tokens: int
     encoder: Adapter
     learned: dict[str, Tensor]
     table: CapturedColumns

@@ -34,9 +34,9 @@ from pipeline.checkpoints.manifest import (
 )
 from pipeline.checkpoints.state import SUPERVISOR, LearnerState, file_parts, restore
 from pipeline.checkpoints.table_file import Part
-from pipeline.config import KEEPS_SIZES
+from pipeline.config import KEEPS_SIZES, KEEPS_TEXTS, differing_texts
 from pipeline.control.records import is_by_person
-from pipeline.errors import CheckpointCorrupt, CheckpointMissing
+from pipeline.errors import CheckpointCorrupt, CheckpointMissing, InvalidSettings
 from pipeline.journal.batch_source import StateSwitch
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
@@ -206,10 +206,15 @@ def restore_from(folder: Path, learner: Learner, supervisor: Supervisor | None) 
         CheckpointCorrupt: it does not exist, is not what was written, is of another format, is no
             state of this model, or holds no supervisor although one is to be restored; the
             learner is reset, unless it was left as it was.
+        InvalidSettings: its vectors of texts are of another language model than the learner's, or of texts
+            that were cut elsewhere.
     """
     manifest, files = read_verified(folder / MANIFEST)
     if supervisor is not None and SUPERVISOR not in files:
         raise CheckpointCorrupt(f"checkpoint {folder.name} holds no supervisor: it can only be adopted")
+    encoder = learner.encoder
+    if others := differing_texts(manifest.model_dump(), encoder.backbone_digest, encoder.max_tokens):
+        raise InvalidSettings(f"checkpoint {folder.name}: {', '.join(others)}; {KEEPS_TEXTS}")
     if differing := learner.born.sizes.differing(manifest.model.model_dump(mode="json")):
         log.warning("checkpoint %s: %s; %s", folder.name, ", ".join(differing), KEEPS_SIZES)
     try:

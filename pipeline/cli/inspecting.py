@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from pipeline.cli.terminal import DatesOption, EncodingOption, MappingOption, console, now
+from pipeline.cli.terminal import DatesOption, EncodingOption, MappingOption, console, keep_what_is_read, now
 from pipeline.config import load_settings
 from pipeline.errors import DatasetError, StorageUnavailable
 
@@ -34,6 +34,7 @@ def inspect(
     from pipeline.datasets.mapping import load_mapping, to_toml
     from pipeline.datasets.remote import local
 
+    keep_what_is_read([file], [write])
     found = run(local(file), now(), encoding, dates, load_mapping(mapping) if mapping else None)
     console.print(_columns(found))
     if found.mapping is not None:

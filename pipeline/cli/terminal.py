@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
@@ -23,7 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.config import Settings, load_settings
+from pipeline.config import Settings, load_settings, settings_file
 from pipeline.datasets.cells import DateForm
 from pipeline.errors import DatasetError, StorageUnavailable
 
@@ -75,6 +75,21 @@ def report_file(file: Path | None) -> Path | None:
     if not os.access(file if file.exists() else file.parent, os.W_OK):
         raise typer.BadParameter(f"{file} may not be written: name a file where you may write")
     return file
+
+
+def keep_what_is_read(read: Iterable[str | Path | None], written: Iterable[Path | None]) -> None:
+    """Refuse, before the work begins, to write over what is read, over the settings, or twice into one file.
+
+    Raises:
+        typer.BadParameter: names the file.
+    """
+    taken = {Path(one).resolve() for one in (*read, settings_file()) if one is not None}
+    for file in written:
+        if file is None:
+            continue
+        if file.resolve() in taken:
+            raise typer.BadParameter(f"{file} is read, or written twice: name another file to write")
+        taken.add(file.resolve())
 
 
 ReportOption = Annotated[

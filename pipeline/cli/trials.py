@@ -17,6 +17,7 @@ from pipeline.cli.terminal import (
     ReportOption,
     TrackOption,
     console,
+    keep_what_is_read,
     now,
     print_drops,
     progress_bar,
@@ -54,8 +55,9 @@ def backtest(
     from pipeline.reports.run_facts import run_facts
     from pipeline.training.backtest import backtest as run
 
+    keep_what_is_read([data, mapping], [report, html])
     if track is not None:
-        tracking.require_tracking()
+        tracking.require_tracking(track)
 
     settings = load_settings(learn={} if seed is None else {"seed": seed})
     dataset = open_dataset(data, encoding, dates, mapping)

@@ -16,6 +16,7 @@ from pipeline.cli.terminal import (
     MappingOption,
     ReportOption,
     console,
+    keep_what_is_read,
     print_drops,
     progress_bar,
     report_file,
@@ -64,6 +65,7 @@ def tune(
 
     if slice_name not in SLICES:
         raise typer.BadParameter(f"there is no slice {slice_name}: use one of {', '.join(SLICES)}")
+    keep_what_is_read([data, mapping], [write, study, report])
     settings, dataset = load_settings(), open_dataset(data, encoding, dates, mapping)
     batches = list(micro_batches(first_events(dataset.events(), limit), settings.batch.events))
     print_drops(dataset, sum(len(batch.interactions) for batch in batches))

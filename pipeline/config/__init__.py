@@ -28,7 +28,15 @@ from pipeline.config.learning import (
 from pipeline.config.log import LogConfig, RefusalsConfig
 from pipeline.config.logging import LoggingConfig
 from pipeline.config.media import EncoderName, MediaConfig
-from pipeline.config.model import CODE_WIDTH, KEEPS_SIZES, ModelConfig, ModelSizes, Tuning
+from pipeline.config.model import (
+    CODE_WIDTH,
+    KEEPS_SIZES,
+    KEEPS_TEXTS,
+    ModelConfig,
+    ModelSizes,
+    Tuning,
+    differing_texts,
+)
 from pipeline.config.monitoring import Action, ContentConfig, DriftConfig, GuardConfig, RiseConfig
 from pipeline.config.policy import ArmConfig, PolicyConfig, PolicyName, PolicyParameters
 from pipeline.config.ratings import RatingsConfig
@@ -43,7 +51,7 @@ from pipeline.config.retraining import (
 )
 from pipeline.config.rewards import RewardsConfig
 from pipeline.config.serving import MetricsConfig, PlayConfig, ServeConfig
-from pipeline.config.settings import Settings, load_logging, load_settings
+from pipeline.config.settings import Settings, load_logging, load_settings, settings_file
 from pipeline.config.signals import SignalsConfig
 from pipeline.config.toml import to_toml
 from pipeline.config.tracing import TracingConfig
@@ -59,6 +67,7 @@ from pipeline.config.value import (
 __all__ = [
     "CODE_WIDTH",
     "KEEPS_SIZES",
+    "KEEPS_TEXTS",
     "Action",
     "ArmConfig",
     "BatchConfig",
@@ -122,7 +131,9 @@ __all__ = [
     "ValueConfig",
     "ValueName",
     "VectorEncoding",
+    "differing_texts",
     "load_logging",
     "load_settings",
+    "settings_file",
     "to_toml",
 ]

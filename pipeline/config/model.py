@@ -19,7 +19,8 @@ class ModelConfig(Config):
     """A folder with a transformers model or one GGUF file, or a name on the hub; the default comes with the
     installation."""
     max_tokens: Annotated[int, Field(ge=1, le=8_192)] = 24
-    """Tokens of an item's text that are read; the rest is cut off."""
+    """Tokens of an item's text that are read; the rest is cut off. Another number needs another
+    log.prefix."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """`auto` takes CUDA where there is a GPU; servers always compute on the CPU."""
     threads: Threads = 1
@@ -34,6 +35,7 @@ KEEPS_SIZES = (
     "a model keeps its sizes: set them back, begin another model with another log.prefix, or let a retrain "
     "make it larger (retrain.sizes) or read new vectors"
 )
+KEEPS_TEXTS = "a model keeps how it reads texts: set it back, or begin another model with another log.prefix"
 Tuning = Literal["lora", "dora", "ia3", "prefix", "bottleneck", "last_layers"]
 VECTOR_NAME = r"^[a-z][a-z0-9_]{0,63}$"
 VectorName = Annotated[str, Field(pattern=VECTOR_NAME)]
@@ -53,6 +55,22 @@ AttributeNames = Annotated[
     Field(max_length=8),
     AfterValidator(lambda names: tuple(sorted(set(names)))),
 ]
+
+
+def differing_texts(stored: Mapping[str, object], backbone: str, max_tokens: int) -> list[str]:
+    """Name how the texts of a stored model are read otherwise than by the settings.
+
+    Args:
+        stored: by name; what is missing or None is not known, and does not differ.
+        backbone, max_tokens: digest of the language model of the settings, and how much it reads.
+    """
+    differing = []
+    if stored.get("backbone") not in (None, backbone):
+        ours, theirs = backbone[:12], str(stored["backbone"])[:12]
+        differing.append(f"model.backbone is sha256 {ours}… in the settings and {theirs}… in it")
+    if stored.get("max_tokens") not in (None, max_tokens):
+        differing.append(f"model.max_tokens is {max_tokens} in the settings and {stored['max_tokens']} in it")
+    return differing
 
 
 class ModelSizes(Config):

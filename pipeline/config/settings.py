@@ -130,8 +130,13 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the files of secrets, then the file."""
-        toml = _File(settings_cls, os.environ.get(FILE_VARIABLE, FILE))
+        toml = _File(settings_cls, settings_file())
         return init_settings, env_settings, SecretFilesSource(settings_cls), toml
+
+
+def settings_file() -> Path:
+    """The file that settings are read from, whether it exists or not."""
+    return Path(os.environ.get(FILE_VARIABLE, FILE))
 
 
 def load_settings(**overrides: Any) -> Settings:

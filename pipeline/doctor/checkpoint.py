@@ -1,14 +1,16 @@
-"""The newest checkpoint, beside the settings: the sizes of its model, and the optimizer of its moments."""
+"""The newest checkpoint, beside the settings: how its model reads texts, its sizes, and its optimizer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import orjson
 
-from pipeline.config import KEEPS_SIZES, Settings
-from pipeline.doctor.finding import Finding, ok, warning
+from pipeline.config import KEEPS_SIZES, KEEPS_TEXTS, ModelConfig, Settings, differing_texts
+from pipeline.doctor.finding import Finding, fault, ok, warning
+from pipeline.errors import BackboneNotFound
+from pipeline.model.backbone_files import locate
 from pipeline.snapshots.filesystem import MANIFEST, open_model, versions_in
 
 LEARNED = "learned.safetensors"
@@ -25,20 +27,32 @@ def check(settings: Settings) -> Iterator[Finding]:
         return
     newest = Path(folder, str(found[-1]))
     try:
-        differing = settings.learn.sizes.differing(
-            orjson.loads((newest / MANIFEST).read_bytes())["content"]["model"]
-        )
+        stored = orjson.loads((newest / MANIFEST).read_bytes())["content"]
+        differing = settings.learn.sizes.differing(stored["model"])
+        texts = _differing_texts(settings.model, stored)
         kinds = _optimizers(newest / LEARNED)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return  # damaged: the learner takes the one before it
     kind = settings.learn.optimizer.kind
+    if texts:
+        yield fault("checkpoint", f"{newest.name}: {', '.join(texts)}", KEEPS_TEXTS)
     if differing:
         yield warning("checkpoint", f"{newest.name}: {', '.join(differing)}", KEEPS_SIZES)
     if kinds - {kind}:
         text = f"{newest.name}: learn.optimizer.kind is {kind} in the settings and {min(kinds)} in it"
         yield warning("checkpoint", text, "set it back to keep the moments: those of the new one begin new")
-    if not differing and not kinds - {kind}:
-        yield ok("checkpoint", f"{newest.name} has the sizes and the optimizer of the settings")
+    if not texts and not differing and not kinds - {kind}:
+        text = f"{newest.name} has the language model, the sizes and the optimizer of the settings"
+        yield ok("checkpoint", text)
+
+
+def _differing_texts(model: ModelConfig, stored: Mapping[str, object]) -> list[str]:
+    """See `differing_texts`; a language model that is not there is another check's."""
+    try:
+        digest = locate(model.backbone, download=False)[1]
+    except BackboneNotFound:
+        return []
+    return differing_texts(stored, digest, model.max_tokens)
 
 
 def _optimizers(file: Path) -> set[str]:

@@ -79,7 +79,7 @@ def diversity(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     count = (lengths > 0).sum(axis=(1, 2)).astype(np.float64)
     cosines = np.square(directions.sum(axis=1, dtype=np.float64)).sum(axis=1) - count
     pairs = np.where(count > 1, count * (count - 1), np.nan)
-    return np.asarray(1 - cosines / pairs)
+    return np.asarray(np.maximum(1 - cosines / pairs, 0))  # rounded, equal texts are alike by more than 1
 
 
 def gini(counts: NDArray[np.int64]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,16 +15,23 @@ from pipeline.training.backtest import BacktestReport
 REMEDY = "tracking needs tensorboard: pip install 'millstream[track]'"
 
 
-def require_tracking() -> None:
-    """Find out before the work whether a run can be tracked.
+def require_tracking(runs: Path) -> None:
+    """Find out before the work whether a run can be tracked; make the folder of runs.
 
     Raises:
         InvalidSettings: tensorboard is not installed.
+        StorageUnavailable: the folder cannot be made, or may not be written.
     """
     try:
         import torch.utils.tensorboard  # noqa: F401, PLC0415  # an extra
     except ImportError:
         raise InvalidSettings(REMEDY) from None
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageUnavailable(f"runs cannot be written to {runs}: {error}; name another folder") from error
+    if not os.access(runs, os.W_OK):
+        raise StorageUnavailable(f"{runs} may not be written: name a folder where you may write")
 
 
 def track(report: BacktestReport, folder: Path, facts: Mapping[str, str], settings: str) -> None:

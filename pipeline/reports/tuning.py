@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 
 from pipeline.reports.layout import table
 from pipeline.training.tuning import TuningResult
+from pipeline.wording import counted
 
 
 def tuning_page(found: TuningResult) -> RenderableType:
@@ -13,7 +14,7 @@ def tuning_page(found: TuningResult) -> RenderableType:
     runs = [("as they are", found.present), ("best", found.best)]
     rows = [(name, f"{run.figure:.4f}", f"{run.seconds:.1f}") for name, run in runs]
     headings = "settings", found.name, "processor seconds"
-    title = f"{found.runs:,} runs, {found.stopped:,} of them stopped early"
+    title = f"{counted(found.runs, 'run')}, {found.stopped:,} of them stopped early"
     return Group(table(title, headings, rows, right=headings[1:]), _settings(found))
 
 

@@ -22,7 +22,10 @@ from pipeline.state.growing import ChangedRows, distinct
 from pipeline.state.popularity import DecayedPopularity, Popularity
 
 CHOSEN_EVERY = 64
-"""Batches after which the scanned rows are chosen again; it costs some 50 ms."""
+"""Batches after which the scanned rows are chosen again; it costs some 50 ms.
+
+The first batches of a stream say most of what is popular, so that rows are chosen again at each power of two, too.
+"""
 VALUE_BITS = 32
 """Of a float32, which sort as the floats do if none is below zero."""
 
@@ -108,7 +111,7 @@ class Retriever:
         capacity = self._config.rows_scanned(table.has_content)
         if size <= capacity:
             return before.rows if before.rows.size == size else np.arange(size)
-        if before.rows.size == capacity and step % CHOSEN_EVERY:
+        if before.rows.size == capacity and step % CHOSEN_EVERY and step & (step - 1):
             return before.rows
         return _exchanged(before.rows, popularity.top(capacity))
 

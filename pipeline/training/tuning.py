@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,21 +19,24 @@ from time import process_time
 from typing import Any
 
 import optuna
+import orjson
 from optuna import Trial
 from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.pruners import BasePruner, WilcoxonPruner
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.config import LearnerConfig
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, StorageUnavailable
 from pipeline.evaluation.prequential import Quality
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
+
+log = logging.getLogger(__name__)
 
 WINDOWS = 20
 """Parts of the batches, after each of which a run is compared with the best one."""
@@ -168,7 +172,16 @@ class Tuning:
 
         Raises:
             DatasetError: no run has a figure.
+            StorageUnavailable: the file holds something else, or refuses a write.
         """
+        try:
+            return self._search(runs, seconds, progress)
+        except OSError as error:
+            if self.storage is None:
+                raise
+            raise StorageUnavailable(f"the runs cannot be kept in {self.storage}: {error}") from error
+
+    def _search(self, runs: int, seconds: float | None, progress: Callable[[], None]) -> TuningResult:
         optuna.logging.set_verbosity(logging.ERROR)
         study = self._study()
         if not any(PRESENT in trial.user_attrs and trial.state in KEPT for trial in study.trials):
@@ -185,7 +198,7 @@ class Tuning:
         study.optimize(self._run, n_trials=runs, timeout=seconds, callbacks=[lambda study, trial: progress()])
 
     def _study(self) -> Study:
-        file = JournalStorage(JournalFileBackend(str(self.storage))) if self.storage else None
+        file = runs_in(self.storage) if self.storage else None
         study = optuna.create_study(
             storage=file,
             study_name=self.study,
@@ -232,6 +245,45 @@ class Tuning:
             if done in ends:
                 yield window
                 window = Quality()
+
+
+def runs_in(file: Path) -> JournalStorage:
+    """Open a file of runs, which a search appends to; a last line that was cut off is taken away first.
+
+    Raises:
+        StorageUnavailable: it holds something else, to which nothing is appended.
+    """
+    lock = JournalFileSymlinkLock(str(file))
+    lock.acquire()  # another search may be in the middle of a line
+    try:
+        if file.exists():
+            _check_runs(file)
+    finally:
+        lock.release()
+    return JournalStorage(JournalFileBackend(str(file)))
+
+
+def _check_runs(file: Path) -> None:
+    whole = 0
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            is_run = _is_run(line)
+            if not is_run and (whole == 0 or line.endswith(b"\n")):
+                raise StorageUnavailable(
+                    f"{file}:{number} is not of a search of `millstream tune`: name another file for its runs"
+                )
+            whole += len(line) if is_run else 0
+    if whole < file.stat().st_size:
+        log.warning("the last line of %s was cut off, and is taken away", file)
+        os.truncate(file, whole)
+
+
+def _is_run(line: bytes) -> bool:
+    """Whether a line is whole and one of optuna's."""
+    try:
+        return line.endswith(b"\n") and "op_code" in orjson.loads(line)
+    except (orjson.JSONDecodeError, TypeError):
+        return False
 
 
 def _expected(trial: Trial) -> float:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
 from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.state import LearnerState
+from pipeline.config import Settings
 from pipeline.journal.position import Position
 from tests.support.model_harness import ModelHarness
 
@@ -32,3 +38,21 @@ def restored(harness: ModelHarness) -> Position | None:
 
 def version(position: Position | None) -> str | None:
     return position.version if position else None
+
+
+def with_fewer_tokens(settings: Settings) -> Settings:
+    """Settings by which less of each text is read."""
+    return settings.model_copy(update={"model": settings.model.replace(max_tokens=3)})
+
+
+def with_other_weights(settings: Settings) -> Settings:
+    """Settings with a language model of the same widths and other weights, beside the snapshots."""
+    folder = Path(settings.snapshots.store).parent / "other-backbone"
+    shutil.copytree(settings.model.backbone, folder)
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {name: tensor + 0.1 for name, tensor in weights.items()},
+        folder / "model.safetensors",
+        {"format": "pt"},
+    )
+    return settings.model_copy(update={"model": settings.model.replace(backbone=str(folder))})

@@ -15,9 +15,17 @@ from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.manifest import FORMAT, MANIFEST, WITHOUT_OUTCOMES, CheckpointManifest
 from pipeline.checkpoints.state import OUTCOMES
 from pipeline.checkpoints.store import KEEP_LAST, restore_from
-from pipeline.errors import CheckpointCorrupt
+from pipeline.config import Settings
+from pipeline.errors import CheckpointCorrupt, InvalidSettings
 from pipeline.sealing import seal, unseal
-from tests.support.checkpoint_tools import born, checkpointed_twice, restored, version
+from tests.support.checkpoint_tools import (
+    born,
+    checkpointed_twice,
+    restored,
+    version,
+    with_fewer_tokens,
+    with_other_weights,
+)
 from tests.support.model_harness import PREFIX, ModelHarness
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -62,6 +70,36 @@ def test_a_checkpoint_says_what_it_is(harness: ModelHarness, folder: Path) -> No
     assert manifest.journal == 5, "four batches and the entry that began the journal"
     assert {path.name for path in (folder / "1-4").iterdir()} == {MANIFEST, *manifest.files}
     assert harness.checkpoints.digests()["1-4"] == digest
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (with_other_weights, r"checkpoint 1-1: model\.backbone is sha256 \w{12}… in the settings and"),
+        (with_fewer_tokens, r"checkpoint 1-1: model\.max_tokens is 3 in the settings and 24 in it"),
+    ],
+)
+def test_a_learner_that_reads_texts_otherwise_does_not_go_on(
+    harness: ModelHarness, changed: Callable[[Settings], Settings], named: str
+) -> None:
+    with harness.busy(batches=1, acts=48) as first:
+        first.checkpoint()
+    with pytest.raises(InvalidSettings, match=named) as refused, harness.learning(changed(harness.settings)):
+        pass
+    assert str(refused.value).endswith("set it back, or begin another model with another log.prefix")
+    with harness.learning() as second:
+        assert version(second.position) == "1-1", "the checkpoint is as it was"
+
+
+def test_a_checkpoint_from_before_it_said_how_texts_are_read_is_read(
+    harness: ModelHarness, folder: Path
+) -> None:
+    checkpointed_twice(harness)
+    path = folder / "1-4" / MANIFEST
+    manifest = orjson.loads(unseal(path.read_bytes(), FORMAT))
+    del manifest["backbone"], manifest["max_tokens"]
+    path.write_bytes(seal(orjson.dumps(manifest), FORMAT))
+    assert version(restored(harness)) == "1-4"
 
 
 def test_there_is_nothing_to_restore_at_first(harness: ModelHarness) -> None:

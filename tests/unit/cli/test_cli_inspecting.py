@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import fails, run
+from tests.support.commands import fails, misused, run
 
 CSV = "customer,sku,action,when,name\n1,a,addtocart,2024-01-01,Mug\n2,b,view,2024-01-02,Cup\n"
 
@@ -63,3 +63,9 @@ def test_a_mapping_that_cannot_be_written_is_an_error_in_one_line(
     (folder / "acts.csv").write_text(CSV)
     error = fails(monkeypatch, capsys, "inspect", "acts.csv", "--write", "no/mapping.toml")
     assert "the mapping cannot be written to no/mapping.toml" in error
+
+
+def test_the_mapping_is_not_written_over_the_data(folder: Path) -> None:
+    (folder / "acts.csv").write_text(CSV)
+    assert "acts.csv is read, or written twice" in misused("inspect", "acts.csv", "--write", "acts.csv")
+    assert (folder / "acts.csv").read_text() == CSV

@@ -86,6 +86,22 @@ def test_what_tracking_needs_is_asked_for_before_the_work(
     assert "tracking needs tensorboard: pip install 'millstream[track]'" in line
 
 
+@pytest.mark.parametrize("written", [["--report", "sales.csv"], ["--html", "r", "--report", "./r"]])
+def test_a_report_is_not_written_over_the_data_or_another(folder: Path, written: list[str]) -> None:
+    (folder / "sales.csv").write_text(CSV)
+    assert "is read, or written twice: name another file" in misused("backtest", "sales.csv", *written)
+    assert (folder / "sales.csv").read_text() == CSV
+
+
+def test_a_folder_that_no_run_can_be_written_to_is_refused_before_the_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "taken").touch()
+    line = fails(monkeypatch, capsys, "backtest", "no-such-data.csv", "--track", "taken/runs")
+    assert "StorageUnavailable: runs cannot be written to taken/runs" in line
+    assert "name another folder" in line
+
+
 def test_a_backtest_is_the_same_for_the_same_seed(folder: Path) -> None:
     reports = []
     for seed in ("1", "1", "2"):

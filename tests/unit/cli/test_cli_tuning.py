@@ -33,7 +33,14 @@ def test_a_search_prints_what_mattered_and_writes_settings_that_can_be_used(
 def test_other_settings_begin_a_search_of_their_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("tune", SHOP, "--runs", "2", "--study", "runs.log")
     monkeypatch.setenv("MILLSTREAM_LEARN__SEED", "5")
-    assert "1 runs, 0 of them" in run("tune", SHOP, "--runs", "1", "--study", "runs.log").output
+    assert "1 run, 0 of them" in run("tune", SHOP, "--runs", "1", "--study", "runs.log").output
+
+
+@pytest.mark.parametrize("written", ["--write", "--study", "--report"])
+def test_the_settings_in_force_are_not_written_over(folder: Path, written: str) -> None:
+    (folder / "millstream.toml").write_text("[learn]\nseed = 5\n")
+    assert "millstream.toml is read, or written twice" in misused("tune", SHOP, written, "millstream.toml")
+    assert load_settings().learn.seed == 5
 
 
 def test_an_unknown_slice_is_refused(folder: Path) -> None:

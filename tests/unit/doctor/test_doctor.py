@@ -389,6 +389,14 @@ def test_sizes_that_the_checkpoint_does_not_have_are_a_warning(healthy: SetUp) -
     assert "set them back" in remedy
 
 
+def test_texts_that_are_read_otherwise_than_the_checkpoint_says_are_a_fault(healthy: SetUp) -> None:
+    healthy.set(model={"max_tokens": 3})
+    ((state, said, remedy),) = examined()["checkpoint"]
+    assert state == "fault"
+    assert said.endswith("model.max_tokens is 3 in the settings and 24 in it")
+    assert "another log.prefix" in remedy
+
+
 def test_an_optimizer_that_the_checkpoint_does_not_have_is_a_warning(healthy: SetUp) -> None:
     healthy.set(learn={"optimizer__kind": "sgd"})
     ((state, said, remedy),) = examined()["checkpoint"]

@@ -53,6 +53,8 @@ def test_diversity_is_one_minus_the_mean_cosine_of_pairs() -> None:
     vectors = np.array([[right, right, none], [right, up, none], [right, right, up]], dtype=np.float32)
     assert diversity(vectors) == pytest.approx([0, 1, 2 / 3])
     assert diversity(7 * vectors) == pytest.approx([0, 1, 2 / 3]), "lengths do not matter"
+    same = np.random.default_rng(0).normal(size=(50, 1, 32)).repeat(20, axis=1).astype(np.float32)
+    assert (diversity(same) >= 0).all(), "rounded, their cosines are above 1"
     assert np.isnan(diversity(np.array([[right, none, none]], dtype=np.float32))).all()
 
 

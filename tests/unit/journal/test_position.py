@@ -14,6 +14,7 @@ from pipeline.eventlog.port import TopicPartition
 from pipeline.journal.entry import Adopts, JournalEntry, Verb
 from pipeline.journal.position import Position, check_position, first_position
 from pipeline.model.content.text import TextEncoder
+from tests.support.checkpoint_tools import with_fewer_tokens
 from tests.support.model_harness import PARTITIONS, ModelHarness
 
 
@@ -29,6 +30,8 @@ def test_the_fingerprint_follows_what_decides_the_bits(
     drift = harness.settings.drift.replace(cooldown_events=7)
     calmer = make_supervisor(harness.settings.model_copy(update={"drift": drift}))
     assert usual != fingerprint(learner, calmer)
+    shorter = make_learner(with_fewer_tokens(harness.settings))
+    assert usual != fingerprint(shorter, supervisor)
     monkeypatch.setattr(TextEncoder, "backbone_digest", "other")
     assert usual != fingerprint(learner, supervisor)
 

@@ -9,7 +9,7 @@ import pytest
 from pipeline.assembly import make_learner
 from pipeline.config import LearnerConfig, Settings
 from pipeline.datasets import Shop, ShopSettings
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, StorageUnavailable
 from pipeline.evaluation.prequential import Quality
 from pipeline.training import tuning
 from pipeline.training.backtest import micro_batches
@@ -69,6 +69,44 @@ def test_a_search_goes_on_from_its_file(settings: Settings, tmp_path: Path) -> N
     assert after.present == before.present, "it is not run again"
     unchanged = search(settings, file).search(4, None, lambda: finished.append(None))
     assert (unchanged.best, len(finished)) == (after.best, 2)
+
+
+def test_a_search_goes_on_from_a_file_whose_last_line_was_cut_off(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "runs.log"
+    before = search(settings, file).search(2, None, lambda: None)
+    whole = file.read_bytes()
+    file.write_bytes(whole + whole.splitlines()[-1][:20])
+    after = search(settings, file).search(3, None, lambda: None)
+    assert (after.runs, after.present) == (3, before.present)
+    assert file.read_bytes().startswith(whole + b"{"), "it went on after the last whole line"
+
+
+@pytest.mark.parametrize(
+    "content", [b"user,item\n1,2\n", b'{"user": 1}\n', b"[1]\n5", b"no line's end", b"\n"]
+)
+def test_a_file_of_something_else_is_named_and_stays_as_it_is(
+    settings: Settings, tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "sales.csv"
+    file.write_bytes(content)
+    with pytest.raises(StorageUnavailable, match=r"sales\.csv:1 is not of a search .* name another file"):
+        search(settings, file).search(1, None, lambda: None)
+    assert file.read_bytes() == content
+    assert [path.name for path in tmp_path.glob("sales*")] == ["sales.csv"], "no lock is left"
+
+
+def test_a_damaged_line_between_others_is_named(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "runs.log"
+    search(settings, file).search(1, None, lambda: None)
+    first, *others = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(first + others[0][:9] + b"".join(others))
+    with pytest.raises(StorageUnavailable, match=r"runs\.log:2 is not of a search"):
+        search(settings, file).search(2, None, lambda: None)
+
+
+def test_a_file_that_cannot_be_written_is_named(settings: Settings) -> None:
+    with pytest.raises(StorageUnavailable, match="cannot be kept in /dev/full/runs"):
+        search(settings, Path("/dev/full/runs.log")).search(1, None, lambda: None)
 
 
 def test_poor_runs_are_stopped_early(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
