@@ -115,17 +115,50 @@ class ContentIndex:
         """
         if self._found_bits is None:
             self._found_bits = np.packbits(self._is_found.values, bitorder="little")
-        chosen = faiss.SearchParametersIVF(nprobe=PROBES, sel=faiss.IDSelectorBitmap(self._found_bits))
         queries, rows = np.ascontiguousarray(queries), np.full((len(queries), count), NOTHING)
+        near, lists = self._probed(queries)
         open_, more = np.arange(len(queries)), count + MARGIN
         while open_.size:
-            products, slots = self._index.search(queries[open_], more, params=chosen)
+            products, slots = self._search_lists(queries[open_], near[open_], lists[open_], more)
             found = np.where(slots == NOTHING, NOTHING, self._rows.values[slots])
             order = np.lexsort((found, -products))[:, :count]
             rows[open_] = np.take_along_axis(found, order, axis=1)
             is_cut = (products[:, count - 1] == products[:, -1]) & (slots[:, -1] != NOTHING)
             open_, more = open_[is_cut], 2 * more
         return rows
+
+    def _probed(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the lists ``[m, p]`` that queries ``[m, d]`` look into, after their products with centroids.
+
+        faiss finds the same: measured, 64 queries take 6.8 ms there and 1.1 here, but one .15 and .21.
+        """
+        if len(queries) == 1:
+            found: tuple[NDArray[np.float32], NDArray[np.int64]] = self._index.quantizer.search(
+                queries, min(PROBES, len(self.centroids))
+            )
+            return found
+        products = torch.from_numpy(queries) @ torch.from_numpy(self.centroids).T
+        best = products.topk(min(PROBES, len(self.centroids)), dim=1)
+        return best.values.numpy(), best.indices.numpy()
+
+    def _search_lists(
+        self,
+        queries: NDArray[np.float32],
+        near: NDArray[np.float32],
+        lists: NDArray[np.int64],
+        count: int,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the largest products ``[m, count]`` of queries with what is in their lists, and the slots.
+
+        `near` and `lists` are as `_probed` returns them.
+        """
+        selector = faiss.IDSelectorBitmap(self._found_bits)
+        chosen = faiss.SearchParametersIVF(nprobe=lists.shape[1], sel=selector)
+        products = np.empty((len(queries), count), dtype=np.float32)
+        slots = np.empty(products.shape, dtype=np.int64)
+        asked, *given = map(faiss.swig_ptr, (queries, lists, near, products, slots))
+        self._index.search_preassigned_c(len(queries), asked, count, *given, False, chosen)
+        return products, slots
 
     def _slots_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where rows are in the file; `NOTHING` for one that is not there."""
