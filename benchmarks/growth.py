@@ -5,10 +5,10 @@
     python -m benchmarks.growth --items 10000 --items 1000000 --together
 
 Each size has a learner and then a server, in processes of their own (see `benchmarks.growth_sides`). With
-`--together` one process takes all sizes in turn, round by round, so that ratios do not depend on what else
-the machine does meanwhile; it knows no memory of a size. Times are those of the processor, which waits
-actively for a GPU if `model.device` is one. A size that exceeds the budget of time or memory is reported as
-such.
+`--together` one process takes the learners of all sizes in turn, round by round, and another the servers, so
+that ratios do not depend on what else the machine does meanwhile; memory of a size is not known then. Times
+are those of the processor, which waits actively for a GPU if `model.device` is one. A size that exceeds the
+budget of time or memory is reported as such.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ refuse_unused()
 from benchmarks.growth_sides import {side}
 print(json.dumps({side}({items}, {users}, {rounds}, Path({folder!r}))))
 """
-"""What measures a side, or all sizes together; it starts as the commands do."""
+"""What measures a side of a size, or of all sizes in turn; it starts as the commands do."""
 FIGURES = {
     "batch_ms": "batch of 256, ms",
     "publish_ms": "delta published, ms",
@@ -95,7 +95,7 @@ def main(
     seconds: Annotated[float, typer.Option(help="Seconds by the wall clock that a side may take.")] = 600,
     gib: Annotated[float, typer.Option(help="Memory that a side may take.")] = 12,
     together: Annotated[
-        bool, typer.Option("--together", help="Take all sizes in turn, in one process.")
+        bool, typer.Option("--together", help="Take all sizes in turn, in one process for each side.")
     ] = False,
     report: ReportOption = None,
 ) -> None:
@@ -121,10 +121,13 @@ def _together(items: Sequence[int], users: int, rounds: int, budget: Budget) -> 
     sizes = [Size(each, users) for each in items]
     with TemporaryDirectory() as folder:
         try:
-            found = _run("together", [*items], users, rounds, Path(folder), budget)
+            learners, servers = (
+                _run(side, [*items], users, rounds, Path(folder), budget) for side in ("learners", "servers")
+            )
         except BudgetExceeded as error:
             return [Row(size, {}, f"all together {error}") for size in sizes]
-    return [Row(size, figures) for size, figures in zip(sizes, found, strict=True)]
+    found = zip(sizes, learners, servers, strict=True)
+    return [Row(size, learner | server) for size, learner, server in found]
 
 
 def _measured(size: Size, rounds: int, budget: Budget) -> Row:

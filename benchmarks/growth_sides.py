@@ -249,21 +249,36 @@ def server(items: int, users: int, rounds: int, folder: Path) -> Figures:
     return {**_over_rounds(served(items, users, rounds, folder)), "server_mib": held_mib()[0]}
 
 
-def together(sizes: Sequence[int], users: int, rounds: int, folder: Path) -> list[Figures]:
-    """Measure the learners of all sizes in turn, round by round, and then their servers."""
-    folders = [folder / str(items) for items in sizes]
-    for one in folders:
+def learners(sizes: Sequence[int], users: int, rounds: int, folder: Path) -> list[Figures]:
+    """Measure the learners of all sizes in turn, round by round."""
+    for one in _folders(sizes, folder):
         one.mkdir()
-    found = dict[int, Figures]()
-    for side in (learned, served):
-        runs = [side(items, users, rounds, one) for items, one in zip(sizes, folders, strict=True)]
-        taken = list[Sequence[Figures]]()
-        for number in range(rounds):
-            step = 1 if number % 2 else -1
-            taken.append([next(run) for run in runs[::step]][::step])
-        for items, of_size in zip(sizes, zip(*taken, strict=True), strict=True):
-            found[items] = {**found.get(items, {}), **_over_rounds(of_size)}
-    return [found[items] for items in sizes]
+    return _in_turn(learned, sizes, users, rounds, folder)
+
+
+def servers(sizes: Sequence[int], users: int, rounds: int, folder: Path) -> list[Figures]:
+    """Measure the servers of what `learners` left in turn, round by round."""
+    return _in_turn(served, sizes, users, rounds, folder)
+
+
+def _in_turn(
+    side: Callable[[int, int, int, Path], Iterator[Figures]],
+    sizes: Sequence[int],
+    users: int,
+    rounds: int,
+    folder: Path,
+) -> list[Figures]:
+    folders = _folders(sizes, folder)
+    runs = [side(items, users, rounds, one) for items, one in zip(sizes, folders, strict=True)]
+    taken = list[Sequence[Figures]]()
+    for number in range(rounds):
+        step = 1 if number % 2 else -1
+        taken.append([next(run) for run in runs[::step]][::step])
+    return [_over_rounds(of_size) for of_size in zip(*taken, strict=True)]
+
+
+def _folders(sizes: Sequence[int], folder: Path) -> list[Path]:
+    return [folder / str(items) for items in sizes]
 
 
 def _over_rounds(rounds: Iterable[Figures]) -> Figures:

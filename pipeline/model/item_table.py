@@ -32,6 +32,8 @@ RESERVED = 1 << 20
 
 LEARNED = "residual", "bias", "residual_squares", "bias_squares"
 """The columns that a step changes."""
+FILLED = ("content",)
+"""The columns that have a value in nearly every row."""
 NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
@@ -182,16 +184,16 @@ class ItemTable:
         """Copy columns to new ones with room for more rows; rows of zeros take no memory there."""
         for name, before in self._columns.items():
             column = columns[name]
-            moved = self._zeros(capacity, *column.shape[1:], dtype=before.dtype)
+            moved = self._zeros(capacity, *column.shape[1:], dtype=before.dtype, is_filled=name in FILLED)
             for number, part in enumerate(torch.split(column, AT_ONCE)):
                 is_set = part.any(dim=1) if part.dim() > 1 else part != 0
                 rows = is_set.nonzero().squeeze(1)
                 moved[AT_ONCE * number + rows.to(moved.device)] = part[rows].to(moved)
             self._columns[name] = moved
 
-    def _zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    def _zeros(self, *shape: int, dtype: torch.dtype = torch.float32, is_filled: bool = False) -> Tensor:
         if self._device.type == "cpu":
-            return reserved_zeros(*shape, dtype=dtype)
+            return reserved_zeros(*shape, dtype=dtype, is_filled=is_filled)
         return torch.zeros(*shape, dtype=dtype, device=self._device)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.model.item_table import Rows
+from pipeline.model.large_pages import use_large_pages
 from pipeline.state.growing import GrowingArray
 
 LISTS = 2_048
@@ -32,6 +33,8 @@ MARGIN = 32
 equal, the query is asked again. Measured, 24 queries among 84,000 items of which 50 at a time have one text:
 1.7 ms instead of the 3.3 ms with 4, which asks each query twice."""
 NOTHING = -1
+LEAST_LARGE = 32_768
+"""Rows from which on the lists lie on large pages, and again whenever there are twice as many."""
 
 
 class ContentIndex:
@@ -53,6 +56,7 @@ class ContentIndex:
         self._places = GrowingArray[np.int64](np.int64)
         self._hidden = np.zeros(0, dtype=np.int64)
         self._found_bits: NDArray[np.uint8] | None = None
+        self._enough = LEAST_LARGE
 
     def __len__(self) -> int:
         """Return the number of rows that it holds."""
@@ -87,6 +91,8 @@ class ContentIndex:
 
         `lists` are those of all rows of the table, as in `put`; a row without one is left out, too.
         """
+        if lists is not None and not len(self):
+            self._make_room(np.bincount(lists[rows], minlength=len(self.centroids) + 1)[1:])
         for start in range(0, rows.size, AT_ONCE):
             part = rows[start : start + AT_ONCE]
             content = table.content[torch.from_numpy(part).to(table.bias.device)].float().cpu()
@@ -95,6 +101,9 @@ class ContentIndex:
             is_put &= True if known is None else known > 0
             self.put(part[is_put], content.numpy()[is_put], None if known is None else known[is_put])
             self._leave_out(part[~is_put])
+        if len(self) >= self._enough:
+            self._enough = 2 * len(self)
+            self._use_large_pages()
 
     def grow(self, size: int) -> None:
         """Have room for rows up to `size`."""
@@ -115,17 +124,68 @@ class ContentIndex:
         """
         if self._found_bits is None:
             self._found_bits = np.packbits(self._is_found.values, bitorder="little")
-        chosen = faiss.SearchParametersIVF(nprobe=PROBES, sel=faiss.IDSelectorBitmap(self._found_bits))
         queries, rows = np.ascontiguousarray(queries), np.full((len(queries), count), NOTHING)
+        near, lists = self._probed(queries)
         open_, more = np.arange(len(queries)), count + MARGIN
         while open_.size:
-            products, slots = self._index.search(queries[open_], more, params=chosen)
+            products, slots = self._search_lists(queries[open_], near[open_], lists[open_], more)
             found = np.where(slots == NOTHING, NOTHING, self._rows.values[slots])
             order = np.lexsort((found, -products))[:, :count]
             rows[open_] = np.take_along_axis(found, order, axis=1)
             is_cut = (products[:, count - 1] == products[:, -1]) & (slots[:, -1] != NOTHING)
             open_, more = open_[is_cut], 2 * more
         return rows
+
+    def _probed(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the lists ``[m, p]`` that queries ``[m, d]`` look into, after their products with centroids.
+
+        faiss finds the same: measured, 64 queries take 6.8 ms there and 1.1 here, but one .15 and .21.
+        """
+        if len(queries) == 1:
+            found: tuple[NDArray[np.float32], NDArray[np.int64]] = self._index.quantizer.search(
+                queries, min(PROBES, len(self.centroids))
+            )
+            return found
+        products = torch.from_numpy(queries) @ torch.from_numpy(self.centroids).T
+        best = products.topk(min(PROBES, len(self.centroids)), dim=1)
+        return best.values.numpy(), best.indices.numpy()
+
+    def _search_lists(
+        self,
+        queries: NDArray[np.float32],
+        near: NDArray[np.float32],
+        lists: NDArray[np.int64],
+        count: int,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the largest products ``[m, count]`` of queries with what is in their lists, and the slots.
+
+        `near` and `lists` are as `_probed` returns them.
+        """
+        selector = faiss.IDSelectorBitmap(self._found_bits)
+        chosen = faiss.SearchParametersIVF(nprobe=lists.shape[1], sel=selector)
+        products = np.empty((len(queries), count), dtype=np.float32)
+        slots = np.empty(products.shape, dtype=np.int64)
+        asked, *given = map(faiss.swig_ptr, (queries, lists, near, products, slots))
+        self._index.search_preassigned_c(len(queries), asked, count, *given, False, chosen)
+        return products, slots
+
+    def _make_room(self, sizes: NDArray[np.int64]) -> None:
+        """Have room for so many vectors in each list, which is empty.
+
+        Without it they double as they grow, and leave gaps: 86 of the 532 MB of a million rows.
+        """
+        lists = faiss.downcast_InvertedLists(self._index.invlists)
+        for size in (sizes, np.zeros_like(sizes)):
+            for number in np.flatnonzero(sizes).tolist():
+                lists.resize(number, int(size[number]))
+
+    def _use_large_pages(self) -> None:
+        """Move the lists to large pages: 64 queries among a million rows take 36 instead of 41 ms."""
+        lists = faiss.downcast_InvertedLists(self._index.invlists)
+        filled = [number for number in range(lists.nlist) if lists.list_size(number)]
+        addresses = np.array([int(lists.get_codes(number)) for number in filled], dtype=np.int64)
+        sizes = np.array([lists.list_size(number) for number in filled], dtype=np.int64)
+        use_large_pages(addresses, lists.code_size * sizes)
 
     def _slots_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where rows are in the file; `NOTHING` for one that is not there."""

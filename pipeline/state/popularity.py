@@ -86,6 +86,7 @@ class DecayedPopularity(Popularity):
         self.latest = LatestCounts()
         self._stored = GrowingArray[np.float64](np.float64)
         self._sums = GrowingArray[np.float64](np.float64)
+        self._total: float | None = None
         self._changed = ChangedRows()
 
     @classmethod
@@ -103,7 +104,10 @@ class DecayedPopularity(Popularity):
     @property
     def total(self) -> float:
         """The sum of all counts."""
-        return float(self._sums.values.sum()) * self.scale
+        total = self._total
+        if total is None:
+            total = self._total = float(self._sums.values.sum())
+        return total * self.scale
 
     @property
     def counts(self) -> NDArray[np.float64]:
@@ -143,6 +147,7 @@ class DecayedPopularity(Popularity):
         """Extend the counts to `size` items."""
         self._stored.grow(size)
         self._sums.grow(-(-size // BLOCK))
+        self._total = None
         self._changed.grow(size)
         self.latest.grow(size)
 
@@ -190,4 +195,5 @@ class DecayedPopularity(Popularity):
 
     def _add_up(self, blocks: NDArray[np.int64]) -> None:
         """Sum the stored counts of blocks."""
+        self._total = None
         self._sums.values[blocks] = self._stored.room.reshape(-1, BLOCK)[blocks].sum(axis=1)

@@ -45,8 +45,8 @@ def test_sizes_that_are_taken_in_turn_have_all_figures_but_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(side: str, items: list[int], users: int, rounds: int, folder: Path, _: Budget) -> list[Figures]:
-        assert side == "together"
-        return growth_sides.together(items, users, rounds, folder)
+        sides = {"learners": growth_sides.learners, "servers": growth_sides.servers}
+        return sides[side](items, users, rounds, folder)
 
     monkeypatch.setattr(growth, "_run", run)
     main([200, 400], [USERS], ROUNDS, *AMPLE, together=True, report=tmp_path / "report.json")

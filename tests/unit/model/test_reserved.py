@@ -19,9 +19,10 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1])
 
 
+@pytest.mark.parametrize("is_filled", [False, True])
 @pytest.mark.parametrize("shape", [(0,), (0, 8), (3,), (5, 7)])
-def test_they_are_zeros_of_the_shape(shape: tuple[int, ...]) -> None:
-    zeros = reserved_zeros(*shape)
+def test_they_are_zeros_of_the_shape(shape: tuple[int, ...], is_filled: bool) -> None:
+    zeros = reserved_zeros(*shape, is_filled=is_filled)
     assert torch.equal(zeros, torch.zeros(shape))
     zeros += 1
     assert torch.equal(zeros, torch.ones(shape))
