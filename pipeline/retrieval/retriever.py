@@ -24,7 +24,8 @@ from pipeline.state.popularity import DecayedPopularity, Popularity
 CHOSEN_EVERY = 64
 """Batches after which the scanned rows are chosen again; it costs some 50 ms.
 
-The first batches of a stream say most of what is popular, so that rows are chosen again at each power of two, too.
+The first ones say most of what is popular, so rows are chosen after 1, 2, 4, 8 … of them, too: those of the
+first batch, chosen before anything is counted, would be scanned for all of these.
 """
 VALUE_BITS = 32
 """Of a float32, which sort as the floats do if none is below zero."""

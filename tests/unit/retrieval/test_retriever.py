@@ -39,14 +39,16 @@ def test_few_items_need_no_retrieval() -> None:
     assert Retriever(CONFIG).is_needed(101)
 
 
-def test_the_most_popular_are_scanned(harness: RetrievalHarness) -> None:
+@pytest.mark.parametrize("step_chosen", [2, 16, CHOSEN_EVERY, 3 * CHOSEN_EVERY])
+def test_the_most_popular_are_scanned(harness: RetrievalHarness, step_chosen: int) -> None:
     retriever = Retriever(CONFIG)
     retriever.update(1, harness.table, harness.popularity)
     assert np.array_equal(retriever.choice.rows, harness.popularity.top(SCANNED))
     harness.popularity.fold(np.array([ITEMS - 1]), np.array([1e3]))
-    retriever.update(2, harness.table, harness.popularity)
-    assert ITEMS - 1 not in retriever.choice.rows
-    retriever.update(CHOSEN_EVERY, harness.table, harness.popularity)
+    for step in (3, CHOSEN_EVERY - 1, CHOSEN_EVERY + 1):
+        retriever.update(step, harness.table, harness.popularity)
+        assert ITEMS - 1 not in retriever.choice.rows
+    retriever.update(step_chosen, harness.table, harness.popularity)
     assert ITEMS - 1 in retriever.choice.rows
     assert set(retriever.choice.rows.tolist()) == set(harness.popularity.top(SCANNED).tolist())
 
