@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.model.item_table import Rows
-from pipeline.model.large_pages import use_large_pages
 from pipeline.state.growing import GrowingArray
 
 LISTS = 2_048
@@ -33,8 +32,6 @@ MARGIN = 32
 equal, the query is asked again. Measured, 24 queries among 84,000 items of which 50 at a time have one text:
 1.7 ms instead of the 3.3 ms with 4, which asks each query twice."""
 NOTHING = -1
-LEAST_LARGE = 32_768
-"""Rows from which on the lists lie on large pages, and again whenever there are twice as many."""
 
 
 class ContentIndex:
@@ -56,7 +53,6 @@ class ContentIndex:
         self._places = GrowingArray[np.int64](np.int64)
         self._hidden = np.zeros(0, dtype=np.int64)
         self._found_bits: NDArray[np.uint8] | None = None
-        self._enough = LEAST_LARGE
 
     def __len__(self) -> int:
         """Return the number of rows that it holds."""
@@ -101,9 +97,6 @@ class ContentIndex:
             is_put &= True if known is None else known > 0
             self.put(part[is_put], content.numpy()[is_put], None if known is None else known[is_put])
             self._leave_out(part[~is_put])
-        if len(self) >= self._enough:
-            self._enough = 2 * len(self)
-            self._use_large_pages()
 
     def grow(self, size: int) -> None:
         """Have room for rows up to `size`."""
@@ -178,14 +171,6 @@ class ContentIndex:
         for size in (sizes, np.zeros_like(sizes)):
             for number in np.flatnonzero(sizes).tolist():
                 lists.resize(number, int(size[number]))
-
-    def _use_large_pages(self) -> None:
-        """Move the lists to large pages: 64 queries among a million rows take 36 instead of 41 ms."""
-        lists = faiss.downcast_InvertedLists(self._index.invlists)
-        filled = [number for number in range(lists.nlist) if lists.list_size(number)]
-        addresses = np.array([int(lists.get_codes(number)) for number in filled], dtype=np.int64)
-        sizes = np.array([lists.list_size(number) for number in filled], dtype=np.int64)
-        use_large_pages(addresses, lists.code_size * sizes)
 
     def _slots_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where rows are in the file; `NOTHING` for one that is not there."""

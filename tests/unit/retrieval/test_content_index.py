@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from pipeline.model.item_table import Rows
-from pipeline.retrieval import content_index
 from pipeline.retrieval.content_index import NOTHING, ContentIndex, choose_centroids
 
 ITEMS, WIDTH, TOPICS = 3_000, 32, 40
@@ -99,17 +98,6 @@ def test_lists_of_another_file_are_taken_as_they_are(nearest: ContentIndex, cont
     farthest = np.argmin(nearest.centroids @ content[7]) + 1
     again.put(np.array([5]), content[7:8], np.array([farthest], dtype=np.int32))
     assert again.search(content[7:8], 1)[0, 0] == 7, "row 5 is in a list that is not looked into"
-
-
-def test_the_same_is_found_on_large_pages(content: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    table, queries = table_of(content), vectors(20, seed=4)
-    small = ContentIndex(centroids_of(content))
-    small.put_from(table, np.arange(ITEMS))
-    monkeypatch.setattr(content_index, "LEAST_LARGE", ITEMS // 3)
-    large = ContentIndex(centroids_of(content))
-    for rows in np.array_split(np.arange(ITEMS), 10):
-        large.put_from(table, rows)
-    assert np.array_equal(large.search(queries, 10), small.search(queries, 10))
 
 
 def test_one_query_finds_what_it_does_among_others(nearest: ContentIndex) -> None:
