@@ -120,15 +120,18 @@ def rank_among(
     return TargetScores(ranks.cpu().numpy(), own.squeeze(1).double().cpu().numpy())
 
 
-def rank_by_shared_scores(log_probabilities: Tensor, own: Tensor) -> TargetScores:
-    """Rank targets of log-probabilities ``[m]`` among those ``[n]`` of all items, which all targets share.
+def rank_by_shared_scores(log_probabilities: Tensor, own: Tensor, size: int) -> TargetScores:
+    """Rank targets of log-probabilities ``[m]`` among those of `size` items, which all targets share.
 
-    Those of the most popular items are enough, for no others are above.
+    Those ``[k]`` of the most popular items are enough: a target that is above none of them, with which any
+    number of others may be tied, has the last rank of all items.
     """
     # NumPy, because torch sorts indices, too: four times as long.
     order = torch.from_numpy(np.sort(log_probabilities.cpu().numpy())).to(own.device)
     below, up_to = torch.searchsorted(order, own), torch.searchsorted(order, own, right=True)
     ranks = 1 + len(order) - (below + up_to + 1).double() / 2
+    if len(order) < size:
+        ranks[below == 0] = size
     return TargetScores(ranks.cpu().numpy(), own.double().cpu().numpy())
 
 

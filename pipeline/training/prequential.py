@@ -94,7 +94,7 @@ def score_in_full(contexts: Contexts, targets: Tensor, scorers: Scorers, listed:
         parts.append({scorer: rank_targets(of_all, own) for scorer, of_all in by_name.items()})
         lists.append(best_columns(mixed[chosen]))
     popular = blocks[0].outputs.popularity
-    by_scorer = _joined(parts, rank_by_shared_scores(popular, popular[targets]))
+    by_scorer = _joined(parts, rank_by_shared_scores(popular, popular[targets], len(popular)))
     return Scored(by_scorer, blocks, listed, np.concatenate(lists))
 
 
@@ -130,7 +130,7 @@ def score_among_candidates(
         torch.from_numpy(scorers.popularity.log_share(some))
         for some in (scorers.retriever.choice.rows, targets.cpu().numpy())
     )
-    by_scorer = _joined(parts, rank_by_shared_scores(scanned, rows))
+    by_scorer = _joined(parts, rank_by_shared_scores(scanned, rows, len(scorers.table)))
     return Scored(by_scorer, blocks, listed, np.concatenate(lists), audited)
 
 

@@ -104,8 +104,14 @@ def test_shared_scores_rank_as_scores_per_target() -> None:
         torch.randint(40, (30,), generator=random),
     )
     shared, each = (
-        rank_by_shared_scores(scored, scored[targets]),
+        rank_by_shared_scores(scored, scored[targets], 40),
         rank_targets(scored.expand(30, 40), targets),
     )
     assert shared.ranks.tolist() == each.ranks.tolist()
     assert shared.log_probabilities.tolist() == each.log_probabilities.tolist()
+
+
+def test_the_best_scores_rank_what_is_above_them_and_nothing_else() -> None:
+    best, targets = torch.tensor([-1.0, -2.0, -2.0, -3.0]), torch.tensor([-1.0, -2.0, -3.0, -9.0])
+    assert rank_by_shared_scores(best, targets, 90).ranks.tolist() == [1, 2.5, 90, 90]
+    assert rank_by_shared_scores(best, targets[:3], 4).ranks.tolist() == [1, 2.5, 4]
