@@ -160,9 +160,7 @@ def read_manifest(path: Path) -> CheckpointManifest:
         sealed = _read(path, MOST_MANIFEST_BYTES)[:]
         return CheckpointManifest.model_validate_json(_content(sealed))
     except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointMissing(
-            f"there is no checkpoint {path.parent.name} in {path.parent.parent}: {path.name} is missing"
-        ) from None
+        raise CheckpointMissing(f"there is no checkpoint at {path.parent}: {path.name} is missing") from None
     except (OSError, ValueError) as error:
         raise CheckpointCorrupt(
             f"checkpoint {path.parent.name} cannot be read: {fault_of(error)}; use the version that wrote "

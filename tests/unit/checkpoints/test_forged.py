@@ -206,7 +206,7 @@ def test_a_folder_without_a_manifest_is_told_and_gives_way_to_the_one_before(
 ) -> None:
     (folder / "1-4" / MANIFEST).unlink()
     assert version(restored(harness)) == "1-2"
-    assert f"there is no checkpoint 1-4 in {folder}: {MANIFEST} is missing" in caplog.text
+    assert f"there is no checkpoint at {folder / '1-4'}: {MANIFEST} is missing" in caplog.text
 
 
 def test_strangers_are_left_alone(harness: ModelHarness, folder: Path) -> None:
