@@ -9,7 +9,7 @@ from pipeline.errors import MediaReason
 AGAIN = "start `millstream media --retry`"
 _OTHER_FILE = f"put a whole file at another URL; or mend the one there and {AGAIN}"
 REMEDIES: Mapping[MediaReason, str] = {
-    MediaReason.HOST: f"if it may be asked, add it to `media.hosts` and {AGAIN}",
+    MediaReason.HOST: f"mend the URL; or if its host may be asked, add that to `media.hosts` and {AGAIN}",
     MediaReason.ADDRESS: f"if it may be asked, set `media.private_addresses` and {AGAIN}",
     MediaReason.REDIRECTS: "give the item the URL to which they lead",
     MediaReason.STATUS: f"let its host answer 200 without a login, then {AGAIN}",
