@@ -7,9 +7,9 @@ from pathlib import Path
 
 import orjson
 
-from pipeline.config import KEEPS_SIZES, KEEPS_TEXTS, ModelConfig, Settings, differing_texts
+from pipeline.config import KEEPS_SIZES, KEEPS_TEXTS, Settings, differing_texts
+from pipeline.doctor import backbone
 from pipeline.doctor.finding import Finding, fault, ok, warning
-from pipeline.errors import BackboneNotFound
 from pipeline.model.backbone_files import locate
 from pipeline.snapshots.filesystem import MANIFEST, open_model, versions_in
 
@@ -29,7 +29,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     try:
         stored = orjson.loads((newest / MANIFEST).read_bytes())["content"]
         differing = settings.learn.sizes.differing(stored["model"])
-        texts = _differing_texts(settings.model, stored)
+        texts = _differing_texts(settings, stored)
         kinds = _optimizers(newest / LEARNED)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return  # damaged: the learner takes the one before it
@@ -46,13 +46,12 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield ok("checkpoint", text)
 
 
-def _differing_texts(model: ModelConfig, stored: Mapping[str, object]) -> list[str]:
-    """See `differing_texts`; a language model that is not there is another check's."""
-    try:
-        digest = locate(model.backbone, download=False)[1]
-    except BackboneNotFound:
+def _differing_texts(settings: Settings, stored: Mapping[str, object]) -> list[str]:
+    """See `differing_texts`; a language model that is not whole is the fault of another check."""
+    if any(finding.state == "fault" for finding in backbone.check(settings)):
         return []
-    return differing_texts(stored, digest, model.max_tokens)
+    digest = locate(settings.model.backbone, download=False)[1]
+    return differing_texts(stored, digest, settings.model.max_tokens)
 
 
 def _optimizers(file: Path) -> set[str]:

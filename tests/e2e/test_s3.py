@@ -70,7 +70,8 @@ def test_a_store_at_s3(
         s3fs.S3FileSystem.clear_instance_cache()
         return SnapshotStore.of(settings.snapshots, settings.log.prefix)
 
-    wait_for(lambda: card(settings)["version"] == str(opened().versions()[-1]), daemons, "learn", "serve")
+    daemons.stop("learn")  # which would publish between two looks at the store
+    wait_for(lambda: card(settings)["version"] == str(opened().versions()[-1]), daemons, "serve")
     store = opened()
     store.prune(KEEP)
     versions = store.versions()

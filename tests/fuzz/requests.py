@@ -30,9 +30,12 @@ UNSAID_REASONS = (
     "is longer than",
     "acts on every item",
     "has no test",
+    "can never hold",
     "is no time zone",
     "must be after starts",
     "the first line names the columns",
+    "csv has no column for",
+    "is no number",
     "is no csv in UTF-8",
     "the body holds no event",
 )
