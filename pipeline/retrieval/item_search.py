@@ -109,9 +109,9 @@ class ItemSearch:
 
     def _trend(self, popularity: DecayedPopularity, counts: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the trend ``[r]`` of the scanned rows, given their counts."""
-        latest = np.zeros_like(counts)
-        slots, rows = self._scan.scanned(popularity.latest.rows)
-        latest[slots] = popularity.latest.counts[rows]
+        latest, window = np.zeros_like(counts), popularity.latest
+        slots, at = self._scan.scanned(window.rows)
+        latest[slots] = window.counts[at]
         return popularity.trend_of(latest, counts)
 
     def _counted(
@@ -125,8 +125,8 @@ class ItemSearch:
         if self._counts is None or changed is None:
             self._counts = popularity.stored(self.choice.rows)
         else:
-            slots, rows = self._scan.scanned(changed)
-            self._counts[slots] = popularity.stored(rows)
+            slots, at = self._scan.scanned(changed)
+            self._counts[slots] = popularity.stored(changed[at])
         return self._counts
 
     def find(

@@ -165,15 +165,16 @@ class Scan:
         self._alike.forget_alike(where)
 
     def scanned(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the slots of those of some rows that are scanned, and these rows."""
+        """Return the slots of those of some rows that are scanned, and where these are among the rows."""
         slots = self._slots[rows]
-        is_scanned = slots != NOWHERE
-        return slots[is_scanned], rows[is_scanned]
+        at = np.flatnonzero(slots != NOWHERE)
+        return slots[at], at
 
     def _placed(self, rows: NDArray[np.int64], table: Rows) -> tuple[Tensor, Tensor]:
-        """Return what `scanned` does as tensors where the table is."""
-        where, at = (torch.from_numpy(found).to(table.bias.device) for found in self.scanned(rows))
-        return where, at
+        """Return the slots of those of some rows that are scanned, and these rows, where the table is."""
+        slots, at = self.scanned(rows)
+        device = table.bias.device
+        return torch.from_numpy(slots).to(device), torch.from_numpy(rows[at]).to(device)
 
     @property
     def has_content(self) -> bool:

@@ -21,24 +21,24 @@ class LatestCounts:
 
     Attributes:
         items, weights: ``[k]`` the acts of the window, the latest one last.
-        rows: the distinct items of the window, ascending; all other counts are zero.
+        rows: ``[r]`` the distinct items of the window, ascending; all other counts are zero.
+        counts: ``[r]`` those of `rows`.
         total: the sum of all counts.
     """
 
     def __init__(self) -> None:
         self.items, self.weights = NO_ITEMS, NO_WEIGHTS
+        self.rows, self.counts = NO_ITEMS, NO_WEIGHTS
         self.total = 0.0
-        self._counts = GrowingArray[np.float64](np.float64)
-        self.rows = self.items
+        self._by_row = GrowingArray[np.float64](np.float64)
 
-    @property
-    def counts(self) -> NDArray[np.float64]:
-        """All counts ``[n]``, changed in place by later folds."""
-        return self._counts.values
+    def of(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the counts of any rows."""
+        return self._by_row.values[rows]
 
     def grow(self, size: int) -> None:
         """Extend the counts to `size` items."""
-        self._counts.grow(size)
+        self._by_row.grow(size)
 
     def fold(self, items: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
         """Add acts ``[k]``, and forget as many of the oldest."""
@@ -48,12 +48,12 @@ class LatestCounts:
     def load(self, items: NDArray[np.int64] = NO_ITEMS, weights: NDArray[np.float64] = NO_WEIGHTS) -> None:
         """Replace the window by the last of some acts ``[k]``; by none where an earlier release kept none."""
         self.items, self.weights = items[-LENGTH:], weights[-LENGTH:]
-        counts = self._counts.values
-        counts[self.rows] = 0
+        self._by_row.values[self.rows] = 0
         self.rows = distinct(self.items)
-        np.add.at(counts, self.items, self.weights)
-        counts[self.rows] = np.maximum(counts[self.rows], 0)
-        self.total = float(counts[self.rows].sum())
+        sums = np.bincount(np.searchsorted(self.rows, self.items), self.weights, minlength=self.rows.size)
+        self.counts = np.maximum(sums, 0)
+        self._by_row.values[self.rows] = self.counts
+        self.total = float(self.counts.sum())
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the acts of the window by name; `load` takes them."""
@@ -64,5 +64,5 @@ class LatestCounts:
 
         `load` makes the same counts of it, which do not go on with the next acts.
         """
-        rows = self.rows[self.counts[self.rows] > 0]
-        return {"items": rows, "weights": self.counts[rows]}
+        is_left = self.counts > 0
+        return {"items": self.rows[is_left], "weights": self.counts[is_left]}

@@ -121,8 +121,8 @@ class DecayedPopularity(Popularity):
     def trend(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Return how much more often each of some rows, or of all, was acted on lately; see `Popularity`."""
         if rows is None:
-            return self.trend_of(self.latest.counts, self.counts)
-        return self.trend_of(self.latest.counts[rows], self.of(rows))
+            return self.trend_of(self.latest.of(np.arange(self.size)), self.counts)
+        return self.trend_of(self.latest.of(rows), self.of(rows))
 
     def trend_of(self, latest: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the trend of items with some latest counts ``[k]`` and counts ``[k]``."""
