@@ -7,6 +7,7 @@ journalled batches after it a second time, bit for bit, and goes on.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
@@ -71,6 +72,7 @@ def run(settings: Settings) -> None:
         Fenced: another learner has taken over.
     """
     stop = stop_requested()
+    os.nice(settings.batch.nice)
     metrics.serve_metrics(settings.metrics.host, settings.metrics.learn, settings.serve.reading_keys)
     metrics.watch_free_space(_folders(settings))
     with suppress(Stopped), checked(settings.log, stop) as (event_log, topics):

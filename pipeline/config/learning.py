@@ -210,6 +210,9 @@ class BatchConfig(Config):
     interactions; 0 for none. They pay where items have no texts: on 30,000 acts of DIGINETICA, one per batch
     of 64, the model's HR@20 rose from .166 to .215 and the mixture's from .317 to .323. Where they have, a
     second pass costs .06 nats and more (benchmarks/rehearsals.py)."""
+    nice: Annotated[int, Field(ge=0, le=19)] = 5
+    """Niceness of the process: how far the learner stands back for servers on its machine. Where both want
+    all of it, 10 gives servers more still, and snapshots come half as often."""
 
 
 class CompressionConfig(Config):

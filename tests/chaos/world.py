@@ -90,7 +90,7 @@ def settings_of(url: str, prefix: str, folder: Path, backbone: Path) -> Settings
             replay=4,
             sizes=ModelSizes(lora_rank=2, lora_alpha=4, adapter_rank=4),
         ),
-        batch=BatchConfig(events=64, wait_seconds=0.05, linger_seconds=0.1),
+        batch=BatchConfig(events=64, wait_seconds=0.05, linger_seconds=0.1, nice=0),
         snapshots=SnapshotConfig(store=f"{STORE}://{folder}/snapshots", seconds=0.2),
         checkpoints=CheckpointConfig(folder=folder / "checkpoints", seconds=1.0),
         retrain=RETRAIN,

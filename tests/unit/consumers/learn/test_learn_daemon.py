@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from threading import Event
 
 import pytest
 
 from consumers.learn import daemon, unused_names
 from consumers.learn.daemon import LearnDaemon
+from pipeline import metrics
 from pipeline.errors import InvalidSettings, StorageUnavailable
 from tests.support.model_harness import ModelHarness
 
@@ -27,6 +29,18 @@ def test_a_pause_is_told_once_for_each_reason(
     LearnDaemon(harness.settings, harness.log, harness.topics, stop).run()
     pauses = [message for message in caplog.messages if message.startswith("learning pauses")]
     assert pauses == ["learning pauses: the store is away", "learning pauses: no room"]
+
+
+def test_a_learner_stands_back_for_servers(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, lowered = Event(), list[int]()
+    stop.set()
+    monkeypatch.setattr(daemon, "stop_requested", lambda: stop)
+    monkeypatch.setattr(metrics, "serve_metrics", lambda *_: None)
+    monkeypatch.setattr(metrics, "watch_free_space", lambda _: None)
+    monkeypatch.setattr(os, "nice", lowered.append)
+    batch = harness.settings.batch.replace(nice=7)
+    daemon.run(harness.settings.model_copy(update={"batch": batch}))
+    assert lowered == [7]
 
 
 def test_a_store_that_cannot_be_opened_is_refused_before_the_journal_is_touched(
