@@ -30,6 +30,10 @@ NO_VALUE = {"", "nan", "null", "none", "n/a", "#n/a", "na", "\\n"}
 NO_TIME = NO_VALUE | {"nat"}
 """The same for a missing time."""
 
+UNAVAILABLE = "__debezium_unavailable_value"
+"""What Debezium writes for a large value that a change left as it was and PostgreSQL therefore did not log:
+https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-toasted-values"""
+
 
 class DateForm(StrEnum):
     """How dates are written that could be read in more than one way."""
@@ -86,12 +90,14 @@ def plain_text(cell: object) -> str:
     """Convert a cell to text with single spaces; a whole number has no fraction, a list is joined.
 
     Raises:
-        ValueError: it is an object or bytes.
+        ValueError: it is an object or bytes, or stands for a value that was not sent.
 
     >>> plain_text(" a \\n b "), plain_text(5.0), plain_text(["a", "b"]), plain_text(None)
     ('a b', '5', 'a b', '')
     """
     match cell:
+        case str() if cell == UNAVAILABLE:
+            raise ValueError("was not sent, because it did not change: give its table REPLICA IDENTITY FULL")
         case str():
             return " ".join(cell.split())
         case None:
