@@ -25,7 +25,7 @@ DECIMAL_COMMA = re.compile(r"-?\d+,(\d{1,2}|\d{4,})")
 NUMBER_UNITS = {"s": Decimal(1000), "ms": Decimal(1), "us": Decimal("1e-3"), "ns": Decimal("1e-6")}
 """Milliseconds in the units in which times are counted since 1970."""
 Decimals = Literal[".", ","]
-NO_VALUE = {"", "nan", "null", "none", "n/a", "#n/a", "na", "\\n"}
+NO_VALUE = {"", "nan", "null", "none", "undefined", "n/a", "#n/a", "na", "\\n"}
 """What programs write for a missing value, in lower case."""
 NO_TIME = NO_VALUE | {"nat"}
 """The same for a missing time."""
