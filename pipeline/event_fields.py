@@ -7,6 +7,7 @@ data about a person.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -29,6 +30,7 @@ SECONDS_FROM, SECONDS_UNTIL = 100_000_000, 100_000_000_000
 milliseconds the second day of 1970 to March 1973, before there were shops that kept logs. Smaller numbers
 are left alone, because they are times of a clock that starts at 0."""
 IN_SECONDS = "is in seconds, not milliseconds: multiply it by 1,000"
+FRACTION = "has a fraction: send a whole number of milliseconds"
 MICROSECONDS_FROM, NANOSECONDS_FROM, NANOSECONDS_UNTIL = (SECONDS_FROM * 10**n for n in (6, 9, 12))
 _AFTER_YEAR, _ZONE = r"-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?", r"[Zz]|[+-]\d\d:?\d\d"
 ISO_TIME = re.compile(rf"\d{{4}}{_AFTER_YEAR}(?P<zone>{_ZONE})?")
@@ -85,6 +87,8 @@ def milliseconds(value: object) -> object:
     number = whole(value)
     if type(number) is int:
         _check_unit(number)
+    elif isinstance(number, float) and math.isfinite(number):
+        raise PydanticCustomError("time_unit", IN_SECONDS if is_in_seconds(number) else FRACTION)
     return number
 
 
@@ -93,7 +97,7 @@ def whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def is_in_seconds(time: int) -> bool:
+def is_in_seconds(time: float) -> bool:
     """Whether a time from outside is in seconds; a simulation's own clock may show any time."""
     return SECONDS_FROM <= time < SECONDS_UNTIL
 
@@ -203,6 +207,8 @@ def _hint(problem: ErrorDetails, kind: str, fields: Sequence[str], remedy: str) 
             return f"{meant} is unknown, did you mean {name}?" if meant else None
         case "string_type" if _is_number(problem["input"]):
             return "it is a number, send it as a string, in quotes"
+        case _ if problem["input"] is None:
+            return "null is no value, leave out what is not known"
         case "enum":
             return _nearest_type(problem)
     return None

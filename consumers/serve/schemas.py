@@ -51,7 +51,7 @@ ATTRIBUTES_SCHEMA = TypeAdapter(Attributes).json_schema(schema_generator=EventJs
 class AnonymousHistory(_Request):
     """A history sent with the request; it is not stored."""
 
-    history: Annotated[list[AnonymousAct], Field(max_length=MAX_ACTS, description="Oldest first.")]
+    history: Annotated[list[AnonymousAct], Field(max_length=MAX_ACTS, description="Oldest first, by time.")]
     attributes: Annotated[Attributes, WithJsonSchema(ATTRIBUTES_SCHEMA)] = Field(
         default_factory=dict,
         description="Of whose history it is, as in a user's record; for rules, and for the model if it reads "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from consumers.serve.query import RecommendationQuery
@@ -36,10 +37,13 @@ class UserRequest(NamedTuple):
 
 
 def _acts(history: Sequence[AnonymousAct], now: int) -> tuple[Act, ...]:
-    """Convert to acts of the log; an act without a time gets that of the act before it, or of the first."""
+    """Convert to acts of the log, in the order of their times, as a user's are.
+
+    An act without a time gets that of the act before it, or of the first.
+    """
     acts: list[Act] = []
     time = next((act.time for act in history if act.time is not None), now)
     for act in history:
         time = time if act.time is None else act.time
         acts.append(Act(act.item, act.type, time, act.value, act.session))
-    return tuple(acts)
+    return tuple(sorted(acts, key=attrgetter("time")))

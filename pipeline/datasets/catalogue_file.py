@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.datasets.cells import DateForm, common_order, plain_text
 from pipeline.datasets.drops import Drops
-from pipeline.datasets.mapping import FileFormat, ItemMapping, Layout, Mapping
+from pipeline.datasets.mapping import FileFormat, ItemMapping, Layout, Mapping, TimeForm
 from pipeline.datasets.records import (
     Refuse,
     Row,
@@ -19,7 +19,7 @@ from pipeline.datasets.records import (
     refuse,
     refuse_line,
 )
-from pipeline.datasets.row_reader import CellReader, InvalidField, ItemReader, cell_of
+from pipeline.datasets.row_reader import CellReader, DropRules, InvalidField, ItemReader, cell_of
 from pipeline.errors import DatasetError, InvalidEvent
 from pipeline.events import Item, ItemChange, build_item, check_units, encode, validate
 
@@ -87,13 +87,19 @@ class CatalogueFile:
             check_units(made)
             yield made
             return
-        item = "" if row.repeats_header else self._reader.item(row.cells)
-        if not item:
-            self.drops.add("the header again" if row.repeats_header else "an item without id", row.place)
+        left_out = self._reason_to_drop(row, self._reader)
+        if left_out:
+            self.drops.add(left_out, row.place)
             return
+        item = self._reader.item(row.cells)
         title = self._reader.title(row.cells) or item
         fields = {"item": item, "title": title, "time": self._time, **self._reader.others(row.cells)}
         yield validate(Item, fields)
+
+    def _reason_to_drop(self, row: Row, reader: ItemReader) -> str | None:
+        if row.repeats_header:
+            return "the header again"
+        return self._rules.reason_for(row.cells) or (None if reader.item(row.cells) else "an item without id")
 
     def _refuse_row(self, place: str, fault: str, details: str) -> None:
         if self._mapping is None:
@@ -102,6 +108,7 @@ class CatalogueFile:
 
     def _rows(self, refuse: Refuse) -> Iterator[Row]:
         sources = list(self._fields.sources()) if self._fields else []
+        sources += [rule.column for rule in self._mapping.drop_without_acts] if self._mapping else []
         return (row for file in self._files for row in read_rows(file, self._layout, sources, refuse))
 
     @property
@@ -110,12 +117,16 @@ class CatalogueFile:
 
     @cached_property
     def _reader(self) -> ItemReader | None:
-        if self._mapping is None or self._fields is None:
-            return None
-        return ItemReader(
-            self._fields,
-            CellReader(self._mapping.item_times, self._layout, lambda: self._order),
-        )
+        return ItemReader(self._fields, self._cells) if self._fields else None
+
+    @cached_property
+    def _rules(self) -> DropRules:
+        return DropRules(self._mapping.drop_without_acts if self._mapping else (), self._cells)
+
+    @cached_property
+    def _cells(self) -> CellReader:
+        times = self._mapping.item_times if self._mapping else TimeForm()
+        return CellReader(times, self._layout, lambda: self._order)
 
     @cached_property
     def _order(self) -> DateForm:

@@ -25,10 +25,14 @@ DECIMAL_COMMA = re.compile(r"-?\d+,(\d{1,2}|\d{4,})")
 NUMBER_UNITS = {"s": Decimal(1000), "ms": Decimal(1), "us": Decimal("1e-3"), "ns": Decimal("1e-6")}
 """Milliseconds in the units in which times are counted since 1970."""
 Decimals = Literal[".", ","]
-NO_VALUE = {"", "nan", "null", "none", "n/a", "#n/a", "na", "\\n"}
+NO_VALUE = {"", "nan", "null", "none", "undefined", "n/a", "#n/a", "na", "\\n"}
 """What programs write for a missing value, in lower case."""
 NO_TIME = NO_VALUE | {"nat"}
 """The same for a missing time."""
+
+UNAVAILABLE = "__debezium_unavailable_value"
+"""What Debezium writes for a large value that a change left as it was and PostgreSQL therefore did not log:
+https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-toasted-values"""
 
 
 class DateForm(StrEnum):
@@ -86,12 +90,14 @@ def plain_text(cell: object) -> str:
     """Convert a cell to text with single spaces; a whole number has no fraction, a list is joined.
 
     Raises:
-        ValueError: it is an object or bytes.
+        ValueError: it is an object or bytes, or stands for a value that was not sent.
 
     >>> plain_text(" a \\n b "), plain_text(5.0), plain_text(["a", "b"]), plain_text(None)
     ('a b', '5', 'a b', '')
     """
     match cell:
+        case str() if cell == UNAVAILABLE:
+            raise ValueError("was not sent, because it did not change: give its table REPLICA IDENTITY FULL")
         case str():
             return " ".join(cell.split())
         case None:

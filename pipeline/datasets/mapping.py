@@ -265,9 +265,10 @@ class Mapping(_Part):
     Attributes:
         name: of the data set, in reports.
         invalid: what becomes of a row that cannot be read: refuse ends the reading, drop counts it.
-        each: what makes several rows of one.
+        each: what makes several acts of a row.
         types: types of interaction by what the rows call them; a type's own name needs none.
-        drop: rules that leave out rows, the first that applies.
+        drop: rules that leave out rows, the first that applies: rows of acts, or of items or users if the
+            mapping makes nothing else.
         interactions: None where the rows describe items or users only, as those of a catalogue's topic.
     """
 
@@ -286,6 +287,8 @@ class Mapping(_Part):
     def _of_something(self) -> Self:
         if self.interactions is None and (self.items is None) == (self.users is None):
             raise ValueError("write a table [interactions], or one of [items] and [users] alone")
+        if self.interactions is None and self.each is not None:
+            raise ValueError("[each] makes several acts of a row, so it needs a table [interactions]")
         return self
 
     @property
@@ -308,6 +311,11 @@ class Mapping(_Part):
     def is_catalogue(self) -> bool:
         """Whether the rows describe items and nothing else."""
         return self.interactions is None and self.items is not None
+
+    @property
+    def drop_without_acts(self) -> tuple[DropRule, ...]:
+        """Rules that leave out rows of items or users; those of a mapping that makes acts are about acts."""
+        return self.drop if self.interactions is None else ()
 
     @property
     def catalogue_layout(self) -> Layout:

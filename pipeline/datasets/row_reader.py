@@ -20,7 +20,7 @@ from pipeline.datasets.cells import (
     plain_text,
     scaled,
 )
-from pipeline.datasets.mapping import FieldKind, FieldSource, Layout, TimeForm
+from pipeline.datasets.mapping import DropRule, FieldKind, FieldSource, Layout, TimeForm
 from pipeline.datasets.records import Cells, Row
 from pipeline.errors import RefusalReason
 from pipeline.events import InteractionType
@@ -187,9 +187,38 @@ class CellReader:
 
     def _texts(self, found: Iterable[object], source: FieldSource) -> list[str]:
         try:
-            return [plain_text(part) for part in found]
+            return [text for part in found if (text := plain_text(part))]
         except ValueError as error:
             raise InvalidField(source.name, None, error) from None
+
+
+class DropRules:
+    """The rules of a mapping that leave out rows."""
+
+    def __init__(self, rules: Iterable[DropRule], cells: CellReader) -> None:
+        self._cells = cells
+        self._rules = [(rule, None if rule.matches is None else re.compile(rule.matches)) for rule in rules]
+
+    def reason_for(self, cells: Cells) -> str | None:
+        """Return the reason of the first rule that leaves a row out; None if none does.
+
+        Raises:
+            InvalidField: the cell of a rule is to be a number, and is none.
+        """
+        for rule, pattern in self._rules:
+            if pattern is not None:
+                applies = pattern.fullmatch(self._cells.text(cells, rule.column)) is not None
+            else:
+                applies = self._required_number(cells, rule.column) <= (rule.up_to or 0)
+            if applies:
+                return rule.reason
+        return None
+
+    def _required_number(self, cells: Cells, source: FieldSource) -> float:
+        found = self._cells.number(cells, source)
+        if found is None:
+            raise InvalidField(source.name, self._cells.text(cells, source), "is not a finite number")
+        return found
 
 
 class ActReader:
@@ -200,9 +229,7 @@ class ActReader:
         self._fields = mapping.acts
         self._cells = cells
         self._types = {**TYPES, **mapping.types}
-        self._rules = [
-            (rule, re.compile(rule.matches) if rule.matches is not None else None) for rule in mapping.drop
-        ]
+        self._rules = DropRules(mapping.drop, cells)
 
     def read(self, row: Row, number: int, file: int) -> Act | Drop:
         """Return the act of a row, or why the row is left out.
@@ -210,7 +237,7 @@ class ActReader:
         Raises:
             InvalidField: a cell cannot be read.
         """
-        reason = self._rule_that_applies(row.cells)
+        reason = self._rules.reason_for(row.cells)
         if reason:
             return Drop(reason)
         user = self._cells.user(row.cells, self._fields.user)
@@ -233,22 +260,6 @@ class ActReader:
     def has_types(self) -> bool:
         """Whether the type comes from a column, and so tells acts apart."""
         return bool(self._fields.type.column)
-
-    def _rule_that_applies(self, cells: Cells) -> str | None:
-        for rule, pattern in self._rules:
-            if pattern is not None:
-                applies = pattern.fullmatch(self._cells.text(cells, rule.column)) is not None
-            else:
-                applies = self._required_number(cells, rule.column) <= (rule.up_to or 0)
-            if applies:
-                return rule.reason
-        return None
-
-    def _required_number(self, cells: Cells, source: FieldSource) -> float:
-        found = self._cells.number(cells, source)
-        if found is None:
-            raise InvalidField(source.name, self._cells.text(cells, source), "is not a finite number")
-        return found
 
     def _time(self, cells: Cells, number: int) -> int | None:
         if self._fields.time is None:

@@ -9,7 +9,7 @@ from pipeline.datasets.cells import unproven_order
 from pipeline.datasets.drops import Drops
 from pipeline.datasets.mapping import FileFormat, Layout, Mapping
 from pipeline.datasets.records import Row, check_rows, files_of, read_rows, refuse, refuse_line
-from pipeline.datasets.row_reader import CellReader, Fields, InvalidField
+from pipeline.datasets.row_reader import CellReader, DropRules, Fields, InvalidField
 from pipeline.datasets.user_rows import UserReader, UserRows, user_of_fields
 from pipeline.errors import DatasetError, InvalidEvent
 from pipeline.events import User, build, check_units, encode
@@ -44,6 +44,7 @@ class UsersFile:
         fields = mapping.users if mapping else None
         self._layout = (fields.layout if fields else None) or (mapping.layout if mapping else JSONL)
         self._sources = list(fields.sources()) if fields else []
+        self._sources += [rule.column for rule in mapping.drop_without_acts] if mapping else []
         self.drops = Drops()
         check_rows(source, self._layout, refuse if mapping else refuse_line)
         self._files = files_of(source, self._layout)
@@ -74,11 +75,12 @@ class UsersFile:
 
     def _of_rows(self, mapping: Mapping) -> Iterator[tuple[str, Fields]]:
         assert mapping.users is not None
-        reader = UserReader(mapping.users, CellReader(mapping.time, self._layout, unproven_order))
+        cells = CellReader(mapping.time, self._layout, unproven_order)
+        reader, rules = UserReader(mapping.users, cells), DropRules(mapping.drop_without_acts, cells)
         described = UserRows(reader)
         for row in self._rows():
             try:
-                left_out = _reason_to_drop(row, reader, described)
+                left_out = _reason_to_drop(row, rules, reader, described)
             except InvalidField as error:
                 self.drops.refuse(row.place, error, mapping)
                 continue
@@ -99,7 +101,7 @@ class UsersFile:
         )
 
 
-def _reason_to_drop(row: Row, reader: UserReader, described: UserRows) -> str | None:
+def _reason_to_drop(row: Row, rules: DropRules, reader: UserReader, described: UserRows) -> str | None:
     """Add what a row says of a user, or return why it says nothing.
 
     Raises:
@@ -107,6 +109,8 @@ def _reason_to_drop(row: Row, reader: UserReader, described: UserRows) -> str | 
     """
     if row.repeats_header:
         return "the header again"
+    if reason := rules.reason_for(row.cells):
+        return reason
     if not reader.user(row.cells):
         return "a user without id"
     return None if described.add_row(row) else "a user without attributes"

@@ -10,7 +10,7 @@ from pipeline.datasets.cells import unproven_order
 from pipeline.datasets.each import rows_of
 from pipeline.datasets.mapping import Mapping
 from pipeline.datasets.records import Row
-from pipeline.datasets.row_reader import ActReader, CellReader, Drop, InvalidField, ItemReader
+from pipeline.datasets.row_reader import ActReader, CellReader, Drop, DropRules, InvalidField, ItemReader
 from pipeline.datasets.user_rows import UserReader
 from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.eventlog.intake import check_interaction
@@ -44,6 +44,7 @@ class RecordMapper:
         self._items = ItemMapper(topics.items, ItemReader(described, item_cells)) if described else None
         of_users = mapping.users if mapping.users_are_in_rows or self._acts is None else None
         self._users = UserMapper(topics.users, UserReader(of_users, cells)) if of_users else None
+        self._rules = DropRules(mapping.drop_without_acts, cells)
 
     def decide(self, record: Record, event_id: str, now: int) -> Decision:
         """Decide about a record; raise LogUnavailable while the Schema Registry does not answer.
@@ -59,12 +60,16 @@ class RecordMapper:
                 return Decision(dropped=row.reason)
             if self._acts is not None:
                 return self._of_acts(self._acts, row, record, event_id, now)
-            records = (
-                mapper.record(row, record.append_time) for mapper in (self._items, self._users) if mapper
-            )
-            return Decision(tuple(records))
+            return self._without_acts(row, record.append_time)
         except (InvalidField, InvalidEvent) as error:
             return Decision(refusal=_refusal(error))
+
+    def _without_acts(self, row: SourceRow, time: int) -> Decision:
+        """Decide about a row of items or of users alone; no rule keeps a deleted one."""
+        reason = None if row.deleted else self._rules.reason_for(row.cells)
+        if reason:
+            return Decision(dropped=reason)
+        return Decision(tuple(mapper.record(row, time) for mapper in (self._items, self._users) if mapper))
 
     def _of_acts(self, acts: ActReader, row: SourceRow, record: Record, event_id: str, now: int) -> Decision:
         """Decide about the acts of a record, each on its own; of several refusals the first counts."""

@@ -1,7 +1,7 @@
 """Read a record of a foreign topic as a row: cells by name, and whether the row was deleted.
 
-Beside its own cells a row has `$key`, the record's key (text, or the object that its JSON is), and in
-Debezium's form `$envelope`, with `$envelope.op` and `$envelope.ts_ms`.
+Beside its own cells a row has `$key`, the record's key (the object or the text that its JSON is, or else its
+text), and in Debezium's form `$envelope`, with `$envelope.op` and `$envelope.ts_ms`.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def _check_readable(record: Record) -> None:
 
 
 def _key(record: Record) -> object:
-    """Return the object that a key is, else its text."""
-    if record.key is None or not record.key.startswith("{"):
+    """Return the object or the text that a key in JSON is, else the key: serializers of JSON quote texts."""
+    if record.key is None or not record.key.startswith(("{", '"')):
         return record.key
     try:
         return orjson.loads(record.key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
@@ -70,7 +71,7 @@ def lines_of(body: bytes, headers: Mapping[str, str], kind: str | None = None) -
     divide = dividers.get(_media_type(headers))
     if divide is None:
         raise HTTPException(415, f"send the header Content-Type with one of {', '.join(dividers)}")
-    lines = list(divide(body, headers))
+    lines = list(divide(body.removeprefix(BOM_UTF8), headers))
     if not lines:
         raise HTTPException(400, "the body holds no event")
     return lines
@@ -80,7 +81,7 @@ def _check_headers(headers: Mapping[str, str], most_bytes: int) -> None:
     length = headers.get("content-length", "0")
     if len(length) > MAX_LENGTH_DIGITS or (length.isdecimal() and int(length) > most_bytes):
         raise _too_large(most_bytes)
-    if headers.get("content-encoding", "identity") != "identity":
+    if headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
         raise HTTPException(415, "send the body uncompressed, without the header Content-Encoding")
 
 

@@ -19,6 +19,8 @@ NOT_IN_CSV = frozenset({"attributes", "media", "vectors"})
 """Fields that hold several values, which a cell cannot."""
 NUMBER = ":number"
 """Ends the name of a column of numbers; attributes of all other columns are texts."""
+_A_TIME = re.compile(r"[0-9]{1,20}")
+"""Milliseconds; of more digits than any number of JSON that is read as a whole one."""
 _A_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 AVAILABLE = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -31,7 +33,7 @@ def rows_of(body: bytes) -> Iterator[tuple[int, list[str], list[str]]]:
             no csv can have.
     """
     try:
-        rows = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+        rows = csv.reader(io.StringIO(body.decode("utf-8"), newline=""), strict=True)
         header = [name.strip() for name in next(rows, [])]
         names = {name.removesuffix(NUMBER) for name in header}
         if "item" not in header or len(names) < len(header):
@@ -72,7 +74,7 @@ def item_of(header: list[str], cells: list[str]) -> dict[str, object]:
 def _value(field: str, text: str) -> object:
     if field == "available":
         return _available(text)
-    return int(text) if field in TIMES and text.isdecimal() else text
+    return int(text) if field in TIMES and _A_TIME.fullmatch(text) else text
 
 
 def _available(text: str) -> bool:

@@ -172,7 +172,7 @@ def test_an_unambiguous_time_is_read(time: object, milliseconds: int) -> None:
         ("1795640207000", "send it without quotes"),
         (1_300_000_000_000_000, "microseconds"),
         (1_795_640_207_000_000_000, "nanoseconds"),
-        (1_795_640_207_000.5, "valid integer"),
+        (1_795_640_207_000.5, "whole number of milliseconds"),
         (1e300, "less than or equal to"),
     ],
 )

@@ -35,6 +35,8 @@ Service = Literal["server", "gateway"]
 Pairs = tuple[tuple[str, str], ...]
 INTERACTIONS, ITEMS, USERS = "/v1/interactions", "/v1/items", "/v1/users"
 JSON, NDJSON = "application/json", "application/x-ndjson"
+IN_HEADERS = "".join(map(chr, range(0x20, 0x7F)))
+"""The characters that a header may have; all others are escaped."""
 
 
 class AnswerQuery(TypedDict, total=False):
@@ -133,7 +135,7 @@ def gateway_readiness() -> Call[GatewayReadiness]:
 
 def send(path: str, lines: Sequence[bytes], key: str) -> Call[Receipt]:
     """Send events; `key` names the request, so that it counts once however often it is sent."""
-    headers = {"Content-Type": NDJSON, "Idempotency-Key": key}
+    headers = {"Content-Type": NDJSON, "Idempotency-Key": quote(key, safe=IN_HEADERS)}
     read = Receipt.model_validate_json
     return Call("gateway", "POST", path, read, (), b"\n".join(lines), headers, frozenset({422}))
 

@@ -228,3 +228,17 @@ def test_a_line_without_a_series_is_named(
     options = "--name", "wave", "--write", "changes.jsonl"
     assert fault in fails(monkeypatch, capsys, "items", "series", "series.jsonl", *options)
     assert not Path("changes.jsonl").exists()
+
+
+def test_rules_leave_out_rows_of_a_catalogue_and_of_users(folder: Path) -> None:
+    drop = '[[drop]]\ncolumn = "state"\nmatches = "draft|staff"\nreason = "not for customers"\n'
+    (folder / "mapping.toml").write_text(f'[items]\nitem = "sku"\ntitle = "name"\n{drop}')
+    (folder / "products.csv").write_text("sku,name,state\nmug,Mug,on sale\ncup,Cup,draft\n")
+    run("topics", "create")
+    output = load(folder / "products.csv")
+    assert "1 item added" in output and "dropped 1 row: not for customers" in output
+    assert "no item has the id 'cup'" in misused("items", "show", "cup") and shown("mug")["title"] == "Mug"
+    (folder / "users.toml").write_text(f'[users]\nuser = "id"\nattributes = {{ state = "state" }}\n{drop}')
+    (folder / "users.csv").write_text("id,state\nann,gold\nbob,staff\n")
+    output = run("users", "load", "users.csv", "--mapping", "users.toml").output
+    assert "1 user added" in output and "dropped 1 row: not for customers" in output

@@ -201,3 +201,13 @@ def test_no_events_are_no_request() -> None:
     with pytest.raises(StopIteration) as done:
         next(sending(0))
     assert done.value.value == Receipt(accepted=0, refused=[])
+
+
+@pytest.mark.parametrize(
+    ("key", "sent"),
+    [("order 7%C3", "order 7%C3-0"), ("Bestellung-ü", "Bestellung-%C3%BC-0"), ("a\nb", "a%0Ab-0")],
+)
+def test_a_key_of_any_characters_is_a_header(key: str, sent: str) -> None:
+    found = run(send("/v1/interactions", views(1), key, Batches(), RETRIES), [receipt(1)])
+    assert found.keys == [sent]
+    assert httpx.Headers(found.attempts[0].call.headers)["Idempotency-Key"] == sent

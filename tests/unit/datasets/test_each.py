@@ -68,3 +68,8 @@ def test_a_column_whose_name_has_dots_is_found() -> None:
 def test_a_pattern_that_makes_no_columns_is_refused(pattern: str) -> None:
     with pytest.raises(ValidationError):
         RowLines(column="seen", pattern=pattern)
+
+
+def test_a_mapping_that_makes_no_acts_has_no_use_for_parts_of_rows() -> None:
+    with pytest.raises(ValidationError, match="it needs a table \\[interactions\\]"):
+        Mapping.model_validate({"each": {"column": "variants"}, "items": {"item": "variants.sku"}})

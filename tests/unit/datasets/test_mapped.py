@@ -498,7 +498,7 @@ def test_a_time_that_no_event_can_have_takes_no_item_with_it(
     assert [*dataset.drops.counts.values()] == [1]
 
 
-@pytest.mark.parametrize("missing", ["NULL", "nan", "\\N", "N/A", None])
+@pytest.mark.parametrize("missing", ["NULL", "nan", "undefined", "\\N", "N/A", None])
 def test_what_programs_write_for_a_missing_value_is_no_id_and_no_time(
     tmp_path: Path, missing: str | None
 ) -> None:

@@ -118,7 +118,26 @@ def test_a_product_becomes_an_item_and_a_part_of_it_a_change() -> None:
     assert refusal_of(decided({"name": "Mug"}, PRODUCTS)) == ("item", RefusalReason.MISSING_FIELD)
 
 
-@pytest.mark.parametrize("key", ["mug", '{"id": "mug"}'])
+DRAFTS = [{"column": "state", "matches": "draft", "reason": "a draft"}]
+
+
+def test_a_rule_leaves_out_rows_of_items_and_users_and_keeps_no_deleted_one() -> None:
+    drafts = {**PRODUCTS, "drop": DRAFTS}
+    assert decided({**MUG, "state": "draft"}, drafts) == Decision(dropped="a draft")
+    assert decided({**MUG, "state": "on sale"}, drafts).records
+    (removal,) = decided(change("d", before={**MUG, "state": "draft"}), drafts, "debezium").records
+    assert (removal.key, removal.value) == ("mug", None)
+    staff = {**CUSTOMERS, "drop": [{"column": "plan", "matches": "staff", "reason": "staff"}]}
+    assert decided({"id": "ann", "plan": "staff"}, staff) == Decision(dropped="staff")
+    assert decided({"id": "ann", "plan": "gold"}, staff).records
+
+
+def test_a_list_is_without_the_values_that_are_missing() -> None:
+    (made,) = decided({**MUG, "brand": ["Ashdene", None, " "]}, PRODUCTS).records
+    assert decode_item(made.value or b"").attributes == {"brand": ("Ashdene",)}
+
+
+@pytest.mark.parametrize("key", ["mug", '"mug"', '{"id": "mug"}'])
 def test_a_record_without_value_removes_the_item_of_its_key(key: str) -> None:
     (made,) = decided(None, PRODUCTS, key=key).records
     assert (made.topic, made.key, made.value, made.kind) == (TOPICS.items, "mug", None, "removal")
@@ -155,6 +174,8 @@ def test_an_upsert_of_debezium_is_the_row_after_it(op: str, wrapped: bool) -> No
     [
         (change("d", before=MUG), None),
         (change("d"), '{"schema": {}, "payload": {"id": "mug"}}'),
+        (change("d"), '{"schema": {}, "payload": "mug"}'),
+        (change("d"), '"mug"'),
         (None, '{"id": "mug"}'),
         ({"schema": {}, "payload": None}, '{"id": "mug"}'),
     ],
@@ -162,6 +183,23 @@ def test_an_upsert_of_debezium_is_the_row_after_it(op: str, wrapped: bool) -> No
 def test_a_deletion_of_debezium_removes_the_item(value: object, key: str | None) -> None:
     (made,) = decided(value, PRODUCTS, "debezium", key).records
     assert (made.key, made.value) == ("mug", None)
+
+
+@pytest.mark.parametrize("placeholder", ["__debezium_unavailable_value", ["__debezium_unavailable_value"]])
+@pytest.mark.parametrize("column", ["name", "brand"])
+def test_a_large_value_that_was_not_sent_is_refused_with_the_remedy(column: str, placeholder: object) -> None:
+    decision = decided(change("u", {**MUG, column: placeholder}), PRODUCTS, "debezium")
+    assert refusal_of(decision) == (column, RefusalReason.WRONG_TYPE)
+    assert decision.refusal is not None and "REPLICA IDENTITY FULL" in decision.refusal.reason
+    unread = {**MUG, "notes": placeholder}
+    assert decided(change("u", unread), PRODUCTS, "debezium").records, "a column that is not mapped"
+
+
+def test_a_key_that_is_text_in_json_is_the_same_user_as_the_plain_text() -> None:
+    by_key = {**ACTS, "interactions": {**ACTS["interactions"], "user": "$key"}}
+    users = [act_of(decided(CLICK, by_key, key=key)).user for key in ("17850", '"17850"', '"\\u0031"')]
+    assert users == ["17850", "17850", "1"]
+    assert act_of(decided(CLICK, by_key, key='"17850')).user == '"17850'
 
 
 def test_a_deleted_act_stays_done_and_a_tombstone_says_nothing() -> None:

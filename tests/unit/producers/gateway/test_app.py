@@ -102,6 +102,32 @@ def test_what_consumers_would_refuse_is_refused(gateway: GatewayHarness) -> None
         assert (refused["field"], refused["code"]) == (field, "time_unit")
 
 
+@pytest.mark.parametrize(
+    ("time", "remedy"),
+    [
+        (NOW / 1_000 + 0.25, "is in seconds, not milliseconds: multiply it by 1,000"),
+        (NOW + 0.25, "has a fraction: send a whole number of milliseconds"),
+        (None, "null is no value, leave out what is not known"),
+    ],
+)
+def test_a_time_of_another_form_is_refused_with_the_remedy(
+    gateway: GatewayHarness, time: float | None, remedy: str
+) -> None:
+    for path, sent in (("/v1/interactions", VIEW), ("/v1/items", MUG)):
+        (refused,) = gateway.post(path, {**sent, "time": time}).json()["refused"]
+        assert refused["field"] == "time" and refused["reason"].endswith(remedy)
+
+
+@pytest.mark.parametrize(("field", "sent"), [("attributes", MUG), ("description", MUG), ("user", VIEW)])
+def test_null_is_refused_with_the_remedy(
+    gateway: GatewayHarness, field: str, sent: dict[str, object]
+) -> None:
+    path = "/v1/items" if sent is MUG else "/v1/interactions"
+    (refused,) = gateway.post(path, {**sent, "v": 2, field: None}).json()["refused"]
+    assert (refused["field"], refused["code"]) == (field, "wrong_type")
+    assert refused["reason"].endswith("null is no value, leave out what is not known")
+
+
 def test_a_retry_gets_the_same_ids(gateway: GatewayHarness) -> None:
     body = lines(VIEW, VIEW, {**VIEW, "event_id": "own"})
     for _ in range(2):
@@ -182,6 +208,15 @@ def test_other_media_types_are_refused_with_those_there_are(gateway: GatewayHarn
 
 def test_a_compressed_body_is_refused(gateway: GatewayHarness) -> None:
     assert gateway.post("/v1/events", VIEW, Content_Encoding="gzip").status_code == 415
+    for plain in ("identity", "Identity", ""):
+        assert gateway.post("/v1/interactions", VIEW, Content_Encoding=plain).status_code == 202
+
+
+@pytest.mark.parametrize("kind", ["application/json", NDJSON])
+def test_a_byte_order_mark_before_json_is_passed_over(gateway: GatewayHarness, kind: str) -> None:
+    body = b"\xef\xbb\xbf" + lines(VIEW)
+    assert gateway.post("/v1/interactions", body, kind).json() == {"accepted": 1, "refused": []}
+    assert [event.user for event in gateway.interactions()] == ["ann"]
 
 
 @pytest.mark.parametrize(

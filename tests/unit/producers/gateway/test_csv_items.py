@@ -78,3 +78,11 @@ def test_what_is_no_csv_of_items_is_refused_as_a_whole(gateway: GatewayHarness, 
 @pytest.mark.parametrize("route", ["/v1/interactions", "/v1/events", "/v1/users"])
 def test_only_items_may_be_csv(gateway: GatewayHarness, route: str) -> None:
     assert gateway.send("POST", route, content=b"item\na\n", headers=CSV).status_code == 415
+
+
+@pytest.mark.parametrize("digits", [5_000, 21, 20])
+def test_a_time_of_too_many_digits_is_refused_alone(gateway: GatewayHarness, digits: int) -> None:
+    body = f"item,title,time\nmug,Mug,{'9' * digits}\ncup,Cup,1790000000000\n"
+    answer = gateway.send("POST", "/v1/items", content=body.encode(), headers=CSV)
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+    assert [(one["line"], one["field"]) for one in answer.json()["refused"]] == [(2, "time")]
