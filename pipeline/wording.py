@@ -59,7 +59,7 @@ def faults_of(
     return [
         (place, text)
         for (place, is_member), said in reasons.items()
-        for text in ([_either(said)] if is_member else said)
+        for text in ([either(said)] if is_member else said)
     ]
 
 
@@ -98,7 +98,7 @@ def reason_of(problem: Problem, known: Iterable[str] = ()) -> str:
     return f"its name {message}" if KEY in problem["loc"] else message
 
 
-def _either(reasons: Sequence[str]) -> str:
+def either(reasons: Sequence[str]) -> str:
     """Join what the members of a union say: ``must be a valid string or integer``."""
     first, *others = dict.fromkeys(reasons)
     begin = VALID if first.startswith(VALID) else ""

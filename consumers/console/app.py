@@ -61,7 +61,7 @@ def create_app(parts: ConsoleParts) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC))
     for room in (sign_in, now, ask, models, timeline, policies, rules, letters, users):
         app.include_router(room.routes)
-    app.add_api_route("/healthz", _health, methods=["GET"])
+    app.add_api_route("/healthz", _health, methods=["GET", "HEAD"])
     return app
 
 

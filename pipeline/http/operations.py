@@ -45,6 +45,7 @@ def add_operations(app: FastAPI, guarded: Sequence[Any], *, has_metrics: bool = 
     """Add /healthz, which needs no key, and /metrics, which is guarded and only where one process answers."""
     routes = APIRouter(tags=["operations"])
     routes.add_api_route("/healthz", _health, response_model=Health, name="health")
+    routes.add_api_route("/healthz", _health, methods=["HEAD"], include_in_schema=False)
     if has_metrics:
         routes.add_api_route(
             "/metrics",

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from pipeline.wording import faults_of, listed, reason_of
+from pipeline.wording import either, faults_of, listed, reason_of
 
 MAX_FAULTS = 5
 PROBLEM_TYPE = "application/problem+json"
@@ -54,7 +54,10 @@ def request_faults(request: Request, error: RequestValidationError) -> str:
     problems = error.errors()
     body = [{**one, "loc": one["loc"][1:]} for one in problems if one["loc"][0] == "body"]
     others = [one for one in problems if one["loc"][0] != "body"]
-    faults = [f"{'.'.join(map(str, one['loc']))}: {reason_of(one)}" for one in others]
+    reasons = dict[str, list[str]]()
+    for one in others:  # a member of a union is no part of a parameter's place
+        reasons.setdefault(".".join(map(str, one["loc"][:3])), []).append(reason_of(one))
+    faults = [f"{place}: {either(said)}" for place, said in reasons.items()]
     if body:
         field = request.scope["route"].body_field
         found = faults_of(body, field.field_info.annotation)

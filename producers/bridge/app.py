@@ -26,6 +26,7 @@ def create_app(is_ready: Callable[[], bool], guarded: Guarded) -> FastAPI:
     app = FastAPI(title="millstream bridge", version="1", redoc_url=None)
     answer_with_problems(app)
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", tags=["operations"], responses={503: {"model": BridgeReadiness}})
     async def readiness(response: Response) -> BridgeReadiness:
         """Return 200 while records become events, and 503 while a log is away or too much is refused."""

@@ -253,6 +253,7 @@ def _v1(door: Door, topics: Topics) -> APIRouter:
 def _open_routes(door: Door) -> APIRouter:
     routes = APIRouter(tags=["operations"])
 
+    @routes.head("/readyz", include_in_schema=False)
     @routes.get("/readyz", responses={503: {"model": GatewayReadiness}})
     def readiness(response: Response) -> GatewayReadiness:
         """Return 200 while events can be made durable, and 503 while the event log is away."""

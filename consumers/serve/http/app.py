@@ -278,6 +278,7 @@ def _item_routes(service: RecommendationService, settings: ServeConfig) -> APIRo
 def _open_routes(service: RecommendationService) -> APIRouter:
     routes = APIRouter(tags=["operations"])
 
+    @routes.head("/readyz", include_in_schema=False)
     @routes.get("/readyz", responses={503: {"model": Readiness}})
     def readiness(response: Response) -> Readiness:
         """Return 200 once the log was read to its end, and 503 before."""

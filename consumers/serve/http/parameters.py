@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from fastapi import Query
 from fastapi.exceptions import RequestValidationError
-from pydantic import TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import BeforeValidator, TypeAdapter, ValidationError, WithJsonSchema
 
 from consumers.serve.query import ALL_TYPES
 from consumers.serve.schemas import MAX_EXCLUDED
@@ -20,7 +20,8 @@ MAX_CONTEXT_CHARACTERS = 400
 OF_THE_REQUEST = frozenset({"query", "k", "category"})
 """Names that the request itself has in the conditions of rules."""
 COMMA = "no item has this id, which holds a comma: to leave out several, repeat exclude=A&exclude=B"
-SeenType = InteractionType | Literal["true", "false"]
+SeenType = Annotated[InteractionType | Literal["true", "false"], BeforeValidator(str.lower)]
+"""Python writes True."""
 Session = Annotated[
     Id | None,
     Query(
@@ -30,7 +31,7 @@ Session = Annotated[
 Exclude = Annotated[
     Sequence[Id], Query(max_length=MAX_EXCLUDED, description="Item to leave out; repeat for several.")
 ]
-Category = Annotated[str | None, Query(max_length=256, description="Only items of this category.")]
+Category = Annotated[str | None, Query(min_length=1, max_length=256, description="Only items of this category.")]
 ExcludeSeen = Annotated[
     Sequence[SeenType],
     Query(

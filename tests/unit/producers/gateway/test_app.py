@@ -259,6 +259,7 @@ def test_an_invalid_item_is_not_removed(gateway: GatewayHarness, item: str) -> N
 def test_keys(tmp_path: Path) -> None:
     with GatewayHarness(tmp_path, api_keys=(SecretStr("first" * 4),)) as gateway:
         for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):
+            assert gateway.client.head(path).status_code == 200
             assert gateway.client.get(path).status_code == 200
         assert gateway.client.get("/metrics").status_code == 401
         for key, status in (("", 401), ("wrong", 401), ("first" * 4, 202)):

@@ -87,6 +87,7 @@ def test_query_parameters(client: TestClient) -> None:
     assert not any(item.startswith("red") for item in items(k=20, exclude_seen=True))
     assert not any(item.startswith("red") for item in items(k=20, exclude_seen="purchase"))
     assert items(k=20, exclude_seen=["view", "like"]) == items(k=20, exclude_seen=False) == everything
+    assert items(k=20, exclude_seen="True") == items(k=20, exclude_seen=True)  # as Python writes it
     assert scores(session="new") != scores()
     assert client.get(FOR_ANN, params={"exclude_seen": "bought"}).status_code == 422
 
@@ -371,6 +372,7 @@ def test_keys(open_shop: World) -> None:
     keys = (SecretStr("first" * 4), SecretStr("sécond" * 3))
     with client_of(open_shop, api_keys=keys) as client:
         for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):
+            assert client.head(path).status_code == 200
             assert client.get(path).status_code == 200
         for path in (FOR_ANN, "/v1/model", "/v1/items/red-cup/similar", "/metrics"):
             assert client.get(path).status_code == 401
@@ -459,6 +461,8 @@ def test_openapi_describes_everything(client: TestClient) -> None:
         ("exclude=red-cup,blue-cup", "query.exclude", "exclude=A&exclude=B"),
         ("k=3&k=5", "query.k", "send it once"),
         ("x" * 5_000 + "=1", "query.xxx", "is no parameter of this route"),
+        ("exclude_seen=bought", "query.exclude_seen.0: ", "'purchase'"),
+        ("category=", "query.category", "at least 1 character"),
     ],
 )
 def test_a_parameter_that_is_not_known_is_refused_with_the_nearest(
