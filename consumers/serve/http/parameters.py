@@ -31,7 +31,9 @@ Session = Annotated[
 Exclude = Annotated[
     Sequence[Id], Query(max_length=MAX_EXCLUDED, description="Item to leave out; repeat for several.")
 ]
-Category = Annotated[str | None, Query(min_length=1, max_length=256, description="Only items of this category.")]
+Category = Annotated[
+    str | None, Query(min_length=1, max_length=256, description="Only items of this category.")
+]
 ExcludeSeen = Annotated[
     Sequence[SeenType],
     Query(
