@@ -25,6 +25,7 @@ from pipeline.config.base import (
 )
 from pipeline.config.model import ModelSizes
 from pipeline.config.ratings import RatingsConfig
+from pipeline.config.urls import Masked
 from pipeline.events import InteractionType
 
 VectorEncoding = Literal["exact", "float16", "int8"]
@@ -226,7 +227,7 @@ class CompressionConfig(Config):
 class SnapshotConfig(Config):
     """[snapshots] Where snapshots are, and how often one is published."""
 
-    store: Text = "run/snapshots"
+    store: Annotated[Text, Masked] = "run/snapshots"
     """A folder, or any fsspec URL such as s3://bucket/path, whose package (here s3fs) must be installed."""
     seconds: Seconds = 0.5
     """A snapshot is published when so much time has passed,"""

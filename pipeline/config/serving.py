@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from pipeline.config.access import Guarded
 from pipeline.config.base import Config, Count, Port, Seconds, Share, Text
 from pipeline.config.http import HttpConfig
+from pipeline.config.urls import no_login
 from pipeline.events import InteractionType
 
 MOST_WORKERS = 64
@@ -97,7 +98,11 @@ class PlayConfig(Config):
 
 
 DaemonName = Annotated[str, Field(pattern=r"^(learn|serve|retrain|media|gateway|bridge)$")]
-MetricsUrl = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=1_000)]
+MetricsUrl = Annotated[
+    str,
+    Field(pattern=r"^https?://[^\s]+$", max_length=1_000),
+    no_login("give a key of the daemon's settings"),
+]
 
 
 class MetricsConfig(Config):
