@@ -200,6 +200,9 @@ def test_settings_reach_the_daemons_as_they_were_written() -> None:
         ({"settings": {"LEARN_SEED": 1}}, "LEARN_SEED"),
         ({"settings": {"SERVE__PORT": 9000}}, "SERVE__PORT"),
         ({"settings": {"LOG__OPTIONS__SASL_PLAIN_PASSWORD": "hush"}}, "SASL_PLAIN_PASSWORD"),
+        ({"settings": {"LOG__OPTIONS": {"sasl_plain_password": "hush"}}}, "sasl_plain_password"),
+        ({"settings": {"LOG__OPTIONS": '{"ssl_password": "hush"}'}}, "LOG__OPTIONS"),
+        ({"settings": {"SERVE__NAMED_KEYS": {"shop": {"secret": "hush", "scopes": ["read"]}}}}, "secret"),
     ],
 )
 def test_values_that_the_chart_does_not_take_are_refused(values: Mapping[str, Any], said: str) -> None:
@@ -251,6 +254,31 @@ def test_each_pod_has_a_network_policy_that_selects_it() -> None:
         port["port"] for one in policies for rule in one["spec"].get("ingress", ()) for port in rule["ports"]
     }
     assert ports == {PORTS[name] for name in ("serve", "gateway", "learn", "retrain")}
+
+
+@pytest.mark.parametrize(
+    ("policy", "let_in"),
+    [
+        ({"monitoring": []}, {"serve": ["clients"], "gateway": ["clients"]}),
+        ({"clients": []}, {"serve": ["monitors"], "gateway": ["monitors"], "learn": ["monitors"]}),
+        ({"monitoring": [], "clients": []}, {}),
+    ],
+)
+def test_where_nobody_is_named_nobody_is_let_in(
+    policy: Mapping[str, Any], let_in: Mapping[str, list[str]]
+) -> None:
+    named = {who: [{"podSelector": {"matchLabels": {"is": who}}}] for who in ("clients", "monitors")}
+    peers = {"clients": named["clients"], "monitoring": named["monitors"], **policy}
+    found = {
+        component(one): [
+            peer["podSelector"]["matchLabels"]["is"]
+            for rule in one["spec"]["ingress"]
+            for peer in rule["from"]
+        ]
+        for one in of_kind("NetworkPolicy", {"networkPolicy": peers})
+        if "ingress" in one["spec"]
+    }
+    assert found == let_in
 
 
 def test_the_charts_version_is_the_projects() -> None:
