@@ -371,6 +371,7 @@ def test_the_image_is_the_code() -> None:
     assert re.search(r'^ENTRYPOINT \["(\w+)"\]$', text, re.MULTILINE)[1] in project["scripts"]  # type: ignore[index]
     extras = re.search(r'"/build\[(.*?)\]"', text)
     assert extras and set(extras[1].split(",")) <= set(project["optional-dependencies"])
+    assert {"media", "schema-registry", "s3", "trace"} <= set(extras[1].split(",")), "all daemons are in it"
     check_variables(dict(re.findall(r"(MILLSTREAM_\w+)=(\S+)", text)))
     exposed = re.search(r"^EXPOSE (.*)$", text, re.MULTILINE)
     assert exposed and set(map(int, exposed[1].split())) == set(PORTS.values())
