@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
@@ -10,7 +9,17 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from pydantic_settings import NoDecode
 
 from pipeline.config.access import Guarded, NamedKeys, Scope
-from pipeline.config.base import Config, Port, Seconds, SecondsOrNone, SecretOrNone, Secrets, Text, listed
+from pipeline.config.base import (
+    Config,
+    NamedPathOrNone,
+    Port,
+    Seconds,
+    SecondsOrNone,
+    SecretOrNone,
+    Secrets,
+    Text,
+    listed,
+)
 from pipeline.config.http import HttpConfig
 from pipeline.config.urls import no_login
 
@@ -65,7 +74,7 @@ class OidcConfig(Config):
     """Values of that claim that let look."""
     operators: ClaimValues = ()
     """Values of that claim that let look and act."""
-    authority: Path | None = None
+    authority: NamedPathOrNone = None
     """File in PEM with the CA of the provider's certificate, if this machine does not trust it anyway."""
 
     @model_validator(mode="after")

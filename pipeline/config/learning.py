@@ -12,6 +12,7 @@ from pipeline.config.base import (
     Config,
     Count,
     CountOrNone,
+    NamedPath,
     Precision,
     Rate,
     Seconds,
@@ -246,7 +247,7 @@ class SnapshotConfig(Config):
 class CheckpointConfig(Config):
     """[checkpoints] Where checkpoints are, and how often one is written."""
 
-    folder: Path = Path("run/checkpoints")
+    folder: NamedPath = Path("run/checkpoints")
     """A folder on a local disk, private to the learner and the retrainer."""
     seconds: Seconds = 60.0
     """A checkpoint is written when so much time has passed,"""

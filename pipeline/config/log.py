@@ -11,8 +11,8 @@ from pipeline.config.urls import no_login
 
 HOUR_MS = 3_600_000
 KAFKA_LOGIN = no_login("set sasl_plain_username and sasl_plain_password of the options beside it")
-PREFIX = r"^[A-Za-z0-9._-]{1,100}$"
-"""What the prefix of topic names looks like."""
+PREFIX = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$"
+"""What the prefix of topic names looks like. It names folders, too, so that `..` would be the one above."""
 
 
 class RefusalsConfig(Config):
