@@ -199,6 +199,11 @@ def test_settings_reach_the_daemons_as_they_were_written() -> None:
         ({"gateway": {"resources": {"limits": {"memory": "1 gig"}}}}, "memory"),
         ({"settings": {"LEARN_SEED": 1}}, "LEARN_SEED"),
         ({"settings": {"SERVE__PORT": 9000}}, "SERVE__PORT"),
+        ({"settings": {"SERVE__WORKERS": 4}}, "SERVE__WORKERS"),
+        ({"settings": {"CHECKPOINTS__FOLDER": "/data"}}, "CHECKPOINTS__FOLDER"),
+        ({"settings": {"MODEL__CACHE": "/data"}}, "MODEL__CACHE"),
+        ({"settings": {"GATEWAY__HTTP__DRAIN_SECONDS": 3}}, "GATEWAY__HTTP__DRAIN_SECONDS"),
+        ({"settings": {"CONSOLE__SERVER": "http://elsewhere:8000"}}, "CONSOLE__SERVER"),
         ({"settings": {"LOG__OPTIONS__SASL_PLAIN_PASSWORD": "hush"}}, "SASL_PLAIN_PASSWORD"),
         ({"settings": {"LOG__OPTIONS": {"sasl_plain_password": "hush"}}}, "sasl_plain_password"),
         ({"settings": {"LOG__OPTIONS": '{"ssl_password": "hush"}'}}, "LOG__OPTIONS"),
@@ -254,6 +259,23 @@ def test_each_pod_has_a_network_policy_that_selects_it() -> None:
         port["port"] for one in policies for rule in one["spec"].get("ingress", ()) for port in rule["ports"]
     }
     assert ports == {PORTS[name] for name in ("serve", "gateway", "learn", "retrain")}
+
+
+def test_what_the_chart_sets_itself_is_no_setting_of_the_values() -> None:
+    own = [
+        name.removeprefix("MILLSTREAM_")
+        for one in of_kind("ConfigMap", {"settings": {}})
+        for name in one["data"]
+    ]
+    given = set(yaml.safe_load((CHART / "values.yaml").read_text())["settings"])
+    own += [
+        one["name"].removeprefix("MILLSTREAM_")
+        for _, spec in containers({"console": {"enabled": True}})
+        for one in spec.get("env", ())
+    ]
+    for name in {*own} - given:
+        with pytest.raises(helm_python.HelmError, match=name):
+            rendered({"settings": {name: "x"}})
 
 
 @pytest.mark.parametrize(
