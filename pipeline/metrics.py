@@ -27,7 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.errors import InvalidSettings, MediaReason
 from pipeline.keys import HEADER, Key, is_key
-from pipeline.metrics_port import MetricsServer, QuietHandler
+from pipeline.metrics_port import MetricsRequest, MetricsServer
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300)
 FRESHNESS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5, 10, 30, 60, 300, 1800)
@@ -340,7 +340,7 @@ def serve_metrics(host: str, port: int, keys: Sequence[Key] = ()) -> None:
         class Server(MetricsServer):
             address_family = getaddrinfo(host, port)[0][0]
 
-        server = make_server(host, port, _with_key(make_wsgi_app(), keys), Server, QuietHandler)
+        server = make_server(host, port, _with_key(make_wsgi_app(), keys), Server, MetricsRequest)
     except OSError as error:
         raise InvalidSettings(
             f"metrics cannot be served at {host}:{port} ({error}): is such a daemon running already? Stop it "

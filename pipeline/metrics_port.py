@@ -25,8 +25,8 @@ class MetricsServer(ThreadingMixIn, WSGIServer):
             log.exception("a request for metrics ended with an error")
 
 
-class QuietHandler(WSGIRequestHandler):
-    """Logs no request, because scrapes come every few seconds and strangers send anything."""
+class MetricsRequest(WSGIRequestHandler):
+    """Answers and logs nothing: scrapes come every few seconds, and strangers send anything."""
 
     timeout = CLIENT_SECONDS
 

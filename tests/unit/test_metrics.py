@@ -21,7 +21,7 @@ from pipeline import metrics
 from pipeline.demo.processes import free_port
 from pipeline.errors import InvalidSettings
 from pipeline.metrics import Series, exposition, quantiles, scrape, value_of
-from pipeline.metrics_port import QuietHandler
+from pipeline.metrics_port import MetricsRequest
 from tests.support.serve_tools import wait_until
 
 Metric = Counter | Gauge | Histogram
@@ -161,7 +161,7 @@ def test_a_quantile_lies_in_the_bucket_of_the_true_one(seconds: list[float], sha
 def test_clients_that_say_nothing_or_go_away_leave_no_thread_and_no_line(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(QuietHandler, "timeout", 0.3)
+    monkeypatch.setattr(MetricsRequest, "timeout", 0.3)
     port, before = free_port(), threading.active_count()
     metrics.serve_metrics("127.0.0.1", port)
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
