@@ -19,14 +19,15 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urljoin
 from urllib.request import Request, urlopen
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import make_server
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
-from prometheus_client.exposition import ThreadingWSGIServer, choose_encoder, make_wsgi_app
+from prometheus_client.exposition import choose_encoder, make_wsgi_app
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.errors import InvalidSettings, MediaReason
 from pipeline.keys import HEADER, Key, is_key
+from pipeline.metrics_port import MetricsRequest, MetricsServer
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300)
 FRESHNESS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5, 10, 30, 60, 300, 1800)
@@ -336,23 +337,16 @@ def serve_metrics(host: str, port: int, keys: Sequence[Key] = ()) -> None:
 
     try:
 
-        class Server(ThreadingWSGIServer):
+        class Server(MetricsServer):
             address_family = getaddrinfo(host, port)[0][0]
 
-        server = make_server(host, port, _with_key(make_wsgi_app(), keys), Server, _QuietHandler)
+        server = make_server(host, port, _with_key(make_wsgi_app(), keys), Server, MetricsRequest)
     except OSError as error:
         raise InvalidSettings(
             f"metrics cannot be served at {host}:{port} ({error}): is such a daemon running already? Stop it "
             "or set another port in [metrics]; 0 turns them off"
         ) from error
     Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-
-
-class _QuietHandler(WSGIRequestHandler):
-    """Logs nothing, because scrapes come every few seconds and strangers send anything."""
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Drop the message."""
 
 
 def _with_key(app: Any, keys: Sequence[Key]) -> Any:

@@ -27,12 +27,14 @@ AcceptRefusedOption = Annotated[
 
 def _check_kept(settings: Settings, version: Version) -> None:
     """Look for a snapshot in the store, before torch is loaded, which takes seconds."""
+    from pipeline.config.urls import masked
     from pipeline.errors import SnapshotMissing
     from pipeline.snapshots.filesystem import open_model, versions_in
 
     if version not in versions_in(*open_model(settings.snapshots.store, settings.log.prefix)):
         raise SnapshotMissing(
-            f"snapshot {version} is not in the store {settings.snapshots.store}: name one of those in there"
+            f"snapshot {version} is not in the store {masked(settings.snapshots.store)}: name one of those "
+            "in there"
         )
 
 

@@ -77,7 +77,9 @@ def migrate_topics(
     from pipeline.eventlog.topics import Topics
 
     if not re.fullmatch(PREFIX, to):
-        raise typer.BadParameter(f"--to {to!r} is no prefix: letters, digits, '.', '_' and '-', at most 100")
+        raise typer.BadParameter(
+            f"--to {to!r} is no prefix: letters, digits, '_', '-', and '.' but not at its start"
+        )
     with log_of_settings() as (event_log, topics, settings):
         _, retention_ms, compaction_lag_ms = settings.log.topic_sizes
         copied = migrate(event_log, topics, Topics(to), partitions, retention_ms, compaction_lag_ms)

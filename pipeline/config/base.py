@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
@@ -53,6 +54,15 @@ def listed(value: object) -> object:
     return [found] if isinstance(found, str) else found
 
 
+def _named(path: object) -> object:
+    """Refuse the path of a variable that is empty, which would be the folder where the process started."""
+    if isinstance(path, str) and not path.strip():
+        raise ValueError("is empty: name a path, or leave the setting out")
+    return path
+
+
+NamedPath = Annotated[Path, BeforeValidator(_named)]
+NamedPathOrNone = Annotated[Path | None, BeforeValidator(_named)]
 Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
 Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(listed), Field(max_length=1_000)]
 SecretOrNone = Annotated[SecretStr | None, AfterValidator(_long_enough_if_set)]

@@ -8,6 +8,8 @@ from pydantic import Field, SecretStr
 
 from pipeline.config.access import Guarded
 from pipeline.config.base import Config, Port, Text
+from pipeline.config.log import KAFKA_LOGIN
+from pipeline.config.urls import no_login
 
 
 class BridgedTopic(Config):
@@ -22,13 +24,13 @@ class BridgedTopic(Config):
 class BridgeConfig(Guarded):
     """[bridge] Which topics, made by others, become events."""
 
-    url: Annotated[str, Field(max_length=4_096)] = ""
+    url: Annotated[str, Field(max_length=4_096), KAFKA_LOGIN] = ""
     """Kafka cluster of these topics, as `kafka://host:port,…`; without it, the event log's own."""
     options: dict[str, SecretStr] = Field(default_factory=dict)
     """Passed to the Kafka client, if there is a `url`: security_protocol, sasl_mechanism, ssl_cafile, …"""
     topics: Annotated[dict[str, BridgedTopic], Field(max_length=64)] = Field(default_factory=dict)
     """By topic, its `mapping` and `format`."""
-    registry: Annotated[str, Field(max_length=4_096)] = ""
+    registry: Annotated[str, Field(max_length=4_096), no_login("set bridge.registry_login")] = ""
     """Schema Registry of values in Avro, Protobuf or JSON that its serializers framed: a URL, or a folder of
     `<id>.avsc`, `<id>.desc` (a descriptor set) and `<id>.json`. Needs `millstream[schema-registry]`."""
     registry_login: Annotated[SecretStr, Field(max_length=1_024)] = SecretStr("")

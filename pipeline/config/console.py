@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
@@ -10,8 +9,19 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from pydantic_settings import NoDecode
 
 from pipeline.config.access import Guarded, NamedKeys, Scope
-from pipeline.config.base import Config, Port, Seconds, SecondsOrNone, SecretOrNone, Secrets, Text, listed
+from pipeline.config.base import (
+    Config,
+    NamedPathOrNone,
+    Port,
+    Seconds,
+    SecondsOrNone,
+    SecretOrNone,
+    Secrets,
+    Text,
+    listed,
+)
 from pipeline.config.http import HttpConfig
+from pipeline.config.urls import no_login
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Hosts that only this machine reaches."""
@@ -31,7 +41,10 @@ def _safe(url: str) -> str:
     return url.rstrip("/") if parts.path == "/" else url
 
 
-SafeUrl = Annotated[str, Field(max_length=1_000), AfterValidator(_safe)]
+SafeUrl = Annotated[
+    str, Field(max_length=1_000), no_login("set client_id and client_secret"), AfterValidator(_safe)
+]
+SERVER_LOGIN = no_login("give a key in [serve]")
 ClaimValue = Annotated[Text, StringConstraints(strip_whitespace=True)]
 ClaimValues = Annotated[tuple[ClaimValue, ...], NoDecode, BeforeValidator(listed), Field(max_length=1_000)]
 Claim = Annotated[str, Field(min_length=1, max_length=200)]
@@ -61,7 +74,7 @@ class OidcConfig(Config):
     """Values of that claim that let look."""
     operators: ClaimValues = ()
     """Values of that claim that let look and act."""
-    authority: Path | None = None
+    authority: NamedPathOrNone = None
     """File in PEM with the CA of the provider's certificate, if this machine does not trust it anyway."""
 
     @model_validator(mode="after")
@@ -112,7 +125,7 @@ class ConsoleConfig(Guarded):
     """How long a sign-in lasts."""
     secure_cookies: bool = False
     """Whether browsers send the cookies over HTTPS only: true behind a proxy with TLS."""
-    server: Annotated[str, Field(pattern=r"^(https?://[^\s]{1,1000})?$")] = ""
+    server: Annotated[str, Field(pattern=r"^(https?://[^\s]{1,1000})?$"), SERVER_LOGIN] = ""
     """URL of the server whose answers are shown; by default the one of `serve.host` and `serve.port`."""
     earlier_seconds: SecondsOrNone = 300.0
     """How long the server of an earlier snapshot, which *Ask* compares with, is kept after the last question.

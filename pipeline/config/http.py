@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode
 
-from pipeline.config.base import Config, listed
+from pipeline.config.base import Config, NamedPathOrNone, listed
 
 
 def _is_network(text: str) -> str:
@@ -27,10 +26,10 @@ Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(listed), Fie
 class HttpConfig(Config):
     """[serve.http], [gateway.http], [console.http] What stands between a server and its clients."""
 
-    certificate: Path | None = None
+    certificate: NamedPathOrNone = None
     """File in PEM with the server's certificate and those that lead to its CA: answers are by HTTPS then. It
     is read at the start."""
-    private_key: Path | None = None
+    private_key: NamedPathOrNone = None
     """File in PEM with the certificate's key, unencrypted; not needed if it is in the same file."""
     proxies: Networks = ()
     """Addresses or networks of proxies. Their X-Forwarded-For and X-Forwarded-Proto are believed, and nobody

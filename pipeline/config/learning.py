@@ -12,6 +12,7 @@ from pipeline.config.base import (
     Config,
     Count,
     CountOrNone,
+    NamedPath,
     Precision,
     Rate,
     Seconds,
@@ -25,6 +26,7 @@ from pipeline.config.base import (
 )
 from pipeline.config.model import ModelSizes
 from pipeline.config.ratings import RatingsConfig
+from pipeline.config.urls import Masked
 from pipeline.events import InteractionType
 
 VectorEncoding = Literal["exact", "float16", "int8"]
@@ -229,7 +231,7 @@ class CompressionConfig(Config):
 class SnapshotConfig(Config):
     """[snapshots] Where snapshots are, and how often one is published."""
 
-    store: Text = "run/snapshots"
+    store: Annotated[Text, Masked] = "run/snapshots"
     """A folder, or any fsspec URL such as s3://bucket/path, whose package (here s3fs) must be installed."""
     seconds: Seconds = 0.5
     """A snapshot is published when so much time has passed,"""
@@ -248,7 +250,7 @@ class SnapshotConfig(Config):
 class CheckpointConfig(Config):
     """[checkpoints] Where checkpoints are, and how often one is written."""
 
-    folder: Path = Path("run/checkpoints")
+    folder: NamedPath = Path("run/checkpoints")
     """A folder on a local disk, private to the learner and the retrainer."""
     seconds: Seconds = 60.0
     """A checkpoint is written when so much time has passed,"""

@@ -7,10 +7,12 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from pipeline.config.base import Config, Count, Hours, Share, Text
+from pipeline.config.urls import no_login
 
 HOUR_MS = 3_600_000
-PREFIX = r"^[A-Za-z0-9._-]{1,100}$"
-"""What the prefix of topic names looks like."""
+KAFKA_LOGIN = no_login("set sasl_plain_username and sasl_plain_password of the options beside it")
+PREFIX = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$"
+"""What the prefix of topic names looks like. It names folders, too, so that `..` would be the one above."""
 
 
 class RefusalsConfig(Config):
@@ -26,7 +28,7 @@ class RefusalsConfig(Config):
 class LogConfig(Config):
     """[log] Where the events are."""
 
-    url: Text = "sqlite:///run/log.db"
+    url: Annotated[Text, KAFKA_LOGIN] = "sqlite:///run/log.db"
     """`sqlite:///path` or `kafka://host:port,…`."""
     options: dict[str, SecretStr] = Field(default_factory=dict)
     """Passed to the Kafka client: security_protocol, sasl_mechanism, ssl_cafile, …"""

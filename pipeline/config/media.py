@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from pipeline.config.base import Config, Seconds
+from pipeline.config.base import Config, NamedPath, Seconds
 from pipeline.events import Id
 
 ENCODERS = ("efficientnet-lite0", "speech-embedding", "basic-pitch")
@@ -70,5 +70,5 @@ class MediaConfig(Config):
     """Times that a file is asked for, while its host is away, slow, or answers with an error."""
     retry_seconds: Seconds = 30
     """Pause after the first attempt; each is twice as long as the one before."""
-    folder: Path = Path(".cache/media")
+    folder: NamedPath = Path(".cache/media")
     """Where the daemon keeps how far it has read, vectors by content, and what it refused."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode
 
-from pipeline.config.base import Config, Layers, Rank, Text, Threads, listed
+from pipeline.config.base import Config, Layers, NamedPath, Rank, Text, Threads, listed
 
 
 class ModelConfig(Config):
@@ -26,7 +26,7 @@ class ModelConfig(Config):
     threads: Threads = 1
     """Threads of each daemon for products, of torch and of NumPy; more than there are free cores makes it
     many times slower."""
-    cache: Path = Path(".cache/content")
+    cache: NamedPath = Path(".cache/content")
     """Folder of content vectors by digest, and of converted language models; shared by all processes of the
     machine."""
 

@@ -41,9 +41,9 @@ class SecretFilesSource(EnvSettingsSource):
 
 
 def _content(file: Path) -> str:
-    """Read a secret; an editor's line break at its end is no part of it."""
+    """Read a secret; an editor's line break at its end and byte order mark before it are no part of it."""
     try:
-        return file.read_text().rstrip("\r\n")
+        return file.read_text(encoding="utf-8-sig").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         fault = error.strerror if isinstance(error, OSError) else "it is no text"
         raise InvalidSettings(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipeline.config.access import Guarded
-from pipeline.config.base import Config, Count, Port, Seconds, Share, Text
+from pipeline.config.base import Config, Count, NamedPathOrNone, Port, Seconds, Share, Text
 from pipeline.config.http import HttpConfig
+from pipeline.config.urls import no_login
 from pipeline.events import InteractionType
 
 MOST_WORKERS = 64
@@ -97,7 +97,11 @@ class PlayConfig(Config):
 
 
 DaemonName = Annotated[str, Field(pattern=r"^(learn|serve|retrain|media|gateway|bridge)$")]
-MetricsUrl = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=1_000)]
+MetricsUrl = Annotated[
+    str,
+    Field(pattern=r"^https?://[^\s]+$", max_length=1_000),
+    no_login("give a key of the daemon's settings"),
+]
 
 
 class MetricsConfig(Config):
@@ -119,7 +123,7 @@ class MetricsConfig(Config):
     urls: Annotated[dict[DaemonName, MetricsUrl], Field(max_length=6)] = {}
     """Where `millstream status` and the console read the metrics of daemons on other machines, by daemon,
     such as `learn = "http://learn:9101/metrics"`."""
-    authority: Path | None = None
+    authority: NamedPathOrNone = None
     """File in PEM with the CA of the certificates that `millstream status` and the console meet at daemons
     and at `console.server`, if this machine does not trust it anyway."""
     group: Annotated[str | None, Field(min_length=1, max_length=200)] = None

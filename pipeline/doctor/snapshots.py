@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.config import Settings
+from pipeline.config.urls import masked
 from pipeline.doctor.finding import Finding, fault, ok, warning
 from pipeline.errors import InvalidSettings, StorageUnavailable
 from pipeline.eventlog.port import EventLog, read_compacted
@@ -38,7 +39,7 @@ def check_announced(opened: EventLog, topics: Topics, settings: Settings) -> Ite
         key = settings.snapshots.key
         unseal(manifest, FORMAT, key.get_secret_value().encode() if key else None)
     except FileNotFoundError:
-        text = f"{version} was announced and is not in the store {settings.snapshots.store}"
+        text = f"{version} was announced and is not in the store {masked(settings.snapshots.store)}"
         remedy = "set `snapshots.store` as at the learner, let it publish again, or `millstream rollback`"
         yield fault("snapshots", text, remedy)
     except BrokenSeal as error:

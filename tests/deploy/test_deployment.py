@@ -199,7 +199,15 @@ def test_settings_reach_the_daemons_as_they_were_written() -> None:
         ({"gateway": {"resources": {"limits": {"memory": "1 gig"}}}}, "memory"),
         ({"settings": {"LEARN_SEED": 1}}, "LEARN_SEED"),
         ({"settings": {"SERVE__PORT": 9000}}, "SERVE__PORT"),
+        ({"settings": {"SERVE__WORKERS": 4}}, "SERVE__WORKERS"),
+        ({"settings": {"CHECKPOINTS__FOLDER": "/data"}}, "CHECKPOINTS__FOLDER"),
+        ({"settings": {"MODEL__CACHE": "/data"}}, "MODEL__CACHE"),
+        ({"settings": {"GATEWAY__HTTP__DRAIN_SECONDS": 3}}, "GATEWAY__HTTP__DRAIN_SECONDS"),
+        ({"settings": {"CONSOLE__SERVER": "http://elsewhere:8000"}}, "CONSOLE__SERVER"),
         ({"settings": {"LOG__OPTIONS__SASL_PLAIN_PASSWORD": "hush"}}, "SASL_PLAIN_PASSWORD"),
+        ({"settings": {"LOG__OPTIONS": {"sasl_plain_password": "hush"}}}, "sasl_plain_password"),
+        ({"settings": {"LOG__OPTIONS": '{"ssl_password": "hush"}'}}, "LOG__OPTIONS"),
+        ({"settings": {"SERVE__NAMED_KEYS": {"shop": {"secret": "hush", "scopes": ["read"]}}}}, "secret"),
     ],
 )
 def test_values_that_the_chart_does_not_take_are_refused(values: Mapping[str, Any], said: str) -> None:
@@ -251,6 +259,48 @@ def test_each_pod_has_a_network_policy_that_selects_it() -> None:
         port["port"] for one in policies for rule in one["spec"].get("ingress", ()) for port in rule["ports"]
     }
     assert ports == {PORTS[name] for name in ("serve", "gateway", "learn", "retrain")}
+
+
+def test_what_the_chart_sets_itself_is_no_setting_of_the_values() -> None:
+    own = [
+        name.removeprefix("MILLSTREAM_")
+        for one in of_kind("ConfigMap", {"settings": {}})
+        for name in one["data"]
+    ]
+    given = set(yaml.safe_load((CHART / "values.yaml").read_text())["settings"])
+    own += [
+        one["name"].removeprefix("MILLSTREAM_")
+        for _, spec in containers({"console": {"enabled": True}})
+        for one in spec.get("env", ())
+    ]
+    for name in {*own} - given:
+        with pytest.raises(helm_python.HelmError, match=name):
+            rendered({"settings": {name: "x"}})
+
+
+@pytest.mark.parametrize(
+    ("policy", "let_in"),
+    [
+        ({"monitoring": []}, {"serve": ["clients"], "gateway": ["clients"]}),
+        ({"clients": []}, {"serve": ["monitors"], "gateway": ["monitors"], "learn": ["monitors"]}),
+        ({"monitoring": [], "clients": []}, {}),
+    ],
+)
+def test_where_nobody_is_named_nobody_is_let_in(
+    policy: Mapping[str, Any], let_in: Mapping[str, list[str]]
+) -> None:
+    named = {who: [{"podSelector": {"matchLabels": {"is": who}}}] for who in ("clients", "monitors")}
+    peers = {"clients": named["clients"], "monitoring": named["monitors"], **policy}
+    found = {
+        component(one): [
+            peer["podSelector"]["matchLabels"]["is"]
+            for rule in one["spec"]["ingress"]
+            for peer in rule["from"]
+        ]
+        for one in of_kind("NetworkPolicy", {"networkPolicy": peers})
+        if "ingress" in one["spec"]
+    }
+    assert found == let_in
 
 
 def test_the_charts_version_is_the_projects() -> None:
@@ -343,6 +393,7 @@ def test_the_image_is_the_code() -> None:
     assert re.search(r'^ENTRYPOINT \["(\w+)"\]$', text, re.MULTILINE)[1] in project["scripts"]  # type: ignore[index]
     extras = re.search(r'"/build\[(.*?)\]"', text)
     assert extras and set(extras[1].split(",")) <= set(project["optional-dependencies"])
+    assert {"media", "schema-registry", "s3", "trace"} <= set(extras[1].split(",")), "all daemons are in it"
     check_variables(dict(re.findall(r"(MILLSTREAM_\w+)=(\S+)", text)))
     exposed = re.search(r"^EXPOSE (.*)$", text, re.MULTILINE)
     assert exposed and set(map(int, exposed[1].split())) == set(PORTS.values())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 import socket
+import struct
+import threading
 from collections.abc import Callable, Iterator
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -19,6 +21,8 @@ from pipeline import metrics
 from pipeline.demo.processes import free_port
 from pipeline.errors import InvalidSettings
 from pipeline.metrics import Series, exposition, quantiles, scrape, value_of
+from pipeline.metrics_port import MetricsRequest
+from tests.support.serve_tools import wait_until
 
 Metric = Counter | Gauge | Histogram
 Exposed = Callable[[], Series]
@@ -152,6 +156,22 @@ def test_a_quantile_lies_in_the_bucket_of_the_true_one(seconds: list[float], sha
     lower = max([0.0, *(edge for edge in edges if edge < upper)])
     assert declared is not None
     assert lower - 1e-9 <= declared <= upper + 1e-9
+
+
+def test_clients_that_say_nothing_or_go_away_leave_no_thread_and_no_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(MetricsRequest, "timeout", 0.3)
+    port, before = free_port(), threading.active_count()
+    metrics.serve_metrics("127.0.0.1", port)
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
+    for sent in (b"GET /metr", b"GET /metrics HTTP/1.1\r\n\r\n", b"\x16\x03\x01", b"a" * 70_000):
+        with socket.create_connection(("127.0.0.1", port)) as gone:
+            gone.sendall(sent)
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # ends by a reset
+    assert [one.recv(1) for one in silent] == [b""] * len(silent)
+    wait_until(lambda: threading.active_count() == before + 1)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_metrics_port_asks_for_the_same_keys_as_the_server() -> None:

@@ -32,6 +32,11 @@ def test_a_file_sets_what_the_variable_of_its_name_would(folder: Path) -> None:
     assert PASSWORD not in to_toml(settings)
 
 
+def test_an_editors_byte_order_mark_and_line_break_are_no_part_of_a_secret(folder: Path) -> None:
+    (folder / NAME).write_bytes(b"\xef\xbb\xbf" + PASSWORD.encode() + b"\r\n")
+    assert load_settings().log.secrets == {"sasl_plain_password": PASSWORD}
+
+
 def test_the_environment_comes_before_and_the_file_of_settings_after(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -13,9 +14,12 @@ from fastapi import FastAPI, Request
 
 from pipeline.config import ServeConfig
 from pipeline.demo.processes import free_port
+from pipeline.http import request_limit
 from pipeline.http.listening import serve_beside
 from pipeline.http.request_limit import MOST_HEAD_BYTES
 from tests.support.serve_tools import wait_until
+
+EMPTY = b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +64,50 @@ def test_many_headers_are_refused(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * (MOST_HEAD_BYTES // 6 + 2))
         assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET / HTTP/1.1\r\nX: ", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"],
+    ids=["nothing", "half a head", "half a body"],
+)
+def test_a_request_that_does_not_arrive_ends_its_connection(
+    port: int, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_limit, "ARRIVAL_SECONDS", 0.3)
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(sent)
+        assert is_ended(connection)
+
+
+def test_what_follows_an_answer_has_to_arrive_too(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_limit, "ARRIVAL_SECONDS", 0.3)
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(EMPTY)
+        assert connection.recv(1_000).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b"\r\n")  # it ends uvicorn's own limit
+        assert is_ended(connection)
+
+
+def test_a_connection_that_waits_for_its_next_request_is_kept(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_limit, "ARRIVAL_SECONDS", 0.3)
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        for _ in range(2):
+            connection.sendall(EMPTY)
+            assert connection.recv(1_000).startswith(b"HTTP/1.1 200 ")
+            time.sleep(0.6)
+
+
+def is_ended(connection: socket.socket) -> bool:
+    """Whether a server ends a connection before it has waited for long."""
+    try:
+        while connection.recv(1_000):
+            continue
+    except ConnectionResetError:
+        return True
+    return True
 
 
 def test_bodies_and_further_requests_may_be_longer(port: int) -> None:
