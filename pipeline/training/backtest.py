@@ -10,6 +10,7 @@ from pipeline.config import RewardsConfig
 from pipeline.datasets import Dataset
 from pipeline.datasets.undescribed import UndescribedActs
 from pipeline.evaluation.classification import ClassificationReport
+from pipeline.evaluation.doubts import CappedActs, small_catalogue
 from pipeline.evaluation.item_groups import groups_of, without_group
 from pipeline.evaluation.lists import Figures, ListQuality, computed
 from pipeline.evaluation.prequential import Report
@@ -99,7 +100,7 @@ def backtest(
     decisions, shown = BinaryDecisions(rewards), list[Impression]()
     scale, positive = RatingScale(learner.config.ratings), PositiveActs(learner.signals)
     batches = micro_batches(_with_impressions(first_events(dataset.events(), limit), shown), batch_events)
-    opening, undescribed = next(batches), UndescribedActs()
+    opening, undescribed, capped = next(batches), UndescribedActs(), CappedActs()
     undescribed.add(opening.items, opening.interactions)
     learner.score_and_learn(opening)
     began = time.perf_counter()
@@ -118,11 +119,13 @@ def backtest(
         scale.add(batch.interactions)
         positive.add(batch.interactions)
         undescribed.add(batch.items, batch.interactions)
+        capped.add(events, learner.stream.capped)
         began = ended
         progress(events)
     total, stream = timeline.total(), learner.stream
     odd = without_group(stream.catalogue, group) if group else None
-    doubts = positive.warning(), scale.warning(), undescribed.warning(), odd
+    small = small_catalogue(len(stream.catalogue))
+    doubts = positive.warning(), scale.warning(), undescribed.warning(), capped.warning(), small, odd
     return BacktestReport(
         dataset.name,
         total.events,
