@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from enum import StrEnum
@@ -14,6 +14,7 @@ from typing import Literal
 from pipeline.errors import DatasetError
 from pipeline.event_fields import LATEST_MS, is_in_seconds
 
+Decimals = Literal[".", ","]
 DIVIDED_DATE = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?:[ T]+(\d{1,2}):(\d\d)(?::(\d\d))?)?")
 """Two numbers that are day and month in either order, then the year; the time is optional."""
 SERIAL_DATE = re.compile(r"\d{5}(?:\.\d+)?")
@@ -22,9 +23,13 @@ SPREADSHEET_EPOCH = datetime(1899, 12, 30, tzinfo=UTC)
 MOST_MONTHS = 12
 DECIMAL_COMMA = re.compile(r"-?\d+,(\d{1,2}|\d{4,})")
 """One comma that cannot divide thousands, because three digits would follow it."""
+PROOFS: dict[Decimals, re.Pattern[str]] = {
+    ".": re.compile(r"-?(\d+\.(\d{1,2}|\d{4,})|\d{1,3}(,\d{3})+\.\d+|\d{1,3}(,\d{3}){2,})"),
+    ",": re.compile(r"-?(\d+,(\d{1,2}|\d{4,})|\d{1,3}(\.\d{3})+,\d+|\d{1,3}(\.\d{3}){2,})"),
+}
+"""Numbers that prove what begins fractions: the other sign, or none, divides their thousands."""
 NUMBER_UNITS = {"s": Decimal(1000), "ms": Decimal(1), "us": Decimal("1e-3"), "ns": Decimal("1e-6")}
 """Milliseconds in the units in which times are counted since 1970."""
-Decimals = Literal[".", ","]
 NO_VALUE = {"", "nan", "null", "none", "n/a", "#n/a", "na", "\\n"}
 """What programs write for a missing value, in lower case."""
 NO_TIME = NO_VALUE | {"nat"}
@@ -209,7 +214,19 @@ def number(text: str, decimal: Decimals | None = None) -> float:
         return found
     if re.fullmatch(r"-?\d{1,3}(,\d{3})+", text):
         raise ValueError("may be a decimal comma or thousands: write it without a comma")
+    if decimal is None and (sign := proven_decimal([text])):
+        raise ValueError(f"divides thousands: say decimal = '{sign}' in [layout]")
     raise ValueError("is not a finite number")
+
+
+def proven_decimal(texts: Iterable[str]) -> Decimals | None:
+    """Return what begins the fractions of numbers; None if none of them proves it, or some prove another.
+
+    >>> proven_decimal(["1.299,50", "1.000"]), proven_decimal(["1,000"]), proven_decimal(["1,5", "1.5"])
+    (',', None, None)
+    """
+    proofs = {sign for text in texts for sign, proof in PROOFS.items() if proof.fullmatch(text)}
+    return proofs.pop() if len(proofs) == 1 else None
 
 
 def _without_thousands(text: str, decimal: Decimals) -> str:

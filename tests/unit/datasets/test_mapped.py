@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -447,6 +448,12 @@ def test_a_sign_divides_thousands_or_the_number_is_refused(
             cells.number(text, decimal)
     else:
         assert cells.number(text, decimal) == expected
+
+
+@pytest.mark.parametrize(("text", "sign"), [("1.299,50", ","), ("1,299.50", "."), ("1.000.000", ",")])
+def test_thousands_are_refused_with_the_setting_that_reads_them(text: str, sign: str) -> None:
+    with pytest.raises(ValueError, match=f"divides thousands: say decimal = '{re.escape(sign)}'"):
+        cells.number(text)
 
 
 RAGGED = {
