@@ -20,6 +20,10 @@ DIVIDED_DATE = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?:[ T]+(\d{1,2}):
 SERIAL_DATE = re.compile(r"\d{5}(?:\.\d+)?")
 SPREADSHEET_EPOCH = datetime(1899, 12, 30, tzinfo=UTC)
 """Day 0 of spreadsheets, whose day 60 is a 29 February 1900 that never was."""
+TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?")
+COUNTED_TIME = re.compile(r"(?:\d{9,10}|\d{13}|\d{16}|\d{19})(?:\.\d+)?")
+"""As many digits as the units have that count time since 1970, and no date has."""
+NO_UNIT = "is a number: say what it counts, as in format = 's' or 'ms' in [time]"
 MOST_MONTHS = 12
 DECIMAL_COMMA = re.compile(r"-?\d+,(\d{1,2}|\d{4,})")
 """One comma that cannot divide thousands, because three digits would follow it."""
@@ -81,7 +85,7 @@ def _moment(cell: object, form: str | None, zone: tzinfo) -> int:
     if form in NUMBER_UNITS:
         return _of_number(plain_text(cell), form)
     if isinstance(cell, int | float) and form != DateForm.EXCEL:
-        raise ValueError("is a number: say what it counts, as in format = 's' or 'ms' in [time]")
+        raise ValueError(NO_UNIT)
     if form is not None and "%" in form:
         return _of_pattern(plain_text(cell), form, zone)
     return milliseconds(plain_text(cell), None if form is None else DateForm(form), zone)
@@ -144,10 +148,16 @@ def milliseconds(text: str, form: DateForm | None, zone: tzinfo = UTC) -> int:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(
-            "is no date: write 2010-12-31 08:26:00, or name the form with --dates or as format in [time]"
-        ) from None
+        raise ValueError(_no_date(text)) from None
     return _of_moment(found if found.tzinfo else found.replace(tzinfo=zone))
+
+
+def _no_date(text: str) -> str:
+    if COUNTED_TIME.fullmatch(text):
+        return f"{NO_UNIT}, and write all times in one way"
+    if TIME_OF_DAY.fullmatch(text):
+        return "is a time without a date: write both into one column"
+    return "is no date: write 2010-12-31 08:26:00, or name the form with --dates or as format in [time]"
 
 
 def order_of(text: str) -> DateForm | None:

@@ -11,6 +11,7 @@ from pipeline.datasets.cells import (
     DIVIDED_DATE,
     NO_VALUE,
     SERIAL_DATE,
+    TIME_OF_DAY,
     Decimals,
     moment,
     number,
@@ -89,8 +90,13 @@ def guess(samples: Samples, layout: Layout) -> tuple[Mapping | None, list[str]]:
         The mapping, that of a catalogue if there are items and no user; None if there is no user or no item;
         and what is to be checked or answered.
     """
-    names = columns_by_field(samples)
-    warnings = list[str]()
+    names, warnings = columns_by_field(samples), list[str]()
+    if is_time_of_day(samples.get(names.get("time", ""), [])):
+        warnings.append(
+            f"{names['time']} has no dates, and is not read; acts of a date are in the order of their rows, "
+            "unless date and time stand in one column"
+        )
+        names = columns_by_field(column for column in samples if column != names["time"])
     if catalogue := _catalogue(samples, names, layout, warnings):
         return catalogue, warnings
     if "user" not in names and "session" in names:
@@ -148,6 +154,12 @@ def time_format(values: Sequence[object]) -> str | None:
         largest = max(map(float, texts))
         return next((unit for unit, until in UNTIL.items() if largest < until), None)
     return None
+
+
+def is_time_of_day(values: Sequence[object]) -> bool:
+    """Whether there are times, and all are without a date."""
+    texts = [plain_text(value) for value in values if isinstance(value, str)]
+    return bool(texts) and all(map(TIME_OF_DAY.fullmatch, texts))
 
 
 def is_ambiguous(values: Sequence[object]) -> bool:

@@ -142,6 +142,13 @@ def test_prices_that_cannot_be_read_do_not_cost_the_acts(tmp_path: Path, price: 
     assert len(catalogue.items) == 2 and "no numbers" in catalogue.warnings[0]
 
 
+def test_dates_are_read_where_the_times_have_none(tmp_path: Path) -> None:
+    row = {"user_id": "u1", "item_id": "a", "date": "2023-11-14", "time": "10:30:00"}
+    found = jsonl(tmp_path, row, {**row, "item_id": "b", "time": "9:15"}, {**row, "date": "2023-11-13"})
+    assert [(act.item, act.time % 86_400_000) for act in found.interactions] == [("a", 0), ("a", 0), ("b", 0)]
+    assert any("time has no dates, and is not read" in one for one in found.warnings)
+
+
 def test_sessions_without_users_are_users(tmp_path: Path) -> None:
     found = jsonl(tmp_path, *({"session_id": s, "item_id": s * 2, "ts": 1_700_000_000} for s in "ab"))
     assert [(act.user, act.session) for act in found.interactions] == [("a", "a"), ("b", "b")]

@@ -456,6 +456,20 @@ def test_thousands_are_refused_with_the_setting_that_reads_them(text: str, sign:
         cells.number(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1774728120", "is a number: say what it counts"),
+        ("1774728120123", "write all times in one way"),
+        ("10:30:00", "is a time without a date: write both into one column"),
+        ("20231114103000", "is no date"),
+    ],
+)
+def test_a_time_that_is_no_date_is_refused_with_what_mends_it(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        cells.moment(text, None, UTC)
+
+
 RAGGED = {
     "rows.csv": "who,sku,when\nu1,i1,1700000000000\nu1,i1\nu2,i2,17,and,more\nu2,i1,1700000000002\n",
     "rows.jsonl": '{"who": "u1", "sku": "i1", "when": 1700000000000}\n{"who": "u1", "sku"\n[1]\n'
