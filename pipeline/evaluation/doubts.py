@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.evaluation.lists import CUTOFF
+from pipeline.evaluation.lists import CUTOFF, Figures
 
 MOST_CAPPED = 0.1
 """Up to this share of the acts, caps cut what a few busy users do; beyond it, they shape the figures."""
@@ -39,4 +39,14 @@ def small_catalogue(items: int) -> str | None:
     return (
         f"a list of {CUTOFF} has room for all the items that are known, {items}, so that every hr@{CUTOFF} "
         "is 1 and says nothing: compare by MRR, NDCG and log-loss"
+    )
+
+
+def no_lists(lists: Figures, events: int, one_in: int) -> str | None:
+    """Say why there are no figures of lists, which one user in so many has; None if there are some."""
+    if lists["n"] or events < LEAST_ACTS:
+        return None
+    return (
+        f"there are no figures of lists: they are of one user in {one_in}, chosen by a hash of the id, and "
+        "none of these users is chosen: they need some dozens of users with several acts"
     )

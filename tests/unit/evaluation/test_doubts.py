@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.evaluation.doubts import CappedActs, small_catalogue
+from pipeline.evaluation.doubts import CappedActs, no_lists, small_catalogue
 
 
 def capped(*batches: tuple[int, int]) -> str | None:
@@ -26,3 +26,10 @@ def test_a_list_that_has_all_items_hits_always() -> None:
     said = small_catalogue(20)
     assert said is not None and "all the items that are known, 20, so that every hr@20 is 1" in said
     assert small_catalogue(21) is None
+
+
+def test_figures_of_lists_that_are_missing_are_explained() -> None:
+    said = no_lists({"n": 0}, 2_000, 8)
+    assert said is not None and "they are of one user in 8" in said
+    assert no_lists({"n": 3}, 2_000, 8) is None
+    assert no_lists({"n": 0}, 60, 8) is None, "so few acts say nothing"
