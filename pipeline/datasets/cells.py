@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from enum import StrEnum
@@ -14,17 +14,26 @@ from typing import Literal
 from pipeline.errors import DatasetError
 from pipeline.event_fields import LATEST_MS, is_in_seconds
 
+Decimals = Literal[".", ","]
 DIVIDED_DATE = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?:[ T]+(\d{1,2}):(\d\d)(?::(\d\d))?)?")
 """Two numbers that are day and month in either order, then the year; the time is optional."""
 SERIAL_DATE = re.compile(r"\d{5}(?:\.\d+)?")
 SPREADSHEET_EPOCH = datetime(1899, 12, 30, tzinfo=UTC)
 """Day 0 of spreadsheets, whose day 60 is a 29 February 1900 that never was."""
+TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?")
+COUNTED_TIME = re.compile(r"(?:\d{9,10}|\d{13}|\d{16}|\d{19})(?:\.\d+)?")
+"""As many digits as the units have that count time since 1970, and no date has."""
+NO_UNIT = "is a number: say what it counts, as in format = 's' or 'ms' in [time]"
 MOST_MONTHS = 12
 DECIMAL_COMMA = re.compile(r"-?\d+,(\d{1,2}|\d{4,})")
 """One comma that cannot divide thousands, because three digits would follow it."""
+PROOFS: dict[Decimals, re.Pattern[str]] = {
+    ".": re.compile(r"-?(\d+\.(\d{1,2}|\d{4,})|\d{1,3}(,\d{3})+\.\d+|\d{1,3}(,\d{3}){2,})"),
+    ",": re.compile(r"-?(\d+,(\d{1,2}|\d{4,})|\d{1,3}(\.\d{3})+,\d+|\d{1,3}(\.\d{3}){2,})"),
+}
+"""Numbers that prove what begins fractions: the other sign, or none, divides their thousands."""
 NUMBER_UNITS = {"s": Decimal(1000), "ms": Decimal(1), "us": Decimal("1e-3"), "ns": Decimal("1e-6")}
 """Milliseconds in the units in which times are counted since 1970."""
-Decimals = Literal[".", ","]
 NO_VALUE = {"", "nan", "null", "none", "undefined", "n/a", "#n/a", "na", "\\n"}
 """What programs write for a missing value, in lower case."""
 NO_TIME = NO_VALUE | {"nat"}
@@ -80,7 +89,7 @@ def _moment(cell: object, form: str | None, zone: tzinfo) -> int:
     if form in NUMBER_UNITS:
         return _of_number(plain_text(cell), form)
     if isinstance(cell, int | float) and form != DateForm.EXCEL:
-        raise ValueError("is a number: say what it counts, as in format = 's' or 'ms' in [time]")
+        raise ValueError(NO_UNIT)
     if form is not None and "%" in form:
         return _of_pattern(plain_text(cell), form, zone)
     return milliseconds(plain_text(cell), None if form is None else DateForm(form), zone)
@@ -145,10 +154,16 @@ def milliseconds(text: str, form: DateForm | None, zone: tzinfo = UTC) -> int:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(
-            "is no date: write 2010-12-31 08:26:00, or name the form with --dates or as format in [time]"
-        ) from None
+        raise ValueError(_no_date(text)) from None
     return _of_moment(found if found.tzinfo else found.replace(tzinfo=zone))
+
+
+def _no_date(text: str) -> str:
+    if COUNTED_TIME.fullmatch(text):
+        return f"{NO_UNIT}, and write all times in one way"
+    if TIME_OF_DAY.fullmatch(text):
+        return "is a time without a date: write both into one column"
+    return "is no date: write 2010-12-31 08:26:00, or name the form with --dates or as format in [time]"
 
 
 def order_of(text: str) -> DateForm | None:
@@ -215,7 +230,19 @@ def number(text: str, decimal: Decimals | None = None) -> float:
         return found
     if re.fullmatch(r"-?\d{1,3}(,\d{3})+", text):
         raise ValueError("may be a decimal comma or thousands: write it without a comma")
+    if decimal is None and (sign := proven_decimal([text])):
+        raise ValueError(f"divides thousands: say decimal = '{sign}' in [layout]")
     raise ValueError("is not a finite number")
+
+
+def proven_decimal(texts: Iterable[str]) -> Decimals | None:
+    """Return what begins the fractions of numbers; None if none of them proves it, or some prove another.
+
+    >>> proven_decimal(["1.299,50", "1.000"]), proven_decimal(["1,000"]), proven_decimal(["1,5", "1.5"])
+    (',', None, None)
+    """
+    proofs = {sign for text in texts for sign, proof in PROOFS.items() if proof.fullmatch(text)}
+    return proofs.pop() if len(proofs) == 1 else None
 
 
 def _without_thousands(text: str, decimal: Decimals) -> str:

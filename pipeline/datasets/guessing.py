@@ -7,7 +7,18 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC
 
-from pipeline.datasets.cells import DECIMAL_COMMA, DIVIDED_DATE, SERIAL_DATE, moment, order_of, plain_text
+from pipeline.datasets.cells import (
+    DIVIDED_DATE,
+    NO_VALUE,
+    SERIAL_DATE,
+    TIME_OF_DAY,
+    Decimals,
+    moment,
+    number,
+    order_of,
+    plain_text,
+    proven_decimal,
+)
 from pipeline.datasets.mapping import InteractionMapping, ItemMapping, Layout, Mapping, TimeForm
 from pipeline.events import InteractionType
 
@@ -79,25 +90,37 @@ def guess(samples: Samples, layout: Layout) -> tuple[Mapping | None, list[str]]:
         The mapping, that of a catalogue if there are items and no user; None if there is no user or no item;
         and what is to be checked or answered.
     """
-    names = columns_by_field(samples)
-    if catalogue := _catalogue(samples, names, layout):
-        return catalogue, []
+    names, warnings = columns_by_field(samples), list[str]()
+    if is_time_of_day(samples.get(names.get("time", ""), [])):
+        warnings.append(
+            f"{names['time']} has no dates, and is not read; acts of a date are in the order of their rows, "
+            "unless date and time stand in one column"
+        )
+        names = columns_by_field(column for column in samples if column != names["time"])
+    if catalogue := _catalogue(samples, names, layout, warnings):
+        return catalogue, warnings
+    if "user" not in names and "session" in names:
+        names["user"] = names["session"]
+        warnings.append(
+            f"no column looks like the user: each {names['user']} is taken for one, who is new every time"
+        )
     missing = [field for field in ("user", "item") if field not in names]
     if missing:
         return None, [f"no column looks like the {' or the '.join(missing)}: name it in a mapping"]
-    warnings = _check_ids(samples, names)
+    warnings += _check_ids(samples, names)
     types = _types(samples, names, warnings)
     if "time" not in names:
         warnings.append("no column looks like the time: the rows are taken to be in order of time")
     wanted = ("user", "item", "time", "value", "session", "event_id")
     fields = {field: names[field] for field in wanted if field in names}
     kind = names["type"] if types else {"default": _only_type(names)}
+    decimal = _decimal(samples, names)
     made = Mapping(
-        layout=layout.model_copy(update={"decimal": _decimal(samples, names), "sorted": "time" not in names}),
+        layout=layout.model_copy(update={"decimal": decimal, "sorted": "time" not in names}),
         interactions=InteractionMapping.model_validate({**fields, "type": kind}),
         time=TimeForm(format=time_format(samples.get(names.get("time", ""), []))),
         types={called: found for called, found in types.items() if called != found},
-        items=_items(samples, names),
+        items=_items(samples, names, decimal, warnings),
     )
     return made, warnings
 
@@ -133,6 +156,12 @@ def time_format(values: Sequence[object]) -> str | None:
     return None
 
 
+def is_time_of_day(values: Sequence[object]) -> bool:
+    """Whether there are times, and all are without a date."""
+    texts = [plain_text(value) for value in values if isinstance(value, str)]
+    return bool(texts) and all(map(TIME_OF_DAY.fullmatch, texts))
+
+
 def is_ambiguous(values: Sequence[object]) -> bool:
     """Whether there are dates with day and month, and none of them proves their order."""
     texts = [plain_text(value) for value in values if isinstance(value, str)]
@@ -140,15 +169,18 @@ def is_ambiguous(values: Sequence[object]) -> bool:
     return bool(divided) and not any(map(order_of, divided))
 
 
-def _catalogue(samples: Samples, names: dict[str, str], layout: Layout) -> Mapping | None:
+def _catalogue(
+    samples: Samples, names: dict[str, str], layout: Layout, warnings: list[str]
+) -> Mapping | None:
     """The mapping of rows that describe items and no acts; None if these are no such rows."""
     item = names.get("item") or names.get("event_id")
     if item is None or "user" in names or "session" in names:
         return None
-    items = _items(samples, {**names, "item": item})
+    decimal = _decimal(samples, {})
+    items = _items(samples, {**names, "item": item}, decimal, warnings)
     if items is None:
         return None
-    return Mapping(layout=layout.model_copy(update={"decimal": _decimal(samples, {})}), items=items)
+    return Mapping(layout=layout.model_copy(update={"decimal": decimal}), items=items)
 
 
 def _plain(name: str) -> str:
@@ -198,24 +230,58 @@ def _only_type(names: dict[str, str]) -> str:
     return "purchase" if bought else "view"
 
 
-def _decimal(samples: Samples, names: dict[str, str]) -> str | None:
+def _decimal(samples: Samples, names: dict[str, str]) -> Decimals | None:
+    """What begins the fractions of all numbers; None where they are read without knowing, or nothing says."""
     numbers = [column for column in samples if column == names.get("value") or _is_number(column)]
-    texts = [plain_text(value) for column in numbers for value in samples[column] if isinstance(value, str)]
-    has_commas = any(DECIMAL_COMMA.fullmatch(text) for text in texts)
-    return "," if has_commas and not any(re.fullmatch(r"-?\d+\.\d{1,2}", text) for text in texts) else None
+    texts = [text for column in numbers for text in _number_texts(samples[column])]
+    return proven_decimal(texts) if any("," in text for text in texts) else None
 
 
 def _is_number(column: str) -> bool:
     return ATTRIBUTE_NAMES.get(_plain(column)) == "number"
 
 
-def _items(samples: Samples, names: dict[str, str]) -> ItemMapping | None:
+def _number_texts(values: Iterable[object]) -> list[str]:
+    texts = (plain_text(value) for value in values if isinstance(value, str))
+    return [text for text in texts if text.lower() not in NO_VALUE]
+
+
+def _is_read(text: str, decimal: Decimals | None) -> bool:
+    try:
+        number(text, decimal)
+    except ValueError:
+        return False
+    return True
+
+
+def _no_numbers(values: Iterable[object], decimal: Decimals | None) -> str | None:
+    """The first text that is no number, if most are none; fewer are faults in single rows."""
+    texts = _number_texts(values)
+    unread = [text for text in texts if not _is_read(text, decimal)]
+    return unread[0] if 2 * len(unread) > len(texts) else None
+
+
+def _attributes(samples: Samples, decimal: Decimals | None, warnings: list[str]) -> dict[str, object]:
+    """The columns that describe items; one whose numbers cannot be read would refuse whole rows."""
+    found: dict[str, object] = {}
+    for column, values in samples.items():
+        kind = ATTRIBUTE_NAMES.get(_plain(column))
+        example = _no_numbers(values, decimal) if kind == "number" else None
+        if example is not None:
+            warnings.append(
+                f"most values of {column} are no numbers, such as {example!r}, so it is not taken for an "
+                "attribute: write them as numbers, or name the column as a text in the mapping"
+            )
+        elif kind is not None:
+            found[_plain(column)] = {"column": column, "kind": kind}
+    return found
+
+
+def _items(
+    samples: Samples, names: dict[str, str], decimal: Decimals | None, warnings: list[str]
+) -> ItemMapping | None:
     described = {field: names[field] for field in ("title", "category") if field in names}
-    attributes = {
-        _plain(column): {"column": column, "kind": ATTRIBUTE_NAMES[_plain(column)]}
-        for column in samples
-        if _plain(column) in ATTRIBUTE_NAMES
-    }
     if not described:
         return None
+    attributes = _attributes(samples, decimal, warnings)
     return ItemMapping.model_validate({"item": names["item"], **described, "attributes": attributes})

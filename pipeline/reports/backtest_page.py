@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from pipeline.evaluation.prequential import FULL_RANKING, SCORERS, Report
 from pipeline.evaluation.timeline import Timeline, Window, total_regret
+from pipeline.reports import modalities, ratings
 from pipeline.reports.classification import HEADINGS, classification_rows
 from pipeline.reports.lists import (
     GROUP_HEADINGS,
@@ -127,6 +128,11 @@ def _tables(report: BacktestReport) -> Iterator[PageTable]:
         yield PageTable("shares of groups of items", GROUP_HEADINGS, group_rows(report.groups))
     if report.decisions:
         yield PageTable("binary decisions", HEADINGS, classification_rows(report.decisions))
+    if report.ratings:
+        yield PageTable(ratings.TITLE, ratings.HEADINGS, ratings.ratings_rows(report.ratings))
+    if report.modalities:
+        rows = modalities.modalities_rows(report.modalities)
+        yield PageTable(modalities.TITLE, modalities.HEADINGS, rows)
 
 
 def _sections(report: BacktestReport) -> Iterator[PageSection]:

@@ -10,13 +10,18 @@ from pipeline.evaluation.ratings import RatingReport
 from pipeline.reports.layout import table
 
 FIGURES = "MAE", "RMSE"
+TITLE = "predicted ratings"
+HEADINGS = ("rating", "n", *FIGURES)
+
+
+def ratings_rows(by_slice: Mapping[str, RatingReport]) -> list[tuple[str, ...]]:
+    """One row per slice, in the columns of `HEADINGS`."""
+    return [
+        (name, f"{n:,.0f}", *("–" if value is None else f"{value:.4f}" for value in errors))
+        for name, (n, *errors) in by_slice.items()
+    ]
 
 
 def ratings_table(by_slice: Mapping[str, RatingReport]) -> RenderableType:
     """One row per slice: how wrong its ratings were predicted."""
-    rows = (
-        (name, f"{n:,.0f}", *("–" if value is None else f"{value:.4f}" for value in errors))
-        for name, (n, *errors) in by_slice.items()
-    )
-    columns = "rating", "n", *FIGURES
-    return table("predicted ratings", columns, rows, whole=("rating",), right=("n", *FIGURES))
+    return table(TITLE, HEADINGS, ratings_rows(by_slice), whole=("rating",), right=("n", *FIGURES))

@@ -10,6 +10,7 @@ from pipeline.errors import InvalidSettings, StorageUnavailable
 from pipeline.evaluation.lists import Figures
 from pipeline.evaluation.prequential import Report
 from pipeline.evaluation.regret import regret
+from pipeline.reports.classification import FIGURES
 from pipeline.training.backtest import BacktestReport
 
 REMEDY = "tracking needs tensorboard: pip install 'millstream[track]'"
@@ -66,6 +67,23 @@ def _scalars(report: BacktestReport) -> Iterator[tuple[str, float, int]]:
         figures |= {f"lists/{name}": value for name, value in window.lists.items()}
         figures["speed/interactions a second"] = window.events / window.seconds if window.seconds else None
         yield from ((name, value, so_far.events) for name, value in figures.items() if value is not None)
+    whole = {**_decisions(report), **_ratings(report)}
+    yield from ((name, value, report.events) for name, value in whole.items() if value is not None)
+
+
+def _decisions(report: BacktestReport) -> Figures:
+    """Figures of the whole run, which has no others of decisions."""
+    return {
+        f"decisions/{figure}/{kind}": getattr(found, attribute)
+        for kind, found in report.decisions.items()
+        for figure, attribute in FIGURES.items()
+    }
+
+
+def _ratings(report: BacktestReport) -> Figures:
+    """Figures of the whole run, which has no others of ratings."""
+    errors = {name: {"mae": one.mae, "rmse": one.rmse} for name, one in report.ratings.items()}
+    return {f"ratings/{figure}/{name}": value for name, by in errors.items() for figure, value in by.items()}
 
 
 def _quality(report: Report) -> Figures:

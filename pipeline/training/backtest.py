@@ -10,6 +10,7 @@ from pipeline.config import RewardsConfig
 from pipeline.datasets import Dataset
 from pipeline.datasets.undescribed import UndescribedActs
 from pipeline.evaluation.classification import ClassificationReport
+from pipeline.evaluation.doubts import CappedActs, no_lists, small_catalogue
 from pipeline.evaluation.item_groups import groups_of, without_group
 from pipeline.evaluation.lists import Figures, ListQuality, computed
 from pipeline.evaluation.prequential import Report
@@ -31,6 +32,7 @@ from pipeline.ratings.scale import PositiveActs, RatingScale
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.binary_decisions import BinaryDecisions
 from pipeline.training.learner import Learner
+from pipeline.training.sampled_lists import ONE_IN
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def backtest(
     decisions, shown = BinaryDecisions(rewards), list[Impression]()
     scale, positive = RatingScale(learner.config.ratings), PositiveActs(learner.signals)
     batches = micro_batches(_with_impressions(first_events(dataset.events(), limit), shown), batch_events)
-    opening, undescribed = next(batches), UndescribedActs()
+    opening, undescribed, capped = next(batches), UndescribedActs(), CappedActs()
     undescribed.add(opening.items, opening.interactions)
     learner.score_and_learn(opening)
     began = time.perf_counter()
@@ -118,11 +120,14 @@ def backtest(
         scale.add(batch.interactions)
         positive.add(batch.interactions)
         undescribed.add(batch.items, batch.interactions)
+        capped.add(events, learner.stream.capped)
         began = ended
         progress(events)
     total, stream = timeline.total(), learner.stream
     odd = without_group(stream.catalogue, group) if group else None
-    doubts = positive.warning(), scale.warning(), undescribed.warning(), odd
+    found = lists.update(stream.acts, stream.head.least)
+    of_lists = small_catalogue(len(stream.catalogue)), no_lists(found, total.events, ONE_IN), odd
+    doubts = positive.warning(), scale.warning(), undescribed.warning(), capped.warning(), *of_lists
     return BacktestReport(
         dataset.name,
         total.events,
@@ -132,7 +137,7 @@ def backtest(
         decisions.report(),
         ratings.report(),
         learner.recommender.figures(),
-        lists.update(stream.acts, stream.head.least),
+        found,
         lists.by_group(groups_of(stream.catalogue, group)) if group else {},
         [doubt for doubt in doubts if doubt],
     )

@@ -5,10 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from pipeline.evaluation.classification import Classification
+from pipeline.evaluation.ratings import RatingReport
+from pipeline.reports.tracking import track
+from pipeline.training.backtest import BacktestReport
 from tests.support.commands import fails, misused, run
 
 SHOP = "shop:events=60,users=10,items=90,arrivals=0"
@@ -76,6 +81,22 @@ def test_a_backtest_is_tracked(folder: Path) -> None:
     assert {"all/hr@20/mixture", "regret/log_loss/all", "speed/interactions a second"} <= set(names)
     assert reader.Scalars("all/hr@20/mixture")[-1].step == 60
     assert set(reader.Tags()["tensors"]) == {"settings/text_summary", "run/text_summary"}
+
+
+def test_figures_of_decisions_and_ratings_are_tracked_at_the_end(tmp_path: Path) -> None:
+    predicted = Classification()
+    predicted.add(np.array([0.9, 0.2]), np.array([True, False]))
+    ratings = {"all": RatingReport(3.0, 0.75, 1.0), "first of a user": RatingReport(0.0, None, None)}
+    decisions = {"preference": predicted.report()}
+    result = BacktestReport("sales", 30, 1.5, {}, decisions=decisions, ratings=ratings)
+    track(result, tmp_path, {}, "")
+    reader = EventAccumulator(str(tmp_path))
+    reader.Reload()
+    found = {name: reader.Scalars(name)[-1] for name in reader.Tags()["scalars"]}
+    errors = [found[f"ratings/{name}/all"] for name in ("mae", "rmse")]
+    assert [(one.step, one.value) for one in errors] == [(30, 0.75), (30, 1)]
+    assert found["decisions/ROC AUC/preference"].value == 1
+    assert not [name for name in found if name.endswith("first of a user")], "there was no such rating"
 
 
 def test_what_tracking_needs_is_asked_for_before_the_work(

@@ -111,6 +111,51 @@ def test_a_table_of_germans_is_guessed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("prices", "decimal", "read"),
+    [
+        (["1.299,50", "5"], ",", [1299.5, 5.0]),
+        (["1,299.50", "1,000"], ".", [1299.5, 1000.0]),
+        (["12.50", "1,000", "NA"], ".", [12.5, 1000.0, None]),
+        (["1,000,000", "5"], ".", [1_000_000.0, 5.0]),
+        (["1.5", "2.25"], None, [1.5, 2.25]),
+    ],
+)
+def test_prices_with_thousands_are_read(
+    tmp_path: Path, prices: list[str], decimal: str | None, read: list[float | None]
+) -> None:
+    rows = ({**ROW, "product_id": f"p{i}", "name": "Mug", "price": price} for i, price in enumerate(prices))
+    found = jsonl(tmp_path, *rows)
+    assert mapping_of(found).layout.decimal == decimal
+    by_item = {item.item: item.attributes.get("price") for item in found.items}
+    assert [by_item[f"p{i}"] for i in range(len(prices))] == read
+    assert not found.drops.counts
+
+
+@pytest.mark.parametrize("price", ["$12.00", "12 EUR", "1,000"])
+def test_prices_that_cannot_be_read_do_not_cost_the_acts(tmp_path: Path, price: str) -> None:
+    rows = [{**ROW, "product_id": f"p{i}", "name": "Mug", "price": price} for i in range(2)]
+    found = jsonl(tmp_path, *rows)
+    assert len(found.interactions) == 2 and not found.drops.counts
+    assert f"most values of price are no numbers, such as {price!r}, so it is not taken" in found.warnings[0]
+    assert not any(item.attributes for item in found.items)
+    catalogue = jsonl(tmp_path, *({"sku": row["product_id"], "name": "Mug", "price": price} for row in rows))
+    assert len(catalogue.items) == 2 and "no numbers" in catalogue.warnings[0]
+
+
+def test_dates_are_read_where_the_times_have_none(tmp_path: Path) -> None:
+    row = {"user_id": "u1", "item_id": "a", "date": "2023-11-14", "time": "10:30:00"}
+    found = jsonl(tmp_path, row, {**row, "item_id": "b", "time": "9:15"}, {**row, "date": "2023-11-13"})
+    assert [(act.item, act.time % 86_400_000) for act in found.interactions] == [("a", 0), ("a", 0), ("b", 0)]
+    assert any("time has no dates, and is not read" in one for one in found.warnings)
+
+
+def test_sessions_without_users_are_users(tmp_path: Path) -> None:
+    found = jsonl(tmp_path, *({"session_id": s, "item_id": s * 2, "ts": 1_700_000_000} for s in "ab"))
+    assert [(act.user, act.session) for act in found.interactions] == [("a", "a"), ("b", "b")]
+    assert any("each session_id is taken for one, who is new every time" in one for one in found.warnings)
+
+
+@pytest.mark.parametrize(
     ("values", "form"),
     [
         ([1_700_000_000], "s"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -447,6 +448,26 @@ def test_a_sign_divides_thousands_or_the_number_is_refused(
             cells.number(text, decimal)
     else:
         assert cells.number(text, decimal) == expected
+
+
+@pytest.mark.parametrize(("text", "sign"), [("1.299,50", ","), ("1,299.50", "."), ("1.000.000", ",")])
+def test_thousands_are_refused_with_the_setting_that_reads_them(text: str, sign: str) -> None:
+    with pytest.raises(ValueError, match=f"divides thousands: say decimal = '{re.escape(sign)}'"):
+        cells.number(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1774728120", "is a number: say what it counts"),
+        ("1774728120123", "write all times in one way"),
+        ("10:30:00", "is a time without a date: write both into one column"),
+        ("20231114103000", "is no date"),
+    ],
+)
+def test_a_time_that_is_no_date_is_refused_with_what_mends_it(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        cells.moment(text, None, UTC)
 
 
 RAGGED = {

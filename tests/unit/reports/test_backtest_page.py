@@ -12,8 +12,10 @@ import pytest
 
 from pipeline.evaluation.lists import Figures
 from pipeline.evaluation.prequential import SCORERS
+from pipeline.evaluation.ratings import RatingReport
 from pipeline.evaluation.regret import LESS_IS_BETTER
 from pipeline.evaluation.timeline import Timeline
+from pipeline.model.fusion import ModalityFigures
 from pipeline.reports.backtest_page import FOLDER, backtest_page
 from pipeline.reports.lists import MEANINGS
 from pipeline.training.backtest import BacktestReport
@@ -113,6 +115,18 @@ def test_it_says_what_was_run_with_which_settings_and_figures() -> None:
         assert said in text
     assert ["all", "mixture", "3", "1.0000", "0.4833", "0.6058", "3.3333"] in found.tables[0]
     assert found.tables[-1] == [["command", "millstream backtest sales.csv"], ["seed", "7"]]
+
+
+def test_it_has_every_table_that_the_command_prints() -> None:
+    ratings = {"all": RatingReport(3.0, 0.75, 1.0), "first of a user": RatingReport(0.0, None, None)}
+    modalities = {"image": ModalityFigures(0.5, 0.25)}
+    found = page(replace(report(), ratings=ratings, modalities=modalities))
+    assert [
+        ["rating", "n", "MAE", "RMSE"],
+        ["all", "3", "0.7500", "1.0000"],
+        ["first of a user", "0", "–", "–"],
+    ] in found.tables
+    assert [["modality", "gate", "length"], ["image", "0.500", "0.250"]] in found.tables
 
 
 def test_names_are_text_whatever_they_are() -> None:
