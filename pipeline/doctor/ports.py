@@ -16,6 +16,7 @@ from pipeline.metrics import KeyRefused, is_alive, reached, scrape, trusting
 
 ASK_SECONDS = 2.0
 LOCAL = ("127.0.0.1", "::1", "localhost")
+EVERYWHERE = ("0.0.0.0", "::")
 
 
 class _Port(NamedTuple):
@@ -43,11 +44,10 @@ def check(settings: Settings) -> Iterator[Finding]:
         authority = None
     yield from _certificates(settings)
     ports = [port for port in _ports(settings) if port.port]
-    by_place: dict[tuple[str, int], str] = {}
-    for port in ports:
-        other = by_place.setdefault((port.host, port.port), port.setting)
-        if other != port.setting:
-            text = f"{port.setting} and {other} are both {port.port}"
+    for number, port in enumerate(ports):
+        other = next((one for one in ports[:number] if _meet(one, port)), None)
+        if other is not None:
+            text = f"{port.setting} and {other.setting} are both {port.port}"
             yield fault("ports", text, f"set `{port.setting}` to another port")
         else:
             yield _state(port, authority)
@@ -86,6 +86,12 @@ def _ports(settings: Settings) -> Iterator[_Port]:
         yield _Port(f"metrics.{name}", metrics.host, getattr(metrics, name), serve)
     for number in range(serve.workers if of_workers and metrics.serve else 0):
         yield _Port("metrics.serve", metrics.host, metrics.serve + number, serve)
+
+
+def _meet(one: _Port, other: _Port) -> bool:
+    """Whether two daemons cannot listen side by side."""
+    hosts = {"127.0.0.1" if host == "localhost" else host for host in (one.host, other.host)}
+    return one.port == other.port and (len(hosts) == 1 or not hosts.isdisjoint(EVERYWHERE))
 
 
 def _state(port: _Port, authority: Path | None) -> Finding:
