@@ -295,10 +295,7 @@ def same_ports(setup: SetUp) -> None:
 
 
 def a_port_of_every_address(setup: SetUp) -> None:
-    keys = ("a" * 16,)
-    setup.set(
-        gateway={"port": (port := free_port()), "host": "0.0.0.0", "api_keys": keys}, serve={"port": port}
-    )
+    setup.set(metrics={"learn": (port := free_port()), "host": "0.0.0.0"}, serve={"port": port})
 
 
 def unknown_store(setup: SetUp) -> None:
@@ -365,7 +362,7 @@ BROKEN: dict[Callable[[SetUp], None], tuple[str, str, str]] = {
     no_gguf: ("backbone", "is no GGUF file", "copy the folder again"),
     torn_backbone: ("backbone", "is cut off or damaged", "copy the folder again"),
     same_ports: ("ports", "gateway.port and serve.port are both", "set `gateway.port`"),
-    a_port_of_every_address: ("ports", "gateway.port and serve.port are both", "set `gateway.port`"),
+    a_port_of_every_address: ("ports", "metrics.learn and serve.port are both", "set `metrics.learn`"),
     unknown_store: ("snapshots", "s4:// cannot be opened", "set `snapshots.store`"),
     torn_mapping: ("mappings", "mapping.toml is not TOML", "set `bridge.topics.clicks.mapping`"),
     other_store: ("snapshots", "announced and is not in the store", "set `snapshots.store`"),
