@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.state.counts import sums_of
 from pipeline.state.growing import GrowingArray, distinct
 
 LENGTH = 4_096
@@ -50,7 +51,7 @@ class LatestCounts:
         self.items, self.weights = items[-LENGTH:], weights[-LENGTH:]
         self._by_row.values[self.rows] = 0
         self.rows = distinct(self.items)
-        sums = np.bincount(np.searchsorted(self.rows, self.items), self.weights, minlength=self.rows.size)
+        sums = sums_of(np.searchsorted(self.rows, self.items), self.weights, self.rows.size)
         self.counts = np.maximum(sums, 0)
         self._by_row.values[self.rows] = self.counts
         self.total = float(self.counts.sum())

@@ -178,3 +178,14 @@ def test_a_version_whose_manifest_was_refused_is_published_again_though_nothing_
             assert snapshot_digest(loaded) == manifest.digest == snapshot_digest(learning.snapshot())
             harness.shop(3)
             learning.new()
+
+
+def test_servers_read_what_a_learner_without_acts_publishes_after_a_restart(harness: ModelHarness) -> None:
+    harness.stock()
+    with harness.learning() as learning:
+        learning.new()
+        learning.checkpoint()
+    with harness.learning() as learning:
+        learning.recover()
+        manifest = learning.publish(harness.publisher())
+        assert snapshot_digest(harness.store.load(Version.parse(manifest.version))) == manifest.digest

@@ -58,3 +58,13 @@ def test_a_loaded_window_goes_on_as_it_was() -> None:
     second.load()
     assert not every(second).any()
     assert second.total == 0
+
+
+def test_a_window_without_acts_has_sums_of_the_same_type() -> None:
+    loaded = folded([])
+    loaded.load(**loaded.state())
+    for latest in (folded([]), loaded):
+        assert {name: array.dtype for name, array in latest.sums().items()} == {
+            "items": np.int64,
+            "weights": np.float64,
+        }
