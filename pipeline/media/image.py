@@ -21,6 +21,18 @@ FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 SIZE = 224
 """Pixels of each side that the network was trained with."""
 WIDTH = 256
+ORIENTATION = 0x0112
+"""Number of the EXIF entry that says how a camera was held."""
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a picture upright, by its orientation."""
 CLASSIFIER = "_fc."
 SEED = 20_240
 """Of the projection: another one is another space."""
@@ -81,13 +93,28 @@ def _check_size(picture: Image.Image, max_pixels: int) -> None:
 
 def _square(picture: Image.Image, to: int) -> NDArray[np.uint8]:
     picture.draft("RGB", (2 * to, 2 * to))  # a JPEG is decoded at a fraction of its size
-    whole = picture.convert("RGBA") if picture.has_transparency_data else picture.convert("RGB")
+    turn, whole = _turn(picture), _in_8_bits(picture)
     side = min(whole.size)
     left, top = (whole.width - side) / 2, (whole.height - side) / 2
     square = whole.resize((to, to), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
     if square.mode == "RGBA":  # what is transparent shows white, as on a shop's page
         square = Image.alpha_composite(Image.new("RGBA", square.size, "white"), square).convert("RGB")
-    return np.array(square, dtype=np.uint8)
+    return np.array(square if turn is None else square.transpose(turn), dtype=np.uint8)
+
+
+def _turn(picture: Image.Image) -> Image.Transpose | None:
+    """Return what turns a picture upright, as browsers show it; None if nothing has to."""
+    try:
+        return TURNS.get(picture.getexif().get(ORIENTATION))
+    except SyntaxError:  # Pillow's, of EXIF that is none: such a picture is shown as it is
+        return None
+
+
+def _in_8_bits(picture: Image.Image) -> Image.Image:
+    """Convert a picture to three or four channels of 8 bits."""
+    if picture.mode.startswith("I"):  # grey of 16 bits, which Pillow would cut off at 255: all white
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+    return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
 
 
 def projection(of: int, to: int) -> NDArray[np.float64]:

@@ -18,6 +18,17 @@ from pipeline.media.image import decoded
 from pipeline.media.weights import EFFICIENTNET
 from tests.support.media_files import picture, png_of, sound, text_bomb
 
+HELD = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""What a camera did to an upright picture, by orientation."""
+
 
 @pytest.fixture(scope="module")
 def encoder() -> ContentEncoder:
@@ -63,6 +74,37 @@ def test_what_is_transparent_is_white() -> None:
     file = io.BytesIO()
     Image.new("RGBA", (40, 20), (0, 0, 0, 0)).save(file, "PNG")
     assert decoded(file.getvalue(), 1_000).min() == 255
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 10))
+def test_a_picture_is_turned_upright_as_its_camera_was_held(kind: str, orientation: int) -> None:
+    exif, lossless = Image.Exif(), {"lossless": True} if kind == "WEBP" else {}
+    exif[0x0112] = orientation
+    upright = Image.open(io.BytesIO(picture("red", 224)))
+    upright.paste("blue", (112, 0, 224, 112))
+    held = upright.transpose(HELD[orientation]) if orientation in HELD else upright
+    file = io.BytesIO()
+    held.save(file, kind, exif=exif, quality=100, **lossless)
+    pixels = decoded(file.getvalue(), 1_000_000)
+    assert np.abs(pixels.astype(int) - np.asarray(upright).astype(int)).mean() < 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_whose_exif_is_none_is_read_as_it_is(kind: str) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (224, 224), "white").save(file, kind, exif=b"Exif\0\0" + b"junk" * 4)
+    assert (decoded(file.getvalue(), 1_000_000) == 255).all()
+
+
+def test_grey_of_16_bits_is_that_of_8() -> None:
+    grey = np.arange(224 * 224, dtype=np.uint32).reshape(224, 224) % 256
+    files = io.BytesIO(), io.BytesIO()
+    Image.fromarray(grey.astype(np.uint8)).save(files[0], "PNG")
+    Image.fromarray((257 * grey).astype(np.uint16)).save(files[1], "PNG")
+    narrow, wide = (decoded(file.getvalue(), 1_000_000) for file in files)
+    assert (narrow == wide).all()
+    assert narrow.std() > 50
 
 
 def test_of_a_wide_picture_the_middle_is_read() -> None:
