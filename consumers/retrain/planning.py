@@ -140,7 +140,8 @@ class Planner:
         starts = self.log.event_log.offsets_at([topics.interactions], int(since.timestamp() * 1000))
         if recorded(topics, starts) >= recorded(topics, champion.offsets):
             raise TopicError(
-                f"{champion.version}, which is to be retrained, has learned nothing since {since}"
+                f"{champion.version}, which is to be retrained, has learned nothing since {since}: "
+                "let the learner catch up, or give an earlier --since"
             )
         return starts
 
