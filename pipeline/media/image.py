@@ -23,6 +23,7 @@ SIZE = 224
 WIDTH = 256
 ORIENTATION = 0x0112
 """Number of the EXIF entry that says how a camera was held."""
+UPRIGHT = 1
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -105,7 +106,7 @@ def _square(picture: Image.Image, to: int) -> NDArray[np.uint8]:
 def _turn(picture: Image.Image) -> Image.Transpose | None:
     """Return what turns a picture upright, as browsers show it; None if nothing has to."""
     try:
-        return TURNS.get(picture.getexif().get(ORIENTATION))
+        return TURNS.get(picture.getexif().get(ORIENTATION, UPRIGHT))
     except SyntaxError:  # Pillow's, of EXIF that is none: such a picture is shown as it is
         return None
 
