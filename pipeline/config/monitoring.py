@@ -101,10 +101,15 @@ class GuardConfig(Config):
     """Chance of so clear a fall by luck, in one test."""
 
     @model_validator(mode="after")
-    def _can_know_what_is_usual(self) -> Self:
+    def _can_find_a_fall(self) -> Self:
         if self.fewest > self.reference:
-            raise ValueError(
-                f"fewest ({self.fewest}) is more than reference ({self.reference}), so that no fall would "
-                "ever be found: lower it"
-            )
+            fault = f"fewest ({self.fewest}) is more than reference ({self.reference})"
+            raise ValueError(f"{fault}, so that no fall would ever be found: lower it")
+        for name, blocks in (("reference", self.reference), ("recent", self.recent)):
+            if blocks == 1:
+                raise ValueError(f"{name} (1) is one block, so that no fall would ever be found: raise it")
+        compared = max(self.first, 2)
+        if self.probation <= compared:
+            fault = f"probation ({self.probation}) is over when its first {compared} blocks are there"
+            raise ValueError(f"{fault}, so that no promotion would ever be compared: raise it")
         return self

@@ -35,6 +35,8 @@ OWN_SHARE = 0.8
 random weights in place of the learned ones at least .9 (`python -m benchmarks.guard`)."""
 FEWEST_ALIKE = 32
 """Events of a kind in the reference without which events of that kind are not compared."""
+FEWEST_BLOCKS = 2
+"""Blocks with events that are compared, of either side: one alone has no variance."""
 
 Floats = NDArray[np.float64]
 Block = Floats
@@ -173,6 +175,8 @@ class Guard:
             return None
         recent, reference = np.array([block for block, _ in self._recent]), np.array(self._reference)
         after, before = _compare(recent, reference)
+        if min(after.shape[1], before.shape[1]) < FEWEST_BLOCKS:
+            return None
         fall, lead_fall = (before.mean(axis=1) - after.mean(axis=1)).tolist()
         if lead_fall < OWN_SHARE * fall:
             return None
@@ -183,7 +187,7 @@ class Guard:
         return Fall(now - float(after[0].mean()), now, lead - float(after[1].mean()), lead, version)
 
     def _is_worse(self, recent: Floats, reference: Floats) -> bool:
-        if recent.size < 2 or reference.mean() - recent.mean() < self._config.least:
+        if reference.mean() - recent.mean() < self._config.least:
             return False
         return _chance_of_less(recent, reference) < self._config.level
 

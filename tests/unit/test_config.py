@@ -169,6 +169,10 @@ TOGETHER = {
         "policy.experiment_hours = 24 and rewards.minutes = 30 together are longer than log.retention_hours"
     ),
     "[guard]\nfewest = 40\nreference = 39": "fewest (40) is more than reference (39)",
+    "[guard]\nfewest = 1\nreference = 1": "reference (1) is one block, so that no fall would ever be",
+    "[guard]\nrecent = 1": "recent (1) is one block, so that no fall would ever be found: raise it",
+    "[guard]\nfirst = 8\nprobation = 8": "probation (8) is over when its first 8 blocks are there, so that",
+    "[guard]\nfirst = 1\nprobation = 2": "probation (2) is over when its first 2 blocks are there, so that",
     "[console.oidc]\nclient_id = 'millstream'": "console.oidc: without issuer nobody signs in by a provider",
     "[console.oidc]\nissuer = 'https://login.example.com/a b'": "must be a URL such as https://login.ex",
     "[learn.sizes]\nuser_attributes = ['country ']": "learn.sizes.user_attributes.0: must match pattern",

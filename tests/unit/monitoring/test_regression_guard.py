@@ -78,6 +78,13 @@ def step_of(version: str) -> int:
     return int(version.partition("-")[2])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("reference", [2, 40])
+def test_blocks_that_are_too_few_or_unlike_those_before_are_not_compared(reference: int) -> None:
+    guard = Guard(GuardConfig(block=1, reference=reference, fewest=1, recent=2))
+    assert falls(guard, range(1, 20), steady(0.5)) == []
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_steady_lead_never_falls(seed: int) -> None:
     assert falls(Guard(CONFIG), range(1, 301), steady(0.5), seed=seed) == []
