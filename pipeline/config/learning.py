@@ -173,7 +173,7 @@ class LearnerConfig(Config):
 
     seed: Seed = 0
     """Seed of all randomness."""
-    negatives: Count = 512
+    negatives: Annotated[int, Field(ge=1, le=2**20)] = 512
     """Negative items drawn for each batch."""
     mixer_rate: Rate = 0.1
     """Adam's learning rate of the mixer's weights at the beginning; it falls to a fifth of it."""

@@ -6,6 +6,9 @@ from enum import StrEnum
 
 from pipeline.errors import MediaReason, MediaRefused
 
+MP3_FRAMES = tuple(b"\xff" + bytes([second]) for second in (0xFA, 0xFB, 0xF2, 0xF3, 0xE2, 0xE3))
+"""How a frame of layer III begins in MPEG 1, 2 and 2.5, with a checksum and without."""
+
 
 class Medium(StrEnum):
     """What a file is for the senses."""
@@ -38,5 +41,4 @@ def medium_of(content: bytes) -> Medium | None:
         return {b"WEBP": Medium.IMAGE, b"WAVE": Medium.SOUND}.get(content[8:12])
     if content.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")):
         return Medium.IMAGE
-    is_mp3 = content[:3] == b"ID3" or (content[:1] == b"\xff" and content[1:2] in (b"\xfb", b"\xf3", b"\xf2"))
-    return Medium.SOUND if is_mp3 or content.startswith((b"fLaC", b"OggS")) else None
+    return Medium.SOUND if content.startswith((b"fLaC", b"OggS", b"ID3", *MP3_FRAMES)) else None

@@ -32,7 +32,8 @@ def test_near_pitches_have_near_vectors(encoder: ContentEncoder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "kind"), [(44_100, "WAV"), (16_000, "FLAC"), (22_050, "OGG"), (8_000, "WAV")]
+    ("rate", "kind"),
+    [(44_100, "WAV"), (16_000, "FLAC"), (22_050, "OGG"), (8_000, "WAV"), (11_025, "MP3")],
 )
 def test_rate_and_format_hardly_matter(encoder: ContentEncoder, rate: int, kind: str) -> None:
     assert encoder.encode(sound(440)) @ encoder.encode(sound(440, rate, kind=kind)) > 0.95
