@@ -61,8 +61,11 @@ class Schedule:
         return self.covered is not None and version is not None and self.covered >= version
 
     def is_ready(self, version: Version | None) -> bool:
-        """Whether a version is not committed yet and no write is in progress; raise what stopped the last."""
-        if self.task is not None and not self.task.done():
+        """Whether a version is not committed yet, and no write is in progress or to be taken back.
+
+        Raises what stopped the last write, unless it was disk or store.
+        """
+        if self.task is not None and (not self.task.done() or self.storage_error() is not None):
             return False
         self.wait()
         return version is not None and not self.covers(version)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from consumers.learn.commits import Cadences, Commits
-from consumers.learn.schedule import Cadence
+from consumers.learn.schedule import Cadence, Schedule
 from pipeline.errors import DeliveryError, SnapshotsAhead, StorageUnavailable
 from pipeline.eventlog.port import read_compacted
 from pipeline.journal.batch_source import Batch
@@ -260,6 +261,19 @@ def test_one_at_a_time_and_what_came_meanwhile_is_in_the_next(harness: ModelHarn
 def failing_now() -> list[float | None]:
     kinds = ("publication", "checkpoint")
     return [REGISTRY.get_sample_value("millstream_commits_failing", {"kind": kind}) for kind in kinds]
+
+
+def test_a_write_that_fails_while_another_is_looked_at_is_taken_back_later() -> None:
+    def write() -> None:
+        raise OSError("no room")
+
+    schedule, version = Schedule(Cadence(NEVER, 1)), Version(1, 2)
+    with ThreadPoolExecutor(1) as threads:
+        schedule.begin(version, threads, write)
+    schedule.cadence.count(1)
+    assert not schedule.is_due(version)
+    schedule.take_back()
+    assert schedule.is_due(version)
 
 
 def test_what_the_storage_refused_is_published_once_it_takes_it(
