@@ -10,7 +10,7 @@ NOW = 1_790_000_000_000
 
 
 def items_and_times(*acts: tuple[str, int | None]) -> list[tuple[str, int]]:
-    history = [AnonymousAct(item=item, time=time) for item, time in acts]
+    history = [AnonymousAct(item=item, time=time, value=None) for item, time in acts]
     request = UserRequest(None, None, RecommendationQuery(k=1), history)
     return [(act.item, act.time) for act in request.stranger(NOW).history]
 
