@@ -87,19 +87,14 @@ class CatalogueFile:
             check_units(made)
             yield made
             return
-        left_out = self._reason_to_drop(row, self._reader)
-        if left_out:
-            self.drops.add(left_out, row.place)
+        reason = "the header again" if row.repeats_header else self._rules.reason_for(row.cells)
+        item = "" if reason else self._reader.item(row.cells)
+        if not item:
+            self.drops.add(reason or "an item without id", row.place)
             return
-        item = self._reader.item(row.cells)
         title = self._reader.title(row.cells) or item
         fields = {"item": item, "title": title, "time": self._time, **self._reader.others(row.cells)}
         yield validate(Item, fields)
-
-    def _reason_to_drop(self, row: Row, reader: ItemReader) -> str | None:
-        if row.repeats_header:
-            return "the header again"
-        return self._rules.reason_for(row.cells) or (None if reader.item(row.cells) else "an item without id")
 
     def _refuse_row(self, place: str, fault: str, details: str) -> None:
         if self._mapping is None:
