@@ -23,7 +23,7 @@ def append(url: str, topic: str, name: str, count: int) -> None:
 
 def read(url: str, topic: str, count: int) -> None:
     """Read `count` records from the beginning; print the key and value of each."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     with open_log(url) as log, log.reader(log.begin_offsets([topic])) as reader:
         while count > 0 and time.monotonic() < deadline:
             records = reader.poll(100, timeout_seconds=0.5)

@@ -63,7 +63,7 @@ def append_all(log: EventLog, topic: str, keys_and_values: list[tuple[str, bytes
 
 def poll_until(reader: LogReader, count: int, max_records: int = 100) -> list[Record]:
     records: list[Record] = []
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(records) < count and time.monotonic() < deadline:
         records += reader.poll(max_records, timeout_seconds=0.5)
     return records
@@ -437,7 +437,7 @@ def test_a_reader_follows_a_fenced_writer_to_its_end(log: EventLog, journal: str
         for number in range(3):
             writer.append(str(number).encode())
             assert [record.value for record in poll_until(reader, 1)] == [str(number).encode()]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while sum(lag(log.end_offsets([journal]), reader.positions()).values()):
             assert reader.poll(10, timeout_seconds=0.1) == []
             assert time.monotonic() < deadline

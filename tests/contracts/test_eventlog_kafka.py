@@ -88,7 +88,7 @@ def test_a_topic_made_anew_has_another_id(log: EventLog, topic: str, admin: Any)
     before, watch = log.topic_ids([topic])[topic], TopicWatch(log, [topic], seconds=0)
     watch.check()
     admin.delete_topics([topic])
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while log.topic_ids([topic]) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert log.topic_ids([topic]) == {}
@@ -106,7 +106,7 @@ def test_added_partitions_are_counted(log: EventLog, topic: str, admin: Any) -> 
         assert log.partition_counts([topic]) == {topic: 1}
         watch = TopicWatch(log, [topic], seconds=0)
         admin.create_partitions({topic: 3})
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while log.partition_counts([topic]) == {topic: 1} and time.monotonic() < deadline:
             time.sleep(0.05)
     assert log.partition_counts([topic]) == {topic: 3}

@@ -216,7 +216,9 @@ class World:
         Its learner goes on from this one's, as after an accepted gap: at the first publication, with all
         histories again, in a new generation.
         """
-        files = [file.name for file in self.folder.glob("log.db*")]
+        # The log's file leaves first and comes back last: a server that opens it in between has no
+        # write-ahead log beside it, and begins an empty one.
+        files = self._log_files()
         for name in files:
             (self.folder / name).rename(self.folder / f"old-{name}")
         try:
@@ -226,10 +228,13 @@ class World:
                 again._users = dict.fromkeys(self.learner.stream.histories.users(), 0)
                 yield again
         finally:
-            for file in self.folder.glob("log.db*"):
-                file.unlink()
-            for name in files:
+            for name in self._log_files():
+                (self.folder / name).unlink()
+            for name in reversed(files):
                 (self.folder / f"old-{name}").rename(self.folder / name)
+
+    def _log_files(self) -> list[str]:
+        return sorted(file.name for file in self.folder.glob("log.db*"))
 
     def delete(self, topic: str) -> None:
         """Delete a topic, as no command of ours does."""

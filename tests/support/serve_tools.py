@@ -35,8 +35,8 @@ class Writer:
         self.close()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until another thread makes the condition true; fail after `seconds`."""
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until another thread makes the condition true; fail after `seconds`, many times what it takes."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
