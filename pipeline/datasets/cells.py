@@ -1,4 +1,4 @@
-"""Read single cells of recorded data: times, numbers, texts, customers; nothing is guessed."""
+"""Read single cells of recorded data: times, numbers, texts, ids; nothing is guessed."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ NO_VALUE = {"", "nan", "null", "none", "undefined", "n/a", "#n/a", "na", "\\n"}
 """What programs write for a missing value, in lower case."""
 NO_TIME = NO_VALUE | {"nat"}
 """The same for a missing time."""
+
+WHOLE_NUMBER = re.compile(r"(-?\d+)\.0+")
+ROUNDED_NUMBER = re.compile(r"-?\d(\.\d+)?[eE]\+\d+")
+"""How spreadsheets show a number of many digits: 8.50001E+11."""
+SHARED_NUMBER = "is a number of too many digits, which several ids share: write it as text"
 
 UNAVAILABLE = "__debezium_unavailable_value"
 """What Debezium writes for a large value that a change left as it was and PostgreSQL therefore did not log:
@@ -269,20 +274,23 @@ def scaled(value: float, scale: float) -> float:
     return value if scale == 1 else float(Decimal(repr(value)) * Decimal(repr(scale)))
 
 
-def customer(text: str) -> str | None:
-    """Convert a customer's id to text: ``17850.0``, as pandas writes numbers, is ``17850``; None if missing.
+def identifier(text: str) -> str:
+    """Return an id as it was before a program took a column of ids for numbers; empty if it is missing.
+
+    ``17850.0``, as pandas writes whole numbers of a column in which some are missing, is ``17850``.
 
     Raises:
-        ValueError: it is a number, but not a whole one.
+        ValueError: it is a rounded number, as spreadsheets show long ones.
+
+    >>> identifier("17850.0"), identifier("2.50"), identifier("NULL")
+    ('17850', '2.50', '')
     """
     if text.lower() in NO_VALUE:
-        return None
-    whole, point, fraction = text.partition(".")
-    if not (point and whole.isdecimal() and fraction.isdecimal()):
-        return text
-    if fraction.strip("0"):
-        raise ValueError("is not a whole number: write ids as text")
-    return whole
+        return ""
+    if ROUNDED_NUMBER.fullmatch(text):
+        raise ValueError(SHARED_NUMBER)
+    written = WHOLE_NUMBER.fullmatch(text)
+    return written[1] if written else text
 
 
 def _of_divided(found: re.Match[str], form: DateForm | None) -> datetime:

@@ -176,6 +176,44 @@ def test_ids_of_more_digits_than_a_number_keeps_are_refused_and_become_no_other(
         events(source, simple())
 
 
+@pytest.mark.parametrize(
+    ("written", "known"),
+    [
+        ("22423.0", "22423"),
+        ("22423.00", "22423"),
+        ("-1.0", "-1"),
+        ("007.0", "007"),
+        ("2.50", "2.50"),
+        ("1234567890.1612345678", "1234567890.1612345678"),
+        ("A.0", "A.0"),
+        ("1E5", "1E5"),
+    ],
+)
+def test_ids_of_users_and_items_are_read_alike(tmp_path: Path, written: str, known: str) -> None:
+    interactions = {**CONTENT["interactions"], "event_id": "id"}  # type: ignore[dict-item]
+    row = {**BASE, "channel": "", "who": written, "sku": written, "visit": written, "id": written}
+    described = {"item": "sku", "title": "name"}
+    users = {"user": "who", "attributes": {"channel": {"column": "channel", "default": "web"}}}
+    how = mapping(interactions=interactions, items=described, users=users)
+    item, user, act = events(as_csv(tmp_path / "rows.csv", [{**row, "name": "Mug"}]), how)
+    assert isinstance(item, Item) and isinstance(user, User) and isinstance(act, Interaction)
+    assert {item.item, user.user, act.user, act.item, act.session, act.event_id} == {known}
+
+
+@pytest.mark.parametrize("column", ["who", "sku"])
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [("8.50001E+11", "is a number of too many digits"), (22423.5, "is a number with a fraction")],
+)
+def test_an_id_that_was_rounded_as_a_number_is_refused(
+    tmp_path: Path, column: str, found: str | float, reason: str
+) -> None:
+    source = as_jsonl(tmp_path / "rows.jsonl", [{**BASE, column: found}])
+    with pytest.raises(DatasetError, match=rf"rows.jsonl:1: {column} {reason}.*: write") as caught:
+        events(source, simple())
+    assert str(found) not in str(caught.value)
+
+
 def test_constants_and_defaults(tmp_path: Path) -> None:
     source = as_jsonl(tmp_path / "rows.jsonl", [{"u": 1, "i": 2, "n": None}, {"u": 1, "i": 2, "n": 3}])
     interactions = {
@@ -327,6 +365,10 @@ def test_items_have_a_file_of_their_own(tmp_path: Path) -> None:
         (
             "[interactions]\nuser = 'u'\nitem = 'i'\ntype = 't'\n[types]\nx = 'y'",
             "types.x: must be 'view'",
+        ),
+        (
+            "[[drop]]\ncolumn = 'i'\nmatches = '('\nreason = 'x'",
+            "drop.0.matches: is no regular expression: missing ), unterminated",
         ),
     ],
 )
