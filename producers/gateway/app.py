@@ -30,7 +30,7 @@ from pipeline.http.operations import (
     problems,
 )
 from pipeline.http.parameters import check_parameters
-from pipeline.http.paths import register_ids
+from pipeline.http.paths import answer_with_slashes, register_ids
 from pipeline.http.problems import answer_with_problems, problem
 from pipeline.rules.store import RuleStore
 from pipeline.tracing import Stage
@@ -191,6 +191,7 @@ def create_app(
     app.add_middleware(Utf8Check)
     app.add_middleware(RequestTimes)
     answer_with_problems(app)
+    answer_with_slashes(app)
     app.add_exception_handler(DeliveryError, _log_away)
     app.add_exception_handler(LogUnavailable, _log_away)
     door, keyring = Door(writer, topics, settings, clock), Keyring(settings)

@@ -391,3 +391,17 @@ def test_any_mix_of_lines_is_divided_exactly(
     assert answer.json()["accepted"] == len(good)
     assert [one["line"] for one in answer.json()["refused"]] == bad
     assert len(shared.records(TOPICS.interactions)) == before + len(good)
+
+
+@pytest.mark.parametrize(
+    ("path", "topic"), [("/v1/items/", TOPICS.items), ("/v1/interactions/", TOPICS.interactions)]
+)
+def test_a_slash_behind_a_route_loses_no_body(gateway: GatewayHarness, path: str, topic: str) -> None:
+    answer = gateway.client.post(path, json=MUG if topic == TOPICS.items else VIEW, follow_redirects=False)
+    assert (answer.status_code, len(gateway.records(topic))) == (202, 1)
+
+
+def test_a_slash_without_an_id_removes_nothing(gateway: GatewayHarness) -> None:
+    assert gateway.client.delete("/v1/items/").status_code == 405
+    assert gateway.client.get("/v1/rules/").json() == {"rules": []}
+    assert not gateway.records(TOPICS.items)

@@ -49,6 +49,12 @@ def client(open_shop: World) -> Iterator[TestClient]:
         yield made
 
 
+@pytest.mark.parametrize("path", [FOR_ANN, "/v1/model", "/healthz", "/readyz", "/openapi.json"])
+def test_a_slash_behind_a_route_says_nothing(client: TestClient, path: str) -> None:
+    answer = client.get(f"{path}/", follow_redirects=False)
+    assert (answer.status_code, answer.json().keys()) == (200, client.get(path).json().keys())
+
+
 def test_recommendations_say_what_they_are_based_on(open_shop: World, client: TestClient) -> None:
     manifest = open_shop.store.manifest(open_shop.store.versions()[-1])
     answer = client.get(FOR_ANN).json()
