@@ -23,8 +23,16 @@ SPREADSHEET_EPOCH = datetime(1899, 12, 30, tzinfo=UTC)
 TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?")
 COUNTED_TIME = re.compile(r"(?:\d{9,10}|\d{13}|\d{16}|\d{19})(?:\.\d+)?")
 """As many digits as the units have that count time since 1970, and no date has."""
+ZONE_NAME = re.compile(r"\d:\d\d(?::\d\d(?:\.\d+)?)?\s*(?!AM\b|PM\b|Z\b)([A-Z]{2,5}|[A-Z][A-Za-z]+/\w+)\b")
+"""A time of day with the name of its zone, such as 10:00 CET."""
+NAMES_ZONE = (
+    "names its zone, and several are called alike: write an offset such as +01:00, or give the form with "
+    "these letters and the zone in [time], as in format = '%Y-%m-%d %H:%M:%S CET' and zone = 'Europe/Paris'"
+)
 NO_UNIT = "is a number: say what it counts, as in format = 's' or 'ms' in [time]"
 MOST_MONTHS = 12
+ALONE = "write the number alone, as in 4 for '4 stars'"
+WORDS = "write it in digits, or map the column as a text, or as the type of act with its words in [types]"
 DECIMAL_COMMA = re.compile(r"-?\d+,(\d{1,2}|\d{4,})")
 """One comma that cannot divide thousands, because three digits would follow it."""
 PROOFS: dict[Decimals, re.Pattern[str]] = {
@@ -168,6 +176,8 @@ def _no_date(text: str) -> str:
         return f"{NO_UNIT}, and write all times in one way"
     if TIME_OF_DAY.fullmatch(text):
         return "is a time without a date: write both into one column"
+    if ZONE_NAME.search(text):
+        return NAMES_ZONE
     return "is no date: write 2010-12-31 08:26:00, or name the form with --dates or as format in [time]"
 
 
@@ -237,7 +247,7 @@ def number(text: str, decimal: Decimals | None = None) -> float:
         raise ValueError("may be a decimal comma or thousands: write it without a comma")
     if decimal is None and (sign := proven_decimal([text])):
         raise ValueError(f"divides thousands: say decimal = '{sign}' in [layout]")
-    raise ValueError("is not a finite number")
+    raise ValueError(f"is not a finite number: {ALONE if any(map(str.isdecimal, text)) else WORDS}")
 
 
 def proven_decimal(texts: Iterable[str]) -> Decimals | None:
@@ -325,7 +335,8 @@ def _of_pattern(text: str, pattern: str, zone: tzinfo) -> int:
     try:
         found = datetime.strptime(text, pattern)
     except ValueError:
-        raise ValueError(f"is not of the form {pattern!r}") from None
+        remedy = f"; {NAMES_ZONE}" if ZONE_NAME.search(text) and "%z" not in pattern else ""
+        raise ValueError(f"is not of the form {pattern!r}{remedy}") from None
     return _of_moment(found if found.tzinfo else found.replace(tzinfo=zone))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
@@ -510,6 +511,50 @@ def test_thousands_are_refused_with_the_setting_that_reads_them(text: str, sign:
 def test_a_time_that_is_no_date_is_refused_with_what_mends_it(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         cells.moment(text, None, UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("5 stars", "write the number alone"),
+        ("5/5", "write the number alone"),
+        ("$12", "write the number alone"),
+        ("good", "the type of act with its words in [types]"),
+        ("★★★", "write it in digits"),
+    ],
+)
+def test_what_is_no_number_is_refused_with_what_mends_it(text: str, remedy: str) -> None:
+    with pytest.raises(ValueError, match=f"is not a finite number: .*{re.escape(remedy)}"):
+        cells.number(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "names_zone"),
+    [
+        ("2024-01-01 10:00:00 CET", None, True),
+        ("2024-01-01 10:00 Europe/Berlin", None, True),
+        ("Mon Jan 01 10:00:00 EST 2024", "%a %b %d %H:%M:%S %Y", True),
+        ("Mon, 01 Jan 2024 10:00:00 GMT", None, True),
+        ("2024-01-01 10:00 PM", None, False),
+        ("soon", "%Y", False),
+    ],
+)
+def test_a_time_with_the_name_of_its_zone_is_refused_with_what_reads_it(
+    text: str, form: str | None, names_zone: bool
+) -> None:
+    with pytest.raises(ValueError, match="is no|names its zone") as caught:
+        cells.moment(text, form, UTC)
+    assert (cells.NAMES_ZONE in str(caught.value)) == names_zone
+
+
+def test_the_remedies_for_words_and_zones_read_them(tmp_path: Path) -> None:
+    assert cells.moment("2024-07-01 10:00:00 CET", "%Y-%m-%d %H:%M:%S CET", ZoneInfo("Europe/Paris")) == (
+        cells.moment("2024-07-01T10:00:00+02:00", None, UTC)
+    )
+    how = simple(types={"good": "like", "bad": "dislike"})
+    rows = [{**BASE, "what": "good"}, {**BASE, "what": "bad"}]
+    found = acts(events(as_csv(tmp_path / "rows.csv", rows), how))
+    assert [act.type for act in found] == [InteractionType.LIKE, InteractionType.DISLIKE]
 
 
 RAGGED = {
