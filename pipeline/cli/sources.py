@@ -73,7 +73,7 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
     from pipeline.signals import Stopped, stop_requested
     from producers.play import play as run
 
-    stop, ahead = stop_requested(), 0
+    pace, stop, ahead = _pace(rate, speed), stop_requested(), 0
     try:
         with log_of_settings(stop) as (event_log, topics, settings):
             metrics.serve_metrics(settings.metrics.host, settings.metrics.play, settings.serve.reading_keys)
@@ -96,7 +96,7 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
                     dataset,
                     writer,
                     topics,
-                    _pace(rate, speed),
+                    pace,
                     limit,
                     lambda n: progress.advance(progress.task_ids[0], n),
                     stop.is_set,

@@ -33,5 +33,5 @@ def _plain(value: object, levels: int) -> object:
     if not isinstance(value, dict):
         return value
     if len(value) == 1 and value.keys() <= TYPES:
-        return _plain(*value.values(), levels - 1)
+        return _plain(next(iter(value.values())), levels - 1)
     return {name: _plain(part, levels - 1) for name, part in value.items()}
