@@ -186,6 +186,7 @@ def create_app(
         description=DESCRIPTION,
         version="1",
         redoc_url=None,
+        redirect_slashes=False,
         generate_unique_id_function=operation_id,
     )
     app.add_middleware(Utf8Check)

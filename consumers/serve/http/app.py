@@ -91,6 +91,7 @@ def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI
         description=DESCRIPTION,
         version="1",
         redoc_url=None,
+        redirect_slashes=False,  # behind a proxy with TLS it would lead to plain HTTP
         generate_unique_id_function=operation_id,
     )
     app.add_middleware(BodyLimit)

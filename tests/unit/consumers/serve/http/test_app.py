@@ -297,6 +297,22 @@ def test_a_body_in_another_encoding_is_refused(client: TestClient) -> None:
     )
 
 
+@pytest.mark.parametrize("route", ["/v1/recommendations", "/v1/rank"])
+def test_a_compressed_body_is_refused_as_such(client: TestClient, route: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = client.post(route, content=b"\x1f\x8b\x08", headers=headers)
+    assert answer.status_code == 415
+    assert "uncompressed" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/users/user-0/recommendations/", "/v1/items/red-cup/similar/", "/healthz/"]
+)
+def test_a_slash_too_many_is_no_redirection(client: TestClient, path: str) -> None:
+    answer = client.get(path, follow_redirects=False)
+    assert (answer.status_code, answer.json()["detail"]) == (404, "there is no such route: /docs lists them")
+
+
 def test_another_method_or_route_is_refused_with_what_there_is(client: TestClient) -> None:
     method, route = client.get("/v1/recommendations"), client.get("/v1/recommendation")
     assert (method.status_code, method.headers["allow"]) == (405, "POST")
