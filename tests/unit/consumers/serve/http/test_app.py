@@ -327,6 +327,14 @@ def test_size_of_bodies() -> None:
     assert (large.status_code, endless.status_code) == (413, 411)
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/users/user-0/recommendations", "/v1/items/red-cup/similar", "/v1/items/no/similar", "/readyz"],
+)
+def test_no_cache_keeps_an_answer(client: TestClient, path: str) -> None:
+    assert client.get(path).headers.get_list("cache-control") == ["no-store"]
+
+
 def test_before_the_log_is_read() -> None:
     client = client_on(CurrentState(), ServeConfig())
     assert client.get("/healthz").content == HEALTHY
