@@ -19,7 +19,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urljoin
 from urllib.request import Request, urlopen
-from wsgiref.simple_server import make_server
+from wsgiref.simple_server import WSGIServer, make_server
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder, make_wsgi_app
@@ -332,21 +332,33 @@ def serve_metrics(host: str, port: int, keys: Sequence[Key] = ()) -> None:
     Raises:
         InvalidSettings: the address cannot be listened at; another daemon may be running there.
     """
-    if not port:
-        return
+    if port:
+        server = _metrics_server(host, port, _with_key(make_wsgi_app(), keys))
+        Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
+
+def check_port(host: str, port: int) -> None:
+    """Check that metrics can be served at an address, before whatever else a daemon loads.
+
+    Raises:
+        InvalidSettings: see `serve_metrics`.
+    """
+    if port:
+        _metrics_server(host, port, None).server_close()
+
+
+def _metrics_server(host: str, port: int, app: Any) -> WSGIServer:
     try:
 
         class Server(MetricsServer):
             address_family = getaddrinfo(host, port)[0][0]
 
-        server = make_server(host, port, _with_key(make_wsgi_app(), keys), Server, MetricsRequest)
+        return make_server(host, port, app, Server, MetricsRequest)
     except OSError as error:
         raise InvalidSettings(
             f"metrics cannot be served at {host}:{port} ({error}): is such a daemon running already? Stop it "
             "or set another port in [metrics]; 0 turns them off"
         ) from error
-    Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
 
 def _with_key(app: Any, keys: Sequence[Key]) -> Any:

@@ -10,6 +10,7 @@ from consumers.retrain.champion import Champions
 from consumers.retrain.reading import Ahead, LogView
 from pipeline.config import ModelSizes, RetrainConfig
 from pipeline.eventlog.port import TopicPartition
+from pipeline.events import Interaction
 from pipeline.journal.position import Position
 from pipeline.retraining.candidates import Candidate, RetrainPlan
 from pipeline.retraining.training import (
@@ -17,6 +18,7 @@ from pipeline.retraining.training import (
     Retraining,
     RetrainProgress,
     RetrainResult,
+    check_window,
     learn_language,
 )
 from pipeline.state.dedupe import Sighting
@@ -60,7 +62,7 @@ class Trainer:
     def train(self, candidate: Candidate, plan: RetrainPlan) -> Trained:
         """Train a copy of the champion: its text encoder if asked to, then the rest on the window.
 
-        Waits for the events to validate and to compare on.
+        Waits for the events to validate and to compare on, unless there is nothing to train on.
 
         Raises:
             ChampionGone: another state was adopted after the champion.
@@ -70,11 +72,13 @@ class Trainer:
             Stopped: it was asked to stop; the next call goes on.
         """
         learner, position = self.champions.restore(candidate, plan)
+        window = self._window(plan, learner, position)
+        check_window(window, learner)
         ahead = self.log.read_ahead(position, plan)
         self._grow(learner)
         candidate.progress.mkdir(exist_ok=True)
         language = self._learn_language(candidate, learner) if self.config.language.epochs else None
-        result = self._learn_window(candidate, plan, learner, position, ahead)
+        result = self._learn_window(candidate, window, learner, position, ahead)
         return Trained(learner, position, ahead, result, language.figures if language else {})
 
     def _grow(self, learner: Learner) -> None:
@@ -97,15 +101,24 @@ class Trainer:
         learner.reencode(result.adapter)
         return result
 
-    def _learn_window(
-        self, candidate: Candidate, plan: RetrainPlan, learner: Learner, position: Position, ahead: Ahead
-    ) -> RetrainResult:
-        """Train on the window, which ends at the position; validate on what is held out after it."""
+    def _window(self, plan: RetrainPlan, learner: Learner, position: Position) -> list[Interaction]:
+        """Read the window, which ends at the position, as the learner took it."""
         starts = {TopicPartition.parse(name): offset for name, offset in plan.window.items()}
-        sighting, ends = learner.stream.sighting, ahead.held_out[-1][0].offsets
-        window = self.log.interactions(
+        sighting = learner.stream.sighting
+        return self.log.interactions(
             starts, position.offsets, lambda *event: sighting(*event) is not Sighting.COLLISION
         )
+
+    def _learn_window(
+        self,
+        candidate: Candidate,
+        window: list[Interaction],
+        learner: Learner,
+        position: Position,
+        ahead: Ahead,
+    ) -> RetrainResult:
+        """Train on the window; validate on what is held out after it."""
+        sighting, ends = learner.stream.sighting, ahead.held_out[-1][0].offsets
         held_out = self.log.interactions(
             position.offsets, ends, lambda *event: sighting(*event) is Sighting.NEW
         )

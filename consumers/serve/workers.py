@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 from pipeline.config import Settings
 from pipeline.errors import MillstreamError
-from pipeline.http.listening import reserved
+from pipeline.http.sockets import reserved
+from pipeline.metrics import check_port
 from pipeline.signals import stop_requested
 
 POLL_SECONDS = 0.2
@@ -58,10 +59,12 @@ def run(settings: Settings, work: Work) -> None:
     """Run the workers until SIGTERM or SIGINT; return when all have answered what they had accepted.
 
     Raises:
-        InvalidSettings: the address cannot be listened at.
+        InvalidSettings: the address, or that of a worker's metrics, cannot be listened at.
         WorkerDied: one ended before any could answer, as with wrong settings.
     """
-    serve, stop = settings.serve, stop_requested()
+    serve, stop, measured = settings.serve, stop_requested(), settings.metrics
+    for number in range(serve.workers if measured.serve else 0):
+        check_port(measured.host, measured.serve + number)
     with reserved(serve.host, serve.port, "serve"):
         watch([Slot(settings, work, number) for number in range(serve.workers)], stop)
     log.info("all workers stopped")

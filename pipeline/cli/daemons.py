@@ -12,6 +12,7 @@ from pipeline.cli.logs import say_start
 from pipeline.cli.process import process
 from pipeline.cli.terminal import as_version, console, retrain_bar
 from pipeline.config import Settings, load_settings
+from pipeline.http.sockets import check_free
 
 if TYPE_CHECKING:
     from consumers.serve.workers import Worker
@@ -59,11 +60,11 @@ def learn(
     accept_refused: AcceptRefusedOption = False,
 ) -> None:
     """Learn from the event log and publish snapshots, until stopped."""
-    from consumers.learn.daemon import run
-
     log = {"accept_gap": True} if accept_gap else {}
     settings = load_settings(log=log, refusals={"most_share": 1.0} if accept_refused else {})
-    _begin("learn", settings, settings.metrics.host, settings.metrics.learn)
+    _begin_measured("learn", settings, settings.metrics.learn)
+    from consumers.learn.daemon import run
+
     run(settings)
 
 
@@ -79,12 +80,12 @@ def retrain(
     ] = False,
 ) -> None:
     """Train a candidate on the latest part of the log, and let the Gate judge it."""
-    from consumers.retrain.daemon import run
-
     if follow and (since or wait):
         raise typer.BadParameter("--follow and --since exclude each other, and so do --follow and --wait")
     settings = load_settings()
-    _begin("retrain", settings, settings.metrics.host, settings.metrics.retrain)
+    _begin_measured("retrain", settings, settings.metrics.retrain)
+    from consumers.retrain.daemon import run
+
     with retrain_bar(settings.retrain.training.epochs, hidden=follow) as show:
         run(settings, follow=follow, since=since, wait=wait, show=show)
 
@@ -143,10 +144,10 @@ def gateway(
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Overrides gateway.port.")] = None,
 ) -> None:
     """Take in events over HTTP and append them to the event log, until stopped."""
-    from producers.gateway.daemon import run
-
     settings = load_settings(gateway=_address(host, port))
     _begin("gateway", settings, settings.gateway.host, settings.gateway.port)
+    from producers.gateway.daemon import run
+
     run(settings)
 
 
@@ -172,9 +173,9 @@ def bridge(
 
         console.print(dry_run_page(look(settings)), soft_wrap=True)
         return
+    _begin("bridge", settings, settings.bridge.host, settings.bridge.port)
     from producers.bridge.daemon import run
 
-    _begin("bridge", settings, settings.bridge.host, settings.bridge.port)
     run(settings)
 
 
@@ -183,10 +184,10 @@ def media(
     retry: Annotated[bool, typer.Option("--retry", help="Fetch media once more that were refused.")] = False,
 ) -> None:
     """Make vectors of the pictures and sounds of items, until stopped."""
+    settings = load_settings()
+    _begin_measured("media", settings, settings.metrics.media)
     from consumers.media.daemon import run
 
-    settings = load_settings()
-    _begin("media", settings, settings.metrics.host, settings.metrics.media)
     run(settings, retry=retry)
 
 
@@ -196,16 +197,34 @@ def operator_console(
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Overrides console.port.")] = None,
 ) -> None:
     """Show the state of a model in a browser, ask it, and change it, until stopped."""
-    from consumers.console.daemon import run
-
     settings = load_settings(console=_address(host, port))
     _begin("console", settings, settings.console.host, settings.console.port)
+    from consumers.console.daemon import run
+
     run(settings)
 
 
 def _begin(daemon: str, settings: Settings, host: str, port: int) -> None:
-    """Say what starts, and let it trace if it is to."""
+    """Say what starts, try the port before anything heavy is loaded, and let it trace if it is to.
+
+    Raises:
+        InvalidSettings: the port is taken, or not allowed.
+    """
     say_start(daemon, settings, host, port)
+    check_free(host, port, daemon)
+    tracing.begin(settings.tracing.share, settings.tracing.endpoint, daemon)
+
+
+def _begin_measured(daemon: str, settings: Settings, port: int) -> None:
+    """Begin a daemon that answers nothing but its metrics.
+
+    Raises:
+        InvalidSettings: the port is taken, or not allowed.
+    """
+    from pipeline.metrics import check_port
+
+    say_start(daemon, settings, settings.metrics.host, port)
+    check_port(settings.metrics.host, port)
     tracing.begin(settings.tracing.share, settings.tracing.endpoint, daemon)
 
 

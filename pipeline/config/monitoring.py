@@ -35,7 +35,8 @@ class ContentConfig(Config):
     """[drift.content] How the content of what is acted on is watched."""
 
     clusters: Annotated[int, Field(ge=2, le=1_024)] = 16
-    """Clusters of similar items; acts on items without content are left out."""
+    """Clusters of similar items; acts on items without content are left out. Nothing is watched until there
+    are as many items with different content."""
     block: Count = 250
     """Acts between two comparisons."""
     reference: Count = 16
@@ -66,6 +67,10 @@ class DriftConfig(Config):
     loss: RiseConfig = RiseConfig()
     first_of_basket: RiseConfig = RiseConfig(block=8, least=0.05)
     content: ContentConfig = ContentConfig()
+
+
+FEWEST_ALIKE = 32
+"""Events of a kind in the guard's reference without which events of that kind are not compared."""
 
 
 class GuardConfig(Config):
@@ -105,6 +110,9 @@ class GuardConfig(Config):
         if self.fewest > self.reference:
             fault = f"fewest ({self.fewest}) is more than reference ({self.reference})"
             raise ValueError(f"{fault}, so that no fall would ever be found: lower it")
+        if (events := self.block * self.reference) < FEWEST_ALIKE:
+            fault = f"block × reference ({events}) is less than {FEWEST_ALIKE} events to compare with"
+            raise ValueError(f"{fault}, so that no fall would ever be found: raise one of them")
         for name, blocks in (("reference", self.reference), ("recent", self.recent)):
             if blocks == 1:
                 raise ValueError(f"{name} (1) is one block, so that no fall would ever be found: raise it")

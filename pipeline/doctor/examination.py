@@ -10,6 +10,7 @@ from pipeline.config import Settings, load_settings
 from pipeline.doctor import (
     backbone,
     capacity,
+    certificates,
     checkpoint,
     event_log,
     folders,
@@ -44,6 +45,7 @@ def examine() -> Iterator[Finding]:
     yield from folders.check(settings)
     yield from checkpoint.check(settings)
     yield from ports.check(settings)
+    yield from certificates.check(settings)
     yield from backbone.check(settings)
     yield from mappings.check(settings)
     yield from media.check(settings)

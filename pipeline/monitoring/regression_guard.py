@@ -25,6 +25,7 @@ from typing_extensions import TypedDict
 
 from pipeline.bounded import VersionText
 from pipeline.config import GuardConfig
+from pipeline.config.monitoring import FEWEST_ALIKE
 from pipeline.evaluation.prequential import Scores
 from pipeline.monitoring.chance import above_chance
 
@@ -33,8 +34,6 @@ LIKE = 4
 OWN_SHARE = 0.8
 """Least part of a fall that is of the lead as well. When the simulated shop changes it is .53 at most, with
 random weights in place of the learned ones at least .9 (`python -m benchmarks.guard`)."""
-FEWEST_ALIKE = 32
-"""Events of a kind in the reference without which events of that kind are not compared."""
 FEWEST_BLOCKS = 2
 """Blocks with events that are compared, of either side: one alone has no variance."""
 

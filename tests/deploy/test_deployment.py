@@ -249,6 +249,22 @@ def test_there_is_one_learner_and_servers_leave_one_at_a_time() -> None:
     assert [metric["type"] for metric in scaler["spec"]["metrics"]] == ["Resource", "Pods"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image": {"tag": "0.9.0"}},
+        {"settings": {"LOG__PREFIX": "shop"}},
+        {"certificates": "tls"},
+        {"environmentSecret": "keys"},
+    ],
+)
+def test_a_changed_job_has_another_name_because_jobs_cannot_be_changed(change: Mapping[str, Any]) -> None:
+    (job,), (again,), (changed,) = (of_kind("Job", values) for values in ({}, {}, change))
+    assert job == again
+    assert job["metadata"]["name"] != changed["metadata"]["name"]
+    assert max(len(one["metadata"]["name"]) for one in (job, changed)) <= 63
+
+
 def test_each_pod_has_a_network_policy_that_selects_it() -> None:
     policies = of_kind("NetworkPolicy", {})
     selected = [one["spec"]["podSelector"]["matchLabels"] for one in policies]

@@ -170,6 +170,7 @@ TOGETHER = {
     ),
     "[guard]\nfewest = 40\nreference = 39": "fewest (40) is more than reference (39)",
     "[guard]\nfewest = 1\nreference = 1": "reference (1) is one block, so that no fall would ever be",
+    "[guard]\nblock = 3\nreference = 10\nfewest = 10": "block × reference (30) is less than 32 events to",
     "[guard]\nrecent = 1": "recent (1) is one block, so that no fall would ever be found: raise it",
     "[guard]\nfirst = 8\nprobation = 8": "probation (8) is over when its first 8 blocks are there, so that",
     "[guard]\nfirst = 1\nprobation = 2": "probation (2) is over when its first 2 blocks are there, so that",

@@ -120,7 +120,9 @@ def test_an_address_that_cannot_be_listened_at_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(InvalidSettings, match=f"served at 127.0.0.1:{port} .* another port in .metrics"):
-            metrics.serve_metrics("127.0.0.1", port)
+            metrics.check_port("127.0.0.1", port)
+    metrics.check_port("127.0.0.1", port)
+    metrics.check_port("no such host", 0)
     with pytest.raises(InvalidSettings, match=f"served at no such host:{port} "):
         metrics.serve_metrics("no such host", port)
 

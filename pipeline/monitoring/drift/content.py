@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from typing_extensions import TypedDict
 
 from pipeline.bounded import Count
 from pipeline.config import ContentConfig
+
+log = logging.getLogger(__name__)
 
 SAMPLE = 4_096
 """Items that clusters are computed from; more would cost time and change little."""
@@ -53,13 +56,14 @@ class ContentWatch:
         self._rest: list[int] = []
         self._blocks: list[Counts] = []
         self._centres = np.zeros((0, 0))
+        self._unwatched = 0
 
     def update(self, rows: NDArray[np.int64], content: Tensor) -> Shift | None:
         """Update with acts on rows of the content table ``[n, d]``; return the last shift found, if any.
 
         Acts on items without content are left out: they say nothing of what users turn to.
         """
-        if not rows.size or not self._ensure_clusters(content):
+        if not rows.size or not self._ensure_clusters(content, rows.size):
             return None
         vectors = _vectors(content[rows])
         self._rest += self._assign(vectors[vectors.any(axis=1)]).tolist()
@@ -75,7 +79,7 @@ class ContentWatch:
         return {"rest": list(self._rest), "blocks": blocks, "centres": self._centres.tolist()}
 
     def load(self, state: ContentState) -> None:
-        """Restore a state returned by `state`.
+        """Restore a state returned by `state`; with another number of clusters, begin with new ones.
 
         Raises:
             ValueError: it is no such state.
@@ -83,6 +87,8 @@ class ContentWatch:
         sizes = {len(counts) for counts in state["blocks"]} | {len(state["centres"])}
         if len(sizes) > 1 or any(cluster not in range(max(sizes)) for cluster in state["rest"]):
             raise ValueError("acts and blocks do not match the clusters")
+        if len(state["centres"]) not in {0, self._config.clusters}:
+            state = {"rest": [], "blocks": [], "centres": []}
         self._rest = list(state["rest"])
         self._blocks = [np.array(counts, dtype=np.int64) for counts in state["blocks"]]
         self._centres = np.array(state["centres"] or np.zeros((0, 0)), dtype=np.float64)
@@ -102,14 +108,29 @@ class ContentWatch:
         moved = int(contributions.argmax())
         return Shift(index, float(before[moved]), float(after[moved]))
 
-    def _ensure_clusters(self, content: Tensor) -> bool:
+    def _ensure_clusters(self, content: Tensor, acts: int) -> bool:
         """Compute the clusters once there are as many different items; return whether they exist."""
-        if not self._centres.size:
-            sample = _vectors(content[:: -(-len(content) // SAMPLE)])
-            different = np.unique(sample[sample.any(axis=1)], axis=0)
-            if len(different) >= self._config.clusters:
-                self._centres = _centres(different, self._config.clusters)
-        return bool(self._centres.size)
+        if self._centres.size:
+            return True
+        sample = _vectors(content[:: -(-len(content) // SAMPLE)])
+        different = np.unique(sample[sample.any(axis=1)], axis=0)
+        if len(different) < self._config.clusters:
+            self._wait(acts, len(different))
+            return False
+        self._centres = _centres(different, self._config.clusters)
+        return True
+
+    def _wait(self, acts: int, different: int) -> None:
+        """Warn once that nothing is watched, when so many acts have passed that a shift could be found."""
+        enough = self._config.block * (self._config.reference + self._config.recent)
+        if self._unwatched < enough <= self._unwatched + acts:
+            log.warning(
+                "drift of content is not watched: there are %s items with different content, and "
+                "drift.content.clusters is %s: lower it",
+                different,
+                self._config.clusters,
+            )
+        self._unwatched += acts
 
     def _assign(self, vectors: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the cluster of each vector: the one with the nearest centre."""

@@ -5,6 +5,7 @@ from pipeline.retraining.training.retraining import (
     Retraining,
     RetrainProgress,
     RetrainResult,
+    check_window,
 )
 from pipeline.retraining.training.validation import Validation
 
@@ -14,5 +15,6 @@ __all__ = [
     "RetrainResult",
     "Retraining",
     "Validation",
+    "check_window",
     "learn_language",
 ]

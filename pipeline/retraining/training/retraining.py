@@ -34,7 +34,7 @@ from pipeline.model.tensors import under
 from pipeline.retraining.training.progress import Progress, TrainingStatus, read_progress, write_progress
 from pipeline.retraining.training.refolding import refold_if_better
 from pipeline.retraining.training.validation import Validation, validate
-from pipeline.retraining.training.window import folded_segments, upcoming_segments
+from pipeline.retraining.training.window import folded_segments, has_target, upcoming_segments
 from pipeline.state.segments import Segment
 from pipeline.training.forward import forward
 from pipeline.training.learner import Learner
@@ -87,6 +87,16 @@ class RetrainResult:
     refolded: bool
 
 
+def check_window(window: Sequence[Interaction], learner: Learner) -> None:
+    """Check that there is something to train on, before anything after the window is waited for.
+
+    Raises:
+        NothingToLearn: there are no targets to train on.
+    """
+    if not has_target(window, learner.stream, learner.config.segments):
+        raise NothingToLearn(f"nothing to train on: {_without_target(window)}; {WIDEN}")
+
+
 class Retraining:
     """Trains the learned state of a Learner, and may refold its stream state.
 
@@ -118,10 +128,9 @@ class Retraining:
         """
         self._learner, self._config, self._window, self._folder = learner, config, window, folder
         segments = learner.config.segments
+        check_window(window, learner)
         self._training = folded_segments(window, learner.stream, segments)
         self._validation = upcoming_segments(held_out, learner.stream, segments)
-        if not self._training:
-            raise NothingToLearn(f"nothing to train on: {_without_target(window)}; {WIDEN}")
         if not self._validation:
             raise NothingToLearn(
                 f"nothing to validate on after the window: {_without_target(held_out)}; {LATER}"

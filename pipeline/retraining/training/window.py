@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pipeline.config import SegmentConfig
 from pipeline.events import Interaction
@@ -18,11 +18,12 @@ def folded_segments(
 
     The context of a user includes all acts of the history before the first interaction.
     """
-    segments = list[Segment]()
-    for user, acts in acts_by_user(interactions).items():
-        before = without(stream.histories.of(user), acts)
-        segments += chunks(stream.segment_after(user, before, acts), config)
-    return _with_targets(segments)
+    return list(_folded(interactions, stream, config))
+
+
+def has_target(interactions: Sequence[Interaction], stream: StreamState, config: SegmentConfig) -> bool:
+    """Return whether there is anything to learn from interactions that the stream state has folded."""
+    return any(True for _ in _folded(interactions, stream, config))
 
 
 def upcoming_segments(
@@ -42,6 +43,14 @@ def acts_by_user(interactions: Iterable[Interaction]) -> dict[str, list[Act]]:
     for event in interactions:
         acts.setdefault(event.user, []).append(Act.of(event))
     return acts
+
+
+def _folded(
+    interactions: Sequence[Interaction], stream: StreamState, config: SegmentConfig
+) -> Iterator[Segment]:
+    for user, acts in acts_by_user(interactions).items():
+        before = without(stream.histories.of(user), acts)
+        yield from _with_targets(chunks(stream.segment_after(user, before, acts), config))
 
 
 def _with_targets(segments: Iterable[Segment]) -> list[Segment]:

@@ -3,24 +3,86 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
+from types import ModuleType
 
 import pytest
 
 from consumers.console import daemon as console
 from consumers.learn import daemon as learn
+from consumers.media import daemon as media
 from consumers.retrain import daemon as retrain
 from consumers.serve import daemon as serve
+from consumers.serve import workers
+from pipeline.cli import daemons as commands
 from pipeline.cli.terminal import retrain_bar
 from pipeline.config import Settings
+from pipeline.demo.processes import free_port
 from pipeline.retraining.training import RetrainProgress
 from pipeline.snapshots.version import Version
+from producers.bridge import daemon as bridge
 from producers.gateway import daemon as gateway
 from tests.support.commands import fails, misused, run
 
 Show = Callable[[RetrainProgress], None]
+
+
+@pytest.fixture(autouse=True)
+def any_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each server find a port that is free."""
+    for name in ("SERVE", "GATEWAY", "CONSOLE"):
+        monkeypatch.setenv(f"MILLSTREAM_{name}__PORT", "0")
+
+
+@pytest.fixture
+def every_port_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no address of this machine decide a test that starts nothing."""
+    monkeypatch.setattr(commands, "check_free", lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("command", "daemon", "setting"),
+    [
+        ("learn", learn, "METRICS__LEARN"),
+        ("retrain --follow", retrain, "METRICS__RETRAIN"),
+        ("media", media, "METRICS__MEDIA"),
+        ("serve", serve, "SERVE__PORT"),
+        ("gateway", gateway, "GATEWAY__PORT"),
+        ("bridge", bridge, "BRIDGE__PORT"),
+        ("console", console, "CONSOLE__PORT"),
+    ],
+)
+def test_a_taken_port_is_named_before_a_daemon_loads_anything(
+    command: str,
+    daemon: ModuleType,
+    setting: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(daemon, "run", lambda *_, **__: pytest.fail("it starts"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv(f"MILLSTREAM_{setting}", str(port))
+        line = fails(monkeypatch, capsys, *command.split())
+    table = setting.partition("__")[0].lower()
+    assert "InvalidSettings: " in line and f"127.0.0.1:{port} " in line and f"[{table}]" in line
+
+
+def test_a_taken_port_of_a_workers_metrics_is_named_before_a_worker_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(workers, "watch", lambda *_: pytest.fail("workers start"))
+    monkeypatch.setattr(workers, "stop_requested", Event)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("MILLSTREAM_SERVE__PORT", str(free_port()))
+        monkeypatch.setenv("MILLSTREAM_SERVE__WORKERS", "2")
+        monkeypatch.setenv("MILLSTREAM_METRICS__SERVE", str(port - 1))
+        assert f"served at 127.0.0.1:{port} " in fails(monkeypatch, capsys, "serve")
 
 
 @pytest.mark.parametrize(
@@ -85,6 +147,7 @@ def test_an_invalid_time_is_refused() -> None:
     assert "yesterday is not a time such as 2026-11-22T09:30" in misused("retrain", "--since", "yesterday")
 
 
+@pytest.mark.usefixtures("every_port_is_free")
 def test_options_come_before_environment_and_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLSTREAM_SERVE__PORT", "81")
     monkeypatch.setenv("MILLSTREAM_SERVE__RECOMMENDATIONS", "7")
@@ -100,6 +163,7 @@ def test_options_come_before_environment_and_file(monkeypatch: pytest.MonkeyPatc
     assert {(one.serve.recommendations, one.log.prefix) for one in received} == {(7, "mill")}
 
 
+@pytest.mark.usefixtures("every_port_is_free")
 def test_the_gateways_address_comes_before_environment_and_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLSTREAM_GATEWAY__PORT", "81")
     received = list[Settings]()
@@ -109,6 +173,7 @@ def test_the_gateways_address_comes_before_environment_and_file(monkeypatch: pyt
     assert [(one.gateway.host, one.gateway.port) for one in received] == [("::1", 82), ("127.0.0.1", 81)]
 
 
+@pytest.mark.usefixtures("every_port_is_free")
 def test_the_consoles_address_comes_before_environment_and_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLSTREAM_CONSOLE__PORT", "81")
     received = list[Settings]()
@@ -132,6 +197,7 @@ def test_an_earlier_snapshot_that_is_not_kept_is_refused_before_a_server_starts(
     assert "SnapshotMissing: snapshot 9-999 is not in" in fails(monkeypatch, capsys, "serve", "--at", "9-999")
 
 
+@pytest.mark.usefixtures("every_port_is_free")
 def test_an_earlier_snapshot_answers_this_machine_alone(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

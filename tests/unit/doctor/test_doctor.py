@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import orjson
 import pytest
+from pydantic import SecretStr
 
 from pipeline.config import (
     BridgeConfig,
@@ -21,6 +24,7 @@ from pipeline.config import (
     ConsoleConfig,
     GatewayConfig,
     LearnerConfig,
+    LogConfig,
     MediaConfig,
     MetricsConfig,
     ModelSizes,
@@ -29,7 +33,7 @@ from pipeline.config import (
     to_toml,
 )
 from pipeline.demo.processes import free_port
-from pipeline.doctor import folders, media
+from pipeline.doctor import certificates, folders, media
 from pipeline.doctor.finding import fault, ok, warning
 from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
@@ -38,6 +42,7 @@ from pipeline.metrics import serve_metrics
 from pipeline.sealing import seal
 from pipeline.snapshots.announcement import Announcement
 from pipeline.snapshots.filesystem import FORMAT, MANIFEST
+from tests.support.certificates import Authority
 from tests.support.commands import run
 from tests.support.model_harness import PREFIX, ModelHarness
 
@@ -382,6 +387,59 @@ def test_a_broken_set_up_is_named_with_its_remedy(healthy: SetUp, breaks: Callab
     assert any(text in said and remedy in mends for said, mends in faults[check]), faults[check]
     page = run("doctor")
     assert page.exit_code == 1 and f"✘ {check}" in page.output
+
+
+@pytest.mark.parametrize(
+    ("days", "state", "said"),
+    [
+        (200, "ok", "is valid until "),
+        (20, "warning", "expires in 19 days, on "),
+        (-1, "fault", "has expired: it was valid until "),
+    ],
+)
+def test_a_certificate_is_named_with_its_last_day(
+    healthy: SetUp, tmp_path: Path, days: int, state: str, said: str
+) -> None:
+    own = Authority(tmp_path / "certificates").issue("server", days=days)
+    healthy.set(gateway={"http__certificate": own})
+    last = f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%d}"
+    ((found, text, remedy),) = examined()["certificate"]
+    assert (found, text) == (state, f"gateway.http.certificate: {own} {said}{last}")
+    assert remedy == "" or "`gateway.http.certificate`" in remedy
+
+
+def test_certificates_of_kafka_and_authorities_are_looked_at(tmp_path: Path) -> None:
+    authority, now = Authority(tmp_path), datetime.now(UTC)
+    soon, old = authority.issue("client", days=2), authority.issue("old", days=-2)
+    both = tmp_path / "both.pem"
+    both.write_text(old.read_text() + authority.file.read_text())
+    kafka = {"ssl_certfile": SecretStr(str(soon)), "ssl_cafile": SecretStr(str(both))}
+    settings = Settings(
+        log=LogConfig(url="kafka://a:1", options=kafka),
+        bridge=BridgeConfig(url="kafka://b:1", options={"ssl_cafile": SecretStr(str(old))}),
+        metrics=MetricsConfig(authority=tmp_path / "missing.pem"),
+    )
+    found = [(one.state, one.text.partition(": ")[0]) for one in certificates.check(settings)]
+    assert found == [
+        ("warning", "log.options.ssl_certfile"),
+        ("ok", "log.options.ssl_cafile"),  # the old CA beside the new one
+        ("fault", "bridge.options.ssl_cafile"),
+    ]
+    early = list(certificates.check(settings, now - timedelta(days=40_000)))
+    assert [one.state for one in early] == ["fault", "fault", "fault"]
+    assert "is not valid before" in early[0].text
+
+
+def test_a_certificate_that_is_cut_off_is_left_to_other_checks(tmp_path: Path) -> None:
+    text = Authority(tmp_path).file.read_text()
+    der = ssl.PEM_cert_to_DER_cert(text)
+    for size in (1, 3, 60):
+        with pytest.raises(ValueError, match="cut off"):
+            certificates.validities(ssl.DER_cert_to_PEM_cert(der[:size]))
+    (whole,) = certificates.validities(text)
+    loaded = ssl.create_default_context(cadata=text).get_ca_certs()[0]
+    assert whole.end.timestamp() == ssl.cert_time_to_seconds(str(loaded["notAfter"]))
+    assert whole.begin.timestamp() == ssl.cert_time_to_seconds(str(loaded["notBefore"]))
 
 
 def test_sizes_that_the_checkpoint_does_not_have_are_a_warning(healthy: SetUp) -> None:

@@ -18,7 +18,8 @@ from fastapi import FastAPI, Request
 from pipeline.config import HttpConfig, ServeConfig
 from pipeline.demo.processes import free_port as find_free_port
 from pipeline.errors import InvalidSettings, MillstreamError
-from pipeline.http.listening import listening, reserved, serve_beside, sharing
+from pipeline.http.listening import serve_beside
+from pipeline.http.sockets import check_free, listening, reserved, sharing
 from tests.support.certificates import Authority
 from tests.support.serve_tools import wait_until
 
@@ -37,13 +38,22 @@ def test_it_listens_while_it_is_open_and_not_after() -> None:
         socket.create_connection(address, timeout=5)
 
 
+def test_a_port_is_tried_without_listening_there(free_port: int) -> None:
+    check_free("127.0.0.1", free_port, "serve")
+    refused = pytest.raises(InvalidSettings, match=rf"listen at 127.0.0.1:{free_port} .* in \[serve\]")
+    with listening("127.0.0.1", free_port, "serve"), refused:
+        check_free("127.0.0.1", free_port, "serve")
+    with reserved("127.0.0.1", free_port, "serve"), pytest.raises(InvalidSettings):
+        check_free("127.0.0.1", free_port, "serve")
+
+
 def test_nothing_stays_open_when_one_address_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         found = [
             (socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)) for host in ("127.0.0.2", "127.0.0.1")
         ]
-        monkeypatch.setattr("pipeline.http.listening.getaddrinfo", lambda *_, **__: found)
+        monkeypatch.setattr("pipeline.http.sockets.getaddrinfo", lambda *_, **__: found)
         with (
             pytest.raises(InvalidSettings, match=rf"at both:{port} .* in \[gateway\]"),
             listening("both", port, "gateway"),

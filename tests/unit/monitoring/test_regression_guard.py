@@ -79,9 +79,9 @@ def step_of(version: str) -> int:
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("reference", [2, 40])
-def test_blocks_that_are_too_few_or_unlike_those_before_are_not_compared(reference: int) -> None:
-    guard = Guard(GuardConfig(block=1, reference=reference, fewest=1, recent=2))
+@pytest.mark.parametrize(("block", "reference"), [(16, 2), (1, 40)])
+def test_blocks_that_are_too_few_or_unlike_those_before_are_not_compared(block: int, reference: int) -> None:
+    guard = Guard(GuardConfig(block=block, reference=reference, fewest=1, recent=2))
     assert falls(guard, range(1, 20), steady(0.5)) == []
 
 

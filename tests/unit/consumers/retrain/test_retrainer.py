@@ -295,3 +295,13 @@ def test_a_window_that_the_log_has_lost_cancels_it(
     _, decision = made(harness)
     assert decision.outcome == "cancelled"
     assert "lost to retention" in decision.reasons[0]
+
+
+def test_what_has_nothing_to_train_on_waits_for_nothing(
+    harness: ModelHarness, ahead_of_all: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LogView, "interactions", lambda *_: [])
+    monkeypatch.setattr(LogView, "read_ahead", lambda *_: pytest.fail("it waits"))
+    decision = make_retrainer(harness).retrain(ahead_of_all.name)
+    assert decision.outcome == "cancelled"
+    assert decision.reasons[0].startswith("nothing to train on: it has no new interactions")

@@ -66,6 +66,29 @@ def test_without_content_there_is_no_shift(content: Tensor) -> None:
     assert watch.state() == {"rest": [], "blocks": [], "centres": []}
 
 
+def test_too_few_items_are_said_once_when_a_shift_could_have_been_found(
+    content: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    few, said = content[:3], []
+    watch = ContentWatch(CONFIG)
+    for _ in range(30):
+        watch.update(np.zeros(50, dtype=np.int64), few)
+        said.append(len(caplog.messages))
+    enough = CONFIG.block * (CONFIG.reference + CONFIG.recent) // 50
+    assert said == [0] * (enough - 1) + [1] * (30 - enough + 1)
+    assert "there are 3 items with different content, and drift.content.clusters is 4" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("clusters", [3, 6])
+def test_with_another_number_of_clusters_it_begins_again(content: Tensor, clusters: int) -> None:
+    before = ContentWatch(CONFIG)
+    shifts(before, acts(950, EVEN, 0), content)
+    watch = ContentWatch(CONFIG.replace(clusters=clusters))
+    watch.load(before.state())
+    shifts(watch, acts(2_000, EVEN, 1), content)
+    assert {len(counts) for counts in watch.state()["blocks"]} == {clusters}
+
+
 def test_a_later_item_belongs_to_the_nearest_cluster(content: Tensor) -> None:
     watch = ContentWatch(CONFIG)
     shifts(watch, acts(2_000, EVEN, 0), content)

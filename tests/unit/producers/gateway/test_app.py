@@ -206,6 +206,11 @@ def test_other_media_types_are_refused_with_those_there_are(gateway: GatewayHarn
     assert all(known in answer.json()["detail"] for known in MEDIA_TYPES)
 
 
+def test_no_cache_keeps_an_answer(gateway: GatewayHarness) -> None:
+    for path in ("/readyz", "/v1/rules", "/v1/rules/nobody"):
+        assert gateway.send("GET", path).headers.get_list("cache-control") == ["no-store"]
+
+
 def test_a_compressed_body_is_refused(gateway: GatewayHarness) -> None:
     assert gateway.post("/v1/events", VIEW, Content_Encoding="gzip").status_code == 415
     for plain in ("identity", "Identity", ""):
