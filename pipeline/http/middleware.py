@@ -39,7 +39,7 @@ class RequestTimes:
             metrics.REQUEST_SECONDS.labels(route, str(status)).observe(seconds)
 
 
-class NotKept:
+class NoCache:
     """Forbids caches to keep responses: each is of its moment, and repeated lists leave no impression.
 
     Without this header some keep what says nothing, content delivery networks for a day.

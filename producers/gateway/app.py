@@ -20,7 +20,7 @@ from pipeline.eventlog.refusal_log import RefusalLines
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Id, Interaction, Item, ItemChange, User
 from pipeline.http.keyring import Keyring
-from pipeline.http.middleware import NotKept, RequestTimes, Utf8Check
+from pipeline.http.middleware import NoCache, RequestTimes, Utf8Check
 from pipeline.http.operations import (
     NO_KEY,
     Responses,
@@ -189,7 +189,7 @@ def create_app(
         generate_unique_id_function=operation_id,
     )
     app.add_middleware(Utf8Check)
-    app.add_middleware(NotKept)
+    app.add_middleware(NoCache)
     app.add_middleware(RequestTimes)
     answer_with_problems(app)
     answer_with_slashes(app)

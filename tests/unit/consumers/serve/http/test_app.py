@@ -23,6 +23,7 @@ from tests.support.serve_harness import World
 
 NOW = 2_000_000_000_000
 FOR_ANN = "/v1/users/ann/recommendations"
+JSON = {"Content-Type": "application/json"}
 
 
 class Submitted(list[Fields]):
@@ -321,8 +322,14 @@ def test_another_method_or_route_is_refused_with_what_there_is(client: TestClien
 def test_size_of_bodies() -> None:
     client = client_on(CurrentState(), ServeConfig())
     large = client.post("/v1/recommendations", content=b" " * (MAX_BODY_BYTES + 1))
-    endless = client.post("/v1/recommendations", content=iter([b"{}"]))
-    assert (large.status_code, endless.status_code) == (413, 411)
+    endless = client.post("/v1/recommendations", content=iter(513 * [b" " * 1024]), headers=JSON)
+    assert (large.status_code, endless.status_code) == (413, 413)
+    assert endless.json()["detail"] == large.json()["detail"] == "at most 524288 bytes"
+
+
+def test_a_body_may_come_in_chunks(client: TestClient) -> None:
+    chunks = iter([b'{"history": ', b'[{"item": "red-cup"}]}'])
+    assert client.post("/v1/recommendations", content=chunks, headers=JSON).json()["source"] == "model"
 
 
 @pytest.mark.parametrize(
