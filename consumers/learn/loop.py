@@ -21,9 +21,9 @@ from pipeline.control.records import ControlRecord, Rollback
 from pipeline.evaluation.prequential import Quality, Report, Scores
 from pipeline.evaluation.regret import regret
 from pipeline.eventlog.refusal_log import RefusalLog
-from pipeline.journal.batch_source import Batch, StateSwitch, Turn
 from pipeline.journal.gap import Skip
 from pipeline.journal.position import Position
+from pipeline.journal.turns import Batch, StateSwitch, Turn
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.training.learner import Learner
 from pipeline.training.supervision import supervise

@@ -11,9 +11,10 @@ from pipeline.checkpoints.fingerprint import fingerprint
 from pipeline.checkpoints.state import LearnerState
 from pipeline.eventlog.port import FencedWriter
 from pipeline.eventlog.refusal_limit import RefusalLimit
-from pipeline.journal.batch_source import Batch, BatchSource, StateSwitch, Turn
+from pipeline.journal.batch_source import BatchSource
 from pipeline.journal.entry import read_journal
 from pipeline.journal.position import Position
+from pipeline.journal.turns import Batch, StateSwitch, Turn
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.publisher import Publication, Publisher

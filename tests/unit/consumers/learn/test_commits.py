@@ -16,8 +16,8 @@ from consumers.learn.commits import Cadences, Commits
 from consumers.learn.schedule import Cadence, Schedule
 from pipeline.errors import DeliveryError, SnapshotsAhead, StorageUnavailable
 from pipeline.eventlog.port import read_compacted
-from pipeline.journal.batch_source import Batch
 from pipeline.journal.position import Position
+from pipeline.journal.turns import Batch
 from pipeline.sealing import seal, unseal
 from pipeline.snapshots.announcement import Announcement, Seal
 from pipeline.snapshots.filesystem import FORMAT, MANIFEST

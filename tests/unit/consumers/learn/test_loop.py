@@ -18,7 +18,7 @@ from pipeline.control.records import Adoption, Rollback
 from pipeline.eventlog.intake import interaction_of
 from pipeline.eventlog.port import read_compacted
 from pipeline.events import Item, encode
-from pipeline.journal.batch_source import Turn
+from pipeline.journal.turns import Turn
 from pipeline.metrics import Series, quantiles, value_of
 from pipeline.monitoring.regression_guard import Fall
 from pipeline.snapshots.announcement import Announcement

@@ -13,9 +13,9 @@ from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.store import KEEP_ADOPTED
 from pipeline.control.records import Refusal
 from pipeline.errors import StorageUnavailable
-from pipeline.journal.batch_source import Batch
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
 from pipeline.journal.position import Position
+from pipeline.journal.turns import Batch
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import ModelHarness
 
