@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from consumers.serve.scoring import mixture
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from consumers.serve.state.serving_state import ServingState, View
 from pipeline.assembly import checkpoints_of
@@ -32,6 +31,7 @@ from pipeline.snapshots.publisher import Publication, Publisher
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.snapshots.version import Version
 from pipeline.training.learner import Learner
+from tests.support.answers import mixture
 
 PROBES, LIST_LENGTH = 200, 20
 POSITION = Position(1, 1, "", 0, {}, through=0, control=0, fold_to={})

@@ -164,22 +164,6 @@ def recommend_all(view: View, asked: Sequence[UserQuery], context: int, now: int
     ]
 
 
-def recommend(
-    view: View,
-    history: History,
-    session: str | None,
-    query: RecommendationQuery,
-    context: int,
-    older: OlderItems = NO_ITEMS,
-    shaping: Shaping = NO_SHAPING,
-    *,
-    now: int,
-) -> Answer:
-    """Return the items that one user is most likely to act on next; see `recommend_all`."""
-    (answer,) = recommend_all(view, [UserQuery(history, session, query, older, shaping)], context, now)
-    return answer
-
-
 def _draft(view: View, asked: UserQuery, now: int) -> _Draft:
     rows = view.index.rows_by_item([act.item for act in asked.history])
     known = [act for act in asked.history if act.item in rows]

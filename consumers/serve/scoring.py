@@ -144,19 +144,6 @@ def outputs_at(
     return every, _candidate_outputs(view, snapshot, items, contexts, candidates)
 
 
-def mixture(
-    view: View,
-    snapshot: LoadedSnapshot,
-    items: ItemRows,
-    known: Sequence[Act],
-    session: str | None,
-    context: int,
-) -> NDArray[np.float64]:
-    """Return the log-probabilities ``[n]`` of the next act over a catalogue that is scored whole."""
-    (scored,) = score(view, snapshot, items, [HistoryQuery(known, session)], context)
-    return scored.logits
-
-
 def popular(
     view: View, rows: NDArray[np.int64], rejected: Mapping[str, float] = NOTHING_REJECTED
 ) -> NDArray[np.float64]:

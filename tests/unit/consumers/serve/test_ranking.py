@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from consumers.serve.query import ALL_TYPES, RecommendationQuery
-from consumers.serve.ranking import recommend, similar
-from consumers.serve.scoring import mixture
+from consumers.serve.ranking import similar
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import View
 from pipeline.config import SignalsConfig
 from pipeline.events import InteractionType
 from pipeline.model.backbone import Backbone
 from pipeline.model.mixer import DISCOVERY
+from tests.support.answers import mixture, recommend
 from tests.support.serve_harness import COLOURS, THINGS, World
 
 CONTEXT, NOW = 5, 1_790_000_000_000

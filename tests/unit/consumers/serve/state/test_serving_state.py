@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from consumers.serve.scoring import HistoryQuery, contexts_of, mixture
+from consumers.serve.scoring import HistoryQuery, contexts_of
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import ServingState, View
 from pipeline.config import RetrievalConfig
@@ -23,8 +23,8 @@ from pipeline.retrieval.retriever import CHOSEN_EVERY, Retriever
 from pipeline.state.contributions import contribution
 from pipeline.state.counts import PairCounts
 from pipeline.state.histories import Histories
-from pipeline.state.popularity import DecayedPopularity
-from tests.support.build import purchase
+from tests.support.answers import mixture
+from tests.support.build import popularity_of, purchase
 from tests.support.serve_harness import COLOURS, START, THINGS, World
 
 USERS = ("ann", "bob", "cyd", "dan")
@@ -216,7 +216,7 @@ def test_a_return_takes_back_no_more_than_the_snapshot_has_left(world: World) ->
         assert whole is not None
         history = server.for_user("ann")[1]
     pairs = PairCounts().replaced(whole.pairs.rows(np.arange(whole.pairs.size)), scale=0.01)
-    popularity = DecayedPopularity.of_counts(whole.popularity.counts / 9)
+    popularity = popularity_of(whole.popularity.counts / 9)
     left = replace(whole, pairs=pairs, popularity=popularity)
     histories = Histories(20)
     histories.put("ann", history[:-1])
