@@ -79,9 +79,8 @@ def _served_mixture(settings: Settings, learner: Learner, users: Sequence[str]) 
     topics = Topics(settings.log.prefix)
     snapshot = _load_snapshot(settings, _publish(settings, learner, topics))
     view = _view(snapshot, learner, topics)
-    assert view.items is not None
     histories, context = learner.stream.histories, settings.learn.segments.context
-    rows = [mixture(view, snapshot, view.items, list(histories.of(user)), None, context) for user in users]
+    rows = [mixture(view, list(histories.of(user)), None, context) for user in users]
     return np.stack(rows)
 
 

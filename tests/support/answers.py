@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.serve.query import RecommendationQuery
-from consumers.serve.ranking import Answer, UserQuery, recommend_all
+from consumers.serve.ranking import Answer, recommend_all
 from consumers.serve.scoring import HistoryQuery, score
-from consumers.serve.state.item_rows import ItemRows
-from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.serving_state import View
+from consumers.serve.user_query import UserQuery
 from pipeline.rules.compiled import NO_SHAPING, Shaping
 from pipeline.state.acted_items import NO_ITEMS, OlderItems
 from pipeline.state.histories import Act, History
@@ -34,14 +33,9 @@ def recommend(
     return answer
 
 
-def mixture(
-    view: View,
-    snapshot: LoadedSnapshot,
-    items: ItemRows,
-    known: Sequence[Act],
-    session: str | None,
-    context: int,
-) -> NDArray[np.float64]:
+def mixture(view: View, known: Sequence[Act], session: str | None, context: int) -> NDArray[np.float64]:
     """The log-probabilities ``[n]`` of the next act over a catalogue that is scored whole."""
-    (scored,) = score(view, snapshot, items, [HistoryQuery(known, session)], context)
+    model = view.with_model
+    assert model is not None
+    (scored,) = score(model, [HistoryQuery(known, session)], context)
     return scored.logits

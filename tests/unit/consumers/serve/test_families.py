@@ -139,8 +139,8 @@ def answers(harness: ModelHarness) -> list[Tensor]:
     loader = SnapshotLoader(harness.store, backbone, settings.model)
     with serving(harness.log, harness.topics, loader, settings, encoder) as current:
         view = current.view
-        assert view is not None and view.snapshot is not None and view.items is not None
+        assert view is not None
         pasts = [current.for_user(user)[1] for user in USERS]
         context = settings.learn.segments.context
-        scored = [mixture(view, view.snapshot, view.items, past, None, context) for past in pasts]
+        scored = [mixture(view, past, None, context) for past in pasts]
     return [torch.from_numpy(scores).float() for scores in scored]

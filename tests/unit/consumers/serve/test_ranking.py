@@ -27,11 +27,10 @@ UNCAPPED = SignalsConfig(item_cap=1_000, user_cap=1_000)
 def log_probability(
     view: View, current: CurrentState, user: str, item: str, session: str | None, context: int = CONTEXT
 ) -> float:
-    assert view.snapshot is not None and view.items is not None
     row = view.index.row(item)
     assert row is not None
     history = list(current.for_user(user)[1])
-    return float(mixture(view, view.snapshot, view.items, history, session, context)[row])
+    return float(mixture(view, history, session, context)[row])
 
 
 @pytest.mark.parametrize("context", [3, 60])

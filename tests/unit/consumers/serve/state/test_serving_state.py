@@ -48,9 +48,8 @@ def assert_same(world: World, early: CurrentState, late: CurrentState) -> None:
 
 
 def scores(view: View, current: CurrentState, user: str) -> np.ndarray:
-    assert view.snapshot is not None and view.items is not None
     known = [act for act in current.for_user(user)[1] if view.index.row(act.item) is not None]
-    return mixture(view, view.snapshot, view.items, known, None, 5)
+    return mixture(view, known, None, 5)
 
 
 def test_a_late_server_equals_an_early_one(world: World) -> None:
@@ -125,10 +124,11 @@ def assert_chosen_alike(retriever: Retriever, view: View) -> None:
 def candidates(world: World, current: CurrentState) -> list[tuple[int, ...]]:
     """The candidates of each user."""
     view = world.shown(current)
-    assert view.snapshot is not None and view.items is not None and view.scans is not None
+    model, scans = view.with_model, view.scans
+    assert model is not None and scans is not None
     queries = [HistoryQuery(current.for_user(user)[1], None) for user in USERS]
-    contexts = contexts_of(view, view.snapshot, view.items, queries, 5)
-    found = view.scans.retrieve(contexts, view.snapshot.recommender, view.snapshot.mixer).candidates
+    contexts = contexts_of(model, queries, 5)
+    found = scans.retrieve(contexts, model.snapshot.recommender, model.snapshot.mixer).candidates
     return [(*rows.tolist(),) for rows in found.rows]
 
 
@@ -318,8 +318,7 @@ def test_a_view_never_changes(world: World) -> None:
         world.act("ann", "red-cup", "new")
         world.upsert("newer", "red cup")
         world.shown(current)
-        assert view.snapshot is not None and view.items is not None
-        assert np.array_equal(mixture(view, view.snapshot, view.items, known, None, 5), before)
+        assert np.array_equal(mixture(view, known, None, 5), before)
 
 
 def test_server_and_learner_merge_changes_of_items_alike(world: World) -> None:
