@@ -38,6 +38,7 @@ from consumers.serve.state.steering import steered_by
 from consumers.serve.user_query import UserQuery
 from consumers.serve.user_request import UserRequest
 from pipeline import metrics
+from pipeline.clock import now_ms
 from pipeline.errors import DeliveryError, MillstreamError
 from pipeline.events import Attributes, Features, Interaction
 from pipeline.policy.arms import GREEDY_ALONE, Arms
@@ -69,11 +70,6 @@ class UnknownItem(MillstreamError):
 
 class NoRatings(MillstreamError):
     """No rating was learned yet."""
-
-
-def now_ms() -> int:
-    """The wall clock in ms."""
-    return int(time.time() * 1000)
 
 
 class UserAnswer(NamedTuple):
