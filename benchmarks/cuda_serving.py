@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from consumers.serve.scoring import mixture
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from consumers.serve.state.serving_state import ServingState, View
 from pipeline.assembly import checkpoints_of
@@ -32,6 +31,7 @@ from pipeline.snapshots.publisher import Publication, Publisher
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.snapshots.version import Version
 from pipeline.training.learner import Learner
+from tests.support.answers import mixture
 
 PROBES, LIST_LENGTH = 200, 20
 POSITION = Position(1, 1, "", 0, {}, through=0, control=0, fold_to={})
@@ -79,9 +79,8 @@ def _served_mixture(settings: Settings, learner: Learner, users: Sequence[str]) 
     topics = Topics(settings.log.prefix)
     snapshot = _load_snapshot(settings, _publish(settings, learner, topics))
     view = _view(snapshot, learner, topics)
-    assert view.items is not None
     histories, context = learner.stream.histories, settings.learn.segments.context
-    rows = [mixture(view, snapshot, view.items, list(histories.of(user)), None, context) for user in users]
+    rows = [mixture(view, list(histories.of(user)), None, context) for user in users]
     return np.stack(rows)
 
 

@@ -40,8 +40,9 @@ from pipeline.eventlog.port import LogWriter
 from pipeline.eventlog.refusal_limit import RefusalLimit
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Impression, Interaction, Item, encode
-from pipeline.journal.batch_source import AdoptionPlan, Batch, BatchSource
+from pipeline.journal.batch_source import BatchSource
 from pipeline.journal.position import Position, first_position
+from pipeline.journal.turns import AdoptionPlan, Batch
 from pipeline.state.outcome_record import outcome_record
 from pipeline.training.supervision import supervise
 from pipeline.value.features import ITEM, STATE, pack

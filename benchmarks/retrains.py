@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline.checkpoints.capture import capture
-from pipeline.checkpoints.state import restore, to_files
+from pipeline.checkpoints.state import restore
 from pipeline.config import (
     BatchConfig,
     GateConfig,
@@ -37,6 +37,7 @@ from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.backtest import micro_batches
 from pipeline.training.learner import Learner
 from pipeline.training.supervision import supervise
+from tests.support.checkpoint_tools import to_files
 
 BATCH = BatchConfig().events
 WAIT, HELD_OUT, TRIAL = (

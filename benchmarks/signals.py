@@ -35,7 +35,6 @@ from rich.table import Table
 
 from benchmarks.retrains import BATCH, batches_of, copy_of, new_learner
 from consumers.serve.query import RecommendationQuery
-from consumers.serve.ranking import recommend
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from consumers.serve.state.serving_state import ServingState
 from pipeline.checkpoints.capture import update_of
@@ -54,6 +53,7 @@ from pipeline.snapshots.version import Version
 from pipeline.state.histories import Act, History
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
+from tests.support.answers import recommend
 
 SHOP = "shop:seed={seed},events={events}"
 SHOP_KINDS = InteractionType.DISLIKE, InteractionType.SKIP, InteractionType.RATING, InteractionType.RETURN

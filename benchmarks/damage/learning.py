@@ -24,7 +24,7 @@ from benchmarks.damage.sealed import (
 from benchmarks.damage.shop import Shop
 from consumers.learn.orders import CommandReader
 from consumers.retrain.requests import open_request
-from pipeline.checkpoints.capture import capture, snapshot_of
+from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.manifest import FORMAT, StoredFile
 from pipeline.control.alarms import DriftAlarm, RetrainRequest, Signal
 from pipeline.control.history import KINDS, read_history
@@ -41,6 +41,7 @@ from pipeline.sealing import open_record, seal, unseal
 from pipeline.snapshots.values import LARGEST_COUNT, LARGEST_WEIGHT, check_range
 from pipeline.training.learner import Learner
 from pipeline.training.supervision import supervise
+from tests.support.learner_harness import snapshot_of
 from tests.support.retrain_harness import decision
 
 NAME = "one"

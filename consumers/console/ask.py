@@ -14,10 +14,11 @@ from consumers.console.access import SignedIn
 from consumers.console.answers import SHOWN_ITEMS, Answer, Answers, ServerRefused, ServerUnavailable
 from consumers.console.change.snapshots import listed_snapshots
 from consumers.console.earlier import EarlierUnavailable
-from consumers.console.pages import UNKNOWN, is_fragment
+from consumers.console.pages import is_fragment
 from consumers.console.parts import ConsoleParts, Parts
 from pipeline.bounded import VersionText
 from pipeline.events import Id
+from pipeline.reports.numbers import UNKNOWN
 from pipeline.state.histories import Act
 from pipeline.state.user_history import read_user
 

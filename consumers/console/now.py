@@ -11,10 +11,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 
 from consumers.console.access import SignedIn
-from consumers.console.pages import UNKNOWN, Pages, mib, number, seconds
+from consumers.console.pages import Pages
 from consumers.console.parts import ConsoleParts, Parts
 from consumers.console.watch import Mark, Observation
 from pipeline.config import CostConfig
+from pipeline.reports.numbers import UNKNOWN, mib, number, seconds
 from pipeline.reports.status_figures import OPTIONAL, SCORERS
 
 LIVE_PARTS = ("state", "tiles", "daemons", "quality", "letters")
@@ -143,12 +144,12 @@ def _tiles(observed: Observation) -> Iterator[Tile]:
     yield Tile("Append to served", seconds(point.get("served") or p50), f"95 of 100 within {seconds(p95)}")
     yield Tile("Staleness", seconds(status.staleness_seconds), "age of the oldest record not learned")
     served = next((one.version for one in status.daemons if one.name == "serve"), None)
-    yield Tile("Snapshot served", served or "–", f"announced: {status.snapshot or '–'}")
+    yield Tile("Snapshot served", served or UNKNOWN, f"announced: {status.snapshot or UNKNOWN}")
     letters = status.dead_letters
     recent = sum(letters.recent.values())
     yield Tile("Dead letters", number(sum(letters.by_reason.values())), f"{recent:,} in the last 10 minutes")
     sizes = [one.memory_bytes for one in status.daemons if one.memory_bytes]
-    yield Tile("Memory", mib(sum(sizes)) if sizes else "–", "of all daemons that tell")
+    yield Tile("Memory", mib(sum(sizes) if sizes else None), "of all daemons that tell")
 
 
 def _cost(observed: Observation, cost: CostConfig) -> Iterator[Tile]:

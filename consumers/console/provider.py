@@ -11,7 +11,7 @@ import hashlib
 import json
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http.client import HTTPException, HTTPMessage
 from typing import IO, Any, NamedTuple
 from urllib.error import HTTPError
@@ -77,13 +77,13 @@ class Person(NamedTuple):
 class Provider:
     """Speaks with the provider of the settings; asks for its addresses and keys at each sign-in."""
 
-    def __init__(self, config: OidcConfig, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, config: OidcConfig) -> None:
         """Trust the CA of the settings, or those of this machine.
 
         Raises:
             InvalidSettings: the file of the CA cannot be read.
         """
-        self._config, self._clock = config, clock
+        self._config = config
         try:
             context = ssl.create_default_context(cafile=config.authority)
         except OSError as error:  # as SSLError is
@@ -174,7 +174,7 @@ class Provider:
         """What an ID token says, if it holds: OpenID Connect Core 1.0, section 3.1.3.7."""
         config = self._config
         expected = JWTClaimsRegistry(
-            now=lambda: int(self._clock()),
+            now=lambda: int(time.time()),
             leeway=LEEWAY_SECONDS,
             iss={"essential": True, "value": config.issuer},
             aud={"essential": True, "value": config.client_id},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from threading import Event
 
 from pipeline.control.actions import SignOut
@@ -18,14 +18,8 @@ POLL_SECONDS = 0.5
 class SignOuts:
     """The sessions that ended within the time that a cookie is good for; a thread follows those of others."""
 
-    def __init__(
-        self,
-        event_log: EventLog,
-        topics: Topics,
-        session_seconds: float,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._log, self._topics, self._seconds, self._clock = event_log, topics, session_seconds, clock
+    def __init__(self, event_log: EventLog, topics: Topics, session_seconds: float) -> None:
+        self._log, self._topics, self._seconds = event_log, topics, session_seconds
         self._ended: dict[str, float] = {}
         self._caught_up = Event()
 
@@ -44,7 +38,7 @@ class SignOuts:
         Raises:
             LogUnavailable, DeliveryError: the log does not take the record; it ended here alone.
         """
-        self._ended[session] = self._clock()
+        self._ended[session] = time.time()
         record = SignOut(session=session)
         with self._log.writer() as writer:
             writer.append(self._topics.control, record.key, record.encode())
@@ -57,7 +51,7 @@ class SignOuts:
     def _follow(self, stop: Event) -> None:
         topics = [self._topics.control]
         ends = self._log.end_offsets(topics)
-        oldest = max(0, int((self._clock() - self._seconds) * 1000))
+        oldest = max(0, int((time.time() - self._seconds) * 1000))
         with self._log.reader(self._log.offsets_at(topics, oldest)) as reader:
             while not stop.is_set():
                 if all(reader.positions()[source] >= end for source, end in ends.items()):
@@ -68,7 +62,7 @@ class SignOuts:
         for record in records:
             if record.value and (record.key or "").startswith(SignOut.key_prefix):
                 self._add(record.value, record.append_time / 1000)
-        oldest = self._clock() - self._seconds
+        oldest = time.time() - self._seconds
         for session in [session for session, ended in list(self._ended.items()) if ended < oldest]:
             del self._ended[session]
 

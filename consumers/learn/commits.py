@@ -26,9 +26,9 @@ from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.eventlog.port import EventLog, Offsets, TopicPartition, lag
 from pipeline.eventlog.topics import Topics
-from pipeline.journal.batch_source import Batch, StateSwitch
 from pipeline.journal.gap import Skip
 from pipeline.journal.position import Position, of_topic
+from pipeline.journal.turns import Batch, StateSwitch
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.publisher import Publication, Publisher
 from pipeline.snapshots.version import Version

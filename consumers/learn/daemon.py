@@ -40,10 +40,11 @@ from pipeline.eventlog.refusal_limit import RefusalLimit
 from pipeline.eventlog.replaced import same_topics
 from pipeline.eventlog.topic_watch import TopicWatch
 from pipeline.eventlog.topics import Topics
-from pipeline.journal.batch_source import BatchSource, Turn
+from pipeline.journal.batch_source import BatchSource
 from pipeline.journal.entry import read_journal
 from pipeline.journal.gap import Skip, resume
 from pipeline.journal.position import Position, check_position, first_position
+from pipeline.journal.turns import Turn
 from pipeline.signals import Stopped, stop_requested
 from pipeline.snapshots.filesystem import local_path
 from pipeline.snapshots.layer_list import LayerList

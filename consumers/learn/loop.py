@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Collection, Iterable
 from contextlib import closing
 
+from consumers.learn.batch_metrics import BatchMetrics, measure_position
 from consumers.learn.commits import Commits
-from consumers.learn.join_metrics import JoinMetrics
-from consumers.learn.list_metrics import ListMetrics
-from consumers.learn.rating_metrics import RatingMetrics
-from consumers.learn.signal_metrics import SignalMetrics
 from consumers.learn.traces import trace_batch
-from pipeline import metrics, tracing
+from pipeline import metrics
 from pipeline.checkpoints.store import Checkpoints
 from pipeline.control.alarms import BudgetSpent, DriftAlarm, RetrainRequest
 from pipeline.control.records import ControlRecord, Rollback
-from pipeline.evaluation.prequential import Quality, Report, Scores
-from pipeline.evaluation.regret import regret
+from pipeline.evaluation.prequential import Quality
 from pipeline.eventlog.refusal_log import RefusalLog
-from pipeline.journal.batch_source import Batch, StateSwitch, Turn
 from pipeline.journal.gap import Skip
-from pipeline.journal.position import Position
+from pipeline.journal.turns import Batch, StateSwitch, Turn
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.training.learner import Learner
 from pipeline.training.supervision import supervise
 
 log = logging.getLogger(__name__)
-
-QUALITY_HALF_LIFE = 10_000.0
-"""In events, of the figures that metrics expose; manifests hold means since the process started."""
 
 
 def run(
@@ -48,9 +39,7 @@ def run(
     A turn is None when there was nothing to read: commits that are due by time still begin. `arms` are those
     of the settings, for metrics, and `group` is the attribute by which they compare shares of lists.
     """
-    quality, recent, refusals = Quality(), Quality(QUALITY_HALF_LIFE), RefusalLog("learn")
-    joined, listed = JoinMetrics(arms, learner.stream.outcomes.window), ListMetrics(group)
-    rated, signed = RatingMetrics(learner.config.ratings, QUALITY_HALF_LIFE), SignalMetrics(learner.signals)
+    quality, refusals, measured = Quality(), RefusalLog("learn"), BatchMetrics(learner, arms, group)
     with closing(commits):
         for turn in turns:
             match turn:
@@ -58,16 +47,11 @@ def run(
                     began = time.perf_counter()
                     scores = learner.score_and_learn(turn.micro)
                     quality.add(scores)
-                    recent.add(scores)
                     records = supervise(supervisor, learner, turn.micro, scores)
                     commits.add(turn, records, learner.stream.closed)
                     seconds = time.perf_counter() - began
-                    _measure(turn, scores, learner, recent, seconds)
+                    measured.add(turn, scores, seconds)
                     trace_batch(turn, seconds)
-                    joined.add(learner.stream, learner.values)
-                    listed.add(scores.lists, learner.stream)
-                    rated.add(turn.micro.interactions, learner.ratings.errors)
-                    signed.add(turn.micro.interactions)
                     _log_records(records)
                     refusals.add_letters(turn.refused)
                 case StateSwitch():
@@ -113,61 +97,14 @@ def _log_records(records: Iterable[ControlRecord]) -> None:
 def _log_adoption(switch: StateSwitch) -> None:
     version, adopts = switch.position.version, switch.adopts
     metrics.ADOPTIONS.labels(adopts.kind).inc()
-    _measure_position(switch.position)
+    measure_position(switch.position)
     facts = {"kind": adopts.kind, "version": version, "state": adopts.state, "reason": adopts.reason}
     log.warning("%s: %s goes on from %s, %s", *facts.values(), extra=facts)
 
 
 def _measure_gap(skip: Skip) -> None:
-    _measure_position(skip.position)
+    measure_position(skip.position)
     for topic in skip.topics:
         metrics.GAPS.labels(topic).inc()
     for source, count in skip.lost.items():
         metrics.LOST_RECORDS.labels(source.topic).inc(count)
-
-
-def _measure_position(position: Position) -> None:
-    metrics.GENERATION.labels("learn").set(position.generation)
-    metrics.STEP.labels("learn").set(position.step)
-
-
-def _measure_quality(quality: Report) -> None:
-    for scorer, slices in quality.items():
-        for name, figures in slices.items():
-            for figure, value in figures.items():
-                if value is not None:
-                    metrics.QUALITY.labels(scorer, name, figure).set(value)
-    for name, regrets in regret(quality).items():
-        for figure, found in regrets.items():
-            metrics.MIXTURE_REGRET.labels(name, figure).set(found.value)
-
-
-def _measure_modalities(learner: Learner) -> None:
-    for reason, count in learner.item_encoder.take_unread().items():
-        metrics.UNREAD_VECTORS.labels("learn", reason).inc(count)
-    for modality, found in learner.recommender.figures().items():
-        for figure, value in found._asdict().items():
-            metrics.MODALITY.labels(modality, figure).set(value)
-
-
-def _measure(batch: Batch, scores: Scores, learner: Learner, quality: Quality, seconds: float) -> None:
-    metrics.BATCH_SECONDS.observe(seconds)
-    metrics.REHEARSALS.inc(batch.micro.rehearses)
-    metrics.BATCH_EVENTS.observe(len(batch.micro.interactions))
-    metrics.EVENTS.labels("learn").inc(len(batch.micro.interactions))
-    metrics.DUPLICATES.labels("learn").inc(batch.duplicates)
-    metrics.CAPPED.inc(learner.stream.capped)
-    _measure_position(batch.position)
-    metrics.ITEMS.labels("learn").set(len(learner.stream.catalogue))
-    metrics.USERS.labels("learn").set(len(learner.stream.histories))
-    metrics.REPLAY.set(len(learner.replay))
-    _measure_modalities(learner)
-    if not math.isnan(scores.loss):
-        metrics.LOSS.set(scores.loss)
-    if scores.quarantined:
-        metrics.QUARANTINED.inc()
-    _measure_quality(quality.report())
-    now = time.time()
-    for event, append_time in batch.news:
-        exemplar = tracing.exemplar(event.event_id)
-        metrics.LEARNED_FRESHNESS.observe(max(0.0, now - append_time / 1000), exemplar)

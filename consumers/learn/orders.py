@@ -26,9 +26,9 @@ from pipeline.errors import CheckpointCorrupt, OffsetsExpired, OrderRefused, Sto
 from pipeline.eventlog.port import NO_TOPIC_ID, EventLog, LogWriter, Offsets, Record, TopicPartition
 from pipeline.eventlog.replaced import same_topics
 from pipeline.eventlog.topics import Topics
-from pipeline.journal.batch_source import AdoptionPlan, StateSwitch, Turn
 from pipeline.journal.entry import Adopts
 from pipeline.journal.position import Position, of_topic
+from pipeline.journal.turns import AdoptionPlan, StateSwitch, Turn
 from pipeline.snapshots.version import Version
 from pipeline.training.learner import Learner
 

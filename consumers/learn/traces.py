@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from pipeline import tracing
-from pipeline.journal.batch_source import Batch
+from pipeline.journal.turns import Batch
 from pipeline.tracing import Stage
 
 

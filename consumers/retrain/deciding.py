@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import resource
-import time
 from dataclasses import dataclass
 
 from consumers.retrain.training import Trained
+from pipeline.clock import now_ms
 from pipeline.config import GateConfig
 from pipeline.control.records import DecisionOutcome, GateDecision
 from pipeline.retraining.candidates import RetrainPlan
@@ -38,7 +38,7 @@ class Decider:
             reasons=verdict.reasons,
             figures={**verdict.figures, **trained.language},
             cost=_cost(trained.result, cpu_seconds),
-            decided_at=int(time.time() * 1000),
+            decided_at=now_ms(),
         )
 
     def _outcome(self, verdict: GateVerdict) -> DecisionOutcome:
@@ -58,7 +58,7 @@ def cancelled(plan: RetrainPlan, reason: str) -> GateDecision:
         reasons=[reason],
         figures={},
         cost={},
-        decided_at=int(time.time() * 1000),
+        decided_at=now_ms(),
     )
 
 

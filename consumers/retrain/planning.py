@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass
 from datetime import datetime
 
 from consumers.retrain.reading import LogView, WaitingProgress
 from consumers.retrain.requests import ManualRequest
 from pipeline.checkpoints.store import Checkpoints
+from pipeline.clock import now_ms
 from pipeline.config import PlanConfig
 from pipeline.control.alarms import RetrainRequest
 from pipeline.errors import ChampionGone, NoCheckpoint, OffsetsExpired, TopicError
@@ -153,7 +153,7 @@ class Planner:
             window=named(window),
             held_out=self.config.held_out_events,
             trial=self.config.trial_events,
-            planned_at=_now(),
+            planned_at=now_ms(),
         )
 
 
@@ -167,9 +167,5 @@ def empty_plan(request: RetrainRequest) -> RetrainPlan:
         window={},
         held_out=0,
         trial=0,
-        planned_at=_now(),
+        planned_at=now_ms(),
     )
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

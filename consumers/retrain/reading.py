@@ -14,11 +14,12 @@ from pipeline.eventlog.intake import interaction_of
 from pipeline.eventlog.port import EventLog, Offsets
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Interaction
-from pipeline.journal.batch_source import Batch, BatchSource
+from pipeline.journal.batch_source import BatchSource
 from pipeline.journal.entry import JournalEntry
 from pipeline.journal.follow import follow_journal, recorded
 from pipeline.journal.position import Position
 from pipeline.journal.record_buffer import RecordBuffer
+from pipeline.journal.turns import Batch
 from pipeline.retraining.candidates import RetrainPlan
 from pipeline.signals import check_goes_on
 from pipeline.state.micro_batch import MicroBatch

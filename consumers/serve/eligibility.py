@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.state.item_index import ItemIndex
+from consumers.serve.user_query import UserQuery
 from pipeline.events import InteractionType
 from pipeline.rules.columns import Mask
 from pipeline.rules.compiled import NO_SHAPING, Shaping
 from pipeline.rules.conditions import key_of
-from pipeline.state.acted_items import NO_ITEMS, OlderItems, digests_of
+from pipeline.state.acted_items import NO_ITEMS, digests_of
 from pipeline.state.growing import distinct
-from pipeline.state.histories import History, disliked
+from pipeline.state.histories import disliked
 
 MOST_SELECTED = 4_000
 """Rows that are ranked as they are, each of them, where a filter selects no more."""
@@ -30,7 +31,7 @@ class Eligibility:
         index: the items.
         query: what is asked for.
         now: ms since the epoch, at which the items must be on sale.
-        shaping: its filters.
+        shaping: what business rules do to it.
         excluded: rows that are left out.
         digests: of items that are left out, too.
     """
@@ -73,28 +74,20 @@ class Eligibility:
         return self.index.columns.of(None).rows_with(key_of(category))
 
 
-def eligibility_of(
-    index: ItemIndex,
-    query: RecommendationQuery,
-    now: int,
-    shaping: Shaping,
-    history: History,
-    older: OlderItems,
-    shown: NDArray[np.int64],
-    user: str | None,
-) -> Eligibility:
-    """Return what may be shown to a user; see `consumers.serve.ranking.recommend`.
+def eligibility_of(index: ItemIndex, asked: UserQuery, now: int) -> Eligibility:
+    """Return what may be shown to a user at a time in ms.
 
     The time of a dislike that left the history is not known: it lasts as long as dislikes hide anything.
     """
-    items = {act.item for act in history if act.type in query.exclude_seen}
+    query = asked.query
+    items = {act.item for act in asked.history if act.type in query.exclude_seen}
     types = set(query.exclude_seen)
     if query.hide_disliked_ms:
-        items |= disliked(history, now - query.hide_disliked_ms)
+        items |= disliked(asked.history, now - query.hide_disliked_ms)
         types.add(InteractionType.DISLIKE)
     excluded = index.rows_of(items | query.exclude)
-    if query.owner_attribute is not None and user is not None:
-        own = index.columns.of(query.owner_attribute).rows_with(key_of(user))
+    if query.owner_attribute is not None and asked.user is not None:
+        own = index.columns.of(query.owner_attribute).rows_with(key_of(asked.user))
         excluded = np.concatenate([excluded, own])
-    seen = digests_of(older, types) if older.size and types else NO_ITEMS
-    return Eligibility(index, query, now, shaping, excluded, np.concatenate([seen, shown]))
+    seen = digests_of(asked.older, types) if asked.older.size and types else NO_ITEMS
+    return Eligibility(index, query, now, asked.shaping, excluded, np.concatenate([seen, asked.shown]))

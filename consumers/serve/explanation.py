@@ -15,9 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from consumers.serve.scoring import HistoryQuery, contexts_of, outputs_at, popular
-from consumers.serve.state.item_rows import ItemRows
-from consumers.serve.state.loaded_snapshot import LoadedSnapshot
-from consumers.serve.state.serving_state import View
+from consumers.serve.state.serving_state import ModelView, View
 from pipeline.model.mixer import FEATURES, ScorerOutputs, blend, mix, parts_of
 from pipeline.state.covisitation import asked_items
 from pipeline.state.histories import Act
@@ -73,9 +71,7 @@ def explain_popular(view: View, rows: NDArray[np.int64], rejected: Mapping[str, 
 
 @torch.inference_mode()
 def explain(
-    view: View,
-    snapshot: LoadedSnapshot,
-    items: ItemRows,
+    model: ModelView,
     asked: HistoryQuery,
     context: int,
     share: Share,
@@ -90,24 +86,23 @@ def explain(
         eligible: ``[m]`` rows among which it was chosen, ascending.
         shown: rows of the items to explain.
     """
+    view, mixer = model.view, model.snapshot.mixer
 
     def outputs_of(histories: Sequence[Sequence[Act]]) -> tuple[NDArray[np.int64], ScorerOutputs]:
-        contexts = contexts_of(
-            view, snapshot, items, [asked._replace(known=acts) for acts in histories], context
-        )
-        every, outputs = outputs_at(view, snapshot, items, contexts, eligible)
+        contexts = contexts_of(model, [asked._replace(known=acts) for acts in histories], context)
+        every, outputs = outputs_at(model, contexts, eligible)
         return np.searchsorted(every, eligible), outputs
 
     at, outputs = outputs_of([asked.known])
     opens = bool(outputs.situation[0])
-    logits = blend(snapshot.mixer, outputs)[0].double().numpy()[at]
+    logits = blend(mixer, outputs)[0].double().numpy()[at]
     with_all, positions = share(logits), np.searchsorted(eligible, shown)
-    parts = parts_of(snapshot.mixer, outputs, torch.from_numpy(at[positions])).double()
+    parts = parts_of(mixer, outputs, torch.from_numpy(at[positions])).double()
     left_out = _latest(view, asked.known)
     rest = [[act for act in asked.known if act.item != out.item] for out in left_out]
     if len(rest) > 1 or (rest and asked.attributes):
         at, outputs = outputs_of(rest)
-        without = mix(snapshot.mixer, outputs).double().numpy()[:, at]
+        without = mix(mixer, outputs).double().numpy()[:, at]
     else:  # nothing is left that the model could read
         without = np.stack(
             [popular(view, eligible, view.signals.read(own).rejected()) for own in rest or [[]]]

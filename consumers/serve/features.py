@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from consumers.serve.query import MS_PER_MINUTE
 from consumers.serve.scoring import Basis, popular
-from consumers.serve.state.item_rows import ItemRows
-from consumers.serve.state.loaded_snapshot import LoadedSnapshot
-from consumers.serve.state.serving_state import View
+from consumers.serve.state.serving_state import ModelView
 from consumers.serve.state.shown import NOTHING_SHOWN, ShownLately
 from pipeline.model.mixer import FEATURES, SCORERS
 from pipeline.policy.draws import Valued, ValuesOf, normals
@@ -73,16 +71,14 @@ class AnswerFeatures:
     """Features of what one answer may show; each is computed once, when it is asked for.
 
     Attributes:
-        view, snapshot, vectors: what the server knows.
+        model: what the server knows.
         known: the user's acts on items of the index.
         basis: what the items were scored from; None if they are merely popular.
         now: ms since the epoch.
         shown: what the user was shown lately.
     """
 
-    view: View
-    snapshot: LoadedSnapshot
-    vectors: ItemRows
+    model: ModelView
     known: Sequence[Act]
     basis: Basis | None
     now: int
@@ -107,7 +103,7 @@ class AnswerFeatures:
     def _items(self, rows: NDArray[np.int64]) -> Vectors:
         features = np.empty((rows.size, ITEM), dtype=np.float32)
         features[:, :FIRST_SCORER] = project_items(
-            self._user, self.snapshot.directions.at(self.vectors, rows)
+            self._user, self.model.snapshot.directions.at(self.model.items, rows)
         )
         features[:, FIRST_SCORER:FIRST_EXPOSURE] = self._scorers(rows)
         features[:, FIRST_EXPOSURE:] = self._exposure(rows)
@@ -117,7 +113,7 @@ class AnswerFeatures:
     def _user(self) -> Vectors:
         """The direction ``[d]`` of the user's vector; zeros if the model does not know the user."""
         if self.basis is None:
-            return np.zeros(self.vectors.sparse.residual.shape[1], dtype=np.float32)
+            return np.zeros(self.model.items.sparse.residual.shape[1], dtype=np.float32)
         return directions(self.basis.user.numpy())
 
     @cached_property
@@ -126,18 +122,19 @@ class AnswerFeatures:
 
     def _scorers(self, rows: NDArray[np.int64]) -> Vectors:
         """``[m, scorers]`` of the mixture; log-probabilities above chance."""
+        size = len(self.model.view.index)
         if self.basis is None:
             said = np.zeros((rows.size, len(READ)), dtype=np.float32)
-            said[:, POPULARITY] = popular(self.view, rows) + np.log(len(self.view.index))
+            said[:, POPULARITY] = popular(self.model.view, rows) + np.log(size)
             return said
         said = self.basis.features(rows)[:, READ_FEATURES]
-        said[:, : len(SCORERS)] += math.log(len(self.view.index))
+        said[:, : len(SCORERS)] += math.log(size)
         return said
 
     def _exposure(self, rows: NDArray[np.int64]) -> Vectors:
         """``[m, 3]``: how lately each was shown, how many of its category were, and acts on its category."""
         exposure = np.zeros((rows.size, len(EXPOSURE)), dtype=np.float32)
-        index, shown = self.view.index, self.shown
+        index, shown = self.model.view.index, self.shown
         if not shown.digests.size and not self._session:
             return exposure
         at, was_shown = look_up(shown.digests, index.digests[rows])
@@ -165,7 +162,7 @@ def values_of(features: AnswerFeatures, impression: str, shaping: Shaping) -> Va
     """
 
     def values(name: str, rows: NDArray[np.int64]) -> Valued | None:
-        model = features.snapshot.values.get(name)
+        model = features.model.snapshot.values.get(name)
         if model is None:
             return None
         draws, width = model.normals

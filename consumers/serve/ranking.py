@@ -16,19 +16,17 @@ from consumers.serve.explanation import Explanation, explain, explain_cosines, e
 from consumers.serve.features import AnswerFeatures, values_of
 from consumers.serve.query import RecommendationQuery
 from consumers.serve.scoring import NOTHING_REJECTED, Basis, HistoryQuery, ItemScores, popular, score, shares
-from consumers.serve.state.item_rows import ItemRows
-from consumers.serve.state.loaded_snapshot import LoadedSnapshot
 from consumers.serve.state.scans import Pool, Scans
-from consumers.serve.state.serving_state import View
-from consumers.serve.state.shown import NOTHING_SHOWN, ShownLately
+from consumers.serve.state.serving_state import ModelView, View
+from consumers.serve.user_query import UserQuery
 from pipeline.model.scoring import TARGETS_AT_ONCE
 from pipeline.policy.draws import NO_EXPLORATION, Exploration, no_values
 from pipeline.rules.compiled import NO_SHAPING, Shaping
 from pipeline.rules.slate import Cap, Slate
-from pipeline.state.acted_items import NO_ITEMS, OlderItems
+from pipeline.state.acted_items import NO_ITEMS
 from pipeline.state.growing import distinct
-from pipeline.state.histories import Act, History
-from pipeline.state.profiles import NO_ATTRIBUTES, declared
+from pipeline.state.histories import Act
+from pipeline.state.profiles import declared
 from pipeline.state.signals import Reading
 
 Source = Literal["model", "popular"]
@@ -77,35 +75,6 @@ class Answer:
         return replace(self, rows=self.rows[:amount], scores=self.scores[:amount], slate=slate)
 
 
-@dataclass(frozen=True)
-class UserQuery:
-    """What one answer is to be found for.
-
-    Attributes:
-        history: the user's acts, oldest first; acts on unknown items are ignored.
-        session: the user's current session; None continues the last act's.
-        query: what is asked for.
-        older: items of the acts before the history, which count for what is left out, too.
-        shaping: what business rules do to the answer.
-        shown: digests of items that were shown just now, and are not to be shown again.
-        user: whose own items are left out, if the query names the attribute of owners.
-        exploration: what makes the slate; it draws nothing unless the answer is recorded.
-        lately: what the user was shown lately.
-        attributes: of the user, as they are stored.
-    """
-
-    history: History
-    session: str | None
-    query: RecommendationQuery
-    older: OlderItems = field(default_factory=lambda: NO_ITEMS)
-    shaping: Shaping = NO_SHAPING
-    shown: NDArray[np.int64] = field(default_factory=lambda: NO_ITEMS)
-    user: str | None = None
-    exploration: Exploration = NO_EXPLORATION
-    lately: ShownLately = NOTHING_SHOWN
-    attributes: bytes = NO_ATTRIBUTES
-
-
 class _Draft(NamedTuple):
     """An answer before its items are scored: the user's acts on known items, and what they say.
 
@@ -130,12 +99,9 @@ class _Draft(NamedTuple):
         discovers = self.eligibility.leaves_out([act.item for act in self.reading.acts])
         return HistoryQuery(self.known, self.asked.session, selected, named, self.attributes, discovers)
 
-    def features(self, view: View, basis: Basis | None) -> AnswerFeatures | None:
+    def features(self, model: ModelView, basis: Basis | None = None) -> AnswerFeatures:
         """Return what is known of the user and the items."""
-        if view.snapshot is None or view.items is None:
-            return None
-        now, shown = self.eligibility.now, self.asked.lately
-        return AnswerFeatures(view, view.snapshot, view.items, self.known, basis, now, shown)
+        return AnswerFeatures(model, self.known, basis, self.eligibility.now, self.asked.lately)
 
 
 def recommend_all(view: View, asked: Sequence[UserQuery], context: int, now: int) -> list[Answer]:
@@ -147,90 +113,58 @@ def recommend_all(view: View, asked: Sequence[UserQuery], context: int, now: int
         now: ms since the epoch, at which the items must be on sale.
     """
     drafts = [_draft(view, one, now) for one in asked]
-    snapshot, items = view.snapshot, view.items
-    if snapshot is None or items is None:
+    model = view.with_model
+    if model is None:
         return [_popular_draft(view, draft, "no_snapshot") for draft in drafts]
     readable = [draft for draft in drafts if draft.is_readable]
     found: list[ItemScores] = []
     for start in range(0, len(readable), TARGETS_AT_ONCE):
         block = [draft.to_score for draft in readable[start : start + TARGETS_AT_ONCE]]
-        found += score(view, snapshot, items, block, context)
+        found += score(model, block, context)
     scored = iter(found)
     return [
-        _ranked(view, snapshot, items, draft, next(scored), context)
+        _ranked(model, draft, next(scored), context)
         if draft.is_readable
         else _popular_draft(view, draft, "unknown_user")
         for draft in drafts
     ]
 
 
-def recommend(
-    view: View,
-    history: History,
-    session: str | None,
-    query: RecommendationQuery,
-    context: int,
-    older: OlderItems = NO_ITEMS,
-    shaping: Shaping = NO_SHAPING,
-    *,
-    now: int,
-) -> Answer:
-    """Return the items that one user is most likely to act on next; see `recommend_all`."""
-    (answer,) = recommend_all(view, [UserQuery(history, session, query, older, shaping)], context, now)
-    return answer
-
-
 def _draft(view: View, asked: UserQuery, now: int) -> _Draft:
     rows = view.index.rows_by_item([act.item for act in asked.history])
     known = [act for act in asked.history if act.item in rows]
-    eligibility = eligibility_of(
-        view.index,
-        asked.query,
-        now,
-        asked.shaping,
-        asked.history,
-        asked.older,
-        asked.shown,
-        asked.user,
-    )
+    eligibility = eligibility_of(view.index, asked, now)
     names = view.snapshot.manifest.sizes.user_attributes if view.snapshot and len(view.index) else ()
     return _Draft(asked, eligibility, known, view.signals.read(known), declared(asked.attributes, names))
 
 
-def _ranked(
-    view: View, snapshot: LoadedSnapshot, items: ItemRows, draft: _Draft, scored: ItemScores, context: int
-) -> Answer:
+def _ranked(model: ModelView, draft: _Draft, scored: ItemScores, context: int) -> Answer:
     """Choose among the items that were scored, or among all if those do not fill the answer."""
-    query, shaping = draft.asked.query, draft.asked.shaping
-    rows, answer = _chosen(view, draft, scored)
+    shaping = draft.asked.shaping
+    rows, answer = _chosen(model, draft, scored)
     if not answer.is_full and scored.bound > -np.inf:
-        every = np.arange(len(view.index))
+        every = np.arange(len(model.view.index))
         all_rows = draft.to_score._replace(rows=every[draft.eligibility.among(every)])
-        (scored,) = score(view, snapshot, items, [all_rows], context)
-        rows, answer = _chosen(view, draft, scored)
-    if not query.explain:
+        (scored,) = score(model, [all_rows], context)
+        rows, answer = _chosen(model, draft, scored)
+    if not draft.asked.query.explain:
         return answer
-    found = explain(
-        view,
-        snapshot,
-        items,
-        draft.to_score,
-        context,
-        lambda logits: shares(shaping.shifted(logits, rows)),
-        rows,
-        answer.rows,
-    )
+
+    def share(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        return shares(shaping.shifted(logits, rows))
+
+    found = explain(model, draft.to_score, context, share, rows, answer.rows)
     return _explained(answer, found, shaping)
 
 
-def _chosen(view: View, draft: _Draft, scored: ItemScores) -> tuple[NDArray[np.int64], Answer]:
+def _chosen(model: ModelView, draft: _Draft, scored: ItemScores) -> tuple[NDArray[np.int64], Answer]:
     """Choose among items; return the rows that were eligible, too."""
     shaping, is_eligible = draft.asked.shaping, draft.eligibility.among(scored.rows)
     rows = scored.rows[is_eligible]
     relevance = shaping.shifted(scored.logits[is_eligible], rows)
-    features = draft.features(view, scored.basis)
+    features = draft.features(model, scored.basis)
     ranked = _Ranked(rows, relevance, shares(relevance), scored.bound + shaping.most_nats, features)
-    return rows, _answer(view, draft.asked.query, ranked, shaping, draft.asked.exploration)
+    return rows, _answer(model.view, draft.eligibility, ranked, draft.asked.exploration)
 
 
 def similar(
@@ -249,18 +183,18 @@ def similar(
     if row is None:
         raise KeyError(item)
     excluded = np.append(view.index.rows_of(query.exclude), row)
-    eligibility = Eligibility(view.index, query, now, shaping, excluded)
-    if view.snapshot is None or view.items is None:
-        return _popular(view, eligibility, query, "no_snapshot", shaping)
-    own = view.snapshot.directions.at(view.items, np.array([row]))[0]
+    eligibility, model = Eligibility(view.index, query, now, shaping, excluded), view.with_model
+    if model is None:
+        return _popular(view, eligibility, "no_snapshot")
+    directions, items, recommender = model.snapshot.directions, model.items, model.snapshot.recommender
+    own = directions.at(items, np.array([row]))[0]
     if not own.any():
-        return _popular(view, eligibility, query, "unknown_item", shaping)
-    snapshot, items, recommender = view.snapshot, view.items, view.snapshot.recommender
+        return _popular(view, eligibility, "unknown_item")
 
     def among(rows: NDArray[np.int64], bound: float) -> Answer:
-        cosines = (snapshot.directions.at(items, rows) @ own).astype(np.float64)
+        cosines = (directions.at(items, rows) @ own).astype(np.float64)
         relevance = shaping.shifted(cosines, rows, per_nat=1 / recommender.log_scale.detach().exp().item())
-        return _answer(view, query, _Ranked(rows, relevance, cosines, bound), shaping)
+        return _answer(view, eligibility, _Ranked(rows, relevance, cosines, bound))
 
     def near(scans: Scans) -> Pool:
         return scans.nearest(recommender, torch.from_numpy(own), MOST_NEAR)
@@ -293,38 +227,29 @@ def _of_pool(
 
 
 def _popular_draft(view: View, draft: _Draft, reason: Reason) -> Answer:
-    asked, rejected = draft.asked, draft.reading.rejected()
-    return _popular(
-        view,
-        draft.eligibility,
-        asked.query,
-        reason,
-        asked.shaping,
-        rejected,
-        asked.exploration,
-        draft.features(view, None),
-    )
+    model, rejected = view.with_model, draft.reading.rejected()
+    features = draft.features(model) if model else None
+    return _popular(view, draft.eligibility, reason, rejected, draft.asked.exploration, features)
 
 
 def _popular(
     view: View,
     eligibility: Eligibility,
-    query: RecommendationQuery,
     reason: Reason,
-    shaping: Shaping,
     rejected: Mapping[str, float] = NOTHING_REJECTED,
     exploration: Exploration = NO_EXPLORATION,
     features: AnswerFeatures | None = None,
 ) -> Answer:
     """Return popular items; those that the user rejected, with the strengths given, are lowered."""
+    shaping = eligibility.shaping
 
     def among(rows: NDArray[np.int64], bound: float) -> Answer:
         relevance = shaping.shifted(popular(view, rows, rejected), rows)
         ranked = _Ranked(rows, relevance, shares(relevance), bound + shaping.most_nats, features)
-        return _answer(view, query, ranked, shaping, exploration, "popular", reason)
+        return _answer(view, eligibility, ranked, exploration, "popular", reason)
 
     answer = _of_pool(view, eligibility, lambda scans: scans.popular, among)
-    if not query.explain:
+    if not eligibility.query.explain:
         return answer
     return _explained(answer, explain_popular(view, np.array(answer.rows, dtype=np.int64), rejected), shaping)
 
@@ -349,18 +274,17 @@ class _Ranked(NamedTuple):
 
 def _answer(
     view: View,
-    query: RecommendationQuery,
+    eligibility: Eligibility,
     ranked: _Ranked,
-    shaping: Shaping,
     exploration: Exploration = NO_EXPLORATION,
     source: Source = "model",
     reason: Reason | None = None,
 ) -> Answer:
     """Show the eligible items that the policy chooses: the best, but for what it explores."""
-    slate, is_exact, best = _slate(view, query, ranked, shaping, exploration)
+    slate, is_exact, best = _slate(view, eligibility, ranked, exploration)
     found: Reason | None = reason if slate.rows else "nothing_eligible"
     scores = ranked.scores[np.searchsorted(ranked.rows, slate.rows)].tolist()
-    is_full = _is_full(view, query, ranked, shaping, slate)
+    is_full = _is_full(view, eligibility, ranked, slate)
     return Answer(
         slate.rows,
         scores,
@@ -380,20 +304,21 @@ def _without(rows: NDArray[np.int64], shown: list[int]) -> NDArray[np.int64]:
     return np.array([row for row in rows.tolist() if row not in left_out], dtype=np.int64)
 
 
-def _is_full(view: View, query: RecommendationQuery, ranked: _Ranked, shaping: Shaping, slate: Slate) -> bool:
+def _is_full(view: View, eligibility: Eligibility, ranked: _Ranked, slate: Slate) -> bool:
     """Whether the best items fill an answer.
 
     Within caps a drawn slate may be shorter or longer than that of the best items. These decide, because from
     what is drawn must not follow what it is drawn from: the propensities would be others.
     """
-    has_caps = bool(shaping.caps) or query.most_per_category is not None
+    query = eligibility.query
+    has_caps = bool(eligibility.shaping.caps) or query.most_per_category is not None
     if slate.drawn.draws and has_caps and ranked.bound > -np.inf:
-        slate, *_ = _slate(view, query, ranked, shaping, NO_EXPLORATION)
+        slate, *_ = _slate(view, eligibility, ranked, NO_EXPLORATION)
     return len(slate.rows) >= query.k
 
 
 def _slate(
-    view: View, query: RecommendationQuery, ranked: _Ranked, shaping: Shaping, exploration: Exploration
+    view: View, eligibility: Eligibility, ranked: _Ranked, exploration: Exploration
 ) -> tuple[Slate, bool, NDArray[np.int64]]:
     """Choose the k rows to show: best first but for diversity, pins, caps and draws; ties by row.
 
@@ -401,6 +326,7 @@ def _slate(
     the best rows, `OTHERS_AMONG` or more if some are to be named that are not shown. Of a diverse order,
     draws take the scores as they fall from place to place, whichever item has the place.
     """
+    query, shaping = eligibility.query, eligibility.shaping
     if query.most_per_category is not None:
         cap = Cap(None, query.most_per_category, view.index.columns.of(None))
         shaping = replace(shaping, caps=(*shaping.caps, cap))
@@ -412,9 +338,9 @@ def _slate(
     features, impression = ranked.features, exploration.impression
     values = no_values if features is None else values_of(features, impression, shaping)
     sampler = exploration.sampler(ranked.relevance[order], values)
-    if query.diversity and view.snapshot is not None and view.items is not None:
+    if query.diversity and (model := view.with_model) is not None:
         near = order[: pool_size(query.k)]
-        vectors = view.snapshot.directions.at(view.items, ranked.rows[near])
+        vectors = model.snapshot.directions.at(model.items, ranked.rows[near])
         picked = diversified(ranked.relevance[near], vectors, query.diversity)
         order = np.concatenate([near[picked], order[near.size :]])
     best = ranked.rows[order]

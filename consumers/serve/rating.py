@@ -21,16 +21,17 @@ class Prediction(NamedTuple):
 
 def predict_rating(view: View, history: History, row: int) -> Prediction | None:
     """Predict a user's rating of the item in a row; None if no rating was learned."""
-    model = view.snapshot.ratings if view.snapshot else None
-    if model is None or view.items is None:
+    model = view.with_model
+    ratings = model.snapshot.ratings if model else None
+    if model is None or ratings is None:
         return None
     known = [
         (of_item, value)
-        for item, value in ratings_in(history)[-model.config.history :]
+        for item, value in ratings_in(history)[-ratings.config.history :]
         if (of_item := view.index.row(item)) is not None
     ]
     rows = np.array([*(of_item for of_item, _ in known), row], dtype=np.int64)
-    content = view.items.at(rows).text.double().numpy()
-    items = RatedItems(content, model.effects_of(rows))
+    content = model.items.at(rows).text.double().numpy()
+    items = RatedItems(content, ratings.effects_of(rows))
     values = np.array([value for _, value in known])
-    return Prediction(predicted(model.head, items, values, model.config), len(known))
+    return Prediction(predicted(ratings.head, items, values, ratings.config), len(known))

@@ -16,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from consumers.serve.state.item_rows import NO_ROWS, ItemRows
-from consumers.serve.state.loaded_snapshot import LoadedSnapshot
+from consumers.serve.state.item_rows import NO_ROWS
 from consumers.serve.state.scans import Scans
-from consumers.serve.state.serving_state import View
+from consumers.serve.state.serving_state import ModelView, View
 from pipeline.events import InteractionType
 from pipeline.model.mixer import REJECTED_WEIGHT, ScorerOutputs, blend, features_of, mix
 from pipeline.model.scoring import TARGETS_AT_ONCE, Contexts, score_contexts
@@ -92,69 +91,47 @@ class ItemScores:
 
 
 @torch.inference_mode()
-def contexts_of(
-    view: View, snapshot: LoadedSnapshot, items: ItemRows, asked: Sequence[HistoryQuery], context: int
-) -> Contexts:
+def contexts_of(model: ModelView, asked: Sequence[HistoryQuery], context: int) -> Contexts:
     """Return what m ≤ `TARGETS_AT_ONCE` histories are scored from; the model reads `context` acts of each."""
     assert len(asked) <= TARGETS_AT_ONCE
-    segments = _segments_with_next(view, asked)
-    users = snapshot.last_users(segments, items.sparse, context)
+    view, segments = model.view, _segments_with_next(model.view, asked)
+    users = model.snapshot.last_users(segments, model.items.sparse, context)
     contexts = Contexts.of(segments, users, view.covisitation, len(view.index), view.related)
     return contexts.discovering(np.array([one.discovers for one in asked]))
 
 
-def score(
-    view: View, snapshot: LoadedSnapshot, items: ItemRows, asked: Sequence[HistoryQuery], context: int
-) -> list[ItemScores]:
+def score(model: ModelView, asked: Sequence[HistoryQuery], context: int) -> list[ItemScores]:
     """Score the next act after each of m ≤ `TARGETS_AT_ONCE` histories, in one pass."""
-    contexts = contexts_of(view, snapshot, items, asked, context)
-    if view.scans is None:
-        return _score_all(view, snapshot, items, contexts, asked)
+    contexts, scans = contexts_of(model, asked, context), model.view.scans
+    if scans is None:
+        return _score_all(model, contexts, asked)
     free = [number for number, one in enumerate(asked) if one.rows is None]
     also = [asked[number].also for number in free]
     numbers = np.repeat(np.arange(len(free)), np.array([rows.size for rows in also], dtype=np.int64))
     pairs = np.stack([numbers, np.concatenate([NO_ROWS, *also])])
     chosen = np.array(free, dtype=np.int64)
-    scored = _retrieved(view, snapshot, items, contexts, chosen, view.scans, pairs)
+    scored = _retrieved(model, contexts, chosen, scans, pairs)
     found = dict(zip(free, scored, strict=True))
     for number, one in enumerate(asked):
         if one.rows is not None:
             own = contexts.select(np.array([number]))
-            rows, outputs = outputs_at(view, snapshot, items, own, one.rows)
-            logits = _logits(blend(snapshot.mixer, outputs))[0][np.searchsorted(rows, one.rows)]
+            rows, outputs = outputs_at(model, own, one.rows)
+            logits = _logits(blend(model.snapshot.mixer, outputs))[0][np.searchsorted(rows, one.rows)]
             found[number] = ItemScores(one.rows, logits, Basis(own.users[0], outputs, 0, rows))
     return [found[number] for number in range(len(asked))]
 
 
 @torch.inference_mode()
 def outputs_at(
-    view: View,
-    snapshot: LoadedSnapshot,
-    items: ItemRows,
-    contexts: Contexts,
-    rows: NDArray[np.int64],
+    model: ModelView, contexts: Contexts, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], ScorerOutputs]:
     """Score rows, and those that the contexts know facts of: returns all of them, ascending, with outputs."""
-    if view.scans is None:
-        (outputs,) = score_contexts(contexts, snapshot.recommender, items.dense, view.popularity)
-        return np.arange(len(view.index)), outputs
+    size = len(model.view.index)
+    if model.view.scans is None:
+        return np.arange(size), _all_outputs(model, contexts)
     every, m = distinct(rows, contexts.facts[0][2]), len(contexts)
     pairs = np.stack([np.repeat(np.arange(m), every.size), np.tile(every, m)])
-    candidates = Candidates.of([pairs], m, len(view.index))
-    return every, _candidate_outputs(view, snapshot, items, contexts, candidates)
-
-
-def mixture(
-    view: View,
-    snapshot: LoadedSnapshot,
-    items: ItemRows,
-    known: Sequence[Act],
-    session: str | None,
-    context: int,
-) -> NDArray[np.float64]:
-    """Return the log-probabilities ``[n]`` of the next act over a catalogue that is scored whole."""
-    (scored,) = score(view, snapshot, items, [HistoryQuery(known, session)], context)
-    return scored.logits
+    return every, _candidate_outputs(model, contexts, Candidates.of([pairs], m, size))
 
 
 def popular(
@@ -180,11 +157,9 @@ def shares(log_probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @torch.inference_mode()
-def _score_all(
-    view: View, snapshot: LoadedSnapshot, items: ItemRows, contexts: Contexts, asked: Sequence[HistoryQuery]
-) -> list[ItemScores]:
-    (outputs,) = score_contexts(contexts, snapshot.recommender, items.dense, view.popularity)
-    every, logits = np.arange(len(view.index)), _logits(mix(snapshot.mixer, outputs))
+def _score_all(model: ModelView, contexts: Contexts, asked: Sequence[HistoryQuery]) -> list[ItemScores]:
+    outputs = _all_outputs(model, contexts)
+    every, logits = np.arange(len(model.view.index)), _logits(mix(model.snapshot.mixer, outputs))
     scored = []
     for number, (one, own) in enumerate(zip(asked, logits, strict=True)):
         rows = every if one.rows is None else one.rows
@@ -194,25 +169,19 @@ def _score_all(
 
 @torch.inference_mode()
 def _retrieved(
-    view: View,
-    snapshot: LoadedSnapshot,
-    items: ItemRows,
-    contexts: Contexts,
-    chosen: NDArray[np.int64],
-    scans: Scans,
-    also: NDArray[np.int64],
+    model: ModelView, contexts: Contexts, chosen: NDArray[np.int64], scans: Scans, also: NDArray[np.int64]
 ) -> list[ItemScores]:
     """Score the candidates of chosen targets, and pairs ``[2, p]`` of their numbers and rows."""
     if not chosen.size:
         return []
     contexts = contexts if chosen.size == len(contexts) else contexts.select(chosen)
-    found = scans.retrieve(contexts, snapshot.recommender, snapshot.mixer)
+    mixer = model.snapshot.mixer
+    found = scans.retrieve(contexts, model.snapshot.recommender, mixer)
     if also.size:
         found = found._replace(candidates=found.candidates.joined(also))
-    outputs = _candidate_outputs(view, snapshot, items, contexts, found.candidates)
-    weights = snapshot.mixer[outputs.situation]
-    bounds = found.bound(weights, contexts, outputs).tolist()
-    logits, counts = _logits(blend(snapshot.mixer, outputs)), found.candidates.counts.tolist()
+    outputs = _candidate_outputs(model, contexts, found.candidates)
+    bounds = found.bound(mixer[outputs.situation], contexts, outputs).tolist()
+    logits, counts = _logits(blend(mixer, outputs)), found.candidates.counts.tolist()
     scored = []
     for number, (count, own, bound) in enumerate(zip(counts, logits, bounds, strict=True)):
         rows = found.candidates.rows[number, :count]
@@ -221,10 +190,16 @@ def _retrieved(
     return scored
 
 
-def _candidate_outputs(
-    view: View, snapshot: LoadedSnapshot, items: ItemRows, contexts: Contexts, candidates: Candidates
-) -> ScorerOutputs:
-    return score_candidates(contexts, candidates, snapshot.recommender, items.sparse, True, view.popularity)
+def _all_outputs(model: ModelView, contexts: Contexts) -> ScorerOutputs:
+    """Score all items of a small catalogue."""
+    recommender, items = model.snapshot.recommender, model.items.dense
+    (outputs,) = score_contexts(contexts, recommender, items, model.view.popularity)
+    return outputs
+
+
+def _candidate_outputs(model: ModelView, contexts: Contexts, candidates: Candidates) -> ScorerOutputs:
+    recommender, items = model.snapshot.recommender, model.items.sparse
+    return score_candidates(contexts, candidates, recommender, items, True, model.view.popularity)
 
 
 def _logits(tensor: Tensor) -> NDArray[np.float64]:

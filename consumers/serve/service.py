@@ -12,7 +12,7 @@ import numpy as np
 from consumers.serve.features import LATELY_MS
 from consumers.serve.impressions import Fields, stored_context
 from consumers.serve.query import QueryKind, RecommendationQuery, facts_of
-from consumers.serve.ranking import Answer, UserQuery, recommend_all, similar
+from consumers.serve.ranking import Answer, recommend_all, similar
 from consumers.serve.rating import predict_rating
 from consumers.serve.response import ResponseFields, item_fields
 from consumers.serve.rewards import NotShown, UnknownImpression, reward_event
@@ -35,8 +35,10 @@ from consumers.serve.state.current import CurrentState, UserState
 from consumers.serve.state.serving_state import View
 from consumers.serve.state.shown import NOTHING_SHOWN, ShownItems
 from consumers.serve.state.steering import steered_by
+from consumers.serve.user_query import UserQuery
 from consumers.serve.user_request import UserRequest
 from pipeline import metrics
+from pipeline.clock import now_ms
 from pipeline.errors import DeliveryError, MillstreamError
 from pipeline.events import Attributes, Features, Interaction
 from pipeline.policy.arms import GREEDY_ALONE, Arms
@@ -68,11 +70,6 @@ class UnknownItem(MillstreamError):
 
 class NoRatings(MillstreamError):
     """No rating was learned yet."""
-
-
-def now_ms() -> int:
-    """The wall clock in ms."""
-    return int(time.time() * 1000)
 
 
 class UserAnswer(NamedTuple):

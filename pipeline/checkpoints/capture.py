@@ -18,7 +18,7 @@ from pipeline.journal.position import Position
 from pipeline.model.tensors import put_under
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.layer import Layer, RowValues, centroids_of, pairs_of, scanned_of, texts_of
-from pipeline.snapshots.snapshot import Manifest, Snapshot, Update
+from pipeline.snapshots.snapshot import Manifest, Update
 from pipeline.state.stream import StreamState
 from pipeline.training.learner import Learner
 
@@ -134,11 +134,6 @@ def update_of(
         layers=[_layer(learner, changed or _all_rows(learner))],
         is_whole=changed is None,
     )
-
-
-def snapshot_of(learner: Learner, model: str, position: Position, quality: Report, reason: str) -> Snapshot:
-    """Copy the whole state that servers need; its cost follows the number of items."""
-    return Snapshot.of(update_of(learner, model, position, quality, reason))
 
 
 def _all_rows(learner: Learner) -> ChangedState:

@@ -7,7 +7,6 @@ import logging
 import mmap
 import shutil
 import stat
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +15,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.bounded import Count, Generation, Key, Place, Step, TopicIds, fault_of
+from pipeline.clock import now_ms
 from pipeline.config import ModelSizes
 from pipeline.errors import CheckpointCorrupt, CheckpointMissing
 from pipeline.eventlog.port import TopicPartition, named
@@ -119,7 +119,7 @@ def manifest_of(captured: LearnerState, files: Mapping[str, StoredFile]) -> Chec
         model=captured.model,
         backbone=captured.backbone,
         max_tokens=captured.max_tokens,
-        written_at=int(time.time() * 1000),
+        written_at=now_ms(),
         files={name: files[name] for name in digests},
         digest=hashlib.sha256(orjson.dumps(digests)).hexdigest(),
     )

@@ -14,9 +14,10 @@ from pipeline.errors import CheckpointCorrupt, TopicError
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.replaced import same_topics
 from pipeline.eventlog.topics import Topics
-from pipeline.journal.batch_source import BatchSource, StateSwitch
+from pipeline.journal.batch_source import BatchSource
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
 from pipeline.journal.position import Position, check_position
+from pipeline.journal.turns import StateSwitch
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.version import Version
 from pipeline.training.learner import Learner

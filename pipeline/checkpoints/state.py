@@ -93,11 +93,6 @@ class LearnerState:
     supervisor: bytes | None
 
 
-def to_files(captured: LearnerState, partitions: int) -> dict[str, bytes]:
-    """Encode a state as files by name, in memory; see `file_parts`."""
-    return {name: b"".join(parts) for name, parts in file_parts(captured, partitions)}
-
-
 def file_parts(captured: LearnerState, partitions: int) -> Iterator[tuple[str, Iterable[Part]]]:
     """Encode a state as files, one after another, each in parts; equal states give equal bytes.
 
@@ -153,7 +148,7 @@ def restore(
         learner: any; all its state is replaced.
         supervisor: None to leave it as it is, because it outlives an adoption.
         model: sizes of the model in the files.
-        files: by name, as `to_files` made them.
+        files: by name, as `file_parts` made them.
 
     Raises:
         ArithmeticError, LookupError, RuntimeError, SafetensorError, TypeError, ValueError: they

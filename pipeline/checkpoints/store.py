@@ -37,8 +37,8 @@ from pipeline.checkpoints.table_file import Part
 from pipeline.config import KEEPS_SIZES, KEEPS_TEXTS, differing_texts
 from pipeline.control.records import is_by_person
 from pipeline.errors import CheckpointCorrupt, CheckpointMissing, InvalidSettings
-from pipeline.journal.batch_source import StateSwitch
 from pipeline.journal.position import Position
+from pipeline.journal.turns import StateSwitch
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.version import Version
 from pipeline.training.learner import Learner

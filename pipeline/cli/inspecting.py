@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from pipeline.cli.terminal import DatesOption, EncodingOption, MappingOption, console, keep_what_is_read, now
+from pipeline.cli.terminal import DatesOption, EncodingOption, MappingOption, console, keep_what_is_read
+from pipeline.clock import now_ms
 from pipeline.config import load_settings
 from pipeline.errors import DatasetError, StorageUnavailable
 
@@ -35,7 +36,7 @@ def inspect(
     from pipeline.datasets.remote import local
 
     keep_what_is_read([file], [write])
-    found = run(local(file), now(), encoding, dates, load_mapping(mapping) if mapping else None)
+    found = run(local(file), now_ms(), encoding, dates, load_mapping(mapping) if mapping else None)
     console.print(_columns(found))
     if found.mapping is not None:
         origin = found.mapping.name if found.is_known else "guessed, check it"

@@ -16,12 +16,12 @@ from pipeline.cli.terminal import (
     console,
     folded,
     log_of_settings,
-    now,
     print_drop_lines,
     progress_bar,
     report_file,
     write_file,
 )
+from pipeline.clock import now_ms
 from pipeline.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def load_items(
     from pipeline.wording import counted
 
     found = load_mapping(mapping) if mapping else None
-    catalogue = CatalogueFile(local(file), found and adjusted(found, encoding, dates), now())
+    catalogue = CatalogueFile(local(file), found and adjusted(found, encoding, dates), now_ms())
     records = list(catalogue.records())
     with (
         log_of_settings() as (event_log, topics, _),

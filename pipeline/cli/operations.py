@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from pipeline.cli.terminal import ReasonOption, as_version, console, log_of_settings, now
+from pipeline.cli.terminal import ReasonOption, as_version, console, log_of_settings
+from pipeline.clock import now_ms
 from pipeline.config import load_settings
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def rollback(
     from pipeline.control.records import Rollback
     from pipeline.snapshots.version import Version
 
-    order = Rollback(version=version, relearn=relearn, generation=None, ordered_at=now(), reason=reason)
+    order = Rollback(version=version, relearn=relearn, generation=None, ordered_at=now_ms(), reason=reason)
     with log_of_settings() as (event_log, topics, settings):
         check_known(event_log, topics, folder_of(settings), Version.parse(version))
         _append(event_log, topics, order)
@@ -74,7 +75,7 @@ def pause(reason: ReasonOption = "by hand") -> None:
     with log_of_settings() as (event_log, topics, _):
         if standing := read_pause(event_log, topics):
             raise typer.BadParameter(f"learning is paused already: {standing.key}, {standing.reason}")
-        _append(event_log, topics, order := Pause(ordered_at=now(), reason=reason))
+        _append(event_log, topics, order := Pause(ordered_at=now_ms(), reason=reason))
     console.print(f"recorded: {order.key}; the learner pauses before its next batch", soft_wrap=True)
 
 
@@ -87,7 +88,7 @@ def resume(reason: ReasonOption = "by hand") -> None:
     with log_of_settings() as (event_log, topics, _):
         if read_pause(event_log, topics) is None:
             raise typer.BadParameter("learning is not paused")
-        _append(event_log, topics, order := Resume(ordered_at=now(), reason=reason))
+        _append(event_log, topics, order := Resume(ordered_at=now_ms(), reason=reason))
     console.print(f"recorded: {order.key}; the learner goes on", soft_wrap=True)
 
 
@@ -123,7 +124,7 @@ def promote_candidate(
     decision = candidate.decided()
     candidate.check_trained()
     generation = None if force else decision.generation
-    order = Promotion(candidate=candidate.name, generation=generation, ordered_at=now(), reason=reason)
+    order = Promotion(candidate=candidate.name, generation=generation, ordered_at=now_ms(), reason=reason)
     with log_of_settings() as (event_log, topics, _):
         _append(event_log, topics, order)
     console.print(f"recorded: {order.key}; {OUTCOME}", soft_wrap=True)
@@ -135,7 +136,7 @@ def reject_candidate(name: str, reason: ReasonOption = "by hand") -> None:
     from pipeline.control.records import GateDecision
 
     candidate = _candidates().named(name)
-    changes = {"outcome": "rejected", "reasons": [reason], "decided_at": now()}
+    changes = {"outcome": "rejected", "reasons": [reason], "decided_at": now_ms()}
     decision = GateDecision.model_validate({**dict(candidate.decided()), **changes})
     with log_of_settings() as (event_log, topics, _):
         candidate.conclude(decision)

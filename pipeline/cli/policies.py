@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import orjson
 import typer
 
-from pipeline.cli.terminal import JsonOption, console, given, log_of_settings, now
+from pipeline.cli.terminal import JsonOption, console, given, log_of_settings
+from pipeline.clock import now_ms
 from pipeline.wording import counted
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def promote(
                 ends=settings.policy.experiment,
                 reason=verdict.reason,
                 figures=verdict.figures,
-                changed_at=now(),
+                changed_at=now_ms(),
             )
             _append(event_log, topics, change)
     if as_json:
@@ -168,7 +169,11 @@ def roll_back(
         if left is None:
             raise PolicyRefused("servers use the policy of the settings: there is no promotion to leave")
         change = PolicyChange(
-            verb="rollback", policy=left.policy, parameters=left.parameters, reason=reason, changed_at=now()
+            verb="rollback",
+            policy=left.policy,
+            parameters=left.parameters,
+            reason=reason,
+            changed_at=now_ms(),
         )
         _append(event_log, topics, change)
         changes.add(change)
@@ -347,7 +352,7 @@ def _results(
     from pipeline.policy.arms import make_arms
     from pipeline.state.outcomes import OutcomeJoin
 
-    policy, join, until = settings.policy, OutcomeJoin(settings.rewards), now()
+    policy, join, until = settings.policy, OutcomeJoin(settings.rewards), now_ms()
     arms = make_arms(policy, changes.control_of(policy.experiment))
     experiment = Experiment(arms, policy.experiment_hours, _ms(since))
     for outcome in _outcomes(settings, event_log, topics, join, until):
@@ -379,7 +384,7 @@ def _joined(settings: Settings, event_log: EventLog, topics: Topics, since: date
     from pipeline.state.outcomes import OutcomeJoin
 
     join, start = OutcomeJoin(settings.rewards), _ms(since)
-    all_found = _outcomes(settings, event_log, topics, join, now(), start)
+    all_found = _outcomes(settings, event_log, topics, join, now_ms(), start)
     found = [each for each in all_found if each.shown_at >= start]
     waiting = sum(each.shown_at >= start for each in join.state().open)
     return _Joined(found, waiting, join.leftovers, join.window)

@@ -15,10 +15,10 @@ from pipeline.cli.terminal import (
     MappingOption,
     console,
     log_of_settings,
-    now,
     print_drops,
     progress_bar,
 )
+from pipeline.clock import now_ms
 
 if TYPE_CHECKING:
     from pipeline.datasets import Dataset
@@ -83,7 +83,7 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
                 nonlocal ahead
                 positive.add([event])
                 busiest.add([event])
-                ahead += event.time > now() + MAX_TIME_AHEAD_MS
+                ahead += event.time > now_ms() + MAX_TIME_AHEAD_MS
 
             patiently(
                 lambda: topics.check(event_log, *settings.log.topic_sizes), stop, event_log, is_start=True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -208,11 +207,6 @@ def write_file(file: Path, content: bytes) -> None:
         file.write_bytes(content)
     except OSError as error:
         raise StorageUnavailable(f"the report cannot be written to {file}: {error}") from error
-
-
-def now() -> int:
-    """The wall clock in ms."""
-    return int(time.time() * 1000)
 
 
 def folded(text: str) -> str:

@@ -18,12 +18,12 @@ from pipeline.cli.terminal import (
     TrackOption,
     console,
     keep_what_is_read,
-    now,
     print_drops,
     progress_bar,
     write_file,
     write_report,
 )
+from pipeline.clock import now_ms
 from pipeline.config import load_settings, to_toml
 from pipeline.wording import counted
 
@@ -85,7 +85,7 @@ def backtest(
     if html is not None:
         write_file(html, backtest_page(result, *about).encode())
     if track is not None:
-        tracking.track(result, track / f"{now()}-{os.getpid()}", *about)
+        tracking.track(result, track / f"{now_ms()}-{os.getpid()}", *about)
 
 
 def _print_tables(result: BacktestReport) -> None:

@@ -13,9 +13,9 @@ from pipeline.cli.terminal import (
     console,
     folded,
     log_of_settings,
-    now,
     print_drop_lines,
 )
+from pipeline.clock import now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +42,7 @@ def load_users(
     from pipeline.datasets.users_file import UsersFile
     from pipeline.wording import counted
 
-    users = UsersFile(local(file), load_mapping(mapping) if mapping else None, now())
+    users = UsersFile(local(file), load_mapping(mapping) if mapping else None, now_ms())
     records = list(users.records())
     with log_of_settings() as (event_log, topics, _), event_log.writer() as writer:
         for user, wire in records:
@@ -132,7 +132,7 @@ def remove_user(
         if not yes:
             typer.confirm(f"Remove the attributes and the history of {user}?", abort=True)
         subject = pseudonym(user, settings.console.secret)
-        removal = Removal(subject=subject, reason=reason, removed_at=now())
+        removal = Removal(subject=subject, reason=reason, removed_at=now_ms())
         with event_log.writer() as writer:
             writer.append(topics.control, removal.key, removal.encode())
             for topic in (topics.users, topics.histories):

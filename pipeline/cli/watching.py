@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from pipeline.cli.terminal import JsonOption, MappingOption, console, log_of_settings, now
+from pipeline.cli.terminal import JsonOption, MappingOption, console, log_of_settings
+from pipeline.clock import now_ms
 from pipeline.errors import LogUnavailable, RefusalReason
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def status(
         _watch(every)
         return
     with log_of_settings() as (event_log, topics, settings):
-        found = gather(settings, event_log, topics, now())
+        found = gather(settings, event_log, topics, now_ms())
     if as_json:
         console.print_json(orjson.dumps(found.to_json()).decode())
     else:
@@ -64,7 +65,7 @@ def _watch(seconds: float) -> None:
 
     def page() -> RenderableType:
         try:
-            return status_page(gather(settings, event_log, topics, now()))
+            return status_page(gather(settings, event_log, topics, now_ms()))
         except LogUnavailable as error:
             return f"the event log is away: {error}"
 
@@ -133,7 +134,7 @@ def replay_letters(
         chosen = _chosen(letters, reason, _full_name(topic, letters, topics, settings), place)
         if place and not chosen:
             raise typer.BadParameter(NO_LETTER.format(place))
-        found = [decide(letter, now()) for letter in chosen]
+        found = [decide(letter, now_ms()) for letter in chosen]
         if not dry_run:
             send(event_log, topics, found)
     console.print(redelivery_page(found, sent=not dry_run), soft_wrap=True)

@@ -53,7 +53,7 @@ class CatalogueFile:
         self._mapping, self._time = mapping, time
         self._layout = mapping.catalogue_layout if mapping else JSONL
         self._files = [source] if source.is_file() else files_of(source, self._layout)
-        self.drops = Drops()
+        self.drops = Drops(self._mapping)
         check_rows(source, self._layout, refuse if mapping else refuse_line)
         check_headers(self._files, self._layout, self._sources)
 
@@ -75,13 +75,13 @@ class CatalogueFile:
 
     def _encoded(self) -> Iterator[tuple[Item | ItemChange, bytes]]:
         """Yield items with their wire forms: one may be too large."""
-        self.drops = Drops()
-        for row in self._rows(self._refuse_row):
+        self.drops = Drops(self._mapping)
+        for row in self._rows(self.drops.refuse_row):
             try:
                 for item in self._read(row):
                     yield item, encode(item)
             except (InvalidEvent, InvalidField) as error:
-                self.drops.refuse(row.place, error, self._mapping)
+                self.drops.refuse(row.place, error)
 
     def _read(self, row: Row) -> Iterator[Item | ItemChange]:
         if self._reader is None:
@@ -97,11 +97,6 @@ class CatalogueFile:
         title = self._reader.title(row.cells) or item
         fields = {"item": item, "title": title, "time": self._time, **self._reader.others(row.cells)}
         yield validate(Item, fields)
-
-    def _refuse_row(self, place: str, fault: str, details: str) -> None:
-        if self._mapping is None:
-            refuse_line(place, fault, details)
-        self.drops.refuse_row(place, fault, fault + details, self._mapping)
 
     def _rows(self, refuse: Refuse) -> Iterator[Row]:
         return (row for file in self._files for row in read_rows(file, self._layout, self._sources, refuse))

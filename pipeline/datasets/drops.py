@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from pipeline.datasets.mapping import Mapping
+from pipeline.datasets.records import refuse_line
 from pipeline.datasets.row_reader import InvalidField
 from pipeline.errors import DatasetError, InvalidEvent
 from pipeline.wording import counted
@@ -13,13 +14,17 @@ from pipeline.wording import counted
 class Drops:
     """Counts of dropped rows by reason.
 
+    A row that cannot be read is refused, unless a mapping wants such rows dropped.
+
     Attributes:
         counts: rows by reason.
         first: the place of the first of them.
-        invalid: rows that cannot be read, which end the reading unless a mapping says otherwise.
+        invalid: rows that cannot be read and were dropped.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mapping: Mapping | None = None) -> None:
+        """Count nothing yet; without a mapping, each line is an event."""
+        self._mapping = mapping
         self.counts: Counter[str] = Counter()
         self.first: dict[str, str] = {}
         self.invalid = 0
@@ -29,18 +34,27 @@ class Drops:
         self.counts[reason] += 1
         self.first.setdefault(reason, place)
 
-    def refuse(self, place: str, error: InvalidEvent | InvalidField, mapping: Mapping | None) -> None:
-        """Refuse a row, or count it where its mapping wants invalid rows dropped.
+    def refuse(self, place: str, error: InvalidEvent | InvalidField) -> None:
+        """Refuse a row for what is wrong with a field, or drop it.
 
         Raises:
             DatasetError: it is refused; names the place and the fault.
         """
-        detail = error.detail if isinstance(error, InvalidField) else str(error)
-        self.refuse_row(place, error.reason, detail, mapping)
+        reason = error.reason if isinstance(error, InvalidField) else str(error)
+        self._refuse(place, reason, str(error))
 
-    def refuse_row(self, place: str, reason: str, detail: str, mapping: Mapping | None) -> None:
-        """Refuse a row for a reason that is no single field's, or count it, as `refuse` does."""
-        if mapping is None or mapping.invalid == "refuse":
+    def refuse_row(self, place: str, fault: str, details: str) -> None:
+        """Refuse a row without cells, or drop it; see `pipeline.datasets.records.Refuse`.
+
+        Raises:
+            DatasetError: it is refused.
+        """
+        if self._mapping is None:
+            refuse_line(place, fault, details)
+        self._refuse(place, fault, fault + details)
+
+    def _refuse(self, place: str, reason: str, detail: str) -> None:
+        if self._mapping is None or self._mapping.invalid == "refuse":
             raise DatasetError(f"{place}: {detail}") from None
         self.invalid += 1
         self.add(reason, place)

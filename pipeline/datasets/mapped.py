@@ -77,7 +77,7 @@ class MappedDataset:
                 check_headers(files, part.layout, part.sources())
         cells = CellReader(mapping.time, mapping.layout, lambda: self._order)
         self._acts = ActReader(mapping, cells)
-        self.drops = Drops()
+        self.drops = Drops(self._mapping)
 
     @property
     def name(self) -> str:
@@ -101,7 +101,7 @@ class MappedDataset:
             DatasetError: a row has other columns or an invalid value; names file, line, column,
                 value and remedy. A user's id is never repeated.
         """
-        self.drops = Drops()
+        self.drops = Drops(self._mapping)
         described = _DescribedItems(self._mapping, self._reader(self._mapping.layout))
         if self._mapping.layout.sorted:
             yield from self._streamed(described)
@@ -132,7 +132,7 @@ class MappedDataset:
 
     def _read_acts(self, described: _DescribedItems, users: UserRows) -> Iterator[Act]:
         """Yield the acts in the order of the rows; count the others."""
-        for number, (file, row) in enumerate(self._rows(self._refuse_row)):
+        for number, (file, row) in enumerate(self._rows(self.drops.refuse_row)):
             if row.repeats_header:
                 self.drops.add("the header again", row.place)
                 continue
@@ -143,7 +143,7 @@ class MappedDataset:
                 if not isinstance(act, Drop):
                     users.add_row(row, time)
             except InvalidField as error:
-                self._refuse(row.place, error.detail, error.reason)
+                self.drops.refuse(row.place, error)
                 continue
             if isinstance(act, Drop):
                 self.drops.add(act.reason, row.place)
@@ -207,7 +207,7 @@ class MappedDataset:
         try:
             yield validate(Interaction, {**act.fields, "event_id": event_id, "time": act.time})
         except InvalidEvent as error:
-            self._refuse(act.place, str(error), str(error))
+            self.drops.refuse(act.place, error)
 
     def _catalogue(self, opening: int) -> Iterator[Item]:
         """Yield the items from files of their own."""
@@ -229,7 +229,7 @@ class MappedDataset:
             title = reader.title(row.cells) or item
             fields = {"item": item, "title": title, "time": opening, **reader.others(row.cells)}
         except InvalidField as error:
-            self._refuse(row.place, error.detail, error.reason)
+            self.drops.refuse(row.place, error)
             return
         yield from self._valid([(row.place, fields)])
 
@@ -238,7 +238,7 @@ class MappedDataset:
             try:
                 yield validate(Item, fields)
             except InvalidEvent as error:
-                self._refuse(place, str(error), str(error))
+                self.drops.refuse(place, error)
 
     def _users(self, opening: int) -> Iterator[User]:
         """Yield the users from files of their own."""
@@ -251,7 +251,7 @@ class MappedDataset:
                 if not row.repeats_header:
                     described.add_row(row)
             except InvalidField as error:
-                self._refuse(row.place, error.detail, error.reason)
+                self.drops.refuse(row.place, error)
         yield from self._valid_users(described.users(opening))
 
     def _valid_users(self, users: Iterator[tuple[str, Fields]]) -> Iterator[User]:
@@ -259,7 +259,7 @@ class MappedDataset:
             try:
                 yield user_of_fields(fields)
             except InvalidEvent as error:
-                self._refuse(place, str(error), str(error))
+                self.drops.refuse(place, error)
 
     def _user_reader(self, is_asked: bool = True) -> UserReader | None:
         users = self._mapping.users
@@ -268,13 +268,7 @@ class MappedDataset:
         return UserReader(users, self._reader(users.layout or self._mapping.layout))
 
     def _rows_of_part(self, files: list[Path], layout: Layout, sources: list[FieldSource]) -> Iterator[Row]:
-        return (row for path in files for row in read_rows(path, layout, sources, self._refuse_row))
-
-    def _refuse_row(self, place: str, fault: str, details: str) -> None:
-        self._refuse(place, fault + details, fault)
-
-    def _refuse(self, place: str, detail: str, reason: str) -> None:
-        self.drops.refuse_row(place, reason, detail, self._mapping)
+        return (row for path in files for row in read_rows(path, layout, sources, self.drops.refuse_row))
 
     def _reader(self, layout: Layout) -> CellReader:
         return CellReader(self._mapping.item_times, layout, lambda: self._order)

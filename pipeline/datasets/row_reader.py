@@ -37,13 +37,12 @@ Fields = dict[str, object]
 
 
 class InvalidField(ValueError):
-    """A cell that cannot be read.
+    """A cell that cannot be read; says its value, too, unless that names a person.
 
     Attributes:
         column: name of the column.
         problem: what is wrong, without the value.
         reason: column and problem.
-        detail: the same with the value; it is not shown where it names a person.
         code: the reason in one word.
     """
 
@@ -58,8 +57,7 @@ class InvalidField(ValueError):
         self.problem = str(reason)
         self.code = code
         self.reason = f"{column} {reason}"
-        self.detail = f"{column} {reason}" if shown is None else f"{column} {shown[:MOST_SHOWN]!r} {reason}"
-        super().__init__(self.detail)
+        super().__init__(self.reason if shown is None else f"{column} {shown[:MOST_SHOWN]!r} {reason}")
 
 
 class Act(NamedTuple):

@@ -45,7 +45,7 @@ class UsersFile:
         self._layout = (fields.layout if fields else None) or (mapping.layout if mapping else JSONL)
         self._sources = list(fields.sources()) if fields else []
         self._sources += [rule.column for rule in mapping.drop_without_acts] if mapping else []
-        self.drops = Drops()
+        self.drops = Drops(self._mapping)
         check_rows(source, self._layout, refuse if mapping else refuse_line)
         self._files = files_of(source, self._layout)
         check_headers(self._files, self._layout, self._sources)
@@ -56,13 +56,13 @@ class UsersFile:
         Raises:
             DatasetError: a row is invalid; names file, line, field and reason.
         """
-        self.drops = Drops()
+        self.drops = Drops(self._mapping)
         for place, fields in self._of_lines() if self._mapping is None else self._of_rows(self._mapping):
             try:
                 user = self._user(fields)
                 yield user.user, encode(user)
             except InvalidEvent as error:
-                self.drops.refuse(place, error, self._mapping)
+                self.drops.refuse(place, error)
 
     def _user(self, fields: Fields) -> User:
         if self._mapping is not None:
@@ -83,22 +83,17 @@ class UsersFile:
             try:
                 left_out = _reason_to_drop(row, rules, reader, described)
             except InvalidField as error:
-                self.drops.refuse(row.place, error, mapping)
+                self.drops.refuse(row.place, error)
                 continue
             if left_out:
                 self.drops.add(left_out, row.place)
         return described.users(self._time)
 
-    def _refuse_row(self, place: str, fault: str, details: str) -> None:
-        if self._mapping is None:
-            refuse_line(place, fault, details)
-        self.drops.refuse_row(place, fault, fault + details, self._mapping)
-
     def _rows(self) -> Iterator[Row]:
         return (
             row
             for file in self._files
-            for row in read_rows(file, self._layout, self._sources, self._refuse_row)
+            for row in read_rows(file, self._layout, self._sources, self.drops.refuse_row)
         )
 
 

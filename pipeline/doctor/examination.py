@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import closing
 
+from pipeline.clock import now_ms
 from pipeline.config import Settings, load_settings
 from pipeline.doctor import (
     backbone,
@@ -70,15 +70,15 @@ def _check_log(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_records(settings: Settings, opened: EventLog) -> Iterator[Finding]:
-    topics, now_ms = Topics(settings.log.prefix), time.time_ns() // 1_000_000
+    topics, now = Topics(settings.log.prefix), now_ms()
     found = list(event_log.check_topics(opened, topics, settings.log))
     yield from found
     if any(finding.state == "fault" for finding in found):
         return  # what follows reads these topics
     yield from origin.check(opened, topics, settings)
     yield from event_log.check_retention(opened, topics)
-    yield from event_log.check_backlog(opened, topics, settings.log, now_ms)
-    yield from event_log.check_clock(opened, topics, now_ms)
+    yield from event_log.check_backlog(opened, topics, settings.log, now)
+    yield from event_log.check_clock(opened, topics, now)
     yield from capacity.check(opened, topics, settings)
     yield from snapshots.check_announced(opened, topics, settings)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chisquare
 
-from pipeline.evaluation.off_policy.confidence import DIFFERENCES, Interval, LowerBound, Range, Verdict
+from pipeline.evaluation.off_policy.confidence import ALPHA, DIFFERENCES, Interval, LowerBound, Range, Verdict
 from pipeline.events import Impression
 from pipeline.policy.arms import CONTROL, Arms
 from pipeline.state.outcomes import Outcome, reciprocal_place
@@ -69,11 +69,11 @@ class DifferenceSequence:
     drift does not matter, and neither does what all users get alike.
     """
 
-    def __init__(self, share: float, alpha: float = 0.05) -> None:
+    def __init__(self, share: float) -> None:
         """Compare an arm that gets a share of the users of both with the other one."""
         self._share = share
         least = -1 / min(share, 1 - share)
-        self._above, self._below = (LowerBound(alpha / 2, DIFFERENCES, least) for _ in range(2))
+        self._above, self._below = (LowerBound(ALPHA / 2, DIFFERENCES, least) for _ in range(2))
         self._count, self._sum = 1.0, 0.5
 
     def add(self, is_arm: NDArray[np.bool_], rewards: NDArray[np.float64]) -> None:

@@ -122,7 +122,7 @@ def dead_letter(record: Record, error: InvalidEvent, event_id: str | None = None
 
 def _key(record: Record, field: str) -> str:
     """Return the key of a record that can be read; `field` is what the key is."""
-    _check_readable(record)
+    check_readable(record)
     if not record.key:
         raise InvalidEvent(field, f"the record has no key: send the {field} as the key", RefusalReason.KEY)
     return record.key
@@ -133,13 +133,18 @@ def _check_key(key: str | None, field: str, value: str) -> None:
         raise InvalidEvent(field, "is not the record's key", RefusalReason.KEY)
 
 
-def _check_readable(record: Record) -> None:
+def check_readable(record: Record) -> None:
+    """Check that the log could read a record.
+
+    Raises:
+        InvalidEvent: it could not.
+    """
     if record.error is not None:
         raise InvalidEvent("record", record.error)
 
 
 def _value(record: Record) -> bytes:
-    _check_readable(record)
+    check_readable(record)
     if record.value is None:
         raise InvalidEvent("event", "the record has no value", RefusalReason.NO_VALUE)
     return record.value

@@ -127,6 +127,11 @@ class ScorerOutputs:
     log_weights: Tensor | None = None
     log_sums: Tensor | None = None
 
+    @property
+    def dense(self) -> tuple[Tensor, ...]:
+        """The dense features, in the order of `FEATURES`."""
+        return self.model, self.covisitation, self.popularity, self.bias, self.alike, self.trend
+
     def weighted(self, scores: Tensor) -> Tensor:
         """Add the log-weights to scores ``[m, n]``, for sums over all items."""
         return scores if self.log_weights is None else scores + self.log_weights
@@ -145,14 +150,15 @@ class ScorerOutputs:
         place[chosen] = torch.arange(len(chosen), device=chosen.device)
         fact, target, item = self.indices
         kept = place[target] >= 0
-        shared = self.popularity, self.bias, self.trend
-        popularity, bias, trend = (of if of.ndim == 1 else of[chosen] for of in shared)
+        model, covisitation, popularity, bias, alike, trend = (
+            column if column.ndim == 1 else column[chosen] for column in self.dense
+        )
         return ScorerOutputs(
-            self.model[chosen],
-            self.covisitation[chosen],
+            model,
+            covisitation,
             popularity,
             bias,
-            self.alike[chosen],
+            alike,
             trend,
             torch.stack([fact[kept], place[target[kept]], item[kept]]),
             self.values[kept],
@@ -222,9 +228,7 @@ def features_of(outputs: ScorerOutputs, target: int, items: NDArray[np.int64]) -
     The outputs are on the CPU. Plain arrays, because a request asks for few items, where tensors take longer.
     """
     found = np.zeros((items.size, len(FEATURES)), dtype=np.float32)
-    shared = outputs.popularity, outputs.bias
-    columns = outputs.model, outputs.covisitation, *shared, outputs.alike, outputs.trend
-    for number, column in enumerate(columns):
+    for number, column in enumerate(outputs.dense):
         dense = column.numpy()
         found[:, number] = (dense[target] if dense.ndim == 2 else dense)[items]
     fact, of_target, item = outputs.indices.numpy()
@@ -243,12 +247,8 @@ def weigh(outputs: ScorerOutputs, weights: Tensor) -> Tensor:
     longer sum to zero (measured in batches of 4,096: log-loss 6.76, not 6.42).
     """
     sums = weights.new_zeros(len(weights), len(FEATURES))
-    sums[:, 0] = (weights * outputs.model).sum(dim=1)
-    sums[:, 1] = (weights * outputs.covisitation).sum(dim=1)
-    sums[:, 2] = (weights * outputs.popularity).sum(dim=1)
-    sums[:, 3] = (weights * outputs.bias).sum(dim=1)
-    sums[:, ALIKE] = (weights * outputs.alike).sum(dim=1)
-    sums[:, TREND] = (weights * outputs.trend).sum(dim=1)
+    for number, column in enumerate(outputs.dense):
+        sums[:, number] = (weights * column).sum(dim=1)
     fact, target, item = outputs.indices
     sums.index_put_((target, DENSE + fact), weights[target, item] * outputs.values, accumulate=True)
     return sums

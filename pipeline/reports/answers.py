@@ -8,8 +8,8 @@ from rich.console import RenderableType
 
 from consumers.audit.answers import AnswerComparison
 from pipeline.reports.layout import table
+from pipeline.reports.numbers import UNKNOWN
 
-NONE = "–"
 Shown = tuple[str | None, float | None, float | None]
 
 
@@ -35,8 +35,8 @@ def answers_table(comparison: AnswerComparison) -> RenderableType:
 
 def _cells(answer: list[Shown], index: int) -> tuple[str, str, str]:
     item, score, propensity = answer[index] if index < len(answer) else (None, None, None)
-    return item or NONE, _figure(score), _figure(propensity)
+    return item or UNKNOWN, _figure(score), _figure(propensity)
 
 
 def _figure(value: float | None) -> str:
-    return NONE if value is None else f"{value:.6f}"
+    return UNKNOWN if value is None else f"{value:.6f}"

@@ -8,6 +8,7 @@ from rich.console import RenderableType
 
 from pipeline.evaluation.classification import ClassificationReport
 from pipeline.reports.layout import table
+from pipeline.reports.numbers import figure
 
 FIGURES = {
     "yes": "positive",
@@ -29,7 +30,7 @@ HEADINGS = ("decision", "n", *FIGURES)
 def classification_rows(by_name: Mapping[str, ClassificationReport]) -> list[tuple[str, ...]]:
     """One row per name, in the columns of `HEADINGS`."""
     return [
-        (name, f"{found.n:,.0f}", *(_cell(getattr(found, figure)) for figure in FIGURES.values()))
+        (name, f"{found.n:,.0f}", *(figure(getattr(found, attribute)) for attribute in FIGURES.values()))
         for name, found in by_name.items()
     ]
 
@@ -38,7 +39,3 @@ def classification_table(title: str, by_name: Mapping[str, ClassificationReport]
     """One row per name: how well its decisions were predicted."""
     rows = classification_rows(by_name)
     return table(title, HEADINGS, rows, whole=("decision",), right=("n", *FIGURES))
-
-
-def _cell(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"

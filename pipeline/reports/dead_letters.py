@@ -12,7 +12,8 @@ from rich.console import Group, RenderableType
 
 from pipeline.eventlog.port import EventLog, Record, read
 from pipeline.eventlog.topics import Topics
-from pipeline.reports.layout import table, utc
+from pipeline.reports.layout import table
+from pipeline.reports.numbers import utc
 from producers.redelivery import Redelivery
 
 OLD_CODE = "invalid"

@@ -20,7 +20,8 @@ from pipeline.control.records import (
     Resume,
     Rollback,
 )
-from pipeline.reports.layout import table, utc
+from pipeline.reports.layout import table
+from pipeline.reports.numbers import utc
 from pipeline.wording import counted
 
 

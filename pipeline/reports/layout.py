@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -48,15 +47,6 @@ def table(
     for row in cells:
         made.add_row(*map(Text, row))
     return _AtLeast(made, least)
-
-
-def utc(time_ms: int) -> str:
-    """Write a time in UTC, to the second.
-
-    >>> utc(1_700_000_000_000)
-    '2023-11-14 22:13:20'
-    """
-    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 class _AtLeast:

@@ -8,6 +8,7 @@ from rich.console import RenderableType
 
 from pipeline.evaluation.lists import Figures
 from pipeline.reports.layout import table
+from pipeline.reports.numbers import figure
 
 MEANINGS = {
     "diversity@20": "how unlike the items of a list are: one minus the mean cosine of their texts",
@@ -28,7 +29,7 @@ def lists_title(figures: Figures) -> str:
 
 def list_rows(figures: Figures) -> list[tuple[str, str, str]]:
     """One row per figure, in the columns of `LIST_HEADINGS`."""
-    return [(name, _cell(figures.get(name)), meaning) for name, meaning in MEANINGS.items()]
+    return [(name, figure(figures.get(name)), meaning) for name, meaning in MEANINGS.items()]
 
 
 def lists_table(figures: Figures) -> RenderableType:
@@ -38,13 +39,9 @@ def lists_table(figures: Figures) -> RenderableType:
 
 def group_rows(groups: Mapping[str, Mapping[str, float]]) -> list[tuple[str, str, str]]:
     """One row per group, in the columns of `GROUP_HEADINGS`."""
-    return [(name, _cell(share["shown"]), _cell(share["acted_on"])) for name, share in groups.items()]
+    return [(name, figure(share["shown"]), figure(share["acted_on"])) for name, share in groups.items()]
 
 
 def groups_table(groups: Mapping[str, Mapping[str, float]]) -> RenderableType:
     """One row per group of items: its shares of the places in lists, and of the acts that followed."""
     return table("shares of groups of items", GROUP_HEADINGS, group_rows(groups), right=GROUP_HEADINGS[1:])
-
-
-def _cell(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"

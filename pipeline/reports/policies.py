@@ -13,7 +13,8 @@ from pipeline.evaluation.off_policy.evaluation import ESTIMATORS, Evaluation
 from pipeline.policy.arms import has_ended
 from pipeline.policy.changes import PolicyChange
 from pipeline.policy.policies import make_policy
-from pipeline.reports.layout import table, utc
+from pipeline.reports.layout import table
+from pipeline.reports.numbers import utc
 
 
 def evaluations_table(evaluations: Sequence[Evaluation]) -> RenderableType:

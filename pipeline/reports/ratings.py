@@ -8,6 +8,7 @@ from rich.console import RenderableType
 
 from pipeline.evaluation.ratings import RatingReport
 from pipeline.reports.layout import table
+from pipeline.reports.numbers import figure
 
 FIGURES = "MAE", "RMSE"
 TITLE = "predicted ratings"
@@ -16,10 +17,7 @@ HEADINGS = ("rating", "n", *FIGURES)
 
 def ratings_rows(by_slice: Mapping[str, RatingReport]) -> list[tuple[str, ...]]:
     """One row per slice, in the columns of `HEADINGS`."""
-    return [
-        (name, f"{n:,.0f}", *("–" if value is None else f"{value:.4f}" for value in errors))
-        for name, (n, *errors) in by_slice.items()
-    ]
+    return [(name, f"{n:,.0f}", *map(figure, errors)) for name, (n, *errors) in by_slice.items()]
 
 
 def ratings_table(by_slice: Mapping[str, RatingReport]) -> RenderableType:

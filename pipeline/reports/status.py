@@ -6,17 +6,16 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 
 from pipeline.reports.layout import table
+from pipeline.reports.numbers import MIB, UNKNOWN, figure, number
 from pipeline.reports.status_figures import FIGURES, DaemonStatus, DeadLetters, RecentRecords, Status
-
-MIB = 2**20
 
 
 def status_page(status: Status) -> RenderableType:
     """The state with its reasons, then daemons, freshness, quality and refusals."""
     lines = [f"[bold {status.state}]{status.state}[/]"]
     lines += [f"  {escape(finding)}" for finding in status.findings]
-    lag = ", ".join(f"{name} {_number(records)}" for name, records in status.lag.items())
-    lines.append(f"snapshot {status.snapshot or '–'}; unread records: {lag}")
+    lag = ", ".join(f"{name} {number(records)}" for name, records in status.lag.items())
+    lines.append(f"snapshot {status.snapshot or UNKNOWN}; unread records: {lag}")
     lines.append(f"staleness of the served weights: {_seconds(status.staleness_seconds)}")
     tables = (_daemons(status), _freshness(status), _quality(status), _incoming(status))
     return Group("\n".join(lines), *tables, _letters(status.dead_letters))
@@ -28,13 +27,13 @@ def _daemons(status: Status) -> RenderableType:
 
 
 def _daemon(daemon: DaemonStatus) -> tuple[str, ...]:
-    size = "–" if daemon.memory_bytes is None else f"{daemon.memory_bytes / MIB:,.0f}"
+    size = UNKNOWN if daemon.memory_bytes is None else f"{daemon.memory_bytes / MIB:,.0f}"
     state = "up" if daemon.away is None else f"{'away' if daemon.url else 'unknown'}: {daemon.away}"
-    return daemon.name, state, daemon.version or "–", size, _refusals(daemon)
+    return daemon.name, state, daemon.version or UNKNOWN, size, _refusals(daemon)
 
 
 def _refusals(daemon: DaemonStatus) -> str:
-    return ", ".join(f"{reason} {count:,}" for reason, count in daemon.refusals.items()) or "–"
+    return ", ".join(f"{reason} {count:,}" for reason, count in daemon.refusals.items()) or UNKNOWN
 
 
 def _freshness(status: Status) -> RenderableType:
@@ -45,8 +44,7 @@ def _freshness(status: Status) -> RenderableType:
 def _quality(status: Status) -> RenderableType:
     rows = []
     for scorer, figures in status.quality.items():
-        values = (figures[name] for name in FIGURES)
-        rows.append((scorer, *("–" if value is None else f"{value:.4f}" for value in values)))
+        rows.append((scorer, *(figure(figures[name]) for name in FIGURES)))
     return table("prequential quality, recent events", ("scorer", *FIGURES), rows)
 
 
@@ -67,13 +65,9 @@ def _letters(letters: DeadLetters) -> RenderableType:
         (reason, f"{count:,}", f"{letters.recent.get(reason, 0):,}")
         for reason, count in letters.by_reason.items()
     ]
-    title = f"{sum(letters.by_reason.values()):,} dead letters, the last of {letters.last or '–'}"
+    title = f"{sum(letters.by_reason.values()):,} dead letters, the last of {letters.last or UNKNOWN}"
     return table(title, ("reason", "letters", "of the last minutes"), rows, whole=("reason",))
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
-
-
 def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return UNKNOWN if value is None else f"{value:.2f}"

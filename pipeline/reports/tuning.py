@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 
 from pipeline.reports.layout import table
+from pipeline.reports.numbers import UNKNOWN
 from pipeline.training.tuning import TuningResult
 from pipeline.wording import counted
 
@@ -23,7 +24,7 @@ def _settings(found: TuningResult) -> RenderableType:
     rows = [
         (
             f"learn.{name}",
-            f"{found.importances[name]:.2f}" if found.importances else "–",
+            f"{found.importances[name]:.2f}" if found.importances else UNKNOWN,
             f"{found.present.settings[name]:.4g}",
             f"{found.best.settings[name]:.4g}",
         )

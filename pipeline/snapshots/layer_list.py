@@ -8,9 +8,9 @@ which has all rows, is never merged: it stays the same file as long as the list 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 
+from pipeline.clock import now_ms
 from pipeline.errors import SnapshotCorrupt
 from pipeline.snapshots.announcement import Seal
 from pipeline.snapshots.codec import encode_layer, encode_own
@@ -64,7 +64,7 @@ class LayerList:
                 "digest": self._digest.of(update),
                 "files": {name: digest_of(content) for name, content in files.items()},
                 "layers": self._files,
-                "published_at": int(time.time() * 1000),
+                "published_at": now_ms(),
             }
         )
         return manifest, store.publish(manifest, files)

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from pipeline.state.growing import ChangedRows, GrowingArray
@@ -97,12 +96,6 @@ class PairCounts:
         self._extend(SMALLEST_BLOCK)
         self._free: dict[int, list[int]] = {}
 
-    @classmethod
-    def of(cls, matrix: sp.csr_array) -> PairCounts:
-        """Create counts from a matrix ``[n, n]`` with ascending indices."""
-        columns, lengths = matrix.indices.astype(np.int32), np.diff(matrix.indptr).astype(np.int64)
-        return cls().replaced(PairRows(lengths, columns, matrix.data), scale=1.0)
-
     @property
     def size(self) -> int:
         """The number of items."""
@@ -157,12 +150,6 @@ class PairCounts:
     def all_stored(self) -> PairRows:
         """Return copies of all stored counts; as expensive as there are pairs."""
         return self.stored(np.arange(self.size))
-
-    def to_csr(self) -> sp.csr_array:
-        """Return the current counts as a matrix ``[n, n]``; as expensive as there are pairs."""
-        lengths, columns, values = self.rows(np.arange(self.size))
-        indptr = np.concatenate([np.zeros(1, dtype=np.int64), lengths.cumsum()])
-        return sp.csr_array((values, columns, indptr), shape=(self.size, self.size))
 
     def take_changed(self) -> NDArray[np.int64]:
         """Return the rows whose stored counts changed since they were last taken, ascending."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -88,13 +87,6 @@ class DecayedPopularity(Popularity):
         self._sums = GrowingArray[np.float64](np.float64)
         self._total: float | None = None
         self._changed = ChangedRows()
-
-    @classmethod
-    def of_counts(cls, counts: NDArray[np.float64]) -> DecayedPopularity:
-        """Create counts ``[n]`` that are not to decay."""
-        popularity = cls(math.inf)
-        popularity.load(counts)
-        return popularity
 
     @property
     def size(self) -> int:

@@ -6,6 +6,9 @@ back more than is left of what the learner's counts have let decay or evicted: n
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +25,8 @@ from pipeline.state.counts import (
 from pipeline.state.covisitation import Covisitation
 from pipeline.state.popularity import Popularity
 from pipeline.state.sorted_keys import look_up
+
+F = TypeVar("F", np.float32, np.float64)
 
 
 class CovisitationSum(Covisitation):
@@ -65,7 +70,7 @@ class PopularitySum(Popularity):
         self._size = size
         self._base = base
         self._rows, self._counts = summed(rows, weights)
-        before = self._of_base(self._rows)
+        before = self._of_base(self._rows, base.of)
         self._counts = np.maximum(before + self._counts, 0)
         self._total = base.total + float((self._counts - before).sum())
 
@@ -81,10 +86,7 @@ class PopularitySum(Popularity):
 
     def trend(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Return the trend of each of some rows, or of all, as the snapshot knows it; 0 of newer ones."""
-        rows = np.arange(self._size) if rows is None else rows
-        trend, is_known = np.zeros(rows.size, dtype=np.float32), rows < self._base.size
-        trend[is_known] = self._base.trend(rows[is_known])
-        return trend
+        return self._of_base(np.arange(self._size) if rows is None else rows, self._base.trend)
 
     @property
     def counts(self) -> NDArray[np.float64]:
@@ -95,14 +97,17 @@ class PopularitySum(Popularity):
 
     def of(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the counts of rows."""
-        counts, (at, is_there) = self._of_base(rows), look_up(self._rows, rows)
+        counts, (at, is_there) = self._of_base(rows, self._base.of), look_up(self._rows, rows)
         counts[is_there] = self._counts[at[is_there]]
         return counts
 
-    def _of_base(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        counts, is_known = np.zeros(rows.size), rows < self._base.size
-        counts[is_known] = self._base.of(rows[is_known])
-        return counts
+    def _of_base(self, rows: NDArray[np.int64], of: Callable[[NDArray[np.int64]], NDArray[F]]) -> NDArray[F]:
+        """Return what the snapshot has of each of some rows; 0 of newer ones."""
+        is_known = rows < self._base.size
+        known = of(rows[is_known])
+        found = np.zeros(rows.size, dtype=known.dtype)
+        found[is_known] = known
+        return found
 
 
 def _padded(array: NDArray[np.float64], size: int) -> NDArray[np.float64]:

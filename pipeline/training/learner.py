@@ -131,7 +131,7 @@ class Learner:
         warm_start(self.recommender, sizes, small, small_sizes)
         if content_read(sizes) != content_read(small_sizes):
             self._widen()
-        self._read_users(sizes)
+        self.stream.profiles.read(sizes.user_attributes)
         self.optimizer = self._optimizer()
 
     def reencode(self, adapter: Adapter) -> None:
@@ -382,10 +382,6 @@ class Learner:
         self.retriever = Retriever(self.config.retrieval)
         self.stream.catalogue.read(sizes.attributes, sizes.relations)
         self._encode(range(len(self.stream.catalogue)))
-
-    def _read_users(self, sizes: ModelSizes) -> None:
-        """Read the attributes of users that the model did not read before."""
-        self.stream.profiles.read(sizes.user_attributes)
 
     def _optimizer(self) -> OptimizerStep:
         return OptimizerStep(self.recommender, self.table, self.config.optimizer)

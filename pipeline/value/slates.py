@@ -84,16 +84,6 @@ def slate_values(estimates: Estimates, members: Members) -> Numbers:
     return sums.values(np.maximum(counts, 1))[:, 0]
 
 
-def gains(estimates: Estimates, members: Members, sizes: Sizes) -> Numbers:
-    """Return how much each item, beside a slate, adds to its value: vᵢ (Q̄ᵢ - Q) / Σ v + Eᵢ / k, ``[b, m]``.
-
-    Args:
-        members: ``[b, m]`` which items are in the slate.
-        sizes: ``[b]`` k.
-    """
-    return _gained(estimates, _Sums.of(estimates, _with_nothing(members)), sizes[:, None])
-
-
 def swaps(estimates: Estimates, members: Members, sizes: Sizes) -> Floats:
     """Return how a slate's value changes if an item takes the place of its weakest member, ``[b, m]``.
 
@@ -101,7 +91,8 @@ def swaps(estimates: Estimates, members: Members, sizes: Sizes) -> Floats:
     have 0 or more, by their gains above the weakest's.
 
     Args:
-        members, sizes: as for `gains`; there is a member.
+        members: ``[b, m]`` which items are in the slate; there is one.
+        sizes: ``[b]`` k.
     """
     chosen, states = _with_nothing(members), np.arange(len(members))
     sums, counts = _Sums.of(estimates, chosen), members.sum(axis=-1, keepdims=True)
@@ -196,7 +187,10 @@ def _with_nothing(members: Members) -> Numbers:
 
 
 def _gained(estimates: Estimates, sums: _Sums, sizes: Sizes) -> Numbers:
-    """See `gains`; `sizes` are ``[b, 1]``."""
+    """Return how much each item, beside a slate, adds to its value: vᵢ (Q̄ᵢ - Q) / Σ v + Eᵢ / k, ``[b, m]``.
+
+    `sizes` ``[b, 1]`` are the k.
+    """
     weights, worths, effects = estimates.parts[:, :, :-1]
     found: Numbers = (worths - weights * (sums.worths / sums.weights)) / sums.weights + effects / sizes
     return found

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from threading import Event
 
 from pipeline import metrics
+from pipeline.clock import now_ms
 from pipeline.config import BridgeConfig
 from pipeline.errors import LogUnavailable, OffsetsExpired, TopicRenewed
 from pipeline.eventlog.intake import dead_letter
@@ -37,11 +38,6 @@ Letter = tuple[str, bytes]
 """Key and value of a dead letter."""
 
 log = logging.getLogger(__name__)
-
-
-def now_ms() -> int:
-    """Return the time in ms since the epoch."""
-    return time.time_ns() // 1_000_000
 
 
 class Bridge:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
+from pipeline.clock import now_ms
 from pipeline.config import Settings
 from pipeline.eventlog import open_log
 from pipeline.eventlog.port import EventLog, Record, read
 from pipeline.eventlog.topics import Topics
-from producers.bridge.bridge import now_ms
 from producers.bridge.daemon import mappers_of, source_place
 from producers.bridge.event_ids import of_place
 from producers.bridge.record_mapper import RecordMapper

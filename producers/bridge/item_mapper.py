@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from pipeline.datasets.row_reader import Fields, ItemReader
 from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.events import Item, ItemChange, check_units, encode, validate
 from producers.bridge.decision import BridgedRecord
+from producers.bridge.described import Described
 from producers.bridge.rows import SourceRow
 
-MOST_DESCRIBED = 100_000
-"""Items whose last description is remembered, so that not every act repeats that of its item."""
 REMOVAL, CHANGE = "removal", "change"
 
 
@@ -21,7 +18,7 @@ class ItemMapper:
     def __init__(self, topic: str, reader: ItemReader) -> None:
         self._topic = topic
         self._reader = reader
-        self._described: OrderedDict[str, Fields] = OrderedDict()
+        self._described = Described()
 
     def record(self, row: SourceRow, time: int) -> BridgedRecord:
         """Make the record of a catalogue's row: an upsert, or the removal of what was deleted.
@@ -49,12 +46,10 @@ class ItemMapper:
             InvalidEvent, InvalidField: see `record`.
         """
         fields = self._fields(row)
-        if not fields or self._described.get(item) == fields:
+        if not self._described.is_news(item, fields):
             return ()
         made = self._upsert(item, fields, time)
-        self._described[item] = fields
-        if len(self._described) > MOST_DESCRIBED:
-            self._described.popitem(last=False)
+        self._described.note(item, fields)
         return (made,)
 
     def _fields(self, row: SourceRow) -> Fields:

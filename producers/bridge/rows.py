@@ -14,6 +14,7 @@ import orjson
 
 from pipeline.datasets.row_reader import Drop
 from pipeline.errors import InvalidEvent, RefusalReason
+from pipeline.eventlog.intake import check_readable
 from pipeline.eventlog.port import Record
 from pipeline.events import as_object
 from producers.bridge import mongodb
@@ -49,7 +50,7 @@ def json_row(record: Record, read: ReadValue) -> SourceRow | Drop:
     Raises:
         InvalidEvent: it is none, or the record cannot be read.
     """
-    _check_readable(record)
+    check_readable(record)
     key = _key(record)
     if record.value is None:
         return SourceRow({**_fields(key), KEY: key}, deleted=True)
@@ -64,7 +65,7 @@ def debezium_row(record: Record, read: ReadValue) -> SourceRow | Drop:
     Raises:
         InvalidEvent: it is no such envelope, or the record cannot be read.
     """
-    _check_readable(record)
+    check_readable(record)
     key = _unwrapped(_key(record))
     envelope = None if record.value is None else _unwrapped(read(record.value))
     if envelope is None:
@@ -85,11 +86,6 @@ def debezium_row(record: Record, read: ReadValue) -> SourceRow | Drop:
 
 ROW_FORMS: Mapping[str, RowForm] = {"json": json_row, "debezium": debezium_row}
 """By the name of the format in the settings."""
-
-
-def _check_readable(record: Record) -> None:
-    if record.error is not None:
-        raise InvalidEvent("record", record.error)
 
 
 def _key(record: Record) -> object:

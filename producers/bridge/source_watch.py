@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from pipeline import metrics
 from pipeline.errors import TopicRenewed
@@ -16,15 +16,12 @@ SECONDS = 2.0
 class SourceWatch:
     """Compares ids and partitions of topics with those at its begin; sets the lag metric now and then."""
 
-    def __init__(
-        self, source: EventLog, topics: Iterable[str], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, source: EventLog, topics: Iterable[str]) -> None:
         self._source = source
         self._topics = tuple(topics)
-        self._clock = clock
         self._ids = source.topic_ids(self._topics)
         self._partitions = source.partition_counts(self._topics)
-        self._due = clock()
+        self._due = time.monotonic()
 
     def confirm(self) -> None:
         """Check that what was read until now is of these topics, at the price of one request.
@@ -45,11 +42,11 @@ class SourceWatch:
             TopicRenewed: a topic was deleted, was made again, or has more partitions than are read.
             LogUnavailable: the source does not answer.
         """
-        if self._clock() < self._due:
+        if time.monotonic() < self._due:
             return
         self.confirm()
         if self._source.partition_counts(self._topics) != self._partitions:
             raise TopicRenewed("a topic of the bridge's source has other partitions than before")
         behind = lag(self._source.end_offsets(self._topics), reader.positions())
         metrics.LAG.labels("bridge").set(sum(behind.values()))
-        self._due = self._clock() + SECONDS
+        self._due = time.monotonic() + SECONDS

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from pipeline.datasets.row_reader import Fields
 from pipeline.datasets.user_rows import UserReader
 from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.events import User, check_units, encode, validate
 from producers.bridge.decision import BridgedRecord
-from producers.bridge.item_mapper import MOST_DESCRIBED, REMOVAL
+from producers.bridge.described import Described
+from producers.bridge.item_mapper import REMOVAL
 from producers.bridge.rows import SourceRow
 
 
@@ -19,7 +18,7 @@ class UserMapper:
     def __init__(self, topic: str, reader: UserReader) -> None:
         self._topic = topic
         self._reader = reader
-        self._described: OrderedDict[str, Fields] = OrderedDict()
+        self._described = Described()
 
     def record(self, row: SourceRow, time: int) -> BridgedRecord:
         """Make the record of a row about a user: an upsert, or the removal of what was deleted.
@@ -43,12 +42,10 @@ class UserMapper:
             InvalidEvent, InvalidField: see `record`.
         """
         attributes = self._reader.attributes(row.cells)
-        if not attributes or self._described.get(user) == attributes:
+        if not self._described.is_news(user, attributes):
             return ()
         made = self._upsert(user, attributes, time)
-        self._described[user] = attributes
-        if len(self._described) > MOST_DESCRIBED:
-            self._described.popitem(last=False)
+        self._described.note(user, attributes)
         return (made,)
 
     def _upsert(self, user: str, attributes: Fields, time: int) -> BridgedRecord:

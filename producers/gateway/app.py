@@ -14,6 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from pipeline import metrics, tracing
+from pipeline.clock import now_ms
 from pipeline.config import GatewayConfig, Scope
 from pipeline.errors import DeliveryError, LogUnavailable
 from pipeline.eventlog.refusal_log import RefusalLines
@@ -169,11 +170,6 @@ class Door:
         }
         status = 202 if decision.records else 422
         return Response(orjson.dumps(receipt), status, media_type="application/json")
-
-
-def now_ms() -> int:
-    """Return the time in ms since the epoch."""
-    return time.time_ns() // 1_000_000
 
 
 def create_app(

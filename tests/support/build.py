@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 
 from pipeline.config import LearnerConfig, ModelSizes, ReplayConfig, SegmentConfig, StreamConfig
 from pipeline.events import Interaction, InteractionType
+from pipeline.state.counts import PairTable
 from pipeline.state.covisitation import LAG_WEIGHTS
+from pipeline.state.popularity import DecayedPopularity
 from pipeline.state.segments import TYPE_NUMBERS, Segment
 
 MINUTE = 60_000
@@ -43,6 +46,22 @@ def as_pairs(
     ]
     new, old, weights = zip(*found, strict=True) if found else ((), (), ())
     return np.array(new, dtype=np.int64), np.array(old, dtype=np.int64), np.array(weights, dtype=np.float64)
+
+
+def matrix_of(counts: PairTable) -> NDArray[np.float64]:
+    """The current counts of pairs as a matrix ``[n, n]``."""
+    rows = np.arange(counts.size)
+    lengths, columns, values = counts.rows(rows)
+    matrix = np.zeros((counts.size, counts.size))
+    matrix[np.repeat(rows, lengths), columns] = values
+    return matrix
+
+
+def popularity_of(counts: NDArray[np.float64]) -> DecayedPopularity:
+    """Counts ``[n]`` that are not to decay."""
+    popularity = DecayedPopularity(math.inf)
+    popularity.load(counts)
+    return popularity
 
 
 def purchase(user: str, item: str, time: int, session: str | None = None) -> Interaction:

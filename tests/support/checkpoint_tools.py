@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from pipeline.checkpoints.capture import capture
-from pipeline.checkpoints.state import LearnerState
+from pipeline.checkpoints.state import LearnerState, file_parts
 from pipeline.config import Settings
 from pipeline.journal.position import Position
 from tests.support.model_harness import ModelHarness
@@ -56,3 +56,8 @@ def with_other_weights(settings: Settings) -> Settings:
         {"format": "pt"},
     )
     return settings.model_copy(update={"model": settings.model.replace(backbone=str(folder))})
+
+
+def to_files(captured: LearnerState, partitions: int) -> dict[str, bytes]:
+    """Encode a state as files by name, in memory."""
+    return {name: b"".join(parts) for name, parts in file_parts(captured, partitions)}

@@ -1,4 +1,4 @@
-"""Damage stored records on disk: batches in a broker's segment files, rows of a SQLite file."""
+"""Damage what is stored on disk: batches in a broker's segment files, rows of a SQLite file, any file."""
 
 from __future__ import annotations
 
@@ -91,3 +91,10 @@ def damage_page(path: Path, marker: bytes) -> None:
         page = file.read().index(marker) // size
         file.seek(page * size)
         file.write(b"\xff" * 12)
+
+
+def flip_a_bit(path: Path) -> None:
+    """Change the middle byte of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)

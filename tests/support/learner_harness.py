@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from consumers.learn.orders import CommandReader
-from pipeline.checkpoints.capture import capture, snapshot_of, take_changed, update_of
+from pipeline.checkpoints.capture import capture, take_changed, update_of
 from pipeline.checkpoints.fingerprint import fingerprint
 from pipeline.checkpoints.state import LearnerState
+from pipeline.evaluation.prequential import Report
 from pipeline.eventlog.port import FencedWriter
 from pipeline.eventlog.refusal_limit import RefusalLimit
-from pipeline.journal.batch_source import Batch, BatchSource, StateSwitch, Turn
+from pipeline.journal.batch_source import BatchSource
 from pipeline.journal.entry import read_journal
 from pipeline.journal.position import Position
+from pipeline.journal.turns import Batch, StateSwitch, Turn
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.snapshots.digest import snapshot_digest
 from pipeline.snapshots.publisher import Publication, Publisher
@@ -24,6 +26,11 @@ from pipeline.training.supervision import supervise
 
 if TYPE_CHECKING:
     from tests.support.model_harness import ModelHarness
+
+
+def snapshot_of(learner: Learner, model: str, position: Position, quality: Report, reason: str) -> Snapshot:
+    """Copy the whole state that servers need."""
+    return Snapshot.of(update_of(learner, model, position, quality, reason))
 
 
 class Rebuilt(NamedTuple):

@@ -38,8 +38,10 @@ from pipeline.eventlog.port import EventLog, Record, TopicPartition, read
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Interaction, InteractionType, Item, encode
 from pipeline.journal.batch_source import BatchSource
+from pipeline.journal.entry import Verb, read_journal
 from pipeline.journal.position import Position, first_position
 from pipeline.monitoring.supervisor import Supervisor
+from pipeline.snapshots.announcement import Announcement
 from pipeline.snapshots.publisher import Publisher
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.snapshots.version import Version
@@ -199,6 +201,15 @@ class ModelHarness:
     def records(self, topic: str) -> list[Record]:
         """Read all records of a topic."""
         return list(read(self.log, topic))
+
+    def announced(self) -> list[str]:
+        """Return the versions that were announced, in their order."""
+        records = self.records(self.topics.snapshots)
+        return [Announcement.decode(record.value or b"").version for record in records]
+
+    def verbs(self) -> list[tuple[str, Verb]]:
+        """Return version and verb of each entry of the journal."""
+        return [(entry.version, entry.verb) for entry, _ in read_journal(self.log, self.topics.journal)]
 
     def order(self, order: ControlRecord) -> None:
         """Append to the control topic."""

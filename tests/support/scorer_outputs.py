@@ -12,7 +12,4 @@ from pipeline.state.evidence import FACTS
 def features_of(outputs: ScorerOutputs) -> Tensor:
     """Return all features, including zeros, ``[f, m, n]``."""
     facts = torch.zeros(len(FACTS), *outputs.model.shape).index_put_(tuple(outputs.indices), outputs.values)
-    shared = outputs.popularity, outputs.bias, outputs.trend
-    popularity, bias, trend = (of.expand_as(outputs.model) for of in shared)
-    dense = [outputs.model, outputs.covisitation, popularity, bias, outputs.alike, trend]
-    return torch.cat([torch.stack(dense), facts])
+    return torch.cat([torch.stack([column.expand_as(outputs.model) for column in outputs.dense]), facts])

@@ -30,6 +30,7 @@ from consumers.serve.state.serving_state import DEDUPE_WINDOW, HistoryPosition, 
 from consumers.serve.state.steering import Steering
 from consumers.serve.state.tail import MAX_EVENTS, TailEvent
 from pipeline import metrics, tracing
+from pipeline.clock import now_ms
 from pipeline.config import RetrievalConfig, SignalsConfig
 from pipeline.errors import (
     LogUnavailable,
@@ -364,7 +365,7 @@ class Follower:
             return
         self._recover()
         metrics.LAG.labels("serve").set(sum(lag(ends, positions).values()))
-        metrics.STALENESS.set(view.staleness(int(time.time() * 1000)))
+        metrics.STALENESS.set(view.staleness(now_ms()))
         metrics.ITEMS.labels("serve").set(len(view.index))
         metrics.USERS.labels("serve").set(self._current.users)
 

@@ -5,11 +5,11 @@ It is apart from the follower: answers neither wait for it nor fail with it.
 
 from __future__ import annotations
 
-import time
 from threading import Event
 
 from consumers.serve.follow.beside import read_beside
 from consumers.serve.state.shown import ShownItems
+from pipeline.clock import now_ms
 from pipeline.errors import InvalidEvent
 from pipeline.eventlog.port import EventLog, Record
 from pipeline.eventlog.refusal_log import RefusalLog
@@ -33,7 +33,7 @@ class ImpressionFollower:
         read_beside(self._follow, self._log, stop, "what other servers show is not known")
 
     def _follow(self, stop: Event) -> None:
-        since = int(time.time() * 1000) - self._keep_ms
+        since = now_ms() - self._keep_ms
         with self._log.reader(self._log.offsets_at([self._topic], since)) as reader:
             while not stop.is_set():
                 for record in reader.poll(MAX_RECORDS, 0):  # if it waited, it looked after each commit

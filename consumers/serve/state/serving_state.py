@@ -106,11 +106,26 @@ class View:
     scans: Scans | None = None
     related: RelatedRows = NO_RELATED_ROWS
 
+    @property
+    def with_model(self) -> ModelView | None:
+        """This View with the model that scores its items; None without a snapshot."""
+        if self.snapshot is None or self.items is None:
+            return None
+        return ModelView(self, self.snapshot, self.items)
+
     def staleness(self, now_ms: int) -> float:
         """Seconds since the append of the oldest unlearned interaction, 0 if there is none."""
         if self.oldest_unlearned is None:
             return 0.0
         return max(0, now_ms - self.oldest_unlearned) / 1000
+
+
+class ModelView(NamedTuple):
+    """A View whose items a model scores: that of its snapshot."""
+
+    view: View
+    snapshot: LoadedSnapshot
+    items: ItemRows
 
 
 class ServingState:

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from pipeline.evaluation.off_policy.estimators import LoggedSlates
 
 Floats = NDArray[np.float64]
+ALPHA = 0.05
+"""Probability that an interval is ever wrong; each of its ends has half of it."""
 SHARES = (1 - np.cos(np.pi * np.arange(1, 301) / 300)) / 2
 """Shares of a range against which is bet; they lie closer near its ends, where rare rewards are."""
 _STEPS = np.geomspace(1e-4, 1, 150)
@@ -129,10 +131,10 @@ class ValueSequence:
     baseline some kinds of observations are doubly robust, others by inverse propensities.
     """
 
-    def __init__(self, rewards: Range, alpha: float = 0.05) -> None:
+    def __init__(self, rewards: Range) -> None:
         """Bound the expected reward of a slate; rewards outside the range are taken as its ends."""
         self._range = rewards
-        self._got, self._missed = (LowerBound(alpha / 2, SHARES, *-COSTS) for _ in range(2))
+        self._got, self._missed = (LowerBound(ALPHA / 2, SHARES, *-COSTS) for _ in range(2))
 
     def add(self, slates: LoggedSlates, baseline: Baseline | None = None) -> None:
         """Take in slates in the order of time."""
@@ -154,11 +156,11 @@ class GainSequence:
     It is a paired difference, so what both earn alike does not widen it.
     """
 
-    def __init__(self, rewards: Range, alpha: float = 0.05) -> None:
+    def __init__(self, rewards: Range) -> None:
         """Bound the expected gain; rewards outside the range are taken as its ends."""
         self._width = rewards.most - rewards.least
         self._range = rewards
-        self._won, self._lost = (LowerBound(alpha / 2, DIFFERENCES, *-np.maximum(COSTS, 1)) for _ in range(2))
+        self._won, self._lost = (LowerBound(ALPHA / 2, DIFFERENCES, *-np.maximum(COSTS, 1)) for _ in range(2))
 
     def add(self, slates: LoggedSlates, baseline: Baseline | None = None) -> None:
         """Take in slates in the order of time."""

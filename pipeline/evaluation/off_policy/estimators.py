@@ -15,9 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.policy.recorded import LEAST_PROPENSITY
+
 Floats = NDArray[np.float64]
-MOST_WEIGHT = 2.0**53
-"""Weights have a mean of 1 whatever is drawn, so a larger one has a probability of 2⁻⁵³ at most (Markov)."""
+MOST_WEIGHT = 1 / LEAST_PROPENSITY
+"""Weights have a mean of 1 whatever is drawn: a larger one is less probable than draws can tell (Markov)."""
 Estimator = Callable[["LoggedSlates"], Floats]
 """Returns what each of n slates contributes ``[n]``; the mean estimates the policy's value."""
 

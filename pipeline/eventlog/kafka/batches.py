@@ -8,7 +8,6 @@ version is pinned; the contract suite damages batches on a real broker.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from kafka.consumer.fetcher import Fetcher
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.util import decode_varint
 
+from pipeline.clock import now_ms
 from pipeline.eventlog.kafka.codecs import DECODING_ERRORS, decompress
 
 _MAX_CLOCK_SKEW_MS = 300_000
@@ -143,7 +143,7 @@ class TolerantRecords:
             batch = self._records.next_batch()
         except DECODING_ERRORS as error:  # where the next batch begins is unknown: fetch again behind
             self._ended = True
-            return _LostBatch(self._offset, self._offset, _now(), f"damaged batch: {error}")
+            return _LostBatch(self._offset, self._offset, now_ms(), f"damaged batch: {error}")
         if batch is None:
             return None
         decoded = self._decoded(batch)
@@ -167,7 +167,7 @@ class TolerantRecords:
 
     def _lost(self, batch: Any, reason: str, header_is_sound: bool) -> _LostBatch:
         last = batch.last_offset if header_is_sound else self._offset
-        now = _now()
+        now = now_ms()
         plausible = 0 <= batch.max_timestamp <= now + _MAX_CLOCK_SKEW_MS
         first = min(max(batch.base_offset, 0), last)
         return _LostBatch(first, last, batch.max_timestamp if plausible else now, reason)
@@ -188,7 +188,7 @@ class _LegacyBatch:
                 raise ValueError("the checksum is wrong")
             yield from list(self._batch)
         except DECODING_ERRORS as error:
-            yield _placeholder(self.base_offset, _now(), f"damaged batch: {error}")
+            yield _placeholder(self.base_offset, now_ms(), f"damaged batch: {error}")
 
 
 class TolerantPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the client has no types
@@ -210,7 +210,3 @@ def _decompressed(batch: Any) -> Any:
 
 def _placeholder(offset: int, append_time: int, reason: str) -> _Placeholder:
     return _Placeholder(offset, append_time, DefaultRecordBatch.LOG_APPEND_TIME, Unreadable(reason))
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
 
+from pipeline.clock import now_ms
 from pipeline.errors import InvalidSettings, TopicError
 from pipeline.eventlog.port import Offsets, TopicPartition, TopicSpec
 from pipeline.eventlog.sqlite.database import (
@@ -28,10 +28,6 @@ _ALTERABLE = {"compacted", "retention_ms", "compaction_lag_ms"}
 """The settings that this engine has; they are columns of the same names."""
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class SqliteLog:
     """An event log in one file. `clock` returns append times in ms; tests inject their own.
 
@@ -39,7 +35,7 @@ class SqliteLog:
     """
 
     def __init__(
-        self, path: Path, clock: Clock = _now_ms, busy_seconds: float = BUSY_SECONDS, *, create: bool = True
+        self, path: Path, clock: Clock = now_ms, busy_seconds: float = BUSY_SECONDS, *, create: bool = True
     ) -> None:
         self._path = path
         self._clock = clock

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterator
 
+from pipeline.clock import now_ms
 from pipeline.eventlog.port import Record
 from pipeline.eventlog.sqlite.database import OFFSET_MASK, Slot
 from pipeline.eventlog.unreadable import unreadable
@@ -57,7 +57,7 @@ def _one_by_one(connection: sqlite3.Connection, slot: Slot, start: int, end: int
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
                 raise
-            yield unreadable(slot.topic, slot.partition, offset, _now(), f"damaged row: {error}")
+            yield unreadable(slot.topic, slot.partition, offset, now_ms(), f"damaged row: {error}")
             continue
         if row is not None:  # else compaction removed it
             append_time, key, value, sound = row
@@ -70,7 +70,7 @@ def _one_by_one(connection: sqlite3.Connection, slot: Slot, start: int, end: int
 
 
 def _damaged(slot: Slot, offset: int, append_time: object) -> Record:
-    known = append_time if isinstance(append_time, int) else _now()
+    known = append_time if isinstance(append_time, int) else now_ms()
     return unreadable(slot.topic, slot.partition, offset, known, "the row has values of other types")
 
 
@@ -81,7 +81,3 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
         return isinstance(error, sqlite3.OperationalError) and "UTF-8" in str(error)
     primary: int = code & 0xFF
     return primary == sqlite3.SQLITE_CORRUPT
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

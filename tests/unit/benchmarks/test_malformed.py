@@ -28,7 +28,7 @@ from benchmarks.malformed.inputs import (
     input_of,
     row_of,
 )
-from pipeline.cli.terminal import now
+from pipeline.clock import now_ms
 from pipeline.config import BridgeConfig, GatewayConfig, RefusalsConfig
 from pipeline.datasets.mapping import load_mapping
 from pipeline.eventlog.port import TopicSpec
@@ -94,7 +94,7 @@ def test_what_is_malformed_is_refused_by_name_and_the_rest_is_learned(
         harness.log.create_topics([TopicSpec(FOREIGN_TOPIC, 2)])
         for first in range(0, INPUTS, 100):
             for door in (doors.gateway, doors.files, doors.topics, doors.bridge):
-                door(first, 100, now())
+                door(first, 100, now_ms())
         bridge(harness, tmp_path, INPUTS)
     with harness.learning() as learning:
         learning.catch_up()
@@ -116,10 +116,10 @@ def test_what_is_malformed_is_refused_by_name_and_the_rest_is_learned(
 
 def test_every_kind_of_fault_comes_up() -> None:
     doors: tuple[Door, ...] = ("gateway", "topics")
-    found = {input_of(0, door, number, now()).fault for door in doors for number in range(3_000)}
+    found = {input_of(0, door, number, now_ms()).fault for door in doors for number in range(3_000)}
     assert found == {*ANY_FAULTS, *INTERACTION_FAULTS, *ITEM_FAULTS, *TOPIC_FAULTS, *RECORD_FAULTS, ""}
-    assert {row_of(0, number, now())[1] for number in range(200)} == {*ROW_FAULTS, ""}
-    assert {foreign_of(0, number, now()).fault for number in range(400)} == {*FOREIGN_FAULTS, ""}
+    assert {row_of(0, number, now_ms())[1] for number in range(200)} == {*ROW_FAULTS, ""}
+    assert {foreign_of(0, number, now_ms()).fault for number in range(400)} == {*FOREIGN_FAULTS, ""}
 
 
 @pytest.mark.parametrize("number", range(20))
@@ -133,10 +133,10 @@ def test_an_input_that_should_not_be_accepted_would_be_found(harness: ModelHarne
         return 202, b'{"accepted": 50, "refused": []}'
 
     doors = Doors(post, harness.log, harness.topics, tmp_path, SEED)
-    doors.gateway(0, 50, now())
+    doors.gateway(0, 50, now_ms())
     malformed = sum(number for (_, fault), number in doors.sent.counts.items() if fault)
     assert len(doors.sent.findings) == malformed
-    doors.topics(0, 50, now())
+    doors.topics(0, 50, now_ms())
     doors.sent.findings.clear()
     doors.check_letters([], [])
     assert doors.sent.findings

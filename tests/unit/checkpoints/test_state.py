@@ -6,13 +6,14 @@ import orjson
 import pytest
 
 from pipeline.checkpoints.capture import capture
-from pipeline.checkpoints.state import OUTCOMES, RATINGS, SUPERVISOR, LearnerState, restore, to_files
+from pipeline.checkpoints.state import OUTCOMES, RATINGS, SUPERVISOR, LearnerState, restore
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.journal.position import Position
 from pipeline.monitoring.supervisor import Supervisor
 from pipeline.state.dedupe import Sighting
 from pipeline.state.histories import decode_history
 from pipeline.training.learner import Learner
+from tests.support.checkpoint_tools import to_files
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import PARTITIONS, ModelHarness
 

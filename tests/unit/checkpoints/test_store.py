@@ -26,6 +26,7 @@ from tests.support.checkpoint_tools import (
     with_fewer_tokens,
     with_other_weights,
 )
+from tests.support.damage import flip_a_bit
 from tests.support.model_harness import PREFIX, ModelHarness
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -34,12 +35,6 @@ HOUR, DAY = 3600.0, 86_400.0
 @pytest.fixture
 def folder(harness: ModelHarness) -> Path:
     return harness.settings.checkpoints.folder / PREFIX
-
-
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 def truncate(path: Path) -> None:

@@ -25,7 +25,7 @@ SHOP = "shop:events=60,users=10,items=90,arrivals=0"
 @pytest.fixture(autouse=True)
 def harness(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelHarness]:
     """An empty log, and a clock that stands still."""
-    monkeypatch.setattr(operations, "now", lambda: MOMENT_MS)
+    monkeypatch.setattr(operations, "now_ms", lambda: MOMENT_MS)
     with ModelHarness(settings) as harness:
         yield harness
 

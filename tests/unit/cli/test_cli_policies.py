@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from pipeline.cli import policies
-from pipeline.cli.terminal import now
+from pipeline.clock import now_ms
 from pipeline.config import Settings
 from pipeline.evaluation import responses
 from pipeline.evaluation.classification import Classification
@@ -69,7 +69,7 @@ def serve(harness: ModelHarness, answers: int) -> None:
 
 def in_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the windows of all impressions have passed."""
-    monkeypatch.setattr(policies, "now", lambda: now() + HOUR_MS)
+    monkeypatch.setattr(policies, "now_ms", lambda: now_ms() + HOUR_MS)
 
 
 def test_a_worse_policy_is_found_out(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -367,7 +367,7 @@ def test_all_users_of_an_experiment_that_has_just_begun_are_in_their_first_hours
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment(harness, monkeypatch, 6)
-    monkeypatch.setattr(policies, "now", now)
+    monkeypatch.setattr(policies, "now_ms", now_ms)
     assert orjson.loads(run("experiment", "report", "--json").stdout)["waiting"] == 6
 
 

@@ -23,7 +23,7 @@ from pipeline.control.records import (
     Refusal,
     Rollback,
 )
-from pipeline.journal.batch_source import Batch
+from pipeline.journal.turns import Batch
 from pipeline.monitoring.drift import DriftPolicy
 from pipeline.reports.history import history_cells, history_table
 from pipeline.training.supervision import supervise

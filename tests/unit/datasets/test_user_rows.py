@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.datasets import open_dataset
+from pipeline.datasets.catalogue_file import CatalogueFile
 from pipeline.datasets.mapped import MappedDataset
 from pipeline.datasets.mapping import Mapping, load_mapping, to_toml
 from pipeline.datasets.users_file import UsersFile
@@ -117,3 +118,20 @@ def test_rows_of_users_alone_are_read_each_user_once(tmp_path: Path) -> None:
 def test_a_mapping_without_acts_is_of_one_thing(tables: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="one of"):
         Mapping.model_validate(tables)
+
+
+@pytest.mark.parametrize(
+    "reads, mapping",
+    [
+        (UsersFile, {"users": {"user": "id", "attributes": {"tier": "tier"}}}),
+        (CatalogueFile, {"items": {"item": "id", "title": "tier"}}),
+    ],
+)
+def test_a_dropped_row_of_items_or_users_names_the_field_at_fault(
+    tmp_path: Path, reads: type[UsersFile] | type[CatalogueFile], mapping: dict[str, object]
+) -> None:
+    (tmp_path / "crm.csv").write_text(f"id,tier\n{'i' * 1_000},gold\n")
+    found = reads(tmp_path / "crm.csv", Mapping.model_validate({**mapping, "invalid": "drop"}), 0)
+    assert list(found.records()) == []
+    (line,) = found.drops.lines()
+    assert line.startswith(f"dropped 1 row: {next(iter(mapping)).removesuffix('s')}: ")

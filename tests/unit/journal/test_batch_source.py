@@ -13,8 +13,8 @@ from pipeline.config import RefusalsConfig, Settings
 from pipeline.errors import Fenced
 from pipeline.eventlog.partitioner import partition_of
 from pipeline.events import MAX_TIME_AHEAD_MS, Item, encode
-from pipeline.journal.batch_source import Batch
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
+from pipeline.journal.turns import Batch
 from tests.support.build import purchase
 from tests.support.impressions import impression
 from tests.support.learner_harness import LearnerHarness

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pipeline.model.losses import Negatives, draw_negatives, sampled_softmax
-from pipeline.state.popularity import DecayedPopularity
+from tests.support.build import popularity_of
 
 CPU = torch.device("cpu")
 LOGITS = torch.tensor([[0.5, -1.0, 2.0, 0.0], [1.0, 1.5, -0.5, 0.2]])
@@ -49,7 +49,7 @@ def divergence(wanted: Tensor, corrected: bool) -> float:
     random = np.random.default_rng(0)
     logits = torch.zeros(wanted.numel(), requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=0.05)
-    popularity = DecayedPopularity.of_counts(wanted.numpy())
+    popularity = popularity_of(wanted.numpy())
     for targets in torch.from_numpy(random.choice(wanted.numel(), (300, 256), p=wanted.numpy())):
         drawn = draw_negatives(popularity, 4, random, CPU)
         if not corrected:
@@ -69,7 +69,7 @@ def test_the_correction_makes_the_learned_shares_right() -> None:
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=700).map(np.array), st.integers(1, 600))
 def test_the_expected_numbers_of_draws_sum_to_all_draws(counts: NDArray[np.float64], count: int) -> None:
-    popularity = DecayedPopularity.of_counts(counts)
+    popularity = popularity_of(counts)
     drawn = draw_negatives(popularity, count, np.random.default_rng(0), CPU)
     assert drawn.items.numel() == count
     expected = drawn.log_expected(torch.arange(counts.size)).double().exp().sum()
@@ -80,7 +80,7 @@ def test_the_expected_numbers_of_draws_sum_to_all_draws(counts: NDArray[np.float
 def test_negatives_are_drawn_as_often_as_they_say(count: int) -> None:
     counts = np.zeros(600)
     counts[[0, 1, 599]] = 60, 30, 10
-    popularity, random = DecayedPopularity.of_counts(counts), np.random.default_rng(0)
+    popularity, random = popularity_of(counts), np.random.default_rng(0)
     rounds = 60_000 // count
     drawn = [draw_negatives(popularity, count, random, CPU) for _ in range(rounds)]
     found = torch.bincount(torch.cat([one.items for one in drawn]), minlength=600) / rounds
@@ -92,11 +92,11 @@ def test_negatives_are_drawn_as_often_as_they_say(count: int) -> None:
 
 
 def test_without_counts_every_item_is_as_likely() -> None:
-    drawn = draw_negatives(DecayedPopularity.of_counts(np.zeros(4)), 8, np.random.default_rng(0), CPU)
+    drawn = draw_negatives(popularity_of(np.zeros(4)), 8, np.random.default_rng(0), CPU)
     assert drawn.log_expected(torch.arange(4)).exp().tolist() == pytest.approx([2, 2, 2, 2])
 
 
 def test_the_same_randomness_draws_the_same() -> None:
-    popularity = DecayedPopularity.of_counts(np.ones(9))
+    popularity = popularity_of(np.ones(9))
     one, other = (draw_negatives(popularity, 32, np.random.default_rng(5), CPU) for _ in range(2))
     assert torch.equal(one.items, other.items)

@@ -17,6 +17,7 @@ from pipeline.retrieval.item_search import ItemSearch, SearchChoice
 from pipeline.retrieval.scan import MODEL, NO_ROWS, Queries
 from pipeline.state.growing import distinct
 from pipeline.state.popularity import DecayedPopularity
+from tests.support.build import popularity_of
 
 ITEMS, SCANNED, WIDTH = 200, 64, 32
 
@@ -32,14 +33,14 @@ def rows_of(size: int) -> Rows:
     return Rows(content, torch.zeros(size, WIDTH), torch.zeros(size))
 
 
-def popularity_of(size: int) -> DecayedPopularity:
-    return DecayedPopularity.of_counts(np.arange(size, dtype=np.float64)[::-1].copy())
+def falling(size: int) -> DecayedPopularity:
+    return popularity_of(np.arange(size, dtype=np.float64)[::-1].copy())
 
 
 def search_of(items: Rows, choice: SearchChoice) -> ItemSearch:
     search = ItemSearch()
     search.choose(choice, items)
-    search.refresh(items, popularity_of(len(items.bias)), NO_ROWS, NO_ROWS)
+    search.refresh(items, falling(len(items.bias)), NO_ROWS, NO_ROWS)
     return search
 
 
@@ -78,7 +79,7 @@ def test_what_changes_is_found_as_it_is_now(recommender: Recommender) -> None:
     search = search_of(items, choice_of(items))
     other = torch.nn.functional.normalize(torch.ones(WIDTH), dim=0)
     items.content[150], items.residual[7] = other, 3 * torch.nn.functional.normalize(-other, dim=0)
-    search.refresh(items, popularity_of(ITEMS), np.array([7]), np.array([150]))
+    search.refresh(items, falling(ITEMS), np.array([7]), np.array([150]))
     assert 150 in found(search, recommender, items, other)[1:]
     assert found(search, recommender, items, -other)[0] == 7
 
@@ -89,7 +90,7 @@ def test_another_choice_is_searched_as_by_one_that_begins_with_it(recommender: R
     before, after = choice_of(items), SearchChoice(np.arange(30, 130), True, choose_centroids(items.content))
     search = search_of(items, before)
     search.choose(after._replace(centroids=before.centroids), items)
-    search.refresh(items, popularity_of(ITEMS), NO_ROWS, NO_ROWS)
+    search.refresh(items, falling(ITEMS), NO_ROWS, NO_ROWS)
     for user in items.content[::7]:
         assert found(search, recommender, items, user) == found(
             search_of(items, after), recommender, items, user
@@ -102,14 +103,14 @@ def test_all_are_scanned_as_they_grow(recommender: Recommender) -> None:
     for size in (40, SCANNED):
         some = Rows(*(column[:size] for column in items))
         search.choose(SearchChoice(np.arange(size), True), some)
-        search.refresh(some, popularity_of(size), NO_ROWS, NO_ROWS)
+        search.refresh(some, falling(size), NO_ROWS, NO_ROWS)
         assert search.is_complete
         assert found(search, recommender, items, items.content[size - 1]) == [size - 1]
-        assert np.array_equal(search.log_shares, popularity_of(size).log_share())
+        assert np.array_equal(search.log_shares, falling(size).log_share())
 
 
 def test_log_shares_are_those_of_the_counts_whether_or_not_it_is_named_which_have_changed() -> None:
-    items, popularity, random = rows_of(ITEMS), popularity_of(ITEMS), np.random.default_rng(0)
+    items, popularity, random = rows_of(ITEMS), falling(ITEMS), np.random.default_rng(0)
     search = search_of(items, choice_of(items))
     others = search.choice._replace(rows=np.arange(30, 130))
     for chosen in (search.choice, others):

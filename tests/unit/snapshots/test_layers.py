@@ -37,6 +37,7 @@ from pipeline.snapshots.snapshot import LayerFile, Manifest, Snapshot, Update
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.snapshots.table import LEAST_SPARSE
 from pipeline.snapshots.version import Version
+from tests.support.build import matrix_of
 
 WIDTH = 3
 Rows = NDArray[np.int64]
@@ -154,7 +155,7 @@ def assert_holds(snapshot: Snapshot, state: State) -> None:
     for gathered in (snapshot.residual[torch.arange(len(state.items))], snapshot.residual.float()):
         np.testing.assert_array_equal(gathered, state.residual)
     np.testing.assert_array_equal(table.popularity.counts, state.acts * state.scale)
-    np.testing.assert_array_equal(table.pairs.to_csr().toarray(), state.pairs * state.scale)
+    np.testing.assert_array_equal(matrix_of(table.pairs), state.pairs * state.scale)
     assert table.scanned.tolist() == state.scanned.tolist()
     held = np.zeros((0, WIDTH)) if table.centroids is None else table.centroids
     np.testing.assert_array_equal(held, state.centroids)

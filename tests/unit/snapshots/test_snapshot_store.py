@@ -22,6 +22,7 @@ from pipeline.snapshots.publisher import PRUNE_EVERY
 from pipeline.snapshots.snapshot import Manifest, Snapshot
 from pipeline.snapshots.store import SnapshotStore
 from pipeline.snapshots.version import Version
+from tests.support.build import matrix_of
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import PREFIX, ModelHarness
 
@@ -37,7 +38,7 @@ def assert_same(loaded: Snapshot, direct: Snapshot) -> None:
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     for name in ("mixer", "ratings", "content", "residual", "bias"):
         assert torch.equal(getattr(loaded, name), getattr(direct, name)), name
-    assert np.array_equal(loaded.table.pairs.to_csr().toarray(), direct.table.pairs.to_csr().toarray())
+    assert np.array_equal(matrix_of(loaded.table.pairs), matrix_of(direct.table.pairs))
     assert np.array_equal(loaded.effects, direct.effects)
     assert np.array_equal(loaded.table.popularity.counts, direct.table.popularity.counts)
     assert (loaded.table.ids, loaded.table.rows) == (direct.table.ids, direct.table.rows)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.state.counts import LEAST_SCALE, PairCounts, PairRows, is_pairs
+from tests.support.build import matrix_of
 
 SIZE = 11
 """More than two blocks of four pairs, so that rows move."""
@@ -83,7 +84,7 @@ def test_counts_equal_a_dense_matrix(done: list[tuple[str, object]]) -> None:
             dense.grow(value)
         elif isinstance(value, float):
             dense.counts *= value
-    np.testing.assert_allclose(counts.to_csr().toarray(), dense.counts, atol=1e-12)
+    np.testing.assert_allclose(matrix_of(counts), dense.counts, atol=1e-12)
     asked = np.array([3, 0, 7, 3])
     found = counts.rows(asked)
     np.testing.assert_allclose(found.totals, dense.counts[asked].sum(axis=1), atol=1e-12)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.state.covisitation import CONFIDENCE, LAG_WEIGHTS, VISIT, DecayedCovisitation
-from tests.support.build import as_pairs
+from tests.support.build import as_pairs, matrix_of
 
 SIZE = 6
 
@@ -101,9 +101,9 @@ def test_undecayed_sums_do_not_depend_on_the_order_of_reading(
 
 def test_a_half_life_halves_what_was_counted() -> None:
     covisitation = covisitation_of([0, 1, 2])
-    before = covisitation.counts.to_csr().toarray()
+    before = matrix_of(covisitation.counts)
     covisitation.age(1_000)
-    np.testing.assert_allclose(covisitation.counts.to_csr().toarray(), before / 2)
+    np.testing.assert_allclose(matrix_of(covisitation.counts), before / 2)
 
 
 def test_an_item_without_acts_is_not_suggested() -> None:
@@ -120,7 +120,7 @@ def test_what_is_taken_back_is_gone_and_nothing_falls_below_zero(sequences: list
     covisitation, (new, old, weights) = covisitation_of(*sequences), as_pairs(steps(*sequences))
     covisitation.age(1_000)  # half of each count has decayed, so the whole is more than is left
     covisitation.fold(new, old, -weights)
-    assert not covisitation.counts.to_csr().toarray().any()
+    assert not matrix_of(covisitation.counts).any()
     assert not covisitation.suggest([np.array([0])]).toarray().any()
 
 

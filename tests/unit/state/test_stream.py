@@ -8,7 +8,7 @@ from pipeline.config import StreamConfig
 from pipeline.events import Interaction, Item
 from pipeline.state.histories import Act
 from pipeline.state.stream import StreamState
-from tests.support.build import MINUTE, purchase
+from tests.support.build import MINUTE, matrix_of, purchase
 
 EVENTS = [purchase("u", "cup", 0), purchase("v", "cup", 0), purchase("u", "plate", MINUTE)]
 
@@ -34,7 +34,7 @@ def test_counts_decay_with_events() -> None:
     half = StreamState(StreamConfig(covisitation_half_life=3, popularity_half_life=3), made.catalogue)
     half.grow()
     half.fold(EVENTS)
-    np.testing.assert_allclose(half.covisitation.counts.to_csr().toarray(), [[0, 10], [10, 0]])
+    np.testing.assert_allclose(matrix_of(half.covisitation.counts), [[0, 10], [10, 0]])
     np.testing.assert_allclose(half.popularity.counts, [1, 0.5])
     assert half.acts.tolist() == [2, 1]
 

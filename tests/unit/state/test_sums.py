@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.state.counts import PairCounts
-from pipeline.state.popularity import DecayedPopularity
 from pipeline.state.sums import CovisitationSum, PopularitySum
+from tests.support.build import popularity_of
 
 KNOWN, SIZE = 6, 9
 """Items of the snapshot, and all items."""
@@ -57,7 +57,7 @@ def test_pairs_are_summed_and_never_below_zero(
 def test_counts_are_summed_and_never_below_zero(before: list[int], later: list[tuple[int, int]]) -> None:
     expected = np.array([*before, *[0] * (SIZE - KNOWN)], dtype=np.float64)
     rows, weights = np.array(later, dtype=np.int64).reshape(-1, 2).T
-    base = DecayedPopularity.of_counts(expected[:KNOWN])
+    base = popularity_of(expected[:KNOWN])
     np.add.at(expected, rows, weights)
     expected = np.maximum(expected, 0)
     summed = PopularitySum(SIZE, base, rows, weights.astype(np.float64))
@@ -68,7 +68,7 @@ def test_counts_are_summed_and_never_below_zero(before: list[int], later: list[t
 
 
 def test_the_trend_is_that_of_the_snapshot() -> None:
-    base = DecayedPopularity.of_counts(np.array([3.0, 2, 0]))
+    base = popularity_of(np.array([3.0, 2, 0]))
     base.latest.load(np.array([1, 1]), np.ones(2))
     summed = PopularitySum(5, base, np.array([0, 4]), np.array([9.0, 9]))
     np.testing.assert_array_equal(summed.trend(), [*base.trend(), 0, 0])

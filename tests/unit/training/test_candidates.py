@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipeline.checkpoints.capture import capture
-from pipeline.checkpoints.state import CENTROIDS, LISTS, restore, to_files
+from pipeline.checkpoints.state import CENTROIDS, LISTS, restore
 from pipeline.config import LearnerConfig, RetrievalConfig, SignalsConfig
 from pipeline.evaluation.lists import CUTOFF, overlap
 from pipeline.evaluation.prequential import AUDITED, FULL_RANKING, Quality
@@ -23,6 +23,7 @@ from pipeline.state.micro_batch import MicroBatch
 from pipeline.training import sampled_lists
 from pipeline.training.learner import Learner
 from tests.support.build import MINUTE, learner_config, purchase
+from tests.support.checkpoint_tools import to_files
 
 TITLES = [
     f"{c} {t} {n}" for c in ("red", "blue", "green") for t in ("cup", "plate", "lamp") for n in range(30)

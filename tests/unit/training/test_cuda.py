@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.checkpoints.capture import capture, snapshot_of
-from pipeline.checkpoints.state import restore, to_files
+from pipeline.checkpoints.capture import capture
+from pipeline.checkpoints.state import restore
 from pipeline.config import (
     LearnerConfig,
     ModelSizes,
@@ -30,7 +30,9 @@ from pipeline.model.content.text import TextEncoder
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
 from tests.support.build import MINUTE, learner_config, purchase, vectors_of
+from tests.support.checkpoint_tools import to_files
 from tests.support.families import FAMILIES, backbone_of
+from tests.support.learner_harness import snapshot_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 

@@ -29,8 +29,8 @@ from pipeline.demo.processes import free_port
 from pipeline.errors import TopicError
 from pipeline.eventlog.port import TopicPartition
 from pipeline.events import Impression, decode, encode
-from pipeline.journal.batch_source import Batch
 from pipeline.journal.entry import Adopts, JournalEntry, Verb
+from pipeline.journal.turns import Batch
 from pipeline.sealing import seal, seal_record
 from pipeline.snapshots.announcement import Announcement
 from pipeline.snapshots.codec import LEARNED

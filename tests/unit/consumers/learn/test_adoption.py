@@ -16,6 +16,7 @@ from pipeline.eventlog.sqlite import SqliteLog
 from pipeline.events import User, encode
 from pipeline.journal.position import of_topic
 from pipeline.training.learner import Learner
+from tests.support.build import matrix_of
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import BATCH, ModelHarness
 
@@ -71,7 +72,7 @@ def test_a_rollback_forgets_what_was_learned_and_nothing_of_the_stream(harness: 
         version, rows = learning.captured(), len(learning.learner.stream.catalogue)
         learning.new(3)
         stayed, popular = stream_of(learning.learner), learning.learner.stream.popularity.counts
-        covisitation = learning.learner.stream.covisitation.counts.to_csr().sum(axis=1)
+        covisitation = matrix_of(learning.learner.stream.covisitation.counts).sum(axis=1)
         left = learning.position
         harness.roll_back("1-2")
         learning.turns(1)
@@ -82,7 +83,7 @@ def test_a_rollback_forgets_what_was_learned_and_nothing_of_the_stream(harness: 
         # Counts fade at the ends of batches, and the gap was cut into others.
         stream = learning.learner.stream
         np.testing.assert_allclose(stream.popularity.counts, popular, rtol=0.01)
-        np.testing.assert_allclose(stream.covisitation.counts.to_csr().sum(axis=1), covisitation, rtol=0.01)
+        np.testing.assert_allclose(matrix_of(stream.covisitation.counts).sum(axis=1), covisitation, rtol=0.01)
         assert_equal(learned_of(learning.captured(), rows), learned_of(version, rows))
         kept = learning.captured().replay.state()["offered"].item()
         assert kept == version.replay.state()["offered"].item(), "what was folded is not replayed"

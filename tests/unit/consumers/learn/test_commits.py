@@ -16,10 +16,10 @@ from consumers.learn.commits import Cadences, Commits
 from consumers.learn.schedule import Cadence, Schedule
 from pipeline.errors import DeliveryError, SnapshotsAhead, StorageUnavailable
 from pipeline.eventlog.port import read_compacted
-from pipeline.journal.batch_source import Batch
 from pipeline.journal.position import Position
+from pipeline.journal.turns import Batch
 from pipeline.sealing import seal, unseal
-from pipeline.snapshots.announcement import Announcement, Seal
+from pipeline.snapshots.announcement import Seal
 from pipeline.snapshots.filesystem import FORMAT, MANIFEST
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.snapshots.publisher import Publisher
@@ -102,11 +102,6 @@ class CommittedLearner:
         self.commits.finish({}, reason="shutdown")
 
 
-def announced(harness: ModelHarness) -> list[str]:
-    records = harness.records(harness.topics.snapshots)
-    return [Announcement.decode(record.value or b"").version for record in records]
-
-
 def manifests(harness: ModelHarness) -> list[Manifest]:
     return [harness.store.manifest(version) for version in harness.store.versions()]
 
@@ -145,12 +140,12 @@ def test_snapshots_are_published_on_their_cadence_and_the_rest_at_the_end(harnes
     with harness.learning() as learning:
         committed = CommittedLearner(harness, learning, Cadence(10, NEVER, clock))
         committed.learn()
-        assert announced(harness) == []
+        assert harness.announced() == []
         clock.now += 10
         committed.learn()
         committed.learn()
         committed.finish()
-    assert announced(harness) == ["1-2", "1-3"]
+    assert harness.announced() == ["1-2", "1-3"]
     assert [manifest.reason for manifest in manifests(harness)] == ["cadence", "shutdown"]
     assert list(harness.checkpoints.digests()) == ["1-3"]
     assert harness.log.reported(f"{PREFIX}.learn", [harness.topics.interactions])
@@ -165,7 +160,7 @@ def test_nothing_is_published_twice(harness: ModelHarness) -> None:
             clock.now += 10
             committed.settle()
         committed.finish()
-    assert announced(harness) == ["1-1"]
+    assert harness.announced() == ["1-1"]
     assert list(harness.checkpoints.digests()) == ["1-1"]
 
 
@@ -182,7 +177,7 @@ def test_an_idle_learner_publishes_nothing_after_a_restart(harness: ModelHarness
             committed.recover()
             committed.settle()
             committed.finish()
-    assert announced(harness) == ["1-1", "1-1"], "once more, by the one that had something to recover"
+    assert harness.announced() == ["1-1", "1-1"], "once more, by the one that had something to recover"
     assert [manifest.parent for manifest in manifests(harness)] == [None]
 
 
@@ -217,7 +212,7 @@ def test_what_the_store_cannot_give_is_published_again_without_an_event(
         committed.finish()
     after = manifests(harness)[-1]
     assert (after.version, after.digest) == (before.version, before.digest)
-    assert announced(harness) == [before.version] * 2
+    assert harness.announced() == [before.version] * 2
 
 
 def test_a_learner_that_has_learned_nothing_publishes_nothing(harness: ModelHarness) -> None:
@@ -225,7 +220,7 @@ def test_a_learner_that_has_learned_nothing_publishes_nothing(harness: ModelHarn
         committed = CommittedLearner(harness, learning, Cadence(0, 0), start=learning.position)
         committed.settle()
         committed.finish()
-    assert announced(harness) == []
+    assert harness.announced() == []
 
 
 def test_the_store_of_another_log_is_refused(
@@ -241,7 +236,7 @@ def test_the_store_of_another_log_is_refused(
     refused = pytest.raises(SnapshotsAhead, match="holds 1-1 of mill, but the journal has only come to 1-1")
     with ModelHarness(over_the_old) as fresh, fresh.learning() as learning, refused:
         CommittedLearner(fresh, learning, Cadence(NEVER, NEVER)).learn()
-    assert announced(harness) == ["1-1"]
+    assert harness.announced() == ["1-1"]
 
 
 def test_one_at_a_time_and_what_came_meanwhile_is_in_the_next(harness: ModelHarness) -> None:
@@ -254,7 +249,7 @@ def test_one_at_a_time_and_what_came_meanwhile_is_in_the_next(harness: ModelHarn
             committed.learn(acts)
         store.may.set()
         committed.finish()
-    assert announced(harness) == ["1-1", "1-3"]
+    assert harness.announced() == ["1-1", "1-3"]
     assert len(read_compacted(harness.log, harness.topics.histories)) == 3
 
 
@@ -302,7 +297,7 @@ def test_what_the_storage_refused_is_published_once_it_takes_it(
         "a publication failed and is tried again until it succeeds",
         "the storage takes a publication again",
     ]
-    assert announced(harness) == ["1-2"]
+    assert harness.announced() == ["1-2"]
     assert read_compacted(harness.log, harness.topics.histories).keys() == set(USERS)
     assert len({letter.key for letter in harness.records(harness.topics.dead_letters)}) == 1
     assert list(harness.checkpoints.digests()) == ["1-2"]
@@ -344,14 +339,14 @@ def test_what_was_stored_and_not_announced_is_announced_at_the_next_start(harnes
             committed.finish()
         stored = [str(version) for version in harness.store.versions()]
         at = learning.position
-        assert announced(harness) == []
+        assert harness.announced() == []
         assert stored[-1:] == [at.version]
     with harness.learning() as killed:  # from nothing: it recovers the batches
         CommittedLearner(harness, killed, Cadence(NEVER, NEVER)).recover()
-        assert announced(harness) == stored[-1:]
+        assert harness.announced() == stored[-1:]
     with harness.learning() as paused:  # from memory: it stands there already
         CommittedLearner(harness, paused, Cadence(NEVER, NEVER), start=at)
-        assert announced(harness) == 2 * stored[-1:]
+        assert harness.announced() == 2 * stored[-1:]
 
 
 def test_what_failed_in_the_background_surfaces_at_the_end(harness: ModelHarness) -> None:

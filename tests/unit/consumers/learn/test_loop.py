@@ -18,10 +18,9 @@ from pipeline.control.records import Adoption, Rollback
 from pipeline.eventlog.intake import interaction_of
 from pipeline.eventlog.port import read_compacted
 from pipeline.events import Item, encode
-from pipeline.journal.batch_source import Turn
+from pipeline.journal.turns import Turn
 from pipeline.metrics import Series, quantiles, value_of
 from pipeline.monitoring.regression_guard import Fall
-from pipeline.snapshots.announcement import Announcement
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.snapshots.snapshot import Manifest
 from pipeline.snapshots.version import Version
@@ -192,11 +191,6 @@ def ordered(learning: LearnerHarness, batches: int, order: Callable[[], object])
     yield from turns
 
 
-def announced(harness: ModelHarness) -> list[str]:
-    records = harness.records(harness.topics.snapshots)
-    return [Announcement.decode(record.value or b"").version for record in records]
-
-
 def manifests(harness: ModelHarness) -> dict[str, Manifest]:
     return {str(version): harness.store.manifest(version) for version in harness.store.versions()}
 
@@ -207,7 +201,7 @@ def until_1_2(harness: ModelHarness) -> None:
     harness.shop(82)
     with harness.learning() as learning:
         run_through(harness, learning, islice(learning.unlearned(), 2))
-    assert announced(harness) == ["1-2"]
+    assert harness.announced() == ["1-2"]
 
 
 def assert_histories_are_what_they_say(harness: ModelHarness) -> None:
@@ -233,7 +227,7 @@ def test_a_rollback_is_shown_at_once_as_what_it_returns_to(harness: ModelHarness
     after = exposed()
     published = manifests(harness)
     *_, newest = published
-    assert announced(harness) == list(published) == ["1-2", "1-4", "2-2", newest]
+    assert harness.announced() == list(published) == ["1-2", "1-4", "2-2", newest]
     assert published["2-2"].digest == published["1-2"].digest != published["1-4"].digest
     assert published["2-2"].learned_offsets == published["1-2"].learned_offsets
     assert published["2-2"].learned_through == published["1-2"].learned_through
@@ -273,7 +267,7 @@ def test_a_fall_that_the_supervisor_sees_is_ordered_on_the_control_topic(
     assert (order.version, order.generation, order.relearn) == ("1-2", 1, False)
     with harness.learning() as learning:
         run_through(harness, learning, learning.unlearned())
-    assert [version for version in announced(harness) if version.startswith("2-")][:1] == ["2-2"]
+    assert [version for version in harness.announced() if version.startswith("2-")][:1] == ["2-2"]
     assert harness.published(Adoption)[0].order == order.key
 
 
@@ -312,7 +306,7 @@ def test_killed_around_an_adoption_it_shows_each_version_and_the_same(
         run_through(harness, learning, learning.unlearned(), publish_events=1)
         assert learning.learner.stream.events == end
     published = manifests(harness)
-    versions = [version for version, _ in groupby(announced(harness))]
+    versions = [version for version, _ in groupby(harness.announced())]
     assert versions == sorted(published, key=Version.parse), "in order; the last before a kill perhaps again"
     assert published.keys() >= expected.keys()
     assert {version: published[version].digest for version in expected} == {

@@ -13,17 +13,13 @@ from pipeline.checkpoints.capture import capture
 from pipeline.checkpoints.store import KEEP_ADOPTED
 from pipeline.control.records import Refusal
 from pipeline.errors import StorageUnavailable
-from pipeline.journal.batch_source import Batch
 from pipeline.journal.entry import JournalEntry, Verb, read_journal
 from pipeline.journal.position import Position
+from pipeline.journal.turns import Batch
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import ModelHarness
 
 HOUR_MS = 3_600_000
-
-
-def verbs(harness: ModelHarness) -> list[tuple[str, Verb]]:
-    return [(entry.version, entry.verb) for entry, _ in read_journal(harness.log, harness.topics.journal)]
 
 
 def last_entry(harness: ModelHarness) -> JournalEntry:
@@ -109,7 +105,7 @@ def test_an_order_given_twice_is_carried_out_once(harness: ModelHarness) -> None
         harness.promote("better", generation=1)
         learning.new()
         assert learning.position.generation == 2
-    assert [verb for _, verb in verbs(harness)].count(Verb.ADOPT) == 1
+    assert [verb for _, verb in harness.verbs()].count(Verb.ADOPT) == 1
     assert [refusal.order for refusal in harness.published(Refusal)] == [key]
 
 
@@ -199,7 +195,7 @@ def test_several_orders_in_a_row_are_carried_out_in_turn(harness: ModelHarness) 
         assert learning.position.version == "5-2"
         assert len(learning.new()) > 0
         end = learning.digest()
-    adopted = [version for version, verb in verbs(harness) if verb is Verb.ADOPT]
+    adopted = [version for version, verb in harness.verbs() if verb is Verb.ADOPT]
     assert adopted == ["2-2", "3-3", "4-1", "5-2"]
     assert harness.rebuilt().digest == end
 

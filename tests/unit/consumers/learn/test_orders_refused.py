@@ -13,17 +13,14 @@ from pipeline.checkpoints.state import LearnerState
 from pipeline.control.records import Refusal
 from pipeline.eventlog.port import TopicPartition
 from pipeline.eventlog.sqlite import SqliteLog
-from pipeline.journal.entry import Verb, read_journal
+from pipeline.journal.entry import Verb
 from pipeline.journal.position import Position
 from pipeline.model.captured_columns import CapturedColumns
+from tests.support.damage import flip_a_bit
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import ModelHarness
 
 HOUR_MS = 3_600_000
-
-
-def verbs(harness: ModelHarness) -> list[tuple[str, Verb]]:
-    return [(entry.version, entry.verb) for entry, _ in read_journal(harness.log, harness.topics.journal)]
 
 
 def refused(harness: ModelHarness, learning: LearnerHarness, key: str) -> str:
@@ -31,7 +28,7 @@ def refused(harness: ModelHarness, learning: LearnerHarness, key: str) -> str:
     generation, step = learning.position.generation, learning.position.step
     learning.new(1)
     assert (learning.position.generation, learning.position.step) == (generation, step + 1)
-    assert Verb.ADOPT not in [verb for _, verb in verbs(harness)]
+    assert Verb.ADOPT not in [verb for _, verb in harness.verbs()]
     (refusal,) = harness.published(Refusal)
     assert refusal.order == key
     return refusal.reason
@@ -40,12 +37,6 @@ def refused(harness: ModelHarness, learning: LearnerHarness, key: str) -> str:
 def test_an_unknown_candidate_is_refused(harness: ModelHarness) -> None:
     with harness.busy() as learning:
         assert "there is no checkpoint" in refused(harness, learning, harness.promote("nobody"))
-
-
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, Path.unlink])

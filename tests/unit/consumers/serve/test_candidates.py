@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from consumers.serve.query import RecommendationQuery
-from consumers.serve.ranking import Answer, recommend, similar
+from consumers.serve.ranking import Answer, similar
 from consumers.serve.state.serving_state import ServingState, View
 from pipeline.config import RetrievalConfig
 from pipeline.eventlog.port import Record
@@ -16,6 +16,7 @@ from pipeline.events import InteractionType
 from pipeline.model.backbone import Backbone
 from pipeline.rules.compiled import Shaping, Shift
 from pipeline.state.histories import Act, Histories
+from tests.support.answers import recommend
 from tests.support.build import purchase
 from tests.support.serve_harness import COLOURS, START, THINGS, World
 

@@ -12,10 +12,11 @@ import pytest
 
 from consumers.serve.explanation import Explanation
 from consumers.serve.query import RecommendationQuery
-from consumers.serve.ranking import Answer, recommend, similar
+from consumers.serve.ranking import Answer, similar
 from consumers.serve.state.serving_state import View
 from pipeline.events import InteractionType
 from pipeline.state.histories import Act, History
+from tests.support.answers import recommend
 from tests.support.serve_harness import COLOURS, START, THINGS, World
 
 CONTEXT, NOW = 5, 1_790_000_000_000

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from transformers import ElectraConfig, ElectraModel
 
-from consumers.serve.scoring import mixture
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from pipeline.assembly import make_learner
 from pipeline.config import Settings, Tuning
@@ -21,6 +20,7 @@ from pipeline.eventlog.port import TopicPartition
 from pipeline.model.backbone import Backbone, load_backbone
 from pipeline.model.content.text import TextEncoder
 from pipeline.snapshots.publisher import Publication
+from tests.support.answers import mixture
 from tests.support.families import FAMILIES, backbone_of, frozen
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import USERS, ModelHarness, tiny_settings
@@ -139,8 +139,8 @@ def answers(harness: ModelHarness) -> list[Tensor]:
     loader = SnapshotLoader(harness.store, backbone, settings.model)
     with serving(harness.log, harness.topics, loader, settings, encoder) as current:
         view = current.view
-        assert view is not None and view.snapshot is not None and view.items is not None
+        assert view is not None
         pasts = [current.for_user(user)[1] for user in USERS]
         context = settings.learn.segments.context
-        scored = [mixture(view, view.snapshot, view.items, past, None, context) for past in pasts]
+        scored = [mixture(view, past, None, context) for past in pasts]
     return [torch.from_numpy(scores).float() for scores in scored]

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from consumers.serve.features import LATELY_MS
 from consumers.serve.query import MS_PER_MINUTE, RecommendationQuery
-from consumers.serve.ranking import Answer, UserQuery, recommend_all
+from consumers.serve.ranking import Answer, recommend_all
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.serving_state import View
 from consumers.serve.state.shown import ShownItems
+from consumers.serve.user_query import UserQuery
 from pipeline.events import Impression, validate
 from pipeline.model.backbone import Backbone
 from pipeline.model.mixer import FEATURES

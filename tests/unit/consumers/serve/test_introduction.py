@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from consumers.serve.query import RecommendationQuery
-from consumers.serve.ranking import Answer, UserQuery, recommend_all
+from consumers.serve.ranking import Answer, recommend_all
 from consumers.serve.state.serving_state import View
 from consumers.serve.state.steering import steered_by
+from consumers.serve.user_query import UserQuery
 from pipeline.assembly import make_learner
 from pipeline.config import Settings
 from pipeline.errors import SnapshotCorrupt

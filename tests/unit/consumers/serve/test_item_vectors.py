@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from consumers.serve.query import RecommendationQuery
-from consumers.serve.ranking import recommend
 from pipeline.config import CompressionConfig
 from pipeline.events import Item, encode
 from pipeline.model.backbone import Backbone
 from pipeline.retraining.comparison import recommended
 from pipeline.snapshots.digest import snapshot_digest
+from tests.support.answers import recommend
 from tests.support.model_harness import START, USERS, ModelHarness, tiny_settings
 from tests.support.served_view import view_of
 

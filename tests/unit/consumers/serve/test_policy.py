@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from consumers.serve.query import RecommendationQuery
-from consumers.serve.ranking import UserQuery, recommend_all
+from consumers.serve.ranking import recommend_all
 from consumers.serve.schemas import AnonymousAct, RankingRequest, Recommendations
 from consumers.serve.service import RecommendationService
+from consumers.serve.user_query import UserQuery
 from pipeline.events import Impression, validate
 from pipeline.metrics import Series, value_of
 from pipeline.policy.arms import CONTROL, Arm, Arms

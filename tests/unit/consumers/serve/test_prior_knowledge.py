@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from consumers.serve.query import RecommendationQuery
-from consumers.serve.ranking import recommend
 from consumers.serve.state.loaded_snapshot import SnapshotLoader
 from consumers.serve.state.serving_state import ServingState
 from pipeline.config import Settings
@@ -19,6 +18,7 @@ from pipeline.model.backbone import Backbone
 from pipeline.model.fusion import RELATED
 from pipeline.retraining.comparison import recommended
 from pipeline.training.learner import Learner
+from tests.support.answers import recommend
 from tests.support.learner_harness import LearnerHarness
 from tests.support.model_harness import START, USERS, ModelHarness, tiny_settings
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from consumers.serve.query import ALL_TYPES, RecommendationQuery
-from consumers.serve.ranking import recommend, similar
-from consumers.serve.scoring import mixture
+from consumers.serve.ranking import similar
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import View
 from pipeline.config import SignalsConfig
 from pipeline.events import InteractionType
 from pipeline.model.backbone import Backbone
 from pipeline.model.mixer import DISCOVERY
+from tests.support.answers import mixture, recommend
 from tests.support.serve_harness import COLOURS, THINGS, World
 
 CONTEXT, NOW = 5, 1_790_000_000_000
@@ -27,11 +27,10 @@ UNCAPPED = SignalsConfig(item_cap=1_000, user_cap=1_000)
 def log_probability(
     view: View, current: CurrentState, user: str, item: str, session: str | None, context: int = CONTEXT
 ) -> float:
-    assert view.snapshot is not None and view.items is not None
     row = view.index.row(item)
     assert row is not None
     history = list(current.for_user(user)[1])
-    return float(mixture(view, view.snapshot, view.items, history, session, context)[row])
+    return float(mixture(view, history, session, context)[row])
 
 
 @pytest.mark.parametrize("context", [3, 60])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from consumers.serve.http.app import create_app
 from consumers.serve.query import RecommendationQuery, facts_of
-from consumers.serve.ranking import recommend, similar
+from consumers.serve.ranking import similar
 from consumers.serve.service import RecommendationService
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot
@@ -41,6 +41,7 @@ from pipeline.rules.rule import (
     encode_rule,
 )
 from pipeline.state.histories import Act, Histories, History
+from tests.support.answers import recommend
 from tests.support.rules import conditions, rule, values
 from tests.support.serve_harness import COLOURS, THINGS, World
 from tests.support.serve_tools import wait_until

@@ -17,7 +17,7 @@ from pipeline.retraining.training.refolding import refold, refold_if_better
 from pipeline.retraining.training.window import upcoming_segments
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
-from tests.support.build import MINUTE, learner_config, purchase
+from tests.support.build import MINUTE, learner_config, matrix_of, purchase
 
 EVER = 1e12
 """A half-life, in events, that causes no decay."""
@@ -63,7 +63,7 @@ def rounds(start: int, amount: int, step: int) -> list[Interaction]:
 
 
 def pairs(learner: Learner) -> np.ndarray:
-    counted: np.ndarray = learner.stream.covisitation.counts.to_csr().toarray()
+    counted: np.ndarray = matrix_of(learner.stream.covisitation.counts)
     return counted
 
 

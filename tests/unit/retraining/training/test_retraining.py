@@ -28,7 +28,7 @@ from pipeline.retraining.training.validation import Validation, validate
 from pipeline.retraining.training.window import upcoming_segments
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
-from tests.support.build import MINUTE, learner_config, purchase
+from tests.support.build import MINUTE, learner_config, matrix_of, purchase
 
 LEARNER = learner_config(negatives=12)
 TRAINING = TrainingConfig(
@@ -95,7 +95,7 @@ def learned(learner: Learner) -> dict[str, Tensor]:
 
 def counted(learner: Learner) -> tuple[list[float], list[float]]:
     """Return the counts of popularity and covisitation as plain numbers."""
-    covisitation = learner.stream.covisitation.counts.to_csr().toarray()
+    covisitation = matrix_of(learner.stream.covisitation.counts)
     return learner.stream.popularity.counts.tolist(), covisitation.ravel().tolist()
 
 

@@ -14,13 +14,14 @@ import pytest
 from consumers.serve.follow import follower
 from consumers.serve.follow.snapshot_watcher import SnapshotWatcher
 from consumers.serve.query import RecommendationQuery
-from consumers.serve.ranking import Answer, recommend
+from consumers.serve.ranking import Answer
 from consumers.serve.state.current import CurrentState
 from pipeline import metrics
 from pipeline.config import ModelSizes
 from pipeline.errors import OffsetsExpired
 from pipeline.snapshots.announcement import Announcement
 from pipeline.snapshots.version import Version
+from tests.support.answers import recommend
 from tests.support.serve_harness import PREFIX, World
 from tests.support.serve_tools import wait_until
 

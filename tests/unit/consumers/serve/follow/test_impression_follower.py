@@ -9,8 +9,8 @@ import pytest
 
 from consumers.serve.follow import beside
 from consumers.serve.follow.impression_follower import ImpressionFollower
-from consumers.serve.service import now_ms
 from consumers.serve.state.shown import ShownItems
+from pipeline.clock import now_ms
 from pipeline.errors import LogUnavailable
 from pipeline.events import Impression, encode
 from tests.support import serve_tools

