@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from fastapi import FastAPI, Request
+from prometheus_client import REGISTRY
 from starlette.testclient import TestClient
 
 from pipeline.http.middleware import RequestTimes
 from pipeline.http.paths import answer_with_slashes, register_ids
 from pipeline.http.problems import answer_with_problems
-from pipeline.metrics import REGISTRY
 
 
 @pytest.fixture
