@@ -7,6 +7,7 @@ import { ClientError, Problem } from "./errors.js";
 import type { paths as GatewayPaths } from "./generated/gateway.js";
 import type { paths as ServerPaths } from "./generated/server.js";
 import { mediaType, repeating, RETRIES, type Retries } from "./retries.js";
+import { inHeader, keyed, pathOf } from "./texts.js";
 import type {
   AnonymousAct,
   AnswerQuery,
@@ -58,11 +59,11 @@ export class Client {
 
   constructor(options: Partial<Options> = {}) {
     const { server = "http://127.0.0.1:8000", gateway = "http://127.0.0.1:8001", key } = options;
-    const fetch = repeating({ ...RETRIES, ...options.retries });
+    const shared = { fetch: repeating({ ...RETRIES, ...options.retries }), pathSerializer: pathOf };
     this.#batches = { ...BATCHES, ...options.batches };
-    this.#server = createClient<ServerPaths>({ baseUrl: server, fetch, headers: keyed(key) });
+    this.#server = createClient<ServerPaths>({ baseUrl: server, ...shared, headers: keyed(key) });
     const headers = keyed(options.gatewayKey ?? key);
-    this.#gateway = createClient<GatewayPaths>({ baseUrl: gateway, fetch, headers });
+    this.#gateway = createClient<GatewayPaths>({ baseUrl: gateway, ...shared, headers });
   }
 
   /** What a user is most likely to act on next. */
@@ -161,7 +162,7 @@ export class Client {
     const total: Receipt = { accepted: 0, refused: [] };
     let [number, before] = [0, 0];
     for (const batch of divide(events, this.#batches)) {
-      const asked = answered(post(batch, { "Idempotency-Key": `${key}-${number++}` }), 422);
+      const asked = answered(post(batch, { "Idempotency-Key": inHeader(`${key}-${number++}`) }), 422);
       const receipt = await asked.catch((error: unknown) => {
         throw error instanceof ClientError ? Object.assign(error, { receipt: total }) : error;
       });
@@ -179,8 +180,4 @@ async function answered<T>(asking: Promise<Asked<T>>, errorRead?: number): Promi
   if (data !== undefined) return data;
   if (response.status === errorRead && mediaType(response) === "application/json") return error as T;
   throw Problem.of(response, error);
-}
-
-function keyed(key: string | undefined): Record<string, string> {
-  return key === undefined ? {} : { "X-API-Key": key };
 }
