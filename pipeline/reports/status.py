@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from pipeline.reports.layout import table
 from pipeline.reports.status_figures import FIGURES, DaemonStatus, DeadLetters, RecentRecords, Status
+from pipeline.wording import counted
 
 MIB = 2**20
 
@@ -67,7 +68,7 @@ def _letters(letters: DeadLetters) -> RenderableType:
         (reason, f"{count:,}", f"{letters.recent.get(reason, 0):,}")
         for reason, count in letters.by_reason.items()
     ]
-    title = f"{sum(letters.by_reason.values()):,} dead letters, the last of {letters.last or '–'}"
+    title = f"{counted(sum(letters.by_reason.values()), 'dead letter')}, the last of {letters.last or '–'}"
     return table(title, ("reason", "letters", "of the last minutes"), rows, whole=("reason",))
 
 
