@@ -207,6 +207,8 @@ def _hint(problem: ErrorDetails, kind: str, fields: Sequence[str], remedy: str) 
             return f"{meant} is unknown, did you mean {name}?" if meant else None
         case "string_type" if _is_number(problem["input"]):
             return "it is a number, send it as a string, in quotes"
+        case "float_type" if isinstance(problem["input"], str):
+            return "it is text, send a number, without quotes"
         case _ if problem["input"] is None:
             return "null is no value, leave out what is not known"
         case "enum":

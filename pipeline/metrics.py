@@ -365,7 +365,7 @@ def _with_key(app: Any, keys: Sequence[Key]) -> Any:
     """Wrap a WSGI application so that it answers 401 to requests without a key."""
 
     def guarded(environ: dict[str, Any], start_response: Any) -> Any:
-        if environ["PATH_INFO"] == HEALTH:
+        if environ["PATH_INFO"].rstrip("/") == HEALTH:
             start_response("200 OK", [("Content-Type", "application/json")])
             return [HEALTHY]
         if not keys or is_key(environ.get(f"HTTP_{HEADER.upper().replace('-', '_')}"), keys):

@@ -25,6 +25,7 @@ from pipeline.config.console import LOOPBACK
 from pipeline.errors import MillstreamError
 from pipeline.http.middleware import Utf8Check
 from pipeline.http.operations import Health
+from pipeline.http.paths import answer_with_slashes
 from pipeline.http.problems import request_faults
 from pipeline.reports import PLOTS
 
@@ -51,6 +52,7 @@ def create_app(parts: ConsoleParts) -> FastAPI:
     """Create the application; files, health and the sign-in need no visitor."""
     app = FastAPI(title="millstream console", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.parts, app.state.access = parts, parts.access
+    answer_with_slashes(app)
     app.add_middleware(_SecureHeaders, pictures=parts.pictures.sources)
     app.add_middleware(Utf8Check)
     if not parts.access.needs_sign_in:  # a page of a stranger could else reach it by a name of its own

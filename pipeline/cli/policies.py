@@ -352,6 +352,8 @@ def _results(
     experiment = Experiment(arms, policy.experiment_hours, _ms(since))
     for outcome in _outcomes(settings, event_log, topics, join, until):
         experiment.add(outcome)
+    for shown in join.state().open:
+        experiment.add_open(shown.impression, shown.shown_at)
     closed = until - join.window
     return experiment.results(_range(settings), closed), experiment.waiting(closed)
 

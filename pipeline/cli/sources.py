@@ -65,6 +65,7 @@ def simulate(
 
 def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int | None) -> None:
     from pipeline import metrics
+    from pipeline.datasets.busiest_users import BusiestUsers
     from pipeline.eventlog.patience import patiently
     from pipeline.eventlog.patient_writer import PatientWriter
     from pipeline.events import MAX_TIME_AHEAD_MS
@@ -72,15 +73,16 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
     from pipeline.signals import Stopped, stop_requested
     from producers.play import play as run
 
-    stop, ahead = stop_requested(), 0
+    pace, stop, ahead = _pace(rate, speed), stop_requested(), 0
     try:
         with log_of_settings(stop) as (event_log, topics, settings):
             metrics.serve_metrics(settings.metrics.host, settings.metrics.play, settings.serve.reading_keys)
-            positive = PositiveActs(settings.signals)
+            positive, busiest = PositiveActs(settings.signals), BusiestUsers()
 
             def watch(event: Interaction) -> None:
                 nonlocal ahead
                 positive.add([event])
+                busiest.add([event])
                 ahead += event.time > now() + MAX_TIME_AHEAD_MS
 
             patiently(
@@ -94,7 +96,7 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
                     dataset,
                     writer,
                     topics,
-                    _pace(rate, speed),
+                    pace,
                     limit,
                     lambda n: progress.advance(progress.task_ids[0], n),
                     stop.is_set,
@@ -104,7 +106,7 @@ def _play(dataset: Dataset, rate: float | None, speed: float | None, limit: int 
         return
     if not stop.is_set():
         print_drops(dataset, events)
-        for warning in positive.warning(), _ahead(ahead, events):
+        for warning in positive.warning(), busiest.warning(), _ahead(ahead, events):
             if warning:
                 console.print(f"warning: {warning}", soft_wrap=True, markup=False, highlight=False)
 

@@ -48,19 +48,20 @@ def backtest(
     mapping: MappingOption = None,
 ) -> None:
     """Run recorded data through the production learner and compare it with its baselines."""
-    from pipeline.assembly import make_learner
     from pipeline.datasets import open_dataset
+
+    keep_what_is_read([data, mapping], [report, html])
+    settings = load_settings(learn={} if seed is None else {"seed": seed})
+    dataset = open_dataset(data, encoding, dates, mapping)  # before torch is imported, which takes seconds
+
+    from pipeline.assembly import make_learner
     from pipeline.reports import tracking
     from pipeline.reports.backtest_page import backtest_page
     from pipeline.reports.run_facts import run_facts
     from pipeline.training.backtest import backtest as run
 
-    keep_what_is_read([data, mapping], [report, html])
     if track is not None:
         tracking.require_tracking(track)
-
-    settings = load_settings(learn={} if seed is None else {"seed": seed})
-    dataset = open_dataset(data, encoding, dates, mapping)
     learner = make_learner(settings)
     with progress_bar("learning", total=limit) as progress:
         result = run(

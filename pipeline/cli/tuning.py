@@ -53,20 +53,23 @@ def tune(
     mapping: MappingOption = None,
 ) -> None:
     """Search for settings of learners that predict recorded data better, each tried in a backtest."""
+    from pipeline.datasets import open_dataset
+
+    keep_what_is_read([data, mapping], [write, study, report])
+    settings = load_settings()
+    dataset = open_dataset(data, encoding, dates, mapping)  # before torch is imported, which takes seconds
+
     try:
         from pipeline.training.tuning import Tuning, configured
     except ImportError:
         raise InvalidSettings("tuning needs optuna: pip install 'millstream[tune]'") from None
     from pipeline.assembly import make_learner
-    from pipeline.datasets import open_dataset
     from pipeline.evaluation.prequential import SLICES
     from pipeline.reports.tuning import tuning_page
     from pipeline.training.backtest import first_events, micro_batches
 
     if slice_name not in SLICES:
         raise typer.BadParameter(f"there is no slice {slice_name}: use one of {', '.join(SLICES)}")
-    keep_what_is_read([data, mapping], [write, study, report])
-    settings, dataset = load_settings(), open_dataset(data, encoding, dates, mapping)
     batches = list(micro_batches(first_events(dataset.events(), limit), settings.batch.events))
     print_drops(dataset, sum(len(batch.interactions) for batch in batches))
     name = to_toml(settings, TABLES) + f"# {dataset.digest}, {limit} acts, {figure} of {slice_name}"

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from pipeline.datasets.cells import DateForm, common_order, plain_text
 from pipeline.datasets.drops import Drops
-from pipeline.datasets.mapping import FileFormat, ItemMapping, Layout, Mapping, TimeForm
+from pipeline.datasets.mapping import FieldSource, FileFormat, ItemMapping, Layout, Mapping, TimeForm
 from pipeline.datasets.records import (
     Refuse,
     Row,
+    check_headers,
     check_rows,
     files_of,
     leave_out,
@@ -45,7 +46,7 @@ class CatalogueFile:
             time: in ms, of items that have none.
 
         Raises:
-            DatasetError: there is no such file, or the mapping has no items.
+            DatasetError: there is no such file, one lacks a column, or the mapping has no items.
         """
         if mapping is not None and mapping.items is None:
             raise DatasetError(NO_ITEMS.format(mapping.name))
@@ -54,6 +55,7 @@ class CatalogueFile:
         self._files = [source] if source.is_file() else files_of(source, self._layout)
         self.drops = Drops()
         check_rows(source, self._layout, refuse if mapping else refuse_line)
+        check_headers(self._files, self._layout, self._sources)
 
     def records(self) -> Iterator[tuple[str, bytes]]:
         """Yield the id and the wire form of each item, or change of one.
@@ -102,9 +104,12 @@ class CatalogueFile:
         self.drops.refuse_row(place, fault, fault + details, self._mapping)
 
     def _rows(self, refuse: Refuse) -> Iterator[Row]:
+        return (row for file in self._files for row in read_rows(file, self._layout, self._sources, refuse))
+
+    @cached_property
+    def _sources(self) -> list[FieldSource]:
         sources = list(self._fields.sources()) if self._fields else []
-        sources += [rule.column for rule in self._mapping.drop_without_acts] if self._mapping else []
-        return (row for file in self._files for row in read_rows(file, self._layout, sources, refuse))
+        return sources + [rule.column for rule in self._mapping.drop_without_acts] if self._mapping else []
 
     @property
     def _fields(self) -> ItemMapping | None:

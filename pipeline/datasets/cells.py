@@ -1,4 +1,4 @@
-"""Read single cells of recorded data: times, numbers, texts, customers; nothing is guessed."""
+"""Read single cells of recorded data: times, numbers, texts, ids; nothing is guessed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,16 @@ SPREADSHEET_EPOCH = datetime(1899, 12, 30, tzinfo=UTC)
 TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?")
 COUNTED_TIME = re.compile(r"(?:\d{9,10}|\d{13}|\d{16}|\d{19})(?:\.\d+)?")
 """As many digits as the units have that count time since 1970, and no date has."""
+ZONE_NAME = re.compile(r"\d:\d\d(?::\d\d(?:\.\d+)?)?\s*(?!AM\b|PM\b|Z\b)([A-Z]{2,5}|[A-Z][A-Za-z]+/\w+)\b")
+"""A time of day with the name of its zone, such as 10:00 CET."""
+NAMES_ZONE = (
+    "names its zone, and several are called alike: write an offset such as +01:00, or give the form with "
+    "these letters and the zone in [time], as in format = '%Y-%m-%d %H:%M:%S CET' and zone = 'Europe/Paris'"
+)
 NO_UNIT = "is a number: say what it counts, as in format = 's' or 'ms' in [time]"
 MOST_MONTHS = 12
+ALONE = "write the number alone, as in 4 for '4 stars'"
+WORDS = "write it in digits, or map the column as a text, or as the type of act with its words in [types]"
 DECIMAL_COMMA = re.compile(r"-?\d+,(\d{1,2}|\d{4,})")
 """One comma that cannot divide thousands, because three digits would follow it."""
 PROOFS: dict[Decimals, re.Pattern[str]] = {
@@ -38,6 +46,11 @@ NO_VALUE = {"", "nan", "null", "none", "undefined", "n/a", "#n/a", "na", "\\n"}
 """What programs write for a missing value, in lower case."""
 NO_TIME = NO_VALUE | {"nat"}
 """The same for a missing time."""
+
+WHOLE_NUMBER = re.compile(r"(-?\d+)\.0+")
+ROUNDED_NUMBER = re.compile(r"-?\d(\.\d+)?[eE]\+\d+")
+"""How spreadsheets show a number of many digits: 8.50001E+11."""
+SHARED_NUMBER = "is a number of too many digits, which several ids share: write it as text"
 
 UNAVAILABLE = "__debezium_unavailable_value"
 """What Debezium writes for a large value that a change left as it was and PostgreSQL therefore did not log:
@@ -163,6 +176,8 @@ def _no_date(text: str) -> str:
         return f"{NO_UNIT}, and write all times in one way"
     if TIME_OF_DAY.fullmatch(text):
         return "is a time without a date: write both into one column"
+    if ZONE_NAME.search(text):
+        return NAMES_ZONE
     return "is no date: write 2010-12-31 08:26:00, or name the form with --dates or as format in [time]"
 
 
@@ -232,7 +247,7 @@ def number(text: str, decimal: Decimals | None = None) -> float:
         raise ValueError("may be a decimal comma or thousands: write it without a comma")
     if decimal is None and (sign := proven_decimal([text])):
         raise ValueError(f"divides thousands: say decimal = '{sign}' in [layout]")
-    raise ValueError("is not a finite number")
+    raise ValueError(f"is not a finite number: {ALONE if any(map(str.isdecimal, text)) else WORDS}")
 
 
 def proven_decimal(texts: Iterable[str]) -> Decimals | None:
@@ -269,20 +284,23 @@ def scaled(value: float, scale: float) -> float:
     return value if scale == 1 else float(Decimal(repr(value)) * Decimal(repr(scale)))
 
 
-def customer(text: str) -> str | None:
-    """Convert a customer's id to text: ``17850.0``, as pandas writes numbers, is ``17850``; None if missing.
+def identifier(text: str) -> str:
+    """Return an id as it was before a program took a column of ids for numbers; empty if it is missing.
+
+    ``17850.0``, as pandas writes whole numbers of a column in which some are missing, is ``17850``.
 
     Raises:
-        ValueError: it is a number, but not a whole one.
+        ValueError: it is a rounded number, as spreadsheets show long ones.
+
+    >>> identifier("17850.0"), identifier("2.50"), identifier("NULL")
+    ('17850', '2.50', '')
     """
     if text.lower() in NO_VALUE:
-        return None
-    whole, point, fraction = text.partition(".")
-    if not (point and whole.isdecimal() and fraction.isdecimal()):
-        return text
-    if fraction.strip("0"):
-        raise ValueError("is not a whole number: write ids as text")
-    return whole
+        return ""
+    if ROUNDED_NUMBER.fullmatch(text):
+        raise ValueError(SHARED_NUMBER)
+    written = WHOLE_NUMBER.fullmatch(text)
+    return written[1] if written else text
 
 
 def _of_divided(found: re.Match[str], form: DateForm | None) -> datetime:
@@ -317,7 +335,8 @@ def _of_pattern(text: str, pattern: str, zone: tzinfo) -> int:
     try:
         found = datetime.strptime(text, pattern)
     except ValueError:
-        raise ValueError(f"is not of the form {pattern!r}") from None
+        remedy = f"; {NAMES_ZONE}" if ZONE_NAME.search(text) and "%z" not in pattern else ""
+        raise ValueError(f"is not of the form {pattern!r}{remedy}") from None
     return _of_moment(found if found.tzinfo else found.replace(tzinfo=zone))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping as Dictionary
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.datasets.busiest_users import BusiestUsers
 from pipeline.datasets.catalogue_file import CatalogueFile
 from pipeline.datasets.cells import DateForm
 from pipeline.datasets.drops import Drops
@@ -90,12 +91,10 @@ def inspect(
         return Inspection(samples, None, False, [], [], Drops(), warnings, [])
     if mapping.is_catalogue:
         found = Inspection(samples, mapping, known is not None, [], [], Drops(), [], warnings)
-        return _with_items(found, CatalogueFile(source, _tolerant(mapping), now))
+        return _with_items(found, source, mapping, now)
     mapping, questions = _with_time(mapping, samples, dates)
     found = Inspection(samples, mapping, known is not None, [], [], Drops(), questions, warnings)
-    return (
-        found if questions else _with_events(found, MappedDataset(source, _tolerant(mapping), MOST_ROWS), now)
-    )
+    return found if questions else _with_events(found, source, mapping, now)
 
 
 def _encoding(source: Path, given: Mapping | None, warnings: list[str]) -> str | None:
@@ -155,8 +154,10 @@ def _tolerant(mapping: Mapping) -> Mapping:
     return mapping.model_copy(update={"invalid": "drop"})
 
 
-def _with_events(found: Inspection, dataset: MappedDataset, now: int) -> Inspection:
+def _with_events(found: Inspection, source: Path, mapping: Mapping, now: int) -> Inspection:
+    """Add what the first rows become."""
     try:
+        dataset = MappedDataset(source, _tolerant(mapping), MOST_ROWS)
         events = list(dataset.events())
     except DatasetError as error:
         return found._replace(questions=[*found.questions, str(error)])
@@ -169,9 +170,10 @@ def _with_events(found: Inspection, dataset: MappedDataset, now: int) -> Inspect
     return found._replace(items=items, interactions=acts, drops=dataset.drops, warnings=warnings)
 
 
-def _with_items(found: Inspection, catalogue: CatalogueFile) -> Inspection:
+def _with_items(found: Inspection, source: Path, mapping: Mapping, now: int) -> Inspection:
     """Add what the first rows of a catalogue become."""
     try:
+        catalogue = CatalogueFile(source, _tolerant(mapping), now)
         items = [item for item in itertools.islice(catalogue.items(), MOST_ROWS) if isinstance(item, Item)]
     except DatasetError as error:
         return found._replace(questions=[str(error)])
@@ -197,6 +199,10 @@ def _doubts(acts: list[Interaction], items: list[Item], now: int) -> Iterator[st
     for field, values in (("user", {act.user for act in acts}), ("item", {act.item for act in acts})):
         if len(values) == 1 and len(acts) > 1:
             yield f"all rows have the same {field}: is the column right?"
+    busiest = BusiestUsers()
+    busiest.add(acts)
+    if warning := busiest.warning(shows_ids=True):
+        yield warning
     if items:
         yield from _doubts_of_items(items)
     if 0 < len(items) < MOST_ROWS:  # of a larger catalogue, only a part was read

@@ -14,7 +14,7 @@ from pipeline.datasets.drops import Drops
 from pipeline.datasets.each import rows_of
 from pipeline.datasets.mapping import FieldSource, ItemMapping, Layout, Mapping, UserMapping
 from pipeline.datasets.ordering import TimeOrder, checked
-from pipeline.datasets.records import Refuse, Row, files_of, leave_out, read_rows
+from pipeline.datasets.records import Refuse, Row, check_headers, files_of, leave_out, read_rows
 from pipeline.datasets.row_reader import (
     Act,
     ActReader,
@@ -62,7 +62,8 @@ class MappedDataset:
             most_rows: of interactions, and of items, of which no more are read; all without it.
 
         Raises:
-            DatasetError: there is no file that the mapping names, or it makes items only.
+            DatasetError: there is no file that the mapping names, one lacks a column, or the mapping makes
+                items only.
         """
         self._mapping = mapping
         self._most_rows = most_rows
@@ -70,6 +71,10 @@ class MappedDataset:
         self._item_files, self._user_files = (
             _files_of_part(source, part) for part in (mapping.items, mapping.users)
         )
+        check_headers(self._files, mapping.layout, mapping.of_rows())
+        for part, files in (mapping.items, self._item_files), (mapping.users, self._user_files):
+            if part is not None and part.layout is not None:
+                check_headers(files, part.layout, part.sources())
         cells = CellReader(mapping.time, mapping.layout, lambda: self._order)
         self._acts = ActReader(mapping, cells)
         self.drops = Drops()

@@ -213,6 +213,13 @@ class UserMapping(_Part):
         yield from self.attributes.values()
 
 
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+
+
 class RowLines(_Part):
     """Makes several rows of one, such as the lines of an order or the items of a list.
 
@@ -230,11 +237,7 @@ class RowLines(_Part):
     @field_validator("pattern")
     @classmethod
     def _has_groups(cls, pattern: str | None) -> str | None:
-        try:
-            has_groups = pattern is None or re.compile(pattern).groupindex
-        except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from None
-        if not has_groups:
+        if pattern is not None and not _compiled(pattern).groupindex:
             raise ValueError("has no named group: write one as (?P<item>[0-9]+)")
         return pattern
 
@@ -251,6 +254,13 @@ class DropRule(_Part):
     matches: str | None = None
     up_to: float | None = None
     reason: str = Field(min_length=1)
+
+    @field_validator("matches")
+    @classmethod
+    def _is_pattern(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            _compiled(pattern)
+        return pattern
 
     @model_validator(mode="after")
     def _one_condition(self) -> Self:

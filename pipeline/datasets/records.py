@@ -146,6 +146,19 @@ def check_rows(source: Path, layout: Layout, refuse: Refuse = refuse) -> None:
         )
 
 
+def check_headers(files: Iterable[Path], layout: Layout, needed: Iterable[FieldSource]) -> None:
+    """Check what each file says before its rows: that it can be read, and has the needed columns.
+
+    So it is refused before any work begins, and not when its turn comes.
+
+    Raises:
+        DatasetError: as `read_rows`.
+    """
+    sources = list(needed)
+    for path in files:
+        next(read_rows(path, layout, sources, leave_out), None)
+
+
 def columns_of(path: Path, layout: Layout) -> list[str]:
     """Return the names of a file's columns, in JSONL those of the first row; empty if there are none.
 
@@ -169,7 +182,7 @@ def table_of(path: Path, layout: Layout) -> Table:
 
 def _csv_rows(path: Path, layout: Layout, needed: Sequence[FieldSource], refuse: Refuse) -> Iterator[Row]:
     found = rows(table_of(path, layout))
-    header = list(layout.columns)
+    place, header = str(path), list(layout.columns)
     if not header:
         first = next(found, None)
         if first is None:
@@ -178,7 +191,7 @@ def _csv_rows(path: Path, layout: Layout, needed: Sequence[FieldSource], refuse:
         header = [name.strip() for name in cells]
         if JSON.match(",".join(header)):
             raise DatasetError(f"{place}: {JSON_REMEDY}")
-        check_columns(place, header, needed)
+    check_columns(place, header, needed)
     for place, cells in found:
         if len(cells) != len(header):
             refuse(place, f"{counted(len(cells), 'column')} instead of {len(header)}", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
@@ -12,9 +13,10 @@ from pipeline.datasets import mapping as mappings
 from pipeline.datasets.cells import (
     NO_TIME,
     NO_VALUE,
+    SHARED_NUMBER,
     AmbiguousDate,
     DateForm,
-    customer,
+    identifier,
     moment,
     number,
     plain_text,
@@ -114,24 +116,17 @@ class CellReader:
         return ", ".join(filter(None, text.split(source.split))) if source.split else text
 
     def identifier(self, cells: Cells, source: FieldSource) -> str:
-        """Return an id, empty if it is missing or what programs write for a missing one."""
-        text = self._id_text(cells, source)
-        return "" if text.lower() in NO_VALUE else text
+        """Return an id, empty if it is missing or what programs write for a missing one.
 
-    def user(self, cells: Cells, source: FieldSource) -> str | None:
-        """Return a user's id, None if it is missing; a message never repeats it."""
-        text = self._id_text(cells, source)
+        A message never repeats it, because it may be a user's.
+        """
+        found = cell_of(cells, source)
+        if isinstance(found, float) and not math.isnan(found):
+            _check_number(found, source)
         try:
-            return customer(text)
+            return identifier(self.text(cells, source))
         except ValueError as error:
             raise InvalidField(source.name, None, error) from None
-
-    def _id_text(self, cells: Cells, source: FieldSource) -> str:
-        found = cell_of(cells, source)
-        if isinstance(found, float) and abs(found) > MOST_EXACT:
-            error = ValueError("is a number of too many digits, which several ids share: write it as text")
-            raise InvalidField(source.name, None, error)
-        return self.text(cells, source)
 
     def number(self, cells: Cells, source: FieldSource) -> float | None:
         """Return a number, None if it is missing."""
@@ -192,6 +187,13 @@ class CellReader:
             raise InvalidField(source.name, None, error) from None
 
 
+def _check_number(found: float, source: FieldSource) -> None:
+    if abs(found) > MOST_EXACT:
+        raise InvalidField(source.name, None, SHARED_NUMBER)
+    if not found.is_integer():
+        raise InvalidField(source.name, None, "is a number with a fraction: write ids as text")
+
+
 class DropRules:
     """The rules of a mapping that leave out rows."""
 
@@ -240,7 +242,7 @@ class ActReader:
         reason = self._rules.reason_for(row.cells)
         if reason:
             return Drop(reason)
-        user = self._cells.user(row.cells, self._fields.user)
+        user = self._cells.identifier(row.cells, self._fields.user)
         item = self._cells.identifier(row.cells, self._fields.item)
         time = self._time(row.cells, number)
         if not user or not item or time is None:

@@ -19,7 +19,7 @@ class UserReader:
 
     def user(self, cells: Cells) -> str:
         """Return a user's id, empty if it is missing."""
-        return self._cells.user(cells, self._fields.user) or ""
+        return self._cells.identifier(cells, self._fields.user)
 
     def attributes(self, cells: Cells) -> Fields:
         """Return the attributes that have values.

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.datasets.cells import unproven_order
 from pipeline.datasets.drops import Drops
 from pipeline.datasets.mapping import FileFormat, Layout, Mapping
-from pipeline.datasets.records import Row, check_rows, files_of, read_rows, refuse, refuse_line
+from pipeline.datasets.records import Row, check_headers, check_rows, files_of, read_rows, refuse, refuse_line
 from pipeline.datasets.row_reader import CellReader, DropRules, Fields, InvalidField
 from pipeline.datasets.user_rows import UserReader, UserRows, user_of_fields
 from pipeline.errors import DatasetError, InvalidEvent
@@ -48,6 +48,7 @@ class UsersFile:
         self.drops = Drops()
         check_rows(source, self._layout, refuse if mapping else refuse_line)
         self._files = files_of(source, self._layout)
+        check_headers(self._files, self._layout, self._sources)
 
     def records(self) -> Iterator[tuple[str, bytes]]:
         """Yield the id and the wire form of each user.

@@ -76,15 +76,16 @@ def run(plan: DemoPlan, console: Console) -> dict[str, object]:
     """Run the demo, show its progress, and return its figures.
 
     Raises:
+        DatasetError: the data cannot be read; the folder of an earlier demo stays.
         DaemonDied: a daemon ended unexpectedly.
         DemoStuck: the daemons did not start, or made no progress for two minutes.
     """
+    people = shoppers(plan.dataset(), plan.limit, SHOPPERS)
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     environment = _environment(plan)
     os.environ.update(environment)
     settings = load_settings()
-    people = shoppers(plan.dataset(), plan.limit, SHOPPERS)
     items = _fill_catalogue(plan.dataset(), settings)
     with Daemons(FOLDER, environment) as daemons:
         with console.status("starting the daemons"):

@@ -110,16 +110,24 @@ class Experiment:
     def add(self, outcome: Outcome) -> None:
         """Add an outcome, if it is of this experiment, and in its user's first hours."""
         impression, shown_at = outcome.impression, outcome.shown_at
-        if impression.experiment != self._name or impression.arm is None:
-            return
-        user = self._users.setdefault(impression.user, _User(impression.arm, shown_at))
-        if shown_at >= user.since + self._span:
+        user = self._user_of(impression, shown_at)
+        if user is None or shown_at >= user.since + self._span:
             return
         if self._is_of(user.arm, impression):
             user.rewards.append(sum(outcome.rewards))
             user.reciprocal_places.append(reciprocal_place(outcome.rewards))
         else:
             user.others += 1
+
+    def add_open(self, impression: Impression, shown_at: int) -> None:
+        """Add an answer of which more may come: its user waits, even if it is the first one."""
+        self._user_of(impression, shown_at)
+
+    def _user_of(self, impression: Impression, shown_at: int) -> _User | None:
+        """Return the user of an answer, who may begin with it; None if it is of no arm of this experiment."""
+        if impression.experiment != self._name or impression.arm is None:
+            return None
+        return self._users.setdefault(impression.user, _User(impression.arm, shown_at))
 
     def _is_of(self, arm: str, impression: Impression) -> bool:
         """Whether an answer is of the policy that an arm has, with its parameters."""

@@ -1,4 +1,4 @@
-"""Middleware of every route: observe time and status of responses, and refuse what is not UTF-8."""
+"""Middleware of every route: observe responses, let no cache keep them, and refuse what is not UTF-8."""
 
 from __future__ import annotations
 
@@ -37,6 +37,26 @@ class RequestTimes:
             route = getattr(scope.get("route"), "path_format", "unknown")
             seconds = time.perf_counter() - started
             metrics.REQUEST_SECONDS.labels(route, str(status)).observe(seconds)
+
+
+class NotKept:
+    """Forbids caches to keep responses: each is of its moment, and repeated lists leave no impression.
+
+    Without this header some keep what says nothing, content delivery networks for a day.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Forward the request, and add the header to its response."""
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"cache-control", b"no-store")]
+            await send(message)
+
+        await self._app(scope, receive, marked)
 
 
 class Utf8Check:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 from pipeline.config import RewardsConfig
 from pipeline.datasets import Dataset
+from pipeline.datasets.busiest_users import BusiestUsers
 from pipeline.datasets.undescribed import UndescribedActs
 from pipeline.evaluation.classification import ClassificationReport
 from pipeline.evaluation.doubts import CappedActs, no_lists, small_catalogue
@@ -101,8 +102,9 @@ def backtest(
     decisions, shown = BinaryDecisions(rewards), list[Impression]()
     scale, positive = RatingScale(learner.config.ratings), PositiveActs(learner.signals)
     batches = micro_batches(_with_impressions(first_events(dataset.events(), limit), shown), batch_events)
-    opening, undescribed, capped = next(batches), UndescribedActs(), CappedActs()
+    opening, undescribed, capped, busiest = next(batches), UndescribedActs(), CappedActs(), BusiestUsers()
     undescribed.add(opening.items, opening.interactions)
+    busiest.add(opening.interactions)
     learner.score_and_learn(opening)
     began = time.perf_counter()
     for batch in batches:
@@ -120,6 +122,7 @@ def backtest(
         scale.add(batch.interactions)
         positive.add(batch.interactions)
         undescribed.add(batch.items, batch.interactions)
+        busiest.add(batch.interactions)
         capped.add(events, learner.stream.capped)
         began = ended
         progress(events)
@@ -127,7 +130,8 @@ def backtest(
     odd = without_group(stream.catalogue, group) if group else None
     found = lists.update(stream.acts, stream.head.least)
     of_lists = small_catalogue(len(stream.catalogue)), no_lists(found, total.events, ONE_IN), odd
-    doubts = positive.warning(), scale.warning(), undescribed.warning(), capped.warning(), *of_lists
+    of_acts = positive.warning(), scale.warning(), undescribed.warning(), busiest.warning()
+    doubts = *of_acts, capped.warning(), *of_lists
     return BacktestReport(
         dataset.name,
         total.events,

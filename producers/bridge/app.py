@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.config import Guarded, Scope
 from pipeline.http.keyring import Keyring
 from pipeline.http.operations import add_operations
+from pipeline.http.paths import answer_with_slashes
 from pipeline.http.problems import answer_with_problems
 
 
@@ -25,6 +26,7 @@ def create_app(is_ready: Callable[[], bool], guarded: Guarded) -> FastAPI:
     """Create the application; with API keys, the metrics need one."""
     app = FastAPI(title="millstream bridge", version="1", redoc_url=None)
     answer_with_problems(app)
+    answer_with_slashes(app)
 
     @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", tags=["operations"], responses={503: {"model": BridgeReadiness}})

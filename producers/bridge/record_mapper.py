@@ -73,8 +73,8 @@ class RecordMapper:
 
     def _of_acts(self, acts: ActReader, row: SourceRow, record: Record, event_id: str, now: int) -> Decision:
         """Decide about the acts of a record, each on its own; of several refusals the first counts."""
-        if record.value is None:
-            raise InvalidEvent("event", "the record has no value", RefusalReason.NO_VALUE)
+        if record.value is None and record.key is None:
+            raise InvalidEvent("event", "the record has neither value nor key", RefusalReason.NO_VALUE)
         if row.deleted:
             return Decision(dropped=DELETED)
         found, ids = list[Decision](), set[str]()

@@ -20,7 +20,7 @@ from pipeline.eventlog.refusal_log import RefusalLines
 from pipeline.eventlog.topics import Topics
 from pipeline.events import Id, Interaction, Item, ItemChange, User
 from pipeline.http.keyring import Keyring
-from pipeline.http.middleware import RequestTimes, Utf8Check
+from pipeline.http.middleware import NotKept, RequestTimes, Utf8Check
 from pipeline.http.operations import (
     NO_KEY,
     Responses,
@@ -30,7 +30,7 @@ from pipeline.http.operations import (
     problems,
 )
 from pipeline.http.parameters import check_parameters
-from pipeline.http.paths import register_ids
+from pipeline.http.paths import answer_with_slashes, register_ids
 from pipeline.http.problems import answer_with_problems, problem
 from pipeline.rules.store import RuleStore
 from pipeline.tracing import Stage
@@ -191,8 +191,10 @@ def create_app(
         generate_unique_id_function=operation_id,
     )
     app.add_middleware(Utf8Check)
+    app.add_middleware(NotKept)
     app.add_middleware(RequestTimes)
     answer_with_problems(app)
+    answer_with_slashes(app)
     app.add_exception_handler(DeliveryError, _log_away)
     app.add_exception_handler(LogUnavailable, _log_away)
     door, keyring = Door(writer, topics, settings, clock), Keyring(settings)

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.events import Item, parse
+from pipeline.http.compression import COMPRESSED, is_compressed
 from producers.gateway import cloud_events, csv_items
 from producers.gateway.cloud_events import SentEvent
 
@@ -81,8 +82,8 @@ def _check_headers(headers: Mapping[str, str], most_bytes: int) -> None:
     length = headers.get("content-length", "0")
     if len(length) > MAX_LENGTH_DIGITS or (length.isdecimal() and int(length) > most_bytes):
         raise _too_large(most_bytes)
-    if headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
-        raise HTTPException(415, "send the body uncompressed, without the header Content-Encoding")
+    if is_compressed(headers):
+        raise HTTPException(415, COMPRESSED)
 
 
 def _too_large(most_bytes: int) -> HTTPException:

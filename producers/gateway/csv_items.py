@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from fastapi import HTTPException
@@ -31,23 +32,44 @@ def rows_of(body: bytes) -> Iterator[tuple[int, list[str], list[str]]]:
 
     Raises:
         HTTPException: 400, it is no csv in UTF-8, or its header has no column `item`, one twice, or one that
-            no csv can have.
+            no csv can have; names the line.
     """
+    rows, line = csv.reader(io.StringIO(_text(body), newline=""), strict=True), 1
     try:
-        rows = csv.reader(io.StringIO(body.decode("utf-8"), newline=""), strict=True)
         header = [name.strip() for name in next(rows, [])]
-        names = {name.removesuffix(NUMBER) for name in header}
-        if "item" not in header or len(names) < len(header):
-            raise HTTPException(400, "the first line names the columns, `item` among them, each once")
-        if unreadable := sorted(NOT_IN_CSV & names):
-            raise HTTPException(400, f"csv has no column for {', '.join(unreadable)}: send the items as JSON")
-        line = 2
+        _check_header(header)
+        line = rows.line_num + 1
         for cells in rows:
             if cells:
                 yield line, header, cells
             line = rows.line_num + 1
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise HTTPException(400, f"the body is no csv in UTF-8, divided by commas: {error}") from None
+    except csv.Error as error:
+        fault = f"line {line}: what begins there is no csv that is divided by commas: {error}"
+        raise HTTPException(
+            400, f"{fault}; a cell that holds quotes stands in quotes, and has each of its own twice"
+        ) from None
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        raise HTTPException(400, f"line {line}: the text is not UTF-8: save it as such") from None
+
+
+def _check_header(header: list[str]) -> None:
+    counts = Counter(name.removesuffix(NUMBER) for name in header)
+    if "item" not in header:
+        raise HTTPException(400, "line 1: must name the columns, divided by commas; `item` is not among them")
+    twice = next((name for name, count in counts.items() if count > 1), None)
+    if twice is not None:
+        named = repr(twice[:MAX_FIELD_CHARACTERS])
+        raise HTTPException(400, f"line 1: must name each column once; twice is {named}")
+    if unreadable := sorted(NOT_IN_CSV & counts.keys()):
+        raise HTTPException(
+            400, f"line 1: csv has no column for {', '.join(unreadable)}: send the items as JSON"
+        )
 
 
 def item_of(header: list[str], cells: list[str]) -> dict[str, object]:

@@ -33,10 +33,12 @@ UNSAID_REASONS = (
     "can never hold",
     "is no time zone",
     "must be after starts",
-    "the first line names the columns",
+    "must name the columns",
+    "must name each column once",
     "csv has no column for",
     "is no number",
-    "is no csv in UTF-8",
+    "what begins there is no csv",
+    "the text is not UTF-8",
     "the body holds no event",
 )
 """Why a request is refused that fits the document: what JSON Schema cannot say."""

@@ -38,6 +38,8 @@ def retry_after(header: str | None) -> float | None:
 
     >>> retry_after("5"), retry_after("Fri, 31 Dec 1999 23:59:59 GMT"), retry_after("soon")
     (5.0, 0.0, None)
+    >>> retry_after("Fri, 31 Dec 1999 23:59:59 -0000")
+    0.0
     """
     if header is None or header.strip().isdecimal():
         return float(header) if header else None
@@ -45,4 +47,6 @@ def retry_after(header: str | None) -> float | None:
         moment = parsedate_to_datetime(header)
     except ValueError:
         return None
+    if moment.tzinfo is None:  # says of its zone only that it is unknown: HTTP has no other than UTC
+        moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -2,6 +2,9 @@
 
 import type { Receipt } from "./types.js";
 
+/** Characters of a foreign answer that an error repeats. */
+const MOST_DETAIL = 200;
+
 /** Base class of what a call throws. */
 export class ClientError extends Error {
   /** What became of the earlier batches of the call, if it sends events. */
@@ -11,6 +14,11 @@ export class ClientError extends Error {
 /** No answer: the connection failed or timed out, each time. */
 export class Unreachable extends ClientError {
   override name = "Unreachable";
+}
+
+/** An answer that is none of millstream's; is the URL another server's? */
+export class UnexpectedAnswer extends ClientError {
+  override name = "UnexpectedAnswer";
 }
 
 /** A request was refused: the status in words, what is wrong and the remedy, seconds to wait if known. */
@@ -28,7 +36,8 @@ export class Problem extends ClientError {
 
   /** Read an error's body; one of another form may be a proxy's. */
   static of(response: Response, body: unknown): Problem {
-    const { title = response.statusText, detail = "" } = isObject(body) ? body : { detail: String(body) };
+    const said = isObject(body) ? body : { detail: String(body ?? "").slice(0, MOST_DETAIL) };
+    const { title = response.statusText, detail = "" } = said;
     return new Problem(response.status, String(title), String(detail), retryAfter(response));
   }
 }
@@ -41,6 +50,6 @@ export function retryAfter(response: Response): number | null {
   return Number.isNaN(seconds) ? null : Math.max(0, seconds);
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
+export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }

@@ -3,7 +3,7 @@
 import createClient from "openapi-fetch";
 
 import { BATCHES, divide, type Batches } from "./batches.js";
-import { ClientError, Problem } from "./errors.js";
+import { ClientError, isObject, Problem, UnexpectedAnswer } from "./errors.js";
 import type { paths as GatewayPaths } from "./generated/gateway.js";
 import type { paths as ServerPaths } from "./generated/server.js";
 import { mediaType, repeating, RETRIES, type Retries } from "./retries.js";
@@ -30,7 +30,7 @@ import type {
 } from "./types.js";
 
 export * from "./batches.js";
-export * from "./errors.js";
+export { ClientError, Problem, UnexpectedAnswer, Unreachable } from "./errors.js";
 export * from "./types.js";
 export { RETRIES, type Retries } from "./retries.js";
 
@@ -44,6 +44,8 @@ export interface Options {
   retries: Partial<Retries>;
   batches: Partial<Batches>;
 }
+
+const NO_ANSWER = "the answer is none of millstream's: is the URL another server's?";
 
 interface Asked<T> {
   data?: T;
@@ -59,7 +61,8 @@ export class Client {
 
   constructor(options: Partial<Options> = {}) {
     const { server = "http://127.0.0.1:8000", gateway = "http://127.0.0.1:8001", key } = options;
-    const shared = { fetch: repeating({ ...RETRIES, ...options.retries }), pathSerializer: pathOf };
+    const fetch = repeating({ ...RETRIES, ...options.retries });
+    const shared = { fetch, pathSerializer: pathOf, redirect: "manual" } as const; // no other host gets the key
     this.#batches = { ...BATCHES, ...options.batches };
     this.#server = createClient<ServerPaths>({ baseUrl: server, ...shared, headers: keyed(key) });
     const headers = keyed(options.gatewayKey ?? key);
@@ -122,8 +125,11 @@ export class Client {
     return answered(this.#gateway.GET("/readyz"), 503);
   }
 
-  /** Send interactions; look at `refused` of the receipt. */
-  sendInteractions(events: Iterable<Interaction>, key: string = crypto.randomUUID()): Promise<Receipt> {
+  /**
+   * Send interactions; look at `refused` of the receipt. Give a `key` of your own where the call itself may be
+   * repeated, with the same events.
+   */
+  sendInteractions(events: Iterable<Interaction>, key = ""): Promise<Receipt> {
     return this.#send(events, key, (body, headers) =>
       this.#gateway.POST("/v1/interactions", { body, headers }),
     );
@@ -131,7 +137,7 @@ export class Client {
 
   /** Send items and changes of items; look at `refused` of the receipt. */
   sendItems(events: Iterable<Item | ItemChange>): Promise<Receipt> {
-    return this.#send(events, crypto.randomUUID(), (body, headers) =>
+    return this.#send(events, "", (body, headers) =>
       this.#gateway.POST("/v1/items", { body, headers }),
     );
   }
@@ -143,7 +149,7 @@ export class Client {
 
   /** Send what business rules may know of users; look at `refused` of the receipt. */
   sendUsers(users: Iterable<User>): Promise<Receipt> {
-    return this.#send(users, crypto.randomUUID(), (body, headers) =>
+    return this.#send(users, "", (body, headers) =>
       this.#gateway.POST("/v1/users", { body, headers }),
     );
   }
@@ -153,16 +159,17 @@ export class Client {
     return answered(this.#gateway.DELETE("/v1/users/{user}", { params: { path: { user } } }));
   }
 
-  /** Send events in batches; number the refused ones through all of them. */
+  /** Send events in batches, which `key` names, else a new one; number the refused ones through all of them. */
   async #send<Event>(
     events: Iterable<Event>,
     key: string,
     post: (body: Event[], headers: Record<string, string>) => Promise<Asked<Receipt>>,
   ): Promise<Receipt> {
     const total: Receipt = { accepted: 0, refused: [] };
+    const name = inHeader(key || crypto.randomUUID());
     let [number, before] = [0, 0];
     for (const batch of divide(events, this.#batches)) {
-      const asked = answered(post(batch, { "Idempotency-Key": inHeader(`${key}-${number++}`) }), 422);
+      const asked = answered(post(batch, { "Idempotency-Key": `${name}-${number++}` }), 422);
       const receipt = await asked.catch((error: unknown) => {
         throw error instanceof ClientError ? Object.assign(error, { receipt: total }) : error;
       });
@@ -176,8 +183,11 @@ export class Client {
 
 /** The answer to a request; `errorRead` is the status of an error whose body is an answer, too. */
 async function answered<T>(asking: Promise<Asked<T>>, errorRead?: number): Promise<T> {
-  const { data, error, response } = await asking;
-  if (data !== undefined) return data;
+  const { data, error, response } = await asking.catch((fault: unknown) => {
+    throw fault instanceof SyntaxError ? new UnexpectedAnswer(NO_ANSWER, { cause: fault }) : fault;
+  });
+  if (isObject(data)) return data;
+  if (response.ok) throw new UnexpectedAnswer(NO_ANSWER);
   if (response.status === errorRead && mediaType(response) === "application/json") return error as T;
   throw Problem.of(response, error);
 }

@@ -35,10 +35,12 @@ export function repeating(retries: Retries): (request: Request) => Promise<Respo
   };
 }
 
-/** The answer to one attempt; null if there is none and another attempt follows. */
+/** The whole answer to one attempt; null if there is none and another attempt follows. */
 async function sent(request: Request, timeout: number, isLast: boolean): Promise<Response | null> {
   try {
-    return await fetch(request.clone(), { signal: AbortSignal.timeout(1000 * timeout) });
+    const response = await fetch(request.clone(), { signal: AbortSignal.timeout(1000 * timeout) });
+    const body = await response.arrayBuffer(); // here, because an answer that is cut off is none
+    return new Response(body.byteLength > 0 ? body : null, response);
   } catch (cause) {
     if (isLast) throw new Unreachable(`${new URL(request.url).origin} does not answer`, { cause });
     return null;

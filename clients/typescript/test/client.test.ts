@@ -5,7 +5,15 @@ import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, test } from "node:test";
 
-import { Client, ClientError, Problem, Unreachable, type Interaction, type Options } from "../src/index.js";
+import {
+  Client,
+  ClientError,
+  Problem,
+  UnexpectedAnswer,
+  Unreachable,
+  type Interaction,
+  type Options,
+} from "../src/index.js";
 
 interface Asked {
   url: string;
@@ -18,9 +26,14 @@ interface Answer {
   body?: unknown;
   type?: string;
   headers?: Record<string, string>;
+  /** What is sent of a body that is longer. */
+  part?: { text: string; stays: boolean };
 }
 
 const LOST: Answer = { status: 0 };
+const CUT: Answer = { status: 200, part: { text: "{", stays: false } };
+const EMPTY = { text: "", stays: true };
+const STALLED: Answer = { status: 200, part: { text: "{", stays: true } };
 const PROBLEM_TYPE = "application/problem+json";
 const ANSWER = {
   snapshot: "1-1",
@@ -53,6 +66,10 @@ async function playing(answers: Answer[], options: Partial<Options> = {}): Promi
     if (answer === LOST) return void request.socket.destroy();
     const type = answer.type ?? "application/json";
     response.writeHead(answer.status, { "Content-Type": type, ...answer.headers });
+    if (answer.part !== undefined) {
+      response.write(answer.part.text, () => answer.part!.stays || request.socket.destroy());
+      return;
+    }
     response.end(JSON.stringify(answer.body ?? ANSWER));
   });
   await new Promise<void>((listening) => server!.listen(0, "127.0.0.1", listening));
@@ -240,4 +257,57 @@ test("an error tells what became of the batches before", async () => {
     assert.equal(error.receipt?.accepted, 1);
     return true;
   });
+});
+
+test("an answer that is cut off or stalls is none, and asked for again", async () => {
+  const [client, asked] = await playing([CUT, STALLED, ok], { retries: { timeout: 0.2 } });
+  assert.equal((await client.recommend("ann")).source, "popular");
+  assert.equal(asked.length, 3);
+});
+
+test("a batch whose answers are cut off fails with the receipt of those before", async () => {
+  const [client] = await playing([receipt(2), CUT, CUT, CUT], { batches: { events: 2 } });
+  await assert.rejects(client.sendInteractions(views(4)), (error) => {
+    assert.ok(error instanceof Unreachable);
+    assert.equal(error.receipt?.accepted, 2);
+    return true;
+  });
+});
+
+const FOREIGN: Record<string, Answer> = {
+  text: { status: 200, body: "a page" },
+  nothing: { status: 204 },
+  "a page": { status: 200, part: { text: "<html>", stays: true }, headers: { "Content-Length": "6" } },
+};
+for (const [name, answer] of Object.entries(FOREIGN)) {
+  test(`a success that is no answer of millstream's is unexpected: ${name}`, async () => {
+    const [client, asked] = await playing([answer]);
+    await assert.rejects(client.model(), UnexpectedAnswer);
+    assert.equal(asked.length, 1);
+  });
+}
+
+test("a redirection is not followed: another host would get the key", async () => {
+  const elsewhere = { status: 307, headers: { Location: "/elsewhere" } };
+  const [client, asked] = await playing([elsewhere, ok], { key: "one" });
+  await assert.rejects(client.model(), (error) => error instanceof Problem && error.status === 307);
+  assert.equal(asked.length, 1);
+});
+
+test("an error without a body says nothing more than its status", async () => {
+  const [client] = await playing([{ status: 404, part: EMPTY, headers: { "Content-Length": "0" } }]);
+  await assert.rejects(client.model(), (error) => error instanceof Problem && error.detail === "");
+});
+
+test("a key may have any characters", async () => {
+  const [client, asked] = await playing([receipt(1)]);
+  await client.sendInteractions(views(1), "заказ 7\n");
+  assert.deepEqual(keys(asked), ["%D0%B7%D0%B0%D0%BA%D0%B0%D0%B7 7%0A-0"]);
+});
+
+test("an empty key is none: two calls have different ones", async () => {
+  const [client, asked] = await playing([receipt(1), receipt(1)]);
+  await client.sendInteractions(views(1), "");
+  await client.sendInteractions(views(1), "");
+  assert.equal(new Set(keys(asked)).size, 2);
 });

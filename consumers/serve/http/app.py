@@ -47,10 +47,10 @@ from pipeline.config import Scope, ServeConfig
 from pipeline.errors import DeliveryError, LogUnavailable, MillstreamError
 from pipeline.events import Id
 from pipeline.http.keyring import Keyring
-from pipeline.http.middleware import RequestTimes, Utf8Check
+from pipeline.http.middleware import NotKept, RequestTimes, Utf8Check
 from pipeline.http.operations import NO_KEY, TOO_OFTEN, add_components, add_operations, operation_id, problems
 from pipeline.http.parameters import check_parameters
-from pipeline.http.paths import register_ids
+from pipeline.http.paths import answer_with_slashes, register_ids
 from pipeline.http.problems import answer_with_problems, problem
 from pipeline.keys import HEADER
 
@@ -95,8 +95,10 @@ def create_app(service: RecommendationService, settings: ServeConfig) -> FastAPI
     )
     app.add_middleware(BodyLimit)
     app.add_middleware(Utf8Check)
+    app.add_middleware(NotKept)
     app.add_middleware(RequestTimes)
     answer_with_problems(app)
+    answer_with_slashes(app)
     for kind, status in STATUSES.items():
         app.add_exception_handler(kind, _answering(status))
     app.add_exception_handler(DeliveryError, log_away)

@@ -11,7 +11,7 @@ BODY_PROBLEMS: Responses = problems(
         400: "The body is no JSON in UTF-8",
         411: "The body's length is not declared",
         413: "The body is too large",
-        415: "The body is not declared as application/json",
+        415: "The body is not declared as application/json, or compressed",
     }
 )
 

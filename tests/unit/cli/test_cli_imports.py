@@ -1,10 +1,12 @@
-"""Daemons start without the libraries that no command uses."""
+"""Daemons start without the libraries that no command uses; what is refused, without torch."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from pipeline.cli.imports import UNUSED
 
@@ -33,6 +35,19 @@ finally:
 """
 
 
+REFUSED = """
+import sys
+from pipeline import cli
+
+sys.argv = ["millstream", "{command}", "README.md"]
+try:
+    cli.main()
+except SystemExit as ended:
+    print()
+    print(ended.code, "torch" in sys.modules)
+"""
+
+
 def last_line(program: str) -> str:
     """What a new process with the code of this folder prints last."""
     finished = subprocess.run(
@@ -47,3 +62,8 @@ def test_daemons_import_nothing_that_is_refused() -> None:
 
 def test_a_command_refuses_them() -> None:
     assert last_line(COMMAND).split() == list(UNUSED)
+
+
+@pytest.mark.parametrize("command", ["backtest", "tune", "play"])
+def test_data_is_refused_before_torch_is_imported(command: str) -> None:
+    assert last_line(REFUSED.format(command=command)) == "1 False"

@@ -363,6 +363,14 @@ def experiment(harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, users: in
     in_an_hour(monkeypatch)
 
 
+def test_all_users_of_an_experiment_that_has_just_begun_are_in_their_first_hours(
+    harness: ModelHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment(harness, monkeypatch, 6)
+    monkeypatch.setattr(policies, "now", now)
+    assert orjson.loads(run("experiment", "report", "--json").stdout)["waiting"] == 6
+
+
 def test_arms_are_compared_by_users(
     harness: ModelHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

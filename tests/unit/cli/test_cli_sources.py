@@ -20,7 +20,6 @@ def test_playing_needs_the_topics(
 
 
 def test_a_rate_and_a_speed_exclude_each_other() -> None:
-    run("topics", "create")
     result = CliRunner().invoke(cli.app, ["play", SHOP, "--rate", "5", "--speed", "2"])
     assert result.exit_code == 2
     assert "exclude each other" in result.output
@@ -44,3 +43,13 @@ def test_acts_of_the_future_are_a_warning(folder: Path) -> None:
     run("topics", "create")
     output = run("play", "ratings.csv").output
     assert "warning: the times of 1 of 2 acts are more than 5 minutes ahead of this clock" in output
+
+
+def test_an_id_for_everybody_is_a_warning_that_does_not_repeat_it(folder: Path) -> None:
+    users = ["nobody-in-particular"] * 101 + [f"user-{number}" for number in range(20)] * 10
+    rows = "".join(f"{user},{n % 7},4,{1_700_000_000 + n}\n" for n, user in enumerate(users))
+    (folder / "ratings.csv").write_text(f"userId,movieId,rating,timestamp\n{rows}")
+    run("topics", "create")
+    output = run("play", "ratings.csv").output
+    assert "warning: 1 user did 101 of 301 acts, over 10 times as many as others" in output
+    assert "nobody" not in output

@@ -118,7 +118,8 @@ def test_a_folder_that_no_run_can_be_written_to_is_refused_before_the_work(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "taken").touch()
-    line = fails(monkeypatch, capsys, "backtest", "no-such-data.csv", "--track", "taken/runs")
+    monkeypatch.setattr("pipeline.assembly.make_learner", None)
+    line = fails(monkeypatch, capsys, "backtest", SHOP, "--track", "taken/runs")
     assert "StorageUnavailable: runs cannot be written to taken/runs" in line
     assert "name another folder" in line
 

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from pipeline.datasets import DateForm, MappedDataset
+from pipeline.datasets.cells import WORDS
 from pipeline.datasets.guessing import time_format
 from pipeline.datasets.inspection import ENDS_AT_FAULT, Inspection, inspect
 from pipeline.datasets.mapping import Mapping
@@ -229,7 +230,8 @@ def test_rows_of_items_without_users_are_a_catalogue(tmp_path: Path) -> None:
         ("1", "Tasse", 1234.5),
         ("2", "Teller", 0.5),
     ]
-    assert found.drops.counts == {"an item without id": 1, "price is not a finite number": 1}
+    reasons = {"an item without id": 1, f"price is not a finite number: {WORDS}": 1}
+    assert found.drops.counts == reasons
     assert inspect(path, NOW, given=mapping).items == found.items
 
 

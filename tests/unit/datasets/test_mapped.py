@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
@@ -176,6 +177,44 @@ def test_ids_of_more_digits_than_a_number_keeps_are_refused_and_become_no_other(
         events(source, simple())
 
 
+@pytest.mark.parametrize(
+    ("written", "known"),
+    [
+        ("22423.0", "22423"),
+        ("22423.00", "22423"),
+        ("-1.0", "-1"),
+        ("007.0", "007"),
+        ("2.50", "2.50"),
+        ("1234567890.1612345678", "1234567890.1612345678"),
+        ("A.0", "A.0"),
+        ("1E5", "1E5"),
+    ],
+)
+def test_ids_of_users_and_items_are_read_alike(tmp_path: Path, written: str, known: str) -> None:
+    interactions = {**CONTENT["interactions"], "event_id": "id"}  # type: ignore[dict-item]
+    row = {**BASE, "channel": "", "who": written, "sku": written, "visit": written, "id": written}
+    described = {"item": "sku", "title": "name"}
+    users = {"user": "who", "attributes": {"channel": {"column": "channel", "default": "web"}}}
+    how = mapping(interactions=interactions, items=described, users=users)
+    item, user, act = events(as_csv(tmp_path / "rows.csv", [{**row, "name": "Mug"}]), how)
+    assert isinstance(item, Item) and isinstance(user, User) and isinstance(act, Interaction)
+    assert {item.item, user.user, act.user, act.item, act.session, act.event_id} == {known}
+
+
+@pytest.mark.parametrize("column", ["who", "sku"])
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [("8.50001E+11", "is a number of too many digits"), (22423.5, "is a number with a fraction")],
+)
+def test_an_id_that_was_rounded_as_a_number_is_refused(
+    tmp_path: Path, column: str, found: str | float, reason: str
+) -> None:
+    source = as_jsonl(tmp_path / "rows.jsonl", [{**BASE, column: found}])
+    with pytest.raises(DatasetError, match=rf"rows.jsonl:1: {column} {reason}.*: write") as caught:
+        events(source, simple())
+    assert str(found) not in str(caught.value)
+
+
 def test_constants_and_defaults(tmp_path: Path) -> None:
     source = as_jsonl(tmp_path / "rows.jsonl", [{"u": 1, "i": 2, "n": None}, {"u": 1, "i": 2, "n": 3}])
     interactions = {
@@ -328,6 +367,10 @@ def test_items_have_a_file_of_their_own(tmp_path: Path) -> None:
             "[interactions]\nuser = 'u'\nitem = 'i'\ntype = 't'\n[types]\nx = 'y'",
             "types.x: must be 'view'",
         ),
+        (
+            "[[drop]]\ncolumn = 'i'\nmatches = '('\nreason = 'x'",
+            "drop.0.matches: is no regular expression: missing ), unterminated",
+        ),
     ],
 )
 def test_a_wrong_mapping_is_refused_by_its_key(tmp_path: Path, text: str, reason: str) -> None:
@@ -468,6 +511,50 @@ def test_thousands_are_refused_with_the_setting_that_reads_them(text: str, sign:
 def test_a_time_that_is_no_date_is_refused_with_what_mends_it(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         cells.moment(text, None, UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("5 stars", "write the number alone"),
+        ("5/5", "write the number alone"),
+        ("$12", "write the number alone"),
+        ("good", "the type of act with its words in [types]"),
+        ("★★★", "write it in digits"),
+    ],
+)
+def test_what_is_no_number_is_refused_with_what_mends_it(text: str, remedy: str) -> None:
+    with pytest.raises(ValueError, match=f"is not a finite number: .*{re.escape(remedy)}"):
+        cells.number(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "names_zone"),
+    [
+        ("2024-01-01 10:00:00 CET", None, True),
+        ("2024-01-01 10:00 Europe/Berlin", None, True),
+        ("Mon Jan 01 10:00:00 EST 2024", "%a %b %d %H:%M:%S %Y", True),
+        ("Mon, 01 Jan 2024 10:00:00 GMT", None, True),
+        ("2024-01-01 10:00 PM", None, False),
+        ("soon", "%Y", False),
+    ],
+)
+def test_a_time_with_the_name_of_its_zone_is_refused_with_what_reads_it(
+    text: str, form: str | None, names_zone: bool
+) -> None:
+    with pytest.raises(ValueError, match="is no|names its zone") as caught:
+        cells.moment(text, form, UTC)
+    assert (cells.NAMES_ZONE in str(caught.value)) == names_zone
+
+
+def test_the_remedies_for_words_and_zones_read_them(tmp_path: Path) -> None:
+    assert cells.moment("2024-07-01 10:00:00 CET", "%Y-%m-%d %H:%M:%S CET", ZoneInfo("Europe/Paris")) == (
+        cells.moment("2024-07-01T10:00:00+02:00", None, UTC)
+    )
+    how = simple(types={"good": "like", "bad": "dislike"})
+    rows = [{**BASE, "what": "good"}, {**BASE, "what": "bad"}]
+    found = acts(events(as_csv(tmp_path / "rows.csv", rows), how))
+    assert [act.type for act in found] == [InteractionType.LIKE, InteractionType.DISLIKE]
 
 
 RAGGED = {

@@ -15,9 +15,10 @@ from rich.console import Console
 
 from pipeline.datasets import Drops
 from pipeline.demo.processes import STOP_SECONDS, DaemonDied, Daemons, free_port
-from pipeline.demo.run import DemoPlan
+from pipeline.demo.run import FOLDER, DemoPlan, run
 from pipeline.demo.shoppers import SHOWN, Shopper, shoppers
 from pipeline.demo.view import Figures, summary, view
+from pipeline.errors import DatasetError
 from pipeline.events import Interaction, InteractionType, Item
 from pipeline.metrics import Series
 from tests.support.build import purchase
@@ -164,6 +165,18 @@ def test_what_the_demo_plays_is_read_by_its_mapping(tmp_path: Path) -> None:
     assert plan.dataset().name == "mine"
     assert plan.play_arguments()[-2:] == ["--mapping", str(mapping)]
     assert "--mapping" not in DemoPlan("shop", None, 1_000, 250.0).play_arguments()
+
+
+def test_data_that_cannot_be_read_leaves_the_folder_of_an_earlier_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    FOLDER.mkdir(parents=True)
+    (FOLDER / "log.db").touch()
+    (tmp_path / "acts.csv").write_text("u,i\n1,2\n")
+    with pytest.raises(DatasetError, match="supported is"):
+        run(DemoPlan("acts.csv", None, 1_000, 250.0), Console(file=StringIO()))
+    assert (FOLDER / "log.db").exists()
 
 
 def test_a_free_port_is_free() -> None:

@@ -135,6 +135,16 @@ def test_users_who_came_before_a_time_do_not_begin_again() -> None:
     assert (bold.users, bold.answers) == (1, 1)
 
 
+def test_a_user_waits_from_the_first_answer_on_of_which_more_may_come() -> None:
+    experiment = Experiment(ARMS, hours=1)
+    experiment.add(outcome("ann", "bold", 1.0))
+    for user, time in (("ann", 5), ("ben", 10)):
+        experiment.add_open(outcome(user, "bold", 0.0, time).impression, time)
+    assert (experiment.waiting(HOUR_MS - 1), experiment.waiting(HOUR_MS)) == (2, 1)
+    _, bold = experiment.results(REWARDS, until=HOUR_MS)
+    assert (bold.users, bold.answers) == (1, 1), "what is open is no answer yet"
+
+
 def test_users_of_an_arm_that_is_gone_do_not_wait() -> None:
     experiment = Experiment(ARMS, hours=1)
     experiment.add(outcome("ann", "gone", 1.0))

@@ -1,7 +1,8 @@
-"""The head of a request has a bound; bodies and further requests of a connection do not count towards it."""
+"""The head of a request has a bound; offers of other protocols are declined, and no body is lost."""
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -116,3 +117,50 @@ def test_bodies_and_further_requests_may_be_longer(port: int) -> None:
         assert [client.post("/", content=long).json() for _ in range(3)] == 3 * [len(long)]
         headers = {"X": "a" * (MOST_HEAD_BYTES // 2)}
         assert [client.post("/", headers=headers).json() for _ in range(3)] == 3 * [0]
+
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+"""What Java's client sends with the first request of a connection."""
+OFFERED = b"POST / HTTP/1.1\r\n" + OFFER + b"Content-Length: 5\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\n" + OFFER + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("parts", "lengths"),
+    [
+        ([OFFERED + b"12345"], b"5"),
+        ([OFFERED, b"12345"], b"5"),
+        ([OFFERED[:40], OFFERED[40:] + b"12", b"345" + OFFERED, b"12345"], b"55"),
+        ([3 * (OFFERED + b"12345") + EMPTY], b"5550"),
+        ([CHUNKED + b"3\r\n123\r\n", b"0\r\n\r\n" + EMPTY], b"30"),
+        ([EMPTY.replace(b"Content", OFFER + b"Content") + EMPTY], b"00"),
+        ([(OFFERED + b"12345").replace(b"h2c", b"websocket") + EMPTY], b"50"),
+    ],
+    ids=["at once", "head and body", "anywhere", "pipelined", "chunks", "no body", "websocket"],
+)
+def test_a_request_that_offers_another_protocol_keeps_its_body(
+    port: int, parts: list[bytes], lengths: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(0.05)
+        answer = b""
+        while len(said := re.findall(rb"\r\n\r\n(\d)", answer)) < len(lengths):
+            assert (more := connection.recv(10_000)), "the server has closed the connection"
+            answer += more
+    assert b"".join(said) == lengths
+
+
+def test_the_body_after_an_offer_has_to_arrive_too(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_limit, "ARRIVAL_SECONDS", 0.3)
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(OFFERED + b"123")
+        assert is_ended(connection)
+
+
+@pytest.mark.parametrize("target", [b"shop:443", b"/"])
+def test_a_tunnel_is_refused(port: int, target: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"CONNECT %s HTTP/1.1\r\nHost: shop\r\n\r\n" % target)
+        assert connection.recv(1_000).startswith(b"HTTP/1.1 400 ")

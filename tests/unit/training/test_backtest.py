@@ -66,6 +66,14 @@ def test_ratings_of_the_data_are_predicted(settings: Settings) -> None:
     assert report_of(settings).ratings == {}
 
 
+def test_an_id_for_everybody_is_a_warning(settings: Settings) -> None:
+    users = ["nobody"] * 101 + [f"u{n}" for n in range(20)] * 10
+    acts: list[Item | Interaction] = [purchase(user, str(n % 7), n) for n, user in enumerate(users)]
+    warnings = backtest(make_learner(settings), Recorded(acts), None, 64, lambda events: None).warnings
+    (said,) = [one for one in warnings if "an id for everybody" in one]
+    assert "1 user did 101 of 301 acts" in said and "nobody" not in said
+
+
 def test_the_same_seed_gives_the_same_figures(settings: Settings) -> None:
     first, second, other = report_of(settings), report_of(settings), report_of(settings, seed=1)
     assert first.quality == second.quality

@@ -35,6 +35,12 @@ def test_who_is_not_signed_in_is_asked_to(console: ConsoleHarness, path: str) ->
     assert "/sign-in?next=" in answer.headers["Location"]
 
 
+def test_a_slash_behind_a_page_says_nothing(console: ConsoleHarness) -> None:
+    browser = console.browser()
+    assert browser.get("/healthz/", follow_redirects=False).json() == {"status": "ok"}
+    assert browser.get("/change/history/", follow_redirects=False).headers["Location"].startswith("/sign-in")
+
+
 def test_a_part_of_a_page_sends_the_browser_to_the_sign_in(console: ConsoleHarness) -> None:
     answer = console.browser().get("/change/history", headers={"HX-Request": "true"}, follow_redirects=False)
     assert (answer.status_code, answer.headers["HX-Redirect"]) == (204, "/sign-in")

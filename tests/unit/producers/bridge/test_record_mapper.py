@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.errors import RefusalReason
 from pipeline.events import Interaction, InteractionType, Item, ItemChange, User, decode, decode_item
 from producers.bridge.decision import Decision
+from producers.bridge.record_mapper import DELETED
 from tests.support.bridge_harness import ACTS, CLICK, NOW, PRODUCTS, TOPICS, mapper, record
 
 MUG = {"id": "mug", "name": "Mug", "stock": 3, "brand": "Ashdene"}
@@ -202,9 +203,81 @@ def test_a_key_that_is_text_in_json_is_the_same_user_as_the_plain_text() -> None
     assert act_of(decided(CLICK, by_key, key='"17850')).user == '"17850'
 
 
+@pytest.mark.parametrize("form", ["json", "debezium"])
+@pytest.mark.parametrize("deleted", ["true", True])
+def test_a_flattened_row_of_debezium_says_whether_it_was_deleted(form: str, deleted: str | bool) -> None:
+    (made,) = decided({"id": "mug", "name": None, "__deleted": deleted}, PRODUCTS, form).records
+    assert (made.key, made.value) == ("mug", None)
+    (made,) = decided({"name": None, "__deleted": deleted}, PRODUCTS, form, '{"id": "mug"}').records
+    assert (made.key, made.value) == ("mug", None)
+    (made,) = decided({**MUG, "__deleted": "false"}, PRODUCTS, form).records
+    item = decode_item(made.value or b"")
+    assert isinstance(item, Item) and (item.item, item.title) == ("mug", "Mug")
+    assert item.attributes == {"brand": "Ashdene"}
+    assert act_of(decided({**CLICK, "__deleted": "false"}, ACTS, form)).item == "mug"
+    assert decided({**CLICK, "__deleted": deleted}, ACTS, form).dropped == DELETED
+
+
+def test_a_flattened_row_in_a_wrapper_is_deleted_too() -> None:
+    value = {"schema": {}, "payload": {"id": "mug", "__deleted": "true"}}
+    for form, item in ("json", "payload.id"), ("debezium", "id"):
+        (made,) = decided(value, {"items": {"item": item, "title": "name"}}, form).records
+        assert (made.key, made.value) == ("mug", None)
+
+
+DOCUMENT = """{"_id": {"$oid": "596e275826f08b2730779e1f"}, "name": "Mug", "stock": {"$numberLong": "3"},
+"brand": "Ashdene", "released": {"$date": 1700000000000}, "tags": ["a", {"$numberInt": "7"}]}"""
+DOCUMENTS = {
+    "items": {
+        "item": "_id",
+        "title": "name",
+        "available": "stock",
+        "published": "released",
+        "attributes": {"brand": "brand", "tags": "tags"},
+        "times": {"format": "ms"},
+    }
+}
+DOCUMENT_KEY = orjson.dumps({"id": '{"$oid": "596e275826f08b2730779e1f"}'}).decode()
+
+
+@pytest.mark.parametrize("op", ["c", "u", "r"])
+def test_a_document_of_mongodb_is_a_text(op: str) -> None:
+    (made,) = decided(change(op, DOCUMENT), DOCUMENTS, "debezium", DOCUMENT_KEY).records
+    item = decode_item(made.value or b"")
+    assert isinstance(item, Item)
+    assert (item.item, item.title, item.available) == ("596e275826f08b2730779e1f", "Mug", True)
+    assert item.published == 1_700_000_000_000
+    assert item.attributes == {"brand": "Ashdene", "tags": ("a", "7")}
+
+
+@pytest.mark.parametrize("value", [change("d"), change("d", before=DOCUMENT), None])
+def test_a_deleted_document_of_mongodb_removes_its_item(value: object) -> None:
+    (made,) = decided(value, DOCUMENTS, "debezium", DOCUMENT_KEY).records
+    assert (made.key, made.value) == ("596e275826f08b2730779e1f", None)
+
+
+@pytest.mark.parametrize(
+    ("after", "code"),
+    [
+        ("{", RefusalReason.NOT_JSON),
+        ("[1]", RefusalReason.MISSING_FIELD),
+        ("[" * 400 + "]" * 400, RefusalReason.MISSING_FIELD),
+    ],
+)
+def test_a_text_that_is_no_document_is_refused(after: str, code: str) -> None:
+    assert refusal_of(decided(change("c", after), DOCUMENTS, "debezium")) == ("after", code)
+
+
+def test_a_document_of_many_levels_is_read() -> None:
+    deep = '{"_id": "mug", "name": "Mug", "notes": ' + '{"a": ' * 400 + "1" + "}" * 401
+    assert decided(change("c", deep), DOCUMENTS, "debezium").records
+
+
 def test_a_deleted_act_stays_done_and_a_tombstone_says_nothing() -> None:
     assert decided(change("d", before=CLICK), ACTS, "debezium").dropped
     assert decided(None, ACTS, "debezium").dropped
+    assert decided(None, ACTS, "debezium", '{"id": 7}').dropped == DELETED
+    assert decided(None, ACTS, key="7").dropped == DELETED
     assert decided(change("t"), PRODUCTS, "debezium").dropped
 
 

@@ -206,6 +206,11 @@ def test_other_media_types_are_refused_with_those_there_are(gateway: GatewayHarn
     assert all(known in answer.json()["detail"] for known in MEDIA_TYPES)
 
 
+def test_no_cache_keeps_an_answer(gateway: GatewayHarness) -> None:
+    for path in ("/readyz", "/v1/rules", "/v1/rules/nobody"):
+        assert gateway.send("GET", path).headers.get_list("cache-control") == ["no-store"]
+
+
 def test_a_compressed_body_is_refused(gateway: GatewayHarness) -> None:
     assert gateway.post("/v1/events", VIEW, Content_Encoding="gzip").status_code == 415
     for plain in ("identity", "Identity", ""):
@@ -391,3 +396,17 @@ def test_any_mix_of_lines_is_divided_exactly(
     assert answer.json()["accepted"] == len(good)
     assert [one["line"] for one in answer.json()["refused"]] == bad
     assert len(shared.records(TOPICS.interactions)) == before + len(good)
+
+
+@pytest.mark.parametrize(
+    ("path", "topic"), [("/v1/items/", TOPICS.items), ("/v1/interactions/", TOPICS.interactions)]
+)
+def test_a_slash_behind_a_route_loses_no_body(gateway: GatewayHarness, path: str, topic: str) -> None:
+    answer = gateway.client.post(path, json=MUG if topic == TOPICS.items else VIEW, follow_redirects=False)
+    assert (answer.status_code, len(gateway.records(topic))) == (202, 1)
+
+
+def test_a_slash_without_an_id_removes_nothing(gateway: GatewayHarness) -> None:
+    assert gateway.client.delete("/v1/items/").status_code == 405
+    assert gateway.client.get("/v1/rules/").json() == {"rules": []}
+    assert not gateway.records(TOPICS.items)

@@ -66,12 +66,28 @@ def test_fields_that_no_cell_can_hold_are_refused_and_no_attributes(
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b"title\nMug\n", b"item,p,p:number\na,1,2\n", b"item,item\na,b\n", b"", b"item\n\xff\n", b'item\n"a\n'],
+    ("body", "fault"),
+    [
+        (b"title\nMug\n", "line 1: must name the columns, divided by commas; `item` is not among them"),
+        (b"item;title\nmug;Mug\n", "line 1: must name the columns, divided by commas; `item`"),
+        (b"", "line 1: must name the columns"),
+        (b"item,p,p:number\na,1,2\n", "line 1: must name each column once; twice is 'p'"),
+        (b"item,item\na,b\n", "line 1: must name each column once; twice is 'item'"),
+        (b"item,title\nmug,Mug\nlamp,\xff\n", "line 3: the text is not UTF-8"),
+        (
+            b'item,title\n"mug","Mug\nwhite"\n\nlamp,Lamp\nhat,"Hat\ncap,Cap\n',
+            "line 6: what begins there is no",
+        ),
+        (b'item,title\nmug,"Mug"s\n', "line 2: what begins there is no"),
+        (b"item,title\nmug,Mug\nhat," + b"x" * 200_000, "line 3: what begins there is no"),
+        (b'"item\nmug', "line 1: what begins there is no"),
+    ],
 )
-def test_what_is_no_csv_of_items_is_refused_as_a_whole(gateway: GatewayHarness, body: bytes) -> None:
+def test_what_is_no_csv_of_items_is_refused_as_a_whole_with_its_line(
+    gateway: GatewayHarness, body: bytes, fault: str
+) -> None:
     answer = gateway.send("POST", "/v1/items", content=body, headers=CSV)
-    assert answer.status_code == 400
+    assert (answer.status_code, answer.json()["detail"][: len(fault)]) == (400, fault)
     assert not gateway.records(TOPICS.items)
 
 

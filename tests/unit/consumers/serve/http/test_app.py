@@ -49,6 +49,12 @@ def client(open_shop: World) -> Iterator[TestClient]:
         yield made
 
 
+@pytest.mark.parametrize("path", [FOR_ANN, "/v1/model", "/healthz", "/readyz", "/openapi.json"])
+def test_a_slash_behind_a_route_says_nothing(client: TestClient, path: str) -> None:
+    answer = client.get(f"{path}/", follow_redirects=False)
+    assert (answer.status_code, answer.json().keys()) == (200, client.get(path).json().keys())
+
+
 def test_recommendations_say_what_they_are_based_on(open_shop: World, client: TestClient) -> None:
     manifest = open_shop.store.manifest(open_shop.store.versions()[-1])
     answer = client.get(FOR_ANN).json()
@@ -297,6 +303,14 @@ def test_a_body_in_another_encoding_is_refused(client: TestClient) -> None:
     )
 
 
+@pytest.mark.parametrize("route", ["/v1/recommendations", "/v1/rank"])
+def test_a_compressed_body_is_refused_as_such(client: TestClient, route: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = client.post(route, content=b"\x1f\x8b\x08", headers=headers)
+    assert answer.status_code == 415
+    assert "uncompressed" in answer.json()["detail"]
+
+
 def test_another_method_or_route_is_refused_with_what_there_is(client: TestClient) -> None:
     method, route = client.get("/v1/recommendations"), client.get("/v1/recommendation")
     assert (method.status_code, method.headers["allow"]) == (405, "POST")
@@ -309,6 +323,14 @@ def test_size_of_bodies() -> None:
     large = client.post("/v1/recommendations", content=b" " * (MAX_BODY_BYTES + 1))
     endless = client.post("/v1/recommendations", content=iter([b"{}"]))
     assert (large.status_code, endless.status_code) == (413, 411)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/users/user-0/recommendations", "/v1/items/red-cup/similar", "/v1/items/no/similar", "/readyz"],
+)
+def test_no_cache_keeps_an_answer(client: TestClient, path: str) -> None:
+    assert client.get(path).headers.get_list("cache-control") == ["no-store"]
 
 
 def test_before_the_log_is_read() -> None:
