@@ -70,8 +70,9 @@ def listed(faults: Sequence[str], most: int) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Say how many: ``1 row``, ``2 rows``, ``1,000 rows``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """Say how many: ``1 row``, ``2 rows``, ``1,000 entries``."""
+    several = f"{noun[:-1]}ies" if noun[-1] == "y" and noun[-2] not in "aeiou" else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else several}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

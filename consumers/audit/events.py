@@ -18,6 +18,7 @@ from pipeline.eventlog.intake import impression_of, interaction_of, item_of
 from pipeline.eventlog.port import EventLog, Offsets, Record, TopicPartition, read
 from pipeline.eventlog.topics import Topics
 from pipeline.state.dedupe import SeenEvents
+from pipeline.wording import counted
 
 
 def _offsets() -> defaultdict[TopicPartition, array[int]]:
@@ -104,13 +105,13 @@ def check_events(found: EventTally, learned: Iterable[tuple[str, Offsets, int]])
     """Check the number of events that states say to have learned; each is a name, end offsets and events."""
     states = list(learned)
     findings = [
-        f"{name} has learned {events:,} events, but the log holds {expected:,} before its offsets"
+        f"{name} has learned {counted(events, 'event')}, but the log holds {expected:,} before its offsets"
         for name, ends, events in states
         if events != (expected := found.events_before(ends))
     ]
-    counts = {"events": found.events, "duplicates": found.duplicates}
-    counted = ", ".join(f"{sum(map(len, kind.values())):,} {word}" for word, kind in counts.items())
-    return AuditCheck.of("events", f"{counted}, in {len(states)} states", findings)
+    counts = {"event": found.events, "duplicate": found.duplicates}
+    tallied = ", ".join(counted(sum(map(len, kind.values())), word) for word, kind in counts.items())
+    return AuditCheck.of("events", f"{tallied}, in {counted(len(states), 'state')}", findings)
 
 
 def check_dead_letters(
@@ -126,7 +127,7 @@ def check_dead_letters(
     refused = found.refused_between(begins, ends)
     missing = [f"{place} was refused, but has no dead letter" for place in sorted(refused - letters)]
     wrong = [f"{place} is valid, but has a dead letter" for place in sorted(_valid(found, letters))]
-    return AuditCheck.of("dead letters", f"{len(refused):,} refused records", [*missing, *wrong])
+    return AuditCheck.of("dead letters", counted(len(refused), "refused record"), [*missing, *wrong])
 
 
 def _valid(found: EventTally, letters: Iterable[str]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from pipeline.eventlog.port import Offsets, TopicPartition
 from pipeline.journal.entry import JournalEntry, Verb
 from pipeline.journal.position import of_topic
 from pipeline.snapshots.version import Version
+from pipeline.wording import counted
 
 
 def check_journal(entries: Sequence[JournalEntry], log_ends: Offsets) -> AuditCheck:
@@ -28,7 +29,7 @@ def check_journal(entries: Sequence[JournalEntry], log_ends: Offsets) -> AuditCh
     beyond = _beyond(entries[-1].offsets, log_ends)
     if beyond:
         findings.append(f"entry {entries[-1].version} ends after the log in {', '.join(beyond)}")
-    return AuditCheck.of("journal", f"{len(entries):,} entries", findings)
+    return AuditCheck.of("journal", counted(len(entries), "entry"), findings)
 
 
 def _faults(entries: Sequence[JournalEntry]) -> Iterator[tuple[JournalEntry, str]]:

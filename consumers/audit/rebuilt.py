@@ -107,7 +107,7 @@ def check_histories(
     ]
     if lacking := len(expected.users() - records.keys()):
         findings.append(f"no history is published of {counted(lacking, 'user')}")
-    return [AuditCheck.of("histories", f"{len(records):,} histories", findings)]
+    return [AuditCheck.of("histories", counted(len(records), "history"), findings)]
 
 
 def _history_fault(user: str, record: Record, expected: Histories) -> str | None:

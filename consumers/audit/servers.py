@@ -30,6 +30,7 @@ from pipeline.eventlog.port import EventLog, read_compacted
 from pipeline.eventlog.topics import Topics
 from pipeline.keys import HEADER
 from pipeline.policy.arms import Arms, make_arms
+from pipeline.wording import counted
 
 READY_SECONDS = 300.0
 """How long the new server may take to read the log."""
@@ -149,7 +150,7 @@ def _check_server(server: _Server, new: RecommendationService, users: Sequence[s
     except (URLError, OSError, ValidationError) as error:
         return AuditCheck.of(subject, "no answers", [f"it does not answer: {error}"])
     findings = [answer for answer in answers if answer is not None]
-    return AuditCheck.of(subject, f"{len(answers)} answers", findings)
+    return AuditCheck.of(subject, counted(len(answers), "answer"), findings)
 
 
 def _is_equal(one: ModelCard, other: ModelCard) -> bool:
@@ -162,8 +163,9 @@ def _standpoint(answer: ModelCard | Recommendations) -> tuple[str | None, dict[s
 
 
 def _behind(one: ModelCard, other: ModelCard) -> str:
+    read = counted(sum(one.offsets.values()), "record")
     return (
-        f"it serves snapshot {one.snapshot} and has read {sum(one.offsets.values()):,} records, a new server "
+        f"it serves snapshot {one.snapshot} and has read {read}, a new server "
         f"{other.snapshot} and {sum(other.offsets.values()):,}"
     )
 

@@ -25,6 +25,7 @@ from pipeline.media.encoder_process import EncoderProcess
 from pipeline.media.encoders import spec_of
 from pipeline.media.fetching import Fetcher
 from pipeline.signals import Stopped, stop_requested
+from pipeline.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +48,9 @@ def run(settings: Settings, *, retry: bool = False) -> None:
         served(config, store, event_log, topics.items, stop) as service,
     ):
         media = ", ".join(f"{medium} by {name}" for medium, name in config.encoders.items())
-        log.info("media daemon started: %s, from %s hosts", media, len(config.hosts))
+        log.info("media daemon started: %s, from %s", media, counted(len(config.hosts), "host"))
         if retry:
-            log.info("%s media that were refused are tried again", store.retry(time.time()))
+            log.info("media that were refused and are tried again: %s", store.retry(time.time()))
         service.run()
     log.info("media daemon stopped")
 

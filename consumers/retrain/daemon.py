@@ -34,6 +34,7 @@ from pipeline.retraining.candidates import Candidates
 from pipeline.retraining.training import RetrainProgress
 from pipeline.signals import Stopped, stop_requested
 from pipeline.training.learner import Learner
+from pipeline.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -224,8 +225,9 @@ def _with_threads(settings: Settings) -> Settings:
 
 
 def _when(cadence: CheckpointConfig) -> str:
+    events = counted(cadence.events, "event")
     return (
-        f"a running learner writes one within {cadence.seconds:.0f} s or {cadence.events:,} events of "
+        f"a running learner writes one within {cadence.seconds:.0f} s or {events} of "
         "learning something (checkpoints.seconds, checkpoints.events), and when it is stopped"
     )
 

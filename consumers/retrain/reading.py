@@ -24,6 +24,7 @@ from pipeline.retraining.candidates import RetrainPlan
 from pipeline.signals import check_goes_on
 from pipeline.state.micro_batch import MicroBatch
 from pipeline.training.learner import Learner
+from pipeline.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,8 @@ class WaitingProgress:
         if tenths > self._logged:
             self._logged = tenths
             log.info(
-                "waiting until a running `millstream learn` has learned %s more interactions, %s",
-                f"{self.needed - self.learned:,}",
+                "waiting until a running `millstream learn` has learned %s, %s",
+                counted(self.needed - self.learned, "more interaction"),
                 self.what,
             )
 

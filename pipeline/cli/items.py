@@ -98,7 +98,7 @@ def encode_item_series(
             raise DatasetError(f"{place}: series: {error}") from None
         lines.append(encode(validate(ItemChange, {"item": line.item, "vectors": {name: vector}})))
     write_file(write, b"\n".join(lines) + b"\n")
-    console.print(f"{len(lines):,} series were encoded: load them with millstream items load {write}")
+    console.print(f"encoded {len(lines):,} series: load them with millstream items load {write}")
 
 
 @items_app.command("list")

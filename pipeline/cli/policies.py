@@ -111,7 +111,7 @@ def _when(since: datetime | None) -> str:
 
 
 def _waiting(joined: _Joined) -> str:
-    return f"{joined.waiting:,} answers still wait for acts, for up to rewards.minutes"
+    return f"{counted(joined.waiting, 'answer')} waiting for acts, for up to rewards.minutes"
 
 
 @policy_app.command()

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -54,9 +55,10 @@ class Daemons:
     ) -> None:
         for process in self._running.values():
             process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS  # of all of them: they stop side by side
         for process in self._running.values():
             try:
-                process.wait(STOP_SECONDS)
+                process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -27,6 +27,7 @@ from pipeline.eventlog import open_log
 from pipeline.eventlog.topics import Topics
 from pipeline.metrics import scrape, value_of
 from pipeline.signals import stop_requested
+from pipeline.wording import counted
 from producers.play import flat_out, play
 
 FOLDER = Path("run/demo")
@@ -90,7 +91,7 @@ def run(plan: DemoPlan, console: Console) -> dict[str, object]:
         with console.status("starting the daemons"):
             _start(daemons, settings)
         console.print(f"the console: {_console(settings)}", soft_wrap=True)
-        with console.status(f"encoding {items:,} titles for the first time"):
+        with console.status(f"encoding {counted(items, 'title')} for the first time"):
             _wait_for_catalogue(items, daemons, settings)
         daemons.start(*plan.play_arguments())
         figures = _watch(plan, daemons, settings, console)

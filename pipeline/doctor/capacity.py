@@ -10,6 +10,7 @@ from pipeline.config import Settings
 from pipeline.doctor.finding import Finding, fault, ok, warning
 from pipeline.eventlog.port import EventLog
 from pipeline.eventlog.topics import Topics
+from pipeline.wording import counted
 
 GIB = 2**30
 PROCESS_BYTES, ITEM_BYTES, USER_BYTES = 10**9, 10_000, 600
@@ -33,7 +34,7 @@ def check(opened: EventLog, topics: Topics, settings: Settings) -> Iterator[Find
     there = _memory()
     text = (
         f"learner and server need some {needed / GIB:,.1f} GiB of {there / GIB:,.1f} GiB, for at most"
-        f" {items:,} items and {users:,} users"
+        f" {counted(items, 'item')} and {counted(users, 'user')}"
     )
     if needed > there:
         yield fault("memory", text, "add memory, or run learner and server on two machines")

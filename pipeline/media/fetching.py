@@ -18,6 +18,7 @@ from urllib.parse import quote, urljoin
 from pipeline.config import MediaConfig
 from pipeline.errors import MediaReason, MediaRefused
 from pipeline.media.addresses import DEFAULT_PORTS, Endpoint, addresses_of, endpoint_of
+from pipeline.wording import counted
 
 MOST_REDIRECTS = 5
 MOVED = (301, 302, 303, 307, 308)
@@ -139,16 +140,15 @@ class Fetcher:
     def _body(self, response: HTTPResponse) -> bytes:
         """Read a body, and no more of it than is allowed."""
         most, body = self._config.max_bytes, bytearray()
-        if (response.length or 0) > most:
-            raise MediaRefused(
-                MediaReason.TOO_LARGE, f"{response.length:,} bytes, more than media.max_bytes ({most:,})"
-            )
+        if (size := response.length or 0) > most:
+            text = f"{counted(size, 'byte')}, more than media.max_bytes ({most:,})"
+            raise MediaRefused(MediaReason.TOO_LARGE, text)
         while chunk := response.read(CHUNK):
             body += chunk
             if len(body) > most:
                 raise MediaRefused(MediaReason.TOO_LARGE, f"more bytes than media.max_bytes ({most:,})")
         if response.length:
-            raise HTTPException(f"the connection ended {response.length:,} bytes too early")
+            raise HTTPException(f"the connection ended {counted(response.length, 'byte')} too early")
         return bytes(body)
 
 

@@ -14,6 +14,7 @@ from pipeline.eventlog.port import EventLog, Record, read
 from pipeline.eventlog.topics import Topics
 from pipeline.reports.layout import table
 from pipeline.reports.numbers import utc
+from pipeline.wording import counted
 from producers.redelivery import Redelivery
 
 OLD_CODE = "invalid"
@@ -56,7 +57,7 @@ def letters_page(letters: Sequence[Letter], limit: int) -> RenderableType:
     """Return how many letters there are of each reason, then the newest ones; no value is shown."""
     counts = [(code, f"{count:,}") for code, count in counts_by_reason(letters)]
     return Group(
-        table(f"{len(letters):,} dead letters", ("reason", "letters"), counts),
+        table(counted(len(letters), "dead letter"), ("reason", "letters"), counts),
         table(
             f"the newest {min(limit, len(letters))}",
             ("place", "reason", "when appended (UTC), and what is wrong"),

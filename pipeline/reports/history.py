@@ -97,4 +97,5 @@ def _figures(decision: GateDecision) -> str:
 def _spent(cost: Mapping[str, float]) -> list[str]:
     if not cost:
         return []
-    return [f"{cost['seconds']:.0f} s, {cost['events']:,.0f} events, {cost['peak_bytes'] / 2**20:.0f} MiB"]
+    events = counted(round(cost["events"]), "event")
+    return [f"{cost['seconds']:.0f} s, {events}, {cost['peak_bytes'] / 2**20:.0f} MiB"]

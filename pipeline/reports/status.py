@@ -8,6 +8,7 @@ from rich.markup import escape
 from pipeline.reports.layout import table
 from pipeline.reports.numbers import MIB, UNKNOWN, figure, number
 from pipeline.reports.status_figures import FIGURES, DaemonStatus, DeadLetters, RecentRecords, Status
+from pipeline.wording import counted
 
 
 def status_page(status: Status) -> RenderableType:
@@ -65,7 +66,8 @@ def _letters(letters: DeadLetters) -> RenderableType:
         (reason, f"{count:,}", f"{letters.recent.get(reason, 0):,}")
         for reason, count in letters.by_reason.items()
     ]
-    title = f"{sum(letters.by_reason.values()):,} dead letters, the last of {letters.last or UNKNOWN}"
+    found = counted(sum(letters.by_reason.values()), "dead letter")
+    title = f"{found}, the last of {letters.last or UNKNOWN}"
     return table(title, ("reason", "letters", "of the last minutes"), rows, whole=("reason",))
 
 

@@ -8,6 +8,7 @@ that whatever is found is compared with them.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import math
 import os
@@ -26,7 +27,8 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.pruners import BasePruner, WilcoxonPruner
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock  # the type of what a backend is given
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -247,20 +249,41 @@ class Tuning:
                 window = Quality()
 
 
+class RunsLock(BaseJournalFileLock):
+    """Lets one search at a time append to a file.
+
+    The system lets go of it when the process ends, killed or not; optuna's own locks are files, which stay,
+    so that the next search waits 30 s for one that is gone.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._held = file, -1
+
+    def acquire(self) -> bool:
+        """Wait until no other search appends; make the file if there is none."""
+        opened = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666)
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        self._held = opened
+        return True
+
+    def release(self) -> None:
+        """Let others append."""
+        os.close(self._held)
+
+
 def runs_in(file: Path) -> JournalStorage:
     """Open a file of runs, which a search appends to; a last line that was cut off is taken away first.
 
     Raises:
         StorageUnavailable: it holds something else, to which nothing is appended.
     """
-    lock = JournalFileSymlinkLock(str(file))
+    lock = RunsLock(file)
     lock.acquire()  # another search may be in the middle of a line
     try:
-        if file.exists():
-            _check_runs(file)
+        _check_runs(file)
     finally:
         lock.release()
-    return JournalStorage(JournalFileBackend(str(file)))
+    return JournalStorage(JournalFileBackend(str(file), lock))
 
 
 def _check_runs(file: Path) -> None:

@@ -14,6 +14,7 @@ GROUPS = {
     "tower.of_": "types, values and gaps of acts",
     "tower.projection": "projection of users",
     "adapter_": "adapter of items",
+    "fusion.": "maps of modalities",
     "introduction.": "attributes of users",
     "log_scale": "scale of scores",
 }

@@ -35,6 +35,7 @@ from pipeline.http.paths import answer_with_slashes, register_ids
 from pipeline.http.problems import answer_with_problems, problem
 from pipeline.rules.store import RuleStore
 from pipeline.tracing import Stage
+from pipeline.wording import counted
 from producers.gateway.acceptance import Decision, GatewayRecord, decide, removal
 from producers.gateway.bodies import lines_of, read_body
 from producers.gateway.group_writer import GroupWriter
@@ -149,7 +150,8 @@ class Door:
     def _decide(self, body: bytes, request: Request, kind: str | None, key: str | None) -> Decision:
         lines, most = lines_of(body, request.headers, kind), self._settings.max_batch_events
         if len(lines) > most:
-            raise HTTPException(413, f"a request has at most {most} events: divide it into several")
+            text = f"a request has at most {counted(most, 'event')}: divide it into several"
+            raise HTTPException(413, text)
         return decide(lines, self._topics, self._clock(), kind, key)
 
     async def _store(self, records: Sequence[GatewayRecord]) -> None:

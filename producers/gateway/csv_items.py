@@ -12,6 +12,7 @@ from fastapi import HTTPException
 
 from pipeline.errors import InvalidEvent, RefusalReason
 from pipeline.event_fields import MAX_FIELD_CHARACTERS
+from pipeline.wording import counted
 
 MEDIA_TYPE = "text/csv"
 TIMES = frozenset({"time", "published", "expires"})
@@ -79,7 +80,8 @@ def item_of(header: list[str], cells: list[str]) -> dict[str, object]:
             a number is none.
     """
     if len(cells) != len(header):
-        reason = f"has {len(cells)} cells, and there are {len(header)} columns: quote those that hold a comma"
+        there = counted(len(cells), "cell")
+        reason = f"has {there}, and the header {len(header)}: quote those that hold a comma"
         raise InvalidEvent("event", reason, RefusalReason.INVALID)
     fields: dict[str, object] = {}
     attributes: dict[str, str | float] = {}

@@ -25,7 +25,7 @@ sampling schema seen setting shown size slot source spec sqlite status stopped s
 time to tolerant touched trained trainer type unavailable unknown unreadable array changed decayed fault
 growing left out part retrieved scored sum value adam basis deep judged network lately open q scaling valued
 waiting scale data empty endpoint fetcher process pause cancelled positive line
-http secret away draining placed estimated utf
+http secret away draining placed estimated utf validity kept
 """
 """Words of programming, of other products, and of plain English."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.wording import faults_in, listed
+from pipeline.wording import counted, faults_in, listed
 
 Scalar = Annotated[str, Field(max_length=3)] | bool | int
 
@@ -72,3 +72,17 @@ def test_names_that_a_sender_chose_are_cut() -> None:
 def test_no_more_faults_than_wanted_are_named() -> None:
     assert listed(["a: 1", "b: 2", "c: 3"], 2) == "a: 1; b: 2; and 1 more"
     assert listed(["a: 1"], 2) == "a: 1"
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "said"),
+    [
+        (0, "answer", "0 answers"),
+        (1, "answer", "1 answer"),
+        (1_000, "entry", "1,000 entries"),
+        (1, "history", "1 history"),
+        (2, "day", "2 days"),
+    ],
+)
+def test_one_is_not_several(number: int, noun: str, said: str) -> None:
+    assert counted(number, noun) == said

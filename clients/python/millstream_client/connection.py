@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypedDict, TypeVar
@@ -12,6 +13,7 @@ from millstream_client import exchange
 from millstream_client.answers import Receipt
 from millstream_client.batches import Batches
 from millstream_client.calls import Call, Service
+from millstream_client.errors import ClientError
 from millstream_client.events import Sent
 from millstream_client.exchange import Exchange
 from millstream_client.retries import Retries
@@ -19,6 +21,7 @@ from millstream_client.retries import Retries
 T = TypeVar("T")
 SERVER, GATEWAY = "http://127.0.0.1:8000", "http://127.0.0.1:8001"
 KEY_HEADER = "X-API-Key"
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Options(TypedDict, total=False):
@@ -51,6 +54,17 @@ class Connection:
     retries: Retries = Retries()
     batches: Batches = Batches()
 
+    def __post_init__(self) -> None:
+        """Refuse keys that no header can hold.
+
+        Raises:
+            ClientError: one has a control character, such as the line break of a file.
+        """
+        if any(CONTROL.search(key) for key in (self.key, self.gateway_key) if key):
+            raise ClientError(
+                "an API key has no line breaks or other control characters: strip what was read"
+            )
+
     def ask(self, call: Call[T]) -> Exchange[T]:
         """Send a call until it has its answer."""
         return exchange.ask(call, self.retries)
@@ -62,11 +76,12 @@ class Connection:
     def request(self, call: Call[object]) -> httpx.Request:
         """Make the HTTP request of a call."""
         key = self._key(call.service)
+        headers = {"Accept": "application/json", **call.headers, **({KEY_HEADER: key} if key else {})}
         return httpx.Request(
             call.method,
             self._url(call.service) + call.path,
             params=call.params,
-            headers={"Accept": "application/json", **call.headers, **({KEY_HEADER: key} if key else {})},
+            headers=httpx.Headers(headers, encoding="utf-8"),  # of a key the server has the digest of UTF-8
             content=call.body,
             extensions={"timeout": httpx.Timeout(self.timeout).as_dict()},
         )

@@ -7,6 +7,7 @@ import { ClientError, isObject, Problem, UnexpectedAnswer } from "./errors.js";
 import type { paths as GatewayPaths } from "./generated/gateway.js";
 import type { paths as ServerPaths } from "./generated/server.js";
 import { mediaType, repeating, RETRIES, type Retries } from "./retries.js";
+import { inHeader, keyed, pathOf } from "./texts.js";
 import type {
   AnonymousAct,
   AnswerQuery,
@@ -61,11 +62,11 @@ export class Client {
   constructor(options: Partial<Options> = {}) {
     const { server = "http://127.0.0.1:8000", gateway = "http://127.0.0.1:8001", key } = options;
     const fetch = repeating({ ...RETRIES, ...options.retries });
+    const shared = { fetch, pathSerializer: pathOf, redirect: "manual" } as const; // no other host gets the key
     this.#batches = { ...BATCHES, ...options.batches };
-    const common = { fetch, redirect: "manual" } as const; // another host must not get the key
-    this.#server = createClient<ServerPaths>({ baseUrl: server, ...common, headers: keyed(key) });
+    this.#server = createClient<ServerPaths>({ baseUrl: server, ...shared, headers: keyed(key) });
     const headers = keyed(options.gatewayKey ?? key);
-    this.#gateway = createClient<GatewayPaths>({ baseUrl: gateway, ...common, headers });
+    this.#gateway = createClient<GatewayPaths>({ baseUrl: gateway, ...shared, headers });
   }
 
   /** What a user is most likely to act on next. */
@@ -189,13 +190,4 @@ async function answered<T>(asking: Promise<Asked<T>>, errorRead?: number): Promi
   if (response.ok) throw new UnexpectedAnswer(NO_ANSWER);
   if (response.status === errorRead && mediaType(response) === "application/json") return error as T;
   throw Problem.of(response, error);
-}
-
-/** A key with the characters escaped that a header may not have, as the Python client does. */
-function inHeader(key: string): string {
-  return key.replace(/[^\x20-\x7e]+/g, encodeURIComponent);
-}
-
-function keyed(key: string | undefined): Record<string, string> {
-  return key === undefined ? {} : { "X-API-Key": key };
 }

@@ -5,7 +5,15 @@ import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, test } from "node:test";
 
-import { Client, Problem, UnexpectedAnswer, Unreachable, type Interaction, type Options } from "../src/index.js";
+import {
+  Client,
+  ClientError,
+  Problem,
+  UnexpectedAnswer,
+  Unreachable,
+  type Interaction,
+  type Options,
+} from "../src/index.js";
 
 interface Asked {
   url: string;
@@ -93,6 +101,31 @@ test("parameters are repeated and ids escaped", async () => {
   const answer = await client.recommend("a/b?c", { k: 3, exclude: ["x", "y z"], explain: true });
   assert.equal(answer.source, "popular");
   assert.equal(asked[0]!.url, "/v1/users/a%2Fb%3Fc/recommendations?k=3&exclude=x&exclude=y%20z&explain=true");
+});
+
+test("an id that a URL takes for a folder is refused, before anything is asked", async () => {
+  const [client, asked] = await playing([ok, ok]);
+  for (const id of [".", "..", "\ud83d"]) {
+    await assert.rejects(client.recommend(id), ClientError);
+    await assert.rejects(client.rating("ann", id), ClientError);
+    await assert.rejects(client.removeUser(id), /id/);
+  }
+  await client.similar("...");
+  await client.similar("ünï");
+  assert.deepEqual(
+    asked.map(({ url }) => url),
+    ["/v1/items/.../similar", "/v1/items/%C3%BCn%C3%AF/similar"],
+  );
+});
+
+test("keys may have any characters", async () => {
+  const [client, asked] = await playing([ok, receipt(1)], { key: "ключ-日本語-é" });
+  await client.model();
+  await client.sendInteractions(views(1), "заказ 7");
+  const sent = asked.map(({ headers }) => Buffer.from(headers["x-api-key"] as string, "latin1").toString());
+  assert.deepEqual(sent, ["ключ-日本語-é", "ключ-日本語-é"]);
+  assert.equal(asked[1]!.headers["idempotency-key"], `${encodeURIComponent("заказ")} 7-0`);
+  assert.throws(() => new Client({ key: "secret\n" }), /line breaks/);
 });
 
 test("a rating is asked for by user and item", async () => {

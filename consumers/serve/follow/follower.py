@@ -58,6 +58,7 @@ from pipeline.eventlog.topics import Topics
 from pipeline.model.content.text import TextEncoder
 from pipeline.snapshots.history_records import read_history_record
 from pipeline.state.histories import Histories
+from pipeline.wording import counted
 
 MAX_RECORDS = 2_000
 """Records per poll."""
@@ -270,7 +271,8 @@ class Follower:
         state.updated_histories, state.updated_older = {}, {}
         if before is None:
             found = {"items": len(view.index), "users": self._current.users}
-            log.info("caught up with the log: %s items, %s users", *found.values(), extra=found)
+            said = counted(found["items"], "item"), counted(found["users"], "user")
+            log.info("caught up with the log: %s, %s", *said, extra=found)
             self._look_for_owners(view.index)
         if view.snapshot is not None and (before is None or before.snapshot is not view.snapshot):
             metrics.SWAPS.inc()

@@ -22,6 +22,7 @@ from pipeline.events import Item
 from pipeline.model.content.codes import code_of
 from pipeline.model.content.text import TextEncoder
 from pipeline.state.relations import related_items, values_of
+from pipeline.wording import counted
 
 SHORTEST, LONGEST = 1e-9, 1e9
 """Lengths beyond which a vector is taken for a mistake of its producer."""
@@ -105,7 +106,7 @@ class ItemEncoder:
             if numbers is None:
                 continue
             if len(numbers) != width:
-                self._count(UnreadVector.WIDTH, f"{name} has {len(numbers)} numbers, not {width}")
+                self._count(UnreadVector.WIDTH, f"{name} has {counted(len(numbers), 'number')}, not {width}")
             elif not SHORTEST <= (length := math.hypot(*numbers)) <= LONGEST:
                 self._count(UnreadVector.LENGTH, f"{name} has the length {length:g}")
             else:

@@ -35,7 +35,7 @@ OUTCOMES = {Verdict.BETTER: PolicyOutcome.PROMOTED, Verdict.WORSE: PolicyOutcome
 
 def decide_on_shadow(found: Evaluation) -> PolicyVerdict:
     """Decide on a policy by answers that the one in use has drawn."""
-    reason = f"{_gain(found.gain)}, by {found.answers:,} answers ({found.effective:,.0f} effective)"
+    reason = f"{_gain(found.gain)}, by {counted(found.answers, 'answer')} ({found.effective:,.0f} effective)"
     if found.gain.is_empty:
         reason = f"these answers contradict what their policy could draw: no gain fits all {found.answers:,}"
     figures = {"answers": float(found.answers), "effective": found.effective, "shown": found.shown}

@@ -84,7 +84,7 @@ def test_a_worse_policy_is_found_out(harness: ModelHarness, monkeypatch: pytest.
     assert found["verdict"] == "worse"
     table = run("policy", "evaluate", "greedy").stdout
     assert "worse" in table
-    assert "0 answers still wait for acts, for up to rewards.minutes; not joined: nothing" in table
+    assert "0 answers waiting for acts, for up to rewards.minutes; not joined: nothing" in table
     assert "response" not in table  # there were too few answers to calibrate scores
 
 
@@ -387,7 +387,7 @@ def test_answers_whose_acts_may_still_come_are_left_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], harness: ModelHarness
 ) -> None:
     serve(harness, 5)
-    assert "5 answers still wait for acts" in fails(monkeypatch, capsys, "policy", "evaluate")
+    assert "5 answers waiting for acts" in fails(monkeypatch, capsys, "policy", "evaluate")
     in_an_hour(monkeypatch)
     later = ("--since", "2999-01-01")
     refused = fails(monkeypatch, capsys, "policy", "evaluate", *later)

@@ -21,6 +21,7 @@ from millstream_client import (
     AsyncClient,
     Batches,
     Client,
+    ClientError,
     Interaction,
     Invalid,
     Item,
@@ -203,6 +204,15 @@ def test_keys_are_sent_to_each_service(make: Maker, current: CurrentState, tmp_p
             make(AppTransport(apps), key=key).remove_item("mug")
         with pytest.raises(Unauthorized):
             make(AppTransport(apps)).recommend("ann")
+
+
+def test_a_key_may_have_any_characters_but_line_breaks(make: Maker, current: CurrentState) -> None:
+    key = "ключ-日本語-é-0123456"
+    apps = {"server": server(current, api_keys=(SecretStr(key),))}
+    assert make(AppTransport(apps), key=key).recommend("ann").items
+    for broken in ({"key": f"{key}\n"}, {"gateway_key": "a\rb"}):
+        with pytest.raises(ClientError, match="line breaks"):
+            make(AppTransport(apps), **broken)
 
 
 def test_events_reach_the_log(make: Maker, gateway: GatewayHarness) -> None:

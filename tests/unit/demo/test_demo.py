@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import StringIO
@@ -13,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.datasets import Drops
-from pipeline.demo.processes import DaemonDied, Daemons, free_port
+from pipeline.demo.processes import STOP_SECONDS, DaemonDied, Daemons, free_port
 from pipeline.demo.run import FOLDER, DemoPlan, run
 from pipeline.demo.shoppers import SHOWN, Shopper, shoppers
 from pipeline.demo.view import Figures, summary, view
@@ -116,6 +117,43 @@ def test_daemons_are_killed_or_terminated(daemons: Daemons) -> None:
     daemons.stop("two")
     with pytest.raises(DaemonDied, match="status -9"):
         daemons.check("one")
+
+
+class Deaf:
+    """A process that does not heed SIGTERM; `waited` are the seconds for which all were waited for."""
+
+    waited = 0.0
+
+    def __init__(self) -> None:
+        self.was_asked = self.was_killed = False
+
+    def poll(self) -> int | None:
+        return -9 if self.was_killed else None
+
+    def wait(self, timeout: float | None = None) -> int:
+        if not self.was_killed:
+            assert timeout is not None and self.was_asked
+            Deaf.waited += timeout
+            raise subprocess.TimeoutExpired("millstream", timeout)
+        return -9
+
+    def send_signal(self, number: int, /) -> None:
+        self.was_asked = True
+
+    def kill(self) -> None:
+        self.was_killed = True
+
+
+def test_daemons_that_do_not_stop_are_waited_for_side_by_side(
+    daemons: Daemons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaf = {name: Deaf() for name in ("learn", "serve", "gateway")}
+    monkeypatch.setattr(Deaf, "waited", 0.0)
+    monkeypatch.setattr("pipeline.demo.processes.time.monotonic", lambda: Deaf.waited)
+    with daemons:
+        daemons._running |= deaf
+    assert Deaf.waited == STOP_SECONDS
+    assert all(one.was_killed for one in deaf.values())
 
 
 def test_what_the_demo_plays_is_read_by_its_mapping(tmp_path: Path) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -13,7 +18,7 @@ from pipeline.errors import DatasetError, StorageUnavailable
 from pipeline.evaluation.prequential import Quality
 from pipeline.training import tuning
 from pipeline.training.backtest import micro_batches
-from pipeline.training.tuning import SEARCHED, TunedSetting, Tuning, configured
+from pipeline.training.tuning import SEARCHED, RunsLock, TunedSetting, Tuning, configured
 
 SHOP = Shop(ShopSettings(seed=3, events=160, users=10, items=90, arrivals=0))
 BATCHES = list(micro_batches(SHOP.events(), 16))
@@ -79,6 +84,45 @@ def test_a_search_goes_on_from_a_file_whose_last_line_was_cut_off(settings: Sett
     after = search(settings, file).search(3, None, lambda: None)
     assert (after.runs, after.present) == (3, before.present)
     assert file.read_bytes().startswith(whole + b"{"), "it went on after the last whole line"
+
+
+def test_a_search_that_was_killed_keeps_no_other_waiting(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "runs.log"
+    Path(f"{file}.lock").symlink_to(
+        file
+    )  # optuna's own lock, as a killed search of an earlier version left it
+    holds = f"""
+import os, signal
+from pathlib import Path
+from pipeline.training.tuning import RunsLock
+RunsLock(Path({str(file)!r})).acquire()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", holds], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    lock, began = RunsLock(file), time.monotonic()
+    lock.acquire()
+    assert time.monotonic() - began < 10
+    lock.release()
+    assert search(settings, file).search(1, None, lambda: None).runs == 1
+
+
+def test_one_search_at_a_time_appends(tmp_path: Path) -> None:
+    file, appended = tmp_path / "runs.log", Event()
+    first, second = RunsLock(file), RunsLock(file)
+
+    def append() -> None:
+        second.acquire()
+        appended.set()
+        second.release()
+
+    first.acquire()
+    other = Thread(target=append)
+    other.start()
+    assert not appended.wait(0.2)
+    first.release()
+    other.join(20)
+    assert appended.is_set()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,14 @@ from pipeline.training.weight_groups import GROUPS, weight_groups
 
 @pytest.mark.parametrize("kind", get_args(Tuning))
 def test_every_weight_is_in_one_group(backbone: Backbone, kind: Tuning) -> None:
-    recommender = Recommender(backbone, ModelSizes(tuning=kind, user_attributes=("country",)), seed=0)
+    sizes = ModelSizes(
+        tuning=kind,
+        vectors={"photo": 8},
+        attributes=("colour",),
+        relations=("goes_with",),
+        user_attributes=("country",),
+    )
+    recommender = Recommender(backbone, sizes, seed=0)
     said = weight_groups(recommender, backbone.model)
     assert said.startswith(f"by gradient learn ({kind}): ")
     learned, frozen = (numbers(part) for part in said.split("; frozen are: "))

@@ -111,8 +111,8 @@ def test_a_healthy_model_has_no_findings(model: ModelHarness) -> None:
         "dead letters",
         "histories",
     ]
-    assert checks["events"].checked == "60 events, 1 duplicates, in 3 states"
-    assert checks["dead letters"].checked == "1 refused records"
+    assert checks["events"].checked == "60 events, 1 duplicate, in 3 states"
+    assert checks["dead letters"].checked == "1 refused record"
     assert checks["checkpoints"].checked == "2 checkpoints"
     assert checks["rebuild"].checked.endswith("checkpoint agrees, snapshot agrees")
 
@@ -272,7 +272,7 @@ def test_dead_letters_of_impressions_count(harness: ModelHarness) -> None:
         harness.shop(5)
         _publish(learning, harness.publisher(), learning.new())
         letters = checks_of(harness)["dead letters"]
-        assert (letters.checked, letters.findings) == ("1 refused records", ())
+        assert (letters.checked, letters.findings) == ("1 refused record", ())
         _show(harness, b"unpublished")
         learning.new()
     place = _places_of_shown(harness)[1]
@@ -464,7 +464,7 @@ def test_the_command_prints_a_table_and_exits_by_the_findings(
     (tmp_path / "millstream.toml").write_text(to_toml(model.settings))
     good = run("audit", "--no-rebuild")
     assert good.exit_code == 0
-    assert "60 events, 1 duplicates, in 2 states" in good.stdout
+    assert "60 events, 1 duplicate, in 2 states" in good.stdout
     _lose_snapshot(model)
     bad = run("audit", "--no-rebuild")
     assert bad.exit_code == 1
