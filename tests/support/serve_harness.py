@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Self
+from unittest.mock import patch
 
 import orjson
 import pytest
@@ -87,7 +89,8 @@ def serving(
         retrieval=settings.learn.retrieval,
         owner_attribute=settings.serve.owner_attribute,
     )
-    with ThreadPoolExecutor(1) as threads:
+    # A full collection goes through all that the tests have imported: half of the time of a server's start.
+    with patch.object(gc, "collect"), ThreadPoolExecutor(1) as threads:
         following = threads.submit(follower.run, encoder, stop)
         try:
             wait_until(lambda: bool(current.view or current.degradation) or following.done())
