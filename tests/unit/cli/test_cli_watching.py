@@ -365,7 +365,7 @@ def test_a_topic_may_be_named_without_the_prefix(harness: ModelHarness) -> None:
     send(harness, NUMERIC)
     refuse(harness)
     whole, short = (run("dead-letters", "list", "--topic", name).output for name in INTERACTIONS)
-    assert "1 dead letters" in whole and short == whole
+    assert "1 dead letter" in whole and short == whole
     for name in INTERACTIONS:
         assert "1 refused again" in run("dead-letters", "replay", "--topic", name, "--dry-run").output
 

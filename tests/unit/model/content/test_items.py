@@ -95,7 +95,7 @@ def test_the_first_of_each_reason_is_logged_without_the_item(
     for _ in range(3):
         items.encode([secret, secret], encoder, no_text)
     assert len(caplog.messages) == 2
-    assert "image has 1 numbers, not 2" in caplog.text
+    assert "image has 1 number, not 2" in caplog.text
     assert "'wave' is not in learn.sizes.vectors" in caplog.text
     assert "secret-id" not in caplog.text
     assert items.take_unread() == {UnreadVector.WIDTH: 6, UnreadVector.UNDECLARED: 6}
