@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from consumers.console.access import Visitor
 from pipeline.reports.numbers import figure, mib, number, seconds, utc
+from pipeline.wording import counted
 
 FOLDER = Path(__file__).with_name("pages")
 
@@ -27,6 +28,7 @@ class Pages:
         )
         self._environment.filters |= {
             "number": number,
+            "counted": counted,
             "figure": figure,
             "seconds": seconds,
             "mib": mib,

@@ -15,6 +15,7 @@ from pipeline.eventlog.intake import dead_letter
 from pipeline.eventlog.port import EventLog, Offsets, Record, TopicPartition
 from pipeline.eventlog.refusal_log import RefusalLog
 from pipeline.eventlog.topics import Topics
+from pipeline.wording import counted
 
 MOST_WAITING = 1_000
 """Letters that wait for the log, the newest; the others stay counted and in the log of the daemon."""
@@ -55,7 +56,7 @@ class SteeringLetters:
                     writer.append(self._letters, *letter)
             self._report({source: at for source, at in positions.items() if source.topic in self._sources})
         except (DeliveryError, LogUnavailable) as error:
-            log.warning("%s dead letters wait for the log: %s", len(self._waiting), error)
+            log.warning("%s waiting for the log: %s", counted(len(self._waiting), "dead letter"), error)
             return
         self._waiting.clear()
 

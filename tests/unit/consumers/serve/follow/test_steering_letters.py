@@ -81,7 +81,7 @@ def test_letters_wait_while_the_log_refuses_them(
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
         patch.setattr(world.log, "writer", away)
         waiting.settle({})
-    assert "1 dead letters wait for the log: nobody answers" in caplog.text
+    assert "1 dead letter waiting for the log: nobody answers" in caplog.text
     assert letters(world) == []
     waiting.settle({})
     assert letters(world) == [(world.topics.users, "ann", "unknown_field")]
