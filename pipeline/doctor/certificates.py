@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
+
+from cryptography.utils import CryptographyDeprecationWarning
+from cryptography.x509 import load_pem_x509_certificates
 
 from pipeline.config import Settings
 from pipeline.doctor.finding import Finding, fault, ok, warning
@@ -14,9 +17,6 @@ from pipeline.wording import counted
 
 SOON = timedelta(days=30)
 """Before its end a certificate is warned of; most are renewed a month ahead."""
-BEGIN, END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-VERSION, UTC_TIME = 0xA0, 0x17
-"""Tags of DER: of a certificate's version, if it has one, and of a time with a year of two digits."""
 RENEW = "renew it, set `{setting}` to the new one, and restart the daemons that use it"
 
 
@@ -40,11 +40,10 @@ def check(settings: Settings, now: datetime | None = None) -> Iterator[Finding]:
     now = now or datetime.now(UTC)
     for named in _named(settings):
         try:
-            found = validities(Path(named.file).read_text(errors="replace"))
+            found = validities(Path(named.file).read_bytes())
         except (OSError, ValueError):
             continue
-        if found:
-            yield _finding(named, named.chosen(found), now)
+        yield _finding(named, named.chosen(found), now)
 
 
 def _finding(named: _Named, valid: Validity, now: datetime) -> Finding:
@@ -91,49 +90,16 @@ def _last_to_end(found: Sequence[Validity]) -> Validity:
     return max(found, key=lambda one: one.end)
 
 
-def validities(text: str) -> list[Validity]:
+def validities(pem: bytes) -> list[Validity]:
     """Return when each certificate of a file in PEM is valid, in their order.
 
     Raises:
-        ValueError: what is marked as a certificate is none.
+        ValueError: what is marked as a certificate is none, or nothing is.
     """
-    blocks = [f"{BEGIN}{part.partition(END)[0]}{END}" for part in text.split(BEGIN)[1:]]
-    return [_validity(ssl.PEM_cert_to_DER_cert(block)) for block in blocks]
-
-
-def _validity(der: bytes) -> Validity:
-    """Read when a certificate is valid (RFC 5280, section 4.1); the standard library says it of CAs alone."""
-    (_, certificate), *_ = _parts(der)
-    (_, signed), *_ = _parts(certificate)
-    fields = _parts(signed)
-    _serial, _algorithm, _issuer, (_, validity), *_ = fields[fields[0][0] == VERSION :]
-    begin, end = (_time(tag, content.decode("ascii")) for tag, content in _parts(validity))
-    return Validity(begin, end)
-
-
-def _parts(der: bytes) -> list[tuple[int, bytes]]:
-    """Return tag and content of each part of a sequence.
-
-    Raises:
-        ValueError: it is cut off.
-    """
-    parts, at = list[tuple[int, bytes]](), 0
-    while at < len(der):
-        head = der[at : at + 2]
-        if len(head) < 2:
-            raise ValueError("a certificate is cut off")
-        long = head[1] - 0x80 if head[1] > 0x80 else 0
-        begin = at + 2 + long
-        size = int.from_bytes(der[at + 2 : begin]) if long else head[1]
-        at = begin + size
-        if at > len(der):
-            raise ValueError("a certificate is cut off")
-        parts.append((head[0], der[begin:at]))
-    return parts
-
-
-def _time(tag: int, text: str) -> datetime:
-    """Parse a time; a year of two digits is of 1950 to 2049."""
-    if tag == UTC_TIME:
-        text = f"{'19' if text[:2] >= '50' else '20'}{text}"
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    try:
+        with warnings.catch_warnings():  # of serial numbers, which old CAs have as they like
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            found = load_pem_x509_certificates(pem)
+    except ValueError as error:
+        raise ValueError(f"a certificate is cut off, or none: {error}") from None
+    return [Validity(one.not_valid_before_utc, one.not_valid_after_utc) for one in found]

@@ -435,8 +435,8 @@ def test_a_certificate_that_is_cut_off_is_left_to_other_checks(tmp_path: Path) -
     der = ssl.PEM_cert_to_DER_cert(text)
     for size in (1, 3, 60):
         with pytest.raises(ValueError, match="cut off"):
-            certificates.validities(ssl.DER_cert_to_PEM_cert(der[:size]))
-    (whole,) = certificates.validities(text)
+            certificates.validities(ssl.DER_cert_to_PEM_cert(der[:size]).encode())
+    (whole,) = certificates.validities(text.encode())
     loaded = ssl.create_default_context(cadata=text).get_ca_certs()[0]
     assert whole.end.timestamp() == ssl.cert_time_to_seconds(str(loaded["notAfter"]))
     assert whole.begin.timestamp() == ssl.cert_time_to_seconds(str(loaded["notBefore"]))
